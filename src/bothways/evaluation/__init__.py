@@ -1,0 +1,1 @@
+"""How good is an encoder: tasks, their measures, and results that say how they came about."""

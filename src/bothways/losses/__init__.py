@@ -1,0 +1,1 @@
+"""Losses as functions of tensors. They know no encoder and no transformers."""

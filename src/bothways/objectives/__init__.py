@@ -1,0 +1,1 @@
+"""Objectives: what a method trains on and how it steps. See `objectives.base`."""

@@ -1,0 +1,49 @@
+"""bothways turns any decoder-only LLM into a text encoder, proves it, and saves it in the format that everybody loads.
+
+The public names below are imported on first use, so that `import bothways` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "convert": "bothways.encoder.build",
+    "load": "bothways.encoder.build",
+    "Encoder": "bothways.encoder.encoder",
+    "doctor": "bothways.encoder.doctor",
+    "AttentionPlan": "bothways.attention.plan",
+    "train": "bothways.training.trainer",
+    "Recipe": "bothways.training.run",
+    "evaluate": "bothways.evaluation.evaluate",
+    "BothwaysError": "bothways.errors",
+    "InputError": "bothways.errors",
+}
+
+__all__ = [*_WHERE, "recipes"]
+
+if TYPE_CHECKING:
+    from bothways import recipes
+    from bothways.attention.plan import AttentionPlan
+    from bothways.encoder.build import convert, load
+    from bothways.encoder.doctor import doctor
+    from bothways.encoder.encoder import Encoder
+    from bothways.errors import BothwaysError, InputError
+    from bothways.evaluation.evaluate import evaluate
+    from bothways.training.run import Recipe
+    from bothways.training.trainer import train
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    if name == "recipes":
+        return importlib.import_module("bothways.recipes")
+    raise AttributeError(f"module 'bothways' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

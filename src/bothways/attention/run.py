@@ -1,0 +1,57 @@
+"""A backbone on a packed row: (T,) token ids and a plan in, (T, H) states out, whatever the family.
+
+Families that call transformers' attention interface run the plan itself. The others (attention written inside the modelling file:
+GPT-J, BLOOM, Falcon, …) get the same texts as a right-padded batch, and their states are packed again afterwards; slower, same
+numbers. Which of the two a model needs is measured once by `probe.execution`, never looked up by name.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from bothways.attention.interface import using
+from bothways.attention.plan import AttentionPlan
+
+Execution = Literal["packed", "padded"]
+
+
+def hidden_states(model: nn.Module, input_ids: Tensor, plan: AttentionPlan, execution: Execution = "packed") -> Tensor:
+    """Last hidden states of a packed row.
+
+    Args:
+        model: a bare transformers backbone (possibly with adapters), configured for `plan.direction`.
+        input_ids: (T,) int64.
+        plan: segments of the row.
+        execution: "packed" runs the plan; "padded" unpacks to a batch (S, longest) and packs the result again.
+
+    Returns:
+        (T, H) in the model's dtype.
+    """
+    if execution == "padded":
+        return _padded(model, input_ids, plan)
+    positions = plan.position_ids(input_ids.device) + position_offset(model)
+    with using(plan):
+        output = model(input_ids=input_ids[None], position_ids=positions[None], use_cache=False)
+    return output.last_hidden_state[0]
+
+
+def position_offset(model: nn.Module) -> int:
+    """First position of a text: 0, but padding_idx + 1 in RoBERTa's lineage, whose learned table keeps rows for padding."""
+    for module in model.modules():
+        table = getattr(module, "position_embeddings", None)
+        if isinstance(table, nn.Embedding):
+            return 0 if table.padding_idx is None else table.padding_idx + 1
+    return 0
+
+
+def _padded(model: nn.Module, input_ids: Tensor, plan: AttentionPlan) -> Tensor:
+    rows = pad_sequence(list(input_ids.split(plan.lengths)), batch_first=True)
+    lengths = torch.tensor(plan.lengths, device=input_ids.device)
+    mask = torch.arange(plan.longest, device=input_ids.device)[None] < lengths[:, None]
+    # position_ids are left to the family: some take none (BLOOM's alibi), and right padding keeps its own count right
+    output = model(input_ids=rows, attention_mask=mask.long(), use_cache=False)
+    return output.last_hidden_state[mask]

@@ -1,0 +1,263 @@
+"""LoRA on the bare decoder, through peft: attach, merge with a proof, and parameter counts without weights.
+
+It stands apart because three callers need the same facts: the trainer (attach, merge), the loader of published LLM2Vec folders
+(an adapter on disk), and the dry run (counts on the meta device).
+
+Paper: LoRA, https://arxiv.org/abs/2106.09685. LLM2Vec (https://arxiv.org/abs/2404.05961) puts it on every linear layer of the
+decoder blocks with alpha = 2 r and dropout 0.05; embeddings, norms and the language-model head stay frozen.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from bothways.config import Strict
+from bothways.errors import InputError
+
+#: Hidden states of an adapter and of its merged weights differ by float32 rounding, which grows with depth; a wrong merge
+#: (a forgotten scale, a transposed factor) is off by the adapter's whole effect. Relative to the largest state.
+MERGE_TOLERANCE = 1e-3
+
+
+class LoraConfig(Strict):
+    """A LoRA adapter. Defaults are LLM2Vec's (train_configs/*, lora_r 16; alpha = 2 r and dropout 0.05 in its scripts)."""
+
+    r: int = Field(default=16, ge=1, description="rank")
+    alpha: float | None = Field(default=None, gt=0, description="scale numerator; twice the rank when absent")
+    dropout: float = Field(default=0.05, ge=0, lt=1, description="dropout on the adapter's input, apart from the model's own")
+    targets: Literal["all-linear"] | tuple[str, ...] = Field(
+        default="all-linear", description="module name endings; all-linear: every linear layer of the decoder blocks"
+    )
+
+    @property
+    def scaling(self) -> float:
+        """alpha / r, the factor on B A x."""
+        return (2 * self.r if self.alpha is None else self.alpha) / self.r
+
+
+class Counts(NamedTuple):
+    """Numbers of parameters."""
+
+    trainable: int
+    total: int
+
+
+def attach(model: nn.Module, config: LoraConfig, *, seed: int = 0) -> list[str]:
+    """Freeze `model` and put a fresh float32 LoRA adapter into its decoder blocks, in place.
+
+    The adapter changes nothing until it is trained: B starts at zero; A is Kaiming-uniform, a function of `seed` alone.
+
+    Args:
+        model: a bare decoder (or encoder) of transformers.
+        config: rank, scale, dropout and targets.
+        seed: of A.
+
+    Returns:
+        The names of the adapted layers.
+
+    Raises:
+        InputError: no layer matches the targets, or the model already carries an adapter.
+    """
+    from peft import LoraConfig as PeftConfig
+    from peft import inject_adapter_in_model
+
+    if any(True for _ in lora_layers(model)):
+        raise InputError("the model already carries a LoRA adapter; merge it before attaching another")
+    names = target_names(model, config)
+    peft_config = PeftConfig(
+        r=config.r,
+        lora_alpha=config.scaling * config.r,  # type: ignore[arg-type]
+        lora_dropout=config.dropout,
+        target_modules=names,
+        bias="none",
+    )
+    model.requires_grad_(False)
+    with torch.random.fork_rng(devices=_cuda_devices(model)), warnings.catch_warnings():
+        # peft remarks that Conv1D layers (GPT-2) need fan_in_fan_out and sets it itself
+        warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
+        torch.manual_seed(seed)
+        inject_adapter_in_model(peft_config, model)
+    for name, parameter in model.named_parameters():
+        adapter = ".lora_" in name
+        parameter.requires_grad_(adapter)
+        if adapter:
+            # rounding to bfloat16 would swallow updates smaller than 1/256 of a weight
+            parameter.data = parameter.data.float()
+    return names
+
+
+def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
+    """Full names of the linear layers of the decoder blocks that `config.targets` selects.
+
+    The blocks are the module lists as long as the model is deep, so that embeddings, heads and poolers stay out without a
+    table of families. For Llama, Mistral and Qwen the result is the published seven: q, k, v, o, gate, up, down.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    text_config = model.config.get_text_config() if hasattr(model, "config") else None
+    depth = getattr(text_config, "num_hidden_layers", None)
+    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    blocks = [(name, module) for name, module in lists if len(module) == depth] or lists
+    # an expert list inside a block may happen to be as long as the model is deep: the outermost list wins
+    outer = [(name, module) for name, module in blocks if not any(name.startswith(f"{other}.") for other, _ in blocks)]
+    linear = [
+        f"{prefix}.{name}"
+        for prefix, module_list in outer
+        for name, module in module_list.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D))
+    ]
+    if config.targets == "all-linear":
+        chosen = linear
+    else:
+        chosen = [name for name in linear if name.split(".")[-1] in config.targets or name.endswith(tuple(config.targets))]
+    if not chosen:
+        known = sorted({name.split(".")[-1] for name in linear})
+        raise InputError(f"adapter.targets: no linear layer of the decoder blocks is named {config.targets!r}; there are {known}")
+    return chosen
+
+
+def lora_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Name and module of every layer that carries LoRA factors."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer):
+            yield name, module
+
+
+@contextmanager
+def adapter_off(model: nn.Module) -> Iterator[None]:
+    """Run the model without its adapter inside the block."""
+    layers = [layer for _, layer in lora_layers(model)]
+    for layer in layers:
+        layer.enable_adapters(False)  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)  # type: ignore[operator]
+
+
+def merge(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None = None) -> float:
+    """Add the adapter to the weights, W + (alpha / r) B A, and remove it, in place.
+
+    Args:
+        model: carries an adapter; its adapted weights are float32, since a bfloat16 sum would round most of the update away.
+        verify: runs the model on a fixed probe and returns hidden states of any shape; called before and after, in eval mode.
+
+    Returns:
+        Largest |difference| of the two sets of states, divided by the largest |state|; 0.0 without `verify`.
+
+    Raises:
+        ValueError: adapted weights are not float32.
+        RuntimeError: the states differ by more than MERGE_TOLERANCE. The model is then merged, and wrong: discard it.
+    """
+    layers = list(lora_layers(model))
+    for name, layer in layers:
+        dtype = layer.get_base_layer().weight.dtype  # type: ignore[operator, union-attr]
+        if dtype != torch.float32:
+            raise ValueError(f"{name}: merging needs float32 weights, these are {dtype}; load the model in float32 first")
+    training = model.training
+    model.eval()
+    before = _states(verify)
+    for name, layer in layers:
+        layer.merge(safe_merge=True)  # type: ignore[operator]
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, layer.get_base_layer())  # type: ignore[operator]
+    for attribute in ("peft_config", "_hf_peft_config_loaded"):
+        if attribute in model.__dict__:
+            delattr(model, attribute)
+    after = _states(verify)
+    model.train(training)
+    if before is None or after is None:
+        return 0.0
+    difference = float((before - after).abs().max() / before.abs().max().clamp_min(torch.finfo(torch.float32).tiny))
+    if not difference <= MERGE_TOLERANCE:
+        raise RuntimeError(f"merging changed the hidden states by {difference:.2e} of their size (tolerance {MERGE_TOLERANCE:.0e})")
+    return difference
+
+
+def merge_saved(model: nn.Module, folder: str | os.PathLike[str]) -> None:
+    """Merge an adapter on disk (adapter_config.json and its weights; a hub id works where the hub is reached), in place.
+
+    Published LLM2Vec adapters were saved from the bare decoder, so their names fit `model` as it is.
+
+    Raises:
+        InputError: no adapter there, or it fits none of the model's layers.
+    """
+    from peft import PeftModel
+
+    if Path(folder).is_dir() and not (Path(folder) / "adapter_config.json").exists():
+        raise InputError(f"{folder}: no adapter_config.json; expected a PEFT adapter folder")
+    try:
+        with warnings.catch_warnings(record=True) as remarks:
+            warnings.simplefilter("always")
+            wrapped = PeftModel.from_pretrained(model, str(folder))  # type: ignore[arg-type]
+    except (ValueError, RuntimeError, OSError) as error:
+        raise InputError(f"{folder}: the adapter does not load onto this model: {str(error).splitlines()[0]}") from error
+    missing = [str(remark.message) for remark in remarks if "missing adapter keys" in str(remark.message)]
+    if missing:
+        raise InputError(f"{folder}: the adapter does not fit this model: {missing[0].splitlines()[0][:200]}")
+    wrapped.merge_and_unload(safe_merge=True)  # type: ignore[operator]
+    for attribute in ("peft_config", "_hf_peft_config_loaded"):
+        if attribute in model.__dict__:
+            delattr(model, attribute)
+
+
+def trainable_counts(model: nn.Module, config: LoraConfig | None = None) -> Counts:
+    """Count parameters of a model as it stands or, with a config, as `attach` would leave it."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    if config is None:
+        return Counts(sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad), total)
+    added = 0
+    for name in target_names(model, config):
+        weight = model.get_submodule(name).weight
+        added += config.r * (weight.shape[0] + weight.shape[1])
+    return Counts(added, total + added)
+
+
+def meta_model(config: object) -> nn.Module:
+    """The bare model of a transformers config without memory for its weights, to count and to plan with."""
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        return AutoModel.from_config(config)
+
+
+def adapter_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The adapter's factors by parameter name, detached, on the CPU."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.named_parameters() if ".lora_" in name}
+
+
+def load_adapter_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Put factors from `adapter_state` into a model to which the same config has been attached.
+
+    Raises:
+        ValueError: names differ, so the adapter belongs to another model or config.
+    """
+    own = {name: parameter for name, parameter in model.named_parameters() if ".lora_" in name}
+    if own.keys() != state.keys():
+        raise ValueError(f"adapter of {len(state)} tensors does not fit a model with {len(own)}")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(state[name])
+
+
+def _states(verify: Callable[[], torch.Tensor] | None) -> torch.Tensor | None:
+    if verify is None:
+        return None
+    with torch.no_grad():
+        return verify().detach().float()
+
+
+def _cuda_devices(model: nn.Module) -> list[torch.device]:
+    return sorted({parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}, key=str)

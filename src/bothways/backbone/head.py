@@ -1,0 +1,113 @@
+"""The language-model head on its own: last hidden states in, logits out, exactly as the family computes them.
+
+A head is more than a matrix: Gemma 2 caps its logits softly, Cohere and Granite scale them, others add a bias or cast to float32.
+Instead of a table of families, the head *is* the family's own CausalLM class, with an identity in the place of its decoder: the
+states pass through the identity and meet the untouched code that turns them into logits. The result is compared once with the
+whole model, so that no training starts on wrong logits. Apart from the decoder, because MNTP applies it at masked positions only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from bothways.errors import UnsupportedFamily
+
+_PROBE_LENGTH = 8
+# the same operations on the same states: rounding only, whereas a lost scale or soft cap is off by tenths
+_TOLERANCE = 1e-3
+
+
+class Head(nn.Module):
+    """Maps last hidden states to logits with the code of a CausalLM class.
+
+    Its parameters are those of the output projection. Where the family ties them to the input embeddings, they are the very same
+    tensors as the decoder's (`tied`), so that training the head also moves the embeddings.
+
+    Args:
+        causal: the CausalLM; its decoder is taken out of it.
+        slot: the attribute that holds the decoder.
+    """
+
+    def __init__(self, causal: nn.Module, slot: str) -> None:
+        super().__init__()
+        embeddings = causal.get_input_embeddings()  # type: ignore[operator]
+        output = causal.get_output_embeddings()  # type: ignore[operator]
+        self.tied = output is not None and getattr(output, "weight", None) is getattr(embeddings, "weight", self)
+        setattr(causal, slot, _IdentityDecoder())
+        self.causal = causal
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Logits (M, V) of last hidden states (M, H)."""
+        return self.causal(inputs_embeds=states.unsqueeze(0), use_cache=False).logits.squeeze(0)
+
+
+def take_apart(causal: Any, decoder: Any) -> Head:
+    """Split a loaded CausalLM into its decoder and a `Head`, and prove that together they are the model.
+
+    Runs eight fixed tokens through `causal`, then through `decoder` and the head. `causal` must not be used afterwards.
+
+    Args:
+        causal: a transformers CausalLM in evaluation mode, with an attention that needs no plan.
+        decoder: the bare decoder inside it.
+
+    Raises:
+        UnsupportedFamily: decoder and head do not give the model's logits, with the reason.
+    """
+    family = type(causal).__name__
+    slot = causal.base_model_prefix
+    if not isinstance(getattr(causal, slot, None), nn.Module):
+        raise UnsupportedFamily(f"{family}: holds no separate decoder, so its LM head cannot be used on hidden states")
+    rows = causal.get_input_embeddings().weight.shape[0]
+    ids = ((1 + 7 * torch.arange(_PROBE_LENGTH)) % rows).unsqueeze(0).to(next(causal.parameters()).device)
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        try:
+            expected = causal(input_ids=ids, attention_mask=mask).logits[0]
+            states = decoder(input_ids=ids, attention_mask=mask).last_hidden_state[0]
+            head = Head(causal, slot)
+            found = head(states)
+        except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise UnsupportedFamily(f"{family}: its LM head cannot be used on hidden states alone: {reason}") from error
+        _compare(found, expected, family)
+    return head
+
+
+def _compare(found: Tensor, expected: Tensor, family: str) -> None:
+    if found.shape != expected.shape:
+        raise UnsupportedFamily(f"{family}: head gives logits of shape {tuple(found.shape)}, the model {tuple(expected.shape)}")
+    if not bool(torch.isfinite(expected).all()):
+        raise UnsupportedFamily(f"{family}: the model's own logits are not finite; load it in float32 or bfloat16")
+    size = float(expected.float().abs().max())
+    gap = float((found.float() - expected.float()).abs().max())
+    if gap > _TOLERANCE * max(size, 1e-6):
+        raise UnsupportedFamily(
+            f"{family}: decoder and LM head apart differ from the model by {gap:.3g} in logits of size {size:.3g}; "
+            "training on them would be wrong"
+        )
+
+
+@dataclass
+class _States(BaseModelOutputWithPast):
+    """Decoder output that knows only states; whatever else a family's head code asks for (router logits, image states) is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+
+class _IdentityDecoder(nn.Module):
+    """A decoder of no layers: gives back the embeddings it is called with."""
+
+    def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> _States:
+        return _States(last_hidden_state=inputs_embeds)
+
+    @property
+    def decoder(self) -> _IdentityDecoder:
+        # OPT and its relatives reach through the base model to `.decoder`
+        return self

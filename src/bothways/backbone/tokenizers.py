@@ -1,0 +1,108 @@
+"""Makes any fast tokenizer usable by the encoder, and measures which special tokens it puts around a text.
+
+Stands apart because tokenizers lie: `add_bos_token` flags, post-processors and saved truncation settings disagree between families
+and versions. What a tokenizer adds is therefore found by encoding a text, never by reading a flag.
+No vocabulary is ever extended here, and no chat template is applied: a text is encoded as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bothways.errors import InputError
+
+_PROBE = "The river runs to the sea."
+
+
+@dataclass(frozen=True)
+class Specials:
+    """What a tokenizer puts around one text, as measured.
+
+    Attributes:
+        bos_added: the BOS token (or CLS, where the family has that in its place) is among the leading ids.
+        eos_added: the EOS token (or SEP) is among the trailing ids.
+        prefix_ids: ids before the text.
+        suffix_ids: ids after the text.
+    """
+
+    bos_added: bool
+    eos_added: bool
+    prefix_ids: tuple[int, ...]
+    suffix_ids: tuple[int, ...]
+
+
+def specials(tokenizer: Any) -> Specials:
+    """Measure the special tokens that `tokenizer` adds to a single text.
+
+    Raises:
+        InputError: the text's own ids are not found inside the full encoding, so that they cannot be told from the additions.
+    """
+    plain = list(tokenizer(_PROBE, add_special_tokens=False)["input_ids"])
+    full = list(tokenizer(_PROBE, add_special_tokens=True)["input_ids"])
+    extra = len(full) - len(plain)
+    starts = [start for start in range(extra + 1) if full[start : start + len(plain)] == plain]
+    if not starts:
+        raise InputError(
+            f"tokenizer {_name(tokenizer)}: adding special tokens changes the tokens of the text itself, so they cannot be kept apart"
+        )
+    prefix, suffix = tuple(full[: starts[0]]), tuple(full[starts[0] + len(plain) :])
+    first = {tokenizer.bos_token_id, tokenizer.cls_token_id} - {None}
+    last = {tokenizer.eos_token_id, tokenizer.sep_token_id} - {None}
+    return Specials(bool(first & set(prefix)), bool(last & set(suffix)), prefix, suffix)
+
+
+def prepare_tokenizer(tokenizer: Any, config: Any) -> Any:
+    """Check `tokenizer` against the model's `config`, give it a pad token, and return it (changed in place).
+
+    The pad token, when absent or outside the model's embeddings, becomes EOS, else UNK: padding is never pooled nor attended to, so
+    that any embedded id serves. Missing BOS or EOS is fine. Truncation and padding that were saved inside the tokenizer are
+    switched off, since they would cut texts without a word. A chat template stays where it is, unused.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        config: the model's (text) config; `vocab_size` is the number of embedding rows.
+
+    Raises:
+        InputError: no character offsets (a slow, Python-only tokenizer), an empty vocabulary, ids beyond the embeddings, or nothing
+            that could serve as pad token.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        # instructions are told from text, and tokens mapped to words, by character offsets; a slow tokenizer has none
+        raise InputError(
+            f"tokenizer {_name(tokenizer)} is a slow one without character offsets; "
+            "save a fast version of it (a tokenizer.json beside the model)"
+        )
+    rows = getattr(config, "vocab_size", None)
+    if len(tokenizer(_PROBE, add_special_tokens=False)["input_ids"]) == 0:
+        raise InputError(f"tokenizer {_name(tokenizer)} has no vocabulary: it turns a text into nothing; its files are missing or empty")
+    if rows is not None and tokenizer.vocab_size > rows:
+        # added tokens may lie beyond (Gemma 3 text models carry an image token that they never embed); the vocabulary proper may not
+        raise InputError(
+            f"tokenizer {_name(tokenizer)} has {tokenizer.vocab_size} tokens but the model embeds {rows}; it belongs to another model"
+        )
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    if not _embedded(tokenizer.pad_token_id, rows):
+        _choose_pad(tokenizer, rows)
+    return tokenizer
+
+
+def _choose_pad(tokenizer: Any, rows: int | None) -> None:
+    for token, index in ((tokenizer.eos_token, tokenizer.eos_token_id), (tokenizer.unk_token, tokenizer.unk_token_id)):
+        if token is not None and _embedded(index, rows):
+            tokenizer.pad_token = token
+            return
+    raise InputError(
+        f"tokenizer {_name(tokenizer)} has no pad, EOS or UNK token that the model embeds; name an existing token in its "
+        'tokenizer_config.json, e.g. "pad_token": "<the token>"'
+    )
+
+
+def _embedded(index: int | None, rows: int | None) -> bool:
+    return index is not None and (rows is None or index < rows)
+
+
+def _name(tokenizer: Any) -> str:
+    return getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__

@@ -1,0 +1,99 @@
+"""Sentence pairs with a gold similarity: the files of STS Benchmark, SemEval STS 2012-2016 and SICK.
+
+Apart from the text readers because nothing may be skipped here: a dropped or guessed pair changes a published score in silence,
+so every doubtful row is an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bothways.data.rows import LONE_SURROGATE, iter_rows, type_name
+from bothways.data.sources import iter_hub_rows, resolve_texts
+from bothways.errors import InputError
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """N sentence pairs.
+
+    Attributes:
+        first: N texts.
+        second: N texts, `second[i]` compared with `first[i]`.
+        scores: N finite gold similarities in the file's own scale (0-5 for STS, 1-5 for SICK).
+        subset: N names of the part each pair comes from (MSRpar, headlines …), or None where the file has no such column.
+    """
+
+    first: list[str]
+    second: list[str]
+    scores: list[float]
+    subset: list[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def read_pairs(source: str | Path, *, columns: tuple[str, str] = ("sentence1", "sentence2"), score: str = "score") -> Pairs:
+    """Read sentence pairs from a .jsonl, .json, .csv, .tsv or .parquet file, each also with .gz, or from a hub dataset.
+
+    Args:
+        source: the file, or `org/name:config/split`.
+        columns: the columns of the two texts.
+        score: the column of the gold similarity, a finite number.
+
+    Raises:
+        InputError: a broken file, a missing column, a text that is none or holds a lone surrogate, a score that is missing,
+            NaN, infinite or no number, or no pair at all; names the file and the row.
+        SourceError: no such file, or the hub dataset cannot be reached.
+    """
+    first: list[str] = []
+    second: list[str] = []
+    scores: list[float] = []
+    subset: list[str] = []
+    found = resolve_texts(source)
+    if found.kind not in ("file", "hub"):
+        raise InputError(f"{source}: pairs are read from one file or hub dataset, not from a {found.kind} source")
+    for number, row in iter_rows(found.files[0]) if found.kind == "file" else iter_hub_rows(found):
+        where = f"{found.label}, row {number}"
+        first.append(_text(where, row, columns[0]))
+        second.append(_text(where, row, columns[1]))
+        scores.append(_score(where, row, score))
+        if "subset" in row:
+            subset.append(str(row["subset"]))
+        if len(subset) not in (0, len(scores)):
+            raise InputError(f"{where}: some rows have a column 'subset' and some have not; give it to all or to none")
+    if not scores:
+        raise InputError(f"{source}: holds no pair; give at least one row with {columns[0]}, {columns[1]} and {score}")
+    return Pairs(first, second, scores, subset or None)
+
+
+def _value(where: str, row: Mapping[str, Any], column: str) -> Any:
+    if column not in row:
+        raise InputError(f"{where}: no column {column!r}; the columns there are: {', '.join(row) or 'none'}")
+    return row[column]
+
+
+def _text(where: str, row: Mapping[str, Any], column: str) -> str:
+    value = _value(where, row, column)
+    if not isinstance(value, str):
+        raise InputError(f"{where}: column {column!r} holds a {type_name(value)}, not a text")
+    if LONE_SURROGATE.search(value):
+        raise InputError(f"{where}: column {column!r} holds a lone surrogate, which is no character; repair the text")
+    return value
+
+
+def _score(where: str, row: Mapping[str, Any], column: str) -> float:
+    value = _value(where, row, column)
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    shown = "nothing" if value is None or value == "" else repr(value)
+    raise InputError(f"{where}: column {column!r} holds {shown}, not a finite number; correct the score or remove the row")

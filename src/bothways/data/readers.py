@@ -1,0 +1,153 @@
+"""Texts for training, from whatever holds them: "any text in".
+
+`iter_texts` streams, `read_texts` collects. Formats are `rows.py`'s business and names of sources `sources.py`'s; here stands
+which column is the text, and what happens to texts that cannot be used. Training text may be dropped only when it is empty, and
+every change to a text is counted and said: a silently shortened corpus is the hardest bug to notice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bothways.data.pairs import Pairs, read_pairs
+from bothways.data.rows import LONE_SURROGATE, Row, iter_rows, type_name
+from bothways.data.sources import EMBEDDED, TextSource, iter_hub_rows, resolve_texts
+from bothways.errors import InputError
+
+__all__ = ["Pairs", "iter_rows", "iter_texts", "read_pairs", "read_texts"]
+
+log = logging.getLogger("bothways")
+
+# In order of preference. The first five are the usual names of unlabelled text; the others let labelled files serve as text.
+TEXT_COLUMNS = ("text", "sentence", "content", "document", "passage", "sentence1", "premise", "question", "query", "title")
+
+
+def read_texts(source: str | Path, *, column: str | None = None, limit: int | None = None) -> list[str]:
+    """All texts of a source, in order; see `iter_texts`."""
+    return list(iter_texts(source, column=column, limit=limit))
+
+
+def iter_texts(source: str | Path, *, column: str | None = None, limit: int | None = None) -> Iterator[str]:
+    """Stream the texts of a file, folder, hub dataset or the embedded text.
+
+    Texts come as they stand (no stripping, NUL kept), but empty and whitespace-only ones are skipped with a logged count, and
+    lone surrogates, which no UTF-8 tokenizer can take, become U+FFFD with one warning.
+
+    Args:
+        source: a .txt, .json, .jsonl, .csv, .tsv or .parquet file (each also with .gz); a folder of such files; a hub dataset
+            `org/name`, `org/name:config` or `org/name:config/split`; or `python-stdlib`, whose columns are `text` (documents)
+            and `sentence` (short texts).
+        column: the text's column; by default the first of TEXT_COLUMNS that the file's first row has, chosen once a file and
+            logged.
+        limit: stop after this many texts, at least 1; None reads everything.
+
+    Raises:
+        InputError: a broken file, a missing column, a value that is no text (each with file and row), or no text at all.
+        SourceError: the source cannot be found or reached.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"limit: {limit} texts; expected at least 1, or None for all")
+    found = resolve_texts(source)  # before the first text is asked for, so that a wrong name fails where it is written
+    return _texts(found, column, limit)
+
+
+def _texts(source: TextSource, column: str | None, limit: int | None) -> Iterator[str]:
+    count = 0
+    # a few texts of a large hub dataset are read over the network; a whole one is worth a place in the cache
+    for label, rows, chooser in _parts(source, column, streaming=limit is not None):
+        with contextlib.closing(_clean(label, rows, chooser)) as texts:
+            for text in texts:
+                count += 1
+                yield text
+                if count == limit:
+                    return
+    if count == 0:
+        raise InputError(f"{source.label}: holds no text; give at least one that is not empty")
+
+
+def _parts(source: TextSource, column: str | None, *, streaming: bool) -> Iterator[tuple[str, Iterable[Row], TextColumn]]:
+    """The source as (label, rows, column) of each file, opened one after the other."""
+    if source.kind == "embedded":
+        yield EMBEDDED, _embedded_rows(column), TextColumn(EMBEDDED, column)
+    elif source.kind == "hub":
+        yield source.label, iter_hub_rows(source, streaming=streaming), TextColumn(source.label, column)
+    for path in source.files:
+        chooser = TextColumn(str(path), column)
+        yield str(path), iter_rows(path, keep=chooser.keep), chooser
+
+
+def _embedded_rows(column: str | None) -> Iterator[Row]:
+    from bothways.data import stdlib
+
+    name = "text" if column is None else column
+    columns = {"text": stdlib.training_texts, "sentence": stdlib.training_sentences}
+    if name not in columns:
+        raise InputError(f"{EMBEDDED}: no column {name!r}; its columns are text (documents) and sentence (short texts)")
+    for number, text in enumerate(columns[name](), start=1):
+        yield number, {name: text}
+
+
+class TextColumn:
+    """The column a file's texts stand in: the one asked for, or chosen at the file's first row."""
+
+    def __init__(self, label: str, column: str | None) -> None:
+        self.label = label
+        self.column = column
+
+    def keep(self, names: list[str]) -> list[str]:
+        """The only column worth decoding, for formats that know their columns beforehand."""
+        return [self._choose(None, names)]
+
+    def text(self, number: int, row: Mapping[str, Any]) -> str:
+        """The text of one row.
+
+        Raises:
+            InputError: the row has no such column, or its value is no text.
+        """
+        column = self.column if self.column is not None and self.column in row else self._choose(number, list(row))
+        value = row[column]
+        if not isinstance(value, str):
+            shown = "" if value is None or isinstance(value, (list, dict, bytes)) else f" ({value!r})"
+            raise InputError(
+                f"{self.label}, row {number}: column {column!r} holds a {type_name(value)}{shown}, not a text; "
+                "remove the row or choose another column"
+            )
+        return value
+
+    def _choose(self, number: int | None, names: list[str]) -> str:
+        where = self.label if number is None else f"{self.label}, row {number}"
+        there = ", ".join(name if len(name) <= 40 else name[:39] + "…" for name in names) or "none"
+        if self.column is not None:
+            if self.column not in names:
+                raise InputError(f"{where}: no column {self.column!r}; the columns there are: {there}")
+            return self.column
+        self.column = next((name for name in TEXT_COLUMNS if name in names), None)
+        if self.column is None:
+            raise InputError(f"{where}: no column that is known to hold text; name it with column=, one of: {there}")
+        log.info("%s: texts from column %r", self.label, self.column)
+        return self.column
+
+
+def _clean(label: str, rows: Iterable[Row], chooser: TextColumn) -> Generator[str, None, None]:
+    """Texts of the rows; empty ones skipped and lone surrogates replaced, both counted and reported when the file is done."""
+    empty = surrogates = first = 0
+    try:
+        for number, row in rows:
+            text = chooser.text(number, row)
+            if not text or text.isspace():
+                empty += 1
+                continue
+            if LONE_SURROGATE.search(text):
+                text = LONE_SURROGATE.sub("\ufffd", text)
+                first = first or number
+                surrogates += 1
+            yield text
+    finally:
+        if empty:
+            log.info("%s: skipped %d empty texts", label, empty)
+        if surrogates:
+            log.warning("%s: lone surrogates in %d texts became U+FFFD, first in row %d", label, surrogates, first)

@@ -1,0 +1,104 @@
+"""Texts as tokens: one row per text (`TokenRow`), and many of them packed for one pass (`TokenBatch`).
+
+Letters: T tokens of the pass, N texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bothways.attention.plan import AttentionPlan
+from bothways.config import Direction
+
+
+class TokenRow(NamedTuple):
+    """One tokenised text.
+
+    ids: token ids. pool: which of them are pooled. offsets: characters (start, end) of each in the text itself; tokens of the
+    prompt, of wrappers and special tokens have (0, 0).
+    """
+
+    ids: list[int]
+    pool: list[bool]
+    offsets: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Texts packed one after the other.
+
+    Args:
+        input_ids: (T,) int64.
+        plan: lengths of the segments; `plan.total` is T.
+        pool: (T,) bool, tokens that are pooled.
+        rows: N, real texts; segments beyond are filler that brings T to a constant.
+    """
+
+    input_ids: Tensor
+    plan: AttentionPlan
+    pool: Tensor
+    rows: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of real texts."""
+        return sum(self.plan.lengths[: self.rows])
+
+    def to(self, device: torch.device | str) -> TokenBatch:
+        """The same batch on another device."""
+        return replace(self, input_ids=self.input_ids.to(device), pool=self.pool.to(device))
+
+
+def pack(
+    rows: Sequence[TokenRow], *, direction: Direction = "bidirectional", fill_to: int | None = None, pad_id: int = 0
+) -> TokenBatch:
+    """Pack rows in the given order.
+
+    Args:
+        rows: tokenised texts, at least one.
+        direction: of the attention plan.
+        fill_to: bring the pass to this many tokens with one filler segment (oneDNN compiles a kernel per shape, so passes of one
+            constant token count run faster than ragged ones); a pass that is already longer stays as it is.
+        pad_id: token of the filler.
+    """
+    lengths = [len(row.ids) for row in rows]
+    ids = [token for row in rows for token in row.ids]
+    pool = [kept for row in rows for kept in row.pool]
+    missing = 0 if fill_to is None else fill_to - len(ids)
+    if missing > 0:
+        lengths.append(missing)
+        ids.extend([pad_id] * missing)
+        pool.extend([False] * missing)
+    plan = AttentionPlan(tuple(lengths), direction)
+    return TokenBatch(torch.tensor(ids), plan, torch.tensor(pool), len(rows))
+
+
+def passes(lengths: Sequence[int], batch_tokens: int, max_rows: int | None = None) -> list[list[int]]:
+    """Cut texts into passes of at most `batch_tokens` tokens, longest first, so that a pass holds texts of nearly one length.
+
+    A text longer than `batch_tokens` gets a pass of its own.
+
+    Args:
+        lengths: tokens of each text.
+        batch_tokens: tokens per pass.
+        max_rows: texts per pass at most.
+
+    Returns:
+        Index lists; together they hold every index once.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    groups: list[list[int]] = []
+    used = 0
+    for index in order:
+        full = used + lengths[index] > batch_tokens or (max_rows is not None and groups and len(groups[-1]) >= max_rows)
+        if not groups or full:
+            groups.append([])
+            used = 0
+        groups[-1].append(index)
+        used += lengths[index]
+    return groups

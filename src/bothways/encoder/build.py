@@ -1,0 +1,156 @@
+"""The two doors to an encoder: `convert` makes one from a base LLM, `load` reads a finished one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bothways.attention.direction import set_direction
+from bothways.attention.interface import NAME
+from bothways.attention.probe import measure_execution
+from bothways.attention.run import Execution
+from bothways.backbone.families import check_supported
+from bothways.backbone.hardware import resolve_device, resolve_dtype
+from bothways.backbone.sources import load_pretrained, resolve
+from bothways.config import Direction
+from bothways.encoder.encoder import Encoder, EncoderOptions
+from bothways.encoder.tokenization import Wrapper
+from bothways.errors import InputError
+from bothways.pooling import Pooling
+from bothways.provenance import versions
+
+MAX_LENGTH = 512  # tokens; what LLM2Vec trains and evaluates with (methods: arXiv 2404.05961, released configurations)
+
+
+def convert(
+    base: str | os.PathLike[str],
+    *,
+    direction: Direction = "bidirectional",
+    pooling: str = "mean",
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    windows: str = "lift",
+    max_length: int | None = MAX_LENGTH,
+    pool_bos: bool = True,
+    normalize: bool = False,
+    prompts: dict[str, str] | None = None,
+    wrapper: tuple[str, str] = ("", ""),
+) -> Encoder:
+    """A base LLM as an untrained text encoder.
+
+    Args:
+        base: hub id, local folder, .gguf file, or embedded name ("smollm2-135m").
+        direction: "bidirectional" (every token sees every other) or "causal" (as the LLM was trained).
+        pooling: "mean", "weighted_mean", "last" (or "eos"), "bos" (or "cls"), "max".
+        device: "auto", "cpu", "cuda", "cuda:0", "mps".
+        dtype: "auto" (bfloat16 where the device computes it, else float32), "float32", "bfloat16", "float16".
+        windows: "lift" removes sliding windows, "keep" leaves them and says so in `provenance`.
+        max_length: tokens per text, 512 as LLM2Vec; None for the model's own limit.
+        pool_bos: pool a BOS token, if the tokenizer adds one.
+        normalize: make `encode` return unit vectors by default.
+        prompts: instructions by name.
+        wrapper: (before, after) every input, for chat models.
+
+    Raises:
+        SourceError: the model cannot be found or reached.
+        UnsupportedFamily: its layers cannot be made bidirectional; the reason is given.
+        InputError: an argument that cannot be used.
+    """
+    # Wrong choices fail here, before gigabytes are read.
+    pool = Pooling(pooling)
+    if windows not in ("lift", "keep"):
+        raise InputError(f"windows: must be 'lift' or 'keep' (got {windows!r})")
+    if direction not in ("bidirectional", "causal"):
+        raise InputError(f"direction: must be 'bidirectional' or 'causal' (got {direction!r})")
+    place = resolve_device(device)
+    loaded = load_pretrained(base, dtype=resolve_dtype(dtype, place), device=place)
+    execution, report = prepare(loaded.model, direction, windows)
+    options = EncoderOptions(
+        max_length=_limit(max_length, loaded.model.config),
+        pool_bos=pool_bos,
+        normalize=normalize,
+        prompts=dict(prompts or {}),
+        wrapper=Wrapper(*wrapper),
+    )
+    provenance = {"base": str(base), "source": loaded.source.kind, "stages": [], "direction": report, "versions": versions()}
+    return Encoder(
+        loaded.model, loaded.tokenizer, pool, direction=direction, execution=execution, options=options, provenance=provenance
+    )
+
+
+def prepare(model: Any, direction: Direction, windows: str = "lift") -> tuple[Execution, dict[str, Any]]:
+    """Switch a bare backbone to `direction`, choose how it runs, and return both with a report for provenance.
+
+    Raises:
+        UnsupportedFamily: the family has layers that no mask can turn.
+    """
+    check_supported(model.config)
+    report = set_direction(model, direction, windows=windows)
+    model.eval()
+    model.set_attn_implementation(NAME)
+    execution = measure_execution(model)
+    if execution == "padded":
+        # attention written inside the modelling file: only the eager form honours the mask of every family
+        model.set_attn_implementation("eager")
+    return execution, report.as_dict()
+
+
+def _limit(max_length: int | None, config: Any) -> int | None:
+    if max_length is not None and max_length < 1:
+        raise InputError(f"max_length: must be at least 1 token (got {max_length})")
+    config = config.get_text_config()
+    own = getattr(config, "max_position_embeddings", None)
+    return own if max_length is None else min(max_length, own or max_length)
+
+
+def load(
+    folder: str | os.PathLike[str],
+    *,
+    adapter: str | os.PathLike[str] | None = None,
+    base: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+) -> Encoder:
+    """A finished encoder: our folder, a sentence-transformers folder over a decoder, or a published LLM2Vec folder.
+
+    Args:
+        folder: local folder or hub id.
+        adapter: LLM2Vec only: folder or hub id of the second adapter (SimCSE or supervised), applied after the first is merged.
+        base: LLM2Vec only: the base model, where the name in the adapter's own configuration cannot be reached.
+        device: see `convert`.
+        dtype: see `convert`; "float32" or the stored type gives back the stored weights bit by bit.
+
+    Raises:
+        InputError: the folder holds no encoder (a base LLM wants `convert`), or one with modules that cannot be read.
+        SourceError: nothing there, or the hub cannot be reached.
+    """
+    from bothways.encoder import llm2vec_folder, storage
+
+    path = _local(folder)
+    place = resolve_device(device)
+    kind = resolve_dtype(dtype, place)
+    if (path / llm2vec_folder.CONFIG).exists():
+        return llm2vec_folder.load(path, adapter=adapter, base=base, device=place, dtype=kind)
+    for name, value in (("adapter", adapter), ("base", base)):
+        if value is not None:
+            raise InputError(f"{name}: only LLM2Vec folders take one, and {folder} has no {llm2vec_folder.CONFIG}")
+    if (path / storage.MODULES).exists():
+        return storage.load(path, device=place, dtype=kind)
+    if (path / "config.json").exists():
+        raise InputError(f"{folder}: a base model, not an encoder; use bothways.convert, or train one first")
+    raise InputError(f"{folder}: no encoder here (neither {storage.MODULES} nor {llm2vec_folder.CONFIG})")
+
+
+def _local(folder: str | os.PathLike[str]) -> Path:
+    """The folder itself, or a hub id's snapshot."""
+    source = resolve(str(folder))
+    if source.kind == "folder":
+        return Path(source.path)
+    if source.kind != "hub":
+        raise InputError(f"{folder}: a base model, not an encoder; use bothways.convert")
+    from bothways.backbone.sources import snapshot
+
+    return snapshot(source)

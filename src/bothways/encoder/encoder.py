@@ -1,0 +1,261 @@
+"""The encoder: a backbone run under an attention plan, and a pooling.
+
+    text ─ prompt ─▶ tokens + pool mask ─ attention plan ─▶ backbone states ─ pooling ─▶ vector
+
+As a module (`forward`) it maps packed token batches to vectors with gradient, for training. As a tool (`encode`, …) it maps texts
+to numpy arrays; that part lives in `encoder.inference`. Saving lives in `encoder.storage`, building in `encoder.build`.
+
+Letters: T tokens of a pass, N texts, H hidden, D embedding.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from bothways.attention.run import Execution, hidden_states
+from bothways.config import Direction
+from bothways.encoder import inference
+from bothways.encoder.batch import TokenBatch, TokenRow, pack
+from bothways.encoder.inference import TokenStates
+from bothways.encoder.tokenization import Text, TextTokenizer, Wrapper
+from bothways.errors import InputError
+
+
+@dataclass
+class EncoderOptions:
+    """What belongs to an encoder beside its weights; stored with it.
+
+    Args:
+        max_length: tokens per text at most, None for no limit.
+        pool_bos: whether a BOS token is pooled when no instruction is given.
+        normalize: whether `encode` returns unit vectors unless told otherwise.
+        prompts: instructions by name; "query" and "document" serve `encode_query` and `encode_document`.
+        default_prompt: name of the prompt that `encode` uses when none is given.
+        wrapper: chat wrapping of every input.
+    """
+
+    max_length: int | None = None
+    pool_bos: bool = True
+    normalize: bool = False
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
+    wrapper: Wrapper = field(default_factory=Wrapper)
+
+
+class Encoder(nn.Module):
+    """A decoder LLM (or an encoder-only model) as a text encoder. Made by `bothways.convert` and `bothways.load`.
+
+    Args:
+        backbone: bare transformers model without LM head, already set to `direction`.
+        tokenizer: its fast tokenizer, with a padding token.
+        pooling: module (states, mask, segments, rows) → (N, D).
+        direction: what the backbone was set to; `bothways.doctor` proves it.
+        execution: "packed" or "padded", see `attention.run`.
+        options: lengths, prompts and wrapping.
+        provenance: where the encoder comes from; written to bothways.json.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        pooling: nn.Module,
+        *,
+        direction: Direction,
+        execution: Execution = "packed",
+        options: EncoderOptions | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        self.direction: Direction = direction
+        self.execution: Execution = execution
+        self.options = options or EncoderOptions()
+        self.provenance: dict[str, Any] = dict(provenance or {})
+
+    # --- as a module -------------------------------------------------------------------------------------------------------
+
+    def states(self, batch: TokenBatch) -> Tensor:
+        """Last hidden states (T, H) of a packed batch, in the backbone's dtype, with gradient."""
+        return hidden_states(self.backbone, batch.input_ids, batch.plan, self.execution)
+
+    def pool(self, states: Tensor, batch: TokenBatch) -> Tensor:
+        """Vectors (N, D) from the states (T, H) of a batch."""
+        return self.pooling(states, batch.pool, batch.plan.segment_ids(states.device), batch.rows)
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """Vectors (N, D) float32 of a packed batch, not normalised, with gradient."""
+        return self.pool(self.states(batch), batch)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.backbone.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the backbone's first parameter."""
+        return next(self.backbone.parameters()).dtype
+
+    @property
+    def dimension(self) -> int:
+        """D, numbers per vector."""
+        return int(getattr(self.pooling, "dimension", None) or self.hidden_size)
+
+    @property
+    def hidden_size(self) -> int:
+        """H, width of the backbone's states."""
+        config: Any = self.backbone.config
+        config = config.get_text_config() if hasattr(config, "get_text_config") else config
+        return int(config.hidden_size)
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens per text at most; None for no limit."""
+        return self.options.max_length
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Instructions stored with the encoder, by name."""
+        return self.options.prompts
+
+    # --- texts and tokens --------------------------------------------------------------------------------------------------
+
+    def tokenize(
+        self, texts: Sequence[Text], prompt: str | None = None, max_length: int | None = None, *, first: int = 0
+    ) -> list[TokenRow]:
+        """Token rows of texts, see `encoder.tokenization`; `first` numbers them in error messages."""
+        options = self.options
+        tokenizer = TextTokenizer(
+            self.tokenizer, max_length=options.max_length, pool_bos=options.pool_bos, wrapper=options.wrapper
+        )
+        return tokenizer(texts, prompt=prompt, max_length=max_length, first=first)
+
+    def pack(self, rows: Sequence[TokenRow], fill_to: int | None = None) -> TokenBatch:
+        """One packed batch of rows, in this encoder's direction, on the CPU."""
+        pad = self.tokenizer.pad_token_id
+        return pack(rows, direction=self.direction, fill_to=fill_to, pad_id=0 if pad is None else int(pad))
+
+    def prompt(self, prompt: str | None = None, prompt_name: str | None = None) -> str | None:
+        """The instruction that a call means.
+
+        Raises:
+            InputError: a name that is not stored, listing those that are.
+        """
+        if prompt is not None:
+            return prompt
+        name = prompt_name if prompt_name is not None else self.options.default_prompt
+        if name is None:
+            return None
+        if name not in self.prompts:
+            stored = ", ".join(map(repr, self.prompts)) or "none"
+            raise InputError(f"prompt_name: {name!r} is not stored with this encoder (stored: {stored})")
+        return self.prompts[name]
+
+    # --- inference ---------------------------------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        texts: Text | Iterable[Text],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        precision: inference.Precision = "float32",
+        convert_to_tensor: bool = False,
+        normalize_embeddings: bool | None = None,
+        truncate_dim: int | None = None,
+        batch_tokens: int | None = None,
+        convert_to_numpy: bool = True,
+    ) -> Any:
+        """Vectors of texts, in input order.
+
+        Args:
+            texts: one text, or many: a list or any iterable, of unknown length if need be (read in windows, never held whole).
+                Each a string, or a pair (instruction, text) whose instruction is seen and never pooled.
+            prompt_name: name of a stored prompt.
+            prompt: instruction for all texts that bring none.
+            batch_size: texts per pass at most; rarely needed, `batch_tokens` is the real unit of work.
+            show_progress_bar: None for "on a terminal, when it takes long".
+            precision: "float32", or "int8", "uint8", "binary", "ubinary" (sentence-transformers' quantisation).
+            convert_to_tensor: a torch tensor instead of a numpy array.
+            normalize_embeddings: unit length; None for the encoder's own setting.
+            truncate_dim: keep the first numbers only (before normalising).
+            batch_tokens: tokens per pass; None chooses for the device. Halved by itself when memory runs out.
+            convert_to_numpy: for callers written for sentence-transformers; false gives a tensor.
+
+        Returns:
+            float32 array (N, D), or (D,) for one text.
+
+        Raises:
+            InputError: an item that is no text, naming its index.
+        """
+        single = isinstance(texts, str) or (isinstance(texts, tuple) and len(texts) == 2 and isinstance(texts[0], str))
+        items: Iterable[Text] = [texts] if single else texts  # type: ignore[list-item, assignment]
+        vectors = inference.encode(
+            self,
+            items,
+            prompt=self.prompt(prompt, prompt_name),
+            batch_size=batch_size,
+            batch_tokens=batch_tokens,
+            progress=show_progress_bar,
+            normalize=self.options.normalize if normalize_embeddings is None else normalize_embeddings,
+            truncate_dim=truncate_dim,
+        )
+        result = inference.quantize(vectors, precision)
+        result = result[0] if single else result
+        return torch.from_numpy(result) if convert_to_tensor or not convert_to_numpy else result
+
+    def encode_stream(self, texts: Iterable[Text], *, window: int = inference.WINDOW, **options: Any) -> Iterator[Any]:
+        """Like `encode`, but yields the vectors window by window, so that memory stays constant for any number of texts."""
+        for start, part in inference.windows(texts, window):
+            yield self.encode(part, **options) if start == 0 else inference.renumber(self.encode, part, start, options)
+
+    def encode_query(self, texts: Text | Iterable[Text], **options: Any) -> Any:
+        """`encode` with the stored prompt "query", if there is one."""
+        return self._encode_as("query", texts, options)
+
+    def encode_document(self, texts: Text | Iterable[Text], **options: Any) -> Any:
+        """`encode` with the stored prompt "document" (or "passage"), if there is one."""
+        return self._encode_as("document" if "document" in self.prompts else "passage", texts, options)
+
+    def _encode_as(self, name: str, texts: Text | Iterable[Text], options: dict[str, Any]) -> Any:
+        if name in self.prompts and options.get("prompt") is None and options.get("prompt_name") is None:
+            options = {**options, "prompt_name": name}
+        return self.encode(texts, **options)
+
+    def encode_tokens(
+        self, texts: Text | Sequence[Text], *, prompt: str | None = None, prompt_name: str | None = None, **options: Any
+    ) -> Any:
+        """States of every token of every text.
+
+        Returns:
+            For each text a `TokenStates(states (tokens, H) float32, offsets, pool, ids)`, where `offsets` are characters
+            (start, end) in the text itself and (0, 0) for tokens of instruction, wrapper and specials; one, not a list, for one text.
+        """
+        single = isinstance(texts, str)
+        items: Sequence[Text] = [texts] if isinstance(texts, str) else list(texts)
+        found: list[TokenStates] = inference.encode_tokens(self, items, prompt=self.prompt(prompt, prompt_name), **options)
+        return found[0] if single else found
+
+    def similarity(self, a: Any, b: Any) -> Tensor:
+        """Cosine similarity (n, m) float32 of two sets of vectors (n, D) and (m, D); a single vector counts as one row."""
+        left, right = (torch.as_tensor(x, dtype=torch.float32).reshape(-1, x.shape[-1]) for x in (a, b))
+        return nn.functional.normalize(left, dim=-1) @ nn.functional.normalize(right, dim=-1).T
+
+    # --- storage -----------------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | os.PathLike[str], *, dtype: str | None = None, replace: bool = False) -> None:
+        """Write the encoder in the sentence-transformers layout, see `encoder.storage.save`."""
+        from bothways.encoder.storage import save
+
+        save(self, folder, dtype=dtype, replace=replace)

@@ -1,0 +1,87 @@
+"""Measures of a ranking against relevance judgements, by trec_eval's conventions. No encoder, no files.
+
+With g_r the grade of the document at rank r (0 if unjudged or negative), R the number of documents of grade ≥ 1, k the cutoff:
+
+    DCG@k     Σ_{r≤k} g_r / log2(r + 1)           linear gain: trec_eval's ndcg_cut, not the 2^g - 1 of web search
+    nDCG@k    DCG@k / DCG@k of the best possible order of all judged documents
+    recall@k  |relevant in the first k| / R
+    MRR@k     1 / rank of the first relevant document, 0 if it lies below k
+    MAP@k     (1/R) Σ_{r≤k, relevant} precision@r   R, not min(R, k): trec_eval's map_cut
+
+Järvelin & Kekäläinen 2002 for nDCG (gain and discount as in trec_eval 9). All in float64, each in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bothways.errors import InputError
+from bothways.evaluation.ranking import Ranking
+
+Qrels = Mapping[str, Mapping[str, int]]
+
+CUTOFFS: dict[str, tuple[int, ...]] = {"ndcg": (10, 100), "recall": (1, 5, 10, 100), "mrr": (10,), "map": (100,)}
+DEPTH = max(cut for cuts in CUTOFFS.values() for cut in cuts)
+
+
+def measure(
+    ranking: Ranking, qrels: Qrels, cutoffs: Mapping[str, tuple[int, ...]] = CUTOFFS
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Means over the queries that have a relevant document, and the values of each such query.
+
+    Args:
+        ranking: reaches down to the largest cutoff, or to the end of the corpus.
+        qrels: `{query: {document: grade}}`; a document outside the corpus counts among the relevant ones, as in trec_eval.
+        cutoffs: by measure ("ndcg", "recall", "mrr", "map").
+
+    Returns:
+        `{"ndcg@10": mean, …}` and `{"ndcg@10": (Q',) values, …}`, the queries in the ranking's order.
+
+    Raises:
+        InputError: no query has a relevant document, or the ranking is too shallow.
+    """
+    deepest = max(cut for cuts in cutoffs.values() for cut in cuts)
+    if ranking.index.shape[1] < min(deepest, len(ranking.doc_ids)):
+        raise InputError(f"ranking holds {ranking.index.shape[1]} documents a query; a cutoff of {deepest} needs as many")
+    per_query: dict[str, list[float]] = {f"{name}@{cut}": [] for name, cuts in cutoffs.items() for cut in cuts}
+    for query, row in zip(ranking.query_ids, ranking.index):
+        judged = qrels.get(query, {})
+        ideal = np.sort([grade for grade in judged.values() if grade > 0])[::-1].astype(np.float64)
+        if not len(ideal):
+            continue
+        gains = np.array([max(judged.get(ranking.doc_ids[i], 0), 0) for i in row if i >= 0], dtype=np.float64)
+        for name, cuts in cutoffs.items():
+            for cut in cuts:
+                per_query[f"{name}@{cut}"].append(_MEASURES[name](gains, ideal, cut))
+    values = {name: np.array(column) for name, column in per_query.items()}
+    if not all(map(len, values.values())):
+        raise InputError("no query has a relevant document; the judgements and the queries do not share ids")
+    return {name: float(column.mean()) for name, column in values.items()}, values
+
+
+def _dcg(gains: np.ndarray, cut: int) -> float:
+    gains = gains[:cut]
+    return float((gains / np.log2(np.arange(2, len(gains) + 2))).sum())
+
+
+def _ndcg(gains: np.ndarray, ideal: np.ndarray, cut: int) -> float:
+    return _dcg(gains, cut) / _dcg(ideal, cut)
+
+
+def _recall(gains: np.ndarray, ideal: np.ndarray, cut: int) -> float:
+    return float((gains[:cut] > 0).sum() / len(ideal))
+
+
+def _mrr(gains: np.ndarray, ideal: np.ndarray, cut: int) -> float:
+    ranks = np.flatnonzero(gains[:cut] > 0)
+    return 1.0 / float(ranks[0] + 1) if len(ranks) else 0.0
+
+
+def _map(gains: np.ndarray, ideal: np.ndarray, cut: int) -> float:
+    ranks = np.flatnonzero(gains[:cut] > 0) + 1
+    return float((np.arange(1, len(ranks) + 1) / ranks).sum() / len(ideal))
+
+
+_MEASURES = {"ndcg": _ndcg, "recall": _recall, "mrr": _mrr, "map": _map}

@@ -1,0 +1,57 @@
+"""Rows of all processes as one matrix, with gradient.
+
+In-batch negatives grow with the batch, so the rows of every process become columns of every process's similarity matrix. The
+gradient flows back to the process that made the row (LLM2Vec and GradCache do this; SimCSE's released code keeps only the local
+shard's gradient). Written on torch.distributed alone: one process, or none initialised, is the identity.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class Gathered(NamedTuple):
+    """Rows (P, D) of all processes in rank order, and the index of this process's first row among them."""
+
+    rows: Tensor
+    offset: int
+
+
+def gather_rows(rows: Tensor) -> Gathered:
+    """Concatenate `rows` (N, D) of all processes; N may differ between them, D may not.
+
+    The gradients of all processes' losses with respect to a row add up on the process that holds it, so a trainer that *sums*
+    parameter gradients over processes gets those of one process holding all rows.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return Gathered(rows, 0)
+    count = torch.tensor([rows.shape[0]], device=rows.device)
+    counts = [torch.empty_like(count) for _ in range(dist.get_world_size())]
+    dist.all_gather(counts, count)
+    sizes = [int(size) for size in counts]
+    return Gathered(_Gather.apply(rows, sizes), sum(sizes[: dist.get_rank()]))
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, sizes: list[int]) -> Tensor:
+        ctx.sizes = sizes
+        # all_gather wants equal shapes, and the last batch of an epoch may be ragged
+        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+        padded[: rows.shape[0]] = rows
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        summed = gradients[0].contiguous().clone()
+        dist.all_reduce(summed)
+        start = sum(ctx.sizes[: dist.get_rank()])
+        return summed[start : start + ctx.sizes[dist.get_rank()]], None

@@ -1,0 +1,108 @@
+"""The gradient cache: a contrastive step over many texts in the memory of a few.
+
+The loss needs the vectors of all texts at once, their activations one pass at a time (GradCache, Gao et al. 2021, arXiv
+2101.06983):
+
+1. forward every pass without activations; the vectors are all that stays;
+2. the loss, and its gradient with respect to the vectors;
+3. forward every pass again with the same dropout, backward from the cached gradient.
+
+Two changes to the paper. Dropout is replayed by seeding, not by saving generator states: the randomness of pass i is a
+function of (seed, i). And the first passes, as many as fit `graph_tokens`, keep their activations from step 1 and are not
+computed again; when all fit, this *is* the plain step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bothways.encoder.batch import TokenBatch
+from bothways.errors import BothwaysError
+from bothways.objectives.base import Backward
+from bothways.objectives.seeding import pass_seed, seeded
+
+REPLAY_TOLERANCE = 0.1
+"""Largest relative distance between a vector and its replay. Kernels may differ with and without activations by bfloat16
+rounding (2⁻⁸ per operation, about 0.02 after 30 layers); another dropout mask moves a vector by more than its own noise, 0.2
+and up."""
+
+
+def cached_step(
+    encode: Callable[[TokenBatch], Tensor],
+    passes: Sequence[TokenBatch],
+    loss: Callable[[Tensor], tuple[Tensor, Any]],
+    *,
+    graph_tokens: int,
+    seed: int,
+    backward: Backward,
+) -> Any:
+    """Forward and backward of a loss over the vectors of several passes.
+
+    Args:
+        encode: (n, D) vectors of a pass, with gradient. Parameters outside the encoder (a train-only layer) belong in here.
+        passes: all on one device.
+        loss: from the vectors (N, D) of all passes in order, float32 or wider, to (scalar, anything else). Called once, so it
+            may communicate between processes, whose numbers of passes may differ.
+        graph_tokens: tokens whose activations may live at the same time, beside those of one pass.
+        seed: of dropout.
+        backward: receives scalars whose gradients add up to that of the loss.
+
+    Returns:
+        The second value of `loss`.
+
+    Raises:
+        BothwaysError: a second forward did not give the vectors of the first, so something random ignores torch's generators.
+    """
+    outputs, kept = _forward(encode, passes, graph_tokens, seed)
+    leaf = torch.cat([output.detach().to(_wide(output)) for output in outputs]).requires_grad_()
+    scalar, extra = loss(leaf)
+    (gradient,) = torch.autograd.grad(scalar, leaf)
+    # Weights that autocast cast and cached without graph would be reused below, and get no gradient (pytorch #48049)
+    torch.clear_autocast_cache()
+    vectors = leaf.detach()
+    start = 0
+    for index, batch in enumerate(passes):
+        rows = slice(start, start + batch.rows)
+        start += batch.rows
+        if index < kept:
+            output = outputs[index]
+            outputs[index] = output.detach()  # the list must not keep the graph alive
+        else:
+            with seeded(pass_seed(seed, index), batch.input_ids.device):
+                output = encode(batch)
+            _check_replay(output, vectors[rows])
+        backward((output.to(gradient.dtype) * gradient[rows]).sum())
+        del output
+    return extra
+
+
+def _forward(
+    encode: Callable[[TokenBatch], Tensor], passes: Sequence[TokenBatch], graph_tokens: int, seed: int
+) -> tuple[list[Tensor], int]:
+    """Vectors of every pass, and how many of the first passes keep their graph."""
+    outputs: list[Tensor] = []
+    kept = used = 0
+    for index, batch in enumerate(passes):
+        used += batch.plan.total
+        keep = used <= graph_tokens
+        kept += keep
+        with seeded(pass_seed(seed, index), batch.input_ids.device), torch.set_grad_enabled(keep):
+            outputs.append(encode(batch))
+    return outputs, kept
+
+
+def _wide(vectors: Tensor) -> torch.dtype:
+    return torch.promote_types(vectors.dtype, torch.float32)
+
+
+def _check_replay(output: Tensor, expected: Tensor) -> None:
+    distance = (output.detach().to(expected.dtype) - expected).norm() / expected.norm().clamp_min(1e-12)
+    if not distance <= REPLAY_TOLERANCE:
+        raise BothwaysError(
+            f"gradient cache: a second forward pass with the same seed differs by {float(distance):.3f} of its size; something "
+            "in the model draws randomness that torch's seed does not rule; raise graph_tokens until no pass is computed twice"
+        )

@@ -1,0 +1,90 @@
+"""Which tokens are masked and what stands in their place.
+
+The rule of BERT's masked language modelling (arXiv 1810.04805, §3.1) as transformers' DataCollatorForLanguageModeling draws
+it, and the all-mask variant of LLM2Vec's released code; drawn in the same order from the same generator, so one seed gives
+the same masks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bothways.errors import InputError
+
+Style = Literal["bert", "all_mask"]
+MaskToken = Literal["blank", "eos", "mask"]
+
+BERT_MASKED = 0.8
+"""Share of chosen tokens that become the mask token (BERT)."""
+BERT_RANDOM = 0.1
+"""Share of chosen tokens that become a random token; the rest stays (BERT)."""
+
+
+class Masked(NamedTuple):
+    """Corrupted token ids (T,) and which of them are labels (T,) bool."""
+
+    ids: Tensor
+    chosen: Tensor
+
+
+def mask_tokens(
+    ids: Tensor,
+    allowed: Tensor,
+    *,
+    probability: float,
+    style: Style,
+    mask_id: int,
+    vocabulary: int,
+    generator: torch.Generator,
+) -> Masked:
+    """Choose labels and corrupt them.
+
+    Args:
+        ids: (T,) int64, left unchanged.
+        allowed: (T,) bool, tokens that may be chosen.
+        probability: with which each allowed token is chosen, independently.
+        style: "bert": a chosen token becomes `mask_id` (80 %), a token drawn uniformly from the vocabulary (10 %), or stays
+            (10 %); "all_mask": it always becomes `mask_id`.
+        mask_id: token that stands for a hidden one.
+        vocabulary: size from which random tokens are drawn.
+        generator: CPU generator.
+    """
+    chosen = torch.bernoulli(torch.where(allowed, probability, 0.0), generator=generator).bool()
+    share = BERT_MASKED if style == "bert" else 1.0
+    replaced = torch.bernoulli(torch.full(ids.shape, share), generator=generator).bool() & chosen
+    corrupted = ids.masked_fill(replaced, mask_id)
+    if style == "bert":
+        among_rest = torch.full(ids.shape, BERT_RANDOM / (1 - BERT_MASKED))
+        random = torch.bernoulli(among_rest, generator=generator).bool() & chosen & ~replaced
+        words = torch.randint(vocabulary, ids.shape, generator=generator)
+        corrupted = torch.where(random, words, corrupted)
+    return Masked(corrupted, chosen)
+
+
+def mask_token_id(tokenizer: Any, kind: MaskToken) -> int:
+    """Id of the token that stands for a hidden one.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        kind: "blank": the token "_", LLM2Vec's choice for decoders, which have no mask token; "eos"; "mask": the tokenizer's
+            own.
+
+    Raises:
+        InputError: the tokenizer has no such token.
+    """
+    if kind == "blank":
+        found = tokenizer.convert_tokens_to_ids("_")
+        missing = found is None or found == tokenizer.unk_token_id
+        advice = "the vocabulary has no token '_'; use 'eos'"
+    elif kind == "eos":
+        found = tokenizer.eos_token_id
+        missing, advice = found is None, "the tokenizer has no end-of-sequence token; use 'blank'"
+    else:
+        found = tokenizer.mask_token_id
+        missing, advice = found is None, "the tokenizer has no mask token; use 'blank' or 'eos'"
+    if missing:
+        raise InputError(f"mask_token: {kind!r} cannot be used: {advice}")
+    return int(found)

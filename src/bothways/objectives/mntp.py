@@ -1,0 +1,206 @@
+"""MNTP, masked next-token prediction: the objective that teaches a decoder to use the tokens to its right.
+
+LLM2Vec (arXiv 2404.05961, §2.2): mask a share of the tokens and predict each from the state *one place before it*, where a
+decoder was trained to predict it. With h the bidirectional last hidden states and M the masked positions,
+
+    L = - Σ_{i ∈ M} log softmax(head(h_{i-1}))[x_i]
+
+The first token of a segment has no place before it and is never masked; special tokens are never masked.
+
+Letters: B rows, T tokens of the batch, M masked positions, H hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from bothways.attention.plan import AttentionPlan
+from bothways.config import Direction
+from bothways.data.blocks import Block, pack_documents
+from bothways.encoder.batch import TokenBatch
+from bothways.errors import InputError
+from bothways.losses.masked_next_token import masked_next_token
+from bothways.objectives.base import Backward, Objective, ObjectiveConfig
+from bothways.objectives.masking import MaskToken, Style, mask_token_id, mask_tokens
+from bothways.objectives.seeding import pass_seed, seeded
+
+if TYPE_CHECKING:
+    from bothways.encoder.encoder import Encoder
+
+TOKENIZED_TOGETHER = 1000
+"""Texts handed to the tokenizer at once: enough for its threads, little beside the tokens themselves."""
+
+
+class MntpConfig(ObjectiveConfig):
+    """Choices of MNTP; the defaults are those that LLM2Vec published for the Llama family (`published.published_masking`)."""
+
+    needs_head: ClassVar[bool] = True
+
+    kind: Literal["mntp"] = "mntp"
+    mask_probability: float = Field(0.2, gt=0, le=1, description="share of tokens that become labels")
+    style: Style = Field(
+        "bert", description="bert: 80 % mask token, 10 % random, 10 % unchanged; all_mask: always the mask token"
+    )
+    mask_token: MaskToken = Field("blank", description="blank: the token '_'; eos; mask: the tokenizer's own")
+    row_length: int = Field(512, ge=2, description="tokens of a packed row")
+    isolate_documents: bool = Field(False, description="keep the documents of a row apart; LLM2Vec lets them see each other")
+    train_head: bool = Field(False, description="train a copy of the language-model head, as LLM2Vec's code does by accident")
+    head_chunk: int = Field(512, ge=1, description="masked positions whose logits exist at the same time")
+
+    def build(self, encoder: Encoder, head: nn.Module | None = None) -> Mntp:
+        """The objective; `head` is left as it is, a frozen view (or with `train_head` a trainable copy) of it is used.
+
+        Raises:
+            InputError: no head, or a tokenizer without the mask token asked for.
+        """
+        if head is None:
+            raise InputError("objective mntp: needs the base model's language-model head, and this model has none")
+        tokenizer = encoder.tokenizer
+        return Mntp(
+            _trainable_copy(head) if self.train_head else _frozen_view(head),
+            special_ids=tuple(tokenizer.all_special_ids),
+            mask_id=mask_token_id(tokenizer, self.mask_token),
+            vocabulary=len(tokenizer),
+            direction=encoder.direction,
+            mask_probability=self.mask_probability,
+            style=self.style,
+            row_length=self.row_length,
+            isolate_documents=self.isolate_documents,
+            head_chunk=self.head_chunk,
+        )
+
+
+@dataclass(frozen=True)
+class MntpBatch:
+    """Corrupted rows packed for one pass, and their labels.
+
+    Args:
+        tokens: T tokens; every row one segment, or more with isolated documents.
+        places: (M,) int64, place in the pass of the state that predicts each label, one before the label's.
+        targets: (M,) int64, the original tokens.
+    """
+
+    tokens: TokenBatch
+    places: Tensor
+    targets: Tensor
+
+    def to(self, device: torch.device | str) -> MntpBatch:
+        """The same batch on another device."""
+        return replace(self, tokens=self.tokens.to(device), places=self.places.to(device), targets=self.targets.to(device))
+
+
+class Mntp(Objective):
+    """See the file's head.
+
+    Args:
+        head: (M, H) to (M, V) logits; trained where its parameters require a gradient.
+        special_ids: tokens that are never masked.
+        mask_id: token that stands for a hidden one.
+        vocabulary: tokens among which random replacements are drawn.
+        direction: of the encoder's attention.
+        mask_probability, style, row_length, isolate_documents, head_chunk: see `MntpConfig`.
+    """
+
+    def __init__(
+        self,
+        head: nn.Module,
+        *,
+        special_ids: Sequence[int],
+        mask_id: int,
+        vocabulary: int,
+        direction: Direction = "bidirectional",
+        mask_probability: float = 0.2,
+        style: Style = "bert",
+        row_length: int = 512,
+        isolate_documents: bool = False,
+        head_chunk: int = 512,
+    ) -> None:
+        super().__init__()
+        self.head = head
+        self.special_ids = torch.tensor(sorted(special_ids), dtype=torch.int64)
+        self.mask_id, self.vocabulary, self.direction = mask_id, vocabulary, direction
+        self.mask_probability, self.style = mask_probability, style
+        self.row_length, self.isolate_documents, self.head_chunk = row_length, isolate_documents, head_chunk
+
+    def prepare(self, texts: Sequence[str], encoder: Encoder) -> list[Block]:
+        """Tokenise documents and pack them into full rows.
+
+        A document's end is marked once: by the special tokens that the tokenizer adds of itself, else by an EOS between
+        documents.
+
+        Raises:
+            InputError: the texts hold fewer than two tokens, or one of them is no string.
+        """
+        tokenizer = encoder.tokenizer
+        separator = None if tokenizer("", verbose=False)["input_ids"] else tokenizer.eos_token_id
+        documents = _tokenised(texts, tokenizer)
+        blocks = pack_documents(documents, self.row_length, separator=separator, isolate=self.isolate_documents)
+        if not blocks or len(blocks[0].ids) < 2:
+            raise InputError(
+                f"objective mntp: {len(texts)} texts hold no two tokens to predict one from the other; give it text"
+            )
+        return blocks
+
+    def collate(self, examples: Sequence[Block], generator: torch.Generator) -> MntpBatch:
+        """Pack rows one after the other and mask them."""
+        ids = torch.tensor([token for block in examples for token in block.ids])
+        plan = AttentionPlan(tuple(length for block in examples for length in block.lengths), self.direction)
+        allowed = ~torch.isin(ids, self.special_ids) & (plan.position_ids() > 0)
+        corrupted, chosen = mask_tokens(
+            ids,
+            allowed,
+            probability=self.mask_probability,
+            style=self.style,
+            mask_id=self.mask_id,
+            vocabulary=self.vocabulary,
+            generator=generator,
+        )
+        labelled = chosen.nonzero().flatten()
+        tokens = TokenBatch(corrupted, plan, torch.ones_like(chosen), len(plan.lengths))
+        return MntpBatch(tokens, labelled - 1, ids[labelled])
+
+    def count(self, batch: MntpBatch) -> int:
+        """M."""
+        return batch.targets.shape[0]
+
+    def step(self, encoder: Encoder, batch: MntpBatch, *, scale: float, backward: Backward, seed: int) -> dict[str, Any]:
+        """One pass; metric "accuracy": share of labels that the head ranks first."""
+        with seeded(pass_seed(seed, 0), batch.places.device):
+            states = encoder.states(batch.tokens)[batch.places]
+            loss = masked_next_token(states, batch.targets, self.head, chunk=self.head_chunk)
+        backward(loss.total * scale)
+        accuracy = loss.correct / max(loss.count, 1)
+        return {"loss_sum": loss.total.detach(), "count": loss.count, "accuracy": accuracy}
+
+
+def _tokenised(texts: Sequence[str], tokenizer: Any) -> Iterator[list[int]]:
+    for start in range(0, len(texts), TOKENIZED_TOGETHER):
+        some = list(texts[start : start + TOKENIZED_TOGETHER])
+        for index, text in enumerate(some, start):
+            if not isinstance(text, str):
+                raise InputError(f"texts[{index}]: must be a string (got {type(text).__name__})")
+        # tokenizers refuse lone surrogates; each becomes U+FFFD
+        valid = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in some]
+        # `verbose` silences the warning that a document exceeds the model's context: rows are cut afterwards
+        yield from tokenizer(valid, verbose=False, return_attention_mask=False)["input_ids"]
+
+
+def _frozen_view(head: nn.Module) -> nn.Module:
+    """The head over the same storage, with parameters of its own that never train.
+
+    A head is often tied to the input embeddings; switching off its gradient in place would freeze those too.
+    """
+    shared: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in head.parameters()}
+    return copy.deepcopy(head, shared)
+
+
+def _trainable_copy(head: nn.Module) -> nn.Module:
+    """A head with weights of its own: training it leaves tied embeddings alone."""
+    return copy.deepcopy(head).requires_grad_(True)

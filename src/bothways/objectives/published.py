@@ -1,0 +1,57 @@
+"""The masking that LLM2Vec published per model, as data.
+
+LLM2Vec (arXiv 2404.05961, §3.1 and appendix) searched probabilities {20, 40, 60, 80, 90} % × {BERT, RoBERTa style} on SICK-R
+for each base model and released the results in its train_configs/mntp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bothways.objectives.masking import MaskToken, Style
+
+
+@dataclass(frozen=True)
+class PublishedMasking:
+    """Masking of one published MNTP run.
+
+    Args:
+        match: what a model name or transformers model type contains, lower case.
+        probability: with which a token becomes a label.
+        style: see `masking.mask_tokens`.
+        mask_token: see `masking.mask_token_id`.
+        source: where it is published.
+    """
+
+    match: str
+    probability: float
+    style: Style
+    mask_token: MaskToken
+    source: str
+
+
+_CONFIGS = "McGill-NLP/llm2vec @312adcf, train_configs/mntp"
+
+SEQUENCE_LEVEL = (
+    PublishedMasking("mistral", 0.8, "all_mask", "blank", f"{_CONFIGS}/Mistral.json (Mistral-7B-Instruct-v0.2)"),
+    PublishedMasking("sheared-llama", 0.2, "bert", "blank", f"{_CONFIGS}/Sheared-Llama.json (Sheared-LLaMA-1.3B)"),
+    PublishedMasking("llama", 0.2, "bert", "blank", f"{_CONFIGS} (Llama-2-7b-chat, Meta-Llama-3-8B-Instruct and 3.1)"),
+)
+WORD_LEVEL = (
+    PublishedMasking("mistral", 0.2, "bert", "blank", "arXiv 2404.05961, word-level tasks: Mistral-7B with 20 %, BERT style"),
+    *SEQUENCE_LEVEL[1:],
+)
+
+
+def published_masking(model: str, *, word_level: bool = False) -> PublishedMasking | None:
+    """The masking published for a model, by its name or its family.
+
+    Args:
+        model: a hub id, folder name or transformers model type, e.g. "mistralai/Mistral-7B-Instruct-v0.2", "llama".
+        word_level: the variant of the paper's word-level tasks (chunking, NER, POS).
+
+    Returns:
+        The first match, or None for a family without a published run.
+    """
+    name = model.lower()
+    return next((entry for entry in (WORD_LEVEL if word_level else SEQUENCE_LEVEL) if entry.match in name), None)

@@ -1,0 +1,80 @@
+"""Parameter-free poolings over packed states.
+
+Mean and weighted mean (position weights 1..n, Muennighoff 2022, arXiv 2202.08904), last token / EOS, BOS (first token, [CLS]) and
+max, as compared by LLM2Vec (arXiv 2404.05961) and SimCSE (arXiv 2104.08821). Only tokens whose pool mask is true take part, so
+instructions, and BOS if so chosen, are seen by the text and never pooled. Works on packed rows, hence for any padding side.
+
+Letters: T tokens, N texts, H hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from bothways.errors import InputError
+
+Mode = Literal["mean", "weighted_mean", "last", "bos", "max"]
+POOLINGS: tuple[str, ...] = get_args(Mode)
+ALIASES = {"eos": "last", "lasttoken": "last", "eos_token": "last", "weightedmean": "weighted_mean", "cls": "bos", "bos_token": "bos"}
+
+
+class Pooling(nn.Module):
+    """One vector per text.
+
+    Args:
+        mode: "mean", "weighted_mean", "last" (also "eos"), "bos" (also "cls") or "max".
+
+    Raises:
+        InputError: an unknown mode.
+    """
+
+    def __init__(self, mode: str = "mean") -> None:
+        super().__init__()
+        mode = ALIASES.get(mode, mode)
+        if mode not in POOLINGS:
+            raise InputError(f"pooling: unknown mode {mode!r}; one of {', '.join(POOLINGS)}")
+        self.mode: str = mode
+
+    def forward(self, states: Tensor, mask: Tensor, segments: Tensor, rows: int) -> Tensor:
+        """Pool.
+
+        Args:
+            states: (T, H), any float type; sums are taken in float32.
+            mask: (T,) bool, tokens that take part; at least one per text.
+            segments: (T,) int64, index of each token's text; indices ≥ rows are filler and ignored.
+            rows: N.
+
+        Returns:
+            (N, H) float32.
+
+        Raises:
+            InputError: a text without any pooled token.
+        """
+        mask = mask & (segments < rows)
+        states, segments = states[mask], segments[mask]
+        counts = torch.bincount(segments, minlength=rows)
+        if int(counts.min()) == 0:
+            raise InputError(f"pooling: text {int(counts.argmin())} of the pass has no token to pool")
+        ends = counts.cumsum(0)
+        if self.mode == "last":
+            return states[ends - 1].float()
+        if self.mode == "bos":
+            return states[ends - counts].float()
+        states = states.float()
+        if self.mode == "max":
+            low = states.new_full((rows, states.shape[1]), float("-inf"))
+            return low.scatter_reduce(0, segments[:, None].expand_as(states), states, "amax")
+        if self.mode == "weighted_mean":
+            weights = (torch.arange(len(segments), device=states.device) - (ends - counts)[segments] + 1).float()
+        else:
+            weights = torch.ones(len(segments), device=states.device)
+        total = states.new_zeros(rows).index_add(0, segments, weights)
+        weights = weights / total[segments]
+        return states.new_zeros(rows, states.shape[1]).index_add(0, segments, states * weights[:, None])
+
+    def extra_repr(self) -> str:
+        """The mode, for printing."""
+        return f"mode={self.mode!r}"

@@ -1,0 +1,115 @@
+"""Checkpoints of a stage: what training has changed, and where it stands.
+
+It stands apart because "a killed run loses at most the work since the last checkpoint" is a property of the files alone. A folder
+holds the trainable parameters, the optimiser and a small state; frozen weights come from the stage's start, and randomness is a
+function of position, so nothing else is needed. A folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from bothways.atomic import atomic_folder
+from bothways.errors import InputError
+
+_NAME = re.compile(r"step-(\d+)")
+
+
+@dataclass
+class StageState:
+    """Where a stage stands after `step` optimiser steps.
+
+    Attributes:
+        step: optimiser steps taken.
+        losses: mean loss of each step, in order.
+        tokens: tokens trained on.
+        seconds: time spent training, over all sittings.
+        best: {"step", "value"} of the best evaluation.
+        watch: first reading of the collapse watch, what later ones are compared with.
+        facts: fingerprints of recipe, texts and processes; a checkpoint continues under the same ones only.
+    """
+
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    tokens: int = 0
+    seconds: float = 0.0
+    best: dict[str, float] | None = None
+    watch: dict[str, float] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Checkpoints:
+    """The checkpoint folders of one stage: `folder`/step-00000100, …"""
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        """Look after `folder`; `keep` latest checkpoints stay, and the best one."""
+        self.folder, self.keep = folder, keep
+
+    def path(self, step: int) -> Path:
+        """Folder of one step; sorts by name as by number."""
+        return self.folder / f"step-{step:08d}"
+
+    def steps(self) -> list[int]:
+        """Steps that have a whole checkpoint, ascending."""
+        if not self.folder.is_dir():
+            return []
+        found = (_NAME.fullmatch(entry.name) for entry in self.folder.iterdir() if (entry / "state.json").is_file())
+        return sorted(int(match[1]) for match in found if match)
+
+    def save(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, state: StageState) -> Path:
+        """Write the checkpoint of `state.step` and drop those that are no longer kept."""
+        target = self.path(state.step)
+        with atomic_folder(target, replace=True) as part:
+            tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in parameters.items()}
+            save_file(tensors, part / "trainable.safetensors")
+            torch.save(optimizer.state_dict(), part / "optimizer.pt")
+            (part / "state.json").write_text(json.dumps(asdict(state)), encoding="utf-8")
+        self._prune(state)
+        return target
+
+    def load(self, step: int) -> StageState:
+        """The state of one checkpoint.
+
+        Raises:
+            InputError: the file does not hold one.
+        """
+        path = self.path(step) / "state.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return StageState(**{key: values[key] for key in (each.name for each in fields(StageState))})
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise InputError(f"{path}: not a checkpoint of this version ({error}); remove the folder to resume before it") from error
+
+    def restore(self, step: int, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None) -> None:
+        """Put a checkpoint's parameters, and with an optimiser its state, in place.
+
+        Raises:
+            InputError: the checkpoint holds other parameters.
+        """
+        folder = self.path(step)
+        tensors = load_file(folder / "trainable.safetensors")
+        if tensors.keys() != parameters.keys() or any(tensors[name].shape != each.shape for name, each in parameters.items()):
+            raise InputError(f"{folder}: holds other parameters than this recipe trains; use another output folder")
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(tensors[name])
+        if optimizer is not None:
+            optimizer.load_state_dict(torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
+
+    def _prune(self, state: StageState) -> None:
+        kept = set(self.steps()[-self.keep :])
+        if state.best is not None:
+            kept.add(int(state.best["step"]))
+        for step in self.steps():
+            if step not in kept:
+                shutil.rmtree(self.path(step), ignore_errors=True)

@@ -1,0 +1,65 @@
+"""metrics.jsonl: one JSON object per line, and the same numbers to Accelerate's trackers.
+
+It stands apart because a resumed run must not leave two versions of a step in the file: on resume, lines beyond the checkpoint are
+dropped before new ones are written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from bothways.atomic import atomic_file
+
+
+class MetricsLog:
+    """Appends to `path` on the main process; every process may call it."""
+
+    def __init__(self, path: Path, accelerator: Accelerator) -> None:
+        self.path, self.accelerator = path, accelerator
+        self._offset = 0
+
+    def begin(self, stage: str, number: int, after_step: int, offset: int) -> None:
+        """Start or continue stage `number` (from 0): lines of this stage after `after_step`, and of later stages, are dropped.
+
+        Args:
+            stage: name, written into every line.
+            number: of the stage.
+            after_step: last step that stays.
+            offset: steps of the stages before, so that trackers see one growing axis.
+        """
+        self._stage, self._number, self._offset = stage, number, offset
+        if not self.accelerator.is_main_process or not self.path.exists():
+            return
+        kept = [line for line in self.read() if (line["number"], line["step"]) <= (number, after_step)]
+        with atomic_file(self.path) as part:
+            part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """One line for `step` of the present stage; numbers that are not finite become null, which JSON knows."""
+        if self.accelerator.is_main_process:
+            clean = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
+            line = {"stage": self._stage, "number": self._number, "step": step, **clean}
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+        numbers = {f"{self._stage}/{key}": value for key, value in values.items() if isinstance(value, (int, float))}
+        self.accelerator.log(numbers, step=self._offset + step)
+
+    def read(self) -> list[dict[str, Any]]:
+        """All whole lines; a line that a kill cut short is passed over."""
+        return read_metrics(self.path)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Lines of a metrics file; a last line that a kill cut short is passed over."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines

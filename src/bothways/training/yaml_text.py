@@ -1,0 +1,44 @@
+"""YAML as people write it: numbers like 1e-3 are numbers.
+
+It stands apart because PyYAML follows YAML 1.1, where `1e-3` (no dot) is a string and `on` a boolean; a learning rate that arrives
+as text would be refused with a message nobody understands. The number syntax here is YAML 1.2's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from bothways.errors import InputError
+
+
+class _Loader(yaml.SafeLoader):
+    pass
+
+
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+# a copy per class: the loaders of PyYAML share one table
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"^(?:{_FLOAT.pattern})$"), list("-+0123456789."))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(rf"^(?:{_BOOL.pattern})$"), list("tTfF"))
+
+
+def load_yaml(text: str, *, where: str) -> Any:
+    """Plain values of one YAML document.
+
+    Raises:
+        InputError: not YAML; names `where`, line and column.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader by descent
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise InputError(f"{where}:{place} not valid YAML: {problem}") from None

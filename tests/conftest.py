@@ -1,0 +1,25 @@
+"""Shared fixtures: the data folder beside the project, and the real model where it can be had."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = pytest.mark.skip(reason="the data folder ../shared/data is not beside this checkout")
+    for item in items:
+        if item.get_closest_marker("shared") and not SHARED.is_dir():
+            item.add_marker(missing)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    return SHARED

@@ -1,0 +1,226 @@
+"""LoRA: what is adapted, that a fresh adapter changes nothing, that merged equals adapter, and the published counts."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from transformers import AutoModel, BertConfig, GPT2Config, LlamaConfig, MistralConfig, Qwen2MoeConfig
+
+from bothways.backbone import adapters
+from bothways.backbone.adapters import LoraConfig
+from bothways.errors import InputError
+
+TINY = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 64}
+SEVEN = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+IDS = torch.arange(12).reshape(1, 12) * 5 % 64
+
+
+def tiny(config=None, seed: int = 0):
+    torch.manual_seed(seed)
+    return AutoModel.from_config(config or LlamaConfig(**TINY, num_key_value_heads=2)).eval()
+
+
+def shake(model, scale: float = 0.3) -> None:
+    """Give the adapter's zero factor values, as training would."""
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data = torch.randn(parameter.shape, generator=generator) * scale
+
+
+def states(model) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=IDS).last_hidden_state
+
+
+# Real configurations, written out: the counts of methods.md 1a (LLM2Vec, rank 16).
+PUBLISHED = {
+    "llama-2-7b": (
+        LlamaConfig(
+            hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, vocab_size=32000
+        ),
+        39_976_960,
+    ),
+    "mistral-7b": (
+        MistralConfig(
+            hidden_size=4096,
+            intermediate_size=14336,
+            num_hidden_layers=32,
+            num_attention_heads=32,
+            num_key_value_heads=8,
+            vocab_size=32000,
+        ),
+        41_943_040,
+    ),
+    "llama-3-8b": (
+        LlamaConfig(
+            hidden_size=4096,
+            intermediate_size=14336,
+            num_hidden_layers=32,
+            num_attention_heads=32,
+            num_key_value_heads=8,
+            vocab_size=128256,
+        ),
+        41_943_040,
+    ),
+    "sheared-llama-1.3b": (
+        LlamaConfig(
+            hidden_size=2048, intermediate_size=5504, num_hidden_layers=24, num_attention_heads=16, vocab_size=32000
+        ),
+        14_991_360,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_trainable_counts_on_the_meta_device(name: str) -> None:
+    config, expected = PUBLISHED[name]
+    model = adapters.meta_model(config)
+    counted = adapters.trainable_counts(model, LoraConfig(r=16))
+    assert counted.trainable == expected
+    # the prediction equals what peft really builds
+    adapters.attach(model, LoraConfig(r=16))
+    assert adapters.trainable_counts(model) == counted
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
+def test_all_linear_is_the_published_seven_for_llama() -> None:
+    names = adapters.target_names(tiny(), LoraConfig())
+    assert {name.split(".")[-1] for name in names} == SEVEN
+    assert len(names) == 2 * len(SEVEN)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=64), {"c_attn", "c_proj", "c_fc"}),
+        (BertConfig(**TINY), {"query", "key", "value", "dense"}),
+    ],
+    ids=["gpt2", "bert"],
+)
+def test_other_families_stay_inside_their_blocks(config, expected: set[str]) -> None:
+    names = adapters.target_names(tiny(config), LoraConfig())
+    assert {name.split(".")[-1] for name in names} == expected
+    assert not any("pooler" in name or "embeddings" in name for name in names)
+
+
+def test_an_expert_list_as_long_as_the_model_does_not_hide_the_blocks() -> None:
+    config = Qwen2MoeConfig(
+        **TINY, num_key_value_heads=2, num_experts=2, moe_intermediate_size=16, shared_expert_intermediate_size=16
+    )
+    names = adapters.target_names(tiny(config), LoraConfig())
+    assert len(names) == len(set(names))
+    assert {"q_proj", "o_proj"} <= {name.split(".")[-1] for name in names}
+
+
+def test_chosen_targets_and_a_wrong_one() -> None:
+    names = adapters.target_names(tiny(), LoraConfig(targets=("q_proj", "v_proj")))
+    assert {name.split(".")[-1] for name in names} == {"q_proj", "v_proj"}
+    with pytest.raises(InputError, match=r"adapter\.targets.*q_proj"):
+        adapters.target_names(tiny(), LoraConfig(targets=("query",)))
+
+
+@pytest.mark.parametrize("config", [None, GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=64)], ids=["llama", "gpt2"])
+def test_fresh_adapter_changes_nothing_and_merged_equals_adapter(config) -> None:
+    model = tiny(config)
+    plain = states(model)
+    adapters.attach(model, LoraConfig(r=4, dropout=0.5))
+    assert torch.equal(states(model.eval()), plain)  # B is zero
+
+    shake(model)
+    adapted = states(model)
+    assert (adapted - plain).abs().max() > 0.05  # the comparison below is not vacuous
+    with adapters.adapter_off(model):
+        assert torch.equal(states(model), plain)
+    assert torch.equal(states(model), adapted)
+
+    difference = adapters.merge(model, verify=lambda: states(model))
+    # two roundings per layer in float32
+    assert difference < 1e-5
+    torch.testing.assert_close(states(model), adapted, atol=1e-5, rtol=1e-5)
+    assert not list(adapters.lora_layers(model))
+    assert not any("lora" in name for name in model.state_dict())
+    assert not hasattr(model, "peft_config")
+
+
+def test_merge_equals_the_formula_in_float64() -> None:
+    model = tiny()
+    before = copy.deepcopy(model.layers[0].mlp.down_proj.weight.data).double()
+    adapters.attach(model, LoraConfig(r=4, alpha=6))
+    shake(model)
+    layer = model.layers[0].mlp.down_proj
+    a, b = layer.lora_A["default"].weight.double(), layer.lora_B["default"].weight.double()
+    expected = before + 6 / 4 * b @ a
+    adapters.merge(model)
+    torch.testing.assert_close(model.layers[0].mlp.down_proj.weight.double(), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_a_wrong_merge_is_caught() -> None:
+    model = tiny()
+    adapters.attach(model, LoraConfig(r=4))
+    shake(model)
+    target = next(layer for _, layer in adapters.lora_layers(model))
+    original = target.get_delta_weight
+    target.get_delta_weight = lambda name: original(name) * 2
+    with pytest.raises(RuntimeError, match="merging changed the hidden states"):
+        adapters.merge(model, verify=lambda: states(model))
+
+
+def test_adapter_is_float32_over_bfloat16_and_refuses_to_merge_there() -> None:
+    model = tiny().to(torch.bfloat16)
+    adapters.attach(model, LoraConfig(r=4))
+    kinds = {name.rsplit(".", 1)[-1]: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert kinds
+    assert all(parameter.dtype == torch.float32 for _, parameter in model.named_parameters() if parameter.requires_grad)
+    assert model.layers[0].self_attn.q_proj.base_layer.weight.dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="float32"):
+        adapters.merge(model)
+
+
+def test_initialisation_is_a_function_of_the_seed_and_leaves_the_global_generator_alone() -> None:
+    def factors(seed: int, noise: int) -> dict[str, torch.Tensor]:
+        model = tiny()
+        torch.manual_seed(noise)
+        expected = torch.rand(1)
+        torch.manual_seed(noise)
+        adapters.attach(model, LoraConfig(r=4), seed=seed)
+        assert torch.equal(torch.rand(1), expected)
+        return adapters.adapter_state(model)
+
+    one, same, other = factors(3, 0), factors(3, 1), factors(4, 0)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_second_adapter_is_refused_until_the_first_is_merged() -> None:
+    model = tiny()
+    adapters.attach(model, LoraConfig(r=2))
+    with pytest.raises(InputError, match="already carries"):
+        adapters.attach(model, LoraConfig(r=2))
+    adapters.merge(model)
+    adapters.attach(model, LoraConfig(r=2))
+
+
+def test_state_round_trip_and_saved_adapter(tmp_path) -> None:
+    from peft import LoraConfig as PeftConfig
+    from peft import get_peft_model
+
+    model = tiny()
+    adapters.attach(model, LoraConfig(r=4))
+    shake(model)
+    twin = tiny()
+    adapters.attach(twin, LoraConfig(r=4), seed=9)
+    adapters.load_adapter_state(twin, adapters.adapter_state(model))
+    assert torch.equal(states(twin.eval()), states(model.eval()))
+
+    published = get_peft_model(tiny(), PeftConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"]))
+    shake(published)
+    published.save_pretrained(tmp_path)
+    loaded = tiny()
+    adapters.merge_saved(loaded, tmp_path)
+    torch.testing.assert_close(states(loaded), states(published.eval()), atol=1e-5, rtol=1e-5)
+    assert (states(loaded) - states(tiny())).abs().max() > 0.05
+    with pytest.raises(InputError, match=r"adapter_config\.json"):
+        adapters.merge_saved(tiny(), tmp_path.parent)
