@@ -23,7 +23,19 @@ _WHERE = {
     "InputError": "bothways.errors",
 }
 
-__all__ = [*_WHERE, "recipes"]
+__all__ = [
+    "AttentionPlan",
+    "BothwaysError",
+    "Encoder",
+    "InputError",
+    "Recipe",
+    "convert",
+    "doctor",
+    "evaluate",
+    "load",
+    "recipes",
+    "train",
+]
 
 if TYPE_CHECKING:
     from bothways import recipes

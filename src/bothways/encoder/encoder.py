@@ -218,7 +218,7 @@ class Encoder(nn.Module):
     def encode_stream(self, texts: Iterable[Text], *, window: int = inference.WINDOW, **options: Any) -> Iterator[Any]:
         """Like `encode`, but yields the vectors window by window, so that memory stays constant for any number of texts."""
         for start, part in inference.windows(texts, window):
-            yield self.encode(part, **options) if start == 0 else inference.renumber(self.encode, part, start, options)
+            yield inference.renumber(self.encode, part, start, options)
 
     def encode_query(self, texts: Text | Iterable[Text], **options: Any) -> Any:
         """`encode` with the stored prompt "query", if there is one."""

@@ -35,7 +35,7 @@ def encode_texts(encoder: Any, texts: Sequence[str], options: RunOptions, role: 
     row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     distinct = list(row_of)
     method = _method(encoder, role)
-    vectors = as_array(method(distinct, **_accepted(method, options)))
+    vectors = as_array(method(distinct, **_accepted(encoder, method, options)))
     if vectors.ndim != 2 or len(vectors) != len(distinct):
         raise InputError(f"{type(encoder).__name__} returned shape {vectors.shape} for {len(distinct)} texts; expected (n, d)")
     bad = ~np.isfinite(vectors).all(axis=1)
@@ -68,10 +68,19 @@ def _method(encoder: Any, role: Role) -> Callable[..., Any]:
     return method
 
 
-def _accepted(method: Callable[..., Any], options: RunOptions) -> dict[str, Any]:
+def _accepted(encoder: Any, method: Callable[..., Any], options: RunOptions) -> dict[str, Any]:
+    named, open_ended = _parameters(method)
+    if open_ended:  # encode_query(texts, **options) hands its options on to encode, so encode's own names tell what it takes
+        named |= _parameters(encoder.encode)[0] if callable(getattr(encoder, "encode", None)) else set()
     wanted = {"batch_tokens": options.batch_tokens, "show_progress_bar": options.show_progress_bar}
-    try:
-        named = inspect.signature(method).parameters
-    except (TypeError, ValueError):  # callables written in C have no signature
-        return {}
     return {key: value for key, value in wanted.items() if value is not None and key in named}
+
+
+def _parameters(method: Callable[..., Any]) -> tuple[set[str], bool]:
+    """The parameters a callable names, and whether it takes any others too."""
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except (TypeError, ValueError):  # callables written in C have no signature
+        return set(), False
+    names = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
+    return names, any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)

@@ -70,7 +70,7 @@ class Retrieval(Task):
         data = self.collection
         ranking = ranker.rank(data.queries, data.corpus, depth=DEPTH, ignore_identical_ids=self.ignore_identical_ids)
         metrics, per_query = measure(ranking, data.qrels)
-        scored = len(next(iter(per_query.values())))
+        judged = len(next(iter(per_query.values())))
         return Score(
             metrics, {"queries": scored, "documents": len(data.corpus), "queries_without_relevant": len(data.queries) - scored}
         )

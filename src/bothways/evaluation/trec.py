@@ -8,7 +8,8 @@ With g_r the grade of the document at rank r (0 if unjudged or negative), R the 
     MRR@k     1 / rank of the first relevant document, 0 if it lies below k
     MAP@k     (1/R) Σ_{r≤k, relevant} precision@r   R, not min(R, k): trec_eval's map_cut
 
-Järvelin & Kekäläinen 2002 for nDCG (gain and discount as in trec_eval 9). All in float64, each in [0, 1].
+Järvelin & Kekäläinen 2002 for nDCG (gain and discount as in trec_eval 9). All in float64, each in [0, 1]. A judged query counts
+in every mean, with 0 if it has no relevant document or nothing was found for it (trec_eval -c); an unjudged one never does.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ DEPTH = max(cut for cuts in CUTOFFS.values() for cut in cuts)
 def measure(
     ranking: Ranking, qrels: Qrels, cutoffs: Mapping[str, tuple[int, ...]] = CUTOFFS
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Means over the queries that have a relevant document, and the values of each such query.
+    """Means over the judged queries, and the values of each.
 
     Args:
         ranking: reaches down to the largest cutoff, or to the end of the corpus.
@@ -37,27 +38,26 @@ def measure(
         cutoffs: by measure ("ndcg", "recall", "mrr", "map").
 
     Returns:
-        `{"ndcg@10": mean, …}` and `{"ndcg@10": (Q',) values, …}`, the queries in the ranking's order.
+        `{"ndcg@10": mean, …}` and `{"ndcg@10": (J,) values, …}` of the J judged queries, in the ranking's order.
 
     Raises:
-        InputError: no query has a relevant document, or the ranking is too shallow.
+        InputError: no query is judged, no judged one has a relevant document, or the ranking is too shallow.
     """
     deepest = max(cut for cuts in cutoffs.values() for cut in cuts)
     if ranking.index.shape[1] < min(deepest, len(ranking.doc_ids)):
         raise InputError(f"ranking holds {ranking.index.shape[1]} documents a query; a cutoff of {deepest} needs as many")
+    judged = [(qrels[query], row) for query, row in zip(ranking.query_ids, ranking.index) if query in qrels]
+    if not any(grade > 0 for grades, _ in judged for grade in grades.values()):
+        raise InputError(f"none of the {len(ranking.query_ids)} queries has a relevant document; do judgements and queries share ids?")
     per_query: dict[str, list[float]] = {f"{name}@{cut}": [] for name, cuts in cutoffs.items() for cut in cuts}
-    for query, row in zip(ranking.query_ids, ranking.index):
-        judged = qrels.get(query, {})
-        ideal = np.sort([grade for grade in judged.values() if grade > 0])[::-1].astype(np.float64)
-        if not len(ideal):
-            continue
-        gains = np.array([max(judged.get(ranking.doc_ids[i], 0), 0) for i in row if i >= 0], dtype=np.float64)
+    for grades, row in judged:
+        ideal = np.array(sorted((grade for grade in grades.values() if grade > 0), reverse=True), dtype=np.float64)
+        gains = np.array([max(grades.get(ranking.doc_ids[i], 0), 0) for i in row if i >= 0], dtype=np.float64)
         for name, cuts in cutoffs.items():
             for cut in cuts:
-                per_query[f"{name}@{cut}"].append(_MEASURES[name](gains, ideal, cut))
+                value = _MEASURES[name](gains, ideal, cut) if len(ideal) else 0.0
+                per_query[f"{name}@{cut}"].append(value)
     values = {name: np.array(column) for name, column in per_query.items()}
-    if not all(map(len, values.values())):
-        raise InputError("no query has a relevant document; the judgements and the queries do not share ids")
     return {name: float(column.mean()) for name, column in values.items()}, values
 
 

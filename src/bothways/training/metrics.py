@@ -21,7 +21,7 @@ class MetricsLog:
 
     def __init__(self, path: Path, accelerator: Accelerator) -> None:
         self.path, self.accelerator = path, accelerator
-        self._offset = 0
+        self._stage, self._number, self._offset = "", 0, 0
 
     def begin(self, stage: str, number: int, after_step: int, offset: int) -> None:
         """Start or continue stage `number` (from 0): lines of this stage after `after_step`, and of later stages, are dropped.

@@ -20,12 +20,12 @@ from bothways.backbone.adapters import LoraConfig
 from bothways.config import Direction, DType, Strict, parse
 from bothways.errors import InputError
 from bothways.objectives.contrastive import ContrastiveConfig
-from bothways.objectives.mntp import MNTPConfig
+from bothways.objectives.mntp import MntpConfig
 from bothways.training.optim import OptimConfig
 from bothways.training.yaml_text import load_yaml
 
 #: What a stage learns from; `kind` in the config chooses.
-ObjectiveConfig = Annotated[MNTPConfig | ContrastiveConfig, Field(discriminator="kind")]
+ObjectiveConfig = Annotated[MntpConfig | ContrastiveConfig, Field(discriminator="kind")]
 
 #: Keys that change what is shown or kept, never what is computed: a resumed run may have others.
 FREE_KEYS = frozenset({"name", "keep_checkpoints", "trackers", "log_every", "save_every"})
@@ -54,14 +54,14 @@ class DataConfig(Strict):
 class BatchConfig(Strict):
     """Rows per optimiser step: size x accumulation x processes."""
 
-    size: int = Field(ge=1, description="rows of one micro-batch on one process: packed rows for MNTP, texts for contrastive")
+    size: int = Field(ge=1, description="examples of one micro-batch on one process: packed rows for MNTP, texts for contrastive")
     accumulation: int = Field(default=1, ge=1, description="micro-batches per optimiser step; the loss is normalised over all")
 
 
 class EvalConfig(Strict):
     """A development metric, by which the best checkpoint is chosen. Higher is better."""
 
-    metric: str = Field(description="what bothways.evaluation.devmetric reads, e.g. stsb:FOLDER")
+    metric: str = Field(description="a task as `bothways evaluate` takes it, e.g. sts:FILE or stdlib")
     every: int = Field(ge=1, description="optimiser steps between evaluations; the last step is always evaluated")
     at_start: bool = Field(default=False, description="measure the untrained stage as well")
     restore_best: bool = Field(default=True, description="end the stage with its best checkpoint instead of its last")
@@ -73,7 +73,6 @@ class Stage(Strict):
     name: str = Field(description="unique in the recipe; letters, digits, - and _")
     objective: ObjectiveConfig
     data: DataConfig
-    max_length: int | None = Field(default=None, ge=2, description="tokens of a row in training; the recipe's when absent")
     optim: OptimConfig = OptimConfig()
     batch: BatchConfig
     adapter: LoraConfig | None = Field(default=LoraConfig(), description="LoRA; null trains every weight")

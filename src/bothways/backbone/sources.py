@@ -1,0 +1,223 @@
+"""Turns a name into a decoder, its tokenizer and, on request, its language-model head.
+
+One door for every kind of source: a hub id, a folder, a .gguf file, an embedded name. What comes out is always the bare decoder
+(what AutoModel gives), whatever class the checkpoint was saved from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_MAPPING,
+    AutoModel,
+    AutoModelForCausalLM,
+)
+
+from bothways.backbone import embedded
+from bothways.backbone.checkpoints import ACCEPTED, one_line, override, quiet, read_config, read_tokenizer, read_weights
+from bothways.backbone.gguf_source import read_gguf
+from bothways.backbone.hardware import resolve_device, resolve_dtype
+from bothways.backbone.head import take_apart
+from bothways.backbone.tokenizers import prepare_tokenizer
+from bothways.errors import InputError, SourceError, UnsupportedFamily
+
+Kind = Literal["hub", "folder", "gguf", "embedded"]
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9_][\w.\-]*)?")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json")
+# implementations that run without a plan, so that the head can be checked under them; they must be chosen while loading
+_STOCK_ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from.
+
+    Attributes:
+        name: as the user gave it.
+        kind: hub id, folder, .gguf file or embedded name.
+        path: hub id, or a path in the file system; for an embedded name, the folder that is or will be in the cache.
+    """
+
+    name: str
+    kind: Kind
+    path: str
+
+
+@dataclass
+class Pretrained:
+    """A loaded model.
+
+    Attributes:
+        model: the bare decoder (or BERT-like encoder), in evaluation mode: (B, L) ids to (B, L, H) states.
+        tokenizer: a fast tokenizer with a pad token.
+        head: last hidden states (M, H) to logits (M, V); None when not asked for, and for encoder-only families. Where the family ties
+            its output to the input embeddings, its weight is the decoder's own tensor (`head.tied`).
+        source: where it came from.
+    """
+
+    model: Any
+    tokenizer: Any
+    head: nn.Module | None
+    source: Source
+
+
+def resolve(name: str | os.PathLike[str]) -> Source:
+    """Tell what kind of source `name` is, without loading or fetching anything.
+
+    An embedded name wins over a folder of the same name; write ./name for the folder.
+
+    Raises:
+        SourceError: not there, or not one of the accepted forms.
+    """
+    text = os.fspath(name)
+    if text.lower() in embedded.names():
+        return Source(text, "embedded", str(embedded.folder_of(text.lower())))
+    path = Path(text).expanduser()
+    if path.is_dir():
+        _check_folder(path, text)
+        return Source(text, "folder", str(path))
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise SourceError(f"{text}: no such file")
+        return Source(text, "gguf", str(path))
+    if path.is_file():
+        raise SourceError(f"{text}: is a file of an unknown kind; {_accepted()}")
+    near = difflib.get_close_matches(text.lower(), embedded.names(), n=1, cutoff=0.75)
+    if near:
+        raise SourceError(f"{text}: unknown name; did you mean {near[0]!r}? ({_accepted()})")
+    if isinstance(name, str) and _HUB_ID.fullmatch(text):
+        return Source(text, "hub", text)
+    raise SourceError(f"{text!r}: no such folder or file; {_accepted()}")
+
+
+def load_pretrained(
+    name: str | os.PathLike[str],
+    *,
+    dtype: str | torch.dtype,
+    device: str | torch.device = "cpu",
+    head: bool = False,
+    config_overrides: dict[str, Any] | None = None,
+    attn_implementation: str | None = None,
+) -> Pretrained:
+    """Load a decoder (or BERT-like encoder), its tokenizer and, on request, its language-model head.
+
+    Args:
+        name: hub id, folder, .gguf file or embedded name.
+        dtype: a torch type or its name; "auto" is bfloat16 where `device` computes it, else float32 (not the checkpoint's own type).
+        device: a device or its name; "auto" is the fastest at hand.
+        head: also give the head. It is checked against the whole model on a few tokens.
+        config_overrides: config fields to set before the weights are loaded, e.g. {"attention_dropout": 0.3}.
+        attn_implementation: name of a transformers attention; None leaves transformers' choice.
+
+    Raises:
+        SourceError: not found, not reachable, incomplete or unreadable.
+        UnsupportedFamily: encoder-decoder, or neither a text decoder nor a text encoder, or a head that cannot stand alone.
+        InputError: an unknown config field, dtype or device, an unusable tokenizer, an attention that this family cannot take.
+        MissingExtra: a .gguf file without the `gguf` package.
+    """
+    source = resolve(name)
+    where = torch.device(resolve_device(device))
+    kind = resolve_dtype(dtype, where)
+    overrides = config_overrides or {}
+    stock = attn_implementation in _STOCK_ATTENTION
+    options: dict[str, Any] = {"attn_implementation": attn_implementation} if stock else {}
+    if source.kind == "gguf":
+        causal, tokenizer = read_gguf(source.path, dtype=kind, **_gguf_overrides(source, overrides), **options)
+        model, lm_head = _split(causal, head)
+    else:
+        place = str(embedded.ensure(source.name.lower())) if source.kind == "embedded" else source.path
+        config = read_config(source.name, place)
+        override(config, overrides, source.name)
+        model, lm_head = _load_weights(source.name, place, config, head, dtype=kind, **options)
+        tokenizer = read_tokenizer(source.name, place)
+    prepare_tokenizer(tokenizer, model.config)
+    if attn_implementation is not None and not stock:
+        _set_attention(model, attn_implementation)
+    model.to(where)
+    return Pretrained(model, tokenizer, lm_head.to(where) if lm_head is not None else None, source)
+
+
+def _load_weights(name: str, place: str, config: Any, head: bool, **options: Any) -> tuple[Any, nn.Module | None]:
+    role = _role(config, name)
+    options["config"] = config
+    if role == "encoder" or (role == "decoder" and not head):
+        return read_weights(name, place, AutoModel, **options), None
+    return _split(read_weights(name, place, AutoModelForCausalLM, **options), head)
+
+
+def _role(config: Any, name: str) -> Literal["decoder", "encoder", "wrapper"]:
+    """What a config describes: a decoder, a BERT-like encoder, or a wrapper with a text decoder inside."""
+    kind = type(config)
+    if getattr(config, "is_encoder_decoder", False):
+        raise UnsupportedFamily(f"{name}: {config.model_type} is an encoder-decoder; a decoder-only or encoder-only model is needed")
+    if kind in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
+        return "encoder"
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UnsupportedFamily(
+            f"{name}: {config.model_type} is neither a decoder-only nor an encoder-only text model; "
+            "of a multimodal model, give its text decoder"
+        )
+    return "decoder" if config.get_text_config(decoder=True) is config else "wrapper"
+
+
+def _split(causal: Any, head: bool) -> tuple[Any, nn.Module | None]:
+    """The bare decoder of a CausalLM, and its head on request."""
+    decoder = causal.base_model
+    if type(decoder) not in (MODEL_MAPPING.get(type(decoder.config), None), None) or decoder is causal:
+        decoder = causal.get_decoder()
+    if MODEL_MAPPING.get(type(decoder.config), None) is not type(decoder):
+        raise UnsupportedFamily(f"{type(causal).__name__}: its text decoder does not stand alone; give the text model it was made from")
+    if not head:
+        return decoder, None
+    with quiet():
+        return decoder, take_apart(causal, decoder)
+
+
+def _gguf_overrides(source: Source, overrides: dict[str, Any]) -> dict[str, Any]:
+    if not overrides:
+        return {}
+    from transformers import AutoConfig
+
+    path = Path(source.path).resolve()
+    with one_line(source.name):
+        config = AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
+    override(config, overrides, source.name)
+    return {"config": config}
+
+
+def _set_attention(model: Any, implementation: str) -> None:
+    try:
+        with quiet():
+            model.set_attn_implementation(implementation)
+    except (ValueError, ImportError) as error:
+        raise InputError(f"attn_implementation {implementation!r}: {' '.join(str(error).split())[:300]}") from error
+    if model.config._attn_implementation != implementation:
+        raise InputError(
+            f"attn_implementation {implementation!r}: {type(model).__name__} does not go through transformers' attention interface"
+        )
+
+
+def _check_folder(path: Path, name: str) -> None:
+    if not (path / "config.json").is_file():
+        found = sorted(file.name for file in path.glob("*.gguf"))
+        if found:
+            raise SourceError(f"{name}: a folder with {len(found)} .gguf files; give one of them, e.g. {path / found[0]}")
+        if (path / "adapter_config.json").is_file():
+            raise SourceError(f"{name}: holds a PEFT adapter but no config.json; read it with bothways.load, or give the base model")
+        raise SourceError(f"{name}: has no config.json, so it is not a model folder; {_accepted()}")
+    if not any((path / file).is_file() for file in _TOKENIZER_FILES):
+        raise SourceError(f"{name}: has no tokenizer (e.g. tokenizer.json); copy the tokenizer files of the model it was made from")
+
+
+def _accepted() -> str:
+    return f"{ACCEPTED} ({', '.join(embedded.names())})"
