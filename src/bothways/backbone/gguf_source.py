@@ -1,13 +1,15 @@
 """Reads a .gguf file (llama.cpp's format) as plain weights that can be trained and saved again.
 
-transformers de-quantises GGUF while loading, but leaves a quantizer on the model that refuses `save_pretrained`, and it does not
-restore every pre-tokenizer. Both are put right here, apart from other sources, which need neither.
+transformers de-quantises GGUF while loading, but leaves a quantizer on the model that refuses `save_pretrained`, and it
+does not restore every pre-tokenizer. Both are put right here, apart from other sources, which need neither.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,9 @@ def read_gguf(path: str | Path, *, dtype: torch.dtype, **options: Any) -> tuple[
             raise SourceError(f"{path}: is not a GGUF file (it does not begin with 'GGUF'); the download may be incomplete")
     name, folder = str(path), str(path.parent)
     options = {**_dense(), **options}
-    causal = read_weights(name, folder, AutoModelForCausalLM, gguf_file=path.name, dtype=dtype, **options)
+    # the de-quantiser draws a progress bar that no setting of transformers turns off
+    with redirect_stderr(io.StringIO()):
+        causal = read_weights(name, folder, AutoModelForCausalLM, gguf_file=path.name, dtype=dtype, **options)
     forget_quantizer(causal)
     tokenizer = read_tokenizer(name, folder, gguf_file=path.name)
     restore_pre_tokenizer(tokenizer, pre_tokenizer_name(path))
@@ -94,7 +98,7 @@ def pre_tokenizer_name(path: str | Path) -> str | None:
 def restore_pre_tokenizer(tokenizer: Any, pre: str | None) -> None:
     """Cut texts the way the vocabulary was trained, where transformers does not.
 
-    Without it, white space before a number falls into other tokens than in training ("\\n\\n1" as two line breaks apart).
+    Without it, white space before a number falls into other tokens than in training (two line breaks apart, not together).
     A pre-tokenizer that neither transformers nor this table knows is used as GPT-2's, with a warning.
 
     Args:

@@ -1,7 +1,8 @@
 """Which device and which floating-point type this machine really computes with.
 
-bfloat16 halves memory and doubles the matrix throughput only where the hardware has instructions for it; elsewhere libraries
-emulate it, which is slower than float32 and loses digits for nothing. So "auto" asks the hardware, never a library's "supported".
+bfloat16 halves memory and doubles the matrix throughput only where the hardware has instructions for it; elsewhere
+libraries emulate it, which is slower than float32 and loses digits for nothing. So "auto" asks the hardware, never a
+library's "supported".
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
     except RuntimeError:
         raise InputError(f"device {str(device)!r} is not one: give auto, cpu, cuda, cuda:0 or mps") from None
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device {str(device)!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use cpu or auto")
+        count = torch.cuda.device_count()
+        raise InputError(f"device {str(device)!r} is not there: torch sees {count} CUDA devices; use cpu or auto")
     if found.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("device 'mps' is not there: torch sees no Apple GPU; use cpu or auto")
     return found

@@ -1,9 +1,10 @@
 """The language-model head on its own: last hidden states in, logits out, exactly as the family computes them.
 
-A head is more than a matrix: Gemma 2 caps its logits softly, Cohere and Granite scale them, others add a bias or cast to float32.
-Instead of a table of families, the head *is* the family's own CausalLM class, with an identity in the place of its decoder: the
-states pass through the identity and meet the untouched code that turns them into logits. The result is compared once with the
-whole model, so that no training starts on wrong logits. Apart from the decoder, because MNTP applies it at masked positions only.
+A head is more than a matrix: Gemma 2 caps its logits softly, Cohere and Granite scale them, others add a bias or cast to
+float32. Instead of a table of families, the head *is* the family's own CausalLM class, with an identity in the place of
+its decoder: the states pass through the identity and meet the untouched code that turns them into logits. The result is
+compared once with the whole model, so that no training starts on wrong logits. Apart from the decoder, because MNTP
+applies it at masked positions only.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _TOLERANCE = 1e-3
 class Head(nn.Module):
     """Maps last hidden states to logits with the code of a CausalLM class.
 
-    Its parameters are those of the output projection. Where the family ties them to the input embeddings, they are the very same
-    tensors as the decoder's (`tied`), so that training the head also moves the embeddings.
+    Its parameters are those of the output projection. Where the family ties them to the input embeddings, they are the
+    very same tensors as the decoder's (`tied`), so that training the head also moves the embeddings.
 
     Args:
         causal: the CausalLM; its decoder is taken out of it.
@@ -94,7 +95,7 @@ def _compare(found: Tensor, expected: Tensor, family: str) -> None:
 
 @dataclass
 class _States(BaseModelOutputWithPast):
-    """Decoder output that knows only states; whatever else a family's head code asks for (router logits, image states) is None."""
+    """Decoder output that knows only states; what else a family's head code asks for (router logits, image states) is None."""
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("_"):

@@ -33,7 +33,15 @@ from bothways.errors import InputError, SourceError, UnsupportedFamily
 
 Kind = Literal["hub", "folder", "gguf", "embedded"]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9_][\w.\-]*)?")
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+)
 # implementations that run without a plan, so that the head can be checked under them; they must be chosen while loading
 _STOCK_ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 
@@ -60,8 +68,8 @@ class Pretrained:
     Attributes:
         model: the bare decoder (or BERT-like encoder), in evaluation mode: (B, L) ids to (B, L, H) states.
         tokenizer: a fast tokenizer with a pad token.
-        head: last hidden states (M, H) to logits (M, V); None when not asked for, and for encoder-only families. Where the family ties
-            its output to the input embeddings, its weight is the decoder's own tensor (`head.tied`).
+        head: last hidden states (M, H) to logits (M, V); None when not asked for, and for encoder-only families. Where
+            the family ties its output to the input embeddings, its weight is the decoder's own tensor (`head.tied`).
         source: where it came from.
     """
 
@@ -91,13 +99,13 @@ def resolve(name: str | os.PathLike[str]) -> Source:
             raise SourceError(f"{text}: no such file")
         return Source(text, "gguf", str(path))
     if path.is_file():
-        raise SourceError(f"{text}: is a file of an unknown kind; {_accepted()}")
+        raise SourceError(f"{text}: is a file of an unknown kind; {ACCEPTED}")
     near = difflib.get_close_matches(text.lower(), embedded.names(), n=1, cutoff=0.75)
     if near:
-        raise SourceError(f"{text}: unknown name; did you mean {near[0]!r}? ({_accepted()})")
+        raise SourceError(f"{text}: unknown name; did you mean {near[0]!r}? ({ACCEPTED})")
     if isinstance(name, str) and _HUB_ID.fullmatch(text):
         return Source(text, "hub", text)
-    raise SourceError(f"{text!r}: no such folder or file; {_accepted()}")
+    raise SourceError(f"{text!r}: no such folder or file; {ACCEPTED}")
 
 
 def load_pretrained(
@@ -113,7 +121,8 @@ def load_pretrained(
 
     Args:
         name: hub id, folder, .gguf file or embedded name.
-        dtype: a torch type or its name; "auto" is bfloat16 where `device` computes it, else float32 (not the checkpoint's own type).
+        dtype: a torch type or its name; "auto" is bfloat16 where `device` computes it, else float32 (not the checkpoint's
+            own type).
         device: a device or its name; "auto" is the fastest at hand.
         head: also give the head. It is checked against the whole model on a few tokens.
         config_overrides: config fields to set before the weights are loaded, e.g. {"attention_dropout": 0.3}.
@@ -159,7 +168,7 @@ def _role(config: Any, name: str) -> Literal["decoder", "encoder", "wrapper"]:
     """What a config describes: a decoder, a BERT-like encoder, or a wrapper with a text decoder inside."""
     kind = type(config)
     if getattr(config, "is_encoder_decoder", False):
-        raise UnsupportedFamily(f"{name}: {config.model_type} is an encoder-decoder; a decoder-only or encoder-only model is needed")
+        raise UnsupportedFamily(f"{name}: {config.model_type} is an encoder-decoder; give a decoder-only or encoder-only model")
     if kind in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
         return "encoder"
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING:
@@ -172,15 +181,26 @@ def _role(config: Any, name: str) -> Literal["decoder", "encoder", "wrapper"]:
 
 def _split(causal: Any, head: bool) -> tuple[Any, nn.Module | None]:
     """The bare decoder of a CausalLM, and its head on request."""
-    decoder = causal.base_model
-    if type(decoder) not in (MODEL_MAPPING.get(type(decoder.config), None), None) or decoder is causal:
-        decoder = causal.get_decoder()
-    if MODEL_MAPPING.get(type(decoder.config), None) is not type(decoder):
-        raise UnsupportedFamily(f"{type(causal).__name__}: its text decoder does not stand alone; give the text model it was made from")
+    decoder = next((part for part in (causal.base_model, causal.get_decoder()) if _stands_alone(part, causal)), None)
+    if decoder is None:
+        raise UnsupportedFamily(
+            f"{type(causal).__name__}: holds no text decoder that AutoModel knows; give the text model alone"
+        )
     if not head:
         return decoder, None
     with quiet():
         return decoder, take_apart(causal, decoder)
+
+
+def _stands_alone(part: Any, causal: Any) -> bool:
+    """Whether `part` is what AutoModel makes of its own, text-only config, so that it can be saved and loaded by itself."""
+    if part is None or part is causal:
+        return False
+    known = MODEL_MAPPING.get(type(part.config), ())
+    return (
+        type(part) in (known if isinstance(known, tuple) else (known,))
+        and part.config.get_text_config(decoder=True) is part.config
+    )
 
 
 def _gguf_overrides(source: Source, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -203,7 +223,7 @@ def _set_attention(model: Any, implementation: str) -> None:
         raise InputError(f"attn_implementation {implementation!r}: {' '.join(str(error).split())[:300]}") from error
     if model.config._attn_implementation != implementation:
         raise InputError(
-            f"attn_implementation {implementation!r}: {type(model).__name__} does not go through transformers' attention interface"
+            f"attn_implementation {implementation!r}: {type(model).__name__} does not use transformers' attention interface"
         )
 
 
@@ -213,11 +233,7 @@ def _check_folder(path: Path, name: str) -> None:
         if found:
             raise SourceError(f"{name}: a folder with {len(found)} .gguf files; give one of them, e.g. {path / found[0]}")
         if (path / "adapter_config.json").is_file():
-            raise SourceError(f"{name}: holds a PEFT adapter but no config.json; read it with bothways.load, or give the base model")
-        raise SourceError(f"{name}: has no config.json, so it is not a model folder; {_accepted()}")
+            raise SourceError(f"{name}: holds only a PEFT adapter; read it with bothways.load, or give the base model")
+        raise SourceError(f"{name}: has no config.json, so it is not a model folder; {ACCEPTED}")
     if not any((path / file).is_file() for file in _TOKENIZER_FILES):
-        raise SourceError(f"{name}: has no tokenizer (e.g. tokenizer.json); copy the tokenizer files of the model it was made from")
-
-
-def _accepted() -> str:
-    return f"{ACCEPTED} ({', '.join(embedded.names())})"
+        raise SourceError(f"{name}: has no tokenizer (tokenizer.json); copy the tokenizer files of the model it was made from")

@@ -1,8 +1,8 @@
 """Makes any fast tokenizer usable by the encoder, and measures which special tokens it puts around a text.
 
-Stands apart because tokenizers lie: `add_bos_token` flags, post-processors and saved truncation settings disagree between families
-and versions. What a tokenizer adds is therefore found by encoding a text, never by reading a flag.
-No vocabulary is ever extended here, and no chat template is applied: a text is encoded as it is.
+Stands apart because tokenizers lie: `add_bos_token` flags, post-processors and saved truncation settings disagree between
+families and versions. What a tokenizer adds is therefore found by encoding a text, never by reading a flag. No vocabulary
+is ever extended here, and no chat template is applied: a text is encoded as it is.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def specials(tokenizer: Any) -> Specials:
     starts = [start for start in range(extra + 1) if full[start : start + len(plain)] == plain]
     if not starts:
         raise InputError(
-            f"tokenizer {_name(tokenizer)}: adding special tokens changes the tokens of the text itself, so they cannot be kept apart"
+            f"tokenizer {_name(tokenizer)}: adding special tokens changes the text's own tokens, so they cannot be kept apart"
         )
     prefix, suffix = tuple(full[: starts[0]]), tuple(full[starts[0] + len(plain) :])
     first = {tokenizer.bos_token_id, tokenizer.cls_token_id} - {None}
@@ -55,17 +55,17 @@ def specials(tokenizer: Any) -> Specials:
 def prepare_tokenizer(tokenizer: Any, config: Any) -> Any:
     """Check `tokenizer` against the model's `config`, give it a pad token, and return it (changed in place).
 
-    The pad token, when absent or outside the model's embeddings, becomes EOS, else UNK: padding is never pooled nor attended to, so
-    that any embedded id serves. Missing BOS or EOS is fine. Truncation and padding that were saved inside the tokenizer are
-    switched off, since they would cut texts without a word. A chat template stays where it is, unused.
+    The pad token, when absent or outside the model's embeddings, becomes EOS, else UNK: padding is never pooled nor
+    attended to, so that any embedded id serves. Missing BOS or EOS is fine. Truncation and padding that were saved inside
+    the tokenizer are switched off, since they would cut texts without a word. A chat template stays where it is, unused.
 
     Args:
         tokenizer: a transformers tokenizer.
         config: the model's (text) config; `vocab_size` is the number of embedding rows.
 
     Raises:
-        InputError: no character offsets (a slow, Python-only tokenizer), an empty vocabulary, ids beyond the embeddings, or nothing
-            that could serve as pad token.
+        InputError: no character offsets (a slow, Python-only tokenizer), an empty vocabulary, ids beyond the embeddings,
+            or nothing that could serve as pad token.
     """
     if not getattr(tokenizer, "is_fast", False):
         # instructions are told from text, and tokens mapped to words, by character offsets; a slow tokenizer has none
@@ -75,11 +75,12 @@ def prepare_tokenizer(tokenizer: Any, config: Any) -> Any:
         )
     rows = getattr(config, "vocab_size", None)
     if len(tokenizer(_PROBE, add_special_tokens=False)["input_ids"]) == 0:
-        raise InputError(f"tokenizer {_name(tokenizer)} has no vocabulary: it turns a text into nothing; its files are missing or empty")
+        raise InputError(f"tokenizer {_name(tokenizer)} turns a text into nothing; its vocabulary files are missing or empty")
     if rows is not None and tokenizer.vocab_size > rows:
-        # added tokens may lie beyond (Gemma 3 text models carry an image token that they never embed); the vocabulary proper may not
+        # added tokens may lie beyond (Gemma 3 text models carry an image token that they never embed), others may not
         raise InputError(
-            f"tokenizer {_name(tokenizer)} has {tokenizer.vocab_size} tokens but the model embeds {rows}; it belongs to another model"
+            f"tokenizer {_name(tokenizer)} has {tokenizer.vocab_size} tokens but the model embeds {rows}; "
+            "it belongs to another model"
         )
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()

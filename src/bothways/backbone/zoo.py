@@ -44,15 +44,24 @@ _SIZES: tuple[tuple[str, int], ...] = (
 )
 
 EXTRA: dict[str, dict[str, Any]] = {
-    "cohere_compass_text": {"rope_parameters": ...},
-    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0}, "ffn_config": {"hidden_size": 32, "ffn_hidden_size": 48}},
+    "cohere_compass_text": {
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+        "rope_parameters": {kind: {"rope_type": "default", "rope_theta": 1e4} for kind in ("sliding_attention", "full_attention")},
+    },
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0},
+        "ffn_config": {"hidden_size": 32, "ffn_hidden_size": 48},
+    },
     "deepseek_v2": {"num_experts_per_tok": 2, "n_routed_experts": 4},
     "dots1": {"num_experts_per_tok": 2, "n_routed_experts": 4, "n_shared_experts": 1},
+    "dots3_note_text": {"per_layer_config": {}},
     "gemma3n_text": {"intermediate_size": 48, "activation_sparsity_pattern": [0.0] * 4, "num_kv_shared_layers": 0},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "attention_layers": ["global", "local"] * 2},
     "laguna": {"num_attention_heads_per_layer": [4] * 4, "layer_types": ["full_attention", "sliding_attention"] * 2},
     "longcat_flash": {"expert_ffn_hidden_size": 16, "zero_expert_num": 1, "ffn_hidden_size": 48},
+    "mellum": {"layer_types": ["full_attention", "sliding_attention"] * 2},
     "roc_bert": {"pronunciation_vocab_size": 96, "shape_vocab_size": 96},
+    "smollm3": {"use_sliding_window": True, "layer_types": ["full_attention", "sliding_attention"] * 2},
     "xlnet": {"d_head": 8},
     "xmod": {"default_language": "en_XX"},
     "zaya": {"num_experts_per_tok": 1},
@@ -115,6 +124,11 @@ def _shrunk(fields: dict[str, Any]) -> dict[str, Any]:
     skipped = {"transformers_version", "architectures", "dtype", "ignore_keys_at_rope_validation"}
     small = {name: _shrink(name, value) for name, value in fields.items() if not name.startswith("_") and name not in skipped}
     small.update({name: size for name, size in (("head_dim", 8), ("num_key_value_heads", 2)) if small.get(name, ...) is None})
+    if small.get("sliding_window", ...) is None:  # off by default in many families; a measurement wants it on
+        small["sliding_window"] = WINDOW
+    if "max_window_layers" in small and small.get("sliding_window"):
+        # the family derives its layer types from these two; the derived list of its defaults has to go
+        small.update({"use_sliding_window": True, "max_window_layers": 2, "sliding_window": WINDOW, "layer_types": ...})
     if "qk_rope_head_dim" in small:  # multi-head latent attention rotates a part of each head, and has no shared key heads
         small.update({"head_dim": 4, "num_key_value_heads": 4})
     return small

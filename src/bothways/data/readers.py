@@ -42,7 +42,8 @@ def iter_texts(source: str | Path, *, column: str | None = None, limit: int | No
             `org/name`, `org/name:config` or `org/name:config/split`; or `python-stdlib`, whose columns are `text` (documents)
             and `sentence` (short texts).
         column: the text's column; by default the first of TEXT_COLUMNS that the file's first row has, chosen once a file and
-            logged.
+            logged. A folder's file without any of them is passed over with a warning; one without the column asked for is an
+            error.
         limit: stop after this many texts, at least 1; None reads everything.
 
     Raises:
@@ -59,12 +60,17 @@ def _texts(source: TextSource, column: str | None, limit: int | None) -> Iterato
     count = 0
     # a few texts of a large hub dataset are read over the network; a whole one is worth a place in the cache
     for label, rows, chooser in _parts(source, column, streaming=limit is not None):
-        with contextlib.closing(_clean(label, rows, chooser)) as texts:
-            for text in texts:
-                count += 1
-                yield text
-                if count == limit:
-                    return
+        try:
+            with contextlib.closing(_clean(label, rows, chooser)) as texts:
+                for text in texts:
+                    count += 1
+                    yield text
+                    if count == limit:
+                        return
+        except NoTextColumn as error:
+            if source.kind != "folder":
+                raise
+            log.warning("%s; the folder's other files are read without it", error)
     if count == 0:
         raise InputError(f"{source.label}: holds no text; give at least one that is not empty")
 
@@ -89,6 +95,10 @@ def _embedded_rows(column: str | None) -> Iterator[Row]:
         raise InputError(f"{EMBEDDED}: no column {name!r}; its columns are text (documents) and sentence (short texts)")
     for number, text in enumerate(columns[name](), start=1):
         yield number, {name: text}
+
+
+class NoTextColumn(InputError):
+    """A file none of whose columns is known to hold text; raised at its first row, so that nothing of it was used."""
 
 
 class TextColumn:
@@ -127,7 +137,7 @@ class TextColumn:
             return self.column
         self.column = next((name for name in TEXT_COLUMNS if name in names), None)
         if self.column is None:
-            raise InputError(f"{where}: no column that is known to hold text; name it with column=, one of: {there}")
+            raise NoTextColumn(f"{where}: no column that is known to hold text; name it with column=, one of: {there}")
         log.info("%s: texts from column %r", self.label, self.column)
         return self.column
 

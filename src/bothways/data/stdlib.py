@@ -10,7 +10,7 @@ answer itself:
 - a training text that contains a held-out summary or body from elsewhere (an override, a copied helper) is left out as well.
 
 What remains shared is what any in-domain corpus shares: the other methods of the same class, and the library's vocabulary.
-The split hashes qualified names, so it does not depend on order, and a function added by a new Python moves no other one.
+The split hashes qualified names, so it does not depend on the order of files.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_DOCUMENTS = 1500  # bounds of the task, so that measuring it takes seconds o
 MAX_QUERIES = 400
 DOCUMENT_CHARACTERS = 600  # about 200 tokens; three of four functions fit whole
 TRAINING_CHARACTERS = 2000  # of one function's code as a training document
-_BODY_CHARACTERS = 40  # a shorter body (`return self._name`) identifies no function and would forbid half the training text
+_BODY_CHARACTERS = 40  # a shorter body (`return self._name`) is shared by many functions and identifies none
 _PHRASE_WORDS = 4
 _WORDS = re.compile(r"\w+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'`(*])")
@@ -124,7 +124,7 @@ def _held_out(share: float, seed: int) -> list[Function]:
     if not 0 < share < 1:
         raise InputError(f"held_out: {share!r}; expected a share between 0 and 1")
     limit = f"{int(share * (1 << 64)):016x}"  # the first 64 bits of a hash are uniform
-    describable = [f for f in read_library().functions if f.summary and not f.trivial and _says_enough(_visible_body(f))]
+    describable = [function for function in read_library().functions if _is_describable(function)]
     keys = {function.name: _hash(f"{seed}:{function.name}") for function in describable}
     chosen = [function for function in _with_own_body(describable) if keys[function.name] < limit]
     return sorted(chosen, key=lambda function: keys[function.name])[:MAX_DOCUMENTS]
@@ -142,6 +142,14 @@ def _with_own_body(functions: Iterable[Function]) -> list[Function]:
 def _visible_body(function: Function) -> str:
     """What of the body stands in the function's document; nothing where the signature alone fills it."""
     return document(function)[len(function.name) + 1 + len(function.signature) :]
+
+
+def _is_describable(function: Function) -> bool:
+    """Whether the summary can serve as a query for the document: both say something, and the one is not printed in the other."""
+    if not function.summary or function.trivial or not _says_enough(_visible_body(function)):
+        return False
+    # some docstrings open by repeating the parameters, and some code repeats its docstring in a comment
+    return f" {_normal(function.summary)} " not in f" {_normal(document(function))} "
 
 
 def _says_enough(body: str) -> bool:

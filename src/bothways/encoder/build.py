@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from bothways.attention.direction import set_direction
-from bothways.attention.interface import NAME
 from bothways.attention.probe import measure_execution
 from bothways.attention.run import Execution
 from bothways.backbone.families import check_supported
 from bothways.backbone.hardware import resolve_device, resolve_dtype
+from bothways.backbone.hub import has_file, snapshot
 from bothways.backbone.sources import load_pretrained, resolve
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
@@ -75,7 +75,7 @@ def convert(
         prompts=dict(prompts or {}),
         wrapper=Wrapper(*wrapper),
     )
-    provenance = {"base": str(base), "source": loaded.source.kind, "stages": [], "direction": report, "versions": versions()}
+    provenance = {"base": str(base), "source": loaded.source.kind, "stages": [], "report": report, "versions": versions()}
     return Encoder(
         loaded.model, loaded.tokenizer, pool, direction=direction, execution=execution, options=options, provenance=provenance
     )
@@ -89,13 +89,7 @@ def prepare(model: Any, direction: Direction, windows: str = "lift") -> tuple[Ex
     """
     check_supported(model.config)
     report = set_direction(model, direction, windows=windows)
-    model.eval()
-    model.set_attn_implementation(NAME)
-    execution = measure_execution(model)
-    if execution == "padded":
-        # attention written inside the modelling file: only the eager form honours the mask of every family
-        model.set_attn_implementation("eager")
-    return execution, report.as_dict()
+    return measure_execution(model.eval()), report.as_dict()
 
 
 def _limit(max_length: int | None, config: Any) -> int | None:
@@ -144,6 +138,17 @@ def load(
     raise InputError(f"{folder}: no encoder here (neither {storage.MODULES} nor {llm2vec_folder.CONFIG})")
 
 
+def is_encoder(name: str | os.PathLike[str]) -> bool:
+    """Whether `name` is a finished encoder (for `load`) rather than a base model (for `convert`)."""
+    from bothways.encoder import llm2vec_folder, storage
+
+    source = resolve(str(name))
+    if source.kind == "folder":
+        path = Path(source.path)
+        return any((path / file).exists() for file in (storage.MODULES, llm2vec_folder.CONFIG))
+    return source.kind == "hub" and any(has_file(source, file) for file in (storage.MODULES, llm2vec_folder.CONFIG))
+
+
 def _local(folder: str | os.PathLike[str]) -> Path:
     """The folder itself, or a hub id's snapshot."""
     source = resolve(str(folder))
@@ -151,6 +156,4 @@ def _local(folder: str | os.PathLike[str]) -> Path:
         return Path(source.path)
     if source.kind != "hub":
         raise InputError(f"{folder}: a base model, not an encoder; use bothways.convert")
-    from bothways.backbone.sources import snapshot
-
     return snapshot(source)

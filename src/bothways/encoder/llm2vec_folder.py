@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from bothways.backbone.hub import snapshot
 from bothways.backbone.sources import load_pretrained, resolve
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.tokenization import Wrapper
@@ -75,7 +76,7 @@ def load(
     execution, report = prepare(model, "bidirectional")
     wrapper = _WRAPPERS.get(name.rstrip("/").rsplit("/", 1)[-1].lower(), Wrapper())
     options = EncoderOptions(max_length=settings.get("max_length", 512), pool_bos=False, wrapper=wrapper)
-    provenance = {"base": name, "format": "llm2vec", "stages": merged, "direction": report, "versions": versions()}
+    provenance = {"base": name, "format": "llm2vec", "stages": merged, "report": report, "versions": versions()}
     return Encoder(
         model,
         loaded.tokenizer,
@@ -107,8 +108,6 @@ def _merge(model: Any, place: Path) -> Any:
 
 
 def _folder(adapter: str | os.PathLike[str]) -> Path:
-    from bothways.backbone.sources import snapshot
-
     if Path(adapter).is_dir():
         place = Path(adapter)
     else:

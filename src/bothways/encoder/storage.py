@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from bothways.atomic import atomic_folder
+from bothways.attention.text_config import is_encoder_only
 from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.sources import load_pretrained
 from bothways.config import Direction
@@ -128,7 +129,7 @@ def _save_modules(encoder: Encoder, part: Path) -> None:
     if encoder.options.normalize:
         (part / "2_Normalize").mkdir()
     transformer: dict[str, Any] = {"max_seq_length": encoder.max_length, "do_lower_case": False}
-    if encoder.execution == "padded" or encoder.provenance.get("direction", {}).get("needs_eager"):
+    if encoder.execution == "padded" or encoder.provenance.get("report", {}).get("needs_eager"):
         transformer["model_args"] = {"attn_implementation": "eager"}
     _write(part / "sentence_bert_config.json", transformer)
     stored = {
@@ -182,14 +183,14 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype) -> Encoder:
     loaded = load_pretrained(root, dtype=dtype, device=device)
     direction: Direction = ours.get("direction") or _direction(loaded.model)
     # Windows of a folder of ours were lifted when it was made; those of others are as their author meant them.
-    windows = "keep" if not ours or ours.get("direction_report", {}).get("kept_windows") else "lift"
+    windows = "keep" if not ours or ours.get("report", {}).get("kept_windows") else "lift"
     execution, report = prepare(loaded.model, direction, windows)
     mode, include_prompt = _pooling(path, modules, kinds, direction)
     if include_prompt and not ours:
         log.info("%s: its pooling includes prompts; this encoder leaves instructions out of the pool", path)
     options = _options(path, root, kinds, ours, loaded.tokenizer)
     provenance = {k: v for k, v in ours.items() if k not in ("format", "pooling", "pool_bos", "wrapper", "loader_notes")}
-    provenance["direction"] = report
+    provenance["report"] = report
     provenance.setdefault("base", str(path))
     return Encoder(
         loaded.model,
@@ -204,12 +205,9 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype) -> Encoder:
 
 def _direction(model: Any) -> Direction:
     """The direction a foreign folder claims: encoder-only families are bidirectional, decoders say so in their config."""
-    from bothways.backbone.families import is_encoder_only
-
     config = model.config
-    if is_encoder_only(config) or getattr(config, "is_causal", True) is False or getattr(config, "use_bidirectional_attention", False):
-        return "bidirectional"
-    return "causal"
+    flags = getattr(config, "is_causal", True) is False, bool(getattr(config, "use_bidirectional_attention", False))
+    return "bidirectional" if is_encoder_only(config) or any(flags) else "causal"
 
 
 def _pooling(path: Path, modules: list[dict[str, Any]], kinds: list[str], direction: Direction) -> tuple[str, bool]:

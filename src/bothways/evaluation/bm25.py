@@ -17,8 +17,8 @@ from bothways.errors import InputError, MissingExtra
 from bothways.evaluation.ranking import Ranking, TopK, rank_by_rows
 
 _WORD = re.compile(r"\w+")
-# capitals before a capitalised word (HTTP|Server), a word with its capital, capitals alone, digits, letters beyond ASCII
-_HUMP = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_A-Za-z]+")
+# capitals before a capitalised word (HTTP|Server), a word with its capital, capitals alone, digits
+_HUMP = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 
 
 def tokenize(text: str) -> list[str]:
@@ -82,6 +82,8 @@ class BM25:
 def _tokens(text: str) -> Iterator[str]:
     for word in _WORD.findall(text):
         yield word.lower()
-        parts = _HUMP.findall(word)
+        # humps are looked for in ASCII runs only, where identifiers live; elsewhere they would cut words (straße at its ß)
+        pieces = [_HUMP.findall(piece) if piece.isascii() else [piece] for piece in word.split("_") if piece]
+        parts = [part for piece in pieces for part in piece]
         if len(parts) > 1:
             yield from (part.lower() for part in parts)

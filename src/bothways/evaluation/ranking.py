@@ -74,6 +74,9 @@ class DenseRanker:
     ) -> Ranking:
         """See `Ranker`. Holds the Q query vectors, one chunk of document vectors and one block of scores.
 
+        Scores are float32 products, whose last bit can depend on a document's place in its block: of two documents with the same
+        text either may come first.
+
         Raises:
             InputError: no queries or documents, or what `encode_texts` raises.
         """

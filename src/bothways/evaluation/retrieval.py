@@ -71,6 +71,4 @@ class Retrieval(Task):
         ranking = ranker.rank(data.queries, data.corpus, depth=DEPTH, ignore_identical_ids=self.ignore_identical_ids)
         metrics, per_query = measure(ranking, data.qrels)
         judged = len(next(iter(per_query.values())))
-        return Score(
-            metrics, {"queries": scored, "documents": len(data.corpus), "queries_without_relevant": len(data.queries) - scored}
-        )
+        return Score(metrics, {"queries": judged, "documents": len(data.corpus)})

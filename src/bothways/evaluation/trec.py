@@ -48,7 +48,9 @@ def measure(
         raise InputError(f"ranking holds {ranking.index.shape[1]} documents a query; a cutoff of {deepest} needs as many")
     judged = [(qrels[query], row) for query, row in zip(ranking.query_ids, ranking.index) if query in qrels]
     if not any(grade > 0 for grades, _ in judged for grade in grades.values()):
-        raise InputError(f"none of the {len(ranking.query_ids)} queries has a relevant document; do judgements and queries share ids?")
+        raise InputError(
+            f"none of the {len(ranking.query_ids)} queries has a relevant document; do judgements and queries share ids?"
+        )
     per_query: dict[str, list[float]] = {f"{name}@{cut}": [] for name, cuts in cutoffs.items() for cut in cuts}
     for grades, row in judged:
         ideal = np.array(sorted((grade for grade in grades.values() if grade > 0), reverse=True), dtype=np.float64)

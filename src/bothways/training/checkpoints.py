@@ -49,7 +49,7 @@ class StageState:
 
 
 class Checkpoints:
-    """The checkpoint folders of one stage: `folder`/step-00000100, …"""
+    """The checkpoint folders of one stage: `folder`/step-00000100 and so on."""
 
     def __init__(self, folder: Path, *, keep: int) -> None:
         """Look after `folder`; `keep` latest checkpoints stay, and the best one."""
@@ -88,7 +88,9 @@ class Checkpoints:
             values = json.loads(path.read_text(encoding="utf-8"))
             return StageState(**{key: values[key] for key in (each.name for each in fields(StageState))})
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise InputError(f"{path}: not a checkpoint of this version ({error}); remove the folder to resume before it") from error
+            raise InputError(
+                f"{path}: not a checkpoint of this version ({error}); remove the folder to resume before it"
+            ) from error
 
     def restore(self, step: int, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None) -> None:
         """Put a checkpoint's parameters, and with an optimiser its state, in place.

@@ -42,7 +42,9 @@ class MetricsLog:
     def write(self, step: int, values: dict[str, Any]) -> None:
         """One line for `step` of the present stage; numbers that are not finite become null, which JSON knows."""
         if self.accelerator.is_main_process:
-            clean = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
+            clean = {
+                key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
+            }
             line = {"stage": self._stage, "number": self._number, "step": step, **clean}
             with self.path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")

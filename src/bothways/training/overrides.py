@@ -7,7 +7,7 @@ wrong address must name what was probably meant.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bothways.errors import InputError
@@ -27,16 +27,25 @@ def override(recipe: Recipe, assignments: str | Iterable[str]) -> Recipe:
     Raises:
         InputError: no such path (with the nearest name), or the value does not fit there.
     """
-    values = recipe.resolved()
     given = [assignments] if isinstance(assignments, str) else list(assignments)
+    changes: dict[str, Any] = {}
     for assignment in given:
         path, equals, text = assignment.partition("=")
         if not equals or not path.strip():
             raise InputError(f"--set {assignment}: expected path=value, e.g. stages.{recipe.stages[0].name}.optim.lr=1e-3")
-        value = load_yaml(text, where=f"--set {path.strip()}")
-        for keys in _expand(path.strip(), values):
-            _assign(values, keys, value, path.strip())
-    return Recipe.from_values(values, where=f"--set {' '.join(given)}" if len(given) == 1 else "--set")
+        changes[path.strip()] = load_yaml(text, where=f"--set {path.strip()}")
+    return override_values(recipe, changes)
+
+
+def override_values(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """A recipe with some values replaced, by path; see `override`."""
+    if not changes:
+        return recipe
+    values = recipe.resolved()
+    for path, value in changes.items():
+        for keys in _expand(path, values):
+            _assign(values, keys, value, path)
+    return Recipe.from_values(values, where=f"--set {', '.join(changes)}")
 
 
 def _expand(path: str, values: dict[str, Any]) -> list[list[str]]:

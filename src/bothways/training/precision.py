@@ -60,7 +60,7 @@ def autocast(backbone: nn.Module, precision: Precision) -> Iterator[None]:
         with torch.autocast(device, dtype=precision.compute, cache_enabled=False):
             return inner(*args, **kwargs)
 
-    backbone.forward = forward  # type: ignore[method-assign]
+    backbone.forward = forward
     try:
         yield
     finally:

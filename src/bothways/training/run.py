@@ -54,7 +54,9 @@ class DataConfig(Strict):
 class BatchConfig(Strict):
     """Rows per optimiser step: size x accumulation x processes."""
 
-    size: int = Field(ge=1, description="examples of one micro-batch on one process: packed rows for MNTP, texts for contrastive")
+    size: int = Field(
+        ge=1, description="examples of one micro-batch on one process: packed rows for MNTP, texts for contrastive"
+    )
     accumulation: int = Field(default=1, ge=1, description="micro-batches per optimiser step; the loss is normalised over all")
 
 
@@ -67,6 +69,14 @@ class EvalConfig(Strict):
     restore_best: bool = Field(default=True, description="end the stage with its best checkpoint instead of its last")
 
 
+class HeldOutConfig(Strict):
+    """Texts on which the objective's own loss is read; reported, never used to choose."""
+
+    data: DataConfig
+    every: int = Field(ge=1, description="optimiser steps between readings")
+    limit: int | None = Field(default=None, ge=1, description="examples (packed rows) read each time; null for all")
+
+
 class Stage(Strict):
     """One objective on one data set, from the encoder before it to the encoder after it."""
 
@@ -76,8 +86,11 @@ class Stage(Strict):
     optim: OptimConfig = OptimConfig()
     batch: BatchConfig
     adapter: LoraConfig | None = Field(default=LoraConfig(), description="LoRA; null trains every weight")
-    gradient_checkpointing: bool = Field(default=False, description="recompute activations in the backward pass: memory for time")
+    gradient_checkpointing: bool = Field(
+        default=False, description="recompute activations in the backward pass: memory for time"
+    )
     eval: EvalConfig | None = None
+    heldout: HeldOutConfig | None = None
     on_collapse: Literal["warn", "stop"] = Field(default="warn", description="when all vectors become one")
     save_every: int | None = Field(default=None, ge=1, description="optimiser steps between checkpoints")
     log_every: int = Field(default=10, ge=1, description="optimiser steps between lines of metrics.jsonl")
@@ -89,6 +102,14 @@ class Stage(Strict):
             raise ValueError("a stage's name is a folder's name and an address: letters, digits, - and _, not a number alone")
         return value
 
+    @model_validator(mode="after")
+    def _heldout_fits(self) -> Stage:
+        if self.heldout is not None and self.objective.kind != "mntp":
+            raise ValueError(
+                "heldout: dropout makes the two views of a contrastive loss, so it has no value in evaluation; use eval"
+            )
+        return self
+
 
 class Recipe(Strict):
     """A whole training run."""
@@ -99,8 +120,10 @@ class Recipe(Strict):
     direction: Direction = Field(default="bidirectional", description="attention of the encoder; ignored for an encoder folder")
     pooling: str = Field(default="mean", description="how token states become one vector; ignored for an encoder folder")
     max_length: int = Field(default=512, ge=2, description="tokens per text of the saved encoder")
+    pool_bos: bool = Field(default=True, description="pool a BOS token, where the tokenizer adds one")
     dtype: DType = Field(
-        default="auto", description="of the forward pass; auto: bfloat16 where the hardware computes it. Trained weights are float32"
+        default="auto",
+        description="of the forward pass; auto: bfloat16 where the hardware computes it. Trained weights are float32",
     )
     save_dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the saved encoder; merging is exact in float32, bfloat16 halves the folder"
@@ -164,7 +187,7 @@ def binding(resolved: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             for number, inner in enumerate(value):
                 walk(f"{prefix}.{inner.get('name', number)}", inner)
-        elif prefix.split(".")[-1] not in FREE_KEYS or prefix.count(".") == 2 and prefix.endswith(".name"):
+        elif prefix.split(".")[-1] not in FREE_KEYS or (prefix.count(".") == 2 and prefix.endswith(".name")):
             flat[prefix] = value
 
     walk("", resolved)

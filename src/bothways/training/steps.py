@@ -103,7 +103,9 @@ class Stepper:
         norm = self.accelerator.clip_grad_norm_(list(self.parameters.values()), self.clip_norm or math.inf)
         grad_norm = float(norm) if norm is not None else 0.0
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise Diverged(f"step {step + 1}: loss {loss}, gradient norm {grad_norm}; lower optim.lr or train with dtype float32")
+            raise Diverged(
+                f"step {step + 1}: loss {loss}, gradient norm {grad_norm}; lower optim.lr or train with dtype float32"
+            )
         set_lr(self.optimizer, lr)
         self.optimizer.step()
         return StepResult(loss, grad_norm, lr, tokens, means, stops > 0)
@@ -156,7 +158,7 @@ def token_count(batch: Any) -> int:
 
 
 def trainable_parameters(encoder: nn.Module, objective: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that require a gradient, each once, as encoder.… and objective.…"""
+    """Parameters that require a gradient, each once, under the prefixes `encoder.` and `objective.`."""
     found: dict[str, nn.Parameter] = {}
     seen: set[int] = set()
     for prefix, module in (("encoder", encoder), ("objective", objective)):

@@ -38,9 +38,7 @@ def states(model) -> torch.Tensor:
 # Real configurations, written out: the counts of methods.md 1a (LLM2Vec, rank 16).
 PUBLISHED = {
     "llama-2-7b": (
-        LlamaConfig(
-            hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, vocab_size=32000
-        ),
+        LlamaConfig(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, vocab_size=32000),
         39_976_960,
     ),
     "mistral-7b": (
@@ -66,9 +64,7 @@ PUBLISHED = {
         41_943_040,
     ),
     "sheared-llama-1.3b": (
-        LlamaConfig(
-            hidden_size=2048, intermediate_size=5504, num_hidden_layers=24, num_attention_heads=16, vocab_size=32000
-        ),
+        LlamaConfig(hidden_size=2048, intermediate_size=5504, num_hidden_layers=24, num_attention_heads=16, vocab_size=32000),
         14_991_360,
     ),
 }
@@ -171,9 +167,9 @@ def test_a_wrong_merge_is_caught() -> None:
 def test_adapter_is_float32_over_bfloat16_and_refuses_to_merge_there() -> None:
     model = tiny().to(torch.bfloat16)
     adapters.attach(model, LoraConfig(r=4))
-    kinds = {name.rsplit(".", 1)[-1]: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    assert kinds
-    assert all(parameter.dtype == torch.float32 for _, parameter in model.named_parameters() if parameter.requires_grad)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert len(trained) == 2 * 2 * len(SEVEN)
+    assert all(parameter.dtype == torch.float32 for parameter in trained)
     assert model.layers[0].self_attn.q_proj.base_layer.weight.dtype == torch.bfloat16
     with pytest.raises(ValueError, match="float32"):
         adapters.merge(model)
@@ -222,5 +218,8 @@ def test_state_round_trip_and_saved_adapter(tmp_path) -> None:
     adapters.merge_saved(loaded, tmp_path)
     torch.testing.assert_close(states(loaded), states(published.eval()), atol=1e-5, rtol=1e-5)
     assert (states(loaded) - states(tiny())).abs().max() > 0.05
+    other = tiny(LlamaConfig(**{**TINY, "num_hidden_layers": 3}, num_key_value_heads=2))
+    with pytest.raises(InputError, match="does not fit LlamaModel"):
+        adapters.merge_saved(other, tmp_path)
     with pytest.raises(InputError, match=r"adapter_config\.json"):
         adapters.merge_saved(tiny(), tmp_path.parent)

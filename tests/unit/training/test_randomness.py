@@ -10,9 +10,7 @@ from bothways.training.randomness import Order, derive, generator
 
 
 def global_batch(order: Order, step: int, accumulation: int) -> list[int]:
-    return [
-        row for micro in range(accumulation) for process in range(order.world) for row in order.rows(step, micro, process)
-    ]
+    return [row for micro in range(accumulation) for process in range(order.world) for row in order.rows(step, micro, process)]
 
 
 def test_seeds_do_not_collide_where_sums_would() -> None:

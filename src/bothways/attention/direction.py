@@ -1,0 +1,198 @@
+"""The switch: make a loaded decoder bidirectional, or causal again, in a way that survives saving and every stock loader.
+
+Three things decide who sees whom in transformers, and all three are set, because each loader reads another one:
+
+- `config.is_causal`: transformers ≥ 5.2 draws a bidirectional mask when it is false (sentence-transformers and vLLM read it too);
+- `config.use_bidirectional_attention`: Gemma 3 and later, and text-embeddings-inference for Llama, Mistral and Qwen3;
+- each attention module's `is_causal`: FlashAttention 2, and SDPA wherever no mask is drawn.
+
+Sliding windows are the fourth: they hide far tokens in either direction, and vLLM reads causality into them. Lifting one must change
+visibility only. Families without layer types get `sliding_window: null`. In families with layer types, sliding layers may have
+their own RoPE base (Gemma 3) or be the only ones with RoPE (Cohere 2, EXAONE 4), so their type stays and the window grows wider
+than any text. What was changed is kept in the config as `bothways_original`, so that a saved encoder can be made causal again.
+
+Method: LLM2Vec, arXiv 2404.05961, section 2.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from torch import nn
+from transformers import PretrainedConfig
+
+from bothways.attention.stock import needs_eager
+from bothways.attention.text_config import UNBOUNDED, WINDOW_FIELDS, is_encoder_only, is_window, text_configs, windowed_layers
+from bothways.config import Direction
+from bothways.errors import InputError, UnsupportedFamily
+
+ORIGINAL = "bothways_original"
+"""Config field: what the switch changed → the value before (null: the config had none)."""
+
+_FLAG = "use_bidirectional_attention"
+
+
+@dataclass(frozen=True)
+class DirectionReport:
+    """What `set_direction` did.
+
+    Args:
+        direction: the model's direction now.
+        lifted_windows: layer index → tokens of the window it had.
+        kept_windows: layer index → tokens of the window it still has.
+        needs_eager: a plain loader must be told `attn_implementation="eager"`, else the saved folder turns causal there.
+        notes: one sentence for each thing worth knowing.
+    """
+
+    direction: Direction
+    lifted_windows: Mapping[int, int]
+    kept_windows: Mapping[int, int]
+    needs_eager: bool
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for a provenance file; layers become strings, as JSON keys are."""
+        return {
+            "direction": self.direction,
+            "lifted_windows": {str(layer): size for layer, size in self.lifted_windows.items()},
+            "kept_windows": {str(layer): size for layer, size in self.kept_windows.items()},
+            "needs_eager": self.needs_eager,
+            "notes": list(self.notes),
+        }
+
+
+def set_direction(model: nn.Module, direction: Direction, *, windows: str = "lift") -> DirectionReport:
+    """Make `model` bidirectional or causal, in place.
+
+    Args:
+        model: a transformers backbone, with or without adapters.
+        direction: "bidirectional", or "causal" to undo what this function did, windows included.
+        windows: "lift" lets every token see every other; "keep" leaves sliding windows as they now are, looking both ways
+            (transformers' convention: distance ≤ window). Without effect for "causal".
+
+    Returns:
+        What changed; nothing for an encoder-only backbone (BERT, …) and "bidirectional".
+
+    Raises:
+        UnsupportedFamily: "causal" for an encoder-only backbone, or chunked attention that is to be kept.
+        InputError: another `direction` or `windows`.
+    """
+    if direction not in ("bidirectional", "causal"):
+        raise InputError(f"direction: must be 'bidirectional' or 'causal' (got {direction!r})")
+    if windows not in ("lift", "keep"):
+        raise InputError(f"windows: must be 'lift' or 'keep' (got {windows!r})")
+    configs = list(text_configs(model))
+    text = configs[0]
+    if is_encoder_only(text):
+        if direction == "causal":
+            raise UnsupportedFamily(f"{text.model_type}: an encoder-only backbone has no causal direction")
+        return DirectionReport(direction, {}, {}, False, (f"{text.model_type} is bidirectional by nature: nothing was switched",))
+    before = windowed_layers(text)
+    notes: list[str] = []
+    for config in configs:
+        if direction == "causal":
+            _restore(config)
+        else:
+            _switch(config, windows, notes)
+    for module in model.modules():
+        if isinstance(getattr(module, "is_causal", None), bool):
+            module.is_causal = direction == "causal"  # type: ignore[assignment]
+        _follow(module, text)
+    after = windowed_layers(text)
+    lifted = {layer: size for layer, size in before.items() if layer not in after}
+    eager = direction == "bidirectional" and needs_eager(model)
+    return DirectionReport(direction, lifted, after, eager, _notes(direction, lifted, after, eager, notes))
+
+
+def direction_of(model: nn.Module) -> Direction:
+    """The direction that the model's config claims; `probe.prove_direction` says whether it is true."""
+    config = next(text_configs(model))
+    if is_encoder_only(config):
+        return "bidirectional"
+    return "bidirectional" if getattr(config, "is_causal", True) is False else "causal"
+
+
+def _notes(
+    direction: Direction, lifted: Mapping[int, int], kept: Mapping[int, int], eager: bool, notes: list[str]
+) -> tuple[str, ...]:
+    if direction == "causal":
+        return ()
+    for layers, what in ((lifted, "lifted"), (kept, "kept: tokens farther apart do not see each other there")):
+        if layers:
+            sizes = " and ".join(str(size) for size in sorted(set(layers.values())))
+            notes.append(f"sliding window of {sizes} tokens in {len(layers)} layers {what}")
+    if eager:
+        notes.append('other loaders need attn_implementation="eager": with SDPA this family turns causal on texts without padding')
+    return tuple(dict.fromkeys(notes))
+
+
+def _switch(config: PretrainedConfig, windows: str, notes: list[str]) -> None:
+    original: dict[str, Any] = dict(getattr(config, ORIGINAL, None) or {})
+
+    def change(field: str, value: Any) -> None:
+        original.setdefault(field, getattr(config, field, None))
+        setattr(config, field, value)
+
+    if windows == "lift":
+        _lift(config, change)
+    elif "chunked_attention" in (getattr(config, "layer_types", None) or ()):
+        raise UnsupportedFamily(f"{config.model_type}: transformers draws chunked attention causally, so its chunks cannot be kept")
+    change("is_causal", False)
+    change(_FLAG, _flag(config))
+    if windows == "keep" and not _survives_saving(config):
+        _put_back(config, _FLAG, original.pop(_FLAG))
+        notes.append(f"{_FLAG} is left out: {config.model_type} would change its window at every save")
+    setattr(config, ORIGINAL, original)
+
+
+def _lift(config: PretrainedConfig, change: Callable[[str, Any], None]) -> None:
+    kinds = getattr(config, "layer_types", None)
+    if kinds and "chunked_attention" in kinds:
+        # Llama 4: the type chooses the mask alone (layers without RoPE are listed apart), and the chunked mask is always causal
+        change("layer_types", ["full_attention" if kind == "chunked_attention" else kind for kind in kinds])
+    for field in WINDOW_FIELDS:
+        if is_window(getattr(config, field, None)):
+            change(field, UNBOUNDED if kinds else None)
+
+
+def _restore(config: PretrainedConfig) -> None:
+    original: dict[str, Any] = dict(getattr(config, ORIGINAL, None) or {})
+    if hasattr(config, ORIGINAL):
+        delattr(config, ORIGINAL)
+    # an original that others had made bidirectional becomes causal all the same: that was asked for
+    flag = original.pop(_FLAG, None)
+    _put_back(config, _FLAG, None if flag in (True, "all") else flag)
+    original["is_causal"] = True
+    for field, value in original.items():
+        _put_back(config, field, value)
+
+
+def _put_back(config: PretrainedConfig, field: str, value: Any) -> None:
+    if value is not None or hasattr(type(config), field):
+        setattr(config, field, value)
+    elif hasattr(config, field):
+        delattr(config, field)
+
+
+def _flag(config: PretrainedConfig) -> bool | str:
+    """True, or "all" in families that declare the flag as Literal["all", "vision"] (Gemma 4)."""
+    for kind in type(config).__mro__:
+        hint = vars(kind).get("__annotations__", {}).get(_FLAG)
+        if hint is not None:
+            return "all" if any("all" in get_args(part) for part in (hint, *get_args(hint))) else True
+    return True
+
+
+def _survives_saving(config: PretrainedConfig) -> bool:
+    """Whether the windows of a saved and reloaded config are those in memory (Gemma 3n doubles them under the flag)."""
+    reloaded = type(config).from_dict(config.to_dict())
+    return all(getattr(reloaded, field, None) == getattr(config, field, None) for field in WINDOW_FIELDS)
+
+
+def _follow(module: nn.Module, config: PretrainedConfig) -> None:
+    """Bring the window that a layer copied when it was built in line with its config."""
+    for field in WINDOW_FIELDS:
+        if isinstance(vars(module).get(field), int) and hasattr(config, field):
+            setattr(module, field, getattr(config, field))

@@ -1,0 +1,255 @@
+"""Which model families can be made bidirectional: the refusals by name and structure, and the table measured on this machine.
+
+`check_supported` stands at the door of `convert`. Some families pass a naive probe and are still not bidirectional: LFM2 and
+Falcon-H1 have attention layers that look ahead and other layers that cannot, so the first token reacts to the last one although half
+of the network runs in one direction. They are recognised by what their config says about their layers.
+
+`measure` proves the rest on small random models (`zoo`), one row per family that transformers registers for causal language
+modelling, against references that share no code with the library: stock transformers with padding, and the untouched model under an
+explicit mask in which every token sees every other.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from transformers import CONFIG_MAPPING, PretrainedConfig
+
+from bothways.attention.text_config import is_encoder_only
+from bothways.backbone import zoo
+from bothways.errors import UnsupportedFamily
+
+Verdict = Literal["proven", "refused", "failed", "not a text decoder"]
+
+_RECURRENT = "runs a state-space or recurrent layer from left to right; no attention mask turns it around"
+_CONVOLUTION = "has causal convolutions beside its attention layers, which never see later tokens"
+_LINEAR = "has linear-attention layers, which carry a state from left to right"
+
+_WRITTEN = "hides later tokens inside its layers' own code, whatever mask it is given"
+
+REFUSED: dict[str, str] = {
+    "xlstm": _RECURRENT,
+    "rwkv": _RECURRENT,
+    "recurrent_gemma": _RECURRENT,
+    "gpt_neo": _WRITTEN,
+    "openai-gpt": _WRITTEN,
+    "cpmant": _WRITTEN,
+    "mpt": "is stopped by transformers' code on a bidirectional text without padding, so a saved encoder would not run elsewhere",
+}
+"""Families refused by name, where the config's fields do not tell; the reason follows the name in the error."""
+
+_OTHER = {
+    "blt": "reads bytes in learned patches, and has no state per token",
+    "trocr": "the decoder half of an image reader",
+    "gemma4_assistant": "a draft model that reads another model's states",
+    "gemma4_unified_assistant": "a draft model that reads another model's states",
+}
+
+# What the fields of a config say about layers that are no attention: (pattern of the field, reason).
+_STRUCTURE: tuple[tuple[str, str], ...] = (
+    (r"mamba_\w+|ssm_\w+|\w+_mamba_\w+|state_size|time_step_rank", _RECURRENT),
+    (r"linear_(num|conv|key|value|attn)\w*|short_conv_kernel_size", _LINEAR),
+    (r"conv_L_cache|conv_kernel(_size)?|conv1d_width|number_of_conv_states", _CONVOLUTION),
+)
+_LAYERS: tuple[tuple[str, str], ...] = (
+    (r"linear_attention", _LINEAR),
+    (r"mamba\d?|ssm|recurrent\w*|rwkv|hybrid_mamba", _RECURRENT),
+    (r"conv\w*|hybrid(_sliding)?", _CONVOLUTION),
+    (r"\w*compressed\w*", "attends to compressed blocks of earlier tokens, so no token sees the later ones one by one"),
+)
+
+
+@dataclass(frozen=True)
+class FamilyRow:
+    """One line of the table.
+
+    Args:
+        family: transformers' model type.
+        verdict: "proven", "refused" (by `check_supported`), "failed" (tried and not proven) or "not a text decoder".
+        execution: "packed" (runs plans itself) or "padded"; empty where nothing ran.
+        windows: whether sliding windows were lifted.
+        needs_eager: a plain loader must be told `attn_implementation="eager"`.
+        reason: why it is not proven, or what a user of the proven family should know.
+        seconds: what the measurement took.
+    """
+
+    family: str
+    verdict: Verdict
+    execution: str = ""
+    windows: bool = False
+    needs_eager: bool = False
+    reason: str = ""
+    seconds: float = 0.0
+
+
+def check_supported(config: PretrainedConfig) -> None:
+    """Refuse families that no attention mask makes bidirectional.
+
+    Args:
+        config: of the model to convert; its text config is what counts.
+
+    Raises:
+        UnsupportedFamily: with the family's name and the reason.
+    """
+    text = config.get_text_config()
+    reason = REFUSED.get(text.model_type) or REFUSED.get(config.model_type) or _by_fields(text) or _by_layers(text)
+    if reason:
+        raise UnsupportedFamily(f"{text.model_type} cannot be made bidirectional: it {reason}")
+
+
+def _by_layers(config: PretrainedConfig) -> str | None:
+    kinds: list[str] = []
+    for field in ("layer_types", "layers_block_type", "layer_block_types", "block_types", "layers_types"):
+        value = getattr(config, field, None)
+        if isinstance(value, (list, tuple)):
+            kinds.extend(str(kind) for kind in value)
+    return next((reason for pattern, reason in _LAYERS for kind in kinds if re.fullmatch(pattern, kind)), None)
+
+
+def _by_fields(config: PretrainedConfig) -> str | None:
+    fields = [name for name, value in vars(config).items() if value not in (None, False)]
+    return next((reason for pattern, reason in _STRUCTURE for name in fields if re.fullmatch(pattern, name)), None)
+
+
+def measure(
+    families: Sequence[str] | None = None, *, limit_s: float = 30.0, progress: Callable[[FamilyRow], None] | None = None
+) -> list[FamilyRow]:
+    """Measure families on small random models; a few minutes for all of them on one core.
+
+    Args:
+        families: model types; all that transformers registers for causal language modelling when None.
+        limit_s: seconds that one family may take (kept in the main thread only: it needs an alarm signal).
+        progress: called with each row as soon as it is known.
+
+    Returns:
+        One row per family, in the given order.
+    """
+    rows = []
+    for family in families or zoo.families():
+        start = time.perf_counter()
+        verdict: dict[str, Any]
+        try:
+            with _time_limit(limit_s):
+                verdict = _verdict(family)
+        except Exception as error:  # the table reports whatever a family raises; it must not end at one of them
+            first = (str(error).strip() or "no message").splitlines()[0]
+            verdict = {"verdict": "failed", "reason": f"{type(error).__name__}: {first[:160]}"}
+        row = FamilyRow(family, **verdict, seconds=time.perf_counter() - start)
+        rows.append(row)
+        if progress is not None:
+            progress(row)
+    return rows
+
+
+def _verdict(family: str) -> dict[str, Any]:
+    from bothways.backbone.proof import prove_encoder, prove_family
+
+    if family not in CONFIG_MAPPING:
+        return {"verdict": "not a text decoder", "reason": "has no config class of its own"}
+    other = _not_a_text_decoder(family)
+    if other:
+        return {"verdict": "not a text decoder", "reason": other}
+    try:
+        check_supported(CONFIG_MAPPING[family]())
+    except UnsupportedFamily as error:
+        return {"verdict": "refused", "reason": str(error).split(": it ", 1)[-1]}
+    if is_encoder_only(CONFIG_MAPPING[family]()):
+        return {**prove_encoder(family), "verdict": "not a text decoder"}
+    return prove_family(family)
+
+
+def _not_a_text_decoder(family: str) -> str:
+    if family in _OTHER:
+        return _OTHER[family]
+    kind = CONFIG_MAPPING[family]
+    parts = set(getattr(kind, "sub_configs", {}))
+    if parts & {"vision_config", "audio_config", "audio_encoder", "audio_encoder_config", "vq_config"}:
+        return "several modalities; convert its text part"
+    return "an encoder and a decoder" if getattr(kind(), "is_encoder_decoder", False) else ""
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def expire(*_: object) -> None:
+        raise TimeoutError(f"not finished after {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def to_markdown(rows: Sequence[FamilyRow]) -> str:
+    """docs/families.md: how the table was made, the counts, the proven families, and every other one with its reason."""
+    import torch
+    import transformers
+
+    proven = [row for row in rows if row.verdict == "proven"]
+    versions = f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}"
+    lines = [
+        "# Families",
+        "",
+        "Generated by `python -m bothways.backbone.families > docs/families.md`; `bothways families` prints the same table.",
+        "",
+        f"Measured with {versions} on a small random model of every family that transformers registers for causal language",
+        f"modelling: **{len(proven)} proven**, {len(rows) - len(proven)} others, each with its reason.",
+        "",
+        "Proven means, in float32 and to 1e-5: every token of a text reacts to every other and to none of its neighbour; with",
+        '`direction="causal"` no token reacts to a later one and the states are the original model\'s; a text gives the same states',
+        "packed, alone, and padded left or right through plain `AutoModel` on the saved folder; they equal the untouched model under",
+        "an explicit mask in which every token sees every other.",
+        "",
+        "*packed*: the family runs attention plans itself. *padded*: its attention does not go through transformers' interface, so it",
+        "gets padded batches; slower, same numbers. *eager*: other loaders must pass `attn_implementation=\"eager\"`.",
+        "",
+        "| family | execution | windows | loaders | remark |",
+        "|---|---|---|---|---|",
+    ]
+    for row in proven:
+        loaders = "eager" if row.needs_eager else "any"
+        lines.append(f"| {row.family} | {row.execution} | {'lifted' if row.windows else '–'} | {loaders} | {_cell(row.reason)} |")
+    for verdict in ("refused", "failed", "not a text decoder"):
+        chosen = [row for row in rows if row.verdict == verdict]
+        if chosen:
+            lines += ["", f"## {verdict.capitalize()} ({len(chosen)})", "", "| family | execution | reason |", "|---|---|---|"]
+            lines += [f"| {row.family} | {row.execution} | {_cell(row.reason)} |" for row in chosen]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main() -> None:
+    """Print the table to standard output and progress to standard error."""
+    import sys
+
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    torch.set_num_threads(1)
+
+    def progress(row: FamilyRow) -> None:
+        sys.stderr.write(f"{row.family:24} {row.verdict:20} {row.execution:8} {row.seconds:5.1f} s  {row.reason}\n")
+
+    sys.stdout.write(to_markdown(measure(progress=progress)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Files of hub repositories that are not plain models: encoder folders and adapters, which transformers' loaders do not fetch whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bothways.backbone.checkpoints import one_line
+from bothways.backbone.sources import Source
+
+
+def snapshot(source: Source) -> Path:
+    """A local copy of a hub repository's small files and safetensors, from the cache or the hub.
+
+    Raises:
+        SourceError: it cannot be found or reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    with one_line(source.name):
+        return Path(snapshot_download(source.path, ignore_patterns=["*.bin", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf"]))
+
+
+def has_file(source: Source, name: str) -> bool:
+    """Whether a hub repository holds a file.
+
+    Raises:
+        SourceError: the repository cannot be found or reached.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    with one_line(source.name):
+        try:
+            hf_hub_download(source.path, name)
+        except EntryNotFoundError:
+            return False
+        return True

@@ -1,0 +1,224 @@
+"""The proof of one family: a small random model through every claim that the families table makes.
+
+It stands apart from `families` because it is what a test runs for a handful of families, with the references spelled out. The
+references share no code with the library: `AutoModel` on a saved folder, and the untouched model under an explicit 4-D mask, which
+transformers hands to its layers as it is.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from transformers import AutoModel, PreTrainedModel
+
+from bothways.attention.direction import set_direction
+from bothways.attention.plan import AttentionPlan
+from bothways.attention.probe import explain_execution, prove_direction
+from bothways.attention.run import Execution, hidden_states, position_offset
+from bothways.attention.stock import distance
+from bothways.backbone import zoo
+
+EXACT = 1e-5
+"""Relative distance of float32 states that differ by the order of additions only; four small layers stay below 2e-6."""
+
+LENGTHS = (11, 5)
+"""Texts of the packed row: the first is longer than twice the zoo's window, and no length divides the other."""
+
+
+class NotProven(Exception):
+    """A claim that did not hold, in a sentence."""
+
+
+def prove_family(family: str) -> dict[str, Any]:
+    """Run every claim on a small random model of `family`.
+
+    Returns:
+        Fields of `FamilyRow`: verdict "proven" or "failed", execution, windows, needs_eager, reason.
+    """
+    model = zoo.build(family)
+    ids = sample(model)
+    found: dict[str, Any] = {}
+    try:
+        causal = [states(model, text) for text in ids.split(LENGTHS)]
+        report = set_direction(model, "bidirectional")
+        found["windows"] = bool(report.lifted_windows)
+        execution, why = explain_execution(model)
+        found["execution"] = execution
+        found["reason"] = "" if execution == "packed" else why
+        packed = prove_packed(model, execution, ids)
+        expect_equal(packed, all_visible(family, ids), "the untouched model under an explicit mask gives other states")
+        remarks = prove_saved(model, ids, packed)
+        if report.needs_eager != remarks.needs_eager:
+            raise NotProven(f"needs eager: measured in memory {report.needs_eager}, from disk {remarks.needs_eager}")
+        found["needs_eager"] = remarks.needs_eager
+        found["reason"] = "; ".join(filter(None, [found["reason"], _selective(model), *remarks.sentences]))
+        prove_causal(model, ids, torch.cat(causal))
+    except NotProven as error:
+        return {**found, "verdict": "failed", "reason": str(error)}
+    return {**found, "verdict": "proven"}
+
+
+def prove_packed(model: PreTrainedModel, execution: Execution, ids: Tensor) -> Tensor:
+    """Direction by perturbation, and each text alone equal to packed. Returns the packed states (T, H)."""
+    proof = prove_direction(model, execution, "bidirectional", lengths=LENGTHS, ids=ids)
+    if not proof.ok:
+        raise NotProven(proof.sentence)
+    packed = run(model, ids, AttentionPlan(LENGTHS), execution)
+    alone = [run(model, text, AttentionPlan((len(text),)), execution) for text in ids.split(LENGTHS)]
+    expect_equal(packed, torch.cat(alone), "a text alone has other states than packed")
+    return packed
+
+
+def prove_encoder(family: str) -> dict[str, Any]:
+    """What remains to be proved of a family that is bidirectional by nature: direction, packing, and equality with stock code."""
+    model = zoo.build(family)
+    ids = sample(model)
+    found: dict[str, Any] = {"execution": "", "reason": ""}
+    try:
+        found["execution"], why = explain_execution(model)
+        packed = prove_packed(model, found["execution"], ids)
+        remarks = prove_saved(model, ids, packed)
+    except Exception as error:  # a remark in the table, which is about decoders
+        first = (str(error).strip() or "no message").splitlines()[0]
+        return {"verdict": "failed", "reason": f"an encoder that is bidirectional by nature; not proven: {first[:160]}"}
+    why = why if found["execution"] == "padded" else ""
+    parts = ["an encoder, bidirectional by nature: proven, nothing to switch", why, *remarks.sentences]
+    return {**found, "needs_eager": remarks.needs_eager, "reason": "; ".join(filter(None, parts))}
+
+
+def all_visible(family: str, ids: Tensor) -> Tensor:
+    """States (T, H) of the untouched model, eager, under an additive mask of zeros: nobody's bidirectional code is involved.
+
+    Families that want a mask of two dimensions for themselves (BLOOM's alibi) get the zeros from the function that draws their
+    mask, replaced for the call.
+    """
+    original = zoo.build(family)
+    rows = []
+    for text in ids.split(LENGTHS):
+        mask = torch.zeros(1, 1, len(text), len(text))
+        extra = {"position_ids": torch.arange(len(text))[None]} if _takes_positions(original) else {}
+        try:
+            rows.append(states(original, text, attention_mask=mask, **extra))
+        except Exception:  # whatever a family raises on a mask of four dimensions, the second way is open
+            with mock.patch.object(sys.modules[type(original).__module__], "create_causal_mask", lambda *_, m=mask, **__: m):
+                rows.append(states(original, text))
+    return torch.cat(rows)
+
+
+@dataclass
+class Remarks:
+    """What people who load the saved folder elsewhere should know."""
+
+    needs_eager: bool = False
+    sentences: list[str] = field(default_factory=list)
+
+
+def prove_saved(model: PreTrainedModel, ids: Tensor, packed: Tensor) -> Remarks:
+    """Save, load with plain AutoModel under eager and SDPA, and compare each text alone, padded right and padded left.
+
+    Raises:
+        NotProven: states differ silently under eager, or neither implementation runs.
+    """
+    remarks = Remarks()
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        wrong = {name: _try_loader(folder, name, ids, packed) for name in ("eager", "sdpa")}
+        if isinstance(wrong["eager"], NotProven):
+            raise wrong["eager"]
+        if wrong["eager"] is not None:
+            if wrong["sdpa"] is not None:
+                raise NotProven(f"the saved folder does not run in plain AutoModel ({type(wrong['eager']).__name__})")
+            remarks.sentences.append("stock eager attention stops with an error on a text without padding; the default runs")
+        remarks.needs_eager = isinstance(wrong["sdpa"], NotProven)
+        loaded = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+        if distance(padded(loaded, ids, "left"), packed) > EXACT and not remarks.needs_eager:
+            remarks.sentences.append("padding left needs position_ids; loaders that pass none must pad right")
+    return remarks
+
+
+def _try_loader(folder: str, implementation: str, ids: Tensor, packed: Tensor) -> Exception | None:
+    """None when the states agree, NotProven when they differ, the family's own error when it stops."""
+    what = f"the saved folder loaded with {implementation}"
+    try:
+        loaded = AutoModel.from_pretrained(folder, attn_implementation=implementation, dtype=torch.float32).eval()
+    except (ValueError, ImportError) as error:
+        # the family has no SDPA attention: loaders choose eager by themselves
+        return None if implementation == "sdpa" else error
+    try:
+        alone = torch.cat([states(loaded, text) for text in ids.split(LENGTHS)])
+        expect_equal(alone, packed, f"{what} gives other states for one text without padding")
+        expect_equal(padded(loaded, ids, "right"), packed, f"{what} gives other states when padded right")
+        expect_equal(padded(loaded, ids, "left", positions=True), packed, f"{what} gives other states when padded left")
+    except Exception as error:  # the caller tells silent errors from loud ones
+        return error
+    return None
+
+
+def prove_causal(model: PreTrainedModel, ids: Tensor, original: Tensor) -> None:
+    """The control: switched back, no token sees a later one, and the states are those of the model before the switch."""
+    set_direction(model, "causal")
+    execution = explain_execution(model)[0]
+    proof = prove_direction(model, execution, "causal", lengths=LENGTHS, ids=ids)
+    if proof.leaks:
+        raise NotProven(f"causal control: {proof.sentence}")
+    again = run(model, ids, AttentionPlan(LENGTHS, "causal"), execution)
+    expect_equal(again, original, "causal control: switched back, the states are not the original ones")
+
+
+def _selective(model: PreTrainedModel) -> str:
+    for name in ("index_topk", "index_topk_blocks", "keep_window_size"):
+        if isinstance(getattr(model.config, name, None), int):
+            return f"attends to the keys that it scores highest itself ({name}); every token can be among them"
+    return ""
+
+
+def sample(model: PreTrainedModel) -> Tensor:
+    """Token ids (T,) of the packed row; the first ids are left out, which families read positions or masks off."""
+    return torch.randint(5, model.config.get_text_config().vocab_size, (sum(LENGTHS),), generator=torch.Generator().manual_seed(1))
+
+
+def _takes_positions(model: PreTrainedModel) -> bool:
+    return "position_ids" in inspect.signature(model.forward).parameters
+
+
+def padded(model: PreTrainedModel, ids: Tensor, side: str, *, positions: bool = False) -> Tensor:
+    """States (T, H) from a padded batch, as another library would make it."""
+    texts = ids.split(LENGTHS)
+    width = max(LENGTHS)
+    batch = torch.full((len(texts), width), 2)
+    mask = torch.zeros_like(batch)
+    for row, text in enumerate(texts):
+        place = slice(0, len(text)) if side == "right" else slice(width - len(text), width)
+        batch[row, place], mask[row, place] = text, 1
+    extra = {}
+    if positions and _takes_positions(model):
+        extra["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0) + position_offset(model)
+    with torch.no_grad():
+        output = model(input_ids=batch, attention_mask=mask, use_cache=False, **extra)
+    return output.last_hidden_state[mask.bool()]
+
+
+def states(model: PreTrainedModel, text: Tensor, **inputs: Tensor) -> Tensor:
+    """States (L, H) of one text alone, without a padding mask, as stock code runs it."""
+    with torch.no_grad():
+        return model(input_ids=text[None], use_cache=False, **inputs).last_hidden_state[0]
+
+
+def run(model: PreTrainedModel, ids: Tensor, plan: AttentionPlan, execution: Execution) -> Tensor:
+    """States (T, H) of a packed row through the library."""
+    with torch.no_grad():
+        return hidden_states(model, ids, plan, execution)
+
+
+def expect_equal(one: Tensor, other: Tensor, otherwise: str) -> None:
+    """Raise NotProven with the figure when the states differ by more than `EXACT`."""
+    off = distance(one, other)
+    if not off <= EXACT:
+        raise NotProven(f"{otherwise} (off by {off:.1e})")

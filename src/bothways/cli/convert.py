@@ -1,0 +1,46 @@
+"""`bothways convert BASE --out DIR`: a base LLM as an untrained encoder on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bothways.cli.options import Device, say
+
+NAME = "convert"
+
+
+def command(
+    base: Annotated[str, typer.Argument(help="hub id, folder, .gguf file or embedded name")],
+    out: Annotated[Path, typer.Option(help="folder to write")],
+    direction: Annotated[str, typer.Option(help="bidirectional or causal")] = "bidirectional",
+    pooling: Annotated[str, typer.Option(help="mean, weighted_mean, last, bos, max")] = "mean",
+    windows: Annotated[str, typer.Option(help="sliding windows: lift or keep")] = "lift",
+    max_length: Annotated[int, typer.Option(help="tokens per text")] = 512,
+    normalize: Annotated[bool, typer.Option(help="store a module that makes unit vectors")] = False,
+    dtype: Annotated[str, typer.Option(help="of the stored weights: float32, bfloat16, float16")] = "float32",
+    device: Device = "cpu",
+) -> None:
+    """Make a base LLM bidirectional and save it as an encoder that sentence-transformers and AutoModel load."""
+    from bothways.encoder.build import convert
+    from bothways.encoder.doctor import doctor
+
+    encoder = convert(
+        base,
+        direction=direction,  # type: ignore[arg-type]
+        pooling=pooling,
+        windows=windows,
+        max_length=max_length,
+        normalize=normalize,
+        dtype=dtype,
+        device=device,
+    )
+    diagnosis = doctor(encoder, quick=True)
+    if not diagnosis.ok:
+        say(str(diagnosis))
+        raise typer.Exit(1)
+    encoder.save(out)
+    lifted = encoder.provenance["report"].get("lifted_windows")
+    say(f"{out}: {encoder.direction} encoder, {encoder.dimension} dimensions, {pooling} pooling" + (f"; {lifted}" if lifted else ""))

@@ -1,0 +1,27 @@
+"""`bothways doctor MODEL`: proof that a loaded model is what it claims; exit code 1 if not."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bothways.cli.options import Device, Model, open_encoder, say
+
+NAME = "doctor"
+
+
+def command(
+    model: Model,
+    direction: Annotated[str, typer.Option(help="for a base model: bidirectional or causal")] = "bidirectional",
+    quick: Annotated[bool, typer.Option(help="direction and packing only")] = False,
+    device: Device = "auto",
+    dtype: Annotated[str, typer.Option(help="float32 gives the strictest proof")] = "float32",
+) -> None:
+    """Prove direction, padding, batching, packing, checkpointing and adapters on the model itself."""
+    from bothways.encoder.doctor import doctor
+
+    diagnosis = doctor(open_encoder(model, device=device, dtype=dtype, direction=direction), quick=quick)
+    say(str(diagnosis))
+    if not diagnosis.ok:
+        raise typer.Exit(1)

@@ -1,0 +1,28 @@
+"""`bothways families`: the table of decoder families, measured on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bothways.cli.options import say
+
+NAME = "families"
+
+
+def command(
+    names: Annotated[list[str] | None, typer.Argument(help="model types to measure; all by default")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the table as Markdown")] = None,
+) -> None:
+    """Build a small random model of every decoder family of transformers and prove or refuse each."""
+    from bothways.atomic import atomic_file
+    from bothways.backbone.families import measure, to_markdown
+
+    rows = measure(names or None, progress=True)
+    table = to_markdown(rows)
+    say(table)
+    if out is not None:
+        with atomic_file(out) as part:
+            part.write_text(table, encoding="utf-8")

@@ -1,0 +1,33 @@
+"""`bothways search MODEL SOURCE QUERY…`: the nearest texts of a source, to see with one's own eyes what an encoder finds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bothways.cli.options import Device, DType, Model, open_encoder, say
+
+NAME = "search"
+
+
+def command(
+    model: Model,
+    source: Annotated[str, typer.Argument(help="texts to search: file, folder, hub dataset, python-stdlib")],
+    queries: Annotated[list[str], typer.Argument(help="what to look for")],
+    top: Annotated[int, typer.Option(min=1, help="results per query")] = 5,
+    limit: Annotated[int | None, typer.Option(help="search the first texts only")] = None,
+    device: Device = "auto",
+    dtype: DType = "auto",
+) -> None:
+    """Print the nearest texts to each query by cosine."""
+    from bothways.data.readers import read_texts
+
+    texts = read_texts(source, limit=limit)
+    encoder = open_encoder(model, device=device, dtype=dtype)
+    vectors = encoder.encode_document(texts, normalize_embeddings=True)
+    scores = encoder.encode_query(queries, normalize_embeddings=True) @ vectors.T
+    for query, row in zip(queries, scores):
+        say(query)
+        for index in row.argsort()[::-1][:top]:
+            say(f"  {row[index]:.3f}  {' '.join(texts[index].split())[:110]}")

@@ -1,0 +1,427 @@
+"""What the doctor checks: one function per invariant, each (encoder, name, quick) → Check.
+
+References: stock transformers on a padded batch or a single text, the same text alone, and the attention plan itself.
+Letters: T tokens of a packed row, N texts, H hidden.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bothways.attention.direction import direction_of
+from bothways.attention.interface import NAME, recording
+from bothways.attention.probe import INFLUENCE, prove_direction
+from bothways.attention.run import position_offset
+from bothways.attention.stock import can_set_implementation, distance, needs_eager, quiet, stock
+from bothways.attention.text_config import UNBOUNDED, is_encoder_only, text_configs, windowed_layers
+from bothways.encoder.batch import TokenBatch, TokenRow
+from bothways.encoder.doctor import Check
+
+if TYPE_CHECKING:
+    from bothways.encoder.encoder import Encoder
+
+TEXTS = (
+    "The bridge across the river was closed for repairs, so the driver turned back and took the road through the hills.",
+    "Return the number of items in the list.",
+    "Yes.",
+    "She had promised to call on Sunday evening; he waited until midnight, and then he went to bed.",
+    "Water boils at a lower temperature in the mountains, because the pressure of the air is lower there.",
+    "Open the file, read it line by line, and close it again.",
+)
+"""Real sentences of unlike length, so that any batch of them needs padding."""
+
+EXACT = 1e-5
+"""Largest difference of one number of two unit vectors in float32: order of additions only."""
+
+COSINE = 0.9999
+"""Least cosine of two vectors in half precision."""
+
+
+def claims(encoder: Encoder, name: str, quick: bool) -> Check:
+    """The config and every layer's flag say what the encoder says: other loaders read nothing else."""
+    config = next(text_configs(encoder.backbone))
+    claimed = direction_of(encoder.backbone)
+    if claimed != encoder.direction:
+        return Check(name, False, claimed, f"the config says {claimed}, the encoder {encoder.direction}: other loaders follow the config")
+    flags = [m.is_causal for m in encoder.backbone.modules() if isinstance(getattr(m, "is_causal", None), bool)]
+    wrong = 0 if is_encoder_only(config) else sum(flag != (encoder.direction == "causal") for flag in flags)
+    if wrong:
+        figure = f"{wrong} of {len(flags)}"
+        return Check(name, False, figure, f"{figure} attention layers carry is_causal={not (encoder.direction == 'causal')}")
+    kept = windowed_layers(config) if encoder.direction == "bidirectional" else {}
+    more = f"; a sliding window of {min(kept.values())} tokens is kept in {len(kept)} layers" if kept else ""
+    return Check(name, True, claimed, f"config and layers agree with the encoder{more}")
+
+
+def layers(encoder: Encoder, name: str, quick: bool) -> Check:
+    """Which pattern every layer really executed, read from the attention function itself."""
+    config = next(text_configs(encoder.backbone))
+    batch = _batch(encoder, _rows(encoder)[:3])
+    if encoder.execution == "padded":
+        used = config._attn_implementation
+        if can_set_implementation(encoder.backbone) and used != "eager":
+            return Check(name, False, used, f"padded passes need eager attention, and the model runs {used}")
+        return Check(name, True, used, "runs as a padded batch: its layers draw their own mask, so only the perturbation can tell")
+    with quiet(encoder.backbone), recording() as log:
+        encoder.states(batch)
+    total = max(len(log), config.num_hidden_layers)
+    if not log:
+        return Check(name, False, f"0 of {total}", f"no layer ran the plan: the attention is {config._attn_implementation!r}, not {NAME!r}")
+    allowed = set(windowed_layers(config).values()) | {None}
+    wrong = [
+        f"layer {layer} ran {'a mask of its own' if plan is not batch.plan else f'a sliding window of {window} tokens'}"
+        for layer, (plan, window) in enumerate(log)
+        if plan is not batch.plan or not (window in allowed or (window is not None and window >= UNBOUNDED))
+    ]
+    ran = f"{len(log) - len(wrong)} of {total}"
+    if wrong or len(log) < config.num_hidden_layers:
+        return Check(name, False, ran, wrong[0] if wrong else f"only {len(log)} of {total} layers ran the plan")
+    return Check(name, True, ran, f"every layer ran the {batch.plan.direction} plan")
+
+
+def direction(encoder: Encoder, name: str, quick: bool) -> Check:
+    """Every token of a real text reaches every other (or earlier one), none reaches the neighbour in the row."""
+    size = 6 if quick else 14
+    rows = [_cut(row, size) for row in _rows(encoder)[:2]]
+    rows[1] = _cut(rows[1], size // 2)
+    batch = _batch(encoder, rows)
+    proof = prove_direction(
+        encoder.backbone, encoder.execution, encoder.direction, lengths=batch.plan.lengths, ids=batch.input_ids
+    )
+    pairs = int(proof.plan.dense().sum())
+    figure = f"{pairs - len(proof.missing)} of {pairs} pairs"
+    if proof.ok:
+        what = "every other token of its text" if encoder.direction == "bidirectional" else "every earlier token of its text and no later one"
+        return Check(name, True, figure, f"every token sees {what}, and none of its neighbour")
+    seen = layers(encoder, "", quick)
+    cause = f": {seen.sentence}" if not seen.passed else ""
+    return Check(name, False, f"{figure}, {len(proof.leaks)} leaks", proof.sentence + cause)
+
+
+def padding_right(encoder: Encoder, name: str, quick: bool) -> Check:
+    """A right-padded batch through stock transformers gives our vectors."""
+    return _padding(encoder, name, "right")
+
+
+def padding_left(encoder: Encoder, name: str, quick: bool) -> Check:
+    """A left-padded batch through stock transformers, with position ids where the family takes them, gives our vectors."""
+    if not _takes_positions(encoder.backbone) and not _relative(encoder):
+        return Check(name, True, "–", "the family counts positions from the first column, so no loader may pad it left")
+    return _padding(encoder, name, "left")
+
+
+def batch_of_one(encoder: Encoder, name: str, quick: bool) -> Check:
+    """One text without padding through stock transformers: where shortcuts silently restore causality."""
+    row = _rows(encoder)[0]
+    batch = _batch(encoder, [row])
+    implementations = _implementations(encoder)
+    worst = Difference(0.0, False)
+    with quiet(encoder.backbone):
+        ours = encoder(batch)
+        for implementation in implementations:
+            with stock(encoder.backbone, implementation):
+                states = encoder.backbone(input_ids=batch.input_ids[None], use_cache=False).last_hidden_state[0]
+            off = _compare(encoder, encoder.pool(states, batch), ours)
+            if off.too_large:
+                return Check(name, False, off.figure, f"one text through stock {implementation} attention gives another vector")
+            worst = max(worst, off)
+    only = "" if "sdpa" in implementations else " (eager only: tell other loaders)"
+    return Check(name, True, worst.figure, f"one text gives the same vector through stock {' and '.join(implementations)} attention{only}")
+
+
+def packing(encoder: Encoder, name: str, quick: bool) -> Check:
+    """A text alone has the vector that it has among neighbours."""
+    rows = _rows(encoder)
+    with quiet(encoder.backbone):
+        together = encoder(_batch(encoder, rows))
+        alone = torch.cat([encoder(_batch(encoder, [row])) for row in rows])
+    off = _compare(encoder, together, alone)
+    what = "changes when neighbours are packed beside it" if off.too_large else "is the same alone and packed with neighbours"
+    return Check(name, not off.too_large, off.figure, f"a text's vector {what}")
+
+
+def order(encoder: Encoder, name: str, quick: bool) -> Check:
+    """The order of the texts changes nothing."""
+    rows = _rows(encoder)
+    with quiet(encoder.backbone):
+        forward = encoder(_batch(encoder, rows))
+        backward = encoder(_batch(encoder, rows[::-1])).flip(0)
+    off = _compare(encoder, backward, forward)
+    what = "changes their vectors" if off.too_large else "changes nothing"
+    return Check(name, not off.too_large, off.figure, f"the order of the texts {what}")
+
+
+def gradient_checkpointing(encoder: Encoder, name: str, quick: bool) -> Check:
+    """Vectors and gradients with checkpointing, in training mode with its dropout, equal those without."""
+    model: Any = encoder.backbone
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        return Check(name, True, "–", "the family has no gradient checkpointing")
+    batch = _batch(encoder, [_cut(row, 12) for row in _rows(encoder)[:3]])
+    # a matrix of the first block: its gradient has passed every layer above
+    weight = next(p for n, p in model.named_parameters() if p.ndim == 2 and p.is_floating_point() and "embed" not in n.lower())
+    found: list[Tensor] = []
+    with _training(model), _differentiable(weight):
+        for active in (False, True):
+            with _checkpointing(model, active):
+                torch.manual_seed(0)
+                vectors = encoder(batch).float()
+                (gradient,) = torch.autograd.grad(vectors.square().sum(), weight)
+                found += [vectors.detach(), gradient.flatten()[None]]
+    for what, (without, checkpointed) in (("vectors", (0, 2)), ("gradients", (1, 3))):
+        off = _compare(encoder, found[checkpointed], found[without])
+        if off.too_large:
+            return Check(name, False, off.figure, f"checkpointing changes the {what}")
+    return Check(name, True, off.figure, "vectors and gradients are the same with checkpointing")
+
+
+def training_direction(encoder: Encoder, name: str, quick: bool) -> Check:
+    """In training mode, with checkpointing on: the first token sees the last (or not), the neighbour sees neither."""
+    model: Any = encoder.backbone
+    batch = _batch(encoder, [_cut(row, 8) for row in _rows(encoder)[:2]])
+    length = batch.plan.lengths[0]
+    other = batch.input_ids.clone()
+    other[length - 1] = batch.input_ids[0] if batch.input_ids[0] != batch.input_ids[length - 1] else batch.input_ids[0] + 1
+    states = []
+    with _training(model), _checkpointing(model, getattr(model, "supports_gradient_checkpointing", False)):
+        for ids in (batch.input_ids, other):
+            torch.manual_seed(0)  # the same dropout both times
+            states.append(encoder.states(TokenBatch(ids, batch.plan, batch.pool, batch.rows)).detach())
+    seen = distance(states[1][:1], states[0][:1])
+    leak = distance(states[1][length:], states[0][length:])
+    figure = f"{seen:.1e} | {leak:.1e}"
+    expected = encoder.direction == "bidirectional"
+    if (seen > INFLUENCE) != expected:
+        return Check(name, False, figure, f"in training mode token 1 {'does not see' if expected else 'sees'} token {length}")
+    if leak > INFLUENCE:
+        return Check(name, False, figure, "in training mode a token of text 2 sees a token of text 1")
+    return Check(name, True, figure, f"in training mode the model is {encoder.direction} too")
+
+
+def adapters(encoder: Encoder, name: str, quick: bool) -> Check:
+    """An adapter gives the same vectors beside the weights and merged into them: the encoder's own, or a random one for the test."""
+    from bothways.backbone.adapters import lora_layers
+
+    batch = _batch(encoder, _rows(encoder)[:3])
+    own = any(True for _ in lora_layers(encoder.backbone))
+    with quiet(encoder.backbone):
+        plain = None if own else encoder(batch)
+        with nullcontext() if own else _random_adapter(encoder.backbone):
+            beside = encoder(batch)
+            with _merged(encoder.backbone):
+                merged = encoder(batch)
+        if plain is not None and distance(beside, plain) < EXACT:
+            return Check(name, False, "0", "a random adapter changed nothing: it does not reach the layers")
+    off = _compare(encoder, merged, beside)
+    which = "the encoder's adapter" if own else "a random adapter"
+    return Check(name, not off.too_large, off.figure, f"{which} {'changes' if off.too_large else 'keeps'} the vectors when it is merged")
+
+
+# --- what the checks share -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def untouched(encoder: Encoder) -> Iterator[None]:
+    """Whatever the checks do inside, modes and requires_grad flags of the encoder come back."""
+    modes = [(module, module.training) for module in encoder.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in encoder.parameters()]
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+def _rows(encoder: Encoder) -> list[TokenRow]:
+    return encoder.tokenize(list(TEXTS))
+
+
+def _cut(row: TokenRow, size: int) -> TokenRow:
+    pool = row.pool[:size]
+    return TokenRow(row.ids[:size], pool if any(pool) else [True] * len(pool), row.offsets[:size])
+
+
+def _batch(encoder: Encoder, rows: list[TokenRow]) -> TokenBatch:
+    return encoder.pack(rows).to(encoder.device)
+
+
+class Difference(NamedTuple):
+    """How far two sets of vectors are apart: largest difference of unit vectors (float32), or 1 - cosine (half precision)."""
+
+    value: float
+    half: bool
+
+    @property
+    def too_large(self) -> bool:
+        """Whether it is more than rounding."""
+        return not self.value <= (1 - COSINE if self.half else EXACT)
+
+    @property
+    def figure(self) -> str:
+        """For people."""
+        return f"cos {1 - self.value:.5f}" if self.half else f"{self.value:.1e}"
+
+
+def _compare(encoder: Encoder, a: Tensor, b: Tensor) -> Difference:
+    one, other = (nn.functional.normalize(x.detach().double().cpu(), dim=-1) for x in (a, b))
+    if encoder.dtype in (torch.bfloat16, torch.float16):
+        return Difference(float(1 - (one * other).sum(-1).min()), True)
+    return Difference(float((one - other).abs().max()), False)
+
+
+def _padding(encoder: Encoder, name: str, side: str) -> Check:
+    batch = _batch(encoder, _rows(encoder))
+    worst = Difference(0.0, False)
+    with quiet(encoder.backbone):
+        ours = encoder(batch)
+        for implementation in _implementations(encoder):
+            with stock(encoder.backbone, implementation):
+                states = _padded_states(encoder.backbone, batch, side)
+            off = _compare(encoder, encoder.pool(states, batch), ours)
+            if off.too_large:
+                return Check(name, False, off.figure, f"a batch padded {side} through stock {implementation} attention gives other vectors")
+            worst = max(worst, off)
+    return Check(name, True, worst.figure, f"a batch padded {side} through stock transformers gives the same vectors")
+
+
+def _padded_states(model: nn.Module, batch: TokenBatch, side: str) -> Tensor:
+    texts = batch.input_ids.split(batch.plan.lengths)
+    width = batch.plan.longest
+    ids = torch.full((len(texts), width), int(batch.input_ids[0]), device=batch.input_ids.device)
+    mask = torch.zeros_like(ids)
+    for row, text in enumerate(texts):
+        place = slice(0, len(text)) if side == "right" else slice(width - len(text), width)
+        ids[row, place], mask[row, place] = text, 1
+    extra = {}
+    if _takes_positions(model):
+        extra["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0) + position_offset(model)
+    return model(input_ids=ids, attention_mask=mask, use_cache=False, **extra).last_hidden_state[mask.bool()]
+
+
+def _takes_positions(model: nn.Module) -> bool:
+    return "position_ids" in inspect.signature(model.forward).parameters
+
+
+def _relative(encoder: Encoder) -> bool:
+    """Whether positions come from the mask or do not matter: measured by shifting one text behind a column of padding."""
+    batch = _batch(encoder, _rows(encoder)[:2])
+    with quiet(encoder.backbone), stock(encoder.backbone, "eager"):
+        return distance(_padded_states(encoder.backbone, batch, "left"), _padded_states(encoder.backbone, batch, "right")) < 1e-2
+
+
+def _implementations(encoder: Encoder) -> list[str]:
+    """Stock attention implementations that a loader of the saved folder would use."""
+    model = encoder.backbone
+    if not can_set_implementation(model):
+        return [next(text_configs(model))._attn_implementation]
+    recorded = encoder.provenance.get("direction")
+    told = isinstance(recorded, dict) and bool(recorded.get("needs_eager"))
+    if told and needs_eager(model):
+        return ["eager"]
+    runnable = []
+    ids = _batch(encoder, _rows(encoder)[1:2]).input_ids[None]
+    for implementation in ("eager", "sdpa"):
+        try:
+            with stock(model, implementation):
+                model(input_ids=ids, use_cache=False)
+        except Exception:  # families without this implementation stop loudly; loaders then choose the other one
+            continue
+        runnable.append(implementation)
+    return runnable
+
+
+@contextmanager
+def _training(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.train()
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _differentiable(weight: nn.Parameter) -> Iterator[None]:
+    before = weight.requires_grad
+    weight.requires_grad_(True)
+    try:
+        yield
+    finally:
+        weight.requires_grad_(before)
+
+
+@contextmanager
+def _checkpointing(model: Any, active: bool) -> Iterator[None]:
+    """Gradient checkpointing on or off inside; per-module switches come back."""
+    switches = [(m, m.gradient_checkpointing) for m in model.modules() if isinstance(getattr(m, "gradient_checkpointing", None), bool)]
+    functions = [(m, vars(m).get("_gradient_checkpointing_func")) for m, _ in switches]
+    if active:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        for module, _ in switches:
+            module.gradient_checkpointing = False
+    try:
+        yield
+    finally:
+        for module, before in switches:
+            module.gradient_checkpointing = before
+        for module, function in functions:
+            if function is not None:
+                module._gradient_checkpointing_func = function
+
+
+@contextmanager
+def _random_adapter(model: Any) -> Iterator[None]:
+    """A random LoRA on the first block's linear layers inside; afterwards the very same modules as before."""
+    from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.lora import LoraLayer
+
+    from bothways.backbone.adapters import LoraConfig as Settings
+    from bothways.backbone.adapters import target_names
+
+    names = target_names(model, Settings())[:8]
+    modules = {name: model.get_submodule(name) for name in names}
+    attributes = set(vars(model))
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    torch.manual_seed(0)
+    settings: Callable[..., Any] = LoraConfig
+    inject_adapter_in_model(settings(r=4, lora_alpha=8, lora_dropout=0.0, target_modules=names, init_lora_weights=False), model)
+    for layer in (m for m in model.modules() if isinstance(m, LoraLayer)):
+        layer.eval()
+    try:
+        yield
+    finally:
+        for name, module in modules.items():
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, module)
+        for attribute in set(vars(model)) - attributes:
+            delattr(model, attribute)
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+@contextmanager
+def _merged(model: nn.Module) -> Iterator[None]:
+    """The adapter merged into its weights inside; afterwards the same bits as before, which subtracting would not give."""
+    from bothways.backbone.adapters import lora_layers
+
+    found: list[tuple[Any, Tensor]] = []
+    for _, layer in lora_layers(model):
+        module: Any = layer
+        found.append((module, module.get_base_layer().weight.detach().clone()))
+        module.merge()
+    try:
+        yield
+    finally:
+        for module, weight in found:
+            module.unmerge()
+            module.get_base_layer().weight.data.copy_(weight)

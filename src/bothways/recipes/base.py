@@ -1,0 +1,64 @@
+"""What recipes share: presets, texts per stage, and changes by keyword. A recipe holds choices only; the trainer does the work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from bothways.errors import InputError
+from bothways.training.overrides import override_values
+from bothways.training.run import Recipe
+
+Preset = Literal["published", "laptop"]
+#: One source, several, or sources by stage name.
+Texts = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any]
+
+#: The embedded default, the only model and text a recipe may assume (README).
+EMBEDDED_BASE = "smollm2-135m"
+EMBEDDED_TEXTS = "python-stdlib"
+
+
+def data(texts: Texts, stage: str, *, short: bool) -> dict[str, Any]:
+    """The `data` of a stage.
+
+    Args:
+        texts: of all stages, or by stage name; a value may be a whole `data` mapping with column and limit.
+        stage: its name.
+        short: the stage learns from sentences rather than documents; the embedded text has both.
+
+    Raises:
+        InputError: nothing for this stage.
+    """
+    if isinstance(texts, Mapping):
+        if stage not in texts:
+            raise InputError(f"texts: none for stage {stage!r} (there are {', '.join(map(repr, texts)) or 'none'})")
+        texts = texts[stage]
+    if isinstance(texts, Mapping):
+        return dict(texts)
+    sources = [os.fspath(texts)] if isinstance(texts, (str, os.PathLike)) else [os.fspath(source) for source in texts]
+    column = ("sentence" if short else "text") if sources == [EMBEDDED_TEXTS] else None
+    return {"source": sources, "column": column}
+
+
+def check_preset(preset: str) -> None:
+    """Raise InputError for a preset that does not exist."""
+    if preset not in get_args(Preset):
+        raise InputError(f"preset: {preset!r} does not exist; there are {', '.join(get_args(Preset))}")
+
+
+def finish(values: dict[str, Any], overrides: Mapping[str, Any], *, dev: str | None, dev_every: int) -> Recipe:
+    """Validate a recipe, with a development metric in every stage that produces sentence vectors, and with changes.
+
+    Args:
+        values: nested plain values.
+        overrides: by path, dots or double underscores: `seed=1`, `stages__mntp__optim__lr=1e-3`.
+        dev: task specification by which contrastive stages keep their best checkpoint.
+        dev_every: optimiser steps between evaluations.
+    """
+    if dev is not None:
+        for stage in values["stages"]:
+            if stage["objective"]["kind"] == "contrastive":
+                stage["eval"] = {"metric": dev, "every": dev_every}
+    recipe = Recipe.from_values(values, where=f"recipe {values['name']}")
+    return override_values(recipe, {path.replace("__", "."): value for path, value in overrides.items()})

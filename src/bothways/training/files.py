@@ -1,0 +1,102 @@
+"""Recipes from files: our YAML (or the same as JSON), or one of LLM2Vec's own JSON train configurations.
+
+It stands apart because a command line wants one door: whatever the file is, the base, the data and single values can be replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bothways.errors import InputError
+from bothways.training.llm2vec_json import is_llm2vec, recipe_of
+from bothways.training.overrides import override
+from bothways.training.run import Recipe
+from bothways.training.yaml_text import load_yaml
+
+log = logging.getLogger("bothways")
+
+#: A comma before a closing bracket, outside strings: train_configs/mntp/qwen2.json is published with one.
+_STRING_OR_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[}\]])')
+
+
+def read_recipe(
+    path: str | os.PathLike[str],
+    *,
+    base: str | None = None,
+    data: str | Sequence[str] | None = None,
+    sets: Iterable[str] = (),
+) -> Recipe:
+    """Read a recipe file.
+
+    Args:
+        path: .yaml or .yml with a recipe, or .json with a recipe or an LLM2Vec configuration (mntp or simcse).
+        base: in place of the file's base model.
+        data: source(s) of text in place of those of every stage.
+        sets: single values, `stages.mntp.optim.lr=1e-3`; see `bothways.training.overrides.override`.
+
+    Raises:
+        InputError: no such file, not YAML or JSON (with line), not a recipe, or a value that does not fit (with its path).
+    """
+    values = _read(Path(path))
+    where = str(path)
+    sources = None if data is None else (data,) if isinstance(data, str) else tuple(data)
+    if is_llm2vec(values):
+        recipe = recipe_of(values, where=where, base=base, data=sources)
+    else:
+        recipe = Recipe.from_values(_replaced(values, base, sources), where=where)
+    return override(recipe, sets)
+
+
+def output_dir(path: str | os.PathLike[str]) -> str | None:
+    """The output folder that an LLM2Vec configuration names; None for recipes, which leave it to the command."""
+    values = _read(Path(path))
+    found = values.get("output_dir") if is_llm2vec(values) else None
+    return None if found is None else str(found)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise InputError(
+            f"{path}: cannot be read: {reason}; expected a recipe (.yaml) or an LLM2Vec configuration (.json)"
+        ) from None
+    values = _json(text, path) if path.suffix.lower() == ".json" else load_yaml(text, where=str(path))
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a mapping with the keys of a recipe, got {type(values).__name__}")
+    return values
+
+
+def _json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        mended = _STRING_OR_COMMA.sub(lambda match: "" if match[0] == "," else match[0], text)
+        try:
+            values = json.loads(mended)
+        except json.JSONDecodeError:
+            raise InputError(f"{path}: line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}") from None
+        log.warning("%s: not strictly JSON (a comma before a closing bracket, line %d); read without it", path, error.lineno)
+        return values
+
+
+def _replaced(values: dict[str, Any], base: str | None, sources: tuple[str, ...] | None) -> dict[str, Any]:
+    """Plain values with base and sources replaced before validation, so that a file may leave them open."""
+    values = dict(values)
+    if base is not None:
+        values["base"] = base
+        values["base_adapter"] = None
+    stages = values.get("stages")
+    if sources is not None and isinstance(stages, list):
+        values["stages"] = [
+            {**stage, "data": {**(stage.get("data") or {}), "source": list(sources)}} if isinstance(stage, dict) else stage
+            for stage in stages
+        ]
+    return values

@@ -1,0 +1,115 @@
+"""What a stage leaves behind: the adapter merged and the merge proved, provenance, an encoder on disk.
+
+It stands apart because precision matters here most: an adapter is merged in float32 into the weights as they were stored, not into
+the bfloat16 copy that training ran on, whose rounding is as large as many updates.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bothways.backbone.adapters import adapter_state, attach, load_adapter_state, merge
+from bothways.encoder.encoder import Encoder
+from bothways.training.checkpoints import StageState
+from bothways.training.run import Recipe
+from bothways.training.start import StageTexts, open_stage
+
+PROBE_TEXTS = 8
+PROBE_TOKENS = 64
+#: Files whose presence makes a folder an encoder; they arrive last.
+MARKERS = ("bothways.json", "modules.json")
+
+
+def merge_stage(recipe: Recipe, index: int, encoder: Encoder, out: Path, texts: list[str]) -> tuple[Encoder, float | None]:
+    """The stage's encoder without adapter, in float32.
+
+    Args:
+        recipe: with `index`, the stage that has been trained.
+        index: its number.
+        encoder: as trained; used up.
+        out: output folder of the run.
+        texts: the first few are the probe on which adapter and merged weights are compared.
+
+    Returns:
+        The encoder, and the largest relative difference of its hidden states from the adapter's; None without an adapter.
+
+    Raises:
+        RuntimeError: merged weights do not give the adapter's states.
+    """
+    stage = recipe.stages[index]
+    encoder.eval()
+    backbone: Any = encoder.backbone
+    if stage.gradient_checkpointing:
+        (getattr(backbone, "activation_checkpointing_disable", None) or backbone.gradient_checkpointing_disable)()
+    if stage.adapter is None:
+        return encoder, None
+    if encoder.dtype != torch.float32:
+        state = adapter_state(encoder.backbone)
+        device = encoder.device
+        del encoder, backbone
+        encoder = open_stage(recipe, index, out, device=device, dtype=torch.float32)
+        attach(encoder.backbone, stage.adapter)
+        load_adapter_state(encoder.backbone, state)
+        encoder.eval()
+    rows = encoder.tokenize(texts[:PROBE_TEXTS], max_length=PROBE_TOKENS)
+    probe = encoder.pack(rows).to(encoder.device)
+
+    def states() -> Tensor:
+        return encoder.states(probe)
+
+    difference = merge(encoder.backbone, verify=states)
+    encoder.requires_grad_(False)
+    return encoder, difference
+
+
+def record(
+    encoder: Encoder, recipe: Recipe, index: int, texts: StageTexts, state: StageState, trainable: int, difference: float | None
+) -> None:
+    """Add the stage to the encoder's provenance."""
+    stage = recipe.stages[index]
+    entry = {
+        "name": stage.name,
+        "objective": stage.objective.model_dump(mode="json"),
+        "adapter": None if stage.adapter is None else stage.adapter.model_dump(mode="json"),
+        "data": texts.origin,
+        "seed": recipe.seed,
+        "steps": state.step,
+        "tokens": state.tokens,
+        "seconds": round(state.seconds, 1),
+        "trainable": trainable,
+        "loss": {"first": state.losses[0], "last": state.losses[-1]},
+        "best": state.best,
+        "merge_difference": difference,
+        "recipe": recipe.fingerprint(),
+    }
+    encoder.provenance["stages"] = [*encoder.provenance.get("stages", []), entry]
+
+
+def save_stage(encoder: Encoder, folder: Path, recipe: Recipe, *, final: bool) -> None:
+    """Write the encoder: a stage's folder appears as a whole, the last stage's files move into the run's own folder.
+
+    There the checkpoints and metrics lie already, so the folder cannot be swapped; the files that make it an encoder come last.
+    """
+    if not final:
+        encoder.save(folder, dtype=recipe.save_dtype, replace=True)
+        return
+    part = folder / ".encoder.part"
+    encoder.save(part, dtype=recipe.save_dtype, replace=True)
+    names = sorted(os.listdir(part), key=lambda name: (name in MARKERS, MARKERS.index(name) if name in MARKERS else 0, name))
+    for name in names:
+        target = folder / name
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(part / name, target)
+    part.rmdir()
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether `save_stage` has completed there."""
+    return all((folder / name).is_file() for name in MARKERS)

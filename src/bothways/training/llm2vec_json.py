@@ -1,0 +1,290 @@
+"""LLM2Vec's own train configurations (train_configs/mntp/*.json, train_configs/simcse/*.json) as recipes, as they are.
+
+It stands apart because it is a translation between two vocabularies. Three kinds of keys: those with a meaning here; those that only
+steer the Hugging Face Trainer (named once in a log line); and everything else, refused with the nearest name. A key that is absent
+has the value it would have had there: LLM2Vec's own defaults (experiments/run_mntp.py, run_simcse.py) and transformers'
+TrainingArguments.
+
+Source of names and defaults: McGill-NLP/llm2vec @312adcf.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from bothways.config import Strict, parse
+from bothways.errors import InputError
+from bothways.training.run import Recipe
+from bothways.training.trainer_keys import REFUSED, trainer_only
+
+log = logging.getLogger("bothways")
+
+#: Keys by which one of the two scripts is recognised: the other does not know them.
+MNTP_KEYS = frozenset(
+    {
+        "mlm_probability",
+        "data_collator_type",
+        "mask_token_type",
+        "dataset_config_name",
+        "train_file",
+        "validation_file",
+        "line_by_line",
+        "max_eval_samples",
+    }
+)
+SIMCSE_KEYS = frozenset(
+    {
+        "simcse_dropout",
+        "loss_scale",
+        "loss_class",
+        "dataset_file_path",
+        "pooling_mode",
+        "bidirectional",
+        "peft_model_name_or_path",
+    }
+)
+WORD_KEYS = frozenset({"model_class", "classifier_dropout", "merge_subwords", "retroactive_labels", "task"})
+
+#: Hub datasets by the short names they had before the hub wanted an owner.
+OWNERS = {"wikitext": "Salesforce/wikitext"}
+COLLATORS = {"default": "bert", "all_mask": "all_mask"}
+POOLINGS = {"mean": "mean", "weighted_mean": "weighted_mean", "eos_token": "eos", "bos_token": "bos", "last_token": "last"}
+
+
+class _Common(Strict):
+    """Keys of both scripts."""
+
+    model_name_or_path: str | None = None
+    torch_dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
+    max_seq_length: int | None = Field(default=None, ge=2)
+    max_train_samples: int | None = Field(default=None, ge=1)
+    lora_r: int = Field(default=8, ge=1)
+    lora_dropout: float = Field(default=0.05, ge=0, lt=1)
+    stop_after_n_steps: int | None = Field(default=10000, ge=1)
+    output_dir: str | None = None
+    per_device_train_batch_size: int = Field(default=8, ge=1)
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=5e-5, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = Field(default=1e-8, gt=0)
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    warmup_steps: int = Field(default=0, ge=0)
+    warmup_ratio: float = Field(default=0.0, ge=0, le=1)
+    num_train_epochs: float = Field(default=3.0, gt=0)
+    max_steps: int = -1
+    gradient_checkpointing: bool = False
+    evaluation_strategy: Literal["no", "steps", "epoch"] | None = None
+    eval_strategy: Literal["no", "steps", "epoch"] | None = None
+    eval_steps: int | None = Field(default=None, ge=1)
+    save_strategy: Literal["no", "steps", "epoch"] = "steps"
+    save_steps: int = Field(default=500, ge=1)
+    save_total_limit: int | None = Field(default=None, ge=1)
+    logging_steps: int = Field(default=500, ge=1)
+    seed: int = Field(default=42, ge=0)
+
+
+class _Mntp(_Common):
+    """experiments/run_mntp.py."""
+
+    dataset_name: str | None = None
+    dataset_config_name: str | None = None
+    train_file: str | None = None
+    validation_file: str | None = None
+    max_eval_samples: int | None = Field(default=None, ge=1)
+    line_by_line: Literal[False] = False
+    mlm_probability: float = Field(default=0.15, gt=0, le=1)
+    mask_token_type: Literal["blank", "eos", "mask"] = "blank"
+    data_collator_type: Literal["default", "all_mask"] = "default"
+
+
+class _Simcse(_Common):
+    """experiments/run_simcse.py."""
+
+    peft_model_name_or_path: str | None = None
+    bidirectional: bool = False
+    pooling_mode: Literal["mean", "weighted_mean", "eos_token", "bos_token", "last_token"] = "mean"
+    dataset_name: str | None = None
+    dataset_file_path: str | None = None
+    simcse_dropout: float = Field(default=0.1, ge=0, lt=1)
+    loss_scale: float = Field(default=50.0, gt=0)
+    loss_class: Literal["HardNegativeNLLLoss"] = "HardNegativeNLLLoss"
+
+
+def is_llm2vec(values: Mapping[str, Any]) -> bool:
+    """Whether a JSON mapping is one of LLM2Vec's configurations rather than a recipe."""
+    return "stages" not in values and bool(
+        values.keys() & (MNTP_KEYS | SIMCSE_KEYS | WORD_KEYS | {"model_name_or_path", "output_dir"})
+    )
+
+
+def recipe_of(values: Mapping[str, Any], *, where: str, base: str | None = None, data: tuple[str, ...] | None = None) -> Recipe:
+    """A recipe of one stage, with the numbers of an LLM2Vec configuration.
+
+    Args:
+        values: the JSON object.
+        where: its file name, for messages.
+        base: in place of model_name_or_path (and of the adapter that belongs to it).
+        data: training texts in place of the configuration's.
+
+    Raises:
+        InputError: not one of the two scripts' configurations, an unknown key, or a value that does not fit.
+    """
+    kind = _recognise(values, where)
+    known = _Mntp if kind == "mntp" else _Simcse
+    ours, ignored = _sort_keys(values, known, where)
+    if ignored:
+        log.info("%s: no meaning here, left aside: %s", where, ", ".join(sorted(ignored)))
+    config: Any = parse(known, ours, where=where)
+    if config.attn_implementation != "sdpa" or config.torch_dtype == "float16":
+        log.info(
+            "%s: attention runs through this library's own kernel (attn_implementation %s)%s",
+            where,
+            config.attn_implementation,
+            "; torch_dtype float16 needs loss scaling, so dtype auto is used" if config.torch_dtype == "float16" else "",
+        )
+    start = base or config.model_name_or_path
+    if start is None:
+        raise InputError(f"{where}: model_name_or_path is missing; name the base model there or with --base")
+    stage = (_mntp_stage if kind == "mntp" else _simcse_stage)(config, where, data)
+    recipe: dict[str, Any] = {
+        "name": f"llm2vec-{kind}",
+        "base": start,
+        "dtype": "auto" if config.torch_dtype == "float16" else config.torch_dtype,
+        "seed": config.seed,
+        "stages": [{**stage, "name": kind}],
+    }
+    if config.save_total_limit is not None:
+        recipe["keep_checkpoints"] = config.save_total_limit
+    if kind == "simcse":
+        recipe |= {
+            "direction": "bidirectional" if config.bidirectional else "causal",
+            "pooling": POOLINGS[config.pooling_mode],
+            # the adapter was trained on the configuration's own base
+            "base_adapter": config.peft_model_name_or_path if base is None else None,
+        }
+        if base is not None and config.peft_model_name_or_path is not None:
+            log.info("%s: peft_model_name_or_path belongs to the replaced base and is left out", where)
+    return Recipe.from_values(recipe, where=where)
+
+
+def _recognise(values: Mapping[str, Any], where: str) -> Literal["mntp", "simcse"]:
+    mntp, simcse = values.keys() & MNTP_KEYS, values.keys() & SIMCSE_KEYS
+    if values.keys() & WORD_KEYS:
+        raise InputError(f"{where}: a configuration of LLM2Vec's word-level probe; train takes those of mntp and simcse")
+    if mntp and simcse:
+        raise InputError(f"{where}: mixes keys of mntp ({', '.join(sorted(mntp))}) and simcse ({', '.join(sorted(simcse))})")
+    if not mntp and not simcse:
+        raise InputError(
+            f"{where}: neither an mntp nor a simcse configuration (none of mlm_probability, simcse_dropout, … is there)"
+        )
+    if simcse and "simcse_dropout" not in values and values.get("dataset_name") == "E5":
+        raise InputError(f"{where}: a configuration of LLM2Vec's supervised stage; train takes those of mntp and simcse")
+    return "mntp" if mntp else "simcse"
+
+
+def _sort_keys(values: Mapping[str, Any], known: type[Strict], where: str) -> tuple[dict[str, Any], list[str]]:
+    """Keys with a meaning here, and names of those that have one for the Trainer only.
+
+    Raises:
+        InputError: a key of neither kind, or a Trainer setting that would change the result and cannot be honoured.
+    """
+    ours, ignored = {}, []
+    others = trainer_only()
+    for key, value in values.items():
+        if key in known.model_fields:
+            ours[key] = value
+        elif key in REFUSED:
+            if value not in REFUSED[key].allowed:
+                raise InputError(f"{where}: {key}: {value!r} cannot be honoured; {REFUSED[key].advice}")
+            ignored.append(key)
+        elif key in others:
+            ignored.append(key)
+        else:
+            near = difflib.get_close_matches(key, [*known.model_fields, *sorted(others)], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"{where}: unknown key {key!r}{hint}")
+    return ours, ignored
+
+
+def _mntp_stage(config: _Mntp, where: str, data: tuple[str, ...] | None) -> dict[str, Any]:
+    sources, validation = data, None
+    if config.validation_file is not None:
+        validation = config.validation_file
+    if sources is None and config.dataset_name is not None:
+        hub = _hub(config.dataset_name, config.dataset_config_name)
+        sources, validation = (f"{hub}/train",), validation or f"{hub}/validation"
+    elif sources is None and config.train_file is not None:
+        sources = (config.train_file,)
+    if sources is None:
+        raise InputError(f"{where}: no training text; give dataset_name, train_file or --data")
+    objective = {
+        "kind": "mntp",
+        "mask_probability": config.mlm_probability,
+        "mask_token": config.mask_token_type,
+        "style": COLLATORS[config.data_collator_type],
+        # the script cuts rows at the tokenizer's limit, at most 1024, when no length is given
+        "row_length": config.max_seq_length or 1024,
+    }
+    stage = _stage(config, objective, sources)
+    strategy = config.eval_strategy or config.evaluation_strategy or "no"
+    if validation is not None and strategy == "steps":
+        every = config.eval_steps or config.logging_steps
+        stage["heldout"] = {"data": {"source": [validation]}, "every": every, "limit": config.max_eval_samples}
+    return stage
+
+
+def _simcse_stage(config: _Simcse, where: str, data: tuple[str, ...] | None) -> dict[str, Any]:
+    if config.dataset_name not in (None, "Wiki1M") and data is None:
+        raise InputError(f"{where}: dataset_name: simcse reads one text per line ('Wiki1M'), not {config.dataset_name!r}")
+    if data is None and config.dataset_file_path is None:
+        raise InputError(f"{where}: no training text; give dataset_file_path or --data")
+    objective = {
+        "kind": "contrastive",
+        "scale": config.loss_scale,
+        "attention_dropout": config.simcse_dropout,
+        # LLM2Vec's own limit where no length is given
+        "max_length": config.max_seq_length or 512,
+    }
+    return _stage(config, objective, data or (str(config.dataset_file_path),))
+
+
+def _stage(config: Any, objective: dict[str, Any], sources: tuple[str, ...]) -> dict[str, Any]:
+    horizon = {"steps": config.max_steps} if config.max_steps > 0 else {"epochs": config.num_train_epochs}
+    # the Trainer lets warmup_steps win over warmup_ratio, and never warms up under "constant"
+    warm = config.lr_scheduler_type != "constant"
+    return {
+        "objective": objective,
+        "data": {"source": list(sources), "limit": config.max_train_samples},
+        "batch": {"size": config.per_device_train_batch_size, "accumulation": config.gradient_accumulation_steps},
+        "optim": {
+            "lr": config.learning_rate,
+            "weight_decay": config.weight_decay,
+            "betas": [config.adam_beta1, config.adam_beta2],
+            "eps": config.adam_epsilon,
+            "schedule": config.lr_scheduler_type.removesuffix("_with_warmup"),
+            "warmup_steps": config.warmup_steps if warm else 0,
+            "warmup_ratio": config.warmup_ratio if warm and not config.warmup_steps else 0.0,
+            # the Trainer takes 0 as "no clipping"
+            "clip_norm": config.max_grad_norm or None,
+            "stop_after_steps": config.stop_after_n_steps,
+            **horizon,
+        },
+        # alpha = 2 r in both scripts
+        "adapter": {"r": config.lora_r, "alpha": 2 * config.lora_r, "dropout": config.lora_dropout},
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "save_every": config.save_steps if config.save_strategy == "steps" else None,
+        "log_every": config.logging_steps,
+    }
+
+
+def _hub(name: str, config: str | None) -> str:
+    return f"{OWNERS.get(name, name)}:{config or 'default'}"

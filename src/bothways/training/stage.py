@@ -1,0 +1,266 @@
+"""One stage: optimiser steps with evaluation, alarm, log and checkpoints around them.
+
+It stands apart from the step (`steps.py`), which is mathematics, and from the run (`trainer.py`), which is folders. Nothing here
+knows which objective is trained.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from bothways.encoder.encoder import Encoder
+from bothways.errors import InputError
+from bothways.objectives.base import Objective
+from bothways.progress import Progress
+from bothways.training.checkpoints import Checkpoints, StageState
+from bothways.training.collapse import EARLY_STEPS, CollapseWatch
+from bothways.training.heldout import HeldOut
+from bothways.training.metrics import MetricsLog
+from bothways.training.optim import build_optimizer, lr_factor
+from bothways.training.randomness import Order
+from bothways.training.run import Recipe, Stage
+from bothways.training.signals import Interrupted, StopSignal
+from bothways.training.steps import Diverged, Stepper, StepResult, trainable_parameters
+
+log = logging.getLogger("bothways")
+
+
+@dataclass
+class StageRun:
+    """A stage ready to be trained: `train()` ends with its last or best parameters in `encoder`.
+
+    Attributes:
+        recipe, index: which stage of which recipe.
+        encoder: adapter attached, in the stage's precision.
+        objective: built for it.
+        texts: training texts, what the collapse watch samples.
+        examples: the objective's, made of them.
+        metric: development metric, or None.
+        heldout: reader of the loss on held-out texts, or None.
+        folder: of the stage's checkpoints.
+        facts: fingerprints that a checkpoint must share to be continued.
+        offset: steps of the stages before, for trackers.
+        progress: show progress; None: when it takes long.
+    """
+
+    recipe: Recipe
+    index: int
+    encoder: Encoder
+    objective: Objective
+    texts: Sequence[str]
+    examples: Sequence[Any]
+    metric: Callable[[Encoder], float] | None
+    heldout: HeldOut | None
+    accelerator: Accelerator
+    folder: Path
+    log: MetricsLog
+    facts: dict[str, Any]
+    offset: int = 0
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        stage = self.stage
+        self.order = order_of(self.recipe, self.index, len(self.examples), self.accelerator.num_processes)
+        self.horizon = stage.optim.horizon(self.order.steps_per_epoch)
+        self.stop = stage.optim.stop(self.order.steps_per_epoch)
+        self.parameters = trainable_parameters(self.encoder, self.objective)
+        if not self.parameters:
+            raise InputError(f"stages.{stage.name}: nothing to train; give it an adapter, or null to train every weight")
+        self.optimizer = build_optimizer(self.parameters, stage.optim)
+        self.checkpoints = Checkpoints(self.folder, keep=self.recipe.keep_checkpoints)
+        self.watch = CollapseWatch(self.texts, seed=self.recipe.seed, stage=stage.name, action=stage.on_collapse)
+        self.state = StageState(facts=self.facts)
+
+    @property
+    def stage(self) -> Stage:
+        """The stage's config."""
+        return self.recipe.stages[self.index]
+
+    def train(self, *, resume: bool) -> StageState:
+        """Run to the stop, from the latest checkpoint when resuming.
+
+        Raises:
+            Interrupted: a signal came; the step was finished and saved.
+            Diverged: loss or gradient is not finite.
+            Collapse: the vectors collapsed and the stage is to stop then.
+            InputError: the checkpoint belongs to other data, another recipe or another number of processes.
+        """
+        if resume:
+            self._resume()
+        state = self.state
+        self.log.begin(self.stage.name, self.index, state.step if state.step else -1, self.offset)
+        stepper = self._stepper()
+        self.encoder.train()
+        self.objective.train()
+        with (
+            StopSignal() as signals,
+            Progress(
+                self.stage.name, self.stop, "steps", show=self.progress if self.accelerator.is_main_process else False
+            ) as bar,
+        ):
+            bar.advance(state.step)
+            if state.step == 0 and self._look(evaluate=self.stage.eval is not None and self.stage.eval.at_start):
+                self._save()
+            while state.step < self.stop:
+                begin = time.perf_counter()
+                lr = self.stage.optim.lr * lr_factor(self.stage.optim, state.step, self.horizon)
+                try:
+                    result = stepper(state.step, lr, interrupted=signals.received is not None)
+                except Diverged as error:
+                    raise Diverged(f"stage {self.stage.name}, {error}") from None
+                state.step += 1
+                state.losses.append(result.loss)
+                state.tokens += result.tokens
+                state.seconds += time.perf_counter() - begin
+                bar.advance(1, f"loss {result.loss:.3f}")
+                self._after(result)
+                # processes must agree, and the others know of a signal one step later
+                alone = self.accelerator.num_processes == 1 and signals.received is not None
+                if result.interrupted or alone:
+                    self._save()
+                    self.accelerator.wait_for_everyone()
+                    raise Interrupted(
+                        f"stopped on {signals.received or 'a signal'} after step {state.step} of {self.stop} in stage "
+                        f"{self.stage.name}; everything is saved, resume to continue"
+                    )
+        if self.checkpoints.steps()[-1:] != [state.step]:
+            self._save()
+        self.accelerator.wait_for_everyone()
+        self._end()
+        return state
+
+    def _stepper(self) -> Stepper:
+        return Stepper(
+            self.encoder,
+            self.objective,
+            self.examples,
+            self.order,
+            self.parameters,
+            self.optimizer,
+            self.accelerator,
+            accumulation=self.stage.batch.accumulation,
+            clip_norm=self.stage.optim.clip_norm,
+            seed=self.recipe.seed,
+            stage=self.index,
+        )
+
+    def _after(self, result: StepResult) -> None:
+        """What a finished step may trigger: a log line, an evaluation, a checkpoint."""
+        step, stage = self.state.step, self.stage
+        last = step == self.stop
+        if last or step % stage.log_every == 0:
+            since = (step - 1) // stage.log_every * stage.log_every
+            window = self.state.losses[since:step]
+            seconds = self.state.seconds
+            self.log.write(
+                step,
+                {
+                    "loss": sum(window) / len(window),
+                    "lr": result.lr,
+                    "grad_norm": result.grad_norm,
+                    **result.metrics,
+                    "tokens": self.state.tokens,
+                    "seconds": round(seconds, 3),
+                    "tokens_per_second": round(self.state.tokens / seconds, 1) if seconds > 0 else 0.0,
+                },
+            )
+        reads = stage.heldout is not None and (last or step % stage.heldout.every == 0)
+        if reads and self.heldout is not None and self.accelerator.is_main_process:
+            self.log.write(step, self.heldout.read(self.encoder))
+        evaluate = stage.eval is not None and (last or step % stage.eval.every == 0)
+        save = stage.save_every is not None and step % stage.save_every == 0
+        if evaluate or save or last or step in EARLY_STEPS:
+            better = self._look(evaluate=evaluate)
+            if save or better:
+                self._save()
+
+    def _look(self, *, evaluate: bool) -> bool:
+        """Read the collapse watch and, if asked, the dev metric; true when that is the best so far.
+
+        The main process looks; the others wait for it in the next step's first exchange.
+        """
+        state = self.state
+        better = False
+        if self.accelerator.is_main_process:
+            values: dict[str, Any] = self.watch.read(self.encoder)
+            state.watch = state.watch or dict(values) or None
+            problem = self.watch.judge(values, state.watch, state.step)
+            if problem is not None:
+                values["collapse"] = problem
+            if evaluate and self.metric is not None:
+                value = float(self.metric(self.encoder))
+                better = state.best is None or value > state.best["value"]
+                if better:
+                    state.best = {"step": state.step, "value": value}
+                values |= {"dev": value, "dev_metric": getattr(self.metric, "name", "dev")}
+                log.info(
+                    "%s step %d: %s %.4f%s",
+                    self.stage.name,
+                    state.step,
+                    values["dev_metric"],
+                    value,
+                    " (best)" if better else "",
+                )
+            if values:
+                self.log.write(state.step, values)
+            self.encoder.train()
+        return better
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            self.checkpoints.save(self.parameters, self.optimizer, self.state)
+
+    def _resume(self) -> None:
+        steps = self.checkpoints.steps()
+        if not steps:
+            return
+        state = self.checkpoints.load(steps[-1])
+        for name, now in self.facts.items():
+            before = state.facts.get(name)
+            if before != now:
+                raise InputError(
+                    f"{self.checkpoints.path(steps[-1])}: cannot be continued, {name} has changed ({before} → {now}); "
+                    "restore it, or train into another folder"
+                )
+        self.checkpoints.restore(steps[-1], self.parameters, self.optimizer)
+        self.state = state
+        log.info("%s: continuing after step %d of %d", self.stage.name, state.step, self.stop)
+
+    def _end(self) -> None:
+        """Put the best checkpoint in place of the last one, where a metric chose it."""
+        best, choose = self.state.best, self.stage.eval
+        if self.accelerator.num_processes > 1:
+            from accelerate.utils import broadcast_object_list
+
+            # only the main process has measured
+            best = broadcast_object_list([best])[0]
+        if best is None or choose is None or not choose.restore_best or best["step"] == self.state.step:
+            return
+        self.checkpoints.restore(int(best["step"]), self.parameters, None)
+        log.info("%s: best checkpoint is step %d (%.4f)", self.stage.name, int(best["step"]), best["value"])
+
+
+def order_of(recipe: Recipe, index: int, examples: int, processes: int) -> Order:
+    """The order of a stage's examples.
+
+    Raises:
+        InputError: fewer examples than one optimiser step takes.
+    """
+    stage = recipe.stages[index]
+    order = Order(
+        examples, size=stage.batch.size, accumulation=stage.batch.accumulation, world=processes, seed=recipe.seed, stage=index
+    )
+    if order.steps_per_epoch == 0:
+        raise InputError(
+            f"stages.{stage.name}: the data gives {examples} examples, and one step takes {order.global_size} "
+            f"(batch.size {stage.batch.size} x accumulation {stage.batch.accumulation} x {processes} processes); "
+            "give more text or a smaller batch"
+        )
+    return order

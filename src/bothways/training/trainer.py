@@ -1,0 +1,259 @@
+"""Run a recipe: its stages one after the other, each from the encoder that the stage before it saved.
+
+    out/  config.json, model.safetensors, modules.json, bothways.json, …    the last stage's encoder
+          recipe.yaml          every value, defaults included
+          metrics.jsonl        loss, rate, speed, dev metric, collapse watch
+          stages/1-mntp/       encoders of the stages before the last
+          checkpoints/1-mntp/step-00000100/
+
+It stands apart because folders, resuming and precision are the same for every objective. On Accelerate: devices, processes, trackers
+(https://huggingface.co/docs/accelerate); start it with `accelerate launch` for several processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin
+
+from bothways.atomic import atomic_file
+from bothways.backbone.hardware import resolve_device
+from bothways.data.sources import resolve_texts
+from bothways.encoder.build import load
+from bothways.encoder.encoder import Encoder
+from bothways.errors import InputError
+from bothways.evaluation.devmetric import dev_metric
+from bothways.training import finish, precision
+from bothways.training.estimate import DryRun, estimate
+from bothways.training.metrics import MetricsLog
+from bothways.training.run import Recipe, binding, changed_keys
+from bothways.training.stage import StageRun
+from bothways.training.start import (
+    GivenTexts,
+    build_objective,
+    make_trainable,
+    open_head,
+    open_heldout,
+    open_stage,
+    read_stage_texts,
+    stage_output,
+)
+from bothways.training.steps import trainable_parameters
+
+log = logging.getLogger("bothways")
+
+
+@overload
+def train(
+    recipe: Recipe,
+    out: str | os.PathLike[str],
+    resume: bool = False,
+    dry_run: Literal[False] = False,
+    *,
+    texts: GivenTexts = None,
+    device: str | torch.device = "auto",
+    progress: bool | None = None,
+) -> Encoder: ...
+@overload
+def train(
+    recipe: Recipe,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    *,
+    dry_run: Literal[True],
+    texts: GivenTexts = None,
+    device: str | torch.device = "auto",
+    progress: bool | None = None,
+) -> DryRun: ...
+
+
+def train(
+    recipe: Recipe,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    dry_run: bool = False,
+    *,
+    texts: GivenTexts = None,
+    device: str | torch.device = "auto",
+    progress: bool | None = None,
+) -> Encoder | DryRun:
+    """Train an encoder.
+
+    Args:
+        recipe: what to do.
+        out: output folder; absent or empty unless resuming.
+        resume: continue what lies in `out`; starts from the beginning where nothing lies there yet.
+        dry_run: write nothing; return sizes, steps, and time and memory measured on single micro-batches.
+        texts: texts in memory, in place of the recipe's sources: one list for all stages, or lists by stage name.
+        device: "auto", "cpu", "cuda", …; under `accelerate launch` each process has its own.
+        progress: show a bar (plain lines without a terminal); None: when it takes long.
+
+    Returns:
+        The last stage's encoder, read back from `out`; or the estimate.
+
+    Raises:
+        InputError: a recipe that cannot be run, a folder in the way, or a resumed recipe that has changed (the keys are named).
+        SourceError: a model or data source that cannot be found.
+        Interrupted: stopped by a signal, after saving.
+        Diverged: loss or gradient is not finite.
+        Collapse: the vectors collapsed, where the stage is to stop then.
+    """
+    _check_sources(recipe, texts)
+    accelerator = _accelerator(recipe, resolve_device(device), None if dry_run or out is None else Path(out))
+    if dry_run:
+        return estimate(recipe, accelerator, texts)
+    if out is None:
+        raise InputError("out: name the folder that the trained encoder goes to")
+    folder = Path(out)
+    _prepare_folder(recipe, folder, resume=resume, accelerator=accelerator)
+    if not finish.is_finished(folder):
+        _start_trackers(recipe, accelerator)
+        metrics = MetricsLog(folder / "metrics.jsonl", accelerator)
+        offset = 0
+        for index in range(len(recipe.stages)):
+            if finish.is_finished(stage_output(recipe, index, folder)):
+                log.info("stage %s is finished", recipe.stages[index].name)
+                continue
+            offset += _Runner(recipe, index, folder, accelerator, metrics, texts, progress).run(resume=resume, offset=offset)
+        accelerator.end_training()
+    return load(folder, device=accelerator.device, dtype=recipe.dtype)
+
+
+@dataclass
+class _Runner:
+    """One stage from opening its start to saving its end."""
+
+    recipe: Recipe
+    index: int
+    out: Path
+    accelerator: Accelerator
+    metrics: MetricsLog
+    given: GivenTexts
+    progress: bool | None
+
+    def run(self, *, resume: bool, offset: int) -> int:
+        """Train and save the stage; the number of its steps."""
+        recipe, index = self.recipe, self.index
+        stage = recipe.stages[index]
+        texts = read_stage_texts(stage, self.given)
+        chosen = precision.choose(recipe.dtype, self.accelerator.device, adapter=stage.adapter is not None)
+        encoder = open_stage(recipe, index, self.out, device=self.accelerator.device, dtype=chosen.weights)
+        head = open_head(recipe, stage, encoder, chosen)
+        make_trainable(encoder, stage, seed=recipe.seed, index=index)
+        objective = build_objective(stage, encoder, head, seed=recipe.seed, index=index)
+        try:
+            with ExitStack() as stack:
+                for module in (encoder.backbone, getattr(objective, "head", None)):
+                    if module is not None:
+                        stack.enter_context(precision.autocast(module, chosen))
+                run = StageRun(
+                    recipe,
+                    index,
+                    encoder,
+                    objective,
+                    texts.texts,
+                    objective.prepare(texts.texts, encoder),
+                    dev_metric(stage.eval.metric) if stage.eval is not None else None,
+                    open_heldout(stage, encoder, objective, seed=recipe.seed),
+                    self.accelerator,
+                    self.out / "checkpoints" / recipe.stage_folder(index),
+                    self.metrics,
+                    facts={
+                        "recipe": recipe.fingerprint(),
+                        "texts": texts.fingerprint,
+                        "processes": self.accelerator.num_processes,
+                    },
+                    offset=offset,
+                    progress=self.progress,
+                )
+                state = run.train(resume=resume)
+        finally:
+            objective.release()
+        trainable = sum(parameter.numel() for parameter in trainable_parameters(encoder, objective).values())
+        # memory for the float32 copy that the adapter is merged into
+        del run, objective, head
+        if self.accelerator.is_main_process:
+            encoder, difference = finish.merge_stage(recipe, index, encoder, self.out, texts.texts)
+            finish.record(encoder, recipe, index, texts, state, trainable, difference)
+            final = index == len(recipe.stages) - 1
+            finish.save_stage(encoder, stage_output(recipe, index, self.out), recipe, final=final)
+        self.accelerator.wait_for_everyone()
+        return state.step
+
+
+def _check_sources(recipe: Recipe, given: GivenTexts) -> None:
+    """Find a wrong name in the last stage before the first one has run for hours."""
+    for stage in recipe.stages:
+        sources = stage.data.source if given is None else ()
+        for source in sources + (stage.heldout.data.source if stage.heldout is not None else ()):
+            resolve_texts(source)
+        if given is not None:
+            read_stage_texts(stage, given)
+        if stage.eval is not None:
+            dev_metric(stage.eval.metric)
+
+
+def _accelerator(recipe: Recipe, device: torch.device, out: Path | None) -> Accelerator:
+    trackers: Any = list(recipe.trackers) if out is not None else []
+    try:
+        accelerator = Accelerator(
+            cpu=device.type == "cpu",
+            # precision and accumulation are this trainer's: a scale or a division from the launcher's settings would be applied twice
+            mixed_precision="no",
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            log_with=trackers or None,
+            project_dir=str(out) if out is not None else None,
+        )
+    except (ValueError, ImportError) as error:
+        raise InputError(f"trackers {list(recipe.trackers)}: {str(error).splitlines()[0]}") from error
+    sharded = {"FSDP", "DEEPSPEED", "MEGATRON_LM", "TP"}
+    if str(accelerator.distributed_type).rsplit(".", 1)[-1] in sharded:
+        raise InputError(
+            f"accelerate: {accelerator.distributed_type} shards parameters, which this trainer does not; "
+            "launch with plain multi-process (--multi_gpu)"
+        )
+    return accelerator
+
+
+def _start_trackers(recipe: Recipe, accelerator: Accelerator) -> None:
+    if not recipe.trackers:
+        return
+    if len(accelerator.trackers) == 0 and len(accelerator.log_with) < len(recipe.trackers):
+        known = [str(getattr(each, "value", each)) for each in accelerator.log_with]
+        raise InputError(f"trackers: {sorted(set(recipe.trackers) - set(known))} not installed; pip install 'bothways[track]'")
+    plain = {
+        key: value if isinstance(value, (int, float, str, bool)) else str(value)
+        for key, value in binding(recipe.resolved()).items()
+    }
+    accelerator.init_trackers("bothways", config=plain)
+
+
+def _prepare_folder(recipe: Recipe, out: Path, *, resume: bool, accelerator: Accelerator) -> None:
+    """Check what lies in the output folder, and leave the resolved recipe there."""
+    stored = out / "recipe.yaml"
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; name a folder for the trained encoder")
+    if out.exists() and any(out.iterdir()):
+        if not resume:
+            raise InputError(f"{out}: already exists and is not empty; resume it, or choose another folder")
+        if not stored.exists():
+            raise InputError(f"{out}: holds no recipe.yaml, so there is no run to resume; choose another folder")
+        changed = changed_keys(yaml.safe_load(stored.read_text(encoding="utf-8")), recipe.resolved())
+        if changed:
+            raise InputError(
+                f"{out}: the recipe has changed since this run began: {'; '.join(changed)}; restore it, or train into another folder"
+            )
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        with atomic_file(stored) as part:
+            part.write_text(recipe.to_yaml(), encoding="utf-8")
+    accelerator.wait_for_everyone()
