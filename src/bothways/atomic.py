@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -9,56 +10,117 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bothways.errors import InputError
+from bothways.errors import BothwaysError, InputError, OutputError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 @contextmanager
 def atomic_file(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; rename it over `target` on success, delete it on any error."""
+    """Yield a temporary path beside `target`; rename it over `target` on success, delete it on any error.
+
+    Raises:
+        OutputError: the place cannot be written, or there is no room left.
+    """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
+    with _writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        os.close(handle)
     part = Path(name)
     try:
-        yield part
-        # mkstemp makes files private; the result gets the permissions any other new file would have
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(0o666 & ~mask)
-        os.replace(part, target)
+        with _room(target):
+            yield part
+        with _writing(target):
+            # mkstemp makes files private; the result gets the permissions any other new file would have
+            part.chmod(0o666 & ~_umask())
+            os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(target: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside `target` and rename it to `target` on success.
+    """Yield a temporary folder beside `target` and rename it to `target` on success, delete it on any error.
 
     Args:
         target: the folder to appear.
         replace: an existing non-empty `target` is swapped out as a whole; without it, it is an error.
 
     Raises:
-        InputError: `target` exists and is not empty, and `replace` is false.
+        InputError: `target` exists and is not an empty folder, and `replace` is false.
+        OutputError: the place cannot be written, or there is no room left.
     """
     target = Path(target)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())) and not replace:
-        raise InputError(f"{target}: already exists and is not empty; choose another folder or remove it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    if not replace:
+        refuse_existing(target)
+    with _writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     try:
-        yield part
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(0o777 & ~mask)
-        old = None
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent)) / "old"
-            os.replace(target, old)
-        os.replace(part, target)
-        if old is not None:
-            shutil.rmtree(old.parent, ignore_errors=True)
+        with _room(target):
+            yield part
+        with _writing(target):
+            part.chmod(0o777 & ~_umask())
+            _swap(part, target)
     finally:
-        if part.exists():
-            shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def refuse_existing(target: str | os.PathLike[str]) -> None:
+    """Raise InputError if a folder that is to appear is there already; an empty one may be filled."""
+    target = Path(target)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target}: already exists and is not empty; choose another folder or remove it")
+
+
+def _swap(part: Path, target: Path) -> None:
+    """Put `part` in the place of `target`; what stood there comes back if that fails."""
+    if not target.exists():
+        os.replace(part, target)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+    os.replace(target, aside / "old")
+    try:
+        os.replace(part, target)
+    except BaseException:
+        os.replace(aside / "old", target)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Any failure inside concerns the place itself."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({error.strerror or error}); choose another place") from error
+
+
+@contextmanager
+def _room(target: Path) -> Iterator[None]:
+    """Failures inside may come from anywhere; those that say there is no room concern the place."""
+    try:
+        yield
+    except BothwaysError:
+        raise
+    except Exception as error:
+        if not _no_room(error):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+        raise OutputError(f"{target}: cannot be written ({reason}); make room or choose another place") from error
+
+
+def _no_room(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    # libraries written in Rust (safetensors, tokenizers) raise their own classes with the number in the text
+    return any(f"os error {number})" in str(error) for number in _NO_ROOM)

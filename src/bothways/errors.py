@@ -18,6 +18,10 @@ class SourceError(BothwaysError, OSError):
     """A model or data source that cannot be found, reached or verified."""
 
 
+class OutputError(BothwaysError, OSError):
+    """A file or folder that cannot be written: no room, no permission, a name that is taken; nothing of it is left behind."""
+
+
 class UnsupportedFamily(BothwaysError, ValueError):
     """A model family that cannot be made bidirectional, with the reason."""
 

@@ -1,4 +1,4 @@
-"""What made a file: library versions and the command, for results and saved encoders."""
+"""What made a file: versions of the libraries that numbers depend on, for saved encoders and for results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 
-LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "sentence-transformers", "numpy")
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "sentence-transformers", "numpy", "scipy", "bm25s")
 
 
 @lru_cache(maxsize=1)
@@ -21,7 +21,7 @@ def _installed() -> tuple[tuple[str, str], ...]:
 
 
 def versions() -> dict[str, str]:
-    """Version of bothways, Python and each library that numbers depend on."""
+    """Version of bothways, Python and each of `LIBRARIES`; one that is not installed is left out."""
     from bothways import __version__
 
     return {"bothways": __version__, "python": ".".join(map(str, sys.version_info[:3])), **dict(_installed())}

@@ -88,7 +88,9 @@ def set_direction(model: nn.Module, direction: Direction, *, windows: str = "lif
     if is_encoder_only(text):
         if direction == "causal":
             raise UnsupportedFamily(f"{text.model_type}: an encoder-only backbone has no causal direction")
-        return DirectionReport(direction, {}, {}, False, (f"{text.model_type} is bidirectional by nature: nothing was switched",))
+        return DirectionReport(
+            direction, {}, {}, False, (f"{text.model_type} is bidirectional by nature: nothing was switched",)
+        )
     before = windowed_layers(text)
     notes: list[str] = []
     for config in configs:
@@ -124,7 +126,9 @@ def _notes(
             sizes = " and ".join(str(size) for size in sorted(set(layers.values())))
             notes.append(f"sliding window of {sizes} tokens in {len(layers)} layers {what}")
     if eager:
-        notes.append('other loaders need attn_implementation="eager": with SDPA this family turns causal on texts without padding')
+        notes.append(
+            'other loaders need attn_implementation="eager": with SDPA this family turns causal on texts without padding'
+        )
     return tuple(dict.fromkeys(notes))
 
 
@@ -138,7 +142,9 @@ def _switch(config: PretrainedConfig, windows: str, notes: list[str]) -> None:
     if windows == "lift":
         _lift(config, change)
     elif "chunked_attention" in (getattr(config, "layer_types", None) or ()):
-        raise UnsupportedFamily(f"{config.model_type}: transformers draws chunked attention causally, so its chunks cannot be kept")
+        raise UnsupportedFamily(
+            f"{config.model_type}: transformers draws chunked attention causally, so its chunks cannot be kept"
+        )
     change("is_causal", False)
     change(_FLAG, _flag(config))
     if windows == "keep" and not _survives_saving(config):

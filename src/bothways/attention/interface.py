@@ -4,7 +4,8 @@ A plan enters through the mask factory. transformers builds one mask per forward
 to every layer as `attention_mask`; the factory registered here returns the active plan instead of a tensor, as transformers' own
 flex attention returns a BlockMask. The plan is then an argument of every layer, so gradient checkpointing, adapters and wrappers
 that recompute or re-route layers keep it; a global variable read inside the layers would be gone by the time the backward pass
-recomputes them.
+recomputes them. The factory is also told a layer's sliding window, and the plan takes it along: the window that layers pass to their
+attention function is meant for FlashAttention, and some families (Phi-3.5-MoE, Qwen2-MoE) pass none.
 
 Without an active plan (a padded batch from a caller who knows nothing of plans) the factory draws an explicit mask and never
 takes the library's "no padding, so let SDPA assume causal" shortcut, which silently restores causality (transformers #36150).
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,6 +31,25 @@ NAME = "bothways"
 
 _active: ContextVar[AttentionPlan | None] = ContextVar("bothways_plan", default=None)
 _executed: ContextVar[list[tuple[AttentionPlan | None, int | None]] | None] = ContextVar("bothways_executed", default=None)
+
+
+@dataclass(frozen=True)
+class LayerMask:
+    """What a layer gets in place of a mask tensor: the plan of the pass, and the sliding window of this kind of layer."""
+
+    plan: AttentionPlan
+    window: int | None = None
+
+    def __getitem__(self, index: object) -> LayerMask:
+        """Itself for a slice that keeps everything: Gemma 4 slices the masks that it hands to its layers.
+
+        Raises:
+            TypeError: any other index; a plan is no tensor.
+        """
+        parts = index if isinstance(index, tuple) else (index,)
+        if all(part in (slice(None), slice(0, None), Ellipsis) for part in parts):
+            return self
+        raise TypeError(f"an attention plan is no tensor and has no part {index!r}")
 
 
 @contextmanager
@@ -52,16 +73,17 @@ def recording() -> Iterator[list[tuple[AttentionPlan | None, int | None]]]:
         _executed.reset(token)
 
 
-def plan_mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> AttentionPlan | Tensor:
-    """transformers' mask factory: the active plan, else an explicit mask (B, 1, L, L) bool.
+def plan_mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> LayerMask | Tensor:
+    """transformers' mask factory: the active plan with the window that was asked for, else an explicit mask (B, 1, L, L) bool.
 
     Rows of padding see themselves, so that a fully masked row cannot turn into NaN.
     """
     plan = _active.get()
     if plan is not None:
-        return plan
+        return LayerMask(plan, kwargs.get("local_size"))
     kwargs.update(allow_is_causal_skip=False, allow_is_bidirectional_skip=False)
-    mask = sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
+    mask = sdpa_mask(*args, attention_mask=attention_mask, **kwargs)  # type: ignore[misc]
+    assert mask is not None  # both ways to leave it out are closed above
     if mask.shape[-1] == mask.shape[-2]:
         mask = mask | torch.eye(mask.shape[-1], dtype=torch.bool, device=mask.device)
     return mask
@@ -72,10 +94,9 @@ def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: AttentionPlan | Tensor | None,
+    attention_mask: LayerMask | Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     **kwargs: Any,
@@ -87,9 +108,10 @@ def attention(
         query: (B, G, L, D); B is 1 under a plan.
         key: (B, K, L, D).
         value: (B, K, L, Dv).
-        attention_mask: the plan, or a dense mask (B, 1, L, L) that `plan_mask` drew.
-        scaling, dropout, sliding_window, softcap, s_aux: what the family's layer passes.
-        **kwargs: ignored, except `position_bias`, which no plan knows and which is refused.
+        attention_mask: the plan with this layer's window, or a dense mask (B, 1, L, L) that `plan_mask` drew.
+        scaling, dropout, softcap, s_aux: what the family's layer passes.
+        **kwargs: ignored (`sliding_window` too: the mask is what eager and SDPA attention obey), except `position_bias`, which no
+            plan knows and which is refused.
 
     Returns:
         ((B, L, G, Dv), None)
@@ -99,18 +121,18 @@ def attention(
     """
     log = _executed.get()
     if log is not None:
-        log.append((attention_mask if isinstance(attention_mask, AttentionPlan) else None, sliding_window))
+        planned = isinstance(attention_mask, LayerMask)
+        log.append((attention_mask.plan, attention_mask.window) if planned else (None, None))  # type: ignore[union-attr]
     if kwargs.get("position_bias") is not None:
         raise NotImplementedError(f"{type(module).__name__} adds a positional bias to its scores; attention plans have none")
-    if not isinstance(attention_mask, AttentionPlan):
+    if not isinstance(attention_mask, LayerMask):
         return _dense(query, key, value, attention_mask, scaling, dropout, softcap, s_aux), None
-    if query.shape[0] != 1 or query.shape[2] != attention_mask.total or key.shape[2] != attention_mask.total:
-        raise NotImplementedError(
-            f"{type(module).__name__} gave {tuple(query.shape)} for a packed row of {attention_mask.total} tokens"
-        )
-    rows = [t[0].transpose(0, 1) for t in (query, key, value)]
-    options = {"scaling": scaling, "dropout": dropout, "window": sliding_window, "softcap": softcap, "sinks": s_aux}
-    return execute(*rows, attention_mask, **options)[None], None  # type: ignore[arg-type]
+    plan = attention_mask.plan
+    if query.shape[0] != 1 or query.shape[2] != plan.total or key.shape[2] != plan.total:
+        raise NotImplementedError(f"{type(module).__name__} gave {tuple(query.shape)} for a packed row of {plan.total} tokens")
+    q, k, v = (t[0].transpose(0, 1) for t in (query, key, value))
+    out = execute(q, k, v, plan, scaling=scaling, dropout=dropout, window=attention_mask.window, softcap=softcap, sinks=s_aux)
+    return out[None], None
 
 
 def _dense(

@@ -2,11 +2,12 @@
 
 Three ways to run the same plan; `execute` picks one and none changes the result beyond rounding:
 
-- `_fused`: torch's scaled_dot_product_attention per run of equally long segments. No mask exists, so CPUs and GPUs take their fused
-  kernels; short texts of one length become one batched call.
-- `_varlen`: torch's variable-length FlashAttention, one call for the whole row (CUDA, half precision, no dropout).
-- `_explicit`: scores written out in float32, for what fused kernels lack: soft-capping (Gemma 2), attention sinks (GPT-OSS), and
-  attention dropout on CPUs, where the fused kernel has none.
+- fused: torch's scaled_dot_product_attention per run of equally long segments. No mask exists, so CPUs and GPUs take their fused
+  kernels; texts of one length become one batched call.
+- varlen: torch's variable-length FlashAttention, one call for the whole row (CUDA, half precision, no dropout).
+- explicit (`attention.explicit`): scores written out in float32, for what fused kernels lack (soft-capping, sinks, dropout on CPUs),
+  and for training on short texts on CPUs, where the backward pass of torch's fused kernel costs several times as much
+  (benchmarks/attention.py).
 
 Letters: T tokens, G query heads, K key heads (G a multiple of K), D head width, C segments of a run, L their length.
 """
@@ -14,19 +15,23 @@ Letters: T tokens, G query heads, K key heads (G a multiple of K), D head width,
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bothways.attention.explicit import explicit
 from bothways.attention.plan import AttentionPlan, Run
+from bothways.config import Direction
 
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:
     varlen_attn = None
-# Its first releases (torch 2.10) had no windows; those, and older torch, run the fused path.
+# Up to this many tokens the explicit form trains faster than the fused CPU kernel, whose backward pass is slow on short texts.
+EXPLICIT_BACKWARD = 256
+
+# varlen's first releases (torch 2.10) had no windows; those, and older torch, run the fused path.
 _HAS_VARLEN = varlen_attn is not None and "window_size" in inspect.signature(varlen_attn).parameters
 
 
@@ -61,10 +66,8 @@ def execute(
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if window is not None and window >= plan.longest:
         window = None
-    written_out = softcap is not None or sinks is not None or (dropout > 0 and query.device.type == "cpu")
-    if written_out:
-        extras: dict[str, Any] = {"dropout": dropout, "window": window, "softcap": softcap, "sinks": sinks}
-        return torch.cat([_explicit(*_cut(run, query, key, value), plan.direction, scaling, **extras) for run in plan.runs])
+    if softcap is not None or sinks is not None or (query.device.type == "cpu" and _suits_explicit(query, plan, dropout)):
+        return explicit(query, key, value, plan, scaling, dropout=dropout, window=window, softcap=softcap, sinks=sinks)
     if _can_varlen(query, value, dropout):
         return _varlen(query, key, value, plan, scaling, window)
     parts = [_fused(*_cut(run, query, key, value), plan.direction, scaling, dropout, window) for run in plan.runs]
@@ -77,57 +80,21 @@ def _cut(run: Run, *tensors: Tensor) -> list[Tensor]:
     return [t[run.start : end].unflatten(0, (run.count, run.length)).transpose(1, 2) for t in tensors]
 
 
-def _visible(length: int, direction: str, window: int | None, device: torch.device) -> Tensor | None:
-    """Mask (L, L) of one segment, or None where every token sees every other."""
-    if direction == "bidirectional" and window is None:
-        return None
-    return AttentionPlan((length,), direction).dense(device, window)  # type: ignore[arg-type]
+def _suits_explicit(query: Tensor, plan: AttentionPlan, dropout: float) -> bool:
+    # the fused CPU kernel has no dropout: torch would write the scores out itself, in a slower way
+    return dropout > 0 or (torch.is_grad_enabled() and query.requires_grad and plan.longest <= EXPLICIT_BACKWARD)
 
 
 def _fused(
-    q: Tensor, k: Tensor, v: Tensor, direction: str, scaling: float, dropout: float, window: int | None
+    q: Tensor, k: Tensor, v: Tensor, direction: Direction, scaling: float, dropout: float, window: int | None
 ) -> Tensor:
     causal = direction == "causal" and window is None
-    mask = None if causal else _visible(q.shape[2], direction, window, q.device)
+    everything = direction == "bidirectional" and window is None
+    mask = None if causal or everything else AttentionPlan((q.shape[2],), direction).dense(q.device, window)
     out = F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
     )
     return out.transpose(1, 2).flatten(0, 1)
-
-
-def _explicit(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    direction: str,
-    scaling: float,
-    *,
-    dropout: float,
-    window: int | None,
-    softcap: float | None,
-    sinks: Tensor | None,
-) -> Tensor:
-    count, heads, length, _ = q.shape
-    groups = heads // k.shape[1]
-    # The query heads that share a key head lie on one longer query axis: one product per key head, no copies of keys.
-    q = q.unflatten(1, (-1, groups)).flatten(2, 3)  # (C, K, groups·L, D)
-    scores = (q @ k.transpose(-1, -2)).float() * scaling
-    scores = scores.unflatten(2, (groups, length))  # (C, K, groups, L, L)
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
-    mask = _visible(length, direction, window, q.device)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    if sinks is not None:
-        sink = sinks.float().view(1, -1, groups, 1, 1).expand(count, -1, -1, length, 1)
-        weights = torch.cat([scores, sink], -1).softmax(-1)[..., :-1]
-    else:
-        weights = scores.softmax(-1)
-    weights = weights.to(v.dtype)
-    if dropout > 0:
-        weights = F.dropout(weights, dropout, training=True)
-    out = weights.flatten(2, 3) @ v  # (C, K, groups·L, Dv)
-    return out.unflatten(2, (groups, length)).permute(0, 3, 1, 2, 4).flatten(2, 3).flatten(0, 1)
 
 
 def _can_varlen(query: Tensor, value: Tensor, dropout: float) -> bool:

@@ -27,6 +27,17 @@ class Run(NamedTuple):
     count: int
 
 
+class Group(NamedTuple):
+    """Neighbouring segments of similar length, the first at token `start`: a rectangle with little padding."""
+
+    start: int
+    lengths: tuple[int, ...]
+
+
+NARROWEST = 0.75
+"""The shortest segment of a group has at least this share of the longest one's tokens, so a rectangle wastes a quarter at most."""
+
+
 @dataclass(frozen=True)
 class AttentionPlan:
     """Texts packed one after the other into one row; a token sees only tokens of its own segment.
@@ -53,17 +64,6 @@ class AttentionPlan:
         if self.direction not in ("bidirectional", "causal"):
             raise InputError(f"AttentionPlan.direction: must be 'bidirectional' or 'causal' (got {self.direction!r})")
 
-    def __getitem__(self, index: object) -> AttentionPlan:
-        """The plan itself for a slice that keeps everything: Gemma 4 slices the masks that it hands to its layers.
-
-        Raises:
-            TypeError: any other index; a plan is no tensor.
-        """
-        parts = index if isinstance(index, tuple) else (index,)
-        if all(part in (slice(None), slice(0, None), Ellipsis) for part in parts):
-            return self
-        raise TypeError(f"an AttentionPlan is no tensor and has no part {index!r}")
-
     @cached_property
     def total(self) -> int:
         """T, the tokens of the row."""
@@ -86,6 +86,19 @@ class AttentionPlan:
                 runs.append(Run(start, length, 1))
             start += length
         return tuple(runs)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Neighbouring segments of similar length joined, in row order."""
+        groups: list[tuple[int, list[int]]] = []
+        start = 0
+        for length in self.lengths:
+            if groups and min(length, *groups[-1][1]) >= NARROWEST * max(length, *groups[-1][1]):
+                groups[-1][1].append(length)
+            else:
+                groups.append((start, [length]))
+            start += length
+        return tuple(Group(begin, tuple(lengths)) for begin, lengths in groups)
 
     def position_ids(self, device: torch.device | str = "cpu") -> Tensor:
         """Positions (T,) int64 that restart at 0 in every segment."""
@@ -113,17 +126,21 @@ class AttentionPlan:
         return mask
 
 
-# The layers of one forward pass ask for the same small tensors; the cache holds those of the last passes only.
+# The layers of one forward pass ask for the same small tensors; the cache holds those of the last passes only. Made inside somebody's
+# inference mode they would be barred from a later backward pass, so that mode is left for the moment.
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _positions(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.cat([torch.arange(length) for length in lengths]).to(device)
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _segments(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(device)
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _boundaries(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.nn.functional.pad(torch.tensor(lengths).cumsum(0), (1, 0)).to(device=device, dtype=torch.int32)

@@ -16,13 +16,14 @@ from bothways.attention.direction import direction_of
 from bothways.attention.interface import NAME, recording
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.run import Execution, hidden_states
-from bothways.attention.stock import TOLERANCE, can_set_implementation, distance, quiet, set_implementation
+from bothways.attention.stock import INFLUENCE, can_set_implementation, quiet, set_implementation
 from bothways.attention.text_config import text_configs, windowed_layers
 from bothways.config import Direction
 
-INFLUENCE = 1e-5
-"""Least relative change of a state that counts as influence. Rounding of a regrouped product (mixtures of experts) stays near 1e-7
-in float32; a visible token moves a state by 1e-3 or more; in half precision the smallest step of one element is above it."""
+AGREEMENT = {torch.float64: 1e-6, torch.float32: 1e-2}
+"""Relative distance, in the middle of all tokens, that two ways of running one model may have; 0.3 in half precision. Rounding grows
+with depth and single tokens can be far off (SmolLM2 in bfloat16, untrained for this direction: middle 0.07, worst token 1.8); a mask
+that does not arrive is off by about 1 in most tokens. The crisp part of the answer is the perturbation."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +96,27 @@ def _packed_problem(model: nn.Module, ids: Tensor, plan: AttentionPlan, padded: 
         with recording() as log:
             packed = hidden_states(model, ids, plan, "packed")
     except Exception as error:  # a family may fail in any way on a mask that is no tensor; the padded path then serves
-        return f"it does not take a plan ({type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''})"
+        return f"its layers compute with their mask, which a plan is not ({type(error).__name__})"
     layers = next(text_configs(model)).num_hidden_layers
     reached = sum(executed is plan for executed, _ in log)
     if reached < len(log) or reached < layers:
         return f"the plan reached {reached} of {max(len(log), layers)} attention layers"
-    off = distance(packed, padded)
-    if not off <= TOLERANCE[packed.dtype]:
+    off = float(((packed - padded).double().norm(dim=-1) / padded.double().norm(dim=-1).clamp_min(1e-12)).median())
+    if not off <= AGREEMENT.get(packed.dtype, 0.3):
         return f"packed states differ from padded ones by {off:.1e}"
+    return _leak(model, ids, plan, packed)
+
+
+def _leak(model: nn.Module, ids: Tensor, plan: AttentionPlan, packed: Tensor) -> str:
+    """A sentence if changing the last token of the first text moves what it must not, or does not move what it must."""
+    last = plan.lengths[0] - 1
+    other = ids.clone()
+    other[last] = _replacements(model, ids)[last]
+    change = (hidden_states(model, other, plan, "packed") - packed).double().norm(dim=-1) / packed.double().norm(dim=-1)
+    if bool((change[last + 1 :] > INFLUENCE).any()):
+        return "packed texts see their neighbours"
+    if bool(change[0] > INFLUENCE) != (plan.direction == "bidirectional"):
+        return f"a packed text is not {plan.direction}"
     return ""
 
 
@@ -129,7 +143,12 @@ def reach_matrix(run: Callable[[Tensor], Tensor], ids: Tensor, replacements: Ten
 
 
 def prove_direction(
-    model: nn.Module, execution: Execution, direction: Direction, *, lengths: tuple[int, ...] = (11, 5), ids: Tensor | None = None
+    model: nn.Module,
+    execution: Execution,
+    direction: Direction,
+    *,
+    lengths: tuple[int, ...] = (11, 5),
+    ids: Tensor | None = None,
 ) -> Proof:
     """Perturb every token of a packed row and compare who reacts with what the plan says.
 
@@ -145,10 +164,7 @@ def prove_direction(
     plan = AttentionPlan(lengths, direction)
     with quiet(model):
         sample = _sample(model, lengths)[1] if ids is None else ids
-        # half the vocabulary away, so that no place keeps its token
-        vocabulary = next(text_configs(model)).vocab_size
-        replacements = 5 + (sample - 5 + max(1, (vocabulary - 5) // 2)) % max(1, vocabulary - 5)
-        reach = reach_matrix(lambda row: hidden_states(model, row, plan, execution), sample, replacements)
+        reach = reach_matrix(lambda row: hidden_states(model, row, plan, execution), sample, _replacements(model, sample))
     windows = windowed_layers(next(text_configs(model)))
     allowed = plan.dense()
     required = plan.dense(window=min(windows.values())) if windows else allowed
@@ -164,3 +180,9 @@ def _sample(model: nn.Module, lengths: tuple[int, ...]) -> tuple[AttentionPlan, 
     # the first ids are special tokens in many vocabularies, and some families read positions or masks off them
     ids = torch.randint(5, config.vocab_size, (sum(lengths),), generator=generator)
     return AttentionPlan(lengths, direction_of(model)), ids.to(device)
+
+
+def _replacements(model: nn.Module, ids: Tensor) -> Tensor:
+    """Another token for each place, half the vocabulary away."""
+    span = next(text_configs(model)).vocab_size - 5
+    return 5 + (ids - 5 + span // 2) % span

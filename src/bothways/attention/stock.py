@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from bothways.attention.text_config import is_encoder_only, text_configs
 
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.15, torch.float16: 0.03}
-"""Largest relative distance of two states that count as equal, by dtype: rounding grows with depth, a wrong mask is off by about 1."""
+INFLUENCE = 1e-5
+"""Least relative change of a state that counts as influence. Rounding of a regrouped product (mixtures of experts) stays near 1e-7
+in float32; a visible token moves a state by 1e-3 or more; in half precision the smallest step of one element is above it."""
 
 
 @contextmanager
@@ -50,18 +51,16 @@ def needs_eager(model: nn.Module) -> bool:
     if not can_set_implementation(model) or next(model.parameters()).is_meta:
         return False
     config = next(text_configs(model))
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(5, config.vocab_size, (1, 7), generator=generator).to(next(model.parameters()).device)
-    found = []
+    ids = torch.randint(5, config.vocab_size, (1, 7), generator=torch.Generator().manual_seed(0))
+    other = ids.clone()
+    other[0, -1] = 5 + (ids[0, -1] - 4) % (config.vocab_size - 5)
     with quiet(model):
-        for implementation in ("eager", "sdpa"):
-            try:
-                with stock(model, implementation):
-                    found.append(model(input_ids=ids, use_cache=False).last_hidden_state[0])
-            except Exception:  # an implementation that fails loudly cannot mislead anybody; loaders fall back or stop
-                return False
-    eager, sdpa = found
-    return not distance(sdpa, eager) <= TOLERANCE[eager.dtype]
+        try:
+            with stock(model, "sdpa"):
+                states = [model(input_ids=x.to(_device(model)), use_cache=False).last_hidden_state[0] for x in (ids, other)]
+        except Exception:  # an implementation that fails loudly cannot mislead anybody; loaders choose eager, or stop
+            return False
+    return distance(states[1][:1], states[0][:1]) <= INFLUENCE
 
 
 def distance(a: Tensor, b: Tensor) -> float:
@@ -93,6 +92,10 @@ def set_implementation(model: nn.Module, implementation: str) -> None:
     """Choose the attention implementation, where the family has a choice."""
     if can_set_implementation(model):
         _owner(model).set_attn_implementation(implementation)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _owner(model: nn.Module) -> Any:

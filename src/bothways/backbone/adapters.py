@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import nn
 
 from bothways.config import Strict
+from bothways.dropout import Dropout
 from bothways.errors import InputError
 
 #: Hidden states of an adapter and of its merged weights differ by float32 rounding, which grows with depth; a wrong merge
@@ -86,6 +87,10 @@ def attach(model: nn.Module, config: LoraConfig, *, seed: int = 0) -> list[str]:
         warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
         torch.manual_seed(seed)
         inject_adapter_in_model(peft_config, model)
+    for _, layer in lora_layers(model):
+        for key, held in layer.lora_dropout.items():
+            if isinstance(held, nn.Dropout):  # peft leaves an identity where the rate is 0
+                layer.lora_dropout[key] = Dropout(held.p)
     for name, parameter in model.named_parameters():
         adapter = ".lora_" in name
         parameter.requires_grad_(adapter)

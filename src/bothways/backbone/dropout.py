@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
-from torch.nn.functional import dropout
+from torch import Tensor, nn
 
+from bothways.dropout import dropout
 from bothways.errors import InputError
 
 Undo = list[Callable[[], None]]
@@ -65,8 +65,11 @@ class ResidualDropout:
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         """`output` with its hidden states thinned."""
         if isinstance(output, tuple):
-            return (dropout(output[0], self.p, module.training), *output[1:])
-        return dropout(output, self.p, module.training)
+            return (self._thin(output[0], module), *output[1:])
+        return self._thin(output, module)
+
+    def _thin(self, states: Tensor, module: nn.Module) -> Tensor:
+        return dropout(states, self.p) if module.training else states
 
 
 def set_dropout(model: nn.Module, *, attention: float | None = None, hidden: float | None = None) -> DropoutReport:

@@ -11,20 +11,24 @@ explicit mask in which every token sees every other.
 
 from __future__ import annotations
 
+import difflib
 import re
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from transformers import CONFIG_MAPPING, PretrainedConfig
+from transformers.utils import logging
 
 from bothways.attention.text_config import is_encoder_only
 from bothways.backbone import zoo
-from bothways.errors import UnsupportedFamily
+from bothways.errors import InputError, UnsupportedFamily
+from bothways.progress import Progress
 
 Verdict = Literal["proven", "refused", "failed", "not a text decoder"]
 
@@ -119,40 +123,55 @@ def _by_fields(config: PretrainedConfig) -> str | None:
 
 
 def measure(
-    families: Sequence[str] | None = None, *, limit_s: float = 30.0, progress: Callable[[FamilyRow], None] | None = None
+    families: Sequence[str] | None = None, *, limit_s: float = 60.0, progress: bool | Callable[[FamilyRow], None] = False
 ) -> list[FamilyRow]:
     """Measure families on small random models; a few minutes for all of them on one core.
 
     Args:
         families: model types; all that transformers registers for causal language modelling when None.
         limit_s: seconds that one family may take (kept in the main thread only: it needs an alarm signal).
-        progress: called with each row as soon as it is known.
+        progress: True for a progress bar; or a function that gets each row as soon as it is known.
 
     Returns:
         One row per family, in the given order.
+
+    Raises:
+        InputError: a name that transformers does not register.
     """
-    rows = []
-    for family in families or zoo.families():
-        start = time.perf_counter()
-        verdict: dict[str, Any]
-        try:
-            with _time_limit(limit_s):
-                verdict = _verdict(family)
-        except Exception as error:  # the table reports whatever a family raises; it must not end at one of them
-            first = (str(error).strip() or "no message").splitlines()[0]
-            verdict = {"verdict": "failed", "reason": f"{type(error).__name__}: {first[:160]}"}
-        row = FamilyRow(family, **verdict, seconds=time.perf_counter() - start)
-        rows.append(row)
-        if progress is not None:
-            progress(row)
+    known = zoo.families()
+    chosen = list(families or known)
+    for name in chosen:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(
+                f"families: {name!r} is no model type that transformers registers for causal language modelling{hint}"
+            )
+    rows: list[FamilyRow] = []
+    with _silence(), Progress("families", len(chosen), "families", show=None if progress is True else False) as bar:
+        for family in chosen:
+            rows.append(_row(family, limit_s))
+            bar.advance(1)
+            if callable(progress):
+                progress(rows[-1])
     return rows
+
+
+def _row(family: str, limit_s: float) -> FamilyRow:
+    start = time.perf_counter()
+    found: dict[str, Any]
+    try:
+        with _time_limit(limit_s):
+            found = _verdict(family)
+    except Exception as error:  # the table reports whatever a family raises; it must not end at one of them
+        message = " ".join(str(error).split())[:160]
+        found = {"verdict": "failed", "reason": f"{type(error).__name__}: {message}"}
+    return FamilyRow(family, **found, seconds=time.perf_counter() - start)
 
 
 def _verdict(family: str) -> dict[str, Any]:
     from bothways.backbone.proof import prove_encoder, prove_family
 
-    if family not in CONFIG_MAPPING:
-        return {"verdict": "not a text decoder", "reason": "has no config class of its own"}
     other = _not_a_text_decoder(family)
     if other:
         return {"verdict": "not a text decoder", "reason": other}
@@ -173,6 +192,22 @@ def _not_a_text_decoder(family: str) -> str:
     if parts & {"vision_config", "audio_config", "audio_encoder", "audio_encoder_config", "vq_config"}:
         return "several modalities; convert its text part"
     return "an encoder and a decoder" if getattr(kind(), "is_encoder_decoder", False) else ""
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without transformers' bars and warnings inside: hundreds of models are built, saved and loaded."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 @contextmanager
@@ -214,14 +249,16 @@ def to_markdown(rows: Sequence[FamilyRow]) -> str:
         "an explicit mask in which every token sees every other.",
         "",
         "*packed*: the family runs attention plans itself. *padded*: its attention does not go through transformers' interface, so it",
-        "gets padded batches; slower, same numbers. *eager*: other loaders must pass `attn_implementation=\"eager\"`.",
+        'gets padded batches; slower, same numbers. *eager*: other loaders must pass `attn_implementation="eager"`.',
         "",
         "| family | execution | windows | loaders | remark |",
         "|---|---|---|---|---|",
     ]
     for row in proven:
         loaders = "eager" if row.needs_eager else "any"
-        lines.append(f"| {row.family} | {row.execution} | {'lifted' if row.windows else '–'} | {loaders} | {_cell(row.reason)} |")
+        lines.append(
+            f"| {row.family} | {row.execution} | {'lifted' if row.windows else '–'} | {loaders} | {_cell(row.reason)} |"
+        )
     for verdict in ("refused", "failed", "not a text decoder"):
         chosen = [row for row in rows if row.verdict == verdict]
         if chosen:
@@ -239,11 +276,8 @@ def main() -> None:
     import sys
 
     import torch
-    import transformers
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # the models are too small for more
 
     def progress(row: FamilyRow) -> None:
         sys.stderr.write(f"{row.family:24} {row.verdict:20} {row.execution:8} {row.seconds:5.1f} s  {row.reason}\n")

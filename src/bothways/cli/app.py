@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 
 import typer
 
 from bothways.cli import convert, demo, doctor, encode, evaluate, families, recipes, search, train
 from bothways.errors import BothwaysError
+from bothways.training.signals import Interrupted
 
 app = typer.Typer(
     name="bothways",
@@ -25,6 +27,9 @@ app = typer.Typer(
 for verb in (demo, convert, doctor, families, recipes, train, encode, search, evaluate):
     app.command(name=verb.NAME)(verb.command)
 
+# The errors of the command-line parser. typer exports one of its classes only; older typers take them all from click.
+_USAGE_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `bothways` command. Exit codes: 0 done, 1 a proof failed, 2 bad input, 130 interrupted."""
@@ -33,15 +38,48 @@ def main(arguments: list[str] | None = None) -> None:
     # Before transformers is imported: its own progress bars and advice are about loading, not about the user's job.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # libraries warn about their own future
+    code = _run(arguments)
+    if code:
+        sys.exit(code)
+
+
+def _run(arguments: list[str] | None) -> int:
+    """Run one command and return its exit code."""
     try:
-        app(args=arguments)
-    except BothwaysError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's voice
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+        code = app(args=arguments, prog_name="bothways", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except _USAGE_ERROR as error:
+        return _usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted")
+        return 130
     except BrokenPipeError:
         # the reader went away (| head); nothing is wrong with the work
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return 0
+    except BothwaysError as error:
+        _say(f"error: {error}")
+        return 130 if isinstance(error, Interrupted) else 2
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        _say(f"error: {place}{error.strerror}")
+        return 2
+
+
+def _usage(error: Exception) -> int:
+    """A wrong command line: what is wrong, and where the right one is described."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return 2  # the help has been printed
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "bothways"
+    _say(f"error: {' '.join(error.format_message().split())} (see: {path} --help)")  # type: ignore[attr-defined]
+    return 2
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201 - the command line's voice

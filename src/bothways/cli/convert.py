@@ -24,9 +24,11 @@ def command(
     device: Device = "cpu",
 ) -> None:
     """Make a base LLM bidirectional and save it as an encoder that sentence-transformers and AutoModel load."""
+    from bothways.atomic import refuse_existing
     from bothways.encoder.build import convert
     from bothways.encoder.doctor import doctor
 
+    refuse_existing(out)  # before the model is read
     encoder = convert(
         base,
         direction=direction,  # type: ignore[arg-type]
@@ -42,5 +44,6 @@ def command(
         say(str(diagnosis))
         raise typer.Exit(1)
     encoder.save(out)
-    lifted = encoder.provenance["report"].get("lifted_windows")
-    say(f"{out}: {encoder.direction} encoder, {encoder.dimension} dimensions, {pooling} pooling" + (f"; {lifted}" if lifted else ""))
+    say(f"{out}: {encoder.direction} encoder, {encoder.dimension} dimensions, {pooling} pooling")
+    for note in encoder.provenance["report"]["notes"]:
+        say(f"  {note}")

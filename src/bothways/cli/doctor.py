@@ -6,22 +6,27 @@ from typing import Annotated
 
 import typer
 
-from bothways.cli.options import Device, Model, open_encoder, say
+from bothways.cli.options import BaseDirection, Device, Model, open_encoder, say
 
 NAME = "doctor"
 
 
 def command(
     model: Model,
-    direction: Annotated[str, typer.Option(help="for a base model: bidirectional or causal")] = "bidirectional",
-    quick: Annotated[bool, typer.Option(help="direction and packing only")] = False,
+    direction: BaseDirection = None,
+    quick: Annotated[bool, typer.Option(help="leave out checkpointing and adapters")] = False,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="float32 gives the strictest proof")] = "float32",
 ) -> None:
     """Prove direction, padding, batching, packing, checkpointing and adapters on the model itself."""
     from bothways.encoder.doctor import doctor
+    from bothways.errors import DirectionError
 
-    diagnosis = doctor(open_encoder(model, device=device, dtype=dtype, direction=direction), quick=quick)
+    try:
+        diagnosis = doctor(open_encoder(model, device=device, dtype=dtype, direction=direction), quick=quick)
+    except DirectionError as error:  # found while loading: a failed proof like any other
+        say(f"FAIL  {error}")
+        raise typer.Exit(1) from None
     say(str(diagnosis))
     if not diagnosis.ok:
         raise typer.Exit(1)

@@ -16,7 +16,12 @@ NAME = "encode"
 
 def command(
     model: Annotated[str, typer.Argument(help="an encoder folder, or a base model")],
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="texts: .txt .json .jsonl .csv .tsv .parquet, .gz of these, a folder, a hub dataset")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT", help="texts: .txt .json .jsonl .csv .tsv .parquet, .gz of these, a folder, a hub dataset"
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="vectors.npy, or vectors.parquet with the texts beside the vectors")],
     column: Annotated[str | None, typer.Option(help="column that holds the text")] = None,
     prompt: Annotated[str | None, typer.Option(help="instruction before every text")] = None,
@@ -29,16 +34,15 @@ def command(
 ) -> None:
     """Encode every text of a source, in order."""
     from bothways.data.readers import iter_texts
+    from bothways.encoder.files import SUFFIXES, write_vectors
 
-    if out.suffix not in (".npy", ".parquet"):
-        raise InputError(f"--out {out}: must end in .npy or .parquet")
+    if out.suffix not in SUFFIXES:  # before the model is read
+        raise InputError(f"--out {out}: must end in {' or '.join(SUFFIXES)}")
     texts = iter_texts(source, column=column)
     # the first text is read before the model is, so that a wrong path fails at once
     texts = chain([next(texts)], texts)
     encoder = open_encoder(model, device=device, dtype=dtype)
     options: dict[str, Any] = {"prompt": prompt, "prompt_name": prompt_name, "normalize_embeddings": normalize}
     options |= {"truncate_dim": truncate_dim, "batch_tokens": batch_tokens}
-    from bothways.encoder.files import write_vectors
-
     count, dimension = write_vectors(encoder, texts, out, options)
     say(f"{out}: {count} vectors of {dimension} numbers")

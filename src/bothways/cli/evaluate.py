@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bothways.cli.options import Device, DType, Model, open_encoder, say
+from bothways.cli.options import BaseDirection, BasePooling, Device, DType, Model, open_encoder, say
 
 NAME = "evaluate"
 
@@ -16,8 +16,8 @@ def command(
     model: Model,
     task: Annotated[list[str], typer.Option(help="stdlib, sts:PAIRS, retrieval:FOLDER, geometry:PAIRS; repeat for several")],
     out: Annotated[Path | None, typer.Option(help="results.json with scores and provenance")] = None,
-    direction: Annotated[str, typer.Option(help="for a base model: bidirectional or causal")] = "bidirectional",
-    pooling: Annotated[str, typer.Option(help="for a base model")] = "mean",
+    direction: BaseDirection = None,
+    pooling: BasePooling = None,
     batch_tokens: Annotated[int | None, typer.Option(help="tokens per pass; chosen for the device")] = None,
     seed: Annotated[int, typer.Option(help="of metrics that draw at random")] = 0,
     device: Device = "auto",
@@ -29,7 +29,9 @@ def command(
     from bothways.evaluation.registry import make_task
 
     tasks = [make_task(spec) for spec in task]
-    encoder = BM25() if model == "bm25" else open_encoder(model, device=device, dtype=dtype, direction=direction, pooling=pooling)
+    encoder = (
+        BM25() if model == "bm25" else open_encoder(model, device=device, dtype=dtype, direction=direction, pooling=pooling)
+    )
     results = evaluate(encoder, tasks, batch_tokens=batch_tokens, seed=seed)
     for name, metrics in results.items():
         say(name)

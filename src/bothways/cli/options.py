@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from bothways.errors import InputError
+
+if TYPE_CHECKING:
+    from bothways.encoder.encoder import Encoder
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, mps")]
 DType = Annotated[str, typer.Option(help="auto (bfloat16 where the device computes it), float32, bfloat16, float16")]
 Model = Annotated[str, typer.Argument(help="an encoder folder, or a base: hub id, folder, .gguf file, embedded name")]
+BaseDirection = Annotated[str | None, typer.Option(help="for a base model: bidirectional (default) or causal")]
+BasePooling = Annotated[str | None, typer.Option(help="for a base model: mean (default), weighted_mean, last, bos, max")]
 
 
-def open_encoder(name: str, *, device: str, dtype: str, direction: str = "bidirectional", pooling: str = "mean"):  # noqa: ANN201
-    """An encoder from whatever a user names: a finished encoder is loaded, a base model is converted."""
+def open_encoder(name: str, *, device: str, dtype: str, direction: str | None = None, pooling: str | None = None) -> Encoder:
+    """An encoder from whatever a user names: a finished encoder is loaded, a base model is converted.
+
+    Raises:
+        InputError: a direction or pooling for a finished encoder, which has its own.
+    """
     from bothways.encoder.build import convert, is_encoder, load
 
-    if is_encoder(name):
-        return load(name, device=device, dtype=dtype)
-    return convert(name, direction=direction, pooling=pooling, device=device, dtype=dtype)  # type: ignore[arg-type]
+    chosen = {key: value for key, value in (("direction", direction), ("pooling", pooling)) if value is not None}
+    if not is_encoder(name):
+        return convert(name, device=device, dtype=dtype, **chosen)  # type: ignore[arg-type]
+    for option, value in chosen.items():
+        raise InputError(f"--{option} {value}: only for a base model; {name} is a finished encoder with its own {option}")
+    return load(name, device=device, dtype=dtype)
 
 
 def say(text: str = "") -> None:
     """Print a line for people, with rich's markup off."""
     from rich.console import Console
 
-    Console(highlight=False, markup=False, soft_wrap=True).print(text)
+    Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(text)

@@ -14,15 +14,25 @@ NAME = "train"
 
 
 def command(
-    recipe: Annotated[str, typer.Argument(help="a recipe's name (bothways recipes), a YAML file, or one of LLM2Vec's JSON configurations")],
+    recipe: Annotated[
+        str, typer.Argument(help="a recipe's name (bothways recipes), a YAML file, or one of LLM2Vec's JSON configurations")
+    ],
     out: Annotated[Path | None, typer.Option(help="folder for the encoder, recipe, metrics and checkpoints")] = None,
     base: Annotated[str | None, typer.Option(help="base LLM or encoder folder")] = None,
-    data: Annotated[list[str] | None, typer.Option(help="texts: file, folder, hub dataset, python-stdlib; repeat for several")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="texts: file, folder, hub dataset, python-stdlib; repeat for several")
+    ] = None,
     preset: Annotated[str, typer.Option(help="for a recipe's name: published or laptop")] = "published",
-    dev: Annotated[str | None, typer.Option(help="for a recipe's name: task that chooses the best checkpoint, e.g. sts:dev.jsonl")] = None,
-    sets: Annotated[list[str] | None, typer.Option("--set", help="one value by its path: stages.mntp.optim.lr=1e-3; repeatable")] = None,
+    dev: Annotated[
+        str | None, typer.Option(help="for a recipe's name: task that chooses the best checkpoint, e.g. sts:dev.jsonl")
+    ] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="one value by its path: stages.mntp.optim.lr=1e-3; repeatable")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue a stopped run in --out")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved recipe, sizes, steps, time and memory; write nothing")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print the resolved recipe, sizes, steps, time and memory; write nothing")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Train an encoder."""
@@ -60,9 +70,10 @@ def _read(
 def _print_estimate(plan: Any) -> None:
     typer.echo(plan.recipe.to_yaml())
     for stage in plan.stages:
+        cost = f"about {_duration(stage.seconds)}, {stage.memory / 2**30:.1f} GiB, {stage.dtype}"
         say(
             f"{stage.name}: {stage.trainable:,} of {stage.parameters:,} parameters train; {stage.examples:,} examples, "
-            f"{stage.steps:,} steps, {stage.tokens:,} tokens; about {_duration(stage.seconds)}, {stage.memory / 2**30:.1f} GiB, {stage.dtype}"
+            f"{stage.steps:,} steps, {stage.tokens:,} tokens; {cost}"
         )
     say(f"on {plan.device}, {plan.processes} process(es): about {_duration(plan.seconds)} in all, without evaluations")
 

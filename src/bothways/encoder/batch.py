@@ -78,7 +78,7 @@ def pack(
     return TokenBatch(torch.tensor(ids), plan, torch.tensor(pool), len(rows))
 
 
-def passes(lengths: Sequence[int], batch_tokens: int, max_rows: int | None = None) -> list[list[int]]:
+def passes(lengths: Sequence[int], batch_tokens: int, max_rows: int | None = None, *, padded: bool = False) -> list[list[int]]:
     """Cut texts into passes of at most `batch_tokens` tokens, longest first, so that a pass holds texts of nearly one length.
 
     A text longer than `batch_tokens` gets a pass of its own.
@@ -87,6 +87,7 @@ def passes(lengths: Sequence[int], batch_tokens: int, max_rows: int | None = Non
         lengths: tokens of each text.
         batch_tokens: tokens per pass.
         max_rows: texts per pass at most.
+        padded: count padding too, for models that get each pass as a padded batch.
 
     Returns:
         Index lists; together they hold every index once.
@@ -95,10 +96,11 @@ def passes(lengths: Sequence[int], batch_tokens: int, max_rows: int | None = Non
     groups: list[list[int]] = []
     used = 0
     for index in order:
-        full = used + lengths[index] > batch_tokens or (max_rows is not None and groups and len(groups[-1]) >= max_rows)
-        if not groups or full:
+        # the first text of a pass is its longest
+        cost = lengths[groups[-1][0]] if padded and groups else lengths[index]
+        if not groups or used + cost > batch_tokens or (max_rows is not None and len(groups[-1]) >= max_rows):
             groups.append([])
-            used = 0
+            used, cost = 0, lengths[index]
         groups[-1].append(index)
-        used += lengths[index]
+        used += cost
     return groups

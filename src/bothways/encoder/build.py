@@ -10,7 +10,7 @@ import torch
 
 from bothways.attention.direction import set_direction
 from bothways.attention.probe import measure_execution
-from bothways.attention.run import Execution
+from bothways.attention.run import Execution, position_offset
 from bothways.backbone.families import check_supported
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.hub import has_file, snapshot
@@ -37,7 +37,7 @@ def convert(
     pool_bos: bool = True,
     normalize: bool = False,
     prompts: dict[str, str] | None = None,
-    wrapper: tuple[str, str] = ("", ""),
+    wrapper: tuple[str, ...] = (),
 ) -> Encoder:
     """A base LLM as an untrained text encoder.
 
@@ -48,11 +48,11 @@ def convert(
         device: "auto", "cpu", "cuda", "cuda:0", "mps".
         dtype: "auto" (bfloat16 where the device computes it, else float32), "float32", "bfloat16", "float16".
         windows: "lift" removes sliding windows, "keep" leaves them and says so in `provenance`.
-        max_length: tokens per text, 512 as LLM2Vec; None for the model's own limit.
+        max_length: tokens per text, 512 as LLM2Vec, and never more than the model has positions for; None for all of these.
         pool_bos: pool a BOS token, if the tokenizer adds one.
         normalize: make `encode` return unit vectors by default.
         prompts: instructions by name.
-        wrapper: (before, after) every input, for chat models.
+        wrapper: (before, after) every input, for chat models; a third string separates instruction and text.
 
     Raises:
         SourceError: the model cannot be found or reached.
@@ -65,11 +65,13 @@ def convert(
         raise InputError(f"windows: must be 'lift' or 'keep' (got {windows!r})")
     if direction not in ("bidirectional", "causal"):
         raise InputError(f"direction: must be 'bidirectional' or 'causal' (got {direction!r})")
+    if max_length is not None and max_length < 1:
+        raise InputError(f"max_length: must be at least 1 token (got {max_length})")
     place = resolve_device(device)
     loaded = load_pretrained(base, dtype=resolve_dtype(dtype, place), device=place)
     execution, report = prepare(loaded.model, direction, windows)
     options = EncoderOptions(
-        max_length=_limit(max_length, loaded.model.config),
+        max_length=_limit(max_length, loaded.model),
         pool_bos=pool_bos,
         normalize=normalize,
         prompts=dict(prompts or {}),
@@ -92,11 +94,15 @@ def prepare(model: Any, direction: Direction, windows: str = "lift") -> tuple[Ex
     return measure_execution(model.eval()), report.as_dict()
 
 
-def _limit(max_length: int | None, config: Any) -> int | None:
-    if max_length is not None and max_length < 1:
-        raise InputError(f"max_length: must be at least 1 token (got {max_length})")
-    config = config.get_text_config()
-    own = getattr(config, "max_position_embeddings", None)
+def usable_positions(model: Any) -> int | None:
+    """Tokens that a backbone has positions for; None where its config sets no limit."""
+    own = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    # RoBERTa's lineage counts positions from padding_idx + 1; XLNet writes -1 for no limit
+    return own - position_offset(model) if own and own > 0 else None
+
+
+def _limit(max_length: int | None, model: Any) -> int | None:
+    own = usable_positions(model)
     return own if max_length is None else min(max_length, own or max_length)
 
 
@@ -121,18 +127,20 @@ def load(
         InputError: the folder holds no encoder (a base LLM wants `convert`), or one with modules that cannot be read.
         SourceError: nothing there, or the hub cannot be reached.
     """
-    from bothways.encoder import llm2vec_folder, storage
+    from bothways.encoder import llm2vec_folder, reading, storage
 
     path = _local(folder)
     place = resolve_device(device)
     kind = resolve_dtype(dtype, place)
-    if (path / llm2vec_folder.CONFIG).exists():
+    if llm2vec_folder.is_llm2vec(path) and not (path / storage.MODULES).exists():
         return llm2vec_folder.load(path, adapter=adapter, base=base, device=place, dtype=kind)
     for name, value in (("adapter", adapter), ("base", base)):
         if value is not None:
-            raise InputError(f"{name}: only LLM2Vec folders take one, and {folder} has no {llm2vec_folder.CONFIG}")
+            raise InputError(f"{name}: only LLM2Vec folders take one, and {folder} is none")
     if (path / storage.MODULES).exists():
-        return storage.load(path, device=place, dtype=kind)
+        return reading.load(path, device=place, dtype=kind)
+    if (path / llm2vec_folder.ADAPTER).exists():
+        raise InputError(f"{folder}: a PEFT adapter, not an encoder; LLM2Vec's own have {llm2vec_folder.CONFIG} beside it")
     if (path / "config.json").exists():
         raise InputError(f"{folder}: a base model, not an encoder; use bothways.convert, or train one first")
     raise InputError(f"{folder}: no encoder here (neither {storage.MODULES} nor {llm2vec_folder.CONFIG})")
@@ -142,18 +150,19 @@ def is_encoder(name: str | os.PathLike[str]) -> bool:
     """Whether `name` is a finished encoder (for `load`) rather than a base model (for `convert`)."""
     from bothways.encoder import llm2vec_folder, storage
 
-    source = resolve(str(name))
-    if source.kind == "folder":
-        path = Path(source.path)
-        return any((path / file).exists() for file in (storage.MODULES, llm2vec_folder.CONFIG))
-    return source.kind == "hub" and any(has_file(source, file) for file in (storage.MODULES, llm2vec_folder.CONFIG))
+    files = (storage.MODULES, llm2vec_folder.CONFIG, llm2vec_folder.ADAPTER)
+    folder = Path(name).expanduser()
+    if any((folder / file).is_file() for file in files):  # before `resolve`: an adapter folder is no model folder
+        return True
+    source = resolve(name)
+    return source.kind == "hub" and any(has_file(source, file) for file in files)
 
 
 def _local(folder: str | os.PathLike[str]) -> Path:
     """The folder itself, or a hub id's snapshot."""
-    source = resolve(str(folder))
-    if source.kind == "folder":
-        return Path(source.path)
+    if Path(folder).expanduser().is_dir():
+        return Path(folder).expanduser()
+    source = resolve(folder)
     if source.kind != "hub":
         raise InputError(f"{folder}: a base model, not an encoder; use bothways.convert")
     return snapshot(source)

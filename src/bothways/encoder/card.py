@@ -15,7 +15,10 @@ def model_card(encoder: Encoder, notes: list[str]) -> str:
         encoder: what is being saved.
         notes: sentences on what other loaders do differently.
     """
-    stages = [str(stage.get("name", stage)) if isinstance(stage, dict) else str(stage) for stage in encoder.provenance.get("stages", [])]
+    stages = [
+        str(stage.get("name", stage)) if isinstance(stage, dict) else str(stage)
+        for stage in encoder.provenance.get("stages", [])
+    ]
     made = f"trained in the stages {', '.join(stages)}" if stages else "not trained"
     caveats = "".join(f"- {note}\n" for note in notes)
     return f"""---

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from bothways.attention.direction import direction_of
 from bothways.attention.interface import NAME, recording
-from bothways.attention.probe import INFLUENCE, prove_direction
+from bothways.attention.probe import prove_direction
 from bothways.attention.run import position_offset
-from bothways.attention.stock import can_set_implementation, distance, needs_eager, quiet, stock
+from bothways.attention.stock import INFLUENCE, can_set_implementation, distance, needs_eager, quiet, stock
 from bothways.attention.text_config import UNBOUNDED, is_encoder_only, text_configs, windowed_layers
 from bothways.encoder.batch import TokenBatch, TokenRow
 from bothways.encoder.doctor import Check
@@ -37,10 +37,17 @@ TEXTS = (
 """Real sentences of unlike length, so that any batch of them needs padding."""
 
 EXACT = 1e-5
-"""Largest difference of one number of two unit vectors in float32: order of additions only."""
+"""Largest difference of one number of two unit vectors in float32, by the same kernels: order of additions only."""
+
+ROUNDED = 1e-4
+"""The same against other kernels or merged weights: rounding grows through the layers of an untrained direction (9e-6 measured on
+SmolLM2-135M, 30 layers); a wrong mask is off by 1e-2 and more."""
 
 COSINE = 0.9999
 """Least cosine of two vectors in half precision."""
+
+HALF_NOISE = 0.05
+"""1 - cosine up to which stock code's distance from itself in half precision counts as rounding."""
 
 
 def claims(encoder: Encoder, name: str, quick: bool) -> Check:
@@ -48,13 +55,23 @@ def claims(encoder: Encoder, name: str, quick: bool) -> Check:
     config = next(text_configs(encoder.backbone))
     claimed = direction_of(encoder.backbone)
     if claimed != encoder.direction:
-        return Check(name, False, claimed, f"the config says {claimed}, the encoder {encoder.direction}: other loaders follow the config")
+        return Check(
+            name, False, claimed, f"the config says {claimed}, the encoder {encoder.direction}: other loaders follow the config"
+        )
     flags = [m.is_causal for m in encoder.backbone.modules() if isinstance(getattr(m, "is_causal", None), bool)]
     wrong = 0 if is_encoder_only(config) else sum(flag != (encoder.direction == "causal") for flag in flags)
     if wrong:
         figure = f"{wrong} of {len(flags)}"
-        return Check(name, False, figure, f"{figure} attention layers carry is_causal={not (encoder.direction == 'causal')}")
+        return Check(name, False, figure, f"{figure} attention layers carry is_causal={encoder.direction != 'causal'}")
     kept = windowed_layers(config) if encoder.direction == "bidirectional" else {}
+    meant = _report(encoder).get("kept_windows")
+    if meant is not None and kept and {str(layer): size for layer, size in kept.items()} != meant:
+        return Check(
+            name,
+            False,
+            f"{len(kept)} layers",
+            f"the config has a sliding window of {min(kept.values())} tokens that was not kept",
+        )
     more = f"; a sliding window of {min(kept.values())} tokens is kept in {len(kept)} layers" if kept else ""
     return Check(name, True, claimed, f"config and layers agree with the encoder{more}")
 
@@ -67,12 +84,19 @@ def layers(encoder: Encoder, name: str, quick: bool) -> Check:
         used = config._attn_implementation
         if can_set_implementation(encoder.backbone) and used != "eager":
             return Check(name, False, used, f"padded passes need eager attention, and the model runs {used}")
-        return Check(name, True, used, "runs as a padded batch: its layers draw their own mask, so only the perturbation can tell")
+        return Check(
+            name, True, used, "runs as a padded batch: its layers draw their own mask, so only the perturbation can tell"
+        )
     with quiet(encoder.backbone), recording() as log:
         encoder.states(batch)
     total = max(len(log), config.num_hidden_layers)
     if not log:
-        return Check(name, False, f"0 of {total}", f"no layer ran the plan: the attention is {config._attn_implementation!r}, not {NAME!r}")
+        return Check(
+            name,
+            False,
+            f"0 of {total}",
+            f"no layer ran the plan: the attention is {config._attn_implementation!r}, not {NAME!r}",
+        )
     allowed = set(windowed_layers(config).values()) | {None}
     wrong = [
         f"layer {layer} ran {'a mask of its own' if plan is not batch.plan else f'a sliding window of {window} tokens'}"
@@ -87,7 +111,7 @@ def layers(encoder: Encoder, name: str, quick: bool) -> Check:
 
 def direction(encoder: Encoder, name: str, quick: bool) -> Check:
     """Every token of a real text reaches every other (or earlier one), none reaches the neighbour in the row."""
-    size = 6 if quick else 14
+    size = 6 if quick else 12
     rows = [_cut(row, size) for row in _rows(encoder)[:2]]
     rows[1] = _cut(rows[1], size // 2)
     batch = _batch(encoder, rows)
@@ -97,7 +121,11 @@ def direction(encoder: Encoder, name: str, quick: bool) -> Check:
     pairs = int(proof.plan.dense().sum())
     figure = f"{pairs - len(proof.missing)} of {pairs} pairs"
     if proof.ok:
-        what = "every other token of its text" if encoder.direction == "bidirectional" else "every earlier token of its text and no later one"
+        what = (
+            "every other token of its text"
+            if encoder.direction == "bidirectional"
+            else "every earlier token of its text and no later one"
+        )
         return Check(name, True, figure, f"every token sees {what}, and none of its neighbour")
     seen = layers(encoder, "", quick)
     cause = f": {seen.sentence}" if not seen.passed else ""
@@ -128,11 +156,16 @@ def batch_of_one(encoder: Encoder, name: str, quick: bool) -> Check:
             with stock(encoder.backbone, implementation):
                 states = encoder.backbone(input_ids=batch.input_ids[None], use_cache=False).last_hidden_state[0]
             off = _compare(encoder, encoder.pool(states, batch), ours)
-            if off.too_large:
+            if off.exceeds(ROUNDED):
                 return Check(name, False, off.figure, f"one text through stock {implementation} attention gives another vector")
             worst = max(worst, off)
     only = "" if "sdpa" in implementations else " (eager only: tell other loaders)"
-    return Check(name, True, worst.figure, f"one text gives the same vector through stock {' and '.join(implementations)} attention{only}")
+    return Check(
+        name,
+        True,
+        worst.figure,
+        f"one text gives the same vector through stock {' and '.join(implementations)} attention{only}",
+    )
 
 
 def packing(encoder: Encoder, name: str, quick: bool) -> Check:
@@ -142,8 +175,10 @@ def packing(encoder: Encoder, name: str, quick: bool) -> Check:
         together = encoder(_batch(encoder, rows))
         alone = torch.cat([encoder(_batch(encoder, [row])) for row in rows])
     off = _compare(encoder, together, alone)
-    what = "changes when neighbours are packed beside it" if off.too_large else "is the same alone and packed with neighbours"
-    return Check(name, not off.too_large, off.figure, f"a text's vector {what}")
+    what = (
+        "changes when neighbours are packed beside it" if off.exceeds(EXACT) else "is the same alone and packed with neighbours"
+    )
+    return Check(name, not off.exceeds(EXACT), off.figure, f"a text's vector {what}")
 
 
 def order(encoder: Encoder, name: str, quick: bool) -> Check:
@@ -153,8 +188,8 @@ def order(encoder: Encoder, name: str, quick: bool) -> Check:
         forward = encoder(_batch(encoder, rows))
         backward = encoder(_batch(encoder, rows[::-1])).flip(0)
     off = _compare(encoder, backward, forward)
-    what = "changes their vectors" if off.too_large else "changes nothing"
-    return Check(name, not off.too_large, off.figure, f"the order of the texts {what}")
+    what = "changes their vectors" if off.exceeds(EXACT) else "changes nothing"
+    return Check(name, not off.exceeds(EXACT), off.figure, f"the order of the texts {what}")
 
 
 def gradient_checkpointing(encoder: Encoder, name: str, quick: bool) -> Check:
@@ -175,7 +210,7 @@ def gradient_checkpointing(encoder: Encoder, name: str, quick: bool) -> Check:
                 found += [vectors.detach(), gradient.flatten()[None]]
     for what, (without, checkpointed) in (("vectors", (0, 2)), ("gradients", (1, 3))):
         off = _compare(encoder, found[checkpointed], found[without])
-        if off.too_large:
+        if off.exceeds(EXACT):
             return Check(name, False, off.figure, f"checkpointing changes the {what}")
     return Check(name, True, off.figure, "vectors and gradients are the same with checkpointing")
 
@@ -205,21 +240,23 @@ def training_direction(encoder: Encoder, name: str, quick: bool) -> Check:
 
 def adapters(encoder: Encoder, name: str, quick: bool) -> Check:
     """An adapter gives the same vectors beside the weights and merged into them: the encoder's own, or a random one for the test."""
-    from bothways.backbone.adapters import lora_layers
+    from bothways.backbone.adapters import adapter_off, lora_layers
 
     batch = _batch(encoder, _rows(encoder)[:3])
     own = any(True for _ in lora_layers(encoder.backbone))
-    with quiet(encoder.backbone):
-        plain = None if own else encoder(batch)
-        with nullcontext() if own else _random_adapter(encoder.backbone):
-            beside = encoder(batch)
-            with _merged(encoder.backbone):
-                merged = encoder(batch)
-        if plain is not None and distance(beside, plain) < EXACT:
-            return Check(name, False, "0", "a random adapter changed nothing: it does not reach the layers")
-    off = _compare(encoder, merged, beside)
+    with quiet(encoder.backbone), nullcontext() if own else _random_adapter(encoder.backbone):
+        beside = encoder(batch)
+        with adapter_off(encoder.backbone):
+            plain = encoder(batch)
+        with _merged(encoder.backbone):
+            merged = encoder(batch)
+    effect, off = _compare(encoder, beside, plain), _compare(encoder, merged, beside)
+    if not own and effect.value < 1e-6:
+        return Check(name, False, effect.figure, "a random adapter changed nothing: it does not reach the layers")
+    # half precision rounds the merged weights themselves; a wrong merge is off by the adapter's whole effect
+    wrong = off.exceeds(ROUNDED) and not (off.half and off.value < effect.value / 4)
     which = "the encoder's adapter" if own else "a random adapter"
-    return Check(name, not off.too_large, off.figure, f"{which} {'changes' if off.too_large else 'keeps'} the vectors when it is merged")
+    return Check(name, not wrong, off.figure, f"{which} {'changes' if wrong else 'keeps'} the vectors when it is merged")
 
 
 # --- what the checks share -------------------------------------------------------------------------------------------------
@@ -258,10 +295,9 @@ class Difference(NamedTuple):
     value: float
     half: bool
 
-    @property
-    def too_large(self) -> bool:
-        """Whether it is more than rounding."""
-        return not self.value <= (1 - COSINE if self.half else EXACT)
+    def exceeds(self, limit: float) -> bool:
+        """Whether it is more than rounding; `limit` holds for float32, `COSINE` for half precision."""
+        return not self.value <= (1 - COSINE if self.half else limit)
 
     @property
     def figure(self) -> str:
@@ -277,18 +313,37 @@ def _compare(encoder: Encoder, a: Tensor, b: Tensor) -> Difference:
 
 
 def _padding(encoder: Encoder, name: str, side: str) -> Check:
+    """Ours against a padded batch of stock code.
+
+    In half precision stock code is apart from itself (eager and SDPA: cosine 0.996 for one text, SmolLM2-135M untrained for this
+    direction; both are that far from float32). There, kernel error is judged against that of the plain model: at most 1.25 times.
+    """
     batch = _batch(encoder, _rows(encoder))
     worst = Difference(0.0, False)
     with quiet(encoder.backbone):
         ours = encoder(batch)
+        found: dict[str, Tensor] = {}
+        unpadded: Tensor | None = None
         for implementation in _implementations(encoder):
             with stock(encoder.backbone, implementation):
-                states = _padded_states(encoder.backbone, batch, side)
-            off = _compare(encoder, encoder.pool(states, batch), ours)
-            if off.too_large:
-                return Check(name, False, off.figure, f"a batch padded {side} through stock {implementation} attention gives other vectors")
-            worst = max(worst, off)
-    return Check(name, True, worst.figure, f"a batch padded {side} through stock transformers gives the same vectors")
+                found[implementation] = encoder.pool(_padded_states(encoder.backbone, batch, side), batch)
+                if implementation == "eager":
+                    unpadded = encoder.pool(_alone_states(encoder.backbone, batch), batch)
+        others = [*found.values(), *([] if unpadded is None else [unpadded])]
+        noise = max(_compare(encoder, a, b).value for a in others for b in others)
+    allowance = 1.25 * noise + 1 - COSINE if noise < HALF_NOISE else 0.0
+    for implementation, vectors in found.items():
+        off = _compare(encoder, vectors, ours)
+        if off.exceeds(ROUNDED) and not (off.half and off.value <= allowance):
+            return Check(name, False, off.figure, f"a batch padded {side} through stock {implementation} attention gives other vectors")
+        worst = max(worst, off)
+    as_close = ", as closely as its own kernels agree" if worst.exceeds(ROUNDED) else ""
+    return Check(name, True, worst.figure, f"a batch padded {side} through stock transformers gives the same vectors{as_close}")
+
+
+def _alone_states(model: nn.Module, batch: TokenBatch) -> Tensor:
+    texts = batch.input_ids.split(batch.plan.lengths)
+    return torch.cat([model(input_ids=text[None], use_cache=False).last_hidden_state[0] for text in texts])
 
 
 def _padded_states(model: nn.Module, batch: TokenBatch, side: str) -> Tensor:
@@ -313,7 +368,15 @@ def _relative(encoder: Encoder) -> bool:
     """Whether positions come from the mask or do not matter: measured by shifting one text behind a column of padding."""
     batch = _batch(encoder, _rows(encoder)[:2])
     with quiet(encoder.backbone), stock(encoder.backbone, "eager"):
-        return distance(_padded_states(encoder.backbone, batch, "left"), _padded_states(encoder.backbone, batch, "right")) < 1e-2
+        return (
+            distance(_padded_states(encoder.backbone, batch, "left"), _padded_states(encoder.backbone, batch, "right")) < 1e-2
+        )
+
+
+def _report(encoder: Encoder) -> dict[str, Any]:
+    """What the switch of direction reported when the encoder was made."""
+    found = encoder.provenance.get("report")
+    return found if isinstance(found, dict) else {}
 
 
 def _implementations(encoder: Encoder) -> list[str]:
@@ -321,9 +384,7 @@ def _implementations(encoder: Encoder) -> list[str]:
     model = encoder.backbone
     if not can_set_implementation(model):
         return [next(text_configs(model))._attn_implementation]
-    recorded = encoder.provenance.get("direction")
-    told = isinstance(recorded, dict) and bool(recorded.get("needs_eager"))
-    if told and needs_eager(model):
+    if _report(encoder).get("needs_eager") and needs_eager(model):  # said so on disk, and true
         return ["eager"]
     runnable = []
     ids = _batch(encoder, _rows(encoder)[1:2]).input_ids[None]
@@ -362,7 +423,9 @@ def _differentiable(weight: nn.Parameter) -> Iterator[None]:
 @contextmanager
 def _checkpointing(model: Any, active: bool) -> Iterator[None]:
     """Gradient checkpointing on or off inside; per-module switches come back."""
-    switches = [(m, m.gradient_checkpointing) for m in model.modules() if isinstance(getattr(m, "gradient_checkpointing", None), bool)]
+    switches = [
+        (m, m.gradient_checkpointing) for m in model.modules() if isinstance(getattr(m, "gradient_checkpointing", None), bool)
+    ]
     functions = [(m, vars(m).get("_gradient_checkpointing_func")) for m, _ in switches]
     if active:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -383,7 +446,6 @@ def _checkpointing(model: Any, active: bool) -> Iterator[None]:
 def _random_adapter(model: Any) -> Iterator[None]:
     """A random LoRA on the first block's linear layers inside; afterwards the very same modules as before."""
     from peft import LoraConfig, inject_adapter_in_model
-    from peft.tuners.lora import LoraLayer
 
     from bothways.backbone.adapters import LoraConfig as Settings
     from bothways.backbone.adapters import target_names
@@ -395,8 +457,7 @@ def _random_adapter(model: Any) -> Iterator[None]:
     torch.manual_seed(0)
     settings: Callable[..., Any] = LoraConfig
     inject_adapter_in_model(settings(r=4, lora_alpha=8, lora_dropout=0.0, target_modules=names, init_lora_weights=False), model)
-    for layer in (m for m in model.modules() if isinstance(m, LoraLayer)):
-        layer.eval()
+    model.eval()
     try:
         yield
     finally:

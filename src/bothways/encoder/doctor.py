@@ -9,7 +9,7 @@ The checks themselves stand in `encoder.checks`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,11 +87,11 @@ def doctor(encoder: Encoder, *, quick: bool = False) -> Diagnosis:
     return Diagnosis(results)
 
 
-def _guarded(check: object, encoder: Encoder, quick: bool) -> Check:
-    name = check.__name__.replace("_", " ")  # type: ignore[attr-defined]
+def _guarded(check: Callable[[Encoder, str, bool], Check], encoder: Encoder, quick: bool) -> Check:
+    name = check.__name__.replace("_", " ")
     try:
         with torch.random.fork_rng(devices=[encoder.device] if encoder.device.type == "cuda" else []):
-            return check(encoder, name, quick)  # type: ignore[operator, no-any-return]
+            return check(encoder, name, quick)
     except Exception as error:  # a model that is broken in an unforeseen way is a finding, and the other checks go on
         message = " ".join(str(error).split())[:200]
         return Check(name, False, "error", f"the model stopped with {type(error).__name__}: {message}")

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
@@ -35,6 +36,7 @@ class EncoderOptions:
     Args:
         max_length: tokens per text at most, None for no limit.
         pool_bos: whether a BOS token is pooled when no instruction is given.
+        pool_prompt: whether instructions are pooled; only for encoders of others that were trained so.
         normalize: whether `encode` returns unit vectors unless told otherwise.
         prompts: instructions by name; "query" and "document" serve `encode_query` and `encode_document`.
         default_prompt: name of the prompt that `encode` uses when none is given.
@@ -43,6 +45,7 @@ class EncoderOptions:
 
     max_length: int | None = None
     pool_bos: bool = True
+    pool_prompt: bool = False
     normalize: bool = False
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
@@ -136,7 +139,11 @@ class Encoder(nn.Module):
         """Token rows of texts, see `encoder.tokenization`; `first` numbers them in error messages."""
         options = self.options
         tokenizer = TextTokenizer(
-            self.tokenizer, max_length=options.max_length, pool_bos=options.pool_bos, wrapper=options.wrapper
+            self.tokenizer,
+            max_length=options.max_length,
+            pool_bos=options.pool_bos,
+            pool_prompt=options.pool_prompt,
+            wrapper=options.wrapper,
         )
         return tokenizer(texts, prompt=prompt, max_length=max_length, first=first)
 
@@ -187,7 +194,7 @@ class Encoder(nn.Module):
             batch_size: texts per pass at most; rarely needed, `batch_tokens` is the real unit of work.
             show_progress_bar: None for "on a terminal, when it takes long".
             precision: "float32", or "int8", "uint8", "binary", "ubinary" (sentence-transformers' quantisation).
-            convert_to_tensor: a torch tensor instead of a numpy array.
+            convert_to_tensor: a torch tensor on the CPU instead of a numpy array.
             normalize_embeddings: unit length; None for the encoder's own setting.
             truncate_dim: keep the first numbers only (before normalising).
             batch_tokens: tokens per pass; None chooses for the device. Halved by itself when memory runs out.
@@ -197,28 +204,52 @@ class Encoder(nn.Module):
             float32 array (N, D), or (D,) for one text.
 
         Raises:
-            InputError: an item that is no text, naming its index.
+            InputError: an item that is no text, naming its index; a prompt name that is not stored; a number out of range.
         """
-        single = isinstance(texts, str) or (isinstance(texts, tuple) and len(texts) == 2 and isinstance(texts[0], str))
-        items: Iterable[Text] = [texts] if single else texts  # type: ignore[list-item, assignment]
-        vectors = inference.encode(
-            self,
-            items,
-            prompt=self.prompt(prompt, prompt_name),
-            batch_size=batch_size,
-            batch_tokens=batch_tokens,
-            progress=show_progress_bar,
-            normalize=self.options.normalize if normalize_embeddings is None else normalize_embeddings,
-            truncate_dim=truncate_dim,
-        )
-        result = inference.quantize(vectors, precision)
+        single = _is_one(texts)
+        items: Iterable[Text] = [texts] if single else texts  # type: ignore[list-item]
+        settings = self._settings(prompt_name, prompt, batch_size, normalize_embeddings, truncate_dim, batch_tokens)
+        parts = [part for _, part in inference.encode_windows(self, items, settings, show=show_progress_bar)]
+        empty = np.empty((0, truncate_dim or self.dimension), dtype=np.float32)
+        result = inference.quantize(parts[0] if len(parts) == 1 else np.concatenate([empty, *parts]), precision)
         result = result[0] if single else result
         return torch.from_numpy(result) if convert_to_tensor or not convert_to_numpy else result
 
-    def encode_stream(self, texts: Iterable[Text], *, window: int = inference.WINDOW, **options: Any) -> Iterator[Any]:
-        """Like `encode`, but yields the vectors window by window, so that memory stays constant for any number of texts."""
-        for start, part in inference.windows(texts, window):
-            yield inference.renumber(self.encode, part, start, options)
+    def encode_stream(
+        self,
+        texts: Iterable[Text],
+        *,
+        window: int = inference.WINDOW,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool | None = None,
+        truncate_dim: int | None = None,
+        batch_tokens: int | None = None,
+    ) -> Iterator[tuple[list[Text], np.ndarray]]:
+        """`encode` for any number of texts in constant memory: yields (texts, vectors) for every `window` texts, in order."""
+        settings = self._settings(prompt_name, prompt, batch_size, normalize_embeddings, truncate_dim, batch_tokens)
+        return inference.encode_windows(self, texts, settings, show=show_progress_bar, window=window)
+
+    def _settings(
+        self,
+        prompt_name: str | None,
+        prompt: str | None,
+        batch_size: int | None,
+        normalize: bool | None,
+        truncate_dim: int | None,
+        batch_tokens: int | None,
+    ) -> inference.Settings:
+        settings = inference.Settings(
+            prompt=self.prompt(prompt, prompt_name),
+            batch_size=batch_size,
+            batch_tokens=batch_tokens,
+            normalize=self.options.normalize if normalize is None else normalize,
+            truncate_dim=truncate_dim,
+        )
+        settings.check(self.dimension)
+        return settings
 
     def encode_query(self, texts: Text | Iterable[Text], **options: Any) -> Any:
         """`encode` with the stored prompt "query", if there is one."""
@@ -234,22 +265,37 @@ class Encoder(nn.Module):
         return self.encode(texts, **options)
 
     def encode_tokens(
-        self, texts: Text | Sequence[Text], *, prompt: str | None = None, prompt_name: str | None = None, **options: Any
+        self,
+        texts: Text | Iterable[Text],
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        batch_tokens: int | None = None,
+        show_progress_bar: bool | None = None,
     ) -> Any:
-        """States of every token of every text.
+        """States of every token of every text; arguments as `encode`.
 
         Returns:
             For each text a `TokenStates(states (tokens, H) float32, offsets, pool, ids)`, where `offsets` are characters
             (start, end) in the text itself and (0, 0) for tokens of instruction, wrapper and specials; one, not a list, for one text.
         """
-        single = isinstance(texts, str)
-        items: Sequence[Text] = [texts] if isinstance(texts, str) else list(texts)
-        found: list[TokenStates] = inference.encode_tokens(self, items, prompt=self.prompt(prompt, prompt_name), **options)
+        single = _is_one(texts)
+        items: Sequence[Text] = [texts] if single else list(texts)  # type: ignore[list-item]
+        found: list[TokenStates] = inference.encode_tokens(
+            self,
+            items,
+            prompt=self.prompt(prompt, prompt_name),
+            batch_tokens=batch_tokens,
+            show_progress_bar=show_progress_bar,
+        )
         return found[0] if single else found
 
     def similarity(self, a: Any, b: Any) -> Tensor:
-        """Cosine similarity (n, m) float32 of two sets of vectors (n, D) and (m, D); a single vector counts as one row."""
-        left, right = (torch.as_tensor(x, dtype=torch.float32).reshape(-1, x.shape[-1]) for x in (a, b))
+        """Cosine similarity (n, m) float32 of two sets of vectors (n, D) and (m, D); a single vector counts as one row.
+
+        Each an array, a tensor on any device, or a list of either.
+        """
+        left, right = (_rows(vectors) for vectors in (a, b))
         return nn.functional.normalize(left, dim=-1) @ nn.functional.normalize(right, dim=-1).T
 
     # --- storage -----------------------------------------------------------------------------------------------------------
@@ -259,3 +305,14 @@ class Encoder(nn.Module):
         from bothways.encoder.storage import save
 
         save(self, folder, dtype=dtype, replace=replace)
+
+
+def _is_one(texts: Any) -> bool:
+    """Whether a caller gave one text (or one pair) and not many."""
+    return isinstance(texts, str) or (isinstance(texts, tuple) and len(texts) == 2 and all(isinstance(t, str) for t in texts))
+
+
+def _rows(vectors: Any) -> Tensor:
+    if isinstance(vectors, (list, tuple)):
+        vectors = torch.stack([torch.as_tensor(vector).detach().cpu() for vector in vectors])
+    return torch.atleast_2d(torch.as_tensor(vectors).detach().cpu().float())

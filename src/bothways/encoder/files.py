@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bothways.atomic import atomic_file
-from bothways.encoder.inference import WINDOW, windows
+from bothways.errors import InputError
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
+
+SUFFIXES = (".npy", ".parquet")
+_MANY = 10**15  # rows whose number takes as much room in a header as any that will come
 
 
 def write_vectors(encoder: Encoder, texts: Iterable[str], out: Path, options: dict[str, Any]) -> tuple[int, int]:
@@ -20,53 +23,57 @@ def write_vectors(encoder: Encoder, texts: Iterable[str], out: Path, options: di
 
     Args:
         encoder: the encoder.
-        texts: any number of texts.
+        texts: any number of texts, at least one.
         out: .npy gets the (N, D) float32 array; .parquet a table with the columns text and vector.
-        options: keyword arguments of `Encoder.encode`.
+        options: keyword arguments of `Encoder.encode_stream`.
 
     Returns:
         (N, D).
+
+    Raises:
+        InputError: another suffix, or no text at all.
+        OutputError: `out` cannot be written.
     """
+    if out.suffix not in SUFFIXES:
+        raise InputError(f"{out}: vectors go to a file that ends in {' or '.join(SUFFIXES)}")
     with atomic_file(out) as part:
-        parts = _encoded(encoder, texts, options)
-        return _parquet(parts, part) if out.suffix == ".parquet" else _npy(parts, part)
-
-
-def _encoded(encoder: Encoder, texts: Iterable[str], options: dict[str, Any]) -> Iterator[tuple[list[Any], np.ndarray]]:
-    for _, window in windows(texts, WINDOW):
-        yield window, encoder.encode(window, **options)
+        parts = encoder.encode_stream(texts, **options)
+        count, dimension = _parquet(parts, part) if out.suffix == ".parquet" else _npy(parts, part)
+        if count == 0:
+            raise InputError(f"{out}: there is no text to encode")
+    return count, dimension
 
 
 def _npy(parts: Iterator[tuple[list[Any], np.ndarray]], part: Path) -> tuple[int, int]:
     """The header holds the shape, which is known at the end: it is written first with room, and again when all rows are there."""
-    count, dimension = 0, 0
+    count = dimension = size = 0
     with part.open("wb") as file:
         for _, vectors in parts:
             if dimension == 0:
                 dimension = vectors.shape[1]
-                _header(file, 10**15, dimension)
-                size = file.tell()
+                size = file.write(_header(_MANY, dimension))
             file.write(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
             count += len(vectors)
         file.seek(0)
-        _header(file, count, dimension, size if dimension else None)
+        file.write(_header(count, dimension, size))
     return count, dimension
 
 
-def _header(file: Any, rows: int, dimension: int, size: int | None = None) -> None:
+def _header(rows: int, dimension: int, size: int = 0) -> bytes:
+    """Header of a .npy file (numpy.lib.format, version 1.0), of `size` bytes or the least multiple of 64 that holds it."""
     text = repr({"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)})
     magic = np.lib.format.magic(1, 0)
     need = len(magic) + 2 + len(text) + 1
     size = size or -(-need // 64) * 64
     body = (text + " " * (size - need) + "\n").encode("latin1")
-    file.write(magic + len(body).to_bytes(2, "little") + body)
+    return magic + len(body).to_bytes(2, "little") + body
 
 
 def _parquet(parts: Iterator[tuple[list[Any], np.ndarray]], part: Path) -> tuple[int, int]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    count, dimension = 0, 0
+    count = dimension = 0
     writer: Any = None
     try:
         for texts, vectors in parts:

@@ -8,13 +8,14 @@ costs the same. And oneDNN prepares a kernel for every new shape, so full passes
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 
+from bothways.attention.stock import quiet
 from bothways.encoder.batch import TokenRow, passes
 from bothways.encoder.tokenization import Text
 from bothways.errors import BothwaysError, InputError
@@ -42,36 +43,51 @@ class TokenStates(NamedTuple):
     ids: list[int]
 
 
-def encode(
-    encoder: Encoder,
-    texts: Iterable[Text],
-    *,
-    prompt: str | None,
-    batch_size: int | None,
-    batch_tokens: int | None,
-    progress: bool | None,
-    normalize: bool,
-    truncate_dim: int | None,
-) -> np.ndarray:
-    """Vectors (N, D) float32 of any iterable of texts, in order. See `Encoder.encode`."""
-    if truncate_dim is not None and not 1 <= truncate_dim <= encoder.dimension:
-        raise InputError(f"truncate_dim: must lie between 1 and {encoder.dimension} (got {truncate_dim})")
-    if batch_size is not None and batch_size < 1:
-        raise InputError(f"batch_size: must be at least 1 (got {batch_size})")
+@dataclass(frozen=True)
+class Settings:
+    """What a call of `Encoder.encode` asks for, resolved: see there."""
+
+    prompt: str | None = None
+    batch_size: int | None = None
+    batch_tokens: int | None = None
+    normalize: bool = False
+    truncate_dim: int | None = None
+
+    def check(self, dimension: int) -> None:
+        """Raise InputError for a number out of range."""
+        if self.truncate_dim is not None and not 1 <= self.truncate_dim <= dimension:
+            raise InputError(f"truncate_dim: must lie between 1 and {dimension} (got {self.truncate_dim})")
+        for name, value in (("batch_size", self.batch_size), ("batch_tokens", self.batch_tokens)):
+            if value is not None and value < 1:
+                raise InputError(f"{name}: must be at least 1 (got {value})")
+
+
+def encode_windows(
+    encoder: Encoder, texts: Iterable[Text], settings: Settings, *, show: bool | None, window: int = WINDOW
+) -> Iterator[tuple[list[Text], np.ndarray]]:
+    """(texts, vectors (n, D) float32) for every `window` texts of any iterable, in order; reads no further ahead than one window."""
+    settings.check(encoder.dimension)
     total = len(texts) if isinstance(texts, Sequence) else None
-    parts: list[np.ndarray] = []
-    budget = Budget(encoder, batch_tokens)
-    with Progress("encode", total, "texts", show=progress) as bar, inference_mode(encoder):
-        for start, window in windows(texts, WINDOW):
-            rows = encoder.tokenize(window, prompt=prompt, first=start)
-            vectors = np.empty((len(rows), truncate_dim or encoder.dimension), dtype=np.float32)
-            for group, result in over_passes(rows, budget, batch_size, lambda part: _vectors(encoder, part, budget)):
-                vectors[group] = _finish(result[:, :truncate_dim], normalize)
-                bar.advance(len(group))
-            parts.append(vectors)
-    if not parts:
-        return np.empty((0, truncate_dim or encoder.dimension), dtype=np.float32)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    budget = Budget(encoder, settings.batch_tokens)
+    with Progress("encode", total, "texts", show=show) as bar:
+        for start, part in windows(texts, window):
+            yield part, _encode(encoder, part, start, settings, budget, bar)
+
+
+def _encode(encoder: Encoder, texts: list[Text], start: int, settings: Settings, budget: Budget, bar: Progress) -> np.ndarray:
+    rows = encoder.tokenize(texts, prompt=settings.prompt, first=start)
+    vectors = np.empty((len(rows), settings.truncate_dim or encoder.dimension), dtype=np.float32)
+
+    def run(part: list[TokenRow]) -> np.ndarray:
+        batch = encoder.pack(part, fill_to=budget.fill(part)).to(encoder.device)
+        return encoder(batch).float().cpu().numpy()
+
+    # Not torch.inference_mode: what is cached inside (positions of a plan, rotary tables) could not take part in training later.
+    with quiet(encoder):
+        for group, result in over_passes(rows, budget, settings.batch_size, run):
+            vectors[group] = _finish(result[:, : settings.truncate_dim], settings.normalize)
+            bar.advance(len(group))
+    return vectors
 
 
 def encode_tokens(
@@ -83,8 +99,9 @@ def encode_tokens(
     show_progress_bar: bool | None = None,
 ) -> list[TokenStates]:
     """Token states of every text, in order. See `Encoder.encode_tokens`."""
+    Settings(batch_tokens=batch_tokens).check(encoder.dimension)
     rows = encoder.tokenize(texts, prompt=prompt)
-    found: list[TokenStates | None] = [None] * len(rows)
+    found: dict[int, TokenStates] = {}
     budget = Budget(encoder, batch_tokens)
 
     def states(part: list[TokenRow]) -> list[np.ndarray]:
@@ -92,21 +109,30 @@ def encode_tokens(
         packed = encoder.states(batch).float().cpu()
         return [s.numpy() for s in packed.split(batch.plan.lengths)[: batch.rows]]
 
-    with Progress("encode tokens", len(rows), "texts", show=show_progress_bar) as bar, inference_mode(encoder):
+    with Progress("encode tokens", len(rows), "texts", show=show_progress_bar) as bar, quiet(encoder):
         for group, result in over_passes(rows, budget, None, states):
             for index, value in zip(group, result):
                 row = rows[index]
+                # a copy, so that one text kept does not keep the whole pass
                 found[index] = TokenStates(value.copy(), row.offsets, np.array(row.pool), row.ids)
             bar.advance(len(group))
-    return [item for item in found if item is not None]
+    return [found[index] for index in range(len(rows))]
 
 
 def windows(texts: Iterable[Text], size: int) -> Iterator[tuple[int, list[Text]]]:
-    """(index of the first, texts) for windows of `size` texts; reads no further ahead than one window."""
+    """(index of the first, texts) for windows of `size` texts; reads no further ahead than one window.
+
+    Raises:
+        InputError: `texts` is no collection of texts, or `size` is no positive number.
+    """
+    if isinstance(texts, (str, bytes, Mapping)) or not isinstance(texts, Iterable):
+        raise InputError(
+            f"texts: must be a string, a pair (instruction, text) or an iterable of these (got {type(texts).__name__})"
+        )
+    if size < 1:
+        raise InputError(f"window: must be at least 1 text (got {size})")
     window: list[Text] = []
     start = 0
-    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
-        raise InputError(f"texts: must be a string, a pair (instruction, text) or an iterable of these (got {type(texts).__name__})")
     for text in texts:
         window.append(text)
         if len(window) == size:
@@ -117,43 +143,39 @@ def windows(texts: Iterable[Text], size: int) -> Iterator[tuple[int, list[Text]]
         yield start, window
 
 
-def renumber(call: Callable[..., Any], part: list[Text], start: int, options: dict[str, Any]) -> Any:
-    """Call with one window; an error names the index in the whole stream."""
-    try:
-        return call(part, **options)
-    except InputError as error:
-        raise InputError(f"window that starts at text {start}: {error}") from None
-
-
 class Budget:
     """Tokens per pass: chosen for the device, halved when memory runs out, and how far a pass is filled."""
 
     def __init__(self, encoder: Encoder, batch_tokens: int | None) -> None:
-        if batch_tokens is not None and batch_tokens < 1:
-            raise InputError(f"batch_tokens: must be at least 1 (got {batch_tokens})")
-        self.on_cpu = encoder.device.type == "cpu"
-        self.tokens = batch_tokens or (CPU_TOKENS if self.on_cpu else GPU_TOKENS)
+        on_cpu = encoder.device.type == "cpu"
+        self.padded = encoder.execution == "padded"
+        self.fills = on_cpu and not self.padded
+        self.tokens = batch_tokens or (CPU_TOKENS if on_cpu else GPU_TOKENS)
 
     def fill(self, rows: Sequence[TokenRow]) -> int | None:
-        """Tokens to bring a pass of these rows to."""
+        """Tokens to bring a pass of these rows to; None leaves it as it is."""
         used = sum(len(row.ids) for row in rows)
-        if not self.on_cpu or used < SMALL_PASS or used > self.tokens:
+        if not self.fills or used < SMALL_PASS or used > self.tokens:
             return None
         if used >= self.tokens - max(SHAPE_STEP, self.tokens // 8):
             return self.tokens
         return -(-used // SHAPE_STEP) * SHAPE_STEP
 
+    def cut(self, lengths: Sequence[int], batch_size: int | None) -> list[list[int]]:
+        """Passes of texts of these lengths, the last to run first."""
+        return passes(lengths, self.tokens, batch_size, padded=self.padded)[::-1]
+
 
 def over_passes(
     rows: Sequence[TokenRow], budget: Budget, batch_size: int | None, run: Callable[[list[TokenRow]], Any]
 ) -> Iterator[tuple[list[int], Any]]:
-    """(indices, result) of every pass; a pass that exhausts memory is cut in half and tried again.
+    """(indices, result) of every pass; when one exhausts memory, the budget is halved and what is left is cut anew.
 
     Raises:
         BothwaysError: one text alone does not fit into memory.
     """
     lengths = [len(row.ids) for row in rows]
-    pending = passes(lengths, budget.tokens, batch_size)[::-1]
+    pending = budget.cut(lengths, batch_size)
     while pending:
         group = pending.pop()
         try:
@@ -165,14 +187,16 @@ def over_passes(
                 raise BothwaysError(
                     f"a text of {lengths[group[0]]} tokens does not fit into memory; set a smaller max_length"
                 ) from error
-            budget.tokens = max(1, min(budget.tokens, sum(lengths[i] for i in group)) // 2)
-            log.warning("out of memory: passes of %d tokens from here on", budget.tokens)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            left = [i for part in [group, *pending[::-1]] for i in part]
-            pending = [[left[i] for i in part] for part in passes([lengths[i] for i in left], budget.tokens, batch_size)][::-1]
+        else:
+            yield group, result
             continue
-        yield group, result
+        # outside the handler, whose traceback keeps the failed pass's tensors alive
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        budget.tokens = max(1, min(budget.tokens, sum(lengths[i] for i in group)) // 2)
+        log.warning("out of memory: passes of %d tokens from here on", budget.tokens)
+        left = [i for part in [group, *pending[::-1]] for i in part]
+        pending = [[left[i] for i in part] for part in budget.cut([lengths[i] for i in left], batch_size)]
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -183,31 +207,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return "not enough memory" in text or "out of memory" in text or "can't allocate memory" in text
 
 
-class inference_mode:  # noqa: N801 - reads as a statement: with inference_mode(encoder)
-    """No gradients, no dropout; the encoder's training flag is restored afterwards."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.encoder = encoder
-        self.was_training = encoder.training
-        self.context: Any = nullcontext()
-
-    def __enter__(self) -> None:
-        """Enter evaluation mode."""
-        self.encoder.eval()
-        self.context = torch.inference_mode()
-        self.context.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        """Restore the mode."""
-        self.context.__exit__(*error)
-        self.encoder.train(self.was_training)
-
-
-def _vectors(encoder: Encoder, rows: list[TokenRow], budget: Budget) -> np.ndarray:
-    batch = encoder.pack(rows, fill_to=budget.fill(rows)).to(encoder.device)
-    return encoder(batch).float().cpu().numpy()
-
-
 def _finish(vectors: np.ndarray, normalize: bool) -> np.ndarray:
     if not normalize:
         return vectors
@@ -216,11 +215,30 @@ def _finish(vectors: np.ndarray, normalize: bool) -> np.ndarray:
 
 
 def quantize(vectors: np.ndarray, precision: Precision) -> np.ndarray:
-    """Quantise as sentence-transformers does (`quantize_embeddings`): int8 ranges from the vectors themselves, binary from the sign."""
+    """Quantise as sentence-transformers does (`quantize_embeddings`): int8 ranges from the vectors themselves, binary from the sign.
+
+    Raises:
+        InputError: an unknown precision; int8 of a single vector, which has no range; binary of a dimension that fills no bytes.
+    """
     if precision not in get_args(Precision):
         raise InputError(f"precision: must be one of {', '.join(get_args(Precision))} (got {precision!r})")
     if precision == "float32":
         return vectors
+    count, dimension = vectors.shape
+    if precision.endswith("int8") and count == 1:
+        raise InputError(
+            f"precision: {precision!r} scales each number by its range over the texts of the call, and one text has none; "
+            "encode more texts together, or use 'binary'"
+        )
+    if precision.endswith("binary") and dimension % 8:
+        raise InputError(
+            f"precision: {precision!r} packs 8 numbers into a byte, and a vector has {dimension}; set truncate_dim"
+        )
+    if count == 0:
+        return np.empty((0, dimension // 8 if precision.endswith("binary") else dimension), _NUMPY[precision])
     from sentence_transformers.util import quantize_embeddings
 
-    return quantize_embeddings(vectors, precision=precision)
+    return np.asarray(quantize_embeddings(vectors, precision=precision))
+
+
+_NUMPY = {"int8": np.int8, "uint8": np.uint8, "binary": np.int8, "ubinary": np.uint8}

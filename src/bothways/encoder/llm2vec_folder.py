@@ -1,23 +1,31 @@
-"""Published LLM2Vec models: a folder with `llm2vec_config.json` and one or two LoRA adapters over a base LLM.
+"""Published LLM2Vec models: one or two LoRA adapters over a base LLM, with or without `llm2vec_config.json`.
 
 The custom modelling code that such folders point to is not needed: the base is loaded as any other, made bidirectional by its
 attention plan, and the adapters are merged in the order LLM2Vec merges them (first the folder's own, MNTP; then the second, SimCSE
-or supervised). Facts from the authors' code, llm2vec/llm2vec.py: instructions are never pooled (`skip_instruction`), BOS neither,
-the chat suffix is; text and instruction are joined by one blank; inputs of chat models are wrapped by base model name.
+or supervised). Facts from the authors' code, llm2vec/llm2vec.py: settings come from the second adapter where there is one, and have
+defaults (mean, 512 tokens), which the authors' own models rely on; instructions are never pooled (`skip_instruction`), BOS neither,
+the chat suffix is; text and instruction are joined by one blank; inputs of chat models are wrapped by the base model's name.
+
+One thing differs: LLM2Vec also drops whole words until the text alone has at most `doc_max_length` (400) tokens. Here a text is cut
+once, where it exceeds `max_length` with everything around it.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bothways.attention.text_config import text_configs
+from bothways.backbone.adapters import merge_saved
+from bothways.backbone.checkpoints import read_tokenizer
 from bothways.backbone.hub import snapshot
 from bothways.backbone.sources import load_pretrained, resolve
+from bothways.backbone.tokenizers import prepare_tokenizer
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.tokenization import Wrapper
 from bothways.errors import InputError
@@ -27,8 +35,8 @@ from bothways.provenance import versions
 CONFIG = "llm2vec_config.json"
 ADAPTER = "adapter_config.json"
 
-_LLAMA3 = Wrapper("<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>")
-_INST = Wrapper("[INST] ", " [/INST]")
+_LLAMA3 = ("<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>")
+_INST = ("[INST] ", " [/INST]")
 # the base models whose inputs LLM2Vec wraps (prepare_for_tokenization)
 _WRAPPERS = {
     "meta-llama-3-8b-instruct": _LLAMA3,
@@ -36,8 +44,18 @@ _WRAPPERS = {
     "mistral-7b-instruct-v0.2": _INST,
     "llama-2-7b-chat-hf": _INST,
 }
+# what it appends for eos_token pooling, by family; Llama 3 has another EOS than the Llamas before it
+_EOS = {"llama": " </s>", "mistral": " </s>", "meta-llama-3-8b": "<|end_of_text|>"}
 
-log = logging.getLogger("bothways")
+
+def is_llm2vec(path: Path) -> bool:
+    """Whether a folder is one of LLM2Vec's: its settings, or an adapter beside a config that names its modelling code."""
+    if (path / CONFIG).is_file():
+        return True
+    if not ((path / ADAPTER).is_file() and (path / "config.json").is_file()):
+        return False
+    code = (_json(path / "config.json").get("auto_map") or {}).get("AutoModel", "")
+    return re.search(r"modeling_\w+_encoder\.\w+EncoderModel$", str(code)) is not None
 
 
 def load(
@@ -62,25 +80,32 @@ def load(
     """
     from bothways.encoder.build import prepare
 
-    settings = _json(path / CONFIG)
-    if settings.get("skip_instruction") is False:
-        raise InputError(f"{path / CONFIG}: skip_instruction false pools the instruction, which this encoder never does")
     own = path / ADAPTER
-    name = str(base or (_json(own)["base_model_name_or_path"] if own.exists() else path))
+    second = None if adapter is None else _folder(adapter)
+    settings = _settings(path, second)
+    named = str(_json(own).get("base_model_name_or_path") or "") if own.is_file() else ""
+    name = base or named or (path if not own.is_file() else None)
+    if name is None:
+        raise InputError(f"{own}: names no base model; give it as base=")
     loaded = load_pretrained(name, dtype=dtype, device=device)
-    model: Any = loaded.model
-    merged = []
-    for place in [path] * own.exists() + ([_folder(adapter)] if adapter is not None else []):
-        model = _merge(model, place)
-        merged.append(str(place))
-    execution, report = prepare(model, "bidirectional")
-    wrapper = _WRAPPERS.get(name.rstrip("/").rsplit("/", 1)[-1].lower(), Wrapper())
-    options = EncoderOptions(max_length=settings.get("max_length", 512), pool_bos=False, wrapper=wrapper)
-    provenance = {"base": name, "format": "llm2vec", "stages": merged, "report": report, "versions": versions()}
+    places = ([path] if own.is_file() else []) + ([second] if second is not None else [])
+    for place in places:
+        merge_saved(loaded.model, place)
+    if any((path / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
+        loaded.tokenizer = prepare_tokenizer(read_tokenizer(str(path), str(path)), loaded.model.config)
+    execution, report = prepare(loaded.model, "bidirectional")
+    pooling = Pooling(settings.get("pooling_mode", "mean"))
+    options = EncoderOptions(
+        max_length=int(settings.get("max_length", 512)),
+        pool_bos=pooling.mode == "bos",
+        wrapper=_wrapper(named or str(name), loaded.model, settings),
+    )
+    stages = [{"name": place.name, "adapter": str(place)} for place in places]
+    provenance = {"base": str(name), "source": "llm2vec", "stages": stages, "report": report, "versions": versions()}
     return Encoder(
-        model,
+        loaded.model,
         loaded.tokenizer,
-        Pooling(settings.get("pooling_mode", "mean")),
+        pooling,
         direction="bidirectional",
         execution=execution,
         options=options,
@@ -88,30 +113,27 @@ def load(
     )
 
 
-def _merge(model: Any, place: Path) -> Any:
-    """The model with one adapter merged; every adapter weight must have found its place."""
-    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
-    from peft.utils import load_peft_weights
+def _settings(path: Path, second: Path | None) -> dict[str, Any]:
+    """The settings that LLM2Vec would use: those of the second adapter, where it is given, else those of the folder."""
+    places = [place / CONFIG for place in (second, path) if place is not None and (place / CONFIG).is_file()]
+    settings = _json(places[0]) if places else {}
+    if settings.get("skip_instruction") is False:
+        raise InputError(f"{places[0]}: skip_instruction false pools the instruction, which this encoder never does")
+    return settings
 
-    config = PeftConfig.from_pretrained(str(place))
-    config.inference_mode = True
-    weights = load_peft_weights(str(place), device="cpu")
-    # adapters that were trained on the whole causal LM name its decoder "model."; ours are bare
-    weights = {key.replace("base_model.model.model.", "base_model.model."): value for key, value in weights.items()}
-    wrapped = get_peft_model(model, config)
-    result = set_peft_model_state_dict(wrapped, weights)
-    missing = [key for key in result.missing_keys if "lora_" in key]
-    if result.unexpected_keys or missing:
-        wrong = (list(result.unexpected_keys) or missing)[0]
-        raise InputError(f"{place}: the adapter does not fit {type(model).__name__}, e.g. {wrong}; is the base model the right one?")
-    return wrapped.merge_and_unload()
+
+def _wrapper(name: str, model: Any, settings: dict[str, Any]) -> Wrapper:
+    short = name.rstrip("/").rsplit("/", 1)[-1].lower()
+    prefix, suffix = _WRAPPERS.get(short, ("", ""))
+    if settings.get("pooling_mode") == "eos_token" and prefix != _LLAMA3[0]:
+        suffix += _EOS.get(short) or _EOS.get(next(text_configs(model)).model_type, "")
+    return Wrapper(prefix, suffix, " ")
 
 
 def _folder(adapter: str | os.PathLike[str]) -> Path:
-    if Path(adapter).is_dir():
-        place = Path(adapter)
-    else:
-        place = snapshot(resolve(str(adapter)))
+    place = Path(adapter).expanduser()
+    if not place.is_dir():
+        place = snapshot(resolve(adapter))
     if not (place / ADAPTER).exists():
         raise InputError(f"{adapter}: no {ADAPTER} here, so it is no adapter")
     return place
@@ -120,5 +142,5 @@ def _folder(adapter: str | os.PathLike[str]) -> Path:
 def _json(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as JSON ({error})") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{file}: cannot be read as a JSON object ({' '.join(str(error).split())})") from None

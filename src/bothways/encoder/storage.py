@@ -1,8 +1,9 @@
-"""Encoders on disk: the sentence-transformers layout, made of stock module types only.
+"""Encoders to disk: the sentence-transformers layout, made of stock module types only. `encoder.reading` is the way back.
 
-    config.json, model.safetensors, tokenizer.*    the backbone, which AutoModel loads as it is: `is_causal: false` inside
+    config.json, model.safetensors, tokenizer.*    the backbone, which AutoModel loads as it is: `is_causal: false` inside, and
+                                                   attn_implementation where a family needs the eager one
     modules.json, 1_Pooling/, 2_Normalize/         the pipeline for SentenceTransformer
-    sentence_bert_config.json                      max_seq_length, and attn_implementation where a family needs the eager one
+    sentence_bert_config.json                      max_seq_length, attn_implementation
     config_sentence_transformers.json              prompts
     bothways.json                                  what only we read: provenance and options beyond that layout
 
@@ -13,24 +14,23 @@ new `pooling_mode` stands beside them. There is no chat template: sentence-trans
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import logging
 import os
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from bothways.atomic import atomic_folder
-from bothways.attention.text_config import is_encoder_only
+from bothways.backbone.checkpoints import quiet
 from bothways.backbone.hardware import resolve_dtype
-from bothways.backbone.sources import load_pretrained
-from bothways.config import Direction
 from bothways.encoder.card import model_card
-from bothways.encoder.encoder import Encoder, EncoderOptions
-from bothways.encoder.tokenization import Wrapper
+from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
-from bothways.pooling import Pooling
 from bothways.provenance import versions
 
 MODULES = "modules.json"
@@ -38,14 +38,13 @@ OURS = "bothways.json"
 FORMAT = 1
 
 # our mode → (legacy boolean, sentence-transformers' mode, vLLM's `config.pooling`)
-_POOLINGS = {
+POOLINGS = {
     "mean": ("pooling_mode_mean_tokens", "mean", "avg"),
     "weighted_mean": ("pooling_mode_weightedmean_tokens", "weightedmean", None),
     "last": ("pooling_mode_lasttoken", "lasttoken", "last"),
     "bos": ("pooling_mode_cls_token", "cls", "cls"),
     "max": ("pooling_mode_max_tokens", "max", None),
 }
-_MODES = {legacy: mode for mode, (legacy, _, _) in _POOLINGS.items()} | {new: mode for mode, (_, new, _) in _POOLINGS.items()}
 
 log = logging.getLogger("bothways")
 
@@ -66,7 +65,8 @@ def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None 
     if any("lora_" in name for name, _ in backbone.named_parameters()):
         raise InputError("save: the encoder still carries adapters; merge them first (bothways.backbone.adapters.merge)")
     kind = encoder.dtype if dtype is None else resolve_dtype(dtype, "cpu")
-    with atomic_folder(folder, replace=replace) as part:
+    _mode(encoder)
+    with atomic_folder(folder, replace=replace) as part, quiet():
         _save_backbone(backbone, part, kind, encoder)
         _save_tokenizer(encoder, part)
         _save_modules(encoder, part)
@@ -74,16 +74,18 @@ def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None 
         for note in notes:
             log.warning("%s: %s", folder, note)
         ours = {
+            **encoder.provenance,
+            "versions": versions(),
             "format": FORMAT,
             "direction": encoder.direction,
             "pooling": encoder.pooling.mode,
             "pool_bos": encoder.options.pool_bos,
-            "wrapper": [encoder.options.wrapper.prefix, encoder.options.wrapper.suffix],
+            "pool_prompt": encoder.options.pool_prompt,
+            "wrapper": list(astuple(encoder.options.wrapper)),
             "loader_notes": notes,
-            **{**encoder.provenance, "versions": versions()},
         }
         _write(part / OURS, ours)
-        (part / "README.md").write_text(model_card(encoder, notes), encoding="utf-8")
+        (part / "README.md").write_text(model_card(encoder, notes), encoding="utf-8", errors="backslashreplace")
 
 
 def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encoder) -> None:
@@ -92,45 +94,54 @@ def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encod
     kept = backbone.config
     try:
         config.architectures = [type(backbone).__name__]
-        config.dtype = dtype
         if hasattr(config, "auto_map"):  # code of the base's author; the stock class is what was measured
             del config.auto_map
-        vllm = _POOLINGS[encoder.pooling.mode][2]
+        vllm = POOLINGS[_mode(encoder)][2]
         if vllm is not None:
             config.pooling = vllm
         backbone.config = config
         backbone.save_pretrained(part, state_dict=state)
     finally:
         backbone.config = kept
+    # transformers writes the type of the model in memory, and loads in the type that is written
+    written = json.loads((part / "config.json").read_text(encoding="utf-8"))
+    written["dtype"] = str(dtype).removeprefix("torch.")
+    if _needs_eager(encoder):
+        written["attn_implementation"] = "eager"
+    _write(part / "config.json", written)
 
 
 def _save_tokenizer(encoder: Encoder, part: Path) -> None:
     tokenizer = copy.deepcopy(encoder.tokenizer)
     tokenizer.chat_template = None
     # Left padding shifts learned absolute positions in loaders that count them from the first column.
-    tokenizer.padding_side = "right"
-    if encoder.max_length is not None:
-        tokenizer.model_max_length = encoder.max_length
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    tokenizer.model_max_length = encoder.max_length or VERY_LARGE_INTEGER
+    # what the backbone does not name it either refuses or hands on to layers that do not expect it (token_type_ids)
+    named = inspect.signature(encoder.backbone.forward).parameters
+    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in named]
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(part)
 
 
 def _save_modules(encoder: Encoder, part: Path) -> None:
-    legacy, new, _ = _POOLINGS[encoder.pooling.mode]
-    modules = [("", "Transformer"), ("1_Pooling", "Pooling")] + ([("2_Normalize", "Normalize")] if encoder.options.normalize else [])
+    legacy, new, _ = POOLINGS[_mode(encoder)]
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling")] + (
+        [("2_Normalize", "Normalize")] if encoder.options.normalize else []
+    )
     listed = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for i, (path, kind) in enumerate(modules)
     ]
     _write(part / MODULES, listed)
-    booleans = {name: name == legacy for name, _, _ in _POOLINGS.values()} | {"pooling_mode_mean_sqrt_len_tokens": False}
-    pooling = {"word_embedding_dimension": encoder.dimension, **booleans, "pooling_mode": new, "include_prompt": False}
-    _write(part / "1_Pooling" / "config.json", pooling)
+    booleans = {name: name == legacy for name, _, _ in POOLINGS.values()} | {"pooling_mode_mean_sqrt_len_tokens": False}
+    pooling = {"word_embedding_dimension": encoder.dimension, **booleans, "pooling_mode": new}
+    _write(part / "1_Pooling" / "config.json", {**pooling, "include_prompt": encoder.options.pool_prompt})
     if encoder.options.normalize:
         (part / "2_Normalize").mkdir()
     transformer: dict[str, Any] = {"max_seq_length": encoder.max_length, "do_lower_case": False}
-    if encoder.execution == "padded" or encoder.provenance.get("report", {}).get("needs_eager"):
+    if _needs_eager(encoder):
         transformer["model_args"] = {"attn_implementation": "eager"}
     _write(part / "sentence_bert_config.json", transformer)
     stored = {
@@ -142,113 +153,51 @@ def _save_modules(encoder: Encoder, part: Path) -> None:
     _write(part / "config_sentence_transformers.json", stored)
 
 
+def _needs_eager(encoder: Encoder) -> bool:
+    """Whether the family turns causal in other loaders unless they take its eager attention."""
+    return encoder.execution == "padded" or bool(encoder.provenance.get("report", {}).get("needs_eager"))
+
+
 def loader_notes(encoder: Encoder) -> list[str]:
     """What the stock layout cannot express, one sentence each: vectors of other loaders differ there."""
-    options = encoder.options
+    options, wrapper = encoder.options, encoder.options.wrapper
     notes = []
-    special = encoder.tokenize(["a"])[0]
-    if not options.pool_bos and special.pool and not special.pool[0]:
+    if not options.pool_bos and not wrapper.prefix and not encoder.tokenize(["a"])[0].pool[0]:
         notes.append("BOS is left out of the pool here; other loaders pool it")
-    if options.wrapper.prefix or options.wrapper.suffix:
+    if wrapper.prefix or wrapper.suffix:
         notes.append("inputs are wrapped for a chat model here; other loaders need the wrapper in the text or prompt")
+    elif wrapper.joint:
+        notes.append(f"instruction and text are joined by {wrapper.joint!r} here; other loaders need it at the prompt's end")
+    if wrapper.prefix or options.pool_prompt:
+        return notes
     for name, prompt in options.prompts.items():
-        own = encoder.tokenizer(prompt)["input_ids"]
-        sample = encoder.tokenize(["sample text"], prompt=prompt)[0]
-        if own and own[-1] in (encoder.tokenizer.sep_token_id, encoder.tokenizer.eos_token_id):
-            own = own[:-1]
-        if sample.pool.index(True) != len(own):
+        if prompt and _stock_length(encoder.tokenizer, prompt) != encoder.tokenize([(prompt, "sample text")])[0].pool.index(
+            True
+        ):
             notes.append(
                 f"prompt {name!r}: its last token merges with the text ({prompt[-12:]!r}), and sentence-transformers leaves out "
                 "one token more or less than this encoder; a prompt that ends without a blank avoids that"
             )
-        if encoder.pooling.mode == "weighted_mean" and prompt:
+        if prompt and encoder.pooling.mode == "weighted_mean":
             notes.append(f"prompt {name!r}: sentence-transformers' weighted mean counts positions from the start of the prompt")
     return notes
 
 
-def load(path: Path, *, device: torch.device, dtype: torch.dtype) -> Encoder:
-    """Read a sentence-transformers folder over a decoder (or encoder-only model), ours or anybody's.
-
-    Raises:
-        InputError: modules other than Transformer, Pooling and Normalize; several poolings at once; damaged files.
-    """
-    from bothways.encoder.build import prepare
-
-    modules = _read(path / MODULES)
-    kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
-    unknown = [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]
-    if unknown or kinds[:1] != ["Transformer"] or kinds.count("Pooling") > 1:
-        raise InputError(f"{path / MODULES}: modules {kinds} cannot be read; known: one Transformer, one Pooling, Normalize")
-    root = path / modules[0]["path"]
-    ours = _read(path / OURS) if (path / OURS).exists() else {}
-    loaded = load_pretrained(root, dtype=dtype, device=device)
-    direction: Direction = ours.get("direction") or _direction(loaded.model)
-    # Windows of a folder of ours were lifted when it was made; those of others are as their author meant them.
-    windows = "keep" if not ours or ours.get("report", {}).get("kept_windows") else "lift"
-    execution, report = prepare(loaded.model, direction, windows)
-    mode, include_prompt = _pooling(path, modules, kinds, direction)
-    if include_prompt and not ours:
-        log.info("%s: its pooling includes prompts; this encoder leaves instructions out of the pool", path)
-    options = _options(path, root, kinds, ours, loaded.tokenizer)
-    provenance = {k: v for k, v in ours.items() if k not in ("format", "pooling", "pool_bos", "wrapper", "loader_notes")}
-    provenance["report"] = report
-    provenance.setdefault("base", str(path))
-    return Encoder(
-        loaded.model,
-        loaded.tokenizer,
-        Pooling(mode),
-        direction=direction,
-        execution=execution,
-        options=options,
-        provenance=provenance,
-    )
+def _stock_length(tokenizer: Any, prompt: str) -> int:
+    """Tokens that sentence-transformers takes for the prompt: those of the prompt alone, without a closing special token."""
+    ids = tokenizer(prompt)["input_ids"]
+    return len(ids) - (ids[-1] in (tokenizer.sep_token_id, tokenizer.eos_token_id))
 
 
-def _direction(model: Any) -> Direction:
-    """The direction a foreign folder claims: encoder-only families are bidirectional, decoders say so in their config."""
-    config = model.config
-    flags = getattr(config, "is_causal", True) is False, bool(getattr(config, "use_bidirectional_attention", False))
-    return "bidirectional" if is_encoder_only(config) or any(flags) else "causal"
-
-
-def _pooling(path: Path, modules: list[dict[str, Any]], kinds: list[str], direction: Direction) -> tuple[str, bool]:
-    if "Pooling" not in kinds:
-        return ("mean" if direction == "bidirectional" else "last"), True
-    file = path / modules[kinds.index("Pooling")]["path"] / "config.json"
-    config = _read(file)
-    named = config.get("pooling_mode")
-    active = [named] if isinstance(named, str) else [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
-    active = active or ["mean"]
-    if len(active) != 1 or active[0] not in _MODES:
-        raise InputError(f"{file}: pooling {active} cannot be read; known: one of {', '.join(_MODES)}")
-    return _MODES[active[0]], bool(config.get("include_prompt", True))
-
-
-def _options(path: Path, root: Path, kinds: list[str], ours: dict[str, Any], tokenizer: Any) -> EncoderOptions:
-    stored = _read(path / "config_sentence_transformers.json", {})
-    transformer = _read(root / "sentence_bert_config.json", {})
-    limit = transformer.get("max_seq_length")
-    if limit is None and tokenizer.model_max_length < 10**9 and not ours:
-        limit = tokenizer.model_max_length
-    return EncoderOptions(
-        max_length=limit,
-        pool_bos=ours.get("pool_bos", True),
-        normalize="Normalize" in kinds,
-        prompts=dict(stored.get("prompts") or {}),
-        default_prompt=stored.get("default_prompt_name"),
-        wrapper=Wrapper(*ours.get("wrapper", ("", ""))),
-    )
-
-
-def _read(file: Path, default: Any = None) -> Any:
-    if default is not None and not file.exists():
-        return default
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as JSON ({error})") from None
+def _mode(encoder: Encoder) -> str:
+    """The pooling's mode, which the stock layout must know."""
+    mode = str(getattr(encoder.pooling, "mode", type(encoder.pooling).__name__))
+    if mode not in POOLINGS:
+        raise InputError(f"save: pooling {mode} has no place in the sentence-transformers layout; known: {', '.join(POOLINGS)}")
+    return mode
 
 
 def _write(file: Path, value: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    # a lone surrogate (of a file name) has no UTF-8 form; its escape is what JSON would write
+    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")

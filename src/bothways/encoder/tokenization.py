@@ -9,8 +9,8 @@ Rules:
   pooled (LLM2Vec §3; NV-Embed §3.2). What follows the text (chat suffix, EOS) is pooled, as in LLM2Vec's and NVIDIA's code.
 - Without one, every token is pooled, BOS only if `pool_bos`.
 - Truncation drops tokens at the end of the text; instruction, wrapper and special tokens stay.
-- A text without any token (the empty string) is represented by one stand-in token, EOS else BOS else padding, so that its vector is
-  defined and never that of the instruction.
+- Where nothing is left to pool (an empty text that no EOS or suffix follows), one token stands in for the text: EOS, else BOS, else
+  padding. So its vector is defined, and never that of the instruction.
 """
 
 from __future__ import annotations
@@ -29,10 +29,23 @@ Text = str | tuple[str, str]
 
 @dataclass(frozen=True)
 class Wrapper:
-    """Chat wrapping of every input: `prefix + instruction + text + suffix`, e.g. ("[INST] ", " [/INST]")."""
+    """Chat wrapping of every input: `prefix + instruction + joint + text + suffix`, e.g. ("[INST] ", " [/INST]", " ").
+
+    Args:
+        prefix: before everything.
+        suffix: after the text.
+        joint: what separates instruction and text, in place of white space at the instruction's end; "" leaves both as given.
+    """
 
     prefix: str = ""
     suffix: str = ""
+    joint: str = ""
+
+    def before(self, instruction: str) -> str:
+        """What stands before the text."""
+        if instruction and self.joint:
+            instruction = instruction.rstrip() + self.joint
+        return self.prefix + instruction
 
 
 class TextTokenizer:
@@ -42,6 +55,7 @@ class TextTokenizer:
         tokenizer: a fast transformers tokenizer; its own rules decide on BOS and EOS.
         max_length: tokens per text at most, special tokens and instruction included; None for no limit.
         pool_bos: whether a BOS token is pooled when no instruction stands before the text.
+        pool_prompt: pool the instruction too, for encoders that were trained so (sentence-transformers' `include_prompt`).
         wrapper: chat wrapping, none by default.
 
     Raises:
@@ -54,26 +68,18 @@ class TextTokenizer:
         *,
         max_length: int | None = None,
         pool_bos: bool = True,
+        pool_prompt: bool = False,
         wrapper: Wrapper | None = None,
     ) -> None:
         if not tokenizer.is_fast:
             raise InputError(
                 f"tokenizer {type(tokenizer).__name__} reports no character offsets; use the fast (tokenizer.json) version"
             )
-        if max_length is not None and max_length < 1:
-            raise InputError(f"max_length: must be at least 1 token (got {max_length})")
         self.tokenizer = tokenizer
-        self.max_length = max_length
+        self.max_length = _positive(max_length)
         self.pool_bos = pool_bos
+        self.pool_prompt = pool_prompt
         self.wrapper = wrapper or Wrapper()
-
-    @property
-    def stand_in(self) -> int:
-        """The token that represents a text without tokens."""
-        for token in (self.tokenizer.eos_token_id, self.tokenizer.bos_token_id, self.tokenizer.pad_token_id):
-            if token is not None:
-                return int(token)
-        raise InputError("tokenizer: has neither EOS, BOS nor padding token to stand in for an empty text; set one of them")
 
     def __call__(
         self, texts: Sequence[Text], *, prompt: str | None = None, max_length: int | None = None, first: int = 0
@@ -89,13 +95,13 @@ class TextTokenizer:
         Raises:
             InputError: an item that is neither, naming its index; an instruction that leaves no room for the text.
         """
-        limit = self.max_length if max_length is None else max_length
-        pairs = [self._pair(item, prompt, first + i) for i, item in enumerate(texts)]
-        joined = [self.wrapper.prefix + head + body + self.wrapper.suffix for head, body in pairs]
-        encodings = self._encode(joined)
+        limit = self.max_length if max_length is None else _positive(max_length)
+        pairs = [_pair(item, prompt, first + i) for i, item in enumerate(texts)]
+        befores = [self.wrapper.before(head) for head, _ in pairs]
+        encodings = self._encode([before + body + self.wrapper.suffix for before, (_, body) in zip(befores, pairs)])
         return [
-            self._row(encoding, len(self.wrapper.prefix) + len(head), len(body), bool(head), limit, first + i)
-            for i, (encoding, (head, body)) in enumerate(zip(encodings, pairs))
+            self._row(encoding, len(before), len(body), limit, first + i)
+            for i, (encoding, before, (_, body)) in enumerate(zip(encodings, befores, pairs))
         ]
 
     def _encode(self, joined: list[str]) -> list[Any]:
@@ -105,29 +111,24 @@ class TextTokenizer:
         backend.no_padding()
         return backend.encode_batch(joined)
 
-    @staticmethod
-    def _pair(item: Text, prompt: str | None, index: int) -> tuple[str, str]:
-        head, body = item if isinstance(item, tuple) and len(item) == 2 else (prompt or "", item)
-        for value in (head, body):
-            if not isinstance(value, str):
-                raise InputError(
-                    f"texts[{index}]: must be a string or a pair (instruction, text) of strings (got {type(value).__name__})"
-                )
-        return _valid(head), _valid(body)
-
-    def _row(self, encoding: Any, start: int, length: int, instructed: bool, limit: int | None, index: int) -> TokenRow:
+    def _row(self, encoding: Any, start: int, length: int, limit: int | None, index: int) -> TokenRow:
+        """The row of one joined string whose text has `length` characters from character `start` on."""
         ids, special = list(encoding.ids), encoding.special_tokens_mask
-        spans = list(encoding.offsets)
+        spans = _extents(encoding.offsets, special)
         end = start + length
-        inside = [not special[i] and a < end and b > start for i, (a, b) in enumerate(spans)]
-        if not any(inside):
-            # after the instruction and before any suffix: the place where the text would have been
-            place = next((i for i, (a, _) in enumerate(spans) if not special[i] and a >= end), self._tail(special))
-            ids.insert(place, self.stand_in)
-            spans.insert(place, (start, start))
-            inside.insert(place, True)
-        begin = inside.index(True)
-        finish = len(inside) - inside[::-1].index(True)
+        inside = [a < end and b > start and not hidden for (a, b), hidden in zip(spans, special)]
+        if True in inside:
+            begin = inside.index(True)
+            finish = len(inside) - inside[::-1].index(True)
+        else:
+            begin = finish = self._place(ids, spans, special, end)
+        pool = self._pool(ids, begin, start > 0)
+        if True not in pool:
+            ids.insert(begin, self._stand_in())
+            spans.insert(begin, (start, start))
+            inside.insert(begin, True)
+            pool.insert(begin, True)
+            finish = begin + 1
         if limit is not None and len(ids) > limit:
             kept = finish - (len(ids) - limit)
             if kept <= begin:
@@ -135,23 +136,65 @@ class TextTokenizer:
                     f"texts[{index}]: max_length {limit} leaves no token for the text after instruction and special tokens "
                     f"({len(ids) - (finish - begin)} tokens); shorten the instruction or raise max_length"
                 )
-            del ids[kept:finish], spans[kept:finish], inside[kept:finish]
-        if instructed or self.wrapper.prefix:
-            pool = [i >= begin for i in range(len(ids))]
-        else:
-            pool = [True] * len(ids)
-            if not self.pool_bos and len(ids) > 1 and not inside[0] and ids[0] == self.tokenizer.bos_token_id:
-                pool[0] = False
-        offsets = [(max(a, start) - start, min(b, end) - start) if kept else (0, 0) for (a, b), kept in zip(spans, inside)]
+            del ids[kept:finish], spans[kept:finish], inside[kept:finish], pool[kept:finish]
+        offsets = [(max(a, start) - start, min(b, end) - start) if own else (0, 0) for (a, b), own in zip(spans, inside)]
         return TokenRow(ids, pool, offsets)
 
-    @staticmethod
-    def _tail(special: Sequence[int]) -> int:
-        """Index before the special tokens that close the row."""
-        place = len(special)
-        while place > 0 and special[place - 1] and place > 1:
+    def _pool(self, ids: list[int], begin: int, preceded: bool) -> list[bool]:
+        """Which tokens are pooled, where the text's first token is number `begin`."""
+        if preceded and not self.pool_prompt:
+            return [False] * begin + [True] * (len(ids) - begin)
+        pool = [True] * len(ids)
+        if not self.pool_bos and begin > 0 and ids[0] == self.tokenizer.bos_token_id:
+            pool[0] = False
+        return pool
+
+    def _place(self, ids: list[int], spans: list[tuple[int, int]], special: Sequence[int], end: int) -> int:
+        """Where the first token of a text without tokens would stand: before the suffix and the special tokens that close the row."""
+        opening = 1 if ids and ids[0] in (self.tokenizer.bos_token_id, self.tokenizer.cls_token_id) else 0
+        place = len(ids)
+        while place > opening and (special[place - 1] or spans[place - 1][0] >= end):
             place -= 1
         return place
+
+    def _stand_in(self) -> int:
+        for token in (self.tokenizer.eos_token_id, self.tokenizer.bos_token_id, self.tokenizer.pad_token_id):
+            if token is not None:
+                return int(token)
+        raise InputError("tokenizer: has neither EOS, BOS nor padding token to stand in for an empty text; set one of them")
+
+
+def _pair(item: Text, prompt: str | None, index: int) -> tuple[str, str]:
+    head, body = item if isinstance(item, tuple) and len(item) == 2 else (prompt or "", item)
+    for value in (head, body):
+        if not isinstance(value, str):
+            raise InputError(
+                f"texts[{index}]: must be a string or a pair (instruction, text) of strings (got {type(value).__name__})"
+            )
+    return _valid(head), _valid(body)
+
+
+def _positive(max_length: int | None) -> int | None:
+    if max_length is not None and max_length < 1:
+        raise InputError(f"max_length: must be at least 1 token (got {max_length})")
+    return max_length
+
+
+def _extents(offsets: Sequence[tuple[int, int]], special: Sequence[int]) -> list[tuple[int, int]]:
+    """Characters of each token.
+
+    Byte-level tokenizers that trim blanks off their offsets report a token of nothing but blanks as an empty span at its end; it
+    gets back the characters since the token before it.
+    """
+    spans = list(offsets)
+    before = 0
+    for i, (a, b) in enumerate(offsets):
+        if special[i]:
+            continue
+        if a == b and before < b:
+            spans[i] = (before, b)
+        before = max(before, b)
+    return spans
 
 
 def _valid(text: str) -> str:

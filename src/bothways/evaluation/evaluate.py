@@ -8,10 +8,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 from bothways.errors import InputError
-from bothways.evaluation.provenance import command_line, describe, versions
+from bothways.evaluation.provenance import command_line, describe
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.results import Record, Results
 from bothways.evaluation.task import RunOptions, Task
+from bothways.provenance import versions
 
 
 def evaluate(

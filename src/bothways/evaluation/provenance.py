@@ -1,28 +1,11 @@
-"""What a reader needs to trust a score or to get it again: which encoder, which libraries, which command."""
+"""What a reader needs to get a score again beside library versions: which encoder, which command."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any
-
-from bothways import provenance
-
-# beside those that an encoder's own provenance lists: what the scores themselves are computed with
-_SCORING = ("scipy", "bm25s")
-
-
-def versions() -> dict[str, str]:
-    """Python, bothways and the libraries that touch a score; one that is not installed is left out."""
-    found = dict(provenance.versions())
-    for library in _SCORING:
-        try:
-            found[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def command_line() -> str:

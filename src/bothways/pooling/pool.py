@@ -18,7 +18,14 @@ from bothways.errors import InputError
 
 Mode = Literal["mean", "weighted_mean", "last", "bos", "max"]
 POOLINGS: tuple[str, ...] = get_args(Mode)
-ALIASES = {"eos": "last", "lasttoken": "last", "eos_token": "last", "weightedmean": "weighted_mean", "cls": "bos", "bos_token": "bos"}
+ALIASES = {
+    "eos": "last",
+    "lasttoken": "last",
+    "eos_token": "last",
+    "weightedmean": "weighted_mean",
+    "cls": "bos",
+    "bos_token": "bos",
+}
 
 
 class Pooling(nn.Module):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from bothways.backbone.adapters import lora_layers
 from bothways.backbone.hardware import resolve_dtype
 
 
@@ -47,12 +48,16 @@ def autocast(backbone: nn.Module, precision: Precision) -> Iterator[None]:
     """Within the block every forward pass of `backbone` runs under autocast to the compute type.
 
     The wrapper sits on the instance, as Accelerate's own does, so that objectives need not know of it. Its cache of cast weights is
-    off: a weight cast in the gradient cache's pass without graph would be reused with graph and get no gradient (pytorch #48049).
+    off: a weight is used once per pass, and a cache inside a caller's own autocast would outlive the pass.
     """
     if not precision.autocast:
         yield
         return
     inner = backbone.forward
+    layers = [layer for _, layer in lora_layers(backbone)]
+    for layer in layers:
+        # autocast brings input and factors together; peft's own cast of the input to float32 would only be undone, at a cost
+        layer.cast_input_dtype_enabled = False
     device = next(backbone.parameters()).device.type
 
     @functools.wraps(inner)
@@ -65,3 +70,5 @@ def autocast(backbone: nn.Module, precision: Precision) -> Iterator[None]:
         yield
     finally:
         del backbone.forward
+        for layer in layers:
+            layer.cast_input_dtype_enabled = True

@@ -12,6 +12,7 @@ It stands apart because folders, resuming and precision are the same for every o
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from contextlib import ExitStack
@@ -123,7 +124,8 @@ def train(
                 log.info("stage %s is finished", recipe.stages[index].name)
                 continue
             offset += _Runner(recipe, index, folder, accelerator, metrics, texts, progress).run(resume=resume, offset=offset)
-        accelerator.end_training()
+        for tracker in accelerator.trackers:
+            tracker.finish()
     return load(folder, device=accelerator.device, dtype=recipe.dtype)
 
 
@@ -214,6 +216,9 @@ def _accelerator(recipe: Recipe, device: torch.device, out: Path | None) -> Acce
         )
     except (ValueError, ImportError) as error:
         raise InputError(f"trackers {list(recipe.trackers)}: {str(error).splitlines()[0]}") from error
+    if accelerator.num_processes > 1:
+        # a script may train several times, so the group outlives this call; left to the interpreter's end, gloo aborts
+        atexit.register(accelerator.state.destroy_process_group)
     sharded = {"FSDP", "DEEPSPEED", "MEGATRON_LM", "TP"}
     if str(accelerator.distributed_type).rsplit(".", 1)[-1] in sharded:
         raise InputError(

@@ -23,6 +23,7 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     ModernBertConfig,
+    MPNetConfig,
     MptConfig,
     OPTConfig,
     Phi3Config,
@@ -166,6 +167,30 @@ def test_hidden_dropout_by_hook_thins_the_sub_block_outputs():
     kept = thinned != 0
     assert 0.47 < float(kept.float().mean()) < 0.53  # 12,800 draws at 0.5: six standard deviations of 0.0044
     torch.testing.assert_close(thinned[kept], 2 * plain[kept])  # survivors are scaled by 1 / (1 - p)
+
+
+def test_hidden_dropout_by_hook_thins_the_attention_output_and_not_its_weights():
+    model = build("llama").train()
+    layer = model.layers[0].self_attn
+    states = torch.randn(1, 400, 32)
+    inputs = {"hidden_states": states, "attention_mask": None}
+    inputs["position_embeddings"] = model.rotary_emb(states, torch.arange(400)[None])
+    plain, plain_weights = layer(**inputs)
+    set_dropout(model, hidden=0.5)
+    thinned, weights = layer(**inputs)
+    kept = thinned != 0
+    assert 0.47 < float(kept.float().mean()) < 0.53
+    torch.testing.assert_close(thinned[kept], 2 * plain[kept])
+    assert torch.equal(weights, plain_weights)
+
+
+def test_a_shell_around_the_attention_holds_hidden_dropout():
+    """MPNetAttention.dropout thins the projected output; MPNetSelfAttention.dropout, inside it, the probabilities."""
+    model = AutoModel.from_config(MPNetConfig(**TINY))
+    report = set_dropout(model, attention=0.3, hidden=0.2)
+    assert "encoder.layer.0.attention.attn.dropout" in report.attention
+    assert "encoder.layer.0.attention.dropout" in report.hidden
+    assert model.encoder.layer[0].attention.dropout.p == 0.2
 
 
 def test_setting_twice_replaces_the_rate():

@@ -6,7 +6,6 @@ import copy
 
 import pytest
 import torch
-from small_encoder import TEXTS, make_encoder
 
 from bothways.backbone.adapters import LoraConfig, attach
 from bothways.backbone.dropout import active_dropout
@@ -14,6 +13,7 @@ from bothways.config import parse
 from bothways.errors import InputError
 from bothways.objectives.contrastive import Contrastive, ContrastiveConfig
 from bothways.objectives.seeding import pass_seed
+from unit.objectives.small_encoder import TEXTS, make_encoder
 
 
 def generator(seed: int = 0) -> torch.Generator:

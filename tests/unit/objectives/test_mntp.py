@@ -7,12 +7,12 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from small_encoder import TEXTS, make_encoder
 
 from bothways.config import parse
 from bothways.data.blocks import Block
 from bothways.errors import InputError
 from bothways.objectives.mntp import Mntp, MntpConfig
+from unit.objectives.small_encoder import TEXTS, make_encoder
 
 
 def objective(**options) -> Mntp:

@@ -62,7 +62,7 @@ def test_warns_once_and_names_stage_and_step(caplog) -> None:
 
 def test_stops_when_asked() -> None:
     watch = CollapseWatch(["a", "b"], seed=0, stage="s", action="stop")
-    with pytest.raises(Collapse, match="lower optim.lr"):
+    with pytest.raises(Collapse, match=r"lower optim\.lr"):
         watch.judge(reading(20), reading(0), 3)
 
 

@@ -14,10 +14,13 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+import bothways as bw
+from bothways.errors import InputError
 from bothways.objectives.base import Objective
 from bothways.training.optim import OptimConfig, build_optimizer
 from bothways.training.randomness import Order
 from bothways.training.steps import Diverged, Stepper, trainable_parameters
+from unit.training.material import TEXTS, metrics, recipe, simcse, state
 
 
 @dataclass
@@ -111,26 +114,43 @@ def test_accumulation_changes_nothing(split: tuple[int, int]) -> None:
 
 TWO = """
 import json, sys
-sys.path.insert(0, {here!r})
-from test_steps import result, stepper
+from pathlib import Path
+sys.path[:0] = {paths!r}
+import bothways as bw
+from unit.training.material import TEXTS, recipe, simcse
+from unit.training.test_steps import result, stepper
 made = stepper({size}, {accumulation})
 assert made.accelerator.num_processes == 2
 found = result(made)
 if made.accelerator.is_main_process:
-    open({out!r}, "w").write(json.dumps(found))
+    Path({out!r}, "two.json").write_text(json.dumps(found))
+# ... and a whole run, whose contrastive loss gathers rows from both processes
+bw.train(recipe(Path({out!r}), simcse()), Path({out!r}, "run"), texts=TEXTS)
 """
 
 
 def test_two_processes_equal_one_with_twice_the_rows(tmp_path: Path) -> None:
-    script, out = tmp_path / "two.py", tmp_path / "two.json"
-    script.write_text(TWO.format(here=str(Path(__file__).parent), size=2, accumulation=2, out=str(out)))
+    made = recipe(tmp_path, simcse())
+    paths = [path for path in sys.path if path]
+    script = tmp_path / "two.py"
+    script.write_text(TWO.format(paths=paths, size=2, accumulation=2, out=str(tmp_path)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
-    two, one = json.loads(out.read_text()), result(stepper(8, 1))
+    assert done.returncode == 0, done.stderr[-4000:]
+    two, one = json.loads((tmp_path / "two.json").read_text()), result(stepper(8, 1))
     for name in one:
         assert two[name] == pytest.approx(one[name], rel=2e-5, abs=1e-6), name
+
+    out = tmp_path / "run"
+    assert bw.load(out).provenance["stages"][0]["steps"] == 6
+    history = state(out, "1-simcse", 6)
+    assert history["facts"]["processes"] == 2
+    # the other process logs nothing
+    assert len([line for line in metrics(out) if "loss" in line]) == 3
+    (out / "modules.json").unlink()
+    with pytest.raises(InputError, match=r"processes has changed \(2 → 1\)"):
+        bw.train(made, out, resume=True, texts=TEXTS)
 
 
 def test_a_step_without_labels_has_loss_zero_and_moves_nothing() -> None:
@@ -153,7 +173,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     made = stepper(8, 1)
     made.objective.x[:] = float("inf")
     before = made.encoder.weight.detach().clone()
-    with pytest.raises(Diverged, match="step 1: loss .* lower optim.lr"):
+    with pytest.raises(Diverged, match=r"step 1: loss .* lower optim\.lr"):
         made(0, 0.1)
     assert torch.equal(made.encoder.weight, before)
 

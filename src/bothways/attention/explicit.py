@@ -1,0 +1,111 @@
+"""Attention with its scores written out, group by group: no kernel of anybody's, every step visible.
+
+It stands apart because it can do what fused kernels cannot (soft-capping, sinks, dropout on CPUs), and because on CPUs it is the fast
+way for short texts: three matrix products per group, on whatever the CPU multiplies fastest, with the softmax in float32.
+
+Letters: T tokens, C segments of a group, L tokens of its longest, G query heads, K key heads, g = G / K, D head width.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from bothways.attention.plan import AttentionPlan, Group
+from bothways.config import Direction
+from bothways.dropout import dropout as drop
+
+
+def explicit(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    plan: AttentionPlan,
+    scaling: float,
+    *,
+    dropout: float = 0.0,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """Attention of one packed row; arguments as in `kernel.execute`. Returns (T, G, Dv)."""
+    # A padded query could see no key at all through a window, and 0 · NaN would spoil the gradients: exact rectangles there.
+    groups = plan.groups if window is None else tuple(Group(run.start, (run.length,) * run.count) for run in plan.runs)
+    parts = []
+    for group in groups:
+        q, k, v = (_rectangle(tensor, group) for tensor in (query, key, value))
+        bias = _bias(group.lengths, plan.direction, window, query.device)
+        out = _attend(q, k, v, scaling, bias, dropout, softcap, sinks)
+        parts.append(_row(out, group))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tensor | None, dropout: float, softcap: float | None, sinks: Tensor | None
+) -> Tensor:
+    """Attention of rectangles q (C, L, G, D), k (C, L, K, D), v (C, L, K, Dv) → (C, L, G, Dv)."""
+    count, length, heads, _ = q.shape
+    shared = heads // k.shape[2]
+    # The query heads that share a key head lie on one longer query axis: one product per key head, no copies of keys.
+    q = q.unflatten(2, (-1, shared)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # (C, K, g·L, D)
+    k, v = k.permute(0, 2, 3, 1), v.transpose(1, 2)  # (C, K, D, L), (C, K, L, Dv)
+    scores = q @ k
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) * scaling
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    scores = scores.unflatten(2, (shared, length))  # (C, K, g, L, L)
+    if bias is not None:
+        scores = scores + bias
+    if sinks is None:
+        weights = scores.softmax(-1)
+    else:
+        sink = sinks.float().view(1, -1, shared, 1, 1).expand(count, -1, -1, length, 1)
+        weights = torch.cat([scores, sink], -1).softmax(-1)[..., :-1]
+    weights = drop(weights.to(v.dtype), dropout)
+    out = weights.flatten(2, 3) @ v  # (C, K, g·L, Dv)
+    return out.unflatten(2, (shared, length)).permute(0, 3, 1, 2, 4).flatten(2, 3)
+
+
+def _rectangle(tensor: Tensor, group: Group) -> Tensor:
+    """The tokens (·, heads, D) of a group as (C, L, heads, D), zeros behind the shorter segments."""
+    count, longest = len(group.lengths), max(group.lengths)
+    rows = tensor[group.start : group.start + sum(group.lengths)]
+    if min(group.lengths) == longest:
+        return rows.unflatten(0, (count, longest))
+    # index_copy: its gradient is a plain gather, where the gradient of indexing would have to add
+    empty = rows.new_zeros(count * longest, *rows.shape[1:])
+    return empty.index_copy(0, _places(group.lengths, tensor.device), rows).unflatten(0, (count, longest))
+
+
+def _row(rectangle: Tensor, group: Group) -> Tensor:
+    """Inverse of `_rectangle`."""
+    flat = rectangle.flatten(0, 1)
+    if min(group.lengths) == max(group.lengths):
+        return flat
+    return flat.index_select(0, _places(group.lengths, rectangle.device))
+
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)
+def _places(lengths: tuple[int, ...], device: torch.device) -> Tensor:
+    """Index (Σ lengths,) of each token in the flattened rectangle."""
+    longest = max(lengths)
+    return torch.cat([torch.arange(i * longest, i * longest + n) for i, n in enumerate(lengths)]).to(device)
+
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)
+def _bias(lengths: tuple[int, ...], direction: Direction, window: int | None, device: torch.device) -> Tensor | None:
+    """What is added to the scores (C or 1, 1, 1, L or 1, L): -inf where a token must not see, None where all see all."""
+    longest = max(lengths)
+    hidden = torch.zeros(1, 1, longest, dtype=torch.bool)
+    if min(lengths) < longest:
+        hidden = (torch.arange(longest)[None] >= torch.tensor(lengths)[:, None])[:, None]
+    if direction == "causal" or window is not None:
+        hidden = hidden | ~AttentionPlan((longest,), direction).dense(window=window)[None]
+    if not hidden.any():
+        return None
+    bias = torch.zeros(hidden.shape).masked_fill(hidden, float("-inf"))
+    return bias[:, None, None].to(device)

@@ -1,0 +1,182 @@
+"""Encoders from disk: any sentence-transformers folder over a decoder or an encoder-only model, ours or anybody's.
+
+It stands apart from writing because it meets what others wrote: every setting that would change the vectors is either followed or
+refused by name, never passed over. `encoder.storage` is the way there.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pydantic import ConfigDict, Field
+
+from bothways.attention.text_config import is_encoder_only
+from bothways.backbone.sources import Pretrained, load_pretrained
+from bothways.config import Direction, Strict, parse
+from bothways.encoder.encoder import Encoder, EncoderOptions
+from bothways.encoder.storage import MODULES, OURS, POOLINGS
+from bothways.encoder.tokenization import Wrapper
+from bothways.errors import DirectionError, InputError
+from bothways.pooling import Pooling
+from bothways.provenance import versions
+
+# pooling as written by sentence-transformers, legacy or new → ours
+_MODES = {legacy: mode for mode, (legacy, _, _) in POOLINGS.items()} | {new: mode for mode, (_, new, _) in POOLINGS.items()}
+
+
+def load(path: Path, *, device: torch.device, dtype: torch.dtype) -> Encoder:
+    """Read a sentence-transformers folder over a decoder (or encoder-only model), ours or anybody's.
+
+    Raises:
+        InputError: modules or settings that this encoder has no equivalent for, or damaged files.
+        DirectionError: a folder of ours whose config.json no longer says what it was made to be.
+    """
+    from bothways.encoder.build import prepare
+
+    modules = _modules(path)
+    kinds = [module.kind for module in modules]
+    root = path / modules[0].path
+    ours = parse(_Ours, _read(path / OURS), where=str(path / OURS)) if (path / OURS).exists() else None
+    pooling = _pooling(path, modules)
+    transformer = _transformer(root)
+    loaded = load_pretrained(root, dtype=dtype, device=device)
+    direction = _direction(loaded.model.config)
+    if ours is not None and ours.direction != direction:
+        raise DirectionError(
+            f"{root / 'config.json'}: says {direction} attention, {OURS} says {ours.direction}; other loaders follow the config, "
+            "so save the encoder again from its base"
+        )
+    # Windows of a folder of ours were lifted when it was made; those of others are as their author meant them.
+    keep = ours is None or bool(ours.report.get("kept_windows"))
+    execution, report = prepare(loaded.model, direction, "keep" if keep else "lift")
+    if ours is None:
+        options = EncoderOptions(pool_prompt=pooling.include_prompt)
+        provenance: dict[str, Any] = {"base": str(path), "stages": [], "versions": versions()}
+    else:
+        options = EncoderOptions(pool_bos=ours.pool_bos, pool_prompt=ours.pool_prompt, wrapper=Wrapper(*ours.wrapper))
+        provenance = ours.provenance()
+        report = {**report, "lifted_windows": ours.report.get("lifted_windows", {})}
+    stored = _read(path / "config_sentence_transformers.json", {})
+    options.max_length = _limit(transformer, loaded, own=ours is not None)
+    options.normalize = "Normalize" in kinds
+    options.prompts = {name: text for name, text in (stored.get("prompts") or {}).items() if text or ours is not None}
+    options.default_prompt = stored.get("default_prompt_name")
+    return Encoder(
+        loaded.model,
+        loaded.tokenizer,
+        Pooling(pooling.mode or ("mean" if direction == "bidirectional" else "last")),
+        direction=direction,
+        execution=execution,
+        options=options,
+        provenance={**provenance, "report": report},
+    )
+
+
+class _Ours(Strict):
+    """bothways.json: options that the stock layout has no place for; all else is provenance and kept as it is."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    format: Literal[1]
+    direction: Direction
+    pool_bos: bool = True
+    pool_prompt: bool = False
+    wrapper: tuple[str, ...] = Field(default=(), max_length=3)
+    report: dict[str, Any] = Field(default_factory=dict)
+    pooling: str = ""
+    loader_notes: list[str] = Field(default_factory=list)
+
+    def provenance(self) -> dict[str, Any]:
+        """What is carried on into the next save."""
+        own = ("format", "pooling", "pool_bos", "pool_prompt", "wrapper", "loader_notes")
+        return {"stages": [], **{key: value for key, value in self.model_dump().items() if key not in own}}
+
+
+class _Module(NamedTuple):
+    kind: str
+    path: str
+
+
+class _PoolingConfig(NamedTuple):
+    mode: str | None
+    include_prompt: bool
+
+
+def _modules(path: Path) -> list[_Module]:
+    listed = _read(path / MODULES)
+    try:
+        modules = [_Module(str(module["type"]).rsplit(".", 1)[-1], str(module["path"])) for module in listed]
+    except (TypeError, KeyError):
+        raise InputError(f"{path / MODULES}: must be a list of modules, each with a type and a path") from None
+    kinds = [module.kind for module in modules]
+    if kinds not in (["Transformer", *pooling, *norm] for pooling in ([], ["Pooling"]) for norm in ([], ["Normalize"])):
+        raise InputError(
+            f"{path / MODULES}: modules {', '.join(kinds) or 'none'} cannot be read; known: Transformer, then Pooling, then Normalize"
+        )
+    return modules
+
+
+def _pooling(path: Path, modules: list[_Module]) -> _PoolingConfig:
+    """Pooling mode and whether prompts take part; without a Pooling module, sentence-transformers' default for decoders."""
+    module = next((module for module in modules if module.kind == "Pooling"), None)
+    if module is None:
+        return _PoolingConfig(None, True)
+    file = path / module.path / "config.json"
+    config = _read(file)
+    named = config.get("pooling_mode")
+    if named is None:
+        named = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True] or ["mean"]
+    active = [named] if isinstance(named, str) else list(named)
+    if len(active) != 1 or active[0] not in _MODES:
+        raise InputError(f"{file}: pooling {', '.join(map(str, active))} cannot be read; known: one of {', '.join(_MODES)}")
+    return _PoolingConfig(_MODES[active[0]], bool(config.get("include_prompt", True)))
+
+
+def _transformer(root: Path) -> dict[str, Any]:
+    """sentence_bert_config.json, after refusing what would change the tokens in a way that this encoder does not follow."""
+    file = root / "sentence_bert_config.json"
+    config: dict[str, Any] = _read(file, {})
+    if "message" in (config.get("modality_config") or {}):
+        raise InputError(
+            f"{file}: every text goes through the tokenizer's chat template (modality_config.message), which this encoder does not "
+            "apply; if the model was trained without it, remove that entry"
+        )
+    for key in ("do_lower_case", "processing_kwargs", "query_length", "document_length", "query_expansion"):
+        if config.get(key):
+            raise InputError(
+                f"{file}: {key} is {config[key]!r}, which this encoder does not follow; remove it if it has no effect"
+            )
+    if config.get("transformer_task", "feature-extraction") != "feature-extraction":
+        raise InputError(
+            f"{file}: transformer_task {config['transformer_task']!r} is no text encoder; known: feature-extraction"
+        )
+    return config
+
+
+def _direction(config: Any) -> Direction:
+    """The direction a folder claims: encoder-only families are bidirectional, decoders say so in their config."""
+    flags = getattr(config, "is_causal", True) is False, bool(getattr(config, "use_bidirectional_attention", False))
+    return "bidirectional" if is_encoder_only(config) or any(flags) else "causal"
+
+
+def _limit(transformer: dict[str, Any], loaded: Pretrained, *, own: bool) -> int | None:
+    """Tokens per text: as stored; sentence-transformers keeps it with the tokenizer and caps it at the model's positions."""
+    from bothways.encoder.build import usable_positions
+
+    limit = transformer.get("max_seq_length")
+    if limit is None and not own:
+        limits = (loaded.tokenizer.model_max_length, usable_positions(loaded.model))
+        limit = min((value for value in limits if value is not None and value < 10**9), default=None)
+    return limit
+
+
+def _read(file: Path, default: Any = None) -> Any:
+    if default is not None and not file.exists():
+        return default
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read as JSON ({' '.join(str(error).split())})") from None
