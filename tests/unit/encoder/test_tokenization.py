@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from typing import Any
 
 import pytest
@@ -24,15 +25,17 @@ TEXTS = (
     CHINESE[11:],
     THAI[24:],
     JAPANESE,
+    JAPANESE[3:],
+    "ts on the warm sill",
     "👩‍👩‍👧 family 🇩🇪 flag",
     "nul \0 inside",
     "x",
 )
-INSTRUCTIONS = ("Find: ", "Find:", "Find:\n", "find the pas", CHINESE[:11], THAI[:24], "今日は", "🙂", "", " ")
+INSTRUCTIONS = ("Find: ", "Find:", "Find:\n", "A cat si", CHINESE[:11], THAI[:24], "今日は", "🙂", "", " ")
 
 
 def trained(raw: Tokenizer, trainer: Any, **roles: str) -> PreTrainedTokenizerFast:
-    raw.train_from_iterator([*SENTENCES, CHINESE, THAI, JAPANESE] * 3, trainer)
+    raw.train_from_iterator([*SENTENCES, CHINESE, THAI, JAPANESE, "Find: x y"] * 3, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=raw, **roles)
 
 
@@ -135,7 +138,7 @@ def test_the_boundary_cases_occur(tokenizers) -> None:
 
 def test_sentencepiece_pool_mask_counts_characters(tokenizers) -> None:
     tokenizer = tokenizers["sentencepiece"]
-    for instruction in ("Find: ", "Find:", "find the pas", CHINESE[:11]):
+    for instruction in ("Find: ", "Find:", "A cat si", CHINESE[:11]):
         for text in (TEXTS[0], CHINESE[11:], "x y"):
             (row,) = TextTokenizer(tokenizer)([(instruction, text)])
             position, expected = -1, []  # the ▁ that is put before everything is no character of the input
@@ -195,8 +198,8 @@ def test_offsets_are_characters_of_the_text_itself(tokenizers, name: str) -> Non
             for a, b in row.offsets:
                 assert 0 <= a <= b <= len(text)
                 covered.update(range(a, b))
-            left = "".join(c for i, c in enumerate(text) if i not in covered)
-            assert not left.strip("\0\u200d \n")  # BERT drops control characters as well
+            left = {unicodedata.category(c) for i, c in enumerate(text) if i not in covered}
+            assert left <= {"Zs", "Cc", "Cf"} | ({"Mn"} if name == "wordpiece" else set())  # BERT drops accents
             assert row.offsets[0] == (0, 0)  # [INST]
             assert row.offsets[-1] == (0, 0)
 
