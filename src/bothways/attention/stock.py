@@ -34,7 +34,7 @@ def stock(model: nn.Module, implementation: str) -> Iterator[None]:
     try:
         if not is_encoder_only(config):
             for module, _ in flags:
-                module.is_causal = True  # type: ignore[assignment]
+                module.is_causal = True
         yield
     finally:
         for module, flag in flags:

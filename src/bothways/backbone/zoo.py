@@ -56,7 +56,6 @@ EXTRA: dict[str, dict[str, Any]] = {
     },
     "deepseek_v2": {"num_experts_per_tok": 2, "n_routed_experts": 4},
     "dots1": {"num_experts_per_tok": 2, "n_routed_experts": 4, "n_shared_experts": 1},
-    "dots3_note_text": {"head_dim": 12, "layer_types": ["indexed_attention", "full_attention"] * 2, "per_layer_config": {}},
     "gemma3n_text": {"intermediate_size": 48, "activation_sparsity_pattern": [0.0] * 4, "num_kv_shared_layers": 0},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "attention_layers": ["global", "local"] * 2},
     "laguna": {"num_attention_heads_per_layer": [4] * 4, "layer_types": ["full_attention", "sliding_attention"] * 2},

@@ -146,17 +146,16 @@ def padding_left(encoder: Encoder, name: str, quick: bool) -> Check:
 
 def batch_of_one(encoder: Encoder, name: str, quick: bool) -> Check:
     """One text without padding through stock transformers: where shortcuts silently restore causality."""
-    row = _rows(encoder)[0]
-    batch = _batch(encoder, [row])
+    batch = _batch(encoder, _rows(encoder)[:1])
     implementations = _implementations(encoder)
     worst = Difference(0.0, False)
     with quiet(encoder.backbone):
         ours = encoder(batch)
+        allowance = _allowance(encoder, _batch(encoder, _rows(encoder)[:2]))
         for implementation in implementations:
             with stock(encoder.backbone, implementation):
-                states = encoder.backbone(input_ids=batch.input_ids[None], use_cache=False).last_hidden_state[0]
-            off = _compare(encoder, encoder.pool(states, batch), ours)
-            if off.exceeds(ROUNDED):
+                off = _compare(encoder, encoder.pool(_alone_states(encoder.backbone, batch), batch), ours)
+            if off.exceeds(ROUNDED) and not off.value <= allowance:
                 return Check(name, False, off.figure, f"one text through stock {implementation} attention gives another vector")
             worst = max(worst, off)
     only = "" if "sdpa" in implementations else " (eager only: tell other loaders)"
@@ -313,32 +312,44 @@ def _compare(encoder: Encoder, a: Tensor, b: Tensor) -> Difference:
 
 
 def _padding(encoder: Encoder, name: str, side: str) -> Check:
-    """Ours against a padded batch of stock code.
-
-    In half precision stock code is apart from itself (eager and SDPA: cosine 0.996 for one text, SmolLM2-135M untrained for this
-    direction; both are that far from float32). There, kernel error is judged against that of the plain model: at most 1.25 times.
-    """
+    """Ours against a padded batch of stock code."""
     batch = _batch(encoder, _rows(encoder))
     worst = Difference(0.0, False)
     with quiet(encoder.backbone):
         ours = encoder(batch)
-        found: dict[str, Tensor] = {}
-        unpadded: Tensor | None = None
+        allowance = _allowance(encoder, batch)
         for implementation in _implementations(encoder):
             with stock(encoder.backbone, implementation):
-                found[implementation] = encoder.pool(_padded_states(encoder.backbone, batch, side), batch)
-                if implementation == "eager":
-                    unpadded = encoder.pool(_alone_states(encoder.backbone, batch), batch)
-        others = [*found.values(), *([] if unpadded is None else [unpadded])]
-        noise = max(_compare(encoder, a, b).value for a in others for b in others)
-    allowance = 1.25 * noise + 1 - COSINE if noise < HALF_NOISE else 0.0
-    for implementation, vectors in found.items():
-        off = _compare(encoder, vectors, ours)
-        if off.exceeds(ROUNDED) and not (off.half and off.value <= allowance):
-            return Check(name, False, off.figure, f"a batch padded {side} through stock {implementation} attention gives other vectors")
-        worst = max(worst, off)
+                off = _compare(encoder, encoder.pool(_padded_states(encoder.backbone, batch, side), batch), ours)
+            if off.exceeds(ROUNDED) and not off.value <= allowance:
+                return Check(
+                    name,
+                    False,
+                    off.figure,
+                    f"a batch padded {side} through stock {implementation} attention gives other vectors",
+                )
+            worst = max(worst, off)
     as_close = ", as closely as its own kernels agree" if worst.exceeds(ROUNDED) else ""
     return Check(name, True, worst.figure, f"a batch padded {side} through stock transformers gives the same vectors{as_close}")
+
+
+def _allowance(encoder: Encoder, batch: TokenBatch) -> float:
+    """How far vectors may be from stock code in half precision, as 1 - cosine; 0 in float32.
+
+    Stock code is apart from itself there (eager and SDPA: cosine 0.996 for one text, SmolLM2-135M untrained for this direction,
+    and both are that far from float32). Kernel error is judged against that of the plain model: at most 1.25 times. The variants
+    measured all draw their masks, so that no shortcut can hide in the noise.
+    """
+    if encoder.dtype not in (torch.bfloat16, torch.float16):
+        return 0.0
+    found: list[Tensor] = []
+    for implementation in _implementations(encoder):
+        with stock(encoder.backbone, implementation):
+            found.append(encoder.pool(_padded_states(encoder.backbone, batch, "right"), batch))
+            if implementation == "eager":
+                found.append(encoder.pool(_alone_states(encoder.backbone, batch), batch))
+    noise = max(_compare(encoder, a, b).value for a in found for b in found)
+    return 1.25 * noise + 1 - COSINE if noise < HALF_NOISE else 0.0
 
 
 def _alone_states(model: nn.Module, batch: TokenBatch) -> Tensor:

@@ -131,7 +131,7 @@ class TextTokenizer:
             finish = begin + 1
         if limit is not None and len(ids) > limit:
             kept = finish - (len(ids) - limit)
-            if kept < begin:
+            if kept <= begin:
                 raise InputError(
                     f"texts[{index}]: max_length {limit} leaves no token for the text after instruction and special tokens "
                     f"({len(ids) - (finish - begin)} tokens); shorten the instruction or raise max_length"

@@ -25,10 +25,10 @@ from bothways.errors import BothwaysError
 from bothways.objectives.base import Backward
 from bothways.objectives.seeding import pass_seed, seeded
 
-REPLAY_TOLERANCE = 0.1
-"""Largest relative distance between a vector and its replay. Kernels may differ with and without activations by bfloat16
-rounding (2⁻⁸ per operation, about 0.02 after 30 layers); another dropout mask moves a vector by more than its own noise, 0.2
-and up."""
+REPLAY_TOLERANCE = 0.3
+"""Largest relative distance between the vectors of a pass and their replay. Kernels may round differently with and without
+activations: up to 0.02 was measured on SmolLM2-135M in bfloat16. Other dropout masks move the vectors by 0.6 (attention dropout
+0.1 and 0.3, hidden dropout 0.1)."""
 
 
 def cached_step(

@@ -95,6 +95,15 @@ class StageRun:
         if resume:
             self._resume()
         state = self.state
+        log.info(
+            "stage %s: %d steps of %d examples (%d there), %s parameters trained in float32 beside %s weights",
+            self.stage.name,
+            self.stop,
+            self.order.global_size,
+            len(self.examples),
+            f"{sum(parameter.numel() for parameter in self.parameters.values()):,}",
+            str(self.encoder.dtype).removeprefix("torch."),
+        )
         self.log.begin(self.stage.name, self.index, state.step if state.step else -1, self.offset)
         stepper = self._stepper()
         self.encoder.train()

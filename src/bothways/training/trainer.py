@@ -33,6 +33,7 @@ from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.evaluation.devmetric import dev_metric
 from bothways.training import finish, precision
+from bothways.training.checkpoints import Checkpoints
 from bothways.training.estimate import DryRun, estimate
 from bothways.training.metrics import MetricsLog
 from bothways.training.run import Recipe, binding, changed_keys
@@ -122,6 +123,7 @@ def train(
         for index in range(len(recipe.stages)):
             if finish.is_finished(stage_output(recipe, index, folder)):
                 log.info("stage %s is finished", recipe.stages[index].name)
+                offset += max(Checkpoints(_checkpoint_folder(recipe, index, folder), keep=1).steps(), default=0)
                 continue
             offset += _Runner(recipe, index, folder, accelerator, metrics, texts, progress).run(resume=resume, offset=offset)
         for tracker in accelerator.trackers:
@@ -166,7 +168,7 @@ class _Runner:
                     dev_metric(stage.eval.metric) if stage.eval is not None else None,
                     open_heldout(stage, encoder, objective, seed=recipe.seed),
                     self.accelerator,
-                    self.out / "checkpoints" / recipe.stage_folder(index),
+                    _checkpoint_folder(recipe, index, self.out),
                     self.metrics,
                     facts={
                         "recipe": recipe.fingerprint(),
@@ -189,6 +191,10 @@ class _Runner:
             finish.save_stage(encoder, stage_output(recipe, index, self.out), recipe, final=final)
         self.accelerator.wait_for_everyone()
         return state.step
+
+
+def _checkpoint_folder(recipe: Recipe, index: int, out: Path) -> Path:
+    return out / "checkpoints" / recipe.stage_folder(index)
 
 
 def _check_sources(recipe: Recipe, given: GivenTexts) -> None:
@@ -216,6 +222,12 @@ def _accelerator(recipe: Recipe, device: torch.device, out: Path | None) -> Acce
         )
     except (ValueError, ImportError) as error:
         raise InputError(f"trackers {list(recipe.trackers)}: {str(error).splitlines()[0]}") from error
+    given, found = device, accelerator.device
+    if accelerator.num_processes == 1 and (given.type, given.index or 0) != (found.type, found.index or 0):
+        raise InputError(
+            f"device: {given} was asked for and Accelerate gives {found}, once per process and for good; choose a GPU with "
+            "CUDA_VISIBLE_DEVICES, and another kind of device in a new process"
+        )
     if accelerator.num_processes > 1:
         # a script may train several times, so the group outlives this call; left to the interpreter's end, gloo aborts
         atexit.register(accelerator.state.destroy_process_group)
