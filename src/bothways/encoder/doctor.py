@@ -77,12 +77,13 @@ def doctor(encoder: Encoder, *, quick: bool = False) -> Diagnosis:
         The checks; `.ok` is the verdict.
     """
     from bothways.encoder import checks
+    from bothways.encoder.temporary import untouched
 
     chosen = [checks.claims, checks.layers, checks.direction, checks.padding_right, checks.padding_left, checks.batch_of_one]
     chosen += [checks.packing, checks.order]
     if not quick:
         chosen += [checks.gradient_checkpointing, checks.training_direction, checks.adapters]
-    with checks.untouched(encoder):
+    with untouched(encoder):
         results = tuple(_guarded(check, encoder, quick) for check in chosen)
     return Diagnosis(results)
 

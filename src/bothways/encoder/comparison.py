@@ -1,0 +1,136 @@
+"""Vectors of stock transformers beside ours, and how far apart two sets of vectors may be.
+
+It stands apart from the checks because all of them measure with it: the reference (padded batches and single texts through
+transformers' own attention) and the limits for each dtype.
+
+Letters: T tokens of a packed row, N texts, H hidden, D embedding.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bothways.attention.run import position_offset
+from bothways.attention.stock import can_set_implementation, distance, needs_eager, quiet, stock
+from bothways.attention.text_config import text_configs
+from bothways.encoder.batch import TokenBatch
+
+if TYPE_CHECKING:
+    from bothways.encoder.encoder import Encoder
+
+EXACT = 1e-5
+"""Largest difference of one number of two unit vectors in float32, by the same kernels: order of additions only."""
+
+ROUNDED = 1e-4
+"""The same against other kernels or merged weights: rounding grows through the layers of an untrained direction (9e-6 measured on
+SmolLM2-135M, 30 layers); a wrong mask is off by 1e-2 and more."""
+
+COSINE = 0.9999
+"""Least cosine of two vectors in half precision."""
+
+HALF_NOISE = 0.05
+"""1 - cosine up to which stock code's distance from itself in half precision counts as rounding."""
+
+
+class Difference(NamedTuple):
+    """How far two sets of vectors are apart: largest difference of unit vectors (float32), or 1 - cosine (half precision)."""
+
+    value: float
+    half: bool
+
+    def exceeds(self, limit: float) -> bool:
+        """Whether it is more than rounding; `limit` holds for float32, `COSINE` for half precision."""
+        return not self.value <= (1 - COSINE if self.half else limit)
+
+    @property
+    def figure(self) -> str:
+        """For people."""
+        return f"cos {1 - self.value:.5f}" if self.half else f"{self.value:.1e}"
+
+
+def compare(encoder: Encoder, a: Tensor, b: Tensor) -> Difference:
+    """Difference of two sets of vectors (N, D), each brought to unit length; its measure follows the encoder's dtype."""
+    one, other = (nn.functional.normalize(x.detach().double().cpu(), dim=-1) for x in (a, b))
+    if encoder.dtype in (torch.bfloat16, torch.float16):
+        return Difference(float(1 - (one * other).sum(-1).min()), True)
+    return Difference(float((one - other).abs().max()), False)
+
+
+def allowance(encoder: Encoder, batch: TokenBatch) -> float:
+    """How far vectors may be from stock code in half precision, as 1 - cosine; 0 in float32.
+
+    Stock code is apart from itself there (eager and SDPA: cosine 0.996 for one text, SmolLM2-135M untrained for this direction,
+    and both are that far from float32). Kernel error is judged against that of the plain model: at most 1.25 times. The variants
+    measured all draw their masks, so that no shortcut can hide in the noise.
+    """
+    if encoder.dtype not in (torch.bfloat16, torch.float16):
+        return 0.0
+    found: list[Tensor] = []
+    for implementation in implementations(encoder):
+        with stock(encoder.backbone, implementation):
+            found.append(encoder.pool(padded_states(encoder.backbone, batch, "right"), batch))
+            if implementation == "eager":
+                found.append(encoder.pool(alone_states(encoder.backbone, batch), batch))
+    noise = max(compare(encoder, a, b).value for a in found for b in found)
+    return 1.25 * noise + 1 - COSINE if noise < HALF_NOISE else 0.0
+
+
+def alone_states(model: nn.Module, batch: TokenBatch) -> Tensor:
+    """States (T, H) of each text by itself, without a padding mask."""
+    texts = batch.input_ids.split(batch.plan.lengths)
+    return torch.cat([model(input_ids=text[None], use_cache=False).last_hidden_state[0] for text in texts])
+
+
+def padded_states(model: nn.Module, batch: TokenBatch, side: str) -> Tensor:
+    """States (T, H) from one batch padded on `side`, with position ids where the family takes them."""
+    texts = batch.input_ids.split(batch.plan.lengths)
+    width = batch.plan.longest
+    ids = torch.full((len(texts), width), int(batch.input_ids[0]), device=batch.input_ids.device)
+    mask = torch.zeros_like(ids)
+    for row, text in enumerate(texts):
+        place = slice(0, len(text)) if side == "right" else slice(width - len(text), width)
+        ids[row, place], mask[row, place] = text, 1
+    extra = {}
+    if takes_positions(model):
+        extra["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0) + position_offset(model)
+    return model(input_ids=ids, attention_mask=mask, use_cache=False, **extra).last_hidden_state[mask.bool()]
+
+
+def takes_positions(model: nn.Module) -> bool:
+    """Whether a caller can give the model its position ids."""
+    return "position_ids" in inspect.signature(model.forward).parameters
+
+
+def is_relative(encoder: Encoder, batch: TokenBatch) -> bool:
+    """Whether positions come from the mask or do not matter: measured by shifting one text behind a column of padding."""
+    with quiet(encoder.backbone), stock(encoder.backbone, "eager"):
+        return distance(padded_states(encoder.backbone, batch, "left"), padded_states(encoder.backbone, batch, "right")) < 1e-2
+
+
+def report(encoder: Encoder) -> dict[str, Any]:
+    """What the switch of direction reported when the encoder was made."""
+    found = encoder.provenance.get("report")
+    return found if isinstance(found, dict) else {}
+
+
+def implementations(encoder: Encoder) -> list[str]:
+    """Stock attention implementations that a loader of the saved folder would use."""
+    model = encoder.backbone
+    if not can_set_implementation(model):
+        return [next(text_configs(model))._attn_implementation]
+    if report(encoder).get("needs_eager") and needs_eager(model):  # said so on disk, and true
+        return ["eager"]
+    runnable = []
+    ids = torch.full((1, 5), 5, device=encoder.device)
+    for implementation in ("eager", "sdpa"):
+        try:
+            with stock(model, implementation):
+                model(input_ids=ids, use_cache=False)
+        except Exception:  # families without this implementation stop loudly; loaders then choose the other one
+            continue
+        runnable.append(implementation)
+    return runnable

@@ -1,0 +1,122 @@
+"""States that the doctor puts a model into and takes it out of again: training, checkpointing, an adapter, merged weights.
+
+It stands apart because every one of them must leave no trace: modes, flags, modules and weights come back bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from bothways.encoder.encoder import Encoder
+
+
+@contextmanager
+def untouched(encoder: Encoder) -> Iterator[None]:
+    """Whatever the checks do inside, modes and requires_grad flags of the encoder come back."""
+    modes = [(module, module.training) for module in encoder.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in encoder.parameters()]
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+@contextmanager
+def training(model: nn.Module) -> Iterator[None]:
+    """Training mode with gradients inside."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.train()
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def differentiable(weight: nn.Parameter) -> Iterator[None]:
+    """One weight that wants its gradient inside."""
+    before = weight.requires_grad
+    weight.requires_grad_(True)
+    try:
+        yield
+    finally:
+        weight.requires_grad_(before)
+
+
+@contextmanager
+def checkpointing(model: Any, active: bool) -> Iterator[None]:
+    """Gradient checkpointing on or off inside; per-module switches come back."""
+    switches = [
+        (m, m.gradient_checkpointing) for m in model.modules() if isinstance(getattr(m, "gradient_checkpointing", None), bool)
+    ]
+    functions = [(m, vars(m).get("_gradient_checkpointing_func")) for m, _ in switches]
+    if active:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        for module, _ in switches:
+            module.gradient_checkpointing = False
+    try:
+        yield
+    finally:
+        for module, before in switches:
+            module.gradient_checkpointing = before
+        for module, function in functions:
+            if function is not None:
+                module._gradient_checkpointing_func = function
+
+
+@contextmanager
+def random_adapter(model: Any) -> Iterator[None]:
+    """A random LoRA on the first block's linear layers inside; afterwards the very same modules as before."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    from bothways.backbone.adapters import LoraConfig as Settings
+    from bothways.backbone.adapters import target_names
+
+    names = target_names(model, Settings())[:8]
+    modules = {name: model.get_submodule(name) for name in names}
+    attributes = set(vars(model))
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    torch.manual_seed(0)
+    settings: Callable[..., Any] = LoraConfig
+    inject_adapter_in_model(settings(r=4, lora_alpha=8, lora_dropout=0.0, target_modules=names, init_lora_weights=False), model)
+    model.eval()
+    try:
+        yield
+    finally:
+        for name, module in modules.items():
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, module)
+        for attribute in set(vars(model)) - attributes:
+            delattr(model, attribute)
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+@contextmanager
+def merged(model: nn.Module) -> Iterator[None]:
+    """The adapter merged into its weights inside; afterwards the same bits as before, which subtracting would not give."""
+    from bothways.backbone.adapters import lora_layers
+
+    found: list[tuple[Any, Tensor]] = []
+    for _, layer in lora_layers(model):
+        module: Any = layer
+        found.append((module, module.get_base_layer().weight.detach().clone()))
+        module.merge()
+    try:
+        yield
+    finally:
+        for module, weight in found:
+            module.unmerge()
+            module.get_base_layer().weight.data.copy_(weight)
