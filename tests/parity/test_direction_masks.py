@@ -5,6 +5,7 @@ transformers hands a mask of four dimensions to its layers as it is, so the refe
 
 import pytest
 import torch
+
 from bothways.attention.direction import set_direction
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.probe import measure_execution

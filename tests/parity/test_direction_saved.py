@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from transformers import AutoModel
+
 from bothways.attention.direction import set_direction
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.probe import measure_execution
 from bothways.attention.run import hidden_states
 from bothways.backbone import zoo
-from transformers import AutoModel
 
 TEXT = torch.randint(5, 90, (11,), generator=torch.Generator().manual_seed(4))
 
@@ -40,7 +41,9 @@ def test_stablelm_is_right_with_eager_and_known_to_be_wrong_without(tmp_path):
     """If this fails because SDPA has become right, the trap is gone and `needs_eager` will say so too."""
     ours = saved("stablelm", tmp_path)
     with torch.no_grad():
-        eager = AutoModel.from_pretrained(tmp_path, attn_implementation="eager").eval()(input_ids=TEXT[None]).last_hidden_state[0]
+        eager = (
+            AutoModel.from_pretrained(tmp_path, attn_implementation="eager").eval()(input_ids=TEXT[None]).last_hidden_state[0]
+        )
         sdpa = AutoModel.from_pretrained(tmp_path).eval()(input_ids=TEXT[None]).last_hidden_state[0]
     torch.testing.assert_close(eager, ours, atol=1e-5, rtol=1e-5)
     assert (sdpa[0] - ours[0]).abs().max() > 0.1

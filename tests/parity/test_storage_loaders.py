@@ -127,9 +127,7 @@ def test_every_pooling(bases, tmp_path: Path, pooling: str, normalize: bool, dir
 @pytest.mark.parametrize("specials", SPECIALS)
 def test_every_kind_of_tokenizer(tmp_path: Path, specials: str) -> None:
     make(tmp_path / "base", "llama", SPECIALS[specials])
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
-    tokenizer.padding_side = tokenizer.truncation_side = "left"
-    tokenizer.save_pretrained(tmp_path / "base")
+    edit(tmp_path / "base" / "tokenizer_config.json", padding_side="left", truncation_side="left")
     encoder = bw.convert(tmp_path / "base", dtype="float32", device="cpu", max_length=40, prompts={"query": "find:"})
     encoder.save(tmp_path / "out")
     theirs = sentence_transformer(tmp_path / "out")
@@ -149,7 +147,11 @@ def test_what_the_stock_layout_cannot_say_is_said_in_words(bases, tmp_path: Path
         ("bos", {"pool_bos": False}, ["BOS is left out of the pool here"]),
         ("joint", {"wrapper": ("", "", " ")}, ["instruction and text are joined by ' ' here"]),
         ("prompt", {"prompts": prompts}, ["prompt 'query': its last token merges with the text ('find: ')"]),
-        ("weights", {"prompts": {"q": "find:"}, "pooling": "weighted_mean"}, ["prompt 'q': sentence-transformers' weighted mean"]),
+        (
+            "weights",
+            {"prompts": {"q": "find:"}, "pooling": "weighted_mean"},
+            ["prompt 'q': sentence-transformers' weighted mean"],
+        ),
     ):
         encoder = bw.convert(bases["llama"], dtype="float32", device="cpu", **options)
         encoder.save(tmp_path / name)

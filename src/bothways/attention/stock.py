@@ -34,11 +34,11 @@ def stock(model: nn.Module, implementation: str) -> Iterator[None]:
     try:
         if not is_encoder_only(config):
             for module, _ in flags:
-                module.is_causal = True
+                module.is_causal = True  # type: ignore[assignment]
         yield
     finally:
         for module, flag in flags:
-            module.is_causal = flag  # type: ignore[assignment]
+            module.is_causal = flag
         set_implementation(model, before)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,10 @@ def convert(
         UnsupportedFamily: its layers cannot be made bidirectional; the reason is given.
         InputError: an argument that cannot be used.
     """
-    # Wrong choices fail here, before gigabytes are read.
     pool = Pooling(pooling)
-    if windows not in ("lift", "keep"):
-        raise InputError(f"windows: must be 'lift' or 'keep' (got {windows!r})")
-    if direction not in ("bidirectional", "causal"):
-        raise InputError(f"direction: must be 'bidirectional' or 'causal' (got {direction!r})")
-    if max_length is not None and max_length < 1:
-        raise InputError(f"max_length: must be at least 1 token (got {max_length})")
+    _check(base, direction, windows, max_length, prompts or {}, wrapper)
+    if pool.mode == "bos" and not pool_bos:
+        raise InputError("pool_bos: false leaves nothing for pooling 'bos'; choose another pooling")
     place = resolve_device(device)
     loaded = load_pretrained(base, dtype=resolve_dtype(dtype, place), device=place)
     execution, report = prepare(loaded.model, direction, windows)
@@ -80,7 +77,32 @@ def convert(
     provenance = {"base": str(base), "source": loaded.source.kind, "stages": [], "report": report, "versions": versions()}
     return Encoder(
         loaded.model, loaded.tokenizer, pool, direction=direction, execution=execution, options=options, provenance=provenance
-    )
+    ).eval()
+
+
+def _check(
+    base: str | os.PathLike[str],
+    direction: str,
+    windows: str,
+    max_length: int | None,
+    prompts: Mapping[str, str],
+    wrapper: Sequence[str],
+) -> None:
+    """Wrong choices fail here, before gigabytes are read."""
+    from bothways.encoder.storage import MODULES
+
+    for name, value, known in (("direction", direction, ("bidirectional", "causal")), ("windows", windows, ("lift", "keep"))):
+        if value not in known:
+            raise InputError(f"{name}: must be {known[0]!r} or {known[1]!r} (got {value!r})")
+    if max_length is not None and max_length < 1:
+        raise InputError(f"max_length: must be at least 1 token (got {max_length})")
+    if isinstance(wrapper, str) or len(wrapper) > 3 or not all(isinstance(part, str) for part in wrapper):
+        raise InputError(f"wrapper: must be (before, after) or (before, after, joint), each a string (got {wrapper!r})")
+    for name, text in prompts.items():
+        if not isinstance(text, str):
+            raise InputError(f"prompts.{name}: must be a string (got {type(text).__name__})")
+    if (Path(base).expanduser() / MODULES).is_file():
+        raise InputError(f"{base}: is a finished encoder; use bothways.load")
 
 
 def prepare(model: Any, direction: Direction, windows: str = "lift") -> tuple[Execution, dict[str, Any]]:

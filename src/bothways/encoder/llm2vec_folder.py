@@ -110,7 +110,7 @@ def load(
         execution=execution,
         options=options,
         provenance=provenance,
-    )
+    ).eval()
 
 
 def _settings(path: Path, second: Path | None) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype) -> Encoder:
         execution=execution,
         options=options,
         provenance={**provenance, "report": report},
-    )
+    ).eval()
 
 
 class _Ours(Strict):

@@ -46,6 +46,8 @@ POOLINGS = {
     "max": ("pooling_mode_max_tokens", "max", None),
 }
 
+_ANY = 10**9  # tokens: longer than any prompt
+
 log = logging.getLogger("bothways")
 
 
@@ -162,7 +164,7 @@ def loader_notes(encoder: Encoder) -> list[str]:
     """What the stock layout cannot express, one sentence each: vectors of other loaders differ there."""
     options, wrapper = encoder.options, encoder.options.wrapper
     notes = []
-    if not options.pool_bos and not wrapper.prefix and not encoder.tokenize(["a"])[0].pool[0]:
+    if not options.pool_bos and not wrapper.prefix and not encoder.tokenize(["a"], max_length=_ANY)[0].pool[0]:
         notes.append("BOS is left out of the pool here; other loaders pool it")
     if wrapper.prefix or wrapper.suffix:
         notes.append("inputs are wrapped for a chat model here; other loaders need the wrapper in the text or prompt")
@@ -171,9 +173,9 @@ def loader_notes(encoder: Encoder) -> list[str]:
     if wrapper.prefix or options.pool_prompt:
         return notes
     for name, prompt in options.prompts.items():
-        if prompt and _stock_length(encoder.tokenizer, prompt) != encoder.tokenize([(prompt, "sample text")])[0].pool.index(
-            True
-        ):
+        if prompt and _stock_length(encoder.tokenizer, prompt) != encoder.tokenize([(prompt, "text")], max_length=_ANY)[
+            0
+        ].pool.index(True):
             notes.append(
                 f"prompt {name!r}: its last token merges with the text ({prompt[-12:]!r}), and sentence-transformers leaves out "
                 "one token more or less than this encoder; a prompt that ends without a blank avoids that"

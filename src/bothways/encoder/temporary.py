@@ -5,6 +5,7 @@ It stands apart because every one of them must leave no trace: modes, flags, mod
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -56,24 +57,39 @@ def differentiable(weight: nn.Parameter) -> Iterator[None]:
 
 @contextmanager
 def checkpointing(model: Any, active: bool) -> Iterator[None]:
-    """Gradient checkpointing on or off inside; per-module switches come back."""
+    """Gradient checkpointing on or off inside; switches, hooks and attributes of every module come back."""
     switches = [
         (m, m.gradient_checkpointing) for m in model.modules() if isinstance(getattr(m, "gradient_checkpointing", None), bool)
     ]
-    functions = [(m, vars(m).get("_gradient_checkpointing_func")) for m, _ in switches]
-    if active:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    else:
+    attributes = [(module, set(vars(module))) for module in model.modules()]
+    enabled = active and not model.is_gradient_checkpointing
+    if enabled:
+        with _no_warnings():
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    elif not active:
         for module, _ in switches:
             module.gradient_checkpointing = False
     try:
         yield
     finally:
+        if enabled:
+            with _no_warnings():
+                model.gradient_checkpointing_disable()
+            if hasattr(model, "_require_grads_hook"):
+                model.disable_input_require_grads()
         for module, before in switches:
             module.gradient_checkpointing = before
-        for module, function in functions:
-            if function is not None:
-                module._gradient_checkpointing_func = function
+        for module, names in attributes:
+            for name in set(vars(module)) - names:
+                delattr(module, name)
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """transformers 5.23 renames these methods and warns; 5.2 has the old names only."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager

@@ -4,12 +4,13 @@ import json
 
 import pytest
 import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel
+
 from bothways.attention.direction import ORIGINAL, direction_of, set_direction
 from bothways.attention.text_config import UNBOUNDED, windowed_layers
 from bothways.backbone import zoo
 from bothways.errors import InputError, UnsupportedFamily
-from torch import nn
-from transformers import AutoConfig, AutoModel
 
 
 def test_config_and_layers_say_bidirectional_and_causal_again():

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from bothways.attention.interface import NAME, LayerMask, attention, plan_mask, recording, using
-from bothways.attention.plan import AttentionPlan
 from torch import nn
 from transformers import AutoModel, LlamaConfig, MistralConfig, Qwen2MoeConfig
+
+from bothways.attention.interface import NAME, LayerMask, attention, plan_mask, recording, using
+from bothways.attention.plan import AttentionPlan
 
 SMALL = {
     "hidden_size": 32,

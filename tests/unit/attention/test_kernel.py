@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+
 from bothways.attention import kernel
 from bothways.attention.explicit import explicit
 from bothways.attention.plan import AttentionPlan
@@ -38,9 +39,7 @@ def brute_force(q, k, v, plan, window=None, softcap=None, sinks=None, scaling=WI
 
 
 def fused(q, k, v, plan, window=None):
-    parts = [
-        kernel._fused(*kernel._cut(run, q, k, v), plan.direction, WIDTH**-0.5, 0.0, window) for run in plan.runs
-    ]
+    parts = [kernel._fused(*kernel._cut(run, q, k, v), plan.direction, WIDTH**-0.5, 0.0, window) for run in plan.runs]
     return torch.cat(parts)
 
 
@@ -56,7 +55,9 @@ def test_paths_equal_brute_force(path, heads, direction, window):
     plan = AttentionPlan(LENGTHS, direction)
     q, k, v = tensors(*heads)
     # float32 rounding of sums of at most 12 terms
-    torch.testing.assert_close(path(q, k, v, plan, window=window).double(), brute_force(q, k, v, plan, window), atol=2e-6, rtol=0)
+    torch.testing.assert_close(
+        path(q, k, v, plan, window=window).double(), brute_force(q, k, v, plan, window), atol=2e-6, rtol=0
+    )
 
 
 @pytest.mark.parametrize("direction", ["bidirectional", "causal"])

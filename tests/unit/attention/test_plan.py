@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from bothways.attention.plan import AttentionPlan
 from bothways.errors import InputError
 

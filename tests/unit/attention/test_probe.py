@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from bothways.attention.direction import set_direction
 from bothways.attention.interface import NAME
 from bothways.attention.plan import AttentionPlan

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from bothways.attention.direction import set_direction
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.probe import measure_execution

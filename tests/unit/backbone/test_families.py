@@ -1,10 +1,11 @@
 """The families table on a handful of families that stand for all mechanisms; the whole table is a command."""
 
 import pytest
+from transformers import CONFIG_MAPPING, AutoConfig
+
 from bothways.backbone import proof, zoo
 from bothways.backbone.families import FamilyRow, check_supported, measure, to_markdown
 from bothways.errors import InputError, UnsupportedFamily
-from transformers import CONFIG_MAPPING, AutoConfig
 
 EXPECTED = {
     "llama": ("packed", False, False),

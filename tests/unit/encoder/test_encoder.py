@@ -73,7 +73,9 @@ def test_equals_a_padded_batch_of_stock_transformers(folders) -> None:
     texts = list(SENTENCES)
     padded = tokenizer(texts, return_tensors="pt", padding=True)
     mask = padded["attention_mask"]
-    allowed = torch.zeros(len(texts), 1, *2 * mask.shape[1:]).masked_fill(mask[:, None, None] == 0, torch.finfo(torch.float32).min)
+    allowed = torch.zeros(len(texts), 1, *2 * mask.shape[1:]).masked_fill(
+        mask[:, None, None] == 0, torch.finfo(torch.float32).min
+    )
     with torch.no_grad():
         states = stock(input_ids=padded["input_ids"], attention_mask=allowed).last_hidden_state
     mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
@@ -167,7 +169,9 @@ def test_prompts(llama: Encoder) -> None:
     assert np.abs(found - llama.encode(texts)).max() > 1e-3
     # an item's own instruction goes before the call's
     assert np.abs(llama.encode([("Text: ", texts[0])], prompt="Find: ") - llama.encode_document(texts[:1])).max() < EXACT
-    with pytest.raises(InputError, match="prompt_name: 'qeury' is not stored with this encoder \\(stored: 'query', 'passage'\\)"):
+    with pytest.raises(
+        InputError, match="prompt_name: 'qeury' is not stored with this encoder \\(stored: 'query', 'passage'\\)"
+    ):
         llama.encode(texts, prompt_name="qeury")
     llama.options.default_prompt = "query"
     try:
