@@ -240,7 +240,7 @@ def edit(file: Path, **changes: Any) -> None:
 def test_what_would_change_their_vectors_is_refused_by_name(tmp_path: Path) -> None:
     base = make(tmp_path / "base", "llama", SPECIALS["bos eos chat"])
     theirs_over(base, tmp_path / "chat", "mean")
-    with pytest.raises(InputError, match="sentence_bert_config.json: every text goes through the tokenizer's chat template"):
+    with pytest.raises(InputError, match=r"sentence_bert_config.json: every text goes through the tokenizer's chat template"):
         bw.load(tmp_path / "chat")
     theirs_over(make(tmp_path / "plain", "llama"), tmp_path / "out", "mean")
     file = tmp_path / "out" / "sentence_bert_config.json"
@@ -253,7 +253,7 @@ def test_what_would_change_their_vectors_is_refused_by_name(tmp_path: Path) -> N
     (pooling,) = (tmp_path / "out").glob("*_Pooling/config.json")
     for modes in (["mean", "max"], "mean_sqrt_len_tokens", "median"):
         edit(pooling, pooling_mode=modes)
-        with pytest.raises(InputError, match="pooling .* cannot be read; known: one of"):
+        with pytest.raises(InputError, match=r"pooling .* cannot be read; known: one of"):
             bw.load(tmp_path / "out")
 
 
@@ -262,7 +262,7 @@ def test_modules_we_do_not_know_are_refused(tmp_path: Path) -> None:
 
     body = Transformer(str(make(tmp_path / "base", "llama")))
     SentenceTransformer(modules=[body, Pooling(32), Dense(32, 8)], device="cpu").save(str(tmp_path / "out"))
-    with pytest.raises(InputError, match="modules.json: modules Transformer, Pooling, Dense cannot be read; known"):
+    with pytest.raises(InputError, match=r"modules.json: modules Transformer, Pooling, Dense cannot be read; known"):
         bw.load(tmp_path / "out")
     for content, message in (("{}", "modules none"), ("[1]", "must be a list of modules"), ("[{", "cannot be read as JSON")):
         (tmp_path / "out" / "modules.json").write_text(content)

@@ -133,14 +133,14 @@ def direction(encoder: Encoder, name: str, quick: bool) -> Check:
 
 def padding_right(encoder: Encoder, name: str, quick: bool) -> Check:
     """A right-padded batch through stock transformers gives our vectors."""
-    return _padding(encoder, name, "right")
+    return _padding(encoder, name, "right", quick)
 
 
 def padding_left(encoder: Encoder, name: str, quick: bool) -> Check:
     """A left-padded batch through stock transformers, with position ids where the family takes them, gives our vectors."""
     if not takes_positions(encoder.backbone) and not is_relative(encoder, _batch(encoder, _rows(encoder)[:2])):
         return Check(name, True, "–", "the family counts positions from the first column, so no loader may pad it left")
-    return _padding(encoder, name, "left")
+    return _padding(encoder, name, "left", quick)
 
 
 def batch_of_one(encoder: Encoder, name: str, quick: bool) -> Check:
@@ -168,7 +168,7 @@ def batch_of_one(encoder: Encoder, name: str, quick: bool) -> Check:
 
 def packing(encoder: Encoder, name: str, quick: bool) -> Check:
     """A text alone has the vector that it has among neighbours."""
-    rows = _rows(encoder)
+    rows = _rows(encoder, quick)
     with quiet(encoder.backbone):
         together = encoder(_batch(encoder, rows))
         alone = torch.cat([encoder(_batch(encoder, [row])) for row in rows])
@@ -181,7 +181,7 @@ def packing(encoder: Encoder, name: str, quick: bool) -> Check:
 
 def order(encoder: Encoder, name: str, quick: bool) -> Check:
     """The order of the texts changes nothing."""
-    rows = _rows(encoder)
+    rows = _rows(encoder, quick)
     with quiet(encoder.backbone):
         forward = encoder(_batch(encoder, rows))
         backward = encoder(_batch(encoder, rows[::-1])).flip(0)
@@ -262,8 +262,8 @@ def adapters(encoder: Encoder, name: str, quick: bool) -> Check:
     return Check(name, not wrong, off.figure, f"{which} {'changes' if wrong else 'keeps'} the vectors when it is merged")
 
 
-def _rows(encoder: Encoder) -> list[TokenRow]:
-    return encoder.tokenize(list(TEXTS))
+def _rows(encoder: Encoder, quick: bool = False) -> list[TokenRow]:
+    return encoder.tokenize(list(TEXTS[:3] if quick else TEXTS))
 
 
 def _cut(row: TokenRow, size: int) -> TokenRow:
@@ -275,9 +275,9 @@ def _batch(encoder: Encoder, rows: list[TokenRow]) -> TokenBatch:
     return encoder.pack(rows).to(encoder.device)
 
 
-def _padding(encoder: Encoder, name: str, side: str) -> Check:
+def _padding(encoder: Encoder, name: str, side: str, quick: bool) -> Check:
     """Ours against a padded batch of stock code."""
-    batch = _batch(encoder, _rows(encoder))
+    batch = _batch(encoder, _rows(encoder, quick))
     worst = Difference(0.0, False)
     with quiet(encoder.backbone):
         ours = encoder(batch)

@@ -71,7 +71,7 @@ def doctor(encoder: Encoder, *, quick: bool = False) -> Diagnosis:
 
     Args:
         encoder: from `bothways.convert` or `bothways.load`, with or without an adapter; left as it was.
-        quick: leave out gradient checkpointing and adapters, and perturb fewer tokens.
+        quick: leave out gradient checkpointing and adapters, take fewer texts and perturb fewer tokens.
 
     Returns:
         The checks; `.ok` is the verdict.

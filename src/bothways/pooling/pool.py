@@ -18,10 +18,12 @@ from bothways.errors import InputError
 
 Mode = Literal["mean", "weighted_mean", "last", "bos", "max"]
 POOLINGS: tuple[str, ...] = get_args(Mode)
+# the names that LLM2Vec and sentence-transformers use
 ALIASES = {
     "eos": "last",
-    "lasttoken": "last",
     "eos_token": "last",
+    "last_token": "last",
+    "lasttoken": "last",
     "weightedmean": "weighted_mean",
     "cls": "bos",
     "bos_token": "bos",

@@ -110,12 +110,12 @@ def test_windows_are_reported(tmp_path: Path) -> None:
 
 
 def test_load_says_what_a_folder_is_instead(base: Path, saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="a base model, not an encoder; use bothways.convert"):
+    with pytest.raises(InputError, match=r"a base model, not an encoder; use bothways.convert"):
         bw.load(base)
-    with pytest.raises(InputError, match="a base model, not an encoder; use bothways.convert"):
+    with pytest.raises(InputError, match=r"a base model, not an encoder; use bothways.convert"):
         bw.load("smollm2-135m")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty: no encoder here \\(neither modules.json nor llm2vec_config.json\\)"):
+    with pytest.raises(InputError, match=r"empty: no encoder here \(neither modules.json nor llm2vec_config.json\)"):
         bw.load(tmp_path / "empty")
     with pytest.raises(SourceError, match="no-such-folder/at/all"):
         bw.load("no-such-folder/at/all")
@@ -152,6 +152,6 @@ def test_home_folder_is_understood(saved: Path, monkeypatch) -> None:
 
 
 def test_a_finished_encoder_is_not_converted_in_silence(saved: Path) -> None:
-    with pytest.raises(InputError, match="is a finished encoder; use bothways.load"):
+    with pytest.raises(InputError, match=r"is a finished encoder; use bothways.load"):
         bw.convert(saved)
     assert json.loads((saved / "bothways.json").read_text())["stages"] == []

@@ -65,7 +65,7 @@ def authors_way(base: Path, adapters: list[Path], pairs: list[tuple[str, str]], 
     with torch.no_grad():
         states = model(input_ids=inputs["input_ids"], attention_mask=mask, position_ids=positions).last_hidden_state
     vectors = []
-    for (instruction, text), own in zip(pairs, states):
+    for (_, text), own in zip(pairs, states):
         count = len(tokenizer(text, add_special_tokens=False)["input_ids"])
         kept = own[-count:]
         weights = torch.arange(1, count + 1) if mode == "weighted_mean" else torch.ones(count)
@@ -168,7 +168,7 @@ def test_the_instruction_is_never_pooled_and_joined_by_one_blank(published) -> N
 
 
 def test_what_does_not_fit_is_refused(base: Path, published, tmp_path: Path) -> None:
-    first, second = published
+    first, _ = published
     deeper = tiny_llama(tmp_path / "deeper", num_hidden_layers=3)
     shallower = tiny_llama(tmp_path / "shallower", num_hidden_layers=1)
     wider = tiny_llama(tmp_path / "wider", hidden_size=64)
@@ -176,11 +176,11 @@ def test_what_does_not_fit_is_refused(base: Path, published, tmp_path: Path) -> 
         with pytest.raises(InputError, match="mntp: the adapter does not fit LlamaModel") as caught:
             bw.load(first, base=other)
         assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="no adapter_config.json here"):
+    with pytest.raises(InputError, match=r"no adapter_config.json here"):
         bw.load(first, adapter=base)
     config = json.loads((first / "adapter_config.json").read_text())
     (first / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": None}))
-    with pytest.raises(InputError, match="adapter_config.json: names no base model; give it as base="):
+    with pytest.raises(InputError, match=r"adapter_config.json: names no base model; give it as base="):
         bw.load(first)
     (first / "adapter_config.json").write_text(json.dumps(config))
     (first / CONFIG).write_text(json.dumps({**SETTINGS, "skip_instruction": False}))

@@ -1,0 +1,174 @@
+"""What the architecture promises about imports and sizes, read from the source: directions, extras, weight, registries."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "bothways"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+COMMON = {"config", "errors", "atomic", "progress", "provenance", "dropout"}
+# docs/architecture.md, "Who may import whom": each layer and those below it
+BELOW: dict[str, set[str]] = {
+    "attention": set(),
+    "pooling": set(),
+    "losses": set(),
+    "data": set(),
+    "backbone": {"attention"},
+    "encoder": {"pooling", "backbone", "attention"},
+    "evaluation": {"encoder", "data", "backbone", "attention", "pooling"},
+    "objectives": {"losses", "data", "encoder", "pooling", "backbone", "attention"},
+    "training": {"objectives", "losses", "data", "encoder", "pooling", "backbone", "attention", "evaluation"},
+    "recipes": {"training", "objectives", "losses", "data", "encoder", "pooling", "backbone", "attention"},
+}
+BELOW["cli"] = {*BELOW, "recipes"}
+WITHOUT_TRANSFORMERS = ("pooling/", "losses/", "attention/plan.py", "config.py", "errors.py", "atomic.py", "progress.py")
+# scipy and scikit-learn are not among them: sentence-transformers brings both
+EXTRAS = {"gguf", "faiss", "bm25s", "mteb", "tensorboard", "psutil"}
+
+
+class Import(NamedTuple):
+    module: str
+    line: int
+    top: bool  # runs when the file is imported
+
+
+def imports(path: Path) -> list[Import]:
+    """Every import of a file that runs; those under TYPE_CHECKING do not."""
+    return list(_imports(ast.parse(path.read_text(encoding="utf-8")), True))
+
+
+def _imports(node: ast.AST, top: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            continue
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, child.lineno, top) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are absolute, so that they can be read at a glance"
+            assert child.module is not None
+            if child.module == "bothways":
+                yield from (Import(f"bothways.{alias.name}", child.lineno, top) for alias in child.names)
+            else:
+                yield Import(child.module, child.lineno, top)
+        yield from _imports(child, top and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(SOURCE))
+
+
+def layer(path: Path) -> str:
+    first = path.relative_to(SOURCE).parts[0]
+    return first.removesuffix(".py")
+
+
+def violations(below: dict[str, set[str]]) -> list[str]:
+    found = []
+    for path in FILES:
+        own = layer(path)
+        if own == "__init__":
+            continue
+        allowed = {own, "__version__", *COMMON, *below.get(own, set())}
+        for item in imports(path):
+            parts = item.module.split(".")
+            if parts[0] == "bothways" and parts[1] not in allowed:
+                found.append(f"{name(path)}:{item.line} imports {item.module}")
+    return found
+
+
+def test_layers_import_downwards_only() -> None:
+    assert {layer(path) for path in FILES} - COMMON - {"__init__"} == set(BELOW), "a new layer needs a place in the order"
+    assert violations(BELOW) == []
+
+
+def test_the_check_would_notice() -> None:
+    assert any("encoder/" in line and "bothways.pooling" in line for line in violations({**BELOW, "encoder": set()}))
+
+
+def test_pure_layers_do_without_transformers() -> None:
+    found = [
+        f"{name(path)}:{item.line}"
+        for path in FILES
+        for item in imports(path)
+        if name(path).startswith(WITHOUT_TRANSFORMERS) and item.module.split(".")[0] == "transformers"
+    ]
+    assert found == []
+
+
+def test_extras_are_imported_where_they_are_used() -> None:
+    """Never when a module is imported: the core works without them, and a missing one must be named with its install line."""
+    found = [
+        f"{name(path)}:{item.line} {item.module}"
+        for path in FILES
+        for item in imports(path)
+        if item.top and item.module.split(".")[0] in EXTRAS
+    ]
+    assert found == []
+    used = {item.module.split(".")[0]: path for path in FILES for item in imports(path)}
+    for extra in EXTRAS & used.keys():
+        assert "MissingExtra" in used[extra].read_text(encoding="utf-8"), f"{name(used[extra])}: {extra} without MissingExtra"
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout.strip()
+
+
+def test_importing_costs_nothing() -> None:
+    heavy = "{'torch', 'transformers', 'numpy', 'peft', 'accelerate', 'datasets', 'sentence_transformers', 'pyarrow'}"
+    code = (
+        "import sys, time; t = time.process_time(); import bothways; seconds = time.process_time() - t\n"
+        f"first = {heavy} & set(sys.modules); import bothways.cli.app; second = {heavy} & set(sys.modules)\n"
+        "print(seconds < 2, first or 'light', second or 'light')"
+    )
+    assert run(code) == "True light light"
+
+
+def test_importing_everything_needs_no_extra() -> None:
+    code = (
+        "import sys, bothways\n"
+        f"for name in {sorted(EXTRAS)!r}: sys.modules[name] = None\n"
+        "for name in bothways.__all__: getattr(bothways, name)\n"
+        "print('fine')"
+    )
+    assert run(code) == "fine"
+
+
+def test_every_public_name_is_there() -> None:
+    import bothways
+
+    assert set(bothways.__all__) <= set(dir(bothways))
+    for public in bothways.__all__:
+        assert getattr(bothways, public) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = bothways.nonsense
+
+
+def test_files_stay_small() -> None:
+    sizes = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for folder in ("src", "tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert {file: lines for file, lines in sizes.items() if lines > 400} == {}
+
+
+def test_no_host_name_of_a_registry() -> None:
+    """Packages and models come through their clients, whose own settings (mirrors, proxies, offline) then hold."""
+    hosts = re.compile(r"pypi\.org|pythonhosted\.org|anaconda\.org|huggingface\.co(?!/docs)|hf\.co\b")
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in [*FILES, ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / "constraints.txt"]
+        for match in hosts.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
