@@ -102,7 +102,10 @@ def _writing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error.strerror or error}); choose another place") from error
+        reason = error.strerror or str(error)
+        if error.filename is not None and Path(os.fsdecode(error.filename)).parent != target.parent:
+            reason = f"{os.fsdecode(error.filename)}: {reason}"  # what is in the way is not the file itself
+        raise OutputError(f"{target}: cannot be written ({reason}); choose another place") from error
 
 
 @contextmanager

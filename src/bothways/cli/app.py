@@ -27,7 +27,7 @@ app = typer.Typer(
 for verb in (demo, convert, doctor, families, recipes, train, encode, search, evaluate):
     app.command(name=verb.NAME)(verb.command)
 
-# The errors of the command-line parser. typer exports one of its classes only; older typers take them all from click.
+# What the command-line parser raises. typer exports one of the classes only; older typers take them all from click.
 _USAGE_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
@@ -47,10 +47,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str] | None) -> int:
     """Run one command and return its exit code."""
+    # Not `app(…)`, whose own handling turns Ctrl-C and a closed pipe into exit codes before they can be told apart.
+    command = typer.main.get_command(app)
     try:
-        code = app(args=arguments, prog_name="bothways", standalone_mode=False)
+        with command.make_context("bothways", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            command.invoke(context)
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return 0
+    except typer.Exit as done:
+        return done.exit_code
     except _USAGE_ERROR as error:
         return _usage(error)
     except (KeyboardInterrupt, typer.Abort):

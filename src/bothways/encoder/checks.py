@@ -145,24 +145,32 @@ def padding_left(encoder: Encoder, name: str, quick: bool) -> Check:
 
 def batch_of_one(encoder: Encoder, name: str, quick: bool) -> Check:
     """One text without padding through stock transformers: where shortcuts silently restore causality."""
-    batch = _batch(encoder, _rows(encoder)[:1])
+    rows = _rows(encoder, quick)
+    batch = _batch(encoder, rows[:1])
     kinds = implementations(encoder)
     worst = Difference(0.0, False)
+    other = batch.input_ids.clone()
+    other[-1] = other[0] if other[0] != other[-1] else other[0] + 1
     with quiet(encoder.backbone):
         ours = encoder(batch)
-        allowed = allowance(encoder, _batch(encoder, _rows(encoder)[:2]))
+        allowed = allowance(encoder, _batch(encoder, rows))
         for implementation in kinds:
             with stock(encoder.backbone, implementation):
-                off = compare(encoder, encoder.pool(alone_states(encoder.backbone, batch), batch), ours)
+                states = alone_states(encoder.backbone, batch)
+                moved = alone_states(encoder.backbone, TokenBatch(other, batch.plan, batch.pool, 1))
+            ahead = distance(moved[:1], states[:1]) > INFLUENCE
+            if ahead != (encoder.direction == "bidirectional"):
+                what = "sees" if ahead else "does not see"
+                return Check(
+                    name, False, implementation, f"through stock {implementation} attention token 1 {what} token {len(other)}"
+                )
+            off = compare(encoder, encoder.pool(states, batch), ours)
             if off.exceeds(ROUNDED) and not off.value <= allowed:
                 return Check(name, False, off.figure, f"one text through stock {implementation} attention gives another vector")
             worst = max(worst, off)
     only = "" if "sdpa" in kinds else " (eager only: tell other loaders)"
     return Check(
-        name,
-        True,
-        worst.figure,
-        f"one text gives the same vector through stock {' and '.join(kinds)} attention{only}",
+        name, True, worst.figure, f"one text gives the same vector through stock {' and '.join(kinds)} attention{only}"
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bothways import recipes
 from bothways.encoder import build
 from tiny import SENTENCES, tiny_llama
 from unit.cli.cli_runner import Run, runner
@@ -39,7 +40,7 @@ def here(tmp_path: Path, monkeypatch, base: Path) -> Path:
     (tmp_path / "cut.jsonl").write_text('{"text": "one"}\n{"text": "tw')
     (tmp_path / "columns.csv").write_text("a,b\n1,2\n")
     (tmp_path / "nan.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "score": NaN}\n')
-    (tmp_path / "unknown.yaml").write_text("name: x\nbase: base\nsede: 3\nstages: []\n")
+    (tmp_path / "unknown.yaml").write_text(recipes.llm2vec(base="base").to_yaml().replace("\nseed:", "\nsede:"))
     (tmp_path / "unknown.json").write_text(json.dumps({"model_name_or_path": "b", "mlm_probability": 0.2, "lora_rank": 8}))
     (tmp_path / "config-only").mkdir()
     (tmp_path / "config-only" / "config.json").write_bytes((base / "config.json").read_bytes())
@@ -54,11 +55,14 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["convert", "base", "--out", "o", "--poling", "mean"], "error: No such option: --poling (Possible options: --pooling)"),
     (["convert", "base", "--out", "o", "--max-length", "many"], "error: Invalid value for '--max-length'"),
     (["convert", "base", "--out", "o", "--max-length", "0"], "error: max_length: must be at least 1 token (got 0)"),
-    (["convert", "base", "--out", "o", "--direction", "both"], "error: direction: must be 'bidirectional' or 'causal' (got 'both')"),
+    (
+        ["convert", "base", "--out", "o", "--direction", "both"],
+        "error: direction: must be 'bidirectional' or 'causal' (got 'both')",
+    ),
     (["convert", "base", "--out", "o", "--pooling", "median"], "error: pooling: unknown mode 'median'; one of mean,"),
     (["convert", "base", "--out", "o", "--dtype", "int4"], "error: dtype 'int4' cannot be used"),
     (["convert", "base", "--out", "texts.txt"], "error: texts.txt: already exists and is not empty"),
-    (["convert", "base", "--out", "texts.txt/deeper"], "error: texts.txt/deeper: cannot be written (Not a directory)"),
+    (["convert", "base", "--out", "texts.txt/deeper"], "error: texts.txt/deeper: cannot be written (texts.txt: File exists)"),
     (["convert", "config-only", "--out", "o"], "error: config-only: has no tokenizer (tokenizer.json)"),
     (["convert", "smollm2-136m", "--out", "o"], "error: smollm2-136m: unknown name; did you mean 'smollm2-135m'?"),
     (["doctor", "no-such/model"], "error: no-such/model: the model hub cannot be reached"),
@@ -66,9 +70,12 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["encode", "base", "missing.txt", "--out", "v.npy"], "error: missing.txt: no such file or folder"),
     (["encode", "base", "texts.txt", "--out", "v.csv"], "error: --out v.csv: must end in .npy or .parquet"),
     (["encode", "base", "cut.jsonl", "--out", "v.npy"], "error: cut.jsonl, row 2: "),
-    (["encode", "base", "columns.csv", "--out", "v.npy"], "error: columns.csv: no column that is known to hold text"),
+    (["encode", "base", "columns.csv", "--out", "v.npy"], "error: columns.csv, row 2: no column that is known to hold text"),
     (["encode", "base", "texts.txt", "--column", "body", "--out", "v.npy"], "error: texts.txt, row 1: no column 'body'"),
-    (["encode", "base", "texts.txt", "--truncate-dim", "99", "--out", "v.npy"], "error: truncate_dim: must lie between 1 and 32"),
+    (
+        ["encode", "base", "texts.txt", "--truncate-dim", "99", "--out", "v.npy"],
+        "error: truncate_dim: must lie between 1 and 32",
+    ),
     (["encode", "base", "texts.txt", "--prompt-name", "q", "--out", "v.npy"], "error: prompt_name: 'q' is not stored"),
     (["evaluate", "base", "--task", "sst:x"], "error: unknown task 'sst:x'; did you mean 'sts'?"),
     (["evaluate", "base", "--task", "sts:nan.jsonl"], "error: nan.jsonl, row 1: "),
