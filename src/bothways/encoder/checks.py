@@ -149,8 +149,8 @@ def batch_of_one(encoder: Encoder, name: str, quick: bool) -> Check:
     batch = _batch(encoder, rows[:1])
     kinds = implementations(encoder)
     worst = Difference(0.0, False)
-    other = batch.input_ids.clone()
-    other[-1] = other[0] if other[0] != other[-1] else other[0] + 1
+    far = _farthest(encoder, len(batch.input_ids))
+    other = _changed(batch.input_ids, far)
     with quiet(encoder.backbone):
         ours = encoder(batch)
         allowed = allowance(encoder, _batch(encoder, rows))
@@ -231,8 +231,8 @@ def training_direction(encoder: Encoder, name: str, quick: bool) -> Check:
     model: Any = encoder.backbone
     batch = _batch(encoder, [_cut(row, 8) for row in _rows(encoder)[:2]])
     length = batch.plan.lengths[0]
-    other = batch.input_ids.clone()
-    other[length - 1] = batch.input_ids[0] if batch.input_ids[0] != batch.input_ids[length - 1] else batch.input_ids[0] + 1
+    far = _farthest(encoder, length)
+    other = _changed(batch.input_ids, far)
     states = []
     with training(model), checkpointing(model, getattr(model, "supports_gradient_checkpointing", False)):
         for ids in (batch.input_ids, other):
@@ -243,7 +243,7 @@ def training_direction(encoder: Encoder, name: str, quick: bool) -> Check:
     figure = f"{seen:.1e} | {leak:.1e}"
     expected = encoder.direction == "bidirectional"
     if (seen > INFLUENCE) != expected:
-        return Check(name, False, figure, f"in training mode token 1 {'does not see' if expected else 'sees'} token {length}")
+        return Check(name, False, figure, f"in training mode token 1 {'does not see' if expected else 'sees'} token {far + 1}")
     if leak > INFLUENCE:
         return Check(name, False, figure, "in training mode a token of text 2 sees a token of text 1")
     return Check(name, True, figure, f"in training mode the model is {encoder.direction} too")
@@ -277,6 +277,19 @@ def _rows(encoder: Encoder, quick: bool = False) -> list[TokenRow]:
 def _cut(row: TokenRow, size: int) -> TokenRow:
     pool = row.pool[:size]
     return TokenRow(row.ids[:size], pool if any(pool) else [True] * len(pool), row.offsets[:size])
+
+
+def _farthest(encoder: Encoder, length: int) -> int:
+    """Index of the farthest token that the first token of a text of `length` tokens must see in every layer."""
+    windows = windowed_layers(next(text_configs(encoder.backbone)))
+    return min([length - 1, *windows.values()])
+
+
+def _changed(ids: Tensor, place: int) -> Tensor:
+    """The same tokens with another one at `place`."""
+    other = ids.clone()
+    other[place] = ids[0] if ids[0] != ids[place] else (ids[0] - 1).abs()
+    return other
 
 
 def _batch(encoder: Encoder, rows: list[TokenRow]) -> TokenBatch:

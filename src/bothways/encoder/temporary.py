@@ -62,7 +62,7 @@ def checkpointing(model: Any, active: bool) -> Iterator[None]:
         (m, m.gradient_checkpointing) for m in model.modules() if isinstance(getattr(m, "gradient_checkpointing", None), bool)
     ]
     attributes = [(module, set(vars(module))) for module in model.modules()]
-    enabled = active and not model.is_gradient_checkpointing
+    enabled = active and not any(before for _, before in switches)
     if enabled:
         with _no_warnings():
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -95,7 +95,7 @@ def test_nothing_of_the_encoder_is_changed(encoder):
     assert [(name, type(module), module.training) for name, module in encoder.named_modules()] == modules
     assert [p.requires_grad for p in encoder.parameters()] == flags
     assert encoder.backbone.config.to_dict() == config and encoder.backbone.config._attn_implementation == interface.NAME
-    assert set(vars(encoder.backbone)) == attributes and not encoder.backbone.is_gradient_checkpointing
+    assert set(vars(encoder.backbone)) == attributes and not encoder.backbone.gradient_checkpointing
     assert torch.equal(torch.get_rng_state(), random)
     assert all(p.grad is None for p in encoder.parameters())
 
