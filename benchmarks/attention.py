@@ -41,7 +41,7 @@ def main() -> None:
 
         def fused(q=q, k=k, v=v, plan=plan):
             cuts = (kernel._cut(run, q, k, v) for run in plan.runs)
-            return torch.cat([kernel._fused(*cut, plan.direction, WIDTH**-0.5, 0.0, None) for cut in cuts])
+            return torch.cat([kernel._fused(cut, plan.direction, WIDTH**-0.5, 0.0, None) for cut in cuts])
 
         def written(dropout=0.0, q=q, k=k, v=v, plan=plan):
             return explicit(q, k, v, plan, WIDTH**-0.5, dropout=dropout)

@@ -19,8 +19,12 @@ from bothways.attention.plan import AttentionPlan
 from bothways.attention.run import hidden_states
 
 SHAPES = {
-    "SmolLM2-135M": dict(hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3),
-    "Llama-3.2-1B": dict(hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32, num_key_value_heads=8),
+    "SmolLM2-135M": dict(
+        hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3
+    ),
+    "Llama-3.2-1B": dict(
+        hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32, num_key_value_heads=8
+    ),
 }
 
 
@@ -36,7 +40,7 @@ def check_kernels() -> None:
             plain = relative(reference(*half, mask), exact)
             errors = {"execute": relative(kernel.execute(*half, plan, window=window), exact)}
             cuts = (kernel._cut(run, *half) for run in plan.runs)
-            errors["fused"] = relative(torch.cat([kernel._fused(*c, plan.direction, 0.125, 0.0, window) for c in cuts]), exact)
+            errors["fused"] = relative(torch.cat([kernel._fused(c, plan.direction, 0.125, 0.0, window) for c in cuts]), exact)
             if kernel._HAS_VARLEN:
                 errors["varlen"] = relative(kernel._varlen(*half, plan, 0.125, window), exact)
             verdict = {name: f"{error / plain:.2f} x plain" for name, error in errors.items()}

@@ -20,7 +20,13 @@ from bothways.evaluation.sts import STS
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 BASE = "smollm2-135m"
-TEXTS = ("wiki-sentences/wiki1m_first.txt.gz", "wiki-sentences/wikisplit_sentences.txt.gz", "wikitext2-valid-test", "abc-news", "masc")
+TEXTS = (
+    "wiki-sentences/wiki1m_first.txt.gz",
+    "wiki-sentences/wikisplit_sentences.txt.gz",
+    "wikitext2-valid-test",
+    "abc-news",
+    "masc",
+)
 SENTENCES = ("wiki-sentences/wiki1m_first.txt.gz", "wiki-sentences/wikisplit_sentences.txt.gz", "abc-news")
 DEV = DATA / "stsb" / "dev.jsonl"
 TESTS = {
@@ -86,7 +92,9 @@ def score(row: str, seed: int, out: Path, tasks: dict[str, STS]) -> dict[str, An
     folder, minutes = trained(row, seed, out)
     direction, pooling, _ = ROWS[row]
     # scored in float32: bfloat16 scores move with the composition of passes
-    encoder = bw.load(folder, dtype="float32") if folder else bw.convert(BASE, direction=direction, pooling=pooling, dtype="float32")
+    encoder = (
+        bw.load(folder, dtype="float32") if folder else bw.convert(BASE, direction=direction, pooling=pooling, dtype="float32")
+    )
     started = time.perf_counter()
     results = bw.evaluate(encoder, list(tasks.values()))
     found = {name: 100 * results.main[task.name] for name, task in tasks.items()}

@@ -32,7 +32,7 @@ def explicit(
 ) -> Tensor:
     """Attention of one packed row; arguments as in `kernel.execute`. Returns (T, G, Dv)."""
     # A padded query could see no key at all through a window, and 0 · NaN would spoil the gradients: exact rectangles there.
-    groups = plan.groups if window is None else tuple(Group(run.start, (run.length,) * run.count) for run in plan.runs)
+    groups = plan.groups if window is None else tuple(Group(run.start, (run.length,) * run.repeats) for run in plan.runs)
     parts = []
     for group in groups:
         q, k, v = (_rectangle(tensor, group) for tensor in (query, key, value))
@@ -43,7 +43,14 @@ def explicit(
 
 
 def _attend(
-    q: Tensor, k: Tensor, v: Tensor, scaling: float, bias: Tensor | None, dropout: float, softcap: float | None, sinks: Tensor | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scaling: float,
+    bias: Tensor | None,
+    dropout: float,
+    softcap: float | None,
+    sinks: Tensor | None,
 ) -> Tensor:
     """Attention of rectangles q (C, L, G, D), k (C, L, K, D), v (C, L, K, Dv) → (C, L, G, Dv)."""
     count, length, heads, _ = q.shape

@@ -15,6 +15,8 @@ Letters: T tokens, G query heads, K key heads (G a multiple of K), D head width,
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +26,7 @@ from bothways.attention.explicit import explicit
 from bothways.attention.plan import AttentionPlan, Run
 from bothways.config import Direction
 
+varlen_attn: Callable[..., Any] | None
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:
@@ -70,14 +73,14 @@ def execute(
         return explicit(query, key, value, plan, scaling, dropout=dropout, window=window, softcap=softcap, sinks=sinks)
     if _can_varlen(query, value, dropout):
         return _varlen(query, key, value, plan, scaling, window)
-    parts = [_fused(*_cut(run, query, key, value), plan.direction, scaling, dropout, window) for run in plan.runs]
+    parts = [_fused(_cut(run, query, key, value), plan.direction, scaling, dropout, window) for run in plan.runs]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _cut(run: Run, *tensors: Tensor) -> list[Tensor]:
     """The segments of a run as (C, heads, L, D) views."""
-    end = run.start + run.length * run.count
-    return [t[run.start : end].unflatten(0, (run.count, run.length)).transpose(1, 2) for t in tensors]
+    end = run.start + run.length * run.repeats
+    return [t[run.start : end].unflatten(0, (run.repeats, run.length)).transpose(1, 2) for t in tensors]
 
 
 def _suits_explicit(query: Tensor, plan: AttentionPlan, dropout: float) -> bool:
@@ -85,9 +88,8 @@ def _suits_explicit(query: Tensor, plan: AttentionPlan, dropout: float) -> bool:
     return dropout > 0 or (torch.is_grad_enabled() and query.requires_grad and plan.longest <= EXPLICIT_BACKWARD)
 
 
-def _fused(
-    q: Tensor, k: Tensor, v: Tensor, direction: Direction, scaling: float, dropout: float, window: int | None
-) -> Tensor:
+def _fused(qkv: list[Tensor], direction: Direction, scaling: float, dropout: float, window: int | None) -> Tensor:
+    q, k, v = qkv
     causal = direction == "causal" and window is None
     everything = direction == "bidirectional" and window is None
     mask = None if causal or everything else AttentionPlan((q.shape[2],), direction).dense(q.device, window)
@@ -109,15 +111,13 @@ def _can_varlen(query: Tensor, value: Tensor, dropout: float) -> bool:
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, scaling: float, window: int | None) -> Tensor:
-    if plan.direction == "causal":
-        # FlashAttention counts the tokens to the left; a causal window counts the token itself too
-        reach = (-1 if window is None else window - 1, 0)
-    else:
-        reach = (-1, -1) if window is None else (window, window)
+    # FlashAttention counts the tokens to the left of a causal window; the window of a plan counts the token itself too
+    causal = (-1 if window is None else window - 1, 0)
+    reach = causal if plan.direction == "causal" else (-1, -1) if window is None else (window, window)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:  # the grouped-query argument came after the windows; repeating keys is right in every release
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    assert varlen_attn is not None
     bounds = plan.cu_seqlens(query.device)
-    return varlen_attn(
-        query, key, value, bounds, bounds, plan.longest, plan.longest, scale=scaling, window_size=reach
-    )
+    out: Tensor = varlen_attn(query, key, value, bounds, bounds, plan.longest, plan.longest, scale=scaling, window_size=reach)
+    return out

@@ -20,11 +20,11 @@ from bothways.errors import InputError
 
 
 class Run(NamedTuple):
-    """`count` neighbouring segments of one `length`, the first at token `start`: a rectangle that needs no mask."""
+    """`repeats` neighbouring segments of one `length`, the first at token `start`: a rectangle that needs no mask."""
 
     start: int
     length: int
-    count: int
+    repeats: int
 
 
 class Group(NamedTuple):
@@ -81,7 +81,7 @@ class AttentionPlan:
         start = 0
         for length in self.lengths:
             if runs and runs[-1].length == length:
-                runs[-1] = runs[-1]._replace(count=runs[-1].count + 1)
+                runs[-1] = runs[-1]._replace(repeats=runs[-1].repeats + 1)
             else:
                 runs.append(Run(start, length, 1))
             start += length

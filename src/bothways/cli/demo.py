@@ -63,7 +63,7 @@ def demo_recipe(base: str, seed: int) -> Any:
     """The `llm2vec` recipe, scaled down until the whole demo fits ten minutes on two cores with bfloat16 instructions."""
     from bothways.recipes import llm2vec
 
-    small = {
+    small: dict[str, Any] = {
         "stages__mntp__batch__size": 8,
         "stages__mntp__objective__row_length": 128,
         "stages__mntp__optim__steps": 60,
@@ -80,7 +80,7 @@ def _untrained(base: str, task: Any, device: str) -> list[tuple[str, dict[str, f
 
     rows = []
     for direction in ("causal", "bidirectional"):
-        encoder = convert(base, direction=direction, device=device, max_length=MAX_LENGTH)  # type: ignore[arg-type]
+        encoder = convert(base, direction=direction, device=device, max_length=MAX_LENGTH)
         diagnosis = doctor(encoder, quick=True)
         say(f"\n{base}, {direction}:\n{diagnosis}")
         if not diagnosis.ok:
@@ -105,7 +105,9 @@ def _table(rows: list[tuple[str, dict[str, float]]]) -> None:
     for name, _ in columns:
         table.add_column(name, justify="right")
     for name, metrics in rows:
-        table.add_row(name, *(f"{metrics[key] * scale:.{1 if scale == 100 else 2}f}" if key in metrics else "" for key, scale in columns))
+        table.add_row(
+            name, *(f"{metrics[key] * scale:.{1 if scale == 100 else 2}f}" if key in metrics else "" for key, scale in columns)
+        )
     Console().print(table)
     lexical, last = rows[0][1]["ndcg@10"], rows[-1][1]["ndcg@10"]
     say("alignment: distance of a description to its function, lower is closer; uniformity: lower is more spread out")

@@ -64,7 +64,9 @@ class _Remembered:
     def _encode(self, texts: Sequence[str], role: Any) -> np.ndarray:
         new = [text for text in dict.fromkeys(texts) if (role, text) not in self.known]
         if new:
-            self.known |= {(role, text): vector for text, vector in zip(new, encode_texts(self.encoder, new, self.options, role))}
+            self.known |= {
+                (role, text): vector for text, vector in zip(new, encode_texts(self.encoder, new, self.options, role))
+            }
         return np.stack([self.known[role, text] for text in texts])
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:

@@ -39,7 +39,7 @@ def brute_force(q, k, v, plan, window=None, softcap=None, sinks=None, scaling=WI
 
 
 def fused(q, k, v, plan, window=None):
-    parts = [kernel._fused(*kernel._cut(run, q, k, v), plan.direction, WIDTH**-0.5, 0.0, window) for run in plan.runs]
+    parts = [kernel._fused(kernel._cut(run, q, k, v), plan.direction, WIDTH**-0.5, 0.0, window) for run in plan.runs]
     return torch.cat(parts)
 
 

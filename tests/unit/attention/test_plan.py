@@ -54,7 +54,7 @@ def test_positions_segments_and_boundaries():
 @pytest.mark.parametrize("lengths", [(4,), (4, 4, 4), (9, 8, 7, 3, 3, 1), (1, 2, 1, 2), (100, 76, 75, 74)])
 def test_runs_and_groups_hold_every_segment_once_in_order(lengths):
     plan = AttentionPlan(lengths)
-    assert [run.length for run in plan.runs for _ in range(run.count)] == list(lengths)
+    assert [run.length for run in plan.runs for _ in range(run.repeats)] == list(lengths)
     assert [length for group in plan.groups for length in group.lengths] == list(lengths)
     starts = torch.tensor([0, *lengths]).cumsum(0).tolist()
     assert {run.start for run in plan.runs} <= set(starts) and {group.start for group in plan.groups} <= set(starts)
