@@ -200,10 +200,12 @@ def test_their_folders_give_their_vectors(tmp_path: Path, mode: str, causal: boo
     assert np.abs(again.encode_query(texts) - theirs.encode_query(texts)).max() < 1e-5
 
 
-def test_their_windows_are_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("causal", [True, False])
+def test_their_windows_are_kept(tmp_path: Path, causal: bool) -> None:
     base = make(tmp_path / "base", "mistral")
-    theirs = theirs_over(base, tmp_path / "out", "lasttoken")
+    theirs = theirs_over(base, tmp_path / "out", "lasttoken", causal=causal)
     ours = bw.load(tmp_path / "out", dtype="float32", device="cpu")
+    assert ours.provenance["report"]["kept_windows"] == {"0": 8, "1": 8}
     assert np.abs(ours.encode(TEXTS) - theirs.encode(TEXTS)).max() < 1e-5
 
 
