@@ -34,7 +34,8 @@ def command(
     """Turn SmolLM2-135M into a text encoder and show, step by step, what that does."""
     from bothways.encoder.build import load
     from bothways.evaluation.bm25 import BM25
-    from bothways.evaluation.stdlib import Stdlib
+    from bothways.evaluation.stdlib import Remembered, Stdlib
+    from bothways.evaluation.task import RunOptions
     from bothways.training.trainer import train
 
     started = time.perf_counter()
@@ -51,9 +52,10 @@ def command(
     for name, folder in (("+ MNTP", first), ("+ SimCSE", out)):
         encoder = load(folder, device=device)
         encoder.options.max_length = MAX_LENGTH
-        rows.append((name, _score(encoder, task)))
+        remembered = Remembered(encoder, RunOptions())
+        rows.append((name, _score(remembered, task)))
     _table(rows)
-    _searches(encoder, task)
+    _searches(remembered, task)
     say(f"\nThe encoder is in {out}. It loads without bothways too:")
     say(f'  SentenceTransformer("{out}").encode(["a text"])')
     say(f"Took {(time.perf_counter() - started) / 60:.1f} minutes.")
@@ -119,10 +121,12 @@ def _table(rows: list[tuple[str, dict[str, float]]]) -> None:
 
 
 def _searches(encoder: Any, task: Any) -> None:
+    from bothways.evaluation.encoding import normalise
+
     documents = task.collection.corpus
     names = list(documents)
-    vectors = encoder.encode_document([documents[name] for name in names], normalize_embeddings=True)
-    scores = encoder.encode_query(list(SEARCHES), normalize_embeddings=True) @ vectors.T
+    vectors = normalise(encoder.encode_document([documents[name] for name in names]))
+    scores = normalise(encoder.encode_query(list(SEARCHES))) @ vectors.T
     for query, row in zip(SEARCHES, scores):
         say(f"\n{query}")
         for index in row.argsort()[::-1][:3]:

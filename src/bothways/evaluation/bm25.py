@@ -8,6 +8,7 @@ defaults (Lù 2024, arXiv 2407.03618).
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 
@@ -62,6 +63,7 @@ class BM25:
         """
         import bm25s
 
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it reports every index it builds
         top = TopK(queries, corpus, depth=depth, ignore_identical_ids=ignore_identical_ids)
         documents = [tokenize(corpus[doc]) for doc in top.doc_ids]
         if not any(documents):

@@ -42,7 +42,7 @@ class Stdlib(Retrieval):
         """Rank and measure; encoders also get `alignment` and `uniformity`. See `Task.run`."""
         if not hasattr(encoder, "encode"):
             return super().run(encoder, options)
-        remembered = _Remembered(encoder, options)
+        remembered = encoder if isinstance(encoder, Remembered) else Remembered(encoder, options)
         score = super().run(remembered, options)
         data = self.collection
         pairs = [(query, document) for query, judged in data.qrels.items() for document in judged]
@@ -53,7 +53,7 @@ class Stdlib(Retrieval):
         return Score({**score.metrics, **lens}, score.details)
 
 
-class _Remembered:
+class Remembered:
     """An encoder that encodes each text once: retrieval and geometry share the vectors of this small collection."""
 
     def __init__(self, encoder: Any, options: RunOptions) -> None:

@@ -96,7 +96,10 @@ def _replaced(values: dict[str, Any], base: str | None, sources: tuple[str, ...]
     stages = values.get("stages")
     if sources is not None and isinstance(stages, list):
         values["stages"] = [
-            {**stage, "data": {**(stage.get("data") or {}), "source": list(sources)}} if isinstance(stage, dict) else stage
+            # a column belongs to the source that it was named for
+            {**stage, "data": {**(stage.get("data") or {}), "source": list(sources), "column": None}}
+            if isinstance(stage, dict)
+            else stage
             for stage in stages
         ]
     return values

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bothways import recipes
 from bothways.errors import InputError
 from bothways.training.files import output_dir, read_recipe
 from unit.training.material import TEXTS, mntp, recipe, simcse
@@ -267,3 +268,10 @@ def test_a_configuration_trains(tmp_path: Path) -> None:
     assert bw.train(made, tmp_path / "mntp").provenance["stages"][0]["steps"] == 3
     made = read_recipe(write(tmp_path, {**SIMCSE, **small}), base=base, data=str(tmp_path / "texts.txt"))
     assert bw.train(made, tmp_path / "simcse").provenance["stages"][0]["steps"] == 3
+
+
+def test_data_given_on_the_command_line_forgets_the_column_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipes.llm2vec("b", "python-stdlib", preset="laptop").to_yaml())
+    assert read_recipe(path).stages[1].data.column == "sentence"
+    assert [stage.data.column for stage in read_recipe(path, data="mine.txt").stages] == [None, None]
