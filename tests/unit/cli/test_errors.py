@@ -154,7 +154,15 @@ def test_ctrl_c_in_a_real_process_leaves_nothing(here: Path) -> None:
     (here / "many.txt").write_text("\n".join(f"{text} {number}" for number in range(40_000) for text in SENTENCES))
     words = ["encode", "base", "many.txt", "--out", "v.npy", "--device", "cpu"]
     before = sorted(os.listdir(here))
-    process = subprocess.Popen([*COMMAND, *words], cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, *words],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell that runs this suite in the background hands down an ignored SIGINT, which Python would keep ignoring
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         deadline = time.monotonic() + 120
         while not list(here.glob(".v.npy.*.part")):  # it is at work now
