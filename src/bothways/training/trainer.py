@@ -15,7 +15,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -36,6 +36,7 @@ from bothways.training import finish, precision
 from bothways.training.checkpoints import Checkpoints
 from bothways.training.estimate import DryRun, estimate
 from bothways.training.metrics import MetricsLog
+from bothways.training.occupied import occupied
 from bothways.training.run import Recipe, binding, changed_keys
 from bothways.training.stage import StageRun
 from bothways.training.start import (
@@ -115,6 +116,15 @@ def train(
     if out is None:
         raise InputError("out: name the folder that the trained encoder goes to")
     folder = Path(out)
+    with occupied(folder) if accelerator.is_main_process else nullcontext():
+        _run(recipe, folder, accelerator, resume=resume, texts=texts, progress=progress)
+    return load(folder, device=accelerator.device, dtype=recipe.dtype)
+
+
+def _run(
+    recipe: Recipe, folder: Path, accelerator: Accelerator, *, resume: bool, texts: GivenTexts, progress: bool | None
+) -> None:
+    """All stages that are not finished yet."""
     _prepare_folder(recipe, folder, resume=resume, accelerator=accelerator)
     if not finish.is_finished(folder):
         _start_trackers(recipe, accelerator)
@@ -128,7 +138,6 @@ def train(
             offset += _Runner(recipe, index, folder, accelerator, metrics, texts, progress).run(resume=resume, offset=offset)
         for tracker in accelerator.trackers:
             tracker.finish()
-    return load(folder, device=accelerator.device, dtype=recipe.dtype)
 
 
 @dataclass
