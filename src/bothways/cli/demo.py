@@ -16,11 +16,11 @@ from bothways.cli.options import Device, say
 
 NAME = "demo"
 
-# asked in other words than the documentation's; shutil.chown, subprocess.run and turtle's stamp are held out in every Python
+# asked in other words than the documentation's; turtle's pensize, tarfile and calendar have held-out functions in every Python
 SEARCHES = (
-    "change who owns a file",
-    "start another program and wait for it to finish",
-    "leave a print of the turtle on the drawing",
+    "set the thickness of the drawing pen",
+    "permissions of a file inside a tar archive",
+    "how many days does this month have",
 )
 MAX_LENGTH = 96  # tokens of a function that are read when measuring; a quarter of the documents is longer
 

@@ -105,7 +105,7 @@ def _laptop(mntp: dict[str, Any], simcse: dict[str, Any]) -> list[dict[str, Any]
             "name": "simcse",
             "objective": {**simcse, "max_length": 32, "graph_tokens": 4096},
             "batch": {"size": 64},
-            "optim": {"lr": 1e-3, "steps": 200},
+            "optim": {"lr": 1e-3, "steps": 150},
             "save_every": 25,
             "log_every": 5,
             **without_dropout,

@@ -81,7 +81,7 @@ def _decoder_stage(preset: str) -> dict[str, Any]:
     return {
         "objective": {"kind": "contrastive", "scale": 20.0, "attention_dropout": 0.3, "max_length": 128 if published else 32},
         "batch": {"size": 128 if published else 64},
-        "optim": {"lr": 3e-5, "epochs": 3.0, "stop_after_steps": 1000} if published else {"lr": 1e-3, "steps": 100},
+        "optim": {"lr": 3e-5, "epochs": 3.0, "stop_after_steps": 1000} if published else {"lr": 1e-3, "steps": 150},
         "adapter": dict(ADAPTER),
         "save_every": 200 if published else 25,
         "log_every": 10 if published else 5,
