@@ -88,7 +88,7 @@ def _published(mntp: dict[str, Any], simcse: dict[str, Any]) -> list[dict[str, A
 
 
 def _laptop(mntp: dict[str, Any], simcse: dict[str, Any]) -> list[dict[str, Any]]:
-    # Fewer, hotter steps on shorter rows: a LoRA of rank 16 bears a rate of 1e-3 at 135M parameters (docs/results.md). LoRA dropout
+    # Fewer, hotter steps on shorter rows: a LoRA of rank 16 bears a rate of 1e-3 at 135M parameters (docs/log.md). LoRA dropout
     # would be a fifth of a CPU step.
     without_dropout = {"adapter": {"dropout": 0.0}}
     return [
