@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from bothways.training import precision
 from bothways.training.optim import build_optimizer
 from bothways.training.run import Recipe
 from bothways.training.stage import order_of
-from bothways.training.start import GivenTexts, build_objective, make_trainable, open_base, open_head, read_stage_texts
+from bothways.training.start import GivenTexts, open_base, read_stage_texts, ready
 from bothways.training.steps import Stepper, token_count, trainable_parameters
 
 
@@ -88,36 +87,27 @@ def _measure(recipe: Recipe, index: int, accelerator: Accelerator, given: GivenT
     texts = read_stage_texts(stage, given).texts
     chosen = precision.choose(recipe.dtype, accelerator.device, adapter=stage.adapter is not None)
     encoder = open_base(recipe, device=accelerator.device, dtype=chosen.weights)
-    head = open_head(recipe, stage, encoder, chosen)
-    make_trainable(encoder, stage, seed=recipe.seed, index=index)
-    objective = build_objective(stage, encoder, head, seed=recipe.seed, index=index)
-    try:
-        with ExitStack() as stack:
-            for module in (encoder.backbone, getattr(objective, "head", None)):
-                if module is not None:
-                    stack.enter_context(precision.autocast(module, chosen))
-            examples = objective.prepare(texts, encoder)
-            order = order_of(recipe, index, len(examples), accelerator.num_processes)
-            parameters = trainable_parameters(encoder, objective)
-            stepper = Stepper(
-                encoder,
-                objective,
-                examples,
-                order,
-                parameters,
-                build_optimizer(parameters, stage.optim),
-                accelerator,
-                accumulation=1,
-                clip_norm=stage.optim.clip_norm,
-                seed=recipe.seed,
-                stage=index,
-            )
-            encoder.train()
-            objective.train()
-            seconds, memory = _timed(stepper)
-            tokens = token_count(stepper.batch(0, 0))
-    finally:
-        objective.release()
+    with ready(recipe, index, encoder, chosen) as objective:
+        examples = objective.prepare(texts, encoder)
+        order = order_of(recipe, index, len(examples), accelerator.num_processes)
+        parameters = trainable_parameters(encoder, objective)
+        stepper = Stepper(
+            encoder,
+            objective,
+            examples,
+            order,
+            parameters,
+            build_optimizer(parameters, stage.optim),
+            accelerator,
+            accumulation=1,
+            clip_norm=stage.optim.clip_norm,
+            seed=recipe.seed,
+            stage=index,
+        )
+        encoder.train()
+        objective.train()
+        seconds, memory = _timed(stepper)
+        tokens = token_count(stepper.batch(0, 0))
     steps = stage.optim.stop(order.steps_per_epoch)
     return StageEstimate(
         name=stage.name,

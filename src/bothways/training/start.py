@@ -5,7 +5,8 @@ It stands apart because training and the dry run begin alike and end differently
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.objectives.base import Objective
 from bothways.training.heldout import HeldOut
-from bothways.training.precision import Precision
+from bothways.training.precision import Precision, autocast
 from bothways.training.randomness import derive
 from bothways.training.run import DataConfig, Recipe, Stage
 
@@ -178,3 +179,23 @@ def build_objective(stage: Stage, encoder: Encoder, head: nn.Module | None, *, s
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return objective
+
+
+@contextmanager
+def ready(recipe: Recipe, index: int, encoder: Encoder, chosen: Precision) -> Iterator[Objective]:
+    """Make an opened encoder trainable and give the stage's objective; inside the block both run in the stage's precision.
+
+    Afterwards the encoder is without autocast and with the dropout rates it had; what was trained stays in it.
+    """
+    stage = recipe.stages[index]
+    head = open_head(recipe, stage, encoder, chosen)
+    make_trainable(encoder, stage, seed=recipe.seed, index=index)
+    objective = build_objective(stage, encoder, head, seed=recipe.seed, index=index)
+    try:
+        with ExitStack() as stack:
+            for module in (encoder.backbone, getattr(objective, "head", None)):
+                if module is not None:
+                    stack.enter_context(autocast(module, chosen))
+            yield objective
+    finally:
+        objective.release()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -41,12 +41,10 @@ from bothways.training.run import Recipe, binding, changed_keys
 from bothways.training.stage import StageRun
 from bothways.training.start import (
     GivenTexts,
-    build_objective,
-    make_trainable,
-    open_head,
     open_heldout,
     open_stage,
     read_stage_texts,
+    ready,
     stage_output,
 )
 from bothways.training.steps import trainable_parameters
@@ -159,40 +157,31 @@ class _Runner:
         texts = read_stage_texts(stage, self.given)
         chosen = precision.choose(recipe.dtype, self.accelerator.device, adapter=stage.adapter is not None)
         encoder = open_stage(recipe, index, self.out, device=self.accelerator.device, dtype=chosen.weights)
-        head = open_head(recipe, stage, encoder, chosen)
-        make_trainable(encoder, stage, seed=recipe.seed, index=index)
-        objective = build_objective(stage, encoder, head, seed=recipe.seed, index=index)
-        try:
-            with ExitStack() as stack:
-                for module in (encoder.backbone, getattr(objective, "head", None)):
-                    if module is not None:
-                        stack.enter_context(precision.autocast(module, chosen))
-                run = StageRun(
-                    recipe,
-                    index,
-                    encoder,
-                    objective,
-                    texts.texts,
-                    objective.prepare(texts.texts, encoder),
-                    dev_metric(stage.eval.metric) if stage.eval is not None else None,
-                    open_heldout(stage, encoder, objective, seed=recipe.seed),
-                    self.accelerator,
-                    _checkpoint_folder(recipe, index, self.out),
-                    self.metrics,
-                    facts={
-                        "recipe": recipe.fingerprint(),
-                        "texts": texts.fingerprint,
-                        "processes": self.accelerator.num_processes,
-                    },
-                    offset=offset,
-                    progress=self.progress,
-                )
-                state = run.train(resume=resume)
-        finally:
-            objective.release()
+        with ready(recipe, index, encoder, chosen) as objective:
+            run = StageRun(
+                recipe,
+                index,
+                encoder,
+                objective,
+                texts.texts,
+                objective.prepare(texts.texts, encoder),
+                dev_metric(stage.eval.metric) if stage.eval is not None else None,
+                open_heldout(stage, encoder, objective, seed=recipe.seed),
+                self.accelerator,
+                _checkpoint_folder(recipe, index, self.out),
+                self.metrics,
+                facts={
+                    "recipe": recipe.fingerprint(),
+                    "texts": texts.fingerprint,
+                    "processes": self.accelerator.num_processes,
+                },
+                offset=offset,
+                progress=self.progress,
+            )
+            state = run.train(resume=resume)
         trainable = sum(parameter.numel() for parameter in trainable_parameters(encoder, objective).values())
         # memory for the float32 copy that the adapter is merged into
-        del run, objective, head
+        del run, objective
         if self.accelerator.is_main_process:
             encoder, difference = finish.merge_stage(recipe, index, encoder, self.out, texts.texts)
             finish.record(encoder, recipe, index, texts, state, trainable, difference)
