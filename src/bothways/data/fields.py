@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bothways.data.examples import Example
-from bothways.data.rows import LONE_SURROGATE, type_name
+from bothways.data.rows import LONE_SURROGATE, finite_number, type_name
 from bothways.data.templates import TEMPLATES, Prompts, Template
 from bothways.errors import InputError
 
@@ -139,16 +139,8 @@ class Fields:
         Raises:
             InputError: the column is missing, or holds no finite number.
         """
-        value = self.row[self.column(name)]
-        if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-            try:
-                number = float(value)
-            except (ValueError, OverflowError):
-                number = math.nan
-            if math.isfinite(number):
-                return number
-        shown = "nothing" if value is None or value == "" else repr(value)
-        raise InputError(f"{self.where}: column {name!r} holds {shown}, not a finite number; correct it or remove the row")
+        column = self.column(name)
+        return finite_number(self.row[column], column, self.where)
 
     def label(self, value: Any) -> str:
         """A class or cluster as text; whole numbers count as labels, and 3.0, which is how pandas writes them, is 3.

@@ -6,13 +6,12 @@ so every doubtful row is an error.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bothways.data.rows import LONE_SURROGATE, iter_rows, type_name
+from bothways.data.rows import LONE_SURROGATE, finite_number, iter_rows, type_name
 from bothways.data.sources import iter_hub_rows, resolve_texts
 from bothways.errors import InputError
 
@@ -61,7 +60,7 @@ def read_pairs(source: str | Path, *, columns: tuple[str, str] = ("sentence1", "
         where = f"{found.label}, row {number}"
         first.append(_text(where, row, columns[0]))
         second.append(_text(where, row, columns[1]))
-        scores.append(_score(where, row, score))
+        scores.append(finite_number(_value(where, row, score), score, where))
         if "subset" in row:
             subset.append(str(row["subset"]))
         if len(subset) not in (0, len(scores)):
@@ -84,16 +83,3 @@ def _text(where: str, row: Mapping[str, Any], column: str) -> str:
     if LONE_SURROGATE.search(value):
         raise InputError(f"{where}: column {column!r} holds a lone surrogate, which is no character; repair the text")
     return value
-
-
-def _score(where: str, row: Mapping[str, Any], column: str) -> float:
-    value = _value(where, row, column)
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except (ValueError, OverflowError):
-            number = math.nan
-        if math.isfinite(number):
-            return number
-    shown = "nothing" if value is None or value == "" else repr(value)
-    raise InputError(f"{where}: column {column!r} holds {shown}, not a finite number; correct the score or remove the row")

@@ -12,6 +12,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -224,6 +225,23 @@ def type_name(value: Any) -> str:
         return "number"
     kind = type(value).__name__
     return {"dict": "object", "str": "string"}.get(kind, kind)
+
+
+def finite_number(value: Any, column: str, where: str) -> float:
+    """A finite number from a column, which a table writes as text.
+
+    Raises:
+        InputError: the value is none; names `where` and the column.
+    """
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    shown = "nothing" if value is None or value == "" else repr(value)
+    raise InputError(f"{where}: column {column!r} holds {shown}, not a finite number; correct it or remove the row")
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
