@@ -105,6 +105,16 @@ def test_retrieval(tmp_path):
     assert 0 < results[spec]["ndcg@10"] < 1
 
 
+def test_another_split_than_test(tmp_path):
+    folder = collection(tmp_path / "c")
+    few = (folder / "qrels" / "test.tsv").read_text().splitlines()[:60]
+    (folder / "qrels" / "dev.tsv").write_text("\n".join(few) + "\n")
+    ours, theirs = f"retrieval:{folder}?split=dev", f"mteb-local:retrieval:{folder}?split=dev"
+    results = evaluate(HashedWords(), [ours, theirs])
+    assert results[theirs]["main_score"] == pytest.approx(results[ours]["ndcg@10"], abs=1e-9)
+    assert results.records[theirs].data == results.records[ours].data
+
+
 def test_retrieval_without_a_querys_own_document(tmp_path):
     folder = collection(tmp_path / "c", shared_ids=True)
     from bothways.evaluation.retrieval import Retrieval
@@ -112,6 +122,12 @@ def test_retrieval_without_a_querys_own_document(tmp_path):
     task = Retrieval.from_folder(folder, ignore_identical_ids=True)
     ours = evaluate(HashedWords(), task)[task.name]["ndcg@10"]
     assert evaluate(HashedWords(), LocalTask(task, name="m"))["m"]["main_score"] == pytest.approx(ours, abs=1e-9)
+    typed = f"mteb-local:retrieval:{folder}?ignore_identical_ids=true"
+    record = evaluate(HashedWords(), typed).records[typed]
+    assert record.metrics["main_score"] == pytest.approx(ours, abs=1e-9)
+    assert record.options["ignore_identical_ids"] is True
+    with pytest.raises(InputError, match="ignore_identical_ids is for retrieval"):
+        make_task(f"mteb-local:sts:{folder}?ignore_identical_ids=true")
     kept = Retrieval.from_folder(folder)
     assert evaluate(HashedWords(), kept)[kept.name]["ndcg@10"] != pytest.approx(ours, abs=1e-4)
 

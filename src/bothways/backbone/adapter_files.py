@@ -10,6 +10,7 @@ read. It stands apart from `adapters`, which changes models: here are names and 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,15 @@ def save_adapter(model: nn.Module, config: LoraConfig, folder: str | os.PathLike
 def put_whole(model: nn.Module, folder: Path) -> list[str]:
     """Copy the parameters that were trained whole, where the folder has any, into `model`; their names.
 
+    Embeddings with more rows than the model's, for tokens that were added before training, make it larger.
+
     Raises:
         InputError: a parameter that the model has not, or not in this shape.
     """
+    found = _read_whole(folder)
+    _make_room(model, {bare(name, model): value for name, value in found.items()})
+    own = dict(model.named_parameters())
     with torch.no_grad():
-        found = _read_whole(folder)
-        own = dict(model.named_parameters())
         for name, value in found.items():
             place = own.get(bare(name, model))
             if place is None or place.shape != value.shape:
@@ -66,6 +70,15 @@ def put_whole(model: nn.Module, folder: Path) -> list[str]:
                 )
             place.copy_(value)
     return [bare(name, model) for name in found]
+
+
+def _make_room(model: Any, found: Mapping[str, Tensor]) -> None:
+    """Rows for tokens that training has added: LongLoRA's published models have 32,001, a padding token more than Llama 2."""
+    weight = model.get_input_embeddings().weight
+    name = next(name for name, parameter in model.named_parameters() if parameter is weight)
+    value = found.get(name)
+    if value is not None and value.shape[1:] == weight.shape[1:] and len(value) > len(weight):
+        model.resize_token_embeddings(len(value), mean_resizing=False)
 
 
 def bare(name: str, model: nn.Module) -> str:

@@ -133,6 +133,11 @@ def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
 
     The blocks are the module lists as long as the model is deep, so that embeddings, heads and poolers stay out without a
     table of families. For Llama, Mistral and Qwen the result is the published seven: q, k, v, o, gate, up, down.
+
+    A target is a name or its end from a dot on, as peft matches it: v_proj is not qkv_proj.
+
+    Raises:
+        InputError: a target that no layer has.
     """
     from transformers.pytorch_utils import Conv1D
 
@@ -149,16 +154,19 @@ def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
         for name, module in module_list.named_modules()
         if isinstance(module, (nn.Linear, Conv1D))
     ]
-    if config.targets == "all-linear":
-        chosen = linear
-    else:
-        chosen = [name for name in linear if name.split(".")[-1] in config.targets or name.endswith(tuple(config.targets))]
-    if not chosen:
-        known = sorted({name.split(".")[-1] for name in linear})
+    wanted = ("all-linear",) if config.targets == "all-linear" else config.targets
+    chosen = {
+        target: linear if target == "all-linear" else [name for name in linear if f".{name}".endswith(f".{target}")]
+        for target in wanted
+    }
+    missing = [target for target, found in chosen.items() if not found]
+    if missing or not chosen:
+        known = ", ".join(sorted({name.split(".")[-1] for name in linear})) or "none"
         raise InputError(
-            f"adapter.targets: no linear layer of the decoder blocks is named {config.targets!r}; there are {known}"
+            f"adapter.targets: no linear layer of the decoder blocks is named {missing[0] if missing else ()!r}; there are {known}"
         )
-    return chosen
+    picked = {name for found in chosen.values() for name in found}
+    return [name for name in linear if name in picked]
 
 
 def lora_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:

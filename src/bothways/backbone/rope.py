@@ -75,7 +75,8 @@ def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
         No field at all where the model reads the context already and no factor is asked for.
 
     Raises:
-        InputError: positions that are not rotary, are set per layer type or inside a larger model, or have been stretched already.
+        InputError: positions that are not rotary, are set per layer type or inside a larger model, or have been stretched already in a
+            way that the wish cannot go on from.
     """
     if config.get_text_config(decoder=True) is not config:
         raise InputError(f"rope: {name} ({config.model_type}) holds its text decoder inside; give the text model alone")
@@ -96,6 +97,12 @@ def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
             )
         if rope.context <= positions:
             return {}
+    if rope.type == "yarn" and kind == "linear" and "original_max_position_embeddings" not in own:
+        # by its definition yarn keeps frequencies by the wavelengths of the first training; the config has the stretched length only
+        raise InputError(
+            f"rope: {name} is interpolated linearly and does not say from what length, which yarn must know; take the model as it was "
+            "first trained, or rope.type linear"
+        )
     original = int(own.get("original_max_position_embeddings") or positions)
     factor = float(math.ceil(rope.context / original)) if rope.factor is None else rope.factor
     kept = {key: own[key] for key in ("rope_theta", "partial_rotary_factor") if key in own}

@@ -23,6 +23,9 @@ def command(
     resume: Annotated[bool, typer.Option("--resume", help="take the tasks that --out holds already from there")] = False,
     direction: BaseDirection = None,
     pooling: BasePooling = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="tokens of a text that are read; the encoder's own limit by default")
+    ] = None,
     batch_tokens: Annotated[int | None, typer.Option(help="tokens per pass; chosen for the device")] = None,
     seed: Annotated[int, typer.Option(help="of draws: few-shot texts, k-means centres, random pairs (MTEB's is 42)")] = 0,
     device: Device = "auto",
@@ -49,7 +52,7 @@ def command(
     Every kind knows name=, what results call the task; those that read files know split= and their columns.
     Inside a value & is written %26. A wrong option is answered with the list of the right ones.
     """
-    from bothways.cli.evaluated import open_evaluated, pictures
+    from bothways.cli.evaluated import cut_texts, open_evaluated, pictures
     from bothways.evaluation.evaluate import evaluate
     from bothways.evaluation.registry import make_task
 
@@ -57,6 +60,8 @@ def command(
         raise InputError("--resume needs --out, the results file to continue")
     tasks = [make_task(spec) for spec in task]
     encoder = open_evaluated(model, tasks, device=device, dtype=dtype, direction=direction, pooling=pooling)
+    if max_length is not None:
+        cut_texts(encoder, max_length)
     results = evaluate(encoder, tasks, batch_tokens=batch_tokens, seed=seed, out=out, resume=resume)
     shown = {t.name: pictures(t, results.records[t.name].details) for t in tasks}
     for name, metrics in results.items():

@@ -1,14 +1,23 @@
-"""What `bothways evaluate` evaluates: an encoder, BM25, or, where every task measures a language model, the base with its head."""
+"""What `bothways evaluate` evaluates: an encoder, BM25, or, where every task measures a language model, the base with its head.
+
+A sentence-transformers folder with modules that our encoder has no equivalent for (static embeddings, a Dense layer) is run by
+sentence-transformers itself: to be compared with, a model need not be one of ours.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bothways.cli.options import open_encoder
+from bothways.errors import InputError, UnsupportedFamily
 
 if TYPE_CHECKING:
     from bothways.evaluation.task import Task
+
+log = logging.getLogger("bothways")
 
 
 def open_evaluated(
@@ -17,10 +26,10 @@ def open_evaluated(
     """The object that `evaluate` gets for what a user names.
 
     A base is opened as a language model when all tasks want one and nothing asks for an encoder. In a mixed list it is one encoder for
-    all tasks, which measures perplexity too when `direction` is causal, and otherwise is refused by the task with the reason.
+    all tasks, which measures perplexity too when its direction is causal; otherwise the list is refused before anything is measured.
 
     Raises:
-        InputError: see `open_encoder`.
+        InputError: a task that measures a language model, for a bidirectional encoder; and see `open_encoder`.
     """
     from bothways.encoder.build import is_encoder
     from bothways.evaluation.bm25 import BM25
@@ -29,10 +38,80 @@ def open_evaluated(
 
     if name == "bm25":
         return BM25()
-    wanted = all(isinstance(task, LanguageModelTask) for task in tasks) and direction in (None, "causal") and pooling is None
-    if wanted and not is_encoder(name):
+    of_language = [task for task in tasks if isinstance(task, LanguageModelTask)]
+    base = not is_encoder(name)
+    if base and direction in (None, "causal") and pooling is None and len(of_language) == len(tasks):
         return load_language_model(name, device=device, dtype=dtype)
-    return open_encoder(name, device=device, dtype=dtype, direction=direction, pooling=pooling)
+    if base and of_language and direction != "causal":
+        raise InputError(
+            f"task {of_language[0].name!r}: measures a language model, and {name} would be opened as a bidirectional encoder for the "
+            "other tasks and options; give it a command of its own, or --direction causal for all"
+        )
+    encoder = _open(name, device=device, dtype=dtype, direction=direction, pooling=pooling)
+    if of_language and getattr(encoder, "direction", None) != "causal":
+        raise InputError(
+            f"task {of_language[0].name!r}: measures a language model, and {name} is no causal one; name its base LLM"
+        )
+    return encoder
+
+
+def _open(name: str, *, device: str, dtype: str, direction: str | None, pooling: str | None) -> Any:
+    """Our encoder; a SentenceTransformer where a folder in its layout holds what ours cannot run."""
+    try:
+        return open_encoder(name, device=device, dtype=dtype, direction=direction, pooling=pooling)
+    except (InputError, UnsupportedFamily) as error:
+        if direction is not None or pooling is not None or not _is_foreign(name):
+            raise
+        try:
+            model = _sentence_transformer(name, device=device, dtype=dtype)
+        except Exception:  # whatever it says, the first reason is the one that names the file
+            raise error from None
+        log.info("%s: run by sentence-transformers (%s)", name, error)
+        return model
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether this is a sentence-transformers folder that bothways did not write."""
+    from bothways.backbone.hub import has_file
+    from bothways.backbone.sources import resolve
+    from bothways.encoder.storage import MODULES, OURS
+
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return (folder / MODULES).is_file() and not (folder / OURS).is_file()
+    source = resolve(name)
+    return source.kind == "hub" and has_file(source, MODULES) and not has_file(source, OURS)
+
+
+def _sentence_transformer(name: str, *, device: str, dtype: str) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    from bothways.backbone.hardware import resolve_device, resolve_dtype
+
+    place = resolve_device(device)
+    folder = Path(name).expanduser()
+    model = SentenceTransformer(
+        str(folder) if folder.is_dir() else name, device=str(place), model_kwargs={"dtype": resolve_dtype(dtype, place)}
+    )
+    # where results look for a SentenceTransformer's name
+    model.model_card_data.base_model = model.model_card_data.base_model or name
+    return model
+
+
+def cut_texts(model: Any, tokens: int) -> None:
+    """Have an encoder read at most `tokens` of a text, which its fingerprint then tells.
+
+    Raises:
+        InputError: BM25 or a language model, which have no such limit.
+    """
+    from bothways.encoder.encoder import Encoder
+
+    if isinstance(model, Encoder):
+        model.options.max_length = tokens
+    elif hasattr(model, "max_seq_length"):
+        model.max_seq_length = tokens
+    else:
+        raise InputError(f"--max-length {tokens}: only for an encoder; {type(model).__name__} has no such limit")
 
 
 def pictures(task: Task | None, details: dict[str, Any]) -> list[str]:

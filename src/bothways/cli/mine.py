@@ -140,8 +140,6 @@ def _perc(text: str) -> float | None:
 
 def _work(out: Path, *, resume: bool) -> Path:
     """The folder beside the output; what lies there is used when asked for, and never thrown away unasked."""
-    if not out.name.lower().endswith((".jsonl", ".jsonl.gz")):
-        raise InputError(f"--out {out}: must end in .jsonl or .jsonl.gz")
     work = out.with_name(f"{out.name}.mining")
     if not resume and work.is_dir() and any(entry.name != ".lock" for entry in work.iterdir()):
         raise InputError(f"{work}: holds the work of an earlier run; --resume uses what fits of it, or remove it")

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from bothways.data.templates import Prompts
 
 Sources = Annotated[list[str], typer.Argument(help="files, folders or hub datasets org/name:config/split")]
-Out = Annotated[Path, typer.Option(help="file to write: .jsonl or .jsonl.gz of {query, pos, neg, …}")]
+
+
+def _checked(out: Path) -> Path:
+    """Before the sources are read: a large conversion must not end at the name of its file."""
+    from bothways.data.conversion.converted import check_name
+
+    return check_name(out)
+
+
+Out = Annotated[Path, typer.Option(help="file to write: .jsonl or .jsonl.gz of {query, pos, neg, …}", callback=_checked)]
 Task = Annotated[str, typer.Option(help="name of the task, which each row carries")]
 TaskOfFile = Annotated[str | None, typer.Option(help="name of the task, which each row carries; by default the source's")]
 Template = Annotated[

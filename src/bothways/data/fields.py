@@ -199,19 +199,19 @@ class Fields:
     ) -> Numbered | None:
         """An example of cleaned texts, or None where the row has to be passed over (counted).
 
-        Empty texts are left out with their scores; so is a negative that is one of the positives, which would teach the
-        opposite of itself.
+        Empty texts are left out with their scores, and texts that the row repeats, which would count twice; so is a negative that is
+        one of the positives, which would teach the opposite of itself.
         """
         if not query:
             self.reading.skipped.add("without a query", self.number)
             return None
-        kept = [place for place, text in enumerate(positives) if text]
+        kept = _first_of_each(positives)
         if not kept:
             self.reading.skipped.add("without a positive", self.number)
             return None
         right = {positives[place] for place in kept}
-        others = [place for place, text in enumerate(negatives) if text and text not in right]
-        self._count_losses(positives, negatives, len(kept), len(others))
+        others = [place for place in _first_of_each(negatives) if negatives[place] not in right]
+        self._count_losses(positives, negatives)
         task = self.given("task")
         query_prompt, document_prompt = prompts or Prompts()
         return self.number, Example(
@@ -226,13 +226,17 @@ class Fields:
             label=label,
         )
 
-    def _count_losses(self, positives: list[str], negatives: list[str], kept: int, others: int) -> None:
-        empty = [text for text in (*positives, *negatives) if not text]
-        if empty:
-            self.reading.repaired.add("empty texts left out", self.number, len(empty))
-        same = len(positives) + len(negatives) - kept - others - len(empty)
-        if same:
-            self.reading.repaired.add("negatives equal to a positive left out", self.number, same)
+    def _count_losses(self, positives: list[str], negatives: list[str]) -> None:
+        right, wrong = _first_of_each(positives), _first_of_each(negatives)
+        there = sum(bool(text) for text in (*positives, *negatives))
+        losses = {
+            "empty texts left out": len(positives) + len(negatives) - there,
+            "texts repeated in their row left out": there - len(right) - len(wrong),
+            "negatives equal to a positive left out": len({negatives[at] for at in wrong} & {positives[at] for at in right}),
+        }
+        for reason, count in losses.items():
+            if count:
+                self.reading.repaired.add(reason, self.number, count)
 
     def _literal(self, name: str) -> str:
         value = self.row.get(name)
@@ -248,6 +252,15 @@ class Fields:
             return json.loads(value)
         except ValueError:
             return value  # a text that opens with a bracket
+
+
+def _first_of_each(texts: list[str]) -> list[int]:
+    """Places of the texts that are not empty, each text once."""
+    first: dict[str, int] = {}
+    for place, text in enumerate(texts):
+        if text:
+            first.setdefault(text, place)
+    return list(first.values())
 
 
 def _at(scores: list[float] | None, places: list[int]) -> tuple[float, ...] | None:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from bothways.data.readers import TextColumn, iter_texts
 from bothways.data.rows import format_of, iter_lines, iter_rows, type_name
-from bothways.data.sentences import sentences
+from bothways.data.sentences import joined, sentences
 from bothways.data.sources import TextSource, iter_hub_rows, resolve_texts
 from bothways.errors import InputError
 
@@ -177,11 +177,11 @@ def cut(text: str, length: int, count: Callable[[list[str]], list[int]]) -> list
     used = 0
     for sentence, size in _shortened(whole, sizes, length, count):
         if held and used + size > length:
-            parts.append(" ".join(held))
+            parts.append(joined(held))
             held, used = [], 0
         held.append(sentence)
         used += size
-    return [*parts, " ".join(held)] if held else parts
+    return [*parts, joined(held)] if held else parts
 
 
 def _shortened(

@@ -26,6 +26,7 @@ Keep = Callable[[list[str]], Sequence[str]]
 
 TEXT_COLUMN = "text"  # the column of formats that have none: lines of a .txt, bare strings in JSON
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # half a UTF-16 pair; JSON can spell it, UTF-8 cannot encode it
+_WIKI = re.compile(r"wiki_\d+")
 PARQUET_ROWS = 1024  # rows decoded at a time; bounds memory, the value does not change what is read
 
 
@@ -55,10 +56,23 @@ def iter_rows(path: str | Path, *, keep: Keep | None = None) -> Iterator[Row]:
 
 
 def format_of(path: Path) -> str | None:
-    """The format suffix of a file name without .gz, in lower case, or None where it is not one of FORMATS."""
+    """The format suffix of a file name without .gz, in lower case, or None where it is not one of FORMATS.
+
+    WikiExtractor's files have none (AA/wiki_00): articles between tags are .txt, with its option --json they are .jsonl.
+    """
     name = path.name.lower().removesuffix(".gz")
+    if _WIKI.fullmatch(name):
+        return ".jsonl" if path.is_file() and _begins_with_object(path) else ".txt"
     suffix = Path(name).suffix
     return suffix if suffix in FORMATS else None
+
+
+def _begins_with_object(path: Path) -> bool:
+    try:
+        with _open(path) as stream:
+            return stream.read(1) == b"{"
+    except (OSError, EOFError, zlib.error):
+        return False  # what is wrong with it is said when it is read
 
 
 def _open(path: Path) -> BinaryIO:

@@ -10,6 +10,7 @@ It stands apart because rules of language are facts of their own.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # what a writer puts a full stop behind without ending a sentence
 _ABBREVIATIONS = frozenset(
@@ -21,6 +22,7 @@ _ABBREVIATIONS = frozenset(
 )
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
 _END = re.compile("[.!?\u2026]+[\"'\u2019\u201d\u00bb)\\]]*(?=\\s)|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d\u2019\uff09]*")
+_FULL_WIDTH_END = re.compile("[\u3002\uff01\uff1f][\u300d\u300f\u201d\u2019\uff09]*$")
 _WORD_BEFORE = re.compile(r"(\w+)$")
 _OPENING = "\"'\u201c\u2018\u00ab([\u00bf\u00a1 "
 
@@ -37,6 +39,14 @@ def sentences(text: str) -> list[str]:
                 start = match.end()
         found.append(paragraph[start:].strip())
     return [sentence for sentence in found if sentence]
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Sentences as a text again: a blank between two, none behind a full-width mark, where Chinese and Japanese have none."""
+    text = ""
+    for part in parts:
+        text += part if not text or _FULL_WIDTH_END.search(text[-8:]) else f" {part}"
+    return text
 
 
 def _ends(paragraph: str, match: re.Match[str]) -> bool:

@@ -45,6 +45,7 @@ Chunking = Literal["sentences"] | int | Sequence[Sequence[Span]]
 
 TOGETHER = 65_536  # tokens of documents whose states are held at the same time; a longer document is held alone
 _WHOLE = 10**9  # tokens: longer than any document
+_EXPECTED = "must be 'sentences', a number of tokens, or spans for each text"
 # Closing marks stay with the sentence; scripts without blanks end theirs with a mark of their own.
 _BREAK = re.compile(r"[.!?…]+[\"'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|\s*\n\s*")
 
@@ -84,6 +85,10 @@ def encode_chunks(
 ) -> list[Chunks]:
     """Vectors of every chunk of every document; arguments as `Encoder.encode_chunks`."""
     Settings(batch_tokens=batch_tokens).check(encoder.dimension)
+    if isinstance(chunks, np.integer):
+        chunks = int(chunks)
+    if isinstance(chunks, bool) or not isinstance(chunks, (str, int, Sequence)):
+        raise InputError(f"chunks: {_EXPECTED} (got {chunks!r})")
     if not isinstance(chunks, (str, int)) and len(chunks) != len(texts):
         raise InputError(f"chunks: one list of (start, end) per text, so {len(texts)} lists (got {len(chunks)})")
     if getattr(encoder.pooling, "mode", None) == "last_tokens":
@@ -149,13 +154,18 @@ def _part(row: TokenRow, start: int, end: int) -> TokenRow:
 def _spans(chunks: Chunking, index: int, text: str, body: TokenRow) -> list[Span]:
     if isinstance(chunks, str):
         if chunks != "sentences":
-            raise InputError(f"chunks: must be 'sentences', a number of tokens, or spans for each text (got {chunks!r})")
+            raise InputError(f"chunks: {_EXPECTED} (got {chunks!r})")
         return sentence_spans(text)
     if isinstance(chunks, int):
         if chunks < 1:
             raise InputError(f"chunks: a chunk needs at least 1 token (got {chunks})")
         return token_spans(_offsets(body), chunks, len(text))
-    spans = [(int(start), int(end)) for start, end in chunks[index]]
+    try:
+        spans = [(int(start), int(end)) for start, end in chunks[index]]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"chunks[{index}]: must be a list of pairs (start, end) of characters (got {chunks[index]!r})"
+        ) from None
     for number, (start, end) in enumerate(spans):
         if not 0 <= start < end <= len(text):
             raise InputError(

@@ -130,6 +130,10 @@ class Clustering(Task):
             raise InputError(
                 f"{self.name}: fraction={self.fraction:g} leaves {len(texts)} texts of one class; use a larger one"
             )
+        if self.documents < len(classes):
+            raise InputError(
+                f"{self.name}: documents={self.documents} cannot fall into {len(classes)} clusters, one for each label; draw more"
+            )
         vectors, gold = encode_texts(encoder, texts, options, prompt=self.prompt), np.array(numbers)
         model = _k_means(len(classes), "fast", seed)
         for _ in range(self.experiments):

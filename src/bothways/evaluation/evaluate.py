@@ -6,9 +6,11 @@ With a file to write to, what is finished is on the disk: the file is replaced a
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from bothways.errors import InputError
@@ -40,7 +42,8 @@ def evaluate(
         batch_tokens: tokens of one encoding pass, handed on to an encoder that takes it; changes speed, not scores.
         show_progress_bar: handed on to an encoder that takes it.
         seed: of the metrics that draw at random.
-        out: a results file, written anew after each task.
+        out: a results file, written anew after each task. Beside it `OUT.work` holds what a suite of MTEB tasks has finished, until
+            the suite is done.
         resume: take the tasks that `out` holds already from there, and keep those it holds beyond the ones asked for. It must be
             about the same model and seed, and the same data and options of each task.
 
@@ -61,10 +64,15 @@ def evaluate(
     known, earlier = finished(out, ready, model=model, seed=seed) if resume and out is not None else ({}, [])
     told = {"model": model, "seed": seed, "batch_tokens": batch_tokens, "date": date}
     ledger = Ledger([task.name for task in ready], told, out=out, known=known, earlier=earlier)
-    options = RunOptions(batch_tokens=batch_tokens, show_progress_bar=show_progress_bar, seed=seed)
+    work = None if out is None else Path(f"{os.fspath(out)}.work")
+    if work is not None and not resume:
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was stopped and is not wanted any more
+    options = RunOptions(batch_tokens=batch_tokens, show_progress_bar=show_progress_bar, seed=seed, work=work)
     for task in ready:
         if task.name not in ledger.done:
             ledger.add(task.name, _measure(task, encoder, options))
+            if work is not None:
+                shutil.rmtree(work, ignore_errors=True)
     return ledger.results()
 
 

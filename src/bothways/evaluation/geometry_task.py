@@ -40,6 +40,7 @@ class Geometry(Task):
         first: str | None = None,
         second: str | None = None,
         score: str | None = None,
+        prompt: str | None = None,
         name: str | None = None,
     ) -> None:
         """Read the pairs.
@@ -49,6 +50,7 @@ class Geometry(Task):
             positive_above: pairs with gold above it are the positives of alignment; 4 on the scale of 0 to 5, as SimCSE has it.
             split: which file of a folder.
             first, second, score: columns, where they do not have one of their usual names.
+            prompt: instruction for all sentences in place of the encoder's own ("" for none).
             name: what results call the task; `geometry:PATH` by default.
 
         Raises:
@@ -61,7 +63,9 @@ class Geometry(Task):
                 f"{self.pairs.source}: alignment needs pairs with score > {positive_above:g} (of 5); the highest is {highest:g}"
             )
         self.positive_above = positive_above
-        self.settings = {"positive_above": positive_above}
+        self.prompt = prompt
+        # without one the settings are those of results that were written before there was a choice
+        self.settings = {"positive_above": positive_above} | ({} if prompt is None else {"prompt": prompt})
         self.name = name or f"geometry:{path}"
         self.fingerprint = self.pairs.fingerprint
 
@@ -75,16 +79,18 @@ class Geometry(Task):
         first: str | None = None,
         second: str | None = None,
         score: str | None = None,
+        prompt: str | None = None,
     ) -> Geometry:
         """`geometry:PATH`; options as the class has them."""
         path = require_argument(argument, "geometry")
-        return cls(path, positive_above=positive_above, split=split, first=first, second=second, score=score)
+        columns = {"first": first, "second": second, "score": score}
+        return cls(path, positive_above=positive_above, split=split, **columns, prompt=prompt)
 
     def run(self, encoder: Any, options: RunOptions) -> Score:
         """Encode each distinct sentence once and measure. See `Task.run`."""
         pairs = self.pairs
         row_of = {text: row for row, text in enumerate(dict.fromkeys(pairs.first + pairs.second))}
-        vectors = normalise(encode_texts(encoder, list(row_of), options).astype(np.float64))
+        vectors = normalise(encode_texts(encoder, list(row_of), options, prompt=self.prompt).astype(np.float64))
         positive = np.flatnonzero(pairs.gold > self.positive_above)
         first = vectors[[row_of[text] for text in pairs.first]]
         second = vectors[[row_of[text] for text in pairs.second]]

@@ -16,6 +16,7 @@ from bothways.data.rows import iter_rows
 from bothways.errors import InputError, SourceError
 from bothways.evaluation.data import column, fingerprint, first_row, pair_columns, split_file, text_of, zero_or_one
 from bothways.evaluation.encoding import encode_texts
+from bothways.evaluation.items import pair_items
 from bothways.evaluation.labelled import require_scikit_learn
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.sts import pair_cosines
@@ -91,12 +92,18 @@ class PairClassification(Task):
         vectors = encode_texts(encoder, [*self.first, *self.second], options, prompt=self.prompt)
         metrics: dict[str, float] = {}
         thresholds: dict[str, dict[str, float]] = {}
-        for name, scores in similarities(vectors[:count], vectors[count:]).items():
+        found = similarities(vectors[:count], vectors[count:])
+        for name, scores in found.items():
             measures, thresholds[name] = separation(scores, self.labels)
             metrics |= {f"{name}_{measure}": value for measure, value in measures.items()}
         for measure in ("ap", "accuracy", "f1"):
             metrics[f"max_{measure}"] = max(value for name, value in metrics.items() if name.endswith(f"_{measure}"))
-        return Score(metrics, {"pairs": count, "positive_pairs": int(self.labels.sum()), "thresholds": thresholds})
+        details = {"pairs": count, "positive_pairs": int(self.labels.sum()), "thresholds": thresholds}
+        items = pair_items(found["cosine"], self.labels, self._texts, measure="average_precision")
+        return Score(metrics, {**details, **items})
+
+    def _texts(self, pair: int) -> dict[str, str]:
+        return {"first": self.first[pair], "second": self.second[pair]}
 
 
 def similarities(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:

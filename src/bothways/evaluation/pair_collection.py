@@ -7,6 +7,7 @@ still gives its document to the collection.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from bothways.data.rows import iter_rows
@@ -75,6 +76,9 @@ def read_pair_collection(
 
 def _number(where: str, value: object, name: str) -> float:
     try:
-        return float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise InputError(f"{where}: column {name!r} holds {value!r}, not a number to compare with above=") from None
+        number = math.nan
+    if math.isnan(number):  # which is not above anything, nor below it
+        raise InputError(f"{where}: column {name!r} holds {value!r}, not a number to compare with above=")
+    return number

@@ -93,10 +93,36 @@ class Results(Mapping[str, dict[str, float]]):
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise InputError(f"{path}: not a results file; expected format {_FORMAT!r}, as evaluate's save writes it")
         try:
-            records = {name: Record(**record) for name, record in content["tasks"].items()}
+            records = {name: _record(**record) for name, record in content["tasks"].items()}
+            provenance = dict(content["provenance"])
             broken = next((name for name, record in records.items() if not math.isfinite(record.metrics[record.main])), None)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: results file with missing or unknown entries ({error})") from None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{path}: results file with missing, unknown or wrong entries ({error})") from None
         if broken is not None:
             raise InputError(f"{path}: main score of {broken!r} is not a finite number")
-        return cls(records, content["provenance"])
+        return cls(records, provenance)
+
+
+def _record(**fields: Any) -> Record:
+    """A record as it was read, after a look at what its readers rely on.
+
+    Raises:
+        TypeError: an entry that is missing, unknown, or of another type.
+    """
+    record = Record(**fields)
+    number = (int, float)
+    expected: dict[str, Any] = {
+        "kind": str,
+        "main": str,
+        "data": str,
+        "seconds": number,
+        "metrics": dict,
+        "details": dict,
+        "options": dict,
+    }
+    wrong = next((name for name, kind in expected.items() if not isinstance(getattr(record, name), kind)), None)
+    if wrong is None and not all(isinstance(value, number) for value in record.metrics.values()):
+        wrong = "metrics"
+    if wrong is not None:
+        raise TypeError(f"{wrong} is not what evaluate writes there")
+    return record

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -22,11 +23,14 @@ class RunOptions:
         batch_tokens: tokens of one encoding pass; None leaves it to the encoder. Handed on only to an encoder that takes it.
         show_progress_bar: None leaves it to the encoder.
         seed: seed of the metrics that draw at random (geometry's random pairs).
+        work: folder where a task of several hours may keep what it has finished, under names that tell models and settings apart; it
+            goes when the task is done. None for none.
     """
 
     batch_tokens: int | None = None
     show_progress_bar: bool | None = None
     seed: int = 0
+    work: Path | None = None
 
 
 @dataclass(frozen=True)

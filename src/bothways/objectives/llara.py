@@ -33,6 +33,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from bothways.backbone.new_tokens import special_ids
 from bothways.config import Direction
 from bothways.data.passages import Passage, consecutive
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
@@ -107,6 +108,7 @@ class LlaraConfig(ObjectiveConfig):
             if text_loss == "masked"
             else None,
             head_chunk=self.head_chunk,
+            special_ids=tuple(special_ids(tokenizer)),
         )
 
 
@@ -158,6 +160,8 @@ class Llara(Objective):
         direction: of the encoder's attention.
         max_length, text_loss, bow_weight, stop_words, head_chunk: see `LlaraConfig`.
         mask: for text_loss "masked".
+        special_ids: tokens that are no labels of the text. One that spells a new token ("<s1>" in a page about tags) becomes it, and the
+            head of a frozen base has no row for it.
     """
 
     def __init__(
@@ -172,11 +176,13 @@ class Llara(Objective):
         stop_words: StopWords = "english",
         mask: Mask | None = None,
         head_chunk: int = 512,
+        special_ids: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.head, self.questions, self.direction = head, questions, direction
         self.max_length, self.text_loss, self.bow_weight = max_length, text_loss, bow_weight
         self.stop_words, self.mask, self.head_chunk = stop_words, mask, head_chunk
+        self.special_ids = torch.tensor(sorted(special_ids), dtype=torch.int64)
 
     def prepare(self, texts: Sequence[str | Passage], encoder: Encoder) -> list[LlaraRow]:
         """Cut documents into passages that fill a row, pair them, and tokenise.
@@ -254,12 +260,13 @@ class Llara(Objective):
     def _labels(
         self, examples: Sequence[LlaraRow], tokens: TokenBatch, starts: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Places of the text labels, and the ids to be read; the first token of a segment has nothing before it."""
+        """Places of the text labels, and the ids to be read; the first token of a segment has nothing before it, special ones are none."""
         allowed = torch.zeros_like(tokens.pool)
         if self.text_loss != "none":
             for row, start in zip(examples, starts.tolist()):
                 end = len(row.ids) - sum(self.questions.sizes)
                 allowed[start + max(1, row.begin) : start + end] = True
+            allowed &= ~torch.isin(tokens.input_ids, self.special_ids)
         if self.mask is None:
             return allowed.nonzero().flatten(), tokens.input_ids
         ids, chosen = mask_tokens(

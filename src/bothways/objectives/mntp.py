@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bothways.attention.plan import AttentionPlan
+from bothways.attention.shifted import ShiftedGroups
 from bothways.config import Direction
 from bothways.data.blocks import Block, pack_documents
 from bothways.encoder.batch import TokenBatch
@@ -49,6 +50,9 @@ class MntpConfig(ObjectiveConfig):
     mask_token: MaskToken = Field("blank", description="blank: the token '_'; eos; mask: the tokenizer's own")
     row_length: int = Field(512, ge=2, description="tokens of a packed row")
     isolate_documents: bool = Field(False, description="keep the documents of a row apart; LLM2Vec lets them see each other")
+    shifted: ShiftedGroups | None = Field(
+        None, description="S²-Attn in training (LongLoRA), for rows of thousands of tokens; null: full attention, as published"
+    )
     train_head: bool = Field(False, description="train a copy of the language-model head, as LLM2Vec's code does by accident")
     head_chunk: int = Field(512, ge=1, description="masked positions whose logits exist at the same time")
 
@@ -71,6 +75,7 @@ class MntpConfig(ObjectiveConfig):
             style=self.style,
             row_length=self.row_length,
             isolate_documents=self.isolate_documents,
+            shifted=self.shifted,
             head_chunk=self.head_chunk,
         )
 
@@ -103,7 +108,7 @@ class Mntp(Objective):
         mask_id: token that stands for a hidden one.
         vocabulary: tokens among which random replacements are drawn.
         direction: of the encoder's attention.
-        mask_probability, style, row_length, isolate_documents, head_chunk: see `MntpConfig`.
+        mask_probability, style, row_length, isolate_documents, shifted, head_chunk: see `MntpConfig`.
     """
 
     def __init__(
@@ -118,6 +123,7 @@ class Mntp(Objective):
         style: Style = "bert",
         row_length: int = 512,
         isolate_documents: bool = False,
+        shifted: ShiftedGroups | None = None,
         head_chunk: int = 512,
     ) -> None:
         super().__init__()
@@ -125,7 +131,8 @@ class Mntp(Objective):
         self.special_ids = torch.tensor(sorted(special_ids), dtype=torch.int64)
         self.mask_id, self.vocabulary, self.direction = mask_id, vocabulary, direction
         self.mask_probability, self.style = mask_probability, style
-        self.row_length, self.isolate_documents, self.head_chunk = row_length, isolate_documents, head_chunk
+        self.row_length, self.isolate_documents = row_length, isolate_documents
+        self.shifted, self.head_chunk = shifted, head_chunk
 
     def prepare(self, texts: Sequence[str], encoder: Encoder) -> list[Block]:
         """Tokenise documents and pack them into full rows.
@@ -149,7 +156,7 @@ class Mntp(Objective):
     def collate(self, examples: Sequence[Block], generator: torch.Generator) -> MntpBatch:
         """Pack rows one after the other and mask them."""
         ids = torch.tensor([token for block in examples for token in block.ids])
-        plan = AttentionPlan(tuple(length for block in examples for length in block.lengths), self.direction)
+        plan = AttentionPlan(tuple(length for block in examples for length in block.lengths), self.direction, self.shifted)
         allowed = ~torch.isin(ids, self.special_ids) & (plan.position_ids() > 0)
         corrupted, chosen = mask_tokens(
             ids,

@@ -6,6 +6,7 @@ asked with the same one, so the prompts that rows are given here are also stored
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,8 @@ from bothways.data.sampling import Batching
 from bothways.data.templates import INSTRUCTIONS, task_prompts
 from bothways.errors import InputError
 from bothways.recipes.base import EMBEDDED_TEXTS
+
+log = logging.getLogger("bothways")
 
 #: One source, several, a whole `data` mapping, or one of these by stage name.
 Labelled = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any]
@@ -60,14 +63,20 @@ def stored_prompts(parts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Prompts to store with an encoder that was trained on these `data`: by name of the task, and "query" where there is one answer.
 
     All retrieval tasks of one instruction make it the prompt of `encode_query`; if all tasks are one symmetric task, its prompt serves
-    both sides.
+    both sides. A task without an instruction leaves `encode_query` without one: rows that have no prompt take the encoder's, in
+    training as in use, and another task's is not theirs.
     """
     found: dict[str, tuple[str, str]] = {}
+    bare = False
     for data in parts:
         for task in data.get("tasks") or (data,):
             if task.get("query_prompt"):
                 found[str(task.get("name") or "query")] = (task["query_prompt"], task.get("document_prompt") or "")
+            else:
+                bare = True
     prompts = {name: query for name, (query, _) in found.items()}
+    if bare:
+        return prompts
     retrieval = {query for query, document in found.values() if not document}
     if len(retrieval) == 1:
         prompts["query"] = retrieval.pop()
@@ -133,6 +142,13 @@ def _found(sources: list[str], template: str | None) -> dict[str, Any]:
     parts = [part for source in sources for part in _parts(source)]
     if not any(name in INSTRUCTIONS or name == EMBEDDED_TEXTS for name, _ in parts):
         return {"source": sources, "template": template}
+    strangers = [source for name, source in parts if name not in INSTRUCTIONS and name != EMBEDDED_TEXTS]
+    if strangers:
+        log.warning(
+            "%s: no instruction is known for a task of this name, so its rows carry what they bring, or none; give it one as "
+            '{"name": …, "source": …, "instruction": …}',
+            ", ".join(strangers),
+        )
     counts = Counter(name for name, _ in parts)
     tasks: list[dict[str, Any]] = []
     for name, source in parts:

@@ -77,6 +77,7 @@ def nv_embed(
     preset: Preset = "published",
     *,
     order: Order = "two_stage",
+    retrieval: Labelled | None = None,
     dev: str | None = None,
     dev_every: int = 100,
     **overrides: Any,
@@ -93,6 +94,7 @@ def nv_embed(
         preset: "published", or "laptop": sized for SmolLM2-135M on two CPU cores.
         order: "two_stage"; "reversed"; one blended stage as long as both with in-batch negatives off ("single") or on
             ("single_in_batch").
+        retrieval: labelled source(s) of the retrieval stage, in place of those in `texts`; `--option retrieval=scifact`.
         dev: task specification by which each stage keeps its best checkpoint.
         dev_every: optimiser steps between these evaluations.
         **overrides: any value of the recipe by its path, `__` for the dot: `pooling="mean"`, `stages__retrieval__optim__lr=1e-4`.
@@ -104,9 +106,13 @@ def nv_embed(
     if order not in get_args(Order):
         raise InputError(f"order: {order!r} does not exist; there are {', '.join(get_args(Order))}")
     sizes, plan = PRESETS[preset], ORDERS[order]
+    if retrieval is not None and RETRIEVAL not in plan:
+        raise InputError(f"retrieval: order {order!r} has no retrieval stage; give all rows as texts")
     steps = sizes.steps if len(plan) > 1 else (sum(sizes.steps),)
+    sources = {"retrieval": texts if retrieval is None else retrieval, "blended": texts}
     stages = [
-        _stage(name, in_batch, sizes, sizes.rates[place], steps[place], texts) for place, (name, in_batch) in enumerate(plan)
+        _stage(name, in_batch, sizes, sizes.rates[place], steps[place], sources[name])
+        for place, (name, in_batch) in enumerate(plan)
     ]
     named = "nv_embed" if order == "two_stage" else f"nv_embed-{order}"
     values = {

@@ -170,7 +170,8 @@ def _paired(found: Mapping[str, Items | None]) -> dict[str, Items]:
         same_gold = (items.gold is None) == (first.gold is None) and (
             items.gold is None or first.gold is None or np.array_equal(items.gold, first.gold)
         )
-        return len(items) == len(first) and np.array_equal(items.groups, first.groups) and same_gold
+        same_form = len(items) == len(first) and items.precision == first.precision
+        return same_form and np.array_equal(items.groups, first.groups) and same_gold
 
     return {label: items for label, items in known.items() if alike(items)}
 

@@ -36,15 +36,17 @@ class Items:
 
     Attributes:
         values: (n,), whose mean is the score; or the predictions that are ranked.
-        gold: (n,) that predictions are ranked against; None for a mean.
+        gold: (n,) that predictions are ranked against, or labels 0 and 1 for an average precision; None for a mean.
         groups: (n,) number of the subset of each item; resampled within, and the score is the mean over them.
         weights: of the subsets, summing to 1.
+        precision: the score is the average precision of predictions for labels in `gold`, instead of a rank correlation.
     """
 
     values: np.ndarray
     gold: np.ndarray | None
     groups: np.ndarray
     weights: np.ndarray
+    precision: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
@@ -62,13 +64,19 @@ def read_items(details: Mapping[str, Any], score: float) -> Items | None:
     gold = _numbers(stored["gold"]) if "gold" in stored else None
     if values is None or ("gold" in stored and (gold is None or len(gold) != len(values))):
         return None
-    groups = np.asarray(stored.get("groups", np.zeros(len(values), dtype=np.int64)))
+    precision = stored.get("measure") == "average_precision"
+    if precision and (gold is None or not np.isin(gold, (0, 1)).all()):
+        return None
+    try:
+        groups = np.asarray(stored.get("groups", np.zeros(len(values), dtype=np.int64)))
+    except ValueError:  # lists of several lengths
+        return None
     if groups.shape != values.shape or groups.dtype.kind not in "iu" or groups.min() < 0:
         return None
     groups = np.unique(groups, return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(groups).astype(np.float64)
     weights = sizes / sizes.sum() if stored.get("weighting") == "wmean" else np.full(len(sizes), 1 / len(sizes))
-    items = Items(values, gold, groups, weights)
+    items = Items(values, gold, groups, weights, precision)
     whole = float(statistic(items, np.ones((1, len(items))))[0])
     return items if abs(whole - score) <= _SAME else None
 
@@ -117,8 +125,8 @@ def replicates(models: Mapping[str, Items], resamples: int, seed: int, task: str
 
 
 def gold_ranks(items: Items, counts: np.ndarray) -> list[np.ndarray]:
-    """Centred ranks (B, members) of the gold scores in each draw, one array per group; none for a mean."""
-    if items.gold is None:
+    """Centred ranks (B, members) of the gold scores in each draw, one array per group; none where nothing is ranked."""
+    if items.gold is None or items.precision:
         return []
     return [_centred_ranks(items.gold[members], counts[:, members]) for members in _members(items)]
 
@@ -137,6 +145,8 @@ def statistic(items: Items, counts: np.ndarray, gold: Sequence[np.ndarray] | Non
         inside = counts[:, members]
         if items.gold is None:
             score = inside @ items.values[members] / inside.sum(axis=1)
+        elif items.precision:
+            score = _average_precision(items.values[members], items.gold[members], inside)
         else:
             score = _correlation(_centred_ranks(items.values[members], inside), ranked[group], inside)
         total += weight * score
@@ -157,6 +167,19 @@ def _correlation(a: np.ndarray, b: np.ndarray, counts: np.ndarray) -> np.ndarray
     # ranks are multiples of 1/2, so their sums are exact and a constant side gives exactly 0
     defined = (left > 0) & (right > 0)
     return np.where(defined, both / np.sqrt(np.where(defined, left * right, 1.0)), 0.0)
+
+
+def _average_precision(values: np.ndarray, gold: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Of labels (n,) in the order of values (n,) in each draw, equal values at one threshold, as scikit-learn has it; 0 where a draw
+    holds no item of label 1.
+    """
+    order = np.argsort(-values, kind="stable")
+    ordered = values[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    drawn, right = (np.add.reduceat(each[:, order], starts, axis=1) for each in (counts, counts * gold))
+    above, found = np.cumsum(drawn, axis=1), np.cumsum(right, axis=1)
+    summed = (right * found / np.maximum(above, 1)).sum(axis=1)  # a value that was not drawn adds nothing
+    return np.asarray(summed / np.maximum(found[:, -1], 1))
 
 
 def _centred_ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ what a stage without in-batch negatives (NV-Embed's second, arXiv 2405.17428) ne
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ from bothways.data.examples import Example
 from bothways.data.mining.mine import mine_with
 from bothways.data.mining.options import MiningOptions
 from bothways.errors import InputError
+
+log = logging.getLogger("bothways")
 
 
 class MineConfig(Strict):
@@ -58,10 +61,20 @@ def fill(rows: Sequence[Example], config: MineConfig, source: str | None = None)
         InputError: no text to search in.
         MissingExtra: bm25s is not installed.
     """
-    if all(row.negatives for row in rows):
+    bare = {number for number, row in enumerate(rows) if not row.negatives}
+    if not bare:
         return list(rows)
     corpus = config.corpus or (source if source is not None and is_beir(source) else None)
-    mined = mine_with(rows, corpus, config.options()).examples
+    mined = mine_with(rows, corpus, config.options(), only=bare).examples
+    log.info(
+        "%s: BM25 gave negatives to %d of the %d rows that brought none; %d stay without, for want of any that passes",
+        source or "rows in memory",
+        sum(bool(mined[number].negatives) for number in bare),
+        len(bare),
+        sum(not mined[number].negatives for number in bare),
+    )
     # BM25's scores are no teacher's
-    new = [replace(row, negatives=found.negatives, negative_scores=None) for row, found in zip(rows, mined)]
-    return [row if row.negatives else filled for row, filled in zip(rows, new)]
+    return [
+        replace(row, negatives=mined[number].negatives, negative_scores=None) if number in bare else row
+        for number, row in enumerate(rows)
+    ]

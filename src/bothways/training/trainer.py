@@ -219,7 +219,31 @@ def _check_sources(recipe: Recipe, given: GivenTexts) -> None:
             dev_metric(stage.eval.metric)
 
 
+#: What `accelerate launch` sets for a way of splitting the model over processes, and what that way is called.
+SHARDED = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config",
+}
+
+
+def _refuse_sharding() -> None:
+    """Asked of the launcher's settings, because Accelerate drops some of them without a word: FSDP of one process or of CPUs.
+
+    Raises:
+        InputError: the launcher is to split the model over processes.
+    """
+    for variable, name in SHARDED.items():
+        if os.environ.get(variable, "").lower() in ("true", "1", "yes"):
+            raise InputError(
+                f"accelerate: {name} ({variable}) shards the model over processes, which this trainer does not; launch plain "
+                "processes, each with the whole model (accelerate launch --multi_gpu, or --cpu --num_processes 2)"
+            )
+
+
 def _accelerator(recipe: Recipe, device: torch.device, out: Path | None) -> Accelerator:
+    _refuse_sharding()
     trackers: Any = list(recipe.trackers) if out is not None else []
     try:
         accelerator = Accelerator(
@@ -241,12 +265,6 @@ def _accelerator(recipe: Recipe, device: torch.device, out: Path | None) -> Acce
     if accelerator.num_processes > 1:
         # a script may train several times, so the group outlives this call; left to the interpreter's end, gloo aborts
         atexit.register(accelerator.state.destroy_process_group)
-    sharded = {"FSDP", "DEEPSPEED", "MEGATRON_LM", "TP"}
-    if str(accelerator.distributed_type).rsplit(".", 1)[-1] in sharded:
-        raise InputError(
-            f"accelerate: {accelerator.distributed_type} shards parameters, which this trainer does not; "
-            "launch with plain multi-process (--multi_gpu)"
-        )
     return accelerator
 
 

@@ -136,6 +136,12 @@ def test_the_published_file_of_whole_parameters_is_read(base: Path, tmp_path: Pa
     other = load_pretrained(base, dtype="float32").model
     adapters.merge_saved(other, folder)
     assert torch.equal(other.norm.weight, loaded.model.norm.weight)
+    # published models have a row more than their base, for the padding token that LongLoRA adds
+    grown = torch.cat([whole["model.embed_tokens.weight"], torch.full((1, 32), 3.0)])
+    torch.save({**whole, "model.embed_tokens.weight": grown}, folder / PUBLISHED_WHOLE)
+    other = load_pretrained(base, dtype="float32").model
+    adapters.merge_saved(other, folder)
+    assert torch.equal(other.embed_tokens.weight, grown) and other.config.vocab_size == len(grown) == 385
     whole["model.embed_tokens.weight"] = torch.zeros(7, 32)
     torch.save(whole, folder / PUBLISHED_WHOLE)
     with pytest.raises(

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from transformers import AutoModel, BertConfig, GPT2Config, LlamaConfig, MistralConfig, Qwen2MoeConfig
+from transformers import AutoModel, BertConfig, GPT2Config, LlamaConfig, MistralConfig, Phi3Config, Qwen2MoeConfig
 
 from bothways.backbone import adapters
 from bothways.backbone.adapters import LoraConfig
@@ -116,6 +116,18 @@ def test_chosen_targets_and_a_wrong_one() -> None:
     assert {name.split(".")[-1] for name in names} == {"q_proj", "v_proj"}
     with pytest.raises(InputError, match=r"adapter\.targets.*q_proj"):
         adapters.target_names(tiny(), LoraConfig(targets=("query",)))
+
+
+def test_every_target_must_be_there_and_is_matched_as_peft_matches_it() -> None:
+    with pytest.raises(InputError, match=r"adapter\.targets: no linear layer .* named 'k_porj'; there are .*k_proj, o_proj"):
+        adapters.target_names(tiny(), LoraConfig(targets=("q_proj", "k_porj")))
+    # the end of a word is not its name: Phi-3 has one qkv_proj
+    fused = tiny(Phi3Config(**TINY, num_key_value_heads=2, pad_token_id=0))
+    with pytest.raises(InputError, match=r"named 'v_proj'; there are down_proj, gate_up_proj, o_proj, qkv_proj"):
+        adapters.target_names(fused, LoraConfig(targets=("v_proj",)))
+    assert {name.split(".", 2)[2] for name in adapters.target_names(fused, LoraConfig(targets=("self_attn.o_proj",)))} == {
+        "self_attn.o_proj"
+    }
 
 
 @pytest.mark.parametrize("config", [None, GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=64)], ids=["llama", "gpt2"])

@@ -99,6 +99,18 @@ def test_a_second_stretch_needs_its_factor_said() -> None:
     assert (found["rope_parameters"]["factor"], found["max_position_embeddings"]) == (4.0, 16384)
 
 
+def test_yarn_over_linear_would_start_from_the_wrong_length() -> None:
+    """It would take the stretched 8,192 for the length of the first training, and pass over 4,096 without a word."""
+    once = llama(**extended(llama(), rope("linear", 8192), "x"))
+    with pytest.raises(InputError, match=r"rope: x is interpolated linearly and does not say from what length") as caught:
+        extended(once, rope("yarn", factor=4.0), "x")
+    assert "\n" not in str(caught.value)
+    assert extended(once, rope("linear", factor=4.0), "x")["rope_parameters"]["factor"] == 4.0
+    # dynamic keeps the length of the first training where it was
+    dynamic = llama(**extended(llama(), rope("dynamic", 8192), "x"))
+    assert extended(dynamic, rope("yarn", factor=4.0), "x")["rope_parameters"]["original_max_position_embeddings"] == 4096
+
+
 def test_partial_rotation_is_kept() -> None:
     config = PhiConfig(**SIZES, max_position_embeddings=2048)
     kept = config.rope_parameters["partial_rotary_factor"]

@@ -100,7 +100,7 @@ def test_a_stopped_run_is_continued_only_when_asked(run: Run, rows: Path, tmp_pa
         (("--with", "hybrid:"), "names no model"),
         (("--column", "text"), "--column: names a column of --corpus"),
         (("--corpus", "no/such/file.jsonl"), "no such file or folder"),
-        (("--out", "mined.csv"), "must end in .jsonl"),
+        (("--out", "mined.csv"), "written as .jsonl"),
         (("--sampling", "best"), "sampling: 'best'"),
         (("--near", "0.9"), "--near: says how close"),
         (("--max-score", "0", "--empty", "drop"), "no row has a negative"),

@@ -136,6 +136,8 @@ def test_retrieval_and_examples(run: Run, tmp_path: Path) -> None:
         (["nli", "DATA", "--out", "OUT", "--pairing", "all"], "pairing: 'all'"),
         (["nli", "missing.jsonl", "--out", "OUT"], "missing.jsonl: no such file"),
         (["nli", "DATA", "--out", "DIR/a.csv"], "written as .jsonl"),
+        # before anything is read: the source is not even there
+        (["nli", "DIR/absent.jsonl", "--out", "DIR/a.csv"], "written as .jsonl"),
         (["nli", "DATA", "--out", "OUT", "--near", "0.5"], "--near: .* name the set with --without"),
         (["nli", "DATA", "--out", "OUT", "--task", "new", "--template", "plain"], "task 'new': no instruction is known"),
         (["nli", "DATA", "--out", "OUT", "--without", "DATA"], "no example was made: .* held by evaluation data"),

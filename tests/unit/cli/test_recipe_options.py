@@ -20,6 +20,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 def test_recipes_prints_what_was_chosen(run: Run) -> None:
     made = yaml.safe_load(run("recipes", "nv_embed", "--option", "order=reversed").out)
     assert [stage["name"] for stage in made["stages"]] == ["blended", "retrieval"]
+    made = yaml.safe_load(run("recipes", "nv_embed", "--option", "retrieval=[asked.jsonl, more.jsonl]").out)
+    assert made["stages"][0]["data"]["source"] == ["asked.jsonl", "more.jsonl"]
+    assert [task["name"] for task in made["stages"][1]["data"]["tasks"]] == ["python-stdlib"]
     rows = "supervised=[a.jsonl, b.jsonl]"
     made = yaml.safe_load(run("recipes", "llm2vec", "--preset", "laptop", "--option", rows, "--option", "mntp=false").out)
     assert [(stage["name"], stage["data"]["source"]) for stage in made["stages"]] == [("supervised", ["a.jsonl", "b.jsonl"])]
@@ -49,6 +52,7 @@ def test_train_knows_them_too(run: Run, tmp_path: Path) -> None:
         (("recipes", "simcse", "--option", "supervised"), "--option supervised: expected name=value"),
         (("recipes", "nv_embed", "--option", "order=x"), "order: 'x' does not exist"),
         (("recipes", "nv_embed", "--option", "order=single", "--option", "order=single"), "order: given twice"),
+        (("recipes", "nv_embed", "--option", "order=single", "--option", "retrieval=a"), "'single' has no retrieval stage"),
         (("recipes", "--option", "order=single"), "name the recipe"),
         (("train", "x.yaml", "--option", "order=single"), "only for a recipe's name"),
     ],

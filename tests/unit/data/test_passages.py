@@ -41,6 +41,12 @@ def test_a_sentence_beyond_the_length_is_cut(text):
     assert cut("xyz", 0 + 1, characters) == ["x", "y", "z"]
 
 
+def test_texts_without_blanks_get_none():
+    text = "今日は天気がいい。散歩しましょう！「はい。」と言った。He said so. 彼は笑った（本当に。）そして去った。"
+    assert cut(text, 1000, lambda texts: [len(each) for each in texts]) == [text]
+    assert "".join(cut(text, 20, lambda texts: [len(each) for each in texts])).replace(" ", "") == text.replace(" ", "")
+
+
 def test_pairs_stay_within_their_document():
     documents = ["One two. Three four. Five six.", "Alone.", Passage("a", "b", "c"), "Seven eight. Nine ten."]
     pairs, single = consecutive(documents, 2, words)
@@ -66,6 +72,22 @@ def test_a_book_is_one_document_and_marked_articles_are_several(tmp_path):
         file.write(dump)
     assert read_passages(tmp_path / "dump.txt.gz") == ["One\n\nText.\n", "Two.\n"]
     assert read_passages(tmp_path, limit=2) == found[:0] + read_passages(tmp_path / "book.txt") + ["One\n\nText.\n"]
+
+
+def test_wikiextractor_s_files_have_no_suffix(tmp_path):
+    folder = tmp_path / "extracted" / "AA"
+    folder.mkdir(parents=True)
+    (folder / "wiki_00").write_text('<doc id="1" title="One">\nOne\n\nText.\n</doc>\n<doc id="2">\nTwo.\n</doc>\n')
+    (folder / "wiki_01").write_text('{"id": "3", "title": "Three", "text": "Three.\\nMore."}\n{"id": "4", "text": "Four."}\n')
+    with gzip.open(folder / "wiki_02.gz", "wt") as file:
+        file.write('{"text": "Five."}\n')
+    (folder / "wiki_03").write_text("")
+    (folder / "notes").write_text("not a text")
+    assert read_passages(tmp_path / "extracted") == ["One\n\nText.\n", "Two.\n", "Three.\nMore.", "Four.", "Five."]
+    assert read_passages(folder / "wiki_01", limit=1) == ["Three.\nMore."]
+    (folder / "wiki_02.gz").write_bytes(b"no gzip")
+    with pytest.raises(InputError, match=r"wiki_02\.gz: broken gzip"):
+        read_passages(tmp_path / "extracted")
 
 
 def test_rows_are_documents_or_finished_pairs(tmp_path):

@@ -213,6 +213,19 @@ def test_dirt_is_passed_over_and_counted(tmp_path, told):
     assert "1 lone surrogates became U+FFFD (first: row 5)" in told.text
 
 
+def test_a_text_that_its_row_repeats_counts_once(tmp_path, told):
+    """Twice among the columns of the softmax, it would weigh twice; its first score stays."""
+    row = {
+        "query": "q",
+        "pos": ["p", "p"],
+        "pos_scores": [3, 1],
+        "neg": ["n", "p", "m", "n", "p"],
+        "neg_scores": [5, 4, 3, 2, 1],
+    }
+    assert read_examples(write(tmp_path / "a.jsonl", [row])) == [Example("q", ("p",), ("n", "m"), (3.0,), (5.0, 3.0), task="a")]
+    assert "3 texts repeated in their row left out (first: row 1), 1 negatives equal to a positive left out" in told.text
+
+
 def test_prompts_of_the_file_and_of_the_caller(tmp_path):
     """FlagEmbedding: the passages of similarity and clustering carry the prompt too, label texts do not (AbsDataset.py)."""
     base = {"query": "q", "pos": ["p"], "prompt": "Find it."}

@@ -143,6 +143,11 @@ def test_a_token_goes_where_its_last_character_lies() -> None:
     [
         ("words", "chunks: must be 'sentences', a number of tokens"),
         (0, "at least 1 token"),
+        (2.5, r"chunks: must be .* \(got 2\.5\)"),
+        (True, r"chunks: must be .* \(got True\)"),
+        (None, r"chunks: must be .* \(got None\)"),
+        ([[5]], r"chunks\[0\]: must be a list of pairs \(start, end\) of characters \(got \[5\]\)"),
+        ([[("a", "b")]], r"chunks\[0\]: must be a list of pairs"),
         ([[(0, 5)], []], r"one list of \(start, end\) per text, so 1 lists \(got 2\)"),
         ([[(0, 5), (4, 10**6)]], r"chunks\[0\]\[1\]: must be characters"),
         ([[(5, 5)]], r"chunks\[0\]\[0\]: must be characters"),
@@ -151,6 +156,12 @@ def test_a_token_goes_where_its_last_character_lies() -> None:
 def test_wrong_chunks(folder: Path, chunks: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         encoder_of(folder).encode_chunks([DOCUMENT], chunks)
+
+
+def test_a_number_of_tokens_may_come_from_numpy(folder: Path) -> None:
+    encoder = encoder_of(folder)
+    assert encoder.encode_chunks([DOCUMENT], np.int64(7))[0].spans == encoder.encode_chunks([DOCUMENT], 7)[0].spans
+    assert encoder.encode_chunks(DOCUMENT, np.int64(7)).spans == encoder.encode_chunks(DOCUMENT, 7).spans
 
 
 def test_a_pooling_of_closing_tokens_has_no_passages(folder: Path) -> None:

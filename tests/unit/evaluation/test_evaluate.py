@@ -89,6 +89,19 @@ def test_geometry_takes_close_pairs_for_alignment_and_distinct_sentences_for_the
     assert record.details["spectrum"][0] == 1.0
 
 
+def test_geometry_takes_a_prompt_as_sts_does(pairs):
+    class Prompted(Letters):
+        def encode(self, texts, prompt=None):
+            return super().encode([(prompt or "") + text for text in texts])
+
+    plain, prompted = f"geometry:{pairs}", f"geometry:{pairs}?prompt=aaaa: "
+    results = evaluate(Prompted(), [plain, prompted])
+    # the same letters in front of every text bring all of them nearer to each other
+    assert results[prompted]["mean_cosine"] > results[plain]["mean_cosine"] + 0.05
+    assert results.records[prompted].options["prompt"] == "aaaa: "
+    assert "prompt" not in results.records[plain].options, "results of before are continued"
+
+
 def test_bm25_takes_retrieval_and_nothing_else(pairs, collection):
     pytest.importorskip("bm25s", reason="bm25s is not installed (pip install 'bothways[eval]')")
     assert evaluate(BM25(), Retrieval(collection, name="toy")).main == {"toy": 1.0}
@@ -122,7 +135,16 @@ def test_wrong_tasks_fail_before_the_first_text_is_encoded(pairs, tmp_path):
 
 def test_broken_results_files_are_refused(tmp_path):
     path = tmp_path / "results.json"
-    for content in ("{", "[]", '{"format": "other"}', '{"format": "bothways-results-1", "tasks": {"a": {"kind": "sts"}}}'):
+    ours = '{"format": "bothways-results-1", '
+    half = (
+        f'{ours}"tasks": {{"a": {{"kind": "sts"}}}}}}',
+        f'{ours}"tasks": {{}}}}',
+        f'{ours}"tasks": {{}}, "provenance": null}}',
+    )
+    record = {"kind": "sts", "main": "a", "metrics": {"a": 1}, "details": {}, "data": "0", "seconds": 1}
+    for field, value in (("details", None), ("options", []), ("data", None), ("seconds", "1"), ("metrics", {"a": 1, "b": "x"})):
+        half += (f'{ours}"provenance": {{}}, "tasks": {{"a": {json.dumps({**record, field: value})}}}}}',)
+    for content in ("{", "[]", '{"format": "other"}', *half):
         path.write_text(content)
         with pytest.raises(InputError, match=r"results\.json"):
             Results.load(path)

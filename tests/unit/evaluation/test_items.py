@@ -104,3 +104,13 @@ def test_a_results_file_stays_small_and_lists_take_a_line(tmp_path):
     assert len(text.splitlines()) < 10 * TEXTS
     assert pair_items(np.zeros(MOST + 1), np.zeros(MOST + 1), lambda i: {}) == {}
     assert value_items(np.zeros(MOST + 1), lambda i: {}) == {}
+
+
+def test_neighbours_that_the_score_tells_apart_stay_apart():
+    from bothways.report.statistics import read_items
+
+    rng = np.random.default_rng(0)
+    gold = rng.permutation(80) / 8
+    close = (0.5 + 1e-9 * rng.permutation(80)).round(12)
+    kept = pair_items(close, gold, lambda i: {})
+    assert read_items(kept, spearman(close, gold)) is not None

@@ -165,6 +165,27 @@ def test_a_stopped_suite_continues_from_its_cache(stsb, tmp_path):
         evaluate(Letters(), suite())
 
 
+def test_a_stopped_suite_continues_beside_its_results(stsb, tmp_path):
+    """Without a cache of its own: what `--out` and `--resume` say holds for the parts of a suite as for any tasks."""
+
+    def suite():
+        return Suite([HubTask("STSBenchmark"), HubTask("SICK-R")], name="two")
+
+    out = tmp_path / "results.json"
+    for _ in range(2):  # what a run without `resume` left is not built upon by the next such run
+        stopped = Weighted(patience=2)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(stopped, suite(), out=out)
+        assert stopped.calls == 2
+    assert not out.exists() and (tmp_path / "results.json.work").is_dir()
+    encoder = Weighted()
+    resumed = evaluate(encoder, suite(), out=out, resume=True)["two"]
+    assert encoder.calls == 2, "the first task was finished"
+    assert resumed == pytest.approx(evaluate(Weighted(), suite())["two"], abs=1e-6)  # mteb keeps six decimals
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+    assert evaluate(Letters(), suite(), out=out)["two"]["average"] > 0, "an encoder without weights is measured all the same"
+
+
 def test_a_suite_is_the_plain_mean_of_its_tasks(stsb):
     suite = Suite([HubTask("STSBenchmark"), HubTask("SICK-R", prompts="e5")], name="two")
     record = evaluate(Letters(), suite).records["two"]

@@ -80,3 +80,15 @@ def test_files_and_broken_rows(tmp_path):
 def test_mrpc_is_the_published_set(shared):
     task = make_task(f"pairs:{shared / 'mrpc'}")
     assert (len(task.labels), int(task.labels.sum())) == (1725, 1147)
+
+
+def test_the_pairs_behind_the_average_precision_are_kept_for_intervals_and_examples():
+    from bothways.report.statistics import read_items
+
+    rng = np.random.default_rng(2)
+    first, labels = rng.standard_normal((90, 4)), rng.integers(0, 2, 90)
+    texts = written(first), written(first * labels[:, None] + rng.standard_normal((90, 4)))
+    score = PairClassification(*texts, labels.tolist()).run(Written(), RunOptions())
+    assert read_items(score.details, score.metrics["cosine_ap"]) is not None
+    kept = score.details["items"]["texts"][3]
+    assert (kept["first"], kept["second"]) == (texts[0][kept["item"]], texts[1][kept["item"]])

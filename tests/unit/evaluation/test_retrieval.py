@@ -73,6 +73,10 @@ def test_above_says_which_pairs_count(tmp_path):
     words = write(tmp_path / "nli.jsonl", [{"premise": "a", "hypothesis": "x", "label": "neutral"}])
     with pytest.raises(InputError, match="row 1: column 'label' holds 'neutral', not a number"):
         read_pair_collection(words, above=1)
+    for unknown in (float("nan"), "nan"):
+        broken = write(tmp_path / "nan.jsonl", [*rows, {"query": "c", "document": "w", "score": unknown}])
+        with pytest.raises(InputError, match=r"row 4: column 'score' holds '?nan'?, not a number"):
+            read_pair_collection(broken, above=4)
     with pytest.raises(SourceError, match="no such file"):
         read_pair_collection(tmp_path / "none.jsonl")
 

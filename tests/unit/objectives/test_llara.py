@@ -221,6 +221,20 @@ def test_bidirectional_texts_are_masked_and_their_loss_is_mntp(base):
     assert torch.isfinite(result["loss_sum"])
 
 
+@pytest.mark.parametrize("direction", ["causal", "bidirectional"])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_text_may_spell_a_new_token(base, full, direction):
+    """The tokenizer makes "<s1>" the new token, for which the head of a frozen base has no row: it is read, and never a label."""
+    encoder, objective = made(base, full=full, direction=direction, mask_probability=0.9)
+    text = f"{SENTENCES[0]} See the tags <s1> and <s16></s> in it. <s3>"
+    batch = batch_of(objective, encoder, [Passage(text, text, f"<s2> {SENTENCES[1]}"), Passage("<s1>", "<s1>", SENTENCES[2])])
+    hidden = torch.tensor(sorted(special_ids(encoder.tokenizer)))
+    assert set(encoder.tokenizer.convert_tokens_to_ids(["<s1>", "<s3>", "<s16>"])) <= set(batch.tokens.input_ids.tolist())
+    assert not torch.isin(batch.targets, hidden).any() and not torch.isin(batch.words, hidden).any() and len(batch.targets) > 5
+    result = objective.step(encoder, batch, scale=1.0, backward=lambda loss: loss.backward() if full else None, seed=0)
+    assert torch.isfinite(result["loss_sum"])
+
+
 def test_documents_are_cut_to_rows_that_fit(base):
     encoder, objective = made(base, max_length=128)
     documents = [" ".join(SENTENCES[:4]) * 3, SENTENCES[0]]

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from bothways.attention.shifted import ShiftedGroups
 from bothways.config import parse
 from bothways.data.blocks import Block
 from bothways.errors import InputError
@@ -38,6 +39,24 @@ def test_nothing_is_predicted_across_isolated_documents():
     batch = objective().collate([Block([5, 6, 7, 8], (2, 2))], generator())
     assert batch.places.tolist() == [0, 2]
     assert batch.targets.tolist() == [6, 8]
+
+
+def test_bidirectional_shifted_groups_while_training_and_full_attention_in_evaluation():
+    """S² without the triangle: a token sees its whole group, what it sees in evaluation is everything."""
+    losses = {}
+    for name, groups in (("full", None), ("s2", ShiftedGroups(ratio=0.25))):
+        encoder, causal = make_encoder()
+        mntp = MntpConfig(row_length=32, shifted=groups).build(encoder, causal.lm_head)
+        batch = mntp.collate(mntp.prepare(TEXTS, encoder)[:2], generator())
+        assert batch.tokens.plan.direction == "bidirectional"
+        for training in (True, False):
+            encoder.train(training)
+            with torch.no_grad():
+                losses[name, training] = float(
+                    mntp.step(encoder, batch, scale=1.0, backward=lambda _: None, seed=0)["loss_sum"]
+                )
+    assert losses["s2", False] == losses["full", False]
+    assert abs(losses["s2", True] - losses["full", True]) > 1e-3
 
 
 @pytest.mark.parametrize("add_bos", [False, True])

@@ -76,6 +76,17 @@ def test_a_mapping_says_everything_itself() -> None:
     assert (one["source"], one["query_prompt"], one["limit"]) == (["f.jsonl"], "Instruct: Find answers\nQuery: ", 3)
 
 
+def test_a_stranger_beside_known_tasks_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", logger="bothways"):
+        known, stranger = made(["scifact.jsonl", "mine.jsonl"])["tasks"]
+    assert known["query_prompt"] and "query_prompt" not in stranger
+    assert "mine.jsonl: no instruction is known" in caplog.text
+    caplog.clear()
+    made(["scifact.jsonl"])
+    made(["mine.jsonl"])
+    assert not caplog.text
+
+
 def test_data_by_stage() -> None:
     assert made({"retrieval": "a.jsonl", "blended": ["b.jsonl"]})["source"] == ["b.jsonl"]
     with pytest.raises(InputError, match="none for stage 'blended' \\(there are 'retrieval'\\)"):
@@ -98,6 +109,9 @@ def test_prompts_that_the_encoder_keeps() -> None:
     assert stored_prompts([tasks(a=("x: ", ""), b=("y: ", ""))]) == {"a": "x: ", "b": "y: "}
     assert stored_prompts([tasks(same=("s: ", "s: "))]) == {"same": "s: ", "query": "s: ", "document": "s: "}
     assert stored_prompts([{"source": ["a"], "query_prompt": "q: "}]) == {"query": "q: "}
+    # rows without a prompt take the encoder's: that of another task would be a wrong one
+    assert stored_prompts([tasks(qa=("ask: ", "")), {"tasks": [{"name": "mood"}]}]) == {"qa": "ask: "}
+    assert stored_prompts([tasks(qa=("ask: ", "")), {"source": ["a"]}]) == {"qa": "ask: "}
     assert stored_prompts([{"source": ["a"]}]) == {}
 
 

@@ -11,6 +11,7 @@ from bothways import recipes
 from bothways.attention.shifted import ShiftedGroups
 from bothways.errors import InputError
 from bothways.training.optim import lr_factor
+from bothways.training.overrides import override
 from bothways.training.run import Recipe
 
 
@@ -63,6 +64,10 @@ def test_then_llm2vec_makes_an_encoder_for_long_documents() -> None:
     assert mntp.objective.row_length == 4096
     assert mntp.batch.size * mntp.objective.row_length == alone.batch.size * alone.objective.row_length
     assert made.stages[2].optim.lr == 1e-4
+    # its attention is full as published, and in bidirectional groups on request
+    assert mntp.objective.shifted is None
+    grouped = override(made, ["stages.mntp.objective.shifted={ratio: 0.25}"])
+    assert grouped.stages[1].objective.shifted == ShiftedGroups()
     assert made.stages[2].eval is not None
     assert Recipe.from_yaml(made.to_yaml()) == made
 

@@ -44,6 +44,22 @@ def test_mean_equals_a_naive_loop_over_the_same_draws():
     assert found == pytest.approx([values[rows].mean() for rows in picked], abs=1e-12)
 
 
+def test_average_precision_equals_a_naive_loop_over_the_same_draws():
+    average_precision = pytest.importorskip("sklearn.metrics").average_precision_score
+    rng = np.random.default_rng(4)
+    gold = rng.integers(0, 2, 61)
+    cosine = (gold * 0.4 + rng.standard_normal(61)).round(1)  # ties
+    stored = {"predicted": cosine.tolist(), "gold": gold.tolist(), "measure": "average_precision"}
+    items = read_items({"items": stored}, average_precision(gold, cosine))
+    assert items is not None and read_items({"items": stored}, average_precision(gold, cosine) + 0.01) is None
+    picked = draws(items.groups, 200, 2, "")
+    naive = [average_precision(gold[rows], cosine[rows]) for rows in picked]
+    assert replicates({"m": items}, 200, 2, "")["m"] == pytest.approx(naive, abs=1e-12)
+    # a draw without a right pair has no precision, and no reason to warn
+    assert statistic(items, np.where(gold == 1, 0.0, 1.0)[None])[0] == 0.0
+    assert read_items({"items": {**stored, "gold": (gold * 2).tolist()}}, average_precision(gold, cosine)) is None
+
+
 @pytest.mark.parametrize("aggregation", ["mean", "wmean"])
 def test_groups_are_resampled_within_and_averaged_as_the_task_does(pairs, aggregation):
     predicted, gold = pairs

@@ -319,4 +319,5 @@ def test_a_recipe_from_before_these_keys_is_the_same_recipe(tmp_path: Path) -> N
     del before["rope"]
     for stage in before["stages"]:
         del stage["adapter"]["train_whole"]
+        assert stage["objective"].pop("shifted", None) is None
     assert changed_keys(before, now) == []

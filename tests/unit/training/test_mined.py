@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bothways.data.examples import Example
+from bothways.data.mining.search import Bm25Search
 from bothways.errors import InputError
 from bothways.training.data import read_data, read_stage_data
 from bothways.training.data_config import DataConfig
@@ -38,6 +39,26 @@ def test_rows_without_negatives_get_the_best_scored_others() -> None:
 def test_nothing_is_searched_where_all_have_negatives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bothways.training.mined.mine_with", lambda *_, **__: pytest.fail("searched"))
     assert fill(ROWS[1:2], MineConfig()) == ROWS[1:2]
+
+
+def test_only_rows_without_negatives_are_searched_for_and_what_the_others_know_holds(monkeypatch, caplog) -> None:
+    """The last row asks what the first does, and knows another answer to it."""
+    asked: list[int] = []
+    ranked = Bm25Search.ranked
+    monkeypatch.setattr(
+        Bm25Search,
+        "ranked",
+        lambda self, requests, depth: (
+            asked.extend(request.query for request in requests),
+            ranked(self, requests, depth),
+        )[1],
+    )
+    rows = [*ROWS, Example(ROWS[0].query, (TEXTS[1],), ("other",))]
+    with caplog.at_level("INFO", logger="bothways"):
+        made = fill(rows, MineConfig(negatives=1, perc=None), "rows.jsonl")
+    assert asked == [0, 2, 3]
+    assert TEXTS[1] not in made[0].negatives and made[4] is rows[4]
+    assert "rows.jsonl: BM25 gave negatives to 1 of the 3 rows that brought none; 2 stay without" in caplog.text
 
 
 def test_a_corpus_of_ones_own_and_that_of_a_beir_folder(tmp_path: Path) -> None:

@@ -56,8 +56,12 @@ def by_example(
     converted = Converted()
     kept = usable(items, converted, seed=seed, without=without)
     members: dict[str, list[int]] = {}
+    ranks: list[int] = []  # of each text among those of its label
     for place, item in enumerate(kept):
-        members.setdefault(item.label, []).append(place)
+        same = members.setdefault(item.label, [])
+        ranks.append(len(same))
+        same.append(place)
+    others = _Others(kept)
     queries = stratified([item.label for item in kept], per_label=per_label, total=total, seed=seed)
     if len(queries) < len(kept):
         converted.drop("not drawn as a query", count=len(kept) - len(queries))
@@ -65,12 +69,14 @@ def by_example(
     query_prompt, document_prompt = prompts or Prompts()
     for place in queries:
         item = kept[place]
-        same = [other for other in members[item.label] if other != place]
-        if not same:
+        same = members[item.label]
+        if len(same) == 1:
             converted.drop("alone with their label", item.row)
             continue
-        right = draw.sample(same, min(positives, len(same)))
-        wrong = _others(kept, item, negatives, draw)
+        # drawn among one fewer, and moved past the query itself: a list without it would cost each query a pass over its class
+        drawn = draw.sample(range(len(same) - 1), min(positives, len(same) - 1))
+        right = [same[number + (number >= ranks[place])] for number in drawn]
+        wrong = others.draw(item, negatives, draw)
         converted.examples.append(
             Example(
                 item.text,
@@ -85,15 +91,24 @@ def by_example(
     return converted
 
 
-def _others(items: Sequence[Labelled], query: Labelled, count: int, draw: random.Random) -> list[int]:
-    """Places of `count` different texts without a label of the query's."""
-    own = set(query.labels)
-    found: dict[int, None] = {}
-    for _ in range(count * _TRIES):
-        if len(found) == count:
-            return list(found)
-        place = draw.randrange(len(items))
-        if own.isdisjoint(items[place].labels):
-            found[place] = None
-    rest = [place for place, item in enumerate(items) if place not in found and own.isdisjoint(item.labels)]
-    return [*found, *draw.sample(rest, min(count - len(found), len(rest)))]
+class _Others:
+    """Texts of other labels than a query's."""
+
+    def __init__(self, items: Sequence[Labelled]) -> None:
+        self.items = items
+        self._rare: dict[frozenset[str], list[int]] = {}  # labels -> places without any of them, where those are few
+
+    def draw(self, query: Labelled, count: int, draw: random.Random) -> list[int]:
+        """Places of `count` different texts without a label of the query's."""
+        own = frozenset(query.labels)
+        found: dict[int, None] = {}
+        for _ in range(count * _TRIES):
+            if len(found) == count:
+                return list(found)
+            place = draw.randrange(len(self.items))
+            if own.isdisjoint(self.items[place].labels):
+                found[place] = None
+        if own not in self._rare:
+            self._rare[own] = [place for place, item in enumerate(self.items) if own.isdisjoint(item.labels)]
+        rest = [place for place in self._rare[own] if place not in found]
+        return [*found, *draw.sample(rest, min(count - len(found), len(rest)))]

@@ -95,6 +95,18 @@ def example_row(example: Example) -> dict[str, Any]:
     return row
 
 
+def check_name(path: str | Path) -> Path:
+    """The path of a file that examples can be written to.
+
+    Raises:
+        InputError: a name that is not .jsonl or .jsonl.gz.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith((".jsonl", ".jsonl.gz")):
+        raise InputError(f"{path}: examples are written as .jsonl or .jsonl.gz; give the file such a name")
+    return path
+
+
 def write_examples(examples: Iterable[Example], path: str | Path) -> int:
     """Write `{query, pos, neg, …}` JSON lines, gzipped for a name ending in .gz; the file appears whole or not at all.
 
@@ -105,9 +117,7 @@ def write_examples(examples: Iterable[Example], path: str | Path) -> int:
         InputError: a name that is not .jsonl or .jsonl.gz, or a text with a lone surrogate, which UTF-8 cannot hold.
         OutputError: the file cannot be written.
     """
-    path = Path(path)
-    if not path.name.lower().endswith((".jsonl", ".jsonl.gz")):
-        raise InputError(f"{path}: examples are written as .jsonl or .jsonl.gz; give the file such a name")
+    path = check_name(path)
     count = 0
     with atomic_file(path) as part, part.open("wb") as raw:
         # no name and no time in the archive: the same examples give the same bytes

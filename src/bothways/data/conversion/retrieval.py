@@ -45,7 +45,11 @@ def retrieval(
     for key, grades in judged.grades.items():
         query = judged.queries.get(key, "")
         texts = {document: judged.documents.get(document, "") for document in grades}
-        positives = [texts[document] for document, grade in grades.items() if grade >= min_grade and texts[document]]
+        positives = dict.fromkeys(texts[key] for key, grade in grades.items() if grade >= min_grade and texts[key])
+        # a corpus holds copies: one that was judged otherwise than its original is no negative
+        negatives = dict.fromkeys(
+            texts[key] for key, grade in grades.items() if grade <= 0 and texts[key] not in ("", *positives)
+        )
         if not query:
             converted.drop("queries without a text")
         elif not positives:
@@ -54,8 +58,8 @@ def retrieval(
             converted.examples.append(
                 Example(
                     query,
-                    tuple(dict.fromkeys(positives)),
-                    tuple(texts[document] for document, grade in grades.items() if grade <= 0 and texts[document]),
+                    tuple(positives),
+                    tuple(negatives),
                     query_prompt=query_prompt,
                     document_prompt=document_prompt,
                     task=task or Path(folder).resolve().name,

@@ -6,6 +6,7 @@ negatives are other texts of the set, the best of BM25 from rank 2 on, none of w
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator
 from typing import Literal
@@ -56,6 +57,10 @@ def directed_pairs(
         prompts: of both sides.
         without: evaluation texts; pairs with one of them are not used, and it is no negative.
 
+    Returns:
+        Examples in the order of their pairs. Texts that scores above the ceiling connect share a label where they are more than one
+        pair, so that neither a batch nor later mining makes them each other's negatives.
+
     Raises:
         InputError: a number out of range, or no pair that reaches the threshold.
         MissingExtra: "bm25" without bm25s.
@@ -74,6 +79,7 @@ def directed_pairs(
     if not positives:
         raise InputError(f"none of {len(pairs)} pairs scores at least {threshold:g}; check the scale of the scores")
     query_prompt, document_prompt = prompts or Prompts()
+    labels = _labels(related)
     pick = _Picker(texts, related, negatives, chosen_by, first_rank, seed)
     with Progress("negatives", len(positives), "examples") as progress:
         for query, positive in positives:
@@ -85,6 +91,7 @@ def directed_pairs(
                     query_prompt=query_prompt,
                     document_prompt=document_prompt,
                     task=task,
+                    label=labels.get(normal_form(query)),
                 )
             )
             progress.advance()
@@ -117,6 +124,25 @@ def _relations(pairs: list[Scored], ceiling: float) -> tuple[dict[str, set[str]]
             related[one].add(two)
             related[two].add(one)
     return related, texts
+
+
+def _labels(related: dict[str, set[str]]) -> dict[str, str]:
+    """Normal form -> one name for all that are connected to it; only where they are more than two texts."""
+    labels: dict[str, str] = {}
+    seen: set[str] = set()
+    for start in related:
+        if start in seen:
+            continue
+        family, open_ends = {start}, [start]
+        while open_ends:
+            further = related[open_ends.pop()] - family
+            family |= further
+            open_ends += further
+        seen |= family
+        if len(family) > 2:
+            name = hashlib.sha256(start.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+            labels.update(dict.fromkeys(family, name))
+    return labels
 
 
 def _positives(pairs: list[Scored], threshold: float, converted: Converted) -> list[tuple[str, str]]:

@@ -107,10 +107,6 @@ class Group:
         dense = self._dense(work, vectors, prompting, show)
         self._search = dense if lexical is None else HybridSearch(lexical, dense)
 
-    def choices(self, first: int, end: int) -> list[Choice]:
-        """Of the group's own rows [first, end)."""
-        return self.choices_of(range(first, end))
-
     def choices_of(self, numbers: Sequence[int]) -> list[Choice]:
         """Of some of the group's own rows."""
         if self._search is None:

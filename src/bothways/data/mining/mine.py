@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -150,29 +150,39 @@ def mine_with(
     sample: int = 0,
     work: str | Path | None = None,
     progress: bool | None = None,
+    only: Collection[int] | None = None,
 ) -> Mined:
-    """`mine` with its choices made; see there."""
+    """`mine` with its choices made; see there.
+
+    Args:
+        examples, corpus, options, rules, without, sample, work, progress: see `mine`.
+        encoder, prompting: its encoder and prompts.
+        only: numbers of the rows to mine for, None for all; the others stay as they are, and what they know holds for all.
+    """
     rows = list(examples)
     texts = list(read_corpus(corpus)) if isinstance(corpus, (str, Path)) else corpus
     _check(rows, texts, options, encoder)
     prompting = prompting or Prompting()
     known = Known(rows, same_label=options.same_label)
     statistics = Statistics(options)
-    finished: dict[int, Example] = {}
+    finished = dict(enumerate(rows))
     samples: list[Sample] = []
     wanted = set(sampled_rows(len(rows), sample, options.seed))
     with workspace(work) as place:
         whole = fingerprint_texts(json.dumps(list(vars(row).values())) for row in rows) if place.kept else ""
         for numbers in grouped(rows, texts, options, prompting):
+            asking = [row for row, number in enumerate(numbers) if only is None or number in only]
+            if not asking:
+                continue
             group = Group(rows, numbers, corpus=texts, known=known, options=options, rules=rules, without=without)
             if not group.documents.candidates:
                 raise InputError("corpus: no text that is not empty and may become a negative")
             if texts is None or not statistics.documents:  # a corpus that all groups share counts once
                 statistics.corpus(group.documents)
             group.open(place, encoder, prompting, show=progress)
-            blocks = None if rules else _blocks(place, group, whole)
-            with Progress("mine", len(numbers), "rows", show=progress) as bar:
-                for found, counts in _mined(group, blocks, bar.advance):
+            blocks = None if rules else _blocks(place, group, asking, whole)
+            with Progress("mine", len(asking), "rows", show=progress) as bar:
+                for found, counts in _mined(group, asking, blocks, bar.advance):
                     finished.update(found)
                     statistics.counts.merge(counts)
             local = [number for number, row in enumerate(group.rows) if row in wanted]
@@ -189,14 +199,14 @@ def mine_with(
 
 
 def _mined(
-    group: Group, blocks: Finished | None, advance: Callable[[int], None]
+    group: Group, chosen: Sequence[int], blocks: Finished | None, advance: Callable[[int], None]
 ) -> Iterable[tuple[dict[int, Example], Counts]]:
-    """The finished rows of each block by number, and what is counted of them."""
-    for number, first in enumerate(range(0, len(group.rows), ROW_BLOCK)):
-        end = min(first + ROW_BLOCK, len(group.rows))
+    """The finished rows of each block by number, and what is counted of them; `chosen` of the group's own rows."""
+    for number, first in enumerate(range(0, len(chosen), ROW_BLOCK)):
+        block = chosen[first : first + ROW_BLOCK]
         kept = None if blocks is None else blocks.read(number)
         if kept is None:
-            kept = _block(group.choices(first, end))
+            kept = _block(group.choices_of(block))
             if blocks is not None:
                 blocks.write(number, kept)
         texts = group.documents.texts
@@ -207,9 +217,9 @@ def _mined(
                 negative_scores=tuple(scores),
                 positive_scores=tuple(positive),
             )
-            for row, (places, scores, positive) in zip(range(first, end), kept["rows"])
+            for row, (places, scores, positive) in zip(block, kept["rows"])
         }
-        advance(end - first)
+        advance(len(block))
         yield rows, Counts.from_dict(kept["counts"])
 
 
@@ -220,7 +230,7 @@ def _block(choices: Sequence[Choice]) -> dict[str, Any]:
     return {"rows": [[each.places, each.scores, each.positive_scores] for each in choices], "counts": counts.as_dict()}
 
 
-def _blocks(place: Work, group: Group, whole: str) -> Finished | None:
+def _blocks(place: Work, group: Group, chosen: Sequence[int], whole: str) -> Finished | None:
     """Where finished blocks of this group are kept; nowhere if nobody could find them again."""
     if not place.kept:
         return None
@@ -228,7 +238,8 @@ def _blocks(place: Work, group: Group, whole: str) -> Finished | None:
     def facts() -> list[str]:
         options = {name: value for name, value in asdict(group.options).items() if name not in _FREE}
         documents = itertools.chain([str(group.documents.candidates)], group.documents.texts)
-        return [digest(__version__, options, group.rows, ROW_BLOCK), whole, fingerprint_texts(documents), *group.facts]
+        numbers = [group.rows[row] for row in chosen]
+        return [digest(__version__, options, numbers, ROW_BLOCK), whole, fingerprint_texts(documents), *group.facts]
 
     return Finished(place.place("rows", facts))
 

@@ -22,9 +22,11 @@ from bothways.data.mining.known import Excluded
 from bothways.data.search.bm25 import Bm25Index, tokenize
 from bothways.data.search.dense import DenseIndex
 from bothways.data.search.shards import Shards
-from bothways.data.search.topk import TopK
+from bothways.data.search.topk import TopK, spans
 
 RRF = 60  # Cormack et al.'s constant
+RANKS = 2**22  # (queries x ranks) of one dense search: 48 MB of scores and places
+STEP = 4  # by how much a ranking is lengthened that texts of the query's label fill up
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,28 @@ class DenseSearch:
         self.rows = np.asarray(rows, dtype=np.int64)
 
     def ranked(self, requests: Sequence[Request], depth: int) -> list[Ranked]:
-        """See `Search`."""
+        """See `Search`.
+
+        Excluded are few answers, and where a row has a label all texts of it, maybe half of the corpus: as many ranks as could all be
+        such texts would be gigabytes. So a ranking is lengthened step by step, for the queries that need it.
+        """
         vectors = self.vectors([request.query for request in requests])
-        found = self.index.search(vectors, depth + max(len(request.excluded) for request in requests))
-        return [
-            _without(places, scores, request, depth, self.index.scores(vector, request.asked))
-            for (places, scores), vector, request in zip(found, vectors, requests)
-        ]
+        asked = [self.index.scores(vector, request.asked) for vector, request in zip(vectors, requests)]
+        found: dict[int, Ranked] = {}
+        waiting = list(range(len(requests)))
+        wanted = depth + max(len(request.excluded.own) for request in requests)
+        while waiting:
+            for part in spans(len(waiting), max(1, RANKS // wanted)):
+                numbers = waiting[part]
+                for number, (places, scores) in zip(numbers, self.index.search(vectors[numbers], wanted)):
+                    found[number] = _without(places, scores, requests[number], depth, asked[number])
+            waiting = [
+                number
+                for number in waiting
+                if len(found[number].places) < depth and wanted < min(depth + len(requests[number].excluded), self.index.stop)
+            ]
+            wanted *= STEP
+        return [found[number] for number in range(len(requests))]
 
     def vectors(self, queries: Sequence[int]) -> np.ndarray:
         """Vectors (q, D) of these queries."""

@@ -88,7 +88,7 @@ class HubTask(MtebTask):
         splits: tuple[str, ...] | None = None,
         cache: str | None = None,
     ) -> Task:
-        """`mteb:TASK`, or `mteb:subset15` for LLM2Vec's 15 tasks, of which `cache=FOLDER` keeps the finished ones.
+        """`mteb:TASK`, or `mteb:subset15` for LLM2Vec's 15 tasks; `cache=FOLDER` keeps the finished ones for other runs too.
 
         Args:
             argument: the name of a task or a suite.
@@ -125,8 +125,8 @@ class Suite(Task):
         return HubTask.from_argument(argument)
 
     def run(self, encoder: Any, options: RunOptions) -> Score:
-        """Each task in turn, then their mean; what a task raises ends the run. See `Task.run`."""
-        scores = {part.task.metadata.name: part.run(encoder, options) for part in self.parts}
+        """Each task in turn, then their mean; what a task raises ends the run, and `options.work` keeps what is finished."""
+        scores = {part.task.metadata.name: part.measure(encoder, options, keep=options.work) for part in self.parts}
         metrics = {name: score.metrics[MtebTask.main] for name, score in scores.items()}
         average = statistics.fmean(metrics.values())
         return Score({"average": average, **metrics}, {"tasks": {name: score.details for name, score in scores.items()}})

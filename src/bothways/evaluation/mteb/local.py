@@ -61,19 +61,38 @@ class LocalTask(MtebTask):
         built = _BUILDERS[task.kind](task, instruction)
         super().__init__(built, name=name or f"mteb-local:{task.name}", fingerprint=task.fingerprint, prompts=prompts)
         self.settings = {"prompts": prompts, "instruction": instruction, "seed": _SEED}
+        if getattr(task, "ignore_identical_ids", False):
+            self.settings["ignore_identical_ids"] = True
 
     @classmethod
-    def from_argument(cls, argument: str | None, *, prompts: Style | None = None, instruction: str | None = None) -> LocalTask:
+    def from_argument(
+        cls,
+        argument: str | None,
+        *,
+        prompts: Style | None = None,
+        instruction: str | None = None,
+        split: str = "test",
+        ignore_identical_ids: bool = False,
+    ) -> LocalTask:
         """`mteb-local:KIND:PATH`, where `KIND:PATH` is the specification of one of our tasks.
 
         Args:
             argument: kind and path.
             prompts, instruction: see `LocalTask`.
+            split: the split of a folder.
+            ignore_identical_ids: retrieval only, see `RankingTask`; for ArguAna and Quora.
+
+        Raises:
+            InputError: an unknown kind, `ignore_identical_ids` for another kind, and what the task itself raises.
         """
         kind, colon, path = require_argument(argument, "mteb-local").partition(":")
         if kind not in _BUILDERS or not colon:
             raise InputError(f"mteb-local:{argument}: write mteb-local:KIND:PATH with KIND one of {', '.join(_BUILDERS)}")
-        return cls(task_class(kind).from_argument(path), prompts=prompts, instruction=instruction)
+        if ignore_identical_ids and kind != "retrieval":
+            raise InputError(f"mteb-local:{argument}: ignore_identical_ids is for retrieval; leave it out")
+        chosen: dict[str, Any] = {"ignore_identical_ids": True} if ignore_identical_ids else {}
+        task: Any = task_class(kind)
+        return cls(task.from_argument(path, split=split, **chosen), prompts=prompts, instruction=instruction)
 
 
 def _made(base: str, task: Task, kind: str, main_score: str, dataset: Any, instruction: str | None, **attributes: Any) -> Any:

@@ -6,6 +6,7 @@ import math
 import os
 import statistics
 import warnings
+from pathlib import Path
 from typing import Any
 
 from bothways.errors import InputError, MissingExtra  # noqa: F401 - MissingExtra is raised by load_mteb
@@ -48,7 +49,15 @@ class MtebTask(Task):
         self.settings = {"prompts": prompts, "splits": list(task.eval_splits), "subsets": list(task.hf_subsets)}
 
     def run(self, encoder: Any, options: RunOptions) -> Score:
-        """Have mteb run it. See `Task.run`.
+        """Have mteb run it. See `Task.run` and `measure`."""
+        return self.measure(encoder, options)
+
+    def measure(self, encoder: Any, options: RunOptions, *, keep: Path | None = None) -> Score:
+        """Have mteb run it.
+
+        Args:
+            encoder, options: see `Task.run`.
+            keep: cache of a task without one of its own; it is not used for an encoder without weights to know it again by.
 
         Raises:
             InputError: the encoder has no `encode`, takes no prompt where one is asked for, its vectors are not finite, or a cache
@@ -57,7 +66,8 @@ class MtebTask(Task):
         """
         mteb = load_mteb()
         adapter = MtebEncoder(encoder, prompts=self.prompts, options=options)
-        if self.cache is not None and adapter.mteb_model_meta.revision is None:
+        known = (self.cache or keep) is not None and adapter.mteb_model_meta.revision is not None
+        if self.cache is not None and not known:
             raise InputError(
                 f"{self.name}: cache={self.cache}, but {type(encoder).__name__} has no weights to know it again by"
             )
@@ -66,7 +76,7 @@ class MtebTask(Task):
                 adapter,
                 self.task,
                 co2_tracker=False,
-                cache=None if self.cache is None else mteb.ResultCache(self.cache),
+                cache=mteb.ResultCache(self.cache or keep) if known else None,
                 overwrite_strategy="only-missing",
                 encode_kwargs={"show_progress_bar": False},
                 show_progress_bar=False,

@@ -54,6 +54,31 @@ def test_all_the_negatives_there_are():
         assert sorted(example.negatives) == ["b0", "b1"] if example.label == "a" else len(set(example.negatives)) == 7
 
 
+def test_draws_are_even_over_a_class_and_never_the_query():
+    """Every other text of the class is drawn about equally often, the first, the last and the neighbours of the query too."""
+    items = [Labelled(f"{label}{number}", (label,)) for number in range(5) for label in "ab"]
+    drawn = Counter()
+    for seed in range(400):
+        for example in by_example(items, negatives=0, seed=seed).examples:
+            drawn[example.query, example.positives[0]] += 1
+    assert len(drawn) == 2 * 5 * 4 and all(query != positive and query[0] == positive[0] for query, positive in drawn)
+    # 400 draws of one in four: 100, standard deviation 8.7
+    assert min(drawn.values()) > 60 and max(drawn.values()) < 140
+
+
+def test_negatives_of_the_frequent_class_do_not_cost_a_pass_over_all_texts():
+    looked = Counter()
+
+    class Looked(tuple):
+        def __iter__(self):
+            looked["labels"] += 1
+            return super().__iter__()
+
+    items = [Labelled(f"a{number}", Looked("a" if number else "b")) for number in range(1500)]
+    by_example(items, negatives=1, seed=1)
+    assert looked["labels"] < 100 * len(items)
+
+
 def test_several_categories():
     """One is drawn as the label; a negative shares none of them, drawn or not."""
     items = [Labelled(f"{a}{b}{n}", (a, b)) for n in range(6) for a, b in ("xy", "yz", "zx", "uv")]

@@ -55,6 +55,14 @@ def test_examples(folder):
     assert retrieval(folder, split="test").examples[0].query == "third"
 
 
+def test_copies_in_the_corpus_are_one_text(folder):
+    copies = [{"_id": f"c{number}", "text": text} for number, text in enumerate(("two", "three", "three"))]
+    (folder / "corpus.jsonl.gz").write_bytes(gzip.compress(lines(CORPUS + copies).encode()))
+    judged = "q1\td2\t1\nq1\tc0\t0\nq1\td3\t0\nq1\tc1\t0\nq1\tc2\t0\n"
+    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    assert retrieval(folder).examples == [Example("first", ("two",), ("three",), task="animals")]
+
+
 def test_the_reader_takes_the_folder(folder):
     assert is_beir(folder) and not is_beir(folder / "qrels") and not is_beir(folder / "queries.jsonl")
     plain = retrieval(folder).examples

@@ -8,7 +8,9 @@ from bothways.data.conversion.sts import directed_pairs
 from bothways.data.examples import Example
 from bothways.data.overlap import Overlap
 from bothways.data.pairs import Pairs
+from bothways.data.supervised import read_examples
 from bothways.errors import InputError
+from bothways.training.mined import MineConfig, fill
 
 
 def pairs(*rows):
@@ -27,9 +29,12 @@ ROWS = pairs(
 
 def test_both_directions_of_pairs_from_the_threshold_on():
     converted = directed_pairs(ROWS, negatives=0, task="t")
+    # "a cat sleeps" is related to one of them, so three texts belong together
+    label = converted.examples[0].label
+    assert label is not None
     assert converted.examples == [
-        Example("a cat sits", ("a cat is sitting",), task="t"),
-        Example("a cat is sitting", ("a cat sits",), task="t"),
+        Example("a cat sits", ("a cat is sitting",), task="t", label=label),
+        Example("a cat is sitting", ("a cat sits",), task="t", label=label),
     ]
     assert converted.dropped == {"with an empty text": 1, "scored below 4": 3, "repeated": 1}
     assert converted.first == {"with an empty text": 5, "scored below 4": 2, "repeated": 6}
@@ -59,6 +64,23 @@ def test_no_negative_is_related_on_random_pairs():
         for example in converted.examples:
             assert example.query not in example.negatives and len(set(example.negatives)) == len(example.negatives)
             assert all(worst.get((example.query, text), 0.0) <= 2.5 for text in example.negatives)
+
+
+def test_related_texts_share_a_label():
+    """3.0 connects what no example joins; 2.5 does not; a pair that nothing else touches needs no label."""
+    rows = pairs(("a", "b", 5.0), ("b", "c", 3.0), ("C!", "d", 4.5), ("e", "f", 4.0), ("f", "a", 2.5), ("g", "h", 4.0))
+    label = {example.query: example.label for example in directed_pairs(rows, negatives=0).examples}
+    assert len({label[query] for query in ("a", "b", "C!", "d")}) == 1 and label["a"] is not None
+    assert {label[query] for query in "efgh"} == {None}
+
+
+def test_mining_for_a_table_that_is_read_as_it_is_keeps_related_texts_apart(tmp_path):
+    table = tmp_path / "sts.tsv"
+    one, two, far = "a man plays the guitar in town", "a man plays the guitar loudly in town", "a man is in town with a guitar"
+    scored = [(one, "some guitar", 4.5), (one, two, 3.4), (two, "that guitar", 4.2), (far, "a guitar there", 4.0)]
+    table.write_text("sentence1\tsentence2\tscore\n" + "".join("\t".join(map(str, row)) + "\n" for row in scored))
+    filled = {row.query: row.negatives for row in fill(read_examples(table), MineConfig(perc=None))}
+    assert two not in filled[one] and far in filled[one]
 
 
 def test_bm25_goes_by_rank():

@@ -1,13 +1,18 @@
-"""The fusion of two rankings, by its formula."""
+"""The fusion of two rankings, by its formula; rankings that a class fills up."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+from bothways.data.mining import search as search_file
 from bothways.data.mining.known import Excluded
-from bothways.data.mining.search import HybridSearch, Ranked, Request
+from bothways.data.mining.search import DenseSearch, HybridSearch, Ranked, Request
+from bothways.data.search.dense import DenseIndex
+from bothways.data.search.shards import Shards
+from bothways.data.search.vectors import unit
 
 
 class Side:
@@ -23,6 +28,37 @@ class Side:
 
     def vectors(self, queries: list[int]) -> np.ndarray:
         return np.zeros((len(queries), 1))
+
+
+def test_a_large_class_does_not_lengthen_every_ranking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the corpus is of one label: rankings grow where it fills them up, and find what one long ranking finds."""
+    generator = np.random.default_rng(3)
+    vectors = unit(generator.standard_normal((2000, 8)).astype(np.float32))
+    queries = unit(np.stack([vectors[:1000].mean(0), vectors[1500]]))
+    # the first query has the class around it: its first thousand ranks are of its own label
+    order = np.argsort(-(vectors @ queries[0]), kind="stable")
+    requests = [
+        Request(0, Excluded({int(order[1000]): "answer"}, frozenset(order[:1000].tolist())), np.array([1], dtype=np.int64)),
+        Request(1, Excluded({1500: "answer"}, frozenset()), np.array([1500], dtype=np.int64)),
+    ]
+    shards = Shards([vectors], 2000)
+    search = DenseSearch(DenseIndex(shards, 2000), Shards([queries], 2000), [0, 1])
+    asked: list[tuple[int, int]] = []
+    whole = DenseIndex.search
+    monkeypatch.setattr(
+        DenseIndex, "search", lambda self, some, depth: (asked.append((len(some), depth)), whole(self, some, depth))[1]
+    )
+    first, second = search.ranked(requests, 20)
+    assert asked[0] == (2, 21) and {count for count, _ in asked[1:]} == {1}
+    assert first.places.tolist() == order[1001:1021].tolist()
+    assert [place for place, _ in first.dropped] == order[:1001].tolist()
+    near = np.argsort(-(vectors.astype(np.float64) @ queries[1].astype(np.float64)), kind="stable")
+    assert second.places.tolist() == near[1:21].tolist() and second.asked == pytest.approx(1)
+    asked.clear()
+    monkeypatch.setattr(search_file, "RANKS", 30)
+    again = search.ranked(requests, 20)
+    assert all(count == 1 for count, _ in asked), "one query at a time where ranks of two would be too many"
+    assert again[0].places.tolist() == first.places.tolist() and again[0].dropped == first.dropped
 
 
 def test_reciprocal_ranks_decide_and_cosines_are_the_scores() -> None:

@@ -66,15 +66,15 @@ def test_finished_blocks_are_not_searched_again(tmp_path: Path, monkeypatch: pyt
     from bothways.data.mining.group import Group
 
     examples, corpus = collection()
-    plain, seen = Group.choices, []
+    plain, seen = Group.choices_of, []
 
-    def stopping(self, first: int, end: int):
-        seen.append(first)
+    def stopping(self, numbers: list[int]):
+        seen.append(numbers[0])
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return plain(self, first, end)
+        return plain(self, numbers)
 
-    monkeypatch.setattr(Group, "choices", stopping)
+    monkeypatch.setattr(Group, "choices_of", stopping)
     with pytest.raises(KeyboardInterrupt):
         mine(examples, corpus, work=tmp_path)
     done = mine(examples, corpus, work=tmp_path)
