@@ -6,6 +6,7 @@ sentence-transformers itself: to be compared with, a model need not be one of ou
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,16 +103,18 @@ def cut_texts(model: Any, tokens: int) -> None:
     """Have an encoder read at most `tokens` of a text, which its fingerprint then tells.
 
     Raises:
-        InputError: BM25 or a language model, which have no such limit.
+        InputError: BM25, a language model or an encoder of static vectors, which have no such limit.
     """
     from bothways.encoder.encoder import Encoder
 
     if isinstance(model, Encoder):
         model.options.max_length = tokens
-    elif hasattr(model, "max_seq_length"):
-        model.max_seq_length = tokens
-    else:
-        raise InputError(f"--max-length {tokens}: only for an encoder; {type(model).__name__} has no such limit")
+        return
+    if hasattr(model, "max_seq_length"):
+        with contextlib.suppress(AttributeError):  # of modules that read all of a text, whatever they are told
+            model.max_seq_length = tokens
+    if getattr(model, "max_seq_length", None) != tokens:
+        raise InputError(f"--max-length {tokens}: only for an encoder with a limit; {type(model).__name__} here has none")
 
 
 def pictures(task: Task | None, details: dict[str, Any]) -> list[str]:

@@ -116,5 +116,6 @@ def test_texts_are_cut_as_asked(run: Run, base: Path, static: Path, pairs: Path,
     assert short["tasks"]["pairs"]["metrics"]["spearman"] == pytest.approx(expected, abs=1e-6)
     assert short["tasks"]["pairs"]["metrics"] != whole["tasks"]["pairs"]["metrics"]
 
-    done = run("evaluate", "bm25", "--task", "stdlib", "--max-length", 3)
-    assert done.code != 0 and done.err.startswith("error: --max-length 3: only for an encoder; BM25")
+    for model, named in (("bm25", "BM25"), (static, "SentenceTransformer")):
+        done = run("evaluate", model, "--task", f"sts:{pairs}", "--max-length", 3)
+        assert done.code == 2 and f"error: --max-length 3: only for an encoder with a limit; {named}" in done.err
