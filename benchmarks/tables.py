@@ -1,6 +1,6 @@
 """Every evaluation on every set of the data folder: SmolLM2-135M causal, bidirectional, after MNTP, after SimCSE.
 
-Run: .venv/bin/python benchmarks/tables.py [--models causal bi mntp simcse] [--groups sts semeval tasks …] [--out DIR]
+Run: .venv/bin/python benchmarks/tables.py [--models causal bi mntp simcse] [--groups sts korean tasks …] [--out DIR]
 
 Each group of tasks of each model is one `bothways evaluate` command, printed before it runs and repeated in OUT/commands.md. The two
 trained encoders are those of benchmarks/quality.py (--encoders, --seed). Tasks that are done are not done again; the table is printed
@@ -26,11 +26,10 @@ MODELS = ("causal", "bi", "mntp", "simcse")
 GROUPS: dict[str, tuple[str, ...]] = {
     "sts": (
         f"sts:{DATA}/stsb?name=STS-B",
+        *(f"sts:{DATA}/{name}?name={name.upper()}" for name in ("sts12", "sts13", "sts14")),
         f"sts:{DATA}/sick?split=trial&name=SICK trial",
-        f"sts:{DATA}/korsts?split=dev&name=KorSTS dev",
-        f"sts:{DATA}/klue-sts?split=dev&name=KLUE-STS dev",
     ),
-    "semeval": tuple(f"sts:{DATA}/{name}?name={name.upper()}" for name in ("sts12", "sts13", "sts14")),
+    "korean": (f"sts:{DATA}/korsts?split=dev&name=KorSTS dev", f"sts:{DATA}/klue-sts?split=dev&name=KLUE-STS dev"),
     "tasks": (
         f"pairs:{DATA}/mrpc?name=MRPC",
         f"reranking:{DATA}/wikiqa?name=WikiQA",

@@ -131,8 +131,7 @@ def whole_names(model: nn.Module, config: LoraConfig) -> list[str]:
 def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
     """Full names of the linear layers of the decoder blocks that `config.targets` selects.
 
-    The blocks are the module lists as long as the model is deep, so that embeddings, heads and poolers stay out without a
-    table of families. For Llama, Mistral and Qwen the result is the published seven: q, k, v, o, gate, up, down.
+    For Llama, Mistral and Qwen the result is the published seven: q, k, v, o, gate, up, down.
 
     A target is a name or its end from a dot on, as peft matches it: v_proj is not qkv_proj.
 
@@ -141,16 +140,9 @@ def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
     """
     from transformers.pytorch_utils import Conv1D
 
-    config_of_model: Any = getattr(model, "config", None)
-    text_config = config_of_model.get_text_config() if config_of_model is not None else None
-    depth = getattr(text_config, "num_hidden_layers", None)
-    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    blocks = [(name, module) for name, module in lists if len(module) == depth] or lists
-    # an expert list inside a block may happen to be as long as the model is deep: the outermost list wins
-    outer = [(name, module) for name, module in blocks if not any(name.startswith(f"{other}.") for other, _ in blocks)]
     linear = [
         f"{prefix}.{name}"
-        for prefix, module_list in outer
+        for prefix, module_list in decoder_blocks(model)
         for name, module in module_list.named_modules()
         if isinstance(module, (nn.Linear, Conv1D))
     ]
@@ -167,6 +159,20 @@ def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
         )
     picked = {name for found in chosen.values() for name in found}
     return [name for name in linear if name in picked]
+
+
+def decoder_blocks(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
+    """Name and list of the decoder blocks; a model may have several lists.
+
+    They are the module lists as long as the model is deep, so that embeddings, heads and poolers stay out without a table of families.
+    """
+    config_of_model: Any = getattr(model, "config", None)
+    text_config = config_of_model.get_text_config() if config_of_model is not None else None
+    depth = getattr(text_config, "num_hidden_layers", None)
+    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    blocks = [(name, module) for name, module in lists if len(module) == depth] or lists
+    # an expert list inside a block may happen to be as long as the model is deep: the outermost list wins
+    return [(name, module) for name, module in blocks if not any(name.startswith(f"{other}.") for other, _ in blocks)]
 
 
 def lora_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -290,7 +296,7 @@ def meta_model(config: object) -> nn.Module:
 
 def adapter_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """What an attached adapter trains, by parameter name, detached, on the CPU: its factors, and parameters trained whole."""
-    return {name: tensor.detach().cpu().clone() for name, tensor in _trained(model).items()}
+    return {name: tensor.detach().cpu().clone() for name, tensor in trained(model).items()}
 
 
 def load_adapter_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
@@ -299,7 +305,7 @@ def load_adapter_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> N
     Raises:
         ValueError: names differ, so the adapter belongs to another model or config.
     """
-    own = _trained(model)
+    own = trained(model)
     if own.keys() != state.keys():
         raise ValueError(f"adapter of {len(state)} tensors does not fit a model with {len(own)}")
     with torch.no_grad():
@@ -307,7 +313,8 @@ def load_adapter_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> N
             parameter.copy_(state[name])
 
 
-def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """What a model with an adapter trains, or one without that is not frozen, by parameter name."""
     return {name: parameter for name, parameter in model.named_parameters() if ".lora_" in name or parameter.requires_grad}
 
 

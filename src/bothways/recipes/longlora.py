@@ -43,7 +43,8 @@ def longlora(
         base: decoder-only LLM with rotary positions: hub id, folder, .gguf file or embedded name.
         texts: source(s) of documents, or by stage name ("longlora", and the stages of `then`). They are joined with EOS and cut.
         preset: "published", or "laptop": SmolLM2-135M from its 8,192 tokens to 16,384 on two CPU cores.
-        context: tokens of a row and of the finished model; 8,192 published at the least, up to 100k with more GPUs.
+        context: tokens of a row and of the finished model; 8,192 published at the least, up to 100k with more GPUs (over which
+            `training.sharding` splits the model).
         train: "lora+" (LoRA on attention, embeddings and norms whole), "lora", or "full" (every weight), as the paper compares.
         shifted: train with S²-Attn; false for full attention.
         rope: how positions are interpolated where the base has fewer than the context.

@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from bothways.atomic import atomic_folder
 from bothways.errors import InputError
+from bothways.training.sharding import load_optimizer, put
 
 _NAME = re.compile(r"step-(\d+)")
 
@@ -68,17 +69,24 @@ class Checkpoints:
 
     def save(
         self,
-        parameters: Mapping[str, nn.Parameter],
-        optimizer: torch.optim.Optimizer,
+        parameters: Mapping[str, Tensor],
+        optimizer: Mapping[str, Any],
         state: StageState,
         extra: Callable[[Path], None] | None = None,
     ) -> Path:
-        """Write the checkpoint of `state.step` and drop those that are no longer kept; `extra` adds files to its folder."""
+        """Write the checkpoint of `state.step` and drop those that are no longer kept.
+
+        Args:
+            parameters: the trained ones by name, whole; see `sharding.gathered`.
+            optimizer: its state dict, whole.
+            state: where the stage stands.
+            extra: adds files to the folder.
+        """
         target = self.path(state.step)
         with atomic_folder(target, replace=True) as part:
             tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in parameters.items()}
             save_file(tensors, part / "trainable.safetensors")
-            torch.save(optimizer.state_dict(), part / "optimizer.pt")
+            torch.save(optimizer, part / "optimizer.pt")
             if extra is not None:
                 extra(part)
             (part / "state.json").write_text(json.dumps(asdict(state)), encoding="utf-8")
@@ -110,11 +118,10 @@ class Checkpoints:
         tensors = load_file(folder / "trainable.safetensors")
         if tensors.keys() != parameters.keys() or any(tensors[name].shape != each.shape for name, each in parameters.items()):
             raise InputError(f"{folder}: holds other parameters than this recipe trains; use another output folder")
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(tensors[name])
+        for name, parameter in parameters.items():
+            put(parameter, tensors[name])
         if optimizer is not None:
-            optimizer.load_state_dict(torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
+            load_optimizer(optimizer, torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
 
     def _prune(self, state: StageState) -> None:
         kept = set(self.steps()[-self.keep :])

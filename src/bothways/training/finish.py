@@ -32,7 +32,14 @@ MARKERS = ("bothways.json", "modules.json")
 LLM_MARKERS = ("bothways.json", "config.json")
 
 
-def merge_stage(recipe: Recipe, index: int, encoder: Encoder, out: Path, texts: list[str]) -> tuple[Encoder, float | None]:
+def merge_stage(
+    recipe: Recipe,
+    index: int,
+    encoder: Encoder,
+    out: Path,
+    texts: list[str],
+    trained: dict[str, Tensor] | None = None,
+) -> tuple[Encoder, float | None]:
     """The stage's encoder without adapter, in float32.
 
     Args:
@@ -41,6 +48,7 @@ def merge_stage(recipe: Recipe, index: int, encoder: Encoder, out: Path, texts: 
         encoder: as trained; used up.
         out: output folder of the run.
         texts: the first few are the probe on which adapter and merged weights are compared.
+        trained: the backbone's trained parameters where the encoder is sharded (`sharding.trained_state`); the result lies on the CPU.
 
     Returns:
         The encoder, and the largest relative difference of its hidden states from the adapter's; None without an adapter.
@@ -53,19 +61,23 @@ def merge_stage(recipe: Recipe, index: int, encoder: Encoder, out: Path, texts: 
     backbone: Any = encoder.backbone
     if stage.gradient_checkpointing:
         (getattr(backbone, "activation_checkpointing_disable", None) or backbone.gradient_checkpointing_disable)()
-    if stage.adapter is None:
-        return encoder, None
-    if any(parameter.dtype != torch.float32 for parameter in encoder.backbone.parameters()):
-        state = adapter_state(encoder.backbone)
+    rounded = stage.adapter is not None and any(each.dtype != torch.float32 for each in encoder.backbone.parameters())
+    if rounded or trained is not None:
+        device = encoder.device if trained is None else torch.device("cpu")
+        state = adapter_state(encoder.backbone) if trained is None else trained
         pooling = encoder.pooling  # float32 already, and trained
-        device = encoder.device
         del encoder, backbone
         encoder = open_stage(recipe, index, out, device=device, dtype=torch.float32)
-        attach(encoder.backbone, stage.adapter)
+        if stage.adapter is not None:
+            attach(encoder.backbone, stage.adapter)
+        else:
+            encoder.requires_grad_(True)
         train_new_tokens(encoder, recipe, stage)
         load_adapter_state(encoder.backbone, state)
-        encoder.pooling = pooling
+        encoder.pooling = pooling.to(device)
         encoder.eval()
+    if stage.adapter is None:
+        return encoder, None
     if stage.objective.language_model:
         kept = out / "adapters" / recipe.stage_folder(index)
         save_adapter(encoder.backbone, stage.adapter, kept, base=str(encoder.provenance["base"]))

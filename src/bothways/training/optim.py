@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from bothways.config import Strict
+from bothways.training.sharding import replicated
 
 
 class OptimConfig(Strict):
@@ -79,7 +80,11 @@ def build_optimizer(parameters: Mapping[str, nn.Parameter], config: OptimConfig)
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.lr, betas=config.betas, eps=config.eps)
+    # torch's own choice of loop, except that one over many tensors at once takes no shards beside whole tensors
+    foreach = None if len(replicated(parameters.values())) == len(parameters) else False
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=config.lr, betas=config.betas, eps=config.eps, foreach=foreach
+    )
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

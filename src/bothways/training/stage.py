@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from bothways.data.mining.refresh import Refresher
 from bothways.data.mixing import Group
@@ -23,6 +24,7 @@ from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.objectives.base import Objective
 from bothways.progress import Progress
+from bothways.training import sharding
 from bothways.training.checkpoints import Checkpoints, StageState
 from bothways.training.collapse import EARLY_STEPS, CollapseWatch
 from bothways.training.heldout import HeldOut
@@ -92,6 +94,8 @@ class StageRun:
             remedy=stage.objective.collapse_remedy,
         )
         self.state = StageState(facts=self.facts)
+        self.sharded = sharding.is_sharded(self.encoder)
+        self.saved: int | None = None
 
     @property
     def stage(self) -> Stage:
@@ -154,7 +158,7 @@ class StageRun:
                         f"stopped on {signals.received or 'a signal'} after step {state.step} of {self.stop} in stage "
                         f"{self.stage.name}; everything is saved, resume to continue"
                     )
-        if self.checkpoints.steps()[-1:] != [state.step]:
+        if self.saved != state.step:
             self._save()
         self.accelerator.wait_for_everyone()
         self._end()
@@ -202,7 +206,7 @@ class StageRun:
         if self.refresher is not None and not last and self.refresher.due(step):
             self._refresh()
         reads = stage.heldout is not None and (last or step % stage.heldout.every == 0)
-        if reads and self.heldout is not None and self.accelerator.is_main_process:
+        if reads and self.heldout is not None and (self.accelerator.is_main_process or self.sharded):
             self.log.write(step, self.heldout.read(self.encoder))
         evaluate = stage.eval is not None and (last or step % stage.eval.every == 0)
         save = stage.save_every is not None and step % stage.save_every == 0
@@ -225,18 +229,19 @@ class StageRun:
     def _look(self, *, evaluate: bool) -> bool:
         """Read the collapse watch and, if asked, the dev metric; true when that is the best so far.
 
-        The main process looks; the others wait for it in the next step's first exchange.
+        The main process looks; the others wait for it in the next step's first exchange. Where the model is sharded all of them must
+        run it, and take over what the main process has read.
         """
         state = self.state
         better = False
-        if self.accelerator.is_main_process:
-            values: dict[str, Any] = self.watch.read(self.encoder)
+        if self.accelerator.is_main_process or self.sharded:
+            values: dict[str, Any] = self._agreed(self.watch.read(self.encoder))
             state.watch = state.watch or dict(values) or None
             problem = self.watch.judge(values, state.watch, state.step)
             if problem is not None:
                 values["collapse"] = problem
             if evaluate and self.metric is not None:
-                value = float(self.metric(self.encoder))
+                value = self._agreed(float(self.metric(self.encoder)))
                 better = state.best is None or value > state.best["value"]
                 if better:
                     state.best = {"step": state.step, "value": value}
@@ -254,9 +259,18 @@ class StageRun:
             self.encoder.train()
         return better
 
+    def _agreed(self, read: Any) -> Any:
+        """What the main process has read, where all have."""
+        return broadcast_object_list([read])[0] if self.sharded else read
+
     def _save(self) -> None:
-        if self.accelerator.is_main_process:
-            self.checkpoints.save(self.parameters, self.optimizer, self.state, self._save_examples)
+        """Write a checkpoint, on the main process; shards are gathered by all."""
+        self.saved = self.state.step
+        main = self.accelerator.is_main_process
+        if main or self.sharded:
+            parameters, optimizer = sharding.gathered(self.parameters, self.optimizer, keep=main)
+            if main:
+                self.checkpoints.save(parameters, optimizer, self.state, self._save_examples)
 
     def _save_examples(self, folder: Path) -> None:
         """The rows of the last refresh, in a checkpoint's folder."""
@@ -276,7 +290,7 @@ class StageRun:
                     "restore it, or train into another folder"
                 )
         self.checkpoints.restore(steps[-1], self.parameters, self.optimizer)
-        self.state = state
+        self.state, self.saved = state, state.step
         if self.refresher is not None and state.step >= self.refresher.every:
             self.refresher.read(self.checkpoints.path(steps[-1]) / FILE)
             self.examples = self.objective.prepare(self.refresher.examples, self.encoder)
@@ -286,8 +300,6 @@ class StageRun:
         """Put the best checkpoint in place of the last one, where a metric chose it."""
         best, choose = self.state.best, self.stage.eval
         if self.accelerator.num_processes > 1:
-            from accelerate.utils import broadcast_object_list
-
             # only the main process has measured
             best = broadcast_object_list([best])[0]
         if best is None or choose is None or not choose.restore_best or best["step"] == self.state.step:

@@ -7,7 +7,7 @@ stage converts the recipe's base.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -228,15 +228,30 @@ def build_objective(stage: Stage, encoder: Encoder, head: nn.Module | None, *, s
 
 
 @contextmanager
-def ready(recipe: Recipe, index: int, encoder: Encoder, chosen: Precision) -> Iterator[Objective]:
+def ready(
+    recipe: Recipe,
+    index: int,
+    encoder: Encoder,
+    chosen: Precision,
+    place: Callable[[Encoder], None] | None = None,
+) -> Iterator[Objective]:
     """Make an opened encoder trainable and give the stage's objective; inside the block both run in the stage's precision.
 
     Afterwards the encoder is without autocast and with the dropout rates it had; what was trained stays in it.
+
+    Args:
+        recipe: with `index`, the stage.
+        index: its number.
+        encoder: opened for it.
+        chosen: its precision.
+        place: brings the trainable encoder to the devices it is trained on, where it was opened elsewhere.
     """
     stage = recipe.stages[index]
     head = open_head(recipe, index, encoder, chosen.weights)
     make_trainable(encoder, stage, seed=recipe.seed, index=index)
     train_new_tokens(encoder, recipe, stage)
+    if place is not None:
+        place(encoder)
     objective = build_objective(stage, encoder, head, seed=recipe.seed, index=index)
     try:
         with ExitStack() as stack:

@@ -22,6 +22,7 @@ from bothways.encoder.batch import TokenBatch
 from bothways.encoder.encoder import Encoder
 from bothways.errors import BothwaysError
 from bothways.objectives.base import Objective
+from bothways.training import sharding
 from bothways.training.optim import set_lr
 from bothways.training.randomness import Order, derive, generator
 
@@ -100,8 +101,7 @@ class Stepper:
         means = {name: value / max(1, total) for name, value in values.items()}
         loss = means.pop("loss_sum")
         self._exchange()
-        norm = self.accelerator.clip_grad_norm_(list(self.parameters.values()), self.clip_norm or math.inf)
-        grad_norm = float(norm) if norm is not None else 0.0
+        grad_norm = self._clip()
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise Diverged(
                 f"step {step + 1}: loss {loss}, gradient norm {grad_norm}; lower optim.lr or train with dtype float32"
@@ -126,13 +126,21 @@ class Stepper:
         tensor = torch.tensor([float(value) for value in values], dtype=wide, device=self.accelerator.device)
         return [float(value) for value in self.accelerator.reduce(tensor, "sum")]
 
+    def _clip(self) -> float:
+        """Limit the gradient's norm; the norm before."""
+        parameters, limit = list(self.parameters.values()), self.clip_norm or math.inf
+        if len(sharding.replicated(parameters)) < len(parameters):
+            return sharding.clip(parameters, limit, self.accelerator)
+        norm = self.accelerator.clip_grad_norm_(parameters, limit)
+        return float(norm) if norm is not None else 0.0
+
     def _exchange(self) -> None:
-        """Add gradients over processes; a parameter unused on one process counts as zero there."""
+        """Add gradients over processes; a parameter unused on one process counts as zero there. Shards have been added up already."""
         if self.accelerator.num_processes == 1:
             return
         bucket: list[nn.Parameter] = []
         size = 0
-        parameters = list(self.parameters.values())
+        parameters = sharding.replicated(self.parameters.values())
         for number, parameter in enumerate(parameters):
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)

@@ -18,6 +18,7 @@ import logging
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -33,13 +34,14 @@ from bothways.encoder.build import load
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.evaluation.devmetric import dev_metric
-from bothways.training import finish, precision
+from bothways.training import finish, precision, sharding
 from bothways.training.checkpoints import Checkpoints
 from bothways.training.data import GivenTexts, read_stage_data
 from bothways.training.estimate import DryRun, estimate
 from bothways.training.metrics import MetricsLog
 from bothways.training.occupied import occupied
 from bothways.training.run import Recipe, as_resolved_now, binding, changed_keys
+from bothways.training.sharding import Sharding
 from bothways.training.stage import StageRun
 from bothways.training.start import open_heldout, open_llm, open_stage, ready, stage_output
 from bothways.training.steps import trainable_parameters
@@ -97,28 +99,40 @@ def train(
         The last stage's encoder, read back from `out` (a trained language model as a causal one); or the estimate.
 
     Raises:
-        InputError: a recipe that cannot be run, a folder in the way, or a resumed recipe that has changed (the keys are named).
+        InputError: a recipe that cannot be run, a folder in the way, a resumed recipe that has changed (the keys are named), or a
+            launcher that splits the model in a way that is not supported (see `training.sharding`).
         SourceError: a model or data source that cannot be found.
         Interrupted: stopped by a signal, after saving.
         Diverged: loss or gradient is not finite.
         Collapse: the vectors collapsed, where the stage is to stop then.
     """
     _check_sources(recipe, texts)
-    accelerator = _accelerator(recipe, resolve_device(device), None if dry_run or out is None else Path(out))
-    if dry_run:
-        return estimate(recipe, accelerator, texts)
-    if out is None:
-        raise InputError("out: name the folder that the trained encoder goes to")
-    folder = Path(out)
-    with occupied(folder) if accelerator.is_main_process else nullcontext():
-        _run(recipe, folder, accelerator, resume=resume, texts=texts, progress=progress)
-    if recipe.stages[-1].objective.language_model:
-        return open_llm(recipe, str(folder), True, device=accelerator.device, dtype=recipe.dtype)
-    return load(folder, device=accelerator.device, dtype=recipe.dtype)
+    split = sharding.requested(recipe, dry_run=dry_run)
+    with sharding.hidden():
+        accelerator = _accelerator(recipe, resolve_device(device), None if dry_run or out is None else Path(out))
+        if dry_run:
+            return estimate(recipe, accelerator, texts)
+        if out is None:
+            raise InputError("out: name the folder that the trained encoder goes to")
+        folder = Path(out)
+        with occupied(folder) if accelerator.is_main_process else nullcontext():
+            _run(recipe, folder, accelerator, split, resume=resume, texts=texts, progress=progress)
+        # what had to be split need not fit on one device
+        place = accelerator.device if split is None else torch.device("cpu")
+        if recipe.stages[-1].objective.language_model:
+            return open_llm(recipe, str(folder), True, device=place, dtype=recipe.dtype)
+        return load(folder, device=place, dtype=recipe.dtype)
 
 
 def _run(
-    recipe: Recipe, folder: Path, accelerator: Accelerator, *, resume: bool, texts: GivenTexts, progress: bool | None
+    recipe: Recipe,
+    folder: Path,
+    accelerator: Accelerator,
+    split: Sharding | None,
+    *,
+    resume: bool,
+    texts: GivenTexts,
+    progress: bool | None,
 ) -> None:
     """All stages that are not finished yet."""
     _prepare_folder(recipe, folder, resume=resume, accelerator=accelerator)
@@ -132,7 +146,8 @@ def _run(
                 log.info("stage %s is finished", recipe.stages[index].name)
                 offset += max(Checkpoints(_checkpoint_folder(recipe, index, folder), keep=1).steps(), default=0)
                 continue
-            offset += _Runner(recipe, index, folder, accelerator, metrics, texts, progress).run(resume=resume, offset=offset)
+            runner = _Runner(recipe, index, folder, accelerator, split, metrics, texts, progress)
+            offset += runner.run(resume=resume, offset=offset)
         for tracker in accelerator.trackers:
             tracker.finish()
 
@@ -145,6 +160,7 @@ class _Runner:
     index: int
     out: Path
     accelerator: Accelerator
+    split: Sharding | None
     metrics: MetricsLog
     given: GivenTexts
     progress: bool | None
@@ -155,8 +171,11 @@ class _Runner:
         stage = recipe.stages[index]
         data = read_stage_data(stage, self.given)
         chosen = precision.choose(recipe.dtype, self.accelerator.device, adapter=stage.adapter is not None)
-        encoder = open_stage(recipe, index, self.out, device=self.accelerator.device, dtype=chosen.weights)
-        with ready(recipe, index, encoder, chosen) as objective:
+        split, accelerator = self.split, self.accelerator
+        first = accelerator.device if split is None else torch.device("cpu")
+        encoder = open_stage(recipe, index, self.out, device=first, dtype=chosen.weights)
+        place = None if split is None else partial(sharding.shard, sharding=split, accelerator=accelerator)
+        with ready(recipe, index, encoder, chosen, place) as objective:
             examples = objective.prepare(data.items, encoder)
             run = StageRun(
                 recipe,
@@ -186,8 +205,9 @@ class _Runner:
         head = getattr(objective, "head", None) if stage.objective.language_model else None
         # memory for the float32 copy that the adapter is merged into
         del run, objective
-        if self.accelerator.is_main_process:
-            encoder, difference = finish.merge_stage(recipe, index, encoder, self.out, data.texts)
+        whole = None if split is None else sharding.trained_state(encoder, keep=accelerator.is_main_process)
+        if accelerator.is_main_process:
+            encoder, difference = finish.merge_stage(recipe, index, encoder, self.out, data.texts, whole)
             finish.record(encoder, recipe, index, data, state, trainable, difference)
             final = index == len(recipe.stages) - 1
             if head is not None:
@@ -219,31 +239,7 @@ def _check_sources(recipe: Recipe, given: GivenTexts) -> None:
             dev_metric(stage.eval.metric)
 
 
-#: What `accelerate launch` sets for a way of splitting the model over processes, and what that way is called.
-SHARDED = {
-    "ACCELERATE_USE_FSDP": "FSDP",
-    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
-    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
-    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config",
-}
-
-
-def _refuse_sharding() -> None:
-    """Asked of the launcher's settings, because Accelerate drops some of them without a word: FSDP of one process or of CPUs.
-
-    Raises:
-        InputError: the launcher is to split the model over processes.
-    """
-    for variable, name in SHARDED.items():
-        if os.environ.get(variable, "").lower() in ("true", "1", "yes"):
-            raise InputError(
-                f"accelerate: {name} ({variable}) shards the model over processes, which this trainer does not; launch plain "
-                "processes, each with the whole model (accelerate launch --multi_gpu, or --cpu --num_processes 2)"
-            )
-
-
 def _accelerator(recipe: Recipe, device: torch.device, out: Path | None) -> Accelerator:
-    _refuse_sharding()
     trackers: Any = list(recipe.trackers) if out is not None else []
     try:
         accelerator = Accelerator(

@@ -44,8 +44,12 @@ REFUSED = {
     "adafactor": Refusal((False, None), "the optimiser is AdamW"),
     "label_smoothing_factor": Refusal((0, 0.0, None), "losses are not smoothed: use 0"),
     "neftune_noise_alpha": Refusal((None, 0), "embeddings get no noise: leave it out"),
-    "deepspeed": Refusal((None, ""), "parameters are not sharded: leave it out"),
-    "fsdp": Refusal((None, "", [], False), "parameters are not sharded: leave it out"),
+    "deepspeed": Refusal(
+        (None, ""), "leave it out; to shard parameters use FSDP2: accelerate launch --use_fsdp --fsdp_version 2"
+    ),
+    "fsdp": Refusal(
+        (None, "", [], False), "leave it out; the launcher shards parameters: accelerate launch --use_fsdp --fsdp_version 2"
+    ),
     "trust_remote_code": Refusal((False, None), "code from model repositories is never run"),
     "tokenizer_name": Refusal((None,), "the tokenizer is the base model's"),
     "config_name": Refusal((None,), "the config is the base model's"),
