@@ -65,7 +65,7 @@ VERBS = {
     ],
     "search": ["model", "source", "queries", "--top", "--limit", "--device", "--dtype"],
     "evaluate": [
-        *("model", "--task", "--out", "--resume", "--direction", "--pooling"),
+        *("model", "--task", "--out", "--resume", "--direction", "--pooling", "--max-length"),
         *("--batch-tokens", "--seed", "--device", "--dtype"),
     ],
     "mine": MINE,
