@@ -276,4 +276,6 @@ def test_the_command_line_opens_a_base_as_a_language_model(base, tmp_path, capsy
     assert told.items() <= saved.provenance["model"].items()
     refused = runner(capsys)("evaluate", base, "--task", spec, "--direction", "bidirectional", *options)
     assert (refused.code, refused.out) == (2, "")
-    assert refused.err.startswith(f"error: task {spec!r}: measures a language model, and {base} would be opened as a bidirectional")
+    assert refused.err.startswith(
+        f"error: task {spec!r}: measures a language model, and {base} would be opened as a bidirectional"
+    )
