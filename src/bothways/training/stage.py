@@ -114,15 +114,7 @@ class StageRun:
         if resume:
             self._resume()
         state = self.state
-        log.info(
-            "stage %s: %d steps of %d examples (%d there), %s parameters trained in float32 beside %s weights",
-            self.stage.name,
-            self.stop,
-            self.order.global_size,
-            len(self.examples),
-            f"{sum(parameter.numel() for parameter in self.parameters.values()):,}",
-            str(self._frozen_dtype()).removeprefix("torch."),
-        )
+        self._announce()
         self.log.begin(self.stage.name, self.index, state.step if state.step else -1, self.offset)
         self.stepper = stepper = self._stepper()
         self.encoder.train()
@@ -163,6 +155,17 @@ class StageRun:
         self.accelerator.wait_for_everyone()
         self._end()
         return state
+
+    def _announce(self) -> None:
+        log.info(
+            "stage %s: %d steps of %d examples (%d there), %s parameters trained in float32 beside %s weights",
+            self.stage.name,
+            self.stop,
+            self.order.global_size,
+            len(self.examples),
+            f"{sum(parameter.numel() for parameter in self.parameters.values()):,}",
+            str(self._frozen_dtype()).removeprefix("torch."),
+        )
 
     def _frozen_dtype(self) -> torch.dtype:
         frozen = (parameter.dtype for parameter in self.encoder.backbone.parameters() if not parameter.requires_grad)
