@@ -1,22 +1,25 @@
-"""The judged part of a BEIR folder as training data (Thakur et al. 2021, arXiv 2104.08663).
+"""BEIR folders (Thakur et al. 2021, arXiv 2104.08663): their files, and the judged part of them as training data.
 
     corpus.jsonl      {"_id", "title" (optional), "text"}; the document is title, a space, text
     queries.jsonl     {"_id", "text"}
     qrels/SPLIT.tsv   query-id, corpus-id, score, under a header line
 
-Apart from `evaluation/beir.py`, which ranks the whole corpus: training needs the judged documents alone, so a corpus of millions is
-streamed and only those are kept. Each file may be gzipped.
+Each file may be gzipped. Training needs the judged documents alone, so a corpus of millions is streamed and only those are kept;
+`evaluation/beir.py` takes the whole corpus, which it ranks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+import logging
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bothways.data.fields import Fields, Reading
-from bothways.data.rows import iter_rows
+from bothways.data.rows import find_file, iter_rows, plain_or_gzipped
 from bothways.errors import InputError
+
+log = logging.getLogger("bothways")
 
 _FILES = ("corpus.jsonl", "queries.jsonl")
 _QRELS = ("query-id", "corpus-id", "score")
@@ -40,7 +43,7 @@ class Judged:
 def is_beir(source: str | Path) -> bool:
     """Whether `source` is a folder in this layout."""
     folder = Path(source)
-    return folder.is_dir() and (folder / "qrels").is_dir() and all(_find(folder, name) for name in _FILES)
+    return folder.is_dir() and (folder / "qrels").is_dir() and all(plain_or_gzipped(folder / name) for name in _FILES)
 
 
 def read_judged(folder: str | Path, split: str = "train") -> Judged:
@@ -53,12 +56,12 @@ def read_judged(folder: str | Path, split: str = "train") -> Judged:
     folder = Path(folder)
     if not is_beir(folder):
         raise InputError(f"{folder}: no BEIR folder; expected corpus.jsonl, queries.jsonl and qrels/{split}.tsv in it")
-    grades = _grades(folder, split)
-    queries = _texts(_path(folder, "queries.jsonl"), grades)
+    grades = read_grades(folder, split)
+    queries = read_texts(find_file(folder / "queries.jsonl"), grades, title=False)
     if not queries:
         raise InputError(f"{folder}: none of the {len(grades)} queries judged in qrels/{split}.tsv is in queries.jsonl")
     wanted = {document for judged in grades.values() for document in judged}
-    return Judged(grades, queries, _texts(_path(folder, "corpus.jsonl"), wanted, title=True))
+    return Judged(grades, queries, read_texts(find_file(folder / "corpus.jsonl"), wanted))
 
 
 def judged_queries(folder: str | Path, splits: Iterable[str]) -> list[str]:
@@ -68,15 +71,20 @@ def judged_queries(folder: str | Path, splits: Iterable[str]) -> list[str]:
         InputError: the folder has none of the splits, or a broken file.
     """
     folder = Path(folder)
-    there = [split for split in splits if _find(folder / "qrels", f"{split}.tsv") is not None]
+    there = [split for split in splits if plain_or_gzipped(folder / "qrels" / f"{split}.tsv") is not None]
     if not there:
         raise InputError(f"{folder}: qrels holds none of {', '.join(f'{split}.tsv' for split in splits)}")
-    judged = {query for split in there for query in _grades(folder, split)}
-    return list(_texts(_path(folder, "queries.jsonl"), judged).values())
+    judged = {query for split in there for query in read_grades(folder, split)}
+    return list(read_texts(find_file(folder / "queries.jsonl"), judged, title=False).values())
 
 
-def _grades(folder: Path, split: str) -> dict[str, dict[str, int]]:
-    path = _path(folder / "qrels", f"{split}.tsv")
+def read_grades(folder: Path, split: str) -> dict[str, dict[str, int]]:
+    """{query id: {document id: grade}} of a split, in the order of the file; 0 is judged and not relevant.
+
+    Raises:
+        InputError: no such file or column, a grade that is no whole number, or no judgement.
+    """
+    path = find_file(folder / "qrels" / f"{split}.tsv")
     grades: dict[str, dict[str, int]] = {}
     for number, row in iter_rows(path):
         if any(name not in row for name in _QRELS):
@@ -90,29 +98,30 @@ def _grades(folder: Path, split: str) -> dict[str, dict[str, int]]:
     return grades
 
 
-def _texts(path: Path, wanted: Container[str], *, title: bool = False) -> dict[str, str]:
+def read_texts(path: Path, wanted: Container[str] | None = None, *, title: bool = True) -> dict[str, str]:
+    """{id: text} of corpus.jsonl or queries.jsonl, of the `wanted` ids alone where they are given; with `title` the title before the text.
+
+    Raises:
+        InputError: a row without '_id' or 'text', a value of another type, or an id that appears twice.
+    """
     texts: dict[str, str] = {}
+    for number, key, text in iter_documents(path, wanted, title=title):
+        if key in texts:
+            raise InputError(f"{path}, row {number}: _id {key!r} appears a second time")
+        texts[key] = text
+    return texts
+
+
+def iter_documents(path: Path, wanted: Container[str] | None = None, *, title: bool = True) -> Iterator[tuple[int, str, str]]:
+    """(row, id, text) of the rows of a file, as they come; see `read_texts`."""
     reading = Reading(str(path), "")
     for number, row in iter_rows(path):
         fields = Fields(number, row, reading)
         key = row[fields.column("_id")]
         if not isinstance(key, (str, int)) or isinstance(key, bool):
             raise InputError(f"{fields.where}: _id is {key!r}, not a text or whole number")
-        if str(key) not in wanted:
-            continue
-        if str(key) in texts:
-            raise InputError(f"{fields.where}: _id {str(key)!r} appears a second time")
-        heading = fields.text("title") if title and row.get("title") is not None else ""
-        texts[str(key)] = f"{heading} {fields.text('text')}".strip()
-    return texts
-
-
-def _find(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
-
-
-def _path(folder: Path, name: str) -> Path:
-    found = _find(folder, name)
-    if found is None:
-        raise InputError(f"{folder / name}: no such file, gzipped or not")
-    return found
+        if wanted is None or str(key) in wanted:
+            heading = fields.text("title") if title and row.get("title") is not None else ""
+            yield number, str(key), f"{heading} {fields.text('text')}".strip()
+    if reading.repaired.counts:
+        log.warning("%s: %s", path, reading.repaired)

@@ -67,6 +67,23 @@ def format_of(path: Path) -> str | None:
     return suffix if suffix in FORMATS else None
 
 
+def plain_or_gzipped(path: Path) -> Path | None:
+    """`path` or `path.gz`, whichever is a file; None where neither is."""
+    return next((found for found in (path, path.with_name(f"{path.name}.gz")) if found.is_file()), None)
+
+
+def find_file(path: Path) -> Path:
+    """`path` or `path.gz`, whichever is a file.
+
+    Raises:
+        InputError: neither is.
+    """
+    found = plain_or_gzipped(path)
+    if found is None:
+        raise InputError(f"{path}: no such file, gzipped or not")
+    return found
+
+
 def _begins_with_object(path: Path) -> bool:
     try:
         with _open(path) as stream:

@@ -185,18 +185,6 @@ def zero_or_one(where: str, row: Mapping[str, Any], name: str) -> int:
     raise InputError(f"{where}: column {name!r} must be 0 or 1 (got {value!r})")
 
 
-def find_file(folder: Path, name: str) -> Path:
-    """`folder/name` or `folder/name.gz`, whichever exists.
-
-    Raises:
-        InputError: neither does.
-    """
-    for candidate in (folder / name, folder / f"{name}.gz"):
-        if candidate.is_file():
-            return candidate
-    raise InputError(f"{folder}: no {name} or {name}.gz in it")
-
-
 def fingerprint(records: Iterable[Any]) -> str:
     """sha256 over JSON values, one after the other: what was scored, whatever the file's format and compression."""
     return fingerprint_texts(json.dumps(record, sort_keys=True) for record in records)

@@ -15,9 +15,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from bothways.data.rows import find_file
 from bothways.errors import InputError
 from bothways.evaluation.conll import COLUMNS, SPANNED, Sentence, read_conll
-from bothways.evaluation.data import find_file, fingerprint
+from bothways.evaluation.data import fingerprint
 from bothways.evaluation.probe import Fitted, ProbeSettings, Split, fit
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.spans import score_spans, to_iob2
@@ -68,7 +69,7 @@ class Words(Task):
         self.alignment, self.cache, self.limit = alignment, cache, limit
         self.probe = probe or ProbeSettings()
         self.settings = {"alignment": alignment, "limit": limit, "probe": asdict(self.probe)}
-        self.sentences = {split: read_conll(find_file(Path(folder), f"{split}.txt"), limit=limit) for split in _SPLITS}
+        self.sentences = {split: read_conll(find_file(Path(folder) / f"{split}.txt"), limit=limit) for split in _SPLITS}
         self.tags = {split: _tags(sentences) for split, sentences in self.sentences.items()}
         self.name = name or f"words:{folder}"
         self.fingerprint = fingerprint([[s.words, s.tags] for split in _SPLITS for s in self.sentences[split]])

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from bothways.errors import InputError
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, Texts, check_preset, data, finish
 from bothways.recipes.labelled import labelled
-from bothways.recipes.llm2vec import ADAPTER
+from bothways.recipes.llm2vec import ADAPTER, LINE_FEED
 from bothways.training.run import Recipe
 
 Backbone = Literal["auto", "encoder", "decoder"]
@@ -55,7 +55,7 @@ def simcse(
         base: an encoder-only model (BERT, RoBERTa, …), a decoder-only LLM, or the folder of an encoder to train further.
         texts: source(s) of unlabelled sentences; with `supervised` labelled ones, NLI tables in any language first of all, whose
             entailments become positives and contradictions hard negatives as they are read.
-        preset: "published", or "laptop" for two CPU cores.
+        preset: "published", or "laptop" for two CPU cores: on a decoder with a line feed before every text, as llm2vec's.
         supervised: learn from labelled rows, without instructions.
         backbone: "encoder": every weight trains, [CLS] is pooled, a linear layer and tanh only while training without labels, the
             model's own dropout of 0.1. "decoder": LoRA, mean pooling, attention dropout 0.3 without labels. "auto" looks into the
@@ -87,6 +87,8 @@ def simcse(
         "max_length": 512,
         "stages": [stage],
     }
+    if preset == "laptop" and not encoder:
+        values |= {"prompts": dict(LINE_FEED), "default_prompt": "default"}
     return finish(values, overrides, dev=dev, dev_every=dev_every)
 
 
@@ -123,11 +125,11 @@ def _nli(preset: str) -> dict[str, Any]:
 
 
 def _decoder_stage(preset: str) -> dict[str, Any]:
-    """LLM2Vec's second stage, train_configs/simcse/*.json; on a laptop as in the recipe llm2vec."""
+    """LLM2Vec's second stage, train_configs/simcse/*.json; on a laptop as in the recipe llm2vec, which says why."""
     published = preset == "published"
-    sizes = {"max_length": 128} if published else {"max_length": 32, "graph_tokens": 4096}
+    sizes = {"scale": 20.0, "max_length": 128} if published else {"scale": 10.0, "max_length": 32, "graph_tokens": 4096}
     return {
-        "objective": {"kind": "contrastive", "scale": 20.0, "attention_dropout": 0.3, **sizes},
+        "objective": {"kind": "contrastive", "attention_dropout": 0.3, **sizes},
         "batch": {"size": 128 if published else 64},
         "optim": {"lr": 3e-5, "epochs": 3.0, "stop_after_steps": 1000} if published else {"lr": 1e-3, "steps": 150},
         "adapter": ADAPTER if published else ADAPTER | {"dropout": 0.0},

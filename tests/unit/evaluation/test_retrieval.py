@@ -112,7 +112,7 @@ def test_folder_options(tmp_path):
         ("split=dev&k=0", "cutoffs k must be at least 1"),
         ("split=dev&above=3", "above= is for files of pairs"),
         ("split=dev&backend=gpu", "backend must be one of exact, faiss"),
-        ("", r"no qrels/test\.tsv"),
+        ("", r"qrels/test\.tsv: no such file, gzipped or not"),
     ]:
         with pytest.raises(InputError, match=message):
             make_task(f"retrieval:{folder}" + (f"?{options}" if options else ""))

@@ -96,5 +96,5 @@ def test_what_cannot_be_evaluated(tmp_path, folder):
     with pytest.raises(InputError, match=r"needs a path; write words:FOLDER"):
         make_task("words")
     (folder / "dev.txt").unlink()
-    with pytest.raises(InputError, match=r"no dev\.txt"):
+    with pytest.raises(InputError, match=r"dev\.txt: no such file, gzipped or not"):
         Words(folder)

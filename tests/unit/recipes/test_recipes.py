@@ -64,6 +64,16 @@ def test_simcse_knows_encoders_by_their_config(tmp_path: Path) -> None:
     assert (decoder.pooling, decoder.direction, decoder.stages[0].objective.attention_dropout) == ("mean", "causal", 0.3)
 
 
+def test_simcse_on_a_laptop_is_the_stage_of_llm2vec() -> None:
+    alone, within = recipes.simcse("b", "t.txt", "laptop"), recipes.llm2vec("b", "t.txt", "laptop", mntp=False)
+    assert alone.stages == within.stages
+    labelled = recipes.simcse("b", "nli.jsonl", "laptop", supervised=True)
+    assert [(made.prompts, made.default_prompt) for made in (alone, within, labelled)] == [({"default": "\n"}, "default")] * 3
+    published = recipes.simcse("b", "t.txt")
+    encoder = recipes.simcse("bert", "t.txt", "laptop")
+    assert [(made.prompts, made.default_prompt) for made in (published, encoder)] == [({}, None)] * 2
+
+
 @pytest.mark.parametrize("name", recipes.NAMES)
 @pytest.mark.parametrize("preset", ["published", "laptop"])
 def test_every_recipe_builds_from_its_defaults_and_round_trips(name: str, preset: str) -> None:

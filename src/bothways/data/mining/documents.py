@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from bothways.data.beir import iter_documents
 from bothways.data.conversion.lexical import normal_form
 from bothways.data.examples import Example
-from bothways.data.fields import Fields, Reading
 from bothways.data.overlap import Overlap
 from bothways.data.readers import iter_texts
-from bothways.data.rows import format_of, iter_rows
-
-_CORPUS = ("corpus.jsonl", "corpus.jsonl.gz")
+from bothways.data.rows import format_of, iter_rows, plain_or_gzipped
 
 
 class Documents:
@@ -86,17 +84,9 @@ def read_corpus(source: str | Path, *, column: str | None = None) -> Iterator[st
     """
     path = Path(source)
     if path.is_dir():
-        path = next((path / name for name in _CORPUS if (path / name).is_file()), path)
+        path = plain_or_gzipped(path / "corpus.jsonl") or path
     if column is None and path.is_file() and format_of(path) == ".jsonl":
         first = next(iter_rows(path), None)
         if first is not None and {"_id", "text"} <= first[1].keys():
-            return _beir_texts(path)
+            return (text for _, _, text in iter_documents(path))
     return iter_texts(path if path.exists() else source, column=column)
-
-
-def _beir_texts(path: Path) -> Iterator[str]:
-    reading = Reading(str(path), "")
-    for number, row in iter_rows(path):
-        fields = Fields(number, row, reading)
-        title = fields.text("title") if row.get("title") is not None else ""
-        yield f"{title} {fields.text('text')}".strip()
