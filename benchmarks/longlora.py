@@ -1,14 +1,22 @@
 """LongLoRA on novels: perplexity by context before and after extension, and what each of its parts is worth.
 
-Run: .venv/bin/python benchmarks/longlora.py short [--steps 600] [--base-steps 3000] [--seeds 0 1]      a small model, trained here
-     .venv/bin/python benchmarks/longlora.py smollm2 [--context 16384] [--steps 40]                     SmolLM2-135M, 8,192 to more
+Run: .venv/bin/python benchmarks/longlora.py short [--steps 500] [--base-steps 2000] [--seeds 0 1]      a small model, trained here
+     .venv/bin/python benchmarks/longlora.py smollm2 [--context 16384] [--steps 16]                     SmolLM2-135M, 8,192 to more
 
 "short" trains a small Llama from nothing on rows of 256 tokens, stretches it to 1,024 and tunes it there in the paper's ways: LoRA,
 LoRA+ and full fine-tuning, in shifted groups or with full attention, beside interpolation alone and the base as it is. The lengths
 that need no GPU, the same ordering to be looked for. "smollm2" does the part of it that a CPU can bear with a real model.
 
-Needs the data folder ../shared/data/novels; perplexity is read on its validation books, which nothing is trained on. Runs and scores
-that exist are reused, killed runs resume; the table is printed and written to OUT/table.md.
+Cost, by arithmetic from the rates of single passes on two CPU cores with bfloat16 products (several times as much without them):
+
+- short, 40 to 50 minutes for one seed: 13 for the base (8.2M tokens at 10,000 a second), then for 2M tokens each 3.5 in shifted groups
+  (10,000 a second; three rows) and 5.5 with full attention (6,500 a second; two rows), half a minute a row for the scores. A further
+  seed costs 25: the base is trained once.
+- smollm2, about an hour: 26 minutes for 16 steps of one row of 16,384 tokens (98 s each), and 10 for the scores of each of three rows
+  (a full causal pass over 16,384 tokens takes 67 s). 40 steps, as the recipe's laptop preset has, cost 40 minutes more.
+
+Needs the data folder ../shared/data/novels; perplexity is read on its validation books, which nothing is trained on. Runs that exist,
+and scores that were asked for in the same way, are reused; killed runs resume. The table is printed and written to OUT/table.md.
 """
 
 from __future__ import annotations
@@ -27,7 +35,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 import bothways as bw
 from bothways.atomic import atomic_file, atomic_folder
 from bothways.data.readers import read_texts
-from bothways.evaluation.language_model import load_language_model
+from bothways.errors import BothwaysError
+from bothways.evaluation.language_model import CausalLM, load_language_model
 from bothways.evaluation.passkey import Passkey
 from bothways.evaluation.perplexity import Perplexity
 
@@ -35,8 +44,21 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "novels"
 TRAIN, VALID = DATA / "train_0.jsonl.gz", DATA / "valid.jsonl.gz"
 SHORT, LONG = 256, 1024
 VOCABULARY = 4096
-WINDOWS = 64  # of the greatest length; the shorter ones read the same tokens
-CHARACTERS = 4.3  # per token of English
+TITLE = 20_000  # characters at the beginning of a book that are not read
+CHARACTERS = 6  # per token of English: more than any of these tokenizers needs
+
+
+class Sizes(NamedTuple):
+    """What a table costs: steps of tuning, perplexity windows of the greatest length (the shorter ones read the same tokens), passkeys
+    at each length and depth.
+    """
+
+    steps: int
+    windows: int
+    keys: int
+
+
+SIZES = {"short": Sizes(500, 64, 3), "smollm2": Sizes(16, 2, 1)}
 
 
 class Row(NamedTuple):
@@ -62,44 +84,56 @@ ROWS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["short", "smollm2"])
-    parser.add_argument("--steps", type=int, help="of tuning (short 600, smollm2 40)")
-    parser.add_argument("--base-steps", type=int, default=3000, help="short: of training the base")
+    parser.add_argument("--steps", type=int, help="of tuning (short 500, smollm2 16)")
+    parser.add_argument("--base-steps", type=int, default=2000, help="short: of training the base")
     parser.add_argument("--context", type=int, default=16384, help="smollm2: tokens to be reached")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", nargs="+", choices=[row.name for row in ROWS], help="some rows only")
-    parser.add_argument("--windows", type=int, help=f"of the greatest length (short {WINDOWS}, smollm2 4)")
+    parser.add_argument("--windows", type=int, help="of the greatest length (short 64, smollm2 2)")
+    parser.add_argument("--keys", type=int, help="passkeys at each length and depth (short 3, smollm2 1)")
     parser.add_argument("--out", type=Path, default=Path("runs/longlora"))
     options = parser.parse_args()
     if not DATA.is_dir():
         raise SystemExit(f"error: {DATA}: not there; these tables need this data folder")
-    out = options.out / options.what
-    if options.what == "short":
-        base = short_base(out, options.base_steps)
+    try:
+        text = run(options, options.out / options.what)
+    except BothwaysError as error:
+        raise SystemExit(f"error: {error}") from None
+    print(text)
+
+
+def run(options: argparse.Namespace, out: Path) -> str:
+    """Train what is not there yet, measure it, write the table and give it back."""
+    short, usual = options.what == "short", SIZES[options.what]
+    sizes = Sizes(options.steps or usual.steps, options.windows or usual.windows, options.keys or usual.keys)
+    if short:
+        base, context = short_base(out, options.base_steps), LONG
         lengths, keys, rows = [128, SHORT, 512, LONG], [SHORT, 512, LONG], list(ROWS)
-        context, steps, windows = LONG, options.steps or 600, options.windows or WINDOWS
     else:
-        base, context, steps, windows = "smollm2-135m", options.context, options.steps or 40, options.windows or 4
-        lengths = [2048, 4096, 8192, context]
-        keys, rows = [2048, 8192, context], [row for row in ROWS if row.train in (None, "lora+") and row.shifted]
+        base, context = "smollm2-135m", options.context
+        lengths = sorted({2048, 8192, context})
+        keys, rows = lengths, [row for row in ROWS if row.train in (None, "lora+") and row.shifted]
     rows = [row for row in rows if not options.rows or row.name in options.rows]
+    if not rows:
+        raise SystemExit(f"error: --rows: {options.what} has none of these")
     found: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
     for seed in options.seeds:
         for row in rows:
             if row.train is not None or not found[row.name]:
-                place = trained(row, seed, base, context, steps, out, short=options.what == "short")
-                found[row.name].append(score(row, seed, place, base, context, lengths, keys, windows, out))
+                place = trained(row, seed, base, context, sizes.steps, out, short=short)
+                found[row.name].append(score(row, seed, place, base, context, lengths, keys, sizes, out))
     text = table(found, lengths, keys)
     out.mkdir(parents=True, exist_ok=True)
     with atomic_file(out / "table.md") as part:
         part.write_text(text, encoding="utf-8")
-    print(text)
+    return text
 
 
 # --- models --------------------------------------------------------------------------------------------------------------------
 
 
 def short_base(out: Path, steps: int) -> str:
-    """A Llama of 11M parameters, trained from nothing on rows of 256 tokens with full attention; its folder."""
+    """A Llama of 5.5M parameters, trained from nothing on rows of 256 tokens with full attention; its folder."""
     start = out / "start"
     if not start.exists():
         with atomic_folder(start) as part:
@@ -108,9 +142,9 @@ def short_base(out: Path, steps: int) -> str:
             torch.manual_seed(0)
             config = LlamaConfig(
                 vocab_size=len(tokenizer),
-                hidden_size=320,
-                intermediate_size=864,
-                num_hidden_layers=8,
+                hidden_size=256,
+                intermediate_size=704,
+                num_hidden_layers=6,
                 num_attention_heads=8,
                 num_key_value_heads=4,
                 max_position_embeddings=SHORT,
@@ -164,9 +198,14 @@ def trained(row: Row, seed: int, base: str, context: int, steps: int, out: Path,
         return base
     changes: dict[str, Any] = {"stages__longlora__optim__steps": steps, "seed": seed}
     if short:
-        # rows of 1,024 tokens, 8 of them a step; rates of the same size as the published ones do nothing to 11M parameters in 600 steps
+        # rows of 1,024 tokens, 4 of them a step; rates of the size of the published ones do nothing to so small a model in 500 steps
         rate = {"lora": 2e-3, "lora+": 2e-3, "full": 5e-4}[row.train]
-        changes |= {"stages__longlora__batch__size": 8, "stages__longlora__optim__lr": rate}
+        changes |= {"stages__longlora__batch__size": 4, "stages__longlora__optim__lr": rate}
+        # its activations are small, and reading them again would cost a third more time
+        changes["stages__longlora__gradient_checkpointing"] = False
+    else:
+        # a rate for sixteen steps: a choice, not a measured optimum
+        changes |= {"stages__longlora__optim__lr": 5e-4, "stages__longlora__optim__warmup_steps": 2}
     made = bw.recipes.longlora(
         base,
         str(TRAIN),
@@ -185,26 +224,27 @@ def trained(row: Row, seed: int, base: str, context: int, steps: int, out: Path,
 
 
 def score(
-    row: Row, seed: int, place: str, base: str, context: int, lengths: list[int], keys: list[int], windows: int, out: Path
+    row: Row, seed: int, place: str, base: str, context: int, lengths: list[int], keys: list[int], sizes: Sizes, out: Path
 ) -> dict[str, Any]:
-    """Perplexity by length and passkey accuracy by length, from the file of an earlier run where there is one."""
+    """Perplexity by length and passkey accuracy by length, from the file of an earlier run that asked for the same."""
     name = Path(place).name if row.train is not None else f"{row.name.replace(' ', '-')}-{context}"
     file = out / "scores" / f"{name}-seed{seed}.json"
-    if file.exists():
-        return json.loads(file.read_text())
+    asked = {"lengths": lengths, "keys": keys, **sizes._asdict()} | ({"steps": 0} if row.train is None else {})
+    if file.exists() and (before := json.loads(file.read_text())).get("asked") == asked:
+        return before
     rope = None
     if row.stretched and row.train is None:
         own = load_language_model(base, device="cpu").positions
         assert own is not None
         rope = {"rope_type": "linear", "factor": float(-(-context // own))}
     model = load_language_model(place, rope=rope)
-    # the same tokens at every length, in windows that do not overlap: a piece of each book, behind its title pages
-    books = read_texts(str(VALID))
-    characters = round(CHARACTERS * windows * max(lengths) / len(books))
-    texts = [book[20_000 : 20_000 + characters] for book in books]
-    tasks = [Perplexity(texts, name=f"perplexity-{n}", length=n, stride=n) for n in lengths]
-    results = bw.evaluate(model, [*tasks, Passkey(keys, depths=(0.0, 0.5, 1.0), repeats=3)])
+    texts = passages(model, sizes.windows, max(lengths))
+    read = sizes.windows * max(lengths)
+    # the same tokens at every length, in windows that do not overlap
+    tasks = [Perplexity(texts, name=f"perplexity-{n}", length=n, stride=n, windows=read // n) for n in lengths]
+    results = bw.evaluate(model, [*tasks, Passkey(keys, depths=(0.0, 0.5, 1.0), repeats=sizes.keys)])
     found = {
+        "asked": asked,
         "perplexity": {str(n): results.main[f"perplexity-{n}"] for n in lengths},
         "passkey": dict(results.records["passkey"].metrics),
         "details": {name: record.details for name, record in results.records.items()},
@@ -214,6 +254,18 @@ def score(
     with atomic_file(file) as part:
         part.write_text(json.dumps(found, indent=2))
     return found
+
+
+def passages(model: CausalLM, windows: int, length: int) -> list[str]:
+    """Texts of so many windows, each window within one book, behind its title pages: another book is no context."""
+    books = read_texts(str(VALID))[:windows]
+    each = -(-windows // len(books)) * length
+    texts = []
+    for number, book in enumerate(books):
+        ids = model.tokens(book[TITLE : TITLE + CHARACTERS * each])
+        # the EOS between two texts is a token too; behind the last one some to spare, should a cut be tokenised otherwise again
+        texts.append(model.tokenizer.decode(ids[: each - 1 if number + 1 < len(books) else each + 64]))
+    return texts
 
 
 def minutes(place: str) -> float:

@@ -40,6 +40,13 @@ for side in ("right", "left"):
     for size in (1, len(texts)):
         found[f"{side} {size}"] = model.encode(texts, batch_size=size)
         found[f"{side} {size} query"] = model.encode(texts, prompt_name="query", batch_size=size)
+found["side of the query"] = model.encode_query(texts)
+found["side of the document"] = model.encode_document(texts)
+found["cut"] = model.encode(texts, truncate_dim=8)
+short = SentenceTransformer(
+    folder, device="cpu", trust_remote_code=trust, model_kwargs={"dtype": torch.float32}, truncate_dim=8
+)
+found["cut from the start"], found["cut query"] = short.encode(texts), short.encode_query(texts)
 assert model.get_embedding_dimension() == found["left 1"].shape[1]
 model.tokenizer.padding_side = "right"
 model.save_pretrained(out + ".model")
@@ -79,18 +86,51 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 @pytest.mark.parametrize("kind", POOLINGS)
 def test_sentence_transformers_without_bothways(base: Path, tmp_path: Path, kind: str) -> None:
-    encoder = encoder_of(base, kind, prompts={"query": "find:"})
+    encoder = encoder_of(base, kind, prompts={"query": "find:", "document": "text:"})
     encoder.save(tmp_path / "out")
     ours, queries = encoder.encode(TEXTS), encoder.encode(TEXTS, prompt_name="query")
-    assert cosine(ours, queries) < 0.999, "the prompt must matter, or leaving it out of the pool would not show"
+    expected = {
+        "side of the query": encoder.encode_query(TEXTS),
+        "side of the document": encoder.encode_document(TEXTS),
+        "cut": encoder.encode(TEXTS, truncate_dim=8),
+        "cut from the start": encoder.encode(TEXTS, truncate_dim=8),
+        "cut query": encoder.encode_query(TEXTS, truncate_dim=8),
+    }
+    assert np.array_equal(expected["side of the query"], queries)
+    for other in (queries, expected["side of the document"]):
+        assert cosine(ours, other) < 0.999, "the prompt must matter, or leaving it out of the pool would not show"
     done = elsewhere(tmp_path / "out", tmp_path, trust=True)
     assert done.returncode == 0, done.stderr[-2000:]
     with np.load(tmp_path / "found.npz") as found:
-        assert len(found.files) == 9
+        assert len(found.files) == 14
         for name in found.files:
-            expected = queries if name.endswith("query") else ours
-            assert cosine(found[name], expected) >= 0.9999, name
-            np.testing.assert_allclose(found[name], expected, atol=1e-4, rtol=1e-4, err_msg=name)
+            right = expected.get(name, queries if name.endswith("query") else ours)
+            assert found[name].shape == right.shape
+            assert cosine(found[name], right) >= 0.9999, name
+            np.testing.assert_allclose(found[name], right, atol=1e-4, rtol=1e-4, err_msg=name)
+
+
+def test_what_stock_poolings_would_count_wrongly(base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Recipe nv_embed: a template that ends in a blank, whose last token the text takes, and a BOS that is seen and not pooled."""
+    template = "Instruct: find it\nQuery: "
+    stored = {"query": template, "document": "\n", "other": "Instruct: find me\nQuery: "}
+    encoder = encoder_of(base, "latent", prompts=stored, pool_bos=False)
+    bos, *_ = encoder.tokenize(["a"])[0].ids
+    assert bos == encoder.tokenizer.bos_token_id and not encoder.tokenize(["a"])[0].pool[0]
+    row = encoder.tokenize([(template, "text")])[0]
+    alone = encoder.tokenizer(template, add_special_tokens=False)["input_ids"]
+    assert row.pool.index(True) < 1 + len(alone), "the blank must merge, or this shows nothing"
+    encoder.save(tmp_path / "out")
+    assert "merges with the text" not in caplog.text and "BOS is left out" not in caplog.text
+    done = elsewhere(tmp_path / "out", tmp_path, trust=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    queries = encoder.encode_query(TEXTS)
+    with np.load(tmp_path / "found.npz") as found:
+        for name in found.files:
+            if not name.startswith("cut"):
+                right = queries if name.endswith("query") else encoder.encode(TEXTS)
+                right = encoder.encode_document(TEXTS) if name.endswith("document") else right
+                np.testing.assert_allclose(found[name], right, atol=1e-4, rtol=1e-4, err_msg=name)
 
 
 def test_untrusted_code_is_refused_by_sentence_transformers(base: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bothways.attention.plan import AttentionPlan, Group
+from bothways.attention.reach import QUERIES, Block, query_blocks, seen
 from bothways.config import Direction
 from bothways.dropout import dropout as drop
 
@@ -36,9 +37,15 @@ def explicit(
     parts = []
     for group in groups:
         q, k, v = (rectangle(tensor, group) for tensor in (query, key, value))
-        bias = _bias(group.lengths, plan.direction, window, query.device)
-        out = attend_rectangle(q, k, v, scaling, bias, dropout, softcap, sinks)
-        parts.append(row(out, group))
+        blocks = query_blocks(max(group.lengths), plan.direction, window)
+        outs = []
+        for block in blocks:
+            bias = _bias(group.lengths, block, plan.direction, window, query.device)
+            own = (q, k, v)
+            if len(blocks) > 1:
+                own = q[:, block.start : block.end], k[:, block.first : block.last], v[:, block.first : block.last]
+            outs.append(attend_rectangle(*own, scaling, bias, dropout, softcap, sinks))
+        parts.append(row(outs[0] if len(outs) == 1 else torch.cat(outs, 1), group))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -106,17 +113,26 @@ def _places(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.cat([torch.arange(i * longest, i * longest + n) for i, n in enumerate(lengths)]).to(device)
 
 
+def _bias(
+    lengths: tuple[int, ...], block: Block, direction: Direction, window: int | None, device: torch.device
+) -> Tensor | None:
+    """What is added to the scores (C or 1, 1, 1, L or 1, L): -inf where a token must not see, None where all see all."""
+    if direction == "causal" or window is not None:
+        # padding lies behind the text, where causal tokens do not look; through windows no segment is padded
+        make = _pattern if block.last <= QUERIES else _pattern.__wrapped__
+        return make(block, direction, window, device)
+    return _padding(lengths, device) if min(lengths) < max(lengths) else None
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _pattern(block: Block, direction: Direction, window: int | None, device: torch.device) -> Tensor:
+    hidden = ~seen(block, direction, window, device)
+    return torch.zeros(hidden.shape, device=device).masked_fill(hidden, float("-inf"))[None, None, None]
+
+
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)
-def _bias(lengths: tuple[int, ...], direction: Direction, window: int | None, device: torch.device) -> Tensor | None:
-    """What is added to the scores (C or 1, 1, 1, L or 1, L): -inf where a token must not see, None where all see all."""
-    longest = max(lengths)
-    hidden = torch.zeros(1, 1, longest, dtype=torch.bool)
-    if min(lengths) < longest:
-        hidden = (torch.arange(longest)[None] >= torch.tensor(lengths)[:, None])[:, None]
-    if direction == "causal" or window is not None:
-        hidden = hidden | ~AttentionPlan((longest,), direction).dense(window=window)[None]
-    if not hidden.any():
-        return None
-    bias = torch.zeros(hidden.shape).masked_fill(hidden, float("-inf"))
-    return bias[:, None, None].to(device)
+def _padding(lengths: tuple[int, ...], device: torch.device) -> Tensor:
+    hidden = torch.arange(max(lengths))[None] >= torch.tensor(lengths)[:, None]
+    return torch.zeros(hidden.shape).masked_fill(hidden, float("-inf"))[:, None, None, None].to(device)

@@ -3,7 +3,7 @@
 Three ways to run the same plan; `execute` picks one and none changes the result beyond rounding:
 
 - fused: torch's scaled_dot_product_attention per run of equally long segments. No mask exists, so CPUs and GPUs take their fused
-  kernels; texts of one length become one batched call.
+  kernels; texts of one length become one batched call. Sliding windows need a mask, a small one for each block of queries (`reach`).
 - varlen: torch's variable-length FlashAttention, one call for the whole row (CUDA, half precision, no dropout).
 - explicit (`attention.explicit`): scores written out in float32, for what fused kernels lack (soft-capping, sinks, dropout on CPUs),
   and for training on short texts on CPUs, where the backward pass of torch's fused kernel costs several times as much
@@ -28,6 +28,7 @@ from bothways.attention.blocked import blocked
 from bothways.attention.explicit import explicit
 from bothways.attention.grouped import grouped
 from bothways.attention.plan import AttentionPlan, Run
+from bothways.attention.reach import query_blocks, seen
 from bothways.config import Direction
 
 varlen_attn: Callable[..., Any] | None
@@ -125,12 +126,17 @@ def _suits_explicit(query: Tensor, plan: AttentionPlan, dropout: float) -> bool:
 
 def _fused(qkv: list[Tensor], direction: Direction, scaling: float, dropout: float, window: int | None) -> Tensor:
     q, k, v = qkv
-    causal = direction == "causal" and window is None
-    everything = direction == "bidirectional" and window is None
-    mask = None if causal or everything else AttentionPlan((q.shape[2],), direction).dense(q.device, window)
-    out = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
-    )
+    options: dict[str, Any] = {"dropout_p": dropout, "scale": scaling, "enable_gqa": q.shape[1] != k.shape[1]}
+    if window is None:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=None, is_causal=direction == "causal", **options)
+    else:
+        parts = []
+        for block in query_blocks(q.shape[2], direction, window):
+            rows, columns = slice(block.start, block.end), slice(block.first, block.last)
+            mask = seen(block, direction, window, q.device)
+            own = q[:, :, rows], k[:, :, columns], v[:, :, columns]
+            parts.append(F.scaled_dot_product_attention(*own, attn_mask=mask, **options))
+        out = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
     return out.transpose(1, 2).flatten(0, 1)
 
 

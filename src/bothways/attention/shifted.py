@@ -101,7 +101,8 @@ class ShiftedGroups:
         """How many of a layer's first query heads are not shifted.
 
         Args:
-            heads: query heads of the layer. Of an odd number the smaller half is plain, as in the paper's pseudo-code.
+            heads: query heads of the layer. Of an odd number the smaller half is plain, as in the released code (the paper's
+                pseudo-code has it the other way round; published models have even numbers).
             layer: its number from 0; even ones are plain under "layers".
 
         Raises:

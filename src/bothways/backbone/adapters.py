@@ -321,10 +321,10 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
 def _adapter_folder(place: str | os.PathLike[str]) -> Path:
     folder = Path(place)
     if not folder.is_dir():
-        from bothways.backbone.hub import snapshot
+        from bothways.backbone.hub import adapter_snapshot
         from bothways.backbone.sources import resolve
 
-        folder = Path(snapshot(resolve(place)))
+        folder = adapter_snapshot(resolve(place))
     if not (folder / "adapter_config.json").is_file():
         raise InputError(f"{place}: no adapter_config.json; expected the folder of a PEFT adapter")
     return folder

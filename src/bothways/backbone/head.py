@@ -60,8 +60,8 @@ class Head(nn.Module):
             projection: Any = self.causal.get_submodule(self.output)
             projection.weight = decoder.get_input_embeddings().weight
 
-    def join(self, decoder: Any) -> Any:
-        """The whole CausalLM around `decoder`: what `take_apart` undid. The head must not be used afterwards.
+    def check_joins(self, decoder: Any) -> None:
+        """Refuse, before anything is trained, a decoder that `join` could not put back.
 
         Raises:
             UnsupportedFamily: the decoder stood deeper inside a larger model.
@@ -71,6 +71,14 @@ class Head(nn.Module):
                 f"{type(self.causal).__name__}: holds its text decoder inside a larger model, and cannot be put together again; "
                 "give the text model alone"
             )
+
+    def join(self, decoder: Any) -> Any:
+        """The whole CausalLM around `decoder`: what `take_apart` undid. The head must not be used afterwards.
+
+        Raises:
+            UnsupportedFamily: the decoder stood deeper inside a larger model.
+        """
+        self.check_joins(decoder)
         self.tie(decoder)
         setattr(self.causal, self.slot, decoder)
         return self.causal

@@ -7,6 +7,15 @@ from pathlib import Path
 from bothways.backbone.checkpoints import one_line
 from bothways.backbone.sources import Source
 
+#: What an adapter consists of; LongLoRA's published ones are pickles, and come in two parts.
+ADAPTER_FILES = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+    "trainable_params.safetensors",
+    "trainable_params.bin",
+)
+
 
 def snapshot(source: Source) -> Path:
     """A local copy of a hub repository's small files and safetensors, from the cache or the hub.
@@ -18,6 +27,18 @@ def snapshot(source: Source) -> Path:
 
     with one_line(source.name):
         return Path(snapshot_download(source.path, ignore_patterns=["*.bin", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf"]))
+
+
+def adapter_snapshot(source: Source) -> Path:
+    """A local copy of an adapter in a hub repository, from the cache or the hub.
+
+    Raises:
+        SourceError: it cannot be found or reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    with one_line(source.name):
+        return Path(snapshot_download(source.path, allow_patterns=list(ADAPTER_FILES)))
 
 
 def has_file(source: Source, name: str) -> bool:

@@ -78,7 +78,11 @@ def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
         InputError: positions that are not rotary, are set per layer type or inside a larger model, or have been stretched already in a
             way that the wish cannot go on from.
     """
-    if config.get_text_config(decoder=True) is not config:
+    text = config.get_text_config(decoder=True)
+    # whatever its positions are: llama3's, or of one kind per layer, as long-context models have them
+    if rope.factor is None and rope.context <= (getattr(text, "max_position_embeddings", None) or 0):
+        return {}
+    if text is not config:
         raise InputError(f"rope: {name} ({config.model_type}) holds its text decoder inside; give the text model alone")
     own = getattr(config, "rope_parameters", None)
     if not own:
@@ -89,14 +93,11 @@ def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
     if kind not in REPLACED:
         raise InputError(f"rope: {name} has positions of its own kind ({kind}), made for long texts already; leave rope out")
     positions = int(config.max_position_embeddings)
-    if rope.factor is None:
-        if kind != "default":
-            raise InputError(
-                f"rope: {name} is interpolated already ({kind}, factor {own.get('factor')}); give rope.factor, the whole stretch from "
-                "its first training"
-            )
-        if rope.context <= positions:
-            return {}
+    if rope.factor is None and kind != "default":
+        raise InputError(
+            f"rope: {name} is interpolated already ({kind}, factor {own.get('factor')}); give rope.factor, the whole stretch from "
+            "its first training"
+        )
     if rope.type == "yarn" and kind == "linear" and "original_max_position_embeddings" not in own:
         # by its definition yarn keeps frequencies by the wavelengths of the first training; the config has the stretched length only
         raise InputError(

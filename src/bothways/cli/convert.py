@@ -20,7 +20,9 @@ def command(
         str, typer.Option(help="mean, weighted_mean, last, last_tokens, bos, max, latent_attention, self_attention")
     ] = "mean",
     windows: Annotated[str, typer.Option(help="sliding windows: lift or keep")] = "lift",
-    max_length: Annotated[int, typer.Option(help="tokens per text")] = 512,
+    max_length: Annotated[
+        int | None, typer.Option(help="tokens per text; 512, or the tokens of --context", show_default=False)
+    ] = None,
     normalize: Annotated[bool, typer.Option(help="store a module that makes unit vectors")] = False,
     adapter: Annotated[
         str | None, typer.Option(help="folder or hub id of a PEFT adapter to merge into the base, LoRA+ too")
@@ -35,7 +37,7 @@ def command(
 ) -> None:
     """Make a base LLM bidirectional and save it as an encoder that sentence-transformers and AutoModel load."""
     from bothways.atomic import refuse_existing
-    from bothways.encoder.build import convert
+    from bothways.encoder.build import MAX_LENGTH, convert
     from bothways.encoder.doctor import doctor
 
     refuse_existing(out)  # before the model is read
@@ -44,7 +46,7 @@ def command(
         direction=direction,  # type: ignore[arg-type]
         pooling=pooling,
         windows=windows,
-        max_length=max_length,
+        max_length=max_length if max_length is not None else context or MAX_LENGTH,
         normalize=normalize,
         adapter=adapter,
         rope=None if context is None else {"type": rope, "context": context},

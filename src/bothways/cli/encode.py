@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -27,6 +27,12 @@ def command(
     prompt: Annotated[str | None, typer.Option(help="instruction before every text")] = None,
     prompt_name: Annotated[str | None, typer.Option(help="name of a stored prompt")] = None,
     normalize: Annotated[bool, typer.Option(help="unit vectors")] = True,
+    chunks: Annotated[
+        str | None,
+        typer.Option(
+            help="late chunking: a vector for each passage, read as part of its document; sentences, or tokens of a passage"
+        ),
+    ] = None,
     truncate_dim: Annotated[int | None, typer.Option(help="keep the first numbers only")] = None,
     batch_tokens: Annotated[int | None, typer.Option(help="tokens per pass; chosen for the device")] = None,
     device: Device = "auto",
@@ -34,15 +40,32 @@ def command(
 ) -> None:
     """Encode every text of a source, in order."""
     from bothways.data.readers import iter_texts
-    from bothways.encoder.files import SUFFIXES, write_vectors
+    from bothways.encoder.files import SUFFIXES, write_chunks, write_vectors
 
-    if out.suffix not in SUFFIXES:  # before the model is read
-        raise InputError(f"--out {out}: must end in {' or '.join(SUFFIXES)}")
+    suffixes = SUFFIXES if chunks is None else (".parquet",)
+    if out.suffix not in suffixes:  # before the model is read
+        raise InputError(f"--out {out}: must end in {' or '.join(suffixes)}{'' if chunks is None else ' with --chunks'}")
+    passages = None if chunks is None else _passages(chunks)
+    if passages is not None and truncate_dim is not None:
+        raise InputError("--truncate-dim: not with --chunks; cut the vectors of the file")
     texts = iter_texts(source, column=column)
     # the first text is read before the model is, so that a wrong path fails at once
     texts = chain([next(texts)], texts)
     encoder = open_encoder(model, device=device, dtype=dtype)
     options: dict[str, Any] = {"prompt": prompt, "prompt_name": prompt_name, "normalize_embeddings": normalize}
-    options |= {"truncate_dim": truncate_dim, "batch_tokens": batch_tokens}
+    options["batch_tokens"] = batch_tokens
+    if passages is not None:
+        documents, count, dimension = write_chunks(encoder, texts, out, passages, options)
+        say(f"{out}: {count} vectors of {dimension} numbers, of passages of {documents} texts")
+        return
+    options["truncate_dim"] = truncate_dim
     count, dimension = write_vectors(encoder, texts, out, options)
     say(f"{out}: {count} vectors of {dimension} numbers")
+
+
+def _passages(given: str) -> int | Literal["sentences"]:
+    if given == "sentences":
+        return "sentences"
+    if not given.isdecimal() or int(given) < 1:
+        raise InputError(f"--chunks {given}: must be sentences, or a number of tokens of at least 1")
+    return int(given)

@@ -28,7 +28,10 @@ def command(
     out: Out,
     with_: Annotated[str, typer.Option("--with", help="bm25, an encoder or base model, or hybrid:MODEL (both, fused)")],
     corpus: Annotated[
-        str | None, typer.Option(help="texts, a .jsonl, a BEIR folder; by default the examples' own texts, task by task")
+        str | None,
+        typer.Option(
+            help="texts, documents with titles (BEIR, Tevatron) or labelled rows; by default the examples' own, task by task"
+        ),
     ] = None,
     column: Annotated[str | None, typer.Option(help="column of the corpus that holds the text")] = None,
     negatives: Annotated[int, typer.Option(help="per row at most")] = 7,

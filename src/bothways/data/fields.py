@@ -133,6 +133,11 @@ class Fields:
             numbers.append(float(item))
         return numbers
 
+    def listed(self, *names: str) -> Any:
+        """The value of the first of these columns that is there and neither null nor empty, a table's JSON list unpacked; or None."""
+        value = self._unpacked(self.given(*names))
+        return None if value == "" else list(value) if isinstance(value, tuple) else value
+
     def number_in(self, name: str) -> float:
         """The finite number in a column, which a table writes as text.
 

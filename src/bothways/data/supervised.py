@@ -38,6 +38,7 @@ def read_examples(
     document_prompt: str | None = None,
     limit: int | None = None,
     template: str = "nv_embed",
+    part: tuple[int, int] | None = None,
 ) -> list[Example]:
     r"""Read labelled rows.
 
@@ -57,6 +58,7 @@ def read_examples(
         template: how an instruction that a file gives (FlagEmbedding's `prompt`) is written before a text: a name of
             `bothways.data.templates.TEMPLATES`, or a text with `{instruction}` in it. The default is FlagEmbedding's own for
             decoders, "Instruct: {instruction}\nQuery: ".
+        part: (k, n) reads rows k, k + n, k + 2 n, … of each file, so that n calls read each row once; None reads all.
 
     Raises:
         InputError: no known dialect, a broken file, a missing column, a value of the wrong type (each with file and row), or no
@@ -65,30 +67,36 @@ def read_examples(
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit: {limit} examples; expected at least 1, or None for all")
+    if part is not None and not 1 <= part[0] <= part[1]:
+        raise InputError(f"part: {part[0]} of {part[1]}; expected k of n with 1 <= k <= n")
     forced = named(dialect) if dialect not in (None, _BEIR) else None
-    with contextlib.closing(_examples(source, dialect, forced, find_template(template))) as found:
+    with contextlib.closing(_examples(source, dialect, forced, find_template(template), part)) as found:
         examples = list(itertools.islice(found, limit))
     if not examples:
         raise InputError(f"{source}: no usable example; see the log for what was passed over")
-    return [_overridden(example, task, query_prompt, document_prompt) for example in examples]
+    finished = [_overridden(example, task, query_prompt, document_prompt) for example in examples]
+    _tell_replaced(source, examples, finished)
+    return finished
 
 
 def _examples(
-    source: str | Path, dialect: str | None, forced: Dialect | None, template: Template
+    source: str | Path, dialect: str | None, forced: Dialect | None, template: Template, part: tuple[int, int] | None
 ) -> Generator[Example, None, None]:
+    chosen_rows = (0, None, 1) if part is None else (part[0] - 1, None, part[1])
     if dialect == _BEIR or (dialect is None and is_beir(source)):
         converted = retrieval(source)
         log.info("%s: beir dialect (qrels/train.tsv): %s", source, "; ".join(line.strip() for line in converted.lines()))
-        yield from converted.examples
+        yield from itertools.islice(converted.examples, *chosen_rows)
         return
     found = resolve_texts(source)
     if found.kind == "embedded":
         from bothways.data.stdlib_pairs import training_pairs
 
-        yield from training_pairs()
+        yield from itertools.islice(training_pairs(), *chosen_rows)
         return
     recognised = False
-    for label, task, rows, cells in _files(found):
+    for label, task, every, cells in _files(found):
+        rows = itertools.islice(every, *chosen_rows)
         first = next(rows, None)
         chosen = forced if forced is not None or first is None else detect(list(first[1]))
         if first is None:
@@ -153,7 +161,22 @@ def _unknown(label: str, first: Row) -> str:
     number, row = first
     there = ", ".join(name if len(name) <= 40 else name[:39] + "…" for name in row) or "none"
     known = "; ".join(f"{item.name} ({item.shape})" for item in DIALECTS)
-    return f"{label}, row {number}: the columns {there} fit no known dialect; name it with dialect=, one of: {known}"
+    return f"{label}, row {number}: the columns {there} fit no known dialect; name it (dialect, data.dialect in a recipe), one of: {known}"
+
+
+def _tell_replaced(source: str | Path, before: list[Example], after: list[Example]) -> None:
+    """A warning where prompts that rows bring gave way to others: a model has to be asked with those that it was trained with."""
+    pairs = [
+        (Prompts(a.query_prompt, a.document_prompt), Prompts(b.query_prompt, b.document_prompt)) for a, b in zip(before, after)
+    ]
+    lost = [(old, new) for old, new in pairs if old.query and old != new]
+    if lost:
+        log.warning(
+            "%s: %d rows bring prompts of their own, the first %s, which give way to the %s of their task; null there keeps theirs",
+            source,
+            len(lost),
+            *(f"query_prompt {each.query!r} and document_prompt {each.document!r}" for each in lost[0]),
+        )
 
 
 def _overridden(example: Example, task: str | None, query_prompt: str | None, document_prompt: str | None) -> Example:

@@ -127,6 +127,13 @@ INSTRUCTIONS = {
     "retrieval": Instruction("Given a question, retrieve passages that answer the question"),
 }
 
+# LLM2Vec gives the rows of these two files one instruction and the other in turn (llm2vec/dataset/E5Data.py @312adcf), so a file is two
+# tasks: its odd rows and its even ones. Before its issue 58 they were files of these names.
+HALVES = {
+    "allnli": ("allnli_split1", "allnli_split2"),
+    "quora_duplicates": ("quora_duplicates_split1", "quora_duplicates_split2"),
+}
+
 
 def find_template(name: str) -> Template:
     """The template of this name, or the one that `name` spells out (a text with `{instruction}` in it).

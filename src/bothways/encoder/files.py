@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bothways.atomic import atomic_file
+from bothways.encoder.inference import windows
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
+    from bothways.encoder.late_chunking import Chunking
 
 SUFFIXES = (".npy", ".parquet")
+DOCUMENTS = 256  # that are read together when their passages are encoded
 _MANY = 10**15  # rows whose number takes as much room in a header as any that will come
 
 
@@ -44,6 +47,51 @@ def write_vectors(encoder: Encoder, texts: Iterable[str], out: Path, options: di
     return count, dimension
 
 
+def write_chunks(
+    encoder: Encoder, texts: Iterable[str], out: Path, chunks: Chunking, options: dict[str, Any]
+) -> tuple[int, int, int]:
+    """Late chunking of `texts` into `out`, which appears whole or not at all.
+
+    Args:
+        encoder: the encoder.
+        texts: any number of documents, at least one.
+        out: .parquet with a row for each chunk: document (its number from 0), start and end (characters), text, vector.
+        chunks: "sentences", or tokens of a chunk.
+        options: keyword arguments of `Encoder.encode_chunks`.
+
+    Returns:
+        Documents, chunks, D.
+
+    Raises:
+        InputError: another suffix, or no text at all.
+        OutputError: `out` cannot be written.
+    """
+    if out.suffix != ".parquet":
+        raise InputError(f"{out}: vectors of passages go to a file that ends in .parquet, beside the places they stand for")
+    documents = count = 0
+
+    def tables() -> Iterator[tuple[dict[str, list[Any]], np.ndarray]]:
+        nonlocal documents, count
+        for first, window in windows(texts, DOCUMENTS):
+            found = encoder.encode_chunks(window, chunks, **options)
+            rows = [
+                (number, start, end, window[number - first][start:end])
+                for number, each in enumerate(found, first)
+                for start, end in each.spans
+            ]
+            documents += len(window)
+            count += len(rows)
+            if rows:
+                named = dict(zip(("document", "start", "end", "text"), map(list, zip(*rows))))
+                yield named, np.concatenate([each.vectors for each in found])
+
+    with atomic_file(out) as part:
+        dimension = _write_tables(tables(), part)
+        if count == 0:
+            raise InputError(f"{out}: there is no text to encode")
+    return documents, count, dimension
+
+
 def _npy(parts: Iterator[tuple[list[Any], np.ndarray]], part: Path) -> tuple[int, int]:
     """The header holds the shape, which is known at the end: it is written first with room, and again when all rows are there."""
     count = dimension = size = 0
@@ -70,21 +118,35 @@ def _header(rows: int, dimension: int, size: int = 0) -> bytes:
 
 
 def _parquet(parts: Iterator[tuple[list[Any], np.ndarray]], part: Path) -> tuple[int, int]:
+    count = 0
+
+    def tables() -> Iterator[tuple[dict[str, list[Any]], np.ndarray]]:
+        nonlocal count
+        for texts, vectors in parts:
+            count += len(texts)
+            yield {"text": texts}, vectors
+
+    dimension = _write_tables(tables(), part)
+    return count, dimension
+
+
+def _write_tables(tables: Iterable[tuple[dict[str, list[Any]], np.ndarray]], part: Path) -> int:
+    """Columns by name and a vector (n, D) for each of their n rows, table after table, to parquet; D, or 0 without any table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    count = dimension = 0
+    dimension = 0
     writer: Any = None
     try:
-        for texts, vectors in parts:
+        for named, vectors in tables:
             dimension = vectors.shape[1]
             flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
-            columns = [pa.array(texts, pa.string()), pa.FixedSizeListArray.from_arrays(flat, dimension)]
-            table = pa.table(columns, names=["text", "vector"])
+            columns = [pa.array(values, pa.string() if name == "text" else pa.int64()) for name, values in named.items()]
+            vector = pa.FixedSizeListArray.from_arrays(flat, dimension)
+            table = pa.table([*columns, vector], names=[*named, "vector"])
             writer = writer or pq.ParquetWriter(part, table.schema)
             writer.write_table(table)
-            count += len(texts)
     finally:
         if writer is not None:
             writer.close()
-    return count, dimension
+    return dimension

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,9 @@ class _Stored(Strict):
     head_width: int | None = Field(default=None, ge=1)
     form: Literal["code", "paper"] = "code"
     include_prompt: bool = False
+    # for sentence-transformers alone; here they follow from the tokenizer, bothways.json and the stored prompts
+    bos: int | None = None
+    prompts: tuple[tuple[int, ...], ...] = ()
 
 
 def is_trained(pooling: nn.Module) -> bool:
@@ -49,7 +53,9 @@ def is_trained(pooling: nn.Module) -> bool:
     return getattr(pooling, "mode", None) in TRAINED
 
 
-def write(pooling: Any, root: Path, folder: str, *, include_prompt: bool) -> None:
+def write(
+    pooling: Any, root: Path, folder: str, *, include_prompt: bool, bos: int | None, prompts: Sequence[Sequence[int]]
+) -> None:
     """Write settings, weights (always float32, the type they compute in) and code.
 
     Args:
@@ -57,10 +63,12 @@ def write(pooling: Any, root: Path, folder: str, *, include_prompt: bool) -> Non
         root: folder of the encoder; the code goes there.
         folder: of the module, below it.
         include_prompt: whether prompts are pooled too.
+        bos, prompts: tokens that are not pooled, see `attention_pooling.AttentionPooling`.
     """
     place = root / folder
     place.mkdir()
-    stored = {"width": pooling.dimension, **pooling.settings, "include_prompt": include_prompt}
+    left_out = {"include_prompt": include_prompt, "bos": bos, "prompts": [list(ids) for ids in prompts]}
+    stored = {"width": pooling.dimension, **pooling.settings, **left_out}
     (place / "config.json").write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
     tensors = {name: value.detach().float().cpu().contiguous() for name, value in pooling.state_dict().items()}
     save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})

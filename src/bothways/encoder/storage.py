@@ -164,7 +164,8 @@ def _save_pooling(encoder: Encoder, part: Path) -> tuple[str, str]:
     include = encoder.options.pool_prompt
     if pooling_module.is_trained(encoder.pooling):
         folder = f"1_{pooling_module.KIND}"
-        pooling_module.write(encoder.pooling, part, folder, include_prompt=include)
+        prompts = [] if include else _prompt_tokens(encoder)
+        pooling_module.write(encoder.pooling, part, folder, include_prompt=include, bos=_left_out_bos(encoder), prompts=prompts)
         return folder, pooling_module.TYPE
     if template_module.is_last_tokens(encoder):
         return template_module.write_pooling(encoder, part)
@@ -189,7 +190,9 @@ def loader_notes(encoder: Encoder) -> list[str]:
             f"{encoder.pooling.mode} pooling is a module of this folder ({pooling_module.CODE.name}): SentenceTransformer needs "
             "trust_remote_code=True, and loaders that know stock poolings only (vLLM, TEI, llama.cpp) cannot use it"
         )
-    if not options.pool_bos and not wrapper.prefix and not encoder.tokenize(["a"], max_length=_ANY)[0].pool[0]:
+    # a pooling of ours knows both of what stock poolings do not: a BOS that is left out, and prompts that merge with the text
+    trained = pooling_module.is_trained(encoder.pooling)
+    if not trained and _left_out_bos(encoder) is not None:
         notes.append("BOS is left out of the pool here; other loaders pool it")
     if wrapper.prefix or wrapper.suffix:
         notes.append("inputs are wrapped for a chat model here; other loaders need the wrapper in the text or prompt")
@@ -199,9 +202,10 @@ def loader_notes(encoder: Encoder) -> list[str]:
         return notes
     for name, whole in options.prompts.items():
         prompt = whole.split(SLOT)[0]  # what comes before the text, of a template too
-        if prompt and _stock_length(encoder.tokenizer, prompt) != encoder.tokenize([(whole, "text")], max_length=_ANY)[
-            0
-        ].pool.index(True):
+        row = encoder.tokenize([(whole, "text")], max_length=_ANY)[0]
+        alone = _stock_tokens(encoder.tokenizer, prompt)
+        left_out = _shared(alone, row.ids) if trained else len(alone)
+        if prompt and left_out != row.pool.index(True):
             notes.append(
                 f"prompt {name!r}: its last token merges with the text ({prompt[-12:]!r}), and sentence-transformers leaves out "
                 "one token more or less than this encoder; a prompt that ends without a blank avoids that"
@@ -211,13 +215,32 @@ def loader_notes(encoder: Encoder) -> list[str]:
     return notes
 
 
-def _stock_length(tokenizer: Any, prompt: str) -> int:
-    """Tokens that sentence-transformers takes for the prompt: those of the prompt alone, without a closing special token.
+def _stock_tokens(tokenizer: Any, prompt: str) -> list[int]:
+    """What sentence-transformers takes for the tokens of a prompt: those of the prompt alone, without a closing special token.
 
     It takes any special token at the end for one that the tokenizer added, even the prompt's own.
     """
-    ids = tokenizer(prompt)["input_ids"]
-    return len(ids) - (ids[-1] in tokenizer.all_special_ids)
+    ids = list(tokenizer(prompt)["input_ids"])
+    return ids[:-1] if ids and ids[-1] in tokenizer.all_special_ids else ids
+
+
+def _shared(one: list[int], other: list[int]) -> int:
+    """Tokens with which both begin."""
+    return next((place for place, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+
+
+def _prompt_tokens(encoder: Encoder) -> list[list[int]]:
+    """The tokens of each stored prompt, of a template what comes before the text; each once."""
+    found = (tuple(_stock_tokens(encoder.tokenizer, whole.split(SLOT)[0])) for whole in encoder.options.prompts.values())
+    return [list(ids) for ids in dict.fromkeys(found) if ids]
+
+
+def _left_out_bos(encoder: Encoder) -> int | None:
+    """The BOS that stands before a text and is not pooled; None where there is none, or it is pooled, or a wrapper comes first."""
+    if encoder.options.pool_bos or encoder.options.wrapper.prefix:
+        return None
+    row = encoder.tokenize(["a"], max_length=_ANY)[0]
+    return None if row.pool[0] else row.ids[0]
 
 
 def _mode(encoder: Encoder) -> str:

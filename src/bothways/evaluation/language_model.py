@@ -68,6 +68,8 @@ class CausalLM(nn.Module):
 
     def tokens(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens."""
+        # tokenizers refuse lone surrogates; each becomes U+FFFD
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         # `verbose` silences the warning that a text exceeds the context: whether it may is what is being measured
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 

@@ -62,12 +62,14 @@ class CausalLmConfig(ObjectiveConfig):
 
         Raises:
             InputError: no head, or an encoder that is not causal.
+            UnsupportedFamily: a text decoder inside a larger model, which could not be saved with its head afterwards.
         """
         if not isinstance(head, Head):
             raise InputError("objective causal_lm: needs the base model's language-model head, and this model has none")
         if encoder.direction != "causal":
             raise InputError("objective causal_lm: predicts each token from those before it; the encoder must be causal")
         backbone: Any = encoder.backbone
+        head.check_joins(backbone)
         head.tie(backbone)
         embeddings = backbone.get_input_embeddings().weight
         whole = all(parameter.requires_grad for parameter in backbone.parameters())

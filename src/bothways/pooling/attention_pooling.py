@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from torch.utils.checkpoint import checkpoint
 LATENTS = 512  # num_latents_value of nvidia/NV-Embed-v1
 HEADS = 8  # num_cross_heads; each as wide as the states (cross_dim_head 4096 = hidden size)
 EXPANSION = 4  # of the MLP's inner layer
+MERGED = 2  # last tokens of a prompt that may look different with a text behind it
 CHUNK = 2048  # tokens whose queries, scores (T, G, R) and inner MLP states (T, 8 H) exist at the same time
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -182,6 +183,9 @@ class AttentionPooling(nn.Module):
         mode: "latent_attention" or "self_attention".
         latents, heads, head_width, form: see the layers.
         include_prompt: pool the tokens of prompts too; without, they are seen by the text and not pooled.
+        bos: token that is not pooled where it opens a text; None pools whatever a text begins with.
+        prompts: tokens of the stored prompts, each by itself. One that ends in a blank loses its last token to the text ("Query: " and
+            " text"), of which sentence-transformers, which counts the prompt's own tokens, would leave out the first word.
 
     Raises:
         ValueError: an unknown mode.
@@ -198,13 +202,16 @@ class AttentionPooling(nn.Module):
         head_width: int | None = None,
         form: str = "code",
         include_prompt: bool = False,
+        bos: int | None = None,
+        prompts: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
         if mode not in ("latent_attention", "self_attention"):
             raise ValueError(f"mode: must be 'latent_attention' or 'self_attention' (got {mode!r})")
         self.width, self.mode, self.include_prompt = width, mode, include_prompt
         sizes = {"latents": latents, "heads": heads, "head_width": head_width, "form": form}
-        self.config = {"width": width, "mode": mode, **sizes, "include_prompt": include_prompt}
+        self.bos, self.prompts = bos, [list(ids) for ids in prompts]
+        self.config = {"width": width, "mode": mode, **sizes, "bos": bos, "prompts": self.prompts}
         self.layer = (
             LatentLayer(width, latents=latents, heads=heads, head_width=head_width, form=form)
             if mode == "latent_attention"
@@ -218,14 +225,34 @@ class AttentionPooling(nn.Module):
         """
         states, segments, places, rows = _packed(features)
         states = states.to(next(self.parameters()).dtype)
-        prompt = 0 if self.include_prompt else _prompt_length(features)
-        pooled = places >= prompt
+        pooled = places >= self._starts(features, segments, places, rows)[segments]
         if isinstance(self.layer, LatentLayer):
             mixed = self.layer(states[pooled])
         else:
             mixed = self.layer(states, lambda q, k, v: _within_texts(q, k, v, segments, places, rows))[pooled]
         features["sentence_embedding"] = mean(mixed, segments[pooled], rows)
         return features
+
+    def _starts(self, features: dict[str, Any], segments: Tensor, places: Tensor, rows: int) -> Tensor:
+        """(N,) the place in each text from which on it is pooled: behind its prompt, and behind BOS."""
+        length = 0 if self.include_prompt else _prompt_length(features)
+        starts = torch.full((rows,), length, device=places.device)
+        ids = _packed_ids(features)
+        if ids is None:
+            return starts
+        shared = torch.zeros_like(starts)
+        for prompt in (prompt for prompt in self.prompts if len(prompt) == length):
+            inside = places < length
+            same = torch.zeros(rows, length, dtype=torch.int64, device=places.device)
+            own = torch.tensor(prompt, device=places.device)[places[inside]]
+            same[segments[inside], places[inside]] = (ids[inside] == own).long()
+            shared = torch.maximum(shared, same.cumprod(1).sum(1))  # tokens before the first that differs
+        # another prompt of this length shares no more than its beginning with one that is stored
+        starts = torch.where(shared >= max(1, length - MERGED), shared, starts)
+        if self.bos is not None:
+            opening = segments[(places == 0) & (ids == self.bos)]
+            starts = starts.index_put((opening,), starts[opening].clamp(min=1))
+        return starts
 
     def get_embedding_dimension(self) -> int:
         """H."""
@@ -285,6 +312,14 @@ def _packed(features: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, int]:
     segments, columns = mask.nonzero(as_tuple=True)
     first = mask.to(torch.int32).argmax(dim=1)
     return states[segments, columns], segments, columns - first[segments], len(states)
+
+
+def _packed_ids(features: dict[str, Any]) -> Tensor | None:
+    """Token ids (T,) in the order of `_packed`, where the features have them."""
+    ids, mask = features.get("input_ids"), features.get("attention_mask")
+    if ids is None or "cu_seq_lens_q" in features or mask is None:
+        return None if ids is None else ids.flatten()
+    return ids[mask.bool()]
 
 
 def _prompt_length(features: dict[str, Any]) -> int:

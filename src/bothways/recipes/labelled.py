@@ -15,7 +15,7 @@ from typing import Any
 
 from bothways.data.beir import is_beir
 from bothways.data.sampling import Batching
-from bothways.data.templates import INSTRUCTIONS, task_prompts
+from bothways.data.templates import HALVES, INSTRUCTIONS, task_prompts
 from bothways.errors import InputError
 from bothways.recipes.base import EMBEDDED_TEXTS
 
@@ -36,9 +36,10 @@ def labelled(
     """The `data` of a supervised stage.
 
     A source is a task. Its name is that of its file or folder, and where `bothways.data.templates.INSTRUCTIONS` knows it, its rows get
-    the instruction: before queries, and before documents too where the task is symmetric. A folder that holds such files, as E5's
-    training data does, is a task for each. A mapping says everything itself: {"tasks": [{"name": "fiqa", "source": "fiqa.jsonl",
-    "instruction": "Given a financial question, …", "symmetric": False, "weight": 0.5}, …]}, or {"source": …} with the same keys.
+    the instruction: before queries, and before documents too where the task is symmetric; prompts of their own give way, with a warning
+    when they are read. A folder that holds such files, as E5's training data does, is a task for each, and two of those are two tasks
+    (`HALVES`). A mapping says everything itself: {"tasks": [{"name": "fiqa", "source": "fiqa.jsonl", "instruction": "Given a financial
+    question, …", "symmetric": False, "weight": 0.5}, …]}, or {"source": …} with the same keys.
 
     Args:
         given: what to learn from.
@@ -140,9 +141,9 @@ def _found(sources: list[str], template: str | None) -> dict[str, Any]:
     if template is None:
         return {"source": sources}
     parts = [part for source in sources for part in _parts(source)]
-    if not any(name in INSTRUCTIONS or name == EMBEDDED_TEXTS for name, _ in parts):
+    if not any(_known(name) for name, _ in parts):
         return {"source": sources, "template": template}
-    strangers = [source for name, source in parts if name not in INSTRUCTIONS and name != EMBEDDED_TEXTS]
+    strangers = [source for name, source in parts if not _known(name)]
     if strangers:
         log.warning(
             "%s: no instruction is known for a task of this name, so its rows carry what they bring, or none; give it one as "
@@ -153,11 +154,19 @@ def _found(sources: list[str], template: str | None) -> dict[str, Any]:
     tasks: list[dict[str, Any]] = []
     for name, source in parts:
         instruction = EMBEDDED_INSTRUCTION if name == EMBEDDED_TEXTS else None
-        prompts = _prompts(template, name, instruction, None) if instruction or name in INSTRUCTIONS else {}
-        # files of one name in several folders are several tasks
-        unique = name if counts[name] == 1 else f"{Path(source).parent.name}-{name}"
-        tasks.append({"name": unique, "source": [source], "template": template, **prompts})
+        halves = HALVES.get(name, ())
+        for number, each in enumerate(halves or (name,), start=1):
+            prompts = _prompts(template, each, instruction, None) if instruction or each in INSTRUCTIONS else {}
+            # files of one name in several folders are several tasks
+            unique = each if counts[name] == 1 else f"{Path(source).parent.name}-{each}"
+            part = {"part": [number, len(halves)]} if halves else {}
+            tasks.append({"name": unique, "source": [source], **part, "template": template, **prompts})
     return {"tasks": tasks}
+
+
+def _known(name: str) -> bool:
+    """Whether a source of this name has an instruction, or two."""
+    return name in INSTRUCTIONS or name in HALVES or name == EMBEDDED_TEXTS
 
 
 def _parts(source: str) -> list[tuple[str, str]]:
@@ -165,7 +174,7 @@ def _parts(source: str) -> list[tuple[str, str]]:
     path = Path(source).expanduser()
     if path.is_dir() and not is_beir(path):
         files = [(_name(file), str(file)) for file in sorted(path.iterdir()) if file.is_file() and ".json" in file.name]
-        if any(name in INSTRUCTIONS for name, _ in files):
+        if any(_known(name) for name, _ in files):
             return files
     return [(source if source == EMBEDDED_TEXTS else _name(path), source)]
 

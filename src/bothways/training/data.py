@@ -135,6 +135,7 @@ def _examples_of(task: TaskConfig, source: str) -> list[Example]:
         document_prompt=task.document_prompt,
         limit=task.limit,
         template=task.template,
+        part=task.part,
     )
 
 

@@ -47,9 +47,18 @@ class TaskConfig(Strict):
     )
     template: str = Field(default=TEMPLATE, description="how an instruction that the rows bring is written before a text")
     limit: int | None = Field(default=None, ge=1, description="rows from each source at most")
+    part: tuple[int, int] | None = Field(
+        default=None, description="[k, n]: rows k, k + n, k + 2 n, … of each source, where a file holds several tasks in turn"
+    )
     weight: float = Field(
         default=1.0, gt=0, description="passes over its rows per epoch: 0.1 a tenth of them (another one each epoch), 2 twice"
     )
+
+    @model_validator(mode="after")
+    def _part_of_all(self) -> TaskConfig:
+        if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
+            raise ValueError(f"part: {list(self.part)}; expected [k, n] with 1 <= k <= n")
+        return self
 
 
 class DataConfig(Strict):

@@ -40,7 +40,7 @@ ObjectiveConfig = Annotated[
 FREE_KEYS = frozenset({"name", "keep_checkpoints", "trackers", "log_every", "save_every"})
 #: Keys that mean nothing when null: a recipe written before they were there is the same recipe.
 OPTIONAL_KEYS = frozenset(
-    {"refresh", "mine", "add_eos", "wrapper", "default_prompt", "rope", "train_whole", "unit", "new_tokens", "shifted"}
+    {"refresh", "mine", "add_eos", "wrapper", "default_prompt", "rope", "train_whole", "unit", "new_tokens", "shifted", "part"}
 )
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bothways.attention import kernel
+from bothways.attention import explicit as written
+from bothways.attention import kernel, reach
 from bothways.attention.explicit import explicit
 from bothways.attention.plan import AttentionPlan
 
@@ -129,6 +130,53 @@ def test_gradients_equal_those_of_the_dense_form(path, direction, window):
 
     for one, other in zip(gradients(lambda *t: path(*t, plan, window=window)), gradients(dense)):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("window", [None, 1, 3, 7])
+@pytest.mark.parametrize("direction", ["bidirectional", "causal"])
+@pytest.mark.parametrize("extras", [{}, {"softcap": 2.0, "sinks": True}])
+def test_blocks_of_queries_change_nothing(direction, window, extras, monkeypatch):
+    """Long texts are run in blocks of queries; here blocks of 4, so that texts of 9, 12 and 11 take several, ragged ones too."""
+    plan = AttentionPlan((9, 12, 11, 3), direction)
+    made = tensors(4, 2, torch.float64, plan.lengths)
+    extras = dict(extras)
+    if extras.get("sinks"):
+        extras["sinks"] = torch.randn(4, generator=torch.Generator().manual_seed(3))
+    paths = [written_out] if extras else [written_out, fused]
+
+    def run(path):
+        leaves = [t.clone().requires_grad_() for t in made]
+        out = path(*leaves, plan, window=window, **extras)
+        return out.detach(), torch.autograd.grad(out.square().sum(), leaves)
+
+    whole = [run(path) for path in paths]
+    monkeypatch.setattr(reach, "QUERIES", 4)
+    for path, (out, gradients) in zip(paths, whole):
+        found, others = run(path)
+        torch.testing.assert_close(found, brute_force(*made, plan, window, **extras), atol=1e-6 if extras else 1e-12, rtol=0)
+        torch.testing.assert_close(found, out, atol=1e-12, rtol=0)
+        for one, other in zip(gradients, others):
+            torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+
+
+def test_a_window_over_a_long_text_costs_no_mask_of_the_whole_text(monkeypatch):
+    masks = []
+    original = F.scaled_dot_product_attention
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda *a, **kw: masks.append(kw["attn_mask"].numel()) or original(*a, **kw)
+    )
+    plan = AttentionPlan((5000,), "causal")
+    with torch.no_grad():
+        kernel.execute(*tensors(1, 1, lengths=plan.lengths), plan, window=16)
+    assert len(masks) == 5
+    assert max(masks) <= 1024 * (1024 + 15)
+    # nor do written-out scores exist all at once
+    seen = []
+    plain = written.attend_rectangle
+    monkeypatch.setattr(written, "attend_rectangle", lambda q, k, *a: seen.append(q.shape[1] * k.shape[1]) or plain(q, k, *a))
+    with torch.no_grad():
+        kernel.execute(*tensors(1, 1, lengths=plan.lengths), plan, softcap=2.0)
+    assert max(seen) <= 1024 * 5000
 
 
 def test_single_tokens_and_ragged_groups_leave_no_nan_in_gradients():

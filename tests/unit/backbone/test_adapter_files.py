@@ -148,3 +148,33 @@ def test_the_published_file_of_whole_parameters_is_read(base: Path, tmp_path: Pa
         InputError, match=r"model\.embed_tokens\.weight of shape \(7, 32\) does not fit LlamaModel \(\(384, 32\)\)"
     ):
         adapters.merge_saved(load_pretrained(base, dtype="float32").model, folder)
+
+
+def test_a_published_adapter_comes_from_the_hub_with_both_its_pickles(base: Path, tmp_path: Path, monkeypatch) -> None:
+    """LongLoRA's repositories hold adapter_model.bin and trainable_params.bin; without the second the merge would be wrong in silence."""
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    loaded = trained(base)
+    there, here = tmp_path / "repository", tmp_path / "cache"
+    save_adapter(loaded.model, PLUS, there, base=str(base))
+    torch.save(load_file(there / WHOLE), there / PUBLISHED_WHOLE)
+    torch.save(load_file(there / "adapter_model.safetensors"), there / "adapter_model.bin")
+    (there / WHOLE).unlink()
+    (there / "adapter_model.safetensors").unlink()
+    (there / "pytorch_model.bin").write_bytes(b"thirteen gigabytes")
+
+    def download(name: str, **patterns: Any) -> str:
+        assert name == "Yukang/longlora"
+        here.mkdir()
+        for file in filter_repo_objects([each.name for each in there.iterdir()], **patterns):
+            (here / file).write_bytes((there / file).read_bytes())
+        return str(here)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    other = load_pretrained(base, dtype="float32").model
+    adapters.merge_saved(other, "Yukang/longlora")
+    assert {file.name for file in here.iterdir()} == {"adapter_config.json", "adapter_model.bin", PUBLISHED_WHOLE}
+    adapters.merge(loaded.model)
+    for name, tensor in loaded.model.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], tensor, atol=1e-6, rtol=1e-6, msg=name)

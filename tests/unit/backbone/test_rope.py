@@ -62,6 +62,21 @@ def test_a_context_that_the_model_reads_already_changes_nothing() -> None:
     assert extended(llama(), rope(context=100), "x") == {}
 
 
+def test_neither_does_it_where_positions_are_of_another_kind() -> None:
+    """llama3's, one kind per layer, or stretched already: what needs no change meets no refusal."""
+    within = [
+        llama(rope_parameters=LLAMA3, max_position_embeddings=32768),
+        Gemma3TextConfig(**SIZES, num_key_value_heads=2, max_position_embeddings=32768),
+        llama(**extended(llama(), rope(context=32768), "x")),
+        llama(**extended(llama(), rope("yarn", 32768), "x")),
+        GPT2Config(n_embd=32, n_layer=1, n_head=2, n_positions=32768),
+    ]
+    for config in within:
+        assert extended(config, rope(context=32768), "x") == {}
+        with pytest.raises(InputError, match="rope: x"):
+            extended(config, rope(context=32769), "x")
+
+
 def test_linear_reads_a_stretched_text_as_the_short_one() -> None:
     config = llama()
     base = AutoModel.from_config(config)

@@ -67,6 +67,13 @@ def test_it_is_a_base_for_an_encoder(trained: Path, run: Run, tmp_path: Path) ->
     assert config["rope_parameters"]["factor"] == 2.0
 
 
+def test_an_encoder_of_a_longer_context_reads_texts_of_that_length(folder: Path, run: Run, tmp_path: Path) -> None:
+    for name, options, expected in (("long", (), 1024), ("cut", ("--max-length", 100), 100)):
+        done = run("convert", folder / "base", "--context", 1024, *options, "--out", tmp_path / name)
+        assert done.code == 0, done.err
+        assert json.loads((tmp_path / name / "sentence_bert_config.json").read_text())["max_seq_length"] == expected
+
+
 def test_wrong_positions_are_one_line(folder: Path, run: Run, tmp_path: Path) -> None:
     done = run("convert", folder / "base", "--context", 64, "--rope", "ntk", "--out", tmp_path / "encoder")
     assert done.code == 2

@@ -60,8 +60,8 @@ VERBS = {
         "--device",
     ],
     "encode": [
-        *("model", "source", "--out", "--column", "--prompt", "--prompt-name", "--normalize", "--truncate-dim"),
-        *("--batch-tokens", "--device", "--dtype"),
+        *("model", "source", "--out", "--column", "--prompt", "--prompt-name", "--normalize", "--chunks"),
+        *("--truncate-dim", "--batch-tokens", "--device", "--dtype"),
     ],
     "search": ["model", "source", "queries", "--top", "--limit", "--device", "--dtype"],
     "evaluate": [
@@ -187,6 +187,34 @@ def test_encode_to_either_format_from_either_source(run: Run, saved: Path, texts
     assert run("encode", saved, texts, "--out", tmp_path / "q.npy", *options, *shaped).code == 0
     queries = bw.load(saved, dtype="float32", device="cpu").encode_query(lines, truncate_dim=5)
     assert np.abs(np.load(tmp_path / "q.npy") - queries).max() < 1e-5
+
+
+def test_encode_passages_by_late_chunking(run: Run, saved: Path, tmp_path: Path) -> None:
+    books, out = tmp_path / "books.jsonl", tmp_path / "passages.parquet"
+    texts = [" ".join(text + "." for text in SENTENCES[:4]), SENTENCES[4] + ". 大きい。"]
+    books.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    options = ["--dtype", "float32", "--device", "cpu"]
+    encoder = bw.load(saved, dtype="float32", device="cpu")
+    for given, chunks in (("sentences", "sentences"), ("5", 5)):
+        done = run("encode", saved, books, "--out", out, "--chunks", given, *options)
+        assert done.code == 0, done.err
+        expected = encoder.encode_chunks(texts, chunks, normalize_embeddings=True)  # type: ignore[arg-type]
+        rows = pq.read_table(out).to_pylist()
+        assert f"{len(rows)} vectors of 32 numbers, of passages of 2 texts" in done.out
+        places = [(number, *span) for number, each in enumerate(expected) for span in each.spans]
+        assert [(row["document"], row["start"], row["end"]) for row in rows] == places
+        assert [row["text"] for row in rows] == [texts[number][start:end] for number, start, end in places]
+        vectors = np.concatenate([each.vectors for each in expected])
+        assert np.abs(np.array([row["vector"] for row in rows]) - vectors).max() < 1e-5
+    for arguments, line in (
+        (["--out", tmp_path / "v.npy", "--chunks", "5"], "v.npy: must end in .parquet with --chunks"),
+        (["--out", out, "--chunks", "0"], "--chunks 0: must be sentences, or a number of tokens of at least 1"),
+        (["--out", out, "--chunks", "words"], "--chunks words: must be sentences"),
+        (["--out", out, "--chunks", "5", "--truncate-dim", "3"], "--truncate-dim: not with --chunks"),
+    ):
+        done = run("encode", saved, books, *arguments, *options)
+        assert (done.code, done.out) == (2, "")
+        assert line in done.err
 
 
 def test_search_prints_the_nearest_texts(run: Run, saved: Path, texts: Path) -> None:

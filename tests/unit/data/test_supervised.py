@@ -97,6 +97,10 @@ def test_every_dialect_is_told_from_its_own_columns_alone():
     assert set(rows) == {dialect.name for dialect in DIALECTS} == set(NAMES) - {"beir"}
     for name, row in rows.items():
         assert [dialect.name for dialect in DIALECTS if dialect.fits(frozenset(row))] == [name]
+    # numbered columns and scores are sentence-transformers', whose msmarco sets call the anchor query; E5 would drop them
+    for more in ("negative_1", "scores", "label"):
+        found = detect(["query", "positive", more])
+        assert found is not None and found.name == "sentence-transformers"
         found = detect(list(row))
         assert found is not None and found.name == name
 
@@ -162,9 +166,14 @@ NAN = float("nan")
         ([ROWS["ms-swift"] | {"label": "much"}], "row 1: column 'label' holds 'much', not a number between 0 and 1"),
         ([ROWS["ms-swift-messages"] | {"messages": "hello"}], "row 1: messages is a string, not a list of messages"),
         ([ROWS["ms-swift-messages"] | {"messages": user("a") * 2}], "row 1: messages has a second or unknown role 'user'"),
+        ([ROWS["ms-swift-messages"] | {"messages": [{"role": "assistant", "content": "a"}]}], "unknown role 'assistant'"),
+        ([{"anchor": "a", "positive": "p", "label": 0.5}], r"row 1: label 0.5; expected 1 \(an answer\) or 0 \(a negative\)"),
+        ([{"anchor": "a", "positive": ["p", "n"], "labels": [1]}], "row 1: 1 labels, but 2 texts"),
+        ([{"anchor": "a", "positive": "p", "score": 0.7}], "row 1: scores without labels do not say which texts are answers"),
+        ([{"anchor": "a", "positive": ["p", "n"], "scores": [0.9, 0.1]}], "row 1: scores without labels"),
         (
-            [ROWS["ms-swift-messages"] | {"negative_messages": [user("a", "system")]}],
-            "row 1: documents with different system messages",
+            [{"query": "a", "positive": "p", "negative": "n", "scores": [0.9]}],
+            "1 values in 'scores', but 2 texts in 'positive and",
         ),
         (
             [TABLES["nli"][0], TABLES["nli"][0] | {"label": NAN}],
@@ -248,18 +257,6 @@ def test_prompts_of_the_file_and_of_the_caller(tmp_path):
     assert read_examples(literal)[0].query_prompt == "query: "
 
 
-def test_ms_swift_system_message_is_an_instruction(tmp_path):
-    row = {"messages": user("q", "Find it."), "positive_messages": [user("p")], "negative_messages": None}
-    example = read_examples(write(tmp_path / "a.jsonl", [row]))[0]
-    assert (example.query_prompt, example.document_prompt, example.query) == ("Find it. ", "", "q")
-
-
-def test_ms_swift_labels(tmp_path, told):
-    rows = [{"query": f"q{label}", "response": "p", "label": label} for label in (1, 0, 0.8, 0.79, None)]
-    assert [e.query for e in read_examples(write(tmp_path / "a.jsonl", rows))] == ["q1", "q0.8", "qNone"]
-    assert "2 labelled below 0.8 (first: row 2)" in told.text
-
-
 def test_forced_dialect(tmp_path, told):
     """sentence-transformers goes by the order of columns where its names are not there."""
     path = write(tmp_path / "a.jsonl", [{"question": "q", "answer": "a", "wrong": "w", "score": 1}])
@@ -273,6 +270,30 @@ def test_forced_dialect(tmp_path, told):
         read_examples(path, dialect="flag")
     with pytest.raises(InputError, match="no BEIR folder"):
         read_examples(path, dialect="beir")
+
+
+def test_parts_of_a_file(tmp_path):
+    path = write(tmp_path / "a.jsonl", [{"query": f"q{n}", "pos": "p"} for n in range(5)])
+    assert [e.query for e in read_examples(path, part=(1, 2))] == ["q0", "q2", "q4"]
+    assert [e.query for e in read_examples(path, part=(2, 2), limit=1)] == ["q1"]
+    (tmp_path / "beir" / "qrels").mkdir(parents=True)
+    write(tmp_path / "beir" / "corpus.jsonl", [{"_id": "d", "title": "", "text": "p"}])
+    write(tmp_path / "beir" / "queries.jsonl", [{"_id": str(n), "text": f"q{n}"} for n in range(3)])
+    judged = "".join(f"{n}\td\t1\n" for n in range(3))
+    (tmp_path / "beir" / "qrels" / "train.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
+    assert [e.query for e in read_examples(tmp_path / "beir", part=(2, 2))] == ["q1"]
+    with pytest.raises(InputError, match="part: 3 of 2; expected k of n with 1 <= k <= n"):
+        read_examples(path, part=(3, 2))
+
+
+def test_prompts_of_rows_that_give_way_are_told(tmp_path, caplog):
+    path = write(tmp_path / "a.jsonl", [{"query": "q", "pos": "p", "prompt": "own "}, {"query": "r", "pos": "p"}])
+    read_examples(path, query_prompt="own ")
+    assert not caplog.records
+    read_examples(path, query_prompt="Find: ")
+    (record,) = caplog.records
+    assert "1 rows bring prompts of their own, the first query_prompt 'own ' and document_prompt ''" in record.message
+    assert "give way to the query_prompt 'Find: '" in record.message
 
 
 def test_labels_tasks_and_limit(tmp_path):

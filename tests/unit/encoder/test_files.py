@@ -14,7 +14,7 @@ import pytest
 import bothways as bw
 from bothways.encoder import files
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.files import write_vectors
+from bothways.encoder.files import write_chunks, write_vectors
 from bothways.errors import InputError, OutputError
 from tiny import SENTENCES, tiny_llama
 
@@ -83,3 +83,22 @@ def test_no_text_is_an_error_and_no_file(encoder: Encoder, tmp_path: Path, suffi
 def test_other_formats_are_refused(encoder: Encoder, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"v.csv: vectors go to a file that ends in .npy or .parquet"):
         write_vectors(encoder, iter(TEXTS), tmp_path / "v.csv", {})
+
+
+def test_passages_of_any_number_of_documents_are_numbered_on(encoder: Encoder, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(files, "DOCUMENTS", 7)
+    texts = [*TEXTS[:9], "   ", *TEXTS[9:]]
+    expected = encoder.encode_chunks(texts, 3)
+    assert write_chunks(encoder, iter(texts), tmp_path / "c.parquet", 3, {})[:2] == (41, sum(len(e.spans) for e in expected))
+    rows = pq.read_table(tmp_path / "c.parquet").to_pylist()
+    assert [row["document"] for row in rows] == [number for number, each in enumerate(expected) for _ in each.spans]
+    assert np.abs(np.array([row["vector"] for row in rows]) - np.concatenate([e.vectors for e in expected])).max() < 1e-5
+
+
+def test_passages_without_a_text_or_in_another_format_leave_no_file(encoder: Encoder, tmp_path: Path) -> None:
+    for texts in ([], ["  "]):
+        with pytest.raises(InputError, match="there is no text to encode"):
+            write_chunks(encoder, iter(texts), tmp_path / "c.parquet", "sentences", {})
+    with pytest.raises(InputError, match=r"c.npy: vectors of passages go to a file that ends in .parquet"):
+        write_chunks(encoder, iter(TEXTS), tmp_path / "c.npy", "sentences", {})
+    assert os.listdir(tmp_path) == []

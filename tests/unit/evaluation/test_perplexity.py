@@ -106,6 +106,15 @@ def test_the_two_protocols_differ(model):
     assert abs(published - usual) > 1e-3
 
 
+def test_lone_surrogates_are_read_as_the_replacement_character(model):
+    found, expected = (
+        run(model, Perplexity([" ".join(TEXTS) + mark], name="p", length=32, stride=32, scored="all")).details
+        for mark in ("\ud800 a cat", "\ufffd a cat")
+    )
+    assert found["window_losses"] == expected["window_losses"]
+    assert model.tokens("\ud800") == model.tokens("\ufffd")
+
+
 def test_the_incomplete_last_window_is_dropped(model):
     whole = len(stream_of(model))
     score = run(model, task(length=64, stride=16))

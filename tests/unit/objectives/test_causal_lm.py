@@ -14,7 +14,7 @@ from bothways.attention.shifted import ShiftedGroups
 from bothways.backbone.adapters import LoraConfig, attach
 from bothways.backbone.sources import load_pretrained
 from bothways.encoder.encoder import Encoder
-from bothways.errors import InputError
+from bothways.errors import InputError, UnsupportedFamily
 from bothways.objectives.causal_lm import CausalLm, CausalLmConfig
 from tiny import SENTENCES, tiny_llama
 
@@ -158,6 +158,10 @@ def test_refusals(base: Path) -> None:
         CausalLmConfig().build(encoder, None)
     with pytest.raises(InputError, match="must be causal"):
         CausalLmConfig().build(bw.convert(base, dtype="float32", device="cpu"), head)
+    # it would be found out after the training, when decoder and head are put together
+    head.decoder_class = torch.nn.Linear
+    with pytest.raises(UnsupportedFamily, match="holds its text decoder inside a larger model"):
+        CausalLmConfig().build(encoder, head)
     encoder.tokenizer.eos_token = None
     with pytest.raises(InputError, match="no EOS"):
         objective.prepare(TEXTS, encoder)

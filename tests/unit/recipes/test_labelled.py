@@ -49,6 +49,20 @@ def test_a_folder_of_known_files_is_a_task_for_each(tmp_path: Path) -> None:
     assert tasks[1]["query_prompt"].startswith("Instruct: Given a question")
 
 
+def test_echo_embeddings_nli_is_two_tasks(tmp_path: Path) -> None:
+    """Its rows take one instruction and the other in turn (LLM2Vec's E5Data.py)."""
+    for name in ("allnli.jsonl", "nq.jsonl"):
+        (tmp_path / name).write_text("")
+    first, second, third = made(str(tmp_path))["tasks"]
+    assert [task["name"] for task in (first, second, third)] == ["allnli_split1", "allnli_split2", "nq"]
+    assert (first["part"], second["part"], "part" in third) == ([1, 2], [2, 2], False)
+    assert first["source"] == second["source"] == [str(tmp_path / "allnli.jsonl")]
+    assert (first["document_prompt"], second["document_prompt"]) == ("", second["query_prompt"])
+    assert [task["name"] for task in made([tmp_path / "a" / "allnli.jsonl", tmp_path / "b" / "allnli.jsonl"])["tasks"]] == [
+        *("a-allnli_split1", "a-allnli_split2", "b-allnli_split1", "b-allnli_split2")
+    ]
+
+
 def test_files_of_one_name_stay_apart(tmp_path: Path) -> None:
     tasks = made([tmp_path / "one" / "nli.jsonl", tmp_path / "two" / "nli.jsonl"])["tasks"]
     assert [task["name"] for task in tasks] == ["one-nli", "two-nli"]

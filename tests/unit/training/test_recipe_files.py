@@ -182,6 +182,14 @@ def test_the_published_supervised_configuration_as_it_is(tmp_path: Path, caplog)
     symmetric = {name for name, task in tasks.items() if task.document_prompt}
     assert symmetric == {"allnli_split2", "quora_duplicates_split1", "quora_duplicates_split2"}
     assert all(tasks[name].document_prompt == tasks[name].query_prompt for name in symmetric)
+    # two files of the download hold two instructions each, for their rows in turn
+    halves = {name: (task.source, task.part) for name, task in tasks.items() if task.part is not None}
+    assert halves == {
+        "allnli_split1": (("cache/E5-data/allnli.jsonl",), (1, 2)),
+        "allnli_split2": (("cache/E5-data/allnli.jsonl",), (2, 2)),
+        "quora_duplicates_split1": (("cache/E5-data/quora_duplicates.jsonl",), (1, 2)),
+        "quora_duplicates_split2": (("cache/E5-data/quora_duplicates.jsonl",), (2, 2)),
+    }
 
 
 def test_supervised_options(tmp_path: Path, caplog) -> None:
@@ -195,7 +203,7 @@ def test_supervised_options(tmp_path: Path, caplog) -> None:
     (stage,) = made.stages
     sources = {"nq": (str(folder / "nq.jsonl"),), "squad": (str(folder / "squad.jsonl.gz"),)}
     assert {task.name: task.source for task in stage.data.tasks} == sources
-    assert "holds 2 of the E5 portion's 16 files, not allnli_split1" in caplog.text
+    assert "holds 2 of the E5 portion's 16 tasks, not allnli_split1" in caplog.text
     assert {task.limit for task in stage.data.tasks} == {7}
     # the adapter and the wrapper belonged to the replaced base
     assert (made.base_adapter, made.wrapper, made.add_eos, made.pooling) == (None, None, True, "eos")

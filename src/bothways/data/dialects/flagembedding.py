@@ -2,7 +2,8 @@
 
 `prompt` describes the task and goes through a template. `type` says what kind of task: its loader puts the prompt before the
 passages too for `symmetric_sts` and `symmetric_clustering`, and not for `symmetric_class`, where they are label texts
-(FlagEmbedding/abc/finetune/embedder/AbsDataset.py). `category`, in its clustering files, is the cluster.
+(FlagEmbedding/abc/finetune/embedder/AbsDataset.py). `category`, in its clustering files, is the cluster. A file or folder whose name
+ends in no_in_batch_neg trains without in-batch negatives there; here that is a choice of the stage, so the log recalls it.
 
 bothways writes `query_prompt` and `document_prompt` in place of `prompt` and `type`, so that nothing has to be worked out again,
 and `task` and `label`.
@@ -17,6 +18,8 @@ _BOTH_SIDES = {"symmetric_sts", "symmetric_clustering"}
 
 
 def _parse(fields: Fields) -> Numbered | None:
+    if "no_in_batch_neg" in fields.reading.label:
+        fields.reading.notes["no_in_batch_neg: give these rows a stage with in_batch false"] = None
     label = fields.given("label", "category")
     query = fields.text("query")
     fields.column("pos")

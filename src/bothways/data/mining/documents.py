@@ -7,15 +7,24 @@ limits depend on them, and never found.
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from bothways.data.beir import iter_documents
 from bothways.data.conversion.lexical import normal_form
+from bothways.data.dialects import detect
 from bothways.data.examples import Example
+from bothways.data.fields import Fields, Reading
 from bothways.data.overlap import Overlap
 from bothways.data.readers import iter_texts
-from bothways.data.rows import format_of, iter_rows, plain_or_gzipped
+from bothways.data.rows import Row, iter_rows, plain_or_gzipped
+from bothways.data.sources import iter_hub_rows, resolve_texts
+from bothways.data.supervised import read_examples
+
+log = logging.getLogger("bothways")
+
+_IDS = ("_id", "docid")
 
 
 class Documents:
@@ -75,9 +84,14 @@ def own_texts(examples: Sequence[Example]) -> Iterator[str]:
 def read_corpus(source: str | Path, *, column: str | None = None) -> Iterator[str]:
     """The texts of a corpus, in order.
 
+    Documents with an id are BEIR's (`_id`) or Tevatron's (`docid`), which both put the title and a space before the text; so do the
+    passages of their training rows, and a document without its title would not be known as one of those. Labelled rows are the
+    corpus of their positives and negatives.
+
     Args:
-        source: a BEIR folder or its corpus.jsonl (title, a space, text); or anything that `iter_texts` reads.
-        column: the text's column, where it is not found by its name.
+        source: a BEIR folder or its corpus.jsonl; a file or hub dataset of such documents or of labelled rows; or anything that
+            `iter_texts` reads.
+        column: the text's column, where it is not found by its name; it is then all that is read.
 
     Raises:
         InputError, SourceError: as `iter_texts` does.
@@ -85,8 +99,23 @@ def read_corpus(source: str | Path, *, column: str | None = None) -> Iterator[st
     path = Path(source)
     if path.is_dir():
         path = plain_or_gzipped(path / "corpus.jsonl") or path
-    if column is None and path.is_file() and format_of(path) == ".jsonl":
-        first = next(iter_rows(path), None)
-        if first is not None and {"_id", "text"} <= first[1].keys():
-            return (text for _, _, text in iter_documents(path))
-    return iter_texts(path if path.exists() else source, column=column)
+    source = path if path.exists() else source
+    found = resolve_texts(source)
+    if column is not None or found.kind not in ("file", "hub"):
+        return iter_texts(source, column=column)
+    rows = iter_hub_rows(found) if found.kind == "hub" else iter_rows(path)
+    first = next(rows, None)
+    names = set() if first is None else first[1].keys()
+    if first is not None and "text" in names and not names.isdisjoint(_IDS):
+        return _titled(found.label, itertools.chain([first], rows))
+    return own_texts(read_examples(source)) if detect(list(names)) is not None else iter_texts(source)
+
+
+def _titled(label: str, rows: Iterable[Row]) -> Iterator[str]:
+    reading = Reading(label, "")
+    for number, row in rows:
+        fields = Fields(number, row, reading)
+        title = fields.text("title") if row.get("title") is not None else ""
+        yield f"{title} {fields.text('text')}".strip()
+    if reading.repaired.counts:
+        log.warning("%s: %s", label, reading.repaired)

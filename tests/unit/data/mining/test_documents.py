@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,10 @@ from bothways.data.overlap import Overlap
 from bothways.data.supervised import read_examples
 from bothways.errors import SourceError
 from unit.data.mining.material import collection, scattered
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def test_texts_once_and_answers_behind_them() -> None:
@@ -49,3 +54,21 @@ def test_a_mined_file_reads_back_equal(tmp_path: Path) -> None:
     assert read_examples(tmp_path / "mined.jsonl") == found
     line = json.loads((tmp_path / "mined.jsonl").read_text().splitlines()[0])
     assert list(line) == ["query", "pos", "neg", "pos_scores", "neg_scores", "query_prompt", "document_prompt", "task", "label"]
+
+
+def test_a_tevatron_corpus_has_its_titles(tmp_path: Path) -> None:
+    """Its training rows hold "title text"; the same document without its title would be mined as a negative of itself."""
+    write(tmp_path / "corpus.jsonl", [{"docid": "1", "title": "Cat", "text": "is an animal"}, {"docid": "2", "text": "a car"}])
+    passages = [{"docid": "1", "title": "Cat", "text": "is an animal"}]
+    write(tmp_path / "rows.jsonl", [{"query_id": "q", "query": "what is a cat, an animal", "positive_passages": passages}])
+    assert list(read_corpus(tmp_path / "corpus.jsonl")) == ["Cat is an animal", "a car"]
+    rows = read_examples(tmp_path / "rows.jsonl")
+    (row,) = mine(rows, tmp_path / "corpus.jsonl", method="dense", encoder=scattered, perc=None).examples
+    assert row.negatives == ("a car",)
+
+
+def test_labelled_rows_as_a_corpus_are_their_documents(tmp_path: Path) -> None:
+    """Not their queries, although a column of that name is a text to other readers."""
+    write(tmp_path / "rows.jsonl", [{"query": "q", "pos": ["p"], "neg": ["n", "m"]}, {"query": "r", "pos": ["o"]}])
+    assert list(read_corpus(tmp_path / "rows.jsonl")) == ["p", "n", "m", "o"]
+    assert list(read_corpus(tmp_path / "rows.jsonl", column="query")) == ["q", "r"]

@@ -1,0 +1,60 @@
+"""docs/data.md keeps its word: its rows are read as it says, its commands have these options, its keys are those of a stage."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from bothways.cli.app import app
+from bothways.data.dialects import NAMES
+from bothways.data.supervised import read_examples
+from bothways.training.run import Recipe
+from bothways.training.yaml_text import load_yaml
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "data.md"
+if not PAGE.is_file():
+    pytest.skip("needs the project's docs folder", allow_module_level=True)
+TEXT = PAGE.read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| ([\w-]+) \| `(\{.*\})` \|$", TEXT, re.MULTILINE)
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TEXT, re.DOTALL)
+
+
+def test_every_dialect_is_on_the_page() -> None:
+    assert {name for name, _ in ROWS} == set(NAMES) - {"beir"}
+    assert "| beir | a folder" in TEXT
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS)
+def test_its_rows_are_read_as_it_says(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, row: str) -> None:
+    caplog.set_level("INFO", "bothways")
+    contradiction = '{"premise": "q", "hypothesis": "n", "label": "contradiction"}' if name == "nli" else ""
+    (tmp_path / "a.jsonl").write_text(f"{row}\n{contradiction}\n", encoding="utf-8")
+    first = read_examples(tmp_path / "a.jsonl")[0]
+    assert f": {name} dialect" in caplog.text
+    assert (first.query, first.positives) == ("q", ("A p",) if name == "tevatron" else ("p",))
+
+
+@pytest.mark.parametrize("line", [line for kind, block in BLOCKS if not kind for line in block.splitlines()])
+def test_its_commands_parse(line: str) -> None:
+    program, *words = shlex.split(line)
+    assert program == "bothways"
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        name, *words = words
+        command = command.commands[name]
+    command.make_context(command.name, words)
+
+
+def test_its_keys_are_those_of_a_stage() -> None:
+    (block,) = [block for kind, block in BLOCKS if kind == "yaml"]
+    stage = load_yaml(block, where="docs/data.md") | {"name": "labelled", "batch": {"size": 8}}
+    refresh = stage.pop("refresh")
+    made = Recipe.from_values({"name": "page", "base": "b", "stages": [stage]}, where="docs/data.md")
+    assert [task.name for task in made.stages[0].data.tasks] == ["fiqa", "sts"]
+    del stage["objective"]["distillation"]  # the page says that the two exclude each other
+    assert Recipe.from_values({"name": "page", "base": "b", "stages": [stage | {"refresh": refresh}]}, where="docs/data.md")
