@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -259,9 +260,19 @@ def _accelerator(recipe: Recipe, device: torch.device, out: Path | None) -> Acce
             "CUDA_VISIBLE_DEVICES, and another kind of device in a new process"
         )
     if accelerator.num_processes > 1:
-        # a script may train several times, so the group outlives this call; left to the interpreter's end, gloo aborts
-        atexit.register(accelerator.state.destroy_process_group)
+        atexit.unregister(_leave)
+        atexit.register(_leave, accelerator)
     return accelerator
+
+
+def _leave(accelerator: Accelerator) -> None:
+    """End the process group, which a script that trains several times keeps until its end.
+
+    A thread of gloo that lets go of its last tensor while the interpreter is torn down asks for the GIL in vain and aborts the process.
+    It lives as long as anything refers to the group, as caches of sharded tensors do; a moment without the GIL lets it finish first.
+    """
+    accelerator.state.destroy_process_group()
+    time.sleep(0.2)
 
 
 def _start_trackers(recipe: Recipe, accelerator: Accelerator) -> None:
