@@ -79,7 +79,7 @@ def simcse(
         stage = _encoder_stage(base, preset) if encoder else _decoder_stage(preset)
         stage |= {"name": "simcse", "data": data(texts, "simcse", short=True)}
     title = "simcse-supervised" if supervised else "simcse"
-    values = {
+    values: dict[str, Any] = {
         "name": title if preset == "published" else f"{title}-{preset}",
         "base": str(base),
         "direction": direction,
