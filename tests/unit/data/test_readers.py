@@ -1,7 +1,6 @@
 """Texts from anything: column choice, what is skipped and said, and what is refused."""
 
 import itertools
-import json
 import logging
 import sys
 
@@ -10,17 +9,7 @@ import pytest
 from bothways.data import sources, stdlib
 from bothways.data.readers import iter_texts, read_texts
 from bothways.errors import InputError, SourceError
-
-
-def jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def log(caplog):
-    caplog.set_level(logging.INFO, logger="bothways")
-    return caplog
+from files import write_jsonl
 
 
 @pytest.mark.parametrize(
@@ -31,28 +20,28 @@ def log(caplog):
         ({"label": "x", "sentence2": "b", "sentence1": "a"}, "sentence1"),
     ],
 )
-def test_column_is_chosen_by_preference_and_said(tmp_path, log, row, expected):
-    path = jsonl(tmp_path / "a.jsonl", [row])
+def test_column_is_chosen_by_preference_and_said(tmp_path, told, row, expected):
+    path = write_jsonl(tmp_path / "a.jsonl", [row])
     assert read_texts(path) == ["a"]
-    assert f"{path}: texts from column '{expected}'" in log.messages
+    assert f"{path}: texts from column '{expected}'" in told.messages
 
 
 def test_column_is_chosen_once_a_file(tmp_path):
     """A better column in a later row must not change the meaning of the file half-way."""
-    path = jsonl(tmp_path / "a.jsonl", [{"content": "a"}, {"content": "b", "text": "not this"}])
+    path = write_jsonl(tmp_path / "a.jsonl", [{"content": "a"}, {"content": "b", "text": "not this"}])
     assert read_texts(path) == ["a", "b"]
-    jsonl(path, [{"content": "a"}, {"text": "b"}])
+    write_jsonl(path, [{"content": "a"}, {"text": "b"}])
     with pytest.raises(InputError, match=r"a\.jsonl, row 2: no column 'content'; the columns there are: text"):
         read_texts(path)
 
 
 def test_asked_column(tmp_path):
-    path = jsonl(tmp_path / "a.jsonl", [{"text": "a", "title": "b"}])
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "a", "title": "b"}])
     assert read_texts(path, column="title") == ["b"]
     with pytest.raises(InputError, match="row 1: no column 'body'; the columns there are: text, title"):
         read_texts(path, column="body")
     with pytest.raises(InputError, match=r"no column that is known to hold text; name it with column=, one of: lead, n"):
-        read_texts(jsonl(path, [{"lead": "a", "n": 1}]))
+        read_texts(write_jsonl(path, [{"lead": "a", "n": 1}]))
 
 
 def test_parquet_columns(tmp_path):
@@ -72,16 +61,16 @@ def test_parquet_columns(tmp_path):
 
 @pytest.mark.parametrize("value", [3.5, None, float("nan"), True, ["a"], {"a": "b"}])
 def test_values_that_are_no_text(tmp_path, value):
-    path = jsonl(tmp_path / "a.jsonl", [{"text": "a"}, {"text": value}])
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "a"}, {"text": value}])
     with pytest.raises(InputError, match=r"a\.jsonl, row 2: column 'text' holds a .*, not a text"):
         read_texts(path)
 
 
-def test_empty_texts_are_skipped_and_counted(tmp_path, log):
-    path = jsonl(tmp_path / "a.jsonl", [{"text": text} for text in ("a", "", " \t\n", "\u3000", "b")])
+def test_empty_texts_are_skipped_and_counted(tmp_path, told):
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": text} for text in ("a", "", " \t\n", "\u3000", "b")])
     assert read_texts(path) == ["a", "b"]
-    assert f"{path}: skipped 3 empty texts" in log.messages
-    jsonl(path, [{"text": " "}])
+    assert f"{path}: skipped 3 empty texts" in told.messages
+    write_jsonl(path, [{"text": " "}])
     with pytest.raises(InputError, match=r"a\.jsonl: holds no text"):
         read_texts(path)
 
@@ -95,20 +84,20 @@ def test_files_without_texts(tmp_path, name, content):
         read_texts(tmp_path / name)
 
 
-def test_lone_surrogates_become_replacement_characters(tmp_path, log):
+def test_lone_surrogates_become_replacement_characters(tmp_path, told):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "fine \\ud83d\\ude00"}\n{"text": "\\ud800 bad \\udc00\\udc01"}\n{"text": "\\ude00"}\n')
     assert read_texts(path) == ["fine 😀", "\ufffd bad \ufffd\ufffd", "\ufffd"]
-    warnings = [record.getMessage() for record in log.records if record.levelno == logging.WARNING]
+    warnings = [record.getMessage() for record in told.records if record.levelno == logging.WARNING]
     assert warnings == [f"{path}: lone surrogates in 2 texts became U+FFFD, first in row 2"]
 
 
 def test_texts_come_as_they_stand(tmp_path):
     texts = ["a\0b", "  padded\t", "ภาษาไทย", "👩‍👩‍👧", "e\u0301", "two\nlines"]
-    assert read_texts(jsonl(tmp_path / "a.jsonl", [{"text": text} for text in texts])) == texts
+    assert read_texts(write_jsonl(tmp_path / "a.jsonl", [{"text": text} for text in texts])) == texts
 
 
-def test_folder_in_name_order(tmp_path, log):
+def test_folder_in_name_order(tmp_path, told):
     for name, text in [("b.txt", "3"), ("a/z.txt", "2"), ("a/b/c.jsonl", '"1"'), ("README.txt", "no"), (".hidden.txt", "no")]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -116,18 +105,18 @@ def test_folder_in_name_order(tmp_path, log):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("no")
     assert read_texts(tmp_path) == ["1", "2", "3"]
-    assert f"{tmp_path}: skipped .git/, .hidden.txt, README.txt, SOURCE.md, image.png" in log.messages
+    assert f"{tmp_path}: skipped .git/, .hidden.txt, README.txt, SOURCE.md, image.png" in told.messages
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no file with texts in this folder"):
         read_texts(tmp_path / "empty")
 
 
-def test_folder_with_a_file_that_holds_no_texts(tmp_path, log):
+def test_folder_with_a_file_that_holds_no_texts(tmp_path, told):
     """Passed over with a warning; a column asked for by name must be in every file; other errors stay errors."""
     (tmp_path / "a.tsv").write_text("1\tno header\n2\tat all\n")
     (tmp_path / "b.txt").write_text("text")
     assert read_texts(tmp_path) == ["text"]
-    warnings = [record.getMessage() for record in log.records if record.levelno == logging.WARNING]
+    warnings = [record.getMessage() for record in told.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1 and warnings[0].startswith(f"{tmp_path / 'a.tsv'}, row 2: no column that is known to hold text")
     with pytest.raises(InputError, match=r"a\.tsv, row 2: no column 'text'"):
         read_texts(tmp_path, column="text")

@@ -1,10 +1,8 @@
 """Every dialect comes out as the same examples, and every wrong row is named with file and row."""
 
 import csv
-import gzip
 import io
 import json
-import logging
 import sys
 
 import pyarrow as pa
@@ -16,6 +14,7 @@ from bothways.data.dialects import DIALECTS, NAMES, detect
 from bothways.data.examples import Example
 from bothways.data.supervised import read_examples
 from bothways.errors import InputError, SourceError
+from files import write_jsonl
 
 QUERY, POSITIVE, FIRST, SECOND = "what is a cat", "A cat is an animal.", "A car has wheels.", "猫がいる"
 
@@ -59,21 +58,9 @@ TABLES = {
 }
 
 
-def write(path, rows):
-    raw = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
-    return path
-
-
-@pytest.fixture
-def told(caplog):
-    caplog.set_level(logging.INFO, logger="bothways")
-    return caplog
-
-
 @pytest.mark.parametrize("name", ROWS)
 def test_dialects_agree(tmp_path, told, name):
-    path = write(tmp_path / "animals.jsonl", [ROWS[name]])
+    path = write_jsonl(tmp_path / "animals.jsonl", [ROWS[name]])
     negatives = (FIRST,) if name == "simcse" else (FIRST, SECOND)
     assert read_examples(path) == [Example(QUERY, (POSITIVE,), negatives, task="animals")]
     assert f"{path}: {name} dialect (columns {', '.join(ROWS[name])}): 1 rows, 1 examples, 0 skipped" in told.text
@@ -81,7 +68,7 @@ def test_dialects_agree(tmp_path, told, name):
 
 @pytest.mark.parametrize("name", ["nli", "sts"])
 def test_tables_become_examples(tmp_path, told, name):
-    path = write(tmp_path / "t.jsonl", TABLES[name])
+    path = write_jsonl(tmp_path / "t.jsonl", TABLES[name])
     examples = read_examples(path)
     if name == "nli":
         assert examples == [Example(QUERY, (POSITIVE,), (FIRST,), task="t")]
@@ -107,8 +94,8 @@ def test_every_dialect_is_told_from_its_own_columns_alone():
 
 def test_formats_agree(tmp_path):
     rows = [ROWS["flagembedding"] | {"pos_scores": [0.5], "neg_scores": [0.25, -1.0]}, {"query": "q", "pos": ["p"], "neg": []}]
-    write(tmp_path / "a.jsonl", rows)
-    write(tmp_path / "b.jsonl.gz", rows)
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    write_jsonl(tmp_path / "b.jsonl.gz", rows)
     (tmp_path / "c.json").write_text(json.dumps(rows))
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "d.parquet")
     cells = [{name: json.dumps(value) if isinstance(value, list) else value for name, value in row.items()} for row in rows]
@@ -129,7 +116,7 @@ def test_formats_agree(tmp_path):
 
 def test_a_text_that_opens_with_a_bracket_is_no_list(tmp_path):
     """In JSON a string is a string; in a table only a JSON list is one."""
-    write(tmp_path / "a.jsonl", [{"query": "q", "pos": '["x"]'}])
+    write_jsonl(tmp_path / "a.jsonl", [{"query": "q", "pos": '["x"]'}])
     (tmp_path / "b.csv").write_text("query,pos\nq,[1] a footnote]\n")
     assert read_examples(tmp_path / "a.jsonl")[0].positives == ('["x"]',)
     assert read_examples(tmp_path / "b.csv")[0].positives == ("[1] a footnote]",)
@@ -190,7 +177,7 @@ NAN = float("nan")
 )
 def test_wrong_rows_are_named(tmp_path, rows, message):
     with pytest.raises(InputError, match=message) as caught:
-        read_examples(write(tmp_path / "a.jsonl", rows))
+        read_examples(write_jsonl(tmp_path / "a.jsonl", rows))
     assert "\n" not in str(caught.value)
 
 
@@ -211,7 +198,7 @@ def test_dirt_is_passed_over_and_counted(tmp_path, told):
         "neg_scores": [3, 4, 5],
     }
     rows = [good, {**good, "query": "\t"}, {**good, "pos": ["", " "], "pos_scores": None}, good, {**good, "query": "\ud800"}]
-    examples = read_examples(write(tmp_path / "a.jsonl", rows))
+    examples = read_examples(write_jsonl(tmp_path / "a.jsonl", rows))
     assert examples == [
         Example(QUERY, (POSITIVE,), (FIRST,), (2.0,), (5.0,), task="a"),
         Example("\ufffd", (POSITIVE,), (FIRST,), (2.0,), (5.0,), task="a"),
@@ -231,7 +218,9 @@ def test_a_text_that_its_row_repeats_counts_once(tmp_path, told):
         "neg": ["n", "p", "m", "n", "p"],
         "neg_scores": [5, 4, 3, 2, 1],
     }
-    assert read_examples(write(tmp_path / "a.jsonl", [row])) == [Example("q", ("p",), ("n", "m"), (3.0,), (5.0, 3.0), task="a")]
+    assert read_examples(write_jsonl(tmp_path / "a.jsonl", [row])) == [
+        Example("q", ("p",), ("n", "m"), (3.0,), (5.0, 3.0), task="a")
+    ]
     assert "3 texts repeated in their row left out (first: row 1), 1 negatives equal to a positive left out" in told.text
 
 
@@ -239,7 +228,7 @@ def test_prompts_of_the_file_and_of_the_caller(tmp_path):
     """FlagEmbedding: the passages of similarity and clustering carry the prompt too, label texts do not (AbsDataset.py)."""
     base = {"query": "q", "pos": ["p"], "prompt": "Find it."}
     kinds = ["normal", "symmetric_sts", "symmetric_clustering", "symmetric_class"]
-    path = write(tmp_path / "a.jsonl", [{**base, "query": kind, "type": kind} for kind in kinds])
+    path = write_jsonl(tmp_path / "a.jsonl", [{**base, "query": kind, "type": kind} for kind in kinds])
     written = "Instruct: Find it.\nQuery: "
     assert [(e.query_prompt, e.document_prompt) for e in read_examples(path)] == [
         (written, ""),
@@ -253,13 +242,13 @@ def test_prompts_of_the_file_and_of_the_caller(tmp_path):
     assert {(e.query_prompt, e.document_prompt) for e in read_examples(path, query_prompt="", document_prompt="B: ")} == {
         ("", "B: ")
     }
-    literal = write(tmp_path / "b.jsonl", [{**base, "prompt": "query: "}])
+    literal = write_jsonl(tmp_path / "b.jsonl", [{**base, "prompt": "query: "}])
     assert read_examples(literal)[0].query_prompt == "query: "
 
 
 def test_forced_dialect(tmp_path, told):
     """sentence-transformers goes by the order of columns where its names are not there."""
-    path = write(tmp_path / "a.jsonl", [{"question": "q", "answer": "a", "wrong": "w", "score": 1}])
+    path = write_jsonl(tmp_path / "a.jsonl", [{"question": "q", "answer": "a", "wrong": "w", "score": 1}])
     with pytest.raises(InputError, match="fit no known dialect"):
         read_examples(path)
     assert read_examples(path, dialect="sentence-transformers") == [Example("q", ("a",), ("w",), task="a")]
@@ -273,12 +262,12 @@ def test_forced_dialect(tmp_path, told):
 
 
 def test_parts_of_a_file(tmp_path):
-    path = write(tmp_path / "a.jsonl", [{"query": f"q{n}", "pos": "p"} for n in range(5)])
+    path = write_jsonl(tmp_path / "a.jsonl", [{"query": f"q{n}", "pos": "p"} for n in range(5)])
     assert [e.query for e in read_examples(path, part=(1, 2))] == ["q0", "q2", "q4"]
     assert [e.query for e in read_examples(path, part=(2, 2), limit=1)] == ["q1"]
     (tmp_path / "beir" / "qrels").mkdir(parents=True)
-    write(tmp_path / "beir" / "corpus.jsonl", [{"_id": "d", "title": "", "text": "p"}])
-    write(tmp_path / "beir" / "queries.jsonl", [{"_id": str(n), "text": f"q{n}"} for n in range(3)])
+    write_jsonl(tmp_path / "beir" / "corpus.jsonl", [{"_id": "d", "title": "", "text": "p"}])
+    write_jsonl(tmp_path / "beir" / "queries.jsonl", [{"_id": str(n), "text": f"q{n}"} for n in range(3)])
     judged = "".join(f"{n}\td\t1\n" for n in range(3))
     (tmp_path / "beir" / "qrels" / "train.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
     assert [e.query for e in read_examples(tmp_path / "beir", part=(2, 2))] == ["q1"]
@@ -287,7 +276,7 @@ def test_parts_of_a_file(tmp_path):
 
 
 def test_prompts_of_rows_that_give_way_are_told(tmp_path, caplog):
-    path = write(tmp_path / "a.jsonl", [{"query": "q", "pos": "p", "prompt": "own "}, {"query": "r", "pos": "p"}])
+    path = write_jsonl(tmp_path / "a.jsonl", [{"query": "q", "pos": "p", "prompt": "own "}, {"query": "r", "pos": "p"}])
     read_examples(path, query_prompt="own ")
     assert not caplog.records
     read_examples(path, query_prompt="Find: ")
@@ -302,7 +291,7 @@ def test_labels_tasks_and_limit(tmp_path):
         {"query": "b", "pos": "p", "label": 3.0, "task": "other"},
         {"query": "c", "pos": "p", "label": ""},
     ]
-    path = write(tmp_path / "arxiv.jsonl.gz", rows)
+    path = write_jsonl(tmp_path / "arxiv.jsonl.gz", rows)
     assert [(e.task, e.label) for e in read_examples(path)] == [("arxiv", "math.CA"), ("other", "3"), ("arxiv", None)]
     assert {e.task for e in read_examples(path, task="t")} == {"t"}
     assert len(read_examples(path, limit=2)) == 2
@@ -311,14 +300,14 @@ def test_labels_tasks_and_limit(tmp_path):
 
 
 def test_a_limit_still_gives_the_account(tmp_path, told):
-    read_examples(write(tmp_path / "a.jsonl", [{"query": str(n), "pos": "p"} for n in range(9)]), limit=2)
+    read_examples(write_jsonl(tmp_path / "a.jsonl", [{"query": str(n), "pos": "p"} for n in range(9)]), limit=2)
     assert "2 examples, 0 skipped" in told.text
 
 
 def test_folders_mix_dialects_and_pass_over_strangers(tmp_path, told):
-    write(tmp_path / "a.jsonl", [ROWS["e5"]])
-    write(tmp_path / "b.jsonl", [ROWS["tevatron"]])
-    write(tmp_path / "c.jsonl", [{"x": 1}])
+    write_jsonl(tmp_path / "a.jsonl", [ROWS["e5"]])
+    write_jsonl(tmp_path / "b.jsonl", [ROWS["tevatron"]])
+    write_jsonl(tmp_path / "c.jsonl", [{"x": 1}])
     (tmp_path / "d.jsonl").write_text("")
     assert [e.task for e in read_examples(tmp_path)] == ["a", "b"]
     assert "c.jsonl, row 1: the columns x fit no known dialect" in told.text and "d.jsonl: holds no row" in told.text
@@ -329,7 +318,7 @@ def test_folders_mix_dialects_and_pass_over_strangers(tmp_path, told):
 def test_sts_on_the_unit_scale(tmp_path):
     """sentence-transformers divides STS scores by five: 0.8 there is 4 here."""
     rows = [{"sentence1": f"a{s}", "sentence2": f"b{s}", "score": s} for s in (0.8, 0.79, 1.0)]
-    assert [e.query for e in read_examples(write(tmp_path / "a.jsonl", rows))] == ["a0.8", "b0.8", "a1.0", "b1.0"]
+    assert [e.query for e in read_examples(write_jsonl(tmp_path / "a.jsonl", rows))] == ["a0.8", "b0.8", "a1.0", "b1.0"]
 
 
 def test_hub(monkeypatch):
