@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test check lint types bench quality families clean
+.PHONY: setup demo test deepspeed check lint types bench quality families clean
 
 setup: $(STAMP)
 
@@ -22,6 +22,11 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Not part of CI: DeepSpeed compiles its exchange between CPU processes when it is first used.
+deepspeed: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,deepspeed]'
+	$(BIN)/python -m pytest tests/unit/training/test_zero.py
 
 check: setup lint types test
 

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from bothways.atomic import atomic_folder
 from bothways.errors import InputError
-from bothways.training.sharding import load_optimizer, put
+from bothways.training.sharding import put
+from bothways.training.update import Update
 
 _NAME = re.compile(r"step-(\d+)")
 
@@ -77,8 +78,8 @@ class Checkpoints:
         """Write the checkpoint of `state.step` and drop those that are no longer kept.
 
         Args:
-            parameters: the trained ones by name, whole; see `sharding.gathered`.
-            optimizer: its state dict, whole.
+            parameters: the trained ones by name, whole; see `sharding.whole`.
+            optimizer: its state dict, whole; see `update.Update`.
             state: where the stage stands.
             extra: adds files to the folder.
         """
@@ -108,8 +109,8 @@ class Checkpoints:
                 f"{path}: not a checkpoint of this version ({error}); remove the folder to resume before it"
             ) from error
 
-    def restore(self, step: int, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None) -> None:
-        """Put a checkpoint's parameters, and with an optimiser its state, in place.
+    def restore(self, step: int, parameters: Mapping[str, nn.Parameter], update: Update | None) -> None:
+        """Put a checkpoint's parameters, and with an update its optimiser's state, in place.
 
         Raises:
             InputError: the checkpoint holds other parameters.
@@ -120,8 +121,8 @@ class Checkpoints:
             raise InputError(f"{folder}: holds other parameters than this recipe trains; use another output folder")
         for name, parameter in parameters.items():
             put(parameter, tensors[name])
-        if optimizer is not None:
-            load_optimizer(optimizer, torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
+        if update is not None:
+            update.load(torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
 
     def _prune(self, state: StageState) -> None:
         kept = set(self.steps()[-self.keep :])

@@ -21,6 +21,7 @@ from bothways.training.run import Recipe
 from bothways.training.stage import order_of
 from bothways.training.start import open_base, ready
 from bothways.training.steps import Stepper, token_count, trainable_parameters
+from bothways.training.update import PlainUpdate
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,9 @@ def _measure(recipe: Recipe, index: int, accelerator: Accelerator, given: GivenT
             objective,
             examples,
             order,
-            parameters,
-            build_optimizer(parameters, stage.optim),
+            PlainUpdate(parameters, build_optimizer(parameters, stage.optim), accelerator, stage.optim.clip_norm),
             accelerator,
             accumulation=1,
-            clip_norm=stage.optim.clip_norm,
             seed=recipe.seed,
             stage=index,
         )

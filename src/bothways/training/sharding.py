@@ -4,11 +4,8 @@
 
 Each process holds its part of every block, frozen weights and adapter alike, with gradients and optimiser state; a block is put together
 for the moment in which it runs. Embeddings, last norm, head and pooling stay whole on every process, so that a head stays tied to its
-embeddings. Everything that knows of it lies here: the trainer asks for a model with `shard`, and elsewhere for whole tensors.
-
-The launcher's settings are read from its environment rather than from Accelerate's plugin: Accelerate drops FSDP of CPUs without a word,
-and would wrap the model whole and scale its gradients, which here are sums (`steps.py`). From transformers the request is hidden, for its
-loaders leave weights to be sent by the first process.
+embeddings. Everything that knows of it lies here: the trainer asks for a model with `shard`, and elsewhere for whole
+tensors. Whether it is wanted, `launch.py` reads.
 
 Every pass gathers parameters on all processes together. So all must make equally many: objectives with one pass per micro-batch are
 sharded, those with a gradient cache are refused; and readings that the main process otherwise makes alone are made by all.
@@ -24,8 +21,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,17 +35,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from bothways.encoder.encoder import Encoder
-    from bothways.training.run import Recipe
 
-#: Objectives with one pass per micro-batch, whatever its texts.
-SHARDABLE = ("causal_lm", "mntp", "llara")
-FSDP = "ACCELERATE_USE_FSDP"
-#: What `accelerate launch` sets for other ways of splitting the model over processes, and what that way is called.
-OTHERS = {
-    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
-    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
-    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config",
-}
 HOW = "accelerate launch --use_fsdp --fsdp_version 2"
 #: FSDP settings that would change what is done, and what to do instead.
 REFUSED = {
@@ -70,38 +56,23 @@ class Sharding:
 
     reshard_after_forward: bool = True
 
+    @classmethod
+    def asked(cls) -> Sharding:
+        """From the launcher's environment.
 
-def requested(recipe: Recipe, *, dry_run: bool = False) -> Sharding | None:
-    """The sharding that the launcher asks for; None for whole models.
-
-    Raises:
-        InputError: a way of splitting, a setting or an objective that is not supported.
-    """
-    for variable, name in OTHERS.items():
-        if _on(variable):
-            raise InputError(f"accelerate: {name} ({variable}) is not supported; to shard the model use FSDP2: {HOW}")
-    if not _on(FSDP):
-        return None
-    _check_settings()
-    if dry_run:
-        raise InputError(f"accelerate: a dry run measures whole models; start it without FSDP ({FSDP})")
-    for stage in recipe.stages:
-        if stage.objective.kind not in SHARDABLE:
-            raise InputError(
-                f"stages.{stage.name}: {stage.objective.kind} cannot be sharded ({FSDP}), since its processes make different numbers "
-                f"of passes ({', '.join(SHARDABLE)} can); train it by a recipe of its own, without FSDP"
-            )
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        raise InputError(f"accelerate: one process has nobody to share the model with; {HOW} --num_processes 2 or more")
-    return Sharding(os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() == "true")
+        Raises:
+            InputError: a setting that is not supported.
+        """
+        _check_settings()
+        return cls(os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() == "true")
 
 
 def _check_settings() -> None:
     version = os.environ.get("FSDP_VERSION", "1")
     if version != "2":
-        raise InputError(f"accelerate: FSDP version {version} ({FSDP}) is not supported, version 2 is: {HOW}")
+        raise InputError(f"accelerate: FSDP version {version} (FSDP_VERSION) is not supported, version 2 is: {HOW}")
     for variable, instead in REFUSED.items():
-        if _on(variable):
+        if os.environ.get(variable, "").lower() in ("true", "1", "yes"):
             raise InputError(f"accelerate: {variable} is not supported; {instead}")
     if os.environ.get("FSDP_IGNORED_MODULES"):
         raise InputError("accelerate: FSDP_IGNORED_MODULES is not supported; all decoder blocks are sharded, and nothing else")
@@ -110,19 +81,6 @@ def _check_settings() -> None:
     reshard = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true")
     if reshard.lower() not in ("true", "false"):
         raise InputError(f"accelerate: FSDP_RESHARD_AFTER_FORWARD is {reshard!r}; FSDP version 2 knows true and false")
-
-
-@contextmanager
-def hidden() -> Iterator[None]:
-    """Within the block neither Accelerate nor transformers sees the request."""
-    before = os.environ.get(FSDP)
-    if before is not None:
-        os.environ[FSDP] = "false"
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[FSDP] = before
 
 
 def shard(encoder: Encoder, sharding: Sharding, accelerator: Accelerator) -> None:
@@ -174,17 +132,14 @@ def whole(tensor: Tensor, *, keep: bool = True) -> Tensor:
     return found.cpu() if keep else found.new_empty(0, device="cpu")
 
 
-def gathered(
-    parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, *, keep: bool
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Parameters by name and the optimiser's state dict without shards: what a checkpoint holds, sharded or not; see `whole`."""
-    tensors = {name: whole(parameter, keep=keep) for name, parameter in parameters.items()}
+def gathered(optimizer: torch.optim.Optimizer, *, keep: bool) -> dict[str, Any]:
+    """The optimiser's state dict without shards, what a checkpoint holds; see `whole`."""
     state = optimizer.state_dict()
     moments = {
         number: {key: whole(value, keep=keep) if isinstance(value, Tensor) else value for key, value in each.items()}
         for number, each in state["state"].items()
     }
-    return tensors, {**state, "state": moments}
+    return {**state, "state": moments}
 
 
 def trained_state(encoder: Encoder, *, keep: bool) -> dict[str, Tensor]:
@@ -238,10 +193,6 @@ def clip(parameters: Iterable[nn.Parameter], limit: float, accelerator: Accelera
         for _, gradient in gradients:
             gradient.mul_(factor)
     return norm
-
-
-def _on(variable: str) -> bool:
-    return os.environ.get(variable, "").lower() in ("true", "1", "yes")
 
 
 def _is_shard(tensor: Tensor) -> bool:

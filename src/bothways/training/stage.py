@@ -35,6 +35,8 @@ from bothways.training.refresh import FILE, refresh
 from bothways.training.run import Recipe, Stage
 from bothways.training.signals import Interrupted, StopSignal
 from bothways.training.steps import Diverged, Stepper, StepResult, trainable_parameters
+from bothways.training.update import PlainUpdate, Update
+from bothways.training.zero import Zero, ZeroUpdate
 
 log = logging.getLogger("bothways")
 
@@ -57,6 +59,7 @@ class StageRun:
         offset: steps of the stages before, for trackers.
         progress: show progress; None: when it takes long.
         refresher: holds the rows where their negatives are mined anew, or None.
+        zero: DeepSpeed takes the steps, or None.
     """
 
     recipe: Recipe
@@ -75,6 +78,7 @@ class StageRun:
     offset: int = 0
     progress: bool | None = None
     refresher: Refresher | None = None
+    zero: Zero | None = None
 
     def __post_init__(self) -> None:
         stage = self.stage
@@ -84,7 +88,7 @@ class StageRun:
         self.parameters = trainable_parameters(self.encoder, self.objective)
         if not self.parameters:
             raise InputError(f"stages.{stage.name}: nothing to train; give it an adapter, or null to train every weight")
-        self.optimizer = build_optimizer(self.parameters, stage.optim)
+        self.update = self._update()
         self.checkpoints = Checkpoints(self.folder, keep=self.recipe.keep_checkpoints)
         self.watch = CollapseWatch(
             self.texts,
@@ -171,17 +175,22 @@ class StageRun:
         frozen = (parameter.dtype for parameter in self.encoder.backbone.parameters() if not parameter.requires_grad)
         return next(frozen, self.encoder.dtype)
 
+    def _update(self) -> Update:
+        optim = self.stage.optim
+        optimizer = build_optimizer(self.parameters, optim)
+        if self.zero is not None:
+            return ZeroUpdate(self.zero, self.parameters, optimizer, self.accelerator, optim.clip_norm)
+        return PlainUpdate(self.parameters, optimizer, self.accelerator, optim.clip_norm)
+
     def _stepper(self) -> Stepper:
         return Stepper(
             self.encoder,
             self.objective,
             self.examples,
             self.order,
-            self.parameters,
-            self.optimizer,
+            self.update,
             self.accelerator,
             accumulation=self.stage.batch.accumulation,
-            clip_norm=self.stage.optim.clip_norm,
             seed=self.recipe.seed,
             stage=self.index,
         )
@@ -267,11 +276,12 @@ class StageRun:
         return broadcast_object_list([read])[0] if self.sharded else read
 
     def _save(self) -> None:
-        """Write a checkpoint, on the main process; shards are gathered by all."""
+        """Write a checkpoint, on the main process; what is split is gathered by all."""
         self.saved = self.state.step
         main = self.accelerator.is_main_process
-        if main or self.sharded:
-            parameters, optimizer = sharding.gathered(self.parameters, self.optimizer, keep=main)
+        if main or self.update.together:
+            parameters = {name: sharding.whole(parameter, keep=main) for name, parameter in self.parameters.items()}
+            optimizer = self.update.state(keep=main)
             if main:
                 self.checkpoints.save(parameters, optimizer, self.state, self._save_examples)
 
@@ -292,7 +302,7 @@ class StageRun:
                     f"{self.checkpoints.path(steps[-1])}: cannot be continued, {name} has changed ({before} → {now}); "
                     "restore it, or train into another folder"
                 )
-        self.checkpoints.restore(steps[-1], self.parameters, self.optimizer)
+        self.checkpoints.restore(steps[-1], self.parameters, self.update)
         self.state, self.saved = state, state.step
         if self.refresher is not None and state.step >= self.refresher.every:
             self.refresher.read(self.checkpoints.path(steps[-1]) / FILE)

@@ -10,8 +10,9 @@ few trainable parameters make one exchange cheap.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -22,12 +23,8 @@ from bothways.encoder.batch import TokenBatch
 from bothways.encoder.encoder import Encoder
 from bothways.errors import BothwaysError
 from bothways.objectives.base import Objective
-from bothways.training import sharding
-from bothways.training.optim import set_lr
 from bothways.training.randomness import Order, derive, generator
-
-#: Numbers exchanged at a time, 256 MB: a flat copy of all gradients would double their memory when every weight trains.
-EXCHANGED = 1 << 26
+from bothways.training.update import Update
 
 
 class StepResult(NamedTuple):
@@ -50,7 +47,7 @@ class Stepper:
     """Everything a step needs; call it with the step's number and learning rate.
 
     Attributes:
-        parameters: the trained ones by name, the same on every process.
+        update: of the trained parameters.
         seed, stage: with step, micro-batch and process they fix all randomness.
     """
 
@@ -58,11 +55,9 @@ class Stepper:
     objective: Objective
     examples: Sequence[Any]
     order: Order
-    parameters: Mapping[str, nn.Parameter]
-    optimizer: torch.optim.Optimizer
+    update: Update
     accelerator: Accelerator
     accumulation: int
-    clip_norm: float | None
     seed: int
     stage: int
 
@@ -81,7 +76,7 @@ class Stepper:
         counts = [self.objective.count(batch) for batch in batches]
         tokens = sum(token_count(batch) for batch in batches)
         total, tokens, stops = (int(n) for n in self._sum([sum(counts), tokens, interrupted]))
-        self.optimizer.zero_grad(set_to_none=True)
+        self.update.begin()
         sums: dict[str, float] = {}
         for micro, batch in enumerate(batches):
             result = self.objective.step(
@@ -89,7 +84,7 @@ class Stepper:
                 batch.to(self.accelerator.device),
                 # a step without a single label has loss 0, not 0 / 0
                 scale=1.0 / max(1, total),
-                backward=self.accelerator.backward,
+                backward=partial(self.update.backward, last=micro == len(batches) - 1),
                 seed=derive(self.seed, "step", self.stage, step, micro, self.accelerator.process_index),
             )
             count = int(result["count"])
@@ -100,14 +95,12 @@ class Stepper:
         values = dict(zip(names, self._sum([sums[name] for name in names])))
         means = {name: value / max(1, total) for name, value in values.items()}
         loss = means.pop("loss_sum")
-        self._exchange()
-        grad_norm = self._clip()
+        grad_norm = self.update.finish()
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise Diverged(
                 f"step {step + 1}: loss {loss}, gradient norm {grad_norm}; lower optim.lr or train with dtype float32"
             )
-        set_lr(self.optimizer, lr)
-        self.optimizer.step()
+        self.update.step(lr)
         return StepResult(loss, grad_norm, lr, tokens, means, stops > 0)
 
     def batch(self, step: int, micro: int) -> Any:
@@ -125,33 +118,6 @@ class Stepper:
         wide = torch.float32 if self.accelerator.device.type == "mps" else torch.float64
         tensor = torch.tensor([float(value) for value in values], dtype=wide, device=self.accelerator.device)
         return [float(value) for value in self.accelerator.reduce(tensor, "sum")]
-
-    def _clip(self) -> float:
-        """Limit the gradient's norm; the norm before."""
-        parameters, limit = list(self.parameters.values()), self.clip_norm or math.inf
-        if len(sharding.replicated(parameters)) < len(parameters):
-            return sharding.clip(parameters, limit, self.accelerator)
-        norm = self.accelerator.clip_grad_norm_(parameters, limit)
-        return float(norm) if norm is not None else 0.0
-
-    def _exchange(self) -> None:
-        """Add gradients over processes; a parameter unused on one process counts as zero there. Shards have been added up already."""
-        if self.accelerator.num_processes == 1:
-            return
-        bucket: list[nn.Parameter] = []
-        size = 0
-        parameters = sharding.replicated(self.parameters.values())
-        for number, parameter in enumerate(parameters):
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            bucket.append(parameter)
-            size += parameter.numel()
-            if size >= EXCHANGED or number == len(parameters) - 1:
-                flat = torch.cat([each.grad.flatten() for each in bucket if each.grad is not None])
-                reduced = self.accelerator.reduce(flat, "sum")
-                for each, part in zip(bucket, reduced.split([each.numel() for each in bucket])):
-                    each.grad = part.view_as(each).clone()
-                bucket, size = [], 0
 
 
 def token_count(batch: Any) -> int:

@@ -39,10 +39,10 @@ from bothways.training import finish, precision, sharding
 from bothways.training.checkpoints import Checkpoints
 from bothways.training.data import GivenTexts, read_stage_data
 from bothways.training.estimate import DryRun, estimate
+from bothways.training.launch import Launch, hidden, requested
 from bothways.training.metrics import MetricsLog
 from bothways.training.occupied import occupied
 from bothways.training.run import Recipe, as_resolved_now, binding, changed_keys
-from bothways.training.sharding import Sharding
 from bothways.training.stage import StageRun
 from bothways.training.start import open_heldout, open_llm, open_stage, ready, stage_output
 from bothways.training.steps import trainable_parameters
@@ -101,15 +101,15 @@ def train(
 
     Raises:
         InputError: a recipe that cannot be run, a folder in the way, a resumed recipe that has changed (the keys are named), or a
-            launcher that splits the model in a way that is not supported (see `training.sharding`).
+            launcher that splits the model in a way that is not supported (see `training.launch`).
         SourceError: a model or data source that cannot be found.
         Interrupted: stopped by a signal, after saving.
         Diverged: loss or gradient is not finite.
         Collapse: the vectors collapsed, where the stage is to stop then.
     """
     _check_sources(recipe, texts)
-    split = sharding.requested(recipe, dry_run=dry_run)
-    with sharding.hidden():
+    launch = requested(recipe, dry_run=dry_run)
+    with hidden():
         accelerator = _accelerator(recipe, resolve_device(device), None if dry_run or out is None else Path(out))
         if dry_run:
             return estimate(recipe, accelerator, texts)
@@ -117,9 +117,9 @@ def train(
             raise InputError("out: name the folder that the trained encoder goes to")
         folder = Path(out)
         with occupied(folder) if accelerator.is_main_process else nullcontext():
-            _run(recipe, folder, accelerator, split, resume=resume, texts=texts, progress=progress)
+            _run(recipe, folder, accelerator, launch, resume=resume, texts=texts, progress=progress)
         # what had to be split need not fit on one device
-        place = accelerator.device if split is None else torch.device("cpu")
+        place = accelerator.device if launch.sharding is None else torch.device("cpu")
         if recipe.stages[-1].objective.language_model:
             return open_llm(recipe, str(folder), True, device=place, dtype=recipe.dtype)
         return load(folder, device=place, dtype=recipe.dtype)
@@ -129,7 +129,7 @@ def _run(
     recipe: Recipe,
     folder: Path,
     accelerator: Accelerator,
-    split: Sharding | None,
+    launch: Launch,
     *,
     resume: bool,
     texts: GivenTexts,
@@ -147,7 +147,7 @@ def _run(
                 log.info("stage %s is finished", recipe.stages[index].name)
                 offset += max(Checkpoints(_checkpoint_folder(recipe, index, folder), keep=1).steps(), default=0)
                 continue
-            runner = _Runner(recipe, index, folder, accelerator, split, metrics, texts, progress)
+            runner = _Runner(recipe, index, folder, accelerator, launch, metrics, texts, progress)
             offset += runner.run(resume=resume, offset=offset)
         for tracker in accelerator.trackers:
             tracker.finish()
@@ -161,7 +161,7 @@ class _Runner:
     index: int
     out: Path
     accelerator: Accelerator
-    split: Sharding | None
+    launch: Launch
     metrics: MetricsLog
     given: GivenTexts
     progress: bool | None
@@ -172,7 +172,7 @@ class _Runner:
         stage = recipe.stages[index]
         data = read_stage_data(stage, self.given)
         chosen = precision.choose(recipe.dtype, self.accelerator.device, adapter=stage.adapter is not None)
-        split, accelerator = self.split, self.accelerator
+        split, accelerator = self.launch.sharding, self.accelerator
         first = accelerator.device if split is None else torch.device("cpu")
         encoder = open_stage(recipe, index, self.out, device=first, dtype=chosen.weights)
         place = None if split is None else partial(sharding.shard, sharding=split, accelerator=accelerator)
@@ -200,6 +200,7 @@ class _Runner:
                 offset=offset,
                 progress=self.progress,
                 refresher=None if stage.refresh is None else stage.refresh.build(data.items, seed=recipe.seed),
+                zero=self.launch.zero,
             )
             state = run.train(resume=resume)
         trainable = sum(parameter.numel() for parameter in trainable_parameters(encoder, objective).values())

@@ -45,7 +45,7 @@ REFUSED = {
     "label_smoothing_factor": Refusal((0, 0.0, None), "losses are not smoothed: use 0"),
     "neftune_noise_alpha": Refusal((None, 0), "embeddings get no noise: leave it out"),
     "deepspeed": Refusal(
-        (None, ""), "leave it out; to shard parameters use FSDP2: accelerate launch --use_fsdp --fsdp_version 2"
+        (None, ""), "leave it out; the launcher reads the file: accelerate launch --use_deepspeed --deepspeed_config_file FILE"
     ),
     "fsdp": Refusal(
         (None, "", [], False), "leave it out; the launcher shards parameters: accelerate launch --use_fsdp --fsdp_version 2"

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from transformers import LlamaConfig
 
@@ -22,37 +19,14 @@ from bothways.errors import InputError
 from bothways.training import stage as stage_module
 from bothways.training import trainer as trainer_module
 from bothways.training.collapse import Collapse
+from bothways.training.launch import Launch, requested
 from bothways.training.run import Recipe
-from bothways.training.sharding import Sharding, requested, shard
+from bothways.training.sharding import Sharding, shard
 from bothways.training.signals import Interrupted
 from bothways.training.steps import Stepper
-from unit.training.material import TEXTS, metrics, mntp, recipe, simcse, weights
-from unit.training.test_language_model_stage import longlora, made
-from unit.training.test_llara import DOCUMENTS, adaptation, llara
-
-TWO = {"size": 2, "accumulation": 2}
-ONE = {"size": 8, "accumulation": 1}
-SHORT = {"lr": 1e-2, "steps": 4, "schedule": "constant"}
-#: The same numbers are added in another order: rounding of 1e-7, which Adam raises where a gradient is next to nothing. Of a tensor's
-#: norm; a block's gradient left out or counted twice is seen as 1e-1 in its moments.
-TOLERANCE = 1e-4
-
-
-def plus(folder: Path, batch: dict[str, int]) -> Recipe:
-    """LoRA+ with a tied head, and a loss read while training."""
-    held = {"data": {"source": str(folder.parent / "held.txt")}, "every": 2}
-    return made(folder, longlora(batch=batch, optim=SHORT, save_every=2, heldout=held))
-
-
-def full(folder: Path, batch: dict[str, int]) -> Recipe:
-    """Every weight, the head's own among them, with a gradient that is clipped."""
-    return made(folder, longlora(adapter=None, batch=batch, optim={**SHORT, "clip_norm": 0.1}), tied=False)
-
-
-def rows(folder: Path, batch: dict[str, int]) -> Recipe:
-    """Factors of three rows, which two processes cannot share evenly, and rows of new tokens; nothing random."""
-    stage = adaptation(objective={"text_loss": "next_token"}, batch=batch, optim=SHORT, adapter={"r": 3, "dropout": 0.0})
-    return llara(folder, stage)
+from unit.training.material import TEXTS, metrics, mntp, recipe, simcse
+from unit.training.processes import ONE, SHORT, TWO, full, plus, rows, same_runs, two_processes
+from unit.training.test_llara import DOCUMENTS
 
 
 def chosen(folder: Path) -> Recipe:
@@ -117,51 +91,9 @@ def runs(tmp_path_factory) -> Path:
     for make in (plus, full, rows):
         make(folder / make.__name__, TWO)
     chosen(folder / "chosen")
-    script = folder / "two.py"
-    paths = [path for path in sys.path if path]
-    script.write_text(
-        f"import sys\nsys.path[:0] = {paths!r}\nimport torch\ntorch.set_num_threads(1)\nfrom pathlib import Path\n"
-        f"from unit.training.test_sharding import split_runs\nsplit_runs(Path({str(folder)!r}))\n"
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    settings = {**ASKED, "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     # as `accelerate launch` sets it: transformers would wait for what the first process sends
-    settings["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "true"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **settings}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=400)
-    assert done.returncode == 0, done.stderr[:9000]
+    two_processes(folder, "unit.training.test_sharding.split_runs", {**ASKED, "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"})
     return folder
-
-
-def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    assert found.keys() == expected.keys()
-    for name, tensor in expected.items():
-        assert found[name].shape == tensor.shape and found[name].dtype == tensor.dtype, name
-        assert float((found[name] - tensor).norm()) <= TOLERANCE * float(tensor.norm()), name
-
-
-def same_runs(two: Path, one: Path) -> None:
-    """Saved folders, checkpoints with their optimiser, and what was logged."""
-    same(weights(two), weights(one))
-    (kept,) = (one / "checkpoints").iterdir()
-    steps = sorted(entry.name for entry in kept.iterdir())
-    other = two / "checkpoints" / kept.name
-    assert steps and steps == sorted(entry.name for entry in other.iterdir())
-    for step in steps:
-        same(*(load_file(place / step / "trainable.safetensors") for place in (other, kept)))
-        moments = [torch.load(place / step / "optimizer.pt", weights_only=True)["state"] for place in (other, kept)]
-        assert moments[0].keys() == moments[1].keys()
-        for number, moment in moments[1].items():
-            assert all(type(value) is torch.Tensor for value in moments[0][number].values())
-            same(moments[0][number], moment)
-    lines = [
-        [{key: value for key, value in line.items() if key != "processes"} for line in metrics(place)] for place in (two, one)
-    ]
-    assert [line.keys() for line in lines[0]] == [line.keys() for line in lines[1]]
-    for found, expected in zip(*lines):
-        # LLaRA's accuracy is a mean over micro-batches, which are other ones here
-        numbers = {key: value for key, value in expected.items() if isinstance(value, (int, float)) and key != "accuracy"}
-        assert {key: found[key] for key in numbers} == pytest.approx(numbers, rel=1e-4)
 
 
 @pytest.mark.parametrize("make", [plus, full, rows], ids=lambda make: make.__name__)
@@ -196,7 +128,7 @@ ASKED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "WORLD_SIZE": "2"}
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"ACCELERATE_USE_DEEPSPEED": "true"}, r"DeepSpeed \(ACCELERATE_USE_DEEPSPEED\) is not supported; .* use FSDP2"),
+        ({**ASKED, "ACCELERATE_USE_DEEPSPEED": "true"}, "ACCELERATE_USE_FSDP and ACCELERATE_USE_DEEPSPEED are both set"),
         ({"ACCELERATE_USE_MEGATRON_LM": "true"}, r"Megatron-LM \(ACCELERATE_USE_MEGATRON_LM\) is not supported"),
         ({"ACCELERATE_USE_PARALLELISM_CONFIG": "true"}, r"a parallelism config .* is not supported"),
         ({**ASKED, "FSDP_VERSION": "1"}, r"FSDP version 1 .* version 2 is: accelerate launch --use_fsdp --fsdp_version 2"),
@@ -205,7 +137,7 @@ ASKED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "WORLD_SIZE": "2"}
         ({**ASKED, "FSDP_IGNORED_MODULES": "x"}, "FSDP_IGNORED_MODULES is not supported"),
         ({**ASKED, "FSDP_AUTO_WRAP_POLICY": "SIZE_BASED_WRAP"}, "the unit is the decoder block"),
         ({**ASKED, "FSDP_RESHARD_AFTER_FORWARD": "FULL_SHARD"}, "'FULL_SHARD'; FSDP version 2 knows true and false"),
-        ({**ASKED, "WORLD_SIZE": "1"}, "one process has nobody to share the model with"),
+        ({**ASKED, "WORLD_SIZE": "1"}, "one process has nobody to share with"),
     ],
 )
 def test_what_is_not_supported_is_refused_in_one_line_and_not_dropped(
@@ -253,6 +185,6 @@ def test_objectives_with_uneven_passes_and_dry_runs_are_refused(tmp_path: Path, 
     assert not (tmp_path / "out").exists()
     monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "false")
     asked = requested(recipe(tmp_path, mntp()))
-    assert asked is not None and not asked.reshard_after_forward
+    assert asked == Launch(sharding=Sharding(reshard_after_forward=False))
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "false")
-    assert requested(recipe(tmp_path, simcse())) is None
+    assert requested(recipe(tmp_path, simcse())) == Launch()

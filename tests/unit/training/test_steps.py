@@ -20,6 +20,7 @@ from bothways.objectives.base import Objective
 from bothways.training.optim import OptimConfig, build_optimizer
 from bothways.training.randomness import Order
 from bothways.training.steps import Diverged, Stepper, trainable_parameters
+from bothways.training.update import PlainUpdate
 from unit.training.material import TEXTS, metrics, recipe, simcse, state
 
 
@@ -67,8 +68,8 @@ def stepper(size: int, accumulation: int, *, clip: float | None = None) -> Stepp
     parameters = trainable_parameters(encoder, objective)
     examples = objective.prepare([], encoder)
     order = Order(len(examples), size=size, accumulation=accumulation, world=accelerator.num_processes, seed=5, stage=0)
-    optimizer = build_optimizer(parameters, OptimConfig(lr=0.1))
-    return Stepper(encoder, objective, examples, order, parameters, optimizer, accelerator, accumulation, clip, seed=5, stage=0)
+    update = PlainUpdate(parameters, build_optimizer(parameters, OptimConfig(lr=0.1)), accelerator, clip)
+    return Stepper(encoder, objective, examples, order, update, accelerator, accumulation, seed=5, stage=0)
 
 
 def result(made: Stepper, steps: int = 3) -> dict:
@@ -165,7 +166,7 @@ def test_a_step_without_labels_has_loss_zero_and_moves_nothing() -> None:
 def test_clipping_reports_the_norm_before_and_applies_the_limit() -> None:
     free, clipped = stepper(8, 1), stepper(8, 1, clip=0.01)
     assert free(0, 0.0).grad_norm == pytest.approx(clipped(0, 0.0).grad_norm)
-    left = torch.cat([each.grad.flatten() for each in clipped.parameters.values()]).norm()
+    left = torch.cat([each.grad.flatten() for each in clipped.update.parameters]).norm()
     assert float(left) == pytest.approx(0.01, rel=1e-3)
 
 

@@ -1,0 +1,87 @@
+"""Two processes that train what one trains: recipes for it, how they are started, and the comparison."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bothways.training.run import Recipe
+from unit.training.material import metrics, weights
+from unit.training.test_language_model_stage import longlora, made
+from unit.training.test_llara import adaptation, llara
+
+TWO = {"size": 2, "accumulation": 2}
+ONE = {"size": 8, "accumulation": 1}
+SHORT = {"lr": 1e-2, "steps": 4, "schedule": "constant"}
+#: The same numbers are added in another order: rounding of 1e-7, which Adam raises where a gradient is next to nothing. Of a tensor's
+#: norm; a block's gradient left out or counted twice is seen as 1e-1 in its moments.
+TOLERANCE = 1e-4
+
+
+def plus(folder: Path, batch: dict[str, int]) -> Recipe:
+    """LoRA+ with a tied head, and a loss read while training."""
+    held = {"data": {"source": str(folder.parent / "held.txt")}, "every": 2}
+    return made(folder, longlora(batch=batch, optim=SHORT, save_every=2, heldout=held))
+
+
+def full(folder: Path, batch: dict[str, int]) -> Recipe:
+    """Every weight, the head's own among them, with a gradient that is clipped."""
+    return made(folder, longlora(adapter=None, batch=batch, optim={**SHORT, "clip_norm": 0.1}), tied=False)
+
+
+def rows(folder: Path, batch: dict[str, int]) -> Recipe:
+    """Factors of three rows, which two processes cannot share evenly, and rows of new tokens; nothing random."""
+    stage = adaptation(objective={"text_loss": "next_token"}, batch=batch, optim=SHORT, adapter={"r": 3, "dropout": 0.0})
+    return llara(folder, stage)
+
+
+def two_processes(folder: Path, function: str, settings: dict[str, str]) -> None:
+    """Call a test module's function ("module.function") with a folder on two CPU processes."""
+    module, name = function.rsplit(".", 1)
+    script = folder / "two.py"
+    paths = [path for path in sys.path if path]
+    script.write_text(
+        f"import sys\nsys.path[:0] = {paths!r}\nimport torch\ntorch.set_num_threads(1)\nfrom pathlib import Path\n"
+        f"from {module} import {name}\n{name}(Path({str(folder)!r}))\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    fixed = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **fixed, **settings}, timeout=400)
+    assert done.returncode == 0, done.stderr[-9000:]
+
+
+def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert found[name].shape == tensor.shape and found[name].dtype == tensor.dtype, name
+        assert float((found[name] - tensor).norm()) <= TOLERANCE * float(tensor.norm()), name
+
+
+def same_runs(two: Path, one: Path) -> None:
+    """Saved folders, checkpoints with their optimiser, and what was logged."""
+    same(weights(two), weights(one))
+    (kept,) = (one / "checkpoints").iterdir()
+    steps = sorted(entry.name for entry in kept.iterdir())
+    other = two / "checkpoints" / kept.name
+    assert steps and steps == sorted(entry.name for entry in other.iterdir())
+    for step in steps:
+        same(*(load_file(place / step / "trainable.safetensors") for place in (other, kept)))
+        moments = [torch.load(place / step / "optimizer.pt", weights_only=True)["state"] for place in (other, kept)]
+        assert moments[0].keys() == moments[1].keys()
+        for number, moment in moments[1].items():
+            assert all(type(value) is torch.Tensor for value in moments[0][number].values())
+            same(moments[0][number], moment)
+    lines = [
+        [{key: value for key, value in line.items() if key != "processes"} for line in metrics(place)] for place in (two, one)
+    ]
+    assert [line.keys() for line in lines[0]] == [line.keys() for line in lines[1]]
+    for found, expected in zip(*lines):
+        # LLaRA's accuracy is a mean over micro-batches, which are other ones here
+        numbers = {key: value for key, value in expected.items() if isinstance(value, (int, float)) and key != "accuracy"}
+        assert {key: found[key] for key in numbers} == pytest.approx(numbers, rel=1e-4)
