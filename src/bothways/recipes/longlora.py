@@ -34,6 +34,7 @@ def longlora(
     rope: Interpolation = "linear",
     processes: int = 1,
     then: str | Recipe | None = None,
+    text_length: int | None = None,
     dev: str | None = None,
     **overrides: Any,
 ) -> Recipe:
@@ -51,11 +52,15 @@ def longlora(
         processes: of the launch; micro-batches of one row are accumulated to 64 rows over all of them.
         then: the recipe to go on with, by name ("llm2vec", "nv_embed") or as made with choices of its own. MNTP then sees rows as long
             as its step has tokens, up to the context.
+        text_length: tokens of a text in the contrastive stages of `then`, up to the context; None: as that recipe has it (128 and 512
+            published), which for documents longer than that learns from their beginnings alone. A step costs as much more as its texts
+            are longer; its memory is that of one text.
         dev: task specification by which the stages of a `then` given by name keep their best checkpoint.
         **overrides: any value of the recipe by its path, `__` for the dot: `seed=1`, `stages__longlora__optim__lr=1e-4`.
 
     Raises:
-        InputError: unknown preset, way of training or recipe, processes that do not divide 64, or an override that does not fit.
+        InputError: unknown preset, way of training or recipe, processes that do not divide 64, a text_length without `then` or beyond the
+            context, or an override that does not fit.
     """
     check_preset(preset)
     if train not in get_args(Train):
@@ -63,6 +68,10 @@ def longlora(
     if not 1 <= processes <= ROWS or ROWS % processes:
         raise InputError(f"processes: must divide the batch of {ROWS} rows (got {processes})")
     length = CONTEXT[preset] if context is None else context
+    if text_length is not None and (then is None or not 1 <= text_length <= length):
+        raise InputError(
+            f"text_length: tokens of a text in the stages of `then`, 1 to the context of {length} (got {text_length})"
+        )
     stage = _published(processes) if preset == "published" else _laptop()
     stage |= {
         "name": STAGE,
@@ -85,7 +94,7 @@ def longlora(
 
     second = get(then).build(base=base, texts=texts, preset=preset, dev=dev) if isinstance(then, str) else then
     values = compose(Recipe.from_values(values, where=f"recipe {STAGE}"), second, max_length=length).resolved()
-    values["stages"] = [_lengthened(each, length) for each in values["stages"]]
+    values["stages"] = [_lengthened(each, length, text_length) for each in values["stages"]]
     return finish(values, overrides, dev=None, dev_every=1)
 
 
@@ -123,11 +132,17 @@ def _laptop() -> dict[str, Any]:
     }
 
 
-def _lengthened(stage: dict[str, Any], context: int) -> dict[str, Any]:
-    """A stage of MNTP with longer rows at the same number of tokens per step, so that far tokens are learned from too."""
+def _lengthened(stage: dict[str, Any], context: int, text_length: int | None) -> dict[str, Any]:
+    """A stage of `then` with longer rows.
+
+    MNTP at the same number of tokens per step, so that far tokens are learned from too. Contrastive stages where it is asked for, with
+    activations computed twice: of a long text they would not fit.
+    """
     objective, batch = stage["objective"], stage["batch"]
-    if objective["kind"] != "mntp":
-        return stage
-    tokens = objective["row_length"] * batch["size"]
-    row = min(context, tokens)
-    return {**stage, "objective": {**objective, "row_length": row}, "batch": {**batch, "size": max(1, tokens // row)}}
+    if objective["kind"] == "mntp":
+        tokens = objective["row_length"] * batch["size"]
+        row = min(context, tokens)
+        return {**stage, "objective": {**objective, "row_length": row}, "batch": {**batch, "size": max(1, tokens // row)}}
+    if objective["kind"] in ("contrastive", "supervised") and text_length is not None:
+        return {**stage, "objective": {**objective, "max_length": text_length}, "gradient_checkpointing": True}
+    return stage

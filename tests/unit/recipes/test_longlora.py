@@ -81,6 +81,30 @@ def test_then_takes_a_recipe_with_choices_of_its_own(tmp_path: Path) -> None:
         recipes.longlora("b", "t.txt", then="longlora")
 
 
+@pytest.mark.parametrize(("then", "stages"), [("llm2vec", ["simcse"]), ("nv_embed", ["retrieval", "blended"])])
+def test_contrastive_stages_read_longer_texts_on_request(then: str, stages: list[str]) -> None:
+    usual = recipes.longlora("b", "rows.jsonl", context=4096, then=then)
+    made = recipes.longlora("b", "rows.jsonl", context=4096, then=then, text_length=2048)
+    for name in stages:
+        before, after = (next(stage for stage in each.stages if stage.name == name) for each in (usual, made))
+        assert before.objective.max_length <= 512 and not before.gradient_checkpointing
+        assert after.objective.max_length == 2048 and after.gradient_checkpointing
+        assert after.batch == before.batch
+    assert [stage for stage in made.stages if stage.name not in stages] == [
+        stage for stage in usual.stages if stage.name not in stages
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"text_length": 2048}, {"then": "llm2vec", "text_length": 4097}, {"then": "llm2vec", "text_length": 0}]
+)
+def test_a_text_length_that_does_not_fit_is_refused(wrong: dict) -> None:
+    with pytest.raises(
+        InputError, match=r"^text_length: tokens of a text in the stages of `then`, 1 to the context of 4096 \(got "
+    ):
+        recipes.longlora("b", "t.txt", context=4096, **wrong)
+
+
 def test_composed_recipes_take_start_and_result_from_the_right_one() -> None:
     first = recipes.longlora("long", "t.txt", context=4096)
     second = recipes.llm2vec("other", "t.txt", preset="laptop", pooling="weighted_mean", seed=3)
