@@ -26,6 +26,8 @@ def command(
         if options:
             raise InputError(f"--option {options[0]}: name the recipe that it is for")
         for known in recipes.NAMES:
-            say(f"{known:10} {recipes.get(known).description}")
+            entry = recipes.get(known)
+            say(f"{known:10} {entry.description}")
+            say(f"{'':10} --option {', '.join(entry.options)}")
         return
     typer.echo(recipes.get(name).make(assignments(options or []), preset=preset).to_yaml(), nl=False)

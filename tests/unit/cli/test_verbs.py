@@ -267,7 +267,9 @@ def test_evaluate_takes_options_and_goes_on(run: Run, saved: Path, tmp_path: Pat
 
 def test_recipes_are_listed_and_printed_as_files_that_train_takes(run: Run, base: Path, texts: Path, tmp_path: Path) -> None:
     done = run("recipes")
-    assert [line.split()[0] for line in done.out.splitlines()] == list(bw.recipes.NAMES)
+    described, options = done.out.splitlines()[::2], done.out.splitlines()[1::2]
+    assert [line.split()[0] for line in described] == list(bw.recipes.NAMES)
+    assert "--option order, retrieval, dev_every" in options[2]
     for name in ("llm2vec", "simcse"):
         for preset in ("published", "laptop"):
             done = run("recipes", name, "--preset", preset)

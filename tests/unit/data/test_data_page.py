@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
-from bothways.cli.app import app
 from bothways.data.dialects import NAMES
 from bothways.data.supervised import read_examples
 from bothways.training.run import Recipe
 from bothways.training.yaml_text import load_yaml
+from pages import blocks, commands, page, parsed
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "data.md"
-if not PAGE.is_file():
-    pytest.skip("needs the project's docs folder", allow_module_level=True)
-TEXT = PAGE.read_text(encoding="utf-8")
+TEXT = page("data.md")
 ROWS = re.findall(r"^\| ([\w-]+) \| `(\{.*\})` \|$", TEXT, re.MULTILINE)
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TEXT, re.DOTALL)
 
 
 def test_every_dialect_is_on_the_page() -> None:
@@ -39,19 +32,13 @@ def test_its_rows_are_read_as_it_says(tmp_path: Path, caplog: pytest.LogCaptureF
     assert (first.query, first.positives) == ("q", ("A p",) if name == "tevatron" else ("p",))
 
 
-@pytest.mark.parametrize("line", [line for kind, block in BLOCKS if not kind for line in block.splitlines()])
+@pytest.mark.parametrize("line", commands(TEXT))
 def test_its_commands_parse(line: str) -> None:
-    program, *words = shlex.split(line)
-    assert program == "bothways"
-    command: Any = typer.main.get_command(app)
-    while hasattr(command, "commands"):
-        name, *words = words
-        command = command.commands[name]
-    command.make_context(command.name, words)
+    assert parsed(line)
 
 
 def test_its_keys_are_those_of_a_stage() -> None:
-    (block,) = [block for kind, block in BLOCKS if kind == "yaml"]
+    (block,) = blocks(TEXT, "yaml")
     stage = load_yaml(block, where="docs/data.md") | {"name": "labelled", "batch": {"size": 8}}
     refresh = stage.pop("refresh")
     made = Recipe.from_values({"name": "page", "base": "b", "stages": [stage]}, where="docs/data.md")
