@@ -27,6 +27,7 @@ from bothways.cli import (
     search,
     train,
 )
+from bothways.cli.options import first_process
 from bothways.errors import BothwaysError
 from bothways.training.signals import Interrupted
 
@@ -50,7 +51,7 @@ _USAGE_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `bothways` command. Exit codes: 0 done, 1 a proof failed, 2 bad input, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("bothways").setLevel(logging.INFO)
+    logging.getLogger("bothways").setLevel(logging.INFO if first_process() else logging.WARNING)
     # Before transformers is imported: its own progress bars and advice are about loading, not about the user's job.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

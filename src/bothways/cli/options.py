@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,8 +61,15 @@ def assignments(given: Iterable[str]) -> dict[str, Any]:
     return found
 
 
+def first_process() -> bool:
+    """Whether this process speaks for all that were launched together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(text: str = "") -> None:
-    """Print a line for people, with rich's markup off."""
+    """Print a line for people, with rich's markup off; of several processes (`accelerate launch`) the first one does."""
     from rich.console import Console
 
+    if not first_process():
+        return
     Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(text)

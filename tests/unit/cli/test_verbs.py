@@ -265,6 +265,16 @@ def test_evaluate_takes_options_and_goes_on(run: Run, saved: Path, tmp_path: Pat
     assert run("evaluate", saved, "--task", first, "--resume").err.startswith("error: --resume needs --out")
 
 
+def test_of_processes_launched_together_the_first_one_speaks(run: Run, monkeypatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    assert run("recipes").out
+    monkeypatch.setenv("RANK", "1")
+    done = run("recipes")
+    assert (done.code, done.out) == (0, "")
+    # mistakes are each process's own
+    assert "does not exist" in run("recipes", "nothing").err
+
+
 def test_recipes_are_listed_and_printed_as_files_that_train_takes(run: Run, base: Path, texts: Path, tmp_path: Path) -> None:
     done = run("recipes")
     described, options = done.out.splitlines()[::2], done.out.splitlines()[1::2]
