@@ -60,6 +60,16 @@ class Head(nn.Module):
             projection: Any = self.causal.get_submodule(self.output)
             projection.weight = decoder.get_input_embeddings().weight
 
+    def take(self, decoder: Any) -> None:
+        """Take the values of the input embeddings of `decoder`, where the family ties the two, for the tokens that the head knows.
+
+        For a head that stays frozen beside an encoder whose embeddings were trained before: the base's own would not fit its states.
+        """
+        if self.tied:
+            projection: Any = self.causal.get_submodule(self.output)
+            with torch.no_grad():
+                projection.weight.copy_(decoder.get_input_embeddings().weight[: len(projection.weight)])
+
     def check_joins(self, decoder: Any) -> None:
         """Refuse, before anything is trained, a decoder that `join` could not put back.
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bothways.data.readers import TextColumn, iter_texts
+from bothways.data.readers import NoTextColumn, TextColumn, iter_texts
 from bothways.data.rows import format_of, iter_lines, iter_rows, type_name
 from bothways.data.sentences import joined, sentences
 from bothways.data.sources import TextSource, iter_hub_rows, resolve_texts
@@ -69,7 +69,8 @@ def read_passages(
         raise InputError(f"limit: {limit} documents; expected at least 1, or None for all")
     found: list[str | Passage] = []
     resolved = resolve_texts(source)
-    for item in _items(resolved, column, unit):
+    # a few documents of a large hub data set are read over the network; a whole one is worth a place in the cache
+    for item in _items(resolved, column, unit, streaming=limit is not None):
         if isinstance(item, Passage) or item.strip():
             found.append(item)
         if len(found) == limit:
@@ -81,17 +82,22 @@ def read_passages(
     return found
 
 
-def _items(source: TextSource, column: str | None, unit: Unit) -> Iterator[str | Passage]:
+def _items(source: TextSource, column: str | None, unit: Unit, *, streaming: bool) -> Iterator[str | Passage]:
     if source.kind == "embedded":
         yield from iter_texts(source.name, column=column)
         return
     if source.kind == "hub":
-        yield from _rows(source.label, iter_hub_rows(source), column)
+        yield from _rows(source.label, iter_hub_rows(source, streaming=streaming), column)
     for path in source.files:
         if format_of(path) == ".txt":
             yield from _documents(path, unit)
-        else:
+            continue
+        try:
             yield from _rows(str(path), iter_rows(path), column)
+        except NoTextColumn as error:
+            if source.kind != "folder":
+                raise
+            log.warning("%s; the folder's other files are read without it", error)
 
 
 def _rows(label: str, rows: Iterable[tuple[int, dict[str, Any]]], column: str | None) -> Iterator[str | Passage]:

@@ -1,7 +1,8 @@
 """Sentences of a text, by rule: where passages may be cut.
 
-A full stop, question or exclamation mark ends a sentence when white space and no small letter follow, and no abbreviation or initial
-comes before; so does every full-width mark of Chinese and Japanese, and an empty line. Good enough to cut at, and without a model of
+A full stop, question or exclamation mark (those of Indian languages, Urdu, Arabic, Amharic and Armenian among them) ends a sentence when
+white space and no small letter follow, and no abbreviation or initial comes before; so does every full-width mark of Chinese and
+Japanese, and an empty line. Good enough to cut at, and without a model of
 any language: a wrong boundary makes a passage begin in the middle of a sentence, no more.
 
 It stands apart because rules of language are facts of their own.
@@ -21,7 +22,12 @@ _ABBREVIATIONS = frozenset(
     )
 )
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
-_END = re.compile("[.!?\u2026]+[\"'\u2019\u201d\u00bb)\\]]*(?=\\s)|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d\u2019\uff09]*")
+# devanagari danda and double danda, Arabic full stop and question mark, Ethiopic and Armenian full stop behind the Latin ones
+_MARK = "[.!?\u2026\u0964\u0965\u06d4\u061f\u1362\u0589]"
+# from a mark's first on alone: every later one of a long row would be tried to the row's end otherwise
+_END = re.compile(
+    f"(?<!{_MARK}){_MARK}+[\"'\u2019\u201d\u00bb)\\]]*(?=\\s)|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d\u2019\uff09]*"
+)
 _FULL_WIDTH_END = re.compile("[\u3002\uff01\uff1f][\u300d\u300f\u201d\u2019\uff09]*$")
 _WORD_BEFORE = re.compile(r"(\w+)$")
 _OPENING = "\"'\u201c\u2018\u00ab([\u00bf\u00a1 "

@@ -9,12 +9,12 @@ It stands apart from the objective because it is data.
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from functools import cache
 from pathlib import Path
 
 _LIST = Path(__file__).with_name("stop_words_english.txt")
-_NO_WORD = re.compile(r"[\W_]+")
+_JOINERS = "\u200c\u200d"  # within words of Persian and of Indian languages
 
 
 @cache
@@ -29,4 +29,12 @@ def content_words(text: str) -> str:
     In other languages nothing is on the list, so only punctuation goes.
     """
     gone = english_stop_words()
-    return " ".join(word for word in _NO_WORD.sub(" ", text).split() if word.lower() not in gone)
+    kept = "".join(character if _of_a_word(character) else " " for character in text)
+    # marks alone are what an emoji has left
+    return " ".join(word for word in kept.split() if word.lower() not in gone and any(map(str.isalnum, word)))
+
+
+@cache
+def _of_a_word(character: str) -> bool:
+    # letters, digits, and the marks on them, without which words of Hindi, Tamil or vocalised Arabic fall apart
+    return unicodedata.category(character)[0] in "LNM" or character in _JOINERS

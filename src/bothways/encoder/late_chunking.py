@@ -95,6 +95,13 @@ def encode_chunks(
         raise InputError(
             "late chunking: last_tokens reads a vector from tokens behind the text, and a passage has none; pool with mean"
         )
+    prompts = {item[0] if isinstance(item, tuple) else prompt or "" for item in texts}
+    if getattr(encoder.pooling, "mode", None) == "last" and any(
+        encoder.text_tokenizer().frame(each).closing for each in prompts
+    ):
+        raise InputError(
+            "late chunking: the prompt asks a question behind the text, which a passage in the middle does not have; give prompt=''"
+        )
     unit = encoder.options.normalize if normalize is None else normalize
     budget = Budget(encoder, batch_tokens)
     found: list[Chunks] = []

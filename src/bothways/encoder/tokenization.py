@@ -146,15 +146,18 @@ class TextTokenizer:
                 if self.tokenizer.eos_token is None:
                     raise InputError(f"prompt {instruction[:60]!r}: {EOS} needs an EOS token, and the tokenizer has none")
                 parts[i] = part.replace(EOS, self.tokenizer.eos_token)
-        closing = self.tokenizer.backend_tokenizer.encode(parts[1], add_special_tokens=False).ids if parts[1] else []
+        closing = self._backend().encode(parts[1], add_special_tokens=False).ids if parts[1] else []
         return Frame(self.wrapper.prefix + parts[0], "", closing)
 
     def _encode(self, joined: list[str]) -> list[Any]:
+        return self._backend().encode_batch(joined)
+
+    def _backend(self) -> Any:
         backend = self.tokenizer.backend_tokenizer
         # A tokenizer.json may carry truncation or padding from its last use; both would cut or pool what we decide on here.
         backend.no_truncation()
         backend.no_padding()
-        return backend.encode_batch(joined)
+        return backend
 
     def _row(
         self, encoding: Any, start: int, length: int, limit: int | None, index: int, closing: Sequence[int] = ()

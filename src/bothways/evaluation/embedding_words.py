@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,11 @@ def embedding_words(
         raise InputError(f"words: {words}; expected at least 1")
     if head is None:
         base = str(encoder.provenance.get("base", ""))
-        head = load_pretrained(base, dtype=torch.float32, device=encoder.device, head=True).head if base else None
+        loaded: Any = load_pretrained(base, dtype=torch.float32, device=encoder.device, head=True).head if base else None
+        if loaded is not None:
+            # the embeddings may have been trained, and the head with them
+            loaded.take(encoder.backbone)
+        head = loaded
     if head is None:
         raise InputError("embedding_words: the encoder's base has no language-model head; give head=")
     hidden = special_ids(encoder.tokenizer)

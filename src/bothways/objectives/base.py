@@ -67,6 +67,11 @@ class Objective(nn.Module, ABC):
             "loss_sum": () detached, unscaled; "count": int; and metrics, means over the count, each () detached.
         """
 
+    @property
+    def likelihood(self) -> str | None:
+        """The metric of `step` that is a mean negative log-likelihood of tokens, whose exponential is a perplexity; None: there is none."""
+        return None
+
     def release(self) -> None:
         """Undo what `build` changed in the encoder; called once when the stage ends."""
         return

@@ -126,6 +126,11 @@ class CausalLm(Objective):
         self.context, self.shifted = context, shifted
         self.isolate_documents, self.head_chunk = isolate_documents, head_chunk
 
+    @property
+    def likelihood(self) -> str | None:
+        """See `Objective`."""
+        return "loss"
+
     def prepare(self, texts: Sequence[str], encoder: Encoder) -> list[Block]:
         """Tokenise documents without special tokens, join them with EOS and cut rows of one context.
 

@@ -37,6 +37,7 @@ from bothways.backbone.new_tokens import special_ids
 from bothways.config import Direction
 from bothways.data.passages import Passage, consecutive
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
+from bothways.encoder.build import usable_positions
 from bothways.errors import InputError
 from bothways.losses.bag_of_words import bag_of_words
 from bothways.losses.masked_next_token import masked_next_token
@@ -80,13 +81,14 @@ class LlaraConfig(ObjectiveConfig):
                 "bag-of-words loss alone is known to end here: train the text as well (objective.text_loss), keep "
                 "objective.stop_words english, and fine-tune contrastively afterwards"
             )
-        return super().collapse_remedy
+        return "lower optim.lr, or let the text count for more beside the bags of words (objective.bow_weight)"
 
     def build(self, encoder: Encoder, head: nn.Module | None = None) -> Llara:
         """The objective. The head trains where every weight does (then tied to the embeddings as the family ties it), else it is frozen.
 
         Raises:
-            InputError: no head; prompts or a pooling that LLaRA cannot use; a text loss that the direction makes meaningless.
+            InputError: no head; prompts or a pooling that LLaRA cannot use; a text loss that the direction makes meaningless; rows longer
+                than the model's positions.
         """
         if head is None:
             raise InputError("objective llara: needs the base model's language-model head, and this model has none")
@@ -95,10 +97,16 @@ class LlaraConfig(ObjectiveConfig):
             raise InputError(
                 "objective llara: text_loss next_token asks a bidirectional encoder for a token that it sees; use masked, or a causal one"
             )
+        questions = Questions.of(encoder)
+        positions = usable_positions(encoder.backbone)
+        if positions is not None and self.max_length > positions:
+            raise InputError(
+                f"objective llara: rows of {self.max_length} tokens (objective.max_length), and the model has {positions} positions"
+            )
         tokenizer = encoder.tokenizer
         return Llara(
             _prepared(head, encoder.backbone),
-            Questions.of(encoder),
+            questions,
             direction=encoder.direction,
             max_length=self.max_length,
             text_loss=text_loss,
@@ -183,6 +191,11 @@ class Llara(Objective):
         self.max_length, self.text_loss, self.bow_weight = max_length, text_loss, bow_weight
         self.stop_words, self.mask, self.head_chunk = stop_words, mask, head_chunk
         self.special_ids = torch.tensor(sorted(special_ids), dtype=torch.int64)
+
+    @property
+    def likelihood(self) -> str | None:
+        """See `Objective`."""
+        return None if self.text_loss == "none" else "text"
 
     def prepare(self, texts: Sequence[str | Passage], encoder: Encoder) -> list[LlaraRow]:
         """Cut documents into passages that fill a row, pair them, and tokenise.

@@ -5,7 +5,8 @@
 
 The questions are the encoder's own prompts, templates around the text (`encoder.tokenization`): "document" asks for a summary, "query"
 for what follows. Their tokens are counted by the tokenizer, and the states read are those that the encoder's pooling reads at the end
-of each block, so that adaptation trains exactly the vectors that are used later.
+of each block, so that adaptation trains exactly the vectors that are used later. That holds for the causal direction, as published:
+a bidirectional text sees its question when it is encoded, and here, where there are two, it sees none.
 
 Method: LLaRA (Llama2Vec), arXiv 2312.15503, with the row as its released code lays it out. It stands apart from the objective, which
 knows losses: here are texts and tokens.
@@ -82,6 +83,11 @@ class Questions:
                 f"objective llara: vectors are read off the end of a question; use pooling last or last_tokens (got {mode})"
             )
         read = int(getattr(encoder.pooling, "tokens", 1))
+        if encoder.options.wrapper.suffix:
+            raise InputError(
+                f"objective llara: vectors are read off the end of a question, and the wrapper puts {encoder.options.wrapper.suffix!r} "
+                "behind it; leave the wrapper out"
+            )
         tokenizer = encoder.text_tokenizer()
         blocks = (tokenizer.frame(prompts[0]).closing, tokenizer.frame(prompts[1]).closing)
         if min(map(len, blocks)) < read:

@@ -134,6 +134,11 @@ class Mntp(Objective):
         self.row_length, self.isolate_documents = row_length, isolate_documents
         self.shifted, self.head_chunk = shifted, head_chunk
 
+    @property
+    def likelihood(self) -> str | None:
+        """See `Objective`."""
+        return "loss"
+
     def prepare(self, texts: Sequence[str], encoder: Encoder) -> list[Block]:
         """Tokenise documents and pack them into full rows.
 

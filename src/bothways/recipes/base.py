@@ -57,10 +57,18 @@ def finish(values: dict[str, Any], overrides: Mapping[str, Any], *, dev: str | N
         overrides: by path, dots or double underscores: `seed=1`, `stages__mntp__optim__lr=1e-3`.
         dev: task specification by which stages that train sentence vectors keep their best checkpoint.
         dev_every: optimiser steps between evaluations.
+
+    Raises:
+        InputError: a metric and no stage that takes it, or values that make no recipe.
     """
     if dev is not None:
-        for stage in values["stages"]:
-            if stage["objective"]["kind"] in SENTENCE_KINDS:
-                stage["eval"] = {"metric": dev, "every": dev_every}
+        measured = [stage for stage in values["stages"] if stage["objective"]["kind"] in SENTENCE_KINDS]
+        if not measured:
+            raise InputError(
+                f"dev: chooses checkpoints of contrastive stages, and recipe {values['name']} has none as it is; leave it out, or set "
+                "stages.NAME.eval"
+            )
+        for stage in measured:
+            stage["eval"] = {"metric": dev, "every": dev_every}
     recipe = Recipe.from_values(values, where=f"recipe {values['name']}")
     return override_values(recipe, {path.replace("__", "."): value for path, value in overrides.items()})

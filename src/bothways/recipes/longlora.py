@@ -89,7 +89,9 @@ def longlora(
         "stages": [stage],
     }
     if then is None:
-        return finish(values, overrides, dev=None, dev_every=1)
+        return finish(values, overrides, dev=dev, dev_every=1)
+    if dev is not None and isinstance(then, Recipe):
+        raise InputError("dev: give it to the recipe that follows when that is made; here it goes with a recipe's name")
     from bothways.recipes import get
 
     second = get(then).build(base=base, texts=texts, preset=preset, dev=dev) if isinstance(then, str) else then

@@ -37,7 +37,7 @@ class HeldOut:
         self.size = size
 
     def read(self, encoder: Encoder) -> dict[str, float]:
-        """`heldout_loss`, `heldout_perplexity` and the objective's own metrics, in evaluation mode, without gradients."""
+        """`heldout_loss`, the objective's own metrics and, where one is a likelihood, `heldout_perplexity`; in evaluation mode."""
         training = encoder.training, self.objective.training
         encoder.eval()
         self.objective.eval()
@@ -60,8 +60,11 @@ class HeldOut:
         encoder.train(training[0])
         self.objective.train(training[1])
         means = {f"heldout_{name}": value / max(1, total) for name, value in sums.items()}
-        loss = means.pop("heldout_loss_sum")
-        return {"heldout_loss": loss, "heldout_perplexity": math.exp(min(loss, 700.0)), **means}
+        means = {"heldout_loss": means.pop("heldout_loss_sum"), **means}
+        likelihood = self.objective.likelihood
+        if likelihood is not None:
+            means["heldout_perplexity"] = math.exp(min(means[f"heldout_{likelihood}"], 700.0))
+        return means
 
 
 def _nothing(loss: Tensor) -> None:

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from pydantic import Field, model_validator
 
 from bothways.config import Strict
+from bothways.data.beir import is_beir
 from bothways.data.examples import Example
 from bothways.data.mining.options import MiningOptions, Sampling
 from bothways.data.mining.refresh import Refresher
@@ -41,7 +42,10 @@ class RefreshConfig(Strict):
     max_score: float | None = Field(default=None, description="absolute limit")
     sampling: Sampling = Field(default="top", description="top or random, drawn anew at each refresh")
     same_label: bool = Field(default=True, description="texts of one task and label are no negatives of each other")
-    corpus: str | None = Field(default=None, description="where negatives come from; null: the rows' own texts, task by task")
+    corpus: str | None = Field(
+        default=None,
+        description="where negatives come from; null: a BEIR folder's corpus where that is the only source, else the rows' own texts",
+    )
     backend: Backend = Field(default="exact", description="exact or faiss")
     batch_tokens: int | None = Field(default=None, ge=1, description="tokens per pass; chosen for the device")
 
@@ -60,13 +64,14 @@ class RefreshConfig(Strict):
         others = {"every", "corpus", "batch_tokens"}
         return MiningOptions(seed=seed, **{key: getattr(self, key) for key in type(self).model_fields if key not in others})
 
-    def build(self, examples: Sequence[Example], *, seed: int) -> Refresher:
-        """For the rows of a stage."""
+    def build(self, examples: Sequence[Example], *, seed: int, sources: Sequence[str] = ()) -> Refresher:
+        """For the rows of a stage, and where they were read from."""
+        own = sources[0] if len(sources) == 1 and is_beir(sources[0]) else None
         return Refresher(
             examples,
             every=self.every,
             options=self.options(seed=seed),
-            corpus=self.corpus,
+            corpus=self.corpus or own,
             batch_tokens=self.batch_tokens,
         )
 

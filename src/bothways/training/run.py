@@ -135,10 +135,12 @@ class Recipe(Strict):
     base: str = Field(description="what to start from: a base LLM (hub id, folder, .gguf, embedded name) or an encoder folder")
     base_adapter: str | None = Field(default=None, description="a PEFT adapter merged into the base first")
     rope: RopeConfig | None = Field(default=None, description="position interpolation of the base, to a longer context")
-    direction: Direction = Field(default="bidirectional", description="attention of the encoder; ignored for an encoder folder")
+    direction: Direction = Field(
+        default="bidirectional", description="attention of the encoder; an encoder folder must have it already"
+    )
     pooling: str | PoolingConfig = Field(
         default="mean",
-        description="how token states become one vector: a name, or a mapping with mode and sizes; an encoder folder keeps its own, "
+        description="how token states become one vector: a name, or a mapping with mode and sizes; an encoder folder must have it, "
         "but one without parameters gives way to latent_attention or self_attention",
     )
     max_length: int = Field(default=512, ge=2, description="tokens per text of the saved encoder")

@@ -7,6 +7,7 @@ stage converts the recipe's base.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ from bothways.training.language_model import history
 from bothways.training.precision import Precision, autocast
 from bothways.training.randomness import derive
 from bothways.training.run import Recipe, Stage
+
+log = logging.getLogger("bothways")
 
 
 def open_heldout(stage: Stage, encoder: Encoder, objective: Objective, *, seed: int) -> HeldOut | None:
@@ -66,6 +69,7 @@ def open_base(recipe: Recipe, *, device: torch.device, dtype: torch.dtype, stage
             )
             raise InputError(f"{what}, and {recipe.base} is a finished encoder; start from the base LLM")
         encoder = load(recipe.base, device=device, dtype=first)
+        _check_fits(encoder, recipe)
         _fit_pooling(encoder, recipe)
         encoder.options.prompts = {**encoder.options.prompts, **recipe.prompts}
         encoder.options.default_prompt = recipe.default_prompt or encoder.options.default_prompt
@@ -133,6 +137,34 @@ def train_new_tokens(encoder: Encoder, recipe: Recipe, stage: Stage) -> None:
         train_rows(encoder.backbone, ids)
 
 
+def _check_fits(encoder: Encoder, recipe: Recipe) -> None:
+    """Refuse a finished encoder that is not what the recipe says, rather than train something else under its name.
+
+    Raises:
+        InputError: another direction; another pooling without parameters; new tokens that it lacks, and that nothing trains.
+    """
+    if encoder.direction != recipe.direction:
+        raise InputError(
+            f"direction: {recipe.base} is a {encoder.direction} encoder and the recipe {recipe.name} is {recipe.direction}; "
+            f"set direction={encoder.direction}, or start from the base LLM"
+        )
+    wanted, mode = PoolingConfig.of(recipe.pooling), getattr(encoder.pooling, "mode", None)
+    tokens = getattr(encoder.pooling, "tokens", None)
+    if not wanted.trained and (mode != wanted.mode or (mode == "last_tokens" and tokens != wanted.tokens)):
+        found = f"{{mode: {mode}, tokens: {tokens}}}" if mode == "last_tokens" else mode
+        raise InputError(
+            f"pooling: {recipe.base} has {mode} pooling and the recipe {recipe.name} {wanted.mode}, which its prompts are made for; if "
+            f"they fit both, set pooling={found!r}"
+        )
+    vocabulary = encoder.tokenizer.get_vocab()
+    missing = [token for token in recipe.new_tokens or () if token not in vocabulary]
+    if missing and not any(stage.objective.trains_new_tokens for stage in recipe.stages):
+        raise InputError(
+            f"new_tokens: {recipe.base} has no {missing[0]}, and no stage of the recipe {recipe.name} trains it; start with a stage that "
+            "does, or with the options that the encoder was made with"
+        )
+
+
 def _fit_pooling(encoder: Encoder, recipe: Recipe) -> None:
     """Give a finished encoder the trained pooling that the recipe wants, unless it has it already.
 
@@ -194,7 +226,23 @@ def open_head(recipe: Recipe, index: int, encoder: Encoder, dtype: torch.dtype) 
             "start from the base LLM"
         )
     overrides = rope_overrides(base, recipe.rope) if recipe.rope is not None and base == recipe.base else None
-    return load_pretrained(base, dtype=dtype, device=encoder.device, head=True, config_overrides=overrides).head
+    head: Any = load_pretrained(base, dtype=dtype, device=encoder.device, head=True, config_overrides=overrides).head
+    if head is not None and trained_whole(encoder):
+        head.take(encoder.backbone)
+        if not head.tied:
+            log.warning(
+                "stages.%s: an earlier stage trained every weight and a head of its own, which encoders do not keep; the head of %s "
+                "is used",
+                stage.name,
+                base,
+            )
+    return head
+
+
+def trained_whole(encoder: Encoder) -> bool:
+    """Whether a stage before trained the input embeddings, by the encoder's provenance."""
+    stages: Any = encoder.provenance.get("stages", ())
+    return any(stage.get("adapter") is None or stage["adapter"].get("train_whole") for stage in stages)
 
 
 def make_trainable(encoder: Encoder, stage: Stage, *, seed: int, index: int) -> None:

@@ -135,22 +135,42 @@ def _run(
     texts: GivenTexts,
     progress: bool | None,
 ) -> None:
-    """All stages that are not finished yet."""
+    """All stages that are not finished yet. A recipe that turns out to be impossible leaves no folder in the way of the next one."""
+    fresh = not (folder.is_dir() and any(folder.iterdir()))
     _prepare_folder(recipe, folder, resume=resume, accelerator=accelerator)
-    if not finish.is_finished(folder, language_model=recipe.stages[-1].objective.language_model):
-        _start_trackers(recipe, accelerator)
-        metrics = MetricsLog(folder / "metrics.jsonl", accelerator)
-        offset = 0
-        for index in range(len(recipe.stages)):
-            kind = recipe.stages[index].objective.language_model
-            if finish.is_finished(stage_output(recipe, index, folder), language_model=kind):
-                log.info("stage %s is finished", recipe.stages[index].name)
-                offset += max(Checkpoints(_checkpoint_folder(recipe, index, folder), keep=1).steps(), default=0)
-                continue
-            runner = _Runner(recipe, index, folder, accelerator, launch, metrics, texts, progress)
-            offset += runner.run(resume=resume, offset=offset)
-        for tracker in accelerator.trackers:
-            tracker.finish()
+    try:
+        if not finish.is_finished(folder, language_model=recipe.stages[-1].objective.language_model):
+            _stages(recipe, folder, accelerator, launch, resume=resume, texts=texts, progress=progress)
+    except InputError:
+        if fresh and accelerator.is_main_process and [each.name for each in folder.iterdir()] == ["recipe.yaml"]:
+            (folder / "recipe.yaml").unlink()
+            folder.rmdir()
+        raise
+
+
+def _stages(
+    recipe: Recipe,
+    folder: Path,
+    accelerator: Accelerator,
+    launch: Launch,
+    *,
+    resume: bool,
+    texts: GivenTexts,
+    progress: bool | None,
+) -> None:
+    _start_trackers(recipe, accelerator)
+    metrics = MetricsLog(folder / "metrics.jsonl", accelerator)
+    offset = 0
+    for index in range(len(recipe.stages)):
+        kind = recipe.stages[index].objective.language_model
+        if finish.is_finished(stage_output(recipe, index, folder), language_model=kind):
+            log.info("stage %s is finished", recipe.stages[index].name)
+            offset += max(Checkpoints(_checkpoint_folder(recipe, index, folder), keep=1).steps(), default=0)
+            continue
+        runner = _Runner(recipe, index, folder, accelerator, launch, metrics, texts, progress)
+        offset += runner.run(resume=resume, offset=offset)
+    for tracker in accelerator.trackers:
+        tracker.finish()
 
 
 @dataclass
@@ -171,6 +191,7 @@ class _Runner:
         recipe, index = self.recipe, self.index
         stage = recipe.stages[index]
         data = read_stage_data(stage, self.given)
+        sources = stage.data.all_sources if self.given is None else ()
         chosen = precision.choose(recipe.dtype, self.accelerator.device, adapter=stage.adapter is not None)
         split, accelerator = self.launch.sharding, self.accelerator
         first = accelerator.device if split is None else torch.device("cpu")
@@ -199,7 +220,7 @@ class _Runner:
                 },
                 offset=offset,
                 progress=self.progress,
-                refresher=None if stage.refresh is None else stage.refresh.build(data.items, seed=recipe.seed),
+                refresher=None if stage.refresh is None else stage.refresh.build(data.items, seed=recipe.seed, sources=sources),
                 zero=self.launch.zero,
             )
             state = run.train(resume=resume)

@@ -118,3 +118,12 @@ def test_what_cannot_be_used_is_named(tmp_path):
 def test_excerpts_are_a_few_short_pieces_of_each():
     found = excerpts(["abc " * 10_000, Passage("short", "", "")], characters=100, each=4)
     assert len(found) == 5 and found[-1] == "short" and max(map(len, found)) <= 100
+
+
+def test_a_folder_s_files_without_text_are_passed_over(tmp_path, caplog):
+    (tmp_path / "a.txt").write_text("A b. C d.")
+    (tmp_path / "meta.json").write_text('{"name": 3}')
+    assert read_passages(tmp_path) == ["A b. C d."]
+    assert "meta.json" in caplog.text and "other files are read without it" in caplog.text
+    with pytest.raises(InputError, match="no column that is known to hold text"):
+        read_passages(tmp_path / "meta.json")

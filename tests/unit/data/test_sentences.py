@@ -43,3 +43,23 @@ def test_a_book_without_an_empty_line_takes_linear_time():
     begin = time.perf_counter()
     assert len(sentences(text)) == 40_000
     assert time.perf_counter() - begin < 20
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("यह पहला वाक्य है। यह दूसरा वाक्य है। तीसरा भी।", 3),
+        ("یہ پہلا جملہ ہے۔ کیا یہ دوسرا ہے؟ ہاں۔", 3),
+        ("ይህ ነው። ያ ነው።", 2),
+        ("Սա է։ Նա է։", 2),
+    ],
+)
+def test_other_full_stops(text, count):
+    assert len(sentences(text)) == count and " ".join(sentences(text)) == text
+
+
+def test_a_row_of_dots_takes_linear_time():
+    begin = time.perf_counter()
+    assert sentences("." * 200_000 + "x") == ["." * 200_000 + "x"]
+    # eight minutes when every dot was tried
+    assert time.perf_counter() - begin < 5

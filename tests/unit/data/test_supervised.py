@@ -277,6 +277,7 @@ def test_parts_of_a_file(tmp_path):
 
 def test_prompts_of_rows_that_give_way_are_told(tmp_path, caplog):
     path = write_jsonl(tmp_path / "a.jsonl", [{"query": "q", "pos": "p", "prompt": "own "}, {"query": "r", "pos": "p"}])
+    caplog.set_level("WARNING", "bothways")
     read_examples(path, query_prompt="own ")
     assert not caplog.records
     read_examples(path, query_prompt="Find: ")

@@ -258,3 +258,10 @@ def test_a_book_is_read_within_memory(tmp_path: Path) -> None:
     assert float(chunked) < 200
     assert int(chunks) == -(-int(tokens) // 512)
     assert finite == "True"
+
+
+def test_a_question_behind_the_text_is_no_passage_s(folder: Path) -> None:
+    encoder = encoder_of(folder, pooling="last")
+    with pytest.raises(InputError, match=r"the prompt asks a question behind the text, .* give prompt=''"):
+        encoder.encode_chunks([DOCUMENT], prompt="{text} In a word:")
+    assert encoder.encode_chunks([DOCUMENT], prompt="In a word: {text}")[0].spans == encoder.encode_chunks([DOCUMENT])[0].spans

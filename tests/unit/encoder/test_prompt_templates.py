@@ -74,3 +74,12 @@ def test_what_cannot_be_a_template():
         around("a", "{text} and {text}")
     with pytest.raises(InputError, match="needs an EOS token, and the tokenizer has none"):
         around("a", "{text} {eos}", tokenizer={"eos": None})
+
+
+@pytest.mark.parametrize(
+    "settings", [{"truncation": True, "max_length": 3}, {"padding": "max_length", "max_length": 40}], ids=str
+)
+def test_what_a_tokenizer_was_last_used_for_changes_no_question(settings):
+    tokenizer, expected = around(SENTENCES[0])
+    tokenizer([SENTENCES[1]], **settings)
+    assert TextTokenizer(tokenizer)([(TEMPLATE, SENTENCES[0])])[0].ids == expected.ids

@@ -283,6 +283,8 @@ def test_suffix_lengths_of_a_llama_2_tokenizer():
         ({"prompts": {}}, "needs prompts 'document' .summarise. and 'query' .predict., each a template"),
         ({"prompts": {"query": "{text} a", "document": "b {text} c"}}, "let the prompts begin alike before {text}"),
         ({"prompts": {"query": "{text} a", "document": "{text}"}}, "each a template with {text} and words after it"),
+        ({"wrapper": ("[INST] ", " [/INST]")}, r"the wrapper puts ' \[/INST\]' behind it"),
+        ({"max_length": 513}, r"rows of 513 tokens \(objective\.max_length\), and the model has 512 positions"),
         ({"pooling": "mean"}, r"use pooling last or last_tokens \(got mean\)"),
         ({"prompts": {"query": "{text}a", "document": "{text}b"}}, "8 states are read, and a question has only 1 tokens"),
         (
@@ -294,7 +296,7 @@ def test_suffix_lengths_of_a_llama_2_tokenizer():
 def test_what_llara_cannot_use(base, change, message):
     form = FORMS["code"]
     options = {"direction": "causal", "pooling": form.pooling, "prompts": form.prompts, **change}
-    config = {"text_loss": options.pop("text_loss")} if "text_loss" in options else {}
+    config = {"max_length": 128} | {key: options.pop(key) for key in ("text_loss", "max_length") if key in options}
     encoder = bw.convert(base, dtype="float32", device="cpu", **options)
     head = load_pretrained(base, dtype="float32", device="cpu", head=True).head
     with pytest.raises(InputError, match=message) as caught:

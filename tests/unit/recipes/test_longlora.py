@@ -72,6 +72,17 @@ def test_then_llm2vec_makes_an_encoder_for_long_documents() -> None:
     assert Recipe.from_yaml(made.to_yaml()) == made
 
 
+def test_a_dev_metric_that_no_stage_takes_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"^dev: chooses checkpoints of contrastive stages, and recipe longlora has none as it is"
+    ):
+        recipes.longlora("b", "t.txt", dev="stdlib")
+    with pytest.raises(InputError, match=r"^dev: .* recipe llara-laptop has none"):
+        recipes.llara("b", "t.txt", "laptop", dev="stdlib")
+    with pytest.raises(InputError, match=r"^dev: give it to the recipe that follows"):
+        recipes.longlora("b", "t.txt", then=recipes.llm2vec("b", "t.txt"), dev="stdlib")
+
+
 def test_then_takes_a_recipe_with_choices_of_its_own(tmp_path: Path) -> None:
     second = recipes.simcse("b", "s.txt", direction="bidirectional")
     made = recipes.longlora("b", "t.txt", context=4096, then=second)

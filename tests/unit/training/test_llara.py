@@ -11,14 +11,16 @@ import pytest
 import torch
 
 import bothways as bw
+from bothways.backbone.sources import load_pretrained
 from bothways.data.examples import Example
 from bothways.data.passages import Passage
 from bothways.errors import InputError
+from bothways.evaluation.embedding_words import embedding_words
 from bothways.recipes.llara import FORMS
 from bothways.training.collapse import Collapse
 from bothways.training.data import read_stage_data
 from bothways.training.run import Recipe
-from tiny import SENTENCES
+from tiny import SENTENCES, tiny_llama
 from unit.cli.cli_runner import runner
 from unit.training.material import metrics, recipe, weights
 
@@ -203,3 +205,74 @@ def test_the_command_line_trains_and_estimates(tmp_path, capsys):
     done = run(*common, "--out", str(tmp_path / "out"))
     assert done.code == 0, done.err
     assert "last_tokens pooling" in done.out + done.err
+
+
+def test_an_encoder_that_is_not_what_the_recipe_says_is_refused(tmp_path):
+    """Prompts for one pooling read with another would be silent nonsense."""
+    paper, code = tmp_path / "paper", tmp_path / "code"
+    bw.train(llara(tmp_path, adaptation(optim={"steps": 1}), mode="paper"), paper, texts=DOCUMENTS)
+    bw.train(llara(tmp_path, adaptation(optim={"steps": 1})), code, texts=DOCUMENTS)
+
+    def tried(base, mode, **changes):
+        bw.train(
+            llara(tmp_path, finetune(optim={"steps": 1}), mode=mode, base=str(base), **changes), tmp_path / "out", texts=ROWS
+        )
+
+    with pytest.raises(
+        InputError, match=r"^pooling: .*paper has last pooling and the recipe .* last_tokens, which its prompts"
+    ):
+        tried(paper, "code")
+    with pytest.raises(
+        InputError, match=r"^pooling: .*code has last_tokens pooling .* set pooling='\{mode: last_tokens, tokens: 8\}'"
+    ):
+        tried(code, "paper")
+    with pytest.raises(
+        InputError, match=r"^direction: .*code is a causal encoder and the recipe .* is bidirectional; set direction=causal"
+    ):
+        tried(code, "code", direction="bidirectional")
+    with pytest.raises(InputError, match=r"^new_tokens: .*paper has no <s1>, and no stage of the recipe .* trains it"):
+        tried(paper, "code", pooling="last")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_stage_after_full_training_reads_the_embeddings_that_were_trained(tmp_path, tied, caplog):
+    """A frozen head from the base would not fit the states; an untied one is not kept, and that is said."""
+    stage = adaptation(adapter=None, optim={"lr": 5e-3, "steps": 40, "schedule": "constant"})
+    tiny_llama(tmp_path / "base", tie_word_embeddings=tied)
+    first = llara(tmp_path, stage)
+    encoder = bw.train(first, tmp_path / "full", texts=DOCUMENTS)
+    found = {}
+    for name, adapter in (("lora", {"r": 4, "dropout": 0.0}), ("whole", None)):
+        stage = adaptation(adapter=adapter, optim={"lr": 1e-12, "steps": 2})
+        bw.train(llara(tmp_path, stage, base=str(tmp_path / "full")), tmp_path / name, texts=DOCUMENTS)
+        found[name] = metrics(tmp_path / name)[1]["text"]
+    if tied:
+        start = metrics(tmp_path / "full")[1]["text"]
+        # where every weight trains the head is the embeddings themselves, those of the new tokens with them
+        assert found["lora"] == pytest.approx(found["whole"], abs=0.05) and start - found["lora"] > 1
+        table = encoder.backbone.get_input_embeddings().weight
+        head = load_pretrained(tmp_path / "base", dtype="float32", device="cpu", head=True).head
+        head.tie(encoder.backbone)
+        assert (
+            embedding_words(encoder, SENTENCES[:1])[0].summary == embedding_words(encoder, SENTENCES[:1], head=head)[0].summary
+        )
+        assert len(table) == len(head.causal.lm_head.weight)
+    else:
+        assert "an earlier stage trained every weight and a head of its own, which encoders do not keep" in caplog.text
+
+
+def test_a_perplexity_is_the_text_s_own(tmp_path):
+    """The bags of words are no likelihood."""
+    held = tmp_path / "held.txt"
+    held.write_text("\n".join(DOCUMENTS), encoding="utf-8")
+    for loss in ("next_token", "none"):
+        stage = adaptation(
+            objective={"text_loss": loss}, optim={"steps": 1}, heldout={"data": {"source": str(held)}, "every": 1}
+        )
+        bw.train(llara(tmp_path, stage), tmp_path / loss, texts=DOCUMENTS)
+        (line,) = [line for line in metrics(tmp_path / loss) if "heldout_loss" in line]
+        if loss == "none":
+            assert "heldout_perplexity" not in line
+        else:
+            assert line["heldout_perplexity"] == pytest.approx(np.exp(line["heldout_text"]))

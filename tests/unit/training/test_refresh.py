@@ -17,6 +17,7 @@ from bothways.data.examples import Example
 from bothways.data.mining import Refresher
 from bothways.data.supervised import read_examples
 from bothways.errors import InputError
+from bothways.training.refresh import RefreshConfig
 from bothways.training.run import Recipe, changed_keys
 from bothways.training.signals import Interrupted
 from bothways.training.steps import Stepper
@@ -177,3 +178,16 @@ def test_recipes_without_it_stay_the_same_recipe(tmp_path: Path) -> None:
     now = recipe(tmp_path, supervised())
     assert Recipe.from_yaml(now.to_yaml()) == now
     assert any(line.startswith("stages.supervised.refresh.every (absent → 2)") for line in changed_keys(before, now.resolved()))
+
+
+def test_a_beir_folder_brings_its_corpus(tmp_path: Path) -> None:
+    """As for BM25's negatives; several sources have none in common."""
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "1", "text": "a"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "1", "text": "q"}\n')
+    (tmp_path / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n1\t1\t1\n")
+    config = RefreshConfig(every=2)
+    assert config.build(ROWS, seed=0, sources=[str(tmp_path)]).corpus == str(tmp_path)
+    assert config.build(ROWS, seed=0, sources=[str(tmp_path), "rows.jsonl"]).corpus is None
+    assert config.build(ROWS, seed=0, sources=["rows.jsonl"]).corpus is None
+    assert RefreshConfig(every=2, corpus="other").build(ROWS, seed=0, sources=[str(tmp_path)]).corpus == "other"
