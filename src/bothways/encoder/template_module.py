@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from bothways.config import Strict, parse
-from bothways.encoder.tokenization import is_template
+from bothways.encoder.tokenization import EOS, is_template
 from bothways.errors import InputError
 from bothways.pooling import Pooling
 
@@ -97,8 +97,10 @@ def notes(encoder: Encoder) -> list[str]:
         )
     names = ", ".join(repr(name) for name, prompt in encoder.prompts.items() if is_template(prompt))
     if names:
+        ends = any(EOS in prompt for prompt in encoder.prompts.values())
+        end = f" and {encoder.tokenizer.eos_token} in that of {EOS}" if ends else ""
         found.append(
             f"the prompts {names} stand around the text: SentenceTransformer does so with trust_remote_code=True; other loaders need "
-            "the text sent to them as the prompt with the text in the place of {text}"
+            f"the text sent to them as the prompt with the text in the place of {{text}}{end}"
         )
     return found

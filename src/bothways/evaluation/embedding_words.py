@@ -9,6 +9,7 @@ Letters: P states of a vector, H hidden, V vocabulary, N texts.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -72,11 +73,12 @@ def embedding_words(
         head = loaded
     if head is None:
         raise InputError("embedding_words: the encoder's base has no language-model head; give head=")
-    hidden = special_ids(encoder.tokenizer)
+    special = special_ids(encoder.tokenizer)
     sides: tuple[Literal["document", "query"], ...] = ("document", "query")
-    if content:
-        hidden |= _continuing(encoder)
-    found = [[_words(encoder, row, words, hidden, content) for row in _logits(encoder, head, texts, side)] for side in sides]
+    inner = _continuing(encoder) if content else set()
+    found = [
+        [_words(encoder, row, words, special, inner, content) for row in _logits(encoder, head, texts, side)] for side in sides
+    ]
     return [EmbeddingWords(*each) for each in zip(texts, *found)]
 
 
@@ -99,13 +101,20 @@ def _continuing(encoder: Encoder) -> set[int]:
     return found if len(found) < len(pieces) else set()
 
 
-def _words(encoder: Encoder, logits: Tensor, count: int, hidden: set[int], content: bool) -> tuple[str, ...]:
+def _words(encoder: Encoder, logits: Tensor, count: int, special: set[int], inner: set[int], content: bool) -> tuple[str, ...]:
     found: dict[str, str] = {}
     for token in logits.argsort(descending=True).tolist():
         word = str(encoder.tokenizer.decode([token])).strip()
-        if token in hidden or not word or (content and (len(content_words(word)) < 2 or content_words(word) != word)):
+        if token in special or not word:
+            continue
+        if content and (content_words(word) != word or not _stands_alone(word, inner=token in inner)):
             continue
         found.setdefault(word.lower() if content else str(token), word)
         if len(found) == count:
             break
     return tuple(found.values())
+
+
+def _stands_alone(word: str, *, inner: bool) -> bool:
+    """Whether a token says something by itself; a character of a script without cases may, and most have no blanks between words."""
+    return unicodedata.category(word[0]) == "Lo" or (len(word) > 1 and not inner)

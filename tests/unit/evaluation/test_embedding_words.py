@@ -9,7 +9,7 @@ import bothways as bw
 from bothways.backbone.new_tokens import add_tokens, special_ids
 from bothways.backbone.sources import load_pretrained
 from bothways.errors import InputError
-from bothways.evaluation.embedding_words import embedding_words
+from bothways.evaluation.embedding_words import _stands_alone, embedding_words
 from bothways.recipes.llara import FORMS
 from tiny import SENTENCES, tiny_llama
 
@@ -34,6 +34,21 @@ def test_words_are_the_head_s_best_tokens(tmp_path, mode):
     content = embedding_words(encoder, SENTENCES[:1], words=5, head=head)[0]
     assert all(len(word) > 1 and word.isalnum() for word in content.summary)
     assert len({word.lower() for word in content.summary}) == len(content.summary)
+
+
+@pytest.mark.parametrize(
+    ("word", "inner", "kept"),
+    [
+        ("sea", False, True),
+        ("sea", True, False),
+        ("s", False, False),
+        ("海", True, True),
+        ("海岸", False, True),
+        ("भाषा", True, True),
+    ],
+)
+def test_a_character_of_a_script_without_blanks_is_a_word(word, inner, kept):
+    assert _stands_alone(word, inner=inner) == kept
 
 
 def test_what_has_no_words(tmp_path):
