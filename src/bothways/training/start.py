@@ -148,13 +148,16 @@ def _check_fits(encoder: Encoder, recipe: Recipe) -> None:
             f"direction: {recipe.base} is a {encoder.direction} encoder and the recipe {recipe.name} is {recipe.direction}; "
             f"set direction={encoder.direction}, or start from the base LLM"
         )
-    wanted, mode = PoolingConfig.of(recipe.pooling), getattr(encoder.pooling, "mode", None)
-    tokens = getattr(encoder.pooling, "tokens", None)
-    if not wanted.trained and (mode != wanted.mode or (mode == "last_tokens" and tokens != wanted.tokens)):
-        found = f"{{mode: {mode}, tokens: {tokens}}}" if mode == "last_tokens" else mode
+    wanted = PoolingConfig.of(recipe.pooling)
+    if not wanted.trained and not wanted.fits(encoder.pooling, encoder.hidden_size):
+        own: Any = encoder.pooling
+        found = getattr(own, "settings", None) or {
+            "mode": own.mode,
+            **({"tokens": own.tokens} if own.mode == "last_tokens" else {}),
+        }
         raise InputError(
-            f"pooling: {recipe.base} has {mode} pooling and the recipe {recipe.name} {wanted.mode}, which its prompts are made for; if "
-            f"they fit both, set pooling={found!r}"
+            f"pooling: {recipe.base} has {own.mode} pooling and the recipe {recipe.name} {wanted.mode}, which its prompts are made for; if "
+            f"they fit both, set pooling={found}"
         )
     vocabulary = encoder.tokenizer.get_vocab()
     missing = [token for token in recipe.new_tokens or () if token not in vocabulary]
