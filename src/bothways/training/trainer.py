@@ -17,7 +17,8 @@ import atexit
 import logging
 import os
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -135,42 +136,42 @@ def _run(
     texts: GivenTexts,
     progress: bool | None,
 ) -> None:
-    """All stages that are not finished yet. A recipe that turns out to be impossible leaves no folder in the way of the next one."""
+    """All stages that are not finished yet."""
+    with _traceless(folder, accelerator):
+        _prepare_folder(recipe, folder, resume=resume, accelerator=accelerator)
+        if finish.is_finished(folder, language_model=recipe.stages[-1].objective.language_model):
+            return
+        _start_trackers(recipe, accelerator)
+        metrics = MetricsLog(folder / "metrics.jsonl", accelerator)
+        offset = 0
+        for index in range(len(recipe.stages)):
+            kind = recipe.stages[index].objective.language_model
+            if finish.is_finished(stage_output(recipe, index, folder), language_model=kind):
+                log.info("stage %s is finished", recipe.stages[index].name)
+                offset += max(Checkpoints(_checkpoint_folder(recipe, index, folder), keep=1).steps(), default=0)
+                continue
+            runner = _Runner(recipe, index, folder, accelerator, launch, metrics, texts, progress)
+            offset += runner.run(resume=resume, offset=offset)
+        for tracker in accelerator.trackers:
+            tracker.finish()
+
+
+@contextmanager
+def _traceless(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """A recipe that turns out to be impossible leaves no folder in the way of the next one."""
     fresh = not (folder.is_dir() and any(folder.iterdir()))
-    _prepare_folder(recipe, folder, resume=resume, accelerator=accelerator)
     try:
-        if not finish.is_finished(folder, language_model=recipe.stages[-1].objective.language_model):
-            _stages(recipe, folder, accelerator, launch, resume=resume, texts=texts, progress=progress)
+        yield
     except InputError:
-        if fresh and accelerator.is_main_process and [each.name for each in folder.iterdir()] == ["recipe.yaml"]:
+        if (
+            fresh
+            and accelerator.is_main_process
+            and folder.is_dir()
+            and [each.name for each in folder.iterdir()] == ["recipe.yaml"]
+        ):
             (folder / "recipe.yaml").unlink()
             folder.rmdir()
         raise
-
-
-def _stages(
-    recipe: Recipe,
-    folder: Path,
-    accelerator: Accelerator,
-    launch: Launch,
-    *,
-    resume: bool,
-    texts: GivenTexts,
-    progress: bool | None,
-) -> None:
-    _start_trackers(recipe, accelerator)
-    metrics = MetricsLog(folder / "metrics.jsonl", accelerator)
-    offset = 0
-    for index in range(len(recipe.stages)):
-        kind = recipe.stages[index].objective.language_model
-        if finish.is_finished(stage_output(recipe, index, folder), language_model=kind):
-            log.info("stage %s is finished", recipe.stages[index].name)
-            offset += max(Checkpoints(_checkpoint_folder(recipe, index, folder), keep=1).steps(), default=0)
-            continue
-        runner = _Runner(recipe, index, folder, accelerator, launch, metrics, texts, progress)
-        offset += runner.run(resume=resume, offset=offset)
-    for tracker in accelerator.trackers:
-        tracker.finish()
 
 
 @dataclass
