@@ -31,7 +31,7 @@ def main() -> None:
     generator = random.Random(0)
     print(f"bfloat16, {TOKENS} tokens, {HEADS}/{KEY_HEADS} heads of {WIDTH}, lengths spread by 12 %; milliseconds")
     print(f"{'mean length':>12} {'fused fwd':>10} {'explicit':>10} {'fused bwd':>10} {'explicit':>10} {'+ dropout':>10}")
-    for mean in (12, 24, 42, 100, 200, 400):
+    for mean in (12, 24, 42, 100, 200, 400, 800):
         lengths: list[int] = []
         while sum(lengths) < TOKENS:
             lengths.append(max(2, int(generator.gauss(mean, mean * 0.12))))

@@ -64,26 +64,45 @@ def attend_rectangle(
     The bias (C or 1, 1, 1, L or 1, L) is added to the scores. There may be fewer queries than keys: L is then theirs in `q`, the
     result and the bias's last axis but one.
     """
-    count, length, heads, _ = q.shape
+    length, heads = q.shape[1:3]
     shared = heads // k.shape[2]
     # The query heads that share a key head lie on one longer query axis: one product per key head, no copies of keys.
-    q = q.unflatten(2, (-1, shared)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # (C, K, g·L, D)
+    q = (q * scaling).unflatten(2, (-1, shared)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # (C, K, g·L, D)
     k, v = k.permute(0, 2, 3, 1), v.transpose(1, 2)  # (C, K, D, L), (C, K, L, Dv)
     scores = q @ k
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) * scaling
+    if softcap is None and sinks is None:
+        weights = _softmax(scores, bias, shared)
+    else:
+        weights = _extended_softmax(scores.unflatten(2, (shared, length)), bias, softcap, sinks).flatten(2, 3)
+    weights = drop(weights.to(v.dtype), dropout)
+    out = weights @ v  # (C, K, g·L, Dv)
+    return out.unflatten(2, (shared, length)).permute(0, 3, 1, 2, 4).flatten(2, 3)
+
+
+def _softmax(scores: Tensor, bias: Tensor | None, shared: int) -> Tensor:
+    """Of scores (C, K, g·L, L), in their own type.
+
+    Scores are what attention writes most of, so they stay in the type of the products and are passed over twice: once for the bias, in
+    place (a product's gradient does not need the product), once for the softmax, which sums in float32 whatever it reads.
+    """
+    if bias is not None:
+        # (C or 1, 1, g·L or 1, L)
+        bias = bias.squeeze(2)
+        scores += (bias if bias.shape[2] == 1 else bias.repeat(1, 1, shared, 1)).to(scores.dtype)
+    return scores.softmax(-1)
+
+
+def _extended_softmax(scores: Tensor, bias: Tensor | None, softcap: float | None, sinks: Tensor | None) -> Tensor:
+    """Of scores (C, K, g, L, L), in float32, capped and beside sinks (G,)."""
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
-    scores = scores.unflatten(2, (shared, length))  # (C, K, g, L, L)
     if bias is not None:
         scores = scores + bias
     if sinks is None:
-        weights = scores.softmax(-1)
-    else:
-        sink = sinks.float().view(1, -1, shared, 1, 1).expand(count, -1, -1, length, 1)
-        weights = torch.cat([scores, sink], -1).softmax(-1)[..., :-1]
-    weights = drop(weights.to(v.dtype), dropout)
-    out = weights.flatten(2, 3) @ v  # (C, K, g·L, Dv)
-    return out.unflatten(2, (shared, length)).permute(0, 3, 1, 2, 4).flatten(2, 3)
+        return scores.softmax(-1)
+    sink = sinks.to(scores.dtype).view(1, scores.shape[1], -1, 1, 1).expand(*scores.shape[:4], 1)
+    return torch.cat([scores, sink], -1).softmax(-1)[..., :-1]
 
 
 def rectangle(tensor: Tensor, group: Group) -> Tensor:

@@ -5,8 +5,8 @@ Three ways to run the same plan; `execute` picks one and none changes the result
 - fused: torch's scaled_dot_product_attention per run of equally long segments. No mask exists, so CPUs and GPUs take their fused
   kernels; texts of one length become one batched call. Sliding windows need a mask, a small one for each block of queries (`reach`).
 - varlen: torch's variable-length FlashAttention, one call for the whole row (CUDA, half precision, no dropout).
-- explicit (`attention.explicit`): scores written out in float32, for what fused kernels lack (soft-capping, sinks, dropout on CPUs),
-  and for training on short texts on CPUs, where the backward pass of torch's fused kernel costs several times as much
+- explicit (`attention.explicit`): scores written out, for what fused kernels lack (soft-capping, sinks, dropout on CPUs), and for
+  training in half precision on short texts on CPUs, where the backward pass of torch's fused kernel costs several times as much
   (benchmarks/attention.py).
 
 Shifted groups (`attention.grouped`) and hidden blocks (`attention.blocked`) are taken apart into plain plans that come back here.
@@ -36,8 +36,8 @@ try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:
     varlen_attn = None
-# Up to this many tokens the explicit form trains faster than the fused CPU kernel, whose backward pass is slow on short texts.
-EXPLICIT_BACKWARD = 256
+EXPLICIT_BACKWARD = {torch.bfloat16: 512, torch.float16: 512}
+"""Tokens of the longest text up to which the explicit form trains faster on CPUs; fused kernels are used beyond, and for other types."""
 
 # varlen's first releases (torch 2.10) had no windows; those, and older torch, run the fused path.
 _HAS_VARLEN = varlen_attn is not None and "window_size" in inspect.signature(varlen_attn).parameters
@@ -121,7 +121,8 @@ def _cut(run: Run, *tensors: Tensor) -> list[Tensor]:
 
 def _suits_explicit(query: Tensor, plan: AttentionPlan, dropout: float) -> bool:
     # the fused CPU kernel has no dropout: torch would write the scores out itself, in a slower way
-    return dropout > 0 or (torch.is_grad_enabled() and query.requires_grad and plan.longest <= EXPLICIT_BACKWARD)
+    trained = torch.is_grad_enabled() and query.requires_grad
+    return dropout > 0 or (trained and plan.longest <= EXPLICIT_BACKWARD.get(query.dtype, 0))
 
 
 def _fused(qkv: list[Tensor], direction: Direction, scaling: float, dropout: float, window: int | None) -> Tensor:

@@ -70,9 +70,10 @@ def test_executed_attention_equals_dense_masks_with_gradients(groups, heads, dir
         torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
 
 
-def test_the_fused_path_has_the_gradients_of_the_dense_form(monkeypatch):
-    """Groups over `EXPLICIT_BACKWARD` tokens train through torch's fused kernel; here every group counts as long."""
-    monkeypatch.setattr(kernel, "EXPLICIT_BACKWARD", 0)
+@pytest.mark.parametrize("tokens", [0, 100], ids=["fused", "explicit"])
+def test_both_paths_have_the_gradients_of_the_dense_form(monkeypatch, tokens):
+    """Groups over `EXPLICIT_BACKWARD` tokens train through torch's fused kernel; here every group counts as long, or as short."""
+    monkeypatch.setattr(kernel, "EXPLICIT_BACKWARD", {torch.float64: tokens})
     plan = AttentionPlan((21, 40), "causal", ShiftedGroups())
     made = tensors(plan.total, 9, 3)
     found = []

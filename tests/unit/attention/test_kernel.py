@@ -111,6 +111,51 @@ def test_bfloat16_errs_no_more_than_plain_attention(direction, extras):
     assert 0 < ours <= 1.25 * plain
 
 
+@pytest.mark.parametrize("direction", ["bidirectional", "causal"])
+def test_bfloat16_gradients_err_no_more_than_those_of_plain_attention(direction):
+    """As above, for the path that trains on short texts, whose softmax leaves its weights in bfloat16 only."""
+    lengths = (300, 300, 130)
+    plan = AttentionPlan(lengths, direction)
+    ours, plain = 0.0, 0.0
+    for seed in range(3):
+        made = tensors(4, 2, torch.bfloat16, lengths, seed)
+        weight = torch.randn(plan.total, 4, WIDTH, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+        def gradients(run, leaves, weight=weight):
+            leaves = [t.detach().requires_grad_() for t in leaves]
+            return torch.autograd.grad(run(*leaves), leaves, weight.to(leaves[0].dtype))
+
+        def eager(q, k, v):
+            q, k, v = (t.transpose(0, 1) for t in (q, k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)))
+            scores = (q @ k.transpose(1, 2) * WIDTH**-0.5).masked_fill(~plan.dense(), torch.finfo(q.dtype).min)
+            return (scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype) @ v).transpose(0, 1)
+
+        truth = gradients(eager, [t.double() for t in made])
+        for one, other, true in zip(
+            gradients(lambda *t: written_out(*t, plan), made), gradients(eager, made), truth, strict=True
+        ):
+            ours = max(ours, float((one.double() - true).norm() / true.norm()))
+            plain = max(plain, float((other.double() - true).norm() / true.norm()))
+    assert 0 < ours <= 1.25 * plain
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tokens", "written"),
+    [(torch.bfloat16, 512, True), (torch.bfloat16, 513, False), (torch.float32, 8, False)],
+    ids=["short", "long", "float32"],
+)
+def test_short_texts_in_half_precision_train_through_the_explicit_form(monkeypatch, dtype, tokens, written):
+    used = []
+    monkeypatch.setattr(kernel, "explicit", lambda q, *rest, **options: used.append("explicit") or q)
+    monkeypatch.setattr(kernel, "_fused", lambda qkv, *rest: used.append("fused") or qkv[0].transpose(1, 2).flatten(0, 1))
+    q, k, v = tensors(2, 2, dtype, (tokens,))
+    plan = AttentionPlan((tokens,))
+    kernel.execute(q.requires_grad_(), k, v, plan)
+    with torch.no_grad():
+        kernel.execute(q, k, v, plan)
+    assert used == ["explicit" if written else "fused", "fused"]
+
+
 @pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("direction", ["bidirectional", "causal"])
 @pytest.mark.parametrize("path", [fused, written_out, kernel.execute])
