@@ -2,6 +2,7 @@
 
     adapter_config.json, adapter_model.safetensors     what peft writes and reads
     trainable_params.safetensors                       LoRA+: embeddings and norms, by their names in the causal LM
+    bothways.json                                      what it needs of its base and peft's config has no place for
 
 LongLoRA publishes the second part as trainable_params.bin (https://arxiv.org/abs/2309.12307, `get_trainable_weights.py`); both are
 read. It stands apart from `adapters`, which changes models: here are names and files.
@@ -9,10 +10,11 @@ read. It stands apart from `adapters`, which changes models: here are names and 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,13 +22,58 @@ from torch import Tensor, nn
 
 from bothways.atomic import atomic_folder
 from bothways.backbone.adapters import LoraConfig, adapter_state, lora_layers, peft_config
+from bothways.backbone.rope import RopeConfig
 from bothways.errors import InputError
 
 WHOLE = "trainable_params.safetensors"
 PUBLISHED_WHOLE = "trainable_params.bin"
+NEEDS = "bothways.json"
 
 
-def save_adapter(model: nn.Module, config: LoraConfig, folder: str | os.PathLike[str], *, base: str) -> None:
+class Needs(NamedTuple):
+    """What an adapter was trained on, beside the base that peft's config names.
+
+    Attributes:
+        rope: positions that the base was given.
+        base_adapter: an adapter that was merged into the base before.
+        whole: parameters that were trained whole and lie beside the factors.
+    """
+
+    rope: RopeConfig | None = None
+    base_adapter: str | None = None
+    whole: int = 0
+
+
+def read_needs(folder: Path) -> Needs:
+    """What the adapter of a folder says it needs; nothing where another tool wrote it.
+
+    Raises:
+        InputError: its file is broken, or the parameters that were trained whole are missing.
+    """
+    place = folder / NEEDS
+    if not place.is_file():
+        return Needs()
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+        needs = Needs(
+            None if found["rope"] is None else RopeConfig.of(found["rope"]), found["base_adapter"], int(found["whole"])
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{place}: broken ({str(error).splitlines()[0]}); write the adapter again") from error
+    if needs.whole and not any((folder / name).is_file() for name in (WHOLE, PUBLISHED_WHOLE)):
+        raise InputError(f"{folder}: {WHOLE} is missing; {needs.whole} parameters were trained whole beside this adapter")
+    return needs
+
+
+def save_adapter(
+    model: nn.Module,
+    config: LoraConfig,
+    folder: str | os.PathLike[str],
+    *,
+    base: str,
+    rope: RopeConfig | None = None,
+    base_adapter: str | None = None,
+) -> None:
     """Write the adapter of `model`; plain peft loads its factors over the causal LM, `merge_saved` all of it over the decoder.
 
     Args:
@@ -34,19 +81,23 @@ def save_adapter(model: nn.Module, config: LoraConfig, folder: str | os.PathLike
         config: what was attached.
         folder: where; replaced as a whole.
         base: name of the model that it belongs to.
+        rope: positions that this was given before.
+        base_adapter: adapter that was merged into it before.
     """
     state = adapter_state(model)
     prefix = _prefix(model)
     factors = {name: value for name, value in state.items() if ".lora_" in name}
     whole = {f"{prefix}{name}": value.contiguous() for name, value in state.items() if name not in factors}
     named = {f"base_model.model.{prefix}{name.replace('.default', '')}": value.contiguous() for name, value in factors.items()}
-    targets = [name for name, _ in lora_layers(model)] if config.targets == "all-linear" else list(config.targets)
+    targets = [name for name, _ in lora_layers(model)] if isinstance(config.targets, str) else list(config.targets)
+    needs = {"rope": None if rope is None else rope.model_dump(mode="json"), "base_adapter": base_adapter, "whole": len(whole)}
     written = peft_config(config, targets, base_model_name_or_path=base, task_type="CAUSAL_LM", inference_mode=True)
     with atomic_folder(folder, replace=True) as part:
         written.save_pretrained(str(part))
         save_file(named, part / "adapter_model.safetensors", metadata={"format": "pt"})
         if whole:
             save_file(whole, part / WHOLE, metadata={"format": "pt"})
+        (part / NEEDS).write_text(json.dumps(needs, indent=2) + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def put_whole(model: nn.Module, folder: Path) -> list[str]:

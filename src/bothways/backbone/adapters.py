@@ -10,6 +10,7 @@ decoder blocks with alpha = 2 r and dropout 0.05; embeddings, norms and the lang
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +23,12 @@ from pydantic import Field
 from torch import nn
 
 from bothways.backbone.new_tokens import fold_rows
+from bothways.backbone.rope import RopeConfig
 from bothways.config import Strict
 from bothways.dropout import Dropout
 from bothways.errors import InputError
+
+log = logging.getLogger("bothways")
 
 #: Hidden states of an adapter and of its merged weights differ by float32 rounding, which grows with depth; a wrong merge
 #: (a forgotten scale, a transposed factor) is off by the adapter's whole effect. Relative to the largest state.
@@ -37,8 +41,9 @@ class LoraConfig(Strict):
     r: int = Field(default=16, ge=1, description="rank")
     alpha: float | None = Field(default=None, gt=0, description="scale numerator; twice the rank when absent")
     dropout: float = Field(default=0.05, ge=0, lt=1, description="dropout on the adapter's input, apart from the model's own")
-    targets: Literal["all-linear"] | tuple[str, ...] = Field(
-        default="all-linear", description="module name endings; all-linear: every linear layer of the decoder blocks"
+    targets: Literal["all-linear", "attention"] | tuple[str, ...] = Field(
+        default="all-linear",
+        description="module name endings; all-linear: every linear layer of the decoder blocks; attention: those of their attention",
     )
     train_whole: tuple[str, ...] | None = Field(
         default=None, description="parameters trained whole beside the factors, by parts of their names; LoRA+: embed and norm"
@@ -146,11 +151,12 @@ def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
         for name, module in module_list.named_modules()
         if isinstance(module, (nn.Linear, Conv1D))
     ]
-    wanted = ("all-linear",) if config.targets == "all-linear" else config.targets
-    chosen = {
-        target: linear if target == "all-linear" else [name for name in linear if f".{name}".endswith(f".{target}")]
-        for target in wanted
-    }
+    if config.targets == "all-linear":
+        chosen = {"all-linear": linear}
+    elif config.targets == "attention":
+        chosen = {"attention": [name for name in linear if _in_attention(model, name)]}
+    else:
+        chosen = {target: [name for name in linear if f".{name}".endswith(f".{target}")] for target in config.targets}
     missing = [target for target, found in chosen.items() if not found]
     if missing or not chosen:
         known = ", ".join(sorted({name.split(".")[-1] for name in linear})) or "none"
@@ -159,6 +165,13 @@ def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
         )
     picked = {name for found in chosen.values() for name in found}
     return [name for name in linear if name in picked]
+
+
+def _in_attention(model: nn.Module, name: str) -> bool:
+    """Whether a layer lies inside a module that its family calls attention."""
+    parts = name.split(".")
+    holders = (model.get_submodule(".".join(parts[:end])) for end in range(1, len(parts)))
+    return any("attention" in type(holder).__name__.lower() for holder in holders)
 
 
 def decoder_blocks(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
@@ -241,7 +254,9 @@ def merge_saved(model: nn.Module, place: str | os.PathLike[str]) -> None:
     """Merge an adapter on disk into `model`, in place: a PEFT folder, or a hub id where the hub is reached.
 
     Adapters that were trained on the whole causal LM name its decoder (`model.` in most families); here the decoder is bare, so that
-    part is dropped. Parameters that were trained whole (LoRA+) lie beside the factors and replace the model's, see `adapter_files`.
+    part is dropped. Parameters that were trained whole (LoRA+) lie beside the factors and replace the model's, see `adapter_files`. An
+    adapter that says which other one its base had already gets that one merged first; its positions are the caller's business
+    (`adapter_rope`), since they are set before weights are loaded.
 
     Raises:
         InputError: no adapter there, or its factors do not fit the model's layers one by one.
@@ -249,15 +264,23 @@ def merge_saved(model: nn.Module, place: str | os.PathLike[str]) -> None:
     from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
     from peft.utils import load_peft_weights
 
-    from bothways.backbone.adapter_files import bare, put_whole
+    from bothways.backbone.adapter_files import bare, put_whole, read_needs
 
     folder = _adapter_folder(place)
+    before = read_needs(folder).base_adapter
+    if before is not None:
+        log.info("%s: was trained over %s, which is merged first", place, before)
+        merge_saved(model, before)
     config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode = True
     config.task_type = None  # a causal LM's adapter over the bare decoder, which cannot generate
     weights = load_peft_weights(str(folder), device="cpu")
     start = "base_model.model."
     weights = {start + bare(name.removeprefix(start), model): value for name, value in weights.items()}
+    heads = [name for name in weights if name.startswith(f"{start}lm_head.")]
+    if heads:
+        log.info("%s: its %d tensors of the language-model head are left out, since a decoder has none", place, len(heads))
+        weights = {name: value for name, value in weights.items() if name not in heads}
     try:
         wrapped: Any = get_peft_model(model, config)
         result: Any = set_peft_model_state_dict(wrapped, weights)
@@ -271,6 +294,20 @@ def merge_saved(model: nn.Module, place: str | os.PathLike[str]) -> None:
     wrapped.merge_and_unload(safe_merge=True)
     put_whole(model, folder)
     _forget_peft(model)
+
+
+def adapter_rope(place: str | os.PathLike[str] | None) -> RopeConfig | None:
+    """The positions that an adapter's base was given before it was trained, where the adapter says so.
+
+    Raises:
+        InputError: no adapter there.
+    """
+    from bothways.backbone.adapter_files import read_needs
+
+    if place is None:
+        return None
+    needs = read_needs(_adapter_folder(place))
+    return adapter_rope(needs.base_adapter) if needs.rope is None else needs.rope
 
 
 def trainable_counts(model: nn.Module, config: LoraConfig | None = None) -> Counts:

@@ -40,7 +40,7 @@ class Head(nn.Module):
         output = causal.get_output_embeddings()  # type: ignore[operator]
         self.tied = output is not None and getattr(output, "weight", None) is getattr(embeddings, "weight", self)
         # by name: transformers looks the output projection up through the decoder, which is about to leave
-        self.output = next(name for name, module in causal.named_modules() if module is output) if self.tied else ""
+        self.output = next((name for name, module in causal.named_modules() if module is output), "")
         self.slot = slot
         self.decoder_class = type(getattr(causal, slot))
         setattr(causal, slot, _IdentityDecoder())
@@ -69,6 +69,27 @@ class Head(nn.Module):
             projection: Any = self.causal.get_submodule(self.output)
             with torch.no_grad():
                 projection.weight.copy_(decoder.get_input_embeddings().weight[: len(projection.weight)])
+
+    def make_room(self, decoder: Any) -> None:
+        """Output rows for tokens that `decoder` has and this head has not: tokens that an adapter brought along.
+
+        Each is the mean of the others, as LongLoRA initialises its padding token; where the family ties the two, it is the decoder's.
+        """
+        causal: Any = self.causal
+        projection: Any = causal.get_submodule(self.output)
+        rows = decoder.get_input_embeddings().weight.shape[0]
+        more = rows - projection.weight.shape[0]
+        if more <= 0:
+            return
+        with torch.no_grad():
+            for name, value in list(projection.named_parameters(recurse=False)):
+                grown = torch.cat([value, value.mean(0, keepdim=True).expand(more, *value.shape[1:])])
+                setattr(projection, name, nn.Parameter(grown, requires_grad=value.requires_grad))
+        projection.out_features = rows
+        causal.config.get_text_config().vocab_size = rows
+        if hasattr(causal, "vocab_size"):
+            causal.vocab_size = rows
+        self.tie(decoder)
 
     def check_joins(self, decoder: Any) -> None:
         """Refuse, before anything is trained, a decoder that `join` could not put back.

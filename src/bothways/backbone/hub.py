@@ -14,6 +14,7 @@ ADAPTER_FILES = (
     "adapter_model.bin",
     "trainable_params.safetensors",
     "trainable_params.bin",
+    "bothways.json",
 )
 
 

@@ -105,6 +105,8 @@ def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
             "first trained, or rope.type linear"
         )
     original = int(own.get("original_max_position_embeddings") or positions)
+    if rope.factor is not None:
+        _check_factor(rope.context, rope.factor, positions, original if kind != "linear" else positions / own["factor"], name)
     factor = float(math.ceil(rope.context / original)) if rope.factor is None else rope.factor
     kept = {key: own[key] for key in ("rope_theta", "partial_rotary_factor") if key in own}
     settings = {**kept, "rope_type": rope.type, "factor": factor}
@@ -115,6 +117,21 @@ def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
         settings["original_max_position_embeddings"] = original
         return {"rope_parameters": settings, "max_position_embeddings": max(rope.context, round(factor * original))}
     return {"rope_parameters": settings, "max_position_embeddings": rope.context}
+
+
+def _check_factor(context: int, factor: float, positions: int, original: float, name: str) -> None:
+    """Refuse a factor that does not reach the context, and a context that takes positions away.
+
+    Raises:
+        InputError: one of the two.
+    """
+    if context < positions:
+        raise InputError(f"rope.context: {name} reads {positions} tokens already, more than {context}; leave rope out")
+    if context > factor * original:
+        raise InputError(
+            f"rope.factor: {factor:g} stretches the {original:g} tokens of {name} to {factor * original:g}, not to {context}; give "
+            f"{math.ceil(context / original)}, or leave it out where nothing was stretched before"
+        )
 
 
 def with_older_names(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bothways.cli.options import Device, say
+from bothways.errors import InputError
 
 NAME = "convert"
 
@@ -21,7 +22,8 @@ def command(
     ] = "mean",
     windows: Annotated[str, typer.Option(help="sliding windows: lift or keep")] = "lift",
     max_length: Annotated[
-        int | None, typer.Option(help="tokens per text; 512, or the tokens of --context", show_default=False)
+        int | None,
+        typer.Option(help="tokens per text; 512, or those that --context or the adapter reaches", show_default=False),
     ] = None,
     normalize: Annotated[bool, typer.Option(help="store a module that makes unit vectors")] = False,
     adapter: Annotated[
@@ -29,27 +31,41 @@ def command(
     ] = None,
     context: Annotated[
         int | None,
-        typer.Option(help="stretch rotary positions to this many tokens, e.g. those that the adapter was trained at"),
+        typer.Option(help="stretch rotary positions to this many tokens; an adapter of ours says what it was trained at"),
     ] = None,
-    rope: Annotated[str, typer.Option(help="how --context stretches them: linear, yarn or dynamic")] = "linear",
+    rope: Annotated[
+        str | None, typer.Option(help="how --context stretches them: linear (default), yarn or dynamic", show_default=False)
+    ] = None,
+    factor: Annotated[
+        float | None,
+        typer.Option(
+            help="the whole stretch from the base's first training, where it has been stretched before; else found from --context",
+            show_default=False,
+        ),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="of the stored weights: float32, bfloat16, float16")] = "float32",
     device: Device = "cpu",
 ) -> None:
     """Make a base LLM bidirectional and save it as an encoder that sentence-transformers and AutoModel load."""
+    if context is None and (rope is not None or factor is not None):
+        raise InputError(f"--{'factor' if rope is None else 'rope'}: goes with --context, the tokens to be reached")
     from bothways.atomic import refuse_existing
+    from bothways.backbone.adapters import adapter_rope
     from bothways.encoder.build import MAX_LENGTH, convert
     from bothways.encoder.doctor import doctor
 
     refuse_existing(out)  # before the model is read
+    own = adapter_rope(adapter) if context is None else None
+    reached = own.context if own is not None else context
     encoder = convert(
         base,
         direction=direction,  # type: ignore[arg-type]
         pooling=pooling,
         windows=windows,
-        max_length=max_length if max_length is not None else context or MAX_LENGTH,
+        max_length=max_length if max_length is not None else reached or MAX_LENGTH,
         normalize=normalize,
         adapter=adapter,
-        rope=None if context is None else {"type": rope, "context": context},
+        rope=None if context is None else {"type": rope or "linear", "context": context, "factor": factor},
         dtype=dtype,
         device=device,
     )

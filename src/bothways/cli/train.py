@@ -49,8 +49,9 @@ def command(
     if folder is None:
         raise InputError("--out: name the folder that the trained encoder goes to")
     encoder = train(chosen, folder, resume=resume, device=device)
-    if chosen.stages[-1].objective.language_model:
-        say(f"{folder}: language model, {encoder.max_length} tokens of context; a base for convert, train and evaluate")
+    last = chosen.stages[-1].objective
+    if last.language_model:
+        say(f"{folder}: language model, {last.context} tokens of context; a base for convert, train and evaluate")
         return
     say(f"{folder}: {encoder.direction} encoder, {encoder.dimension} dimensions, {encoder.pooling.mode} pooling")
 

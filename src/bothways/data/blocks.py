@@ -7,8 +7,12 @@ document's part is a segment of its own, which the attention plan keeps apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from bothways.errors import InputError
 
@@ -18,15 +22,25 @@ class Block:
     """One row of tokens.
 
     Attributes:
-        ids: the token ids, T of them.
+        ids: the token ids, T of them; kept in four bytes each, since a corpus of long rows is held whole.
         lengths: lengths of the row's segments, in order, summing to T; what `AttentionPlan` takes.
     """
 
-    ids: list[int]
+    ids: Sequence[int]
     lengths: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        """Pack the ids."""
+        if not isinstance(self.ids, array):
+            object.__setattr__(self, "ids", array("i", self.ids))
 
-def pack_documents(token_ids: Iterable[list[int]], length: int, *, separator: int | None, isolate: bool) -> list[Block]:
+
+def joined_ids(blocks: Iterable[Block]) -> Tensor:
+    """The rows' tokens one after the other: (T,) int64."""
+    return torch.cat([torch.frombuffer(block.ids, dtype=torch.int32) for block in blocks]).long()
+
+
+def pack_documents(token_ids: Iterable[Sequence[int]], length: int, *, separator: int | None, isolate: bool) -> list[Block]:
     """Concatenate documents and cut them into rows of exactly `length` tokens, without padding.
 
     Args:
@@ -45,7 +59,7 @@ def pack_documents(token_ids: Iterable[list[int]], length: int, *, separator: in
     if length < 1:
         raise InputError(f"pack_documents: length {length}; expected at least 1 token in a row")
     blocks: list[Block] = []
-    row: list[int] = []
+    row = array("i")
     parts: list[int] = []
     first = True
     for document in token_ids:
@@ -61,7 +75,7 @@ def pack_documents(token_ids: Iterable[list[int]], length: int, *, separator: in
                 parts.append(1)
             if len(row) == length:
                 blocks.append(_block(row, parts, isolate))
-                row, parts = [], []
+                row, parts = array("i"), []
         first = False
         start = 0
         while start < len(document):
@@ -71,11 +85,11 @@ def pack_documents(token_ids: Iterable[list[int]], length: int, *, separator: in
             parts.append(len(piece))
             if len(row) == length:
                 blocks.append(_block(row, parts, isolate))
-                row, parts = [], []
+                row, parts = array("i"), []
     if row and not blocks:
         blocks.append(_block(row, parts, isolate))
     return blocks
 
 
-def _block(row: list[int], parts: list[int], isolate: bool) -> Block:
+def _block(row: array[int], parts: list[int], isolate: bool) -> Block:
     return Block(row, tuple(parts) if isolate else (len(row),))

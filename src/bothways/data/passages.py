@@ -4,8 +4,7 @@ Documents come from whatever holds them and are cut at sentence boundaries into 
 passage is paired with the next of its document, never with one of another. Files {input, output_summarize, output_predict}, as the
 authors publish theirs (FlagEmbedding, research/LLARA; hub data set cfli/pretrain_wiki), are pairs already.
 
-What a document is depends on the file: a row of JSON, CSV or parquet; a whole .txt (a book), unless it marks its articles, as
-WikiExtractor (`<doc …>`) and WikiText (` = Title = `) do, or holds one text a line.
+What a document is, `documents` says; here a labelled file's columns (a premise, a query) may hold one too.
 """
 
 from __future__ import annotations
@@ -13,25 +12,21 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from bothways.data.documents import Unit, txt_documents
 from bothways.data.readers import NoTextColumn, TextColumn, iter_texts
-from bothways.data.rows import format_of, iter_lines, iter_rows, type_name
+from bothways.data.rows import TEXT_COLUMN, format_of, iter_lines, iter_rows, type_name
 from bothways.data.sentences import joined, sentences
 from bothways.data.sources import TextSource, iter_hub_rows, resolve_texts
 from bothways.errors import InputError
 
 log = logging.getLogger("bothways")
 
-Unit = Literal["auto", "line"]
 COLUMNS = ("input", "output_summarize", "output_predict")
-_DOC = re.compile(r"\s*<doc(\s[^>]*)?>\s*$")
-_DOC_END = re.compile(r"\s*</doc>\s*$")
-_HEADING = re.compile(r"\s*(=(?: =)*)\s+\S.*\s\1\s*$")
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,7 @@ def _items(source: TextSource, column: str | None, unit: Unit, *, streaming: boo
         yield from _rows(source.label, iter_hub_rows(source, streaming=streaming), column)
     for path in source.files:
         if format_of(path) == ".txt":
-            yield from _documents(path, unit)
+            yield from _txt(path, unit)
             continue
         try:
             yield from _rows(str(path), iter_rows(path), column)
@@ -98,6 +93,11 @@ def _items(source: TextSource, column: str | None, unit: Unit, *, streaming: boo
             if source.kind != "folder":
                 raise
             log.warning("%s; the folder's other files are read without it", error)
+
+
+def _txt(path: Path, unit: Unit) -> Iterator[str]:
+    texts = (line for _, line in iter_lines(path)) if unit == "line" else (row[TEXT_COLUMN] for _, row in txt_documents(path))
+    yield from (text for text in texts if text.strip())
 
 
 def _rows(label: str, rows: Iterable[tuple[int, dict[str, Any]]], column: str | None) -> Iterator[str | Passage]:
@@ -114,32 +114,6 @@ def _rows(label: str, rows: Iterable[tuple[int, dict[str, Any]]], column: str | 
             text = chooser.text(number, row)
             if text.strip():
                 yield text
-
-
-def _documents(path: Path, unit: Unit) -> Iterator[str]:
-    """The documents of a .txt file; text between WikiExtractor's articles is nobody's, headings of WikiText belong to no sentence."""
-    if unit == "line":
-        yield from (line for _, line in iter_lines(path) if line.strip())
-        return
-    lines: list[str] = []
-    outside = False  # after </doc>
-    for _, line in iter_lines(path):
-        heading = _HEADING.match(line)
-        if _DOC.match(line) or (heading is not None and heading[1] == "="):
-            yield from _document(lines)
-            lines, outside = [], False
-        elif _DOC_END.match(line):
-            yield from _document(lines)
-            lines, outside = [], True
-        elif not outside:
-            lines.append("\n" if heading is not None else line)
-    yield from _document(lines)
-
-
-def _document(lines: list[str]) -> Iterator[str]:
-    text = "".join(lines)
-    if text.strip():
-        yield text
 
 
 def consecutive(

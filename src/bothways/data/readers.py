@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bothways.data.pairs import Pairs, read_pairs
-from bothways.data.rows import LONE_SURROGATE, Row, iter_rows, type_name
+from bothways.data.rows import LONE_SURROGATE, Row, format_of, iter_rows, type_name
 from bothways.data.sources import EMBEDDED, TextSource, iter_hub_rows, resolve_texts
 from bothways.errors import InputError
 
@@ -31,7 +31,14 @@ def read_texts(source: str | Path, *, column: str | None = None, limit: int | No
     return list(iter_texts(source, column=column, limit=limit))
 
 
-def iter_texts(source: str | Path, *, column: str | None = None, limit: int | None = None) -> Iterator[str]:
+def iter_texts(
+    source: str | Path,
+    *,
+    column: str | None = None,
+    limit: int | None = None,
+    columns: Sequence[str] = TEXT_COLUMNS,
+    txt: Callable[[Path], Iterable[Row]] | None = None,
+) -> Iterator[str]:
     """Stream the texts of a file, folder, hub dataset or the embedded text.
 
     Texts come as they stand (no stripping, NUL kept), but empty and whitespace-only ones are skipped with a logged count, and
@@ -41,10 +48,12 @@ def iter_texts(source: str | Path, *, column: str | None = None, limit: int | No
         source: a .txt, .json, .jsonl, .csv, .tsv or .parquet file (each also with .gz); a folder of such files; a hub dataset
             `org/name`, `org/name:config` or `org/name:config/split`; or `python-stdlib`, whose columns are `text` (documents)
             and `sentence` (short texts).
-        column: the text's column; by default the first of TEXT_COLUMNS that the file's first row has, chosen once a file and
+        column: the text's column; by default the first of `columns` that the file's first row has, chosen once a file and
             logged. A folder's file without any of them is passed over with a warning; one without the column asked for is an
             error.
         limit: stop after this many texts, at least 1; None reads everything.
+        columns: names that a column of texts may have, in order of preference.
+        txt: cuts a .txt into rows; None: every line is one.
 
     Raises:
         InputError: a broken file, a missing column, a value that is no text (each with file and row), or no text at all.
@@ -53,13 +62,16 @@ def iter_texts(source: str | Path, *, column: str | None = None, limit: int | No
     if limit is not None and limit < 1:
         raise InputError(f"limit: {limit} texts; expected at least 1, or None for all")
     found = resolve_texts(source)  # before the first text is asked for, so that a wrong name fails where it is written
-    return _texts(found, column, limit)
-
-
-def _texts(source: TextSource, column: str | None, limit: int | None) -> Iterator[str]:
-    count = 0
     # a few texts of a large hub dataset are read over the network; a whole one is worth a place in the cache
-    for label, rows, chooser in _parts(source, column, streaming=limit is not None):
+    return _texts(found, _parts(found, column, columns, txt, streaming=limit is not None), limit)
+
+
+Part = tuple[str, Iterable[Row], "TextColumn"]
+
+
+def _texts(source: TextSource, parts: Iterable[Part], limit: int | None) -> Iterator[str]:
+    count = 0
+    for label, rows, chooser in parts:
         try:
             with contextlib.closing(_clean(label, rows, chooser)) as texts:
                 for text in texts:
@@ -75,15 +87,23 @@ def _texts(source: TextSource, column: str | None, limit: int | None) -> Iterato
         raise InputError(f"{source.label}: holds no text; give at least one that is not empty")
 
 
-def _parts(source: TextSource, column: str | None, *, streaming: bool) -> Iterator[tuple[str, Iterable[Row], TextColumn]]:
+def _parts(
+    source: TextSource,
+    column: str | None,
+    columns: Sequence[str],
+    txt: Callable[[Path], Iterable[Row]] | None,
+    *,
+    streaming: bool,
+) -> Iterator[Part]:
     """The source as (label, rows, column) of each file, opened one after the other."""
     if source.kind == "embedded":
         yield EMBEDDED, _embedded_rows(column), TextColumn(EMBEDDED, column)
     elif source.kind == "hub":
-        yield source.label, iter_hub_rows(source, streaming=streaming), TextColumn(source.label, column)
+        yield source.label, iter_hub_rows(source, streaming=streaming), TextColumn(source.label, column, columns)
     for path in source.files:
-        chooser = TextColumn(str(path), column)
-        yield str(path), iter_rows(path, keep=chooser.keep), chooser
+        chooser = TextColumn(str(path), column, columns)
+        rows = txt(path) if txt is not None and format_of(path) == ".txt" else iter_rows(path, keep=chooser.keep)
+        yield str(path), rows, chooser
 
 
 def _embedded_rows(column: str | None) -> Iterator[Row]:
@@ -104,9 +124,10 @@ class NoTextColumn(InputError):
 class TextColumn:
     """The column a file's texts stand in: the one asked for, or chosen at the file's first row."""
 
-    def __init__(self, label: str, column: str | None) -> None:
+    def __init__(self, label: str, column: str | None, columns: Sequence[str] = TEXT_COLUMNS) -> None:
         self.label = label
         self.column = column
+        self.columns = columns
 
     def keep(self, names: list[str]) -> list[str]:
         """The only column worth decoding, for formats that know their columns beforehand."""
@@ -135,7 +156,7 @@ class TextColumn:
             if self.column not in names:
                 raise InputError(f"{where}: no column {self.column!r}; the columns there are: {there}")
             return self.column
-        self.column = next((name for name in TEXT_COLUMNS if name in names), None)
+        self.column = next((name for name in self.columns if name in names), None)
         if self.column is None:
             raise NoTextColumn(f"{where}: no column that is known to hold text; name it with column=, one of: {there}")
         log.info("%s: texts from column %r", self.label, self.column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from bothways.attention.direction import set_direction
 from bothways.attention.probe import measure_execution
 from bothways.attention.run import Execution, position_offset
-from bothways.backbone.adapters import merge_saved
+from bothways.backbone.adapters import adapter_rope, merge_saved
 from bothways.backbone.families import check_supported
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.hub import has_file, snapshot
@@ -25,6 +26,8 @@ from bothways.encoder.tokenization import Wrapper
 from bothways.errors import InputError
 from bothways.pooling import PoolingConfig
 from bothways.provenance import versions
+
+log = logging.getLogger("bothways")
 
 MAX_LENGTH = 512  # tokens; what LLM2Vec trains and evaluates with (methods: arXiv 2404.05961, released configurations)
 
@@ -67,7 +70,8 @@ def convert(
             activations on the first token of a document, and as a prompt's token that one is left out of the pool (docs/log.md).
         wrapper: (before, after) every input, for chat models; a third string separates instruction and text.
         seed: of a trained pooling's initial weights.
-        rope: position interpolation, e.g. {"context": 32768}: a `RopeConfig` or the same as a mapping.
+        rope: position interpolation, e.g. {"context": 32768}: a `RopeConfig` or the same as a mapping. None: what the adapter says that
+            it was trained with, else the base's own.
         adapter: folder or hub id of a PEFT adapter, merged into the base first.
 
     Raises:
@@ -82,7 +86,15 @@ def convert(
         raise InputError("pool_bos: false leaves nothing for pooling 'bos'; choose another pooling")
     place = resolve_device(device)
     kind = resolve_dtype(dtype, place)
-    overrides = rope_overrides(base, RopeConfig.of(rope)) if rope is not None else None
+    wish = RopeConfig.of(rope) if rope is not None else adapter_rope(adapter)
+    if wish is not None and wish.type == "dynamic" and direction == "bidirectional":
+        raise InputError(
+            "rope.type: dynamic frequencies follow the longest text of a pass, so a text's vector would depend on its neighbours; "
+            "encoders take linear or yarn, language models (direction causal) dynamic too"
+        )
+    if rope is None and wish is not None:
+        log.info("%s: was trained with positions for %d tokens (%s), which the base is given", adapter, wish.context, wish.type)
+    overrides = rope_overrides(base, wish) if wish is not None else None
     # an adapter is added to float32 weights, not to rounded ones
     first = torch.float32 if adapter is not None else kind
     loaded = load_pretrained(base, dtype=first, device=place, config_overrides=overrides)
@@ -155,6 +167,7 @@ def prepare(model: Any, direction: Direction, windows: str = "lift") -> tuple[Ex
 
 def usable_positions(model: Any) -> int | None:
     """Tokens that a backbone has positions for; None where its config sets no limit."""
+    # under dynamic positions the length of training, up to which a text's frequencies do not follow its neighbours' lengths
     own = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     # RoBERTa's lineage counts positions from padding_idx + 1; XLNet writes -1 for no limit
     return own - position_offset(model) if own and own > 0 else None

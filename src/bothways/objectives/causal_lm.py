@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.shifted import ShiftedGroups
 from bothways.backbone.head import Head
-from bothways.data.blocks import Block, pack_documents
+from bothways.data.blocks import Block, joined_ids, pack_documents
 from bothways.encoder.batch import TokenBatch
 from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
@@ -45,6 +45,7 @@ class CausalLmConfig(ObjectiveConfig):
     """Choices of causal language modelling; the defaults are LongLoRA's at its shortest context."""
 
     needs_head: ClassVar[bool] = True
+    wants: ClassVar[str] = "documents"
     language_model: ClassVar[bool] = True
 
     kind: Literal["causal_lm"] = "causal_lm"
@@ -135,22 +136,25 @@ class CausalLm(Objective):
         """Tokenise documents without special tokens, join them with EOS and cut rows of one context.
 
         Raises:
-            InputError: a tokenizer without EOS, texts that hold fewer than two tokens, or an item that is no string.
+            InputError: a tokenizer without EOS, texts that do not fill one row, or an item that is no string.
         """
         separator = encoder.tokenizer.eos_token_id
         if separator is None and len(texts) > 1:
             raise InputError("objective causal_lm: the tokenizer has no EOS to put between documents; join them into one")
         documents = tokenised(texts, encoder.tokenizer, special=False)
         blocks = pack_documents(documents, self.context, separator=separator, isolate=self.isolate_documents)
-        if not blocks or max(length for block in blocks for length in block.lengths) < 2:
+        found = len(blocks[0].ids) if blocks else 0
+        if found < self.context:
+            # a shorter row would leave the positions behind it untrained, and the model would be saved as one of this context
             raise InputError(
-                f"objective causal_lm: {len(texts)} texts hold no two tokens to predict one from the other; give it text"
+                f"objective causal_lm: {len(texts)} documents hold {found} tokens, fewer than one row of {self.context}; give it more "
+                "text, or lower context"
             )
         return blocks
 
     def collate(self, examples: Sequence[Block], generator: torch.Generator) -> CausalLmBatch:
         """Pack rows one after the other; nothing is random."""
-        ids = torch.tensor([token for block in examples for token in block.ids])
+        ids = joined_ids(examples)
         lengths = tuple(length for block in examples for length in block.lengths)
         plan = AttentionPlan(lengths, "causal", self.shifted)
         labels = plan.position_ids().nonzero().flatten()

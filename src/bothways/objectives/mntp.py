@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.shifted import ShiftedGroups
 from bothways.config import Direction
-from bothways.data.blocks import Block, pack_documents
+from bothways.data.blocks import Block, joined_ids, pack_documents
 from bothways.encoder.batch import TokenBatch
 from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
@@ -160,7 +160,7 @@ class Mntp(Objective):
 
     def collate(self, examples: Sequence[Block], generator: torch.Generator) -> MntpBatch:
         """Pack rows one after the other and mask them."""
-        ids = torch.tensor([token for block in examples for token in block.ids])
+        ids = joined_ids(examples)
         plan = AttentionPlan(tuple(length for block in examples for length in block.lengths), self.direction, self.shifted)
         allowed = ~torch.isin(ids, self.special_ids) & (plan.position_ids() > 0)
         corrupted, chosen = mask_tokens(

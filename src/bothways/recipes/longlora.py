@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from bothways.errors import InputError
-from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, Texts, check_preset, data, finish
+from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, SENTENCE_KINDS, Preset, Texts, check_preset, data, finish
 from bothways.recipes.compose import compose
 from bothways.training.run import Recipe
 
@@ -17,7 +17,6 @@ Train = Literal["lora+", "lora", "full"]
 Interpolation = Literal["linear", "dynamic", "yarn"]
 
 STAGE = "longlora"
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 #: Rows per optimiser step: 1 x 8 accumulation x 8 GPUs.
 ROWS = 64
 CONTEXT = {"published": 8192, "laptop": 16384}
@@ -33,6 +32,7 @@ def longlora(
     shifted: bool = True,
     rope: Interpolation = "linear",
     processes: int = 1,
+    documents: Texts | None = None,
     then: str | Recipe | None = None,
     text_length: int | None = None,
     dev: str | None = None,
@@ -42,7 +42,8 @@ def longlora(
 
     Args:
         base: decoder-only LLM with rotary positions: hub id, folder, .gguf file or embedded name.
-        texts: source(s) of documents, or by stage name ("longlora", and the stages of `then`). They are joined with EOS and cut.
+        texts: source(s) of documents, or by stage name ("longlora", and the stages of `then`). They are joined with EOS and cut; a
+            .txt is one document.
         preset: "published", or "laptop": SmolLM2-135M from its 8,192 tokens to 16,384 on two CPU cores.
         context: tokens of a row and of the finished model; 8,192 published at the least, up to 100k with more GPUs (over which
             `training.sharding` splits the model).
@@ -50,6 +51,7 @@ def longlora(
         shifted: train with S²-Attn; false for full attention.
         rope: how positions are interpolated where the base has fewer than the context.
         processes: of the launch; micro-batches of one row are accumulated to 64 rows over all of them.
+        documents: source(s) of the documents, where `texts` are what the stages of `then` learn from: labelled rows.
         then: the recipe to go on with, by name ("llm2vec", "nv_embed") or as made with choices of its own. MNTP then sees rows as long
             as its step has tokens, up to the context.
         text_length: tokens of a text in the contrastive stages of `then`, up to the context; None: as that recipe has it (128 and 512
@@ -59,8 +61,8 @@ def longlora(
         **overrides: any value of the recipe by its path, `__` for the dot: `seed=1`, `stages__longlora__optim__lr=1e-4`.
 
     Raises:
-        InputError: unknown preset, way of training or recipe, processes that do not divide 64, a text_length without `then` or beyond the
-            context, or an override that does not fit.
+        InputError: unknown preset, way of training or recipe, processes that do not divide 64, a text_length without a stage that takes
+            it or beyond the context, or an override that does not fit.
     """
     check_preset(preset)
     if train not in get_args(Train):
@@ -77,7 +79,7 @@ def longlora(
         "name": STAGE,
         "objective": {"kind": "causal_lm", "context": length, **({} if shifted else {"shifted": None})},
         "adapter": _adapter(train),
-        "data": data(texts, STAGE, short=False),
+        "data": data(texts if documents is None else documents, STAGE, short=False),
         "gradient_checkpointing": True,
     }
     values: dict[str, Any] = {
@@ -96,14 +98,17 @@ def longlora(
 
     second = get(then).build(base=base, texts=texts, preset=preset, dev=dev) if isinstance(then, str) else then
     values = compose(Recipe.from_values(values, where=f"recipe {STAGE}"), second, max_length=length).resolved()
-    values["stages"] = [_lengthened(each, length, text_length) for each in values["stages"]]
+    stages = [_lengthened(each, length, text_length) for each in values["stages"]]
+    if text_length is not None and not any(each["objective"]["kind"] in SENTENCE_KINDS for each in stages):
+        raise InputError(f"text_length: recipe {second.name} has no contrastive stage that takes it; leave it out")
+    values["stages"] = stages
     return finish(values, overrides, dev=None, dev_every=1)
 
 
 def _adapter(train: Train) -> dict[str, Any] | None:
     if train == "full":
         return None
-    adapter: dict[str, Any] = {"r": 8, "alpha": 16.0, "dropout": 0.0, "targets": ATTENTION}
+    adapter: dict[str, Any] = {"r": 8, "alpha": 16.0, "dropout": 0.0, "targets": "attention"}
     return adapter | ({"train_whole": ("embed", "norm")} if train == "lora+" else {})
 
 
@@ -144,7 +149,10 @@ def _lengthened(stage: dict[str, Any], context: int, text_length: int | None) ->
     if objective["kind"] == "mntp":
         tokens = objective["row_length"] * batch["size"]
         row = min(context, tokens)
-        return {**stage, "objective": {**objective, "row_length": row}, "batch": {**batch, "size": max(1, tokens // row)}}
-    if objective["kind"] in ("contrastive", "supervised") and text_length is not None:
+        # of whole documents: with an EOS behind every line of a book far tokens would have nothing to do with each other
+        data = {**stage["data"], "unit": stage["data"]["unit"] or "auto"}
+        rows = {**objective, "row_length": row}
+        return {**stage, "objective": rows, "batch": {**batch, "size": max(1, tokens // row)}, "data": data}
+    if objective["kind"] in SENTENCE_KINDS and text_length is not None:
         return {**stage, "objective": {**objective, "max_length": text_length}, "gradient_checkpointing": True}
     return stage

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bothways.data.documents import read_documents
 from bothways.data.examples import Example
 from bothways.data.fingerprint import describe, fingerprint_texts
 from bothways.data.mixing import Group
@@ -90,6 +91,8 @@ def read_data(data: DataConfig, wants: str) -> StageData:
 
 
 def _read_texts(data: DataConfig) -> StageData:
+    if data.unit == "auto":
+        return _read_documents(data)
     texts: list[str] = []
     origin = []
     for source in data.source:
@@ -97,6 +100,16 @@ def _read_texts(data: DataConfig) -> StageData:
         origin.append(describe(source, texts=found))
         texts += found
     return StageData(texts, texts, origin, fingerprint_texts(texts))
+
+
+def _read_documents(data: DataConfig) -> StageData:
+    documents: list[str] = []
+    origin = []
+    for source in data.source:
+        found = read_documents(source, column=data.column, limit=data.limit, unit=data.unit or "auto")
+        origin.append({**describe(source), "documents": len(found), "sha256": fingerprint_texts(found)})
+        documents += found
+    return StageData(documents, excerpts(documents), origin, fingerprint_texts(documents))
 
 
 def _given_texts(rows: list[Any], data: DataConfig) -> StageData:
@@ -208,6 +221,7 @@ class Loader:
 #: By `ObjectiveConfig.wants`.
 LOADERS: dict[str, Loader] = {
     "texts": Loader(_read_texts, _given_texts),
+    "documents": Loader(_read_documents, _given_texts),
     "examples": Loader(_read_examples, _given_examples),
     "passages": Loader(_read_passages, _given_passages),
 }

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from bothways.config import Strict
-from bothways.data.passages import Unit
+from bothways.data.documents import Unit
 from bothways.data.sampling import Batching
 from bothways.training.mined import MineConfig
 
@@ -81,7 +81,8 @@ class DataConfig(Strict):
     )
     unit: Unit | None = Field(
         default=None,
-        description="documents: what is one in a .txt file: auto (its articles, else the file), or each line; null: auto",
+        description="what is one text in a .txt file: auto (its articles, else the whole file), or line; null: auto for objectives that "
+        "learn from documents (causal_lm, llara), line for others",
     )
     mine: MineConfig | None = Field(
         default=None, description="labelled rows: hard negatives by BM25 for rows that bring none; null: they stay without"
@@ -121,8 +122,7 @@ class DataConfig(Strict):
         """The first key that says nothing about data of this kind; None if all do."""
         if wants == "examples":
             return self._set_keys("column", "unit")
-        documents = () if wants == "passages" else ("unit",)
-        return self._set_keys("batches", "tasks", "mine", *documents, *LABELLED_KEYS)
+        return self._set_keys("batches", "tasks", "mine", *LABELLED_KEYS)
 
     def _set_keys(self, *names: str) -> str | None:
         """The first of the keys that has another value than its default."""

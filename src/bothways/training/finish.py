@@ -17,12 +17,13 @@ from torch import Tensor
 from bothways.backbone.adapter_files import save_adapter
 from bothways.backbone.adapters import adapter_state, attach, load_adapter_state, merge
 from bothways.backbone.head import Head
+from bothways.encoder.build import usable_positions
 from bothways.encoder.encoder import Encoder
 from bothways.training.checkpoints import StageState
 from bothways.training.data import StageData
 from bothways.training.language_model import write_language_model
 from bothways.training.run import Recipe
-from bothways.training.start import open_head, open_stage, stage_output, train_new_tokens
+from bothways.training.start import open_head, open_stage, positions, stage_output, train_new_tokens
 
 PROBE_TEXTS = 8
 PROBE_TOKENS = 64
@@ -80,7 +81,8 @@ def merge_stage(
         return encoder, None
     if stage.objective.language_model:
         kept = out / "adapters" / recipe.stage_folder(index)
-        save_adapter(encoder.backbone, stage.adapter, kept, base=str(encoder.provenance["base"]))
+        first: dict[str, Any] = {"rope": positions(recipe), "base_adapter": recipe.base_adapter} if index == 0 else {}
+        save_adapter(encoder.backbone, stage.adapter, kept, base=str(encoder.provenance["base"]), **first)
     # under the default prompt, so that new tokens in it are proved too
     prompt = encoder.prompt() or ""
     room = len(encoder.tokenize([(prompt, "")])[0].ids)
@@ -149,11 +151,12 @@ def save_trained_llm(encoder: Encoder, trained: Head, recipe: Recipe, index: int
             if parameter.requires_grad and not trained.tied:
                 head.get_parameter(name).copy_(parameter)
     folder = stage_output(recipe, index, out)
+    context = max(recipe.stages[index].objective.context, usable_positions(encoder.backbone) or 0)  # type: ignore[union-attr]
     if index < len(recipe.stages) - 1:
-        write_language_model(encoder, head, folder, dtype=recipe.save_dtype)
+        write_language_model(encoder, head, folder, context=context, dtype=recipe.save_dtype)
         return
     part = folder / ".encoder.part"
-    write_language_model(encoder, head, part, dtype=recipe.save_dtype)
+    write_language_model(encoder, head, part, context=context, dtype=recipe.save_dtype)
     _move_in(part, folder, LLM_MARKERS)
 
 

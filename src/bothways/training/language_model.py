@@ -26,13 +26,14 @@ OURS = "bothways.json"
 FORMAT = 1
 
 
-def write_language_model(encoder: Encoder, head: Head, folder: Path, *, dtype: str) -> None:
+def write_language_model(encoder: Encoder, head: Head, folder: Path, *, context: int, dtype: str) -> None:
     """Put decoder and head together and write them; the folder appears whole, in place of what stood there.
 
     Args:
         encoder: its backbone is the decoder, without adapter; used up.
         head: of the same model, loaded with the config that is to be written; used up.
         folder: where.
+        context: tokens that it may read, for the tokenizer; under dynamic positions the config has another number.
         dtype: of the stored weights.
 
     Raises:
@@ -44,9 +45,7 @@ def write_language_model(encoder: Encoder, head: Head, folder: Path, *, dtype: s
     tokenizer = copy.deepcopy(encoder.tokenizer)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
-    positions = getattr(causal.config, "max_position_embeddings", None)
-    if positions:
-        tokenizer.model_max_length = int(positions)
+    tokenizer.model_max_length = context
     with atomic_folder(folder, replace=True) as part, quiet():
         causal.save_pretrained(part)
         tokenizer.save_pretrained(part)

@@ -123,7 +123,9 @@ class Stage(Strict):
         for where, data in (("data", self.data), ("heldout.data", self.heldout.data if self.heldout is not None else None)):
             key = None if data is None else data.misplaced(self.objective.wants)
             if key is not None:
-                kinds = {"texts": "plain texts", "passages": "documents"}.get(self.objective.wants, "labelled rows")
+                kinds = {"texts": "plain texts", "documents": "documents", "passages": "documents"}.get(
+                    self.objective.wants, "labelled rows"
+                )
                 raise ValueError(f"{where}.{key}: has no meaning for the objective {kind}, which learns from {kinds}")
         return self
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bothways.backbone.adapters import attach, merge_saved
+from bothways.backbone.adapters import adapter_rope, attach, merge_saved
 from bothways.backbone.new_tokens import add_tokens, train_rows
 from bothways.backbone.rope import RopeConfig, rope_overrides
 from bothways.backbone.sources import load_pretrained
@@ -35,6 +35,9 @@ from bothways.training.randomness import derive
 from bothways.training.run import Recipe, Stage
 
 log = logging.getLogger("bothways")
+
+#: Objectives that train the head beside every weight of an encoder, which has no place for it when it is saved.
+HEADED = ("mntp", "llara")
 
 
 def open_heldout(stage: Stage, encoder: Encoder, objective: Objective, *, seed: int) -> HeldOut | None:
@@ -60,8 +63,9 @@ def open_base(recipe: Recipe, *, device: torch.device, dtype: torch.dtype, stage
     """
     stage = stage or recipe.stages[0]
     first = torch.float32 if recipe.base_adapter is not None else dtype
+    rope = positions(recipe)
     if is_encoder_folder(recipe.base):
-        if stage.objective.language_model or recipe.rope is not None:
+        if stage.objective.language_model or rope is not None:
             what = (
                 f"stages.{stage.name}: trains a language model"
                 if stage.objective.language_model
@@ -79,12 +83,17 @@ def open_base(recipe: Recipe, *, device: torch.device, dtype: torch.dtype, stage
             append_eos(encoder.tokenizer)
         _add_tokens(encoder, recipe)
     else:
-        encoder = open_llm(recipe, recipe.base, stage.objective.language_model, device=device, dtype=first, rope=recipe.rope)
+        encoder = open_llm(recipe, recipe.base, stage.objective.language_model, device=device, dtype=first, rope=rope)
     if recipe.base_adapter is not None:
         merge_saved(encoder.backbone, recipe.base_adapter)
         encoder.backbone.to(dtype)
         encoder.provenance["base_adapter"] = recipe.base_adapter
     return encoder
+
+
+def positions(recipe: Recipe) -> RopeConfig | None:
+    """The positions that the recipe's base is given: its own wish, or those that its adapter was trained with."""
+    return recipe.rope or adapter_rope(recipe.base_adapter)
 
 
 def open_llm(
@@ -228,24 +237,29 @@ def open_head(recipe: Recipe, index: int, encoder: Encoder, dtype: torch.dtype) 
             f"stages.{stage.name}: {stage.objective.kind} needs a language-model head, and {recipe.base} is an encoder without one; "
             "start from the base LLM"
         )
-    overrides = rope_overrides(base, recipe.rope) if recipe.rope is not None and base == recipe.base else None
+    rope = positions(recipe) if base == recipe.base else None
+    overrides = rope_overrides(base, rope) if rope is not None else None
     head: Any = load_pretrained(base, dtype=dtype, device=encoder.device, head=True, config_overrides=overrides).head
-    if head is not None and trained_whole(encoder):
-        head.take(encoder.backbone)
-        if not head.tied:
-            log.warning(
-                "stages.%s: an earlier stage trained every weight and a head of its own, which encoders do not keep; the head of %s "
-                "is used",
-                stage.name,
-                base,
-            )
+    if head is None:
+        return None
+    if stage.objective.language_model:
+        head.make_room(encoder.backbone)
+    # the base's own embeddings would not fit states of a decoder whose embeddings a stage or an adapter has trained
+    head.take(encoder.backbone)
+    if not head.tied and lost_head(encoder, base):
+        log.warning(
+            "stages.%s: an earlier stage trained every weight and a head of its own, which encoders do not keep; the head of %s is used",
+            stage.name,
+            base,
+        )
     return head
 
 
-def trained_whole(encoder: Encoder) -> bool:
-    """Whether a stage before trained the input embeddings, by the encoder's provenance."""
+def lost_head(encoder: Encoder, base: str) -> bool:
+    """Whether a head was trained that is not `base`'s: a stage over encoders trained every weight, by the encoder's provenance."""
     stages: Any = encoder.provenance.get("stages", ())
-    return any(stage.get("adapter") is None or stage["adapter"].get("train_whole") for stage in stages)
+    since = stages[len(history(base).get("stages", ())) :]
+    return any(stage.get("adapter") is None and stage["objective"]["kind"] in HEADED for stage in since)
 
 
 def make_trainable(encoder: Encoder, stage: Stage, *, seed: int, index: int) -> None:

@@ -150,6 +150,25 @@ def test_the_published_file_of_whole_parameters_is_read(base: Path, tmp_path: Pa
         adapters.merge_saved(load_pretrained(base, dtype="float32").model, folder)
 
 
+def test_a_head_beside_the_factors_is_left_out_and_said(base: Path, tmp_path: Path, caplog) -> None:
+    from peft import LoraConfig as PeftConfig
+    from peft import get_peft_model
+
+    torch.manual_seed(0)
+    config = PeftConfig(
+        r=4, target_modules=["q_proj"], modules_to_save=["lm_head"], task_type="CAUSAL_LM", init_lora_weights=False
+    )
+    theirs = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).eval()
+    theirs.save_pretrained(str(tmp_path / "adapter"))
+    other = load_pretrained(base, dtype="float32").model
+    with caplog.at_level("INFO", logger="bothways"):
+        adapters.merge_saved(other, tmp_path / "adapter")
+    assert "its 1 tensors of the language-model head are left out" in caplog.text
+    with torch.no_grad():
+        expected = theirs(input_ids=torch.arange(20)[None], output_hidden_states=True).hidden_states[-1][0]
+        torch.testing.assert_close(states(other), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_a_published_adapter_comes_from_the_hub_with_both_its_pickles(base: Path, tmp_path: Path, monkeypatch) -> None:
     """LongLoRA's repositories hold adapter_model.bin and trainable_params.bin; without the second the merge would be wrong in silence."""
     import huggingface_hub
@@ -174,7 +193,12 @@ def test_a_published_adapter_comes_from_the_hub_with_both_its_pickles(base: Path
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     other = load_pretrained(base, dtype="float32").model
     adapters.merge_saved(other, "Yukang/longlora")
-    assert {file.name for file in here.iterdir()} == {"adapter_config.json", "adapter_model.bin", PUBLISHED_WHOLE}
+    assert {file.name for file in here.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.bin",
+        PUBLISHED_WHOLE,
+        "bothways.json",
+    }
     adapters.merge(loaded.model)
     for name, tensor in loaded.model.state_dict().items():
         torch.testing.assert_close(other.state_dict()[name], tensor, atol=1e-6, rtol=1e-6, msg=name)

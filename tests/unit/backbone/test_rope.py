@@ -222,7 +222,10 @@ def test_unstretched_configs_are_written_as_they_were() -> None:
 def test_dynamic_encoders_stay_within_the_length_where_frequencies_are_fixed(tmp_path: Path) -> None:
     """Beyond it, a text's frequencies would follow the longest text of its pass."""
     base = tiny_llama(tmp_path / "base", **{**TINY, "max_position_embeddings": 16})
-    encoder = bw.convert(base, rope={"type": "dynamic", "context": 64}, max_length=64, dtype="float32", device="cpu")
+    rope = {"type": "dynamic", "context": 64}
+    with pytest.raises(InputError, match="would depend on its neighbours; encoders take linear or yarn"):
+        bw.convert(base, rope=rope, max_length=64, dtype="float32", device="cpu")
+    encoder = bw.convert(base, direction="causal", rope=rope, max_length=64, dtype="float32", device="cpu")
     assert encoder.max_length == 16
     texts = [" ".join(SENTENCES), SENTENCES[0][:20]]
     together = encoder.encode(texts)

@@ -74,6 +74,31 @@ def test_an_encoder_of_a_longer_context_reads_texts_of_that_length(folder: Path,
         assert json.loads((tmp_path / name / "sentence_bert_config.json").read_text())["max_seq_length"] == expected
 
 
+def test_the_adapter_knows_its_positions(trained: Path, run: Run, tmp_path: Path) -> None:
+    kept = trained / "out" / "adapters" / "1-longlora"
+    done = run("convert", trained / "base", "--adapter", kept, "--out", tmp_path / "encoder")
+    assert done.code == 0, done.err
+    config = json.loads((tmp_path / "encoder" / "config.json").read_text())
+    assert (config["max_position_embeddings"], config["rope_parameters"]["factor"]) == (64, 2.0)
+    assert json.loads((tmp_path / "encoder" / "sentence_bert_config.json").read_text())["max_seq_length"] == 64
+
+
+def test_positions_that_were_stretched_before_go_on_with_a_factor(trained: Path, run: Run, tmp_path: Path) -> None:
+    for options, message in (
+        (("--context", 256), "is interpolated already (linear, factor 2.0); give rope.factor"),
+        (("--context", 256, "--factor", 4), "stretches the 32 tokens"),
+        (("--context", 48, "--factor", 4), "reads 64 tokens already"),
+        (("--rope", "yarn"), "--rope: goes with --context"),
+        (("--factor", 2), "--factor: goes with --context"),
+        (("--context", 256, "--rope", "dynamic", "--factor", 8), "encoders take linear or yarn"),
+    ):
+        done = run("convert", trained / "out", *options, "--out", tmp_path / "encoder")
+        assert done.code == 2 and message in done.err, done.err
+    done = run("convert", trained / "out", "--context", 256, "--factor", 8, "--out", tmp_path / "encoder")
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "encoder" / "config.json").read_text())["rope_parameters"]["factor"] == 8.0
+
+
 def test_wrong_positions_are_one_line(folder: Path, run: Run, tmp_path: Path) -> None:
     done = run("convert", folder / "base", "--context", 64, "--rope", "ntk", "--out", tmp_path / "encoder")
     assert done.code == 2

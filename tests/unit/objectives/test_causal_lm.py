@@ -54,7 +54,7 @@ def naive_rows(encoder: Encoder, texts: list[str], context: int) -> list[list[in
 def test_documents_are_joined_with_eos_and_cut_to_the_context(tmp_path: Path, context: int) -> None:
     # a tokenizer that adds BOS and EOS of itself: neither belongs inside a row
     encoder, objective = build(tiny_llama(tmp_path, tokenizer={"add_bos": True, "add_eos": True}), context=context)
-    assert [block.ids for block in objective.prepare(TEXTS, encoder)] == naive_rows(encoder, TEXTS, context)
+    assert [list(block.ids) for block in objective.prepare(TEXTS, encoder)] == naive_rows(encoder, TEXTS, context)
 
 
 def test_every_token_but_a_rows_first_is_a_label(base: Path) -> None:
@@ -149,8 +149,12 @@ def test_the_head_trains_with_tied_embeddings_or_where_every_weight_does(base: P
 
 def test_refusals(base: Path) -> None:
     encoder, objective = build(base)
-    with pytest.raises(InputError, match="no two tokens"):
+    with pytest.raises(
+        InputError, match="1 documents hold 0 tokens, fewer than one row of 16; give it more text, or lower context"
+    ):
         objective.prepare([""], encoder)
+    with pytest.raises(InputError, match="1 documents hold 15 tokens"):
+        objective.prepare([encoder.tokenizer.decode(encoder.tokenizer.encode(" ".join(TEXTS))[:15])], encoder)
     with pytest.raises(InputError, match=r"texts\[1\]: must be a string"):
         objective.prepare(["a", 3], encoder)  # type: ignore[list-item]
     head = objective.head

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import GPTNeoXConfig, LlamaConfig
 
 from bothways import recipes
 from bothways.attention.shifted import ShiftedGroups
+from bothways.backbone.adapters import meta_model, target_names
 from bothways.errors import InputError
 from bothways.training.optim import lr_factor
 from bothways.training.overrides import override
@@ -24,7 +26,8 @@ def test_published_values() -> None:
     adapter = stage.adapter
     assert adapter is not None
     assert (adapter.r, adapter.alpha, adapter.dropout) == (8, 16, 0)
-    assert adapter.targets == ("q_proj", "k_proj", "v_proj", "o_proj")
+    model = meta_model(LlamaConfig(num_hidden_layers=1))
+    assert [name.split(".")[-1] for name in target_names(model, adapter)] == ["q_proj", "k_proj", "v_proj", "o_proj"]
     assert adapter.train_whole == ("embed", "norm")
     optim = stage.optim
     assert (optim.lr, optim.betas, optim.weight_decay, optim.steps) == (2e-5, (0.9, 0.95), 0, 1000)
@@ -114,6 +117,29 @@ def test_a_text_length_that_does_not_fit_is_refused(wrong: dict) -> None:
         InputError, match=r"^text_length: tokens of a text in the stages of `then`, 1 to the context of 4096 \(got "
     ):
         recipes.longlora("b", "t.txt", context=4096, **wrong)
+
+
+def test_a_text_length_that_no_stage_takes_is_refused() -> None:
+    with pytest.raises(InputError, match="text_length: recipe llara has no contrastive stage that takes it; leave it out"):
+        recipes.longlora("b", "t.txt", context=4096, then="llara", text_length=2048)
+
+
+def test_documents_apart_from_labelled_rows() -> None:
+    made = recipes.longlora("b", "rows.jsonl", context=4096, then="nv_embed", documents=["books/", "more.txt"])
+    assert [stage.data.source for stage in made.stages] == [("books/", "more.txt"), ("rows.jsonl",), ("rows.jsonl",)]
+
+
+def test_rows_of_mntp_are_cut_from_whole_documents() -> None:
+    made = recipes.longlora("b", "t.txt", context=4096, then="llm2vec")
+    assert [stage.data.unit for stage in made.stages] == [None, "auto", None]
+
+
+def test_attention_is_found_by_family() -> None:
+    adapter = recipes.longlora("b", "t.txt").stages[0].adapter
+    assert adapter is not None
+    model = meta_model(GPTNeoXConfig(num_hidden_layers=2))
+    names = [f"layers.{layer}.attention.{name}" for layer in range(2) for name in ("query_key_value", "dense")]
+    assert target_names(model, adapter) == names
 
 
 def test_composed_recipes_take_start_and_result_from_the_right_one() -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import bothways as bw
+from bothways.backbone.adapter_files import WHOLE
 from bothways.backbone.adapters import attach
 from bothways.backbone.sources import load_pretrained
 from bothways.errors import InputError
@@ -140,9 +141,77 @@ def test_the_adapter_is_kept_and_merges_to_the_same_decoder(whole: Path) -> None
             torch.testing.assert_close(state_dict[name.removeprefix("model.")], tensor, atol=1e-6, rtol=1e-6, msg=name)
 
 
+def test_the_kept_adapter_brings_its_positions(whole: Path, caplog: pytest.LogCaptureFixture) -> None:
+    kept = whole / "adapters" / "1-longlora"
+    with caplog.at_level("INFO", logger="bothways"):
+        again = bw.convert(whole.parent / "base", adapter=kept, direction="causal", dtype="float32", device="cpu")
+    assert again.backbone.config.rope_parameters["factor"] == 2.0
+    assert (again.max_length, again.backbone.config.max_position_embeddings) == (64, 64)
+    assert "was trained with positions for 64 tokens (linear)" in caplog.text
+    # and lost parameters are noticed
+    (kept / WHOLE).rename(kept / "away")
+    try:
+        with pytest.raises(InputError, match=r"trainable_params.safetensors is missing; \d+ parameters were trained whole"):
+            bw.convert(whole.parent / "base", adapter=kept, dtype="float32", device="cpu")
+    finally:
+        (kept / "away").rename(kept / WHOLE)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_training_goes_on_from_base_and_adapter_as_from_what_they_make(tmp_path: Path, tied: bool, caplog) -> None:
+    bw.train(made(tmp_path, tied=tied), tmp_path / "out", texts=TEXTS)
+    kept = tmp_path / "out" / "adapters" / "1-longlora"
+    # MNTP: its head must be of the trained embeddings, where it is tied to them
+    one = made(tmp_path, mntp(adapter=None), base_adapter=str(kept), rope=None, save_dtype="float32")
+    other = made(tmp_path, mntp(adapter=None), base=str(tmp_path / "out"), rope=None, save_dtype="float32")
+    for name, chosen in (("one", one), ("other", other)):
+        bw.train(chosen, tmp_path / name, texts=TEXTS)
+    losses = [state(tmp_path / name, "1-mntp", 8)["losses"][0] for name in ("one", "other")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    # a second round: its adapter says what was merged before it
+    again = made(tmp_path, longlora(name="again"), base_adapter=str(kept), rope=None)
+    bw.train(again, tmp_path / "again", texts=TEXTS)
+    merged = bw.convert(
+        tmp_path / "base",
+        adapter=tmp_path / "again" / "adapters" / "1-again",
+        direction="causal",
+        dtype="float32",
+        device="cpu",
+    )
+    expected = weights(tmp_path / "again")["model.layers.0.self_attn.q_proj.weight"]
+    torch.testing.assert_close(merged.backbone.layers[0].self_attn.q_proj.weight, expected, atol=1e-6, rtol=1e-6)
+    # nobody has lost a head in all of this
+    assert "a head of its own" not in caplog.text
+
+
+def test_a_head_that_an_encoder_could_not_keep_is_named(tmp_path: Path, caplog) -> None:
+    first, second = mntp(adapter=None, name="first"), mntp(name="second")
+    chosen = made(tmp_path, first, second, tied=False, rope=None, max_length=32)
+    bw.train(chosen, tmp_path / "out", texts=TEXTS)
+    assert "stages.second: an earlier stage trained every weight and a head of its own" in caplog.text
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_adapter_with_a_token_of_its_own_trains_on(tmp_path: Path, tied: bool) -> None:
+    """LongLoRA's published adapters have one row more than their base, for padding."""
+    bw.train(made(tmp_path, tied=tied), tmp_path / "out", texts=TEXTS)
+    kept = tmp_path / "out" / "adapters" / "1-longlora"
+    whole = load_file(kept / WHOLE)
+    embeddings = whole["model.embed_tokens.weight"]
+    whole["model.embed_tokens.weight"] = torch.cat([embeddings, embeddings.mean(0, keepdim=True)])
+    save_file(whole, kept / WHOLE, metadata={"format": "pt"})
+    chosen = made(tmp_path, longlora(name="again"), base_adapter=str(kept), rope=None)
+    bw.train(chosen, tmp_path / "again", texts=TEXTS)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "again", dtype=torch.float32)
+    rows = len(embeddings) + 1
+    assert model.config.vocab_size == rows
+    assert model.get_input_embeddings().weight.shape[0] == model.get_output_embeddings().weight.shape[0] == rows
+    assert logits_of(tmp_path / "again").shape[1] == rows
+
+
 def test_losses_are_read_with_groups_in_training_and_in_full_when_held_out(tmp_path: Path) -> None:
-    source = tmp_path / "held.txt"
-    source.write_text("\n".join(TEXTS), encoding="utf-8")
+    source = tmp_path / "held.jsonl"
+    source.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS), encoding="utf-8")
     chosen = made(tmp_path, longlora(heldout={"data": {"source": str(source)}, "every": 3}, optim={"lr": 1e-2, "steps": 3}))
     bw.train(chosen, tmp_path / "out", texts=TEXTS)
     read = [line for line in metrics(tmp_path / "out") if "heldout_loss" in line]
