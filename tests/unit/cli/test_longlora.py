@@ -74,6 +74,26 @@ def test_an_encoder_of_a_longer_context_reads_texts_of_that_length(folder: Path,
         assert json.loads((tmp_path / name / "sentence_bert_config.json").read_text())["max_seq_length"] == expected
 
 
+def test_long_documents_then_labelled_rows_in_one_run(folder: Path, run: Run, tmp_path: Path) -> None:
+    """LongLoRA reads a book, NV-Embed's stages long rows; the encoder reads texts of the whole context."""
+    rows = [{"query": text, "positive": " ".join(SENTENCES), "negative": SENTENCES[0]} for text in SENTENCES]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (tmp_path / "book.txt").write_text("\n".join(SENTENCES * 8), encoding="utf-8")
+    values = [f"stages.{name}.{value}" for name in ("retrieval", "blended") for value in ("optim.steps=1", "batch.size=2")]
+    values += [f"stages.longlora.{value}" for value in SMALL]
+    sets = [word for value in values for word in ("--set", value)]
+    options = ["context=64", "then=nv_embed", "text_length=60", f"documents={tmp_path / 'book.txt'}"]
+    where = ("--base", folder / "base", "--preset", "laptop", "--data", tmp_path / "rows.jsonl", "--out", tmp_path / "out")
+    done = run("train", "longlora", *where, *(word for option in options for word in ("--option", option)), *sets)
+    assert done.code == 0, done.err
+    stages = json.loads((tmp_path / "out" / "bothways.json").read_text())["stages"]
+    assert [stage["name"] for stage in stages] == ["longlora", "retrieval", "blended"]
+    # one document, in rows of 64 tokens
+    assert [(source["documents"], source["source"]) for source in stages[0]["data"]] == [(1, str(tmp_path / "book.txt"))]
+    assert stages[0]["tokens"] % 64 == 0
+    assert json.loads((tmp_path / "out" / "sentence_bert_config.json").read_text())["max_seq_length"] == 64
+
+
 def test_the_adapter_knows_its_positions(trained: Path, run: Run, tmp_path: Path) -> None:
     kept = trained / "out" / "adapters" / "1-longlora"
     done = run("convert", trained / "base", "--adapter", kept, "--out", tmp_path / "encoder")

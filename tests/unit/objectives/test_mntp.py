@@ -181,7 +181,7 @@ def test_documents_are_marked_off_once():
             expected = [tokenizer.bos_token_id, *plain[0], tokenizer.bos_token_id, *plain[1]]
         else:
             expected = [*plain[0], tokenizer.eos_token_id, *plain[1]]
-        assert blocks[0].ids == expected
+        assert list(blocks[0].ids) == expected
 
 
 def test_odd_texts_are_tokenised():
