@@ -99,11 +99,16 @@ def table(options: argparse.Namespace) -> None:
         work = plans["s2"].scores(heads) / plans["full"].scores(heads)
         for what in ("attention", "step"):
             full, s2 = (cell(what, pattern, length, options) for pattern in PATTERNS)
-            share = s2["seconds"] / full["seconds"]
-            figures = (
-                f"{full['seconds']:.3f} | {s2['seconds']:.3f} | {share:.3f} | {full['megabytes']:.0f} | {s2['megabytes']:.0f}"
-            )
-            print(f"| {length} | {work:.3f} | {what} | {figures} |", flush=True)
+            print(f"| {length} | {work:.3f} | {what} | {figures(full, s2)} |", flush=True)
+
+
+def figures(full: dict[str, float], s2: dict[str, float]) -> str:
+    """Five cells of a row: seconds of both, their ratio, megabytes of both; a dash for what was not measured."""
+    # of times that do not exist the ratio is neither 0 nor a number
+    share = s2["seconds"] / full["seconds"] if math.isfinite(full["seconds"]) else math.inf
+    seconds = [f"{value:.3f}" if math.isfinite(value) else "–" for value in (full["seconds"], s2["seconds"], share)]
+    megabytes = [f"{value:.0f}" if math.isfinite(value) else "–" for value in (full["megabytes"], s2["megabytes"])]
+    return " | ".join([*seconds, *megabytes])
 
 
 def cell(what: str, pattern: str, length: int, options: argparse.Namespace) -> dict[str, float]:
@@ -125,12 +130,16 @@ def measure(what: str, pattern: str, length: int, model: str, dtype: str, repeat
     torch.manual_seed(0)
     plan = AttentionPlan((length,), "causal", PATTERNS[pattern])
     run = (attention if what == "attention" else step)(plan, LlamaConfig(**MODELS[model]), dtype, device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()  # the peak so far is that of making the model
     before = held(device)
     times = []
     if device.type == "cpu" and length > WARM:
         repeats = 1
     else:
         run()
+        if device.type == "cuda":
+            torch.cuda.synchronize()  # else the first timed run waits for this one
     for _ in range(repeats):
         start = time.perf_counter()
         run()

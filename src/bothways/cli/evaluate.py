@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bothways.cli.options import BaseDirection, BasePooling, Device, DType, Model, say
 from bothways.errors import InputError
 from bothways.evaluation.registry import kinds
+
+if TYPE_CHECKING:
+    from bothways.backbone.rope import RopeConfig
 
 NAME = "evaluate"
 
@@ -27,6 +30,10 @@ def command(
         int | None, typer.Option(min=1, help="tokens of a text that are read; the encoder's own limit by default")
     ] = None,
     batch_tokens: Annotated[int | None, typer.Option(help="tokens per pass; chosen for the device")] = None,
+    context: Annotated[
+        int | None, typer.Option(help="of a base measured as a language model: stretch rotary positions to this many tokens")
+    ] = None,
+    rope: Annotated[str | None, typer.Option(help="how --context stretches them: linear (default), yarn or dynamic")] = None,
     seed: Annotated[int, typer.Option(help="of draws: few-shot texts, k-means centres, random pairs (MTEB's is 42)")] = 0,
     device: Device = "auto",
     dtype: DType = "auto",
@@ -46,10 +53,12 @@ def command(
       'mteb:subset15?prompts=llm2vec'                 MTEB tasks from the hub; prompts=nv_embed, e5; cache=FOLDER; subsets=en
       mteb-local:sts:stsb                             the same data in mteb's own task of that kind
       'perplexity:novels?length=8192&stride=256'      of a base LLM, as the next two; scored=all, new; windows=100
+                                                      shifted=true; column=; unit=auto, line: what a text of a .txt is
       'passkey?lengths=1024,4096&depths=0,0.5,1'      style=exact, published; repeats=10
       'topics?lengths=4096,16000'                     repeats=20
 
-    Every kind knows name=, what results call the task; those that read files know split= and their columns.
+    Every kind knows name=, what results call the task; sts, retrieval, classification, clustering, reranking, pairs and geometry
+    know split= and their columns.
     Inside a value & is written %26. A wrong option is answered with the list of the right ones.
     """
     from bothways.cli.evaluated import cut_texts, open_evaluated, pictures
@@ -58,8 +67,9 @@ def command(
 
     if resume and out is None:
         raise InputError("--resume needs --out, the results file to continue")
+    stretched = _stretched(context, rope)
     tasks = [make_task(spec) for spec in task]
-    encoder = open_evaluated(model, tasks, device=device, dtype=dtype, direction=direction, pooling=pooling)
+    encoder = open_evaluated(model, tasks, device=device, dtype=dtype, direction=direction, pooling=pooling, rope=stretched)
     if max_length is not None:
         cut_texts(encoder, max_length)
     results = evaluate(encoder, tasks, batch_tokens=batch_tokens, seed=seed, out=out, resume=resume)
@@ -72,3 +82,13 @@ def command(
             say(f"  {line}")
     if out is not None:
         say(f"saved {out}")
+
+
+def _stretched(context: int | None, rope: str | None) -> RopeConfig | None:
+    from bothways.backbone.rope import RopeConfig
+
+    if context is None:
+        if rope is not None:
+            raise InputError(f"--rope {rope}: needs --context, the tokens that positions are stretched to")
+        return None
+    return RopeConfig.of({"type": rope or "linear", "context": context})

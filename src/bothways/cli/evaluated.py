@@ -16,33 +16,48 @@ from bothways.cli.options import open_encoder
 from bothways.errors import InputError, UnsupportedFamily
 
 if TYPE_CHECKING:
+    from bothways.backbone.rope import RopeConfig
     from bothways.evaluation.task import Task
 
 log = logging.getLogger("bothways")
 
 
 def open_evaluated(
-    name: str, tasks: Sequence[Task], *, device: str, dtype: str, direction: str | None = None, pooling: str | None = None
+    name: str,
+    tasks: Sequence[Task],
+    *,
+    device: str,
+    dtype: str,
+    direction: str | None = None,
+    pooling: str | None = None,
+    rope: RopeConfig | None = None,
 ) -> Any:
     """The object that `evaluate` gets for what a user names.
 
     A base is opened as a language model when all tasks want one and nothing asks for an encoder. In a mixed list it is one encoder for
     all tasks, which measures perplexity too when its direction is causal; otherwise the list is refused before anything is measured.
+    Positions are stretched by `rope` for a language model only.
 
     Raises:
-        InputError: a task that measures a language model, for a bidirectional encoder; and see `open_encoder`.
+        InputError: a task that measures a language model, for a bidirectional encoder; `rope` for an encoder, or for positions that
+            cannot be stretched; and see `open_encoder`.
     """
     from bothways.encoder.build import is_encoder
     from bothways.evaluation.bm25 import BM25
     from bothways.evaluation.language_model import load_language_model
     from bothways.evaluation.language_task import LanguageModelTask
 
+    of_language = [task for task in tasks if isinstance(task, LanguageModelTask)]
+    base = name != "bm25" and not is_encoder(name)
+    if base and direction in (None, "causal") and pooling is None and len(of_language) == len(tasks):
+        return load_language_model(name, device=device, dtype=dtype, rope=rope)
+    if rope is not None:
+        raise InputError(
+            f"--context {rope.context}: only for a base that every task measures as a language model (perplexity, passkey, topics); an "
+            "encoder gets its context from convert or training"
+        )
     if name == "bm25":
         return BM25()
-    of_language = [task for task in tasks if isinstance(task, LanguageModelTask)]
-    base = not is_encoder(name)
-    if base and direction in (None, "causal") and pooling is None and len(of_language) == len(tasks):
-        return load_language_model(name, device=device, dtype=dtype)
     if base and of_language and direction != "causal":
         raise InputError(
             f"task {of_language[0].name!r}: measures a language model, and {name} would be opened as a bidirectional encoder for the "

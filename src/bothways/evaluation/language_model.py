@@ -1,9 +1,16 @@
 """A causal language model to be measured: its decoder, its vocabulary head, its tokenizer.
 
-Apart from the encoder, which has no head and cuts texts to its length. The model runs as plain transformers runs it (its own fused
-attention, full and causal, with its own key-value cache), because what is measured is the model that others would load: LongLoRA
-trains with shifted groups and is evaluated with full attention (arXiv 2309.12307, section 3.2). Before anything is measured, a
-perturbation proves that no token sees a later one: a model that reads its own answer has no perplexity.
+Apart from the encoder, which has no head and cuts texts to its length. What is measured is the model that others would load, with full
+causal attention: LongLoRA trains with shifted groups and is evaluated without (arXiv 2309.12307, section 3.2). There are two ways to
+run it, with one result:
+
+- losses of whole rows under an attention plan, where the family takes one. transformers' own attention draws a mask of L × L for a
+  sliding window and writes scores out for soft-capping; the plan's memory grows with L alone;
+- generation, and the families that take no plan, as plain transformers runs them: their fused attention where they have one, and
+  their key-value cache, which no plan knows.
+
+Before anything is measured, a perturbation proves of both that no token sees a later one: a model that reads its own answer has no
+perplexity.
 
 Letters: B rows, L tokens of a row, H hidden, V vocabulary, M positions.
 """
@@ -13,7 +20,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,15 +27,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bothways.attention.direction import direction_of
-from bothways.attention.probe import reach_matrix
-from bothways.attention.stock import quiet, stock
+from bothways.attention.interface import NAME
+from bothways.attention.plan import AttentionPlan
+from bothways.attention.probe import measure_execution, reach_matrix
+from bothways.attention.run import Execution, hidden_states
+from bothways.attention.shifted import ShiftedGroups
+from bothways.attention.stock import quiet, set_implementation, stock
 from bothways.attention.text_config import text_configs
-from bothways.backbone.checkpoints import one_line, read_config
 from bothways.backbone.hardware import resolve_device
-from bothways.backbone.sources import load_pretrained, resolve
+from bothways.backbone.rope import RopeConfig, rope_overrides
+from bothways.backbone.sources import load_pretrained, source_config
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder
-from bothways.errors import DirectionError, InputError
+from bothways.errors import DirectionError, InputError, UnsupportedFamily
 
 HEAD_CHUNK = 512
 """Positions whose logits exist at the same time: 512 · 128,256 · 4 bytes = 263 MB for the largest vocabularies, at any length."""
@@ -44,14 +54,24 @@ class CausalLM(nn.Module):
         backbone: bare transformers decoder in evaluation mode, causal, with an attention that needs no plan.
         head: (M, H) states to (M, V) logits.
         tokenizer: its tokenizer.
+        execution: "packed" where the family runs plans (`attention.probe` measures it), "padded" where it does not, or nobody knows.
         provenance: where it comes from; "base" names it.
     """
 
     direction: Direction = "causal"
 
-    def __init__(self, backbone: Any, head: nn.Module, tokenizer: Any, *, provenance: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Any,
+        head: nn.Module,
+        tokenizer: Any,
+        *,
+        execution: Execution = "padded",
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.backbone, self.head, self.tokenizer = backbone, head, tokenizer
+        self.execution: Execution = execution
         self.provenance = dict(provenance or {})
 
     @property
@@ -82,25 +102,53 @@ class CausalLM(nn.Module):
     # --- what is measured --------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def token_losses(self, ids: Tensor, last: int | None = None) -> Tensor:
+    def token_losses(self, ids: Tensor, last: int | None = None, *, shifted: ShiftedGroups | None = None) -> Tensor:
         """Negative log-likelihood of tokens given all earlier ones of their row, in nats.
 
         Args:
             ids: (B, L) int64, L ≥ 2.
             last: score the last so many tokens of each row only, 1 to L - 1; None for all that have a token before them.
+            shifted: see `states`.
 
         Returns:
             (B, last) float32. The logits of at most `HEAD_CHUNK` positions exist at a time.
+
+        Raises:
+            UnsupportedFamily: see `states`.
         """
         count = ids.shape[1] - 1 if last is None else last
         ids = ids.to(self.device)
-        states = self.backbone(input_ids=ids, use_cache=False).last_hidden_state[:, -count - 1 : -1].flatten(0, 1)
+        states = self.states(ids, shifted=shifted)[:, -count - 1 : -1].flatten(0, 1)
         targets = ids[:, -count:].flatten()
         parts = [
             F.cross_entropy(self.head(states[rows]).float(), targets[rows], reduction="none")
             for rows in (slice(start, start + HEAD_CHUNK) for start in range(0, len(targets), HEAD_CHUNK))
         ]
         return torch.cat(parts).view(-1, count)
+
+    def states(self, ids: Tensor, *, shifted: ShiftedGroups | None = None) -> Tensor:
+        """Last hidden states (B, L, H) of rows (B, L) of one length, under a plan where the family takes one.
+
+        Args:
+            ids: int64, where the weights are.
+            shifted: groups that are kept `at_test`; None for full attention.
+
+        Raises:
+            UnsupportedFamily: groups, for a family that takes no plan.
+        """
+        if self.execution == "packed":
+            plan = AttentionPlan((ids.shape[1],) * ids.shape[0], "causal", shifted)
+            with stock(self.backbone, NAME):
+                return hidden_states(self.backbone, ids.flatten(), plan).unflatten(0, tuple(ids.shape))
+        if shifted is not None:
+            raise UnsupportedFamily(
+                f"{self.name}: cannot be measured in shifted groups, because its attention code takes no plan; measure it without"
+            )
+        return self._plain_states(ids)
+
+    def _plain_states(self, ids: Tensor) -> Tensor:
+        states: Tensor = self.backbone(input_ids=ids, use_cache=False).last_hidden_state
+        return states
 
     @torch.no_grad()
     def greedy(self, ids: Sequence[int], count: int) -> list[int]:
@@ -147,7 +195,7 @@ class CausalLM(nn.Module):
             )
 
     def prove_causal(self) -> None:
-        """Perturb each token of a short row in turn: earlier states must stay, its own must move.
+        """Perturb each token of a short row in turn: earlier states must stay, its own must move, whichever way the row is run.
 
         Raises:
             InputError: the config says that the model is bidirectional.
@@ -159,10 +207,12 @@ class CausalLM(nn.Module):
         # the first ids are special tokens in many vocabularies
         ids = 5 + 7 * torch.arange(_PROBE_TOKENS, device=self.device) % (vocabulary - 5)
         others = 5 + (ids - 5 + (vocabulary - 5) // 2) % (vocabulary - 5)
-        with quiet(self.backbone):
-            reach = reach_matrix(
-                lambda row: self.backbone(input_ids=row[None], use_cache=False).last_hidden_state[0], ids, others
-            )
+        for run in (self._plain_states, self.states)[: 2 if self.execution == "packed" else 1]:
+            with quiet(self.backbone):
+                reach = reach_matrix(lambda row, run=run: run(row[None])[0], ids, others)  # type: ignore[misc]
+            self._check_reach(reach)
+
+    def _check_reach(self, reach: Tensor) -> None:
         if bool(reach.triu(1).any()):
             token, later = (int(place) + 1 for place in reach.triu(1).nonzero()[0])
             raise DirectionError(f"{self.name}: claims to be causal, but token {token} sees token {later}; {_NEEDS_CAUSAL}")
@@ -180,7 +230,7 @@ def load_language_model(
     *,
     dtype: str | torch.dtype = "auto",
     device: str | torch.device = "auto",
-    rope: Mapping[str, Any] | None = None,
+    rope: Mapping[str, Any] | RopeConfig | None = None,
 ) -> CausalLM:
     """A base LLM with its head, causal and with full attention.
 
@@ -189,20 +239,31 @@ def load_language_model(
         dtype: as `bothways.convert`; the published perplexities are half-precision ones.
         device: as `bothways.convert`.
         rope: fields of transformers' `rope_parameters` to set over the base's own, e.g. {"rope_type": "linear", "factor": 4.0}
-            for position interpolation (arXiv 2306.15595) without training.
+            for position interpolation (arXiv 2306.15595) without training; or a `RopeConfig`, which finds them from a context.
 
     Raises:
         SourceError: the model cannot be found, reached or read.
         UnsupportedFamily: no text decoder, or one whose head cannot stand alone.
         InputError: an encoder-only model, which has no such head; a wrong dtype or device; `rope` for a family without RoPE.
     """
-    overrides = {"rope_parameters": _rope(name, rope)} if rope is not None else None
+    overrides = rope_overrides(name, rope) if isinstance(rope, RopeConfig) else _rope(name, rope)
     place = resolve_device(device)
     loaded = load_pretrained(name, dtype=dtype, device=place, head=True, config_overrides=overrides)
     if loaded.head is None:
         raise InputError(f"{name}: {loaded.model.config.model_type} is an encoder-only model, and {_NEEDS_CAUSAL}")
     provenance = {"base": str(name), "source": loaded.source.kind}
-    return CausalLM(loaded.model, loaded.head, loaded.tokenizer, provenance=provenance).eval()
+    execution = _execution(loaded.model)
+    return CausalLM(loaded.model, loaded.head, loaded.tokenizer, execution=execution, provenance=provenance).eval()
+
+
+def _execution(backbone: Any) -> Execution:
+    """How the backbone runs plans; its attention stays the one that transformers chose, for what runs without a plan."""
+    config: Any = next(text_configs(backbone))
+    before = config._attn_implementation
+    try:
+        return measure_execution(backbone)
+    finally:
+        set_implementation(backbone, before)
 
 
 @contextmanager
@@ -223,7 +284,10 @@ def as_language_model(model: Any) -> Iterator[CausalLM]:
         elif isinstance(model, Encoder):
             if model.direction != "causal":
                 raise InputError(f"{model.provenance.get('base', 'this encoder')}: is bidirectional here, and {_NEEDS_CAUSAL}")
-            language_model = CausalLM(model.backbone, _head_of(model), model.tokenizer, provenance=model.provenance)
+            head = _head_of(model)
+            language_model = CausalLM(
+                model.backbone, head, model.tokenizer, execution=model.execution, provenance=model.provenance
+            )
             stack.enter_context(_plain_attention(model.backbone))
         else:
             raise InputError(
@@ -236,7 +300,10 @@ def as_language_model(model: Any) -> Iterator[CausalLM]:
 
 @contextmanager
 def _plain_attention(backbone: Any) -> Iterator[None]:
-    """transformers' fused attention inside, its written-out one where the family has no other."""
+    """transformers' fused attention inside, its written-out one where the family has no other.
+
+    Without a plan an encoder's own attention draws a mask of L × L and writes its scores out. Generation has no plan.
+    """
     with ExitStack() as stack:
         try:
             stack.enter_context(stock(backbone, "sdpa"))
@@ -261,23 +328,14 @@ def _head_of(encoder: Encoder) -> nn.Module:
     return loaded.head.eval()
 
 
-def _rope(name: str | os.PathLike[str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The base's own rotary settings with `values` over them."""
-    source = resolve(name)
-    if source.kind == "gguf":
-        from transformers import AutoConfig
-
-        path = Path(source.path).resolve()
-        with one_line(source.name):
-            config = AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
-    else:
-        from bothways.backbone import embedded
-
-        place = str(embedded.ensure(source.name.lower())) if source.kind == "embedded" else source.path
-        config = read_config(source.name, place)
+def _rope(name: str | os.PathLike[str], values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The config field with the base's own rotary settings and `values` over them."""
+    if values is None:
+        return None
+    config = source_config(name)
     own = getattr(config.get_text_config(decoder=True), "rope_parameters", None)
     if not own:
         raise InputError(f"rope: {name} ({config.model_type}) has no rotary positions to interpolate")
     if "rope_type" not in own:
         raise InputError(f"rope: {name} has rotary settings per layer type ({', '.join(own)}); set them in its config.json")
-    return {**own, **values}
+    return {"rope_parameters": {**own, **values}}

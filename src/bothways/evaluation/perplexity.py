@@ -10,19 +10,24 @@ Two protocols, which give different numbers and must never share a table:
   has so many; the last window may be shorter.
 
 Windows overlap, yet nothing is reused between them: under causal attention a token's state depends on where its window began.
+
+Attention is full, unless shifted groups are asked for: LongLoRA compares both for a model that was trained in groups. Each window is
+then cut into groups of its own.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from bothways.attention.shifted import ShiftedGroups
+from bothways.data.documents import Unit, read_documents
 from bothways.data.fingerprint import fingerprint_texts
-from bothways.data.readers import read_texts
 from bothways.encoder.inference import CPU_TOKENS, GPU_TOKENS
 from bothways.errors import InputError
 from bothways.evaluation.language_model import CausalLM
@@ -64,6 +69,7 @@ class Perplexity(LanguageModelTask):
         stride: int | None = None,
         windows: int | None = None,
         scored: Scored = "all",
+        shifted: ShiftedGroups | None = None,
     ) -> None:
         """Hold the texts.
 
@@ -75,9 +81,10 @@ class Perplexity(LanguageModelTask):
                 most there can be with shorter windows.
             windows: measure the first so many windows only; None for all of them.
             scored: the protocol, see the top of this file.
+            shifted: `ShiftedGroups(at_test=True)` to run each window in shifted groups; None for full attention.
 
         Raises:
-            InputError: no text, or a number out of range.
+            InputError: no text, a number out of range, or groups that would not be run or let a token see what it predicts.
         """
         if not texts:
             raise InputError(f"task {name!r}: holds no text")
@@ -91,11 +98,14 @@ class Perplexity(LanguageModelTask):
             raise InputError(f"task {name!r}: stride must lie between 1 and {most} for windows of {length} (got {stride})")
         if windows is not None and windows < 1:
             raise InputError(f"task {name!r}: windows must be at least 1 (got {windows})")
+        _check_groups(shifted, name)
         self.texts, self.name = list(texts), name
         self.length, self.stride, self.limit = length, stride, windows
         self.scored: Scored = scored
+        self.shifted = shifted
         self.fingerprint = fingerprint_texts(texts)
-        self.settings = {"length": length, "stride": stride, "windows": windows, "scored": scored}
+        groups: dict[str, Any] = {} if shifted is None else {"shifted": dataclasses.asdict(shifted)}
+        self.settings = {"length": length, "stride": stride, "windows": windows, "scored": scored, **groups}
 
     @classmethod
     def from_argument(
@@ -106,15 +116,27 @@ class Perplexity(LanguageModelTask):
         stride: int | None = None,
         windows: int | None = None,
         scored: Scored = "all",
+        shifted: bool = False,
+        column: str | None = None,
+        unit: Unit = "auto",
     ) -> Perplexity:
-        """`perplexity:TEXT`, any source of texts; with options `perplexity:TEXT?length=8192&stride=256&windows=100&scored=new`.
+        """`perplexity:TEXT`, any source of documents; with options `perplexity:TEXT?length=8192&stride=256&windows=100&scored=new`.
+
+        Args:
+            argument: the source; `column` and `unit` say what a document is there (`data.documents`).
+            length, stride, windows, scored: see the class.
+            shifted: run each window in shifted groups, as published.
+            column: the documents' column.
+            unit: of .txt files: "auto", a whole file or its marked articles; "line", every line.
 
         Raises:
             InputError: no source, one that cannot be read, or a number out of range.
         """
         source = require_argument(argument, cls.kind)
-        texts = read_texts(source)
-        return cls(texts, name=f"{cls.kind}:{source}", length=length, stride=stride, windows=windows, scored=scored)
+        texts = read_documents(source, column=column, unit=unit)
+        groups = ShiftedGroups(at_test=True) if shifted else None
+        name = f"{cls.kind}:{source}"
+        return cls(texts, name=name, length=length, stride=stride, windows=windows, scored=scored, shifted=groups)
 
     def measure(self, model: CausalLM, options: RunOptions) -> Score:
         """Run every window. See `LanguageModelTask.measure`."""
@@ -130,7 +152,8 @@ class Perplexity(LanguageModelTask):
         with Progress("perplexity", len(windows), "windows", show=options.show_progress_bar) as bar:
             for together in _passes(windows, _tokens_per_pass(model, options)):
                 ids = torch.stack([stream[window.start : window.end] for window in together]).long()
-                losses += model.token_losses(ids, together[0].scored).double().mean(dim=1).tolist()
+                found = model.token_losses(ids, together[0].scored, shifted=self.shifted)
+                losses += found.double().mean(dim=1).tolist()
                 bar.advance(len(together))
         tokens = sum(window.scored for window in windows)
         # windows of one length weigh the same, so this is the published mean of means; with "new" it is the mean over tokens
@@ -176,6 +199,15 @@ class Perplexity(LanguageModelTask):
             if end > done:
                 yield Window(start, end, end - done)
             done = end
+
+
+def _check_groups(shifted: ShiftedGroups | None, name: str) -> None:
+    if shifted is None:
+        return
+    if not shifted.at_test:
+        raise InputError(f"task {name!r}: shifted groups are left out in evaluation mode; give ShiftedGroups(at_test=True)")
+    if shifted.wrap == "roll":
+        raise InputError(f"task {name!r}: shifted groups with wrap='roll' let tokens see those they predict; use wrap='none'")
 
 
 def _tokens_per_pass(model: CausalLM, options: RunOptions) -> int:

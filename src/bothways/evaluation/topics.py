@@ -32,6 +32,8 @@ LENGTHS = (1024, 2048, 4096)  # tokens
 REPEATS = 10
 TOKENS_PER_TOPIC = 600  # LongEval: five topics in 3,000 tokens, 25 in 15,000
 ANSWER_TOKENS = 20
+# a comma too: whoever lists every topic of the conversation on one line has not said which came first
+_ENTRY_END = re.compile(r"[,;\r\n]|2\.")
 
 
 class Conversation(NamedTuple):
@@ -146,8 +148,8 @@ def _longest(model: CausalLM, chosen: Sequence[str], talk: Sequence[Sequence[str
 
 
 def first_entry(answer: str) -> str:
-    """The first entry of the list that the answer continues: up to the second, or to the end of the line."""
-    return answer.strip().split("\n")[0].split("2.")[0].strip()
+    """The first entry of the list that the answer continues: up to a comma, a semicolon, the second number or the end of the line."""
+    return _ENTRY_END.split(answer.strip(), maxsplit=1)[0].strip()
 
 
 def names(answer: str, topic: str) -> bool:

@@ -152,7 +152,10 @@ def test_a_causal_encoder_is_measured_with_its_bases_head(base, model):
     plain = run(model, measured).metrics["loss"]
     with recording() as executed:
         assert run(encoder, measured).metrics["loss"] == pytest.approx(plain, rel=EXACT)
-    assert executed == [], "without a plan the encoder's own attention draws a mask of L × L, too much for long texts"
+    plans = [plan for plan, _ in executed]
+    assert plans and None not in plans, (
+        "without a plan the encoder's own attention draws a mask of L × L, too much for long texts"
+    )
     assert encoder.backbone.config._attn_implementation == "bothways"
     with torch.no_grad():
         for parameter in encoder.backbone.layers[-1].parameters():
@@ -260,16 +263,36 @@ def test_a_text_shorter_than_a_window_says_what_would_fit(model):
 def test_a_specification_carries_length_and_stride(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("\n".join(TEXTS), encoding="utf-8")
-    made = make_task(f"perplexity:{path}?length=64&stride=16&windows=3&scored=new")
+    made = make_task(f"perplexity:{path}?length=64&stride=16&windows=3&scored=new&unit=line")
     assert isinstance(made, Perplexity)
     assert made.settings == {"length": 64, "stride": 16, "windows": 3, "scored": "new"}
-    assert made.name == f"perplexity:{path}?length=64&stride=16&windows=3&scored=new"
+    assert made.name == f"perplexity:{path}?length=64&stride=16&windows=3&scored=new&unit=line"
     assert made.fingerprint == task().fingerprint
     assert [
         task(length=length, scored=scored).settings["stride"] for length, scored in ((512, "all"), (64, "all"), (64, "new"))
     ] == [*(256, 64, 63)]
     with pytest.raises(InputError, match="needs a path; write perplexity:TEXT"):
         make_task("perplexity")
+
+
+def test_a_book_is_one_text_and_its_lines_are_texts_on_request(tmp_path, model):
+    path = tmp_path / "book.txt"
+    path.write_text("\n".join(TEXTS), encoding="utf-8")
+    book, lines = (make_task(f"perplexity:{path}{more}") for more in ("", "?unit=line"))
+    assert book.texts == ["\n".join(TEXTS)]
+    assert lines.texts == TEXTS
+    separators = [int((made._stream(model) == model.tokenizer.eos_token_id).sum()) for made in (book, lines)]
+    assert separators == [0, len(TEXTS) - 1]
+    with pytest.raises(InputError, match=r"unit must be one of auto, line \(got 'page'\)"):
+        make_task(f"perplexity:{path}?unit=page")
+
+
+def test_a_column_of_any_name_is_read_when_it_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"number": 1, "chapter": text}) + "\n" for text in TEXTS), encoding="utf-8")
+    with pytest.raises(InputError, match=r"name it with column=, one of: .*chapter"):
+        make_task(f"perplexity:{path}")
+    assert make_task(f"perplexity:{path}?column=chapter").fingerprint == task().fingerprint
 
 
 def test_the_command_line_opens_a_base_as_a_language_model(base, tmp_path, capsys):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import pytest
 
+from bothways.cli import evaluate as verb
 from bothways.errors import InputError
 from bothways.evaluation.registry import kinds, make_task, options
 from bothways.evaluation.specification import Specification, options_of, parse, read_options
@@ -80,6 +82,25 @@ def test_every_kind_declares_options_that_can_be_read():
         for annotation in options(kind).values():
             with pytest.raises(InputError):
                 read_options(kind, {"o": "\0", "unknown": ""}, {"o": annotation})
+
+
+def test_the_help_of_evaluate_promises_what_the_kinds_have():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed (pip install 'bothways[eval]')")
+    text = verb.command.__doc__ or ""
+    examples = [line for line in text.splitlines() if line.startswith("      ")]
+    assert len(examples) > 10
+    kind = ""
+    for line in examples:
+        spec, more = re.split(r" {2,}", line[6:], maxsplit=1)
+        if spec:  # a line without one goes on about the kind above it
+            written = parse(spec.strip("'"))
+            kind = written.kind
+            read_options(spec, written.options, options(kind))
+        assert set(re.findall(r"(\w+)=", more)) <= options(kind).keys(), line
+    told = re.search(r"task; ([\w, ]+) know split= and their columns", " ".join(text.split()))
+    assert told is not None
+    for kind in re.split(", | and ", told[1]):
+        assert "split" in options(kind) and options(kind).keys() & {"first", "text", "query"}, kind
 
 
 def test_the_name_in_results_is_the_specification_or_the_option(tmp_path):

@@ -92,6 +92,14 @@ def test_all_words_of_the_topic_are_needed_and_nothing_else():
     assert first_entry("") == ""
 
 
+@pytest.mark.parametrize("mark", [", ", "; ", "\n", "\r\n", " 2. "])
+def test_whoever_lists_all_topics_on_one_line_has_not_named_the_first(mark):
+    entry = first_entry(" " + mark.join(("beekeeping", "chess endgames", "opera singing")))
+    assert entry == "beekeeping"
+    assert not names(entry, "opera singing")
+    assert not any(re.search(r"[,;]", topic) for topic in topics_text.TOPICS), "a topic would be cut"
+
+
 def test_no_two_topics_share_a_word():
     words = [word for topic in topics_text.TOPICS for word in topic.split()]
     assert len(set(words)) == len(words)
