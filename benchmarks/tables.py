@@ -44,7 +44,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "lens": (f"geometry:{DATA}/stsb?name=geometry", f"layers:{DATA}/stsb/test.jsonl?name=layers", "prefix?name=prefix"),
     # of the base as a language model: its direction is its own
     "language": (
-        f"perplexity:{DATA}/wikitext2-valid-test/test.txt.gz?length=2048&stride=256&windows=64&name=WikiText-2",
+        f"perplexity:{DATA}/wikitext2-valid-test/test.txt.gz?length=2048&stride=256&windows=64&unit=line&name=WikiText-2",
         f"perplexity:{DATA}/novels/valid.jsonl.gz?length=2048&stride=256&windows=64&name=novels",
         "passkey?lengths=1024,2048,4096&depths=0,0.5,1&repeats=2&name=passkey",
         "topics?lengths=2048&repeats=5&name=topics",

@@ -65,7 +65,8 @@ class Topics(LanguageModelTask):
             raise InputError(f"task {name!r}: repeats must be at least 1 (got {repeats})")
         self.repeats, self.name = repeats, name
         self.fingerprint = fingerprint_texts(topics_text.everything())
-        self.settings = {"lengths": list(self.lengths), "repeats": repeats}
+        # scores under another rule of what counts as an answer are not reused
+        self.settings = {"lengths": list(self.lengths), "repeats": repeats, "answer": "the first entry alone"}
 
     @classmethod
     def from_argument(cls, argument: str | None, *, lengths: tuple[int, ...] = LENGTHS, repeats: int = REPEATS) -> Topics:
