@@ -8,13 +8,14 @@ Letters: T tokens, C segments of a group, L tokens of its longest, G query heads
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from bothways.attention.plan import AttentionPlan, Group
-from bothways.attention.reach import QUERIES, Block, query_blocks, seen
+from bothways.attention.reach import Block, query_blocks, seen
 from bothways.config import Direction
 from bothways.dropout import dropout as drop
 
@@ -37,16 +38,37 @@ def explicit(
     parts = []
     for group in groups:
         q, k, v = (rectangle(tensor, group) for tensor in (query, key, value))
-        blocks = query_blocks(max(group.lengths), plan.direction, window)
+        blocks = query_blocks(max(group.lengths), plan.direction, window, scores=len(group.lengths) * q.shape[2])
         outs = []
         for block in blocks:
-            bias = _bias(group.lengths, block, plan.direction, window, query.device)
             own = (q, k, v)
             if len(blocks) > 1:
                 own = q[:, block.start : block.end], k[:, block.first : block.last], v[:, block.first : block.last]
-            outs.append(attend_rectangle(*own, scaling, bias, dropout, softcap, sinks))
+            run = partial(_block, group.lengths, block, plan.direction, window, scaling, dropout, softcap)
+            if len(blocks) > 1 and torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*own, sinks)):
+                # kept for the backward pass, the scores of all blocks would be the square that blocks avoid; dropout draws again
+                outs.append(checkpoint(run, *own, sinks, use_reentrant=False, preserve_rng_state=dropout > 0))
+            else:
+                outs.append(run(*own, sinks))
         parts.append(row(outs[0] if len(outs) == 1 else torch.cat(outs, 1), group))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _block(
+    lengths: tuple[int, ...],
+    block: Block,
+    direction: Direction,
+    window: int | None,
+    scaling: float,
+    dropout: float,
+    softcap: float | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    sinks: Tensor | None,
+) -> Tensor:
+    """One block of a group of segments of these lengths; its mask is made here, so that it is gone with its scores."""
+    return attend_rectangle(q, k, v, scaling, _bias(lengths, block, direction, window, q.device), dropout, softcap, sinks)
 
 
 def attend_rectangle(
@@ -69,11 +91,11 @@ def attend_rectangle(
     # The query heads that share a key head lie on one longer query axis: one product per key head, no copies of keys.
     q = (q * scaling).unflatten(2, (-1, shared)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # (C, K, g·L, D)
     k, v = k.permute(0, 2, 3, 1), v.transpose(1, 2)  # (C, K, D, L), (C, K, L, Dv)
-    scores = q @ k
+    # no name for the scores here: they are gone when the softmax returns
     if softcap is None and sinks is None:
-        weights = _softmax(scores, bias, shared)
+        weights = _softmax(q @ k, bias, shared)
     else:
-        weights = _extended_softmax(scores.unflatten(2, (shared, length)), bias, softcap, sinks).flatten(2, 3)
+        weights = _extended_softmax((q @ k).unflatten(2, (shared, length)), bias, softcap, sinks).flatten(2, 3)
     weights = drop(weights.to(v.dtype), dropout)
     out = weights @ v  # (C, K, g·L, Dv)
     return out.unflatten(2, (shared, length)).permute(0, 3, 1, 2, 4).flatten(2, 3)
@@ -95,14 +117,17 @@ def _softmax(scores: Tensor, bias: Tensor | None, shared: int) -> Tensor:
 def _extended_softmax(scores: Tensor, bias: Tensor | None, softcap: float | None, sinks: Tensor | None) -> Tensor:
     """Of scores (C, K, g, L, L), in float32, capped and beside sinks (G,)."""
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
-    if bias is not None:
-        scores = scores + bias
+    if torch.is_grad_enabled():
+        scores = scores if softcap is None else torch.tanh(scores / softcap) * softcap
+        scores = scores if bias is None else scores + bias
+    else:  # the same in place: nothing is kept for a backward pass
+        scores = scores if softcap is None else scores.div_(softcap).tanh_().mul_(softcap)
+        scores = scores if bias is None else scores.add_(bias)
     if sinks is None:
         return scores.softmax(-1)
     sink = sinks.to(scores.dtype).view(1, scores.shape[1], -1, 1, 1).expand(*scores.shape[:4], 1)
-    return torch.cat([scores, sink], -1).softmax(-1)[..., :-1]
+    scores = torch.cat([scores, sink], -1)
+    return scores.softmax(-1)[..., :-1]
 
 
 def rectangle(tensor: Tensor, group: Group) -> Tensor:
@@ -138,7 +163,7 @@ def _bias(
     """What is added to the scores (C or 1, 1, 1, L or 1, L): -inf where a token must not see, None where all see all."""
     if direction == "causal" or window is not None:
         # padding lies behind the text, where causal tokens do not look; through windows no segment is padded
-        make = _pattern if block.last <= QUERIES else _pattern.__wrapped__
+        make = _pattern if block.short else _pattern.__wrapped__
         return make(block, direction, window, device)
     return _padding(lengths, device) if min(lengths) < max(lengths) else None
 

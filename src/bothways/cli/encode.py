@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +25,13 @@ def command(
     ],
     out: Annotated[Path, typer.Option(help="vectors.npy, or vectors.parquet with the texts beside the vectors")],
     column: Annotated[str | None, typer.Option(help="column that holds the text")] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            help="what a text of a .txt is: line, or document (the file, or each article that it marks); "
+            "line, but document with --chunks"
+        ),
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="instruction before every text")] = None,
     prompt_name: Annotated[str | None, typer.Option(help="name of a stored prompt")] = None,
     normalize: Annotated[bool, typer.Option(help="unit vectors")] = True,
@@ -39,7 +47,6 @@ def command(
     dtype: DType = "auto",
 ) -> None:
     """Encode every text of a source, in order."""
-    from bothways.data.readers import iter_texts
     from bothways.encoder.files import SUFFIXES, write_chunks, write_vectors
 
     suffixes = SUFFIXES if chunks is None else (".parquet",)
@@ -48,7 +55,7 @@ def command(
     passages = None if chunks is None else _passages(chunks)
     if passages is not None and truncate_dim is not None:
         raise InputError("--truncate-dim: not with --chunks; cut the vectors of the file")
-    texts = iter_texts(source, column=column)
+    texts = _texts(source, column, unit if unit is not None else "line" if passages is None else "document")
     # the first text is read before the model is, so that a wrong path fails at once
     texts = chain([next(texts)], texts)
     encoder = open_encoder(model, device=device, dtype=dtype)
@@ -61,6 +68,15 @@ def command(
     options["truncate_dim"] = truncate_dim
     count, dimension = write_vectors(encoder, texts, out, options)
     say(f"{out}: {count} vectors of {dimension} numbers")
+
+
+def _texts(source: str, column: str | None, unit: str) -> Iterator[str]:
+    from bothways.data.documents import iter_documents
+    from bothways.data.readers import iter_texts
+
+    if unit not in ("line", "document"):
+        raise InputError(f"--unit {unit}: must be line or document")
+    return iter_texts(source, column=column) if unit == "line" else iter_documents(source, column=column)
 
 
 def _passages(given: str) -> int | Literal["sentences"]:

@@ -24,8 +24,9 @@ from bothways.attention.run import Execution, hidden_states
 from bothways.config import Direction
 from bothways.encoder import inference, late_chunking
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
+from bothways.encoder.chunk_spans import Chunking
 from bothways.encoder.inference import TokenStates
-from bothways.encoder.late_chunking import Chunking
+from bothways.encoder.late_chunking import Chunks
 from bothways.encoder.tokenization import Text, TextTokenizer, Wrapper
 from bothways.errors import InputError
 
@@ -237,7 +238,10 @@ class Encoder(nn.Module):
         truncate_dim: int | None = None,
         batch_tokens: int | None = None,
     ) -> Iterator[tuple[list[Text], np.ndarray]]:
-        """`encode` for any number of texts in constant memory: yields (texts, vectors) for every `window` texts, in order."""
+        """`encode` for any number of texts in constant memory: yields (texts, vectors) window by window, in order.
+
+        A window has `window` texts, or fewer where they are long (`inference.CHARACTERS`).
+        """
         settings = self._settings(prompt_name, prompt, batch_size, normalize_embeddings, truncate_dim, batch_tokens)
         return inference.encode_windows(self, texts, settings, show=show_progress_bar, window=window)
 
@@ -319,7 +323,8 @@ class Encoder(nn.Module):
             chunks: "sentences"; a number of tokens per chunk; or for each text a list of (start, end) characters.
             prompt: instruction, seen and not pooled.
             prompt_name: name of a stored one.
-            length: tokens that are read at once; None for the encoder's `max_length`. Longer documents are read in windows.
+            length: tokens that are read at once, no more than the backbone has positions for; None for the encoder's `max_length`.
+                Longer documents are read in windows.
             overlap: tokens that neighbouring windows share; None for a quarter.
             normalize_embeddings: unit length; None for the encoder's own setting.
             batch_tokens: tokens per pass.
@@ -329,7 +334,7 @@ class Encoder(nn.Module):
             For each text `Chunks(vectors (C, D) float32, spans)`; one, not a list, for one text. See `encoder.late_chunking`.
 
         Raises:
-            InputError: chunks outside their text or without a token, or windows too short for the instruction.
+            InputError: chunks outside their text or without a token; windows too short for the instruction, or longer than positions.
         """
         single = _is_one(texts)
         found = late_chunking.encode_chunks(
@@ -344,6 +349,23 @@ class Encoder(nn.Module):
             show_progress_bar=show_progress_bar,
         )
         return found[0] if single else found
+
+    def encode_chunks_stream(
+        self,
+        texts: Iterable[Text],
+        chunks: int | Literal["sentences"] = "sentences",
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        normalize_embeddings: bool | None = None,
+        **options: Any,
+    ) -> Iterator[tuple[list[Text], list[Chunks]]]:
+        """`encode_chunks` for any number of documents: yields (documents, their chunks) group by group, in order.
+
+        A group holds `late_chunking.TOGETHER` tokens at most, or one document; other arguments as there.
+        """
+        chosen = self.prompt(prompt, prompt_name)
+        return late_chunking.chunk_groups(self, texts, chunks, prompt=chosen, normalize=normalize_embeddings, **options)
 
     def similarity(self, a: Any, b: Any) -> Tensor:
         """Cosine similarity (n, m) float32 of two sets of vectors (n, D) and (m, D); a single vector counts as one row.

@@ -1,23 +1,20 @@
-"""Vectors of a stream of texts to a file, window by window: memory does not grow with the number of texts."""
+"""Vectors of a stream of texts to a file, as they come: memory does not grow with the number of texts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bothways.atomic import atomic_file
-from bothways.encoder.inference import windows
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
-    from bothways.encoder.late_chunking import Chunking
 
 SUFFIXES = (".npy", ".parquet")
-DOCUMENTS = 256  # that are read together when their passages are encoded
 _MANY = 10**15  # rows whose number takes as much room in a header as any that will come
 
 
@@ -48,7 +45,7 @@ def write_vectors(encoder: Encoder, texts: Iterable[str], out: Path, options: di
 
 
 def write_chunks(
-    encoder: Encoder, texts: Iterable[str], out: Path, chunks: Chunking, options: dict[str, Any]
+    encoder: Encoder, texts: Iterable[str], out: Path, chunks: int | Literal["sentences"], options: dict[str, Any]
 ) -> tuple[int, int, int]:
     """Late chunking of `texts` into `out`, which appears whole or not at all.
 
@@ -57,7 +54,7 @@ def write_chunks(
         texts: any number of documents, at least one.
         out: .parquet with a row for each chunk: document (its number from 0), start and end (characters), text, vector.
         chunks: "sentences", or tokens of a chunk.
-        options: keyword arguments of `Encoder.encode_chunks`.
+        options: keyword arguments of `Encoder.encode_chunks_stream`.
 
     Returns:
         Documents, chunks, D.
@@ -72,14 +69,13 @@ def write_chunks(
 
     def tables() -> Iterator[tuple[dict[str, list[Any]], np.ndarray]]:
         nonlocal documents, count
-        for first, window in windows(texts, DOCUMENTS):
-            found = encoder.encode_chunks(window, chunks, **options)
+        for group, found in encoder.encode_chunks_stream(texts, chunks, **options):
             rows = [
-                (number, start, end, window[number - first][start:end])
-                for number, each in enumerate(found, first)
+                (number, start, end, text[start:end])
+                for number, (text, each) in enumerate(zip(group, found), documents)
                 for start, end in each.spans
             ]
-            documents += len(window)
+            documents += len(group)
             count += len(rows)
             if rows:
                 named = dict(zip(("document", "start", "end", "text"), map(list, zip(*rows))))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 WINDOW = 16_384  # texts that are tokenised and sorted together; bounds memory when the number of texts is unknown
+CHARACTERS = 8_000_000  # of a window's texts: long ones close it earlier, because a token's row takes some 200 bytes of lists
 CPU_TOKENS = 1024  # per pass: activations of a 135M model stay in a CPU's cache (benchmarks/encode.py)
 GPU_TOKENS = 32_768  # per pass: fills a GPU; halved by itself when memory runs out
 SHAPE_STEP = 64  # passes that are not full are brought to a multiple of this, to bound the number of shapes
@@ -65,17 +66,33 @@ class Settings:
 def encode_windows(
     encoder: Encoder, texts: Iterable[Text], settings: Settings, *, show: bool | None, window: int = WINDOW
 ) -> Iterator[tuple[list[Text], np.ndarray]]:
-    """(texts, vectors (n, D) float32) for every `window` texts of any iterable, in order; reads no further ahead than one window."""
+    """(texts, vectors (n, D) float32) of any iterable, in order, window by window; reads no further ahead than one window.
+
+    A window has `window` texts, or fewer where they are long, see `windows`. Texts that were cut are counted and reported at the end.
+    """
     settings.check(encoder.dimension)
     total = len(texts) if isinstance(texts, Sequence) else None
     budget = Budget(encoder, settings.batch_tokens)
+    done = cut = 0
     with Progress("encode", total, "texts", show=show) as bar:
         for start, part in windows(texts, window):
-            yield part, _encode(encoder, part, start, settings, budget, bar)
+            rows = encoder.tokenize(part, prompt=settings.prompt, first=start)
+            done += len(rows)
+            cut += sum(is_cut(text, row, encoder.max_length) for text, row in zip(part, rows))
+            yield part, _encode(encoder, rows, settings, budget, bar)
+    if cut:
+        log.info("%d of %d texts were longer than the encoder's %d tokens and were cut", cut, done, encoder.max_length)
 
 
-def _encode(encoder: Encoder, texts: list[Text], start: int, settings: Settings, budget: Budget, bar: Progress) -> np.ndarray:
-    rows = encoder.tokenize(texts, prompt=settings.prompt, first=start)
+def is_cut(text: Text, row: TokenRow, limit: int | None) -> bool:
+    """Whether a row of `limit` tokens ends before its text does, blanks at the text's end aside."""
+    if limit is None or len(row.ids) < limit:
+        return False
+    body = text if isinstance(text, str) else text[1]
+    return bool(body[max((end for _, end in row.offsets), default=0) :].strip())
+
+
+def _encode(encoder: Encoder, rows: list[TokenRow], settings: Settings, budget: Budget, bar: Progress) -> np.ndarray:
     vectors = np.empty((len(rows), settings.truncate_dim or encoder.dimension), dtype=np.float32)
 
     def run(part: list[TokenRow]) -> np.ndarray:
@@ -120,27 +137,38 @@ def encode_tokens(
 
 
 def windows(texts: Iterable[Text], size: int) -> Iterator[tuple[int, list[Text]]]:
-    """(index of the first, texts) for windows of `size` texts; reads no further ahead than one window.
+    """(index of the first, texts) for windows that close at `size` texts or `CHARACTERS`; reads no further ahead than one window.
 
     Raises:
         InputError: `texts` is no collection of texts, or `size` is no positive number.
     """
+    check_many(texts)
+    if size < 1:
+        raise InputError(f"window: must be at least 1 text (got {size})")
+    window: list[Text] = []
+    start = characters = 0
+    for text in texts:
+        window.append(text)
+        characters += _characters(text)
+        if len(window) == size or characters >= CHARACTERS:
+            yield start, window
+            start += len(window)
+            window, characters = [], 0
+    if window:
+        yield start, window
+
+
+def check_many(texts: Any) -> None:
+    """Raise InputError for what is no collection of texts: one text alone would be read letter by letter."""
     if isinstance(texts, (str, bytes, Mapping)) or not isinstance(texts, Iterable):
         raise InputError(
             f"texts: must be a string, a pair (instruction, text) or an iterable of these (got {type(texts).__name__})"
         )
-    if size < 1:
-        raise InputError(f"window: must be at least 1 text (got {size})")
-    window: list[Text] = []
-    start = 0
-    for text in texts:
-        window.append(text)
-        if len(window) == size:
-            yield start, window
-            start += size
-            window = []
-    if window:
-        yield start, window
+
+
+def _characters(text: Any) -> int:
+    """Of a text or a pair; what is neither is refused by the tokenizer, by its index."""
+    return sum(len(part) for part in (text if isinstance(text, tuple) else (text,)) if isinstance(part, str))
 
 
 class Budget:

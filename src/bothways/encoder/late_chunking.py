@@ -8,6 +8,8 @@ what they refer to. One passage that covers the whole text has the vector that `
 Rules:
 - A token belongs to the chunk that holds its last character: tokens that begin with the blank before a word go where the word goes. A
   chunk so small that no token ends in it takes the tokens that it shares a character with. Chunks may overlap and leave gaps.
+- Characters that the tokenizer drops (BERT's: U+200B, U+FEFF, NUL) have no token. A sentence of nothing else joins the one before it,
+  or the first one with a token; given as a chunk it is an error. A document of nothing else has no sentences.
 - Instruction tokens are seen and not pooled. Special tokens that `encode` pools go with the text's first token (BOS) or last one (EOS).
 - "last" is a chunk's own last token. EOS stands behind the whole text only, so encoders that were trained on it are better served by mean.
 - A document longer than the encoder's length is read in windows that overlap; where two windows hold a token, the one counts in which
@@ -20,11 +22,10 @@ Letters: T tokens of a document, C chunks, H hidden, D embedding.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -32,7 +33,8 @@ from torch import Tensor
 
 from bothways.attention.stock import quiet
 from bothways.encoder.batch import TokenRow
-from bothways.encoder.inference import Budget, Settings, over_passes
+from bothways.encoder.chunk_spans import EXPECTED, Chunking, Span, members_of, spans_of
+from bothways.encoder.inference import Budget, Settings, check_many, over_passes
 from bothways.encoder.tokenization import Text
 from bothways.errors import InputError
 from bothways.progress import Progress
@@ -40,14 +42,9 @@ from bothways.progress import Progress
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
-Span = tuple[int, int]
-Chunking = Literal["sentences"] | int | Sequence[Sequence[Span]]
-
 TOGETHER = 65_536  # tokens of documents whose states are held at the same time; a longer document is held alone
 _WHOLE = 10**9  # tokens: longer than any document
-_EXPECTED = "must be 'sentences', a number of tokens, or spans for each text"
-# Closing marks stay with the sentence; scripts without blanks end theirs with a mark of their own.
-_BREAK = re.compile(r"[.!?…]+[\"'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|\s*\n\s*")
+log = logging.getLogger("bothways")
 
 
 class Chunks(NamedTuple):
@@ -61,6 +58,7 @@ class Chunks(NamedTuple):
 class _Document:
     """A tokenised document: `before` and `after` are what surrounds the text's own tokens (instruction, special tokens)."""
 
+    text: Text
     before: TokenRow
     body: TokenRow
     after: TokenRow
@@ -84,101 +82,113 @@ def encode_chunks(
     show_progress_bar: bool | None = None,
 ) -> list[Chunks]:
     """Vectors of every chunk of every document; arguments as `Encoder.encode_chunks`."""
+    if not isinstance(chunks, (str, int, np.integer)) and isinstance(chunks, Sequence) and len(chunks) != len(texts):
+        raise InputError(f"chunks: one list of (start, end) per text, so {len(texts)} lists (got {len(chunks)})")
+    groups = chunk_groups(
+        encoder,
+        texts,
+        chunks,
+        prompt=prompt,
+        length=length,
+        overlap=overlap,
+        normalize=normalize,
+        batch_tokens=batch_tokens,
+        show_progress_bar=show_progress_bar,
+    )
+    return [each for _, found in groups for each in found]
+
+
+def chunk_groups(
+    encoder: Encoder,
+    texts: Iterable[Text],
+    chunks: Chunking,
+    *,
+    prompt: str | None = None,
+    length: int | None = None,
+    overlap: int | None = None,
+    normalize: bool | None = None,
+    batch_tokens: int | None = None,
+    show_progress_bar: bool | None = None,
+) -> Iterator[tuple[list[Text], list[Chunks]]]:
+    """(documents, their chunks) of any iterable, in order, for each group of documents that are read together.
+
+    A group has `TOGETHER` tokens at most, or is one document; reads one document further ahead. Arguments as `Encoder.encode_chunks`.
+    """
     Settings(batch_tokens=batch_tokens).check(encoder.dimension)
+    check_many(texts)
     if isinstance(chunks, np.integer):
         chunks = int(chunks)
     if isinstance(chunks, bool) or not isinstance(chunks, (str, int, Sequence)):
-        raise InputError(f"chunks: {_EXPECTED} (got {chunks!r})")
-    if not isinstance(chunks, (str, int)) and len(chunks) != len(texts):
-        raise InputError(f"chunks: one list of (start, end) per text, so {len(texts)} lists (got {len(chunks)})")
+        raise InputError(f"chunks: {EXPECTED} (got {chunks!r})")
     if getattr(encoder.pooling, "mode", None) == "last_tokens":
         raise InputError(
             "late chunking: last_tokens reads a vector from tokens behind the text, and a passage has none; pool with mean"
         )
-    prompts = {item[0] if isinstance(item, tuple) else prompt or "" for item in texts}
-    if getattr(encoder.pooling, "mode", None) == "last" and any(
-        encoder.text_tokenizer().frame(each).closing for each in prompts
-    ):
-        raise InputError(
-            "late chunking: the prompt asks a question behind the text, which a passage in the middle does not have; give prompt=''"
-        )
+    limit = _limit(encoder, length)
     unit = encoder.options.normalize if normalize is None else normalize
     budget = Budget(encoder, batch_tokens)
-    found: list[Chunks] = []
-    with Progress("encode chunks", len(texts), "texts", show=show_progress_bar) as bar, quiet(encoder):
+    total = len(texts) if isinstance(texts, Sequence) else None
+    done = longer = 0
+    with Progress("encode chunks", total, "texts", show=show_progress_bar) as bar:
         for documents in _groups(_documents(encoder, texts, chunks, prompt)):
-            for document, states in zip(documents, _states(encoder, documents, len(found), length, overlap, budget)):
-                vectors = _pooled(encoder, document, states, len(found))
-                vectors = torch.nn.functional.normalize(vectors, dim=-1) if unit else vectors
-                found.append(Chunks(vectors.numpy(), document.spans))
-                bar.advance(1)
-    return found
+            found: list[Chunks] = []
+            with quiet(encoder):  # not around the yield: between groups the caller's own mode holds
+                for document, states in zip(documents, _states(encoder, documents, done, limit, overlap, budget)):
+                    vectors = _pooled(encoder, document, states, done + len(found))
+                    vectors = torch.nn.functional.normalize(vectors, dim=-1) if unit else vectors
+                    found.append(Chunks(vectors.numpy(), document.spans))
+                    bar.advance(1)
+            yield [document.text for document in documents], found
+            done += len(documents)
+            longer += sum(limit is not None and document.tokens > limit for document in documents)
+    if longer:
+        log.info("%d of %d texts were longer than %d tokens and were read in overlapping windows", longer, done, limit)
+
+
+def _limit(encoder: Encoder, length: int | None) -> int | None:
+    """Tokens that are read at once; None for any number.
+
+    Raises:
+        InputError: a length beyond the backbone's positions: behind them a learned table ends, and rotary states mean nothing.
+    """
+    from bothways.encoder.build import usable_positions
+
+    own = usable_positions(encoder.backbone)
+    if length is not None and own is not None and length > own:
+        raise InputError(f"length: must be at most the {own} tokens that this encoder has positions for (got {length})")
+    known = [each for each in (length if length is not None else encoder.max_length, own) if each is not None]
+    return min(known, default=None)
 
 
 # --- documents and chunks ------------------------------------------------------------------------------------------------------
 
 
-def sentence_spans(text: str) -> list[Span]:
-    """Sentences of a text as character spans that together cover it; a line's end closes one too.
-
-    By punctuation alone, in any script; abbreviations end sentences as well. White space belongs to the sentence before it.
-    """
-    spans: list[Span] = []
-    start = 0
-    for match in _BREAK.finditer(text):
-        if text[start : match.end()].strip():
-            spans.append((start, match.end()))
-            start = match.end()
-    if text[start:].strip():
-        spans.append((start, len(text)))
-    elif spans:
-        spans[-1] = (spans[-1][0], len(text))
-    return spans
-
-
-def token_spans(offsets: Sequence[Span], size: int, characters: int) -> list[Span]:
-    """Character spans of `size` tokens each, the last one shorter; they cover the text of `characters`."""
-    ends = [offsets[min(first + size, len(offsets)) - 1][1] for first in range(0, len(offsets), size)]
-    bounds = [0, *ends[:-1], characters] if ends else [0]
-    return [(start, end) for start, end in pairwise(bounds) if end > start]
-
-
-def _documents(encoder: Encoder, texts: Sequence[Text], chunks: Chunking, prompt: str | None) -> Iterator[_Document]:
+def _documents(encoder: Encoder, texts: Iterable[Text], chunks: Chunking, prompt: str | None) -> Iterator[_Document]:
+    asked: set[str] = set()
     for index, item in enumerate(texts):
         row = encoder.tokenize([item], prompt=prompt, max_length=_WHOLE, first=index)[0]
         text = item if isinstance(item, str) else item[1]
+        _check_prompt(encoder, item[0] if isinstance(item, tuple) else prompt or "", asked)
         own = [end > start for start, end in row.offsets]
         first = own.index(True) if True in own else len(own)
         last = len(own) - own[::-1].index(True) if True in own else len(own)
         before, body, after = (_part(row, *bounds) for bounds in ((0, first), (first, last), (last, len(own))))
-        yield _Document(before, body, after, _spans(chunks, index, text, body))
+        yield _Document(item, before, body, after, spans_of(chunks, index, text, _offsets(body)))
+
+
+def _check_prompt(encoder: Encoder, prompt: str, asked: set[str]) -> None:
+    """Raise InputError for a question behind the text that "last" would read; `asked` keeps the prompts that passed."""
+    if prompt in asked or getattr(encoder.pooling, "mode", None) != "last":
+        return
+    if encoder.text_tokenizer().frame(prompt).closing:
+        raise InputError(
+            "late chunking: the prompt asks a question behind the text, which a passage in the middle does not have; give prompt=''"
+        )
+    asked.add(prompt)
 
 
 def _part(row: TokenRow, start: int, end: int) -> TokenRow:
     return TokenRow(row.ids[start:end], row.pool[start:end], row.offsets[start:end])
-
-
-def _spans(chunks: Chunking, index: int, text: str, body: TokenRow) -> list[Span]:
-    if isinstance(chunks, str):
-        if chunks != "sentences":
-            raise InputError(f"chunks: {_EXPECTED} (got {chunks!r})")
-        return sentence_spans(text)
-    if isinstance(chunks, int):
-        if chunks < 1:
-            raise InputError(f"chunks: a chunk needs at least 1 token (got {chunks})")
-        return token_spans(_offsets(body), chunks, len(text))
-    try:
-        spans = [(int(start), int(end)) for start, end in chunks[index]]
-    except (TypeError, ValueError):
-        raise InputError(
-            f"chunks[{index}]: must be a list of pairs (start, end) of characters (got {chunks[index]!r})"
-        ) from None
-    for number, (start, end) in enumerate(spans):
-        if not 0 <= start < end <= len(text):
-            raise InputError(
-                f"chunks[{index}][{number}]: must be characters (start, end) with 0 ≤ start < end ≤ {len(text)} (got {(start, end)})"
-            )
-    return spans
 
 
 def _offsets(body: TokenRow) -> list[Span]:
@@ -225,10 +235,9 @@ def windows(tokens: int, size: int, overlap: int) -> list[_Window]:
 
 
 def _states(
-    encoder: Encoder, documents: Sequence[_Document], first: int, length: int | None, overlap: int | None, budget: Budget
+    encoder: Encoder, documents: Sequence[_Document], first: int, limit: int | None, overlap: int | None, budget: Budget
 ) -> list[Tensor]:
     """States (T, H) float32, on the CPU, of each document: what surrounds the text from the outermost windows."""
-    limit = encoder.max_length if length is None else length
     cut = [_windows_of(document, first + number, limit, overlap) for number, document in enumerate(documents)]
     rows = [_row(document, window) for document, own in zip(documents, cut) for window in own]
     found: dict[int, Tensor] = {}
@@ -298,28 +307,3 @@ def _pooled(encoder: Encoder, document: _Document, states: Tensor, index: int) -
     segments = torch.repeat_interleave(torch.arange(len(chosen)), torch.tensor([len(own) for own in chosen])).to(encoder.device)
     mask = torch.ones_like(segments, dtype=torch.bool)
     return encoder.pooling(states[places].to(encoder.device), mask, segments, len(chosen)).float().cpu()
-
-
-def members_of(spans: Sequence[Span], offsets: Sequence[Span], index: int = 0) -> list[Span]:
-    """Tokens [first, end) of each chunk.
-
-    Args:
-        spans: characters of each chunk.
-        offsets: characters of each token, in order.
-        index: number of the text, for messages.
-
-    Raises:
-        InputError: a chunk whose characters no token stands for.
-    """
-    starts = np.maximum.accumulate(np.array([start for start, _ in offsets], dtype=np.int64))
-    ends = np.maximum.accumulate(np.array([end for _, end in offsets], dtype=np.int64))
-    members: list[Span] = []
-    for number, (start, end) in enumerate(spans):
-        # the last character of a token, its end - 1, lies in [start, end)
-        first, stop = (int(place) for place in np.searchsorted(ends, [start, end], side="right"))
-        if first == stop:
-            stop = max(first, int(np.searchsorted(starts, end, side="left")))
-        if first == stop:
-            raise InputError(f"chunks[{index}][{number}]: no token stands for the characters {start} to {end} of this text")
-        members.append((first, stop))
-    return members

@@ -41,7 +41,7 @@ VERBS = {
     "demo": ["--out", "--base", "--seed", "--device"],
     "convert": [
         *("base", "--out", "--direction", "--pooling", "--windows", "--max-length", "--normalize"),
-        *("--adapter", "--context", "--rope", "--dtype", "--device"),
+        *("--adapter", "--context", "--rope", "--factor", "--dtype", "--device"),
     ],
     "doctor": ["model", "--direction", "--quick", "--device", "--dtype"],
     "families": ["names", "--out"],
@@ -60,13 +60,13 @@ VERBS = {
         "--device",
     ],
     "encode": [
-        *("model", "source", "--out", "--column", "--prompt", "--prompt-name", "--normalize", "--chunks"),
+        *("model", "source", "--out", "--column", "--unit", "--prompt", "--prompt-name", "--normalize", "--chunks"),
         *("--truncate-dim", "--batch-tokens", "--device", "--dtype"),
     ],
     "search": ["model", "source", "queries", "--top", "--limit", "--device", "--dtype"],
     "evaluate": [
         *("model", "--task", "--out", "--resume", "--direction", "--pooling", "--max-length"),
-        *("--batch-tokens", "--seed", "--device", "--dtype"),
+        *("--batch-tokens", "--context", "--rope", "--seed", "--device", "--dtype"),
     ],
     "mine": MINE,
     "ablate": [

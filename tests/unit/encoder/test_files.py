@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import bothways as bw
-from bothways.encoder import files
+from bothways.encoder import files, late_chunking
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.files import write_chunks, write_vectors
 from bothways.errors import InputError, OutputError
@@ -39,6 +40,23 @@ def test_both_formats_hold_what_encode_gives(encoder: Encoder, tmp_path: Path, w
     table = pq.read_table(tmp_path / "deep" / "er" / "v.parquet")
     assert table.column("text").to_pylist() == TEXTS
     assert np.abs(np.array(table.column("vector").to_pylist()) - expected).max() < 1e-5
+
+
+def test_texts_that_were_cut_are_counted(encoder: Encoder, tmp_path: Path, monkeypatch, caplog) -> None:
+    limit = len(encoder.tokenize([TEXTS[0]])[0].ids)
+    monkeypatch.setattr(encoder.options, "max_length", limit)
+    # the first one fits to the token; blanks are no loss
+    texts = ["short", TEXTS[0], TEXTS[0] + " and more", TEXTS[0] + "  ", TEXTS[0] * 5]
+    line = f"2 of 5 texts were longer than the encoder's {limit} tokens and were cut"
+    with caplog.at_level(logging.INFO, "bothways"):
+        write_vectors(encoder, iter(texts), tmp_path / "v.npy", {"window": 2})
+        assert caplog.messages == [line]
+        encoder.encode([("", text) for text in texts])
+        assert caplog.messages == [line] * 2
+        encoder.encode(texts[:2])
+        monkeypatch.setattr(encoder.options, "max_length", None)
+        encoder.encode(texts)
+        assert caplog.messages == [line] * 2
 
 
 @pytest.mark.parametrize("rows", [1, 9, 10, 999_999, 10**12])
@@ -86,10 +104,12 @@ def test_other_formats_are_refused(encoder: Encoder, tmp_path: Path) -> None:
 
 
 def test_passages_of_any_number_of_documents_are_numbered_on(encoder: Encoder, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(files, "DOCUMENTS", 7)
+    monkeypatch.setattr(late_chunking, "TOGETHER", 128)
     texts = [*TEXTS[:9], "   ", *TEXTS[9:]]
     expected = encoder.encode_chunks(texts, 3)
     assert write_chunks(encoder, iter(texts), tmp_path / "c.parquet", 3, {})[:2] == (41, sum(len(e.spans) for e in expected))
+    # written group by group, not held until the end
+    assert pq.ParquetFile(tmp_path / "c.parquet").metadata.num_row_groups > 3
     rows = pq.read_table(tmp_path / "c.parquet").to_pylist()
     assert [row["document"] for row in rows] == [number for number, each in enumerate(expected) for _ in each.spans]
     assert np.abs(np.array([row["vector"] for row in rows]) - np.concatenate([e.vectors for e in expected])).max() < 1e-5

@@ -22,6 +22,7 @@ class Fake(nn.Module):
     """Vector of a text: (its token sum, its length). Fails on passes of more than `memory` tokens."""
 
     dimension = 2
+    max_length = None
     device = torch.device("cpu")
 
     def __init__(self, memory: int = 10**9, execution: str = "packed", error: Any = None) -> None:
@@ -99,6 +100,13 @@ def test_an_iterator_is_read_one_window_ahead_at_most() -> None:
         assert (vectors == EXPECTED[16 * (number - 1) : 16 * number]).all()
         assert texts == TEXTS[16 * (number - 1) : 16 * number]
     assert (encode(Fake(), iter(TEXTS), window=16) == EXPECTED).all()
+
+
+def test_long_texts_close_a_window_early(monkeypatch) -> None:
+    monkeypatch.setattr(inference, "CHARACTERS", 50)
+    texts = ["x" * 30, "x" * 30, "y", ("ask", "x" * 60), "y", "y", "y", "y"]
+    assert [(start, len(part)) for start, part in windows(texts, 3)] == [(0, 2), (2, 2), (4, 3), (7, 1)]
+    assert (encode(Fake(), iter(TEXTS)) == EXPECTED).all()
 
 
 def test_training_mode_and_gradients_come_back() -> None:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import random
+import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 import bothways as bw
+from bothways.encoder import late_chunking
+from bothways.encoder.chunk_spans import members_of, sentence_spans, token_spans
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.late_chunking import members_of, sentence_spans, token_spans, windows
+from bothways.encoder.late_chunking import windows
 from bothways.errors import InputError
 from tiny import SENTENCES, tiny_llama
 
@@ -117,6 +127,56 @@ def test_sentences_cover_the_text(text: str, sentences: list[str]) -> None:
     assert [text[start:end] for start, end in sentence_spans(text)] == sentences
 
 
+def test_sentences_are_those_of_the_plain_expression(monkeypatch) -> None:
+    """What was added to it for speed changes no sentence."""
+    plain = re.compile(r"[.!?…]+[\"'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|\s*\n\s*")
+    drawn = random.Random(0)
+    texts = ["".join(drawn.choices("ab.!…\"')]。？」”  \n\t\u2003", k=drawn.randrange(40))) for _ in range(3000)]
+    found = [sentence_spans(text) for text in texts]
+    monkeypatch.setattr(late_chunking, "_BREAK", plain)
+    assert found == [sentence_spans(text) for text in texts]
+
+
+@pytest.mark.parametrize("text", [".", " ", "\n", " .", ".)", "。", "\n a", '"', "a"])
+def test_sentences_are_found_in_linear_time(text: str) -> None:
+    long = text * (200_000 // len(text))
+    start = time.process_time()
+    spans = sentence_spans(long + "x")
+    assert time.process_time() - start < 1
+    assert (spans[0][0], spans[-1][1]) == (0, len(long) + 1)
+    assert all(one[1] == other[0] for one, other in pairwise(spans))
+
+
+def bert_like() -> PreTrainedTokenizerFast:
+    """Drops invisible characters, as BERT's."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "a", "cat", "sits", "it", "rains"]
+    raw = Tokenizer(models.WordPiece({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    raw.normalizer = normalizers.BertNormalizer(lowercase=True)
+    raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    specials = [(words[index], index) for index in (2, 3)]
+    raw.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=specials)
+    roles = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=raw, **roles)
+
+
+@pytest.mark.parametrize("mark", ["\u200b", "\ufeff", "\u00ad", "\0"])
+def test_sentences_that_no_token_stands_for_join_their_neighbour(folder: Path, mark: str) -> None:
+    encoder = encoder_of(folder)
+    encoder.tokenizer = bert_like()
+    text = f"{mark}\n{mark}\nA cat sits.\n{mark}\nIt rains.\n{mark}"
+    found = encoder.encode_chunks(text)
+    first = f"{mark}\n{mark}\nA cat sits.\n{mark}\n"
+    assert [text[start:end] for start, end in found.spans] == [first, f"It rains.\n{mark}"]
+    np.testing.assert_allclose(found.vectors, encoder.encode_chunks("A cat sits.\nIt rains.").vectors, atol=1e-6)
+    assert encoder.encode_chunks(text, 4).spans[-1][1] == len(text)
+    # of a document of nothing else there is no passage
+    one, other = encoder.encode_chunks([mark, "It rains."])
+    assert (one.spans, one.vectors.shape, len(other.spans)) == ([], (0, 32), 1)
+    # a passage that the caller gave stays an error
+    with pytest.raises(InputError, match=r"chunks\[0\]\[1\]: no token stands for the characters 0 to 2 of this text"):
+        encoder.encode_chunks(text, [(4, 10), (0, 2)])
+
+
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_chunks_of_tokens_cover_the_text_and_share_no_token(folder: Path, size: int) -> None:
     encoder = encoder_of(folder)
@@ -215,6 +275,55 @@ def test_long_documents_equal_a_naive_loop_over_windows(folder: Path) -> None:
     np.testing.assert_allclose(again, vectors, atol=1e-6)
     with pytest.raises(InputError, match=r"texts\[0\]: windows of 8 tokens have"):
         encoder.encode_chunks(DOCUMENT, 5, prompt=prompt, length=8, overlap=100)
+
+
+def test_windows_are_no_longer_than_the_model_has_positions(tmp_path: Path, caplog) -> None:
+    encoder = encoder_of(tiny_llama(tmp_path, max_position_embeddings=40), max_length=None)
+    with pytest.raises(InputError, match=r"length: must be at most the 40 tokens .* positions for \(got 5000\)"):
+        encoder.encode_chunks(DOCUMENT, 16, length=5000)
+    expected = encoder.encode_chunks(DOCUMENT, 16, length=40).vectors
+    for limit in (5000, None):
+        encoder.options.max_length = limit
+        with caplog.at_level(logging.INFO, "bothways"):
+            found = encoder.encode_chunks([DOCUMENT, "short"], 16)
+        np.testing.assert_allclose(found[0].vectors, expected, atol=1e-6)
+        # said once, where there are any
+        assert caplog.messages == ["1 of 2 texts were longer than 40 tokens and were read in overlapping windows"]
+        caplog.clear()
+
+
+# --- a stream ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_of_documents_is_read_group_by_group(folder: Path, monkeypatch, caplog) -> None:
+    encoder = encoder_of(folder)
+    texts = [*SENTENCES, DOCUMENT, *SENTENCES]
+    expected = encoder.encode_chunks(texts, 5)
+    monkeypatch.setattr(late_chunking, "TOGETHER", 64)
+    taken: list[str] = []
+
+    def reading() -> Iterator[str]:
+        for text in texts:
+            taken.append(text)
+            yield text
+
+    seen: list[str] = []
+    encoder.train()
+    for group, found in encoder.encode_chunks_stream(reading(), 5):
+        assert torch.is_grad_enabled()  # between groups the caller's own mode holds
+        assert encoder.training
+        assert [each.spans for each in found] == [each.spans for each in expected[len(seen) : len(seen) + len(group)]]
+        for one, other in zip(found, expected[len(seen) :]):
+            np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)
+        seen += group
+        assert len(taken) <= len(seen) + 1
+    assert seen == texts
+    assert not caplog.messages
+    for wrong in ("one text", 3):
+        with pytest.raises(InputError, match="texts: must be a string, a pair"):
+            list(encoder.encode_chunks_stream(wrong))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="chunks: must be 'sentences' or a number of tokens for a stream"):
+        encoder.encode_chunks_stream(texts, [[(0, 5)]])  # type: ignore[arg-type]
 
 
 # --- a book --------------------------------------------------------------------------------------------------------------------

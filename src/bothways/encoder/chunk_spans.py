@@ -1,0 +1,129 @@
+"""Where the chunks of a document begin and end: in characters, and in tokens. Arithmetic on one text; no model is run.
+
+Letters: T tokens of a text, C chunks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from bothways.errors import InputError
+
+Span = tuple[int, int]
+Chunking = Literal["sentences"] | int | Sequence[Sequence[Span]]
+
+EXPECTED = "must be 'sentences', a number of tokens, or spans for each text"
+# Closing marks stay with the sentence; scripts without blanks end theirs with a mark of their own. What stands before a match keeps
+# the search linear: a run of dots or blanks that fails at its first one is not tried again at each of the others.
+_BREAK = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|(?<!\s)\s*\n\s*")
+
+
+def spans_of(chunks: Chunking, index: int, text: str, offsets: Sequence[Span]) -> list[Span]:
+    """Character spans of the chunks of a text, each with a token where they are not the caller's own.
+
+    Args:
+        chunks: "sentences", a number of tokens, or the spans of each text.
+        index: number of the text.
+        text: its characters.
+        offsets: characters of each token, in order.
+
+    Raises:
+        InputError: chunks that are none of these, or spans outside the text.
+    """
+    if isinstance(chunks, str):
+        if chunks != "sentences":
+            raise InputError(f"chunks: {EXPECTED} (got {chunks!r})")
+        return _with_tokens(sentence_spans(text), offsets)
+    if isinstance(chunks, int):
+        if chunks < 1:
+            raise InputError(f"chunks: a chunk needs at least 1 token (got {chunks})")
+        return _with_tokens(token_spans(offsets, chunks, len(text)), offsets)
+    try:
+        spans = [(int(start), int(end)) for start, end in chunks[index]]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"chunks[{index}]: must be a list of pairs (start, end) of characters (got {chunks[index]!r})"
+        ) from None
+    for number, (start, end) in enumerate(spans):
+        if not 0 <= start < end <= len(text):
+            raise InputError(
+                f"chunks[{index}][{number}]: must be characters (start, end) with 0 ≤ start < end ≤ {len(text)} (got {(start, end)})"
+            )
+    return spans
+
+
+def _with_tokens(spans: Sequence[Span], offsets: Sequence[Span]) -> list[Span]:
+    """Neighbouring spans, those that no token stands for joined to the one before, or at the text's beginning to the one after."""
+    found: list[Span] = []
+    begin: int | None = None  # of the spans before the first token
+    for (start, end), (first, stop) in zip(spans, _members(spans, offsets)):
+        if first < stop:
+            found.append((start if begin is None else begin, end))
+            begin = None
+        elif found:
+            found[-1] = (found[-1][0], end)
+        elif begin is None:
+            begin = start
+    return found
+
+
+def sentence_spans(text: str) -> list[Span]:
+    """Sentences of a text as character spans that together cover it; a line's end closes one too.
+
+    By punctuation alone, in any script; abbreviations end sentences as well. White space belongs to the sentence before it.
+    """
+    spans: list[Span] = []
+    start = 0
+    for match in _BREAK.finditer(text):
+        if text[start : match.end()].strip():
+            spans.append((start, match.end()))
+            start = match.end()
+    if text[start:].strip():
+        spans.append((start, len(text)))
+    elif spans:
+        spans[-1] = (spans[-1][0], len(text))
+    return spans
+
+
+def token_spans(offsets: Sequence[Span], size: int, characters: int) -> list[Span]:
+    """Character spans of `size` tokens each, the last one shorter; they cover the text of `characters`."""
+    ends = [offsets[min(first + size, len(offsets)) - 1][1] for first in range(0, len(offsets), size)]
+    bounds = [0, *ends[:-1], characters] if ends else [0]
+    return [(start, end) for start, end in pairwise(bounds) if end > start]
+
+
+def members_of(spans: Sequence[Span], offsets: Sequence[Span], index: int = 0) -> list[Span]:
+    """Tokens [first, end) of each chunk.
+
+    Args:
+        spans: characters of each chunk.
+        offsets: characters of each token, in order.
+        index: number of the text, for messages.
+
+    Raises:
+        InputError: a chunk whose characters no token stands for.
+    """
+    members = _members(spans, offsets)
+    for number, ((start, end), (first, stop)) in enumerate(zip(spans, members)):
+        if first == stop:
+            raise InputError(f"chunks[{index}][{number}]: no token stands for the characters {start} to {end} of this text")
+    return members
+
+
+def _members(spans: Sequence[Span], offsets: Sequence[Span]) -> list[Span]:
+    """`members_of`, with first = end for a chunk that no token stands for."""
+    starts = np.maximum.accumulate(np.array([start for start, _ in offsets], dtype=np.int64))
+    ends = np.maximum.accumulate(np.array([end for _, end in offsets], dtype=np.int64))
+    members: list[Span] = []
+    for start, end in spans:
+        # the last character of a token, its end - 1, lies in [start, end)
+        first, stop = (int(place) for place in np.searchsorted(ends, [start, end], side="right"))
+        if first == stop:
+            stop = max(first, int(np.searchsorted(starts, end, side="left")))
+        members.append((first, stop))
+    return members

@@ -1,0 +1,74 @@
+"""What `bothways encode` takes for a text, and what it says about texts that are longer than the encoder's length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import bothways as bw
+from tiny import SENTENCES, tiny_llama
+from unit.cli.cli_runner import Run, runner
+
+LINES = [SENTENCES[0] + " " + SENTENCES[1], SENTENCES[2] + " " + SENTENCES[3]]
+BOOK = "".join(line + "\n" for line in LINES)
+OPTIONS = ["--dtype", "float32", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    bw.convert(tiny_llama(folder / "base"), dtype="float32", device="cpu", max_length=64).save(folder / "encoder")
+    return folder / "encoder"
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    path = tmp_path / "book.txt"
+    path.write_text(BOOK, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def run(capsys) -> Run:
+    return runner(capsys)
+
+
+def test_a_text_is_a_line_or_a_document(run: Run, saved: Path, book: Path, tmp_path: Path) -> None:
+    out = tmp_path / "v.parquet"
+    for unit, texts in (([], LINES), (["--unit", "line"], LINES), (["--unit", "document"], [BOOK])):
+        assert run("encode", saved, book, "--out", out, *unit, *OPTIONS).code == 0
+        table = pq.read_table(out)
+        found = table.column("text").to_pylist()
+        assert [text.strip() for text in found] == [text.strip() for text in texts]
+        vectors = bw.load(saved, dtype="float32", device="cpu").encode(found, normalize_embeddings=True)
+        assert np.abs(np.array(table.column("vector").to_pylist()) - vectors).max() < 1e-4
+    done = run("encode", saved, book, "--out", out, "--unit", "page", *OPTIONS)
+    assert (done.code, done.err) == (2, "error: --unit page: must be line or document\n")
+
+
+def test_passages_are_of_documents_unless_lines_are_asked_for(run: Run, saved: Path, book: Path, tmp_path: Path) -> None:
+    out = tmp_path / "v.parquet"
+    for unit, numbers in (([], [0, 0, 0, 0]), (["--unit", "line"], [0, 0, 1, 1])):
+        done = run("encode", saved, book, "--out", out, "--chunks", "sentences", *unit, *OPTIONS)
+        assert done.code == 0, done.err
+        rows = pq.read_table(out).to_pylist()
+        assert [row["document"] for row in rows] == numbers
+        assert [row["text"].strip() for row in rows] == list(SENTENCES[:4])
+
+
+def longer(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [message for message in caplog.messages if "longer than" in message]
+
+
+def test_it_says_how_many_texts_were_cut_or_read_in_windows(run: Run, saved: Path, tmp_path: Path, caplog) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("short\n" + " ".join(SENTENCES) + "\n", encoding="utf-8")
+    assert run("encode", saved, texts, "--out", tmp_path / "v.npy", *OPTIONS).code == 0
+    assert longer(caplog) == ["1 of 2 texts were longer than the encoder's 64 tokens and were cut"]
+    caplog.clear()
+    out = ["--out", tmp_path / "v.parquet", "--chunks", "sentences", "--unit", "line"]
+    assert run("encode", saved, texts, *out, *OPTIONS).code == 0
+    assert longer(caplog) == ["1 of 2 texts were longer than 64 tokens and were read in overlapping windows"]
