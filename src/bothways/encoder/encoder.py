@@ -363,7 +363,14 @@ class Encoder(nn.Module):
         """`encode_chunks` for any number of documents: yields (documents, their chunks) group by group, in order.
 
         A group holds `late_chunking.TOGETHER` tokens at most, or one document; other arguments as there.
+
+        Raises:
+            InputError: spans for each text, whose number nobody knows; and as there.
         """
+        if not isinstance(chunks, (str, int)):
+            raise InputError(
+                f"chunks: must be 'sentences' or a number of tokens for a stream of texts (got {type(chunks).__name__})"
+            )
         chosen = self.prompt(prompt, prompt_name)
         return late_chunking.chunk_groups(self, texts, chunks, prompt=chosen, normalize=normalize_embeddings, **options)
 

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 import bothways as bw
-from bothways.encoder import late_chunking
+from bothways.encoder import chunk_spans, late_chunking
 from bothways.encoder.chunk_spans import members_of, sentence_spans, token_spans
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.late_chunking import windows
@@ -133,7 +133,7 @@ def test_sentences_are_those_of_the_plain_expression(monkeypatch) -> None:
     drawn = random.Random(0)
     texts = ["".join(drawn.choices("ab.!…\"')]。？」”  \n\t\u2003", k=drawn.randrange(40))) for _ in range(3000)]
     found = [sentence_spans(text) for text in texts]
-    monkeypatch.setattr(late_chunking, "_BREAK", plain)
+    monkeypatch.setattr(chunk_spans, "_BREAK", plain)
     assert found == [sentence_spans(text) for text in texts]
 
 
