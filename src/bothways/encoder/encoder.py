@@ -238,10 +238,7 @@ class Encoder(nn.Module):
         truncate_dim: int | None = None,
         batch_tokens: int | None = None,
     ) -> Iterator[tuple[list[Text], np.ndarray]]:
-        """`encode` for any number of texts in constant memory: yields (texts, vectors) window by window, in order.
-
-        A window has `window` texts, or fewer where they are long (`inference.CHARACTERS`).
-        """
+        """`encode` for any number of texts in constant memory: yields (texts, vectors) for every `window` texts, or fewer long ones."""
         settings = self._settings(prompt_name, prompt, batch_size, normalize_embeddings, truncate_dim, batch_tokens)
         return inference.encode_windows(self, texts, settings, show=show_progress_bar, window=window)
 
