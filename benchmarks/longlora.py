@@ -34,6 +34,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 
 import bothways as bw
 from bothways.atomic import atomic_file, atomic_folder
+from bothways.attention.shifted import ShiftedGroups
 from bothways.data.readers import read_texts
 from bothways.errors import BothwaysError
 from bothways.evaluation.language_model import CausalLM, load_language_model
@@ -229,7 +230,7 @@ def score(
     """Perplexity by length and passkey accuracy by length, from the file of an earlier run that asked for the same."""
     name = Path(place).name if row.train is not None else f"{row.name.replace(' ', '-')}-{context}"
     file = out / "scores" / f"{name}-seed{seed}.json"
-    asked = {"lengths": lengths, "keys": keys, **sizes._asdict()} | ({"steps": 0} if row.train is None else {})
+    asked = {"lengths": lengths, "keys": keys, "groups": True, **sizes._asdict()} | ({"steps": 0} if row.train is None else {})
     if file.exists() and (before := json.loads(file.read_text())).get("asked") == asked:
         return before
     rope = None
@@ -242,10 +243,13 @@ def score(
     read = sizes.windows * max(lengths)
     # the same tokens at every length, in windows that do not overlap
     tasks = [Perplexity(texts, name=f"perplexity-{n}", length=n, stride=n, windows=read // n) for n in lengths]
+    # the paper's comparison: the groups of training at test too
+    size = {"length": lengths[-1], "stride": lengths[-1], "windows": read // lengths[-1]}
+    tasks.append(Perplexity(texts, name="perplexity-groups", shifted=ShiftedGroups(at_test=True), **size))
     results = bw.evaluate(model, [*tasks, Passkey(keys, depths=(0.0, 0.5, 1.0), repeats=sizes.keys)])
     found = {
         "asked": asked,
-        "perplexity": {str(n): results.main[f"perplexity-{n}"] for n in lengths},
+        "perplexity": {str(n): results.main[f"perplexity-{n}"] for n in [*lengths, "groups"]},
         "passkey": dict(results.records["passkey"].metrics),
         "details": {name: record.details for name, record in results.records.items()},
         "minutes": minutes(place) if row.train is not None else 0.0,
@@ -274,10 +278,11 @@ def minutes(place: str) -> float:
 
 
 def table(found: dict[str, list[dict[str, Any]]], lengths: list[int], keys: list[int]) -> str:
-    head = ["row", *(f"perplexity at {n:,}" for n in lengths), *(f"passkey at {n:,}" for n in keys), "training"]
+    longest = f"in groups at {lengths[-1]:,}"
+    head = ["row", *(f"perplexity at {n:,}" for n in lengths), longest, *(f"passkey at {n:,}" for n in keys), "training"]
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     for name, runs in found.items():
-        cells = [cell([run["perplexity"][str(n)] for run in runs], "{:.2f}") for n in lengths]
+        cells = [cell([run["perplexity"][str(n)] for run in runs], "{:.2f}") for n in [*lengths, "groups"]]
         cells += [cell([100 * run["passkey"][f"accuracy[{n}]"] for run in runs], "{:.0f} %") for n in keys]
         spent = statistics.mean(run["minutes"] for run in runs)
         lines.append("| " + " | ".join([name, *cells, f"{spent:.0f} min" if spent else ""]) + " |")
