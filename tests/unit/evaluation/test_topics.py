@@ -115,7 +115,11 @@ def test_questions_are_used_up_before_one_is_repeated():
 
 
 def test_specifications_and_wrong_options(model):
-    assert make_task("topics?lengths=800,400&repeats=2").settings == {"lengths": [400, 800], "repeats": 2, "answer": "the first entry alone"}
+    assert make_task("topics?lengths=800,400&repeats=2").settings == {
+        "lengths": [400, 800],
+        "repeats": 2,
+        "answer": "the first entry alone",
+    }
     for spec, message in [("topics:400", "takes no argument"), ("topics?repeats=0", "repeats must be at least 1")]:
         with pytest.raises(InputError, match=message):
             make_task(spec)
