@@ -6,8 +6,8 @@ The command is the one a user types, in a process of its own for each length, so
 text is a novel of ../shared/data/novels ("The Grand Babylon Hotel", 100,774 tokens of SmolLM2), or the beginning of it; attention is full
 over all of it, with positions stretched to the book's length. Encoders so stretched without training say nothing about quality.
 
-Cost grows with the square of the length: SmolLM2-135M takes about 0.54e-6 seconds of a Zen 4 core a pair of tokens causally, an hour and a half
-for the whole book, and twice that in both directions.
+Cost grows with the square of the length: SmolLM2-135M takes about 0.54e-6 seconds of a Zen 4 core a pair of tokens causally, an hour
+and a half for the whole book, and twice that in both directions.
 """
 
 from __future__ import annotations
