@@ -25,7 +25,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -69,33 +69,11 @@ class _Document:
         return len(self.before.ids) + len(self.body.ids) + len(self.after.ids)
 
 
-def encode_chunks(
-    encoder: Encoder,
-    texts: Sequence[Text],
-    chunks: Chunking,
-    *,
-    prompt: str | None = None,
-    length: int | None = None,
-    overlap: int | None = None,
-    normalize: bool | None = None,
-    batch_tokens: int | None = None,
-    show_progress_bar: bool | None = None,
-) -> list[Chunks]:
-    """Vectors of every chunk of every document; arguments as `Encoder.encode_chunks`."""
+def encode_chunks(encoder: Encoder, texts: Sequence[Text], chunks: Chunking, **options: Any) -> list[Chunks]:
+    """Vectors of every chunk of every document; options as `chunk_groups`."""
     if not isinstance(chunks, (str, int, np.integer)) and isinstance(chunks, Sequence) and len(chunks) != len(texts):
         raise InputError(f"chunks: one list of (start, end) per text, so {len(texts)} lists (got {len(chunks)})")
-    groups = chunk_groups(
-        encoder,
-        texts,
-        chunks,
-        prompt=prompt,
-        length=length,
-        overlap=overlap,
-        normalize=normalize,
-        batch_tokens=batch_tokens,
-        show_progress_bar=show_progress_bar,
-    )
-    return [each for _, found in groups for each in found]
+    return [each for _, found in chunk_groups(encoder, texts, chunks, **options) for each in found]
 
 
 def chunk_groups(
