@@ -34,7 +34,12 @@ def command(
         typer.Option(help="stretch rotary positions to this many tokens; an adapter of ours says what it was trained at"),
     ] = None,
     rope: Annotated[
-        str | None, typer.Option(help="how --context stretches them: linear (default), yarn or dynamic", show_default=False)
+        str | None,
+        typer.Option(
+            help="how --context stretches them: linear, yarn (best where nothing is trained afterwards) or dynamic; as the adapter "
+            "has it, else linear",
+            show_default=False,
+        ),
     ] = None,
     factor: Annotated[
         float | None,
@@ -55,8 +60,9 @@ def command(
     from bothways.encoder.doctor import doctor
 
     refuse_existing(out)  # before the model is read
-    own = adapter_rope(adapter) if context is None else None
-    reached = own.context if own is not None else context
+    own = adapter_rope(adapter)
+    reached = context if own is None or context is not None else own.context
+    kind = rope or ("linear" if own is None else own.type)
     encoder = convert(
         base,
         direction=direction,  # type: ignore[arg-type]
@@ -65,7 +71,7 @@ def command(
         max_length=max_length if max_length is not None else reached or MAX_LENGTH,
         normalize=normalize,
         adapter=adapter,
-        rope=None if context is None else {"type": rope or "linear", "context": context, "factor": factor},
+        rope=None if context is None else {"type": kind, "context": context, "factor": factor},
         dtype=dtype,
         device=device,
     )

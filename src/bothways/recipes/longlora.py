@@ -20,6 +20,8 @@ STAGE = "longlora"
 #: Rows per optimiser step: 1 x 8 accumulation x 8 GPUs.
 ROWS = 64
 CONTEXT = {"published": 8192, "laptop": 16384}
+#: The paper's; and what needs no thousand steps: before any, SmolLM2-135M reads 16,384 tokens with perplexity 20 (docs/results.md).
+ROPE: dict[Preset, Interpolation] = {"published": "linear", "laptop": "yarn"}
 
 
 def longlora(
@@ -30,7 +32,7 @@ def longlora(
     context: int | None = None,
     train: Train = "lora+",
     shifted: bool = True,
-    rope: Interpolation = "linear",
+    rope: Interpolation | None = None,
     processes: int = 1,
     documents: Texts | None = None,
     then: str | Recipe | None = None,
@@ -49,7 +51,8 @@ def longlora(
             `training.sharding` splits the model).
         train: "lora+" (LoRA on attention, embeddings and norms whole), "lora", or "full" (every weight), as the paper compares.
         shifted: train with S²-Attn; false for full attention.
-        rope: how positions are interpolated where the base has fewer than the context.
+        rope: how positions are interpolated where the base has fewer than the context; linear as published, for a laptop's few steps
+            yarn (arXiv 2309.00071), which disturbs the base least.
         processes: of the launch; micro-batches of one row are accumulated to 64 rows over all of them.
         documents: source(s) of the documents, where `texts` are what the stages of `then` learn from: labelled rows.
         then: the recipe to go on with, by name ("llm2vec", "nv_embed") or as made with choices of its own. MNTP then sees rows as long
@@ -87,7 +90,7 @@ def longlora(
         "base": str(base),
         "direction": "causal",
         "max_length": length,
-        "rope": {"type": rope, "context": length},
+        "rope": {"type": ROPE[preset] if rope is None else rope, "context": length},
         "stages": [stage],
     }
     if then is None:

@@ -103,6 +103,19 @@ def test_the_adapter_knows_its_positions(trained: Path, run: Run, tmp_path: Path
     assert json.loads((tmp_path / "encoder" / "sentence_bert_config.json").read_text())["max_seq_length"] == 64
 
 
+def test_a_context_takes_the_interpolation_of_the_adapter(folder: Path, run: Run, tmp_path: Path) -> None:
+    sets = [word for value in ("optim.steps=1", "optim.warmup_steps=0") for word in ("--set", f"stages.longlora.{value}")]
+    where = ("--base", folder / "base", "--preset", "laptop", "--data", folder / "texts.txt", "--out", tmp_path / "out")
+    done = run("train", "longlora", *where, "--option", "context=64", *sets)
+    assert done.code == 0, done.err
+    kept = tmp_path / "out" / "adapters" / "1-longlora"
+    for name, options, expected in (("own", (), "yarn"), ("other", ("--rope", "linear"), "linear")):
+        done = run("convert", folder / "base", "--adapter", kept, "--context", 64, *options, "--out", tmp_path / name)
+        assert done.code == 0, done.err
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert (config["rope_parameters"]["rope_type"], config["max_position_embeddings"]) == (expected, 64)
+
+
 def test_positions_that_were_stretched_before_go_on_with_a_factor(trained: Path, run: Run, tmp_path: Path) -> None:
     for options, message in (
         (("--context", 256), "is interpolated already (linear, factor 2.0); give rope.factor"),

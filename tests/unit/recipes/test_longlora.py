@@ -36,6 +36,12 @@ def test_published_values() -> None:
     assert (made.max_length, made.direction) == (8192, "causal")
 
 
+def test_a_laptop_interpolates_with_what_few_steps_can_repair() -> None:
+    usual, chosen = (recipes.longlora("b", "t.txt", "laptop", **options).rope for options in ({}, {"rope": "linear"}))
+    assert usual is not None and chosen is not None
+    assert (usual.type, usual.context, chosen.type) == ("yarn", 16384, "linear")
+
+
 def test_64_rows_a_step_over_any_number_of_processes() -> None:
     for processes in (1, 8, 64):
         batch = recipes.longlora("b", "t.txt", processes=processes).stages[0].batch
