@@ -10,7 +10,7 @@ says (LongLoRA, arXiv 2309.12307), unless its groups are marked `at_test`. Hidde
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -44,10 +44,27 @@ def hidden_states(model: nn.Module, input_ids: Tensor, plan: AttentionPlan, exec
         plan = plan.full
     if execution == "padded":
         return _padded(model, input_ids, plan)
+    states: Tensor = _packed(model, input_ids, plan, use_cache=False).last_hidden_state[0]
+    return states
+
+
+def prefill(model: nn.Module, input_ids: Tensor) -> Any:
+    """One causal text under a plan, with its keys and values kept to go on from.
+
+    Args:
+        model: as for `hidden_states`, of execution "packed".
+        input_ids: (T,) int64.
+
+    Returns:
+        transformers' output: `last_hidden_state` (1, T, H) and, for most families, `past_key_values`.
+    """
+    return _packed(model, input_ids, AttentionPlan((len(input_ids),), "causal"), use_cache=True)
+
+
+def _packed(model: nn.Module, input_ids: Tensor, plan: AttentionPlan, *, use_cache: bool) -> Any:
     positions = plan.position_ids(input_ids.device) + position_offset(model)
     with using(plan):
-        output = model(input_ids=input_ids[None], position_ids=positions[None], use_cache=False)
-    return output.last_hidden_state[0]
+        return model(input_ids=input_ids[None], position_ids=positions[None], use_cache=use_cache)
 
 
 def position_offset(model: nn.Module) -> int:

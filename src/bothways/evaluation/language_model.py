@@ -30,7 +30,7 @@ from bothways.attention.direction import direction_of
 from bothways.attention.interface import NAME
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.probe import measure_execution, reach_matrix
-from bothways.attention.run import Execution, hidden_states
+from bothways.attention.run import Execution, hidden_states, prefill
 from bothways.attention.shifted import ShiftedGroups
 from bothways.attention.stock import quiet, set_implementation, stock
 from bothways.attention.text_config import text_configs
@@ -157,8 +157,7 @@ class CausalLM(nn.Module):
         fed, cache = row, None
         found: list[int] = []
         while len(found) < count:
-            given: dict[str, Any] = {} if cache is None else {"past_key_values": cache}
-            output = self.backbone(input_ids=fed, use_cache=True, **given)
+            output = self._read(fed, cache)
             token = int(self.head(output.last_hidden_state[0, -1:]).argmax(-1))
             if token == self.tokenizer.eos_token_id:
                 break
@@ -168,6 +167,16 @@ class CausalLM(nn.Module):
             row = torch.cat([row, row.new_tensor([[token]])], dim=1)
             fed = row if cache is None else row[:, -1:]
         return found
+
+    def _read(self, ids: Tensor, cache: Any) -> Any:
+        """Output for a row (1, L) from its beginning, under a plan where the family takes one; for its next token with a cache."""
+        if cache is not None:
+            return self.backbone(input_ids=ids, use_cache=True, past_key_values=cache)
+        if self.execution == "packed":
+            # stock attention draws an (L, L) mask where there are windows
+            with stock(self.backbone, NAME):
+                return prefill(self.backbone, ids[0])
+        return self.backbone(input_ids=ids, use_cache=True)
 
     # --- what the model is -------------------------------------------------------------------------------------------------
 

@@ -71,8 +71,26 @@ def test_losses_under_a_plan_equal_plain_transformers(family, tmp_path):
     assert {plan for plan, _ in executed} == {AttentionPlan((5 * WINDOW,) * 3, "causal")}
     windows = {window for _, window in executed}
     assert (WINDOW in windows) == (family in ("mistral", "gemma2"))
-    # generation is left to the attention that transformers chose
+    # a token after the first is left to the attention that transformers chose
     assert model.backbone.config._attn_implementation == plain.config._attn_implementation
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_text_is_gone_on_with_as_transformers_does(family, tmp_path):
+    kind, fields = FAMILIES[family]
+    # a tied head of random weights repeats its token
+    folder = tiny_model(tmp_path / family, kind, **{**fields, "tie_word_embeddings": False})
+    plain = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32).eval()
+    row = rows(1, 5 * WINDOW)
+    # enough for a window to move on
+    options = {"max_new_tokens": WINDOW + 4, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    expected = plain.generate(row, attention_mask=torch.ones_like(row), **options)[0, row.shape[1] :].tolist()
+    model = opened(folder)
+    with recording() as executed:
+        assert model.greedy(row[0].tolist(), WINDOW + 4) == expected
+    assert len(set(expected)) > 1, "a model that repeats one token shows nothing"
+    # the text once, under a plan; the rest off its keys and values
+    assert [plan for plan, _ in executed] == [AttentionPlan((5 * WINDOW,), "causal")] * plain.config.num_hidden_layers
 
 
 def test_a_family_that_takes_no_plan_is_measured_as_it_is(tmp_path):
@@ -102,6 +120,7 @@ def test_a_long_row_through_a_window_makes_nothing_quadratic(tmp_path):
     model, length = opened(tiny_model(tmp_path / "mistral", MistralConfig, **{**TINY, "sliding_window": 64})), 4096
     with Largest() as seen:
         model.token_losses(rows(1, length))
+        model.greedy(rows(1, length)[0].tolist(), 2)
     # states (L, 64) and the mask of a block of queries are there; a mask or scores of L × L would be 16 million numbers
     assert length * 64 <= seen.numbers < length * length / 8
 
