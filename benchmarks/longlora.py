@@ -184,10 +184,13 @@ def rates(options: argparse.Namespace) -> str:
     for train, tried in TRIED.items():
         for rate in tried:
             place = trained(Row(train, train), 0, made._replace(out=out), source=source, rate=rate)
-            model = load_language_model(place)
-            texts = passages(model, [last, latest], made.sizes.windows, LONG)
-            task = Perplexity(texts, name="held-out", length=LONG, stride=LONG, windows=made.sizes.windows)
-            lines.append(f"| {train} | {rate:g} | {bw.evaluate(model, [task]).main['held-out']:.2f} |")
+            file = out / "scores" / f"{Path(place).name}-{made.sizes.windows}.json"
+            if not file.exists():
+                model = load_language_model(place)
+                texts = passages(model, [last, latest], made.sizes.windows, LONG)
+                task = Perplexity(texts, name="held-out", length=LONG, stride=LONG, windows=made.sizes.windows)
+                written(file, json.dumps(bw.evaluate(model, [task]).main["held-out"]))
+            lines.append(f"| {train} | {rate:g} | {json.loads(file.read_text()):.2f} |")
             print(lines[-1], flush=True)
     return written(out / "table.md", "\n".join(lines) + "\n")
 
