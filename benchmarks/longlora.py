@@ -71,7 +71,7 @@ RATES: dict[Train, float] = {"lora": 2e-3, "lora+": 2e-3, "full": 5e-4}
 TRIED: dict[Train, tuple[float, ...]] = {
     "lora": (5e-4, 1e-3, 2e-3),
     "lora+": (2.5e-4, 5e-4, 1e-3, 2e-3),
-    "full": (1e-4, 2e-4, 5e-4),
+    "full": (5e-5, 1e-4, 2e-4, 5e-4),
 }
 
 
