@@ -67,7 +67,7 @@ class Sizes(NamedTuple):
 SIZES = {"short": Sizes(200, 64, 3), "smollm2": Sizes(6, 1, 1), "rates": Sizes(100, 32, 0)}
 
 # of the small model, by `rates`; the published ones of 2e-5 do nothing to so small a model in so few steps
-RATES: dict[Train, float] = {"lora": 2e-3, "lora+": 2e-3, "full": 5e-4}
+RATES: dict[Train, float] = {"lora": 5e-4, "lora+": 5e-4, "full": 1e-4}
 TRIED: dict[Train, tuple[float, ...]] = {
     "lora": (2.5e-4, 5e-4, 1e-3, 2e-3),
     "lora+": (2.5e-4, 5e-4, 1e-3, 2e-3),
