@@ -39,6 +39,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 import bothways as bw
 from bothways.atomic import atomic_file, atomic_folder
 from bothways.attention.shifted import ShiftedGroups
+from bothways.backbone.rope import RopeConfig
 from bothways.data.readers import read_texts
 from bothways.errors import BothwaysError
 from bothways.evaluation.language_model import CausalLM, load_language_model
@@ -128,12 +129,6 @@ class Setting(NamedTuple):
     keys: list[int]
     sizes: Sizes
     out: Path
-
-    @property
-    def factor(self) -> float:
-        own = load_language_model(self.base, device="cpu").positions
-        assert own is not None
-        return float(-(-self.context // own))
 
 
 def setting(options: argparse.Namespace, what: str, out: Path) -> Setting:
@@ -279,7 +274,7 @@ def trained(row: Row, seed: int, made: Setting, *, source: Path = TRAIN, rate: f
             "stages__longlora__gradient_checkpointing": False,
         }
     else:
-        # the laptop preset's own rate for adapters, a tenth of its first size for every weight: choices, not measured optima
+        # the laptop preset's own rate of 2e-4 for adapters, a quarter of it for every weight: choices, not measured optima
         changes["stages__longlora__optim__warmup_steps"] = 2
         if row.train == "full":
             changes["stages__longlora__optim__lr"] = 5e-5
@@ -313,7 +308,7 @@ def score(row: Row, seed: int, place: str, made: Setting) -> dict[str, Any]:
     asked |= {"steps": 0} if row.train is None else {}
     if file.exists() and (before := json.loads(file.read_text())).get("asked") == asked:
         return before
-    rope = {"rope_type": made.rope, "factor": made.factor} if row.stretched and row.train is None else None
+    rope = RopeConfig(type=made.rope, context=made.context) if row.stretched and row.train is None else None
     model = load_language_model(place, rope=rope)
     texts = passages(model, read_texts(str(VALID)), sizes.windows, longest)
     read = sizes.windows * longest
