@@ -5,20 +5,23 @@ loader. It stands apart because deciding is not loading: the new settings follow
 
 - linear: every position divided by the factor (position interpolation, https://arxiv.org/abs/2306.15595); what LongLoRA trains with;
 - yarn: slow frequencies divided, fast ones kept (https://arxiv.org/abs/2309.00071);
-- dynamic: the base of the frequencies grows with the longest text of the pass (NTK-aware). A text alone is read the same way every
-  time, but not beside a longer one, so encoders must not use it.
+- dynamic: the base of the frequencies grows with the longest text of the pass (NTK-aware), and the layer keeps it until a text of no
+  more than the training length comes. What a text becomes depends on those beside and before it, so encoders must not use it, and
+  language models are measured behind `forget_lengths`.
 
 The factor of LongLoRA (https://arxiv.org/abs/2309.12307, `fine-tune.py`): the new context over the model's own, rounded up.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
+from torch import nn
 
 from bothways.backbone.sources import source_config
 from bothways.config import Strict, parse
@@ -26,6 +29,12 @@ from bothways.errors import InputError
 
 #: Settings that can be replaced; the others (llama3, longrope) belong to a model's own training at long contexts.
 REPLACED = ("default", "linear", "dynamic", "yarn")
+#: What older loaders read beside `rope_scaling` rather than in it.
+_BESIDE = ("rope_theta", "partial_rotary_factor")
+#: What follows from how far positions are stretched, and is set anew.
+_ANEW = ("rope_type", "type", "factor", "attention_factor", "original_max_position_embeddings", "max_position_embeddings")
+#: Of yarn alone.
+_YARN = ("beta_fast", "beta_slow", "truncate", "mscale", "mscale_all_dim")
 
 
 class RopeConfig(Strict):
@@ -51,6 +60,26 @@ class RopeConfig(Strict):
         return value if isinstance(value, RopeConfig) else parse(cls, value, where="rope")
 
 
+def trained_positions(wish: RopeConfig | Mapping[str, Any], own: RopeConfig | None, adapter: object) -> RopeConfig:
+    """The positions to merge an adapter at: the wish, and what it leaves open as the adapter was trained.
+
+    Args:
+        wish: a mapping may leave out the type and the factor. Fewer tokens than the adapter's are read at the adapter's positions.
+        own: the adapter's, as `adapters.adapter_rope` finds them; None where it says nothing.
+        adapter: how the message names it.
+
+    Raises:
+        InputError: values that do not fit, or positions of another type than the adapter's: the merged weights have never seen them.
+    """
+    if own is None:
+        return RopeConfig.of(wish)
+    said = wish.model_dump() if isinstance(wish, RopeConfig) else wish
+    found = RopeConfig.of({**own.model_dump(), **{key: value for key, value in said.items() if value is not None}})
+    if found.type != own.type:
+        raise InputError(f"rope.type: {adapter} was trained with {own.type} positions, not {found.type}; set {own.type}")
+    return found.model_copy(update={"context": max(found.context, own.context)})
+
+
 def rope_overrides(name: str | os.PathLike[str], rope: RopeConfig) -> dict[str, Any]:
     """The config fields that give the model at `name` the longer context, for `load_pretrained(config_overrides=…)`.
 
@@ -62,9 +91,9 @@ def rope_overrides(name: str | os.PathLike[str], rope: RopeConfig) -> dict[str, 
 
 
 def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
-    """Config fields to be changed: `rope_parameters` and, beside linear and yarn, `max_position_embeddings`.
+    """Config fields to be changed: `rope_parameters` and `max_position_embeddings`.
 
-    Dynamic NTK measures from `max_position_embeddings`, so that field keeps the length of training there.
+    Dynamic NTK measures from `max_position_embeddings`, so that field is the length of training there.
 
     Args:
         config: of transformers, as the checkpoint has it.
@@ -75,8 +104,8 @@ def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
         No field at all where the model reads the context already and no factor is asked for.
 
     Raises:
-        InputError: positions that are not rotary, are set per layer type or inside a larger model, or have been stretched already in a
-            way that the wish cannot go on from.
+        InputError: positions that are not rotary, are set per layer type or inside a larger model, have been stretched already in a
+            way that the wish cannot go on from, or are none that the family takes.
     """
     text = config.get_text_config(decoder=True)
     # whatever its positions are: llama3's, or of one kind per layer, as long-context models have them
@@ -95,28 +124,60 @@ def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
     positions = int(config.max_position_embeddings)
     if rope.factor is None and kind != "default":
         raise InputError(
-            f"rope: {name} is interpolated already ({kind}, factor {own.get('factor')}); give rope.factor, the whole stretch from "
-            "its first training"
+            f"rope: {name} is interpolated already ({kind}, factor {own.get('factor')}); give rope.factor (--factor), the whole "
+            "stretch from its first training"
         )
-    if rope.type == "yarn" and kind == "linear" and "original_max_position_embeddings" not in own:
-        # by its definition yarn keeps frequencies by the wavelengths of the first training; the config has the stretched length only
+    if rope.type != "linear" and kind == "linear" and "original_max_position_embeddings" not in own:
+        # both start from the length of the first training; the config has the stretched length only
         raise InputError(
-            f"rope: {name} is interpolated linearly and does not say from what length, which yarn must know; take the model as it was "
-            "first trained, or rope.type linear"
+            f"rope: {name} is interpolated linearly and does not say from what length, which {rope.type} must know; take the model as "
+            "it was first trained, or rope.type linear"
         )
     original = int(own.get("original_max_position_embeddings") or positions)
     if rope.factor is not None:
         _check_factor(rope.context, rope.factor, positions, original if kind != "linear" else positions / own["factor"], name)
     factor = float(math.ceil(rope.context / original)) if rope.factor is None else rope.factor
-    kept = {key: own[key] for key in ("rope_theta", "partial_rotary_factor") if key in own}
-    settings = {**kept, "rope_type": rope.type, "factor": factor}
-    if rope.type == "dynamic":
-        return {"rope_parameters": settings}
+    settings = {**_kept(own, rope.type, name), "rope_type": rope.type, "factor": factor}
+    # dynamic grows from this length, the others end there
+    fields = {"rope_parameters": settings, "max_position_embeddings": original if rope.type == "dynamic" else rope.context}
     if rope.type == "yarn":
         # transformers compares the ratio of both lengths with the factor
         settings["original_max_position_embeddings"] = original
-        return {"rope_parameters": settings, "max_position_embeddings": max(rope.context, round(factor * original))}
-    return {"rope_parameters": settings, "max_position_embeddings": rope.context}
+        fields["max_position_embeddings"] = max(rope.context, round(factor * original))
+    _check_taken(config, fields, name)
+    return fields
+
+
+def _kept(own: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
+    """The base's rotary settings that have nothing to do with how far it is stretched.
+
+    Raises:
+        InputError: a family's own settings, in a model that is to be stretched in another way: whether they fit it nobody knows.
+    """
+    kept = {key: value for key, value in own.items() if key not in _ANEW and (kind == "yarn" or key not in _YARN)}
+    strange = [key for key in kept if key not in (*_BESIDE, *_YARN)]
+    if strange and kind != own["rope_type"]:
+        raise InputError(
+            f"rope.type: the {own['rope_type']} positions of {name} come with {', '.join(strange)}, which {kind} may not fit; "
+            f"set {own['rope_type']}, or leave rope out"
+        )
+    return kept
+
+
+def _check_taken(config: Any, fields: Mapping[str, Any], name: str) -> None:
+    """Have transformers read the config with its changes, before weights are loaded, trained and then cannot be saved.
+
+    Raises:
+        InputError: the family refuses them (Phi-3 takes longrope alone).
+    """
+    try:
+        type(config).from_dict({**copy.deepcopy(config.to_dict()), **copy.deepcopy(dict(fields))})
+    except Exception as error:  # by family: KeyError, TypeError, huggingface_hub's own
+        kind = fields["rope_parameters"]["rope_type"]
+        reason = str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"rope: {name} ({config.model_type}) cannot have {kind} positions: {reason}; leave rope out"
+        ) from error
 
 
 def _check_factor(context: int, factor: float, positions: int, original: float, name: str) -> None:
@@ -135,18 +196,27 @@ def _check_factor(context: int, factor: float, positions: int, original: float, 
 
 
 def with_older_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A written config in which loaders from before transformers 5 find stretched positions too.
+    """A written config in which loaders from before transformers 5 find the same positions.
 
-    They read `rope_scaling` and a `rope_theta` beside it, and would run unstretched positions without a word; transformers 5 reads
-    both forms as one.
+    They read `rope_theta` beside `rope_scaling`, and without a word would take their own default for the one and unstretched positions
+    for the other; transformers 5 reads both forms as one.
 
     Args:
         values: of config.json.
     """
     values = dict(values)
     settings = values.get("rope_parameters")
-    if not settings or settings.get("rope_type", "default") == "default" or "rope_scaling" in values:
+    if not settings or "rope_type" not in settings:  # or set per layer type, for which there are no older names
         return values
-    beside = ("rope_theta", "partial_rotary_factor")
-    values["rope_scaling"] = {key: value for key, value in settings.items() if key not in beside}
-    return {**values, **{key: settings[key] for key in beside if settings.get(key) is not None}}
+    if settings["rope_type"] != "default" and "rope_scaling" not in values:
+        values["rope_scaling"] = {key: value for key, value in settings.items() if key not in _BESIDE}
+    return {**values, **{key: settings[key] for key in _BESIDE if settings.get(key) is not None}}
+
+
+def forget_lengths(model: nn.Module) -> None:
+    """Set dynamic positions back to the length of training, as they were before any longer text was read; others stay as they are."""
+    for module in model.modules():
+        if getattr(module, "rope_type", None) == "dynamic":
+            layer: Any = module
+            layer.inv_freq = layer.original_inv_freq.to(layer.inv_freq.device, copy=True)
+            layer.max_seq_len_cached = layer.original_max_seq_len

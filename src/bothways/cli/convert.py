@@ -62,7 +62,8 @@ def command(
     refuse_existing(out)  # before the model is read
     own = adapter_rope(adapter)
     reached = context if own is None or context is not None else own.context
-    kind = rope or ("linear" if own is None else own.type)
+    # what is not said is the adapter's
+    said = {key: value for key, value in (("type", rope), ("context", context), ("factor", factor)) if value is not None}
     encoder = convert(
         base,
         direction=direction,  # type: ignore[arg-type]
@@ -71,7 +72,7 @@ def command(
         max_length=max_length if max_length is not None else reached or MAX_LENGTH,
         normalize=normalize,
         adapter=adapter,
-        rope=None if context is None else {"type": kind, "context": context, "factor": factor},
+        rope=said or None,
         dtype=dtype,
         device=device,
     )

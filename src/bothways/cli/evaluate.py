@@ -34,6 +34,13 @@ def command(
         int | None, typer.Option(help="of a base measured as a language model: stretch rotary positions to this many tokens")
     ] = None,
     rope: Annotated[str | None, typer.Option(help="how --context stretches them: linear (default), yarn or dynamic")] = None,
+    factor: Annotated[
+        float | None,
+        typer.Option(
+            help="the whole stretch from the base's first training, where it has been stretched before; else found from --context",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="of draws: few-shot texts, k-means centres, random pairs (MTEB's is 42)")] = 0,
     device: Device = "auto",
     dtype: DType = "auto",
@@ -67,7 +74,7 @@ def command(
 
     if resume and out is None:
         raise InputError("--resume needs --out, the results file to continue")
-    stretched = _stretched(context, rope)
+    stretched = _stretched(context, rope, factor)
     tasks = [make_task(spec) for spec in task]
     encoder = open_evaluated(model, tasks, device=device, dtype=dtype, direction=direction, pooling=pooling, rope=stretched)
     if max_length is not None:
@@ -84,11 +91,12 @@ def command(
         say(f"saved {out}")
 
 
-def _stretched(context: int | None, rope: str | None) -> RopeConfig | None:
+def _stretched(context: int | None, rope: str | None, factor: float | None) -> RopeConfig | None:
     from bothways.backbone.rope import RopeConfig
 
     if context is None:
-        if rope is not None:
-            raise InputError(f"--rope {rope}: needs --context, the tokens that positions are stretched to")
+        if rope is not None or factor is not None:
+            given = f"--factor {factor:g}" if rope is None else f"--rope {rope}"
+            raise InputError(f"{given}: needs --context, the tokens that positions are stretched to")
         return None
-    return RopeConfig.of({"type": rope or "linear", "context": context})
+    return RopeConfig.of({"type": rope or "linear", "context": context, "factor": factor})

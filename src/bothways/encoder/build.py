@@ -17,7 +17,7 @@ from bothways.backbone.adapters import adapter_rope, merge_saved
 from bothways.backbone.families import check_supported
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.hub import has_file, snapshot
-from bothways.backbone.rope import RopeConfig, rope_overrides
+from bothways.backbone.rope import RopeConfig, rope_overrides, trained_positions
 from bothways.backbone.sources import load_pretrained, resolve
 from bothways.backbone.tokenizers import append_eos
 from bothways.config import Direction
@@ -70,8 +70,8 @@ def convert(
             activations on the first token of a document, and as a prompt's token that one is left out of the pool (docs/log.md).
         wrapper: (before, after) every input, for chat models; a third string separates instruction and text.
         seed: of a trained pooling's initial weights.
-        rope: position interpolation, e.g. {"context": 32768}: a `RopeConfig` or the same as a mapping. None: what the adapter says that
-            it was trained with, else the base's own.
+        rope: position interpolation, e.g. {"context": 32768}: a `RopeConfig` or the same as a mapping. What it leaves open is as the
+            adapter says that it was trained, else linear. None: the adapter's, else the base's own.
         adapter: folder or hub id of a PEFT adapter, merged into the base first.
 
     Raises:
@@ -86,7 +86,8 @@ def convert(
         raise InputError("pool_bos: false leaves nothing for pooling 'bos'; choose another pooling")
     place = resolve_device(device)
     kind = resolve_dtype(dtype, place)
-    wish = RopeConfig.of(rope) if rope is not None else adapter_rope(adapter)
+    own = adapter_rope(adapter)
+    wish = own if rope is None else trained_positions(rope, own, adapter)
     if wish is not None and wish.type == "dynamic" and direction == "bidirectional":
         raise InputError(
             "rope.type: dynamic frequencies follow the longest text of a pass, so a text's vector would depend on its neighbours; "
@@ -94,6 +95,13 @@ def convert(
         )
     if rope is None and wish is not None:
         log.info("%s: was trained with positions for %d tokens (%s), which the base is given", adapter, wish.context, wish.type)
+    if own is not None and wish is not None and wish.context > own.context:
+        log.warning(
+            "%s: was trained with positions for %d tokens; stretched to %d they differ from those",
+            adapter,
+            own.context,
+            wish.context,
+        )
     overrides = rope_overrides(base, wish) if wish is not None else None
     # an adapter is added to float32 weights, not to rounded ones
     first = torch.float32 if adapter is not None else kind

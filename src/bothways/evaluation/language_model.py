@@ -6,8 +6,8 @@ run it, with one result:
 
 - losses of whole rows under an attention plan, where the family takes one. transformers' own attention draws a mask of L × L for a
   sliding window and writes scores out for soft-capping; the plan's memory grows with L alone;
-- generation, and the families that take no plan, as plain transformers runs them: their fused attention where they have one, and
-  their key-value cache, which no plan knows.
+- the families that take no plan, and the tokens generated behind a prompt, as plain transformers runs them: fused attention where they
+  have one, and a key-value cache, which plans fill with the prompt and do not read.
 
 Before anything is measured, a perturbation proves of both that no token sees a later one: a model that reads its own answer has no
 perplexity.
@@ -35,7 +35,7 @@ from bothways.attention.shifted import ShiftedGroups
 from bothways.attention.stock import quiet, set_implementation, stock
 from bothways.attention.text_config import text_configs
 from bothways.backbone.hardware import resolve_device
-from bothways.backbone.rope import RopeConfig, rope_overrides
+from bothways.backbone.rope import RopeConfig, forget_lengths, rope_overrides
 from bothways.backbone.sources import load_pretrained, source_config
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder
@@ -136,6 +136,7 @@ class CausalLM(nn.Module):
         Raises:
             UnsupportedFamily: groups, for a family that takes no plan.
         """
+        forget_lengths(self.backbone)
         if self.execution == "packed":
             plan = AttentionPlan((ids.shape[1],) * ids.shape[0], "causal", shifted)
             with stock(self.backbone, NAME):
@@ -172,6 +173,7 @@ class CausalLM(nn.Module):
         """Output for a row (1, L) from its beginning, under a plan where the family takes one; for its next token with a cache."""
         if cache is not None:
             return self.backbone(input_ids=ids, use_cache=True, past_key_values=cache)
+        forget_lengths(self.backbone)
         if self.execution == "packed":
             # stock attention draws an (L, L) mask where there are windows
             with stock(self.backbone, NAME):
@@ -311,7 +313,8 @@ def as_language_model(model: Any) -> Iterator[CausalLM]:
 def _plain_attention(backbone: Any) -> Iterator[None]:
     """transformers' fused attention inside, its written-out one where the family has no other.
 
-    Without a plan an encoder's own attention draws a mask of L × L and writes its scores out. Generation has no plan.
+    Without a plan an encoder's own attention draws a mask of L × L and writes its scores out. Behind a prompt, tokens are generated
+    without one.
     """
     with ExitStack() as stack:
         try:

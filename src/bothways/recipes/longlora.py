@@ -68,6 +68,11 @@ def longlora(
             it or beyond the context, or an override that does not fit.
     """
     check_preset(preset)
+    for key, value in (("processes", processes), ("context", context), ("text_length", text_length)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise InputError(f"{key}: must be a whole number (got {value!r})")
+    if then is not None and not isinstance(then, (str, Recipe)):
+        raise InputError(f"then: must be the name of a recipe, or one as made (got {then!r})")
     if train not in get_args(Train):
         raise InputError(f"train: {train!r} does not exist; there are {', '.join(get_args(Train))}")
     if not 1 <= processes <= ROWS or ROWS % processes:

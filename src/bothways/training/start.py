@@ -18,7 +18,7 @@ from torch import nn
 
 from bothways.backbone.adapters import adapter_rope, attach, merge_saved
 from bothways.backbone.new_tokens import add_tokens, train_rows
-from bothways.backbone.rope import RopeConfig, rope_overrides
+from bothways.backbone.rope import RopeConfig, rope_overrides, trained_positions
 from bothways.backbone.sources import load_pretrained
 from bothways.backbone.tokenizers import append_eos
 from bothways.encoder.build import convert, load
@@ -92,8 +92,13 @@ def open_base(recipe: Recipe, *, device: torch.device, dtype: torch.dtype, stage
 
 
 def positions(recipe: Recipe) -> RopeConfig | None:
-    """The positions that the recipe's base is given: its own wish, or those that its adapter was trained with."""
-    return recipe.rope or adapter_rope(recipe.base_adapter)
+    """The positions that the recipe's base is given: its own wish, or those that its adapter was trained with.
+
+    Raises:
+        InputError: a wish that does not fit the adapter.
+    """
+    own = adapter_rope(recipe.base_adapter)
+    return own if recipe.rope is None else trained_positions(recipe.rope, own, recipe.base_adapter)
 
 
 def open_llm(

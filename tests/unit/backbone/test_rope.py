@@ -19,13 +19,15 @@ from transformers import (
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    Phi3Config,
     PhiConfig,
+    PhimoeConfig,
     Qwen2Config,
     Qwen3Config,
 )
 
 import bothways as bw
-from bothways.backbone.rope import RopeConfig, extended, with_older_names
+from bothways.backbone.rope import RopeConfig, extended, forget_lengths, trained_positions, with_older_names
 from bothways.errors import InputError
 from tiny import SENTENCES, TINY, tiny_llama
 
@@ -133,6 +135,71 @@ def test_partial_rotation_is_kept() -> None:
     assert extended(config, rope(), "x")["rope_parameters"]["partial_rotary_factor"] == kept
 
 
+def test_another_stretch_by_yarn_keeps_the_rest_of_the_settings() -> None:
+    own = {
+        "rope_type": "yarn",
+        "rope_theta": 150000.0,
+        "factor": 2.0,
+        "original_max_position_embeddings": 4096,
+        "attention_factor": 1.2,
+        "beta_fast": 16.0,
+        "truncate": False,
+        "mscale": 0.7,
+        "llama_4_scaling_beta": 0.1,
+    }
+    once = llama(rope_parameters=own, max_position_embeddings=8192)
+    found = extended(once, rope("yarn", factor=4.0), "x")["rope_parameters"]
+    # 0.1 ln(factor) + 1 where none is given; the old factor's would be wrong
+    assert found == {key: value for key, value in {**own, "factor": 4.0}.items() if key != "attention_factor"}
+    with pytest.raises(
+        InputError, match="yarn positions of x come with llama_4_scaling_beta, which linear may not fit; set yarn"
+    ):
+        extended(once, rope("linear", factor=4.0), "x")
+    del own["llama_4_scaling_beta"]
+    found = extended(llama(rope_parameters=own, max_position_embeddings=8192), rope("linear", factor=4.0), "x")
+    assert found["rope_parameters"] == {"rope_type": "linear", "rope_theta": 150000.0, "factor": 4.0}
+
+
+def test_dynamic_positions_grow_from_the_first_training() -> None:
+    once = llama(**extended(llama(), rope("yarn", 8192), "x"))
+    assert extended(once, rope("dynamic", factor=4.0), "x")["max_position_embeddings"] == 4096
+    with pytest.raises(InputError, match="which dynamic must know"):
+        extended(llama(**extended(llama(), rope("linear", 8192), "x")), rope("dynamic", factor=4.0), "x")
+
+
+def test_dynamic_positions_forget_the_texts_before() -> None:
+    state, places = torch.zeros(1, 1, 8), torch.arange(8)[None]
+    config = llama(**extended(llama(max_position_embeddings=4), rope("dynamic", 64), "x"))
+    layers = [AutoModel.from_config(config) for _ in range(2)]
+    expected = layers[0].rotary_emb(state, places)[0]
+    longer = layers[1].rotary_emb(state, torch.arange(64)[None])[0]
+    kept = layers[1].rotary_emb(state, places)[0]
+    assert torch.equal(kept, longer[:, :8])
+    assert not torch.allclose(kept, expected, atol=1e-3)
+    forget_lengths(layers[1])
+    assert torch.equal(layers[1].rotary_emb(state, places)[0], expected)
+    # positions that do not grow stay
+    still = AutoModel.from_config(llama(**extended(llama(), rope(), "x")))
+    before = still.rotary_emb.inv_freq.clone()
+    forget_lengths(still)
+    assert torch.equal(still.rotary_emb.inv_freq, before)
+
+
+# --- with an adapter -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_adapters_positions_fill_what_a_wish_leaves_open() -> None:
+    own = rope("yarn", 8192, factor=4.0)
+    assert trained_positions({"context": 8192}, own, "a") == own
+    assert trained_positions({"context": 100, "type": None, "factor": None}, own, "a") == own
+    assert trained_positions(rope("yarn", 100), own, "a") == own
+    assert trained_positions({"context": 32768, "factor": 8.0}, own, "a") == rope("yarn", 32768, factor=8.0)
+    assert trained_positions({"context": 32768}, None, "a") == rope("linear", 32768)
+    for wish in ({"context": 8192, "type": "linear"}, rope("linear", 8192)):
+        with pytest.raises(InputError, match=r"rope\.type: a was trained with yarn positions, not linear; set yarn"):
+            trained_positions(wish, own, "a")
+
+
 # --- refusals ------------------------------------------------------------------------------------------------------------------
 
 LLAMA3 = {
@@ -152,6 +219,9 @@ LLAMA3 = {
         (BloomConfig(hidden_size=32, n_layer=1, n_head=2), r"rope: x \(bloom\) has no rotary positions"),
         (Gemma3TextConfig(**SIZES, num_key_value_heads=2), "rotary settings per layer type"),
         (llama(rope_parameters=LLAMA3), r"positions of its own kind \(llama3\)"),
+        # loads and trains with them, and cannot be saved
+        (Phi3Config(**SIZES, pad_token_id=0), r"rope: x \(phi3\) cannot have linear positions: .*longrope.*; leave rope out"),
+        (PhimoeConfig(**SIZES), r"rope: x \(phimoe\) cannot have linear positions: "),
     ],
 )
 def test_refusals_in_one_line(config: Any, message: str) -> None:
@@ -213,10 +283,13 @@ def test_loaders_before_transformers_5_find_their_names(tmp_path: Path) -> None:
     assert AutoConfig.for_model(**values).rope_parameters == {"rope_type": "linear", "factor": 4.0, "rope_theta": THETA}
 
 
-def test_unstretched_configs_are_written_as_they_were() -> None:
-    values = {"rope_parameters": {"rope_type": "default", "rope_theta": THETA}, "x": 1}
-    assert with_older_names(values) == values
-    assert with_older_names({"n_positions": 4}) == {"n_positions": 4}
+def test_unstretched_positions_have_their_older_names_too() -> None:
+    """Loaders before transformers 5 would take their own default of 10,000 for the base of the frequencies."""
+    values = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5}, "x": 1}
+    assert with_older_names(values) == {**values, "rope_theta": 1e6, "partial_rotary_factor": 0.5}
+    per_layer = {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e6}}}
+    for nothing in (per_layer, {"n_positions": 4}):
+        assert with_older_names(nothing) == nothing
 
 
 def test_dynamic_encoders_stay_within_the_length_where_frequencies_are_fixed(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoConfig
 
+import bothways as bw
 from tiny import SENTENCES, tiny_llama
 from unit.cli.cli_runner import Run, runner
 
@@ -103,17 +105,36 @@ def test_the_adapter_knows_its_positions(trained: Path, run: Run, tmp_path: Path
     assert json.loads((tmp_path / "encoder" / "sentence_bert_config.json").read_text())["max_seq_length"] == 64
 
 
-def test_a_context_takes_the_interpolation_of_the_adapter(folder: Path, run: Run, tmp_path: Path) -> None:
+def test_a_context_takes_the_interpolation_of_the_adapter(
+    folder: Path, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     sets = [word for value in ("optim.steps=1", "optim.warmup_steps=0") for word in ("--set", f"stages.longlora.{value}")]
     where = ("--base", folder / "base", "--preset", "laptop", "--data", folder / "texts.txt", "--out", tmp_path / "out")
     done = run("train", "longlora", *where, "--option", "context=64", *sets)
     assert done.code == 0, done.err
     kept = tmp_path / "out" / "adapters" / "1-longlora"
-    for name, options, expected in (("own", (), "yarn"), ("other", ("--rope", "linear"), "linear")):
-        done = run("convert", folder / "base", "--adapter", kept, "--context", 64, *options, "--out", tmp_path / name)
+    # fewer tokens at the positions of its training; more at positions stretched further, which is said
+    for context, factor, positions in ((64, 2.0, 64), (32, 2.0, 64), (128, 4.0, 128)):
+        out = tmp_path / f"context-{context}"
+        done = run("convert", folder / "base", "--adapter", kept, "--context", context, "--out", out)
         assert done.code == 0, done.err
-        config = json.loads((tmp_path / name / "config.json").read_text())
-        assert (config["rope_parameters"]["rope_type"], config["max_position_embeddings"]) == (expected, 64)
+        assert ("stretched to 128 they differ" in caplog.text) == (context > 64)
+        config = json.loads((out / "config.json").read_text())
+        rope = config["rope_parameters"]
+        assert (rope["rope_type"], rope["factor"], config["max_position_embeddings"]) == ("yarn", factor, positions)
+        assert json.loads((out / "sentence_bert_config.json").read_text())["max_seq_length"] == context
+        encoder = bw.convert(folder / "base", adapter=kept, rope={"context": context})
+        assert encoder.backbone.config.rope_parameters == AutoConfig.from_pretrained(out).rope_parameters
+    asked = ("--adapter", kept, "--context", 64, "--rope", "linear")
+    done = run("convert", folder / "base", *asked, "--out", tmp_path / "other")
+    assert done.code == 2
+    assert f"rope.type: {kept} was trained with yarn positions, not linear; set yarn" in done.err
+    # going on with another preset, whose positions are others
+    where = ("--base", folder / "base", "--data", folder / "texts.txt", "--out", tmp_path / "more")
+    chosen = ("--option", "context=64", "--set", f"base_adapter={kept}")
+    done = run("train", "longlora", *where, *chosen)
+    assert done.code == 2
+    assert "was trained with yarn positions, not linear" in done.err
 
 
 def test_positions_that_were_stretched_before_go_on_with_a_factor(trained: Path, run: Run, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ VERBS = {
     "search": ["model", "source", "queries", "--top", "--limit", "--device", "--dtype"],
     "evaluate": [
         *("model", "--task", "--out", "--resume", "--direction", "--pooling", "--max-length"),
-        *("--batch-tokens", "--context", "--rope", "--seed", "--device", "--dtype"),
+        *("--batch-tokens", "--context", "--rope", "--factor", "--seed", "--device", "--dtype"),
     ],
     "mine": MINE,
     "ablate": [

@@ -225,6 +225,7 @@ def test_stretching_is_refused_where_it_would_mean_nothing(tmp_path, capsys):
         assert done.code == 2 and done.err.count("\n") == 1, done.err
         assert done.err.startswith("error: --context 1024: only for a base that every task measures as a language model")
     assert run("evaluate", base, "--task", "topics", "--rope", "yarn").err.startswith("error: --rope yarn: needs --context")
+    assert run("evaluate", base, "--task", "topics", "--factor", 4).err.startswith("error: --factor 4: needs --context")
     assert "rope: type: Input should be" in run("evaluate", base, "--task", "topics", "--context", 1024, "--rope", "ntk").err
 
 
@@ -233,3 +234,30 @@ def test_a_context_gives_the_positions_of_conversion(tmp_path):
     model = load_language_model(base, dtype="float32", device="cpu", rope=RopeConfig(context=2048))
     assert model.positions == 2048
     assert {"rope_type": "linear", "factor": 4.0}.items() <= (model.rope or {}).items()
+
+
+def test_positions_that_were_stretched_before_are_measured_at_a_greater_factor(tmp_path, capsys):
+    """LongLoRA's result beyond the context of its training: positions alone are stretched further."""
+    base = tiny_llama(tmp_path / "base", rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0})
+    (tmp_path / "x.txt").write_text(" ".join(TEXTS * 5), encoding="utf-8")
+    spec = f"perplexity:{tmp_path / 'x.txt'}?length=1024&stride=1024&windows=1"
+    given = ("evaluate", base, "--task", spec, "--context", 1024, "--device", "cpu", "--dtype", "float32")
+    assert "is interpolated already (linear, factor 2.0); give rope.factor (--factor)" in runner(capsys)(*given).err
+    done = runner(capsys)(*given, "--factor", 4, "--out", tmp_path / "r.json")
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "r.json").read_text())["tasks"][spec]["details"]["rope"]["factor"] == 4.0
+
+
+@pytest.mark.parametrize("execution", ["packed", "padded"])
+def test_dynamic_positions_do_not_depend_on_what_was_read_before(tmp_path, execution):
+    base = tiny_llama(tmp_path / "base", max_position_embeddings=32)
+    model = load_language_model(base, dtype="float32", device="cpu", rope=RopeConfig(type="dynamic", context=256))
+    assert model.execution == "packed"
+    model.execution = execution
+    row, long = torch.arange(5, 69)[None], torch.arange(5, 261)[None] % 90 + 5
+    alone, said = model.token_losses(row), model.greedy(row[0].tolist(), 5)
+    after = model.token_losses(long)
+    assert torch.equal(model.token_losses(row), alone)
+    model.token_losses(long)
+    assert model.greedy(row[0].tolist(), 5) == said
+    assert torch.isfinite(after).all()

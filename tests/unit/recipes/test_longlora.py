@@ -50,6 +50,21 @@ def test_64_rows_a_step_over_any_number_of_processes() -> None:
         recipes.longlora("b", "t.txt", processes=7)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"context": "16k"}, r"context: must be a whole number \(got '16k'\)"),
+        ({"processes": "two"}, "processes: must be a whole number"),
+        ({"text_length": "4k", "then": "llm2vec"}, "text_length: must be a whole number"),
+        ({"text_length": True, "then": "llm2vec"}, "text_length: must be a whole number"),
+        ({"then": 5}, r"then: must be the name of a recipe, or one as made \(got 5\)"),
+    ],
+)
+def test_options_of_the_wrong_kind(options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        recipes.longlora("b", "t.txt", **options)
+
+
 def test_the_papers_comparisons() -> None:
     lora, full, dense = (
         recipes.longlora("b", "t.txt", **options).stages[0]

@@ -311,12 +311,10 @@ def test_encoder_stages_go_on_from_the_language_model(tmp_path: Path, monkeypatc
     # MNTP predicts with the head of the language model that was trained, not with the base's
     head = next(found for index, found in heads if index == 1)
     assert torch.equal(head.causal.lm_head.weight, weights(trained)["model.embed_tokens.weight"])
-    # and by hand: the language model's folder as the base of the other two stages
+    # and by hand: the language model's folder as the base of what follows, which its history tells
     other = Recipe.from_values({**chosen.resolved(), "base": str(trained), "rope": None, "stages": [mntp()]})
     alone = bw.train(other, tmp_path / "other", texts=TEXTS)
-    both = bw.load(tmp_path / "out" / "stages" / "2-mntp", dtype="float32", device="cpu")
     assert [stage["name"] for stage in alone.provenance["stages"]] == ["longlora", "mntp"]
-    assert alone.encode(TEXTS[:3]).shape == both.encode(TEXTS[:3]).shape
     first, second = (
         bw.convert(place, dtype="float32", device="cpu").encode(TEXTS[:3]) for place in (trained, tmp_path / "base")
     )
