@@ -74,6 +74,18 @@ def refuse_existing(target: str | os.PathLike[str]) -> None:
         raise InputError(f"{target}: already exists and is not empty; choose another folder or remove it")
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what killed writers have left below a folder that nobody else is writing to.
+
+    What was moved aside (.old) stays: for a moment it is all that there is.
+    """
+    for part in sorted(folder.rglob(".*.part")):  # a folder before what lies in it
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
 def _swap(part: Path, target: Path) -> None:
     """Put `part` in the place of `target`; what stood there comes back if that fails."""
     if not target.exists():

@@ -15,6 +15,7 @@ The factor of LongLoRA (https://arxiv.org/abs/2309.12307, `fine-tune.py`): the n
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -27,21 +28,23 @@ from bothways.backbone.sources import source_config
 from bothways.config import Strict, parse
 from bothways.errors import InputError
 
+log = logging.getLogger("bothways")
+
 #: Settings that can be replaced; the others (llama3, longrope) belong to a model's own training at long contexts.
 REPLACED = ("default", "linear", "dynamic", "yarn")
 #: What older loaders read beside `rope_scaling` rather than in it.
 _BESIDE = ("rope_theta", "partial_rotary_factor")
 #: What follows from how far positions are stretched, and is set anew.
 _ANEW = ("rope_type", "type", "factor", "attention_factor", "original_max_position_embeddings", "max_position_embeddings")
-#: Of yarn alone.
-_YARN = ("beta_fast", "beta_slow", "truncate", "mscale", "mscale_all_dim")
 
 
 class RopeConfig(Strict):
     """How a base is brought to a longer context."""
 
-    type: Literal["linear", "dynamic", "yarn"] = Field(
-        default="linear", description="linear, as LongLoRA; yarn; dynamic (NTK), for language models only"
+    type: Literal["linear", "dynamic", "yarn"] | None = Field(
+        default=None,
+        description="linear, as LongLoRA; yarn; dynamic (NTK), for language models only; absent: as the model was stretched before, "
+        "else linear",
     )
     context: int = Field(
         ge=2, description="tokens that a text may have afterwards; one that the model reads already changes nothing"
@@ -75,9 +78,30 @@ def trained_positions(wish: RopeConfig | Mapping[str, Any], own: RopeConfig | No
         return RopeConfig.of(wish)
     said = wish.model_dump() if isinstance(wish, RopeConfig) else wish
     found = RopeConfig.of({**own.model_dump(), **{key: value for key, value in said.items() if value is not None}})
-    if found.type != own.type:
+    if own.type not in (None, found.type):
         raise InputError(f"rope.type: {adapter} was trained with {own.type} positions, not {found.type}; set {own.type}")
     return found.model_copy(update={"context": max(found.context, own.context)})
+
+
+def say_further(adapter: object, own: RopeConfig, wish: RopeConfig) -> None:
+    """Warn that an adapter meets positions that it was not trained with."""
+    log.warning(
+        "%s: was trained with positions for %d tokens; stretched to %d they differ from those",
+        adapter,
+        own.context,
+        wish.context,
+    )
+
+
+def given_positions(name: str | os.PathLike[str], rope: RopeConfig) -> RopeConfig | None:
+    """The wish with the type that it comes to in the model at `name`; None where the model reads the context as it is.
+
+    Raises:
+        SourceError: no such model.
+        InputError: see `extended`.
+    """
+    fields = rope_overrides(name, rope)
+    return rope.model_copy(update={"type": fields["rope_parameters"]["rope_type"]}) if fields else None
 
 
 def rope_overrides(name: str | os.PathLike[str], rope: RopeConfig) -> dict[str, Any]:
@@ -121,47 +145,31 @@ def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
     kind = own["rope_type"]
     if kind not in REPLACED:
         raise InputError(f"rope: {name} has positions of its own kind ({kind}), made for long texts already; leave rope out")
+    wanted = rope.type or ("linear" if kind == "default" else kind)
+    if kind in ("linear", "yarn") and wanted != kind:
+        # nor could the others start from linear positions: the config does not say how long the texts of the first training were
+        raise InputError(f"rope: {name} was trained with {kind} positions, not {wanted}; set rope.type {kind}")
     positions = int(config.max_position_embeddings)
     if rope.factor is None and kind != "default":
         raise InputError(
             f"rope: {name} is interpolated already ({kind}, factor {own.get('factor')}); give rope.factor (--factor), the whole "
             "stretch from its first training"
         )
-    if rope.type != "linear" and kind == "linear" and "original_max_position_embeddings" not in own:
-        # both start from the length of the first training; the config has the stretched length only
-        raise InputError(
-            f"rope: {name} is interpolated linearly and does not say from what length, which {rope.type} must know; take the model as "
-            "it was first trained, or rope.type linear"
-        )
     original = int(own.get("original_max_position_embeddings") or positions)
     if rope.factor is not None:
         _check_factor(rope.context, rope.factor, positions, original if kind != "linear" else positions / own["factor"], name)
     factor = float(math.ceil(rope.context / original)) if rope.factor is None else rope.factor
-    settings = {**_kept(own, rope.type, name), "rope_type": rope.type, "factor": factor}
+    # the rest has nothing to do with how far positions are stretched
+    kept = {key: value for key, value in own.items() if key not in _ANEW}
+    settings = {**kept, "rope_type": wanted, "factor": factor}
     # dynamic grows from this length, the others end there
-    fields = {"rope_parameters": settings, "max_position_embeddings": original if rope.type == "dynamic" else rope.context}
-    if rope.type == "yarn":
+    fields = {"rope_parameters": settings, "max_position_embeddings": original if wanted == "dynamic" else rope.context}
+    if wanted == "yarn":
         # transformers compares the ratio of both lengths with the factor
         settings["original_max_position_embeddings"] = original
         fields["max_position_embeddings"] = max(rope.context, round(factor * original))
     _check_taken(config, fields, name)
     return fields
-
-
-def _kept(own: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
-    """The base's rotary settings that have nothing to do with how far it is stretched.
-
-    Raises:
-        InputError: a family's own settings, in a model that is to be stretched in another way: whether they fit it nobody knows.
-    """
-    kept = {key: value for key, value in own.items() if key not in _ANEW and (kind == "yarn" or key not in _YARN)}
-    strange = [key for key in kept if key not in (*_BESIDE, *_YARN)]
-    if strange and kind != own["rope_type"]:
-        raise InputError(
-            f"rope.type: the {own['rope_type']} positions of {name} come with {', '.join(strange)}, which {kind} may not fit; "
-            f"set {own['rope_type']}, or leave rope out"
-        )
-    return kept
 
 
 def _check_taken(config: Any, fields: Mapping[str, Any], name: str) -> None:
@@ -211,6 +219,12 @@ def with_older_names(values: Mapping[str, Any]) -> dict[str, Any]:
     if settings["rope_type"] != "default" and "rope_scaling" not in values:
         values["rope_scaling"] = {key: value for key, value in settings.items() if key not in _BESIDE}
     return {**values, **{key: settings[key] for key in _BESIDE if settings.get(key) is not None}}
+
+
+def is_dynamic(config: Any) -> bool:
+    """Whether a config's positions grow with the text, so that its `max_position_embeddings` is no limit."""
+    settings = getattr(config.get_text_config(decoder=True), "rope_parameters", None) or {}
+    return settings.get("rope_type") == "dynamic"
 
 
 def forget_lengths(model: nn.Module) -> None:

@@ -36,8 +36,8 @@ def command(
     rope: Annotated[
         str | None,
         typer.Option(
-            help="how --context stretches them: linear, yarn (best where nothing is trained afterwards) or dynamic; as the adapter "
-            "has it, else linear",
+            help="how --context stretches them: linear, yarn (best where nothing is trained afterwards) or dynamic; as the adapter or "
+            "the base has it, else linear",
             show_default=False,
         ),
     ] = None,
@@ -55,13 +55,10 @@ def command(
     if context is None and (rope is not None or factor is not None):
         raise InputError(f"--{'factor' if rope is None else 'rope'}: goes with --context, the tokens to be reached")
     from bothways.atomic import refuse_existing
-    from bothways.backbone.adapters import adapter_rope
-    from bothways.encoder.build import MAX_LENGTH, convert
+    from bothways.encoder.build import convert, usable_positions
     from bothways.encoder.doctor import doctor
 
     refuse_existing(out)  # before the model is read
-    own = adapter_rope(adapter)
-    reached = context if own is None or context is not None else own.context
     # what is not said is the adapter's
     said = {key: value for key, value in (("type", rope), ("context", context), ("factor", factor)) if value is not None}
     encoder = convert(
@@ -69,7 +66,7 @@ def command(
         direction=direction,  # type: ignore[arg-type]
         pooling=pooling,
         windows=windows,
-        max_length=max_length if max_length is not None else reached or MAX_LENGTH,
+        max_length="auto" if max_length is None else max_length,
         normalize=normalize,
         adapter=adapter,
         rope=said or None,
@@ -81,6 +78,10 @@ def command(
         say(str(diagnosis))
         raise typer.Exit(1)
     encoder.save(out)
-    say(f"{out}: {encoder.direction} encoder, {encoder.dimension} dimensions, {pooling} pooling")
+    positions = usable_positions(encoder.backbone)
+    read = (
+        f"{encoder.max_length}" if positions == encoder.max_length or not positions else f"{encoder.max_length} of {positions}"
+    )
+    say(f"{out}: {encoder.direction} encoder, {encoder.dimension} dimensions, {pooling} pooling, reads {read} tokens of a text")
     for note in encoder.provenance["report"]["notes"]:
         say(f"  {note}")

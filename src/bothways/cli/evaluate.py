@@ -33,7 +33,12 @@ def command(
     context: Annotated[
         int | None, typer.Option(help="of a base measured as a language model: stretch rotary positions to this many tokens")
     ] = None,
-    rope: Annotated[str | None, typer.Option(help="how --context stretches them: linear (default), yarn or dynamic")] = None,
+    rope: Annotated[
+        str | None,
+        typer.Option(
+            help="how --context stretches them: linear, yarn or dynamic; as the base was stretched before, else linear"
+        ),
+    ] = None,
     factor: Annotated[
         float | None,
         typer.Option(
@@ -99,4 +104,4 @@ def _stretched(context: int | None, rope: str | None, factor: float | None) -> R
             given = f"--factor {factor:g}" if rope is None else f"--rope {rope}"
             raise InputError(f"{given}: needs --context, the tokens that positions are stretched to")
         return None
-    return RopeConfig.of({"type": rope or "linear", "context": context, "factor": factor})
+    return RopeConfig.of({"type": rope, "context": context, "factor": factor})

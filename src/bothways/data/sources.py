@@ -52,6 +52,13 @@ def resolve_texts(source: str | Path) -> TextSource:
     if str(source) == EMBEDDED:
         return TextSource("embedded", EMBEDDED)
     path = Path(source)
+    try:
+        path.is_dir()
+    except OSError as error:
+        raise SourceError(
+            f"{str(source)[:60]!r}…: no name of a file, folder or hub dataset ({error.strerror}); write texts to a file and name that, "
+            "or give them to train(texts=…)"
+        ) from None
     if path.is_dir():
         return TextSource("folder", str(source), _files_below(path))
     if path.is_file():

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -17,7 +17,7 @@ from bothways.backbone.adapters import adapter_rope, merge_saved
 from bothways.backbone.families import check_supported
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.hub import has_file, snapshot
-from bothways.backbone.rope import RopeConfig, rope_overrides, trained_positions
+from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trained_positions
 from bothways.backbone.sources import load_pretrained, resolve
 from bothways.backbone.tokenizers import append_eos
 from bothways.config import Direction
@@ -40,7 +40,7 @@ def convert(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     windows: str = "lift",
-    max_length: int | None = MAX_LENGTH,
+    max_length: int | Literal["auto"] | None = "auto",
     pool_bos: bool = True,
     add_eos: bool = False,
     normalize: bool = False,
@@ -61,7 +61,8 @@ def convert(
         device: "auto", "cpu", "cuda", "cuda:0", "mps".
         dtype: "auto" (bfloat16 where the device computes it, else float32), "float32", "bfloat16", "float16".
         windows: "lift" removes sliding windows, "keep" leaves them and says so in `provenance`.
-        max_length: tokens per text, 512 as LLM2Vec, and never more than the model has positions for; None for all of these.
+        max_length: tokens per text, never more than the model has positions for; None for all of these. "auto": those that `rope` or the
+            adapter reaches, where positions are stretched, else 512 as LLM2Vec.
         pool_bos: pool a BOS token, if the tokenizer adds one.
         add_eos: put EOS after every text, where the tokenizer does not; it is pooled, and "last" then means EOS (NV-Embed).
         normalize: make `encode` return unit vectors by default.
@@ -80,32 +81,36 @@ def convert(
         InputError: an argument that cannot be used.
     """
     chosen = PoolingConfig.of(pooling)
+    if adapter is not None:
+        _check_unmerged(base, adapter)
+    own = adapter_rope(adapter)
+    if max_length == "auto":
+        max_length = own.context if own is not None else MAX_LENGTH
+        max_length = max_length if rope is None else _context(rope)
     _check(base, direction, windows, max_length, prompts or {}, wrapper)
     check_default_prompt(default_prompt, prompts or {})
     if chosen.mode == "bos" and not pool_bos:
         raise InputError("pool_bos: false leaves nothing for pooling 'bos'; choose another pooling")
     place = resolve_device(device)
     kind = resolve_dtype(dtype, place)
-    own = adapter_rope(adapter)
     wish = own if rope is None else trained_positions(rope, own, adapter)
-    if wish is not None and wish.type == "dynamic" and direction == "bidirectional":
+    overrides = rope_overrides(base, wish) if wish is not None else {}
+    kind_of_rope = overrides["rope_parameters"]["rope_type"] if overrides else None if wish is None else wish.type
+    if kind_of_rope == "dynamic" and direction == "bidirectional":
+        whose = "" if own is None else f"; {adapter} was trained with them, so train it again with rope linear or yarn"
         raise InputError(
             "rope.type: dynamic frequencies follow the longest text of a pass, so a text's vector would depend on its neighbours; "
-            "encoders take linear or yarn, language models (direction causal) dynamic too"
+            f"encoders take linear or yarn, language models (direction causal) dynamic too{whose}"
         )
     if rope is None and wish is not None:
-        log.info("%s: was trained with positions for %d tokens (%s), which the base is given", adapter, wish.context, wish.type)
-    if own is not None and wish is not None and wish.context > own.context:
-        log.warning(
-            "%s: was trained with positions for %d tokens; stretched to %d they differ from those",
-            adapter,
-            own.context,
-            wish.context,
+        log.info(
+            "%s: was trained with positions for %d tokens (%s), which the base is given", adapter, wish.context, kind_of_rope
         )
-    overrides = rope_overrides(base, wish) if wish is not None else None
+    if own is not None and wish is not None and wish.context > own.context:
+        say_further(adapter, own, wish)
     # an adapter is added to float32 weights, not to rounded ones
     first = torch.float32 if adapter is not None else kind
-    loaded = load_pretrained(base, dtype=first, device=place, config_overrides=overrides)
+    loaded = load_pretrained(base, dtype=first, device=place, config_overrides=overrides or None)
     if adapter is not None:
         merge_saved(loaded.model, adapter)
         loaded.model.to(kind)
@@ -184,6 +189,19 @@ def usable_positions(model: Any) -> int | None:
 def _limit(max_length: int | None, model: Any) -> int | None:
     own = usable_positions(model)
     return own if max_length is None else min(max_length, own or max_length)
+
+
+def _context(rope: Mapping[str, Any] | RopeConfig) -> int:
+    return RopeConfig.of(rope).context
+
+
+def _check_unmerged(base: str | os.PathLike[str], adapter: str | os.PathLike[str]) -> None:
+    """Raise InputError for the adapter that a run keeps beside the language model in which it is merged."""
+    run = Path(base).expanduser().resolve()
+    if (run / "bothways.json").is_file() and (run / "adapters") in Path(adapter).expanduser().resolve().parents:
+        raise InputError(
+            f"adapter: {adapter} is merged in {base} already; leave it out, or give the base that it was trained over"
+        )
 
 
 def load(

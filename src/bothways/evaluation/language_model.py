@@ -39,7 +39,7 @@ from bothways.backbone.rope import RopeConfig, forget_lengths, rope_overrides
 from bothways.backbone.sources import load_pretrained, source_config
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder
-from bothways.errors import DirectionError, InputError, UnsupportedFamily
+from bothways.errors import DirectionError, InputError, SourceError, UnsupportedFamily
 
 HEAD_CHUNK = 512
 """Positions whose logits exist at the same time: 512 · 128,256 · 4 bytes = 263 MB for the largest vocabularies, at any length."""
@@ -328,7 +328,10 @@ def _head_of(encoder: Encoder) -> nn.Module:
     base = encoder.provenance.get("base")
     if base is None:
         raise InputError("this encoder does not say which base it was made from, so its vocabulary head cannot be had")
-    loaded = load_pretrained(str(base), dtype=encoder.dtype, device=encoder.device, head=True)
+    try:
+        loaded = load_pretrained(str(base), dtype=encoder.dtype, device=encoder.device, head=True)
+    except SourceError as error:
+        raise SourceError(f"the encoder's vocabulary head is that of its base, {base}, which is not found: {error}") from error
     if loaded.head is None:
         raise InputError(f"{base}: {loaded.model.config.model_type} is an encoder-only model, and {_NEEDS_CAUSAL}")
     backbone: Any = encoder.backbone

@@ -29,8 +29,10 @@ from torch import Tensor, nn
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.shifted import ShiftedGroups
 from bothways.backbone.head import Head
+from bothways.backbone.rope import is_dynamic
 from bothways.data.blocks import Block, joined_ids, pack_documents
 from bothways.encoder.batch import TokenBatch
+from bothways.encoder.build import usable_positions
 from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
 from bothways.objectives.base import Backward, Objective, ObjectiveConfig
@@ -70,6 +72,12 @@ class CausalLmConfig(ObjectiveConfig):
         if encoder.direction != "causal":
             raise InputError("objective causal_lm: predicts each token from those before it; the encoder must be causal")
         backbone: Any = encoder.backbone
+        positions = usable_positions(backbone)
+        if positions is not None and self.context > positions and not is_dynamic(backbone.config):
+            raise InputError(
+                f"objective causal_lm: rows of {self.context} tokens (objective.context), and the model has {positions} positions; set "
+                f"rope.context to {self.context} too"
+            )
         head.check_joins(backbone)
         head.tie(backbone)
         embeddings = backbone.get_input_embeddings().weight

@@ -71,6 +71,10 @@ def longlora(
     for key, value in (("processes", processes), ("context", context), ("text_length", text_length)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise InputError(f"{key}: must be a whole number (got {value!r})")
+    if not isinstance(shifted, bool):
+        raise InputError(f"shifted: must be true or false (got {shifted!r})")
+    if text_length is not None and then is None:
+        raise InputError("text_length: tokens of a text in the stages of `then`, which is not given")
     if then is not None and not isinstance(then, (str, Recipe)):
         raise InputError(f"then: must be the name of a recipe, or one as made (got {then!r})")
     if train not in get_args(Train):
@@ -78,7 +82,7 @@ def longlora(
     if not 1 <= processes <= ROWS or ROWS % processes:
         raise InputError(f"processes: must divide the batch of {ROWS} rows (got {processes})")
     length = CONTEXT[preset] if context is None else context
-    if text_length is not None and (then is None or not 1 <= text_length <= length):
+    if text_length is not None and not 1 <= text_length <= length:
         raise InputError(
             f"text_length: tokens of a text in the stages of `then`, 1 to the context of {length} (got {text_length})"
         )

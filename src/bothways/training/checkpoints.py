@@ -8,6 +8,7 @@ function of position, so nothing else is needed. A folder appears whole or not a
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -122,7 +123,13 @@ class Checkpoints:
         for name, parameter in parameters.items():
             put(parameter, tensors[name])
         if update is not None:
-            update.load(torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
+            try:
+                update.load(torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
+            except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:  # torch's, for a file that was cut
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise InputError(
+                    f"{folder / 'optimizer.pt'}: broken ({reason}); remove the folder to resume before it"
+                ) from error
 
     def _prune(self, state: StageState) -> None:
         kept = set(self.steps()[-self.keep :])

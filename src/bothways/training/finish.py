@@ -17,6 +17,7 @@ from torch import Tensor
 from bothways.backbone.adapter_files import save_adapter
 from bothways.backbone.adapters import adapter_state, attach, load_adapter_state, merge
 from bothways.backbone.head import Head
+from bothways.backbone.rope import given_positions
 from bothways.encoder.build import usable_positions
 from bothways.encoder.encoder import Encoder
 from bothways.training.checkpoints import StageState
@@ -81,7 +82,11 @@ def merge_stage(
         return encoder, None
     if stage.objective.language_model:
         kept = out / "adapters" / recipe.stage_folder(index)
-        first: dict[str, Any] = {"rope": positions(recipe), "base_adapter": recipe.base_adapter} if index == 0 else {}
+        first: dict[str, Any] = {}
+        if index == 0:
+            rope = positions(recipe)
+            rope = None if rope is None else given_positions(recipe.base, rope)
+            first = {"rope": rope, "base_adapter": recipe.base_adapter}
         save_adapter(encoder.backbone, stage.adapter, kept, base=str(encoder.provenance["base"]), **first)
     # under the default prompt, so that new tokens in it are proved too
     prompt = encoder.prompt() or ""

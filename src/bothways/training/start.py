@@ -18,7 +18,7 @@ from torch import nn
 
 from bothways.backbone.adapters import adapter_rope, attach, merge_saved
 from bothways.backbone.new_tokens import add_tokens, train_rows
-from bothways.backbone.rope import RopeConfig, rope_overrides, trained_positions
+from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trained_positions
 from bothways.backbone.sources import load_pretrained
 from bothways.backbone.tokenizers import append_eos
 from bothways.encoder.build import convert, load
@@ -64,6 +64,9 @@ def open_base(recipe: Recipe, *, device: torch.device, dtype: torch.dtype, stage
     stage = stage or recipe.stages[0]
     first = torch.float32 if recipe.base_adapter is not None else dtype
     rope = positions(recipe)
+    trained = adapter_rope(recipe.base_adapter)
+    if rope is not None and trained is not None and rope.context > trained.context:
+        say_further(recipe.base_adapter, trained, rope)
     if is_encoder_folder(recipe.base):
         if stage.objective.language_model or rope is not None:
             what = (

@@ -29,7 +29,7 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin
 
-from bothways.atomic import atomic_file
+from bothways.atomic import atomic_file, remove_parts
 from bothways.backbone.hardware import resolve_device
 from bothways.data.sources import resolve_texts
 from bothways.encoder.build import load
@@ -329,6 +329,7 @@ def _prepare_folder(recipe: Recipe, out: Path, *, resume: bool, accelerator: Acc
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
+        remove_parts(out)  # of a run that was killed while it wrote; no other one is at work here
         with atomic_file(stored) as part:
             part.write_text(recipe.to_yaml(), encoding="utf-8")
     accelerator.wait_for_everyone()

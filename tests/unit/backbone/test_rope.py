@@ -116,16 +116,29 @@ def test_a_second_stretch_needs_its_factor_said() -> None:
     assert (found["rope_parameters"]["factor"], found["max_position_embeddings"]) == (4.0, 16384)
 
 
-def test_yarn_over_linear_would_start_from_the_wrong_length() -> None:
-    """It would take the stretched 8,192 for the length of the first training, and pass over 4,096 without a word."""
-    once = llama(**extended(llama(), rope("linear", 8192), "x"))
-    with pytest.raises(InputError, match=r"rope: x is interpolated linearly and does not say from what length") as caught:
-        extended(once, rope("yarn", factor=4.0), "x")
+@pytest.mark.parametrize(
+    ("kind", "other"), [("linear", "yarn"), ("linear", "dynamic"), ("yarn", "linear"), ("yarn", "dynamic")]
+)
+def test_a_second_stretch_keeps_the_type_of_the_first(kind: str, other: str) -> None:
+    """The weights know no other; and yarn over linear would take the stretched length for that of the first training."""
+    once = llama(**extended(llama(), rope(kind, 8192), "x"))
+    wish = RopeConfig(context=16384, factor=4.0)
+    assert wish.type is None
+    found = extended(once, wish, "x")
+    assert (found["rope_parameters"]["rope_type"], found["max_position_embeddings"]) == (kind, 16384)
+    with pytest.raises(
+        InputError, match=f"rope: x was trained with {kind} positions, not {other}; set rope.type {kind}"
+    ) as caught:
+        extended(once, rope(other, factor=4.0), "x")
     assert "\n" not in str(caught.value)
-    assert extended(once, rope("linear", factor=4.0), "x")["rope_parameters"]["factor"] == 4.0
-    # dynamic keeps the length of the first training where it was
-    dynamic = llama(**extended(llama(), rope("dynamic", 8192), "x"))
-    assert extended(dynamic, rope("yarn", factor=4.0), "x")["rope_parameters"]["original_max_position_embeddings"] == 4096
+
+
+def test_dynamic_positions_may_be_followed_by_any() -> None:
+    """They are the first training's up to its length."""
+    once = llama(**extended(llama(), rope("dynamic", 8192), "x"))
+    assert extended(once, rope("yarn", factor=4.0), "x")["rope_parameters"]["original_max_position_embeddings"] == 4096
+    found = extended(once, rope("dynamic", factor=4.0), "x")
+    assert (found["rope_parameters"]["factor"], found["max_position_embeddings"]) == (4.0, 4096)
 
 
 def test_partial_rotation_is_kept() -> None:
@@ -151,20 +164,6 @@ def test_another_stretch_by_yarn_keeps_the_rest_of_the_settings() -> None:
     found = extended(once, rope("yarn", factor=4.0), "x")["rope_parameters"]
     # 0.1 ln(factor) + 1 where none is given; the old factor's would be wrong
     assert found == {key: value for key, value in {**own, "factor": 4.0}.items() if key != "attention_factor"}
-    with pytest.raises(
-        InputError, match="yarn positions of x come with llama_4_scaling_beta, which linear may not fit; set yarn"
-    ):
-        extended(once, rope("linear", factor=4.0), "x")
-    del own["llama_4_scaling_beta"]
-    found = extended(llama(rope_parameters=own, max_position_embeddings=8192), rope("linear", factor=4.0), "x")
-    assert found["rope_parameters"] == {"rope_type": "linear", "rope_theta": 150000.0, "factor": 4.0}
-
-
-def test_dynamic_positions_grow_from_the_first_training() -> None:
-    once = llama(**extended(llama(), rope("yarn", 8192), "x"))
-    assert extended(once, rope("dynamic", factor=4.0), "x")["max_position_embeddings"] == 4096
-    with pytest.raises(InputError, match="which dynamic must know"):
-        extended(llama(**extended(llama(), rope("linear", 8192), "x")), rope("dynamic", factor=4.0), "x")
 
 
 def test_dynamic_positions_forget_the_texts_before() -> None:
@@ -194,7 +193,7 @@ def test_an_adapters_positions_fill_what_a_wish_leaves_open() -> None:
     assert trained_positions({"context": 100, "type": None, "factor": None}, own, "a") == own
     assert trained_positions(rope("yarn", 100), own, "a") == own
     assert trained_positions({"context": 32768, "factor": 8.0}, own, "a") == rope("yarn", 32768, factor=8.0)
-    assert trained_positions({"context": 32768}, None, "a") == rope("linear", 32768)
+    assert trained_positions({"context": 32768}, None, "a") == RopeConfig(context=32768)
     for wish in ({"context": 8192, "type": "linear"}, rope("linear", 8192)):
         with pytest.raises(InputError, match=r"rope\.type: a was trained with yarn positions, not linear; set yarn"):
             trained_positions(wish, own, "a")

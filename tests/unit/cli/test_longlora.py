@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -140,11 +141,16 @@ def test_a_context_takes_the_interpolation_of_the_adapter(
 def test_positions_that_were_stretched_before_go_on_with_a_factor(trained: Path, run: Run, tmp_path: Path) -> None:
     for options, message in (
         (("--context", 256), "is interpolated already (linear, factor 2.0); give rope.factor"),
+        (
+            ("--context", 256, "--factor", 8, "--rope", "yarn"),
+            "was trained with linear positions, not yarn; set rope.type linear",
+        ),
+        (("--adapter", trained / "out" / "adapters" / "1-longlora"), "is merged in"),
         (("--context", 256, "--factor", 4), "stretches the 32 tokens"),
         (("--context", 48, "--factor", 4), "reads 64 tokens already"),
         (("--rope", "yarn"), "--rope: goes with --context"),
         (("--factor", 2), "--factor: goes with --context"),
-        (("--context", 256, "--rope", "dynamic", "--factor", 8), "encoders take linear or yarn"),
+        (("--context", 256, "--rope", "dynamic", "--factor", 8), "was trained with linear positions, not dynamic"),
     ):
         done = run("convert", trained / "out", *options, "--out", tmp_path / "encoder")
         assert done.code == 2 and message in done.err, done.err
@@ -158,3 +164,54 @@ def test_wrong_positions_are_one_line(folder: Path, run: Run, tmp_path: Path) ->
     assert done.code == 2
     assert "rope: type:" in done.err
     assert not (tmp_path / "encoder").exists()
+
+
+def test_yarn_goes_on_as_yarn(folder: Path, run: Run, tmp_path: Path) -> None:
+    """Nobody says so, and linear positions would be none that the weights know."""
+    encoder = bw.convert(
+        folder / "base", direction="causal", rope={"type": "yarn", "context": 64}, dtype="float32", device="cpu"
+    )
+    base = tmp_path / "yarn"
+    shutil.copytree(folder / "base", base)
+    config = json.loads((base / "config.json").read_text())
+    changed = {"rope_parameters": encoder.backbone.config.rope_parameters, "max_position_embeddings": 64}
+    (base / "config.json").write_text(json.dumps({**config, **changed}))
+    done = run("convert", base, "--context", 128, "--factor", 4, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    found = AutoConfig.from_pretrained(tmp_path / "out").rope_parameters
+    assert (found["rope_type"], found["factor"]) == ("yarn", 4.0)
+    task = f"perplexity:{folder / 'texts.txt'}?length=128&windows=1"
+    done = run("evaluate", base, "--task", task, "--context", 128, "--factor", 4, "--out", tmp_path / "r.json")
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "r.json").read_text())["tasks"][task]["details"]["rope"]["rope_type"] == "yarn"
+
+
+def test_an_adapter_says_nothing_of_positions_that_were_not_changed(folder: Path, run: Run, tmp_path: Path) -> None:
+    where = ("--base", folder / "base", "--preset", "laptop", "--data", folder / "texts.txt", "--out", tmp_path / "out")
+    sets = ("--set", "stages.longlora.optim.steps=1")
+    done = run("train", "longlora", *where, "--option", "context=32", *sets)
+    assert done.code == 0, done.err
+    kept = tmp_path / "out" / "adapters" / "1-longlora"
+    assert json.loads((kept / "bothways.json").read_text())["rope"] is None
+    done = run(
+        "convert", folder / "base", "--adapter", kept, "--context", 64, "--rope", "linear", "--out", tmp_path / "encoder"
+    )
+    assert done.code == 0, done.err
+    assert "reads 64 tokens of a text" in done.out
+    done = run("convert", folder / "base", "--adapter", kept, "--max-length", 16, "--out", tmp_path / "short")
+    assert "reads 16 of 32 tokens of a text" in done.out
+
+
+@pytest.mark.parametrize("change", ["rope=null", "stages.longlora.objective.context=128"])
+def test_rows_longer_than_the_positions_are_refused(folder: Path, run: Run, tmp_path: Path, change: str) -> None:
+    where = ("--base", folder / "base", "--preset", "laptop", "--data", folder / "texts.txt", "--out", tmp_path / "out")
+    done = run("train", "longlora", *where, "--option", "context=64", "--set", change)
+    assert done.code == 2
+    assert "tokens (objective.context), and the model has" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["yarn", "dynamic"])
+def test_the_length_of_an_encoder_is_that_of_its_positions(folder: Path, kind: str) -> None:
+    for rope, length in ((None, 32), ({"type": kind, "context": 64}, 64 if kind == "yarn" else 32)):
+        assert bw.convert(folder / "base", direction="causal", rope=rope, dtype="float32", device="cpu").max_length == length

@@ -165,7 +165,11 @@ def test_refusals(base: Path) -> None:
     # it would be found out after the training, when decoder and head are put together
     head.decoder_class = torch.nn.Linear
     with pytest.raises(UnsupportedFamily, match="holds its text decoder inside a larger model"):
-        CausalLmConfig().build(encoder, head)
+        CausalLmConfig(context=16).build(encoder, head)
+    with pytest.raises(
+        InputError, match=r"rows of 513 tokens \(objective.context\), and the model has 512 positions; set rope.context"
+    ):
+        CausalLmConfig(context=513).build(encoder, head)
     encoder.tokenizer.eos_token = None
     with pytest.raises(InputError, match="no EOS"):
         objective.prepare(TEXTS, encoder)
