@@ -46,7 +46,7 @@ def command(
     device: Device = "auto",
     dtype: DType = "auto",
 ) -> None:
-    """Encode every text of a source, in order. Empty ones have no vector: they are skipped and counted, and the next one takes their row."""
+    """Encode every text of a source, in order. Empty ones have no vector: they are skipped and counted, and the next takes their row."""
     from bothways.encoder.files import SUFFIXES, write_chunks, write_vectors
 
     suffixes = SUFFIXES if chunks is None else (".parquet",)
