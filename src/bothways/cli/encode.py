@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from bothways.cli.options import Device, DType, open_encoder, say
 from bothways.errors import InputError
+
+if TYPE_CHECKING:
+    from bothways.data.readers import Places
 
 NAME = "encode"
 
@@ -46,7 +50,7 @@ def command(
     device: Device = "auto",
     dtype: DType = "auto",
 ) -> None:
-    """Encode every text of a source, in order. Empty ones have no vector: they are skipped and counted, and the next takes their row."""
+    """Encode every text of a source, in order. Empty ones are skipped and counted; a .parquet names file and row of each text."""
     from bothways.encoder.files import SUFFIXES, write_chunks, write_vectors
 
     suffixes = SUFFIXES if chunks is None else (".parquet",)
@@ -55,28 +59,30 @@ def command(
     passages = None if chunks is None else _passages(chunks)
     if passages is not None and truncate_dim is not None:
         raise InputError("--truncate-dim: not with --chunks; cut the vectors of the file")
-    texts = _texts(source, column, unit if unit is not None else "line" if passages is None else "document")
+    places: Places = deque()
+    texts = _texts(source, column, unit if unit is not None else "line" if passages is None else "document", places)
     # the first text is read before the model is, so that a wrong path fails at once
     texts = chain([next(texts)], texts)
     encoder = open_encoder(model, device=device, dtype=dtype)
     options: dict[str, Any] = {"prompt": prompt, "prompt_name": prompt_name, "normalize_embeddings": normalize}
     options["batch_tokens"] = batch_tokens
     if passages is not None:
-        documents, count, dimension = write_chunks(encoder, texts, out, passages, options)
+        documents, count, dimension = write_chunks(encoder, texts, out, passages, options, places)
         say(f"{out}: {count} vectors of {dimension} numbers, of passages of {documents} texts")
         return
     options["truncate_dim"] = truncate_dim
-    count, dimension = write_vectors(encoder, texts, out, options)
+    count, dimension = write_vectors(encoder, texts, out, options, places)
     say(f"{out}: {count} vectors of {dimension} numbers")
 
 
-def _texts(source: str, column: str | None, unit: str) -> Iterator[str]:
+def _texts(source: str, column: str | None, unit: str, places: Places) -> Iterator[str]:
     from bothways.data.documents import iter_documents
     from bothways.data.readers import iter_texts
 
     if unit not in ("line", "document"):
         raise InputError(f"--unit {unit}: must be line or document")
-    return iter_texts(source, column=column) if unit == "line" else iter_documents(source, column=column)
+    read = iter_texts if unit == "line" else iter_documents
+    return read(source, column=column, places=places)
 
 
 def _passages(given: str) -> int | Literal["sentences"]:

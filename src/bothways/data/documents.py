@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from bothways.data.readers import TEXT_COLUMNS, iter_texts
+from bothways.data.readers import TEXT_COLUMNS, Places, iter_texts
 from bothways.data.rows import TEXT_COLUMN, Row, iter_lines
 
 Unit = Literal["auto", "line"]
@@ -32,7 +32,12 @@ def read_documents(
 
 
 def iter_documents(
-    source: str | Path, *, column: str | None = None, limit: int | None = None, unit: Unit = "auto"
+    source: str | Path,
+    *,
+    column: str | None = None,
+    limit: int | None = None,
+    unit: Unit = "auto",
+    places: Places | None = None,
 ) -> Iterator[str]:
     """Stream the documents of a file, folder, hub data set or the embedded text.
 
@@ -41,13 +46,14 @@ def iter_documents(
         column: the document's column; by default the first of DOCUMENT_COLUMNS that the file's first row has.
         limit: documents at most; None reads everything.
         unit: of .txt files: "auto", the articles where they are marked, else the whole file; "line", every line by itself.
+        places: see `readers.iter_texts`; an article's row is its first line.
 
     Raises:
         InputError: a broken file, no such column, a value that is no text, or no document at all.
         SourceError: the source cannot be found or reached.
     """
     split = None if unit == "line" else txt_documents
-    return iter_texts(source, column=column, limit=limit, columns=DOCUMENT_COLUMNS, txt=split)
+    return iter_texts(source, column=column, limit=limit, columns=DOCUMENT_COLUMNS, txt=split, places=places)
 
 
 def txt_documents(path: Path) -> Iterator[Row]:

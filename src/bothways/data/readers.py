@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def iter_texts(
     limit: int | None = None,
     columns: Sequence[str] = TEXT_COLUMNS,
     txt: Callable[[Path], Iterable[Row]] | None = None,
+    places: Places | None = None,
 ) -> Iterator[str]:
     """Stream the texts of a file, folder, hub dataset or the embedded text.
 
@@ -54,6 +56,7 @@ def iter_texts(
         limit: stop after this many texts, at least 1; None reads everything.
         columns: names that a column of texts may have, in order of preference.
         txt: cuts a .txt into rows; None: every line is one.
+        places: gets the file and row of every text before the text is given; whoever writes texts down takes them from there.
 
     Raises:
         InputError: a broken file, a missing column, a value that is no text (each with file and row), or no text at all.
@@ -63,17 +66,19 @@ def iter_texts(
         raise InputError(f"limit: {limit} texts; expected at least 1, or None for all")
     found = resolve_texts(source)  # before the first text is asked for, so that a wrong name fails where it is written
     # a few texts of a large hub dataset are read over the network; a whole one is worth a place in the cache
-    return _texts(found, _parts(found, column, columns, txt, streaming=limit is not None), limit)
+    return _texts(found, _parts(found, column, columns, txt, streaming=limit is not None), limit, places)
 
 
+#: (file or data set, row as `rows.iter_rows` counts) of texts, in order.
+Places = deque[tuple[str, int]]
 Part = tuple[str, Iterable[Row], "TextColumn"]
 
 
-def _texts(source: TextSource, parts: Iterable[Part], limit: int | None) -> Iterator[str]:
+def _texts(source: TextSource, parts: Iterable[Part], limit: int | None, places: Places | None) -> Iterator[str]:
     count = 0
     for label, rows, chooser in parts:
         try:
-            with contextlib.closing(_clean(label, rows, chooser)) as texts:
+            with contextlib.closing(_clean(label, rows, chooser, places)) as texts:
                 for text in texts:
                     count += 1
                     yield text
@@ -163,7 +168,7 @@ class TextColumn:
         return self.column
 
 
-def _clean(label: str, rows: Iterable[Row], chooser: TextColumn) -> Generator[str, None, None]:
+def _clean(label: str, rows: Iterable[Row], chooser: TextColumn, places: Places | None = None) -> Generator[str, None, None]:
     """Texts of the rows; empty ones skipped and lone surrogates replaced, both counted and reported when the file is done."""
     empty = surrogates = first = 0
     try:
@@ -176,6 +181,8 @@ def _clean(label: str, rows: Iterable[Row], chooser: TextColumn) -> Generator[st
                 text = LONE_SURROGATE.sub("\ufffd", text)
                 first = first or number
                 surrogates += 1
+            if places is not None:
+                places.append((label, number))
             yield text
     finally:
         if empty:

@@ -12,13 +12,17 @@ from bothways.atomic import atomic_file
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
+    from bothways.data.readers import Places
     from bothways.encoder.encoder import Encoder
 
 SUFFIXES = (".npy", ".parquet")
+_PLACE = ("file", "row")
 _MANY = 10**15  # rows whose number takes as much room in a header as any that will come
 
 
-def write_vectors(encoder: Encoder, texts: Iterable[str], out: Path, options: dict[str, Any]) -> tuple[int, int]:
+def write_vectors(
+    encoder: Encoder, texts: Iterable[str], out: Path, options: dict[str, Any], places: Places | None = None
+) -> tuple[int, int]:
     """Encode `texts` into `out`, which appears whole or not at all.
 
     Args:
@@ -26,6 +30,7 @@ def write_vectors(encoder: Encoder, texts: Iterable[str], out: Path, options: di
         texts: any number of texts, at least one.
         out: .npy gets the (N, D) float32 array; .parquet a table with the columns text and vector.
         options: keyword arguments of `Encoder.encode_stream`.
+        places: of the texts, as `readers.iter_texts` fills it; gives the table the columns file and row.
 
     Returns:
         (N, D).
@@ -38,14 +43,19 @@ def write_vectors(encoder: Encoder, texts: Iterable[str], out: Path, options: di
         raise InputError(f"{out}: vectors go to a file that ends in {' or '.join(SUFFIXES)}")
     with atomic_file(out) as part:
         parts = encoder.encode_stream(texts, **options)
-        count, dimension = _parquet(parts, part) if out.suffix == ".parquet" else _npy(parts, part)
+        count, dimension = _parquet(parts, part, places) if out.suffix == ".parquet" else _npy(parts, part)
         if count == 0:
             raise InputError(f"{out}: there is no text to encode")
     return count, dimension
 
 
 def write_chunks(
-    encoder: Encoder, texts: Iterable[str], out: Path, chunks: int | Literal["sentences"], options: dict[str, Any]
+    encoder: Encoder,
+    texts: Iterable[str],
+    out: Path,
+    chunks: int | Literal["sentences"],
+    options: dict[str, Any],
+    places: Places | None = None,
 ) -> tuple[int, int, int]:
     """Late chunking of `texts` into `out`, which appears whole or not at all.
 
@@ -55,6 +65,7 @@ def write_chunks(
         out: .parquet with a row for each chunk: document (its number from 0), start and end (characters), text, vector.
         chunks: "sentences", or tokens of a chunk.
         options: keyword arguments of `Encoder.encode_chunks_stream`.
+        places: see `write_vectors`.
 
     Returns:
         Documents, chunks, D.
@@ -70,15 +81,16 @@ def write_chunks(
     def tables() -> Iterator[tuple[dict[str, list[Any]], np.ndarray]]:
         nonlocal documents, count
         for group, found in encoder.encode_chunks_stream(texts, chunks, **options):
+            where = _places(places, len(group))
             rows = [
-                (number, start, end, text[start:end])
-                for number, (text, each) in enumerate(zip(group, found), documents)
+                (*place, number, start, end, text[start:end])
+                for number, (place, text, each) in enumerate(zip(where, group, found), documents)
                 for start, end in each.spans
             ]
             documents += len(group)
             count += len(rows)
             if rows:
-                named = dict(zip(("document", "start", "end", "text"), map(list, zip(*rows))))
+                named = dict(zip((*_PLACE[: len(where[0])], "document", "start", "end", "text"), map(list, zip(*rows))))
                 yield named, np.concatenate([each.vectors for each in found])
 
     with atomic_file(out) as part:
@@ -113,14 +125,20 @@ def _header(rows: int, dimension: int, size: int = 0) -> bytes:
     return magic + len(body).to_bytes(2, "little") + body
 
 
-def _parquet(parts: Iterator[tuple[list[Any], np.ndarray]], part: Path) -> tuple[int, int]:
+def _places(places: Places | None, count: int) -> list[tuple[()] | tuple[str, int]]:
+    """File and row of the next so many texts; nothing where nobody keeps them."""
+    return [()] * count if places is None else [places.popleft() for _ in range(count)]
+
+
+def _parquet(parts: Iterator[tuple[list[Any], np.ndarray]], part: Path, places: Places | None) -> tuple[int, int]:
     count = 0
 
     def tables() -> Iterator[tuple[dict[str, list[Any]], np.ndarray]]:
         nonlocal count
         for texts, vectors in parts:
             count += len(texts)
-            yield {"text": texts}, vectors
+            where = _places(places, len(texts))
+            yield {**dict(zip(_PLACE, map(list, zip(*where)))), "text": texts}, vectors
 
     dimension = _write_tables(tables(), part)
     return count, dimension
@@ -137,7 +155,9 @@ def _write_tables(tables: Iterable[tuple[dict[str, list[Any]], np.ndarray]], par
         for named, vectors in tables:
             dimension = vectors.shape[1]
             flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
-            columns = [pa.array(values, pa.string() if name == "text" else pa.int64()) for name, values in named.items()]
+            columns = [
+                pa.array(values, pa.string() if name in ("text", "file") else pa.int64()) for name, values in named.items()
+            ]
             vector = pa.FixedSizeListArray.from_arrays(flat, dimension)
             table = pa.table([*columns, vector], names=[*named, "vector"])
             writer = writer or pq.ParquetWriter(part, table.schema)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +73,21 @@ def test_it_says_how_many_texts_were_cut_or_read_in_windows(run: Run, saved: Pat
     out = ["--out", tmp_path / "v.parquet", "--chunks", "sentences", "--unit", "line"]
     assert run("encode", saved, texts, *out, *OPTIONS).code == 0
     assert longer(caplog) == ["1 of 2 texts were longer than 64 tokens and were read in overlapping windows"]
+
+
+def test_vectors_name_the_file_and_row_of_their_text(run: Run, saved: Path, tmp_path: Path) -> None:
+    """Empty texts have no vector, so the number of a vector is not that of its text's row."""
+    folder, out = tmp_path / "texts", tmp_path / "v.parquet"
+    folder.mkdir()
+    first, second = folder / "a.jsonl", folder / "b.txt"
+    rows = ["  ", SENTENCES[0], "", f"{SENTENCES[1]}. {SENTENCES[2]}."]
+    first.write_text("".join(json.dumps({"text": text}) + "\n" for text in rows), encoding="utf-8")
+    second.write_text(f"\n\n{SENTENCES[3]}\n", encoding="utf-8")
+    assert run("encode", saved, folder, "--out", out, *OPTIONS).code == 0
+    found = [(row["file"], row["row"], row["text"]) for row in pq.read_table(out).to_pylist()]
+    assert found == [(str(first), 2, rows[1]), (str(first), 4, rows[3]), (str(second), 3, SENTENCES[3])]
+    assert run("encode", saved, folder, "--out", out, "--chunks", "sentences", *OPTIONS).code == 0
+    table = pq.read_table(out)
+    assert table.column_names == ["file", "row", "document", "start", "end", "text", "vector"]
+    found = [(row["file"], row["row"], row["document"]) for row in table.to_pylist()]
+    assert found == [(str(first), 2, 0), (str(first), 4, 1), (str(first), 4, 1), (str(second), 1, 2)]
