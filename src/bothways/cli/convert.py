@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bothways.cli.options import Device, say
+from bothways.cli.options import Device, Factor, say
 from bothways.errors import InputError
 
 NAME = "convert"
@@ -41,13 +41,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    factor: Annotated[
-        float | None,
-        typer.Option(
-            help="the whole stretch from the base's first training, where it has been stretched before; else found from --context",
-            show_default=False,
-        ),
-    ] = None,
+    factor: Factor = None,
     dtype: Annotated[str, typer.Option(help="of the stored weights: float32, bfloat16, float16")] = "float32",
     device: Device = "cpu",
 ) -> None:

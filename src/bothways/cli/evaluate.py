@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bothways.cli.options import BaseDirection, BasePooling, Device, DType, Model, say
+from bothways.cli.options import BaseDirection, BasePooling, Device, DType, Factor, Model, say
 from bothways.errors import InputError
 from bothways.evaluation.registry import kinds
 
@@ -39,13 +39,7 @@ def command(
             help="how --context stretches them: linear, yarn or dynamic; as the base was stretched before, else linear"
         ),
     ] = None,
-    factor: Annotated[
-        float | None,
-        typer.Option(
-            help="the whole stretch from the base's first training, where it has been stretched before; else found from --context",
-            show_default=False,
-        ),
-    ] = None,
+    factor: Factor = None,
     seed: Annotated[int, typer.Option(help="of draws: few-shot texts, k-means centres, random pairs (MTEB's is 42)")] = 0,
     device: Device = "auto",
     dtype: DType = "auto",

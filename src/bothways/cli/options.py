@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, mps")]
 DType = Annotated[str, typer.Option(help="auto (bfloat16 where the device computes it), float32, bfloat16, float16")]
 Model = Annotated[str, typer.Argument(help="an encoder folder, or a base: hub id, folder, .gguf file, embedded name")]
+Factor = Annotated[
+    float | None,
+    typer.Option(
+        help="the whole stretch from the base's first training, where it has been stretched before; else found from --context",
+        show_default=False,
+    ),
+]
 BaseDirection = Annotated[str | None, typer.Option(help="for a base model: bidirectional (default) or causal")]
 BasePooling = Annotated[
     str | None,

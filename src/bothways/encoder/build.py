@@ -85,32 +85,18 @@ def convert(
         _check_unmerged(base, adapter)
     own = adapter_rope(adapter)
     if max_length == "auto":
-        max_length = own.context if own is not None else MAX_LENGTH
-        max_length = max_length if rope is None else _context(rope)
+        reached = own if rope is None else RopeConfig.of(rope)
+        max_length = MAX_LENGTH if reached is None else reached.context
     _check(base, direction, windows, max_length, prompts or {}, wrapper)
     check_default_prompt(default_prompt, prompts or {})
     if chosen.mode == "bos" and not pool_bos:
         raise InputError("pool_bos: false leaves nothing for pooling 'bos'; choose another pooling")
     place = resolve_device(device)
     kind = resolve_dtype(dtype, place)
-    wish = own if rope is None else trained_positions(rope, own, adapter)
-    overrides = rope_overrides(base, wish) if wish is not None else {}
-    kind_of_rope = overrides["rope_parameters"]["rope_type"] if overrides else None if wish is None else wish.type
-    if kind_of_rope == "dynamic" and direction == "bidirectional":
-        whose = "" if own is None else f"; {adapter} was trained with them, so train it again with rope linear or yarn"
-        raise InputError(
-            "rope.type: dynamic frequencies follow the longest text of a pass, so a text's vector would depend on its neighbours; "
-            f"encoders take linear or yarn, language models (direction causal) dynamic too{whose}"
-        )
-    if rope is None and wish is not None:
-        log.info(
-            "%s: was trained with positions for %d tokens (%s), which the base is given", adapter, wish.context, kind_of_rope
-        )
-    if own is not None and wish is not None and wish.context > own.context:
-        say_further(adapter, own, wish)
+    positions = _positions(base, direction, rope, own, adapter)
     # an adapter is added to float32 weights, not to rounded ones
     first = torch.float32 if adapter is not None else kind
-    loaded = load_pretrained(base, dtype=first, device=place, config_overrides=overrides or None)
+    loaded = load_pretrained(base, dtype=first, device=place, config_overrides=positions or None)
     if adapter is not None:
         merge_saved(loaded.model, adapter)
         loaded.model.to(kind)
@@ -132,6 +118,36 @@ def convert(
     return Encoder(
         loaded.model, loaded.tokenizer, pool, direction=direction, execution=execution, options=options, provenance=provenance
     ).eval()
+
+
+def _positions(
+    base: str | os.PathLike[str],
+    direction: str,
+    rope: Mapping[str, Any] | RopeConfig | None,
+    own: RopeConfig | None,
+    adapter: str | os.PathLike[str] | None,
+) -> dict[str, Any]:
+    """The config fields of the positions that are wished for or that the adapter was trained with; none where nothing changes.
+
+    Raises:
+        InputError: dynamic ones for a bidirectional encoder, or see `trained_positions` and `rope_overrides`.
+    """
+    wish = own if rope is None else trained_positions(rope, own, adapter)
+    if wish is None:
+        return {}
+    fields = rope_overrides(base, wish)
+    kind = fields["rope_parameters"]["rope_type"] if fields else wish.type
+    if kind == "dynamic" and direction == "bidirectional":
+        whose = "" if own is None else f"; {adapter} was trained with them, so train it again with rope linear or yarn"
+        raise InputError(
+            "rope.type: dynamic frequencies follow the longest text of a pass, so a text's vector would depend on its neighbours; "
+            f"encoders take linear or yarn, language models (direction causal) dynamic too{whose}"
+        )
+    if rope is None:
+        log.info("%s: was trained with positions for %d tokens (%s), which the base is given", adapter, wish.context, kind)
+    if own is not None and wish.context > own.context:
+        say_further(adapter, own, wish)
+    return fields
 
 
 def _check(
@@ -189,10 +205,6 @@ def usable_positions(model: Any) -> int | None:
 def _limit(max_length: int | None, model: Any) -> int | None:
     own = usable_positions(model)
     return own if max_length is None else min(max_length, own or max_length)
-
-
-def _context(rope: Mapping[str, Any] | RopeConfig) -> int:
-    return RopeConfig.of(rope).context
 
 
 def _check_unmerged(base: str | os.PathLike[str], adapter: str | os.PathLike[str]) -> None:

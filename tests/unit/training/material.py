@@ -6,12 +6,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from safetensors.torch import load_file
 
+import bothways as bw
 from bothways.training.run import Recipe
+from bothways.training.signals import Interrupted, StopSignal
 from tiny import SENTENCES, tiny_llama
 
 TEXTS = [f"{sentence} {number}" for number in range(8) for sentence in SENTENCES]
+
+
+def interrupted(made: Recipe, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin a run and stop it by a signal after its first step of 8."""
+    monkeypatch.setattr(StopSignal, "received", "SIGINT", raising=False)
+    monkeypatch.setattr(StopSignal, "__init__", lambda self: setattr(self, "_before", {}))
+    with pytest.raises(Interrupted, match="after step 1 of 8"):
+        bw.train(made, out, texts=TEXTS)
+    monkeypatch.undo()
 
 
 def mntp(**changes: Any) -> dict[str, Any]:

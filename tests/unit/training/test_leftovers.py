@@ -8,18 +8,12 @@ import pytest
 
 import bothways as bw
 from bothways.errors import InputError
-from bothways.training import stage as stage_module
-from bothways.training.signals import Interrupted
-from unit.training.material import TEXTS, recipe
+from unit.training.material import TEXTS, interrupted, recipe
 
 
 def test_resuming_removes_half_written_files_and_names_a_broken_one(tmp_path: Path, monkeypatch) -> None:
     made, out = recipe(tmp_path), tmp_path / "out"
-    monkeypatch.setattr(stage_module.StopSignal, "received", "SIGINT", raising=False)
-    monkeypatch.setattr(stage_module.StopSignal, "__init__", lambda self: setattr(self, "_before", {}))
-    with pytest.raises(Interrupted, match="after step 1 of 8"):
-        bw.train(made, out, texts=TEXTS)
-    monkeypatch.undo()
+    interrupted(made, out, monkeypatch)
     (out / "stages" / ".1-mntp.x1.part").mkdir(parents=True)
     (out / "stages" / ".1-mntp.x1.part" / "model.safetensors").write_bytes(b"half")
     (out / ".recipe.yaml.x2.part").write_bytes(b"half")

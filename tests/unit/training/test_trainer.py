@@ -16,14 +16,13 @@ import torch
 import bothways as bw
 from bothways.backbone.adapters import trainable_counts
 from bothways.errors import InputError
-from bothways.training import stage as stage_module
 from bothways.training import trainer as trainer_module
 from bothways.training.overrides import override
 from bothways.training.run import Recipe
 from bothways.training.signals import Interrupted
 from bothways.training.steps import Stepper
 from tiny import tiny_llama, tiny_model
-from unit.training.material import TEXTS, metrics, mntp, recipe, simcse, state, weights
+from unit.training.material import TEXTS, interrupted, metrics, mntp, recipe, simcse, state, weights
 
 FIRST, SECOND = "1-mntp", "2-simcse"
 
@@ -126,7 +125,7 @@ import os, signal, sys
 sys.path[:0] = {paths!r}
 from pathlib import Path
 import torch
-from unit.training.material import TEXTS, recipe
+from unit.training.material import TEXTS, interrupted, recipe
 import bothways as bw
 torch.set_num_threads({threads})
 from bothways.training.steps import Stepper
@@ -162,11 +161,7 @@ def test_resuming_a_finished_run_trains_nothing(whole: Path, monkeypatch) -> Non
 
 def test_resuming_refuses_what_has_changed(tmp_path: Path, monkeypatch) -> None:
     made, out = recipe(tmp_path), tmp_path / "out"
-    monkeypatch.setattr(stage_module.StopSignal, "received", "SIGINT", raising=False)
-    monkeypatch.setattr(stage_module.StopSignal, "__init__", lambda self: setattr(self, "_before", {}))
-    with pytest.raises(Interrupted, match="after step 1 of 8"):
-        bw.train(made, out, texts=TEXTS)
-    monkeypatch.undo()
+    interrupted(made, out, monkeypatch)
     changed = override(made, ["stages.mntp.optim.lr=0.5", "seed=9"])
     with pytest.raises(InputError, match=r"recipe has changed.*seed \(3 → 9\); stages\.mntp\.optim\.lr \(0\.001 → 0\.5\)"):
         bw.train(changed, out, resume=True, texts=TEXTS)
