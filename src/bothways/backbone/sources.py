@@ -28,6 +28,7 @@ from bothways.backbone.checkpoints import ACCEPTED, one_line, override, quiet, r
 from bothways.backbone.gguf_source import read_gguf
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.head import take_apart
+from bothways.backbone.tokenizer_file import warn_of_difference
 from bothways.backbone.tokenizers import prepare_tokenizer
 from bothways.errors import InputError, SourceError, UnsupportedFamily
 
@@ -149,6 +150,7 @@ def load_pretrained(
         override(config, overrides, source.name)
         model, lm_head = _load_weights(source.name, place, config, head, dtype=kind, **options)
         tokenizer = read_tokenizer(source.name, place)
+        warn_of_difference(tokenizer, place, source.name)
     prepare_tokenizer(tokenizer, model.config)
     if attn_implementation is not None and not stock:
         _set_attention(model, attn_implementation)
