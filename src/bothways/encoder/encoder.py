@@ -198,7 +198,8 @@ class Encoder(nn.Module):
 
         Args:
             texts: one text, or many: a list or any iterable, of unknown length if need be (read in windows, never held whole).
-                Each a string, or a pair (instruction, text) whose instruction is seen and never pooled.
+                Each a string, or a pair (instruction, text) whose instruction is seen and never pooled: ("Find it:", "a cat"), or
+                as a list, ["Find it:", "a cat"]. A list of two strings by itself is two texts; one pair alone is a tuple.
             prompt_name: name of a stored prompt.
             prompt: instruction for all texts that bring none.
             batch_size: texts per pass at most; rarely needed, `batch_tokens` is the real unit of work.

@@ -17,7 +17,7 @@ import torch
 
 from bothways.attention.stock import quiet
 from bothways.encoder.batch import TokenRow, passes
-from bothways.encoder.tokenization import Text
+from bothways.encoder.tokenization import Text, is_pair
 from bothways.errors import BothwaysError, InputError
 from bothways.progress import Progress
 
@@ -168,7 +168,7 @@ def check_many(texts: Any) -> None:
 
 def _characters(text: Any) -> int:
     """Of a text or a pair; what is neither is refused by the tokenizer, by its index."""
-    return sum(len(part) for part in (text if isinstance(text, tuple) else (text,)) if isinstance(part, str))
+    return sum(len(part) for part in (text if is_pair(text) else (text,)) if isinstance(part, str))
 
 
 class Budget:

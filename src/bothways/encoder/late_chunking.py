@@ -35,7 +35,7 @@ from bothways.attention.stock import quiet
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.chunk_spans import EXPECTED, Chunking, Span, members_of, spans_of
 from bothways.encoder.inference import Budget, Settings, check_many, over_passes
-from bothways.encoder.tokenization import Text
+from bothways.encoder.tokenization import Text, is_pair
 from bothways.errors import InputError
 from bothways.progress import Progress
 
@@ -146,7 +146,7 @@ def _documents(encoder: Encoder, texts: Iterable[Text], chunks: Chunking, prompt
     for index, item in enumerate(texts):
         row = encoder.tokenize([item], prompt=prompt, max_length=_WHOLE, first=index)[0]
         text = item if isinstance(item, str) else item[1]
-        _check_prompt(encoder, item[0] if isinstance(item, tuple) else prompt or "", asked)
+        _check_prompt(encoder, item[0] if is_pair(item) else prompt or "", asked)
         own = [end > start for start, end in row.offsets]
         first = own.index(True) if True in own else len(own)
         last = len(own) - own[::-1].index(True) if True in own else len(own)

@@ -27,25 +27,13 @@ from bothways.backbone.hub import snapshot
 from bothways.backbone.sources import load_pretrained, resolve
 from bothways.backbone.tokenizers import prepare_tokenizer
 from bothways.encoder.encoder import Encoder, EncoderOptions
-from bothways.encoder.tokenization import Wrapper
+from bothways.encoder.llm2vec_texts import text_wrapper
 from bothways.errors import InputError
 from bothways.pooling import Pooling
 from bothways.provenance import versions
 
 CONFIG = "llm2vec_config.json"
 ADAPTER = "adapter_config.json"
-
-_LLAMA3 = ("<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>")
-_INST = ("[INST] ", " [/INST]")
-# the base models whose inputs LLM2Vec wraps (prepare_for_tokenization)
-_WRAPPERS = {
-    "meta-llama-3-8b-instruct": _LLAMA3,
-    "meta-llama-3.1-8b-instruct": _LLAMA3,
-    "mistral-7b-instruct-v0.2": _INST,
-    "llama-2-7b-chat-hf": _INST,
-}
-# what it appends for eos_token pooling, by family; Llama 3 has another EOS than the Llamas before it
-_EOS = {"llama": " </s>", "mistral": " </s>", "meta-llama-3-8b": "<|end_of_text|>"}
 
 
 def is_llm2vec(path: Path) -> bool:
@@ -98,7 +86,11 @@ def load(
     options = EncoderOptions(
         max_length=int(settings.get("max_length", 512)),
         pool_bos=pooling.mode == "bos",
-        wrapper=_wrapper(named or str(name), loaded.model, settings),
+        wrapper=text_wrapper(
+            named or str(name),
+            eos=settings.get("pooling_mode") == "eos_token",
+            model_type=next(text_configs(loaded.model)).model_type,
+        ),
     )
     stages = [{"name": place.name, "adapter": str(place)} for place in places]
     provenance = {"base": str(name), "source": "llm2vec", "stages": stages, "report": report, "versions": versions()}
@@ -120,23 +112,6 @@ def _settings(path: Path, second: Path | None) -> dict[str, Any]:
     if settings.get("skip_instruction") is False:
         raise InputError(f"{places[0]}: skip_instruction false pools the instruction, which this encoder never does")
     return settings
-
-
-def chat_wrapper(name: str) -> tuple[str, str]:
-    """What LLM2Vec puts before and after every text of the base model of this name; empty for all but four chat models."""
-    return _WRAPPERS.get(_short(name), ("", ""))
-
-
-def _short(name: str) -> str:
-    return name.rstrip("/").rsplit("/", 1)[-1].lower()
-
-
-def _wrapper(name: str, model: Any, settings: dict[str, Any]) -> Wrapper:
-    short = _short(name)
-    prefix, suffix = chat_wrapper(name)
-    if settings.get("pooling_mode") == "eos_token" and prefix != _LLAMA3[0]:
-        suffix += _EOS.get(short) or _EOS.get(next(text_configs(model)).model_type, "")
-    return Wrapper(prefix, suffix, " ")
 
 
 def _folder(adapter: str | os.PathLike[str]) -> Path:

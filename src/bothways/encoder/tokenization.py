@@ -27,7 +27,8 @@ from transformers import PreTrainedTokenizerBase
 from bothways.encoder.batch import TokenRow
 from bothways.errors import InputError
 
-Text = str | tuple[str, str]
+Text = str | tuple[str, str] | list[str]
+"""A text, or a pair (instruction, text) as a tuple or a list, as LLM2Vec writes pairs."""
 
 SLOT = "{text}"
 """Where the text stands in an instruction that is a template."""
@@ -47,7 +48,8 @@ class Wrapper:
     Args:
         prefix: before everything.
         suffix: after the text.
-        joint: what separates instruction and text, in place of white space at the instruction's end; "" leaves both as given.
+        joint: what separates instruction and text, in place of white space at the instruction's end. White space between the text and a
+            suffix falls away as well, as LLM2Vec strips it, so "a cat" and "a cat " are one vector. "" leaves all of it as given.
     """
 
     prefix: str = ""
@@ -111,7 +113,7 @@ class TextTokenizer:
         """Tokenise.
 
         Args:
-            texts: each a string, or a pair (instruction, text).
+            texts: each a string, or a pair (instruction, text), as a tuple or a list.
             prompt: instruction of every text that brings none.
             max_length: overrides the tokenizer's for this call.
             first: index of the first text in the caller's list, for error messages.
@@ -121,6 +123,8 @@ class TextTokenizer:
         """
         limit = self.max_length if max_length is None else _positive(max_length)
         pairs = [_pair(item, prompt, first + i) for i, item in enumerate(texts)]
+        if self.wrapper.suffix and self.wrapper.joint:
+            pairs = [(head, body if is_template(head) else body.rstrip()) for head, body in pairs]
         frames = {head: self.frame(head) for head in dict.fromkeys(head for head, _ in pairs)}
         befores = [frames[head].before for head, _ in pairs]
         encodings = self._encode([frames[head].before + body + frames[head].joined for head, body in pairs])
@@ -222,14 +226,19 @@ class TextTokenizer:
         raise InputError("tokenizer: has neither EOS, BOS nor padding token to stand in for an empty text; set one of them")
 
 
-def _pair(item: Text, prompt: str | None, index: int) -> tuple[str, str]:
-    head, body = item if isinstance(item, tuple) and len(item) == 2 else (prompt or "", item)
+def _pair(item: Any, prompt: str | None, index: int) -> tuple[str, str]:
+    head, body = item if is_pair(item) else (prompt or "", item)
     for value in (head, body):
         if not isinstance(value, str):
             raise InputError(
                 f"texts[{index}]: must be a string or a pair (instruction, text) of strings (got {type(value).__name__})"
             )
     return _valid(head), _valid(body)
+
+
+def is_pair(item: Any) -> bool:
+    """Whether an item is a pair (instruction, text), by its shape; its parts may still be no strings."""
+    return isinstance(item, (tuple, list)) and len(item) == 2
 
 
 def _positive(max_length: int | None) -> int | None:

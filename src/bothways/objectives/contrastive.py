@@ -19,6 +19,7 @@ from torch import nn
 from bothways.backbone.dropout import active_dropout
 from bothways.data.views import crop, delete_words
 from bothways.encoder.batch import TokenRow
+from bothways.encoder.tokenization import TextTokenizer
 from bothways.errors import InputError
 from bothways.losses.contrastive import ContrastiveOptions
 from bothways.objectives.contrastive_base import ContrastiveBaseConfig, ContrastiveBatch, ContrastiveObjective, Settings
@@ -42,6 +43,12 @@ class ContrastiveConfig(ContrastiveBaseConfig):
         "dropout", description="second view: the same text under other dropout, one word deleted, or 10 % cropped"
     )
 
+    plain: bool | None = Field(
+        None,
+        description="train on the bare texts, BOS pooled, without the encoder's chat wrapper and default prompt, as LLM2Vec's code does; "
+        "null: on texts as they are encoded",
+    )
+
     def build(self, encoder: Encoder, head: nn.Module | None = None) -> Contrastive:
         """The objective; sets the encoder's dropout until `release`.
 
@@ -49,7 +56,7 @@ class ContrastiveConfig(ContrastiveBaseConfig):
             InputError: a dropout that this family has no place for; a width of Matryoshka beyond the encoder's vectors.
         """
         options = ContrastiveOptions(scale=self.scale, matryoshka=self._matryoshka())
-        return Contrastive(self._settings(encoder), options, views=self.views)
+        return Contrastive(self._settings(encoder), options, views=self.views, plain=bool(self.plain))
 
 
 class TextExample(NamedTuple):
@@ -65,11 +72,14 @@ class Contrastive(ContrastiveObjective):
     Args:
         settings, options: see `ContrastiveObjective`.
         views: how the second view is made.
+        plain: leave out the encoder's wrapper and default prompt, and pool BOS.
     """
 
-    def __init__(self, settings: Settings, options: ContrastiveOptions, *, views: Views = "dropout") -> None:
+    def __init__(
+        self, settings: Settings, options: ContrastiveOptions, *, views: Views = "dropout", plain: bool = False
+    ) -> None:
         super().__init__(settings, options)
-        self.views = views
+        self.views, self.plain = views, plain
         self._tokenize: Callable[[list[str]], list[TokenRow]] | None = None
         self._checked = False
 
@@ -82,11 +92,12 @@ class Contrastive(ContrastiveObjective):
         if len(texts) < 2:
             raise InputError(f"objective contrastive: needs at least two texts (got {len(texts)})")
         length = self.settings.max_length
-        prompt = encoder.prompt()
-        rows = encoder.tokenize(texts, prompt=prompt, max_length=length)
+        prompt = None if self.plain else encoder.prompt()
+        tokenizer = TextTokenizer(encoder.tokenizer) if self.plain else encoder.text_tokenizer()
+        rows = tokenizer(texts, prompt=prompt, max_length=length)
         if self.views == "dropout":
             return rows
-        self._tokenize = lambda some: encoder.tokenize(some, prompt=prompt, max_length=length)
+        self._tokenize = lambda some: tokenizer(some, prompt=prompt, max_length=length)
         return [TextExample(text, row) for text, row in zip(texts, rows)]
 
     def collate(self, examples: Sequence[Any], generator: torch.Generator) -> ContrastiveBatch:

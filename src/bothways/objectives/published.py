@@ -6,8 +6,10 @@ for each base model and released the results in its train_configs/mntp.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
+from bothways.backbone.origin import origin
 from bothways.objectives.masking import MaskToken, Style
 
 
@@ -16,7 +18,7 @@ class PublishedMasking:
     """Masking of one published MNTP run.
 
     Args:
-        match: what a model name or transformers model type contains, lower case.
+        match: what a base's name or transformers model type contains, lower case.
         probability: with which a token becomes a label.
         style: see `masking.mask_tokens`.
         mask_token: see `masking.mask_token_id`.
@@ -43,15 +45,22 @@ WORD_LEVEL = (
 )
 
 
-def published_masking(model: str, *, word_level: bool = False) -> PublishedMasking | None:
-    """The masking published for a model, by its name or its family.
+def published_masking(model: str | os.PathLike[str], *, word_level: bool = False) -> PublishedMasking | None:
+    """Find the masking published for a model, by the name of its base or by its family.
 
     Args:
-        model: a hub id, folder name or transformers model type, e.g. "mistralai/Mistral-7B-Instruct-v0.2", "llama".
+        model: hub id, folder or transformers model type, e.g. "mistralai/Mistral-7B-Instruct-v0.2", "out/mntp", "llama". Of a path only
+            the last part counts, and the family in the folder's config.json goes before it: a Llama under runs/mistral/ is a Llama.
         word_level: the variant of the paper's word-level tasks (chunking, NER, POS).
 
     Returns:
         The first match, or None for a family without a published run.
     """
-    name = model.lower()
-    return next((entry for entry in (WORD_LEVEL if word_level else SEQUENCE_LEVEL) if entry.match in name), None)
+    found = origin(model)
+    names = (found.short, found.model_type) if found.stated else (found.model_type, found.short)
+    table = WORD_LEVEL if word_level else SEQUENCE_LEVEL
+    for name in names:
+        entry = next((entry for entry in table if name is not None and entry.match in name.lower()), None)
+        if entry is not None or (name is not None and not found.stated):
+            return entry
+    return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bothways.encoder.llm2vec_texts import JOINT, text_wrapper
 from bothways.errors import InputError
 from bothways.objectives.published import published_masking
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, Texts, check_preset, data, finish
@@ -75,9 +76,13 @@ def llm2vec(
         "max_length": 512,
         "stages": stages,
     }
+    # `LLM2Vec.encode` wraps the texts of chat models by their base's name, and never pools BOS
+    around = text_wrapper(base)
+    values |= {"pool_bos": False, "wrapper": [around.prefix, around.suffix] if around.prefix else None}
+    if preset == "published":
+        values["joint"] = JOINT
     if supervised is not None:
-        # with instructions the authors' code pools the text alone, and BOS stands before it
-        values |= {"pool_bos": False, "prompts": stored_prompts([sources["supervised"]])}
+        values["prompts"] = stored_prompts([sources["supervised"]])
     if preset == "laptop":
         values["prompts"] = LINE_FEED | values.get("prompts", {})
         values["default_prompt"] = "default"
@@ -119,7 +124,8 @@ def _published(base: str) -> dict[str, dict[str, Any]]:
             "log_every": 10,
         },
         "simcse": {
-            "objective": {**SIMCSE, "max_length": 128},
+            # run_simcse.py trains on bare texts, though `encode` wraps those of chat models
+            "objective": {**SIMCSE, "max_length": 128, "plain": True},
             "batch": {"size": 128},
             "optim": {"lr": 3e-5, "epochs": 3.0, "stop_after_steps": 1000},
             # published with gradient checkpointing; here the gradient cache bounds memory, and both would compute everything twice

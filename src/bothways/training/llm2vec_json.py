@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from bothways.config import Strict, parse
-from bothways.encoder.llm2vec_folder import chat_wrapper
+from bothways.encoder.llm2vec_texts import JOINT, text_wrapper
 from bothways.errors import InputError
 from bothways.training.llm2vec_e5 import e5_data, holds_e5
 from bothways.training.run import Recipe
@@ -184,20 +184,21 @@ def recipe_of(values: Mapping[str, Any], *, where: str, base: str | None = None,
         }
         if base is not None and config.peft_model_name_or_path is not None:
             log.info("%s: peft_model_name_or_path belongs to the replaced base and is left out", where)
-    if kind == "supervised":
-        recipe |= _texts_of(start, config)
+    recipe |= _texts_of(start, getattr(config, "pooling_mode", "mean"))
     return Recipe.from_values(recipe, where=where)
 
 
-def _texts_of(base: str, config: _Supervised) -> dict[str, Any]:
-    """What run_supervised.py, alone of the three, does with a text: chat wrapper, EOS for eos_token pooling, only the text is pooled."""
-    before, after = chat_wrapper(base)
-    # a chat suffix of Llama 3 ends in its own end token, and gets no second one
-    eos = config.pooling_mode == "eos_token" and not after.endswith("<|eot_id|>")
+def _texts_of(base: str, pooling: str) -> dict[str, Any]:
+    """What `LLM2Vec.from_pretrained` does with a text, whatever the stage was: chat wrapper, EOS for eos_token, BOS is not pooled."""
+    plain = text_wrapper(base)
+    around = text_wrapper(base, eos=pooling == "eos_token")
+    # the family of a hub id is not known before the model is read; the tokenizer's EOS is the same token for all published bases
+    unknown = pooling == "eos_token" and around == plain and not plain.suffix.endswith("<|eot_id|>")
     return {
-        "wrapper": [before, after] if before else None,
-        "add_eos": eos or None,
-        "pool_bos": config.pooling_mode == "bos_token",
+        "wrapper": [around.prefix, around.suffix] if around.prefix or around.suffix else None,
+        "joint": JOINT,
+        "add_eos": unknown or None,
+        "pool_bos": pooling == "bos_token",
     }
 
 
@@ -281,6 +282,8 @@ def _simcse_stage(config: _Simcse, where: str, data: tuple[str, ...] | None) -> 
         "kind": "contrastive",
         "scale": config.loss_scale,
         "attention_dropout": config.simcse_dropout,
+        # run_simcse.py, unlike run_supervised.py, trains on bare texts
+        "plain": True,
         # LLM2Vec's own limit where no length is given
         "max_length": config.max_seq_length or 512,
     }

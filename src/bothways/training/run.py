@@ -41,6 +41,7 @@ FREE_KEYS = frozenset({"name", "keep_checkpoints", "trackers", "log_every", "sav
 #: Keys that mean nothing when null: a recipe written before they were there is the same recipe.
 OPTIONAL_KEYS = frozenset(
     {"refresh", "mine", "add_eos", "wrapper", "default_prompt", "rope", "train_whole", "unit", "new_tokens", "shifted", "part"}
+    | {"joint", "plain", "add_bos"}
 )
 
 
@@ -146,7 +147,10 @@ class Recipe(Strict):
         "but one without parameters gives way to latent_attention or self_attention",
     )
     max_length: int = Field(default=512, ge=2, description="tokens per text of the saved encoder")
-    pool_bos: bool = Field(default=True, description="pool a BOS token, where the tokenizer adds one")
+    pool_bos: bool = Field(
+        default=True,
+        description="pool a BOS token, if the tokenizer adds one; an encoder folder that leaves it out goes on leaving it out",
+    )
     add_eos: bool | None = Field(
         default=None, description="put EOS after every text, where the tokenizer does not; it is pooled. null: as it is"
     )
@@ -154,6 +158,11 @@ class Recipe(Strict):
         default=None,
         max_length=3,
         description="(before, after) every text, for chat models; a third separates instruction and text",
+    )
+    joint: str | None = Field(
+        default=None,
+        description="what separates an instruction from its text, in place of white space at the instruction's end (LLM2Vec: one "
+        "blank); null: as the wrapper says, else nothing",
     )
     prompts: dict[str, str] = Field(
         default={},

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,9 @@ def open_base(recipe: Recipe, *, device: torch.device, dtype: torch.dtype, stage
         _fit_pooling(encoder, recipe)
         encoder.options.prompts = {**encoder.options.prompts, **recipe.prompts}
         encoder.options.default_prompt = recipe.default_prompt or encoder.options.default_prompt
-        if recipe.wrapper is not None:
-            encoder.options.wrapper = Wrapper(*recipe.wrapper)
+        encoder.options.wrapper = _wrapper(recipe, encoder.options.wrapper)
+        if not recipe.pool_bos:
+            encoder.options.pool_bos = False
         if recipe.add_eos:
             append_eos(encoder.tokenizer)
         _add_tokens(encoder, recipe)
@@ -130,7 +132,7 @@ def open_llm(
             "pooling": recipe.pooling,
             "pool_bos": recipe.pool_bos,
             "add_eos": bool(recipe.add_eos),
-            "wrapper": recipe.wrapper or (),
+            "wrapper": astuple(_wrapper(recipe, Wrapper())),
             "prompts": recipe.prompts,
             "default_prompt": recipe.default_prompt,
             "seed": derive(recipe.seed, "pooling"),
@@ -140,6 +142,12 @@ def open_llm(
     if not language_model:
         _add_tokens(encoder, recipe)
     return encoder
+
+
+def _wrapper(recipe: Recipe, own: Wrapper) -> Wrapper:
+    """What stands around texts: the recipe's wrapper and joint, and `own` for what it leaves open."""
+    wrapper = own if recipe.wrapper is None else Wrapper(*recipe.wrapper)
+    return wrapper if recipe.joint is None else replace(wrapper, joint=recipe.joint)
 
 
 def _add_tokens(encoder: Encoder, recipe: Recipe) -> None:

@@ -188,7 +188,7 @@ def test_similarity(llama: Encoder) -> None:
         assert llama.similarity(one, torch.tensor(vectors)).shape == (1, 8)
 
 
-@pytest.mark.parametrize("texts", [3, None, b"x", {"a": "b"}, [1], ["a", None], [["i", "t"]]])
+@pytest.mark.parametrize("texts", [3, None, b"x", {"a": "b"}, [1], ["a", None], [["i"]]])
 def test_what_is_no_text_is_refused(llama: Encoder, texts: Any) -> None:
     with pytest.raises(InputError, match="texts"):
         llama.encode(texts)

@@ -282,7 +282,7 @@ def test_lone_surrogates_become_one_replacement_character_each(tokenizers) -> No
         ([b"bytes"], r"texts\[0\]: .*got bytes"),
         ([("i", 3)], r"texts\[0\]: .*got int"),
         ([("i", "t", "u")], r"texts\[0\]: .*got tuple"),
-        ([["i", "t"]], r"texts\[0\]: .*got list"),
+        ([["i"]], r"texts\[0\]: .*got list"),
     ],
 )
 def test_what_is_no_text_is_named_by_its_index(tokenizers, texts: list[Any], message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -200,3 +201,14 @@ def test_choices_of_one_recipe_by_name() -> None:
     ):
         with pytest.raises(InputError, match=message):
             recipes.get(name).make(options)
+
+
+@pytest.mark.parametrize("stages", [{}, {"supervised": "rows.jsonl"}, {"simcse": False}])
+def test_llm2vec_treats_texts_as_the_authors_encode_does(stages: dict[str, Any]) -> None:
+    """On chat bases and bases with BOS: wrapped, joined by a blank, BOS never pooled; SimCSE trains on bare texts there."""
+    made = recipes.llm2vec("mistralai/Mistral-7B-Instruct-v0.2", "x.txt", **stages)
+    assert (made.wrapper, made.joint, made.pool_bos) == (("[INST] ", " [/INST]"), " ", False)
+    assert [stage.objective.plain for stage in made.stages if stage.objective.kind == "contrastive"] == [True] * (not stages)
+    plain = recipes.llm2vec("princeton-nlp/Sheared-LLaMA-1.3B", "x.txt", **stages)
+    assert (plain.wrapper, plain.joint, plain.pool_bos) == (None, " ", False)
+    assert recipes.llm2vec(texts="x.txt", preset="laptop").joint is None  # a blank would replace its line feed

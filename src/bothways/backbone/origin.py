@@ -1,0 +1,86 @@
+"""The base model that a name leads back to: through the folders of finished encoders, adapters and saved checkpoints.
+
+Open it when something depends on which base LLM a model was made from, as LLM2Vec's chat wrappers and masking do. A run that goes on
+from its own output is named after a folder such as `out/mntp`, which says nothing. The files in it say more: `bothways.json` names the
+base of an encoder, `adapter_config.json` that of an adapter, and `config.json` has `_name_or_path` where transformers 4 wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_DEPTH = 16  # folders that name each other in a circle end the search
+# the hub's cache keeps a repository's files under a hash, below a folder with its id
+_CACHED = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)/snapshots/[^/]+/?$")
+
+
+class Origin(NamedTuple):
+    """Where a model comes from.
+
+    Attributes:
+        name: hub id of the base, or the name of its folder or file when nothing says more.
+        model_type: transformers' name of the family, None when no config.json is at hand.
+        stated: a file or the caller names the base by its hub id; otherwise a folder's name is all that there is.
+    """
+
+    name: str
+    model_type: str | None
+    stated: bool
+
+    @property
+    def short(self) -> str:
+        """The name without its owner and folders, in lower case, e.g. "mistral-7b-instruct-v0.2"."""
+        return Path(self.name).name.lower()
+
+
+def origin(base: str | os.PathLike[str]) -> Origin:
+    """Follow a name to the base model that it was made from. Nothing is fetched, and a file that cannot be read says nothing.
+
+    Args:
+        base: hub id, .gguf file, or the folder of a base, an encoder or an adapter.
+    """
+    name, model_type = os.fspath(base), None
+    for _ in range(_DEPTH):
+        place = Path(name).expanduser()
+        if not place.is_dir():
+            break
+        model_type = model_type or _text(_read(place / "config.json").get("model_type"))
+        before = _before(place)
+        if before is None or before == name:
+            cached = _CACHED.search(place.as_posix())
+            return Origin(f"{cached['owner']}/{cached['name']}" if cached else place.resolve().name, model_type, bool(cached))
+        name = before
+    return Origin(name, model_type, _is_hub_id(name))
+
+
+def _before(place: Path) -> str | None:
+    """What the files of a folder name as the model that it was made from."""
+    ours = _read(place / "bothways.json")
+    named = (
+        ours.get("origin"),
+        ours.get("base"),
+        _read(place / "adapter_config.json").get("base_model_name_or_path"),
+        _read(place / "config.json").get("_name_or_path"),
+    )
+    return next((text for text in map(_text, named) if text), None)
+
+
+def _is_hub_id(name: str) -> bool:
+    looks_so = re.fullmatch(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9_][\w.\-]*", name) is not None
+    return looks_so and not name.lower().endswith(".gguf")
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
