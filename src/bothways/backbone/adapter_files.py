@@ -10,6 +10,7 @@ read. It stands apart from `adapters`, which changes models: here are names and 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -22,12 +23,16 @@ from torch import Tensor, nn
 
 from bothways.atomic import atomic_folder
 from bothways.backbone.adapters import LoraConfig, adapter_state, lora_layers, peft_config
+from bothways.backbone.new_tokens import NewRows
 from bothways.backbone.rope import RopeConfig
 from bothways.errors import InputError
 
 WHOLE = "trainable_params.safetensors"
 PUBLISHED_WHOLE = "trainable_params.bin"
 NEEDS = "bothways.json"
+FACTORS = ("adapter_model.safetensors", "adapter_model.bin")
+#: Key of `bothways.json`, of an encoder or an adapter: fingerprints of the adapters that have been merged, in order.
+MERGED = "merged_adapters"
 
 
 class Needs(NamedTuple):
@@ -60,6 +65,8 @@ def read_needs(folder: Path) -> Needs:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{place}: broken ({str(error).splitlines()[0]}); write the adapter again") from error
+    if needs.base_adapter is not None and (folder / needs.base_adapter).is_dir():  # of the same run
+        needs = needs._replace(base_adapter=str(folder / needs.base_adapter))
     if needs.whole and not any((folder / name).is_file() for name in (WHOLE, PUBLISHED_WHOLE)):
         raise InputError(f"{folder}: {WHOLE} is missing; {needs.whole} parameters were trained whole beside this adapter")
     return needs
@@ -73,8 +80,11 @@ def save_adapter(
     base: str,
     rope: RopeConfig | None = None,
     base_adapter: str | None = None,
+    causal: bool = True,
 ) -> None:
     """Write the adapter of `model`; plain peft loads its factors over the causal LM, `merge_saved` all of it over the decoder.
+
+    Rows of new tokens that were trained are written with the whole embedding, which `merge_saved` puts in place.
 
     Args:
         model: bare decoder with the adapter attached.
@@ -82,22 +92,75 @@ def save_adapter(
         folder: where; replaced as a whole.
         base: name of the model that it belongs to.
         rope: positions that this was given before.
-        base_adapter: adapter that was merged into it before.
+        base_adapter: adapter that was merged into it before; a path is read from `folder` if it is there, e.g. ../1-mntp.
+        causal: the factors are named in the causal LM. False names them in the bare decoder, over which LLM2Vec loads its adapters.
     """
-    state = adapter_state(model)
     prefix = _prefix(model)
+    state, table = adapter_state(model), _table_with_new_rows(model)
+    state = {name: value for name, value in state.items() if ".lora_rows." not in name} | table
     factors = {name: value for name, value in state.items() if ".lora_" in name}
     whole = {f"{prefix}{name}": value.contiguous() for name, value in state.items() if name not in factors}
-    named = {f"base_model.model.{prefix}{name.replace('.default', '')}": value.contiguous() for name, value in factors.items()}
+    inner = prefix if causal else ""
+    named = {f"base_model.model.{inner}{name.replace('.default', '')}": value.contiguous() for name, value in factors.items()}
     targets = [name for name, _ in lora_layers(model)] if isinstance(config.targets, str) else list(config.targets)
     needs = {"rope": None if rope is None else rope.model_dump(mode="json"), "base_adapter": base_adapter, "whole": len(whole)}
-    written = peft_config(config, targets, base_model_name_or_path=base, task_type="CAUSAL_LM", inference_mode=True)
+    written = peft_config(
+        config, targets, base_model_name_or_path=base, task_type="CAUSAL_LM" if causal else None, inference_mode=True
+    )
     with atomic_folder(folder, replace=True) as part:
         written.save_pretrained(str(part))
         save_file(named, part / "adapter_model.safetensors", metadata={"format": "pt"})
         if whole:
             save_file(whole, part / WHOLE, metadata={"format": "pt"})
         (part / NEEDS).write_text(json.dumps(needs, indent=2) + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+def _table_with_new_rows(model: Any) -> dict[str, Tensor]:
+    """The embedding by its name, with the rows of new tokens in place, if these train beside an adapter; else nothing."""
+    embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    if not isinstance(embedding, NewRows):
+        return {}
+    name = next(name for name, parameter in model.named_parameters() if parameter is embedding.base.weight)
+    table = embedding.base.weight.detach().cpu().clone()
+    table[embedding.ids.cpu()] = embedding.lora_rows.weight.detach().cpu().to(table)
+    return {name.replace(".base.weight", ".weight"): table}
+
+
+def fingerprint(folder: Path) -> str | None:
+    """SHA-256 (hex) of an adapter's factors, by which it is known again wherever it lies; None if there are none."""
+    file = next((folder / name for name in FACTORS if (folder / name).is_file()), None)
+    if file is None:
+        return None
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def merged_in(place: str | os.PathLike[str]) -> list[str]:
+    """Fingerprints of the adapters that a saved model holds already: merged into its weights, or lying in its folder."""
+    folder = Path(place).expanduser()
+    try:
+        found = json.loads((folder / NEEDS).read_text(encoding="utf-8"))
+        stated = [str(each) for each in found[MERGED]]
+    except (OSError, ValueError, KeyError, TypeError):
+        stated = []
+    own = fingerprint(folder)
+    return stated if own is None or own in stated else [*stated, own]
+
+
+def kept_adapter(run: Path) -> Path | None:
+    """The adapter of a run's last stage, below its folder; None where the run keeps none, or is no run."""
+    numbered = [each for each in (run / "adapters").glob("*-*") if each.name.split("-")[0].isdigit()]
+    last = max(numbered, key=lambda each: int(each.name.split("-")[0]), default=None)
+    stated = merged_in(run)
+    return last if last is not None and stated and fingerprint(last) == stated[-1] else None
+
+
+def local_adapter(place: str | os.PathLike[str]) -> Path:
+    """The folder that a path means: itself, or for a run of ours the adapter of its last stage."""
+    folder = Path(place).expanduser()
+    if (folder / "adapter_config.json").is_file():
+        return folder
+    return kept_adapter(folder) or folder
 
 
 def put_whole(model: nn.Module, folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -250,7 +250,7 @@ def merge(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None = None)
     return difference
 
 
-def merge_saved(model: nn.Module, place: str | os.PathLike[str]) -> None:
+def merge_saved(model: nn.Module, place: str | os.PathLike[str], held: Sequence[str] = ()) -> list[str]:
     """Merge an adapter on disk into `model`, in place: a PEFT folder, or a hub id where the hub is reached.
 
     Adapters that were trained on the whole causal LM name its decoder (`model.` in most families); here the decoder is bare, so that
@@ -258,19 +258,30 @@ def merge_saved(model: nn.Module, place: str | os.PathLike[str]) -> None:
     adapter that says which other one its base had already gets that one merged first; its positions are the caller's business
     (`adapter_rope`), since they are set before weights are loaded.
 
+    Args:
+        model: a bare decoder.
+        place: of the adapter; the folder of a run here means the adapter of its last stage.
+        held: fingerprints of adapters that the model holds already, which are not merged again (`adapter_files.merged_in`).
+
+    Returns:
+        Fingerprints of all adapters that the model holds afterwards, in order.
+
     Raises:
         InputError: no adapter there, or its factors do not fit the model's layers one by one.
     """
     from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
     from peft.utils import load_peft_weights
 
-    from bothways.backbone.adapter_files import bare, put_whole, read_needs
+    from bothways.backbone.adapter_files import bare, fingerprint, put_whole, read_needs
 
     folder = _adapter_folder(place)
+    own = fingerprint(folder)
+    if own in held:
+        return list(held)
     before = read_needs(folder).base_adapter
     if before is not None:
         log.info("%s: was trained over %s, which is merged first", place, before)
-        merge_saved(model, before)
+        held = merge_saved(model, before, held)
     config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode = True
     config.task_type = None  # a causal LM's adapter over the bare decoder, which cannot generate
@@ -294,6 +305,7 @@ def merge_saved(model: nn.Module, place: str | os.PathLike[str]) -> None:
     wrapped.merge_and_unload(safe_merge=True)
     put_whole(model, folder)
     _forget_peft(model)
+    return [*held, own] if own is not None else list(held)
 
 
 def adapter_rope(place: str | os.PathLike[str] | None) -> RopeConfig | None:
@@ -356,7 +368,9 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _adapter_folder(place: str | os.PathLike[str]) -> Path:
-    folder = Path(place)
+    from bothways.backbone.adapter_files import local_adapter
+
+    folder = local_adapter(place)
     if not folder.is_dir():
         from bothways.backbone.hub import adapter_snapshot
         from bothways.backbone.sources import resolve

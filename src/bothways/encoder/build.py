@@ -13,6 +13,7 @@ import torch
 from bothways.attention.direction import set_direction
 from bothways.attention.probe import measure_execution
 from bothways.attention.run import Execution, position_offset
+from bothways.backbone.adapter_files import MERGED, merged_in
 from bothways.backbone.adapters import adapter_rope, merge_saved
 from bothways.backbone.families import check_supported
 from bothways.backbone.hardware import resolve_device, resolve_dtype
@@ -98,7 +99,7 @@ def convert(
     first = torch.float32 if adapter is not None else kind
     loaded = load_pretrained(base, dtype=first, device=place, config_overrides=positions or None)
     if adapter is not None:
-        merge_saved(loaded.model, adapter)
+        held = merge_saved(loaded.model, adapter, merged_in(base))
         loaded.model.to(kind)
     pool = chosen.build(int(loaded.model.config.get_text_config().hidden_size), seed=seed).to(place)
     execution, report = prepare(loaded.model, direction, windows)
@@ -114,7 +115,7 @@ def convert(
     )
     provenance = {"base": str(base), "source": loaded.source.kind, "stages": [], "report": report, "versions": versions()}
     if adapter is not None:
-        provenance["base_adapter"] = str(adapter)
+        provenance |= {"base_adapter": str(adapter), MERGED: held}
     return Encoder(
         loaded.model, loaded.tokenizer, pool, direction=direction, execution=execution, options=options, provenance=provenance
     ).eval()
@@ -224,12 +225,13 @@ def load(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
 ) -> Encoder:
-    """A finished encoder: our folder, a sentence-transformers folder over a decoder, or a published LLM2Vec folder.
+    """A finished encoder: our folder, a sentence-transformers folder over a decoder, an adapter of ours, or a published LLM2Vec folder.
 
     Args:
         folder: local folder or hub id.
-        adapter: LLM2Vec only: folder or hub id of the second adapter (SimCSE or supervised), applied after the first is merged.
-        base: LLM2Vec only: the base model, where the name in the adapter's own configuration cannot be reached.
+        adapter: folder or hub id of an adapter to merge as well, as LLM2Vec's second one (SimCSE or supervised); or the run of ours that
+            kept it.
+        base: for adapters and LLM2Vec folders: the base model, if the one that the adapter names cannot be reached.
         device: see `convert`.
         dtype: see `convert`; "float32" or the stored type gives back the stored weights bit by bit.
 
@@ -244,9 +246,12 @@ def load(
     kind = resolve_dtype(dtype, place)
     if llm2vec_folder.is_llm2vec(path) and not (path / storage.MODULES).exists():
         return llm2vec_folder.load(path, adapter=adapter, base=base, device=place, dtype=kind)
-    for name, value in (("adapter", adapter), ("base", base)):
-        if value is not None:
-            raise InputError(f"{name}: only LLM2Vec folders take one, and {folder} is none")
+    if base is not None:
+        raise InputError(f"base: only adapters and LLM2Vec folders take one, and {folder} has weights of its own")
+    if (path / storage.MODULES).exists() and adapter is not None:
+        return llm2vec_folder.add(reading.load(path, device=place, dtype=torch.float32), adapter, path, kind)
+    if adapter is not None:
+        raise InputError(f"adapter: only encoders take one, and {folder} is none; bothways.convert merges one into a base")
     if (path / storage.MODULES).exists():
         return reading.load(path, device=place, dtype=kind)
     if (path / llm2vec_folder.ADAPTER).exists():

@@ -1,4 +1,5 @@
-"""Published LLM2Vec models: one or two LoRA adapters over a base LLM, with or without `llm2vec_config.json`.
+"""Published LLM2Vec models: one or two LoRA adapters over a base LLM, with or without `llm2vec_config.json`. Adapters that our stages
+keep are read here too: their `bothways.json` holds all of the encoder's settings (`adapter_settings`), which go before LLM2Vec's.
 
 The custom modelling code that such folders point to is not needed: the base is loaded as any other, made bidirectional by its
 attention plan, and the adapters are merged in the order LLM2Vec merges them (first the folder's own, MNTP; then the second, SimCSE
@@ -13,32 +14,42 @@ once, where it exceeds `max_length` with everything around it.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from bothways.attention.text_config import text_configs
-from bothways.backbone.adapters import merge_saved
+from bothways.backbone.adapter_files import MERGED, NEEDS, local_adapter, merged_in
+from bothways.backbone.adapters import adapter_rope, merge_saved
 from bothways.backbone.checkpoints import read_tokenizer
 from bothways.backbone.hub import snapshot
+from bothways.backbone.rope import rope_overrides
 from bothways.backbone.sources import load_pretrained, resolve
 from bothways.backbone.tokenizers import prepare_tokenizer
+from bothways.config import Direction
+from bothways.encoder.adapter_settings import LLM2VEC, AdapterSettings, read_settings
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.llm2vec_texts import text_wrapper
 from bothways.errors import InputError
 from bothways.pooling import Pooling
 from bothways.provenance import versions
 
-CONFIG = "llm2vec_config.json"
+log = logging.getLogger("bothways")
+
+CONFIG = LLM2VEC
 ADAPTER = "adapter_config.json"
 
 
 def is_llm2vec(path: Path) -> bool:
     """Whether a folder is one of LLM2Vec's: its settings, or an adapter beside a config that names its modelling code."""
     if (path / CONFIG).is_file():
+        return True
+    if (path / ADAPTER).is_file() and read_settings(path) is not None:
         return True
     if not ((path / ADAPTER).is_file() and (path / "config.json").is_file()):
         return False
@@ -53,15 +64,17 @@ def load(
     base: str | os.PathLike[str] | None,
     device: torch.device,
     dtype: torch.dtype,
+    direction: Direction | None = None,
 ) -> Encoder:
-    """Read an LLM2Vec folder.
+    """Read an LLM2Vec folder, or an adapter of ours.
 
     Args:
         path: the folder.
         adapter: a second adapter (folder or hub id), merged after the folder's own.
         base: the base model; None for the one that the folder names.
         device: where to put the encoder.
-        dtype: type of its weights. Adapters are merged in this type, as LLM2Vec does.
+        dtype: type of its weights. LLM2Vec's adapters are merged in this type, as it does; ours in float32, as training merges them.
+        direction: of the attention; None for what the adapter of ours says, else bidirectional.
 
     Raises:
         InputError: settings this encoder has no equivalent for, or an adapter whose weights do not fit the base.
@@ -69,40 +82,103 @@ def load(
     from bothways.encoder.build import prepare
 
     own = path / ADAPTER
-    second = None if adapter is None else _folder(adapter)
-    settings = _settings(path, second)
+    second = None if adapter is None else find_adapter(adapter)
+    places = ([path] if own.is_file() else []) + ([second] if second is not None else [])
     named = str(_json(own).get("base_model_name_or_path") or "") if own.is_file() else ""
     name = base or named or (path if not own.is_file() else None)
     if name is None:
         raise InputError(f"{own}: names no base model; give it as base=")
-    loaded = load_pretrained(name, dtype=dtype, device=device)
-    places = ([path] if own.is_file() else []) + ([second] if second is not None else [])
-    for place in places:
-        merge_saved(loaded.model, place)
-    if any((path / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
-        loaded.tokenizer = prepare_tokenizer(read_tokenizer(str(path), str(path)), loaded.model.config)
-    execution, report = prepare(loaded.model, "bidirectional")
-    pooling = Pooling(settings.get("pooling_mode", "mean"))
-    options = EncoderOptions(
-        max_length=int(settings.get("max_length", 512)),
-        pool_bos=pooling.mode == "bos",
-        wrapper=text_wrapper(
-            named or str(name),
-            eos=settings.get("pooling_mode") == "eos_token",
-            model_type=next(text_configs(loaded.model)).model_type,
-        ),
+    ours = read_settings(places[-1]) if places else None
+    rope = adapter_rope(places[-1]) if places else None
+    loaded = load_pretrained(
+        name,
+        dtype=dtype if ours is None else torch.float32,
+        device=device,
+        config_overrides=None if rope is None else rope_overrides(name, rope),
     )
+    held = merged_in(name)
+    for place in places:
+        held = merge_saved(loaded.model, place, held)
+    loaded.model.to(dtype)
+    source = places[-1] if ours is not None else path
+    if any((source / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
+        loaded.tokenizer = prepare_tokenizer(read_tokenizer(str(source), str(source)), loaded.model.config)
+    if ours is not None:
+        _make_room(loaded.model, ours.vocabulary)
+    chosen = direction or (ours.direction if ours is not None else "bidirectional")
+    execution, report = prepare(loaded.model, chosen)
+    family = next(text_configs(loaded.model)).model_type
+    pooling, options = _way_to_vectors(path, second, ours, named or str(name), loaded.model, family)
     stages = [{"name": place.name, "adapter": str(place)} for place in places]
-    provenance = {"base": str(name), "source": "llm2vec", "stages": stages, "report": report, "versions": versions()}
+    if ours is not None:
+        stages = _json(places[-1] / NEEDS).get("stages", stages)
+    provenance = {
+        "base": str(name),
+        "source": "llm2vec",
+        "stages": stages,
+        "report": report,
+        "versions": versions(),
+        MERGED: held,
+    }
     return Encoder(
         loaded.model,
         loaded.tokenizer,
-        pooling,
-        direction="bidirectional",
+        pooling.to(device),
+        direction=chosen,
         execution=execution,
         options=options,
         provenance=provenance,
     ).eval()
+
+
+def add(encoder: Encoder, adapter: str | os.PathLike[str], folder: Path, dtype: torch.dtype) -> Encoder:
+    """Merge an adapter into a finished encoder, whose vectors are then read as the adapter's settings say, if it has any.
+
+    Args:
+        encoder: in float32; changed in place.
+        adapter: folder or hub id. If the encoder holds it already, it is not merged again.
+        folder: that the encoder was read from.
+        dtype: type of the weights afterwards.
+    """
+    place = find_adapter(adapter)
+    held = encoder.provenance.get(MERGED, [])
+    encoder.provenance[MERGED] = merge_saved(encoder.backbone, place, held)
+    if encoder.provenance[MERGED] == held:
+        log.info("%s: holds %s already, which is not merged again", folder, adapter)
+    encoder.backbone.to(dtype)
+    ours = read_settings(place)
+    if ours is not None or (place / CONFIG).is_file():
+        model: Any = encoder.backbone
+        family = next(text_configs(model)).model_type
+        pooling, encoder.options = _way_to_vectors(folder, place, ours, str(folder), model, family)
+        encoder.pooling = pooling.to(encoder.device)
+    return encoder
+
+
+def _way_to_vectors(
+    path: Path, second: Path | None, ours: AdapterSettings | None, base: str, model: Any, family: str
+) -> tuple[nn.Module, EncoderOptions]:
+    """Pooling and options, by our settings of the last adapter or by LLM2Vec's."""
+    if ours is not None:
+        width = int(model.config.get_text_config().hidden_size)
+        return ours.build_pooling(second or path, width, model.device), ours.options()
+    settings = _settings(path, second)
+    mode = settings.get("pooling_mode", "mean")
+    pooling = Pooling(mode)
+    options = EncoderOptions(
+        max_length=int(settings.get("max_length", 512)),
+        pool_bos=pooling.mode == "bos",
+        wrapper=text_wrapper(base, eos=mode == "eos_token", model_type=family),
+    )
+    return pooling, options
+
+
+def _make_room(model: Any, rows: int) -> None:
+    """Rows for tokens that were added before training and that no text of a user's has, as MNTP's mask token."""
+    if rows > len(model.get_input_embeddings().weight):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model.resize_token_embeddings(rows, mean_resizing=False)
 
 
 def _settings(path: Path, second: Path | None) -> dict[str, Any]:
@@ -114,8 +190,13 @@ def _settings(path: Path, second: Path | None) -> dict[str, Any]:
     return settings
 
 
-def _folder(adapter: str | os.PathLike[str]) -> Path:
-    place = Path(adapter).expanduser()
+def find_adapter(adapter: str | os.PathLike[str]) -> Path:
+    """The folder of an adapter: a folder, a run of ours for its last stage's adapter, or a hub id's snapshot.
+
+    Raises:
+        InputError: no adapter there.
+    """
+    place = local_adapter(adapter)
     if not place.is_dir():
         place = snapshot(resolve(adapter))
     if not (place / ADAPTER).exists():

@@ -14,17 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bothways.backbone.adapter_files import save_adapter
 from bothways.backbone.adapters import adapter_state, attach, load_adapter_state, merge
 from bothways.backbone.head import Head
-from bothways.backbone.rope import given_positions
 from bothways.encoder.build import usable_positions
 from bothways.encoder.encoder import Encoder
 from bothways.training.checkpoints import StageState
 from bothways.training.data import StageData
+from bothways.training.kept import is_kept, publish_kept, save_kept, withdraw_kept
 from bothways.training.language_model import write_language_model
 from bothways.training.run import Recipe
-from bothways.training.start import open_head, open_stage, positions, stage_output, train_new_tokens
+from bothways.training.start import open_head, open_stage, stage_output, train_new_tokens
 
 PROBE_TEXTS = 8
 PROBE_TOKENS = 64
@@ -78,16 +77,9 @@ def merge_stage(
         load_adapter_state(encoder.backbone, state)
         encoder.pooling = pooling.to(device)
         encoder.eval()
+    save_kept(encoder, recipe, index, out)
     if stage.adapter is None:
         return encoder, None
-    if stage.objective.language_model:
-        kept = out / "adapters" / recipe.stage_folder(index)
-        first: dict[str, Any] = {}
-        if index == 0:
-            rope = positions(recipe)
-            rope = None if rope is None else given_positions(recipe.base, rope)
-            first = {"rope": rope, "base_adapter": recipe.base_adapter}
-        save_adapter(encoder.backbone, stage.adapter, kept, base=str(encoder.provenance["base"]), **first)
     # under the default prompt, so that new tokens in it are proved too
     prompt = encoder.prompt() or ""
     room = len(encoder.tokenize([(prompt, "")])[0].ids)
@@ -125,14 +117,21 @@ def record(
     encoder.provenance["stages"] = [*encoder.provenance.get("stages", []), entry]
 
 
-def save_stage(encoder: Encoder, folder: Path, recipe: Recipe, *, final: bool) -> None:
+def save_stage(encoder: Encoder, folder: Path, recipe: Recipe, index: int) -> None:
     """Write the encoder: a stage's folder appears as a whole, the last stage's files move into the run's own folder.
 
-    There the checkpoints and metrics lie already, so the folder cannot be swapped; the files that make it an encoder come last.
+    A stage that keeps its adapter alone has written that already, and the last one's is put into the run's folder. Checkpoints and
+    metrics lie there, so the folder cannot be swapped; the files that make it an encoder come last.
     """
+    final = index == len(recipe.stages) - 1
+    if recipe.stages[index].keep == "adapter":
+        if final:
+            publish_kept(recipe, folder)
+        return
     if not final:
         encoder.save(folder, dtype=recipe.save_dtype, replace=True)
         return
+    withdraw_kept(folder)
     part = folder / ".encoder.part"
     encoder.save(part, dtype=recipe.save_dtype, replace=True)
     _move_in(part, folder, MARKERS)
@@ -177,5 +176,5 @@ def _move_in(part: Path, folder: Path, markers: tuple[str, ...]) -> None:
 
 
 def is_finished(folder: Path, *, language_model: bool = False) -> bool:
-    """Whether `save_stage`, or for a language model `save_trained_llm`, has completed there."""
-    return all((folder / name).is_file() for name in (LLM_MARKERS if language_model else MARKERS))
+    """Whether `save_stage`, or for a language model `save_trained_llm`, has completed there, whatever the stage was to keep."""
+    return is_kept(folder) or all((folder / name).is_file() for name in (LLM_MARKERS if language_model else MARKERS))

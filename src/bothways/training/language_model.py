@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bothways.atomic import atomic_folder
+from bothways.backbone.adapter_files import MERGED
 from bothways.backbone.checkpoints import quiet
 from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.head import Head
@@ -66,7 +67,8 @@ def history(base: str) -> dict[str, Any]:
     found = json.loads(place.read_text(encoding="utf-8"))
     if found.get("kind") != "language model":
         return {}
-    return {"stages": found["stages"], "origin": found.get("origin", found["base"])}
+    kept = {MERGED: found[MERGED]} if MERGED in found else {}
+    return {"stages": found["stages"], "origin": found.get("origin", found["base"]), **kept}
 
 
 def _write(file: Path, value: Any) -> None:

@@ -37,7 +37,7 @@ ObjectiveConfig = Annotated[
 ]
 
 #: Keys that change what is shown or kept, never what is computed: a resumed run may have others.
-FREE_KEYS = frozenset({"name", "keep_checkpoints", "trackers", "log_every", "save_every"})
+FREE_KEYS = frozenset({"name", "keep", "keep_checkpoints", "trackers", "log_every", "save_every"})
 #: Keys that mean nothing when null: a recipe written before they were there is the same recipe.
 OPTIONAL_KEYS = frozenset(
     {"refresh", "mine", "add_eos", "wrapper", "default_prompt", "rope", "train_whole", "unit", "new_tokens", "shifted", "part"}
@@ -81,6 +81,11 @@ class Stage(Strict):
     optim: OptimConfig = OptimConfig()
     batch: BatchConfig
     adapter: LoraConfig | None = Field(default=LoraConfig(), description="LoRA; null trains every weight")
+    keep: Literal["adapter", "merged", "both"] = Field(
+        default="both",
+        description="what the stage leaves: adapter, its small adapter alone, in PEFT's format; merged, a whole encoder; both, the encoder "
+        "and beside it adapters/N-NAME",
+    )
     gradient_checkpointing: bool = Field(
         default=False, description="recompute activations in the backward pass: memory for time"
     )
@@ -99,6 +104,19 @@ class Stage(Strict):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", value) or value.isdigit():
             raise ValueError("a stage's name is a folder's name and an address: letters, digits, - and _, not a number alone")
         return value
+
+    @property
+    def keeps_adapter(self) -> bool:
+        """Whether the stage leaves an adapter in its output folder."""
+        return self.adapter is not None and self.keep != "merged"
+
+    @model_validator(mode="after")
+    def _keep_fits(self) -> Stage:
+        if self.keep == "adapter" and self.adapter is None:
+            raise ValueError("keep: there is no adapter where every weight trains; use merged, or give the stage an adapter")
+        if self.keep == "adapter" and self.objective.language_model:
+            raise ValueError("keep: a language model is a base for what follows and is kept whole; use both or merged")
+        return self
 
     @model_validator(mode="after")
     def _heldout_fits(self) -> Stage:

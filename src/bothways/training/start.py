@@ -17,11 +17,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from bothways.backbone.adapter_files import MERGED
 from bothways.backbone.adapters import adapter_rope, attach, merge_saved
 from bothways.backbone.new_tokens import add_tokens, train_rows
 from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trained_positions
 from bothways.backbone.sources import load_pretrained
 from bothways.backbone.tokenizers import append_eos
+from bothways.encoder.adapter_settings import read_settings
 from bothways.encoder.build import convert, load
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.tokenization import Wrapper
@@ -90,7 +92,7 @@ def open_base(recipe: Recipe, *, device: torch.device, dtype: torch.dtype, stage
     else:
         encoder = open_llm(recipe, recipe.base, stage.objective.language_model, device=device, dtype=first, rope=rope)
     if recipe.base_adapter is not None:
-        merge_saved(encoder.backbone, recipe.base_adapter)
+        encoder.provenance[MERGED] = merge_saved(encoder.backbone, recipe.base_adapter, encoder.provenance.get(MERGED, []))
         encoder.backbone.to(dtype)
         encoder.provenance["base_adapter"] = recipe.base_adapter
     return encoder
@@ -221,13 +223,26 @@ def open_stage(recipe: Recipe, index: int, out: Path, *, device: torch.device, d
 
 
 def stage_output(recipe: Recipe, index: int, out: Path) -> Path:
-    """Folder of what stage `index` saves: stages/1-name, and `out` itself for the last."""
-    return out if index == len(recipe.stages) - 1 else out / "stages" / recipe.stage_folder(index)
+    """Folder of what stage `index` saves: `out` itself for the last, else stages/1-name, or adapters/1-name if that is all it keeps."""
+    if index == len(recipe.stages) - 1:
+        return out
+    return (
+        kept_folder(recipe, index, out)
+        if recipe.stages[index].keep == "adapter"
+        else out / "stages" / recipe.stage_folder(index)
+    )
+
+
+def kept_folder(recipe: Recipe, index: int, out: Path) -> Path:
+    """Folder of the adapter that stage `index` keeps."""
+    return out / "adapters" / recipe.stage_folder(index)
 
 
 def is_encoder_folder(base: str) -> bool:
-    """Whether `base` holds a finished encoder rather than a base LLM."""
-    return any((Path(base).expanduser() / file).is_file() for file in ("modules.json", "llm2vec_config.json"))
+    """Whether `base` holds a finished encoder, whole or as an adapter with its settings, rather than a base LLM."""
+    folder = Path(base).expanduser()
+    whole = any((folder / file).is_file() for file in ("modules.json", "llm2vec_config.json"))
+    return whole or ((folder / "adapter_config.json").is_file() and read_settings(folder) is not None)
 
 
 def open_head(recipe: Recipe, index: int, encoder: Encoder, dtype: torch.dtype) -> nn.Module | None:

@@ -5,7 +5,7 @@
           metrics.jsonl        loss, rate, speed, dev metric, collapse watch
           stages/1-mntp/       encoders of the stages before the last
           checkpoints/1-mntp/step-00000100/
-          adapters/1-longlora/ what a language-model stage trained, apart from the base
+          adapters/1-mntp/     what a stage trained, apart from the base; with `keep: adapter` all that it leaves
 
 It stands apart because folders, resuming and precision are the same for every objective. On Accelerate: devices, processes, trackers
 (https://huggingface.co/docs/accelerate); start it with `accelerate launch` for several processes.
@@ -40,6 +40,7 @@ from bothways.training import finish, precision, sharding
 from bothways.training.checkpoints import Checkpoints
 from bothways.training.data import GivenTexts, read_stage_data
 from bothways.training.estimate import DryRun, estimate
+from bothways.training.kept import describe_kept
 from bothways.training.launch import Launch, hidden, requested
 from bothways.training.metrics import MetricsLog
 from bothways.training.occupied import occupied
@@ -145,9 +146,10 @@ def _run(
         metrics = MetricsLog(folder / "metrics.jsonl", accelerator)
         offset = 0
         for index in range(len(recipe.stages)):
-            kind = recipe.stages[index].objective.language_model
+            stage = recipe.stages[index]
+            kind = stage.objective.language_model
             if finish.is_finished(stage_output(recipe, index, folder), language_model=kind):
-                log.info("stage %s is finished", recipe.stages[index].name)
+                log.info("stage %s is finished", stage.name)
                 offset += max(Checkpoints(_checkpoint_folder(recipe, index, folder), keep=1).steps(), default=0)
                 continue
             runner = _Runner(recipe, index, folder, accelerator, launch, metrics, texts, progress)
@@ -233,11 +235,11 @@ class _Runner:
         if accelerator.is_main_process:
             encoder, difference = finish.merge_stage(recipe, index, encoder, self.out, data.texts, whole)
             finish.record(encoder, recipe, index, data, state, trainable, difference)
-            final = index == len(recipe.stages) - 1
+            describe_kept(encoder, recipe, index, self.out)
             if head is not None:
                 finish.save_trained_llm(encoder, head, recipe, index, self.out)
             else:
-                finish.save_stage(encoder, stage_output(recipe, index, self.out), recipe, final=final)
+                finish.save_stage(encoder, stage_output(recipe, index, self.out), recipe, index)
         self.accelerator.wait_for_everyone()
         return state.step
 

@@ -119,9 +119,10 @@ def test_load_says_what_a_folder_is_instead(base: Path, saved: Path, tmp_path: P
         bw.load(tmp_path / "empty")
     with pytest.raises(SourceError, match="no-such-folder/at/all"):
         bw.load("no-such-folder/at/all")
-    for name in ("adapter", "base"):
-        with pytest.raises(InputError, match=f"{name}: only LLM2Vec folders take one"):
-            bw.load(saved, **{name: base})
+    with pytest.raises(InputError, match="base: only adapters and LLM2Vec folders take one"):
+        bw.load(saved, base=base)
+    with pytest.raises(InputError, match=r"no adapter_config.json here, so it is no adapter"):
+        bw.load(saved, adapter=base)
     with pytest.raises(InputError, match="dtype"):
         bw.load(saved, dtype="int4")
 

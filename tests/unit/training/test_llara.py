@@ -95,6 +95,23 @@ def test_two_stages_keep_prompts_tokens_and_pooling(tmp_path):
     np.testing.assert_array_equal(encoder.encode(list(SENTENCES)), documents)
 
 
+def test_the_adapters_that_are_kept_bring_the_new_tokens(tmp_path):
+    """Rows of tokens that the base does not have lie beside the factors, so either stage can be had from the plain base."""
+    stages = adaptation(keep="adapter"), finetune(keep="adapter")
+    out = tmp_path / "out"
+    encoder = bw.train(llara(tmp_path, *stages), out, texts={"adaptation": DOCUMENTS, "finetune": ROWS})
+    bw.train(llara(tmp_path, adaptation(), finetune()), tmp_path / "merged", texts={"adaptation": DOCUMENTS, "finetune": ROWS})
+    assert not (out / "model.safetensors").exists()
+    for place in (out, out / "adapters" / "2-finetune"):
+        again = bw.load(place, dtype="float32", device="cpu")
+        assert again.prompts == encoder.prompts
+        assert again.pooling.tokens == 8
+        table = weights(tmp_path / "merged")["embed_tokens.weight"]
+        assert torch.equal(again.backbone.get_input_embeddings().weight, table)
+        merged = bw.load(tmp_path / "merged", dtype="float32", device="cpu")
+        np.testing.assert_allclose(again.encode_query(SENTENCES), merged.encode_query(SENTENCES), atol=2e-5)
+
+
 def test_resuming_equals_running_through(tmp_path):
     chosen = llara(tmp_path)
     bw.train(chosen, tmp_path / "whole", texts=DOCUMENTS)

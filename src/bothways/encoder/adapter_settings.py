@@ -1,0 +1,141 @@
+"""What makes an encoder of a base and an adapter, beside the adapter: how its vectors are read.
+
+    bothways.json          key "encoder": direction, pooling, lengths, prompts, wrapper; what only we read
+    llm2vec_config.json    the part of it that LLM2Vec knows, so that `peft_model_name_or_path` takes the folder there too
+    1_AttentionPooling/    weights of a trained pooling
+    tokenizer.*            as the encoder had it
+
+The adapter's own files are `backbone.adapter_files`. `encoder.llm2vec_folder` reads all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ConfigDict, Field
+from torch import nn
+
+from bothways.atomic import atomic_file
+from bothways.backbone.adapter_files import MERGED, NEEDS
+from bothways.config import Direction, Strict, parse
+from bothways.encoder import pooling_module
+from bothways.encoder.encoder import Encoder, EncoderOptions
+from bothways.encoder.storage import save_tokenizer
+from bothways.encoder.tokenization import Wrapper
+from bothways.errors import InputError
+from bothways.pooling import PoolingConfig
+
+#: Settings of LLM2Vec.
+LLM2VEC = "llm2vec_config.json"
+DOC_MAX_LENGTH = 400  # tokens of the text alone; LLM2Vec's default
+POOLING = f"1_{pooling_module.KIND}"
+# our pooling as LLM2Vec calls it; others have no name there
+_MODES = {"mean": "mean", "weighted_mean": "weighted_mean", "last": "last_token", "bos": "bos_token"}
+
+
+class AdapterSettings(Strict):
+    """The encoder that an adapter makes of its base. Fields as in `EncoderOptions`."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    direction: Direction
+    pooling: str
+    pooling_tokens: int | None = Field(default=None, ge=1, description="of last_tokens")
+    max_length: int | None = Field(default=None, ge=1)
+    pool_bos: bool = True
+    pool_prompt: bool = False
+    normalize: bool = False
+    prompts: dict[str, str] = Field(default_factory=dict)
+    default_prompt: str | None = None
+    wrapper: tuple[str, ...] = Field(default=(), max_length=3)
+    vocabulary: int = Field(default=0, ge=0, description="rows of the embedding")
+
+    def options(self) -> EncoderOptions:
+        """The same as options of an encoder."""
+        return EncoderOptions(
+            max_length=self.max_length,
+            pool_bos=self.pool_bos,
+            pool_prompt=self.pool_prompt,
+            normalize=self.normalize,
+            prompts=dict(self.prompts),
+            default_prompt=self.default_prompt,
+            wrapper=Wrapper(*self.wrapper),
+        )
+
+    def build_pooling(self, folder: Path, width: int, device: torch.device) -> nn.Module:
+        """The pooling, with its weights from `folder` if it was trained."""
+        if (folder / POOLING).is_dir():
+            return pooling_module.read(folder / POOLING, width=width, device=device)[0]
+        tokens = {} if self.pooling_tokens is None else {"tokens": self.pooling_tokens}
+        return PoolingConfig.of({"mode": self.pooling, **tokens}, where=f"{folder / NEEDS}: pooling").build(width)
+
+
+def read_settings(folder: Path) -> AdapterSettings | None:
+    """The settings beside an adapter of ours; None beside anybody else's.
+
+    Raises:
+        InputError: they are broken.
+    """
+    file = folder / NEEDS
+    if not file.is_file():
+        return None
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read as JSON ({' '.join(str(error).split())}); write the adapter again") from None
+    stated = found.get("encoder") if isinstance(found, dict) else None
+    return None if stated is None else parse(AdapterSettings, stated, where=f"{file}: encoder")
+
+
+def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> None:
+    """Write what makes the encoder beside its adapter, `bothways.json` last: until then the folder is an adapter and no encoder.
+
+    Args:
+        encoder: its adapter lies in `folder`, and may be merged in it.
+        folder: of the adapter.
+        pooling: LLM2Vec's name of the pooling, if it says more than ours, e.g. "eos_token" for "last".
+    """
+    own: Any = encoder.pooling
+    save_tokenizer(encoder, folder)
+    if pooling_module.is_trained(own):
+        pooling_module.write(own, folder, POOLING, include_prompt=encoder.options.pool_prompt, bos=None, prompts=[])
+    named = pooling or _MODES.get(own.mode)
+    if named is not None:
+        _write(folder / LLM2VEC, llm2vec_config(encoder, named))
+    options = encoder.options
+    settings = {
+        "direction": encoder.direction,
+        "pooling": own.mode,
+        "pooling_tokens": own.tokens if own.mode == "last_tokens" else None,
+        "max_length": options.max_length,
+        "pool_bos": options.pool_bos,
+        "pool_prompt": options.pool_prompt,
+        "normalize": options.normalize,
+        "prompts": options.prompts,
+        "default_prompt": options.default_prompt,
+        "wrapper": list(astuple(options.wrapper)),
+        "vocabulary": len(encoder.backbone.get_input_embeddings().weight),  # type: ignore[operator]
+    }
+    needs = json.loads((folder / NEEDS).read_text(encoding="utf-8"))
+    history = {key: encoder.provenance[key] for key in ("stages", MERGED) if key in encoder.provenance}
+    _write(folder / NEEDS, {**needs, **history, "encoder": settings})
+
+
+def llm2vec_config(encoder: Encoder, pooling: str, doc_max_length: int = DOC_MAX_LENGTH) -> dict[str, Any]:
+    """`llm2vec_config.json`, as LLM2Vec's own `save` writes it."""
+    return {
+        "pooling_mode": pooling,
+        "max_length": encoder.max_length,
+        "doc_max_length": doc_max_length,
+        "skip_instruction": not encoder.options.pool_prompt,
+    }
+
+
+def _write(file: Path, value: Any) -> None:
+    with atomic_file(file) as part:
+        # a lone surrogate (of a file name) has no UTF-8 form; its escape is what JSON would write
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")
