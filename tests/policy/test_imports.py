@@ -31,6 +31,7 @@ BELOW: dict[str, set[str]] = {
     "training": {"objectives", "losses", "data", "encoder", "pooling", "backbone", "attention", "evaluation"},
     "recipes": {"training", "objectives", "losses", "data", "encoder", "pooling", "backbone", "attention"},
 }
+BELOW["compat"] = {"encoder", "pooling", "backbone", "attention"}
 BELOW["ablation"] = set(BELOW) - {"report"}
 BELOW["cli"] = {*BELOW, "recipes"}
 WITHOUT_TRANSFORMERS = ("pooling/", "losses/", "attention/plan.py", "config.py", "errors.py", "atomic.py", "progress.py")

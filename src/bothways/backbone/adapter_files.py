@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -153,6 +154,19 @@ def kept_adapter(run: Path) -> Path | None:
     last = max(numbered, key=lambda each: int(each.name.split("-")[0]), default=None)
     stated = merged_in(run)
     return last if last is not None and stated and fingerprint(last) == stated[-1] else None
+
+
+def copy_adapter(source: Path, target: Path) -> None:
+    """Copy what belongs to an adapter into a folder, and nothing of the run that it lies in."""
+    for name in ("adapter_config.json", *FACTORS, WHOLE, PUBLISHED_WHOLE):
+        if (source / name).is_file():
+            shutil.copy2(source / name, target / name)
+    if (source / NEEDS).is_file():
+        found = json.loads((source / NEEDS).read_text(encoding="utf-8"))
+        before = read_needs(source).base_adapter
+        if before is not None and Path(before).is_dir():  # a name that is right from everywhere
+            found["base_adapter"] = str(Path(before).resolve())
+        (target / NEEDS).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def local_adapter(place: str | os.PathLike[str]) -> Path:

@@ -33,8 +33,8 @@ from bothways.pooling import PoolingConfig
 LLM2VEC = "llm2vec_config.json"
 DOC_MAX_LENGTH = 400  # tokens of the text alone; LLM2Vec's default
 POOLING = f"1_{pooling_module.KIND}"
-# our pooling as LLM2Vec calls it; others have no name there
-_MODES = {"mean": "mean", "weighted_mean": "weighted_mean", "last": "last_token", "bos": "bos_token"}
+#: Our poolings as LLM2Vec calls them; others have no name there.
+MODES = {"mean": "mean", "weighted_mean": "weighted_mean", "last": "last_token", "bos": "bos_token"}
 
 
 class AdapterSettings(Strict):
@@ -103,9 +103,17 @@ def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> N
     save_tokenizer(encoder, folder)
     if pooling_module.is_trained(own):
         pooling_module.write(own, folder, POOLING, include_prompt=encoder.options.pool_prompt, bos=None, prompts=[])
-    named = pooling or _MODES.get(own.mode)
+    named = pooling or MODES.get(own.mode)
     if named is not None:
-        _write(folder / LLM2VEC, llm2vec_config(encoder, named))
+        write_json(
+            folder / LLM2VEC,
+            {
+                "pooling_mode": named,
+                "max_length": encoder.max_length,
+                "doc_max_length": DOC_MAX_LENGTH,
+                "skip_instruction": not encoder.options.pool_prompt or named == "bos_token",
+            },
+        )
     options = encoder.options
     settings = {
         "direction": encoder.direction,
@@ -122,20 +130,11 @@ def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> N
     }
     needs = json.loads((folder / NEEDS).read_text(encoding="utf-8"))
     history = {key: encoder.provenance[key] for key in ("stages", MERGED) if key in encoder.provenance}
-    _write(folder / NEEDS, {**needs, **history, "encoder": settings})
+    write_json(folder / NEEDS, {**needs, **history, "encoder": settings})
 
 
-def llm2vec_config(encoder: Encoder, pooling: str, doc_max_length: int = DOC_MAX_LENGTH) -> dict[str, Any]:
-    """`llm2vec_config.json`, as LLM2Vec's own `save` writes it."""
-    return {
-        "pooling_mode": pooling,
-        "max_length": encoder.max_length,
-        "doc_max_length": doc_max_length,
-        "skip_instruction": not encoder.options.pool_prompt,
-    }
-
-
-def _write(file: Path, value: Any) -> None:
+def write_json(file: Path, value: Any) -> None:
+    """Write a value as JSON; the file appears whole or not at all."""
     with atomic_file(file) as part:
         # a lone surrogate (of a file name) has no UTF-8 form; its escape is what JSON would write
         part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")

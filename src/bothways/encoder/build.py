@@ -241,7 +241,7 @@ def load(
     """
     from bothways.encoder import llm2vec_folder, reading, storage
 
-    path = _local(folder)
+    path = local_folder(folder)
     place = resolve_device(device)
     kind = resolve_dtype(dtype, place)
     if llm2vec_folder.is_llm2vec(path) and not (path / storage.MODULES).exists():
@@ -273,7 +273,7 @@ def is_encoder(name: str | os.PathLike[str]) -> bool:
     return source.kind == "hub" and any(has_file(source, file) for file in files)
 
 
-def _local(folder: str | os.PathLike[str]) -> Path:
+def local_folder(folder: str | os.PathLike[str]) -> Path:
     """The folder itself, or a hub id's snapshot."""
     if Path(folder).expanduser().is_dir():
         return Path(folder).expanduser()

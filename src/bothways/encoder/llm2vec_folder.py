@@ -146,13 +146,23 @@ def add(encoder: Encoder, adapter: str | os.PathLike[str], folder: Path, dtype: 
     if encoder.provenance[MERGED] == held:
         log.info("%s: holds %s already, which is not merged again", folder, adapter)
     encoder.backbone.to(dtype)
-    ours = read_settings(place)
-    if ours is not None or (place / CONFIG).is_file():
-        model: Any = encoder.backbone
-        family = next(text_configs(model)).model_type
-        pooling, encoder.options = _way_to_vectors(folder, place, ours, str(folder), model, family)
-        encoder.pooling = pooling.to(encoder.device)
+    if read_settings(place) is not None or (place / CONFIG).is_file():
+        follow(encoder, place, base=folder)
     return encoder
+
+
+def follow(encoder: Encoder, place: Path, *, base: str | os.PathLike[str]) -> None:
+    """Read an encoder's vectors as the settings of a folder say, ours or LLM2Vec's; by LLM2Vec's defaults if there are none.
+
+    Args:
+        encoder: changed in place.
+        place: of an adapter that it holds, or of a model.
+        base: the model's name, by which LLM2Vec wraps texts.
+    """
+    model: Any = encoder.backbone
+    family = next(text_configs(model)).model_type
+    pooling, encoder.options = _way_to_vectors(place, None, read_settings(place), os.fspath(base), model, family)
+    encoder.pooling = pooling.to(encoder.device)
 
 
 def _way_to_vectors(
@@ -167,7 +177,9 @@ def _way_to_vectors(
     pooling = Pooling(mode)
     options = EncoderOptions(
         max_length=int(settings.get("max_length", 512)),
+        # BOS stands before the instruction, and is all that "bos" pools
         pool_bos=pooling.mode == "bos",
+        pool_prompt=pooling.mode == "bos",
         wrapper=text_wrapper(base, eos=mode == "eos_token", model_type=family),
     )
     return pooling, options

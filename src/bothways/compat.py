@@ -1,0 +1,403 @@
+"""`LLM2Vec` with the arguments, defaults and results of the llm2vec package, over an encoder of this library.
+
+Open it when a script was written for LLM2Vec. Only its import changes:
+
+    from bothways.compat import LLM2Vec
+
+    l2v = LLM2Vec.from_pretrained("meta-llama/Meta-Llama-3-8B-Instruct", peft_model_name_or_path="out/mntp")
+    queries = l2v.encode([["Find the answer:", "how high is a mountain"]])
+
+Names and defaults are those of llm2vec 0.2.3 (https://github.com/McGill-NLP/llm2vec). Adapters are merged when they are loaded, in float32,
+so `merge_peft` changes nothing but what `save` writes. The encoder itself is `l2v.encoder`, with everything that it can do beyond.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bothways.atomic import atomic_folder
+from bothways.attention.text_config import text_configs
+from bothways.backbone.adapter_files import copy_adapter
+from bothways.backbone.sources import source_config
+from bothways.backbone.tokenizers import prepare_tokenizer
+from bothways.encoder import llm2vec_folder, reading, storage
+from bothways.encoder.adapter_settings import DOC_MAX_LENGTH, LLM2VEC, MODES, describe, write_json
+from bothways.encoder.build import convert, is_encoder, local_folder, prepare
+from bothways.encoder.encoder import Encoder, EncoderOptions
+from bothways.encoder.llm2vec_texts import text_wrapper
+from bothways.encoder.tokenization import Text, Wrapper
+from bothways.errors import InputError
+from bothways.pooling import Pooling
+
+#: Arguments of transformers' `from_pretrained` that change no vector here, whatever their value.
+_HARMLESS = (
+    *("attn_implementation", "use_flash_attention_2", "low_cpu_mem_usage", "use_safetensors", "trust_remote_code"),
+    *("use_cache", "local_files_only", "output_attentions", "output_hidden_states", "return_dict"),
+)
+#: Arguments that mean something which is not done here: values that ask for nothing, and what to do about others.
+_REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "revision": ((None, "main"), "download that revision and give its folder"),
+    "code_revision": ((None, "main"), "code of model repositories is never run"),
+    "subfolder": ((None, ""), "give the folder itself"),
+    "variant": ((None,), "give a folder with that variant's files"),
+    "cache_dir": ((None,), "set HF_HUB_CACHE in the environment"),
+    "force_download": ((None, False), "remove the model from the hub's cache"),
+    "config": ((None,), "the config is the model's own"),
+    "quantization_config": ((None,), "quantised weights are not read; use torch_dtype=torch.bfloat16"),
+    "load_in_8bit": ((None, False), "quantised weights are not read; use torch_dtype=torch.bfloat16"),
+    "load_in_4bit": ((None, False), "quantised weights are not read; use torch_dtype=torch.bfloat16"),
+    "attention_dropout": ((None, 0), "dropout is for training: objective.attention_dropout of a recipe"),
+    "max_memory": ((None,), "a model lies on one device: device_map='cuda:0'"),
+    "offload_folder": ((None,), "a model lies on one device: device_map='cuda:0'"),
+}
+_ARGUMENTS = ("pooling_mode", "max_length", "doc_max_length", "skip_instruction", "torch_dtype", "dtype", "device_map", "token")
+_ANYWHERE = ("auto", "balanced", "balanced_low_0", "sequential")
+
+
+class LLM2Vec(nn.Module):
+    """A text encoder with LLM2Vec's face. Made by `from_pretrained`, or from a model and its tokenizer.
+
+    Args:
+        model: an `Encoder`, or a bare decoder of transformers, also inside a PeftModel, whose adapter is then merged. The decoder is made
+            bidirectional and changed in place.
+        tokenizer: its fast tokenizer; None for an `Encoder`.
+        pooling_mode: "mean", "weighted_mean", "eos_token", "last_token" or "bos_token"; None for an encoder's own, else "mean".
+        max_length: tokens per text at most; None for an encoder's own, else 512.
+        doc_max_length: tokens of a text alone at most. Words at its end are left out until it has no more.
+        skip_instruction: do not pool the instruction; False pools all tokens.
+    """
+
+    pooling_mode: str
+    doc_max_length: int
+    skip_instruction: bool
+    adapter: Path | None
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        pooling_mode: str | None = None,
+        max_length: int | None = None,
+        doc_max_length: int = DOC_MAX_LENGTH,
+        skip_instruction: bool = True,
+    ) -> None:
+        super().__init__()
+        self.encoder = model if isinstance(model, Encoder) else _wrapped(model, tokenizer)
+        self.doc_max_length = int(doc_max_length)
+        self.adapter = None
+        if pooling_mode is not None:
+            self._pool_by(pooling_mode)
+        own = str(self.encoder.pooling.mode)
+        self.pooling_mode = pooling_mode or MODES.get(own, own)
+        if max_length is not None:
+            self.max_length = max_length
+        self.skip_instruction = skip_instruction
+        if not skip_instruction:
+            self.encoder.options.pool_prompt = self.encoder.options.pool_bos = True
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        base_model_name_or_path: str | os.PathLike[str],
+        peft_model_name_or_path: str | os.PathLike[str] | None = None,
+        merge_peft: bool = False,
+        enable_bidirectional: bool = True,
+        **kwargs: Any,
+    ) -> LLM2Vec:
+        """Load a base model, or an encoder, and an adapter over it.
+
+        Args:
+            base_model_name_or_path: hub id or folder: a base LLM, a published LLM2Vec model, or what `bothways train` has left.
+            peft_model_name_or_path: an adapter to merge: folder or hub id, or the output folder of a run.
+            merge_peft: whether `save` writes the merged model; False writes the adapter.
+            enable_bidirectional: False leaves the attention causal.
+            **kwargs: pooling_mode, max_length, doc_max_length and skip_instruction as in the class; torch_dtype (or dtype; float32 if
+                absent, "auto" for the checkpoint's own), device_map (one device), token. Of transformers' other arguments those that
+                change no vector are accepted.
+
+        Raises:
+            InputError: an argument that is unknown or cannot be honored, or an adapter that does not fit.
+            SourceError: a model that cannot be found or reached.
+        """
+        _check(kwargs)
+        device = _device(kwargs.pop("device_map", None))
+        dtype = _dtype(kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None), base_model_name_or_path)
+        direction = "bidirectional" if enable_bidirectional else "causal"
+        settings = {key: kwargs[key] for key in _ARGUMENTS[:4] if kwargs.get(key) is not None}
+        with _token(kwargs.get("token")):
+            encoder = _open(base_model_name_or_path, peft_model_name_or_path, direction, device, dtype)
+            made = cls(encoder, **settings)
+            if peft_model_name_or_path is not None and not merge_peft:
+                made.adapter = llm2vec_folder.find_adapter(peft_model_name_or_path)
+        return made
+
+    @property
+    def model(self) -> nn.Module:
+        """The bare decoder of transformers."""
+        return self.encoder.backbone
+
+    @property
+    def tokenizer(self) -> Any:
+        """The decoder's tokenizer."""
+        return self.encoder.tokenizer
+
+    @property
+    def config(self) -> Any:
+        """The decoder's config."""
+        return self.model.config
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens per text at most."""
+        return self.encoder.options.max_length
+
+    @max_length.setter
+    def max_length(self, value: int) -> None:
+        self.encoder.options.max_length = int(value)
+
+    def encode(
+        self,
+        sentences: str | Sequence[Any],
+        batch_size: int = 32,
+        show_progress_bar: bool = True,
+        convert_to_numpy: bool = False,
+        convert_to_tensor: bool = False,
+        device: str | torch.device | None = None,
+    ) -> Any:
+        """Encode texts, or pairs of an instruction and a text.
+
+        Args:
+            sentences: a list of strings, or of pairs [instruction, text]. One string is a list of one (LLM2Vec reads its letters).
+            batch_size: texts of a pass at most.
+            show_progress_bar: show progress.
+            convert_to_numpy: give a numpy array.
+            convert_to_tensor: give a tensor, which is the default.
+            device: where to compute; None for a GPU if there is one, else the CPU.
+
+        Returns:
+            (N, D) float32 on the CPU, not normalized.
+
+        Raises:
+            InputError: an item that is neither a string nor a pair.
+        """
+        self.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.eval()
+        texts = [self._text(item, index) for index, item in enumerate(_items(sentences))]
+        vectors: np.ndarray = self.encoder.encode(
+            texts,
+            batch_size=batch_size,
+            show_progress_bar=None if show_progress_bar else False,
+            normalize_embeddings=False,
+        )
+        return vectors if convert_to_numpy and not convert_to_tensor else torch.from_numpy(vectors)
+
+    def forward(self, sentences: Sequence[Any]) -> Tensor:
+        """Vectors (N, D) with gradient, of texts or pairs as `encode` takes them."""
+        texts = [self._text(item, index) for index, item in enumerate(_items(sentences))]
+        found: Tensor = self.encoder(self.encoder.pack(self.encoder.tokenize(texts)).to(self.encoder.device))
+        return found
+
+    def save(self, output_path: str | os.PathLike[str], merge_before_save: bool = False, save_config: bool = True) -> None:
+        """Write the adapter and its settings, if one was loaded and not merged; else the whole encoder.
+
+        Args:
+            output_path: a folder; it must be new or empty, or hold what was saved here before.
+            merge_before_save: write the whole encoder, with the adapter merged.
+            save_config: write `llm2vec_config.json` as well.
+
+        Raises:
+            InputError: something else lies in the folder.
+        """
+        target = Path(output_path)
+        ours = any((target / name).is_file() for name in (LLM2VEC, storage.OURS))
+        if self.adapter is None or merge_before_save:
+            self.encoder.save(target, replace=ours)
+            if save_config:
+                write_json(target / LLM2VEC, self._settings())
+            return
+        with atomic_folder(target, replace=ours) as part:
+            copy_adapter(self.adapter, part)
+            if (
+                part / storage.OURS
+            ).is_file():  # an adapter of ours says how vectors are read, which may have been changed since
+                describe(self.encoder, part, pooling=self.pooling_mode)
+            else:
+                storage.save_tokenizer(self.encoder, part)
+            if save_config:
+                write_json(part / LLM2VEC, self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "pooling_mode": self.pooling_mode,
+            "max_length": self.max_length,
+            "doc_max_length": self.doc_max_length,
+            "skip_instruction": self.skip_instruction,
+        }
+
+    def _pool_by(self, mode: str) -> None:
+        options: EncoderOptions = self.encoder.options
+        self.encoder.pooling = Pooling(mode).to(self.encoder.device)
+        # BOS stands before the instruction, and is all that "bos" pools
+        options.pool_bos = options.pool_prompt = self.encoder.pooling.mode == "bos"
+        model: Any = self.encoder.backbone
+        base = str(self.encoder.provenance.get("base", ""))
+        family = next(text_configs(model)).model_type
+        plain, ended = (text_wrapper(base, eos=eos, model_type=family) for eos in (False, True))
+        if options.wrapper in (plain, ended, Wrapper()):  # a wrapper of the user's own stays
+            options.wrapper = ended if mode == "eos_token" else plain
+
+    def _text(self, item: Any, index: int) -> Text:
+        """A text as the encoder takes it: by itself, or with its instruction."""
+        if isinstance(item, str):
+            return self._shortened(item)
+        parts = list(item) if isinstance(item, (list, tuple, np.ndarray)) else []
+        if len(parts) < 2 or not all(isinstance(part, str) for part in parts[:2]):
+            raise InputError(
+                f"sentences[{index}]: must be a string or a pair [instruction, text] of strings (got {item!r:.60})"
+            )
+        instruction, text = str(parts[0]).strip(), self._shortened(str(parts[1]))
+        return (instruction, text) if instruction else text
+
+    def _shortened(self, text: str) -> str:
+        """The text without the words at its end that are too many.
+
+        As LLM2Vec counts: of a text with more than `max_length` tokens it sees that many, and leaves out words in proportion until
+        `doc_max_length` is kept. A text without white space would vanish there; here it is cut at a token.
+        """
+        count, end = self._count(text)
+        if count <= self.doc_max_length:
+            return text
+        whole = text
+        while count > self.doc_max_length:
+            words = text.split()
+            text = " ".join(words[: int(len(words) * (self.doc_max_length / count))])
+            count, _ = self._count(text)
+        return text or whole[:end]
+
+    def _count(self, text: str) -> tuple[int, int]:
+        """Tokens of a text, `max_length` at most, and the character at which `doc_max_length` of them end."""
+        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        end = offsets[self.doc_max_length - 1][1] if len(offsets) >= self.doc_max_length > 0 else len(text)
+        return min(len(offsets), self.max_length or len(offsets)), end
+
+
+def _items(sentences: Any) -> list[Any]:
+    """The texts and pairs of a call; [instruction, text, number], the form of MEDI, is one pair."""
+    if isinstance(sentences, str):
+        return [sentences]
+    items = list(sentences)
+    if items and isinstance(items[0], str) and isinstance(items[-1], int):
+        return [items[:2]]
+    return items
+
+
+def _open(
+    base: str | os.PathLike[str],
+    peft: str | os.PathLike[str] | None,
+    direction: Any,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Encoder:
+    name = os.fspath(base)
+    if not is_encoder(name):
+        wrapper = astuple(text_wrapper(name))
+        encoder = convert(name, direction=direction, adapter=peft, device=device, dtype=dtype, pool_bos=False, wrapper=wrapper)
+        if peft is not None:
+            llm2vec_folder.follow(encoder, llm2vec_folder.find_adapter(peft), base=name)
+        return encoder
+    folder = local_folder(name)
+    if llm2vec_folder.is_llm2vec(folder) and not (folder / storage.MODULES).is_file():
+        return llm2vec_folder.load(folder, adapter=peft, base=None, device=device, dtype=dtype, direction=direction)
+    encoder = reading.load(folder, device=device, dtype=dtype if peft is None else torch.float32)
+    if peft is not None:
+        llm2vec_folder.add(encoder, peft, folder, dtype)
+    if encoder.direction != direction:
+        encoder.execution, encoder.provenance["report"] = prepare(encoder.backbone, direction)
+        encoder.direction = direction
+    return encoder
+
+
+def _wrapped(model: Any, tokenizer: Any) -> Encoder:
+    """An encoder over a model that the caller has loaded."""
+    if tokenizer is None:
+        raise InputError("LLM2Vec: give the model's tokenizer as well")
+    merge = getattr(model, "merge_and_unload", None)
+    model = merge() if callable(merge) else model
+    name = str(getattr(model.config, "_name_or_path", ""))
+    family = next(text_configs(model)).model_type
+    execution, report = prepare(model, "bidirectional")
+    return Encoder(
+        model,
+        prepare_tokenizer(tokenizer, model.config),
+        Pooling("mean"),
+        direction="bidirectional",
+        execution=execution,
+        options=EncoderOptions(max_length=512, pool_bos=False, wrapper=text_wrapper(name, model_type=family)),
+        provenance={"base": name, "stages": [], "report": report},
+    ).eval()
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Refuse arguments that are unknown, or that ask for something which is not done here."""
+    for name, value in given.items():
+        if name in _REFUSED:
+            allowed, advice = _REFUSED[name]
+            if value not in allowed:
+                raise InputError(f"{name}: {value!r} cannot be honored; {advice}")
+        elif name not in _HARMLESS and name not in _ARGUMENTS:
+            near = difflib.get_close_matches(name, [*_ARGUMENTS, *_HARMLESS, *_REFUSED], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"unknown argument {name!r}{hint}")
+
+
+def _dtype(given: Any, base: str | os.PathLike[str]) -> torch.dtype:
+    if given is None:
+        return torch.float32  # as transformers 4 loads a model, when nothing is said
+    if given == "auto":
+        config = source_config(base)
+        given = getattr(config, "dtype", None) or getattr(config, "torch_dtype", None) or torch.float32
+    found = getattr(torch, given.removeprefix("torch."), None) if isinstance(given, str) else given
+    if found not in (torch.float32, torch.bfloat16, torch.float16):
+        raise InputError(f"torch_dtype: must be float32, bfloat16, float16 or 'auto' (got {given!r})")
+    return found
+
+
+def _device(given: Any) -> torch.device:
+    """The one device that a `device_map` names."""
+    if isinstance(given, Mapping) and len(set(map(str, given.values()))) == 1:
+        given = next(iter(given.values()))
+    if given is None or given in _ANYWHERE:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if isinstance(given, Mapping):
+        raise InputError(f"device_map: a model lies on one device here, e.g. device_map='cuda:0' (got {dict(given)!r:.80})")
+    try:
+        return torch.device("cuda", given) if isinstance(given, int) else torch.device(given)
+    except (RuntimeError, TypeError):
+        raise InputError(f"device_map: must be a device such as 'cuda:0' or 'cpu', or 'auto' (got {given!r})") from None
+
+
+@contextmanager
+def _token(given: str | bool | None) -> Iterator[None]:
+    """Let the hub's client use a token while models are loaded."""
+    if not isinstance(given, str):
+        yield
+        return
+    before = os.environ.get("HF_TOKEN")
+    os.environ["HF_TOKEN"] = given
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HF_TOKEN"]
+        else:
+            os.environ["HF_TOKEN"] = before
