@@ -13,10 +13,8 @@ so `merge_peft` changes nothing but what `save` writes. The encoder itself is `l
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -28,8 +26,8 @@ from torch import Tensor, nn
 from bothways.atomic import atomic_folder
 from bothways.attention.text_config import text_configs
 from bothways.backbone.adapter_files import copy_adapter
-from bothways.backbone.sources import source_config
 from bothways.backbone.tokenizers import prepare_tokenizer
+from bothways.compat.arguments import SETTINGS, check, device_of, dtype_of, token_for_hub
 from bothways.encoder import llm2vec_folder, reading, storage
 from bothways.encoder.adapter_settings import DOC_MAX_LENGTH, LLM2VEC, MODES, describe, write_json
 from bothways.encoder.build import convert, is_encoder, local_folder, prepare
@@ -38,30 +36,6 @@ from bothways.encoder.llm2vec_texts import text_wrapper
 from bothways.encoder.tokenization import Text, Wrapper
 from bothways.errors import InputError
 from bothways.pooling import Pooling
-
-#: Arguments of transformers' `from_pretrained` that change no vector here, whatever their value.
-_HARMLESS = (
-    *("attn_implementation", "use_flash_attention_2", "low_cpu_mem_usage", "use_safetensors", "trust_remote_code"),
-    *("use_cache", "local_files_only", "output_attentions", "output_hidden_states", "return_dict"),
-)
-#: Arguments that mean something which is not done here: values that ask for nothing, and what to do about others.
-_REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
-    "revision": ((None, "main"), "download that revision and give its folder"),
-    "code_revision": ((None, "main"), "code of model repositories is never run"),
-    "subfolder": ((None, ""), "give the folder itself"),
-    "variant": ((None,), "give a folder with that variant's files"),
-    "cache_dir": ((None,), "set HF_HUB_CACHE in the environment"),
-    "force_download": ((None, False), "remove the model from the hub's cache"),
-    "config": ((None,), "the config is the model's own"),
-    "quantization_config": ((None,), "quantised weights are not read; use torch_dtype=torch.bfloat16"),
-    "load_in_8bit": ((None, False), "quantised weights are not read; use torch_dtype=torch.bfloat16"),
-    "load_in_4bit": ((None, False), "quantised weights are not read; use torch_dtype=torch.bfloat16"),
-    "attention_dropout": ((None, 0), "dropout is for training: objective.attention_dropout of a recipe"),
-    "max_memory": ((None,), "a model lies on one device: device_map='cuda:0'"),
-    "offload_folder": ((None,), "a model lies on one device: device_map='cuda:0'"),
-}
-_ARGUMENTS = ("pooling_mode", "max_length", "doc_max_length", "skip_instruction", "torch_dtype", "dtype", "device_map", "token")
-_ANYWHERE = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 class LLM2Vec(nn.Module):
@@ -129,12 +103,12 @@ class LLM2Vec(nn.Module):
             InputError: an argument that is unknown or cannot be honored, or an adapter that does not fit.
             SourceError: a model that cannot be found or reached.
         """
-        _check(kwargs)
-        device = _device(kwargs.pop("device_map", None))
-        dtype = _dtype(kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None), base_model_name_or_path)
+        check(kwargs)
+        device = device_of(kwargs.pop("device_map", None))
+        dtype = dtype_of(kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None), base_model_name_or_path)
         direction = "bidirectional" if enable_bidirectional else "causal"
-        settings = {key: kwargs[key] for key in _ARGUMENTS[:4] if kwargs.get(key) is not None}
-        with _token(kwargs.get("token")):
+        settings = {key: kwargs[key] for key in SETTINGS if kwargs.get(key) is not None}
+        with token_for_hub(kwargs.get("token")):
             encoder = _open(base_model_name_or_path, peft_model_name_or_path, direction, device, dtype)
             made = cls(encoder, **settings)
             if peft_model_name_or_path is not None and not merge_peft:
@@ -345,59 +319,3 @@ def _wrapped(model: Any, tokenizer: Any) -> Encoder:
         options=EncoderOptions(max_length=512, pool_bos=False, wrapper=text_wrapper(name, model_type=family)),
         provenance={"base": name, "stages": [], "report": report},
     ).eval()
-
-
-def _check(given: Mapping[str, Any]) -> None:
-    """Refuse arguments that are unknown, or that ask for something which is not done here."""
-    for name, value in given.items():
-        if name in _REFUSED:
-            allowed, advice = _REFUSED[name]
-            if value not in allowed:
-                raise InputError(f"{name}: {value!r} cannot be honored; {advice}")
-        elif name not in _HARMLESS and name not in _ARGUMENTS:
-            near = difflib.get_close_matches(name, [*_ARGUMENTS, *_HARMLESS, *_REFUSED], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"unknown argument {name!r}{hint}")
-
-
-def _dtype(given: Any, base: str | os.PathLike[str]) -> torch.dtype:
-    if given is None:
-        return torch.float32  # as transformers 4 loads a model, when nothing is said
-    if given == "auto":
-        config = source_config(base)
-        given = getattr(config, "dtype", None) or getattr(config, "torch_dtype", None) or torch.float32
-    found = getattr(torch, given.removeprefix("torch."), None) if isinstance(given, str) else given
-    if found not in (torch.float32, torch.bfloat16, torch.float16):
-        raise InputError(f"torch_dtype: must be float32, bfloat16, float16 or 'auto' (got {given!r})")
-    return found
-
-
-def _device(given: Any) -> torch.device:
-    """The one device that a `device_map` names."""
-    if isinstance(given, Mapping) and len(set(map(str, given.values()))) == 1:
-        given = next(iter(given.values()))
-    if given is None or given in _ANYWHERE:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if isinstance(given, Mapping):
-        raise InputError(f"device_map: a model lies on one device here, e.g. device_map='cuda:0' (got {dict(given)!r:.80})")
-    try:
-        return torch.device("cuda", given) if isinstance(given, int) else torch.device(given)
-    except (RuntimeError, TypeError):
-        raise InputError(f"device_map: must be a device such as 'cuda:0' or 'cpu', or 'auto' (got {given!r})") from None
-
-
-@contextmanager
-def _token(given: str | bool | None) -> Iterator[None]:
-    """Let the hub's client use a token while models are loaded."""
-    if not isinstance(given, str):
-        yield
-        return
-    before = os.environ.get("HF_TOKEN")
-    os.environ["HF_TOKEN"] = given
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["HF_TOKEN"]
-        else:
-            os.environ["HF_TOKEN"] = before
