@@ -82,7 +82,7 @@ def _texts(source: str, column: str | None, unit: str, places: Places) -> Iterat
     if unit not in ("line", "document"):
         raise InputError(f"--unit {unit}: must be line or document")
     read = iter_texts if unit == "line" else iter_documents
-    return read(source, column=column, places=places)
+    return read(source, column=column, places=places, splits="all")
 
 
 def _passages(given: str) -> int | Literal["sentences"]:

@@ -23,7 +23,7 @@ def command(
     """Print the nearest texts to each query by cosine."""
     from bothways.data.readers import read_texts
 
-    texts = read_texts(source, limit=limit)
+    texts = read_texts(source, limit=limit, splits="all")
     encoder = open_encoder(model, device=device, dtype=dtype)
     vectors = encoder.encode_document(texts, normalize_embeddings=True)
     scores = encoder.encode_query(queries, normalize_embeddings=True) @ vectors.T

@@ -14,6 +14,7 @@ from typing import Literal
 
 from bothways.data.readers import TEXT_COLUMNS, Places, iter_texts
 from bothways.data.rows import TEXT_COLUMN, Row, iter_lines
+from bothways.data.sources import Splits
 
 Unit = Literal["auto", "line"]
 #: Of the columns that may hold a text, those that hold a whole one.
@@ -25,10 +26,15 @@ _HEADING = re.compile(r"\s*(=(?: =)*)\s+\S.*\s\1\s*$")
 
 
 def read_documents(
-    source: str | Path, *, column: str | None = None, limit: int | None = None, unit: Unit = "auto"
+    source: str | Path,
+    *,
+    column: str | None = None,
+    limit: int | None = None,
+    unit: Unit = "auto",
+    splits: Splits = "training",
 ) -> list[str]:
-    """All documents of a source, in order; see `iter_documents`."""
-    return list(iter_documents(source, column=column, limit=limit, unit=unit))
+    """Read all documents of a source, in order; see `iter_documents`."""
+    return list(iter_documents(source, column=column, limit=limit, unit=unit, splits=splits))
 
 
 def iter_documents(
@@ -38,6 +44,7 @@ def iter_documents(
     limit: int | None = None,
     unit: Unit = "auto",
     places: Places | None = None,
+    splits: Splits = "training",
 ) -> Iterator[str]:
     """Stream the documents of a file, folder, hub data set or the embedded text.
 
@@ -47,13 +54,14 @@ def iter_documents(
         limit: documents at most; None reads everything.
         unit: of .txt files: "auto", the articles where they are marked, else the whole file; "line", every line by itself.
         places: see `readers.iter_texts`; an article's row is its first line.
+        splits: see `readers.iter_texts`.
 
     Raises:
         InputError: a broken file, no such column, a value that is no text, or no document at all.
         SourceError: the source cannot be found or reached.
     """
     split = None if unit == "line" else txt_documents
-    return iter_texts(source, column=column, limit=limit, columns=DOCUMENT_COLUMNS, txt=split, places=places)
+    return iter_texts(source, column=column, limit=limit, columns=DOCUMENT_COLUMNS, txt=split, places=places, splits=splits)
 
 
 def txt_documents(path: Path) -> Iterator[Row]:

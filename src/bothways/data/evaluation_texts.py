@@ -24,7 +24,8 @@ def read_evaluation_texts(sources: Iterable[str | Path]) -> list[str]:
 
     Args:
         sources: files, folders or hub datasets, of which each row's usual text columns are taken; BEIR folders, of which the
-            queries that test and dev judge are taken, since training shares their corpus; or `python-stdlib` for its queries.
+            queries that test and dev judge are taken, since training shares their corpus; or `python-stdlib` for its queries. Of a
+            folder with a test or validation split, those splits alone are taken: its training rows are nobody's evaluation.
 
     Raises:
         InputError, SourceError: as the readers do; a row without any column that is known to hold text.
@@ -36,7 +37,7 @@ def _texts(source: str | Path) -> Iterator[str]:
     if is_beir(source):
         yield from judged_queries(source, splits=("test", "dev"))
         return
-    found = resolve_texts(source)
+    found = resolve_texts(source, splits="held_out")
     if found.kind == "embedded":
         from bothways.data.stdlib import retrieval_task
 

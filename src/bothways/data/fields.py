@@ -7,18 +7,28 @@ positive that is not empty) is passed over and counted: such rows are the ordina
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bothways.data.cells import Elided, is_missing, listed
 from bothways.data.examples import Example
-from bothways.data.rows import LONE_SURROGATE, finite_number, type_name
+from bothways.data.rows import LONE_SURROGATE, finite_number, shortened, type_name
 from bothways.data.templates import TEMPLATES, Prompts, Template
 from bothways.errors import InputError
 
 Numbered = tuple[int, Example]  # with the row (the first one, where several made it)
+
+#: Columns that hold lists and nothing else, so that a text in one of them which looks like a list is one.
+LISTS = frozenset(
+    (
+        *("pos", "neg", "positives", "negatives", "pos_scores", "neg_scores", "scores", "labels"),
+        *("positive_passages", "negative_passages", "positive_ctxs", "negative_ctxs", "hard_negative_ctxs", "hard_negatives"),
+        *("messages", "positive_messages", "negative_messages"),
+    )
+)
+_WATCHED = 100  # rows of a file in which it is noted which columns a dialect reads
 
 
 class Tally:
@@ -45,10 +55,12 @@ class Reading:
         label: the file, in messages.
         task: the task of rows that name none.
         template: how an instruction that stands in a row is written before its texts.
-        cells: values are cells of a table (CSV, TSV), in which a list is written as JSON.
+        cells: values are cells of a table (CSV, TSV), in which a list is written as text.
         skipped: rows passed over.
         repaired: single texts left out or changed in rows that were kept.
         notes: remarks for the line that is logged, in order, each once.
+        read: columns that were looked at, in the first rows.
+        rows: how many rows were opened.
     """
 
     label: str
@@ -58,6 +70,28 @@ class Reading:
     skipped: Tally = field(default_factory=Tally)
     repaired: Tally = field(default_factory=Tally)
     notes: dict[str, None] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
+    rows: int = 0
+
+
+class _Watched(Mapping[str, Any]):
+    """A row that notes which of its columns are looked at."""
+
+    def __init__(self, row: Mapping[str, Any], read: set[str]) -> None:
+        self._row, self._read = row, read
+
+    def __getitem__(self, name: str) -> Any:
+        self._read.add(name)
+        return self._row[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._row
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
 
 
 class Fields:
@@ -65,6 +99,9 @@ class Fields:
 
     def __init__(self, number: int, row: Mapping[str, Any], reading: Reading) -> None:
         self.number, self.row, self.reading = number, row, reading
+        reading.rows += 1
+        if reading.rows <= _WATCHED:
+            self.row = _Watched(row, reading.read)
 
     @property
     def where(self) -> str:
@@ -94,7 +131,13 @@ class Fields:
             InputError: none of the columns is there, or its value is no text.
         """
         name = self.column(*names)
-        return self.clean(self.row[name], name)
+        value = self.row[name]
+        if self.reading.cells and value in ("\\N", "<NA>"):
+            self.reading.repaired.add(_EMPTIED, self.number)
+            return ""
+        if self.reading.cells and isinstance(value, str) and self._texts_in(value, name):
+            raise InputError(f"{self.where}: column {name!r} holds a list, not a text; give each row one text there")
+        return self.clean(value, name)
 
     def texts(self, *names: str) -> list[str]:
         """The texts in the first of these columns: a list, or one text; [] where none is there or it is null.
@@ -102,12 +145,16 @@ class Fields:
         Raises:
             InputError: a value that is neither.
         """
-        name = next((name for name in names if self.row.get(name) is not None), None)
+        name = next((name for name in names if not _is_null(self.row.get(name))), None)
         if name is None:
             return []
-        value = self._unpacked(self.row[name])
+        value = self.row[name]
+        if self.reading.cells and isinstance(value, str) and value and is_missing(value):
+            self.reading.repaired.add(_EMPTIED, self.number)
+            return []
+        value = self.unpacked(name)
         if isinstance(value, (list, tuple)):
-            return [self.clean(item, f"{name}[{place}]") for place, item in enumerate(value)]
+            return ["" if _is_null(item) else self.clean(item, f"{name}[{place}]") for place, item in enumerate(value)]
         return [self.clean(value, name)]
 
     def scores(self, name: str, count: int, of: str) -> list[float] | None:
@@ -116,9 +163,11 @@ class Fields:
         Raises:
             InputError: no list, another length, or a value that is no finite number.
         """
-        value = self._unpacked(self.row.get(name))
-        if value is None or value == "":
+        value = self.unpacked(name)
+        if is_missing(value):
             return None
+        if self.reading.cells and isinstance(value, str):
+            value = finite_number(value, name, self.where)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             value = [value]
         if not isinstance(value, (list, tuple)):
@@ -127,15 +176,17 @@ class Fields:
             raise InputError(f"{self.where}: {len(value)} values in {name!r}, but {count} texts in {of!r}; give each its score")
         numbers = []
         for item in value:
-            if not isinstance(item, (int, float)) or isinstance(item, bool) or not math.isfinite(item):
-                shown = repr(item) if isinstance(item, (int, float)) else f"a {type_name(item)}"
-                raise InputError(f"{self.where}: column {name!r} holds {shown}, not a finite number")
-            numbers.append(float(item))
+            if not isinstance(item, (int, float)) or isinstance(item, bool):
+                raise InputError(f"{self.where}: column {name!r} holds a {type_name(item)}, not a finite number")
+            numbers.append(finite_number(item, name, self.where))
         return numbers
 
     def listed(self, *names: str) -> Any:
-        """The value of the first of these columns that is there and neither null nor empty, a table's JSON list unpacked; or None."""
-        value = self._unpacked(self.given(*names))
+        """The value of the first of these columns that is there and neither null nor empty, a table's list unpacked; or None."""
+        name = next((name for name in names if not _is_null(self.row.get(name))), None)
+        value = None if name is None else self.unpacked(name)
+        if self.reading.cells and isinstance(value, str) and is_missing(value):
+            return None
         return None if value == "" else list(value) if isinstance(value, tuple) else value
 
     def number_in(self, name: str) -> float:
@@ -249,14 +300,56 @@ class Fields:
             raise InputError(f"{self.where}: column {name!r} holds a {type_name(value)}, not a text")
         return value or ""
 
-    def _unpacked(self, value: Any) -> Any:
-        """A list that a table's cell writes as JSON; anything else as it is."""
-        if not (self.reading.cells and isinstance(value, str) and value.startswith("[") and value.endswith("]")):
+    def unpacked(self, name: str) -> Any:
+        """The value of a column, with the list that a table's cell spells read as a list; None where there is no such column.
+
+        Numbers in brackets are a list where scores or labels belong, and a text elsewhere. In other formats a string is a string.
+
+        Raises:
+            InputError: an array written without its middle, or a column of LISTS with a list that is cut short, or, in a format that
+                has lists, with several texts spelled as one string.
+        """
+        value = self.row.get(name)
+        if not isinstance(value, str) or not (self.reading.cells or name in LISTS):
             return value
+        found = self._list_in(value, name)
+        texts = found is not None and all(isinstance(item, (str, list, dict)) or item is None for item in found)
+        if not self.reading.cells:
+            if found is not None and len(found) > 1 and texts:
+                raise InputError(
+                    f"{self.where}: column {name!r} holds a list that is written as one string, {shortened(repr(value))}; write it as "
+                    "a list"
+                )
+            return value
+        return found if texts or (found is not None and name in LISTS) else value
+
+    def _texts_in(self, value: str, name: str) -> bool:
+        """Whether a cell spells a list of texts."""
+        found = self._list_in(value, name)
+        return bool(found) and all(isinstance(item, str) for item in found or ())
+
+    def _list_in(self, value: str, name: str) -> list[Any] | None:
         try:
-            return json.loads(value)
-        except ValueError:
-            return value  # a text that opens with a bracket
+            found = listed(value)
+        except Elided:
+            raise InputError(
+                f"{self.where}: column {name!r} holds an array whose middle was written as '...'; write the table again as .jsonl"
+            ) from None
+        text = value.strip()
+        if found is None and self.reading.cells and name in LISTS and text.startswith(("['", '["', "[np.")):
+            raise InputError(
+                f"{self.where}: column {name!r} holds {shortened(repr(text))}, which is not a whole list; write it as JSON, "
+                '["first", "second"]'
+            )
+        return found
+
+
+_EMPTIED = "cells of nan, None or \\N taken as empty"
+
+
+def _is_null(value: Any) -> bool:
+    """Whether a value is none: null, or NaN, which is what pandas makes of it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _first_of_each(texts: list[str]) -> list[int]:

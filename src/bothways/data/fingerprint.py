@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bothways.data.beir import is_beir
 from bothways.data.sources import resolve_texts
 from bothways.errors import SourceError
 
@@ -61,7 +62,8 @@ def describe(source: str | Path, *, texts: Sequence[str] | None = None) -> dict[
     Raises:
         InputError, SourceError: as `iter_texts` does for the name.
     """
-    found = resolve_texts(source)
+    # a BEIR folder is read by its judgements, which hold the other splits apart
+    found = resolve_texts(source, splits="all" if is_beir(source) else "training")
     facts: dict[str, Any] = {"source": found.name, "kind": found.kind}
     if found.kind == "file":
         facts["files"] = {path.name: fingerprint_file(path) for path in found.files}

@@ -22,6 +22,7 @@ from bothways.data.readers import NoTextColumn, TextColumn, iter_texts
 from bothways.data.rows import TEXT_COLUMN, format_of, iter_lines, iter_rows, type_name
 from bothways.data.sentences import joined, sentences
 from bothways.data.sources import TextSource, iter_hub_rows, resolve_texts
+from bothways.data.splits import training_rows, warn_left_out
 from bothways.errors import InputError
 
 log = logging.getLogger("bothways")
@@ -64,6 +65,7 @@ def read_passages(
         raise InputError(f"limit: {limit} documents; expected at least 1, or None for all")
     found: list[str | Passage] = []
     resolved = resolve_texts(source)
+    warn_left_out(resolved.name, resolved.left_out)
     # a few documents of a large hub data set are read over the network; a whole one is worth a place in the cache
     for item in _items(resolved, column, unit, streaming=limit is not None):
         if isinstance(item, Passage) or item.strip():
@@ -88,7 +90,7 @@ def _items(source: TextSource, column: str | None, unit: Unit, *, streaming: boo
             yield from _txt(path, unit)
             continue
         try:
-            yield from _rows(str(path), iter_rows(path), column)
+            yield from _rows(str(path), training_rows(str(path), iter_rows(path)), column)
         except NoTextColumn as error:
             if source.kind != "folder":
                 raise

@@ -14,9 +14,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import Any
 
+from bothways.data.cells import listed
 from bothways.data.pairs import Pairs, read_pairs
-from bothways.data.rows import LONE_SURROGATE, Row, format_of, iter_rows, type_name
-from bothways.data.sources import EMBEDDED, TextSource, iter_hub_rows, resolve_texts
+from bothways.data.rows import LONE_SURROGATE, Row, format_of, is_table, iter_rows, type_name
+from bothways.data.sources import EMBEDDED, Splits, TextSource, iter_hub_rows, resolve_texts
+from bothways.data.splits import split_columns, training_rows, warn_left_out
 from bothways.errors import InputError
 
 __all__ = ["Pairs", "iter_rows", "iter_texts", "read_pairs", "read_texts"]
@@ -27,9 +29,11 @@ log = logging.getLogger("bothways")
 TEXT_COLUMNS = ("text", "sentence", "content", "document", "passage", "sentence1", "premise", "question", "query", "title")
 
 
-def read_texts(source: str | Path, *, column: str | None = None, limit: int | None = None) -> list[str]:
-    """All texts of a source, in order; see `iter_texts`."""
-    return list(iter_texts(source, column=column, limit=limit))
+def read_texts(
+    source: str | Path, *, column: str | None = None, limit: int | None = None, splits: Splits = "training"
+) -> list[str]:
+    """Read all texts of a source, in order; see `iter_texts`."""
+    return list(iter_texts(source, column=column, limit=limit, splits=splits))
 
 
 def iter_texts(
@@ -40,6 +44,7 @@ def iter_texts(
     columns: Sequence[str] = TEXT_COLUMNS,
     txt: Callable[[Path], Iterable[Row]] | None = None,
     places: Places | None = None,
+    splits: Splits = "training",
 ) -> Iterator[str]:
     """Stream the texts of a file, folder, hub dataset or the embedded text.
 
@@ -57,6 +62,8 @@ def iter_texts(
         columns: names that a column of texts may have, in order of preference.
         txt: cuts a .txt into rows; None: every line is one.
         places: gets the file and row of every text before the text is given; whoever writes texts down takes them from there.
+        splits: "training" leaves out the files and rows of a folder that are held out (test, validation), and says so; "all" reads
+            everything.
 
     Raises:
         InputError: a broken file, a missing column, a value that is no text (each with file and row), or no text at all.
@@ -64,9 +71,14 @@ def iter_texts(
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit: {limit} texts; expected at least 1, or None for all")
-    found = resolve_texts(source)  # before the first text is asked for, so that a wrong name fails where it is written
+    # before the first text is asked for, so that a wrong name fails where it is written
+    found = resolve_texts(source, splits=splits)
+    warn_left_out(found.name, found.left_out)
     # a few texts of a large hub dataset are read over the network; a whole one is worth a place in the cache
-    return _texts(found, _parts(found, column, columns, txt, streaming=limit is not None), limit, places)
+    parts = _parts(found, column, columns, txt, streaming=limit is not None)
+    if splits == "training":
+        parts = ((label, training_rows(label, rows), chooser) for label, rows, chooser in parts)
+    return _texts(found, parts, limit, places)
 
 
 #: (file or data set, row as `rows.iter_rows` counts) of texts, in order.
@@ -133,10 +145,12 @@ class TextColumn:
         self.label = label
         self.column = column
         self.columns = columns
+        self.table = is_table(Path(label))
+        self.seen = False
 
     def keep(self, names: list[str]) -> list[str]:
-        """The only column worth decoding, for formats that know their columns beforehand."""
-        return [self._choose(None, names)]
+        """The columns worth decoding, for formats that know their columns beforehand: the text, and the split if there is one."""
+        return list(dict.fromkeys([self._choose(None, names), *split_columns(names)]))
 
     def text(self, number: int, row: Mapping[str, Any]) -> str:
         """The text of one row.
@@ -146,6 +160,9 @@ class TextColumn:
         """
         column = self.column if self.column is not None and self.column in row else self._choose(number, list(row))
         value = row[column]
+        if not self.seen and self.table and isinstance(value, str):
+            self._refuse_list(number, column, value)
+        self.seen = True
         if not isinstance(value, str):
             shown = "" if value is None or isinstance(value, (list, dict, bytes)) else f" ({value!r})"
             raise InputError(
@@ -153,6 +170,18 @@ class TextColumn:
                 "remove the row or choose another column"
             )
         return value
+
+    def _refuse_list(self, number: int, column: str, value: str) -> None:
+        """A column of lists is told by its first cell; later ones may be texts in brackets."""
+        try:
+            found = listed(value)
+        except ValueError:
+            found = [""]
+        if found and all(isinstance(item, str) for item in found):
+            raise InputError(
+                f"{self.label}, row {number}: column {column!r} holds a list, not a text; give each text a row of its own, or choose "
+                "another column"
+            )
 
     def _choose(self, number: int | None, names: list[str]) -> str:
         where = self.label if number is None else f"{self.label}, row {number}"

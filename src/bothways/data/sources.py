@@ -5,6 +5,7 @@ Apart from the readers because provenance (`fingerprint.describe`) asks the same
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -13,25 +14,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bothways.data.rows import FORMATS, Row, format_of
+from bothways.data.compressed import plain_name
+from bothways.data.rows import FORMATS, UNREAD, Row, format_of, plain_or_gzipped, unknown_format
+from bothways.data.splits import is_held_out
 from bothways.errors import InputError, SourceError
 
 log = logging.getLogger("bothways")
 
 EMBEDDED = "python-stdlib"
 _HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<config>[^:/]+)(/(?P<split>[^:/]+))?)?")
-_NOT_DATA = {"readme", "license", "licence"}  # stems of files that describe a folder rather than belong to it
+# stems of files that describe a folder rather than belong to it
+_NOT_DATA = {"readme", "license", "licence", "dataset_info", "dataset_infos", "dataset_dict"}
+_CACHED = re.compile(r"(cache|tmp)-?[0-9a-z_]+\.arrow")  # what `datasets` keeps of map and filter beside the data itself
+
+#: Which files of a folder are read. "training" leaves held-out splits out; "held_out" takes them alone when there are any.
+Splits = Literal["training", "held_out", "all"]
 
 
 @dataclass(frozen=True)
 class TextSource:
-    """A resolved source. `files` is empty for hub and embedded sources; `name`, `config`, `split` matter for the hub."""
+    """A resolved source. `files` is empty for hub and embedded sources; `name`, `config`, `split` matter for the hub.
+
+    `left_out` are files of a folder that would have been read, but belong to another split than was asked for.
+    """
 
     kind: Literal["file", "folder", "hub", "embedded"]
     name: str
     files: tuple[Path, ...] = ()
     config: str | None = None
     split: str = "train"
+    left_out: tuple[Path, ...] = ()
 
     @property
     def label(self) -> str:
@@ -39,16 +51,19 @@ class TextSource:
         return self.name if self.kind != "hub" else f"{self.name}:{self.config or 'default'}/{self.split}"
 
 
-def resolve_texts(source: str | Path) -> TextSource:
+def resolve_texts(source: str | Path, *, splits: Splits = "training") -> TextSource:
     """Tell what `source` names; an existing path wins over a hub dataset of the same name.
 
     Args:
         source: a path, `python-stdlib`, or `org/name`, `org/name:config`, `org/name:config/split` (split: train).
+        splits: which files of a folder are wanted. A file that is named itself is always read.
 
     Raises:
-        InputError: a file of unknown kind, or a folder without any supported file.
+        InputError: an empty name, a file of unknown kind, or a folder without any file that is wanted.
         SourceError: nothing of this name.
     """
+    if not str(source).strip():
+        raise InputError("source: the name is empty; give a file, a folder, a hub dataset or python-stdlib")
     if str(source) == EMBEDDED:
         return TextSource("embedded", EMBEDDED)
     path = Path(source)
@@ -60,10 +75,11 @@ def resolve_texts(source: str | Path) -> TextSource:
             "or give them to train(texts=…)"
         ) from None
     if path.is_dir():
-        return TextSource("folder", str(source), _files_below(path))
+        files, left_out = _files_below(path, splits)
+        return TextSource("folder", str(source), files, left_out=left_out)
     if path.is_file():
         if format_of(path) is None:
-            raise InputError(f"{path}: unknown kind of file; expected one of {', '.join(FORMATS)}, each also with .gz")
+            raise unknown_format(path)
         return TextSource("file", str(source), (path,))
     match = _HUB_ID.fullmatch(str(source))
     if isinstance(source, Path) or match is None or format_of(path) is not None:
@@ -73,25 +89,93 @@ def resolve_texts(source: str | Path) -> TextSource:
     return TextSource("hub", match["name"], config=match["config"], split=match["split"] or "train")
 
 
-def _files_below(folder: Path) -> tuple[Path, ...]:
+def _files_below(folder: Path, splits: Splits) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The files of a folder that are wanted, and those of other splits."""
     files: list[Path] = []
     skipped: list[str] = []
-    for parent, folders, names in os.walk(folder):
+    unread: list[str] = []
+    for parent, folders, names in os.walk(_snapshot(folder)):
         skipped += [(Path(parent) / name).relative_to(folder).as_posix() + "/" for name in folders if name.startswith(".")]
         folders[:] = [name for name in folders if not name.startswith(".")]
+        wanted = _saved(Path(parent), names)
         for name in names:
             path = Path(parent) / name
-            hidden = name.startswith(".") or name.split(".")[0].lower() in _NOT_DATA
-            if hidden or format_of(path) is None:
+            hidden = name.startswith(".") or name.split(".")[0].lower() in _NOT_DATA or _CACHED.fullmatch(name.lower())
+            if hidden or format_of(path) is None or (wanted is not None and name not in wanted):
                 skipped.append(path.relative_to(folder).as_posix())
+                if not hidden and Path(plain_name(name)).suffix in UNREAD:
+                    unread.append(skipped[-1])
             else:
                 files.append(path)
     if skipped:
         log.info("%s: skipped %s", folder, ", ".join(sorted(skipped)))
     if not files:
-        raise InputError(f"{folder}: no file with texts in this folder; expected {', '.join(FORMATS)}, each also with .gz")
+        raise (
+            unknown_format(folder / sorted(unread)[0])
+            if unread
+            else InputError(f"{folder}: no file with texts in this folder; expected {', '.join(FORMATS)}, each also with .gz")
+        )
+    if unread:
+        log.warning("%s: data that is not read: %s", folder, ", ".join(sorted(unread)))
     # not the file system's order: the same folder gives the same texts on every machine
-    return tuple(sorted(files, key=lambda path: path.relative_to(folder).parts))
+    files.sort(key=lambda path: path.relative_to(folder).parts)
+    return _chosen(folder, files, splits)
+
+
+def _chosen(folder: Path, files: list[Path], splits: Splits) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    judged = _judgements(folder)
+    if judged is not None and splits == "training":
+        judgements, held = judged
+        files = [path for path in files if path not in judgements]
+        out = [path for path in files if path in held or is_held_out(path.relative_to(folder))]
+    else:
+        out = [path for path in files if is_held_out(path.relative_to(folder))]
+    if splits == "all" or (splits == "held_out" and not out):
+        return tuple(files), ()
+    kept = [path for path in files if path not in out]
+    if splits == "held_out":
+        return tuple(out), tuple(kept)
+    if not kept:
+        names = ", ".join(path.relative_to(folder).as_posix() for path in out[:3])
+        raise InputError(
+            f"{folder}: holds test and validation data alone ({names}), which training does not read; name the file itself to read it"
+        )
+    return tuple(kept), tuple(out)
+
+
+def _judgements(folder: Path) -> tuple[set[Path], set[Path]] | None:
+    """Of a BEIR folder, the files of judgements, and its queries if some of them are judged in test or dev; None for other folders."""
+    queries = plain_or_gzipped(folder / "queries.jsonl")
+    if queries is None or plain_or_gzipped(folder / "corpus.jsonl") is None or not (folder / "qrels").is_dir():
+        return None
+    judgements = set((folder / "qrels").iterdir())
+    return judgements, {queries} if any(is_held_out(path.name) for path in judgements) else set()
+
+
+def _snapshot(folder: Path) -> Path:
+    """Of a data set in the hub's cache (refs/, snapshots/REVISION/), the revision that is current; else the folder itself."""
+    snapshots = folder / "snapshots"
+    if not snapshots.is_dir() or not (folder / "blobs").is_dir():
+        return folder
+    main = folder / "refs" / "main"
+    current = snapshots / main.read_text(encoding="utf-8").strip() if main.is_file() else None
+    if current is not None and current.is_dir():
+        return current
+    there = sorted(path for path in snapshots.iterdir() if path.is_dir())
+    if len(there) != 1:
+        raise InputError(f"{folder}: holds {len(there)} snapshots; name one of those below {snapshots}")
+    return there[0]
+
+
+def _saved(folder: Path, names: list[str]) -> set[str] | None:
+    """The files of a folder that `datasets` saved (`save_to_disk`), as its state.json lists them; None for other folders."""
+    if not {"state.json", "dataset_info.json"} <= set(names):
+        return None
+    try:
+        state: Any = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        return {str(each["filename"]) for each in state["_data_files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{folder / 'state.json'}: not what save_to_disk writes; save the data set again") from None
 
 
 def iter_hub_rows(source: TextSource, *, streaming: bool = False) -> Iterator[Row]:

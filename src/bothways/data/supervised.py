@@ -15,12 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from bothways.data.beir import is_beir
+from bothways.data.compressed import plain_name
 from bothways.data.conversion.retrieval import retrieval
 from bothways.data.dialects import DIALECTS, Dialect, detect, named
 from bothways.data.examples import Example
 from bothways.data.fields import Reading
-from bothways.data.rows import Row, iter_rows
+from bothways.data.rows import Row, is_table, iter_rows
 from bothways.data.sources import TextSource, iter_hub_rows, resolve_texts
+from bothways.data.splits import training_rows, warn_left_out
 from bothways.data.templates import Prompts, Template, find_template
 from bothways.errors import InputError
 
@@ -95,6 +97,7 @@ def _examples(
         yield from itertools.islice(training_pairs(), *chosen_rows)
         return
     recognised = False
+    warn_left_out(found.name, found.left_out)
     for label, task, every, cells in _files(found):
         rows = itertools.islice(every, *chosen_rows)
         first = next(rows, None)
@@ -119,8 +122,8 @@ def _files(source: TextSource) -> Iterator[tuple[str, str, Iterator[Row], bool]]
     if source.kind == "hub":
         yield source.label, source.name.split("/")[-1], iter_hub_rows(source), False
     for path in source.files:
-        name = path.name.removesuffix(".gz")
-        yield str(path), Path(name).stem, iter_rows(path), name.lower().endswith((".csv", ".tsv"))
+        task = Path(path.name[: len(plain_name(path.name))]).stem
+        yield str(path), task, training_rows(str(path), iter_rows(path)), is_table(path)
 
 
 def _read(dialect: Dialect, rows: Iterator[Row], reading: Reading, first: Row) -> Iterator[Example]:

@@ -40,7 +40,7 @@ class Layers(Task):
         Raises:
             InputError, SourceError: see `read_texts`.
         """
-        self.texts = read_texts(source, limit=limit)
+        self.texts = read_texts(source, limit=limit, splits="held_out")
         self.name = name or f"layers:{source}"
         self.settings = {"limit": limit}
         self.fingerprint = fingerprint_texts(self.texts)

@@ -133,7 +133,7 @@ class Perplexity(LanguageModelTask):
             InputError: no source, one that cannot be read, or a number out of range.
         """
         source = require_argument(argument, cls.kind)
-        texts = read_documents(source, column=column, unit=unit)
+        texts = read_documents(source, column=column, unit=unit, splits="held_out")
         groups = ShiftedGroups(at_test=True) if shifted else None
         name = f"{cls.kind}:{source}"
         return cls(texts, name=name, length=length, stride=stride, windows=windows, scored=scored, shifted=groups)

@@ -16,6 +16,7 @@ from bothways.data.conversion.converted import Converted
 from bothways.data.conversion.labelled import LABEL_COLUMNS, Labelled, iter_source, labels_in
 from bothways.data.fields import Fields, Reading
 from bothways.data.overlap import Overlap
+from bothways.data.rows import is_table
 from bothways.data.templates import Prompts
 from bothways.errors import InputError
 
@@ -58,7 +59,7 @@ def read_documents(
         wanted.append([body] if body else list(BODY_COLUMNS))
     items: list[Labelled] = []
     for name, rows in iter_source(source):
-        reading = Reading(name, "")
+        reading = Reading(name, "", cells=is_table(Path(name)))
         columns: list[str] = []
         for number, row in rows:
             fields = Fields(number, row, reading)

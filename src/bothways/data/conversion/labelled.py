@@ -19,8 +19,9 @@ from bothways.data.conversion.lexical import normal_form
 from bothways.data.fields import Fields, Reading
 from bothways.data.overlap import Overlap
 from bothways.data.readers import TEXT_COLUMNS
-from bothways.data.rows import Row, iter_rows
+from bothways.data.rows import Row, is_table, iter_rows
 from bothways.data.sources import iter_hub_rows, resolve_texts
+from bothways.data.splits import training_rows, warn_left_out
 from bothways.errors import InputError
 
 log = logging.getLogger("bothways")
@@ -52,7 +53,7 @@ class Labelled:
 
 
 def iter_source(source: str | Path) -> Iterator[tuple[str, Iterator[Row]]]:
-    """(label, rows) of every file of a source, which has to hold columns.
+    """Yield (label, rows) of every file of a source, which has to hold columns, without what is held out of training.
 
     Raises:
         InputError, SourceError: as `resolve_texts`; or the embedded text, which has no labels.
@@ -62,8 +63,9 @@ def iter_source(source: str | Path) -> Iterator[tuple[str, Iterator[Row]]]:
         raise InputError(f"{source}: has no labels; name a file, folder or hub dataset")
     if found.kind == "hub":
         yield found.label, iter_hub_rows(found)
+    warn_left_out(found.name, found.left_out)
     for path in found.files:
-        yield str(path), iter_rows(path)
+        yield str(path), training_rows(str(path), iter_rows(path))
 
 
 def read_labelled(
@@ -87,7 +89,7 @@ def read_labelled(
     """
     items: list[Labelled] = []
     for name, rows in iter_source(source):
-        reading = Reading(name, "")
+        reading = Reading(name, "", cells=is_table(Path(name)))
         columns: list[str] = []
         for number, row in rows:
             fields = Fields(number, row, reading)
@@ -109,7 +111,7 @@ def labels_in(fields: Fields, name: str, separator: str | None) -> tuple[str, ..
     Raises:
         InputError: none, or one that is no name and no whole number.
     """
-    value = fields.row[fields.column(name)]
+    value = fields.unpacked(fields.column(name))
     several = list(value) if isinstance(value, (list, tuple)) else [value]
     labels = [fields.label(item) for item in several]
     if separator:

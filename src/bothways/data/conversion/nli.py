@@ -21,7 +21,7 @@ from bothways.data.conversion.labelled import iter_source
 from bothways.data.examples import Example
 from bothways.data.fields import Fields, Reading
 from bothways.data.overlap import Overlap
-from bothways.data.rows import Row
+from bothways.data.rows import Row, is_table
 from bothways.data.templates import Prompts
 from bothways.errors import InputError
 
@@ -53,7 +53,7 @@ def read_inferences(source: str | Path, converted: Converted) -> list[Inference]
     """
     found: list[Inference] = []
     for name, rows in iter_source(source):
-        reading = Reading(name, "")
+        reading = Reading(name, "", cells=is_table(Path(name)))
         found += iter_inferences(rows, reading)
         for reason, count in reading.skipped.counts.items():
             converted.rows += count

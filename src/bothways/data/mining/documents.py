@@ -20,6 +20,7 @@ from bothways.data.overlap import Overlap
 from bothways.data.readers import iter_texts
 from bothways.data.rows import Row, iter_rows, plain_or_gzipped
 from bothways.data.sources import iter_hub_rows, resolve_texts
+from bothways.data.splits import training_rows
 from bothways.data.supervised import read_examples
 
 log = logging.getLogger("bothways")
@@ -103,7 +104,7 @@ def read_corpus(source: str | Path, *, column: str | None = None) -> Iterator[st
     found = resolve_texts(source)
     if column is not None or found.kind not in ("file", "hub"):
         return iter_texts(source, column=column)
-    rows = iter_hub_rows(found) if found.kind == "hub" else iter_rows(path)
+    rows = iter_hub_rows(found) if found.kind == "hub" else training_rows(str(path), iter_rows(path))
     first = next(rows, None)
     names = set() if first is None else first[1].keys()
     if first is not None and "text" in names and not names.isdisjoint(_IDS):

@@ -1,0 +1,109 @@
+"""Which files and rows of a data set are held out: test, validation and the like, which training must not read.
+
+A folder as a data set is published has its splits side by side (`data/train-00000-of-00001.parquet`, `data/test-…`, `dev.jsonl`), and
+a table may have a column that says to which split a row belongs. The words are those by which `datasets` finds the splits of a
+folder (datasets.data_files.SPLIT_KEYWORDS), and what else held-out sets are called.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath
+from typing import Any
+
+from bothways.data.compressed import plain_name
+from bothways.data.delimited import Row
+from bothways.errors import InputError
+
+log = logging.getLogger("bothways")
+
+_TRAINING = {"train", "training", "trainset", "trn"}
+_HELD_OUT = {
+    *("test", "tests", "testing", "testset", "dev", "devset", "development", "val", "valid", "validation", "valset"),
+    *("eval", "evaluation", "evalset", "heldout", "holdout"),
+}
+SPLIT_COLUMNS = ("split", "data_split", "dataset_split", "partition", "set", "subset")
+_SHOWN = 5  # files named in a warning
+
+
+def is_held_out(path: str | PurePath) -> bool:
+    """Whether a file, by its path below the folder that was named, belongs to a held-out split.
+
+    The name nearest to the file decides: `test/train.jsonl` is training data, `train/dev.jsonl` is not. A name that has both kinds of
+    words (`train_test.jsonl`) is training data.
+    """
+    *parents, name = PurePath(path).parts
+    for part in (PurePath(plain_name(name)).stem, *reversed(parents)):
+        words = _words(part)
+        if words & _TRAINING:
+            return False
+        if words & _HELD_OUT:
+            return True
+    return False
+
+
+def _words(name: str) -> set[str]:
+    found = re.findall(r"[a-z]+", name.lower())
+    return {*found, *(f"{one}{two}" for one, two in itertools.pairwise(found) if two == "out")}
+
+
+def warn_left_out(folder: str, files: Iterable[Path]) -> None:
+    """Say which files of a folder were not read because they are held out."""
+    names = [path.relative_to(folder).as_posix() for path in files]
+    if names:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        log.warning(
+            "%s: left out %s%s, which test and validation hold out of training; name a file itself to read it",
+            folder,
+            ", ".join(names[:_SHOWN]),
+            more,
+        )
+
+
+def split_columns(names: Iterable[str]) -> list[str]:
+    """The columns that may say to which split a row belongs."""
+    names = list(names)
+    return [name for name in SPLIT_COLUMNS if name in names]
+
+
+def training_rows(label: str, rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows that no column puts into a held-out split; the others are counted and said.
+
+    A file whose own name says that it is held out was named by the user, and all its rows are given.
+
+    Raises:
+        InputError: every row is held out.
+    """
+    if is_held_out(PurePath(label).name):
+        yield from rows
+        return
+    kept = gone = first = 0
+    named: tuple[str, Any] = ("", "")
+    try:
+        for number, row in rows:
+            found = next(((name, row[name]) for name in SPLIT_COLUMNS if name in row and _says_held_out(row[name])), None)
+            if found is None:
+                kept += 1
+                yield number, row
+                continue
+            gone += 1
+            if not first:
+                first, named = number, found
+    finally:
+        if kept and gone:
+            log.warning(
+                "%s: left out %d rows of held-out splits, the first in row %d (%s %r); training does not read them",
+                *(label, gone, first, *named),
+            )
+    if gone and not kept:
+        raise InputError(
+            f"{label}, row {first}: column {named[0]!r} says {named[1]!r}, and so do all {gone} rows; training does not read held-out "
+            "splits, so name another file, or remove the column"
+        )
+
+
+def _says_held_out(value: Any) -> bool:
+    return isinstance(value, str) and "".join(re.findall(r"[a-z]+", value.lower())) in _HELD_OUT
