@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "bothways"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-COMMON = {"config", "errors", "atomic", "progress", "provenance", "dropout"}
+COMMON = {"config", "errors", "foreign", "atomic", "progress", "provenance", "dropout"}
 # docs/architecture.md, "Who may import whom": each layer and those below it
 BELOW: dict[str, set[str]] = {
     "attention": set(),
@@ -34,7 +34,16 @@ BELOW: dict[str, set[str]] = {
 BELOW["compat"] = {"encoder", "pooling", "backbone", "attention"}
 BELOW["ablation"] = set(BELOW) - {"report"}
 BELOW["cli"] = {*BELOW, "recipes"}
-WITHOUT_TRANSFORMERS = ("pooling/", "losses/", "attention/plan.py", "config.py", "errors.py", "atomic.py", "progress.py")
+WITHOUT_TRANSFORMERS = (
+    "pooling/",
+    "losses/",
+    "attention/plan.py",
+    "config.py",
+    "errors.py",
+    "foreign.py",
+    "atomic.py",
+    "progress.py",
+)
 # scipy and scikit-learn are not among them: sentence-transformers brings both
 EXTRAS = {"gguf", "faiss", "bm25s", "mteb", "tensorboard", "psutil"}
 

@@ -7,7 +7,6 @@ embedded text by Python's version), which with equal versions and equal choices 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import yaml
 from bothways.ablation.grid import Node
 from bothways.data.fingerprint import describe
 from bothways.errors import BothwaysError, InputError
+from bothways.foreign import read_object
 from bothways.provenance import versions
 from bothways.training.checkpoints import Checkpoints
 from bothways.training.data import read_stage_data
@@ -80,9 +80,9 @@ class Inventory:
         """What makes a finished encoder another one than the node; empty if nothing does."""
         before = _stored(stored)
         try:
-            facts = json.loads((folder / "bothways.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            return f"bothways.json cannot be read ({' '.join(str(error).split())})"
+            facts = read_object(folder / "bothways.json")
+        except InputError as error:
+            return str(error)
         now = node.recipe.resolved()
         if node.parent is not None:
             # where the stage before lies does not matter, what it is does: that is compared below
@@ -118,8 +118,8 @@ class Inventory:
         if node.parent is None:
             return ""
         if self.state(node.parent).kind == "finished":
-            there = json.loads((self.out / node.parent.name / "bothways.json").read_text(encoding="utf-8"))["stages"]
-            same = [_timeless(stage) for stage in stages[:-1]] == [_timeless(stage) for stage in there]
+            there = read_object(self.out / node.parent.name / "bothways.json").get("stages")
+            same = [_timeless(stage) for stage in stages[:-1]] == [_timeless(stage) for stage in there or ()]
         else:
             same = [stage.get("recipe") for stage in stages[:-1]] == [each.recipe.fingerprint() for each in node.chain[:-1]]
         return "" if same else f"it was trained from another {node.parent.name}"
@@ -148,7 +148,7 @@ def _stored(recipe: Path) -> dict[str, Any]:
     """A stored recipe, with today's defaults for what is newer than it; empty where it is none."""
     try:
         return as_resolved_now(yaml.safe_load(recipe.read_text(encoding="utf-8")))
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, TypeError, AttributeError, yaml.YAMLError):
         return {}
 
 

@@ -11,7 +11,6 @@ seeds; each encoder is measured as soon as it is there.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -37,6 +36,7 @@ from bothways.data.sources import resolve_texts
 from bothways.encoder.build import is_encoder, load
 from bothways.errors import InputError
 from bothways.evaluation.devmetric import dev_metric
+from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig
 from bothways.training.occupied import occupied
 from bothways.training.trainer import train
@@ -241,5 +241,5 @@ class _Run:
         """Training time of all stages of an encoder."""
         if node is None:
             return 0.0
-        facts = json.loads((self.out / node.name / "bothways.json").read_text(encoding="utf-8"))
+        facts = read_object(self.out / node.name / "bothways.json")
         return sum(float(stage.get("seconds", 0.0)) for stage in facts.get("stages") or ()) / 60

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bothways.atomic import atomic_folder
@@ -27,6 +27,7 @@ from bothways.backbone.adapters import LoraConfig, adapter_state, lora_layers, p
 from bothways.backbone.new_tokens import NewRows
 from bothways.backbone.rope import RopeConfig
 from bothways.errors import InputError
+from bothways.foreign import foreign, read_object, read_tensors
 
 WHOLE = "trainable_params.safetensors"
 PUBLISHED_WHOLE = "trainable_params.bin"
@@ -59,13 +60,11 @@ def read_needs(folder: Path) -> Needs:
     place = folder / NEEDS
     if not place.is_file():
         return Needs()
-    try:
-        found = json.loads(place.read_text(encoding="utf-8"))
+    found = read_object(place, remedy="write the adapter again")
+    with foreign(place, "broken", "write the adapter again"):
         needs = Needs(
             None if found["rope"] is None else RopeConfig.of(found["rope"]), found["base_adapter"], int(found["whole"])
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{place}: broken ({str(error).splitlines()[0]}); write the adapter again") from error
     if needs.base_adapter is not None and (folder / needs.base_adapter).is_dir():  # of the same run
         needs = needs._replace(base_adapter=str(folder / needs.base_adapter))
     if needs.whole and not any((folder / name).is_file() for name in (WHOLE, PUBLISHED_WHOLE)):
@@ -223,8 +222,5 @@ def _prefix(model: Any) -> str:
 
 
 def _read_whole(folder: Path) -> dict[str, Tensor]:
-    if (folder / WHOLE).is_file():
-        return load_file(folder / WHOLE)
-    if (folder / PUBLISHED_WHOLE).is_file():
-        return torch.load(folder / PUBLISHED_WHOLE, map_location="cpu", weights_only=True)
-    return {}
+    file = next((folder / name for name in (WHOLE, PUBLISHED_WHOLE) if (folder / name).is_file()), None)
+    return {} if file is None else read_tensors(file)

@@ -27,6 +27,7 @@ from bothways.backbone.rope import RopeConfig
 from bothways.config import Strict
 from bothways.dropout import Dropout
 from bothways.errors import InputError
+from bothways.foreign import foreign, read_object, read_tensors
 
 log = logging.getLogger("bothways")
 
@@ -270,7 +271,6 @@ def merge_saved(model: nn.Module, place: str | os.PathLike[str], held: Sequence[
         InputError: no adapter there, or its factors do not fit the model's layers one by one.
     """
     from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
-    from peft.utils import load_peft_weights
 
     from bothways.backbone.adapter_files import bare, fingerprint, put_whole, read_needs
 
@@ -282,27 +282,29 @@ def merge_saved(model: nn.Module, place: str | os.PathLike[str], held: Sequence[
     if before is not None:
         log.info("%s: was trained over %s, which is merged first", place, before)
         held = merge_saved(model, before, held)
-    config = PeftConfig.from_pretrained(str(folder))
+    with foreign(folder / "adapter_config.json", "cannot be read as an adapter's configuration"):
+        read_object(folder / "adapter_config.json")
+        config = PeftConfig.from_pretrained(str(folder))
+    files = [folder / name for name in ("adapter_model.safetensors", "adapter_model.bin")]
     config.inference_mode = True
     config.task_type = None  # a causal LM's adapter over the bare decoder, which cannot generate
-    weights = load_peft_weights(str(folder), device="cpu")
+    weights = read_tensors(next((file for file in files if file.is_file()), files[0]))
     start = "base_model.model."
     weights = {start + bare(name.removeprefix(start), model): value for name, value in weights.items()}
     heads = [name for name in weights if name.startswith(f"{start}lm_head.")]
     if heads:
         log.info("%s: its %d tensors of the language-model head are left out, since a decoder has none", place, len(heads))
         weights = {name: value for name, value in weights.items() if name not in heads}
-    try:
+    with foreign(place, f"the adapter does not fit {type(model).__name__}", "is the base the right one?"):
         wrapped: Any = get_peft_model(model, config)
         result: Any = set_peft_model_state_dict(wrapped, weights)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"{place}: the adapter does not fit {type(model).__name__}: {str(error).splitlines()[0]}") from error
     wrong = [*result.unexpected_keys, *(name for name in result.missing_keys if "lora_" in name)]
     if wrong:
         raise InputError(
             f"{place}: the adapter does not fit {type(model).__name__}, e.g. {wrong[0]}; is the base the right one?"
         )
-    wrapped.merge_and_unload(safe_merge=True)
+    with foreign(place, "cannot be merged", "its adapter_config.json or weights are damaged"):
+        wrapped.merge_and_unload(safe_merge=True)
     put_whole(model, folder)
     _forget_peft(model)
     return [*held, own] if own is not None else list(held)

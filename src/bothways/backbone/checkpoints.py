@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from bothways.errors import BothwaysError, InputError, SourceError
+from bothways.errors import InputError, SourceError
+from bothways.foreign import foreign
+from bothways.foreign import one_line as one_line_of
 
 ACCEPTED = "give a hub id (organisation/name), a model folder, a .gguf file, or the embedded smollm2-135m"
 # flags that transformers reads with getattr: configs do not declare them, yet they mean something
 _UNDECLARED = ("is_causal", "use_bidirectional_attention")
-_LIBRARIES = ("httpx", "httpcore", "huggingface_hub", "requests", "safetensors", "safetensors_rust", "tokenizers")
 
 
 def read_config(name: str, where: str) -> Any:
@@ -102,22 +102,14 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def one_line(name: str, what: str = "cannot be loaded") -> Iterator[None]:
-    """Turn exceptions of transformers, the hub, safetensors and the file system into one SourceError line.
+    """Turn whatever transformers, the hub, safetensors, tokenizers and the file system raise into one SourceError line.
 
     Args:
         name: what the user asked for.
         what: what failed, for problems that have no clearer name.
     """
-    try:
-        with quiet():
-            yield
-    except (BothwaysError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        known = (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError, AttributeError)
-        if not isinstance(error, known) and type(error).__module__.split(".")[0] not in _LIBRARIES:
-            raise
-        raise SourceError(f"{name}: {_reason(error, what)}") from error
+    with foreign(name, kind=SourceError, reason=lambda error: _reason(error, what)), quiet():
+        yield
 
 
 def _reason(error: Exception, what: str) -> str:
@@ -134,5 +126,4 @@ def _reason(error: Exception, what: str) -> str:
         return f"the model hub cannot be reached and its local cache has no copy; {ACCEPTED}"
     if "trust_remote_code" in lower or "custom code" in lower:
         return "needs code from its own repository, which is never run; use a family that transformers knows"
-    short = text if len(text) <= 300 else text[:300] + "…"
-    return f"{what}: {type(error).__name__}: {short}"
+    return f"{what}: {type(error).__name__}: {one_line_of(text)}"

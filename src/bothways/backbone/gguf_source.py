@@ -17,7 +17,7 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM
 
-from bothways.backbone.checkpoints import read_tokenizer, read_weights
+from bothways.backbone.checkpoints import one_line, read_tokenizer, read_weights
 from bothways.errors import MissingExtra, SourceError
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ def read_gguf(path: str | Path, *, dtype: torch.dtype, **options: Any) -> tuple[
         causal = read_weights(name, folder, AutoModelForCausalLM, gguf_file=path.name, dtype=dtype, **options)
     forget_quantizer(causal)
     tokenizer = read_tokenizer(name, folder, gguf_file=path.name)
-    restore_pre_tokenizer(tokenizer, pre_tokenizer_name(path))
+    with one_line(name, "its tokenizer cannot be loaded"):
+        restore_pre_tokenizer(tokenizer, pre_tokenizer_name(path))
     return causal, tokenizer
 
 

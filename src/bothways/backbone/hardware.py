@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from bothways.errors import InputError
+from bothways.foreign import foreign
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -61,20 +62,29 @@ def resolve_device(device: str | torch.device) -> torch.device:
     """A device from its name; "auto" is `auto_device()`.
 
     Raises:
-        InputError: not a device name, or a CUDA or MPS device that this machine does not have.
+        InputError: not a device name, or a device that this machine does not have or cannot compute with.
     """
     if device == "auto":
         return auto_device()
     try:
         found = torch.device(device)
-    except RuntimeError:
+    except (RuntimeError, TypeError, ValueError):
         raise InputError(f"device {str(device)!r} is not one: give auto, cpu, cuda, cuda:0 or mps") from None
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise InputError(f"device {str(device)!r} is not there: torch sees {count} CUDA devices; use cpu or auto")
     if found.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("device 'mps' is not there: torch sees no Apple GPU; use cpu or auto")
+    if found.type not in ("cpu", "cuda", "mps"):
+        _check_computes(found)
     return found
+
+
+def _check_computes(device: torch.device) -> None:
+    """Raise InputError for a device type that torch names (xla, xpu, hpu, meta, …) and this machine cannot compute with."""
+    with foreign(f"device {str(device)!r}", "is not there", "use cpu or auto"):
+        # a meta tensor has no numbers, so that copying them back raises
+        (torch.ones(2, device=device) + 1).cpu()
 
 
 def resolve_dtype(dtype: str | torch.dtype, device: str | torch.device) -> torch.dtype:

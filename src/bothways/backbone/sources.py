@@ -147,11 +147,14 @@ def load_pretrained(
     else:
         place = str(embedded.ensure(source.name.lower())) if source.kind == "embedded" else source.path
         config = read_config(source.name, place)
-        override(config, overrides, source.name)
-        model, lm_head = _load_weights(source.name, place, config, head, dtype=kind, **options)
+        with one_line(source.name):  # a config of wrong values raises whatever its family's code does with them
+            override(config, overrides, source.name)
+            model, lm_head = _load_weights(source.name, place, config, head, dtype=kind, **options)
         tokenizer = read_tokenizer(source.name, place)
-        warn_of_difference(tokenizer, place, source.name)
-    prepare_tokenizer(tokenizer, model.config)
+    with one_line(source.name, "its tokenizer cannot be used"):
+        prepare_tokenizer(tokenizer, model.config)
+        if source.kind != "gguf":
+            warn_of_difference(tokenizer, place, source.name)
     if attn_implementation is not None and not stock:
         _set_attention(model, attn_implementation)
     model.to(where)

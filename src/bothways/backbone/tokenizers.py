@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
+
 from bothways.errors import InputError
 
 _PROBE = "The river runs to the sea."
@@ -120,12 +122,24 @@ def prepare_tokenizer(tokenizer: Any, config: Any) -> Any:
             f"tokenizer {_name(tokenizer)} has {tokenizer.vocab_size} tokens but the model embeds {rows}; "
             "it belongs to another model"
         )
+    _check_length(tokenizer)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     if not _embedded(tokenizer.pad_token_id, rows):
         _choose_pad(tokenizer, rows)
     return tokenizer
+
+
+def _check_length(tokenizer: Any) -> None:
+    length = tokenizer.model_max_length
+    if not isinstance(length, (int, float)) or isinstance(length, bool):
+        raise InputError(
+            f"tokenizer {_name(tokenizer)}: model_max_length must be a number of tokens, and is {length!r:.60}; "
+            "correct it in tokenizer_config.json"
+        )
+    if not length >= 1:  # written for "no limit" by some
+        tokenizer.model_max_length = VERY_LARGE_INTEGER
 
 
 def _choose_pad(tokenizer: Any, rows: int | None) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 import warnings
+from typing import Annotated
 
 import typer
 
@@ -44,6 +46,16 @@ for verb in (demo, convert, doctor, families, recipes, train, encode, search, mi
 app.command(name=ablate.NAME, cls=ablate.ManyValues)(ablate.command)
 app.add_typer(prepare.group, name=prepare.NAME)
 
+
+@app.callback()
+def _every_verb(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="show the traceback behind an error line; taken after a verb too")
+    ] = False,
+) -> None:
+    """Turn any decoder-only LLM into a text encoder, prove it, and save it in the format that everybody loads."""
+
+
 # What the command-line parser raises. typer exports one of the classes only; older typers take them all from click.
 _USAGE_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
@@ -66,8 +78,9 @@ def _run(arguments: list[str] | None) -> int:
     """Run one command and return its exit code."""
     # Not `app(…)`, whose own handling turns Ctrl-C and a closed pipe into exit codes before they can be told apart.
     command = typer.main.get_command(app)
+    words, debug = _without_debug(list(sys.argv[1:] if arguments is None else arguments))
     try:
-        with command.make_context("bothways", list(sys.argv[1:] if arguments is None else arguments)) as context:
+        with command.make_context("bothways", words) as context:
             command.invoke(context)
         sys.stdout.flush()
         return 0
@@ -83,14 +96,23 @@ def _run(arguments: list[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except BothwaysError as error:
+        if debug:
+            traceback.print_exception(error)
         _say(f"error: {error}")
         return 130 if isinstance(error, Interrupted) else 2
     except OSError as error:
-        if error.strerror is None:
+        if error.strerror is None or debug:
             raise
         place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         _say(f"error: {place}{error.strerror}")
         return 2
+
+
+def _without_debug(words: list[str]) -> tuple[list[str], bool]:
+    """The command line without --debug, which is taken before and after the verb, and whether it was there."""
+    end = words.index("--") if "--" in words else len(words)
+    kept = [word for word in words[:end] if word != "--debug"]
+    return kept + words[end:], len(kept) < end
 
 
 def _usage(error: Exception) -> int:

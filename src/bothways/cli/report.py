@@ -18,7 +18,7 @@ def command(
     ],
     out: Annotated[Path, typer.Option(help="the HTML file")],
     baseline: Annotated[str | None, typer.Option(help="model that differences are taken from; the first one")] = None,
-    seed: Annotated[int, typer.Option(help="of the bootstrap")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="of the bootstrap")] = 0,
 ) -> None:
     """Write one self-contained HTML page: scores, differences with intervals, training curves, geometry, examples."""
     from bothways.report.page import write_report

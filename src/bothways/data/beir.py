@@ -18,11 +18,13 @@ from pathlib import Path
 from bothways.data.fields import Fields, Reading
 from bothways.data.rows import find_file, iter_rows, plain_or_gzipped
 from bothways.errors import InputError
+from bothways.foreign import one_line
 
 log = logging.getLogger("bothways")
 
 _FILES = ("corpus.jsonl", "queries.jsonl")
 _QRELS = ("query-id", "corpus-id", "score")
+_DIGITS = 9  # of a grade; a longer one is damage, and Python refuses to read thousands
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ def read_grades(folder: Path, split: str) -> dict[str, dict[str, int]]:
         if any(name not in row for name in _QRELS):
             raise InputError(f"{path}: expected the header {', '.join(_QRELS)} (by tabs), got {', '.join(row)}")
         query, document, grade = (row[name] for name in _QRELS)
-        if not grade.removeprefix("-").isdecimal():
-            raise InputError(f"{path}, row {number}: score must be a whole number, got {grade!r}")
+        if not (grade.removeprefix("-").isdecimal() and len(grade) <= _DIGITS):
+            raise InputError(f"{path}, row {number}: score must be a whole number, got {one_line(repr(grade), 60)}")
         grades.setdefault(query, {})[document] = int(grade)
     if not grades:
         raise InputError(f"{path}: no judgements below the header line")

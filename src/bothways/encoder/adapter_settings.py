@@ -26,7 +26,7 @@ from bothways.encoder import pooling_module
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.storage import save_tokenizer
 from bothways.encoder.tokenization import Wrapper
-from bothways.errors import InputError
+from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig
 
 #: Settings of LLM2Vec.
@@ -83,11 +83,7 @@ def read_settings(folder: Path) -> AdapterSettings | None:
     file = folder / NEEDS
     if not file.is_file():
         return None
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as JSON ({' '.join(str(error).split())}); write the adapter again") from None
-    stated = found.get("encoder") if isinstance(found, dict) else None
+    stated = read_object(file, remedy="write the adapter again").get("encoder")
     return None if stated is None else parse(AdapterSettings, stated, where=f"{file}: encoder")
 
 

@@ -25,6 +25,7 @@ from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.tokenization import Wrapper
 from bothways.errors import InputError
+from bothways.foreign import foreign
 from bothways.pooling import PoolingConfig
 from bothways.provenance import versions
 
@@ -191,8 +192,10 @@ def prepare(model: Any, direction: Direction, windows: str = "lift") -> tuple[Ex
         UnsupportedFamily: the family has layers that no mask can turn.
     """
     check_supported(model.config)
-    report = set_direction(model, direction, windows=windows)
-    return measure_execution(model.eval()), report.as_dict()
+    name = getattr(model, "name_or_path", "") or type(model).__name__
+    with foreign(name, "cannot be run", "its config.json holds values that do not go together"):
+        report = set_direction(model, direction, windows=windows)
+        return measure_execution(model.eval()), report.as_dict()
 
 
 def usable_positions(model: Any) -> int | None:

@@ -13,7 +13,6 @@ once, where it exceeds `max_length` with everything around it.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -36,6 +35,7 @@ from bothways.encoder.adapter_settings import LLM2VEC, AdapterSettings, read_set
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.llm2vec_texts import text_wrapper
 from bothways.errors import InputError
+from bothways.foreign import positive, read_object
 from bothways.pooling import Pooling
 from bothways.provenance import versions
 
@@ -53,7 +53,7 @@ def is_llm2vec(path: Path) -> bool:
         return True
     if not ((path / ADAPTER).is_file() and (path / "config.json").is_file()):
         return False
-    code = (_json(path / "config.json").get("auto_map") or {}).get("AutoModel", "")
+    code = (read_object(path / "config.json").get("auto_map") or {}).get("AutoModel", "")
     return re.search(r"modeling_\w+_encoder\.\w+EncoderModel$", str(code)) is not None
 
 
@@ -84,7 +84,7 @@ def load(
     own = path / ADAPTER
     second = None if adapter is None else find_adapter(adapter)
     places = ([path] if own.is_file() else []) + ([second] if second is not None else [])
-    named = str(_json(own).get("base_model_name_or_path") or "") if own.is_file() else ""
+    named = str(read_object(own).get("base_model_name_or_path") or "") if own.is_file() else ""
     name = base or named or (path if not own.is_file() else None)
     if name is None:
         raise InputError(f"{own}: names no base model; give it as base=")
@@ -111,7 +111,7 @@ def load(
     pooling, options = _way_to_vectors(path, second, ours, named or str(name), loaded.model, family)
     stages = [{"name": place.name, "adapter": str(place)} for place in places]
     if ours is not None:
-        stages = _json(places[-1] / NEEDS).get("stages", stages)
+        stages = read_object(places[-1] / NEEDS).get("stages", stages)
     provenance = {
         "base": str(name),
         "source": "llm2vec",
@@ -176,7 +176,7 @@ def _way_to_vectors(
     mode = settings.get("pooling_mode", "mean")
     pooling = Pooling(mode)
     options = EncoderOptions(
-        max_length=int(settings.get("max_length", 512)),
+        max_length=positive(settings.get("max_length", 512), f"{path / CONFIG}: max_length"),
         # BOS stands before the instruction, and is all that "bos" pools
         pool_bos=pooling.mode == "bos",
         pool_prompt=pooling.mode == "bos",
@@ -196,7 +196,7 @@ def _make_room(model: Any, rows: int) -> None:
 def _settings(path: Path, second: Path | None) -> dict[str, Any]:
     """The settings that LLM2Vec would use: those of the second adapter, where it is given, else those of the folder."""
     places = [place / CONFIG for place in (second, path) if place is not None and (place / CONFIG).is_file()]
-    settings = _json(places[0]) if places else {}
+    settings = read_object(places[0]) if places else {}
     if settings.get("skip_instruction") is False:
         raise InputError(f"{places[0]}: skip_instruction false pools the instruction, which this encoder never does")
     return settings
@@ -214,10 +214,3 @@ def find_adapter(adapter: str | os.PathLike[str]) -> Path:
     if not (place / ADAPTER).exists():
         raise InputError(f"{adapter}: no {ADAPTER} here, so it is no adapter")
     return place
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{file}: cannot be read as a JSON object ({' '.join(str(error).split())})") from None

@@ -17,12 +17,12 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from bothways.config import Strict, parse
 from bothways.errors import InputError
+from bothways.foreign import read_object, read_tensors
 from bothways.pooling import PoolingConfig, attention_pooling
 from bothways.pooling.attention_pooling import HEADS, LATENTS
 from bothways.pooling.config import TRAINED
@@ -87,13 +87,8 @@ def read(place: Path, *, width: int, device: torch.device) -> tuple[nn.Module, b
         InputError: damaged files, or sizes that do not fit the backbone or each other.
     """
     file = place / "config.json"
-    try:
-        stored = parse(_Stored, json.loads(file.read_text(encoding="utf-8")), where=str(file))
-        tensors = load_file(place / "model.safetensors")
-    except InputError:
-        raise
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"{place}: cannot be read ({' '.join(str(error).split())})") from None
+    stored = parse(_Stored, read_object(file), where=str(file))
+    tensors = read_tensors(place / "model.safetensors")
     if stored.width != width:
         raise InputError(
             f"{file}: width {stored.width}, and the model's states have {width}; the pooling belongs to another model"

@@ -6,7 +6,6 @@ refused by name, never passed over. `encoder.storage` is the way there.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +20,7 @@ from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.storage import MODULES, OURS, POOLINGS
 from bothways.encoder.tokenization import Wrapper, is_template
 from bothways.errors import DirectionError, InputError
+from bothways.foreign import positive, read_json, read_object
 from bothways.pooling import Pooling
 from bothways.provenance import versions
 
@@ -40,7 +40,7 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype) -> Encoder:
     modules = _modules(path)
     kinds = [module.kind for module in modules]
     root = path / modules[0].path
-    ours = parse(_Ours, _read(path / OURS), where=str(path / OURS)) if (path / OURS).exists() else None
+    ours = parse(_Ours, read_object(path / OURS), where=str(path / OURS)) if (path / OURS).exists() else None
     stock = _pooling(path, modules)
     transformer = _transformer(root)
     loaded = load_pretrained(root, dtype=dtype, device=device)
@@ -69,7 +69,7 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype) -> Encoder:
         options = EncoderOptions(pool_bos=ours.pool_bos, pool_prompt=ours.pool_prompt, wrapper=Wrapper(*ours.wrapper))
         provenance = ours.provenance()
         report = {**report, "lifted_windows": ours.report.get("lifted_windows", {})}
-    stored = _read(path / "config_sentence_transformers.json", {})
+    stored = _stored(path / "config_sentence_transformers.json")
     options.max_length = _limit(transformer, loaded, own=ours is not None)
     options.normalize = "Normalize" in kinds
     options.prompts = {name: text for name, text in (stored.get("prompts") or {}).items() if text or ours is not None}
@@ -122,7 +122,7 @@ class _PoolingConfig(NamedTuple):
 
 
 def _modules(path: Path) -> list[_Module]:
-    listed = _read(path / MODULES)
+    listed = read_json(path / MODULES)
     try:
         modules = [_Module(str(module["type"]).rsplit(".", 1)[-1], str(module["path"])) for module in listed]
     except (TypeError, KeyError):
@@ -140,14 +140,27 @@ def _modules(path: Path) -> list[_Module]:
     return modules
 
 
+def _stored(file: Path) -> dict[str, Any]:
+    """config_sentence_transformers.json, after a look at what is read of it."""
+    stored = read_object(file, {})
+    prompts = stored.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+        raise InputError(f"{file}: prompts must be an object of texts by name; correct it, or remove it")
+    if not isinstance(stored.get("default_prompt_name"), str | None):
+        raise InputError(f"{file}: default_prompt_name must be the name of a prompt or null; correct it, or remove it")
+    return stored
+
+
 def _pooling(path: Path, modules: list[_Module]) -> _PoolingConfig:
     """Pooling mode and whether prompts take part; without a Pooling module, sentence-transformers' default for decoders."""
     module = next((module for module in modules if module.kind == "Pooling"), None)
     if module is None:
         return _PoolingConfig(None, True)
     file = path / module.path / "config.json"
-    config = _read(file)
+    config = read_object(file)
     named = config.get("pooling_mode")
+    if not isinstance(named, str | list | None):
+        raise InputError(f"{file}: pooling_mode must be a name or a list of names, and is {named!r:.60}")
     if named is None:
         named = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True] or ["mean"]
     active = [named] if isinstance(named, str) else list(named)
@@ -159,7 +172,9 @@ def _pooling(path: Path, modules: list[_Module]) -> _PoolingConfig:
 def _transformer(root: Path) -> dict[str, Any]:
     """sentence_bert_config.json, after refusing what would change the tokens in a way that this encoder does not follow."""
     file = root / "sentence_bert_config.json"
-    config: dict[str, Any] = _read(file, {})
+    config: dict[str, Any] = read_object(file, {})
+    if not isinstance(config.get("modality_config") or {}, dict):
+        raise InputError(f"{file}: modality_config must be an object; correct it, or remove it")
     if "message" in (config.get("modality_config") or {}):
         raise InputError(
             f"{file}: every text goes through the tokenizer's chat template (modality_config.message), which this encoder does not "
@@ -188,16 +203,9 @@ def _limit(transformer: dict[str, Any], loaded: Pretrained, *, own: bool) -> int
     from bothways.encoder.build import usable_positions
 
     limit = transformer.get("max_seq_length")
-    if limit is None and not own:
-        limits = (loaded.tokenizer.model_max_length, usable_positions(loaded.model))
-        limit = min((value for value in limits if value is not None and value < 10**9), default=None)
-    return limit
-
-
-def _read(file: Path, default: Any = None) -> Any:
-    if default is not None and not file.exists():
-        return default
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as JSON ({' '.join(str(error).split())})") from None
+    if limit is not None:
+        return positive(limit, "sentence_bert_config.json: max_seq_length")
+    if own:
+        return None
+    limits = (loaded.tokenizer.model_max_length, usable_positions(loaded.model))
+    return min((value for value in limits if value is not None and value < 10**9), default=None)

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from bothways.config import Strict, parse
 from bothways.encoder.tokenization import EOS, is_template
-from bothways.errors import InputError
+from bothways.foreign import read_object
 from bothways.pooling import Pooling
 
 if TYPE_CHECKING:
@@ -79,11 +79,7 @@ def read_pooling(place: Path) -> tuple[Pooling, bool]:
         InputError: damaged settings.
     """
     file = place / "config.json"
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as JSON ({' '.join(str(error).split())})") from None
-    stored = parse(_Stored, values, where=str(file))
+    stored = parse(_Stored, read_object(file), where=str(file))
     return Pooling("last_tokens", tokens=stored.tokens), stored.include_prompt
 
 

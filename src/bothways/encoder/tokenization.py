@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
@@ -242,8 +243,8 @@ def is_pair(item: Any) -> bool:
 
 
 def _positive(max_length: int | None) -> int | None:
-    if max_length is not None and max_length < 1:
-        raise InputError(f"max_length: must be at least 1 token (got {max_length})")
+    if max_length is not None and (not isinstance(max_length, Integral) or max_length < 1):
+        raise InputError(f"max_length: must be a whole number of tokens, at least 1 (got {max_length!r:.60})")
     return max_length
 
 

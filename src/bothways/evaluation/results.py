@@ -13,6 +13,7 @@ from typing import Any
 
 from bothways.atomic import atomic_file
 from bothways.errors import InputError
+from bothways.foreign import why
 
 _FORMAT = "bothways-results-1"
 # a list of numbers, which goes on one line: thousands of items would take a line each. No JSON string holds a line break.
@@ -88,16 +89,16 @@ class Results(Mapping[str, dict[str, float]]):
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not a results file ({error})") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{path}: not a results file ({why(error)})") from None
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise InputError(f"{path}: not a results file; expected format {_FORMAT!r}, as evaluate's save writes it")
         try:
             records = {name: _record(**record) for name, record in content["tasks"].items()}
             provenance = dict(content["provenance"])
             broken = next((name for name, record in records.items() if not math.isfinite(record.metrics[record.main])), None)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{path}: results file with missing, unknown or wrong entries ({error})") from None
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise InputError(f"{path}: results file with missing, unknown or wrong entries ({why(error)})") from None
         if broken is not None:
             raise InputError(f"{path}: main score of {broken!r} is not a finite number")
         return cls(records, provenance)

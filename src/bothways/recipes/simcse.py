@@ -5,11 +5,11 @@ Paper: https://arxiv.org/abs/2104.08821. Values: its appendix A and the released
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from bothways.errors import InputError
+from bothways.foreign import read_object
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, Texts, check_preset, data, finish
 from bothways.recipes.labelled import labelled
 from bothways.recipes.llm2vec import ADAPTER, LINE_FEED
@@ -161,5 +161,5 @@ def _is_encoder(base: str) -> bool:
         return "bert" in base.lower()
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-    values = json.loads(config.read_text(encoding="utf-8"))
+    values = read_object(config)
     return values.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not values.get("is_decoder", False)

@@ -20,6 +20,7 @@ import yaml
 
 from bothways.errors import InputError
 from bothways.evaluation.results import Record, Results
+from bothways.foreign import read_json
 
 _METRICS = "metrics.jsonl"
 _FORMAT = "bothways-results-"
@@ -185,7 +186,7 @@ def _read_run(folder: Path, name: str | None) -> Run:
     recipe = recipe_file.read_text(encoding="utf-8", errors="replace") if recipe_file.is_file() else ""
     try:
         plain = yaml.safe_load(recipe) if recipe else None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise InputError(f"{recipe_file}: not valid YAML; restore the recipe that the run wrote, or remove the file") from None
     if plain is not None and not isinstance(plain, dict):
         raise InputError(f"{recipe_file}: expected a mapping with the keys of a recipe, got {type(plain).__name__}")
@@ -196,10 +197,7 @@ def _read_run(folder: Path, name: str | None) -> Run:
 def _facts(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
+    facts = read_json(path, remedy="restore the run's file, or remove it")
     return facts if isinstance(facts, dict) else {}
 
 
@@ -211,7 +209,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         try:
             line = json.loads(text)
             stage, step = str(line["stage"]), int(line["step"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
             if number == len(rows):
                 break
             raise InputError(

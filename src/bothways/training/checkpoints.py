@@ -8,7 +8,6 @@ function of position, so nothing else is needed. A folder appears whole or not a
 from __future__ import annotations
 
 import json
-import pickle
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -17,15 +16,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bothways.atomic import atomic_folder
 from bothways.errors import InputError
+from bothways.foreign import foreign, read_object, read_tensors
 from bothways.training.sharding import put
 from bothways.training.update import Update
 
 _NAME = re.compile(r"step-(\d+)")
+REMOVE = "remove the checkpoint's folder to resume before it"
+# what a whole state.json holds; a damaged one is refused before training starts from it
+_TYPES: dict[str, Any] = {
+    "step": int,
+    "losses": list,
+    "tokens": int,
+    "seconds": (int, float),
+    "best": (dict, type(None)),
+    "watch": (dict, type(None)),
+    "facts": dict,
+}
 
 
 @dataclass
@@ -102,13 +113,14 @@ class Checkpoints:
             InputError: the file does not hold one.
         """
         path = self.path(step) / "state.json"
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            return StageState(**{key: values[key] for key in (each.name for each in fields(StageState))})
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise InputError(
-                f"{path}: not a checkpoint of this version ({error}); remove the folder to resume before it"
-            ) from error
+        with foreign(path, "not a checkpoint of this version", REMOVE):
+            values = read_object(path, remedy=REMOVE)
+            state = StageState(**{key: values[key] for key in (each.name for each in fields(StageState))})
+        wrong = next((name for name, kinds in _TYPES.items() if not isinstance(getattr(state, name), kinds)), None)
+        if wrong is not None or isinstance(state.step, bool) or state.step != step or len(state.losses) != step:
+            what = wrong or "step, or the number of losses"
+            raise InputError(f"{path}: {what} is not what training writes there; {REMOVE}")
+        return state
 
     def restore(self, step: int, parameters: Mapping[str, nn.Parameter], update: Update | None) -> None:
         """Put a checkpoint's parameters, and with an update its optimiser's state, in place.
@@ -117,19 +129,14 @@ class Checkpoints:
             InputError: the checkpoint holds other parameters.
         """
         folder = self.path(step)
-        tensors = load_file(folder / "trainable.safetensors")
+        tensors = read_tensors(folder / "trainable.safetensors", remedy=REMOVE)
         if tensors.keys() != parameters.keys() or any(tensors[name].shape != each.shape for name, each in parameters.items()):
             raise InputError(f"{folder}: holds other parameters than this recipe trains; use another output folder")
         for name, parameter in parameters.items():
             put(parameter, tensors[name])
         if update is not None:
-            try:
+            with foreign(folder / "optimizer.pt", "broken", REMOVE):
                 update.load(torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
-            except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:  # torch's, for a file that was cut
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise InputError(
-                    f"{folder / 'optimizer.pt'}: broken ({reason}); remove the folder to resume before it"
-                ) from error
 
     def _prune(self, state: StageState) -> None:
         kept = set(self.steps()[-self.keep :])

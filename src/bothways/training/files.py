@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bothways.errors import InputError
+from bothways.foreign import why
 from bothways.training.llm2vec_json import is_llm2vec, recipe_of
 from bothways.training.overrides import override
 from bothways.training.run import Recipe
@@ -77,14 +78,18 @@ def _read(path: Path) -> dict[str, Any]:
 def _json(text: str, path: Path) -> Any:
     try:
         return json.loads(text)
+    except RecursionError:
+        raise InputError(f"{path}: JSON that cannot be read (nested too deeply)") from None
     except json.JSONDecodeError as error:
         mended = _STRING_OR_COMMA.sub(lambda match: "" if match[0] == "," else match[0], text)
         try:
             values = json.loads(mended)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             raise InputError(f"{path}: line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}") from None
         log.warning("%s: not strictly JSON (a comma before a closing bracket, line %d); read without it", path, error.lineno)
         return values
+    except ValueError as error:  # a whole number of thousands of digits
+        raise InputError(f"{path}: JSON that cannot be read ({why(error)})") from None
 
 
 def _replaced(values: dict[str, Any], base: str | None, sources: tuple[str, ...] | None) -> dict[str, Any]:

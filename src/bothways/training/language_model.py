@@ -21,6 +21,7 @@ from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.head import Head
 from bothways.backbone.rope import with_older_names
 from bothways.encoder.encoder import Encoder
+from bothways.foreign import foreign, read_object
 from bothways.provenance import versions
 
 OURS = "bothways.json"
@@ -64,11 +65,12 @@ def history(base: str) -> dict[str, Any]:
     place = Path(base).expanduser() / OURS
     if not place.is_file():
         return {}
-    found = json.loads(place.read_text(encoding="utf-8"))
+    found = read_object(place)
     if found.get("kind") != "language model":
         return {}
     kept = {MERGED: found[MERGED]} if MERGED in found else {}
-    return {"stages": found["stages"], "origin": found.get("origin", found["base"]), **kept}
+    with foreign(place, "is not what training wrote there", "train the language model again"):
+        return {"stages": found["stages"], "origin": found.get("origin", found["base"]), **kept}
 
 
 def _write(file: Path, value: Any) -> None:

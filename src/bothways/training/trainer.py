@@ -36,6 +36,7 @@ from bothways.encoder.build import load
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.evaluation.devmetric import dev_metric
+from bothways.foreign import foreign
 from bothways.training import finish, precision, sharding
 from bothways.training.checkpoints import Checkpoints
 from bothways.training.data import GivenTexts, read_stage_data
@@ -323,7 +324,8 @@ def _prepare_folder(recipe: Recipe, out: Path, *, resume: bool, accelerator: Acc
             raise InputError(f"{out}: already exists and is not empty; resume it, or choose another folder")
         if not stored.exists():
             raise InputError(f"{out}: holds no recipe.yaml, so there is no run to resume; choose another folder")
-        changed = changed_keys(as_resolved_now(yaml.safe_load(stored.read_text(encoding="utf-8"))), recipe.resolved())
+        with foreign(stored, "is not the recipe that a run wrote", "restore it, or train into another folder"):
+            changed = changed_keys(as_resolved_now(yaml.safe_load(stored.read_text(encoding="utf-8"))), recipe.resolved())
         if changed:
             raise InputError(
                 f"{out}: the recipe has changed since this run began: {'; '.join(changed)}; restore it, or train into another folder"

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from bothways.errors import InputError
+from bothways.foreign import why
 
 
 class _Loader(yaml.SafeLoader):
@@ -37,6 +38,11 @@ def load_yaml(text: str, *, where: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader by descent
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # whole numbers of thousands of digits, impossible dates; thousands of brackets
+        raise InputError(f"{where}: YAML that cannot be read ({why(error)})") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""

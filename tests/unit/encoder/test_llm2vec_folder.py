@@ -189,7 +189,7 @@ def test_what_does_not_fit_is_refused(base: Path, published, tmp_path: Path) -> 
     (first / CONFIG).write_text(json.dumps({**SETTINGS, "pooling_mode": "latent_attention"}))
     with pytest.raises(InputError, match="pooling: unknown mode 'latent_attention'"):
         bw.load(first)
-    for content in ("{", "[1]"):
+    for content, said in (("{", "cannot be read as JSON"), ("[1]", "must hold a JSON object")):
         (first / CONFIG).write_text(content)
-        with pytest.raises(InputError, match=f"{CONFIG}: cannot be read as a JSON object"):
+        with pytest.raises(InputError, match=f"{CONFIG}: {said}"):
             bw.load(first)

@@ -23,6 +23,7 @@ from bothways.data.rows import Row, is_table, iter_rows
 from bothways.data.sources import iter_hub_rows, resolve_texts
 from bothways.data.splits import training_rows, warn_left_out
 from bothways.errors import InputError
+from bothways.foreign import why
 
 log = logging.getLogger("bothways")
 
@@ -169,8 +170,8 @@ def read_label_texts(path: str | Path) -> dict[str, str]:
         found: Any = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); expected an object label: text") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({why(error)}); expected an object label: text") from None
     if not isinstance(found, dict) or not all(isinstance(value, str) and value.strip() for value in found.values()):
         raise InputError(f"{path}: expected a JSON object label: text, with a text that is not empty for each")
     return found

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,13 @@ from bothways.data.mining.options import Empty, Method, MiningOptions, Sampling
 from bothways.data.mining.sample import Sample, make_sample, sampled_rows
 from bothways.data.mining.select import Choice
 from bothways.data.mining.statistics import Counts, Statistics
-from bothways.data.mining.work import Finished, Work, digest, workspace
+from bothways.data.mining.work import REMOVE, Finished, Work, digest, workspace
 from bothways.data.overlap import Overlap
 from bothways.data.search.dense import Backend
 from bothways.data.search.shards import Store
 from bothways.data.search.vectors import Vectors
 from bothways.errors import InputError
+from bothways.foreign import foreign
 from bothways.progress import Progress
 
 ROW_BLOCK = 1024  # rows searched together, and what a kill loses; each block reads the document vectors once
@@ -209,18 +210,30 @@ def _mined(
             kept = _block(group.choices_of(block))
             if blocks is not None:
                 blocks.write(number, kept)
-        texts = group.documents.texts
-        rows = {
-            group.rows[row]: replace(
-                group.examples[row],
-                negatives=tuple(texts[place] for place in places),
-                negative_scores=tuple(scores),
-                positive_scores=tuple(positive),
-            )
-            for row, (places, scores, positive) in zip(block, kept["rows"])
-        }
+        with foreign("a block of rows" if blocks is None else blocks.path(number), "is not what mining wrote there", REMOVE):
+            found = _rows(group, block, kept), Counts.from_dict(kept["counts"])
         advance(len(block))
-        yield rows, Counts.from_dict(kept["counts"])
+        yield found
+
+
+def _rows(group: Group, block: Sequence[int], kept: Mapping[str, Any]) -> dict[int, Example]:
+    """The rows of a block with what was chosen for them, by number."""
+    texts = group.documents.texts
+    return {
+        group.rows[row]: replace(
+            group.examples[row],
+            negatives=tuple(texts[_place(place, len(texts))] for place in places),
+            negative_scores=tuple(map(float, scores)),
+            positive_scores=tuple(map(float, positive)),
+        )
+        for row, (places, scores, positive) in zip(block, kept["rows"], strict=True)
+    }
+
+
+def _place(place: Any, count: int) -> int:
+    if type(place) is not int or not 0 <= place < count:
+        raise ValueError(f"a text is numbered {place!r:.40}, and there are {count}")
+    return place
 
 
 def _block(choices: Sequence[Choice]) -> dict[str, Any]:

@@ -27,7 +27,10 @@ from bothways.data.search import shards
 from bothways.data.search.shards import Shards, Store, encode_shards
 from bothways.data.search.vectors import Role, Vectors
 from bothways.errors import InputError, OutputError
+from bothways.foreign import read_object
 from bothways.progress import Progress
+
+REMOVE = "remove the file, and its rows are mined again"
 
 Prompts = Callable[[int], "str | None"]
 """The prompt of each text by its number; None leaves it to the encoder."""
@@ -90,17 +93,20 @@ class Finished:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def path(self, number: int) -> Path:
+        """File of a block."""
+        return self.folder / f"{number:06d}.json"
+
     def read(self, number: int) -> dict[str, Any] | None:
         """What was written for this block; None where nothing was."""
-        path = self.folder / f"{number:06d}.json"
+        path = self.path(number)
         if not path.is_file():
             return None
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
+        return read_object(path, remedy=REMOVE)
 
     def write(self, number: int, values: dict[str, Any]) -> None:
         """Keep a block; it appears whole or not at all."""
-        with atomic_file(self.folder / f"{number:06d}.json") as part:
+        with atomic_file(self.path(number)) as part:
             part.write_text(json.dumps(values), encoding="utf-8")
 
 
