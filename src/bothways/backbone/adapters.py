@@ -300,9 +300,7 @@ def merge_saved(model: nn.Module, place: str | os.PathLike[str], held: Sequence[
         result: Any = set_peft_model_state_dict(wrapped, weights)
     wrong = [*result.unexpected_keys, *(name for name in result.missing_keys if "lora_" in name)]
     if wrong:
-        raise InputError(
-            f"{place}: the adapter does not fit {type(model).__name__}, e.g. {wrong[0]}; is the base the right one?"
-        )
+        raise InputError(f"{place}: the adapter does not fit {type(model).__name__}, e.g. {wrong[0]}; is the base right?")
     with foreign(place, "cannot be merged", "its adapter_config.json or weights are damaged"):
         wrapped.merge_and_unload(safe_merge=True)
     put_whole(model, folder)
