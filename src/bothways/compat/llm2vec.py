@@ -69,8 +69,7 @@ class LLM2Vec(nn.Module):
         self.encoder = model if isinstance(model, Encoder) else _wrapped(model, tokenizer)
         self.doc_max_length = int(doc_max_length)
         self.adapter = None
-        if pooling_mode is not None:
-            self._pool_by(pooling_mode)
+        self._read_as_llm2vec(pooling_mode)
         own = str(self.encoder.pooling.mode)
         self.pooling_mode = pooling_mode or MODES.get(own, own)
         if max_length is not None:
@@ -218,17 +217,22 @@ class LLM2Vec(nn.Module):
             "skip_instruction": self.skip_instruction,
         }
 
-    def _pool_by(self, mode: str) -> None:
+    def _read_as_llm2vec(self, mode: str | None) -> None:
+        """Pool by this mode, and treat texts as LLM2Vec does; a wrapper that the encoder brings stays, since it was trained with it."""
         options: EncoderOptions = self.encoder.options
-        self.encoder.pooling = Pooling(mode).to(self.encoder.device)
+        if mode is not None:
+            self.encoder.pooling = Pooling(mode).to(self.encoder.device)
+        pools_bos = self.encoder.pooling.mode == "bos"
         # BOS stands before the instruction, and is all that "bos" pools
-        options.pool_bos = options.pool_prompt = self.encoder.pooling.mode == "bos"
+        options.pool_bos = pools_bos
+        options.pool_prompt = pools_bos or options.pool_prompt
         model: Any = self.encoder.backbone
         base = str(self.encoder.provenance.get("base", ""))
         family = next(text_configs(model)).model_type
         plain, ended = (text_wrapper(base, eos=eos, model_type=family) for eos in (False, True))
-        if options.wrapper in (plain, ended, Wrapper()):  # a wrapper of the user's own stays
-            options.wrapper = ended if mode == "eos_token" else plain
+        if options.wrapper in (plain, ended, Wrapper()):
+            eos = mode == "eos_token" or (mode is None and options.wrapper == ended)
+            options.wrapper = ended if eos else plain
 
     def _text(self, item: Any, index: int) -> Text:
         """A text as the encoder takes it: by itself, or with its instruction."""
