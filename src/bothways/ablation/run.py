@@ -143,7 +143,7 @@ def _check_sources(grid: Grid) -> set[str]:
         Fingerprints of the data on which stages choose their checkpoints.
     """
     stages = [node.recipe.stages[0] for node in grid.nodes]
-    heldout = [source for stage in stages if stage.heldout is not None for source in stage.heldout.data.all_sources]
+    heldout = [source for stage in stages if stage.heldout is not None for source in stage.heldout.sources]
     for source in dict.fromkeys([source for stage in stages for source in stage.data.all_sources] + heldout):
         resolve_texts(source)
     metrics = dict.fromkeys(stage.eval.metric for stage in stages if stage.eval is not None)

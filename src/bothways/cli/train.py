@@ -34,6 +34,9 @@ def command(
         list[str] | None, typer.Option("--set", help="one value by its path: stages.mntp.optim.lr=1e-3; repeatable")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue a stopped run in --out")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="begin again in the --out of an earlier run, whose files are removed")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print the resolved recipe, sizes, steps, time and memory; write nothing")
     ] = False,
@@ -48,7 +51,9 @@ def command(
         return
     if folder is None:
         raise InputError("--out: name the folder that the trained encoder goes to")
-    encoder = train(chosen, folder, resume=resume, device=device)
+    if resume and overwrite:
+        raise InputError("--overwrite: begins again, and --resume goes on; choose one")
+    encoder = train(chosen, folder, resume=resume, device=device, overwrite=overwrite or _file_overwrites(recipe))
     last = chosen.stages[-1].objective
     if last.language_model:
         say(f"{folder}: language model, {last.context} tokens of context; a base for convert, train and evaluate")
@@ -83,6 +88,12 @@ def _read(
         raise InputError(f"--option {options[0]}: only for a recipe's name; in a file use --set")
     found = output_dir(name) if out is None else None
     return read_recipe(name, base=base, data=data, sets=sets), out or (Path(found) if found else None)
+
+
+def _file_overwrites(name: str) -> bool:
+    from bothways.training.files import overwrites
+
+    return name.endswith(".json") and Path(name).is_file() and overwrites(name)
 
 
 def _print_estimate(plan: Any) -> None:

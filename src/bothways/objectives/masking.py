@@ -17,6 +17,9 @@ from bothways.errors import InputError
 Style = Literal["bert", "all_mask"]
 MaskToken = Literal["blank", "eos", "mask"]
 
+MASK = "<mask>"
+"""The mask token that LLM2Vec adds to a tokenizer without one (mask_token_type "mask")."""
+
 BERT_MASKED = 0.8
 """Share of chosen tokens that become the mask token (BERT)."""
 BERT_RANDOM = 0.1
@@ -70,7 +73,7 @@ def mask_token_id(tokenizer: Any, kind: MaskToken) -> int:
     Args:
         tokenizer: a transformers tokenizer.
         kind: "blank": the token "_", LLM2Vec's choice for decoders, which have no mask token; "eos"; "mask": the tokenizer's
-            own.
+            own, or MASK where that has been added.
 
     Raises:
         InputError: the tokenizer has no such token.
@@ -84,7 +87,9 @@ def mask_token_id(tokenizer: Any, kind: MaskToken) -> int:
         missing, advice = found is None, "the tokenizer has no end-of-sequence token; use 'blank'"
     else:
         found = tokenizer.mask_token_id
-        missing, advice = found is None, "the tokenizer has no mask token; use 'blank' or 'eos'"
+        found = tokenizer.get_vocab().get(MASK) if found is None else found
+        missing = found is None
+        advice = f"the tokenizer has no mask token; use 'blank' or 'eos', or add one with new_tokens: ['{MASK}']"
     if missing:
         raise InputError(f"mask_token: {kind!r} cannot be used: {advice}")
     return int(found)

@@ -7,8 +7,9 @@ It stands apart because objectives differ in the kind of data they want (`Object
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bothways.data.documents import read_documents
@@ -22,6 +23,8 @@ from bothways.errors import InputError
 from bothways.training.data_config import DataConfig, TaskConfig
 from bothways.training.mined import fill
 from bothways.training.run import Stage
+
+log = logging.getLogger("bothways")
 
 #: Data in memory for every stage, or by stage name, in place of the recipe's sources: texts, or what the stage's objective wants.
 GivenTexts = Sequence[Any] | Mapping[str, Sequence[Any]] | None
@@ -37,6 +40,8 @@ class StageData:
         origin: where the rows came from, for provenance, JSON-ready.
         fingerprint: SHA-256 (hex) over all rows in order.
         groups: rows by task and weight; one group where the data has neither.
+        held_out: rows before these, on which the loss is read and nothing is trained.
+        rows: of what the objective makes of `items`, so many at most.
     """
 
     items: Sequence[Any]
@@ -44,6 +49,12 @@ class StageData:
     origin: list[dict[str, Any]]
     fingerprint: str
     groups: tuple[Group, ...] = ()
+    held_out: Sequence[Any] = ()
+    rows: int | None = None
+
+    def first(self, examples: Sequence[Any]) -> Sequence[Any]:
+        """What is trained on, of all that the objective has made of `items`."""
+        return examples[: self.rows]
 
     def laid_out(self, examples: int) -> tuple[Group, ...]:
         """Groups of the objective's examples.
@@ -65,6 +76,29 @@ def read_stage_data(stage: Stage, given: GivenTexts = None) -> StageData:
         InputError: a source that cannot be read, nothing given for this stage, or rows of another kind than the objective wants.
         SourceError: a source that cannot be found.
     """
+    data = replace(_all_data(stage, given), rows=stage.data.rows)
+    share = None if stage.heldout is None else stage.heldout.share
+    if share is None:
+        return data
+    # datasets rounds a percentage of rows in this way, and LLM2Vec's script takes the first ones
+    count = round(len(data.items) * share)
+    if count == 0:
+        log.warning("stages.%s.heldout: %d texts are too few to hold any out", stage.name, len(data.items))
+        return data
+    rest = data.items[count:]
+    origin = [*data.origin, {"held_out": count}]
+    texts = data.texts[count:] if len(data.texts) == len(data.items) else data.texts
+    return replace(
+        data,
+        items=rest,
+        texts=texts,
+        origin=origin,
+        fingerprint=fingerprint_texts([data.fingerprint, str(count)]),
+        held_out=data.items[:count],
+    )
+
+
+def _all_data(stage: Stage, given: GivenTexts) -> StageData:
     wants = stage.objective.wants
     if given is None:
         return read_data(stage.data, wants)

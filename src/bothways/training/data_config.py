@@ -67,6 +67,9 @@ class DataConfig(Strict):
     source: Sources = Field(default=(), description="files, folders, hub datasets (org/name:config/split) or python-stdlib")
     column: str | None = Field(default=None, description="the text's column; found by its usual names when absent")
     limit: int | None = Field(default=None, ge=1, description="texts or rows from each source at most")
+    rows: int | None = Field(
+        default=None, ge=1, description="of running text: the first packed rows at most (LLM2Vec's max_train_samples)"
+    )
     dialect: str | None = Field(
         default=None, description="labelled rows: their layout, e.g. flagembedding; found out when absent"
     )
@@ -121,7 +124,7 @@ class DataConfig(Strict):
     def misplaced(self, wants: str) -> str | None:
         """The first key that says nothing about data of this kind; None if all do."""
         if wants == "examples":
-            return self._set_keys("column", "unit")
+            return self._set_keys("column", "unit", "rows")
         return self._set_keys("batches", "tasks", "mine", *LABELLED_KEYS)
 
     def _set_keys(self, *names: str) -> str | None:

@@ -90,7 +90,7 @@ def _measure(recipe: Recipe, index: int, accelerator: Accelerator, given: GivenT
     chosen = precision.choose(recipe.dtype, accelerator.device, adapter=stage.adapter is not None)
     encoder = open_base(recipe, device=accelerator.device, dtype=chosen.weights, stage=stage)
     with ready(recipe, index, encoder, chosen) as objective:
-        examples = objective.prepare(data.items, encoder)
+        examples = data.first(objective.prepare(data.items, encoder))
         order = order_of(recipe, index, data.laid_out(len(examples)), accelerator.num_processes)
         parameters = trainable_parameters(encoder, objective)
         stepper = Stepper(

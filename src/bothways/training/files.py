@@ -61,6 +61,12 @@ def output_dir(path: str | os.PathLike[str]) -> str | None:
     return None if found is None else str(found)
 
 
+def overwrites(path: str | os.PathLike[str]) -> bool:
+    """Whether an LLM2Vec configuration says that an earlier run in its output folder gives way (overwrite_output_dir)."""
+    values = _read(Path(path))
+    return is_llm2vec(values) and values.get("overwrite_output_dir") is True
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")

@@ -20,6 +20,7 @@ from pydantic import Field
 from bothways.config import Strict, parse
 from bothways.encoder.llm2vec_texts import JOINT, text_wrapper
 from bothways.errors import InputError
+from bothways.objectives.masking import MASK
 from bothways.training.llm2vec_e5 import e5_data, holds_e5
 from bothways.training.run import Recipe
 from bothways.training.trainer_keys import REFUSED, trainer_only
@@ -72,6 +73,7 @@ class _Common(Strict):
     lora_dropout: float = Field(default=0.05, ge=0, lt=1)
     stop_after_n_steps: int | None = Field(default=10000, ge=1)
     output_dir: str | None = None
+    overwrite_output_dir: bool = False
     per_device_train_batch_size: int = Field(default=8, ge=1)
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=5e-5, gt=0)
@@ -104,6 +106,8 @@ class _Mntp(_Common):
     train_file: str | None = None
     validation_file: str | None = None
     max_eval_samples: int | None = Field(default=None, ge=1)
+    validation_split_percentage: int = Field(default=5, ge=0, lt=100)
+    do_eval: bool = False
     line_by_line: Literal[False] = False
     mlm_probability: float = Field(default=0.15, gt=0, le=1)
     mask_token_type: Literal["blank", "eos", "mask"] = "blank"
@@ -175,6 +179,8 @@ def recipe_of(values: Mapping[str, Any], *, where: str, base: str | None = None,
     }
     if config.save_total_limit is not None:
         recipe["keep_checkpoints"] = config.save_total_limit
+    if kind == "mntp" and config.mask_token_type == "mask":
+        recipe["new_tokens"] = [MASK]
     if kind != "mntp":
         recipe |= {
             "direction": "bidirectional" if config.bidirectional else "causal",
@@ -263,11 +269,23 @@ def _mntp_stage(config: _Mntp, where: str, data: tuple[str, ...] | None) -> dict
         "row_length": config.max_seq_length or 1024,
     }
     stage = _stage(config, objective, sources)
+    # first rows, where the other scripts' are texts
+    stage["data"] = {"source": list(sources), "rows": config.max_train_samples}
+    return stage | _held_out(config, validation)
+
+
+def _held_out(config: _Mntp, validation: str | None) -> dict[str, Any]:
+    """The held-out texts of a stage: a file, or the first percent of the training texts, as run_mntp.py divides them."""
     strategy = config.eval_strategy or config.evaluation_strategy or "no"
-    if validation is not None and strategy == "steps":
-        every = config.eval_steps or config.logging_steps
-        stage["heldout"] = {"data": {"source": [validation]}, "every": every, "limit": config.max_eval_samples}
-    return stage
+    asked = strategy != "no" or config.do_eval
+    share = config.validation_split_percentage / 100
+    if not asked or (validation is None and not share):
+        return {}
+    # do_eval alone reads the loss at the end, which the last step always does
+    end = config.max_steps if config.max_steps > 0 else config.stop_after_n_steps or 10**9
+    every = (config.eval_steps or config.logging_steps) if strategy == "steps" else end
+    texts: dict[str, Any] = {"share": share} if validation is None else {"data": {"source": [validation]}}
+    return {"heldout": {**texts, "every": every, "limit": config.max_eval_samples}}
 
 
 def _simcse_stage(config: _Simcse, where: str, data: tuple[str, ...] | None) -> dict[str, Any]:

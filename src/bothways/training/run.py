@@ -41,7 +41,7 @@ FREE_KEYS = frozenset({"name", "keep", "keep_checkpoints", "trackers", "log_ever
 #: Keys that mean nothing when null: a recipe written before they were there is the same recipe.
 OPTIONAL_KEYS = frozenset(
     {"refresh", "mine", "add_eos", "wrapper", "default_prompt", "rope", "train_whole", "unit", "new_tokens", "shifted", "part"}
-    | {"joint", "plain", "add_bos"}
+    | {"joint", "plain", "add_bos", "rows", "share"}
 )
 
 
@@ -67,9 +67,26 @@ class EvalConfig(Strict):
 class HeldOutConfig(Strict):
     """Texts on which the objective's own loss is read; reported, never used to choose."""
 
-    data: DataConfig
+    data: DataConfig | None = Field(default=None, description="texts of their own")
+    share: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="in place of data: the first share of the stage's own texts, which are not trained on",
+    )
     every: int = Field(ge=1, description="optimiser steps between readings")
     limit: int | None = Field(default=None, ge=1, description="examples (packed rows) read each time; null for all")
+
+    @model_validator(mode="after")
+    def _either_way(self) -> HeldOutConfig:
+        if (self.data is None) == (self.share is None):
+            raise ValueError("give data, texts of their own, or share, a part of the stage's texts, and not both")
+        return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Sources of the texts of their own."""
+        return () if self.data is None else self.data.all_sources
 
 
 class Stage(Strict):
@@ -124,6 +141,8 @@ class Stage(Strict):
             raise ValueError(
                 "heldout: dropout makes the two views of a contrastive loss, so it has no value in evaluation; use eval"
             )
+        if self.heldout is not None and self.heldout.share is not None and self.objective.wants == "examples":
+            raise ValueError("heldout.share: labelled rows have tasks and weights, so give the held-out ones as heldout.data")
         return self
 
     @model_validator(mode="after")
@@ -139,7 +158,7 @@ class Stage(Strict):
     @model_validator(mode="after")
     def _data_fits(self) -> Stage:
         kind = self.objective.kind
-        for where, data in (("data", self.data), ("heldout.data", self.heldout.data if self.heldout is not None else None)):
+        for where, data in (("data", self.data), ("heldout.data", None if self.heldout is None else self.heldout.data)):
             key = None if data is None else data.misplaced(self.objective.wants)
             if key is not None:
                 kinds = {"texts": "plain texts", "documents": "documents", "passages": "documents"}.get(

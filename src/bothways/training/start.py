@@ -8,7 +8,7 @@ stage converts the recipe's base.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -43,12 +43,14 @@ log = logging.getLogger("bothways")
 HEADED = ("mntp", "llara")
 
 
-def open_heldout(stage: Stage, encoder: Encoder, objective: Objective, *, seed: int) -> HeldOut | None:
-    """Reader of the loss on held-out data, where the stage wants one."""
+def open_heldout(stage: Stage, encoder: Encoder, objective: Objective, held_out: Sequence[Any], *, seed: int) -> HeldOut | None:
+    """Reader of the loss on held-out data, if the stage wants one; `held_out` are those of its own texts that it holds out."""
     config = stage.heldout
     if config is None:
         return None
-    rows = read_data(config.data, stage.objective.wants).items
+    rows = held_out if config.data is None else read_data(config.data, stage.objective.wants).items
+    if not rows:
+        return None
     return HeldOut(objective, encoder, rows, size=stage.batch.size, limit=config.limit, seed=seed)
 
 

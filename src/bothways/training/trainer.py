@@ -45,6 +45,7 @@ from bothways.training.kept import describe_kept
 from bothways.training.launch import Launch, hidden, requested
 from bothways.training.metrics import MetricsLog
 from bothways.training.occupied import occupied
+from bothways.training.overwrite import is_run, remove_run
 from bothways.training.run import Recipe, as_resolved_now, binding, changed_keys
 from bothways.training.stage import StageRun
 from bothways.training.start import open_heldout, open_llm, open_stage, ready, stage_output
@@ -63,6 +64,7 @@ def train(
     texts: GivenTexts = None,
     device: str | torch.device = "auto",
     progress: bool | None = None,
+    overwrite: bool = False,
 ) -> Encoder: ...
 @overload
 def train(
@@ -74,6 +76,7 @@ def train(
     texts: GivenTexts = None,
     device: str | torch.device = "auto",
     progress: bool | None = None,
+    overwrite: bool = False,
 ) -> DryRun: ...
 
 
@@ -86,6 +89,7 @@ def train(
     texts: GivenTexts = None,
     device: str | torch.device = "auto",
     progress: bool | None = None,
+    overwrite: bool = False,
 ) -> Encoder | DryRun:
     """Train an encoder.
 
@@ -98,6 +102,7 @@ def train(
             stages, or lists by stage name.
         device: "auto", "cpu", "cuda", …; under `accelerate launch` each process has its own.
         progress: show a bar (plain lines without a terminal); None: when it takes long.
+        overwrite: begin again where `out` holds an earlier run, whose files are removed; not with `resume`.
 
     Returns:
         The last stage's encoder, read back from `out` (a trained language model as a causal one); or the estimate.
@@ -120,7 +125,7 @@ def train(
             raise InputError("out: name the folder that the trained encoder goes to")
         folder = Path(out)
         with occupied(folder) if accelerator.is_main_process else nullcontext():
-            _run(recipe, folder, accelerator, launch, resume=resume, texts=texts, progress=progress)
+            _run(recipe, folder, accelerator, launch, resume=resume, overwrite=overwrite, texts=texts, progress=progress)
         # what had to be split need not fit on one device
         place = accelerator.device if launch.sharding is None else torch.device("cpu")
         if recipe.stages[-1].objective.language_model:
@@ -135,12 +140,17 @@ def _run(
     launch: Launch,
     *,
     resume: bool,
+    overwrite: bool,
     texts: GivenTexts,
     progress: bool | None,
 ) -> None:
     """All stages that are not finished yet."""
     with _traceless(folder, accelerator):
-        _prepare_folder(recipe, folder, resume=resume, accelerator=accelerator)
+        again = overwrite and not resume and is_run(folder)
+        accelerator.wait_for_everyone()
+        if again and accelerator.is_main_process:
+            remove_run(folder, _starts(recipe))
+        _prepare_folder(recipe, folder, resume=resume, again=again, accelerator=accelerator)
         if finish.is_finished(folder, language_model=recipe.stages[-1].objective.language_model):
             return
         _start_trackers(recipe, accelerator)
@@ -202,7 +212,7 @@ class _Runner:
         encoder = open_stage(recipe, index, self.out, device=first, dtype=chosen.weights)
         place = None if split is None else partial(sharding.shard, sharding=split, accelerator=accelerator)
         with ready(recipe, index, encoder, chosen, place) as objective:
-            examples = objective.prepare(data.items, encoder)
+            examples = data.first(objective.prepare(data.items, encoder))
             run = StageRun(
                 recipe,
                 index,
@@ -213,7 +223,7 @@ class _Runner:
                 examples,
                 data.laid_out(len(examples)),
                 dev_metric(stage.eval.metric) if stage.eval is not None else None,
-                open_heldout(stage, encoder, objective, seed=recipe.seed),
+                open_heldout(stage, encoder, objective, data.held_out, seed=recipe.seed),
                 self.accelerator,
                 _checkpoint_folder(recipe, index, self.out),
                 self.metrics,
@@ -245,6 +255,12 @@ class _Runner:
         return state.step
 
 
+def _starts(recipe: Recipe) -> list[str]:
+    """Names of what a run reads: its base, an adapter, data."""
+    sources = [source for stage in recipe.stages for source in stage.data.all_sources]
+    return [recipe.base, *([recipe.base_adapter] if recipe.base_adapter else []), *sources]
+
+
 def _checkpoint_folder(recipe: Recipe, index: int, out: Path) -> Path:
     return out / "checkpoints" / recipe.stage_folder(index)
 
@@ -253,7 +269,7 @@ def _check_sources(recipe: Recipe, given: GivenTexts) -> None:
     """Find a wrong name in the last stage before the first one has run for hours."""
     for stage in recipe.stages:
         sources = stage.data.all_sources if given is None else ()
-        sources += stage.heldout.data.all_sources if stage.heldout is not None else ()
+        sources += stage.heldout.sources if stage.heldout is not None else ()
         if stage.refresh is not None and stage.refresh.corpus is not None:
             sources += (stage.refresh.corpus,)
         if stage.data.mine is not None and stage.data.mine.corpus is not None:
@@ -314,14 +330,14 @@ def _start_trackers(recipe: Recipe, accelerator: Accelerator) -> None:
     accelerator.init_trackers("bothways", config=plain)
 
 
-def _prepare_folder(recipe: Recipe, out: Path, *, resume: bool, accelerator: Accelerator) -> None:
-    """Check what lies in the output folder, and leave the resolved recipe there."""
+def _prepare_folder(recipe: Recipe, out: Path, *, resume: bool, again: bool, accelerator: Accelerator) -> None:
+    """Check what lies in the output folder, unless a run there begins `again`, and leave the resolved recipe there."""
     stored = out / "recipe.yaml"
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the trained encoder")
-    if out.exists() and any(out.iterdir()):
+    if not again and out.exists() and any(out.iterdir()):
         if not resume:
-            raise InputError(f"{out}: already exists and is not empty; resume it, or choose another folder")
+            raise InputError(f"{out}: already exists and is not empty; resume or overwrite it, or choose another folder")
         if not stored.exists():
             raise InputError(f"{out}: holds no recipe.yaml, so there is no run to resume; choose another folder")
         with foreign(stored, "is not the recipe that a run wrote", "restore it, or train into another folder"):

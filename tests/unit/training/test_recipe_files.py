@@ -113,7 +113,7 @@ def test_the_published_mntp_configuration_as_it_is(tmp_path: Path, caplog) -> No
         made = read_recipe(path)
     named = [record.message for record in caplog.records if "left aside" in record.message]
     assert len(named) == 1
-    assert "do_eval, do_train, overwrite_output_dir, per_device_eval_batch_size" in named[0]
+    assert "do_train, per_device_eval_batch_size" in named[0]
     (stage,) = made.stages
     assert (made.base, made.dtype, made.direction, made.seed) == (MNTP["model_name_or_path"], "bfloat16", "bidirectional", 42)
     objective = stage.objective
@@ -265,7 +265,8 @@ def test_base_data_and_values_can_be_replaced(tmp_path: Path) -> None:
     )
     stage = made.stages[0]
     assert (made.base, stage.data.source, stage.optim.lr, made.seed) == ("smollm2-135m", ("mine.txt",), 1e-3, 7)
-    assert stage.heldout is None  # it belonged to the replaced data set
+    assert stage.heldout is not None
+    assert stage.heldout.share == 0.05  # the validation split belonged to the replaced data set
     made = read_recipe(write(tmp_path, SIMCSE), base="smollm2-135m", data=["a.txt", "b.txt"])
     assert made.base_adapter is None  # it belonged to the replaced base
     assert made.stages[0].data.source == ("a.txt", "b.txt")
