@@ -11,11 +11,9 @@ decoder blocks with alpha = 2 r and dropout 0.05; embeddings, norms and the lang
 from __future__ import annotations
 
 import logging
-import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -23,11 +21,9 @@ from pydantic import Field
 from torch import nn
 
 from bothways.backbone.new_tokens import fold_rows
-from bothways.backbone.rope import RopeConfig
 from bothways.config import Strict
 from bothways.dropout import Dropout
 from bothways.errors import InputError
-from bothways.foreign import foreign, read_object, read_tensors
 
 log = logging.getLogger("bothways")
 
@@ -238,7 +234,7 @@ def merge(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None = None)
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, layer.get_base_layer())
     fold_rows(model)
-    _forget_peft(model)
+    forget_peft(model)
     after = _states(verify)
     model.train(training)
     if before is None or after is None:
@@ -249,77 +245,6 @@ def merge(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None = None)
             f"merging changed the hidden states by {difference:.2e} of their size (tolerance {MERGE_TOLERANCE:.0e})"
         )
     return difference
-
-
-def merge_saved(model: nn.Module, place: str | os.PathLike[str], held: Sequence[str] = ()) -> list[str]:
-    """Merge an adapter on disk into `model`, in place: a PEFT folder, or a hub id where the hub is reached.
-
-    Adapters that were trained on the whole causal LM name its decoder (`model.` in most families); here the decoder is bare, so that
-    part is dropped. Parameters that were trained whole (LoRA+) lie beside the factors and replace the model's, see `adapter_files`. An
-    adapter that says which other one its base had already gets that one merged first; its positions are the caller's business
-    (`adapter_rope`), since they are set before weights are loaded.
-
-    Args:
-        model: a bare decoder.
-        place: of the adapter; the folder of a run here means the adapter of its last stage.
-        held: fingerprints of adapters that the model holds already, which are not merged again (`adapter_files.merged_in`).
-
-    Returns:
-        Fingerprints of all adapters that the model holds afterwards, in order.
-
-    Raises:
-        InputError: no adapter there, or its factors do not fit the model's layers one by one.
-    """
-    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
-
-    from bothways.backbone.adapter_files import bare, fingerprint, put_whole, read_needs
-
-    folder = _adapter_folder(place)
-    own = fingerprint(folder)
-    if own in held:
-        return list(held)
-    before = read_needs(folder).base_adapter
-    if before is not None:
-        log.info("%s: was trained over %s, which is merged first", place, before)
-        held = merge_saved(model, before, held)
-    with foreign(folder / "adapter_config.json", "cannot be read as an adapter's configuration"):
-        read_object(folder / "adapter_config.json")
-        config = PeftConfig.from_pretrained(str(folder))
-    files = [folder / name for name in ("adapter_model.safetensors", "adapter_model.bin")]
-    config.inference_mode = True
-    config.task_type = None  # a causal LM's adapter over the bare decoder, which cannot generate
-    weights = read_tensors(next((file for file in files if file.is_file()), files[0]))
-    start = "base_model.model."
-    weights = {start + bare(name.removeprefix(start), model): value for name, value in weights.items()}
-    heads = [name for name in weights if name.startswith(f"{start}lm_head.")]
-    if heads:
-        log.info("%s: its %d tensors of the language-model head are left out, since a decoder has none", place, len(heads))
-        weights = {name: value for name, value in weights.items() if name not in heads}
-    with foreign(place, f"the adapter does not fit {type(model).__name__}", "is the base the right one?"):
-        wrapped: Any = get_peft_model(model, config)
-        result: Any = set_peft_model_state_dict(wrapped, weights)
-    wrong = [*result.unexpected_keys, *(name for name in result.missing_keys if "lora_" in name)]
-    if wrong:
-        raise InputError(f"{place}: the adapter does not fit {type(model).__name__}, e.g. {wrong[0]}; is the base right?")
-    with foreign(place, "cannot be merged", "its adapter_config.json or weights are damaged"):
-        wrapped.merge_and_unload(safe_merge=True)
-    put_whole(model, folder)
-    _forget_peft(model)
-    return [*held, own] if own is not None else list(held)
-
-
-def adapter_rope(place: str | os.PathLike[str] | None) -> RopeConfig | None:
-    """The positions that an adapter's base was given before it was trained, where the adapter says so.
-
-    Raises:
-        InputError: no adapter there.
-    """
-    from bothways.backbone.adapter_files import read_needs
-
-    if place is None:
-        return None
-    needs = read_needs(_adapter_folder(place))
-    return adapter_rope(needs.base_adapter) if needs.rope is None else needs.rope
 
 
 def trainable_counts(model: nn.Module, config: LoraConfig | None = None) -> Counts:
@@ -367,21 +292,7 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if ".lora_" in name or parameter.requires_grad}
 
 
-def _adapter_folder(place: str | os.PathLike[str]) -> Path:
-    from bothways.backbone.adapter_files import local_adapter
-
-    folder = local_adapter(place)
-    if not folder.is_dir():
-        from bothways.backbone.hub import adapter_snapshot
-        from bothways.backbone.sources import resolve
-
-        folder = adapter_snapshot(resolve(place))
-    if not (folder / "adapter_config.json").is_file():
-        raise InputError(f"{place}: no adapter_config.json; expected the folder of a PEFT adapter")
-    return folder
-
-
-def _forget_peft(model: nn.Module) -> None:
+def forget_peft(model: nn.Module) -> None:
     """Remove what peft leaves on the model; transformers would otherwise save an adapter that is no longer there."""
     for attribute in ("peft_config", "_hf_peft_config_loaded"):
         if attribute in model.__dict__:

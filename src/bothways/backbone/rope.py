@@ -68,7 +68,7 @@ def trained_positions(wish: RopeConfig | Mapping[str, Any], own: RopeConfig | No
 
     Args:
         wish: a mapping may leave out the type and the factor. Fewer tokens than the adapter's are read at the adapter's positions.
-        own: the adapter's, as `adapters.adapter_rope` finds them; None where it says nothing.
+        own: the adapter's, as `merging.adapter_rope` finds them; None where it says nothing.
         adapter: how the message names it.
 
     Raises:

@@ -14,10 +14,10 @@ from bothways.attention.direction import set_direction
 from bothways.attention.probe import measure_execution
 from bothways.attention.run import Execution, position_offset
 from bothways.backbone.adapter_files import MERGED, merged_in
-from bothways.backbone.adapters import adapter_rope, merge_saved
 from bothways.backbone.families import check_supported
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.hub import has_file, snapshot
+from bothways.backbone.merging import adapter_rope, merge_saved
 from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trained_positions
 from bothways.backbone.sources import load_pretrained, resolve
 from bothways.backbone.tokenizers import append_eos

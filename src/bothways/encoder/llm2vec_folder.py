@@ -24,9 +24,9 @@ from torch import nn
 
 from bothways.attention.text_config import text_configs
 from bothways.backbone.adapter_files import MERGED, NEEDS, local_adapter, merged_in
-from bothways.backbone.adapters import adapter_rope, merge_saved
 from bothways.backbone.checkpoints import read_tokenizer
 from bothways.backbone.hub import snapshot
+from bothways.backbone.merging import adapter_rope, merge_saved
 from bothways.backbone.rope import rope_overrides
 from bothways.backbone.sources import load_pretrained, resolve
 from bothways.backbone.tokenizers import prepare_tokenizer

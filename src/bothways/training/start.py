@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from bothways.backbone.adapter_files import MERGED
-from bothways.backbone.adapters import adapter_rope, attach, merge_saved
+from bothways.backbone.adapters import attach
+from bothways.backbone.merging import adapter_rope, merge_saved
 from bothways.backbone.new_tokens import add_tokens, train_rows
 from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trained_positions
 from bothways.backbone.sources import load_pretrained

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 import bothways as bw
-from bothways.backbone import adapters
+from bothways.backbone import adapters, merging
 from bothways.backbone.adapter_files import PUBLISHED_WHOLE, WHOLE, save_adapter
 from bothways.backbone.adapters import LoraConfig
 from bothways.backbone.sources import load_pretrained
@@ -103,7 +103,7 @@ def test_saved_and_merged_again_equals_merged(base: Path, tmp_path: Path) -> Non
     save_adapter(loaded.model, PLUS, tmp_path / "adapter", base=str(base))
     adapters.merge(loaded.model)
     other = load_pretrained(base, dtype="float32").model
-    adapters.merge_saved(other, tmp_path / "adapter")
+    merging.merge_saved(other, tmp_path / "adapter")
     for (name, one), (_, two) in zip(loaded.model.named_parameters(), other.named_parameters()):
         torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-6, msg=name)
     texts = list(SENTENCES)
@@ -134,20 +134,20 @@ def test_the_published_file_of_whole_parameters_is_read(base: Path, tmp_path: Pa
     torch.save(whole, folder / PUBLISHED_WHOLE)
     (folder / WHOLE).unlink()
     other = load_pretrained(base, dtype="float32").model
-    adapters.merge_saved(other, folder)
+    merging.merge_saved(other, folder)
     assert torch.equal(other.norm.weight, loaded.model.norm.weight)
     # published models have a row more than their base, for the padding token that LongLoRA adds
     grown = torch.cat([whole["model.embed_tokens.weight"], torch.full((1, 32), 3.0)])
     torch.save({**whole, "model.embed_tokens.weight": grown}, folder / PUBLISHED_WHOLE)
     other = load_pretrained(base, dtype="float32").model
-    adapters.merge_saved(other, folder)
+    merging.merge_saved(other, folder)
     assert torch.equal(other.embed_tokens.weight, grown) and other.config.vocab_size == len(grown) == 385
     whole["model.embed_tokens.weight"] = torch.zeros(7, 32)
     torch.save(whole, folder / PUBLISHED_WHOLE)
     with pytest.raises(
         InputError, match=r"model\.embed_tokens\.weight of shape \(7, 32\) does not fit LlamaModel \(\(384, 32\)\)"
     ):
-        adapters.merge_saved(load_pretrained(base, dtype="float32").model, folder)
+        merging.merge_saved(load_pretrained(base, dtype="float32").model, folder)
 
 
 def test_a_head_beside_the_factors_is_left_out_and_said(base: Path, tmp_path: Path, caplog) -> None:
@@ -162,7 +162,7 @@ def test_a_head_beside_the_factors_is_left_out_and_said(base: Path, tmp_path: Pa
     theirs.save_pretrained(str(tmp_path / "adapter"))
     other = load_pretrained(base, dtype="float32").model
     with caplog.at_level("INFO", logger="bothways"):
-        adapters.merge_saved(other, tmp_path / "adapter")
+        merging.merge_saved(other, tmp_path / "adapter")
     assert "its 1 tensors of the language-model head are left out" in caplog.text
     with torch.no_grad():
         expected = theirs(input_ids=torch.arange(20)[None], output_hidden_states=True).hidden_states[-1][0]
@@ -192,7 +192,7 @@ def test_a_published_adapter_comes_from_the_hub_with_both_its_pickles(base: Path
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     other = load_pretrained(base, dtype="float32").model
-    adapters.merge_saved(other, "Yukang/longlora")
+    merging.merge_saved(other, "Yukang/longlora")
     assert {file.name for file in here.iterdir()} == {
         "adapter_config.json",
         "adapter_model.bin",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig, GPT2Config, LlamaConfig, MistralConfig, Phi3Config, Qwen2MoeConfig
 
-from bothways.backbone import adapters
+from bothways.backbone import adapters, merging
 from bothways.backbone.adapters import LoraConfig
 from bothways.errors import InputError
 
@@ -227,11 +227,11 @@ def test_state_round_trip_and_saved_adapter(tmp_path) -> None:
     shake(published)
     published.save_pretrained(tmp_path)
     loaded = tiny()
-    adapters.merge_saved(loaded, tmp_path)
+    merging.merge_saved(loaded, tmp_path)
     torch.testing.assert_close(states(loaded), states(published.eval()), atol=1e-5, rtol=1e-5)
     assert (states(loaded) - states(tiny())).abs().max() > 0.05
     other = tiny(LlamaConfig(**{**TINY, "num_hidden_layers": 3}, num_key_value_heads=2))
     with pytest.raises(InputError, match="does not fit LlamaModel"):
-        adapters.merge_saved(other, tmp_path)
+        merging.merge_saved(other, tmp_path)
     with pytest.raises(InputError, match=r"adapter_config\.json"):
-        adapters.merge_saved(tiny(), tmp_path.parent)
+        merging.merge_saved(tiny(), tmp_path.parent)

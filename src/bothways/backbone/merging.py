@@ -1,0 +1,253 @@
+"""Merges an adapter on disk, of any trainer, into a bare decoder, as peft merges it into the model that it was trained on.
+
+An adapter's configuration names modules of the model that it was trained on, mostly the causal LM: `model.layers.3.self_attn.q_proj`
+in `target_modules`, `^model.layers.0…` in `alpha_pattern`, regular expressions from that model's root. Read against the bare decoder,
+where the same module is `layers.3…`, such a name matches nothing or, worse, something else. So the decoder is put back into an empty
+causal LM (`_in_causal_lm`), peft attaches and merges the adapter there, and every field means what it meant to the trainer. Adapters
+that were trained on the bare decoder (sentence-transformers, feature extraction) name its modules and are merged there.
+
+Refused by name: what cannot be merged into weights, and whatever would be left out in silence.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bothways.backbone.adapter_config import read_adapter_config
+from bothways.backbone.adapter_files import FACTORS, fingerprint, local_adapter, put_whole, read_needs
+from bothways.backbone.adapters import forget_peft
+from bothways.backbone.rope import RopeConfig
+from bothways.errors import InputError
+from bothways.foreign import foreign, read_tensors
+
+log = logging.getLogger("bothways")
+
+#: What peft puts before every name of the model that it wraps.
+_START = "base_model.model."
+# what torch.compile, FSDP, checkpointing and DDP put into names, and the name of the adapter, which peft leaves out when it saves
+_INFIXES = re.compile(
+    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|default|modules_to_save)(?:\.|$)"
+)
+# modules behind the decoder: none of them takes part in a vector
+_HEADS = frozenset({"lm_head", "embed_out", "output", "cls", "score", "classifier", "qa_outputs", "v_head", "value_head"})
+_REMEDY = "give the base model that the adapter was trained over"
+
+
+def merge_saved(model: nn.Module, place: str | os.PathLike[str], held: Sequence[str] = ()) -> list[str]:
+    """Merge an adapter on disk into `model`, in place: a PEFT folder, or a hub id where the hub is reached.
+
+    Parameters that were trained whole (LoRA+) lie beside the factors and replace the model's, see `adapter_files`. An adapter that
+    says which other one its base had already gets that one merged first. Its positions are the caller's business (`adapter_rope`),
+    since they are set before weights are loaded. Tensors of a language-model head are left out, since a decoder has none.
+
+    Args:
+        model: a bare decoder, or an encoder-only model.
+        place: of the adapter; the folder of a run here means the adapter of its last stage.
+        held: fingerprints of adapters that the model holds already, which are not merged again (`adapter_files.merged_in`).
+
+    Returns:
+        Fingerprints of all adapters that the model holds afterwards, in order.
+
+    Raises:
+        InputError: no adapter there, damaged files, settings that cannot be merged into weights, or tensors that do not fit the
+            model's layers one by one. The model may then hold a part of the adapter: discard it.
+    """
+    folder = _adapter_folder(place)
+    own = fingerprint(folder)
+    if own in held:
+        return list(held)
+    before = read_needs(folder).base_adapter
+    if before is not None:
+        log.info("%s: was trained over %s, which is merged first", place, before)
+        held = merge_saved(model, before, held)
+    config = read_adapter_config(folder)
+    file = next((folder / name for name in FACTORS if (folder / name).is_file()), None)
+    if file is None:
+        raise InputError(
+            f"{place}: holds no {' and no '.join(FACTORS)}; copy the adapter's weights beside its adapter_config.json"
+        )
+    _merge(model, config, read_tensors(file), place)
+    put_whole(model, folder)
+    return [*held, own] if own is not None else list(held)
+
+
+def _merge(model: Any, config: Any, tensors: Mapping[str, Tensor], place: str | os.PathLike[str]) -> None:
+    from peft import get_peft_model, set_peft_model_state_dict
+
+    named = _without_infixes(tensors)
+    root = _root(model, named, place)
+    heads = [name for name in named if root.is_head(name)]
+    if heads:
+        log.info("%s: its %d tensors of the language-model head are left out, since a decoder has none", place, len(heads))
+        named = {name: value for name, value in named.items() if name not in heads}
+    if not named:
+        raise InputError(f"{place}: holds no tensor of the decoder, so that nothing would be merged; {_REMEDY}")
+    if config.modules_to_save if hasattr(config, "modules_to_save") else None:
+        kept = [name for name in config.modules_to_save if name.split(".")[0] not in _HEADS]
+        config.modules_to_save = kept or None
+    _make_room(model, root, named)
+    # what the layers share lies outside the wrapped model: base_model.vera_A
+    weights = {name if name.startswith("base_model.") else _START + name: value for name, value in named.items()}
+    try:
+        with foreign(place, f"the adapter does not fit {type(model).__name__}", _REMEDY), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft's remarks on tied weights, renamed bases and its own future
+            wrapped: Any = get_peft_model(root.module, config)
+            result: Any = set_peft_model_state_dict(wrapped, weights)
+        _check_complete(wrapped, weights, result.unexpected_keys, root, place)
+        if not hasattr(wrapped.base_model, "merge_and_unload"):
+            raise InputError(f"{place}: peft_type {config.peft_type.value} cannot be merged into weights")
+        with foreign(place, f"cannot be merged ({config.peft_type.value})", ""), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wrapped.merge_and_unload(safe_merge=True)
+    finally:
+        for module in (root.module, model):
+            forget_peft(module)
+
+
+def _check_complete(
+    wrapped: Any, weights: Mapping[str, Tensor], unexpected: Iterable[str], root: _Root, place: str | os.PathLike[str]
+) -> None:
+    """Raise InputError for a tensor of the adapter without a place, and for a place without its tensor."""
+    from peft import get_peft_model_state_dict
+
+    wanted = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    unplaced = [name for name in unexpected]
+    absent = [name for name in wanted if name not in weights and not root.is_head(name.removeprefix(_START))]
+    for names, what in ((unplaced, "find no place in"), (absent, "are missing for")):
+        if names:
+            raise InputError(
+                f"{place}: the adapter does not fit {type(root.decoder).__name__}: {len(names)} of its tensors {what} the model that its "
+                f"configuration describes, e.g. {names[0].removeprefix(_START)}; {_REMEDY}"
+            )
+
+
+# --- the model that an adapter's names begin at ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Root:
+    """The model that an adapter was trained on.
+
+    Attributes:
+        module: it; a causal LM around the decoder, or the decoder.
+        decoder: the decoder inside.
+        slot: the decoder's name in it; "" for the decoder itself.
+    """
+
+    module: Any
+    decoder: Any
+    slot: str
+
+    def is_head(self, name: str) -> bool:
+        """Whether a tensor's name lies outside the decoder, in a head."""
+        first = name.split(".")[0]
+        return first in _HEADS and first not in dict(self.decoder.named_children())
+
+
+def _root(model: Any, named: Mapping[str, Tensor], place: str | os.PathLike[str]) -> _Root:
+    """The model at which the names of an adapter's tensors begin: the causal LM, or the bare decoder.
+
+    Raises:
+        InputError: the names belong to another family.
+    """
+    own = set(dict(model.named_children()))
+    causal = _in_causal_lm(model)
+    if causal is not None and any(_inside(name, causal.slot, own) for name in named):
+        return causal
+    bare = _Root(model, model, "")
+    if any(name.split(".")[0] in own for name in named) or all(bare.is_head(name) for name in named):
+        return bare
+    raise InputError(
+        f"{place}: the adapter does not fit {type(model).__name__}: its tensors are named {next(iter(named))!r} and the like, which the "
+        f"model has not; {_REMEDY}"
+    )
+
+
+def _inside(name: str, slot: str, children: set[str]) -> bool:
+    return name.startswith(f"{slot}.") and name.removeprefix(f"{slot}.").split(".")[0] in children
+
+
+def _in_causal_lm(model: Any) -> _Root | None:
+    """The decoder inside an otherwise empty causal LM (masked LM, for encoder-only families); None for a family without one.
+
+    The head's weight is one zero, seen as a matrix: it takes memory only if an adapter changes it. It is not tied to the embedding,
+    even where the family ties it, since peft merges a tied head's factors into the embedding too, which changes the states.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    from bothways.attention.text_config import is_encoder_only
+
+    auto: Any = AutoModelForMaskedLM if is_encoder_only(model.config) else AutoModelForCausalLM
+    try:
+        with torch.device("meta"):
+            whole = auto.from_config(model.config)
+    except Exception:  # a decoder of a multimodal model may have no causal LM of its own; its adapters name the decoder
+        return None
+    slot = next((name for name, module in whole.named_modules() if name and type(module) is type(model)), None)
+    if slot is None:
+        return None
+    parent, _, child = slot.rpartition(".")
+    setattr(whole.get_submodule(parent), child, model)
+    own = next(model.parameters())
+    for name, tensor in [*whole.named_parameters(), *whole.named_buffers()]:
+        if tensor.is_meta:
+            holder, _, leaf = name.rpartition(".")
+            kind = own.dtype if tensor.is_floating_point() else tensor.dtype
+            zeros = torch.zeros((), dtype=kind, device=own.device).expand(tensor.shape)
+            value = nn.Parameter(zeros, requires_grad=False) if isinstance(tensor, nn.Parameter) else zeros
+            setattr(whole.get_submodule(holder), leaf, value)
+    return _Root(whole, model, slot)
+
+
+def _without_infixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by their names as peft saves them: from the wrapped model's root, without the adapter's name and other wrappers' marks."""
+    named: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        plain = _INFIXES.sub("", name).rstrip(".")
+        plain = plain.removeprefix("module.").removeprefix(_START)
+        if "original_module." not in plain:  # the module that one of modules_to_save replaces, in a dump of the whole model
+            named[plain] = value
+    return named
+
+
+def _make_room(model: Any, root: _Root, named: Mapping[str, Tensor]) -> None:
+    """Rows for tokens that were added before training, if the adapter holds the embedding with more rows than the model."""
+    weight = model.get_input_embeddings().weight
+    own = next(name for name, parameter in model.named_parameters() if parameter is weight)
+    value = named.get(f"{root.slot}.{own}" if root.slot else own)
+    if value is not None and value.shape[1:] == weight.shape[1:] and len(value) > len(weight):
+        model.resize_token_embeddings(len(value), mean_resizing=False)
+
+
+def _adapter_folder(place: str | os.PathLike[str]) -> Path:
+    folder = local_adapter(place)
+    if not folder.is_dir():
+        from bothways.backbone.hub import adapter_snapshot
+        from bothways.backbone.sources import resolve
+
+        folder = adapter_snapshot(resolve(place))
+    if not (folder / "adapter_config.json").is_file():
+        raise InputError(f"{place}: no adapter_config.json; expected the folder of a PEFT adapter")
+    return folder
+
+
+def adapter_rope(place: str | os.PathLike[str] | None) -> RopeConfig | None:
+    """The positions that an adapter's base was given before it was trained, where the adapter says so.
+
+    Raises:
+        InputError: no adapter there.
+    """
+    if place is None:
+        return None
+    needs = read_needs(_adapter_folder(place))
+    return adapter_rope(needs.base_adapter) if needs.rope is None else needs.rope
