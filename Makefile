@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test deepspeed check lint types bench quality families clean
+.PHONY: setup demo test deepspeed check lint types bench quality families exports clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,12 @@ quality: setup
 
 families: setup
 	$(BIN)/bothways families --out docs/families.md
+
+# Runs each export in its server's own code and writes docs/serving.md. xllamacpp is a ready wheel of llama.cpp, some 100 MB.
+exports: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,verify]'
+	$(BIN)/python -m pytest tests/unit/exports tests/parity/test_export_llama_cpp.py
+	$(BIN)/python benchmarks/serving.py
 
 clean:
 	rm -rf $(VENV) runs build dist

@@ -20,6 +20,8 @@ _WHERE = {
     "Recipe": "bothways.training.run",
     "evaluate": "bothways.evaluation.evaluate",
     "ablate": "bothways.ablation.run",
+    "export": "bothways.exports.export",
+    "verify_export": "bothways.exports.verify",
     "BothwaysError": "bothways.errors",
     "InputError": "bothways.errors",
 }
@@ -34,9 +36,11 @@ __all__ = [
     "convert",
     "doctor",
     "evaluate",
+    "export",
     "load",
     "recipes",
     "train",
+    "verify_export",
 ]
 
 if TYPE_CHECKING:
@@ -48,6 +52,8 @@ if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
     from bothways.errors import BothwaysError, InputError
     from bothways.evaluation.evaluate import evaluate
+    from bothways.exports.export import export
+    from bothways.exports.verify import verify_export
     from bothways.training.run import Recipe
     from bothways.training.trainer import train
 

@@ -25,6 +25,7 @@ BELOW: dict[str, set[str]] = {
     "data": set(),
     "backbone": {"attention"},
     "encoder": {"pooling", "backbone", "attention"},
+    "exports": {"encoder", "backbone", "attention", "pooling"},
     "evaluation": {"encoder", "data", "backbone", "attention", "pooling"},
     "report": {"evaluation"},
     "objectives": {"losses", "data", "encoder", "pooling", "backbone", "attention"},
@@ -45,7 +46,7 @@ WITHOUT_TRANSFORMERS = (
     "progress.py",
 )
 # scipy and scikit-learn are not among them: sentence-transformers brings both
-EXTRAS = {"gguf", "faiss", "bm25s", "mteb", "tensorboard", "psutil"}
+EXTRAS = {"gguf", "xllamacpp", "faiss", "bm25s", "mteb", "tensorboard", "psutil"}
 
 
 class Import(NamedTuple):

@@ -21,6 +21,7 @@ from bothways.cli import (
     doctor,
     encode,
     evaluate,
+    export,
     families,
     mine,
     prepare,
@@ -43,6 +44,8 @@ app = typer.Typer(
 
 for verb in (demo, convert, doctor, families, recipes, train, encode, search, mine, evaluate, report):
     app.command(name=verb.NAME)(verb.command)
+app.command(name=export.NAME)(export.command)
+app.command(name="verify-export")(export.verify)
 app.command(name=ablate.NAME, cls=ablate.ManyValues)(ablate.command)
 app.add_typer(prepare.group, name=prepare.NAME)
 

@@ -1,0 +1,40 @@
+"""`bothways export MODEL --to gguf --out DIR`, and `bothways verify-export DIR`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bothways.cli.options import Device, Model, say
+
+NAME = "export"
+
+
+def command(
+    model: Model,
+    to: Annotated[str, typer.Option(help="gguf (llama.cpp) or ollama, which is the same with a Modelfile")],
+    out: Annotated[Path, typer.Option(help="folder to write")],
+    dtype: Annotated[str, typer.Option(help="of the matrices: f32, f16 or q8_0")] = "f32",
+    device: Device = "cpu",
+) -> None:
+    """Write an encoder for another server, with the command that starts it and vectors to check it by."""
+    from bothways.exports.export import export
+
+    folder = export(model, out, to=to, dtype=dtype, device=device)
+    say(f"{folder}: written; see {folder / 'README.md'} for the server's command, then: bothways verify-export {folder}")
+
+
+def verify(folder: Annotated[Path, typer.Argument(help="what bothways export wrote")]) -> None:
+    """Run an export in its server's code and print the cosine to bothways' vectors; exit code 1 below the bar."""
+    from bothways.exports.verify import verify_export
+
+    results = verify_export(folder)
+    for each in results:
+        note = "" if each.cost > 0.99995 else f"  (pools the prompt: {each.cost:.4f} to the encoder's own vector)"
+        say(f"{'ok  ' if each.ok else 'FAIL'}  {each.loader}  {each.case:<24} {each.cosine:.6f}{note}")
+    worst = min(each.cosine for each in results)
+    say(f"least cosine {worst:.6f}, bar {results[0].bar}")
+    if not all(each.ok for each in results):
+        raise typer.Exit(1)

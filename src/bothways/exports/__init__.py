@@ -1,0 +1,1 @@
+"""Encoders in the formats of servers that do not read sentence-transformers folders."""

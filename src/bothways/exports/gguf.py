@@ -1,0 +1,176 @@
+"""Writes an encoder as one .gguf file for llama.cpp, Ollama and everything built on them.
+
+Two keys make a decoder's file an encoder: `<arch>.attention.causal = false` and
+`<arch>.pooling_type`. Without the first, llama.cpp reads the text causally and says nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import astuple
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bothways.atomic import atomic_file
+from bothways.backbone.tokenizers import specials
+from bothways.encoder.encoder import Encoder
+from bothways.errors import InputError, MissingExtra
+from bothways.exports.gguf_families import Family, family
+from bothways.exports.gguf_settings import rope_factors, settings
+from bothways.exports.gguf_vocabulary import vocabulary
+
+# gguf.PoolingType
+POOLINGS = {"mean": 1, "bos": 2, "last": 3}
+TYPES = ("f32", "f16", "q8_0")
+_BUFFERS = ("rotary_emb.inv_freq", ".attn.bias", ".masked_bias")  # llama.cpp computes them
+
+
+def write_gguf(encoder: Encoder, file: str | os.PathLike[str], *, dtype: str = "f32", name: str = "encoder") -> None:
+    """Write an encoder as a .gguf file. The file appears whole or not at all.
+
+    Args:
+        encoder: what to write; adapters must have been merged.
+        file: where, for example "encoder.gguf".
+        dtype: type of the matrices: "f32", "f16" or "q8_0" (8 bits, blocks of 32 with one scale).
+            Vectors such as norms and biases stay in float32.
+        name: the model's name inside the file.
+
+    Raises:
+        InputError: a causal encoder, or a pooling, tokenizer or type that llama.cpp does not have.
+        UnsupportedFamily: llama.cpp does not run this family, or it has not been measured.
+        OutputError: the file cannot be written.
+        MissingExtra: the `gguf` package is not installed.
+    """
+    try:
+        import gguf
+    except ImportError:
+        raise MissingExtra("gguf", "gguf", "export to GGUF") from None
+    check(encoder, dtype)
+    config = encoder.backbone.config.get_text_config()  # type: ignore[operator,union-attr]
+    known = family(config, name)
+    values = settings(config, name) | known.settings(config)
+    words = vocabulary(encoder.tokenizer, int(config.vocab_size))
+    with atomic_file(file) as part:
+        writer = gguf.GGUFWriter(str(part), known.arch)
+        try:
+            _write_settings(writer, known.arch, values)
+            writer.add_name(name)
+            writer.add_causal_attention(False)
+            writer.add_pooling_type(gguf.PoolingType(POOLINGS[str(encoder.pooling.mode)]))
+            _write_vocabulary(writer, words, encoder)
+            for tensor, value in named_tensors(encoder, known, config, gguf):
+                _write_tensor(writer, gguf, tensor, value, dtype)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+        finally:
+            writer.close()
+
+
+def check(encoder: Encoder, dtype: str) -> None:
+    """Refuse what a .gguf file cannot hold.
+
+    Raises:
+        InputError: see `write_gguf`.
+    """
+    if dtype not in TYPES:
+        raise InputError(f"dtype: GGUF files are written as {', '.join(TYPES)}, not as {dtype!r}")
+    if encoder.direction != "bidirectional":
+        raise InputError("export: the encoder is causal; convert it with direction='bidirectional' first")
+    if encoder.pooling.mode not in POOLINGS:
+        raise InputError(f"export to GGUF: llama.cpp has no {encoder.pooling.mode} pooling; it has {', '.join(POOLINGS)}")
+    if any(astuple(encoder.options.wrapper)):
+        raise InputError("export to GGUF: the encoder puts a wrapper around every text, which a .gguf file cannot hold")
+    if encoder.provenance.get("report", {}).get("kept_windows"):
+        raise InputError("export to GGUF: the encoder keeps sliding windows, which llama.cpp cuts in another way; lift them")
+    if not encoder.options.pool_bos and specials(encoder.tokenizer).bos_added:
+        raise InputError("export to GGUF: the encoder leaves BOS out of its pooling (pool_bos), and llama.cpp pools it")
+
+
+def named_tensors(encoder: Encoder, known: Family, config: Any, gguf: Any) -> Iterator[tuple[str, Tensor]]:
+    """Give each weight of the backbone with its name in GGUF, as llama.cpp expects it.
+
+    Raises:
+        InputError: a weight that the family has no place for in llama.cpp.
+    """
+    arch = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == known.arch)
+    names = gguf.get_tensor_name_map(arch, int(config.num_hidden_layers))
+    backbone: Any = encoder.backbone
+    prefixes = ("", "model.", f"{backbone.base_model_prefix}.")
+    for original, tensor in backbone.state_dict().items():
+        for changed, value in _transformed(known, original, tensor.float(), config):
+            found = (names.get_name(f"{prefix}{changed}", try_suffixes=(".weight", ".bias")) for prefix in prefixes)
+            place = next((each for each in found if each is not None), None)
+            if place is None:
+                if original.endswith(_BUFFERS):
+                    continue
+                raise InputError(f"export to GGUF: llama.cpp's {known.arch} has no place for the weight {original}")
+            yield place, value
+    embedding = backbone.get_input_embeddings().weight.detach()
+    for place in known.head:  # llama.cpp does not load the file without them
+        yield place, embedding.float() if place.endswith(".weight") else embedding.new_zeros(len(embedding)).float()
+    factors = rope_factors(config)
+    if factors is not None:
+        yield "rope_freqs.weight", factors
+
+
+def _transformed(known: Family, name: str, value: Tensor, config: Any) -> Iterator[tuple[str, Tensor]]:
+    found = [(name, value)]
+    for step in known.transform:
+        found = [result for each, tensor in found for result in step(each, tensor, config)]
+    yield from found
+
+
+def _write_settings(writer: Any, arch: str, values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        name = f"{arch}.{key}"
+        if isinstance(value, bool):
+            writer.add_bool(name, value)
+        elif isinstance(value, int):
+            writer.add_uint32(name, value)
+        elif isinstance(value, float):
+            writer.add_float32(name, value)
+        elif isinstance(value, list):
+            writer.add_array(name, value)
+        else:
+            writer.add_string(name, value)
+
+
+def _write_vocabulary(writer: Any, words: Any, encoder: Encoder) -> None:
+    tokenizer: Any = encoder.tokenizer
+    writer.add_tokenizer_model(words.model)
+    writer.add_tokenizer_pre(words.pre)
+    writer.add_token_list(words.tokens)
+    writer.add_token_types(words.types)
+    if words.merges:
+        writer.add_token_merges(words.merges)
+    if words.scores:
+        writer.add_token_scores(words.scores)
+    around = specials(tokenizer)
+    for index, add in (
+        (tokenizer.bos_token_id, writer.add_bos_token_id),
+        (tokenizer.eos_token_id, writer.add_eos_token_id),
+        (tokenizer.unk_token_id, writer.add_unk_token_id),
+        (tokenizer.pad_token_id, writer.add_pad_token_id),
+    ):
+        if index is not None:
+            add(index)
+    writer.add_add_bos_token(around.bos_added)
+    writer.add_add_eos_token(around.eos_added)
+
+
+def _write_tensor(writer: Any, gguf: Any, name: str, value: Tensor, dtype: str) -> None:
+    data = np.ascontiguousarray(value.to(torch.float32).numpy())
+    if data.ndim < 2 or dtype == "f32":
+        writer.add_tensor(name, data)
+    elif dtype == "f16":
+        writer.add_tensor(name, data.astype(np.float16))
+    elif data.shape[-1] % 32:
+        raise InputError(f"export to GGUF: q8_0 needs rows of a multiple of 32 numbers, {name} has {data.shape[-1]}; use f16")
+    else:
+        kind = gguf.GGMLQuantizationType.Q8_0
+        writer.add_tensor(name, gguf.quantize(data, kind), raw_dtype=kind)

@@ -1,0 +1,85 @@
+"""The folder of a GGUF export: the file, a Modelfile for Ollama, and what a user has to know."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from bothways.encoder.encoder import Encoder
+from bothways.exports.gguf import write_gguf
+from bothways.exports.reference import Row, rows
+from bothways.provenance import versions
+
+MANIFEST = "bothways-export.json"
+BARS = {"f32": 0.9999, "f16": 0.999, "q8_0": 0.99}
+"""Least cosine to bothways' vectors that a right export of each type has."""
+
+
+def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
+    """Write the .gguf file and everything around it into an empty folder.
+
+    Raises:
+        InputError, UnsupportedFamily, MissingExtra: as `bothways.exports.gguf.write_gguf`.
+    """
+    file = f"{name}-{dtype.upper()}.gguf"
+    write_gguf(encoder, folder / file, dtype=dtype, name=name)
+    reference = rows(encoder)
+    tokens = encoder.max_length or int(encoder.backbone.config.get_text_config().max_position_embeddings)  # type: ignore[operator,union-attr]
+    command = f"llama-server -m {file} --embeddings -c {tokens} -b {tokens} -ub {tokens}"
+    manifest = {
+        "format": 1,
+        "target": "gguf",
+        "file": file,
+        "dtype": dtype,
+        "bar": BARS[dtype],
+        "tokens": tokens,
+        "normalize": encoder.options.normalize,
+        "prompts": dict(encoder.options.prompts),
+        "command": command,
+        "versions": versions(),
+        "reference": [asdict(row) for row in reference],
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "Modelfile").write_text(
+        f"FROM ./{file}\nPARAMETER num_ctx {tokens}\nPARAMETER num_batch {tokens}\n", encoding="utf-8"
+    )
+    (folder / "README.md").write_text(_readme(name, file, command, tokens, dtype, reference), encoding="utf-8")
+
+
+def _readme(name: str, file: str, command: str, tokens: int, dtype: str, reference: list[Row]) -> str:
+    lines = [
+        f"# {name}, {dtype.upper()}",
+        "",
+        "A bidirectional text encoder for llama.cpp and Ollama. The file itself says that attention is not causal and how",
+        "tokens are pooled (`attention.causal`, `pooling_type`), so no option is needed for either. It needs a llama.cpp of",
+        "March 2026 or newer: an older one reads the text causally and does not report it.",
+        "",
+        "```",
+        command,
+        "```",
+        "",
+        f"A text without a causal mask must fit into one batch, so `-b` and `-ub` are the longest text ({tokens} tokens).",
+        "llama.cpp refuses longer texts, where bothways cuts them. Its server normalizes vectors unless the request says",
+        '`"embd_normalize": -1`.',
+        "",
+        "Ollama: `ollama create " + name.lower() + " -f Modelfile`",
+        "",
+        f"Check it: `bothways verify-export .` (needs `pip install xllamacpp`). Right is a cosine of at least {BARS[dtype]}.",
+    ]
+    prompts = [row for row in reference if row.case.startswith("prompt ")]
+    if prompts:
+        lines += [
+            "",
+            "## Prompts",
+            "",
+            "A .gguf file holds no prompts. Put them before each text yourself. llama.cpp pools them with the text. The cosine",
+            "says how near that is to the vector of bothways for one short query.",
+            "",
+            "| prompt | text before each text | cosine |",
+            "|---|---|---|",
+        ]
+        for row in prompts:
+            before = row.text.replace("\n", "\\n").replace("|", "\\|")
+            lines.append(f"| {row.case.removeprefix('prompt ')} | `{before}` | {row.cost:.4f} |")
+    return "\n".join(lines) + "\n"
