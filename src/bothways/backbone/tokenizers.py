@@ -8,6 +8,7 @@ is ever extended here, and no chat template is applied: a text is encoded as it 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,26 +57,50 @@ def specials(tokenizer: Any) -> Specials:
 
 
 def append_eos(tokenizer: Any) -> None:
-    """Make a fast `tokenizer` put EOS after every text, in place; nothing happens where it does so already.
+    """Make a fast `tokenizer` put EOS after every text, in place; nothing happens if it does so already.
 
     The rule is written into the tokenizer itself, so that it is saved with it and every loader follows it. What the tokenizer puts
-    around a text otherwise stays as measured; token ids do not change.
+    around a text otherwise stays as measured. Token ids do not change.
 
     Raises:
         InputError: the tokenizer has no EOS.
     """
+    around = specials(tokenizer)
+    if not around.eos_added:
+        token = _token_id(tokenizer, "EOS", tokenizer.eos_token_id)
+        _put_around(tokenizer, around.prefix_ids, (*around.suffix_ids, token))
+
+
+def prepend_bos(tokenizer: Any) -> None:
+    """Make a fast `tokenizer` put BOS before every text, in place; see `append_eos`.
+
+    A decoder parks outlier activations on the first token that it sees. With BOS there, they stay off the text's own first token.
+
+    Raises:
+        InputError: the tokenizer has no BOS.
+    """
+    around = specials(tokenizer)
+    if not around.bos_added:
+        token = _token_id(tokenizer, "BOS", tokenizer.bos_token_id)
+        _put_around(tokenizer, (token, *around.prefix_ids), around.suffix_ids)
+
+
+def _token_id(tokenizer: Any, name: str, found: int | None) -> int:
+    if found is None:
+        option = f"add_{name.lower()}"
+        raise InputError(
+            f"{option}: tokenizer {_name(tokenizer)} has no {name} token; leave {option} out, or name one in its files"
+        )
+    return int(found)
+
+
+def _put_around(tokenizer: Any, before: Sequence[int], after: Sequence[int]) -> None:
+    """Write the rule that these ids stand around every text."""
     from tokenizers import processors
 
-    around = specials(tokenizer)
-    if around.eos_added:
-        return
-    if tokenizer.eos_token_id is None:
-        raise InputError(f"add_eos: tokenizer {_name(tokenizer)} has no EOS token; leave add_eos out, or name one in its files")
-    ids = (*around.prefix_ids, *around.suffix_ids, tokenizer.eos_token_id)
-    tokens = {index: str(tokenizer.convert_ids_to_tokens(index)) for index in ids}
-    closing = [tokens[index] for index in ids[len(around.prefix_ids) :]]
+    tokens = {index: str(tokenizer.convert_ids_to_tokens(index)) for index in (*before, *after)}
     template = processors.TemplateProcessing(
-        single=[*(tokens[index] for index in around.prefix_ids), "$A", *closing],
+        single=[*(tokens[index] for index in before), "$A", *(tokens[index] for index in after)],
         special_tokens=[(token, index) for index, token in tokens.items()],
     )
     backend = tokenizer.backend_tokenizer

@@ -26,6 +26,9 @@ def command(
         typer.Option(help="tokens per text; 512, or those that --context or the adapter reaches", show_default=False),
     ] = None,
     normalize: Annotated[bool, typer.Option(help="store a module that makes unit vectors")] = False,
+    add_bos: Annotated[bool, typer.Option("--add-bos", help="put BOS before every text, if the tokenizer does not")] = False,
+    add_eos: Annotated[bool, typer.Option("--add-eos", help="put EOS after every text, if the tokenizer does not")] = False,
+    pool_bos: Annotated[bool, typer.Option(help="pool BOS, if it stands before a text")] = True,
     adapter: Annotated[
         str | None, typer.Option(help="folder or hub id of a PEFT adapter to merge into the base, LoRA+ too")
     ] = None,
@@ -62,6 +65,9 @@ def command(
         windows=windows,
         max_length="auto" if max_length is None else max_length,
         normalize=normalize,
+        add_bos=add_bos,
+        add_eos=add_eos,
+        pool_bos=pool_bos,
         adapter=adapter,
         rope=said or None,
         dtype=dtype,

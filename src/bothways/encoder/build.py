@@ -20,7 +20,7 @@ from bothways.backbone.hub import has_file, snapshot
 from bothways.backbone.merging import adapter_rope, merge_saved
 from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trained_positions
 from bothways.backbone.sources import load_pretrained, resolve
-from bothways.backbone.tokenizers import append_eos
+from bothways.backbone.tokenizers import append_eos, prepend_bos
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.tokenization import Wrapper
@@ -44,6 +44,7 @@ def convert(
     windows: str = "lift",
     max_length: int | Literal["auto"] | None = "auto",
     pool_bos: bool = True,
+    add_bos: bool = False,
     add_eos: bool = False,
     normalize: bool = False,
     prompts: dict[str, str] | None = None,
@@ -66,6 +67,7 @@ def convert(
         max_length: tokens per text, never more than the model has positions for; None for all of these. "auto": those that `rope` or the
             adapter reaches, where positions are stretched, else 512 as LLM2Vec.
         pool_bos: pool a BOS token, if the tokenizer adds one.
+        add_bos: put BOS before every text, if the tokenizer does not. It is seen, and pooled or not as `pool_bos` says.
         add_eos: put EOS after every text, where the tokenizer does not; it is pooled, and "last" then means EOS (NV-Embed).
         normalize: make `encode` return unit vectors by default.
         prompts: instructions by name.
@@ -104,6 +106,8 @@ def convert(
         loaded.model.to(kind)
     pool = chosen.build(int(loaded.model.config.get_text_config().hidden_size), seed=seed).to(place)
     execution, report = prepare(loaded.model, direction, windows)
+    if add_bos:
+        prepend_bos(loaded.tokenizer)
     if add_eos:
         append_eos(loaded.tokenizer)
     options = EncoderOptions(

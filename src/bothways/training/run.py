@@ -188,6 +188,10 @@ class Recipe(Strict):
         default=True,
         description="pool a BOS token, if the tokenizer adds one; an encoder folder that leaves it out goes on leaving it out",
     )
+    add_bos: bool | None = Field(
+        default=None,
+        description="put BOS before every text, if the tokenizer does not; pool_bos says whether it is pooled. null: as it is",
+    )
     add_eos: bool | None = Field(
         default=None, description="put EOS after every text, where the tokenizer does not; it is pooled. null: as it is"
     )

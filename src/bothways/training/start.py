@@ -23,7 +23,7 @@ from bothways.backbone.merging import adapter_rope, merge_saved
 from bothways.backbone.new_tokens import add_tokens, train_rows
 from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trained_positions
 from bothways.backbone.sources import load_pretrained
-from bothways.backbone.tokenizers import append_eos
+from bothways.backbone.tokenizers import append_eos, prepend_bos
 from bothways.encoder.adapter_settings import read_settings
 from bothways.encoder.build import convert, load
 from bothways.encoder.encoder import Encoder
@@ -89,6 +89,8 @@ def open_base(recipe: Recipe, *, device: torch.device, dtype: torch.dtype, stage
         encoder.options.wrapper = _wrapper(recipe, encoder.options.wrapper)
         if not recipe.pool_bos:
             encoder.options.pool_bos = False
+        if recipe.add_bos:
+            prepend_bos(encoder.tokenizer)
         if recipe.add_eos:
             append_eos(encoder.tokenizer)
         _add_tokens(encoder, recipe)
@@ -136,6 +138,7 @@ def open_llm(
             "direction": recipe.direction,
             "pooling": recipe.pooling,
             "pool_bos": recipe.pool_bos,
+            "add_bos": bool(recipe.add_bos),
             "add_eos": bool(recipe.add_eos),
             "wrapper": astuple(_wrapper(recipe, Wrapper())),
             "prompts": recipe.prompts,
