@@ -11,6 +11,7 @@ Each file may be gzipped. Training needs the judged documents alone, so a corpus
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,9 @@ from bothways.foreign import one_line
 log = logging.getLogger("bothways")
 
 _FILES = ("corpus.jsonl", "queries.jsonl")
+# nine digits at most: a longer grade is damage, and Python refuses to read thousands; pandas writes 1.0 for 1
+_GRADE = re.compile(r"([+-]?\d{1,9})(?:\.0+)?")
 _QRELS = ("query-id", "corpus-id", "score")
-_DIGITS = 9  # of a grade; a longer one is damage, and Python refuses to read thousands
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,15 @@ def read_grades(folder: Path, split: str) -> dict[str, dict[str, int]]:
         if any(name not in row for name in _QRELS):
             raise InputError(f"{path}: expected the header {', '.join(_QRELS)} (by tabs), got {', '.join(row)}")
         query, document, grade = (row[name] for name in _QRELS)
-        if not (grade.removeprefix("-").isdecimal() and len(grade) <= _DIGITS):
+        whole = _GRADE.fullmatch(grade.strip())
+        if whole is None:
             raise InputError(f"{path}, row {number}: score must be a whole number, got {one_line(repr(grade), 60)}")
-        grades.setdefault(query, {})[document] = int(grade)
+        known = grades.setdefault(query, {})
+        if known.setdefault(document, int(whole[1])) != int(whole[1]):
+            raise InputError(
+                f"{path}, row {number}: query {query!r} and document {document!r} are judged twice, {known[document]} and {whole[1]}; "
+                "remove one of the rows"
+            )
     if not grades:
         raise InputError(f"{path}: no judgements below the header line")
     return grades

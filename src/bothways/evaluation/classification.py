@@ -17,6 +17,7 @@ import numpy as np
 
 from bothways.errors import InputError
 from bothways.evaluation.classifiers import few_per_class, logistic_predictions, scores_of
+from bothways.evaluation.contradictions import check_labels, say_empty, say_overlap, say_two_labels
 from bothways.evaluation.data import fingerprint
 from bothways.evaluation.encoding import encode_texts
 from bothways.evaluation.items import value_items
@@ -83,6 +84,7 @@ class Classification(Task):
         self.pool = [text for part in parts for text in part.texts]
         numbers, self.classes = class_numbers(label for part in parts for label in part.labels)
         self.numbers = np.array(numbers)
+        self.unknown = self._contradictions(train, test)
         self.trained_on = 0 if train is None else len(train.texts)
         self.fingerprint = fingerprint([[part.texts, part.labels] for part in parts])
         facts = {"method": method, "shots": shots, "experiments": experiments, "folds": folds, "seed": seed, "prompt": prompt}
@@ -126,6 +128,31 @@ class Classification(Task):
         options: dict[str, Any] = {"method": method, "shots": shots, "experiments": experiments, "k": k, "folds": folds}
         return cls(training, test, **options, seed=seed, prompt=prompt, name=f"classification:{argument}")
 
+    def _contradictions(self, train: Labelled | None, test: Labelled) -> dict[str, int]:
+        """Refuse or name what cannot be scored, before anything is encoded; return test rows by label that training lacks."""
+        parts = [test] if train is None else [train, test]
+        for part in parts:
+            say_two_labels(part.source, part.texts, part.labels)
+            say_empty(part.source, part.texts)
+        least = len(test.texts)
+        if train is None:
+            smallest = int(np.bincount(self.numbers).min())
+            if self.folds is None or smallest < self.folds:
+                raise InputError(
+                    f"{self.name}: folds={self.folds}, but the smallest class has {smallest} texts; use fewer folds"
+                )
+            least -= -(-least // self.folds)
+        else:
+            say_overlap(self.name, train.texts, test.texts)
+            least = len(train.texts)
+        if self.method == "knn":
+            if self.shots != "all":
+                labels = (test if train is None else train).labels
+                least = min(least, self.shots * len(set(labels)))
+            if self.k > least:
+                raise InputError(f"{self.name}: k={self.k} neighbours of {least} training texts; choose a smaller k")
+        return {} if train is None else check_labels(self.name, train.labels, test.labels)
+
     def run(self, encoder: Any, options: RunOptions) -> Score:
         """Encode what the experiments need, once each, and score them. See `Task.run`."""
         draws = self.draws(options.seed if self.seed is None else self.seed)
@@ -139,6 +166,7 @@ class Classification(Task):
             "classes": len(self.classes),
             "training_texts": [len(train) for train, _ in draws],
             "test_texts": len(self.pool) - self.trained_on,
+            "test_texts_of_unknown_labels": sum(self.unknown.values()),
             "accuracies": [scores["accuracy"] for scores, _, _ in outcomes],
             "unconverged": sum(not converged for _, _, converged in outcomes),
         }
@@ -164,12 +192,9 @@ class Classification(Task):
     def _folds(self, seed: int) -> list[Draw]:
         from sklearn.model_selection import StratifiedKFold
 
-        smallest = int(np.bincount(self.numbers).min())
-        if self.folds is None or smallest < self.folds:
-            raise InputError(f"{self.name}: folds={self.folds}, but the smallest class has {smallest} texts; use fewer folds")
         generator = np.random.default_rng(seed)
         draws: list[Draw] = []
-        for train, test in StratifiedKFold(self.folds, shuffle=True, random_state=seed).split(self.numbers, self.numbers):
+        for train, test in StratifiedKFold(self.folds or 2, shuffle=True, random_state=seed).split(self.numbers, self.numbers):
             few = train if self.shots == "all" else few_per_class(generator.permutation(train), self.numbers, self.shots)
             draws.append((few, test))
         return draws

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bothways.errors import InputError
+from bothways.evaluation.contradictions import check_clusters, say_empty, say_two_labels
 from bothways.evaluation.data import fingerprint
 from bothways.evaluation.encoding import encode_texts
 from bothways.evaluation.labelled import Labelled, class_numbers, read_labelled_sets, require_scikit_learn
@@ -67,6 +68,10 @@ class Clustering(Task):
                 f"clustering: experiments and documents must be at least 1 and fraction in (0, 1] "
                 f"(got {experiments}, {documents}, {fraction:g})"
             )
+        for part in sets:
+            check_clusters(part.source, part.labels)
+            say_two_labels(part.source, part.texts, part.labels)
+            say_empty(part.source, part.texts)
         self.sets, self.protocol, self.experiments = sets, protocol, experiments
         self.fraction, self.documents, self.seed, self.prompt, self.name = fraction, documents, seed, prompt, name
         self.fingerprint = fingerprint([[part.texts, part.labels] for part in sets])

@@ -176,11 +176,11 @@ def zero_or_one(where: str, row: Mapping[str, Any], name: str) -> int:
     """A label that says no or yes.
 
     Raises:
-        InputError: it is neither 0 nor 1 (true and false, and the digits as text, count as these).
+        InputError: it is neither 0 nor 1 (true and false, 1.0 and 0.0, and the digits as text, count as these).
     """
     value = row.get(name)
     for number in (0, 1):
-        if value in (number, str(number)):
+        if value in (number, str(number), f"{number}.0"):
             return number
     raise InputError(f"{where}: column {name!r} must be 0 or 1 (got {value!r})")
 

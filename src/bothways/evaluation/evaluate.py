@@ -57,6 +57,8 @@ def evaluate(
         OutputError: `out` cannot be written.
     """
     ready = _ready(tasks)
+    for task in ready:
+        task.check(encoder)
     if resume and out is None:
         raise InputError("resume: there is no results file to continue; name it with out")
     model = describe(encoder)

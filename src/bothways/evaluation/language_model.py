@@ -17,6 +17,7 @@ Letters: B rows, L tokens of a row, H hidden, V vocabulary, M positions.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -44,7 +45,10 @@ from bothways.errors import DirectionError, InputError, SourceError, Unsupported
 HEAD_CHUNK = 512
 """Positions whose logits exist at the same time: 512 · 128,256 · 4 bytes = 263 MB for the largest vocabularies, at any length."""
 
+log = logging.getLogger("bothways")
+
 _PROBE_TOKENS = 6
+FAR = 4  # times the positions of a model; LongLoRA's passkeys (arXiv 2309.12307) go to 1.5 times those of the training
 
 
 class CausalLM(nn.Module):
@@ -204,6 +208,27 @@ class CausalLM(nn.Module):
             raise InputError(
                 f"{self.name}: has a table of {self.positions} positions, {length} tokens do not fit; choose fewer"
             )
+
+    def require_reach(self, length: int) -> None:
+        """Refuse prompts far beyond the positions that the model was trained at, before they are made.
+
+        Rotary positions go on for ever, and a length a little beyond those of the training is a fair question. A length `FAR` times
+        beyond has one answer, and costs all memory there is.
+
+        Raises:
+            InputError: `length` tokens are more than a table of positions, or `FAR` times the model's positions.
+        """
+        self.require_positions(length)
+        if self.positions is None or length <= self.positions:
+            return
+        if length > FAR * self.positions:
+            raise InputError(
+                f"{self.name}: {length} tokens are more than {FAR} times its {self.positions} positions; choose fewer, or stretch them "
+                "with --context"
+            )
+        log.warning(
+            "%s: %d tokens are more than its %d positions, beyond which it was not trained", self.name, length, self.positions
+        )
 
     def prove_causal(self) -> None:
         """Perturb each token of a short row in turn: earlier states must stay, its own must move, whichever way the row is run.

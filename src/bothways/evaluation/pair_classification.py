@@ -14,6 +14,7 @@ import numpy as np
 
 from bothways.data.rows import iter_rows
 from bothways.errors import InputError, SourceError
+from bothways.evaluation.contradictions import say_empty, say_two_labels
 from bothways.evaluation.data import column, fingerprint, first_row, pair_columns, split_file, text_of, zero_or_one
 from bothways.evaluation.encoding import encode_texts
 from bothways.evaluation.items import pair_items
@@ -51,6 +52,8 @@ class PairClassification(Task):
             raise InputError(
                 f"{name}: {len(labels)} pairs, all with label {labels[0] if labels else 'none'}; both 0 and 1 are needed"
             )
+        say_two_labels(name, list(zip(first, second)), labels, "pairs")
+        say_empty(name, [*first, *second])
         self.first, self.second, self.labels = first, second, np.array(labels)
         self.prompt, self.name = prompt, name
         self.fingerprint = fingerprint([first, second, labels])

@@ -47,6 +47,8 @@ def read_pair_collection(
             relevant pair.
         SourceError: no such file.
     """
+    if above is not None and not math.isfinite(above):
+        raise InputError(f"{source}: above={above}; expected a finite number, since nothing can be compared with that")
     path = Path(split_file(source, split))
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")

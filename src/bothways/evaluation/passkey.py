@@ -137,8 +137,14 @@ class Passkey(LanguageModelTask):
         forbid_argument(argument, cls.kind)
         return cls(lengths, depths=depths, repeats=repeats, style=style)
 
+    def check(self, encoder: Any) -> None:
+        """Refuse lengths far beyond the model's positions. See `Task.check`."""
+        if isinstance(encoder, CausalLM):
+            encoder.require_reach(max(self.lengths))
+
     def measure(self, model: CausalLM, options: RunOptions) -> Score:
         """Make every prompt, then ask. See `LanguageModelTask.measure`."""
+        model.require_reach(max(self.lengths))
         rows = self.depths or (None,)
         prompts = [p for n in self.lengths for depth in rows for p in self.prompts(model, n, depth, seed=options.seed)]
         model.require_positions(max(len(prompt.ids) + len(prompt.answer) for prompt in prompts))

@@ -7,6 +7,7 @@ whatever the model does. Both are left out, as in MTEB; `all_right=keep` keeps t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +15,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bothways.data.rows import iter_rows
+from bothways.data.rows import is_table, iter_rows
 from bothways.errors import InputError, SourceError
+from bothways.evaluation.contradictions import say_empty
 from bothways.evaluation.data import checked_text, column, fingerprint, first_row, split_file, text_of, zero_or_one
 from bothways.evaluation.encoding import encode_texts, normalise
 from bothways.evaluation.items import value_items
+from bothways.evaluation.labelled import unpacked_cell
 from bothways.evaluation.ranking import Ranking
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
 from bothways.evaluation.trec import measure
+
+log = logging.getLogger("bothways")
 
 AllRight = Literal["drop", "keep"]
 
@@ -75,9 +80,24 @@ class Reranking(Task):
         self.left_out = len(queries) - len(self.queries)
         if not any(query.negative for query in self.queries):
             raise InputError(f"{name}: none of the {len(queries)} queries has both a right and a wrong candidate")
+        self._say_doubtful(queries, name)
         self.query_prompt, self.document_prompt, self.name = query_prompt, document_prompt, name
         self.fingerprint = fingerprint([[query.query, query.positive, query.negative] for query in queries])
         self.settings = {"all_right": all_right, "query_prompt": query_prompt, "document_prompt": document_prompt}
+
+    def _say_doubtful(self, queries: list[Candidates], name: str) -> None:
+        if self.left_out:
+            log.warning(
+                "%s: left out %d of %d queries: %d have no right candidate and so no score, %d no wrong one and so a perfect score",
+                *(name, self.left_out, len(queries)),
+                sum(not query.positive for query in queries),
+                sum(bool(query.positive) and not query.negative for query in queries),
+            )
+        both = sum(bool(set(query.positive) & set(query.negative)) for query in self.queries)
+        if both:
+            log.warning("%s: %d queries have a text among both their right and their wrong candidates", name, both)
+        say_empty(name, (query.query for query in self.queries), "queries")
+        say_empty(name, (text for query in self.queries for text in (*query.positive, *query.negative)), "candidates")
 
     @classmethod
     def from_argument(
@@ -152,7 +172,11 @@ def read_candidates(path: str | Path, *, split: str, columns: Mapping[str, str |
     if listed:
         positive = column(where, row, columns["positive"], _POSITIVE, "positive")
         negative = column(where, row, columns["negative"], _NEGATIVE, "negative")
-        return [Candidates(text_of(at, row, query), _texts(at, row, positive), _texts(at, row, negative)) for at, row in rows]
+        table = is_table(path)
+        sides = (
+            (at, text_of(at, row, query), [_texts(at, row, name, table) for name in (positive, negative)]) for at, row in rows
+        )
+        return [Candidates(asked, right, wrong) for _, asked, (right, wrong) in sides]
     candidate = column(where, row, columns["candidate"], _CANDIDATE, "candidate")
     label = column(where, row, columns["label"], _LABEL, "label")
     found: dict[str, Candidates] = {}
@@ -163,8 +187,11 @@ def read_candidates(path: str | Path, *, split: str, columns: Mapping[str, str |
     return list(found.values())
 
 
-def _texts(where: str, row: Mapping[str, Any], name: str) -> list[str]:
+def _texts(where: str, row: Mapping[str, Any], name: str, table: bool) -> list[str]:
+    """The texts in a column. A table spells a list as text, and an empty cell of one holds none."""
     value = row.get(name)
+    if table and isinstance(value, str):
+        value = unpacked_cell(where, name, value)
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list):

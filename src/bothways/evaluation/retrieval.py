@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from bothways.errors import InputError
 from bothways.evaluation.beir import read_beir
+from bothways.evaluation.contradictions import check_judgements
 from bothways.evaluation.data import fingerprint
 from bothways.evaluation.faiss_ranking import FaissRanker
 from bothways.evaluation.items import value_items
@@ -79,6 +80,7 @@ class RankingTask(Task):
             raise InputError(f"{name}: cutoffs k must be at least 1 (got {cuts[0]})")
         if backend not in get_args(Backend):
             raise InputError(f"{name}: backend {backend!r} is unknown; choose one of {', '.join(get_args(Backend))}")
+        check_judgements(name, collection.queries, collection.corpus, collection.qrels)
         self.collection = collection
         self.name = name
         self.ignore_identical_ids = ignore_identical_ids

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -108,6 +109,8 @@ def _read_one(annotation: Any, text: str) -> Any:
         if text not in _TRUTH:
             raise ValueError(text)
         return _TRUTH[text]
+    if annotation is float and not math.isfinite(float(text)):
+        raise ValueError(text)  # nan and inf, which no option means
     return annotation(text) if annotation in (int, float) else text
 
 

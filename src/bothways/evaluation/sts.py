@@ -7,6 +7,7 @@ the mean weighted by their sizes ("wmean"), differ by a point or more and are th
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,11 +16,14 @@ import numpy as np
 from scipy.stats import rankdata
 
 from bothways.errors import InputError
+from bothways.evaluation.contradictions import check_subsets, say_empty, say_scale, say_two_scores
 from bothways.evaluation.data import GoldPairs, gold_pairs
 from bothways.evaluation.encoding import encode_texts, normalise
 from bothways.evaluation.items import pair_items
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
+
+log = logging.getLogger("bothways")
 
 Aggregation = Literal["all", "mean", "wmean"]
 
@@ -58,6 +62,10 @@ class STS(Task):
         if aggregation not in get_args(Aggregation):
             raise InputError(f"aggregation {aggregation!r} is unknown; choose one of {', '.join(get_args(Aggregation))}")
         self.pairs: GoldPairs = gold_pairs(path, split=split, first=first, second=second, score=score)
+        check_subsets(self.pairs.source, self.pairs.gold, self.pairs.subsets, averaged=aggregation != "all")
+        say_scale(self.pairs.source, self.pairs.gold)
+        say_two_scores(self.pairs.source, list(zip(self.pairs.first, self.pairs.second)), self.pairs.gold.tolist())
+        say_empty(self.pairs.source, [*self.pairs.first, *self.pairs.second])
         self.aggregation = aggregation
         self.prompt = prompt
         self.name = name or f"sts:{path}"
@@ -85,6 +93,8 @@ class STS(Task):
         count = len(self.pairs.gold)
         vectors = encode_texts(encoder, self.pairs.first + self.pairs.second, options, prompt=self.prompt)
         cosines = pair_cosines(vectors[:count], vectors[count:])
+        if (cosines == cosines[0]).all():
+            log.warning("%s: all %d cosines are equal; their correlation is undefined and counted as 0", self.name, count)
         metrics = correlate(cosines, self.pairs.gold, self.pairs.subsets, self.aggregation)
         details = {"pairs": count, "aggregation": self.aggregation, "file": self.pairs.source}
         items = pair_items(cosines, self.pairs.gold, self._texts, groups=self.pairs.subsets, weighting=self.aggregation)

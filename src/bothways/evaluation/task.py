@@ -76,6 +76,13 @@ class Task(ABC):
             InputError: the argument is missing, superfluous, or names data that cannot be read.
         """
 
+    def check(self, encoder: Any) -> None:  # noqa: B027 - most tasks ask nothing of an encoder beforehand
+        """Refuse an encoder that cannot do what the task asks, as far as can be told without work.
+
+        Raises:
+            InputError: it cannot.
+        """
+
     @abstractmethod
     def run(self, encoder: Any, options: RunOptions) -> Score:
         """Score one encoder.

@@ -78,8 +78,14 @@ class Topics(LanguageModelTask):
         forbid_argument(argument, cls.kind)
         return cls(lengths, repeats=repeats)
 
+    def check(self, encoder: Any) -> None:
+        """Refuse lengths far beyond the model's positions. See `Task.check`."""
+        if isinstance(encoder, CausalLM):
+            encoder.require_reach(max(self.lengths))
+
     def measure(self, model: CausalLM, options: RunOptions) -> Score:
         """Make every conversation, then ask. See `LanguageModelTask.measure`."""
+        model.require_reach(max(self.lengths))
         flat = [c for length in self.lengths for c in self.conversations(model, length, seed=options.seed)]
         model.require_positions(max(len(conversation.ids) for conversation in flat) + ANSWER_TOKENS)
         answers: list[str] = []

@@ -18,6 +18,7 @@ import numpy as np
 from bothways.data.rows import find_file
 from bothways.errors import InputError
 from bothways.evaluation.conll import COLUMNS, SPANNED, Sentence, read_conll
+from bothways.evaluation.contradictions import check_labels, say_overlap
 from bothways.evaluation.data import fingerprint
 from bothways.evaluation.probe import Fitted, ProbeSettings, Split, fit
 from bothways.evaluation.registry import require_argument
@@ -72,6 +73,12 @@ class Words(Task):
         self.sentences = {split: read_conll(find_file(Path(folder) / f"{split}.txt"), limit=limit) for split in _SPLITS}
         self.tags = {split: _tags(sentences) for split, sentences in self.sentences.items()}
         self.name = name or f"words:{folder}"
+        for column in COLUMNS:
+            known, asked = ([tag for sentence in self.tags[split][column] for tag in sentence] for split in ("train", "test"))
+            check_labels(self.name, known, asked, what=f"{column} tags", rows="test words")
+        say_overlap(
+            self.name, (s.words for s in self.sentences["train"]), [s.words for s in self.sentences["test"]], "test sentences"
+        )
         self.fingerprint = fingerprint([[s.words, s.tags] for split in _SPLITS for s in self.sentences[split]])
 
     @classmethod

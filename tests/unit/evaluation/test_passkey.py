@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+import bothways as bw
 from bothways.errors import InputError
 from bothways.evaluation import passkey
 from bothways.evaluation.language_model import CausalLM, load_language_model
@@ -235,3 +236,20 @@ def test_the_heatmap_shows_every_cell_in_its_column():
 
 def test_keys_are_the_published_range():
     assert (passkey.KEYS.start, passkey.KEYS.stop) == (1, 50_000)
+
+
+@pytest.mark.parametrize("spec", ["passkey?lengths=400,1000000&repeats=1", "topics?lengths=400,1000000&repeats=1"])
+def test_lengths_far_beyond_the_positions_are_refused_before_any_work(model, monkeypatch, spec):
+    """Rotary positions go on for ever; the prompts of such a length would take all memory."""
+    monkeypatch.setattr(type(model), "prompt", lambda *arguments: pytest.fail("a prompt was made"))
+    with pytest.raises(InputError, match="1000000 tokens are more than 4 times its 512 positions"):
+        bw.evaluate(model, ["passkey?lengths=400&repeats=1", f"{spec}&name=far"])
+
+
+def test_lengths_a_little_beyond_the_positions_are_said(model, caplog):
+    """Whether a model answers there is a fair question (LongLoRA asks it)."""
+    caplog.set_level("WARNING", logger="bothways")
+    model.require_reach(512)
+    assert not caplog.messages
+    model.require_reach(1024)
+    assert "1024 tokens are more than its 512 positions" in caplog.text
