@@ -14,9 +14,10 @@ from typing import Any
 
 from bothways.data.cells import Elided, is_missing, listed
 from bothways.data.examples import Example
-from bothways.data.rows import LONE_SURROGATE, finite_number, shortened, type_name
+from bothways.data.rows import LONE_SURROGATE, finite_number, type_name
 from bothways.data.templates import TEMPLATES, Prompts, Template
 from bothways.errors import InputError
+from bothways.foreign import one_line
 
 Numbered = tuple[int, Example]  # with the row (the first one, where several made it)
 
@@ -317,7 +318,7 @@ class Fields:
         if not self.reading.cells:
             if found is not None and len(found) > 1 and texts:
                 raise InputError(
-                    f"{self.where}: column {name!r} holds a list that is written as one string, {shortened(repr(value))}; write it as "
+                    f"{self.where}: column {name!r} holds a list that is written as one string, {one_line(repr(value), 80)}; write it as "
                     "a list"
                 )
             return value
@@ -338,7 +339,7 @@ class Fields:
         text = value.strip()
         if found is None and self.reading.cells and name in LISTS and text.startswith(("['", '["', "[np.")):
             raise InputError(
-                f"{self.where}: column {name!r} holds {shortened(repr(text))}, which is not a whole list; write it as JSON, "
+                f"{self.where}: column {name!r} holds {one_line(repr(text), 80)}, which is not a whole list; write it as JSON, "
                 '["first", "second"]'
             )
         return found

@@ -20,6 +20,7 @@ from bothways.data.compressed import COMPRESSIONS, iter_lines, open_bytes, plain
 from bothways.data.delimited import Row, csv_rows, tsv_rows
 from bothways.data.json_tables import TEXT_COLUMN, json_rows, jsonl_rows, type_name
 from bothways.errors import InputError, SourceError
+from bothways.foreign import one_line
 
 __all__ = [
     "FORMATS",
@@ -149,13 +150,8 @@ def finite_number(value: Any, column: str, where: str) -> float:
             number = math.nan
         if math.isfinite(number):
             return number
-    shown = "nothing" if value is None or value == "" else shortened(repr(value))
+    shown = "nothing" if value is None or value == "" else one_line(repr(value), 80)
     raise InputError(f"{where}: column {column!r} holds {shown}, not a finite number; correct it or remove the row")
-
-
-def shortened(shown: str) -> str:
-    """A value for an error line, which stays one line of bounded length."""
-    return shown if len(shown) <= 80 else f"{shown[:79]}…"
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
