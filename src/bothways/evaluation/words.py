@@ -74,8 +74,8 @@ class Words(Task):
         self.tags = {split: _tags(sentences) for split, sentences in self.sentences.items()}
         self.name = name or f"words:{folder}"
         for column in COLUMNS:
-            known, asked = ([tag for sentence in self.tags[split][column] for tag in sentence] for split in ("train", "test"))
-            check_labels(self.name, known, asked, what=f"{column} tags", rows="test words")
+            taught, tested = ([tag for sentence in self.tags[split][column] for tag in sentence] for split in ("train", "test"))
+            check_labels(self.name, taught, tested, what=f"{column} tags", rows="test words")
         say_overlap(
             self.name, (s.words for s in self.sentences["train"]), [s.words for s in self.sentences["test"]], "test sentences"
         )
