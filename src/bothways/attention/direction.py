@@ -9,13 +9,16 @@ Three things decide who sees whom in transformers, and all three are set, becaus
 Sliding windows are the fourth: they hide far tokens in either direction, and vLLM reads causality into them. Lifting one must change
 visibility only. Families without layer types get `sliding_window: null`. In families with layer types, sliding layers may have
 their own RoPE base (Gemma 3) or be the only ones with RoPE (Cohere 2, EXAONE 4), so their type stays and the window grows wider
-than any text. What was changed is kept in the config as `bothways_original`, so that a saved encoder can be made causal again.
+than any text. A window that is kept in a model that was bidirectional by its family's own switch keeps its reach, as measured on the
+masks: Gemma 3 counts it in another way once `is_causal` is false. What was changed is kept in the config as `bothways_original`, so
+that a saved encoder can be made causal again.
 
 Method: LLM2Vec, arXiv 2404.05961, section 2.1.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -23,6 +26,7 @@ from typing import Any, get_args
 from torch import nn
 from transformers import PretrainedConfig
 
+from bothways.attention.drawn import Reach, drawn
 from bothways.attention.stock import needs_eager
 from bothways.attention.text_config import UNBOUNDED, WINDOW_FIELDS, is_encoder_only, is_window, text_configs, windowed_layers
 from bothways.config import Direction
@@ -92,6 +96,8 @@ def set_direction(model: nn.Module, direction: Direction, *, windows: str = "lif
             direction, {}, {}, False, (f"{text.model_type} is bidirectional by nature: nothing was switched",)
         )
     before = windowed_layers(text)
+    keeping = direction == "bidirectional" and windows == "keep" and bool(before) and uses_own_switch(text)
+    reach = drawn(model) if keeping else None
     notes: list[str] = []
     for config in configs:
         if direction == "causal":
@@ -102,10 +108,43 @@ def set_direction(model: nn.Module, direction: Direction, *, windows: str = "lif
         if isinstance(getattr(module, "is_causal", None), bool):
             module.is_causal = direction == "causal"  # type: ignore[assignment]
         _follow(module, text)
+    if reach is not None and looks_ahead(reach):
+        _keep_reach(model, configs, reach)
     after = windowed_layers(text)
     lifted = {layer: size for layer, size in before.items() if layer not in after}
     eager = direction == "bidirectional" and needs_eager(model)
     return DirectionReport(direction, lifted, after, eager, _notes(direction, lifted, after, eager, notes))
+
+
+def uses_own_switch(config: PretrainedConfig) -> bool:
+    """Whether the config asks for attention in both directions by `use_bidirectional_attention`.
+
+    Gemma 4 also knows "vision", which concerns images alone.
+    """
+    return getattr(config, _FLAG, None) in (True, "all")
+
+
+def looks_ahead(reach: tuple[Reach, ...]) -> bool:
+    """Whether every mask shows tokens to the right."""
+    return all(mask.after != 0 for mask in reach)
+
+
+def published_form(config: PretrainedConfig) -> PretrainedConfig | None:
+    """The config as its author published it, when it was bidirectional by its family's own switch and keeps its windows.
+
+    Other loaders (vLLM, text-embeddings-inference) know the author's form, so a saved folder goes back to it.
+
+    Returns:
+        A copy; None when there is nothing to go back to.
+    """
+    original: dict[str, Any] = dict(getattr(config, ORIGINAL, None) or {})
+    if original.get(_FLAG) not in (True, "all") or not original.keys() & set(WINDOW_FIELDS) or not windowed_layers(config):
+        return None
+    form = copy.deepcopy(config)
+    delattr(form, ORIGINAL)
+    for field, value in original.items():
+        _put_back(form, field, value)
+    return form
 
 
 def direction_of(model: nn.Module) -> Direction:
@@ -153,6 +192,27 @@ def _switch(config: PretrainedConfig, windows: str, notes: list[str]) -> None:
     setattr(config, ORIGINAL, original)
 
 
+def _keep_reach(model: nn.Module, configs: list[PretrainedConfig], wanted: tuple[Reach, ...]) -> None:
+    """Give the kept windows back the reach that the model's masks had before the switch.
+
+    Raises:
+        UnsupportedFamily: no width of the windows does.
+    """
+    found = drawn(model)
+    gaps = {a.after - b.after for a, b in zip(wanted, found or ()) if a.after is not None and b.after is not None}
+    if found != wanted and len(gaps) == 1:
+        for config in configs:
+            for field in WINDOW_FIELDS:
+                if is_window(size := getattr(config, field, None)):
+                    getattr(config, ORIGINAL).setdefault(field, size)
+                    setattr(config, field, size + gaps.copy().pop())
+        for module in model.modules():
+            _follow(module, configs[0])
+        found = drawn(model)
+    if found != wanted:
+        raise UnsupportedFamily(f"{configs[0].model_type}: its sliding windows change with the direction and cannot be kept")
+
+
 def _lift(config: PretrainedConfig, change: Callable[[str, Any], None]) -> None:
     kinds = getattr(config, "layer_types", None)
     if kinds and "chunked_attention" in kinds:
@@ -168,11 +228,15 @@ def _restore(config: PretrainedConfig) -> None:
     if hasattr(config, ORIGINAL):
         delattr(config, ORIGINAL)
     # an original that others had made bidirectional becomes causal all the same: that was asked for
-    flag = original.pop(_FLAG, None)
-    _put_back(config, _FLAG, None if flag in (True, "all") else flag)
-    original["is_causal"] = True
     for field, value in original.items():
         _put_back(config, field, value)
+    if uses_own_switch(config):
+        # the family counts its window in another way under the switch; what it writes is the window without it
+        windows = {field: value for field, value in config.to_dict().items() if field in WINDOW_FIELDS and is_window(value)}
+        windows = windows if _survives_saving(config) else {}
+        for field, value in {_FLAG: None, **windows}.items():
+            _put_back(config, field, value)
+    _put_back(config, "is_causal", True)
 
 
 def _put_back(config: PretrainedConfig, field: str, value: Any) -> None:

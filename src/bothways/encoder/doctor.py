@@ -4,7 +4,7 @@ A direction is proved and not assumed: library versions ignore flags, shortcuts 
 keep windows of their own. Each check measures one invariant on real sentences, against stock transformers wherever it has a say,
 and ends in a figure and one plain sentence. Nothing of the encoder is changed: modes, flags, gradients and weights come back.
 
-The checks themselves stand in `encoder.checks`.
+The checks themselves are in `encoder.checks` and `encoder.disk`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Diagnosis:
 
 
 def doctor(encoder: Encoder, *, quick: bool = False) -> Diagnosis:
-    """Prove direction, padding, batching and packing invariance of a loaded encoder; with training and adapters unless `quick`.
+    """Prove direction, padding, batching and packing invariance of an encoder, and that the folder it was loaded from agrees.
 
     Args:
         encoder: from `bothways.convert` or `bothways.load`, with or without an adapter; left as it was.
@@ -76,11 +76,11 @@ def doctor(encoder: Encoder, *, quick: bool = False) -> Diagnosis:
     Returns:
         The checks; `.ok` is the verdict.
     """
-    from bothways.encoder import checks
+    from bothways.encoder import checks, disk
     from bothways.encoder.temporary import untouched
 
     chosen = [checks.claims, checks.layers, checks.direction, checks.padding_right, checks.padding_left, checks.batch_of_one]
-    chosen += [checks.packing, checks.order]
+    chosen += [checks.packing, checks.order, disk.on_disk]
     if not quick:
         chosen += [checks.gradient_checkpointing, checks.training_direction, checks.adapters]
     with untouched(encoder):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bothways.attention.run import Execution, hidden_states
 from bothways.config import Direction
-from bothways.encoder import inference, late_chunking
+from bothways.encoder import inference, late_chunking, prompts
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
 from bothways.encoder.chunk_spans import Chunking
 from bothways.encoder.inference import TokenStates
@@ -66,6 +67,8 @@ class Encoder(nn.Module):
         options: lengths, prompts and wrapping.
         provenance: where the encoder comes from; written to bothways.json.
     """
+
+    folder: Path | None = None  # of the backbone, when the encoder was loaded from one
 
     def __init__(
         self,
@@ -130,7 +133,7 @@ class Encoder(nn.Module):
 
     @property
     def prompts(self) -> dict[str, str]:
-        """Instructions stored with the encoder, by name."""
+        """Instructions by name."""
         return self.options.prompts
 
     # --- texts and tokens --------------------------------------------------------------------------------------------------
@@ -163,20 +166,11 @@ class Encoder(nn.Module):
         Raises:
             InputError: a name that is not stored, listing those that are.
         """
-        if prompt is not None:
-            return prompt
-        name = prompt_name if prompt_name is not None else self.options.default_prompt
-        if name is None:
-            return None
-        if name not in self.prompts:
-            stored = ", ".join(map(repr, self.prompts)) or "none"
-            raise InputError(f"prompt_name: {name!r} is not stored with this encoder (stored: {stored})")
-        return self.prompts[name]
+        return prompt if prompt is not None else prompts.named(self.prompts, self.options.default_prompt, prompt_name)
 
     def role_prompt(self, role: Literal["query", "document"]) -> str | None:
-        """The instruction of `encode_query` or `encode_document`: the one stored for the role, else the default."""
-        names = ("query",) if role == "query" else ("document", "passage")
-        return self.prompt(prompt_name=next((name for name in names if name in self.prompts), None))
+        """The instruction of `encode_query` or `encode_document`, see `encoder.prompts`."""
+        return prompts.of_role(self.prompts, self.options.default_prompt, role)
 
     # --- inference ---------------------------------------------------------------------------------------------------------
 
@@ -267,7 +261,7 @@ class Encoder(nn.Module):
         return self._encode_as("query", texts, options)
 
     def encode_document(self, texts: Text | Iterable[Text], **options: Any) -> Any:
-        """`encode` with the stored prompt "document" (or "passage"), if there is one."""
+        """`encode` with the stored prompt "document" (else "passage" or "corpus"), if there is one."""
         return self._encode_as("document", texts, options)
 
     def _encode_as(self, role: Literal["query", "document"], texts: Text | Iterable[Text], options: dict[str, Any]) -> Any:

@@ -6,16 +6,19 @@ refused by name, never passed over. `encoder.storage` is the way there.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import ConfigDict, Field
 
+from bothways.attention.direction import looks_ahead, uses_own_switch
+from bothways.attention.drawn import drawn
 from bothways.attention.text_config import is_encoder_only
 from bothways.backbone.sources import Pretrained, load_pretrained
 from bothways.config import Direction, Strict, parse
-from bothways.encoder import pooling_module, template_module
+from bothways.encoder import pooling_module, prompts, template_module
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.storage import MODULES, OURS, POOLINGS
 from bothways.encoder.tokenization import Wrapper, is_template
@@ -23,6 +26,10 @@ from bothways.errors import DirectionError, InputError
 from bothways.foreign import positive, read_json, read_object
 from bothways.pooling import Pooling
 from bothways.provenance import versions
+
+log = logging.getLogger("bothways")
+
+SETTINGS = "config_sentence_transformers.json"
 
 # pooling as written by sentence-transformers, legacy or new → ours
 _MODES = {legacy: mode for mode, (legacy, _, _) in POOLINGS.items()} | {new: mode for mode, (_, new, _) in POOLINGS.items()}
@@ -44,7 +51,7 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype) -> Encoder:
     stock = _pooling(path, modules)
     transformer = _transformer(root)
     loaded = load_pretrained(root, dtype=dtype, device=device)
-    direction = _direction(loaded.model.config)
+    direction = _direction(loaded.model, root / "config.json")
     own = next((path / module.path for module in modules if module.kind == pooling_module.KIND), None)
     if own is not None:
         width = int(loaded.model.config.get_text_config().hidden_size)
@@ -69,18 +76,22 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype) -> Encoder:
         options = EncoderOptions(pool_bos=ours.pool_bos, pool_prompt=ours.pool_prompt, wrapper=Wrapper(*ours.wrapper))
         provenance = ours.provenance()
         report = {**report, "lifted_windows": ours.report.get("lifted_windows", {})}
-    stored = _stored(path / "config_sentence_transformers.json")
+    stored = read_object(path / SETTINGS, {})
     options.max_length = _limit(transformer, loaded, own=ours is not None)
     options.normalize = "Normalize" in kinds
-    options.prompts = {name: text for name, text in (stored.get("prompts") or {}).items() if text or ours is not None}
+    options.prompts = prompts.as_read(
+        stored.get("prompts"), stored.get("default_prompt_name"), path / SETTINGS, ours=ours is not None
+    )
+    for name in () if ours is None else ours.implied_prompts:
+        options.prompts.pop(name, None)
     plain = [name for name, text in options.prompts.items() if is_template(text)] if kinds[0] == "Transformer" else []
     if plain:
         raise InputError(
-            f"{path / 'config_sentence_transformers.json'}: the prompt {plain[0]!r} holds {{text}}, which sentence-transformers writes out "
+            f"{path / SETTINGS}: the prompt {plain[0]!r} holds {{text}}, which sentence-transformers writes out "
             "and this encoder replaces by the text; take it out of the prompt"
         )
     options.default_prompt = stored.get("default_prompt_name")
-    return Encoder(
+    encoder = Encoder(
         loaded.model,
         loaded.tokenizer,
         pooling,
@@ -89,6 +100,8 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype) -> Encoder:
         options=options,
         provenance={**provenance, "report": report},
     ).eval()
+    encoder.folder = root
+    return encoder
 
 
 class _Ours(Strict):
@@ -100,6 +113,7 @@ class _Ours(Strict):
     direction: Direction
     pool_bos: bool = True
     pool_prompt: bool = False
+    implied_prompts: tuple[str, ...] = ()
     wrapper: tuple[str, ...] = Field(default=(), max_length=3)
     report: dict[str, Any] = Field(default_factory=dict)
     pooling: str = ""
@@ -107,7 +121,7 @@ class _Ours(Strict):
 
     def provenance(self) -> dict[str, Any]:
         """What is carried on into the next save."""
-        own = ("format", "pooling", "pool_bos", "pool_prompt", "wrapper", "loader_notes")
+        own = ("format", "pooling", "pool_bos", "pool_prompt", "implied_prompts", "wrapper", "loader_notes")
         return {"stages": [], **{key: value for key, value in self.model_dump().items() if key not in own}}
 
 
@@ -138,17 +152,6 @@ def _modules(path: Path) -> list[_Module]:
             f"{path / MODULES}: modules {', '.join(kinds) or 'none'} cannot be read; known: Transformer, then Pooling, then Normalize"
         )
     return modules
-
-
-def _stored(file: Path) -> dict[str, Any]:
-    """config_sentence_transformers.json, after a look at what is read of it."""
-    stored = read_object(file, {})
-    prompts = stored.get("prompts") or {}
-    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
-        raise InputError(f"{file}: prompts must be an object of texts by name; correct it, or remove it")
-    if not isinstance(stored.get("default_prompt_name"), str | None):
-        raise InputError(f"{file}: default_prompt_name must be the name of a prompt or null; correct it, or remove it")
-    return stored
 
 
 def _pooling(path: Path, modules: list[_Module]) -> _PoolingConfig:
@@ -192,10 +195,26 @@ def _transformer(root: Path) -> dict[str, Any]:
     return config
 
 
-def _direction(config: Any) -> Direction:
-    """The direction a folder claims: encoder-only families are bidirectional, decoders say so in their config."""
-    flags = getattr(config, "is_causal", True) is False, bool(getattr(config, "use_bidirectional_attention", False))
-    return "bidirectional" if is_encoder_only(config) or any(flags) else "causal"
+def _direction(model: Any, file: Path) -> Direction:
+    """The direction in which plain transformers runs the folder: `is_causal`, or the switch of families that have their own.
+
+    Encoder-only families are bidirectional by nature. Most decoders ignore `use_bidirectional_attention`, so its effect is measured.
+    """
+    config = model.config
+    if is_encoder_only(config) or getattr(config, "is_causal", True) is False:
+        return "bidirectional"
+    if not uses_own_switch(config):
+        return "causal"
+    reach = drawn(model)
+    if reach is not None and looks_ahead(reach):
+        return "bidirectional"
+    log.warning(
+        "%s: use_bidirectional_attention has no effect on %s in transformers and sentence-transformers, so the encoder is causal; "
+        'if it was trained in both directions, write "is_causal": false there',
+        file,
+        config.model_type,
+    )
+    return "causal"
 
 
 def _limit(transformer: dict[str, Any], loaded: Pretrained, *, own: bool) -> int | None:

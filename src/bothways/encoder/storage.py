@@ -27,10 +27,11 @@ import torch
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from bothways.atomic import atomic_folder
+from bothways.attention.direction import published_form
 from bothways.backbone.checkpoints import quiet
 from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.rope import with_older_names
-from bothways.encoder import pooling_module, template_module
+from bothways.encoder import pooling_module, prompts, template_module
 from bothways.encoder.card import model_card
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.tokenization import SLOT
@@ -88,6 +89,7 @@ def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None 
             "pooling": encoder.pooling.mode,
             "pool_bos": encoder.options.pool_bos,
             "pool_prompt": encoder.options.pool_prompt,
+            "implied_prompts": list(_implied_prompts(encoder)),
             "wrapper": list(astuple(encoder.options.wrapper)),
             "loader_notes": notes,
         }
@@ -96,7 +98,7 @@ def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None 
 
 
 def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encoder) -> None:
-    config = copy.deepcopy(backbone.config)
+    config = published_form(backbone.config) or copy.deepcopy(backbone.config)
     state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in backbone.state_dict().items()}
     kept = backbone.config
     try:
@@ -152,7 +154,7 @@ def _save_modules(encoder: Encoder, part: Path) -> None:
         transformer["model_args"] = {"attn_implementation": "eager"}
     _write(part / "sentence_bert_config.json", transformer)
     stored = {
-        "prompts": encoder.prompts,
+        "prompts": {**encoder.prompts, **_implied_prompts(encoder)},
         "default_prompt_name": encoder.options.default_prompt,
         "similarity_fn_name": "cosine",
         "model_type": "SentenceTransformer",
@@ -165,8 +167,8 @@ def _save_pooling(encoder: Encoder, part: Path) -> tuple[str, str]:
     include = encoder.options.pool_prompt
     if pooling_module.is_trained(encoder.pooling):
         folder = f"1_{pooling_module.KIND}"
-        prompts = [] if include else _prompt_tokens(encoder)
-        pooling_module.write(encoder.pooling, part, folder, include_prompt=include, bos=_left_out_bos(encoder), prompts=prompts)
+        tokens = [] if include else _prompt_tokens(encoder)
+        pooling_module.write(encoder.pooling, part, folder, include_prompt=include, bos=_left_out_bos(encoder), prompts=tokens)
         return folder, pooling_module.TYPE
     if template_module.is_last_tokens(encoder):
         return template_module.write_pooling(encoder, part)
@@ -175,6 +177,11 @@ def _save_pooling(encoder: Encoder, part: Path) -> tuple[str, str]:
     pooling = {"word_embedding_dimension": encoder.dimension, **booleans, "pooling_mode": new}
     _write(part / "1_Pooling" / "config.json", {**pooling, "include_prompt": include})
     return "1_Pooling", "sentence_transformers.models.Pooling"
+
+
+def _implied_prompts(encoder: Encoder) -> dict[str, str]:
+    """Prompts of roles that only the folder names: other loaders do not fall back to the default."""
+    return prompts.implied(encoder.prompts, encoder.options.default_prompt)
 
 
 def _needs_eager(encoder: Encoder) -> bool:

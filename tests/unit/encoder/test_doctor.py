@@ -31,7 +31,7 @@ def failed(diagnosis):
 
 
 NAMES = {
-    *("claims", "layers", "direction", "padding right", "padding left", "batch of one", "packing", "order"),
+    *("claims", "layers", "direction", "padding right", "padding left", "batch of one", "packing", "order", "on disk"),
     *("gradient checkpointing", "training direction", "adapters"),
 }
 
@@ -42,7 +42,7 @@ def test_sound_encoders_pass_every_check(folder, options):
     assert diagnosis.ok, str(diagnosis)
     assert {check.name for check in diagnosis} == NAMES
     assert all(check.figure and check.sentence for check in diagnosis)
-    assert str(diagnosis).endswith("all 11 checks passed")
+    assert str(diagnosis).endswith("all 12 checks passed")
 
 
 def test_quick_leaves_out_training_and_adapters(encoder):
