@@ -199,13 +199,14 @@ def _keep_reach(model: nn.Module, configs: list[PretrainedConfig], wanted: tuple
         UnsupportedFamily: no width of the windows does.
     """
     found = drawn(model)
-    gaps = {a.after - b.after for a, b in zip(wanted, found or ()) if a.after is not None and b.after is not None}
-    if found != wanted and len(gaps) == 1:
+    gaps = [a.after - b.after for a, b in zip(wanted, found or ()) if a.after is not None and b.after is not None]
+    if found != wanted and len(set(gaps)) == 1:
         for config in configs:
             for field in WINDOW_FIELDS:
-                if is_window(size := getattr(config, field, None)):
+                size = getattr(config, field, None)
+                if is_window(size):
                     getattr(config, ORIGINAL).setdefault(field, size)
-                    setattr(config, field, size + gaps.copy().pop())
+                    setattr(config, field, int(size or 0) + gaps[0])
         for module in model.modules():
             _follow(module, configs[0])
         found = drawn(model)
