@@ -34,7 +34,7 @@ from bothways.errors import InputError, SourceError, UnsupportedFamily
 
 Kind = Literal["hub", "folder", "gguf", "embedded"]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9_][\w.\-]*)?")
-_TOKENIZER_FILES = (
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
     "vocab.json",
@@ -257,5 +257,5 @@ def _check_folder(path: Path, name: str) -> None:
         if (path / "adapter_config.json").is_file():
             raise SourceError(f"{name}: holds only a PEFT adapter; read it with bothways.load, or give the base model")
         raise SourceError(f"{name}: has no config.json, so it is not a model folder; {ACCEPTED}")
-    if not any((path / file).is_file() for file in _TOKENIZER_FILES):
+    if not any((path / file).is_file() for file in TOKENIZER_FILES):
         raise SourceError(f"{name}: has no tokenizer (tokenizer.json); copy the tokenizer files of the model it was made from")

@@ -238,7 +238,8 @@ def load(
         folder: local folder or hub id.
         adapter: folder or hub id of an adapter to merge as well, as LLM2Vec's second one (SimCSE or supervised); or the run of ours that
             kept it.
-        base: for adapters and LLM2Vec folders: the base model, if the one that the adapter names cannot be reached.
+        base: for folders that hold an adapter (sentence-transformers', ours, LLM2Vec's): the base model, if the one that the adapter names
+            cannot be reached.
         device: see `convert`.
         dtype: see `convert`; "float32" or the stored type gives back the stored weights bit by bit.
 
@@ -253,16 +254,19 @@ def load(
     kind = resolve_dtype(dtype, place)
     if llm2vec_folder.is_llm2vec(path) and not (path / storage.MODULES).exists():
         return llm2vec_folder.load(path, adapter=adapter, base=base, device=place, dtype=kind)
-    if base is not None:
-        raise InputError(f"base: only adapters and LLM2Vec folders take one, and {folder} has weights of its own")
     if (path / storage.MODULES).exists() and adapter is not None:
-        return llm2vec_folder.add(reading.load(path, device=place, dtype=torch.float32), adapter, path, kind)
+        return llm2vec_folder.add(reading.load(path, device=place, dtype=torch.float32, base=base), adapter, path, kind)
     if adapter is not None:
         raise InputError(f"adapter: only encoders take one, and {folder} is none; bothways.convert merges one into a base")
     if (path / storage.MODULES).exists():
-        return reading.load(path, device=place, dtype=kind)
+        return reading.load(path, device=place, dtype=kind, base=base)
+    if base is not None:
+        raise InputError(f"base: only adapters and LLM2Vec folders take one, and {folder} has weights of its own")
     if (path / llm2vec_folder.ADAPTER).exists():
-        raise InputError(f"{folder}: a PEFT adapter, not an encoder; LLM2Vec's own have {llm2vec_folder.CONFIG} beside it")
+        raise InputError(
+            f"{folder}: a PEFT adapter, not an encoder, since it says nothing of pooling; make one of it and its base by "
+            f"bothways.convert(base, adapter={str(folder)!r})"
+        )
     if (path / "config.json").exists():
         raise InputError(f"{folder}: a base model, not an encoder; use bothways.convert, or train one first")
     raise InputError(f"{folder}: no encoder here (neither {storage.MODULES} nor {llm2vec_folder.CONFIG})")

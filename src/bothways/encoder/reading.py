@@ -7,6 +7,7 @@ refused by name, never passed over. `encoder.storage` is the way there.
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +19,7 @@ from bothways.attention.drawn import drawn
 from bothways.attention.text_config import is_encoder_only
 from bothways.backbone.sources import Pretrained, load_pretrained
 from bothways.config import Direction, Strict, parse
-from bothways.encoder import pooling_module, prompts, template_module
+from bothways.encoder import adapter_folder, pooling_module, prompts, template_module
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.storage import MODULES, OURS, POOLINGS
 from bothways.encoder.tokenization import Wrapper, is_template
@@ -35,8 +36,14 @@ SETTINGS = "config_sentence_transformers.json"
 _MODES = {legacy: mode for mode, (legacy, _, _) in POOLINGS.items()} | {new: mode for mode, (_, new, _) in POOLINGS.items()}
 
 
-def load(path: Path, *, device: torch.device, dtype: torch.dtype) -> Encoder:
+def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os.PathLike[str] | None = None) -> Encoder:
     """Read a sentence-transformers folder over a decoder (or encoder-only model), ours or anybody's.
+
+    Args:
+        path: the folder.
+        device: where to put the encoder.
+        dtype: type of its weights.
+        base: for a folder that holds an adapter in place of weights: its base model; None for the one that the adapter names.
 
     Raises:
         InputError: modules or settings that this encoder has no equivalent for, or damaged files.
@@ -50,7 +57,12 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype) -> Encoder:
     ours = parse(_Ours, read_object(path / OURS), where=str(path / OURS)) if (path / OURS).exists() else None
     stock = _pooling(path, modules)
     transformer = _transformer(root)
-    loaded = load_pretrained(root, dtype=dtype, device=device)
+    if adapter_folder.is_adapter(root):
+        loaded, merged = adapter_folder.load(root, base, dtype=dtype, device=device)
+    elif base is not None:
+        raise InputError(f"base: only adapters and LLM2Vec folders take one, and {path} has weights of its own")
+    else:
+        loaded, merged = load_pretrained(root, dtype=dtype, device=device), {}
     direction = _direction(loaded.model, root / "config.json")
     own = next((path / module.path for module in modules if module.kind == pooling_module.KIND), None)
     if own is not None:
@@ -98,9 +110,9 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype) -> Encoder:
         direction=direction,
         execution=execution,
         options=options,
-        provenance={**provenance, "report": report},
+        provenance={**provenance, **merged, "report": report},
     ).eval()
-    encoder.folder = root
+    encoder.folder = None if merged else root
     return encoder
 
 
