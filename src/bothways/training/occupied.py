@@ -1,7 +1,4 @@
-"""One run per folder: two processes that train into the same place would overwrite each other's checkpoints.
-
-The lock is the operating system's, on a file beside the folder, so a killed run leaves none behind.
-"""
+"""One run per folder: two processes that train into the same place would overwrite each other's checkpoints."""
 
 from __future__ import annotations
 
@@ -9,29 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from bothways.errors import InputError
+from bothways.locks import held
 
 
 @contextmanager
 def occupied(out: Path) -> Iterator[None]:
-    """Hold the folder `out` for one run.
+    """Hold the folder `out` for one run; see `bothways.locks`.
 
     Raises:
         InputError: another process is training there.
+        OutputError: nothing can be written there.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    place = out.parent / f".{out.name}.lock"
-    lock = FileLock(place)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(
-            f"{out}: another process is training into this folder; wait for it, or choose another folder"
-        ) from None
-    try:
+    with held(out, busy="another process is training into this folder; wait for it, or choose another folder"):
         yield
-    finally:
-        place.unlink(missing_ok=True)
-        lock.release()
