@@ -21,7 +21,9 @@ from bothways.locks import held, is_stream, remove_leftovers, short_name, writin
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 #: What libraries say of a full disk without its number: numpy (`tofile`), torch (`save`).
-_FULL = re.compile(r"\d+ requested and \d+ written|inline_container\.cc.*unexpected pos|PytorchStreamWriter failed writing", re.DOTALL)
+_FULL = re.compile(
+    r"\d+ requested and \d+ written|inline_container\.cc.*unexpected pos|PytorchStreamWriter failed writing", re.DOTALL
+)
 
 
 @contextmanager
@@ -105,6 +107,32 @@ def refuse_existing(target: str | os.PathLike[str]) -> None:
 def remove_parts(folder: Path) -> None:
     """Remove what killed writers have left below a folder that nobody else is writing to."""
     remove_leftovers(folder)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of ours so that a kill in between never leaves half of it under its name.
+
+    It goes to a temporary name first, which the next writer sweeps.
+    """
+    if not folder.exists():
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{short_name(folder.name)}.", suffix=".part", dir=folder.parent))
+    try:
+        os.replace(folder, aside)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def move_in(part: Path, folder: Path, last: tuple[str, ...]) -> None:
+    """Move the files of `part` into `folder`, which holds other things too; those named in `last` at the end, in that order."""
+    names = sorted(os.listdir(part), key=lambda name: (name in last, last.index(name) if name in last else 0, name))
+    for name in names:
+        target = folder / name
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        os.replace(part / name, target)
+    part.rmdir()
+    _sync(folder)
 
 
 def _check_file(target: Path, place: Path) -> os.stat_result | None:

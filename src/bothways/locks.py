@@ -24,8 +24,8 @@ from filelock import FileLock, Timeout
 
 from bothways.errors import InputError, OutputError
 
-#: Eight characters are what `tempfile` puts there.
-_LEFTOVER = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.(?P<kind>part|old)", re.DOTALL)
+#: `tempfile` puts eight characters there.
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{1,8}\.(?P<kind>part|old)", re.DOTALL)
 #: File systems hold names of 255 bytes; ours are longer than the output's by a dot, eight characters and a suffix.
 _NAME_BYTES = 200
 #: The file system knows no locks, as some network file systems: then outputs are written without.
@@ -65,7 +65,7 @@ def held(
     key, me = (os.getpid(), place), threading.get_ident()
     if _held.get(key) == me or is_stream(target) or (inner and any((key[0], above) in _held for above in place.parents)):
         with writing(target):
-            place.parent.mkdir(parents=True, exist_ok=True)
+            _folder_of(target, place).mkdir(parents=True, exist_ok=True)
         yield place
         return
     with ExitStack() as stack:
@@ -76,7 +76,7 @@ def held(
             _held[key] = me
         stack.callback(_held.pop, key, None)
         if _locked(target, place, busy, stack):
-            _sweep(place)
+            sweep(place)
         yield place
 
 
@@ -100,7 +100,9 @@ def is_stream(target: Path) -> bool:
     try:
         mode = target.stat().st_mode
         # /dev/stdout may lead to a file that has no name any more
-        return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or (stat.S_ISREG(mode) and not os.path.exists(os.path.realpath(target)))
+        return (
+            stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or (stat.S_ISREG(mode) and not os.path.exists(os.path.realpath(target)))
+        )
     except OSError:
         return False
 
@@ -113,14 +115,32 @@ def short_name(name: str) -> str:
     return f"{os.fsdecode(raw[: _NAME_BYTES - 20])}.{hashlib.sha256(raw).hexdigest()[:16]}"
 
 
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder of this name is one that a killed writer left, or a living one is still writing."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writers left anywhere below a folder that this process holds; what was moved aside comes back."""
+    """Remove what killed writers left anywhere below a folder that this process holds; what was moved aside comes back.
+
+    A folder in it that another process holds is passed over.
+    """
     for top, folders, files in os.walk(folder):
         for name in [*folders, *files]:
             match = _LEFTOVER.fullmatch(name)
             if match:
                 _remove(Path(top) / name, Path(top) / match["name"])
-        folders[:] = [name for name in folders if not _LEFTOVER.fullmatch(name)]
+        folders[:] = [name for name in folders if not is_leftover(name) and _is_free(Path(top), name, files)]
+
+
+def sweep(place: Path) -> None:
+    """Remove what killed writers of one output have left; only for whoever holds it, or a folder above it."""
+    name = short_name(place.name)
+    with suppress(OSError):  # a folder that may be written to and not listed
+        for entry in os.listdir(place.parent):
+            match = _LEFTOVER.fullmatch(entry)
+            if match and match["name"] == name:
+                _remove(place.parent / entry, place)
 
 
 @contextmanager
@@ -164,7 +184,7 @@ def _parents(target: Path, place: Path) -> Iterator[None]:
     made = [above for above in place.parents if not above.exists()]
     try:
         with writing(target):
-            place.parent.mkdir(parents=True, exist_ok=True)
+            _folder_of(target, place).mkdir(parents=True, exist_ok=True)
         yield
     finally:
         with suppress(OSError):  # it holds something, or is gone
@@ -172,22 +192,33 @@ def _parents(target: Path, place: Path) -> Iterator[None]:
                 above.rmdir()
 
 
-def _sweep(place: Path) -> None:
-    """Remove what killed writers of this output have left."""
-    name = short_name(place.name)
-    with suppress(OSError):  # a folder that may be written to and not listed
-        for entry in os.listdir(place.parent):
-            match = _LEFTOVER.fullmatch(entry)
-            if match and match["name"] == name:
-                _remove(place.parent / entry, place)
+def _folder_of(target: Path, place: Path) -> Path:
+    """The folder to make, as the caller has named it, which is what an error should say."""
+    return place.parent if target.is_symlink() else target.parent
+
+
+def _is_free(parent: Path, name: str, files: list[str]) -> bool:
+    """Whether nobody else holds a folder; the lock file of a killed holder goes."""
+    file = f".{short_name(name)}.lock"
+    if file not in files or (os.getpid(), parent / name) in _held:
+        return True
+    lock = FileLock(parent / file)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, NotImplementedError, OSError):
+        return False
+    (parent / file).unlink(missing_ok=True)
+    lock.release()
+    return True
 
 
 def _remove(leftover: Path, target: Path) -> None:
     """Remove one leftover; a folder that was moved aside goes back if nothing is in its place."""
-    aside = leftover / "old"
-    if leftover.suffix == ".old" and aside.exists() and not os.path.lexists(target) and target.name == short_name(target.name):
-        with suppress(OSError):
-            os.replace(aside, target)
+    if leftover.suffix == ".old" and not os.path.lexists(target):
+        try:
+            os.replace(leftover / "old", target)
+        except OSError:
+            return  # for a moment it was all that there is, so it stays
     if leftover.is_dir() and not leftover.is_symlink():
         shutil.rmtree(leftover, ignore_errors=True)
     else:

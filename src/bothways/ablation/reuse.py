@@ -18,6 +18,7 @@ from bothways.ablation.grid import Node
 from bothways.data.fingerprint import describe
 from bothways.errors import BothwaysError, InputError
 from bothways.foreign import read_object
+from bothways.locks import is_leftover
 from bothways.provenance import versions
 from bothways.training.checkpoints import Checkpoints
 from bothways.training.data import read_stage_data
@@ -63,7 +64,7 @@ class Inventory:
 
     def _look(self, node: Node) -> State:
         folder = self.out / node.name
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        if not folder.exists() or (folder.is_dir() and all(is_leftover(entry.name) for entry in folder.iterdir())):
             return State("absent")
         above = self.state(node.parent) if node.parent is not None else None
         if above is not None and node.parent is not None and above.kind == "differs":

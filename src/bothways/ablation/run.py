@@ -27,7 +27,7 @@ from bothways.ablation.plan import Plan, read_plan
 from bothways.ablation.reuse import Inventory
 from bothways.ablation.rows import read_rows
 from bothways.ablation.table import AblationTable, Measured, tabulate, whole_seeds
-from bothways.atomic import atomic_file
+from bothways.atomic import atomic_file, remove_folder, remove_parts
 from bothways.backbone.checkpoints import read_config
 from bothways.backbone.families import check_supported
 from bothways.backbone.sources import resolve
@@ -170,8 +170,10 @@ class _Run:
 
     def table(self) -> AblationTable:
         """Everything, in order."""
+        self._refuse_others()
         self._refuse_differing()
         self.out.mkdir(parents=True, exist_ok=True)
+        remove_parts(self.out)
         with atomic_file(self.out / "plan.yaml") as part:
             part.write_text(self.plan.to_yaml(), encoding="utf-8")
         found: list[Measured] = []
@@ -190,6 +192,16 @@ class _Run:
         if table is None:  # pragma: no cover - `expand` refuses a grid without cells
             raise InputError("rows: nothing to measure")
         return table
+
+    def _refuse_others(self) -> None:
+        """What is not a training run of ours is never removed, even to train again."""
+        for node in required(self.grid, self.inventory):
+            folder = self.out / node.name
+            state = self.inventory.state(node)
+            if state.kind == "differs" and not (folder.is_dir() and (folder / "recipe.yaml").is_file()):
+                raise InputError(
+                    f"{folder}: is not a training run, so it is left as it is; choose another folder for the ablation"
+                )
 
     def _refuse_differing(self) -> None:
         if self.retrain:
@@ -221,7 +233,7 @@ class _Run:
             # results first: a kill in between must not leave them beside an encoder that they do not belong to
             self.bench.drop(self.grid, node)
             shutil.rmtree(start, ignore_errors=True)
-            shutil.rmtree(folder)
+            remove_folder(folder)
         if node.repooled and not (start / "modules.json").is_file():
             self._repool(node, start)
         log.info("%s %s", "continuing" if state.kind == "begun" else "training", node.name)

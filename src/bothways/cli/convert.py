@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bothways.cli.options import Device, Factor, say
+from bothways.cli.options import Device, Factor, hold, say
 from bothways.errors import InputError
 
 NAME = "convert"
@@ -15,7 +15,7 @@ NAME = "convert"
 
 def command(
     base: Annotated[str, typer.Argument(help="hub id, folder, .gguf file or embedded name")],
-    out: Annotated[Path, typer.Option(help="folder to write")],
+    out: Annotated[Path, typer.Option(help="folder to write", callback=hold)],
     direction: Annotated[str, typer.Option(help="bidirectional or causal")] = "bidirectional",
     pooling: Annotated[
         str, typer.Option(help="mean, weighted_mean, last, last_tokens, bos, max, latent_attention, self_attention")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bothways.cli.options import Device, DType, open_encoder, say
+from bothways.cli.options import Device, DType, hold, open_encoder, say
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def command(
             metavar="INPUT", help="texts: .txt .json .jsonl .csv .tsv .parquet, .gz of these, a folder, a hub dataset"
         ),
     ],
-    out: Annotated[Path, typer.Option(help="vectors.npy, or vectors.parquet with the texts beside the vectors")],
+    out: Annotated[Path, typer.Option(help="vectors.npy, or vectors.parquet with the texts beside the vectors", callback=hold)],
     column: Annotated[str | None, typer.Option(help="column that holds the text")] = None,
     unit: Annotated[
         str | None,

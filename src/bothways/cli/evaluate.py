@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bothways.cli.options import BaseDirection, BasePooling, Device, DType, Factor, Model, say
+from bothways.cli.options import BaseDirection, BasePooling, Device, DType, Factor, Model, hold, say
 from bothways.errors import InputError
 from bothways.evaluation.registry import kinds
 
@@ -22,7 +22,9 @@ _TASK = f"{', '.join(kinds().values())}; with ?option=value&option=value behind 
 def command(
     model: Model,
     task: Annotated[list[str], typer.Option(help=_TASK)],
-    out: Annotated[Path | None, typer.Option(help="results.json with scores and provenance, written after each task")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="results.json with scores and provenance, written after each task", callback=hold)
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="take the tasks that --out holds already from there")] = False,
     direction: BaseDirection = None,
     pooling: BasePooling = None,

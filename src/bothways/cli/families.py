@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from bothways.cli.options import say
+from bothways.cli.options import hold, say
 
 NAME = "families"
 
 
 def command(
     names: Annotated[list[str] | None, typer.Argument(help="model types to measure; all by default")] = None,
-    out: Annotated[Path | None, typer.Option(help="write the table as Markdown")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the table as Markdown", callback=hold)] = None,
 ) -> None:
     """Build a small random model of every decoder family of transformers and prove or refuse each."""
     from bothways.atomic import atomic_file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,6 +68,7 @@ def command(
     from bothways.data.mining.documents import read_corpus
     from bothways.data.mining.mine import mine
     from bothways.data.mining.options import MiningOptions
+    from bothways.data.mining.work import remove_work
     from bothways.data.supervised import read_examples
 
     method, model = _method(with_)
@@ -111,7 +111,7 @@ def command(
     )
     _finish(mined, out, summary)
     if not keep:
-        shutil.rmtree(work, ignore_errors=True)
+        remove_work(work)
 
 
 def _method(text: str) -> tuple[str, str | None]:
@@ -143,8 +143,10 @@ def _perc(text: str) -> float | None:
 
 def _work(out: Path, *, resume: bool) -> Path:
     """The folder beside the output; what lies there is used when asked for, and never thrown away unasked."""
+    from bothways.data.mining.work import is_work
+
     work = out.with_name(f"{out.name}.mining")
-    if not resume and work.is_dir() and any(entry.name != ".lock" for entry in work.iterdir()):
+    if not resume and is_work(work):
         raise InputError(f"{work}: holds the work of an earlier run; --resume uses what fits of it, or remove it")
     return work
 

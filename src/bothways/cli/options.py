@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,6 +67,20 @@ def assignments(given: Iterable[str]) -> dict[str, Any]:
             raise InputError(f"--option {name}: given twice; several values are one list, {name}=[a, b]")
         found[name] = load_yaml(text, where=f"--option {name}")
     return found
+
+
+def hold(context: typer.Context, out: Path | None) -> Path | None:
+    """Hold an output from the command's first moment to its last, so that a second writer is refused before it has worked.
+
+    Raises:
+        InputError: another process holds it.
+        OutputError: nothing can be written there.
+    """
+    from bothways.locks import held
+
+    if out is not None and not context.resilient_parsing:
+        context.with_resource(held(out))
+    return out
 
 
 def first_process() -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bothways.cli.options import say
+from bothways.cli.options import hold, say
 
 if TYPE_CHECKING:
     from bothways.data.conversion.converted import Converted
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 Sources = Annotated[list[str], typer.Argument(help="files, folders or hub datasets org/name:config/split")]
 
 
-def _checked(out: Path) -> Path:
-    """Before the sources are read: a large conversion must not end at the name of its file."""
+def _checked(context: typer.Context, out: Path) -> Path:
+    """Before the sources are read: a large conversion must not end at the name of its file, or at another writer."""
     from bothways.data.conversion.converted import check_name
 
-    return check_name(out)
+    hold(context, check_name(out))
+    return out
 
 
 Out = Annotated[Path, typer.Option(help="file to write: .jsonl or .jsonl.gz of {query, pos, neg, …}", callback=_checked)]
@@ -41,7 +42,7 @@ Near = Annotated[
 ]
 NearBy = Annotated[str, typer.Option(help="measure of near copies: jaccard (word pairs) or bm25")]
 Seed = Annotated[int, typer.Option(help="of every random choice")]
-Summary = Annotated[Path | None, typer.Option(help="write the account of what was made and left out as JSON")]
+Summary = Annotated[Path | None, typer.Option(help="write the account of what was made and left out as JSON", callback=hold)]
 Negatives = Annotated[int, typer.Option(min=0, help="negatives per example")]
 PerLabel = Annotated[int | None, typer.Option(min=1, help="at most so many queries of each label")]
 Total = Annotated[int | None, typer.Option(min=1, help="at most so many queries, shared equally by the labels")]

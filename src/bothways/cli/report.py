@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bothways.cli.options import say
+from bothways.cli.options import hold, say
 
 NAME = "report"
 
@@ -16,7 +16,7 @@ def command(
     results: Annotated[
         list[str], typer.Argument(help="results files, folders of them, folders of training runs; NAME=PATH names one")
     ],
-    out: Annotated[Path, typer.Option(help="the HTML file")],
+    out: Annotated[Path, typer.Option(help="the HTML file", callback=hold)],
     baseline: Annotated[str | None, typer.Option(help="model that differences are taken from; the first one")] = None,
     seed: Annotated[int, typer.Option(min=0, help="of the bootstrap")] = 0,
 ) -> None:

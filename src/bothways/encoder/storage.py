@@ -64,16 +64,20 @@ def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None 
         encoder: what to write; adapters must have been merged.
         folder: where; must not exist or be empty, unless `replace`.
         dtype: type of the backbone's stored weights, None for the present one; a trained pooling stays in float32.
-        replace: swap out an existing folder as a whole.
+        replace: swap out an existing encoder's folder as a whole.
 
     Raises:
-        InputError: unmerged adapters, a folder in the way, or an unknown dtype.
+        InputError: unmerged adapters, a folder in the way (with `replace`: one that holds files and no encoder), an unknown dtype,
+            or another process that writes there.
+        OutputError: the place cannot be written, or there is no room.
     """
     backbone: Any = encoder.backbone
     if any("lora_" in name for name, _ in backbone.named_parameters()):
         raise InputError("save: the encoder still carries adapters; merge them first (bothways.backbone.adapters.merge)")
     kind = encoder.dtype if dtype is None else resolve_dtype(dtype, "cpu")
     _mode(encoder)
+    if replace:
+        _refuse_others(Path(folder))
     with atomic_folder(folder, replace=replace) as part, quiet():
         _save_backbone(backbone, part, kind, encoder)
         save_tokenizer(encoder, part)
@@ -95,6 +99,16 @@ def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None 
         }
         _write(part / OURS, ours)
         (part / "README.md").write_text(model_card(encoder, notes), encoding="utf-8", errors="backslashreplace")
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raise InputError if a folder that is to be swapped out holds other things than a model."""
+    if (
+        folder.is_dir()
+        and any(folder.iterdir())
+        and not any((folder / name).is_file() for name in (OURS, MODULES, "config.json"))
+    ):
+        raise InputError(f"{folder}: holds files and no encoder, so it is not replaced; choose another folder, or remove it")
 
 
 def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encoder) -> None:

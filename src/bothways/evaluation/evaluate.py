@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from bothways.evaluation.registry import make_task
 from bothways.evaluation.results import Record, Results
 from bothways.evaluation.resume import Ledger, finished
 from bothways.evaluation.task import RunOptions, Task
+from bothways.locks import held
+
+_FINISHED = "finished"  # in OUT.work
 
 
 def evaluate(
@@ -53,7 +57,7 @@ def evaluate(
 
     Raises:
         InputError: no task, an unknown one, the same one twice, unreadable data, an encoder that cannot do what a task asks, or
-            `resume` without a file or with one about something else.
+            `resume` without a file or with one about something else; or another process that writes `out`.
         OutputError: `out` cannot be written.
     """
     ready = _ready(tasks)
@@ -61,21 +65,29 @@ def evaluate(
         task.check(encoder)
     if resume and out is None:
         raise InputError("resume: there is no results file to continue; name it with out")
-    model = describe(encoder)
-    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    known, earlier = finished(out, ready, model=model, seed=seed) if resume and out is not None else ({}, [])
-    told = {"model": model, "seed": seed, "batch_tokens": batch_tokens, "date": date}
-    ledger = Ledger([task.name for task in ready], told, out=out, known=known, earlier=earlier)
-    work = None if out is None else Path(f"{os.fspath(out)}.work")
-    if work is not None and not resume:
-        shutil.rmtree(work, ignore_errors=True)  # of a run that was stopped and is not wanted any more
-    options = RunOptions(batch_tokens=batch_tokens, show_progress_bar=show_progress_bar, seed=seed, work=work)
-    for task in ready:
-        if task.name not in ledger.done:
-            ledger.add(task.name, _measure(task, encoder, options))
-            if work is not None:
-                shutil.rmtree(work, ignore_errors=True)
-    return ledger.results()
+    with nullcontext() if out is None else held(out):
+        model = describe(encoder)
+        date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        known, earlier = finished(out, ready, model=model, seed=seed) if resume and out is not None else ({}, [])
+        told = {"model": model, "seed": seed, "batch_tokens": batch_tokens, "date": date}
+        ledger = Ledger([task.name for task in ready], told, out=out, known=known, earlier=earlier)
+        work = None if out is None else Path(f"{os.fspath(out)}.work") / _FINISHED
+        if work is not None and not resume:
+            _remove(work)  # of a run that was stopped and is not wanted any more
+        options = RunOptions(batch_tokens=batch_tokens, show_progress_bar=show_progress_bar, seed=seed, work=work)
+        for task in ready:
+            if task.name not in ledger.done:
+                ledger.add(task.name, _measure(task, encoder, options))
+                if work is not None:
+                    _remove(work)
+        return ledger.results()
+
+
+def _remove(work: Path) -> None:
+    """Remove what finished tasks have left; files of somebody else beside it stay."""
+    shutil.rmtree(work, ignore_errors=True)
+    with suppress(OSError):
+        work.parent.rmdir()
 
 
 def _ready(tasks: str | Task | Sequence[str | Task]) -> list[Task]:

@@ -16,6 +16,7 @@ from bothways.errors import InputError, OutputError
 from bothways.evaluation.provenance import command_line
 from bothways.evaluation.results import Record, Results
 from bothways.evaluation.task import Task
+from bothways.locks import is_stream
 from bothways.provenance import versions
 
 log = logging.getLogger("bothways")
@@ -133,6 +134,8 @@ def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 def _check_place(path: Path) -> None:
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file for the results")
+    if is_stream(path):
+        return
     place = next(parent for parent in path.absolute().parents if parent.exists())
     if not place.is_dir() or not os.access(place, os.W_OK):
-        raise OutputError(f"{path}: cannot be written ({place} is no folder that may be written to); choose another place")
+        raise OutputError(f"{path}: cannot be written ({place} is not a folder that may be written to); choose another place")

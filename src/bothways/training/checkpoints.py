@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bothways.atomic import atomic_folder
+from bothways.atomic import atomic_folder, remove_folder
 from bothways.errors import InputError
 from bothways.foreign import foreign, read_object, read_tensors
 from bothways.training.sharding import put
@@ -142,6 +141,8 @@ class Checkpoints:
         kept = set(self.steps()[-self.keep :])
         if state.best is not None:
             kept.add(int(state.best["step"]))
-        for step in self.steps():
+        # from the names and not from `steps`: one that an older version was killed in removing has no state any more
+        found = (_NAME.fullmatch(entry.name) for entry in self.folder.iterdir())
+        for step in sorted(int(match[1]) for match in found if match):
             if step not in kept:
-                shutil.rmtree(self.path(step), ignore_errors=True)
+                remove_folder(self.path(step))

@@ -6,7 +6,6 @@ the bfloat16 copy that training ran on, whose rounding is as large as many updat
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bothways.atomic import move_in
 from bothways.backbone.adapters import adapter_state, attach, load_adapter_state, merge
 from bothways.backbone.head import Head
 from bothways.encoder.build import usable_positions
@@ -27,10 +27,13 @@ from bothways.training.start import open_head, open_stage, stage_output, train_n
 
 PROBE_TEXTS = 8
 PROBE_TOKENS = 64
-#: Files whose presence makes a folder an encoder; they arrive last.
-MARKERS = ("bothways.json", "modules.json")
+#: Files whose presence makes a folder an encoder; they arrive last. Without config.json a folder is nothing, while with it and
+#: without the others it would be a base model, which is used with other settings.
+MARKERS = ("bothways.json", "modules.json", "config.json")
 #: The same for a language model, which has no modules.
 LLM_MARKERS = ("bothways.json", "config.json")
+#: The last stage's encoder, in the run's folder until it moves in.
+PART = ".encoder.part"
 
 
 def merge_stage(
@@ -132,9 +135,9 @@ def save_stage(encoder: Encoder, folder: Path, recipe: Recipe, index: int) -> No
         encoder.save(folder, dtype=recipe.save_dtype, replace=True)
         return
     withdraw_kept(folder)
-    part = folder / ".encoder.part"
-    encoder.save(part, dtype=recipe.save_dtype, replace=True)
-    _move_in(part, folder, MARKERS)
+    part = _fresh(folder)
+    encoder.save(part, dtype=recipe.save_dtype)
+    move_in(part, folder, MARKERS)
 
 
 def save_trained_llm(encoder: Encoder, trained: Head, recipe: Recipe, index: int, out: Path) -> None:
@@ -159,20 +162,19 @@ def save_trained_llm(encoder: Encoder, trained: Head, recipe: Recipe, index: int
     if index < len(recipe.stages) - 1:
         write_language_model(encoder, head, folder, context=context, dtype=recipe.save_dtype)
         return
-    part = folder / ".encoder.part"
+    part = _fresh(folder)
     write_language_model(encoder, head, part, context=context, dtype=recipe.save_dtype)
-    _move_in(part, folder, LLM_MARKERS)
+    move_in(part, folder, LLM_MARKERS)
 
 
-def _move_in(part: Path, folder: Path, markers: tuple[str, ...]) -> None:
-    """Move the files of `part` into `folder`, the markers last and in order."""
-    names = sorted(os.listdir(part), key=lambda name: (name in markers, markers.index(name) if name in markers else 0, name))
-    for name in names:
-        target = folder / name
-        if target.is_dir():
-            shutil.rmtree(target)
-        os.replace(part / name, target)
-    part.rmdir()
+def remove_part(folder: Path) -> None:
+    """Remove the encoder that a killed run had begun to move into the run's folder."""
+    shutil.rmtree(folder / PART, ignore_errors=True)
+
+
+def _fresh(folder: Path) -> Path:
+    remove_part(folder)
+    return folder / PART
 
 
 def is_finished(folder: Path, *, language_model: bool = False) -> bool:

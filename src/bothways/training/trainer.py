@@ -37,6 +37,7 @@ from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.evaluation.devmetric import dev_metric
 from bothways.foreign import foreign
+from bothways.locks import sweep
 from bothways.training import finish, precision, sharding
 from bothways.training.checkpoints import Checkpoints
 from bothways.training.data import GivenTexts, read_stage_data
@@ -333,6 +334,9 @@ def _start_trackers(recipe: Recipe, accelerator: Accelerator) -> None:
 def _prepare_folder(recipe: Recipe, out: Path, *, resume: bool, again: bool, accelerator: Accelerator) -> None:
     """Check what lies in the output folder, unless a run there begins `again`, and leave the resolved recipe there."""
     stored = out / "recipe.yaml"
+    if accelerator.is_main_process:
+        sweep(stored)  # a run that was killed at its very beginning has left nothing else
+    accelerator.wait_for_everyone()
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the trained encoder")
     if not again and out.exists() and any(out.iterdir()):
@@ -349,6 +353,7 @@ def _prepare_folder(recipe: Recipe, out: Path, *, resume: bool, again: bool, acc
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
+        finish.remove_part(out)
         remove_parts(out)  # of a run that was killed while it wrote; no other one is at work here
         with atomic_file(stored) as part:
             part.write_text(recipe.to_yaml(), encoding="utf-8")

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,13 @@ from bothways.data.search.shards import Shards, Store, encode_shards
 from bothways.data.search.vectors import Role, Vectors
 from bothways.errors import InputError, OutputError
 from bothways.foreign import read_object
+from bothways.locks import is_leftover
 from bothways.progress import Progress
 
 REMOVE = "remove the file, and its rows are mined again"
+#: Folders and files of ours in a kept folder.
+_PLACE = re.compile(r"(documents|queries|rows)-[0-9a-f]{20}")
+_FILE = re.compile(r"[0-9]{6,}\.(npy|json)")
 
 Prompts = Callable[[int], "str | None"]
 """The prompt of each text by its number; None leaves it to the encoder."""
@@ -110,6 +115,26 @@ class Finished:
             part.write_text(json.dumps(values), encoding="utf-8")
 
 
+def is_work(folder: Path) -> bool:
+    """Whether a folder holds results of a mining, and not files of somebody else alone."""
+    return folder.is_dir() and any(_PLACE.fullmatch(entry.name) for entry in folder.iterdir())
+
+
+def remove_work(folder: Path) -> None:
+    """Remove what a mining has kept; files of somebody else in the folder stay, and then the folder does too."""
+    with suppress(OSError):
+        for place in folder.iterdir():
+            if not _PLACE.fullmatch(place.name):
+                continue
+            for file in place.iterdir():
+                if _FILE.fullmatch(file.name) or is_leftover(file.name):
+                    file.unlink()
+            with suppress(OSError):
+                place.rmdir()
+        (folder / ".lock").unlink(missing_ok=True)
+        folder.rmdir()
+
+
 @contextmanager
 def workspace(folder: str | Path | None) -> Iterator[Work]:
     """A folder to work in: the caller's, which stays and is held by one run at a time, or a temporary one.
@@ -123,6 +148,7 @@ def workspace(folder: str | Path | None) -> Iterator[Work]:
             yield Work(Path(name), kept=False)
         return
     folder = Path(folder)
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # the operating system's lock, so a killed run leaves none behind
@@ -135,6 +161,8 @@ def workspace(folder: str | Path | None) -> Iterator[Work]:
     try:
         yield Work(folder, kept=True)
     finally:
+        if made and [entry.name for entry in folder.iterdir()] == [".lock"]:
+            remove_work(folder)  # stopped before there was anything to keep
         lock.release()
 
 
