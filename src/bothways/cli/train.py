@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bothways.cli.options import Device, assignments, say
+from bothways.cli.word_task import run_word_task
 from bothways.errors import InputError
 
 NAME = "train"
@@ -43,8 +44,14 @@ def command(
     device: Device = "auto",
 ) -> None:
     """Train an encoder."""
+    from bothways.training.llm2vec_words import is_word_task
     from bothways.training.trainer import train
 
+    if is_word_task(recipe):
+        if dev is not None or options or sets or resume or overwrite:
+            raise InputError(f"{recipe}: a word-task configuration takes --base, --data, --out, --device and --dry-run alone")
+        run_word_task(recipe, base=base, data=data, out=out, device=device, dry_run=dry_run)
+        return
     chosen, folder = _read(recipe, out, base=base, data=data, preset=preset, dev=dev, options=options or [], sets=sets or [])
     if dry_run:
         _print_estimate(train(chosen, dry_run=True, device=device))

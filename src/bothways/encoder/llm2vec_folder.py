@@ -114,7 +114,7 @@ def load(
         stages = read_object(places[-1] / NEEDS).get("stages", stages)
     provenance = {
         "base": str(name),
-        "source": "llm2vec",
+        "source": "llm2vec" if ours is None else "adapter",
         "stages": stages,
         "report": report,
         "versions": versions(),

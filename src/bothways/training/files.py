@@ -44,7 +44,7 @@ def read_recipe(
     Raises:
         InputError: no such file, not YAML or JSON (with line), not a recipe, or a value that does not fit (with its path).
     """
-    values = _read(Path(path))
+    values = read_values(path)
     where = str(path)
     sources = None if data is None else (data,) if isinstance(data, str) else tuple(data)
     if is_llm2vec(values):
@@ -56,18 +56,24 @@ def read_recipe(
 
 def output_dir(path: str | os.PathLike[str]) -> str | None:
     """The output folder that an LLM2Vec configuration names; None for recipes, which leave it to the command."""
-    values = _read(Path(path))
+    values = read_values(path)
     found = values.get("output_dir") if is_llm2vec(values) else None
     return None if found is None else str(found)
 
 
 def overwrites(path: str | os.PathLike[str]) -> bool:
     """Whether an LLM2Vec configuration says that an earlier run in its output folder gives way (overwrite_output_dir)."""
-    values = _read(Path(path))
+    values = read_values(path)
     return is_llm2vec(values) and values.get("overwrite_output_dir") is True
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The mapping that a YAML or JSON file holds.
+
+    Raises:
+        InputError: it cannot be read, or holds no mapping.
+    """
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -53,7 +53,10 @@ SIMCSE_KEYS = frozenset(
         "peft_model_name_or_path",
     }
 )
-WORD_KEYS = frozenset({"model_class", "classifier_dropout", "merge_subwords", "retroactive_labels", "task"})
+#: Keys of the word-level probe, see `training.llm2vec_words`.
+WORD_KEYS = frozenset(
+    {"model_class", "classifier_dropout", "merge_subwords", "retroactive_labels", "task", "cls_addr", "peft_addr"}
+)
 
 #: Hub datasets by the short names they had before the hub wanted an owner.
 OWNERS = {"wikitext": "Salesforce/wikitext"}
@@ -61,7 +64,7 @@ COLLATORS = {"default": "bert", "all_mask": "all_mask"}
 POOLINGS = {"mean": "mean", "weighted_mean": "weighted_mean", "eos_token": "eos", "bos_token": "bos", "last_token": "last"}
 
 
-class _Common(Strict):
+class Common(Strict):
     """Keys of all scripts."""
 
     model_name_or_path: str | None = None
@@ -98,7 +101,7 @@ class _Common(Strict):
     seed: int = Field(default=42, ge=0)
 
 
-class _Mntp(_Common):
+class _Mntp(Common):
     """experiments/run_mntp.py."""
 
     dataset_name: str | None = None
@@ -114,7 +117,7 @@ class _Mntp(_Common):
     data_collator_type: Literal["default", "all_mask"] = "default"
 
 
-class _Supervised(_Common):
+class _Supervised(Common):
     """experiments/run_supervised.py."""
 
     peft_model_name_or_path: str | None = None
@@ -132,7 +135,7 @@ class _Simcse(_Supervised):
     simcse_dropout: float = Field(default=0.1, ge=0, lt=1)
 
 
-_KEYS: dict[str, type[_Common]] = {"mntp": _Mntp, "simcse": _Simcse, "supervised": _Supervised}
+_KEYS: dict[str, type[Common]] = {"mntp": _Mntp, "simcse": _Simcse, "supervised": _Supervised}
 
 
 def is_llm2vec(values: Mapping[str, Any]) -> bool:
@@ -155,7 +158,7 @@ def recipe_of(values: Mapping[str, Any], *, where: str, base: str | None = None,
         InputError: not one of the three scripts' configurations, an unknown key, or a value that does not fit.
     """
     kind = _recognise(values, where)
-    ours, ignored = _sort_keys(values, _KEYS[kind], where)
+    ours, ignored = sort_keys(values, _KEYS[kind], where)
     if ignored:
         log.info("%s: no meaning here, left aside: %s", where, ", ".join(sorted(ignored)))
     config: Any = parse(_KEYS[kind], ours, where=where)
@@ -212,7 +215,8 @@ def _recognise(values: Mapping[str, Any], where: str) -> Kind:
     mntp, simcse = values.keys() & MNTP_KEYS, values.keys() & SIMCSE_KEYS
     if values.keys() & WORD_KEYS:
         raise InputError(
-            f"{where}: a configuration of LLM2Vec's word-level probe; train takes those of mntp, simcse and supervised"
+            f"{where}: a configuration of LLM2Vec's word-level probe, which trains no encoder; on the command line: bothways train "
+            f"{where} --data FOLDER, with train.txt, dev.txt and test.txt of CoNLL-2003"
         )
     if mntp and simcse:
         raise InputError(f"{where}: mixes keys of mntp ({', '.join(sorted(mntp))}) and simcse ({', '.join(sorted(simcse))})")
@@ -225,7 +229,7 @@ def _recognise(values: Mapping[str, Any], where: str) -> Kind:
     return "supervised" if "simcse_dropout" not in values and values.get("dataset_name") == "E5" else "simcse"
 
 
-def _sort_keys(values: Mapping[str, Any], known: type[Strict], where: str) -> tuple[dict[str, Any], list[str]]:
+def sort_keys(values: Mapping[str, Any], known: type[Strict], where: str) -> tuple[dict[str, Any], list[str]]:
     """Keys with a meaning here, and names of those that have one for the Trainer only.
 
     Raises:

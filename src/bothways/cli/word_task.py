@@ -1,0 +1,72 @@
+"""`bothways train` on one of LLM2Vec's word-task configurations: the probe is trained on a frozen encoder, and tested."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bothways.cli.options import say
+from bothways.errors import InputError
+
+RESULTS = "results.json"
+
+
+def run_word_task(
+    path: str, *, base: str | None, data: list[str] | None, out: Path | None, device: str, dry_run: bool = False
+) -> None:
+    """Train and test the probe of a configuration.
+
+    Args:
+        path: the file.
+        base: in place of its model.
+        data: the folder of CoNLL-2003.
+        out: folder for results.json; None for the configuration's output_dir.
+        device: where to compute.
+        dry_run: say what would be done.
+
+    Raises:
+        InputError: no data, or several; a configuration that cannot be followed.
+    """
+    from bothways.compat import LLM2Vec
+    from bothways.evaluation.evaluate import evaluate
+    from bothways.evaluation.words import Words
+    from bothways.training.llm2vec_words import COLUMNS, read_word_task
+
+    config = read_word_task(path, base=base)
+    if data is None or len(data) != 1:
+        raise InputError(
+            f"{path}: needs the folder of CoNLL-2003 with train.txt, dev.txt and test.txt: bothways train {path} --data FOLDER"
+        )
+    task = Words(data[0], alignment=config.retroactive_labels, probe=config.probe)
+    place = out or (None if config.output_dir is None else Path(config.output_dir))
+    adapter = "" if config.peft_addr is None else f" with {config.peft_addr}"
+    direction = "bidirectional" if config.bidirectional else "causal"
+    probe = config.probe
+    say(
+        f"{config.task} of {data[0]} by {config.model_name_or_path}{adapter}, {direction}, {config.retroactive_labels}; "
+        f"{probe.steps} steps of {probe.batch_size} sentences"
+    )
+    if dry_run:
+        return
+    encoder = LLM2Vec.from_pretrained(
+        config.model_name_or_path,
+        peft_model_name_or_path=config.peft_addr,
+        enable_bidirectional=config.bidirectional,
+        torch_dtype=_dtype(device),
+        device_map=None if device == "auto" else device,
+        max_length=config.max_seq_length or 1024,
+    ).encoder
+    results = evaluate(encoder, [task], seed=config.seed, out=None if place is None else place / RESULTS)
+    metrics = results[task.name]
+    own = f"accuracy[{COLUMNS[config.task]}]"
+    for name in (own, *(name for name in metrics if name != own)):
+        say(f"  {name:24} {metrics[name]:.4f}")
+    if place is not None:
+        say(f"saved {place / RESULTS}")
+
+
+def _dtype(device: str) -> Any:
+    """bfloat16, which all of these configurations name, if the device computes it; else float32."""
+    from bothways.backbone.hardware import resolve_device, resolve_dtype
+
+    return resolve_dtype("auto", resolve_device(device))
