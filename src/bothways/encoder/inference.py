@@ -8,6 +8,7 @@ costs the same. And oneDNN prepares a kernel for every new shape, so full passes
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -31,6 +32,8 @@ CPU_TOKENS = 1024  # per pass: activations of a 135M model stay in a CPU's cache
 GPU_TOKENS = 32_768  # per pass: fills a GPU; halved by itself when memory runs out
 SHAPE_STEP = 64  # passes that are not full are brought to a multiple of this, to bound the number of shapes
 SMALL_PASS = 256  # below this many tokens filler costs more than a new shape
+
+_VISIBLE = re.compile(r"\S")
 
 log = logging.getLogger("bothways")
 
@@ -89,7 +92,7 @@ def is_cut(text: Text, row: TokenRow, limit: int | None) -> bool:
     if limit is None or len(row.ids) < limit:
         return False
     body = text if isinstance(text, str) else text[1]
-    return bool(body[max((end for _, end in row.offsets), default=0) :].strip())
+    return _VISIBLE.search(body, max((end for _, end in row.offsets), default=0)) is not None
 
 
 def _encode(encoder: Encoder, rows: list[TokenRow], settings: Settings, budget: Budget, bar: Progress) -> np.ndarray:

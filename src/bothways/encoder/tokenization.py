@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from bothways.encoder.batch import TokenRow
+from bothways.encoder.text_prefix import TextPrefix
 from bothways.errors import InputError
 
 Text = str | tuple[str, str] | list[str]
@@ -35,6 +36,8 @@ SLOT = "{text}"
 """Where the text stands in an instruction that is a template."""
 EOS = "{eos}"
 """In a template: the tokenizer's EOS token."""
+ENDING = 1024
+"""Characters of a long text's end that are kept when a wrapper's suffix may merge with them."""
 
 
 def is_template(instruction: str) -> bool:
@@ -127,11 +130,10 @@ class TextTokenizer:
         if self.wrapper.suffix and self.wrapper.joint:
             pairs = [(head, body if is_template(head) else body.rstrip()) for head, body in pairs]
         frames = {head: self.frame(head) for head in dict.fromkeys(head for head, _ in pairs)}
-        befores = [frames[head].before for head, _ in pairs]
-        encodings = self._encode([frames[head].before + body + frames[head].joined for head, body in pairs])
+        encodings = self._encode([(frames[head].before, body, frames[head].joined) for head, body in pairs], limit)
         return [
-            self._row(encoding, len(before), len(body), limit, first + i, frames[head].closing)
-            for i, (encoding, before, (head, body)) in enumerate(zip(encodings, befores, pairs))
+            self._row(encoding, len(frames[head].before), length, limit, first + i, frames[head].closing)
+            for i, ((encoding, length), (head, _)) in enumerate(zip(encodings, pairs))
         ]
 
     def frame(self, instruction: str) -> Frame:
@@ -154,8 +156,29 @@ class TextTokenizer:
         closing = self._backend().encode(parts[1], add_special_tokens=False).ids if parts[1] else []
         return Frame(self.wrapper.prefix + parts[0], "", closing)
 
-    def _encode(self, joined: list[str]) -> list[Any]:
-        return self._backend().encode_batch(joined)
+    def _encode(self, parts: list[tuple[str, str, str]], limit: int | None) -> list[tuple[Any, int]]:
+        """For each (before, text, suffix): the encoding, and how many characters stand for the text in it.
+
+        Of a text far longer than `limit` tokens only a beginning is encoded, of which the first `limit` tokens are proved to be
+        those of the whole text (`encoder.text_prefix`). So its row is the same, and its cost does not grow with its length.
+        """
+        shortened = [_shorten(text, _beginning(limit), bool(suffix)) for _, text, suffix in parts]
+        encodings = self._backend().encode_batch([b + text + s for (b, _, s), (text, _) in zip(parts, shortened)])
+        found = []
+        for (before, text, suffix), (short, cut), encoding in zip(parts, shortened, encodings):
+            while len(short) < len(text) and not self._same(encoding, before, short, cut, suffix, limit or 0):
+                short, cut = _shorten(text, 4 * cut, bool(suffix))
+                encoding = self._backend().encode(before + short + suffix)
+            found.append((encoding, len(short)))
+        return found
+
+    def _same(self, encoding: Any, before: str, short: str, cut: int, suffix: str, limit: int) -> bool:
+        """Whether a shortened text's row is surely that of the whole text, whose own beginning ends after `cut` characters."""
+        prefix, start = TextPrefix.of(self.tokenizer), len(before)
+        opened = next((i for i, (_, b) in enumerate(encoding.offsets) if b > start), None)
+        if opened is None or not prefix.proved(encoding, before + short, start + cut, max(limit, opened) + 1):
+            return False
+        return prefix.stands_apart(suffix) or prefix.ended(encoding, start + cut)
 
     def _backend(self) -> Any:
         backend = self.tokenizer.backend_tokenizer
@@ -240,6 +263,18 @@ def _pair(item: Any, prompt: str | None, index: int) -> tuple[str, str]:
 def is_pair(item: Any) -> bool:
     """Whether an item is a pair (instruction, text), by its shape; its parts may still be no strings."""
     return isinstance(item, (tuple, list)) and len(item) == 2
+
+
+def _beginning(limit: int | None) -> int | None:
+    """Characters of a text's beginning that hold `limit` tokens in most languages, and what the proof needs behind them."""
+    return None if limit is None else 8 * limit + 2048
+
+
+def _shorten(text: str, characters: int | None, with_end: bool) -> tuple[str, int]:
+    """A text's first `characters`, `with_end` its last ones too: (shortened, length of its beginning). Whole unless much longer."""
+    if characters is None or len(text) <= 2 * characters + ENDING:
+        return text, len(text)
+    return text[:characters] + (text[-ENDING:] if with_end else ""), characters
 
 
 def _positive(max_length: int | None) -> int | None:
