@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from bothways.backbone.adapter_files import fingerprint, local_adapter, merged_in
+from bothways.backbone.origin import origin
 from bothways.config import Strict, parse
 from bothways.encoder.llm2vec_texts import JOINT, text_wrapper
 from bothways.errors import InputError
@@ -189,12 +191,25 @@ def recipe_of(values: Mapping[str, Any], *, where: str, base: str | None = None,
             "direction": "bidirectional" if config.bidirectional else "causal",
             "pooling": POOLINGS[config.pooling_mode],
             # the adapter was trained on the configuration's own base
-            "base_adapter": config.peft_model_name_or_path if base is None else None,
+            "base_adapter": _adapter_over(base, config.peft_model_name_or_path, where),
         }
-        if base is not None and config.peft_model_name_or_path is not None:
-            log.info("%s: peft_model_name_or_path belongs to the replaced base and is left out", where)
     recipe |= _texts_of(start, getattr(config, "pooling_mode", "mean"))
     return Recipe.from_values(recipe, where=where)
+
+
+def _adapter_over(base: str | None, adapter: str | None, where: str) -> str | None:
+    """The configuration's adapter, unless another base was given that it does not belong to or that holds it already."""
+    if base is None or adapter is None:
+        return adapter
+    folder = local_adapter(adapter)
+    if fingerprint(folder) in merged_in(base):
+        log.info("%s: peft_model_name_or_path %s is merged in %s already", where, adapter, base)
+        return None
+    named, given = origin(folder), origin(base)
+    if folder.is_dir() and (named.name, named.stated) == (given.name, given.stated):
+        return adapter
+    log.info("%s: peft_model_name_or_path %s belongs to the replaced base and is left out", where, adapter)
+    return None
 
 
 def _texts_of(base: str, pooling: str) -> dict[str, Any]:

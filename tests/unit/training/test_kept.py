@@ -14,6 +14,7 @@ from transformers import AutoModel
 
 import bothways as bw
 from bothways.errors import InputError
+from bothways.training.files import read_recipe
 from bothways.training.run import Recipe
 from tiny import SENTENCES
 from unit.training.material import TEXTS, mntp, recipe, simcse
@@ -119,6 +120,28 @@ def test_the_adapter_alone(both: Path, tmp_path: Path) -> None:
         expected = vectors(tmp_path / name)
         assert np.abs(vectors(tmp_path / name / "adapters" / "1-more") - expected).max() < NEAR
         assert np.abs(vectors(tmp_path / "moved", adapter=tmp_path / name) - expected).max() < NEAR
+
+
+def test_a_configuration_s_own_adapter_stays_with_its_base(both: Path, tmp_path: Path) -> None:
+    """peft_model_name_or_path, when another base is given: its own base again, the encoder that holds it, or a stranger."""
+    values = {
+        "simcse_dropout": 0.3,
+        "model_name_or_path": "org/base",
+        "peft_model_name_or_path": str(both),
+        "bidirectional": True,
+    }
+    values["dataset_file_path"] = "texts.txt"
+    (tmp_path / "simcse.json").write_text(json.dumps(values))
+    found = {
+        name: read_recipe(tmp_path / "simcse.json", base=base).base_adapter
+        for name, base in (
+            ("file", None),
+            ("own", str(both.parent / "base")),
+            ("holds", str(both)),
+            ("stranger", "smollm2-135m"),
+        )
+    }
+    assert found == {"file": str(both), "own": str(both), "holds": None, "stranger": None}
 
 
 def test_merged_alone_and_mixed(both: Path, tmp_path: Path) -> None:
