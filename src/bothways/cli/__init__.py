@@ -1,5 +1,29 @@
 """The command line: one file per verb, errors as one line with exit code 2."""
 
-from bothways.cli.app import main
+from __future__ import annotations
+
+import sys
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the `bothways` command; see `bothways.cli.app.main`.
+
+    Signals are taken care of first, because loading the libraries takes seconds.
+    """
+    from bothways.cli.signals import signals
+
+    with signals() as received:
+        try:
+            from bothways.cli.app import main as run
+
+            run(arguments)
+        except (KeyboardInterrupt, ImportError) as error:
+            if received.code is None:
+                if isinstance(error, KeyboardInterrupt):
+                    sys.exit(130)
+                raise  # a library that cannot be loaded
+            print("interrupted", file=sys.stderr)  # noqa: T201 - the command line's voice
+            sys.exit(received.code)
+
 
 __all__ = ["main"]

@@ -31,6 +31,7 @@ from bothways.cli import (
     train,
 )
 from bothways.cli.options import first_process
+from bothways.cli.signals import exit_code, was_stopped
 from bothways.errors import BothwaysError
 from bothways.training.signals import Interrupted
 
@@ -64,7 +65,9 @@ _USAGE_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of the `bothways` command. Exit codes: 0 done, 1 a proof failed, 2 bad input, 130 interrupted."""
+    """Entry point of the `bothways` command. Exit codes: 0 done, 1 a proof failed, 2 bad input, 130 interrupted (143 by SIGTERM, 129 by
+    SIGHUP).
+    """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("bothways").setLevel(logging.INFO if first_process() else logging.WARNING)
     # Before transformers is imported: its own progress bars and advice are about loading, not about the user's job.
@@ -93,22 +96,33 @@ def _run(arguments: list[str] | None) -> int:
         return _usage(error)
     except (KeyboardInterrupt, typer.Abort):
         _say("interrupted")
-        return 130
+        return exit_code()
     except BrokenPipeError:
         # the reader went away (| head); nothing is wrong with the work
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except BothwaysError as error:
+        if was_stopped() and not isinstance(error, Interrupted):
+            _say("interrupted")  # the error is what a library made of it
+            return exit_code()
         if debug:
             traceback.print_exception(error)
         _say(f"error: {error}")
-        return 130 if isinstance(error, Interrupted) else 2
+        return error.code if isinstance(error, Interrupted) else 2
     except OSError as error:
+        if was_stopped():
+            _say("interrupted")
+            return exit_code()
         if error.strerror is None or debug:
             raise
         place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         _say(f"error: {place}{error.strerror}")
         return 2
+    except Exception:
+        if not was_stopped():
+            raise
+        _say("interrupted")  # what came is what a library made of the signal
+        return exit_code()
 
 
 def _without_debug(words: list[str]) -> tuple[list[str], bool]:

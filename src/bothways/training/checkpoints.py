@@ -25,7 +25,7 @@ from bothways.training.sharding import put
 from bothways.training.update import Update
 
 _NAME = re.compile(r"step-(\d+)")
-REMOVE = "remove the checkpoint's folder to resume before it"
+REMOVE = "remove the folder to resume before it"
 # what a whole state.json holds; a damaged one is refused before training starts from it
 _TYPES: dict[str, Any] = {
     "step": int,

@@ -152,7 +152,8 @@ class StageRun:
                     self.accelerator.wait_for_everyone()
                     raise Interrupted(
                         f"stopped on {signals.received or 'a signal'} after step {state.step} of {self.stop} in stage "
-                        f"{self.stage.name}; everything is saved, resume to continue"
+                        f"{self.stage.name}; everything is saved, resume to continue",
+                        signals.received,
                     )
         if self.saved != state.step:
             self._save()

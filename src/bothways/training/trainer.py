@@ -18,7 +18,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -172,20 +172,30 @@ def _run(
 
 @contextmanager
 def _traceless(folder: Path, accelerator: Accelerator) -> Iterator[None]:
-    """A recipe that turns out to be impossible leaves no folder in the way of the next one."""
+    """A run that ends before it has trained anything leaves no folder in the way of the next one: a wrong base, data that does not
+    fit, a signal while the model loads.
+    """
+    made = not folder.exists()
     fresh = not (folder.is_dir() and any(folder.iterdir()))
     try:
         yield
-    except InputError:
-        if (
-            fresh
-            and accelerator.is_main_process
-            and folder.is_dir()
-            and [each.name for each in folder.iterdir()] == ["recipe.yaml"]
-        ):
-            (folder / "recipe.yaml").unlink()
-            folder.rmdir()
+    except BaseException:
+        if fresh and accelerator.is_main_process and folder.is_dir() and not _has_trained(folder):
+            for name in ("metrics.jsonl", "recipe.yaml"):
+                (folder / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                if made:
+                    folder.rmdir()
         raise
+
+
+def _has_trained(folder: Path) -> bool:
+    """Whether a run's folder holds more than its recipe and a log without a step."""
+    names = {each.name for each in folder.iterdir()}
+    log_file = folder / "metrics.jsonl"
+    return not names <= {"recipe.yaml", "metrics.jsonl"} or (
+        log_file.is_file() and '"loss"' in log_file.read_text(encoding="utf-8")
+    )
 
 
 @dataclass
