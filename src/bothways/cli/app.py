@@ -101,28 +101,28 @@ def _run(arguments: list[str] | None) -> int:
         # the reader went away (| head); nothing is wrong with the work
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except BothwaysError as error:
-        if was_stopped() and not isinstance(error, Interrupted):
-            _say("interrupted")  # the error is what a library made of it
-            return exit_code()
+    except Exception as error:
+        return _failed(error, debug=debug)
+
+
+def _failed(error: Exception, *, debug: bool) -> int:
+    """Say what went wrong in one line and return the exit code; what is a fault of ours goes on as it is."""
+    if isinstance(error, Interrupted):
+        _say(f"error: {error}")
+        return error.code
+    if was_stopped():
+        _say("interrupted")  # what came is what a library made of the signal
+        return exit_code()
+    if isinstance(error, BothwaysError):
         if debug:
             traceback.print_exception(error)
         _say(f"error: {error}")
-        return error.code if isinstance(error, Interrupted) else 2
-    except OSError as error:
-        if was_stopped():
-            _say("interrupted")
-            return exit_code()
-        if error.strerror is None or debug:
-            raise
-        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        _say(f"error: {place}{error.strerror}")
         return 2
-    except Exception:
-        if not was_stopped():
-            raise
-        _say("interrupted")  # what came is what a library made of the signal
-        return exit_code()
+    if not isinstance(error, OSError) or error.strerror is None or debug:
+        raise error
+    place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    _say(f"error: {place}{error.strerror}")
+    return 2
 
 
 def _without_debug(words: list[str]) -> tuple[list[str], bool]:
