@@ -15,6 +15,7 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from bothways.backbone.left_out import refuse_left_out
 from bothways.errors import InputError, SourceError
 from bothways.foreign import foreign
 from bothways.foreign import one_line as one_line_of
@@ -46,7 +47,7 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
         **options: handed to `from_pretrained`.
 
     Raises:
-        SourceError: unreadable, or weights missing that are not a pooler's.
+        SourceError: unreadable, weights missing that are not a pooler's, or weights that would be left out (`left_out`).
     """
     with one_line(name):
         model, info = auto.from_pretrained(where, output_loading_info=True, trust_remote_code=False, **options)
@@ -57,6 +58,12 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
         raise SourceError(
             f"{name}: the checkpoint lacks {len(absent)} weights of {type(model).__name__} ({', '.join(absent[:3])}"
             f"{', …' if len(absent) > 3 else ''}); they would be random, so it is refused"
+        )
+    refuse_left_out(name, model, info["unexpected_keys"])
+    wrong = sorted(str(each[0]) for each in info.get("mismatched_keys") or ())
+    if wrong:
+        raise SourceError(
+            f"{name}: {len(wrong)} weights have other shapes than config.json says ({', '.join(wrong[:3])}); fetch it again"
         )
     if pooler and getattr(model, "pooler", None) is not None:
         # a masked-LM checkpoint has no pooler, and a random one must not be saved along
