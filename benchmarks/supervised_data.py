@@ -54,13 +54,13 @@ class Files:
 
     @property
     def scifact_mined(self) -> str:
-        """The same with BM25's negatives from the whole corpus, drawn from ranks 1 to 50, so that not all are near misses."""
-        return self._made("scifact-bm25.jsonl.gz", lambda: _mined(_scifact(), str(SCIFACT), window=(1, 50)))
+        """The same with BM25's negatives from the whole corpus, drawn from ranks 2 to 50, so that not all are near misses."""
+        return self._made("scifact-bm25.jsonl.gz", lambda: _mined(_scifact(), str(SCIFACT), window=(2, 50)))
 
     @property
     def stdlib(self) -> str:
         """Descriptions and code of the standard library's functions that its task does not hold out, with BM25's negatives."""
-        return self._made("stdlib.jsonl.gz", lambda: _mined(read_examples("python-stdlib"), None, window=(1, 50)))
+        return self._made("stdlib.jsonl.gz", lambda: _mined(read_examples("python-stdlib"), None, window=(2, 50)))
 
     @property
     def banking(self) -> str:

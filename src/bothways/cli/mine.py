@@ -34,10 +34,16 @@ def command(
     ] = None,
     column: Annotated[str | None, typer.Option(help="column of the corpus that holds the text")] = None,
     negatives: Annotated[int, typer.Option(help="per row at most")] = 7,
-    window: Annotated[str, typer.Option(help="FIRST:LAST rank looked at, known answers not counted")] = "1:100",
+    window: Annotated[
+        str, typer.Option(help="FIRST:LAST rank looked at, known answers not counted; auto: 2:100 with bm25, else 1:100")
+    ] = "auto",
     perc: Annotated[
-        str, typer.Option(help="negatives score below this share of the lowest positive's score; none for no such limit")
-    ] = "0.95",
+        str,
+        typer.Option(help="negatives score below this share of the lowest positive's score, or none; auto: 0.95 for cosines"),
+    ] = "auto",
+    fill: Annotated[
+        str, typer.Option(help="where fewer pass: random (texts of the corpus) or none; auto: random with bm25")
+    ] = "auto",
     margin: Annotated[float | None, typer.Option(help="and so much below the lowest positive's score")] = None,
     relative_margin: Annotated[float | None, typer.Option(help="0.05 is --perc 0.95; the lower limit holds")] = None,
     max_score: Annotated[float | None, typer.Option(help="and below this score")] = None,
@@ -64,7 +70,7 @@ def command(
     device: Device = "auto",
     dtype: DType = "auto",
 ) -> None:
-    """Mine negatives that are hard and not true answers; write rows that `train` reads, with scores."""
+    """Mine negatives that are hard and not true answers; write rows that `train` reads, with an encoder's scores."""
     from bothways.data.mining.documents import read_corpus
     from bothways.data.mining.mine import mine
     from bothways.data.mining.options import MiningOptions
@@ -82,6 +88,7 @@ def command(
         "max_score": max_score,
         "sampling": sampling,
         "seed": seed,
+        "fill": fill,
         "empty": empty,
         "same_label": same_label,
         "backend": backend,
@@ -125,16 +132,18 @@ def _method(text: str) -> tuple[str, str | None]:
     return "dense", text
 
 
-def _window(text: str) -> tuple[int, int]:
+def _window(text: str) -> tuple[int, int] | str:
+    if text == "auto":
+        return text
     first, colon, last = text.partition(":")
     if not (colon and first.isdecimal() and last.isdecimal()):
         raise InputError(f"--window {text}: expected FIRST:LAST, two ranks from 1, e.g. 2:100")
     return int(first), int(last)
 
 
-def _perc(text: str) -> float | None:
-    if text == "none":
-        return None
+def _perc(text: str) -> float | str | None:
+    if text in ("auto", "none"):
+        return None if text == "none" else text
     try:
         return float(text)
     except ValueError:

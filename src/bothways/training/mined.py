@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pydantic import Field, model_validator
 
@@ -16,7 +15,7 @@ from bothways.config import Strict
 from bothways.data.beir import is_beir
 from bothways.data.examples import Example
 from bothways.data.mining.mine import mine_with
-from bothways.data.mining.options import MiningOptions
+from bothways.data.mining.options import WINDOW, Fill, MiningOptions
 from bothways.errors import InputError
 
 log = logging.getLogger("bothways")
@@ -26,10 +25,16 @@ class MineConfig(Strict):
     """BM25's negatives for rows without any; see `bothways.data.mining.MiningOptions` for the options."""
 
     negatives: int = Field(default=7, ge=1, description="per row at most; NV-Embed trains with 7")
-    window: tuple[int, int] = Field(default=(1, 100), description="first and last rank looked at, known answers not counted")
+    window: tuple[int, int] = Field(
+        default=WINDOW["bm25"], description="first and last rank looked at, known answers not counted; the first guards"
+    )
     perc: float | None = Field(
-        default=0.95,
-        description="share of the lowest positive's BM25 score that a negative stays below; null for no such limit",
+        default=None,
+        description="share of the lowest positive's BM25 score that a negative stays below; null for no such limit, since an "
+        "answer in other words than its query's scores near zero",
+    )
+    fill: Fill = Field(
+        default="random", description="random texts of the same corpus where fewer pass than are wanted, or none"
     )
     corpus: str | None = Field(
         default=None,
@@ -46,11 +51,13 @@ class MineConfig(Strict):
 
     def options(self) -> MiningOptions:
         """The same for `bothways.data.mining`."""
-        return MiningOptions(method="bm25", negatives=self.negatives, window=self.window, perc=self.perc)
+        return MiningOptions(method="bm25", negatives=self.negatives, window=self.window, perc=self.perc, fill=self.fill)
 
 
 def fill(rows: Sequence[Example], config: MineConfig, source: str | None = None) -> list[Example]:
-    """The rows in their order; those that have negatives are as they were, and those for which nothing passes stay without.
+    """Mine BM25's negatives for rows that have none; rows that have some stay as they are, in their order.
+
+    A row for which fewer pass than are wanted gets random texts of its corpus. It stays without only if every text is a known answer.
 
     Args:
         rows: of one source.
@@ -67,14 +74,10 @@ def fill(rows: Sequence[Example], config: MineConfig, source: str | None = None)
     corpus = config.corpus or (source if source is not None and is_beir(source) else None)
     mined = mine_with(rows, corpus, config.options(), only=bare).examples
     log.info(
-        "%s: BM25 gave negatives to %d of the %d rows that brought none; %d stay without, for want of any that passes",
+        "%s: BM25 gave negatives to %d of the %d rows that brought none; %d stay without, since nothing may be their negative",
         source or "rows in memory",
         sum(bool(mined[number].negatives) for number in bare),
         len(bare),
         sum(not mined[number].negatives for number in bare),
     )
-    # BM25's scores are no teacher's
-    return [
-        replace(row, negatives=mined[number].negatives, negative_scores=None) if number in bare else row
-        for number, row in enumerate(rows)
-    ]
+    return mined

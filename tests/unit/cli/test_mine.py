@@ -45,6 +45,7 @@ def test_bm25_with_sample_and_summary(run: Run, rows: Path, tmp_path: Path) -> N
     found = read_examples(out)
     expected = mine(read_examples(rows), perc=None, negatives=2, window=(1, 4), same_label=False).examples
     assert found == expected
+    assert not any("scores" in key for line in out.read_text().splitlines() for key in json.loads(line))
     assert done.out.count("positive ") >= 2
     assert "a known answer" in done.out
     assert f"{out}: 8 rows, {sum(len(row.negatives) for row in found)} negatives" in done.out

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bothways.data.examples import Example
 from bothways.data.mining.search import Bm25Search
+from bothways.data.supervised import read_examples
 from bothways.errors import InputError
 from bothways.training.data import read_data, read_stage_data
 from bothways.training.data_config import DataConfig
@@ -24,10 +26,29 @@ ROWS = [
     # as mining leaves a row for which nothing passed
     Example("old trees", (TEXTS[3],), (), (0.5,), ()),
 ]
+#: BM25's ranking alone: the first rank too, and nothing drawn at random.
+RANKED = {"negatives": 1, "window": (1, 100), "fill": "none"}
+
+
+def test_no_row_stays_without_by_default() -> None:
+    """Two rows that share no word: each has the other's answer as its negative, in spite of window and ranking."""
+    pair = [Example("summit define", ("the highest point of a mountain",)), Example("cat", ("a small animal",))]
+    assert [row.negatives for row in fill(pair, MineConfig())] == [pair[1].positives, pair[0].positives]
+    # the same again in a class of their own: no text may be a negative
+    alike = [replace(row, label="same") for row in pair]
+    assert [row.negatives for row in fill(alike, MineConfig())] == [(), ()]
+    assert MineConfig().perc is None and MineConfig().window == (2, 100)
+
+
+def test_every_description_of_the_standard_library_has_seven_negatives() -> None:
+    rows = read_examples("python-stdlib")
+    made = fill(rows, MineConfig())
+    assert len(rows) > 3000 and {len(row.negatives) for row in made} == {7}
+    assert not any(set(row.negatives) & {row.query, *row.positives} for row in made)
 
 
 def test_rows_without_negatives_get_the_best_scored_others() -> None:
-    made = fill(ROWS, MineConfig(negatives=1, perc=None))
+    made = fill(ROWS, MineConfig(**RANKED))
     # the corpus is the rows' own texts; of those that share words with the query the own answer is left out
     assert [row.negatives for row in made] == [(TEXTS[1],), ("given",), (), (TEXTS[1],)]
     assert [(row.query, row.positives, row.positive_scores) for row in made] == [
@@ -55,7 +76,7 @@ def test_only_rows_without_negatives_are_searched_for_and_what_the_others_know_h
     )
     rows = [*ROWS, Example(ROWS[0].query, (TEXTS[1],), ("other",))]
     with caplog.at_level("INFO", logger="bothways"):
-        made = fill(rows, MineConfig(negatives=1, perc=None), "rows.jsonl")
+        made = fill(rows, MineConfig(**RANKED), "rows.jsonl")
     assert asked == [0, 2, 3]
     assert TEXTS[1] not in made[0].negatives and made[4] is rows[4]
     assert "rows.jsonl: BM25 gave negatives to 1 of the 3 rows that brought none; 2 stay without" in caplog.text
@@ -64,7 +85,7 @@ def test_only_rows_without_negatives_are_searched_for_and_what_the_others_know_h
 def test_a_corpus_of_ones_own_and_that_of_a_beir_folder(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n".join((*TEXTS, "red red kites kites fly fly")))
-    (first, *_) = fill(ROWS, MineConfig(negatives=1, perc=None, corpus=str(corpus)))
+    (first, *_) = fill(ROWS, MineConfig(**RANKED, corpus=str(corpus)))
     assert first.negatives == ("red red kites kites fly fly",)
     folder = tmp_path / "beir"
     (folder / "qrels").mkdir(parents=True)
@@ -72,7 +93,7 @@ def test_a_corpus_of_ones_own_and_that_of_a_beir_folder(tmp_path: Path) -> None:
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents))
     (folder / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "old trees"}) + "\n")
     (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq\t3\t1\n")
-    data = DataConfig(source=(str(folder),), mine=MineConfig(negatives=1, perc=None))
+    data = DataConfig(source=(str(folder),), mine=MineConfig(**RANKED))
     (row,) = read_data(data, "examples").items
     assert (row.positives, row.negatives) == ((TEXTS[3],), (TEXTS[1],))
 
@@ -80,7 +101,7 @@ def test_a_corpus_of_ones_own_and_that_of_a_beir_folder(tmp_path: Path) -> None:
 def test_rows_in_memory_are_filled_too(tmp_path: Path) -> None:
     stage = recipe(
         tmp_path,
-        simcse(objective={"kind": "supervised"}, data={"source": "x.jsonl", "mine": {"negatives": 1, "perc": None}}),
+        simcse(objective={"kind": "supervised"}, data={"source": "x.jsonl", "mine": RANKED}),
     ).stages[0]
     found = read_stage_data(stage, ROWS)
     assert [len(row.negatives) for row in found.items] == [1, 1, 0, 1]

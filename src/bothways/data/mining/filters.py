@@ -42,11 +42,11 @@ def reasons(scores: np.ndarray, positive: float, options: MiningOptions) -> list
         positive: lowest score of the query's answers.
         options: window and limits.
     """
-    tests: list[tuple[str, np.ndarray]] = [(WINDOW, np.arange(1, len(scores) + 1) < options.window[0])]
+    tests: list[tuple[str, np.ndarray]] = [(WINDOW, np.arange(1, len(scores) + 1) < options.ranks[0])]
     if options.max_score is not None:
         tests.append((MAXIMUM, reached(scores, options.max_score)))
-    if options.perc is not None:
-        tests.append((PERC, reached(scores, share_limit(positive, options.perc))))
+    if options.share is not None:
+        tests.append((PERC, reached(scores, share_limit(positive, options.share))))
     if options.relative_margin is not None:
         tests.append((PERC, reached(scores, share_limit(positive, 1 - options.relative_margin))))
     if options.margin is not None:

@@ -14,10 +14,11 @@ import numpy as np
 from bothways.data.conversion.lexical import normal_form
 from bothways.data.examples import Example
 from bothways.data.mining.documents import Documents, own_texts
+from bothways.data.mining.fill import filled
 from bothways.data.mining.filters import Rule
 from bothways.data.mining.known import Known
 from bothways.data.mining.options import MiningOptions
-from bothways.data.mining.search import Bm25Search, DenseSearch, HybridSearch, Request, Search
+from bothways.data.mining.search import Bm25Search, DenseSearch, HybridSearch, Ranked, Request, Search
 from bothways.data.mining.select import Choice, choose
 from bothways.data.mining.work import Work
 from bothways.data.overlap import Overlap
@@ -112,20 +113,22 @@ class Group:
         if self._search is None:
             raise RuntimeError("a group is opened before it is searched")
         requests = [self._request(number) for number in numbers]
-        found = self._search.ranked(requests, self.options.window[1])
-        return [
-            choose(
-                self.rows[number],
-                self.examples[number],
-                self.documents,
-                ranked,
-                request.excluded,
-                ranked.asked.tolist(),
-                self.options,
-                self.rules,
-            )
-            for number, request, ranked in zip(numbers, requests, found)
-        ]
+        found = self._search.ranked(requests, self.options.ranks[1])
+        return [self._choice(number, request, ranked) for number, request, ranked in zip(numbers, requests, found)]
+
+    def _choice(self, number: int, request: Request, ranked: Ranked) -> Choice:
+        row, example, answers = self.rows[number], self.examples[number], ranked.asked.tolist()
+        choice = choose(
+            row, example, self.documents, ranked, request.excluded, answers, self.options, self.rules
+        )
+        search = self._search
+        if self.options.fill == "none" or len(choice.places) >= self.options.negatives or search is None:
+            return choice
+
+        def scored(places: list[int]) -> np.ndarray:
+            return search.scores(number, np.array(places, dtype=np.int64))
+
+        return filled(choice, row, example, self.documents, request.excluded, scored, min(answers), self.options, self.rules)
 
     def _request(self, number: int) -> Request:
         example = self.examples[number]

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bothways import __version__
 from bothways.data.examples import Example
@@ -23,7 +23,7 @@ from bothways.data.mining.documents import read_corpus
 from bothways.data.mining.filters import Rule
 from bothways.data.mining.group import Group, Prompting, grouped
 from bothways.data.mining.known import Known
-from bothways.data.mining.options import Empty, Method, MiningOptions, Sampling
+from bothways.data.mining.options import Empty, Fill, Method, MiningOptions, Sampling
 from bothways.data.mining.sample import Sample, make_sample, sampled_rows
 from bothways.data.mining.select import Choice
 from bothways.data.mining.statistics import Counts, Statistics
@@ -46,7 +46,8 @@ class Mined:
     """What mining gives.
 
     Attributes:
-        examples: the rows in order, with mined negatives in place of those they had, and the scores of positives and negatives.
+        examples: the rows in order, with mined negatives in place of those they had. With vectors they carry the scores of
+            positives and negatives, a teacher's if the encoder is one. BM25's scores are not: they stay in the statistics.
         statistics: the account.
         samples: some rows with everything that was seen of them.
     """
@@ -63,13 +64,14 @@ def mine(
     method: Method = "bm25",
     encoder: Any = None,
     negatives: int = 7,
-    window: tuple[int, int] = (1, 100),
-    perc: float | None = 0.95,
+    window: tuple[int, int] | Literal["auto"] = "auto",
+    perc: float | Literal["auto"] | None = "auto",
     margin: float | None = None,
     relative_margin: float | None = None,
     max_score: float | None = None,
     sampling: Sampling = "top",
     seed: int = 0,
+    fill: Fill | Literal["auto"] = "auto",
     exclude: Sequence[Rule] = (),
     same_label: bool = True,
     without: Overlap | None = None,
@@ -87,7 +89,8 @@ def mine(
 
     A document never becomes a negative of a row if it is, in normal form, the query, a positive of the row or a positive of any row
     with the same query. Limits are taken from the lowest-scored of these positives. With "bm25" limits are shares and distances of
-    BM25 scores, which are no cosines: 0.95 of a score that the query's words decide is a much weaker guard there.
+    BM25 scores, which are not cosines. There is none by default, since an answer in other words than its query's scores near zero,
+    and then every ranked document reaches a share of that score. The window guards instead, and random texts fill up.
 
     Args:
         examples: the rows.
@@ -95,7 +98,7 @@ def mine(
             task by task.
         method: "bm25", "dense" or "hybrid".
         encoder: for the latter two: an Encoder, a SentenceTransformer, anything with `encode`, or a function of a list of texts.
-        negatives, window, perc, margin, relative_margin, max_score, sampling, seed, same_label, empty, backend, store: see
+        negatives, window, perc, margin, relative_margin, max_score, sampling, seed, fill, same_label, empty, backend, store: see
             `MiningOptions`.
         exclude: rules of the caller, asked about every document that has passed everything else; rows are then not kept in `work`.
         without: evaluation texts that must not become negatives.
@@ -120,6 +123,7 @@ def mine(
         max_score=max_score,
         sampling=sampling,
         seed=seed,
+        fill=fill,
         empty=empty,
         same_label=same_label,
         backend=backend,
@@ -194,9 +198,17 @@ def mine_with(
             ]
     result = [finished[number] for number in range(len(rows))]
     statistics.examples(result)
+    if options.method == "bm25":
+        mined = set(finished) if only is None else set(only)
+        result = [_unscored(row, rows[number]) if number in mined else row for number, row in enumerate(result)]
     if options.empty == "drop":
         result = [row for row in result if row.negatives]
     return Mined(result, statistics, sorted(samples, key=lambda each: each.row))
+
+
+def _unscored(row: Example, before: Example) -> Example:
+    """A mined row with the scores that its positives had before: BM25's are not a teacher's, which is what a row's scores mean."""
+    return replace(row, positive_scores=before.positive_scores, negative_scores=None)
 
 
 def _mined(

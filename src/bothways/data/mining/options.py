@@ -13,6 +13,14 @@ from bothways.errors import InputError
 Method = Literal["bm25", "dense", "hybrid"]
 Sampling = Literal["top", "random"]
 Empty = Literal["keep", "drop"]
+Fill = Literal["random", "none"]
+
+WINDOW = {"bm25": (2, 100), "dense": (1, 100), "hybrid": (1, 100)}
+"""First and last rank by method. BM25's first rank is left out: no score guards it, see `MiningOptions.perc`."""
+PERC = {"bm25": None, "dense": 0.95, "hybrid": 0.95}
+"""Share of the answer's score by method: NV-Retriever's (arXiv 2407.15831) for cosines, none for BM25."""
+FILL: dict[str, Fill] = {"bm25": "random", "dense": "none", "hybrid": "none"}
+"""What a row gets where fewer documents pass than are wanted, by method."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +34,20 @@ class MiningOptions:
         method: "bm25"; "dense", by cosine; "hybrid", both rankings fused, see `search.py`.
         negatives: kept for each query at most; NV-Embed (arXiv 2405.17428) trains with 7.
         window: first and last rank, from 1, that are looked at. Ranks are counted without the query itself and its known answers,
-            whose number differs from query to query. A first rank above 1 guards against answers that nobody labelled. The default
-            is a project choice: the first 100, all of them, since `perc` is the guard.
-        perc: share of the answer's score that a negative must stay below (TopK-PercPos, NV-Retriever, arXiv 2407.15831: 0.95); None
-            for no such limit. Of a score below zero, where a share would lie above it, the same distance is taken downwards.
+            whose number differs from query to query. A first rank above 1 guards against answers that nobody labeled. "auto" is
+            2:100 for "bm25", where the window is the guard, and 1:100 otherwise, where `perc` is. Both are project choices.
+        perc: share of the answer's score that a negative must stay below (TopK-PercPos, NV-Retriever, arXiv 2407.15831); None for
+            no such limit. Of a score below zero, where a share would lie above it, the same distance is taken downwards. "auto" is
+            0.95 for cosines, and None for "bm25": an answer that shares few words with its query scores near zero, so a share of
+            that score would leave the row without any negative (467 of python-stdlib's 3,197 rows).
         margin: absolute distance below the answer's score (TopK-MarginPos there).
         relative_margin: `perc` as sentence-transformers writes it, 0.05 for 0.95; with both the lower limit holds.
         max_score: absolute limit.
         sampling: "top", the hardest; or "random" among all that pass, by `seed` and the row's number.
         seed: of random sampling and of the printed sample.
+        fill: "random" gives a row for which fewer documents pass than are wanted random ones of the same corpus, which nothing
+            has ruled out; "none" leaves it with fewer. "auto" is "random" for "bm25", which ranks nothing that shares no word with
+            the query, and "none" otherwise. A row that would still have none takes documents ranked above the window.
         empty: rows that are left without a negative are kept (in-batch negatives remain) or dropped.
         same_label: keep the texts of rows of the same task and label away from each other.
         backend: of dense search, "exact" or "faiss".
@@ -43,20 +56,21 @@ class MiningOptions:
 
     method: Method = "bm25"
     negatives: int = 7
-    window: tuple[int, int] = (1, 100)
-    perc: float | None = 0.95
+    window: tuple[int, int] | Literal["auto"] = "auto"
+    perc: float | Literal["auto"] | None = "auto"
     margin: float | None = None
     relative_margin: float | None = None
     max_score: float | None = None
     sampling: Sampling = "top"
     seed: int | str = 0
+    fill: Fill | Literal["auto"] = "auto"
     empty: Empty = "keep"
     same_label: bool = True
     backend: Backend = "exact"
     store: Store = "float32"
 
     def __post_init__(self) -> None:
-        """Check every value.
+        """Settle what is left to the method, and check every value.
 
         Raises:
             InputError: one that is out of its range, by name.
@@ -65,9 +79,14 @@ class MiningOptions:
         for name, kind in choices.items():
             if getattr(self, name) not in get_args(kind):
                 raise InputError(f"{name}: {getattr(self, name)!r}; expected one of {', '.join(get_args(kind))}")
+        for name, default in (("window", WINDOW), ("perc", PERC), ("fill", FILL)):
+            if getattr(self, name) == "auto":
+                object.__setattr__(self, name, default[self.method])
+        if self.fill not in get_args(Fill):
+            raise InputError(f"fill: {self.fill!r}; expected one of {', '.join(get_args(Fill))}")
         if self.negatives < 1:
             raise InputError(f"negatives: {self.negatives}; expected at least 1")
-        first, last = self.window
+        first, last = self.ranks
         if not 1 <= first <= last:
             raise InputError(f"window: {first}:{last}; expected FIRST:LAST with 1 <= FIRST <= LAST")
         if last - first + 1 < self.negatives:
@@ -81,11 +100,21 @@ class MiningOptions:
         if self.max_score is not None and not math.isfinite(self.max_score):
             raise InputError(f"max_score: {self.max_score:g}; expected a number, or none for no such limit")
 
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """The window, settled."""
+        return WINDOW[self.method] if self.window == "auto" else self.window
+
+    @property
+    def share(self) -> float | None:
+        """`perc`, settled."""
+        return PERC[self.method] if self.perc == "auto" else self.perc
+
     def limits(self) -> str:
         """The limits, in words."""
         parts = []
-        if self.perc is not None:
-            parts.append(f"below {self.perc:g} of the lowest positive's score")
+        if self.share is not None:
+            parts.append(f"below {self.share:g} of the lowest positive's score")
         if self.relative_margin is not None:
             parts.append(f"below {1 - self.relative_margin:g} of the lowest positive's score")
         if self.margin is not None:

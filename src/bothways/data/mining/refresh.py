@@ -86,7 +86,11 @@ class Refresher:
             prompting=Prompting(),
             progress=progress,
         )
-        self.examples = [new if new.negatives else old for new, old in zip(mined.examples, self.examples)]
+        # the scores are the model's in training, and a model is not its own teacher
+        self.examples = [
+            replace(old, negatives=new.negatives, negative_scores=None) if new.negatives else old
+            for new, old in zip(mined.examples, self.examples)
+        ]
         return mined.statistics
 
     def write(self, path: str | Path) -> None:

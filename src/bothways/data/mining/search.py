@@ -62,6 +62,10 @@ class Search(Protocol):
         """The first `depth` documents of each query that are not excluded for it."""
         ...
 
+    def scores(self, query: int, places: np.ndarray) -> np.ndarray:
+        """Scores (k,) float32 of places (k,), of the kind that `ranked` gives."""
+        ...
+
 
 class Bm25Search:
     """By BM25; characters count as words where a script writes no spaces."""
@@ -79,6 +83,10 @@ class Bm25Search:
     def ranked(self, requests: Sequence[Request], depth: int) -> list[Ranked]:
         """See `Search`."""
         return [self._ranked(request, depth) for request in requests]
+
+    def scores(self, query: int, places: np.ndarray) -> np.ndarray:
+        """See `Search`."""
+        return self.index.scores(self.queries[query])[places].astype(np.float32)
 
     def _ranked(self, request: Request, depth: int) -> Ranked:
         scores = self.index.scores(self.queries[request.query])
@@ -123,6 +131,10 @@ class DenseSearch:
             wanted *= STEP
         return [found[number] for number in range(len(requests))]
 
+    def scores(self, query: int, places: np.ndarray) -> np.ndarray:
+        """See `Search`."""
+        return self.index.scores(self.vectors([query])[0], places)
+
     def vectors(self, queries: Sequence[int]) -> np.ndarray:
         """Vectors (q, D) of these queries."""
         return self.queries.rows(self.rows[list(queries)])
@@ -139,6 +151,10 @@ class HybridSearch:
         vectors = self.dense.vectors([request.query for request in requests])
         sides = zip(self.dense.ranked(requests, depth), self.lexical.ranked(requests, depth))
         return [self._fused(vector, pair, depth) for vector, pair in zip(vectors, sides)]
+
+    def scores(self, query: int, places: np.ndarray) -> np.ndarray:
+        """See `Search`: cosines."""
+        return self.dense.scores(query, places)
 
     def _fused(self, vector: np.ndarray, sides: tuple[Ranked, Ranked], depth: int) -> Ranked:
         fused: dict[int, float] = {}

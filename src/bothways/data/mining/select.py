@@ -27,6 +27,7 @@ class Choice:
         positive_scores: of the row's positives, in their order.
         filtered: (rank, place, score, reason) of what could not be one; rank 0: excluded before ranks were counted.
         spare: documents that passed and were not needed.
+        filled: how many of the negatives, the last ones, were drawn at random; their rank is 0.
     """
 
     places: list[int]
@@ -35,6 +36,7 @@ class Choice:
     positive_scores: list[float]
     filtered: list[tuple[int, int, float, str]]
     spare: int
+    filled: int = 0
 
 
 def choose(

@@ -25,11 +25,13 @@ class Counts:
     Attributes:
         filtered: reason -> documents, counted once for every row that met them.
         spare: documents that passed and were not needed.
+        filled: negatives drawn at random, since too few passed.
         empty_by: reason -> rows that were left without a negative and met it most often.
     """
 
     filtered: Counter[str] = field(default_factory=Counter)
     spare: int = 0
+    filled: int = 0
     empty_by: Counter[str] = field(default_factory=Counter)
 
     def add(self, choice: Choice) -> None:
@@ -37,6 +39,7 @@ class Counts:
         met = Counter(reason for _, _, _, reason in choice.filtered)
         self.filtered.update(met)
         self.spare += choice.spare
+        self.filled += choice.filled
         if not choice.places:
             self.empty_by[met.most_common(1)[0][0] if met else "no document ranked"] += 1
 
@@ -44,16 +47,17 @@ class Counts:
         """Add another block's."""
         self.filtered.update(other.filtered)
         self.spare += other.spare
+        self.filled += other.filled
         self.empty_by.update(other.empty_by)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; `Counts(**…)` of `from_dict` reads it back."""
-        return {"filtered": dict(self.filtered), "spare": self.spare, "empty_by": dict(self.empty_by)}
+        return {"filtered": dict(self.filtered), "spare": self.spare, "filled": self.filled, "empty_by": dict(self.empty_by)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Counts:
         """The counts that `as_dict` wrote."""
-        return cls(Counter(values["filtered"]), int(values["spare"]), Counter(values["empty_by"]))
+        return cls(Counter(values["filtered"]), int(values["spare"]), int(values["filled"]), Counter(values["empty_by"]))
 
 
 @dataclass
@@ -104,7 +108,7 @@ class Statistics:
         options = self.options
         return {
             "method": options.method,
-            "window": list(options.window),
+            "window": list(options.ranks),
             "limits": options.limits(),
             "sampling": options.sampling,
             "documents": {"given": self.documents, "candidates": self.candidates, "empty": self.empty, "copies": self.copies}
@@ -118,6 +122,7 @@ class Statistics:
             "negatives": self.negatives,
             "filtered": dict(self.counts.filtered.most_common()),
             "passed_and_not_needed": self.counts.spare,
+            "drawn_at_random": self.counts.filled,
             "positive_scores": self.positive_scores,
             "negative_scores": self.negative_scores,
             "hardest_negative_over_lowest_positive": self.hardest,
@@ -133,11 +138,13 @@ class Statistics:
             f"{self.short} with fewer, {self.without} without",
             f"  corpus: {self.candidates} candidates of {self.documents} texts"
             + _list({"copies": self.copies, "empty": self.empty, "held by evaluation data": self.held}),
-            f"  ranks {options.window[0]} to {options.window[1]} by {options.method}, {options.sampling}; "
+            f"  ranks {options.ranks[0]} to {options.ranks[1]} by {options.method}, {options.sampling}; "
             f"{options.limits()} ({kind})",
         ]
         lines += [f"  filtered: {count} {reason}" for reason, count in self.counts.filtered.most_common()]
         lines.append(f"  passed and not needed: {self.counts.spare}")
+        if self.counts.filled:
+            lines.append(f"  drawn at random where fewer passed: {self.counts.filled}")
         names = {"positives": self.positive_scores, "negatives": self.negative_scores}
         names["hardest negative / lowest positive"] = self.hardest
         lines += [f"  {name}: {_row(values)}" for name, values in names.items() if values]

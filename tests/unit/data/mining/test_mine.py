@@ -77,18 +77,40 @@ def test_bm25_equals_the_loop_over_all_pairs() -> None:
         below=lambda low: 0.95 * low,
         unranked=0,
     )
-    found = mine(examples, texts, negatives=3, window=(1, 5))
-    same(pairs(found), expected)
+    ranked = {"negatives": 3, "window": (1, 5), "perc": 0.95, "fill": "none"}
+    found = mine(examples, texts, **ranked)
+    assert [row.negatives for row in found.examples] == [tuple(text for text, _ in row) for row in expected]
     assert expected[0]
-    assert found.examples[2].positive_scores == (0.0,)  # shares no word, so nothing can lie below it
-    assert found.examples[2].negatives == ()
+    assert found.examples[2].negatives == ()  # its answer shares no word with it, so no score lies below 0.95 of 0
+    assert all(row.positive_scores is None and row.negative_scores is None for row in found.examples)
+    assert found.statistics.positive_scores["q00"] == 0.0
+    # without a share of the scores, and with random texts, the row gets as many as are wanted
+    assert [len(row.negatives) for row in mine(examples, texts, negatives=3).examples] == [3, 3, 3]
+    assert mine(examples, texts, negatives=3).examples == mine(examples, texts, negatives=3).examples
+
+
+@pytest.mark.parametrize("method", ["bm25", "dense"])
+def test_random_texts_fill_up_and_are_never_answers_nor_over_a_limit(method) -> None:
+    examples, corpus = collection()
+    encoder = None if method == "bm25" else scattered
+    found = mine(examples, corpus, method=method, encoder=encoder, negatives=9, window=(2, 10), max_score=0.4, fill="random")
+    bare = mine(examples, corpus, method=method, encoder=encoder, negatives=9, window=(2, 10), max_score=0.4, fill="none")
+    assert found.statistics.counts.filled > 0
+    answers: dict[str, set[str]] = {}
+    for row in examples:
+        answers.setdefault(key(row.query), set()).update(map(key, row.positives))
+    for row, short in zip(found.examples, bare.examples):
+        assert row.negatives[: len(short.negatives)] == short.negatives
+        assert len({key(text) for text in row.negatives}) == len(row.negatives)
+        assert answers[key(row.query)].isdisjoint(map(key, row.negatives))
+        assert method == "bm25" or max(row.negative_scores, default=0) < 0.4
 
 
 def test_hybrid_fuses_ranks_and_scores_by_cosine() -> None:
     examples, corpus = collection()
     plain = {"perc": None, "negatives": 12, "window": (1, 12)}
     lexical, vectors = (
-        mine(examples, corpus, method=method, encoder=encoder, **plain)
+        mine(examples, corpus, method=method, encoder=encoder, fill="none", **plain)
         for method, encoder in (("bm25", None), ("dense", scattered))
     )
     found = mine(examples, corpus, method="hybrid", encoder=scattered, **plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def test_negatives_are_those_of_the_model_and_rows_left_empty_keep_theirs() -> N
     fresh = mine(examples, corpus, method="dense", encoder=scattered, negatives=3, window=(1, 10))
     assert statistics.without > 0
     for now, new, old in zip(refresher.examples, fresh.examples, examples):
-        assert now == (new if new.negatives else old)
+        assert now == (replace(old, negatives=new.negatives, negative_scores=None) if new.negatives else old)
+        assert now.positive_scores == old.positive_scores  # the model's own scores are not a teacher's
     first = list(refresher.examples)
     refresher(10, later)
     assert refresher.examples != first
