@@ -13,6 +13,8 @@ Letters: N rows, M hard negatives, C columns, K hard negatives of one row at mos
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -27,11 +29,11 @@ class Distillation:
 
     Args:
         weight: of the divergence beside the contrastive loss; positive.
-        temperature: divides the teacher's scores: 1 for the logits of a reranker, 1 / scale for cosines.
+        temperature: divides the teacher's scores. None: `temperature_of` decides from all scores, before the first step.
     """
 
     weight: float = 1.0
-    temperature: float = 1.0
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,20 @@ class Teacher:
         return replace(self, positive=self.positive.to(device), negative=self.negative.to(device))
 
 
+def temperature_of(scores: Iterable[float], scale: float) -> float:
+    """Choose the temperature for a teacher by the range of its scores.
+
+    Cosines (all scores within [-1, 1]) get 1 / scale, so that teacher and student mean the same by a difference of cosines. At 1 the
+    softmax of cosines .80, .60, .55 is .385, .315, .300: a student that is right would be pushed to confuse the three. Other scores are
+    logits, of a reranker for example, and get 1, as in FlagEmbedding's fine-tuning.
+
+    Args:
+        scores: all of the teacher's; NaN is passed over.
+        scale: factor on the student's cosines.
+    """
+    return 1 / scale if all(-1 <= score <= 1 for score in scores if not math.isnan(score)) else 1.0
+
+
 def distillation(logits: Tensor, first: int, owner: Tensor | None, teacher: Teacher, options: Distillation) -> Tensor:
     """Sum over rows of the divergence, () with gradient; options.weight is not applied.
 
@@ -60,7 +76,12 @@ def distillation(logits: Tensor, first: int, owner: Tensor | None, teacher: Teac
         owner: (M,) int64, row of each hard negative, ascending; None for none.
         teacher: its scores.
         options: the teacher's temperature.
+
+    Raises:
+        ValueError: the temperature is not settled.
     """
+    if options.temperature is None:
+        raise ValueError("distillation: no temperature; take temperature_of(all scores, scale), or give one")
     places = own_places(logits.shape[0], owner).to(logits.device)
     there = places != _ABSENT
     places = places.clamp_min(0)

@@ -11,8 +11,10 @@ Letters: N rows, M hard negatives, F texts that a row names at most.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import torch
@@ -24,20 +26,24 @@ from bothways.data.examples import Example
 from bothways.encoder.batch import TokenRow
 from bothways.errors import InputError
 from bothways.losses.contrastive import LLM2VEC_SCALE, ContrastiveOptions
-from bothways.losses.distillation import Distillation, Teacher
+from bothways.losses.distillation import Distillation, Teacher, temperature_of
 from bothways.losses.false_negatives import NONE, FalseNegatives, Texts
 from bothways.objectives.contrastive_base import ContrastiveBaseConfig, ContrastiveBatch, ContrastiveObjective, Settings
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
+log = logging.getLogger("bothways")
+
 
 class DistillationConfig(Strict):
     """Learning from a teacher's scores of a row's documents, beside the labels."""
 
     weight: float = Field(default=1.0, gt=0, description="of the divergence from the teacher beside the contrastive loss")
-    temperature: float = Field(
-        default=1.0, gt=0, description="divides the teacher's scores; 1 for logits, about 0.02 for cosines"
+    temperature: float | None = Field(
+        default=None,
+        gt=0,
+        description="divides the teacher's scores; null: 1 / scale if all of them lie in [-1, 1], as cosines do, else 1, for logits",
     )
 
 
@@ -123,6 +129,7 @@ class Supervised(ContrastiveObjective):
         self._stored = (encoder.role_prompt("query") or "", encoder.role_prompt("document") or "")
         _check_texts(texts)
         self._check_columns(texts)
+        self._settle_temperature(texts)
         for prompt in dict.fromkeys(prompt for row in texts for prompt in self._prompts(row)):
             try:
                 self._tokenize([(prompt, "a")])
@@ -159,6 +166,21 @@ class Supervised(ContrastiveObjective):
 
     def check(self, encoder: Encoder) -> None:
         """Any encoder will do: the two texts of a row differ without dropout."""
+
+    def _settle_temperature(self, examples: Sequence[Example]) -> None:
+        """Choose the teacher's temperature by its scores, where none is given, and say which."""
+        teacher = self.options.distillation
+        if teacher is None or teacher.temperature is not None:
+            return
+        both = [row for row in examples if row.positive_scores is not None and row.negative_scores is not None]
+        scores = (score for row in both for score in (*(row.positive_scores or ()), *(row.negative_scores or ())))
+        temperature = temperature_of(scores, self.options.scale)
+        log.info(
+            "distillation: temperature %g, since the teacher's scores %s",
+            temperature,
+            "all lie in [-1, 1], as cosines do (1 / scale)" if temperature != 1 else "do not all lie in [-1, 1]: logits",
+        )
+        self.options = replace(self.options, distillation=replace(teacher, temperature=temperature))
 
     def _check_columns(self, examples: Sequence[Example]) -> None:
         usable = any(example.negatives for example in examples) and self.negatives > 0

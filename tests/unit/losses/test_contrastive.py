@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from bothways.losses.contrastive import ContrastiveOptions, Rows, contrastive_loss
-from bothways.losses.distillation import Distillation, Teacher
+from bothways.losses.distillation import Distillation, Teacher, distillation, temperature_of
 from bothways.losses.false_negatives import NONE, FalseNegatives, Texts
 from bothways.losses.infonce import info_nce
 from bothways.losses.matryoshka import Matryoshka
@@ -163,7 +163,7 @@ def test_the_methods_are_special_cases():
 def test_without_in_batch_columns_a_row_depends_on_itself_alone():
     """NV-Embed's second stage: other rows may come, go and change places."""
     rows, texts, teacher = material()
-    options = ContrastiveOptions(in_batch=False, false_negatives=MASKS["all"], distillation=Distillation())
+    options = ContrastiveOptions(in_batch=False, false_negatives=MASKS["all"], distillation=Distillation(temperature=1.0))
 
     def alone(order: list[int]) -> torch.Tensor:
         members = [[m for m, owner in enumerate(OWNER) if owner == row] for row in order]
@@ -224,7 +224,7 @@ OPTIONS = {
         own_negative_log_weight=0.4,
         false_negatives=MASKS["all"],
         matryoshka=Matryoshka((DIMENSION, 4)),
-        distillation=Distillation(),
+        distillation=Distillation(temperature=1.0),
     ),
     "own columns": ContrastiveOptions(
         in_batch=False, false_negatives=MASKS["text"], distillation=Distillation(temperature=2.0)
@@ -283,3 +283,24 @@ def test_two_processes_equal_one(tmp_path):
         for number, gradient in enumerate(gradients, 2):
             joined = torch.cat([found[0][number], found[1][number]])
             torch.testing.assert_close(joined, gradient, rtol=1e-11, atol=1e-12)
+
+
+def test_a_student_that_is_right_is_left_alone_by_a_teacher_of_cosines() -> None:
+    """At temperature 1 the teacher's .80, .60, .55 would push the right answer down with a gradient of 30.8."""
+    cosines = torch.tensor([[0.9, 0.3, 0.2]], requires_grad=True, dtype=torch.float64)
+    teacher = Teacher(torch.tensor([0.80]), torch.tensor([0.60, 0.55]))
+
+    def gradient(temperature: float) -> torch.Tensor:
+        loss = distillation(cosines * 50, 0, torch.tensor([0, 0]), teacher, Distillation(temperature=temperature))
+        return torch.autograd.grad(loss, cosines)[0]
+
+    assert temperature_of([0.80, 0.60, 0.55], scale=50) == 0.02
+    assert gradient(temperature_of([0.80, 0.60, 0.55], scale=50)).abs().max() < 0.01
+    assert gradient(1.0)[0, 0] > 30
+
+
+def test_the_temperature_follows_the_range_of_the_scores() -> None:
+    assert temperature_of([-1.0, 1.0, math.nan], scale=20) == 0.05
+    assert temperature_of([0.3, 1.2], scale=20) == temperature_of([-7.5, 0.1], scale=20) == 1.0
+    with pytest.raises(ValueError, match="no temperature"):
+        distillation(torch.zeros(1, 1), 0, None, Teacher(torch.zeros(1), torch.zeros(0)), Distillation())

@@ -179,6 +179,16 @@ def test_metrics_tell_what_was_masked_and_how_far_the_teacher_is():
     assert "masked" not in objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
 
 
+def test_a_teachers_temperature_follows_its_scores():
+    cosines = [replace(row, positive_scores=(0.8,) * len(row.positives), negative_scores=(0.5,) * len(row.negatives)) for row in ROWS]
+    logits = [replace(row, positive_scores=(8.0,) * len(row.positives)) for row in cosines]
+    for rows, given, expected in ((cosines, {}, 1 / 50), (logits, {}, 1.0), (cosines, {"temperature": 0.3}, 0.3)):
+        encoder = make()
+        objective = SupervisedConfig(distillation=given).build(encoder)
+        objective.prepare(rows, encoder)
+        assert objective.options.distillation.temperature == expected
+
+
 def test_evaluation_without_gradients_gives_the_loss_without_dropout():
     encoder = make()
     objective, batch = ready(encoder, attention_dropout=None)
