@@ -180,7 +180,9 @@ def test_metrics_tell_what_was_masked_and_how_far_the_teacher_is():
 
 
 def test_a_teachers_temperature_follows_its_scores():
-    cosines = [replace(row, positive_scores=(0.8,) * len(row.positives), negative_scores=(0.5,) * len(row.negatives)) for row in ROWS]
+    cosines = [
+        replace(row, positive_scores=(0.8,) * len(row.positives), negative_scores=(0.5,) * len(row.negatives)) for row in ROWS
+    ]
     logits = [replace(row, positive_scores=(8.0,) * len(row.positives)) for row in cosines]
     for rows, given, expected in ((cosines, {}, 1 / 50), (logits, {}, 1.0), (cosines, {"temperature": 0.3}, 0.3)):
         encoder = make()
@@ -257,7 +259,13 @@ def test_wrong_choices(values, message):
 
 
 SPLITS = ((0, 4), (4, 7))
-EXACT = {"attention_dropout": None, "negatives": 3, "graph_tokens": 100, "distillation": {}, "matryoshka": [32, 16]}
+EXACT = {
+    "attention_dropout": None,
+    "negatives": 3,
+    "graph_tokens": 100,
+    "distillation": {"temperature": 1.0},
+    "matryoshka": [32, 16],
+}
 
 
 def process(rank: int, port: int, folder: str) -> None:

@@ -118,9 +118,7 @@ class Group:
 
     def _choice(self, number: int, request: Request, ranked: Ranked) -> Choice:
         row, example, answers = self.rows[number], self.examples[number], ranked.asked.tolist()
-        choice = choose(
-            row, example, self.documents, ranked, request.excluded, answers, self.options, self.rules
-        )
+        choice = choose(row, example, self.documents, ranked, request.excluded, answers, self.options, self.rules)
         search = self._search
         if self.options.fill == "none" or len(choice.places) >= self.options.negatives or search is None:
             return choice
