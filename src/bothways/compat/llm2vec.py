@@ -29,7 +29,7 @@ from bothways.backbone.adapter_files import copy_adapter
 from bothways.backbone.tokenizers import prepare_tokenizer
 from bothways.compat.arguments import SETTINGS, check, device_of, dtype_of, token_for_hub
 from bothways.encoder import llm2vec_folder, reading, storage
-from bothways.encoder.adapter_settings import DOC_MAX_LENGTH, LLM2VEC, MODES, describe, write_json
+from bothways.encoder.adapter_settings import DOC_MAX_LENGTH, LLM2VEC, MODES, describe, save_tokenizer, write_json
 from bothways.encoder.build import convert, is_encoder, local_folder, prepare
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.llm2vec_texts import text_wrapper
@@ -205,7 +205,7 @@ class LLM2Vec(nn.Module):
             ).is_file():  # an adapter of ours says how vectors are read, which may have been changed since
                 describe(self.encoder, part, pooling=self.pooling_mode)
             else:
-                storage.save_tokenizer(self.encoder, part)
+                save_tokenizer(self.encoder, part)
             if save_config:
                 write_json(part / LLM2VEC, self._settings())
 

@@ -24,7 +24,7 @@ from bothways.backbone.adapter_files import MERGED, NEEDS
 from bothways.config import Direction, Strict, parse
 from bothways.encoder import pooling_module
 from bothways.encoder.encoder import Encoder, EncoderOptions
-from bothways.encoder.storage import save_tokenizer
+from bothways.encoder.storage import _save_tokenizer as save_tokenizer
 from bothways.encoder.tokenization import Wrapper
 from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig

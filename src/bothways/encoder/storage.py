@@ -80,7 +80,7 @@ def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None 
         _refuse_others(Path(folder))
     with atomic_folder(folder, replace=replace) as part, quiet():
         _save_backbone(backbone, part, kind, encoder)
-        save_tokenizer(encoder, part)
+        _save_tokenizer(encoder, part)
         _save_modules(encoder, part)
         notes = loader_notes(encoder)
         for note in notes:
@@ -136,7 +136,7 @@ def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encod
     _write(part / "config.json", with_older_names(written))
 
 
-def save_tokenizer(encoder: Encoder, part: Path) -> None:
+def _save_tokenizer(encoder: Encoder, part: Path) -> None:
     """Write the tokenizer into a folder, without what would change texts in other loaders (a chat template, left padding)."""
     tokenizer = copy.deepcopy(encoder.tokenizer)
     tokenizer.chat_template = None

@@ -41,7 +41,7 @@ VERBS = {
     "demo": ["--out", "--base", "--seed", "--device"],
     "convert": [
         *("base", "--out", "--direction", "--pooling", "--windows", "--max-length", "--normalize"),
-        *("--adapter", "--context", "--rope", "--factor", "--dtype", "--device"),
+        *("--add-bos", "--add-eos", "--pool-bos", "--adapter", "--context", "--rope", "--factor", "--dtype", "--device"),
     ],
     "doctor": ["model", "--direction", "--quick", "--device", "--dtype"],
     "families": ["names", "--out"],
@@ -56,6 +56,7 @@ VERBS = {
         "--option",
         "--set",
         "--resume",
+        "--overwrite",
         "--dry-run",
         "--device",
     ],
@@ -73,6 +74,8 @@ VERBS = {
         *("plan", "--base", "--rows", "--poolings", "--eval-poolings", "--tasks", "--recipe", "--preset", "--option"),
         *("--data", "--dev", "--set", "--seeds", "--out", "--retrain", "--dry-run", "--device", "--dtype"),
     ],
+    "export": ["model", "--to", "--out", "--dtype", "--device"],
+    "verify-export": ["folder"],
     "report": ["results", "--out", "--baseline", "--seed"],
     "prepare": [],  # a group; its kinds are frozen in test_prepare.py
 }
