@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import Any
 
+from bothways.printable import printable
+
 log = logging.getLogger("bothways")
 
 PATIENCE = 2.0  # seconds of work before anything is shown, unless asked for
@@ -25,7 +27,7 @@ class Progress:
     """
 
     def __init__(self, what: str, total: int | None, unit: str, *, show: bool | None = None) -> None:
-        self.what, self.total, self.unit, self.show = what, total, unit, show
+        self.what, self.total, self.unit, self.show = printable(what), total, printable(unit), show
         self.done = 0
         self.note = ""
         self._bar: Any = None
@@ -49,7 +51,7 @@ class Progress:
     def advance(self, count: int = 1, note: str = "") -> None:
         """Report `count` more items; `note` stands behind the bar."""
         self.done += count
-        self.note = note or self.note
+        self.note = printable(note) or self.note
         now = time.monotonic()
         if self._bar is None and self.show is None and now - self._start > PATIENCE:
             self._open()
@@ -67,8 +69,13 @@ class Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(self.unit)]
-        times = [TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}")]
+        columns = [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(self.unit, markup=False),
+        ]
+        times = [TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False)]
         self._bar = Bar(*columns, *times, console=Console(stderr=True), transient=True)
         self._bar.start()
         self._task = self._bar.add_task(self.what, total=self.total, completed=self.done, note=self.note)

@@ -33,6 +33,7 @@ from bothways.cli import (
 from bothways.cli.options import first_process
 from bothways.cli.signals import exit_code, was_stopped
 from bothways.errors import BothwaysError
+from bothways.printable import PrintableFormatter, one_line
 from bothways.training.signals import Interrupted
 
 app = typer.Typer(
@@ -68,7 +69,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `bothways` command. Exit codes: 0 done, 1 a proof failed, 2 bad input, 130 interrupted (143 by SIGTERM, 129 by
     SIGHUP).
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    voice = logging.StreamHandler(sys.stderr)
+    voice.setFormatter(PrintableFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[voice])
     logging.getLogger("bothways").setLevel(logging.INFO if first_process() else logging.WARNING)
     # Before transformers is imported: its own progress bars and advice are about loading, not about the user's job.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -143,4 +146,4 @@ def _usage(error: Exception) -> int:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)  # noqa: T201 - the command line's voice
+    print(one_line(line), file=sys.stderr)  # noqa: T201 - the command line's voice

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bothways.cli.options import BaseDirection, Device, Model, open_encoder, say
+from bothways.printable import one_line
 
 NAME = "doctor"
 
@@ -25,7 +26,7 @@ def command(
     try:
         diagnosis = doctor(open_encoder(model, device=device, dtype=dtype, direction=direction), quick=quick)
     except DirectionError as error:  # found while loading: a failed proof like any other
-        say(f"FAIL  {error}")
+        say(f"FAIL  {one_line(error)}")
         raise typer.Exit(1) from None
     say(str(diagnosis))
     if not diagnosis.ok:

@@ -11,6 +11,7 @@ import typer
 from bothways.cli.options import Device, DType, open_encoder, say
 from bothways.cli.prepare_options import Near, NearBy, Out, Sources, Summary, Without, evaluation_texts
 from bothways.errors import InputError
+from bothways.printable import printable
 
 if TYPE_CHECKING:
     from bothways.data.mining.mine import Mined
@@ -184,13 +185,13 @@ def _show(sample: Sample) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    heading = f"row {sample.row + 1}" + (f", {sample.task}" if sample.task else "")
+    heading = f"row {sample.row + 1}" + (f", {_short(sample.task)}" if sample.task else "")
     table = Table(title=Text(f"{heading}: {_short(sample.query)}"), title_justify="left", show_edge=False, pad_edge=False)
     for name, side in (("", "left"), ("score", "right"), ("rank", "right"), ("text", "left")):
         table.add_column(name, justify=side, no_wrap=name != "text")  # type: ignore[arg-type]
 
     def add(kind: str, seen: Seen) -> None:
-        text = f"{_short(seen.text)} [{seen.reason}]" if seen.reason else _short(seen.text)
+        text = f"{_short(seen.text)} [{printable(seen.reason)}]" if seen.reason else _short(seen.text)
         table.add_row(kind, f"{seen.score:.4f}", str(seen.rank) if seen.rank else "", Text(text))
 
     for seen in sample.positives:
@@ -206,5 +207,5 @@ def _show(sample: Sample) -> None:
 
 
 def _short(text: str) -> str:
-    line = " ".join(text.split())
+    line = " ".join(printable(text).split())
     return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"

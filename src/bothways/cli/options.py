@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bothways.errors import InputError
+from bothways.printable import printable
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
@@ -89,9 +90,9 @@ def first_process() -> bool:
 
 
 def say(text: str = "") -> None:
-    """Print a line for people, with rich's markup off; of several processes (`accelerate launch`) the first one does."""
+    """Print a line for people, printable and with rich's markup off; of several processes (`accelerate launch`) the first does."""
     from rich.console import Console
 
     if not first_process():
         return
-    Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(text)
+    Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(printable(text))

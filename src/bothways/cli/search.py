@@ -30,4 +30,4 @@ def command(
     for query, row in zip(queries, scores):
         say(query)
         for index in row.argsort()[::-1][:top]:
-            say(f"  {row[index]:.3f}  {' '.join(texts[index].split())[:110]}")
+            say(f"  {row[index]:.3f}  {' '.join(texts[index][:2000].split())[:110]}")

@@ -11,14 +11,14 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-# no character of HTML (controls, halves of surrogate pairs), or one that turns around the text behind it (bidirectional overrides)
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+from bothways.printable import printable
+
 _MINUS = "\N{MINUS SIGN}"
 
 
 def esc(value: object) -> str:
     """Safe as text and inside a quoted attribute; what cannot be shown becomes U+FFFD."""
-    return html.escape(_UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(value)), quote=True)
+    return html.escape(printable(value), quote=True)
 
 
 def number(value: float, decimals: int = 1, *, sign: bool = False) -> str:
@@ -40,7 +40,7 @@ def width(text: str) -> int:
 
 def clip(text: str, columns: int) -> str:
     """At most `columns` wide, with an ellipsis in the middle: what tells two names apart is at their ends."""
-    text = " ".join(_UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text).split())
+    text = " ".join(printable(text).split())
     if width(text) <= columns:
         return text
     left = (columns - 1) // 2
