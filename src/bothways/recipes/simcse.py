@@ -5,10 +5,11 @@ Paper: https://arxiv.org/abs/2104.08821. Values: its appendix A and the released
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from bothways.errors import InputError
+from bothways.errors import BothwaysError, InputError
 from bothways.foreign import read_object
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, Texts, check_preset, data, finish
 from bothways.recipes.labelled import labelled
@@ -59,7 +60,7 @@ def simcse(
         supervised: learn from labelled rows, without instructions.
         backbone: "encoder": every weight trains, [CLS] is pooled, a linear layer and tanh only while training without labels, the
             model's own dropout of 0.1. "decoder": LoRA, mean pooling, attention dropout 0.3 without labels. "auto" looks into the
-            folder's config, and at the name of anything else.
+            base's config, and at its name if no config can be had (a hub id without network).
         direction: of a decoder's attention.
         dev: task specification by which the best checkpoint is kept; SimCSE uses STS-B dev.
         dev_every: optimiser steps between evaluations; 125 in the released scripts.
@@ -155,11 +156,26 @@ def _values(base: str) -> _Published:
     return next(found for found in PUBLISHED if found.part in base.lower())
 
 
+_ENCODER_NAMES = re.compile(
+    r"bert|electra|mpnet|minilm|xlm-r|(?:bge|e5|gte|uae|arctic-embed)(?:-[a-z]+)*-(?:xs|s|m|l|small|base|large|m3)\b"
+)
+"""Encoder-only families by name, for a base whose config cannot be read now. `e5-mistral-7b` and `bge-multilingual-gemma2` are none."""
+
+
 def _is_encoder(base: str) -> bool:
-    config = Path(base).expanduser() / "config.json"
-    if not config.is_file():
-        return "bert" in base.lower()
+    """Whether a base is encoder-only: by its config, in a folder or of the hub, and by its name only if no config can be had."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-    values = read_object(config)
-    return values.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not values.get("is_decoder", False)
+    config = Path(base).expanduser() / "config.json"
+    if config.is_file():
+        values = read_object(config)
+        return values.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not values.get("is_decoder", False)
+    from bothways.backbone.sources import resolve, source_config
+
+    try:
+        if resolve(base).kind != "hub":
+            return False
+        found = source_config(base)
+    except BothwaysError:
+        return _ENCODER_NAMES.search(base.lower()) is not None
+    return found.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(found, "is_decoder", False)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import BertConfig, LlamaConfig
 
 from bothways import recipes
-from bothways.errors import InputError
+from bothways.backbone import sources
+from bothways.errors import InputError, SourceError
 from bothways.training.optim import lr_factor
 from bothways.training.run import Recipe
 
@@ -63,6 +65,27 @@ def test_simcse_knows_encoders_by_their_config(tmp_path: Path) -> None:
     assert recipes.simcse("some/model", "t.txt", backbone="encoder").pooling == "cls"
     decoder = recipes.simcse("smollm2-135m", "t.txt", direction="causal")
     assert (decoder.pooling, decoder.direction, decoder.stages[0].objective.attention_dropout) == ("mean", "causal", 0.3)
+
+
+def test_simcse_knows_encoders_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their config where it can be had, whatever their name; by name otherwise."""
+    names = {
+        "cls": "BAAI/bge-small-en-v1.5 intfloat/e5-base intfloat/multilingual-e5-large microsoft/mpnet-base BAAI/bge-m3 "
+        "google/electra-base-discriminator thenlper/gte-base FacebookAI/roberta-base",
+        "mean": "intfloat/e5-mistral-7b-instruct BAAI/bge-multilingual-gemma2 Alibaba-NLP/gte-Qwen2-7B-instruct google/gemma-2b "
+        "meta-llama/Llama-3.2-1B openai-community/gpt2-large",
+    }
+
+    def unreachable(name: str) -> Any:
+        raise SourceError(f"{name}: not reachable")
+
+    monkeypatch.setattr(sources, "source_config", unreachable)
+    for pooling, some in names.items():
+        for name in some.split():
+            assert (name, recipes.simcse(name, "t.txt").pooling) == (name, pooling)
+    configs = {"a/encoder": BertConfig(), "a/bert-decoder": BertConfig(is_decoder=True), "a/roberta-llama": LlamaConfig()}
+    monkeypatch.setattr(sources, "source_config", configs.__getitem__)
+    assert [recipes.simcse(name, "t.txt").pooling for name in configs] == ["cls", "mean", "mean"]
 
 
 def test_simcse_on_a_laptop_is_the_stage_of_llm2vec() -> None:
