@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bothways.errors import InputError
 
@@ -16,10 +17,46 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Strict(BaseModel):
-    """Base of every config: frozen, unknown keys refused, no coercion of strings to numbers beyond pydantic's JSON rules."""
+#: No size, count or length comes near it; more digits are a slip of the finger, and end in a lack of memory or never.
+LARGEST = 10**9
+#: Seeds are any number that torch takes.
+_ANY_NUMBER = {"seed": 2**63 - 1}
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+class Strict(BaseModel):
+    """Base of every config: frozen, unknown keys refused, no coercion of strings to numbers beyond pydantic's JSON rules.
+
+    Floats are finite. A whole number is no larger than `LARGEST`, a `seed` than 2^63 - 1. `true` and `false` are not numbers.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plausible(cls, values: Any) -> Any:
+        # not a validator of all fields, which pydantic does not let before the `kind` of a union
+        for name, field in cls.model_fields.items() if isinstance(values, Mapping) else ():
+            given = values.get(name)
+            for each in given if isinstance(given, (list, tuple)) else (given,):
+                if isinstance(each, bool) and not _takes(field.annotation, bool) and _takes(field.annotation, int, float):
+                    raise _Implausible(name, f"expected a number, not {str(each).lower()}")
+                largest = _ANY_NUMBER.get(name, LARGEST)
+                if isinstance(each, int) and abs(each) > largest:
+                    raise _Implausible(name, f"a number of about 10^{int(math.log10(abs(each)))}; at most {largest:,}")
+        return values
+
+
+class _Implausible(ValueError):
+    """A value that no field of its kind can mean."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def _takes(annotation: Any, *kinds: type) -> bool:
+    """Whether one of the types is anywhere in an annotation."""
+    return annotation in kinds or any(_takes(part, *kinds) for part in getattr(annotation, "__args__", ()))
 
 
 def parse(kind: type[Model], values: Mapping[str, Any], *, where: str) -> Model:
@@ -39,15 +76,25 @@ def parse(kind: type[Model], values: Mapping[str, Any], *, where: str) -> Model:
 def explain(error: ValidationError, kind: type[BaseModel]) -> str:
     """One line for the first problem in a pydantic error, with a suggestion for misspelt keys."""
     first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
+    raised = first.get("ctx", {}).get("error")
+    place = (*first["loc"], raised.field) if isinstance(raised, _Implausible) else first["loc"]
+    path = ".".join(str(part) for part in place)
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(first["loc"][-1]), _field_names(kind), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"unknown key {path!r}{hint}"
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
-    shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool, type(None))) else ""
+    shown = f" (got {_short(given)})" if isinstance(given, (str, int, float, bool, type(None))) else ""
     return f"{path}: {message}{shown}" if path else message
+
+
+def _short(value: Any) -> str:
+    """A value for a message of one line."""
+    if isinstance(value, int) and abs(value) > 10**30:
+        return "a very large number"
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 def _field_names(kind: type[BaseModel]) -> list[str]:

@@ -89,6 +89,8 @@ def resolve(name: str | os.PathLike[str]) -> Source:
         SourceError: not there, or not one of the accepted forms.
     """
     text = os.fspath(name)
+    if not text.strip():
+        raise SourceError(f"the name of a model is empty (an unset variable of the shell?); {ACCEPTED}")
     if text.lower() in embedded.names():
         return Source(text, "embedded", str(embedded.folder_of(text.lower())))
     path = Path(text).expanduser()

@@ -85,7 +85,7 @@ def _read(
 
     if name in recipes.NAMES and not Path(name).is_file():
         common: dict[str, Any] = {"preset": preset, "dev": dev}
-        common |= {key: value for key, value in (("base", base), ("texts", data)) if value}
+        common |= {key: value for key, value in (("base", base), ("texts", data)) if value is not None}
         return override(recipes.get(name).make(assignments(options), **common), sets), out
     if not Path(name).is_file() and not name.endswith((".yaml", ".yml", ".json")):
         raise InputError(f"{name}: neither a recipe ({', '.join(recipes.NAMES)}) nor a file")

@@ -91,6 +91,10 @@ class Contrastive(ContrastiveObjective):
         """
         if len(texts) < 2:
             raise InputError(f"objective contrastive: needs at least two texts (got {len(texts)})")
+        if all(text == texts[0] for text in texts):
+            raise InputError(
+                f"objective contrastive: all {len(texts)} texts are the same, so none can be told apart; give others"
+            )
         length = self.settings.max_length
         prompt = None if self.plain else encoder.prompt()
         tokenizer = TextTokenizer(encoder.tokenizer) if self.plain else encoder.text_tokenizer()

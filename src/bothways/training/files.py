@@ -89,19 +89,33 @@ def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _json(text: str, path: Path) -> Any:
     try:
-        return json.loads(text)
+        return _loads(text, path)
     except RecursionError:
         raise InputError(f"{path}: JSON that cannot be read (nested too deeply)") from None
     except json.JSONDecodeError as error:
         mended = _STRING_OR_COMMA.sub(lambda match: "" if match[0] == "," else match[0], text)
         try:
-            values = json.loads(mended)
+            values = _loads(mended, path)
         except (ValueError, RecursionError):
             raise InputError(f"{path}: line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}") from None
         log.warning("%s: not strictly JSON (a comma before a closing bracket, line %d); read without it", path, error.lineno)
         return values
     except ValueError as error:  # a whole number of thousands of digits
         raise InputError(f"{path}: JSON that cannot be read ({why(error)})") from None
+
+
+def _loads(text: str, path: Path) -> Any:
+    """JSON, in which no object gives a key twice."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+        if twice is not None:
+            lines = [number for number, line in enumerate(text.splitlines(), 1) if json.dumps(twice) in line]
+            raise InputError(f"{path}: the key {twice!r} is given twice (lines {', '.join(map(str, lines))}); keep one")
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=unique)
 
 
 def _replaced(values: dict[str, Any], base: str | None, sources: tuple[str, ...] | None) -> dict[str, Any]:

@@ -146,6 +146,30 @@ class Stage(Strict):
         return self
 
     @model_validator(mode="after")
+    def _tells_apart(self) -> Stage:
+        """Without a negative the loss is 0 at every step, and nothing is learned."""
+        objective = self.objective
+        if isinstance(objective, SupervisedConfig):
+            if objective.negatives == 0 and (not objective.in_batch or self.batch.size == 1):
+                raise ValueError(
+                    "a row has no negative: with objective.negatives 0 set objective.in_batch to true and batch.size to 2 or more, or "
+                    "give objective.negatives 1 or more and rows that bring them"
+                )
+        elif isinstance(objective, ContrastiveConfig):
+            if self.batch.size == 1:
+                raise ValueError(
+                    "batch.size: a text alone in its batch has nothing to be told apart from, so the loss is 0; use 2 or more "
+                    "(accumulation does not help)"
+                )
+            adapter = 0.0 if self.adapter is None else self.adapter.dropout
+            if objective.views == "dropout" and adapter == 0 == objective.attention_dropout == objective.hidden_dropout:
+                raise ValueError(
+                    "objective.views: 'dropout' needs dropout, and all rates are 0, so both views would be equal; set "
+                    "objective.attention_dropout (LLM2Vec: 0.3), objective.hidden_dropout (SimCSE: 0.1) or adapter.dropout"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _refresh_fits(self) -> Stage:
         if self.refresh is None:
             return self
@@ -229,6 +253,15 @@ class Recipe(Strict):
     stages: tuple[Stage, ...] = Field(min_length=1)
     trackers: tuple[str, ...] = Field(default=(), description="Accelerate's trackers by name, e.g. tensorboard, wandb")
     keep_checkpoints: int = Field(default=2, ge=1, description="latest checkpoints kept per stage, beside the best one")
+
+    @field_validator("base", "base_adapter")
+    @classmethod
+    def _named(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError(
+                "is empty (an unset variable of the shell?); name a hub id, a folder, a .gguf file or an embedded model"
+            )
+        return value
 
     @field_validator("pooling", mode="before")
     @classmethod

@@ -40,6 +40,9 @@ from bothways.training.zero import Zero, ZeroUpdate
 
 log = logging.getLogger("bothways")
 
+#: Factors on cosines beyond which a softmax over them is flat, or one text decides all.
+_USUAL_SCALES = (1.0, 1000.0)
+
 
 @dataclass
 class StageRun:
@@ -162,6 +165,14 @@ class StageRun:
         return state
 
     def _announce(self) -> None:
+        scale = getattr(self.stage.objective, "scale", None)
+        if isinstance(scale, float) and not _USUAL_SCALES[0] <= scale <= _USUAL_SCALES[1]:
+            log.warning(
+                "stages.%s.objective.scale: %g is far from the usual 10 to 100 (1 / temperature), so the loss hardly depends on the "
+                "cosines or on one of them alone; LLM2Vec 50, SimCSE 20",
+                self.stage.name,
+                scale,
+            )
         log.info(
             "stage %s: %d steps of %d examples (%d there), %s parameters trained in float32 beside %s weights",
             self.stage.name,
@@ -248,7 +259,7 @@ class StageRun:
         state = self.state
         better = False
         if self.accelerator.is_main_process or self.sharded:
-            values: dict[str, Any] = self._agreed(self.watch.read(self.encoder))
+            values: dict[str, Any] = self._agreed(self._watched())
             state.watch = state.watch or dict(values) or None
             problem = self.watch.judge(values, state.watch, state.step)
             if problem is not None:
@@ -271,6 +282,25 @@ class StageRun:
                 self.log.write(state.step, values)
             self.encoder.train()
         return better
+
+    def _watched(self) -> dict[str, float]:
+        """A reading of the collapse watch.
+
+        Raises:
+            Diverged: the vectors hold NaN or infinity, or are all zero.
+        """
+        try:
+            return self.watch.read(self.encoder)
+        except InputError as error:
+            step = self.state.step
+            remedy = (
+                "lower optim.lr or train with dtype float32"
+                if step
+                else "start from a base whose weights are sound (bothways doctor)"
+            )
+            raise Diverged(
+                f"stage {self.stage.name}, step {step}: the training texts have no usable vectors ({error}); {remedy}"
+            ) from None
 
     def _agreed(self, read: Any) -> Any:
         """What the main process has read, where all have."""

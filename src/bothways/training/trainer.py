@@ -43,6 +43,7 @@ from bothways.training.checkpoints import Checkpoints
 from bothways.training.data import GivenTexts, read_stage_data
 from bothways.training.estimate import DryRun, estimate
 from bothways.training.kept import describe_kept
+from bothways.training.later import check_later, check_negatives
 from bothways.training.launch import Launch, hidden, requested
 from bothways.training.metrics import MetricsLog
 from bothways.training.occupied import occupied
@@ -156,7 +157,7 @@ def _run(
             return
         _start_trackers(recipe, accelerator)
         metrics = MetricsLog(folder / "metrics.jsonl", accelerator)
-        offset = 0
+        offset, first = 0, True
         for index in range(len(recipe.stages)):
             stage = recipe.stages[index]
             kind = stage.objective.language_model
@@ -164,7 +165,8 @@ def _run(
                 log.info("stage %s is finished", stage.name)
                 offset += max(Checkpoints(_checkpoint_folder(recipe, index, folder), keep=1).steps(), default=0)
                 continue
-            runner = _Runner(recipe, index, folder, accelerator, launch, metrics, texts, progress)
+            runner = _Runner(recipe, index, folder, accelerator, launch, metrics, texts, progress, first)
+            first = False
             offset += runner.run(resume=resume, offset=offset)
         for tracker in accelerator.trackers:
             tracker.finish()
@@ -210,17 +212,21 @@ class _Runner:
     metrics: MetricsLog
     given: GivenTexts
     progress: bool | None
+    first: bool
 
     def run(self, *, resume: bool, offset: int) -> int:
         """Train and save the stage; the number of its steps."""
         recipe, index = self.recipe, self.index
         stage = recipe.stages[index]
         data = read_stage_data(stage, self.given)
+        check_negatives(stage, data.items)
         sources = stage.data.all_sources if self.given is None else ()
         chosen = precision.choose(recipe.dtype, self.accelerator.device, adapter=stage.adapter is not None)
         split, accelerator = self.launch.sharding, self.accelerator
         first = accelerator.device if split is None else torch.device("cpu")
         encoder = open_stage(recipe, index, self.out, device=first, dtype=chosen.weights)
+        if self.first:
+            check_later(recipe, index, encoder, self.given, processes=accelerator.num_processes)
         place = None if split is None else partial(sharding.shard, sharding=split, accelerator=accelerator)
         with ready(recipe, index, encoder, chosen, place) as objective:
             examples = data.first(objective.prepare(data.items, encoder))

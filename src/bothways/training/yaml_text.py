@@ -16,7 +16,19 @@ from bothways.foreign import why
 
 
 class _Loader(yaml.SafeLoader):
-    pass
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """A mapping as the base class makes it; a key given twice, of which that would keep the last one in silence, is an error."""
+        seen: dict[Any, Any] = {}
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            first = seen.setdefault((key.tag, key.value), key)
+            if first is not key:
+                where = f"(first on line {first.start_mark.line + 1})"
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is given twice {where}; keep one", key.start_mark
+                )
+        return super().construct_mapping(node, deep=deep)
 
 
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
