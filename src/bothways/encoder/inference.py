@@ -18,6 +18,7 @@ import torch
 
 from bothways.attention.stock import quiet
 from bothways.encoder.batch import TokenRow, passes
+from bothways.encoder.finite import check_vectors
 from bothways.encoder.tokenization import Text, is_pair
 from bothways.errors import BothwaysError, InputError
 from bothways.progress import Progress
@@ -82,7 +83,7 @@ def encode_windows(
             rows = encoder.tokenize(part, prompt=settings.prompt, first=start)
             done += len(rows)
             cut += sum(is_cut(text, row, encoder.max_length) for text, row in zip(part, rows))
-            yield part, _encode(encoder, rows, settings, budget, bar)
+            yield part, _encode(encoder, rows, part, start, settings, budget, bar)
     if cut:
         log.info("%d of %d texts were longer than the encoder's %d tokens and were cut", cut, done, encoder.max_length)
 
@@ -95,7 +96,9 @@ def is_cut(text: Text, row: TokenRow, limit: int | None) -> bool:
     return _VISIBLE.search(body, max((end for _, end in row.offsets), default=0)) is not None
 
 
-def _encode(encoder: Encoder, rows: list[TokenRow], settings: Settings, budget: Budget, bar: Progress) -> np.ndarray:
+def _encode(
+    encoder: Encoder, rows: list[TokenRow], texts: Sequence[Text], start: int, settings: Settings, budget: Budget, bar: Progress
+) -> np.ndarray:
     vectors = np.empty((len(rows), settings.truncate_dim or encoder.dimension), dtype=np.float32)
 
     def run(part: list[TokenRow]) -> np.ndarray:
@@ -105,6 +108,7 @@ def _encode(encoder: Encoder, rows: list[TokenRow], settings: Settings, budget: 
     # Not torch.inference_mode: what is cached inside (positions of a plan, rotary tables) could not take part in training later.
     with quiet(encoder):
         for group, result in over_passes(rows, budget, settings.batch_size, run):
+            check_vectors(result, [start + index for index in group], [texts[index] for index in group], encoder.dtype)
             vectors[group] = _finish(result[:, : settings.truncate_dim], settings.normalize)
             bar.advance(len(group))
     return vectors
@@ -133,6 +137,7 @@ def encode_tokens(
         for group, result in over_passes(rows, budget, None, states):
             for index, value in zip(group, result):
                 row = rows[index]
+                check_vectors(value, [index] * len(value), [texts[index]] * len(value), encoder.dtype, zeros=False)
                 # a copy, so that one text kept does not keep the whole pass
                 found[index] = TokenStates(value.copy(), row.offsets, np.array(row.pool), row.ids)
             bar.advance(len(group))

@@ -34,6 +34,7 @@ from torch import Tensor
 from bothways.attention.stock import quiet
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.chunk_spans import EXPECTED, Chunking, Span, members_of, spans_of
+from bothways.encoder.finite import check_vectors
 from bothways.encoder.inference import Budget, Settings, check_many, over_passes
 from bothways.encoder.tokenization import Text, is_pair
 from bothways.errors import InputError
@@ -113,6 +114,10 @@ def chunk_groups(
             with quiet(encoder):  # not around the yield: between groups the caller's own mode holds
                 for document, states in zip(documents, _states(encoder, documents, done, limit, overlap, budget)):
                     vectors = _pooled(encoder, document, states, done + len(found))
+                    chunk_count = len(vectors)
+                    check_vectors(
+                        vectors.numpy(), [done + len(found)] * chunk_count, [document.text] * chunk_count, encoder.dtype
+                    )
                     vectors = torch.nn.functional.normalize(vectors, dim=-1) if unit else vectors
                     found.append(Chunks(vectors.numpy(), document.spans))
                     bar.advance(1)

@@ -34,6 +34,7 @@ from bothways.backbone.rope import with_older_names
 from bothways.encoder import pooling_module, prompts, template_module
 from bothways.encoder.card import model_card
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.finite import check_weights
 from bothways.encoder.tokenization import SLOT
 from bothways.errors import InputError
 from bothways.pooling.config import TRAINED
@@ -114,6 +115,7 @@ def _refuse_others(folder: Path) -> None:
 def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encoder) -> None:
     config = published_form(backbone.config) or copy.deepcopy(backbone.config)
     state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in backbone.state_dict().items()}
+    check_weights(state, dtype)
     kept = backbone.config
     try:
         config.architectures = [type(backbone).__name__]

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.finite import NotFinite
 from bothways.errors import BothwaysError
 from bothways.evaluation.geometry import collapse_watch
 from bothways.training.randomness import generator
@@ -58,7 +59,14 @@ class CollapseWatch:
 
     def read(self, encoder: Encoder) -> dict[str, float]:
         """`mean_cosine` and `effective_rank` of the sample; empty where fewer than two distinct texts exist."""
-        return collapse_watch(encoder.encode(self.sample, show_progress_bar=False)) if len(self.sample) > 1 else {}
+        if len(self.sample) < 2:
+            return {}
+        try:
+            return collapse_watch(encoder.encode(self.sample, show_progress_bar=False))
+        except NotFinite as error:
+            raise NotFinite(
+                f"stage {self.stage}: the sample of the collapse watch cannot be encoded; {self.remedy} ({error})"
+            ) from error
 
     def judge(self, now: dict[str, float], start: dict[str, float] | None, step: int) -> str | None:
         """What is wrong with a reading, compared with the first one; None when nothing is.

@@ -24,6 +24,7 @@ class Fake(nn.Module):
     dimension = 2
     max_length = None
     device = torch.device("cpu")
+    dtype = torch.float32
 
     def __init__(self, memory: int = 10**9, execution: str = "packed", error: Any = None) -> None:
         super().__init__()
