@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.tiny import tiny_llama
+
+from tiny import tiny_llama
 
 COMMAND = [sys.executable, "-c", "from bothways.cli import main; main()"]
 SENTENCES = ("a short text", "the other one is longer than the first", "a third")

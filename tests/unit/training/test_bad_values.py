@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tiny import tiny_llama
 
 import bothways as bw
 from bothways.backbone.rope import RopeConfig
@@ -19,6 +18,7 @@ from bothways.training.overrides import override
 from bothways.training.run import Recipe
 from bothways.training.steps import Diverged
 from bothways.training.yaml_text import load_yaml
+from tiny import tiny_llama
 
 TEXTS = [f"the text number {number} of some that differ" for number in range(24)]
 
