@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import re
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -138,7 +139,72 @@ def _read(dialect: Dialect, rows: Iterator[Row], reading: Reading, first: Row) -
             seen.add(example)
             yield example
     finally:
+        _tell_unread(reading, first)
         log.info("%s: %s", reading.label, _account(dialect, reading, first, counted.count, len(seen)))
+
+
+# words in names of columns that train, or say what a row is worth
+_TRAINING_WORDS = {
+    *(
+        "neg",
+        "negs",
+        "negative",
+        "negatives",
+        "pos",
+        "positive",
+        "positives",
+        "score",
+        "scores",
+        "label",
+        "labels",
+        "margin",
+        "weight",
+    ),
+    *(
+        "instruction",
+        "instructions",
+        "prompt",
+        "prompts",
+        "prefix",
+        "system",
+        "history",
+        "passage",
+        "passages",
+        "document",
+        "documents",
+    ),
+    *(
+        "hard",
+        "rejected",
+        "chosen",
+        "answer",
+        "answers",
+        "response",
+        "context",
+        "contexts",
+        "ctxs",
+        "title",
+        "text",
+        "sentence",
+    ),
+    *("query", "question", "anchor", "hypothesis", "premise", "relevance", "grade", "similarity", "images", "videos", "audios"),
+}
+
+
+def _tell_unread(reading: Reading, first: Row) -> None:
+    """Warn of columns that the dialect did not look at and whose names say that they could train."""
+    unread = [name for name in first[1] if name not in reading.read and _trains(name)]
+    if unread and reading.rows:
+        log.warning(
+            "%s: column %s is not read in this dialect; rename or remove it, or choose another dialect",
+            reading.label,
+            ", ".join(map(repr, unread)),
+        )
+
+
+def _trains(name: str) -> bool:
+    words = re.findall(r"[a-z]+", name.lower())
+    return not _TRAINING_WORDS.isdisjoint(words) and words[-1] not in ("id", "ids", "idx", "index", "docid")
 
 
 class _Counted:

@@ -45,6 +45,14 @@ ROWS = {
     "e5": {"query": QUERY, "positive": POSITIVE, "negative": [FIRST, SECOND]},
     "sentence-transformers": {"anchor": QUERY, "negative_10": SECOND, "positive_1": POSITIVE, "negative_2": FIRST},
     "simcse": {"sent0": QUERY, "sent1": POSITIVE, "hard_neg": FIRST},
+    "dpr": {
+        "question": QUERY,
+        "answers": ["an animal"],
+        "positive_ctxs": [passage("is an animal.", "A cat")],
+        "hard_negative_ctxs": [passage(FIRST, "")],
+        "negative_ctxs": [passage(SECOND)],
+    },
+    "nomic": {"query": QUERY, "document": POSITIVE, "negatives": [FIRST, SECOND]},
 }
 TABLES = {
     "nli": [

@@ -107,7 +107,7 @@ def test_a_tsv_keeps_quotes_that_nobody_wrote_around_cells(tmp_path):
     [
         ("a.csv", "query,pos\nq,\"['a' 'b' ... 'c']\"\n", "row 2: column 'pos' holds an array whose middle"),
         ("a.csv", "query,pos\nq,\"['a', 'b\"\n", "row 2: column 'pos' holds .* not a whole list"),
-        ("a.csv", "query,pos\n\"['a', 'b']\",p\n", "row 2: column 'query' holds a list, not a text"),
+        ("a.csv", "query,positive\n\"['a', 'b']\",p\n", "row 2: column 'query' holds a list, not a text"),
         (
             "a.jsonl",
             '{"query": "q", "pos": "[\'a\', \'b\']"}\n',

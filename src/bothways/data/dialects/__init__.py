@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bothways.data.dialects.base import Dialect
+from bothways.data.dialects.dpr import DPR
 from bothways.data.dialects.e5 import E5
 from bothways.data.dialects.flagembedding import FLAGEMBEDDING
 from bothways.data.dialects.ms_swift import MS_SWIFT, MS_SWIFT_MESSAGES
 from bothways.data.dialects.nli import NLI
+from bothways.data.dialects.nomic import NOMIC
 from bothways.data.dialects.sentence_transformers import SENTENCE_TRANSFORMERS
 from bothways.data.dialects.simcse import SIMCSE
 from bothways.data.dialects.sts import STS
@@ -24,6 +26,7 @@ __all__ = ["DIALECTS", "NAMES", "Dialect", "detect", "named"]
 DIALECTS: tuple[Dialect, ...] = (
     FLAGEMBEDDING,
     TEVATRON,
+    DPR,
     MS_SWIFT_MESSAGES,
     MS_SWIFT,
     SENTENCE_TRANSFORMERS,  # before E5, which would not see its numbered negatives
@@ -31,6 +34,7 @@ DIALECTS: tuple[Dialect, ...] = (
     SIMCSE,
     NLI,
     STS,
+    NOMIC,
 )
 NAMES = (*(dialect.name for dialect in DIALECTS), "beir")  # what can be forced; beir is a folder and has no columns
 

@@ -6,12 +6,13 @@ passages too for `symmetric_sts` and `symmetric_clustering`, and not for `symmet
 ends in no_in_batch_neg trains without in-batch negatives there; here that is a choice of the stage, so the log recalls it.
 
 bothways writes `query_prompt` and `document_prompt` in place of `prompt` and `type`, so that nothing has to be worked out again,
-and `task` and `label`.
+and `task` and `label`. GritLM and INSTRUCTOR have the same columns with pairs of instruction and text in them; see `instructed`.
 """
 
 from __future__ import annotations
 
 from bothways.data.dialects.base import Dialect, row_by_row
+from bothways.data.dialects.instructed import read_instructed
 from bothways.data.fields import Fields, Numbered
 
 _BOTH_SIDES = {"symmetric_sts", "symmetric_clustering"}
@@ -21,15 +22,20 @@ def _parse(fields: Fields) -> Numbered | None:
     if "no_in_batch_neg" in fields.reading.label:
         fields.reading.notes["no_in_batch_neg: give these rows a stage with in_batch false"] = None
     label = fields.given("label", "category")
-    query = fields.text("query")
+    fields.column("query")
     fields.column("pos")
-    positives, negatives = fields.texts("pos"), fields.texts("neg")
+    pairs = read_instructed(fields)
+    if pairs is not None:
+        query, positives, negatives, prompts = pairs
+    else:
+        query, positives, negatives = fields.text("query"), fields.texts("pos"), fields.texts("neg")
+        prompts = fields.prompts(symmetric=fields.given("type") in _BOTH_SIDES)
     return fields.example(
         query,
         positives,
         negatives,
         scores=(fields.scores("pos_scores", len(positives), "pos"), fields.scores("neg_scores", len(negatives), "neg")),
-        prompts=fields.prompts(symmetric=fields.given("type") in _BOTH_SIDES),
+        prompts=prompts,
         label=None if label in (None, "") else fields.label(label),
     )
 

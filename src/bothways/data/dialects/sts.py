@@ -1,5 +1,8 @@
 """STS tables as training data: pairs that score at least 4 of 5 become two examples, (a, b) and (b, a), as in NV-Embed.
 
+AnglE's first format (arXiv 2309.12871: text1, text2, label, a score or 1 and 0) is such a table too. Its label is not a score where a
+column names the labels (`label_text`, as in SetFit's copies of GLUE): 1 means "not entailed" in some of those.
+
 Reading one is the conversion of `bothways.data.conversion.sts` without negatives; a file whose scores all lie in [0, 1], as
 sentence-transformers ships STS-B, is read on that scale (0.8 for 4).
 """
@@ -23,9 +26,10 @@ def _read(rows: Iterable[Row], reading: Reading) -> Iterator[Numbered]:
     places: dict[tuple[str, str], int] = {}
     for number, row in rows:
         fields = Fields(number, row, reading)
-        first.append(fields.text("sentence1"))
-        second.append(fields.text("sentence2"))
-        scores.append(fields.number_in("score"))
+        one, two, score = _columns(fields)
+        first.append(fields.text(one))
+        second.append(fields.text(two))
+        scores.append(fields.number_in(score))
         numbers.append(number)
         places.setdefault((first[-1], second[-1]), number)
         places.setdefault((second[-1], first[-1]), number)
@@ -41,4 +45,21 @@ def _read(rows: Iterable[Row], reading: Reading) -> Iterator[Numbered]:
         yield places[example.query, example.positives[0]], example
 
 
-STS = Dialect("sts", "sentence1, sentence2, score", lambda names: {"sentence1", "sentence2", "score"} <= names, _read)
+_COLUMNS = (
+    ("sentence1", "sentence2", "score"),
+    ("sentence1", "sentence2", "similarity_score"),
+    ("text1", "text2", "score"),
+    ("text1", "text2", "label"),
+)
+
+
+def _columns(fields: Fields) -> tuple[str, str, str]:
+    """The columns of the two texts and the score; the usual ones where none of the layouts is there, for the error to name."""
+    return next((names for names in _COLUMNS if all(name in fields.row for name in names)), _COLUMNS[0])
+
+
+def _fits(names: frozenset[str]) -> bool:
+    return any(names >= set(layout) for layout in _COLUMNS) and "label_text" not in names
+
+
+STS = Dialect("sts", "sentence1, sentence2, score (or text1, text2, label)", _fits, _read)

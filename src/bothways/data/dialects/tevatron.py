@@ -22,13 +22,18 @@ def _parse(fields: Fields) -> Numbered | None:
         )
     query = fields.text("query", "query_text")
     fields.column("positive_passages")
-    positives = _passages(fields, "positive_passages")
-    return fields.example(query, positives, _passages(fields, "negative_passages"), prompts=fields.prompts(symmetric=False))
+    positives = passages(fields, "positive_passages")
+    return fields.example(query, positives, passages(fields, "negative_passages"), prompts=fields.prompts(symmetric=False))
 
 
-def _passages(fields: Fields, name: str) -> list[str]:
-    value = fields.row.get(name)
-    if value is None:
+def passages(fields: Fields, name: str) -> list[str]:
+    """The texts of a column of passages `{title, text}`, each with its title before it; [] where there is no such column.
+
+    Raises:
+        InputError: no list, or a passage without a text.
+    """
+    value = fields.unpacked(name)
+    if value is None or value == "":
         return []
     if not isinstance(value, (list, tuple)):
         raise InputError(f"{fields.where}: column {name!r} holds a {type_name(value)}, not a list of passages")
