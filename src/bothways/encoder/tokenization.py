@@ -62,7 +62,7 @@ class Wrapper:
 
     def before(self, instruction: str) -> str:
         """What stands before the text."""
-        if instruction and self.joint:
+        if instruction.strip() and self.joint:
             instruction = instruction.rstrip() + self.joint
         return self.prefix + instruction
 

@@ -290,16 +290,18 @@ def _mntp_stage(config: _Mntp, where: str, data: tuple[str, ...] | None) -> dict
     stage = _stage(config, objective, sources)
     # first rows, where the other scripts' are texts
     stage["data"] = {"source": list(sources), "rows": config.max_train_samples}
-    return stage | _held_out(config, validation)
+    return stage | _held_out(config, validation, where)
 
 
-def _held_out(config: _Mntp, validation: str | None) -> dict[str, Any]:
+def _held_out(config: _Mntp, validation: str | None, where: str) -> dict[str, Any]:
     """The held-out texts of a stage: a file, or the first percent of the training texts, as run_mntp.py divides them."""
     strategy = config.eval_strategy or config.evaluation_strategy or "no"
     asked = strategy != "no" or config.do_eval
     share = config.validation_split_percentage / 100
     if not asked or (validation is None and not share):
         return {}
+    if strategy == "epoch":
+        log.info("%s: evaluation_strategy epoch: the loss is read after the last step alone; use steps for more", where)
     # do_eval alone reads the loss at the end, which the last step always does
     end = config.max_steps if config.max_steps > 0 else config.stop_after_n_steps or 10**9
     every = (config.eval_steps or config.logging_steps) if strategy == "steps" else end

@@ -186,6 +186,7 @@ def test_joint_separates_instruction_and_text(tokenizers) -> None:
     joined = TextTokenizer(tokenizers["untrimmed"], wrapper=Wrapper(joint=" "))
     plain = TextTokenizer(tokenizers["untrimmed"])
     assert joined([("Find:", "x"), ("Find: \n", "x"), ("", "x")]) == plain([("Find: ", "x"), ("Find: ", "x"), ("", "x")])
+    assert joined([("\n", "x")]) == plain([("\n", "x")])  # a prompt of white space alone is there for its token
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
