@@ -147,6 +147,12 @@ def prepare_tokenizer(tokenizer: Any, config: Any) -> Any:
             f"tokenizer {_name(tokenizer)} has {tokenizer.vocab_size} tokens but the model embeds {rows}; "
             "it belongs to another model"
         )
+    added = [index for index in tokenizer(_PROBE)["input_ids"] if not _embedded(index, rows)]
+    if added:
+        raise InputError(
+            f"tokenizer {_name(tokenizer)} puts {tokenizer.convert_ids_to_tokens(added[0])!r} (number {added[0]}) into every text, and the "
+            f"model embeds {rows} tokens; it belongs to another model, or to this one with its embedding resized"
+        )
     _check_length(tokenizer)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()

@@ -28,7 +28,7 @@ from bothways.encoder.batch import TokenBatch, TokenRow, pack
 from bothways.encoder.chunk_spans import Chunking
 from bothways.encoder.inference import TokenStates
 from bothways.encoder.late_chunking import Chunks
-from bothways.encoder.tokenization import Text, TextTokenizer, Wrapper
+from bothways.encoder.tokenization import Text, TextTokenizer, Wrapper, embedding_rows
 from bothways.errors import InputError
 
 
@@ -153,6 +153,7 @@ class Encoder(nn.Module):
             pool_bos=options.pool_bos,
             pool_prompt=options.pool_prompt,
             wrapper=options.wrapper,
+            rows=embedding_rows(self.backbone),
         )
 
     def pack(self, rows: Sequence[TokenRow], fill_to: int | None = None) -> TokenBatch:

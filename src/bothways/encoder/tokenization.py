@@ -87,6 +87,7 @@ class TextTokenizer:
         pool_bos: whether a BOS token is pooled when no instruction stands before the text.
         pool_prompt: pool the instruction too, for encoders that were trained so (sentence-transformers' `include_prompt`).
         wrapper: chat wrapping, none by default.
+        rows: of the model's embedding, see `embedding_rows`; a token beyond is refused, by name. None checks nothing.
 
     Raises:
         InputError: a tokenizer without character offsets (a "slow" one).
@@ -100,6 +101,7 @@ class TextTokenizer:
         pool_bos: bool = True,
         pool_prompt: bool = False,
         wrapper: Wrapper | None = None,
+        rows: int | None = None,
     ) -> None:
         if not tokenizer.is_fast:
             raise InputError(
@@ -110,6 +112,7 @@ class TextTokenizer:
         self.pool_bos = pool_bos
         self.pool_prompt = pool_prompt
         self.wrapper = wrapper or Wrapper()
+        self.rows = rows
 
     def __call__(
         self, texts: Sequence[Text], *, prompt: str | None = None, max_length: int | None = None, first: int = 0
@@ -223,6 +226,7 @@ class TextTokenizer:
                     f"({len(ids) - (finish - begin)} tokens); shorten the instruction or raise max_length"
                 )
             del ids[kept:finish], spans[kept:finish], inside[kept:finish], pool[kept:finish]
+        check_embedded(self.tokenizer, ids, self.rows, f"texts[{index}]")
         offsets = [(max(a, start) - start, min(b, end) - start) if own else (0, 0) for (a, b), own in zip(spans, inside)]
         return TokenRow(ids, pool, offsets)
 
@@ -275,6 +279,33 @@ def _shorten(text: str, characters: int | None, with_end: bool) -> tuple[str, in
     if characters is None or len(text) <= 2 * characters + ENDING:
         return text, len(text)
     return text[:characters] + (text[-ENDING:] if with_end else ""), characters
+
+
+def embedding_rows(backbone: Any) -> int | None:
+    """Rows of a model's embedding: token ids lie below. None for a model that does not tell."""
+    find = getattr(backbone, "get_input_embeddings", None)
+    weight = getattr(find(), "weight", None) if find is not None else None
+    if weight is not None:
+        return len(weight)
+    config = getattr(backbone, "config", None)
+    return None if config is None else getattr(config.get_text_config(), "vocab_size", None)
+
+
+def check_embedded(tokenizer: Any, ids: Sequence[int], rows: int | None, where: str) -> None:
+    """Raise InputError for a token that the model has no embedding for: one added to the tokenizer, and not to the model.
+
+    Args:
+        tokenizer: names the token.
+        ids: of a text.
+        rows: of the model's embedding; None checks nothing.
+        where: opens the line.
+    """
+    if rows is not None and ids and max(ids) >= rows:
+        beyond = max(ids)
+        raise InputError(
+            f"{where}: the token {tokenizer.convert_ids_to_tokens(beyond)!r} has number {beyond}, and the model embeds {rows} "
+            f"(0 to {rows - 1}); give the tokenizer that belongs to the model, or the model with its embedding resized"
+        )
 
 
 def _positive(max_length: int | None) -> int | None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from bothways.backbone.embedded import cache_root
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.tokenization import TextTokenizer
+from bothways.encoder.tokenization import TextTokenizer, embedding_rows
 from bothways.errors import InputError
 from bothways.evaluation.array_file import array_file
 from bothways.evaluation.data import fingerprint
@@ -103,7 +103,7 @@ class _Pass:
 
     def __init__(self, encoder: Encoder, sentences: Sequence[Sequence[str]], alignment: Alignment, options: RunOptions) -> None:
         self.encoder, self.sentences, self.alignment, self.options = encoder, sentences, alignment, options
-        self.tokenizer = TextTokenizer(encoder.tokenizer, max_length=encoder.max_length)
+        self.tokenizer = TextTokenizer(encoder.tokenizer, max_length=encoder.max_length, rows=embedding_rows(encoder.backbone))
         self.front = front_token(encoder.tokenizer)
 
     def blocks(self, starts: np.ndarray, done: int) -> Iterator[np.ndarray]:

@@ -19,7 +19,7 @@ from torch import nn
 from bothways.backbone.dropout import active_dropout
 from bothways.data.views import crop, delete_words
 from bothways.encoder.batch import TokenRow
-from bothways.encoder.tokenization import TextTokenizer
+from bothways.encoder.tokenization import TextTokenizer, embedding_rows
 from bothways.errors import InputError
 from bothways.losses.contrastive import ContrastiveOptions
 from bothways.objectives.contrastive_base import ContrastiveBaseConfig, ContrastiveBatch, ContrastiveObjective, Settings
@@ -97,7 +97,9 @@ class Contrastive(ContrastiveObjective):
             )
         length = self.settings.max_length
         prompt = None if self.plain else encoder.prompt()
-        tokenizer = TextTokenizer(encoder.tokenizer) if self.plain else encoder.text_tokenizer()
+        tokenizer = (
+            TextTokenizer(encoder.tokenizer, rows=embedding_rows(encoder.backbone)) if self.plain else encoder.text_tokenizer()
+        )
         rows = tokenizer(texts, prompt=prompt, max_length=length)
         if self.views == "dropout":
             return rows

@@ -38,6 +38,7 @@ from bothways.config import Direction
 from bothways.data.passages import Passage, consecutive
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
 from bothways.encoder.build import usable_positions
+from bothways.encoder.tokenization import embedding_rows
 from bothways.errors import InputError
 from bothways.losses.bag_of_words import bag_of_words
 from bothways.losses.masked_next_token import masked_next_token
@@ -112,7 +113,11 @@ class LlaraConfig(ObjectiveConfig):
             text_loss=text_loss,
             bow_weight=self.bow_weight,
             stop_words=self.stop_words,
-            mask=Mask(mask_token_id(tokenizer, self.mask_token), tokenizer.vocab_size, self.mask_probability)
+            mask=Mask(
+                mask_token_id(tokenizer, self.mask_token, embedding_rows(encoder.backbone)),
+                tokenizer.vocab_size,
+                self.mask_probability,
+            )
             if text_loss == "masked"
             else None,
             head_chunk=self.head_chunk,

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from bothways.encoder.tokenization import check_embedded
 from bothways.errors import InputError
 
 Style = Literal["bert", "all_mask"]
@@ -67,16 +68,17 @@ def mask_tokens(
     return Masked(corrupted, chosen)
 
 
-def mask_token_id(tokenizer: Any, kind: MaskToken) -> int:
+def mask_token_id(tokenizer: Any, kind: MaskToken, rows: int | None = None) -> int:
     """Id of the token that stands for a hidden one.
 
     Args:
         tokenizer: a transformers tokenizer.
         kind: "blank": the token "_", LLM2Vec's choice for decoders, which have no mask token; "eos"; "mask": the tokenizer's
             own, or MASK where that has been added.
+        rows: of the model's embedding, see `embedding_rows`.
 
     Raises:
-        InputError: the tokenizer has no such token.
+        InputError: the tokenizer has no such token, or the model no embedding for it.
     """
     if kind == "blank":
         found = tokenizer.convert_tokens_to_ids("_")
@@ -92,4 +94,5 @@ def mask_token_id(tokenizer: Any, kind: MaskToken) -> int:
         advice = f"the tokenizer has no mask token; use 'blank' or 'eos', or add one with new_tokens: ['{MASK}']"
     if missing:
         raise InputError(f"mask_token: {kind!r} cannot be used: {advice}")
+    check_embedded(tokenizer, [int(found)], rows, f"mask_token: {kind!r}")
     return int(found)

@@ -26,6 +26,7 @@ from bothways.attention.shifted import ShiftedGroups
 from bothways.config import Direction
 from bothways.data.blocks import Block, joined_ids, pack_documents
 from bothways.encoder.batch import TokenBatch
+from bothways.encoder.tokenization import embedding_rows
 from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
 from bothways.objectives.base import Backward, Objective, ObjectiveConfig
@@ -64,12 +65,12 @@ class MntpConfig(ObjectiveConfig):
         """
         if head is None:
             raise InputError("objective mntp: needs the base model's language-model head, and this model has none")
-        tokenizer = encoder.tokenizer
+        tokenizer, rows = encoder.tokenizer, embedding_rows(encoder.backbone)
         return Mntp(
             _trainable_copy(head) if self.train_head else _frozen_view(head),
             special_ids=tuple(tokenizer.all_special_ids),
-            mask_id=mask_token_id(tokenizer, self.mask_token),
-            vocabulary=len(tokenizer),
+            mask_id=mask_token_id(tokenizer, self.mask_token, rows),
+            vocabulary=min(len(tokenizer), rows or len(tokenizer)),  # a random token must have an embedding
             direction=encoder.direction,
             mask_probability=self.mask_probability,
             style=self.style,
