@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test deepspeed check lint types bench quality families exports clean
+.PHONY: setup demo test fuzz deepspeed check lint types bench quality families exports clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ test: setup
 deepspeed: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,deepspeed]'
 	$(BIN)/python -m pytest tests/unit/training/test_zero.py
+
+# 2,500 broken inputs through the command line; CI runs a small share of them (tests/fuzz/test_fuzz.py).
+fuzz: setup
+	$(BIN)/python tests/fuzz/run.py
 
 check: setup lint types test
 
