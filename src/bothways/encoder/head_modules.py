@@ -1,0 +1,141 @@
+"""Layers behind the pooling in the sentence-transformers layout: Dense, LayerNorm, Dropout, Normalize, and a stored `truncate_dim`.
+
+    2_Dense/config.json, model.safetensors    one folder for each layer, numbered in order
+
+The layers are sentence-transformers' own modules, so their settings, activation functions and weights mean what they mean there.
+They compute in float32, pass gradients, and train with the pooling (contrastive and supervised stages).
+
+Letters: T tokens, N texts, D embedding.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bothways.errors import InputError
+from bothways.foreign import foreign, read_object
+
+KINDS = ("Dense", "LayerNorm", "Dropout", "Normalize")
+STOCK = "sentence_transformers."
+_KEY = "sentence_embedding"
+
+
+class Headed(nn.Module):
+    """A pooling and the layers behind it, in place of a pooling.
+
+    Args:
+        pooling: module (states, mask, segments, rows) → (N, H).
+        layers: sentence-transformers modules, first to last.
+        width: of the pooled vectors.
+        keep: numbers of a vector that are kept at the end; None for all.
+    """
+
+    def __init__(self, pooling: nn.Module, layers: Sequence[nn.Module], *, width: int, keep: int | None = None) -> None:
+        super().__init__()
+        self.inner = pooling
+        self.layers = nn.ModuleList(layers)
+        self.keep = keep
+        for layer in layers:
+            width = int(getattr(layer, "out_features", width))
+        self.dimension = width if keep is None else min(keep, width)
+
+    @property
+    def mode(self) -> str:
+        """The pooling's."""
+        return str(self.inner.mode)
+
+    @property
+    def tokens(self) -> int:
+        """The pooling's, where it averages a number of tokens."""
+        return int(getattr(self.inner, "tokens", 1))  # type: ignore[arg-type]
+
+    def forward(self, states: Tensor, mask: Tensor, segments: Tensor, rows: int) -> Tensor:
+        """Vectors (N, D) float32; arguments as `pooling.Pooling`."""
+        vectors: Tensor = self.inner(states, mask, segments, rows)
+        with torch.autocast(vectors.device.type, enabled=False):
+            for layer in self.layers:
+                vectors = layer({_KEY: vectors.float()})[_KEY]
+        return vectors[:, : self.keep]
+
+    def extra_repr(self) -> str:
+        """The width, for printing."""
+        return f"dimension={self.dimension}"
+
+
+def names(pooling: nn.Module) -> list[str]:
+    """Type names of the layers behind a pooling."""
+    return [type(layer).__name__ for layer in pooling.layers] if isinstance(pooling, Headed) else []
+
+
+def refuse(pooling: nn.Module, what: str) -> None:
+    """Raise InputError if layers stand behind the pooling, which `what` has no place for."""
+    if found := names(pooling):
+        raise InputError(f"{what}: the encoder has {' and '.join(found)} behind its pooling, which has no place there")
+
+
+def read(places: Sequence[tuple[str, Path]], *, width: int, device: torch.device) -> list[nn.Module]:
+    """The layers of a folder, on `device`, in float32.
+
+    Args:
+        places: kind and folder of each layer.
+        width: of the pooled vectors.
+        device: where the weights go.
+
+    Raises:
+        InputError: settings that are not followed, damaged files, or widths that do not fit each other.
+    """
+    layers: list[nn.Module] = []
+    for kind, place in places:
+        file = place / "config.json"
+        config = read_object(file, {} if kind == "Normalize" else None)
+        _check(kind, config, file)
+        takes = config.get({"Dense": "in_features", "LayerNorm": "dimension"}.get(kind, ""), width)
+        if takes != width:
+            raise InputError(f"{file}: {kind} takes vectors of {takes}, and gets vectors of {width}; the folder is damaged")
+        with foreign(place):
+            layer = _load(kind, place)
+        layers.append(layer.float().to(device).eval())
+        width = int(getattr(layer, "out_features", width))
+    return layers
+
+
+def write(pooling: nn.Module, root: Path, first: int) -> list[tuple[str, str]]:
+    """Write the layers behind a pooling, numbered from `first`: folder and module type of each."""
+    found = []
+    for layer in pooling.layers if isinstance(pooling, Headed) else ():
+        kind = type(layer).__name__
+        folder = f"{first + len(found)}_{kind}"
+        (root / folder).mkdir()
+        if kind != "Normalize":
+            layer.save(str(root / folder))
+        found.append((folder, f"{STOCK}models.{kind}"))
+    return found
+
+
+def _load(kind: str, place: Path) -> Any:
+    from sentence_transformers import models
+
+    return models.Normalize() if kind == "Normalize" else getattr(models, kind).load(str(place), local_files_only=True)
+
+
+def _check(kind: str, config: dict[str, Any], file: Path) -> None:
+    for key in ("module_input_name", "module_output_name"):
+        if config.get(key) not in (None, _KEY):
+            raise InputError(f"{file}: {key} is {config[key]!r}, and this encoder has {_KEY} alone")
+    activation = config.get("activation_function")
+    if kind == "Dense" and activation is not None and not str(activation).startswith("torch."):
+        raise InputError(
+            f"{file}: activation_function {activation!r} is code of the author, which is never run; use one of torch.nn if it has the same"
+        )
+    if kind == "Dense":
+        from sentence_transformers import models
+
+        unknown = sorted(set(config) - set(inspect.signature(models.Dense).parameters))
+        if unknown:
+            raise InputError(f"{file}: {unknown[0]} is a setting that Dense does not have; remove it if it has no effect")

@@ -1,0 +1,120 @@
+"""Settings in published folders that decide on the tokens: followed, or refused by name.
+
+The measure is what sentence-transformers makes of the same folder. A setting that it follows and that this encoder has no equivalent
+for is refused with its file and its name. Settings without an effect on vectors (padding side, decoding, kernels, types) are passed over.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bothways.backbone.tokenizers import specials
+from bothways.errors import InputError
+from bothways.foreign import read_object
+
+TRANSFORMER = (
+    "sentence_bert_config.json",
+    *(f"sentence_{name}_config.json" for name in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")),
+)
+"""Names of the file of a Transformer module; the first that is there counts, as in sentence-transformers."""
+
+_PLAIN = {"method": "forward", "method_output_name": "last_hidden_state"}
+_FOLLOWED = ("do_lower_case", "processing_kwargs", "query_length", "document_length", "query_expansion", "tokenizer_name_or_path")
+# arguments of the loaders that leave vectors as they are, up to rounding
+_HARMLESS = {
+    "model": {
+        *("attn_implementation", "torch_dtype", "dtype", "device_map", "low_cpu_mem_usage", "trust_remote_code", "use_safetensors"),
+        *("add_pooling_layer", "use_cache", "provider", "file_name", "export", "revision", "token", "local_files_only"),
+    },
+    "processor": {
+        *("padding_side", "use_fast", "trust_remote_code", "model_max_length", "clean_up_tokenization_spaces"),
+        *("revision", "token", "local_files_only", "padding"),
+    },
+    "config": {
+        *("trust_remote_code", "use_cache", "attn_implementation", "torch_dtype", "dtype", "num_labels", "revision", "token"),
+        *("output_hidden_states", "output_attentions", "return_dict", "local_files_only"),
+    },
+}
+_NAMES = {
+    "model": ("model_args", "model_kwargs"),
+    "processor": ("tokenizer_args", "processor_kwargs"),
+    "config": ("config_args", "config_kwargs"),
+}
+
+
+def read_transformer(root: Path) -> dict[str, Any]:
+    """sentence_bert_config.json, with `max_seq_length` as it acts.
+
+    Raises:
+        InputError: a setting that would change the tokens or states in a way that this encoder does not follow.
+    """
+    file = next((root / name for name in TRANSFORMER if (root / name).is_file()), root / TRANSFORMER[0])
+    config: dict[str, Any] = read_object(file, {})
+    modalities = config.get("modality_config") or {}
+    if not isinstance(modalities, dict):
+        raise InputError(f"{file}: modality_config must be an object; correct it, or remove it")
+    if "message" in modalities:
+        raise InputError(
+            f"{file}: every text goes through the tokenizer's chat template (modality_config.message), which this encoder does not "
+            "apply; if the model was trained without it, remove that entry"
+        )
+    if modalities and (modalities.get("text") != _PLAIN or config.get("module_output_name", "token_embeddings") != "token_embeddings"):
+        raise InputError(f"{file}: modality_config takes something else than the model's last hidden states, which are all that is read")
+    for key in _FOLLOWED:
+        if config.get(key):
+            raise InputError(
+                f"{file}: {key} is {config[key]!r}, which this encoder does not follow; remove it if it has no effect"
+            )
+    if config.get("transformer_task", "feature-extraction") != "feature-extraction":
+        raise InputError(
+            f"{file}: transformer_task {config['transformer_task']!r} is not a text encoder; known: feature-extraction"
+        )
+    for kind, keys in _NAMES.items():
+        for key in keys:
+            given = config.get(key) or {}
+            if not isinstance(given, dict):
+                raise InputError(f"{file}: {key} must be an object; correct it, or remove it")
+            if kind == "processor" and given.get("model_max_length") is not None:
+                config["max_seq_length"] = given["model_max_length"]
+            for name, value in given.items():
+                if name not in _HARMLESS[kind] and value is not None:
+                    raise InputError(
+                        f"{file}: {key}.{name} is {value!r}, which this encoder does not follow; remove it if it has no effect"
+                    )
+    return config
+
+
+def check_tokenizer(root: Path, tokenizer: Any, transformer: dict[str, Any]) -> None:
+    """Refuse what the tokenizer's files promise and the loaded tokenizer does not do, and what only other loaders do.
+
+    Args:
+        root: folder of the backbone.
+        tokenizer: as loaded from it.
+        transformer: see `read_transformer`.
+
+    Raises:
+        InputError: naming file and setting.
+    """
+    file = root / "tokenizer_config.json"
+    stated = read_object(file, {})
+    for key, name, added in (
+        ("add_bos_token", "BOS", lambda: specials(tokenizer).bos_added),
+        ("add_eos_token", "EOS", lambda: specials(tokenizer).eos_added),
+    ):
+        if stated.get(key) is True and not added():
+            raise InputError(
+                f"{file}: {key} is true, and the post-processor of tokenizer.json writes no {name}, so whoever loads the folder with "
+                f"transformers 5 gets none; add it to the post-processor if the model was trained with {name}, else write false"
+            )
+    if getattr(tokenizer, "truncation_side", "right") != "right":
+        raise InputError(
+            f"{file}: truncation_side is {tokenizer.truncation_side!r}, and this encoder cuts long texts at their end; "
+            'write "right" if the model may read beginnings'
+        )
+    if getattr(tokenizer, "chat_template", None) and not transformer.get("modality_config"):
+        text = '"modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}'
+        raise InputError(
+            f"{root}: the tokenizer has a chat_template, in which sentence-transformers 6 wraps every text and this encoder does not; if "
+            f'the model was trained on plain texts, put {text}, "module_output_name": "token_embeddings" in {TRANSFORMER[0]}'
+        )
