@@ -53,7 +53,7 @@ class Headed(nn.Module):
     @property
     def tokens(self) -> int:
         """The pooling's, where it averages a number of tokens."""
-        return int(getattr(self.inner, "tokens", 1))  # type: ignore[arg-type]
+        return int(getattr(self.inner, "tokens", 1))
 
     def forward(self, states: Tensor, mask: Tensor, segments: Tensor, rows: int) -> Tensor:
         """Vectors (N, D) float32; arguments as `pooling.Pooling`."""
@@ -107,8 +107,9 @@ def read(places: Sequence[tuple[str, Path]], *, width: int, device: torch.device
 
 def write(pooling: nn.Module, root: Path, first: int) -> list[tuple[str, str]]:
     """Write the layers behind a pooling, numbered from `first`: folder and module type of each."""
-    found = []
-    for layer in pooling.layers if isinstance(pooling, Headed) else ():
+    found: list[tuple[str, str]] = []
+    layers: Sequence[Any] = list(pooling.layers) if isinstance(pooling, Headed) else []
+    for layer in layers:
         kind = type(layer).__name__
         folder = f"{first + len(found)}_{kind}"
         (root / folder).mkdir()

@@ -13,14 +13,16 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import ConfigDict, Field
+from torch import nn
 
 from bothways.attention.direction import looks_ahead, uses_own_switch
 from bothways.attention.drawn import drawn
 from bothways.attention.text_config import is_encoder_only
 from bothways.backbone.sources import Pretrained, load_pretrained
 from bothways.config import Direction, Strict, parse
-from bothways.encoder import adapter_folder, pooling_module, prompts, template_module
+from bothways.encoder import adapter_folder, head_modules, pooling_module, prompts, template_module
 from bothways.encoder.encoder import Encoder, EncoderOptions
+from bothways.encoder.settings import check_tokenizer, read_transformer
 from bothways.encoder.storage import MODULES, OURS, POOLINGS
 from bothways.encoder.tokenization import Wrapper, is_template
 from bothways.errors import DirectionError, InputError
@@ -56,13 +58,15 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os
     root = path / modules[0].path
     ours = parse(_Ours, read_object(path / OURS), where=str(path / OURS)) if (path / OURS).exists() else None
     stock = _pooling(path, modules)
-    transformer = _transformer(root)
+    transformer = read_transformer(root)
+    stored = _stored(path / SETTINGS)
     if adapter_folder.is_adapter(root):
         loaded, merged = adapter_folder.load(root, base, dtype=dtype, device=device)
     elif base is not None:
         raise InputError(f"base: only adapters and LLM2Vec folders take one, and {path} has weights of its own")
     else:
         loaded, merged = load_pretrained(root, dtype=dtype, device=device), {}
+    check_tokenizer(root, loaded.tokenizer, transformer)
     direction = _direction(loaded.model, root / "config.json")
     own = next((path / module.path for module in modules if module.kind == pooling_module.KIND), None)
     if own is not None:
@@ -71,8 +75,10 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os
     elif modules[1:] and modules[1].kind == template_module.POOLING:
         pooling, include_prompt = template_module.read_pooling(path / modules[1].path)
     else:
-        pooling = Pooling(stock.mode or ("mean" if direction == "bidirectional" else "last"))
         include_prompt = stock.include_prompt
+        left_out = not include_prompt if ours is None else ours.stock_prompts
+        pooling = Pooling(stock.mode or ("mean" if direction == "bidirectional" else "last"), from_start=left_out)
+        pooling = _head(pooling, path, modules[2:], stored.get("truncate_dim"), loaded, device)
     if ours is not None and ours.direction != direction:
         raise DirectionError(
             f"{root / 'config.json'}: says {direction} attention, {OURS} says {ours.direction}; other loaders follow the config, "
@@ -82,15 +88,19 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os
     keep = ours is None or bool(ours.report.get("kept_windows"))
     execution, report = prepare(loaded.model, direction, "keep" if keep else "lift")
     if ours is None:
-        options = EncoderOptions(pool_prompt=include_prompt)
+        options = EncoderOptions(pool_prompt=include_prompt, stock_prompts=not include_prompt)
         provenance: dict[str, Any] = {"base": str(path), "stages": [], "versions": versions()}
     else:
-        options = EncoderOptions(pool_bos=ours.pool_bos, pool_prompt=ours.pool_prompt, wrapper=Wrapper(*ours.wrapper))
+        options = EncoderOptions(
+            pool_bos=ours.pool_bos,
+            pool_prompt=ours.pool_prompt,
+            stock_prompts=ours.stock_prompts,
+            wrapper=Wrapper(*ours.wrapper),
+        )
         provenance = ours.provenance()
         report = {**report, "lifted_windows": ours.report.get("lifted_windows", {})}
-    stored = read_object(path / SETTINGS, {})
     options.max_length = _limit(transformer, loaded, own=ours is not None)
-    options.normalize = "Normalize" in kinds
+    options.normalize = kinds[-1] == "Normalize" and not stored.get("truncate_dim")
     options.prompts = prompts.as_read(
         stored.get("prompts"), stored.get("default_prompt_name"), path / SETTINGS, ours=ours is not None
     )
@@ -125,6 +135,7 @@ class _Ours(Strict):
     direction: Direction
     pool_bos: bool = True
     pool_prompt: bool = False
+    stock_prompts: bool = False
     implied_prompts: tuple[str, ...] = ()
     wrapper: tuple[str, ...] = Field(default=(), max_length=3)
     report: dict[str, Any] = Field(default_factory=dict)
@@ -133,7 +144,7 @@ class _Ours(Strict):
 
     def provenance(self) -> dict[str, Any]:
         """What is carried on into the next save."""
-        own = ("format", "pooling", "pool_bos", "pool_prompt", "implied_prompts", "wrapper", "loader_notes")
+        own = ("format", "pooling", "pool_bos", "pool_prompt", "stock_prompts", "implied_prompts", "wrapper", "loader_notes")
         return {"stages": [], **{key: value for key, value in self.model_dump().items() if key not in own}}
 
 
@@ -148,20 +159,31 @@ class _PoolingConfig(NamedTuple):
 
 
 def _modules(path: Path) -> list[_Module]:
+    """The modules of a folder, of stock types and of ours, in an order that can be run.
+
+    Raises:
+        InputError: another module type or order, naming it.
+    """
     listed = read_json(path / MODULES)
     try:
-        modules = [_Module(str(module["type"]).rsplit(".", 1)[-1], str(module["path"])) for module in listed]
+        types = [str(module["type"]) for module in listed]
+        modules = [_Module(name.rsplit(".", 1)[-1], str(module["path"])) for name, module in zip(types, listed)]
     except (TypeError, KeyError):
         raise InputError(f"{path / MODULES}: must be a list of modules, each with a type and a path") from None
+    ours = {pooling_module.TYPE, *template_module.TYPES}
+    foreign = [name for name in types if not name.startswith(head_modules.STOCK) and name not in ours]
+    if foreign:
+        raise InputError(f"{path / MODULES}: {foreign[0]} is code of the author, which is never run")
+    own = {kind.rsplit(".", 1)[-1] for kind in {*types} & ours}
     kinds = [module.kind for module in modules]
-    own = {str(module["type"]) for module in listed} & {pooling_module.TYPE, *template_module.TYPES}
-    ours = {kind.rsplit(".", 1)[-1] for kind in own}
-    poolings = [[], ["Pooling"], *([kind] for kind in (pooling_module.KIND, template_module.POOLING) if kind in ours)]
-    firsts = ["Transformer", *({template_module.TRANSFORMER} & ours)]
-    known = ([first, *pooling, *norm] for first in firsts for pooling in poolings for norm in ([], ["Normalize"]))
-    if kinds not in known:
+    firsts = {"Transformer", *({template_module.TRANSFORMER} & own)}
+    poolings = {"Pooling", *({pooling_module.KIND, template_module.POOLING} & own)}
+    behind = kinds[2:] if kinds[1:2] and kinds[1] in poolings else kinds[1:]
+    layers = head_modules.KINDS if kinds[1:2] == ["Pooling"] else ("Normalize",)
+    if not kinds or kinds[0] not in firsts or not set(behind) <= set(layers):
         raise InputError(
-            f"{path / MODULES}: modules {', '.join(kinds) or 'none'} cannot be read; known: Transformer, then Pooling, then Normalize"
+            f"{path / MODULES}: modules {', '.join(kinds) or 'none'} cannot be read; known: Transformer, then Pooling, then any of "
+            f"{', '.join(head_modules.KINDS)}"
         )
     return modules
 
@@ -184,27 +206,34 @@ def _pooling(path: Path, modules: list[_Module]) -> _PoolingConfig:
     return _PoolingConfig(_MODES[active[0]], bool(config.get("include_prompt", True)))
 
 
-def _transformer(root: Path) -> dict[str, Any]:
-    """sentence_bert_config.json, after refusing what would change the tokens in a way that this encoder does not follow."""
-    file = root / "sentence_bert_config.json"
-    config: dict[str, Any] = read_object(file, {})
-    if not isinstance(config.get("modality_config") or {}, dict):
-        raise InputError(f"{file}: modality_config must be an object; correct it, or remove it")
-    if "message" in (config.get("modality_config") or {}):
+def _stored(file: Path) -> dict[str, Any]:
+    """config_sentence_transformers.json of a text encoder.
+
+    Raises:
+        InputError: a model of another kind, or a truncate_dim that is not a number of numbers.
+    """
+    stored = read_object(file, {})
+    kind = stored.get("model_type") or "SentenceTransformer"
+    if kind != "SentenceTransformer":
         raise InputError(
-            f"{file}: every text goes through the tokenizer's chat template (modality_config.message), which this encoder does not "
-            "apply; if the model was trained without it, remove that entry"
+            f"{file}: model_type {kind!r} is not an encoder with one vector for each text; known: SentenceTransformer"
         )
-    for key in ("do_lower_case", "processing_kwargs", "query_length", "document_length", "query_expansion"):
-        if config.get(key):
-            raise InputError(
-                f"{file}: {key} is {config[key]!r}, which this encoder does not follow; remove it if it has no effect"
-            )
-    if config.get("transformer_task", "feature-extraction") != "feature-extraction":
-        raise InputError(
-            f"{file}: transformer_task {config['transformer_task']!r} is no text encoder; known: feature-extraction"
-        )
-    return config
+    if stored.get("truncate_dim") is not None:
+        stored["truncate_dim"] = positive(stored["truncate_dim"], f"{file}: truncate_dim")
+    return stored
+
+
+def _head(
+    pooling: Pooling, path: Path, modules: list[_Module], keep: int | None, loaded: Pretrained, device: torch.device
+) -> nn.Module:
+    """The pooling with the layers behind it; a Normalize at the end is an option of the encoder, unless vectors are cut after it."""
+    last = modules[-1:] if modules and modules[-1].kind == "Normalize" and not keep else []
+    between = modules[: len(modules) - len(last)]
+    if not between and not keep:
+        return pooling
+    width = int(loaded.model.config.get_text_config().hidden_size)
+    layers = head_modules.read([(module.kind, path / module.path) for module in between], width=width, device=device)
+    return head_modules.Headed(pooling, layers, width=width, keep=keep)
 
 
 def _direction(model: Any, file: Path) -> Direction:

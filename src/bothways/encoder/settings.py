@@ -20,11 +20,26 @@ TRANSFORMER = (
 """Names of the file of a Transformer module; the first that is there counts, as in sentence-transformers."""
 
 _PLAIN = {"method": "forward", "method_output_name": "last_hidden_state"}
-_FOLLOWED = ("do_lower_case", "processing_kwargs", "query_length", "document_length", "query_expansion", "tokenizer_name_or_path")
+_FOLLOWED = (
+    "do_lower_case",
+    "processing_kwargs",
+    "query_length",
+    "document_length",
+    "query_expansion",
+    "tokenizer_name_or_path",
+)
 # arguments of the loaders that leave vectors as they are, up to rounding
 _HARMLESS = {
     "model": {
-        *("attn_implementation", "torch_dtype", "dtype", "device_map", "low_cpu_mem_usage", "trust_remote_code", "use_safetensors"),
+        *(
+            "attn_implementation",
+            "torch_dtype",
+            "dtype",
+            "device_map",
+            "low_cpu_mem_usage",
+            "trust_remote_code",
+            "use_safetensors",
+        ),
         *("add_pooling_layer", "use_cache", "provider", "file_name", "export", "revision", "token", "local_files_only"),
     },
     "processor": {
@@ -59,8 +74,12 @@ def read_transformer(root: Path) -> dict[str, Any]:
             f"{file}: every text goes through the tokenizer's chat template (modality_config.message), which this encoder does not "
             "apply; if the model was trained without it, remove that entry"
         )
-    if modalities and (modalities.get("text") != _PLAIN or config.get("module_output_name", "token_embeddings") != "token_embeddings"):
-        raise InputError(f"{file}: modality_config takes something else than the model's last hidden states, which are all that is read")
+    if modalities and (
+        modalities.get("text") != _PLAIN or config.get("module_output_name", "token_embeddings") != "token_embeddings"
+    ):
+        raise InputError(
+            f"{file}: modality_config takes something else than the model's last hidden states, which are all that is read"
+        )
     for key in _FOLLOWED:
         if config.get(key):
             raise InputError(
@@ -70,19 +89,25 @@ def read_transformer(root: Path) -> dict[str, Any]:
         raise InputError(
             f"{file}: transformer_task {config['transformer_task']!r} is not a text encoder; known: feature-extraction"
         )
+    length = _loader_arguments(config, file)
+    return config if length is None else {**config, "max_seq_length": length}
+
+
+def _loader_arguments(config: dict[str, Any], file: Path) -> Any:
+    """Refuse arguments of the loaders that change vectors; the tokenizer's `model_max_length` if it is among them."""
+    length = None
     for kind, keys in _NAMES.items():
         for key in keys:
             given = config.get(key) or {}
             if not isinstance(given, dict):
                 raise InputError(f"{file}: {key} must be an object; correct it, or remove it")
-            if kind == "processor" and given.get("model_max_length") is not None:
-                config["max_seq_length"] = given["model_max_length"]
+            length = given.get("model_max_length", length) if kind == "processor" else length
             for name, value in given.items():
                 if name not in _HARMLESS[kind] and value is not None:
                     raise InputError(
                         f"{file}: {key}.{name} is {value!r}, which this encoder does not follow; remove it if it has no effect"
                     )
-    return config
+    return length
 
 
 def check_tokenizer(root: Path, tokenizer: Any, transformer: dict[str, Any]) -> None:

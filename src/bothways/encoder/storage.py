@@ -31,11 +31,11 @@ from bothways.attention.direction import published_form
 from bothways.backbone.checkpoints import quiet
 from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.rope import with_older_names
-from bothways.encoder import pooling_module, prompts, template_module
+from bothways.encoder import head_modules, pooling_module, prompts, template_module
 from bothways.encoder.card import model_card
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.finite import check_weights
-from bothways.encoder.tokenization import SLOT
+from bothways.encoder.tokenization import SLOT, stock_tokens
 from bothways.errors import InputError
 from bothways.pooling.config import TRAINED
 from bothways.provenance import versions
@@ -94,6 +94,7 @@ def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None 
             "pooling": encoder.pooling.mode,
             "pool_bos": encoder.options.pool_bos,
             "pool_prompt": encoder.options.pool_prompt,
+            "stock_prompts": encoder.options.stock_prompts,
             "implied_prompts": list(_implied_prompts(encoder)),
             "wrapper": list(astuple(encoder.options.wrapper)),
             "loader_notes": notes,
@@ -156,25 +157,27 @@ def _save_tokenizer(encoder: Encoder, part: Path) -> None:
 def _save_modules(encoder: Encoder, part: Path) -> None:
     stock = "sentence_transformers.models."
     first = template_module.TYPES[0] if template_module.has_templates(encoder) else f"{stock}Transformer"
-    modules = [("", first), _save_pooling(encoder, part)] + (
-        [("2_Normalize", f"{stock}Normalize")] if encoder.options.normalize else []
-    )
+    modules = [("", first), _save_pooling(encoder, part)]
+    modules += head_modules.write(encoder.pooling, part, len(modules))
+    if encoder.options.normalize:
+        modules.append((f"{len(modules)}_Normalize", f"{stock}Normalize"))
+        (part / modules[-1][0]).mkdir()
     listed = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(modules)]
     _write(part / MODULES, listed)
     if template_module.needs_code(encoder):
         template_module.write_code(part)
-    if encoder.options.normalize:
-        (part / "2_Normalize").mkdir()
     transformer: dict[str, Any] = {"max_seq_length": encoder.max_length, "do_lower_case": False}
     if _needs_eager(encoder):
         transformer["model_args"] = {"attn_implementation": "eager"}
     _write(part / "sentence_bert_config.json", transformer)
-    stored = {
+    stored: dict[str, Any] = {
         "prompts": {**encoder.prompts, **_implied_prompts(encoder)},
         "default_prompt_name": encoder.options.default_prompt,
         "similarity_fn_name": "cosine",
         "model_type": "SentenceTransformer",
     }
+    if getattr(encoder.pooling, "keep", None):
+        stored["truncate_dim"] = encoder.pooling.keep
     _write(part / "config_sentence_transformers.json", stored)
 
 
@@ -190,7 +193,7 @@ def _save_pooling(encoder: Encoder, part: Path) -> tuple[str, str]:
         return template_module.write_pooling(encoder, part)
     legacy, new, _ = POOLINGS[_mode(encoder)]
     booleans = {name: name == legacy for name, _, _ in POOLINGS.values()} | {"pooling_mode_mean_sqrt_len_tokens": False}
-    pooling = {"word_embedding_dimension": encoder.dimension, **booleans, "pooling_mode": new}
+    pooling = {"word_embedding_dimension": encoder.hidden_size, **booleans, "pooling_mode": new}
     _write(part / "1_Pooling" / "config.json", {**pooling, "include_prompt": include})
     return "1_Pooling", "sentence_transformers.models.Pooling"
 
@@ -227,25 +230,16 @@ def loader_notes(encoder: Encoder) -> list[str]:
     for name, whole in options.prompts.items():
         prompt = whole.split(SLOT)[0]  # what comes before the text, of a template too
         row = encoder.tokenize([(whole, "text")], max_length=_ANY)[0]
-        alone = _stock_tokens(encoder.tokenizer, prompt)
+        alone = stock_tokens(encoder.tokenizer, prompt)
         left_out = _shared(alone, row.ids) if trained else len(alone)
         if prompt and left_out != row.pool.index(True):
             notes.append(
                 f"prompt {name!r}: its last token merges with the text ({prompt[-12:]!r}), and sentence-transformers leaves out "
                 "one token more or less than this encoder; a prompt that ends without a blank avoids that"
             )
-        if prompt and encoder.pooling.mode == "weighted_mean":
+        if prompt and encoder.pooling.mode == "weighted_mean" and not options.stock_prompts:
             notes.append(f"prompt {name!r}: sentence-transformers' weighted mean counts positions from the start of the prompt")
     return notes
-
-
-def _stock_tokens(tokenizer: Any, prompt: str) -> list[int]:
-    """What sentence-transformers takes for the tokens of a prompt: those of the prompt alone, without a closing special token.
-
-    It takes any special token at the end for one that the tokenizer added, even the prompt's own.
-    """
-    ids = list(tokenizer(prompt)["input_ids"])
-    return ids[:-1] if ids and ids[-1] in tokenizer.all_special_ids else ids
 
 
 def _shared(one: list[int], other: list[int]) -> int:
@@ -255,7 +249,7 @@ def _shared(one: list[int], other: list[int]) -> int:
 
 def _prompt_tokens(encoder: Encoder) -> list[list[int]]:
     """The tokens of each stored prompt, of a template what comes before the text; each once."""
-    found = (tuple(_stock_tokens(encoder.tokenizer, whole.split(SLOT)[0])) for whole in encoder.options.prompts.values())
+    found = (tuple(stock_tokens(encoder.tokenizer, whole.split(SLOT)[0])) for whole in encoder.options.prompts.values())
     return [list(ids) for ids in dict.fromkeys(found) if ids]
 
 

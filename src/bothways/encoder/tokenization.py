@@ -86,6 +86,7 @@ class TextTokenizer:
         max_length: tokens per text at most, special tokens and instruction included; None for no limit.
         pool_bos: whether a BOS token is pooled when no instruction stands before the text.
         pool_prompt: pool the instruction too, for encoders that were trained so (sentence-transformers' `include_prompt`).
+        stock_prompts: leave out as many tokens as the instruction has by itself, see `stock_tokens`.
         wrapper: chat wrapping, none by default.
         rows: of the model's embedding, see `embedding_rows`; a token beyond is refused, by name. None checks nothing.
 
@@ -100,6 +101,7 @@ class TextTokenizer:
         max_length: int | None = None,
         pool_bos: bool = True,
         pool_prompt: bool = False,
+        stock_prompts: bool = False,
         wrapper: Wrapper | None = None,
         rows: int | None = None,
     ) -> None:
@@ -111,6 +113,7 @@ class TextTokenizer:
         self.max_length = _positive(max_length)
         self.pool_bos = pool_bos
         self.pool_prompt = pool_prompt
+        self.stock_prompts = stock_prompts
         self.wrapper = wrapper or Wrapper()
         self.rows = rows
 
@@ -134,10 +137,17 @@ class TextTokenizer:
             pairs = [(head, body if is_template(head) else body.rstrip()) for head, body in pairs]
         frames = {head: self.frame(head) for head in dict.fromkeys(head for head, _ in pairs)}
         encodings = self._encode([(frames[head].before, body, frames[head].joined) for head, body in pairs], limit)
-        return [
+        rows = [
             self._row(encoding, len(frames[head].before), length, limit, first + i, frames[head].closing)
             for i, ((encoding, length), (head, _)) in enumerate(zip(encodings, pairs))
         ]
+        if self.stock_prompts and not self.pool_prompt:
+            counts = {head: len(stock_tokens(self.tokenizer, head)) for head in frames if head and not is_template(head)}
+            for row, (head, _) in zip(rows, pairs):
+                out = counts.get(head, 0)
+                if 0 < out < len(row.ids):  # where nothing would be left, the text itself is pooled
+                    row.pool[:] = [False] * out + [True] * (len(row.ids) - out)
+        return rows
 
     def frame(self, instruction: str) -> Frame:
         """What stands around a text under this instruction.
@@ -252,6 +262,15 @@ class TextTokenizer:
             if token is not None:
                 return int(token)
         raise InputError("tokenizer: has neither EOS, BOS nor padding token to stand in for an empty text; set one of them")
+
+
+def stock_tokens(tokenizer: Any, prompt: str) -> list[int]:
+    """What sentence-transformers takes for the tokens of a prompt: those of the prompt alone, without a closing special token.
+
+    It takes any special token at the end for one that the tokenizer added, even the prompt's own.
+    """
+    ids = list(tokenizer(prompt)["input_ids"])
+    return ids[:-1] if ids and ids[-1] in tokenizer.all_special_ids else ids
 
 
 def _pair(item: Any, prompt: str | None, index: int) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bothways.atomic import atomic_file
 from bothways.backbone.tokenizers import specials
+from bothways.encoder import head_modules
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError, MissingExtra
 from bothways.exports.gguf_families import Family, family
@@ -83,6 +84,7 @@ def check(encoder: Encoder, dtype: str) -> None:
         raise InputError("export: the encoder is causal; convert it with direction='bidirectional' first")
     if encoder.pooling.mode not in POOLINGS:
         raise InputError(f"export to GGUF: llama.cpp has no {encoder.pooling.mode} pooling; it has {', '.join(POOLINGS)}")
+    head_modules.refuse(encoder.pooling, "export to GGUF")
     if any(astuple(encoder.options.wrapper)):
         raise InputError("export to GGUF: the encoder puts a wrapper around every text, which a .gguf file cannot hold")
     if encoder.provenance.get("report", {}).get("kept_windows"):

@@ -51,17 +51,20 @@ class Pooling(nn.Module):
     Args:
         mode: "mean", "weighted_mean", "last" (also "eos"), "last_tokens", "bos" (also "cls") or "max".
         tokens: of "last_tokens", how many states are averaged; of a shorter text all.
+        from_start: "weighted_mean" counts positions from a text's first token, pooled or not, as sentence-transformers does. False: from
+            its first pooled token.
 
     Raises:
         InputError: an unknown mode.
     """
 
-    def __init__(self, mode: str = "mean", *, tokens: int = LAST_TOKENS) -> None:
+    def __init__(self, mode: str = "mean", *, tokens: int = LAST_TOKENS, from_start: bool = False) -> None:
         super().__init__()
         mode = ALIASES.get(mode, mode)
         if mode not in POOLINGS:
             raise InputError(f"pooling: unknown mode {mode!r}; one of {', '.join(POOLINGS)}")
         self.mode: str = mode
+        self.from_start = from_start
         if mode == "last_tokens":
             self.tokens = tokens
 
@@ -81,6 +84,8 @@ class Pooling(nn.Module):
             InputError: a text without any pooled token.
         """
         mask = pooled_tokens(mask, segments, rows)
+        whole = torch.bincount(segments)
+        places = (torch.arange(len(segments), device=states.device) - (whole.cumsum(0) - whole)[segments])[mask]
         states, segments = states[mask], segments[mask]
         counts = torch.bincount(segments, minlength=rows)
         ends = counts.cumsum(0)
@@ -96,7 +101,8 @@ class Pooling(nn.Module):
             low = states.new_full((rows, states.shape[1]), float("-inf"))
             return low.scatter_reduce(0, segments[:, None].expand_as(states), states, "amax")
         if self.mode == "weighted_mean":
-            weights = (torch.arange(len(segments), device=states.device) - (ends - counts)[segments] + 1).float()
+            own = torch.arange(len(segments), device=states.device) - (ends - counts)[segments]
+            weights = ((places if self.from_start else own) + 1).float()
         else:
             weights = torch.ones(len(segments), device=states.device)
         total = states.new_zeros(rows).index_add(0, segments, weights)
