@@ -7,7 +7,8 @@ prompts travel with the row, because a blended batch (NV-Embed, arXiv 2405.17428
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from bothways.errors import InputError
 
@@ -26,6 +27,10 @@ class Example:
         document_prompt: the same before positives and negatives; symmetric tasks have it equal to `query_prompt`.
         task: the data set or task the row belongs to; homogeneous batches and statistics go by it.
         label: class or cluster of the query where there is one; rows of one label are not each other's negatives.
+        labels: all right classes or clusters of the query, where it has several; `label` is the one of them that was drawn.
+        positive_labels: all classes of each positive; None: each has `label`.
+        negative_labels: all classes of each negative, so that another row of one of them does not take it as its negative; None where
+            not known.
     """
 
     query: str
@@ -37,6 +42,9 @@ class Example:
     document_prompt: str = ""
     task: str = ""
     label: str | None = None
+    labels: tuple[str, ...] = ()
+    positive_labels: tuple[tuple[str, ...], ...] | None = None
+    negative_labels: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.positives:
@@ -47,3 +55,30 @@ class Example:
         ):
             if scores is not None and len(scores) != len(texts):
                 raise InputError(f"example {self.query[:40]!r}: {len(texts)} {name}s but {len(scores)} {name} scores")
+        for name, labels, texts in (
+            ("positive", self.positive_labels, self.positives),
+            ("negative", self.negative_labels, self.negatives),
+        ):
+            if labels is not None and len(labels) != len(texts):
+                raise InputError(f"example {self.query[:40]!r}: {len(texts)} {name}s but labels of {len(labels)}")
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """Every right class or cluster of the query, each once."""
+        return tuple(dict.fromkeys((*(() if self.label is None else (self.label,)), *self.labels)))
+
+    @property
+    def labels_of_positives(self) -> tuple[tuple[str, ...], ...]:
+        """The classes of each positive."""
+        if self.positive_labels is not None:
+            return self.positive_labels
+        return (() if self.label is None else (self.label,),) * len(self.positives)
+
+    def with_negatives(self, places: Sequence[int]) -> Example:
+        """The row with some of its negatives, by their places, and what is known of these."""
+        return replace(
+            self,
+            negatives=tuple(self.negatives[place] for place in places),
+            negative_scores=None if self.negative_scores is None else tuple(self.negative_scores[place] for place in places),
+            negative_labels=None if self.negative_labels is None else tuple(self.negative_labels[place] for place in places),
+        )

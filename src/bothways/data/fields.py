@@ -253,6 +253,7 @@ class Fields:
         scores: tuple[list[float] | None, list[float] | None] = (None, None),
         prompts: Prompts | None = None,
         label: str | None = None,
+        classes: bool = False,
     ) -> Numbered | None:
         """An example of cleaned texts, or None where the row has to be passed over (counted).
 
@@ -281,7 +282,25 @@ class Fields:
             document_prompt=document_prompt,
             task=task if isinstance(task, str) and task else self.reading.task,
             label=label,
+            labels=self._classes("labels") if classes else (),
+            positive_labels=self._classes_of("pos_labels", len(positives), kept) if classes else None,
+            negative_labels=self._classes_of("neg_labels", len(negatives), others) if classes else None,
         )
+
+    def _classes(self, name: str) -> tuple[str, ...]:
+        """The names in a column that is a list of labels; none where it is something else, since other tools use such names too."""
+        value = self.row.get(name)
+        return tuple(self.label(each) for each in value) if isinstance(value, (list, tuple)) else ()
+
+    def _classes_of(self, name: str, texts: int, kept: list[int]) -> tuple[tuple[str, ...], ...] | None:
+        """For each kept text the labels that a column lists for it: a label or a list of them a text."""
+        value = self.row.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, (list, tuple)) or len(value) != texts:
+            raise InputError(f"{self.where}: column {name!r} must be a list with the labels of each of the {texts} texts")
+        every = [each if isinstance(each, (list, tuple)) else [each] for each in value]
+        return tuple(tuple(self.label(label) for label in every[place]) for place in kept)
 
     def _count_losses(self, positives: list[str], negatives: list[str]) -> None:
         right, wrong = _first_of_each(positives), _first_of_each(negatives)

@@ -65,12 +65,14 @@ class Rows:
         positive: (N, D).
         negative: (M, D) hard negatives of all rows, or None where the method has none (on every process alike).
         owner: (M,) int64, row of each hard negative, ascending.
+        in_batch: (N,) bool, rows that see other rows' columns if the options have them; None for all.
     """
 
     query: Tensor
     positive: Tensor
     negative: Tensor | None = None
     owner: Tensor | None = None
+    in_batch: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,10 @@ def contrastive_loss(
     labels = torch.arange(columns.first, columns.first + count, device=rows.query.device)
     own = columns.owner == labels[:, None]
     hidden = _hidden(rows.query, columns.vectors, labels, options, texts)
-    masked = torch.zeros((), device=rows.query.device) if hidden is None else (hidden & (own | options.in_batch)).sum()
-    if not options.in_batch:
-        hidden = ~own if hidden is None else hidden | ~own
+    seen = own | options.in_batch if rows.in_batch is None else own | (rows.in_batch[:, None] & options.in_batch)
+    masked = torch.zeros((), device=rows.query.device) if hidden is None else (hidden & seen).sum()
+    if not options.in_batch or rows.in_batch is not None:
+        hidden = ~seen if hidden is None else hidden | ~seen
     own_negative = own.scatter(1, labels[:, None], False) if options.own_negative_log_weight else None
 
     width = rows.query.shape[1]

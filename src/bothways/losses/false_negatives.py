@@ -2,15 +2,14 @@
 
 Four tests, each by option, their findings joined:
 
-    same text    the column's text is one that the row itself names as an answer, or its query
-    same label   the column is the positive of a row of the same class or cluster
+    same text    the column's text is a known answer to the row's query, or the query
+    same label   the column's text is of a class or cluster of the row
     margin       cos(q_i, c) > cos(q_i, p_i) + margin          (Qwen3-Embedding, arXiv 2506.05176, §3: margin 0.1)
     fraction     cos(q_i, c) ≥ fraction · cos(q_i, p_i)        (NV-Retriever's TopK-PercPos, arXiv 2407.15831: 0.95, there for mining)
 
-A row's own positive is never left out. The hard negatives of another row have no label of their own, so `same label` does not judge
-them. Apart from the loss, since what is a false negative is a question about data.
+A row's own positive is never left out. What is known and which labels a text has is `bothways.data.answers`' business.
 
-Letters: N rows, M hard negatives, C columns, F texts that a row names at most.
+Letters: N rows, M hard negatives, C columns, F texts that a row knows at most, G labels of a row and W of a column at most.
 """
 
 from __future__ import annotations
@@ -52,18 +51,30 @@ class Texts:
         known: (N, F) int64, texts that answer the row's query, and the query.
         positive: (N,) int64, text of the row's positive.
         negative: (M,) int64, texts of the hard negatives.
-        label: (N,) int64, class or cluster of the row.
+        label: (N,) or (N, G) int64, classes or clusters of the row, G at most.
+        columns: (N + M, W) int64, classes of the positives and then of the hard negatives, W at most and equal on all processes; None:
+            a positive has those of its row, and a hard negative has none.
     """
 
     known: Tensor
     positive: Tensor
     negative: Tensor
     label: Tensor
+    columns: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Texts:
         """The same on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("known", "positive", "negative", "label")}
-        return replace(self, **moved)
+        columns = None if self.columns is None else self.columns.to(device)
+        return replace(self, **moved, columns=columns)
+
+    @property
+    def column_labels(self) -> Tensor:
+        """(N + M, W) int64, classes of each column of this process."""
+        if self.columns is not None:
+            return self.columns
+        label = self.label.reshape(len(self.positive), -1)
+        return torch.cat([label, label.new_full((len(self.negative), label.shape[1]), NONE)])
 
 
 def false_negatives(
@@ -90,18 +101,26 @@ def false_negatives(
     if options.same_text or options.same_label:
         if texts is None:
             raise ValueError("false negatives by text or label need the texts' identities")
-        # one exchange of pairs (text, label); a hard negative has no label
-        label = torch.cat([texts.label, torch.full_like(texts.negative, NONE)])
-        facts = torch.stack([torch.cat([texts.positive, texts.negative]), label], dim=1)
+        # one exchange of texts with their labels
+        names = torch.cat([texts.positive, texts.negative])[:, None]
+        facts = torch.cat([names, texts.column_labels], dim=1)
         facts = gather_rows(facts).rows if gather else facts
         if options.same_text:
-            for known in texts.known.unbind(1):
-                found |= (facts[:, 0] == known[:, None]) & (known != NONE)[:, None]
+            found |= _equal(texts.known, facts[:, :1])
         if options.same_label:
-            found |= (facts[:, 1] == texts.label[:, None]) & (texts.label != NONE)[:, None]
+            found |= _equal(texts.label.reshape(len(texts.positive), -1), facts[:, 1:])
     positive = cosines.gather(1, labels[:, None])
     if options.margin is not None:
         found |= cosines > positive + options.margin
     if options.fraction is not None:
         found |= cosines >= torch.where(positive < 0, positive / options.fraction, positive * options.fraction)
     return found.scatter(1, labels[:, None], False)
+
+
+def _equal(own: Tensor, columns: Tensor) -> Tensor:
+    """(N, C) bool: whether a row's numbers (N, F) and a column's (C, W) have one in common; NONE is none."""
+    found = torch.zeros(own.shape[0], columns.shape[0], dtype=torch.bool, device=own.device)
+    for mine in own.unbind(1):
+        for theirs in columns.unbind(1):
+            found |= (theirs == mine[:, None]) & (mine != NONE)[:, None]
+    return found

@@ -22,13 +22,18 @@ class Gathered(NamedTuple):
     offset: int
 
 
+def several_processes() -> bool:
+    """Whether other processes hold rows too."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
 def gather_rows(rows: Tensor) -> Gathered:
     """Concatenate `rows` (N, D) of all processes; N may differ between them, D may not.
 
     The gradients of all processes' losses with respect to a row add up on the process that holds it, so a trainer that *sums*
     parameter gradients over processes gets those of one process holding all rows.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if not several_processes():
         return Gathered(rows, 0)
     count = torch.tensor([rows.shape[0]], device=rows.device)
     counts = [torch.empty_like(count) for _ in range(dist.get_world_size())]

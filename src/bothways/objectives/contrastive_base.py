@@ -140,6 +140,8 @@ class ContrastiveBatch:
         owner: (M,) int64, row of each hard negative, ascending; None where the method has none.
         texts: identities, for false negatives.
         teacher: scores, for distillation.
+        in_batch: (N,) bool, rows that have in-batch negatives, where they differ; None for all.
+        learning: (N,) bool, rows with a column beside their positive: the others have loss 0 and do not count; None for all.
     """
 
     passes: tuple[TokenBatch, ...]
@@ -147,6 +149,8 @@ class ContrastiveBatch:
     owner: Tensor | None = None
     texts: Texts | None = None
     teacher: Teacher | None = None
+    in_batch: Tensor | None = None
+    learning: Tensor | None = None
 
     @property
     def rows(self) -> int:
@@ -162,6 +166,7 @@ class ContrastiveBatch:
             owner=None if self.owner is None else self.owner.to(device),
             texts=None if self.texts is None else self.texts.to(device),
             teacher=None if self.teacher is None else self.teacher.to(device),
+            in_batch=None if self.in_batch is None else self.in_batch.to(device),
         )
 
 
@@ -179,8 +184,8 @@ class ContrastiveObjective(Objective):
         self.projection = settings.projection if settings.projection is not None else nn.Identity()
 
     def count(self, batch: ContrastiveBatch) -> int:
-        """N."""
-        return batch.rows
+        """Count the rows that have something to be told apart from."""
+        return batch.rows if batch.learning is None else int(batch.learning.sum())
 
     def step(self, encoder: Encoder, batch: ContrastiveBatch, *, scale: float, backward: Backward, seed: int) -> dict[str, Any]:
         """All passes, the loss and its gradients.
@@ -197,7 +202,10 @@ class ContrastiveObjective(Objective):
             query, positive = ordered[:rows], ordered[rows : 2 * rows]
             negative = None if batch.owner is None else ordered[2 * rows :]
             result = contrastive_loss(
-                Rows(query, positive, negative, batch.owner), self.options, texts=batch.texts, teacher=batch.teacher
+                Rows(query, positive, negative, batch.owner, batch.in_batch),
+                self.options,
+                texts=batch.texts,
+                teacher=batch.teacher,
             )
             return result.total * scale, (result, alignment(query, positive))
 
@@ -214,7 +222,7 @@ class ContrastiveObjective(Objective):
             metrics["masked"] = result.masked / result.count
         if self.options.distillation is not None:
             metrics["divergence"] = result.divergence / result.count
-        return {"loss_sum": result.total.detach(), "count": result.count, **metrics}
+        return {"loss_sum": result.total.detach(), "count": self.count(batch), **metrics}
 
     def release(self) -> None:
         """Give the encoder its own dropout back."""

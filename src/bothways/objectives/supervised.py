@@ -5,15 +5,15 @@ The supervised stages of LLM2Vec (arXiv 2404.05961: in-batch positives and one h
 then off). Which positive and which negatives of a row take part is drawn anew at every step. Instructions are put before a row's texts
 as its `Example` says: seen by the model, never pooled.
 
-Letters: N rows, M hard negatives, F texts that a row names at most.
+Letters: N rows, M hard negatives, F numbers of a row at most.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
@@ -22,12 +22,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bothways.config import Strict
+from bothways.data.answers import Answers, document_id
 from bothways.data.examples import Example
 from bothways.encoder.batch import TokenRow
 from bothways.errors import InputError
 from bothways.losses.contrastive import LLM2VEC_SCALE, ContrastiveOptions
 from bothways.losses.distillation import Distillation, Teacher, temperature_of
-from bothways.losses.false_negatives import NONE, FalseNegatives, Texts
+from bothways.losses.false_negatives import NONE, FalseNegatives, Texts, false_negatives
+from bothways.losses.gather import several_processes
 from bothways.objectives.contrastive_base import ContrastiveBaseConfig, ContrastiveBatch, ContrastiveObjective, Settings
 
 if TYPE_CHECKING:
@@ -50,8 +52,8 @@ class DistillationConfig(Strict):
 class FalseNegativesConfig(Strict):
     """Columns that a row is not pushed away from."""
 
-    same_text: bool = Field(default=True, description="a text that the row itself names as an answer, or its query")
-    same_label: bool = Field(default=True, description="the positive of a row of the same task and label")
+    same_text: bool = Field(default=True, description="the query, or a text that any row of the data names as an answer to it")
+    same_label: bool = Field(default=True, description="a text of the same task and of a label of the row")
     margin: float | None = Field(default=None, description="cosine above the positive's by more than this; Qwen3-Embedding 0.1")
     fraction: float | None = Field(
         default=None, gt=0, description="cosine of at least this share of the positive's; NV-Retriever 0.95 (there for mining)"
@@ -67,12 +69,14 @@ class SupervisedConfig(ContrastiveBaseConfig):
     scale: float = Field(LLM2VEC_SCALE, gt=0, description="factor on the cosines, 1 / temperature; LLM2Vec 50, SimCSE 20")
     max_length: int = Field(512, ge=1, description="tokens per text, instruction included")
     negatives: int = Field(1, ge=0, description="hard negatives drawn per row, fewer where it has fewer; NV-Embed 7")
-    in_batch: bool = Field(
-        default=True, description="other rows' positives and negatives are negatives too; NV-Embed's stage 2: false"
+    in_batch: bool | Literal["unlabeled"] | dict[str, bool] = Field(
+        default=True,
+        description="other rows' positives and negatives are negatives too; NV-Embed's stage 2: false; unlabeled: for rows without a "
+        "label; or by task, {nli: true, banking77: false}, true for tasks that are not named",
     )
     own_negative_log_weight: float = Field(0.0, description="added to the logits of a row's own hard negatives: SimCSE's log α")
     false_negatives: FalseNegativesConfig | None = Field(
-        FalseNegativesConfig(), description="columns left out; null for none, as LLM2Vec and SimCSE train"
+        FalseNegativesConfig(), description="columns left out; null for none, as LLM2Vec's and SimCSE's code trains"
     )
     distillation: DistillationConfig | None = Field(
         None, description="learn from positive_scores and negative_scores; null: no"
@@ -87,13 +91,13 @@ class SupervisedConfig(ContrastiveBaseConfig):
         masks, teacher = self.false_negatives, self.distillation
         options = ContrastiveOptions(
             scale=self.scale,
-            in_batch=self.in_batch,
+            in_batch=self.in_batch is not False,
             own_negative_log_weight=self.own_negative_log_weight,
             false_negatives=None if masks is None else FalseNegatives(**masks.model_dump()),
             matryoshka=self._matryoshka(),
             distillation=None if teacher is None else Distillation(**teacher.model_dump()),
         )
-        return Supervised(self._settings(encoder), options, negatives=self.negatives)
+        return Supervised(self._settings(encoder), options, negatives=self.negatives, in_batch=self.in_batch)
 
 
 class Drawn(NamedTuple):
@@ -109,16 +113,27 @@ class Supervised(ContrastiveObjective):
     Args:
         settings, options: see `ContrastiveObjective`.
         negatives: hard negatives drawn per row.
+        in_batch: which rows have in-batch negatives; as in `SupervisedConfig`.
     """
 
-    def __init__(self, settings: Settings, options: ContrastiveOptions, *, negatives: int = 1) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        options: ContrastiveOptions,
+        *,
+        negatives: int = 1,
+        in_batch: bool | str | Mapping[str, bool] = True,
+    ) -> None:
         super().__init__(settings, options)
-        self.negatives = negatives
+        self.negatives, self.in_batch = negatives, in_batch
+        self._answers = Answers()
         self._tokenize: Callable[[list[tuple[str, str]]], list[TokenRow]] | None = None
         self._stored = ("", "")
 
     def prepare(self, texts: Sequence[Example], encoder: Encoder) -> Sequence[Example]:
-        """The examples as they are: of a row's many texts a step needs few, so each batch is tokenised when it is drawn.
+        """Take in which texts are right answers, over all rows, and give the rows without negatives that are such.
+
+        Nothing is tokenized here: of a row's many texts a step needs few. Rows of a held-out set add to what is known.
 
         Raises:
             InputError: nothing to be told apart from, no scores to learn from, an item that is no example or holds something
@@ -128,6 +143,8 @@ class Supervised(ContrastiveObjective):
         self._tokenize = lambda some: encoder.tokenize(some, max_length=length)
         self._stored = (encoder.role_prompt("query") or "", encoder.role_prompt("document") or "")
         _check_texts(texts)
+        self._answers.add(texts)
+        texts = self._without_answers(texts)
         self._check_columns(texts)
         self._settle_temperature(texts)
         for prompt in dict.fromkeys(prompt for row in texts for prompt in self._prompts(row)):
@@ -152,13 +169,68 @@ class Supervised(ContrastiveObjective):
         order = places[[*range(len(examples)), *(len(examples) + distinct[document] for document in documents)]]
         owner = torch.tensor([number for number, one in enumerate(drawn) for _ in one.negatives], dtype=torch.int64)
         masks = self.options.false_negatives
+        texts = self._identities(pairs) if masks is not None and (masks.same_text or masks.same_label) else None
+        alone = [not self._in_batch(row) for row in examples]
+        in_batch = torch.tensor([not each for each in alone]) if self.options.in_batch and any(alone) else None
         return ContrastiveBatch(
             batches,
             order,
             owner if self.negatives else None,
-            _identities(pairs) if masks is not None and (masks.same_text or masks.same_label) else None,
+            texts,
             _scores(pairs) if self.options.distillation is not None else None,
+            in_batch,
+            self._learning(owner, texts, torch.tensor([not each for each in alone])),
         )
+
+    def _learning(self, owner: Tensor, texts: Texts | None, in_batch: Tensor) -> Tensor:
+        """(N,) bool, whether a row has a column beside its positive. Other processes' columns are taken to be there."""
+        rows = torch.arange(len(in_batch))
+        own = torch.cat([rows, owner]) == rows[:, None]
+        seen = own | in_batch[:, None]
+        masks = self.options.false_negatives
+        if masks is not None and texts is not None:
+            by_name = replace(masks, margin=None, fraction=None)
+            seen &= ~false_negatives(torch.zeros(seen.shape), rows, by_name, texts=texts, gather=False)
+        return (seen.sum(1) > 1) | (in_batch & several_processes())
+
+    def _in_batch(self, row: Example) -> bool:
+        """Whether other rows' columns are negatives of this row."""
+        if isinstance(self.in_batch, Mapping):
+            return self.in_batch.get(row.task, True)
+        return row.label is None if self.in_batch == "unlabeled" else bool(self.in_batch)
+
+    def _identities(self, pairs: Sequence[tuple[Example, Drawn]]) -> Texts:
+        known = [self._answers.known(row) for row, _ in pairs]
+        labels = [self._answers.labels(row) for row, _ in pairs]
+        positive = [document_id(row.positives[one.positive]) for row, one in pairs]
+        negative = [document_id(row.negatives[number]) for row, one in pairs for number in one.negatives]
+        return Texts(
+            known=_table(known),
+            positive=torch.tensor(positive),
+            negative=torch.tensor(negative, dtype=torch.int64),
+            label=_table(labels),
+            columns=_table([self._answers.labels_of(text) for text in positive + negative], self._answers.widest),
+        )
+
+    def _without_answers(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """The rows without negatives that are right answers to their query, which are counted in the log."""
+        masks = self.options.false_negatives
+        if masks is None:
+            return examples
+        gone, kept = 0, list(examples)
+        for number, row in enumerate(examples):
+            wrong = self._answers.wrong(row, by_text=masks.same_text, by_label=masks.same_label)
+            if wrong:
+                gone += len(wrong)
+                kept[number] = row.with_negatives([place for place in range(len(row.negatives)) if place not in wrong])
+        if gone:
+            log.warning(
+                "objective supervised: %d negatives of %d rows are left out, since the data names them as right answers: "
+                "positives of the same query, or texts of its label",
+                gone,
+                sum(new is not old for new, old in zip(kept, examples)),
+            )
+        return kept
 
     def _prompts(self, row: Example) -> tuple[str, str]:
         """The instructions of a row's query and documents: its own, else those stored with the encoder, as in `encode_query`."""
@@ -188,6 +260,7 @@ class Supervised(ContrastiveObjective):
             raise InputError(
                 f"objective supervised: needs at least two rows, or hard negatives (got {len(examples)} without any)"
             )
+        self._check_tasks(examples)
         if not self.options.in_batch and not usable:
             raise InputError(
                 "objective supervised: in_batch is off and no hard negatives take part, so a query has nothing to be told apart "
@@ -198,6 +271,24 @@ class Supervised(ContrastiveObjective):
         ):
             raise InputError(
                 "objective supervised: distillation needs rows with positive_scores and negative_scores; none has both"
+            )
+
+    def _check_tasks(self, examples: Sequence[Example]) -> None:
+        """Refuse names of tasks that are not there; warn of rows that have nothing to be told apart from."""
+        tasks = Counter(row.task for row in examples)
+        if isinstance(self.in_batch, Mapping):
+            unknown = next((name for name in self.in_batch if name not in tasks), None)
+            if unknown is not None:
+                raise InputError(f"objective.in_batch: no rows of a task {unknown!r}; there are {', '.join(map(repr, tasks))}")
+        bare = Counter(row.task for row in examples if not (row.negatives and self.negatives) and not self._in_batch(row))
+        if bare and (self.options.in_batch or sum(bare.values()) < len(examples)):
+            log.warning(
+                "objective supervised: in-batch negatives are off for %d of %d rows (%.1f %%) that have no negatives (%s); they teach "
+                "nothing and do not count. Mine some (data.mine, bothways mine), or switch in_batch on",
+                sum(bare.values()),
+                len(examples),
+                100 * sum(bare.values()) / len(examples),
+                ", ".join(f"{count} of {tasks[task]} in {task or 'the data'}" for task, count in bare.items()),
             )
 
 
@@ -219,23 +310,10 @@ def _draw(example: Example, negatives: int, generator: torch.Generator) -> Drawn
     return Drawn(positive, chosen)
 
 
-def text_id(*parts: str) -> int:
-    """A number in [0, 2^63) that stands for texts, the same on every process."""
-    joined = "\x1f".join(parts).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(joined, digest_size=8).digest(), "big") >> 1
-
-
-def _identities(pairs: Sequence[tuple[Example, Drawn]]) -> Texts:
-    known = [[text_id(text) for text in dict.fromkeys((row.query, *row.positives))] for row, _ in pairs]
-    widest = max(len(ids) for ids in known)
-    return Texts(
-        known=torch.tensor([ids + [NONE] * (widest - len(ids)) for ids in known]),
-        positive=torch.tensor([text_id(row.positives[one.positive]) for row, one in pairs]),
-        negative=torch.tensor(
-            [text_id(row.negatives[number]) for row, one in pairs for number in one.negatives], dtype=torch.int64
-        ),
-        label=torch.tensor([NONE if row.label is None else text_id(row.task, row.label) for row, _ in pairs]),
-    )
+def _table(rows: Sequence[Sequence[int]], width: int = 1) -> Tensor:
+    """(n, F) int64: ragged rows of numbers, filled with NONE."""
+    widest = max([width, *map(len, rows)])
+    return torch.tensor([[*row, *[NONE] * (widest - len(row))] for row in rows], dtype=torch.int64).reshape(-1, widest)
 
 
 def _scores(pairs: Sequence[tuple[Example, Drawn]]) -> Teacher:

@@ -134,8 +134,9 @@ def _published(base: str) -> dict[str, dict[str, Any]]:
             "log_every": 10,
         },
         "supervised": {
-            # every other row's texts are negatives there, also where they are the same text
-            "objective": {**SUPERVISED, "max_length": 512, "false_negatives": None},
+            # LLM2Vec's code has every other row's texts as negatives, also the same text; here known answers are left out
+            # (false_negatives: null is its way)
+            "objective": {**SUPERVISED, "max_length": 512},
             # 64 on each of 8 GPUs, with texts gathered; on 8 processes set 64
             "batch": {"size": 512},
             "optim": {"lr": 2e-4, "warmup_steps": 300, "epochs": 3.0, "stop_after_steps": 1000},

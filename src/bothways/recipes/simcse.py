@@ -121,8 +121,8 @@ def _supervised_encoder(base: str, preset: str) -> dict[str, Any]:
 def _nli(preset: str) -> dict[str, Any]:
     """Temperature 0.05, the contradiction as hard negative, its weight α = 1, 32 tokens in training only."""
     objective: dict[str, Any] = {"kind": "supervised", "scale": 20.0, "max_length": 32, "negatives": 1}
-    # published with every text of the batch as a negative; small data repeats its premises within one
-    return objective | ({"false_negatives": None} if preset == "published" else {"graph_tokens": 4096})
+    # SimCSE's code has every text of the batch as a negative; here known answers are left out (false_negatives: null is its way)
+    return objective | ({} if preset == "published" else {"graph_tokens": 4096})
 
 
 def _decoder_stage(preset: str) -> dict[str, Any]:

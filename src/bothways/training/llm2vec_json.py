@@ -339,8 +339,7 @@ def _supervised_stage(config: _Supervised, where: str, data: tuple[str, ...] | N
         "scale": config.loss_scale,
         "max_length": config.max_seq_length or 512,
         "negatives": 1,
-        # HardNegativeNLLLoss knows none
-        "false_negatives": None,
+        # HardNegativeNLLLoss masks nothing; here known answers are never negatives
     }
     stage = _stage(config, objective, data or ())
     if folder is not None:

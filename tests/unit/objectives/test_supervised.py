@@ -14,11 +14,12 @@ import torch.multiprocessing as mp
 
 from bothways.backbone.adapters import LoraConfig, attach
 from bothways.config import parse
+from bothways.data.answers import text_id
 from bothways.data.examples import Example
 from bothways.errors import InputError
 from bothways.losses.false_negatives import NONE
 from bothways.objectives.seeding import pass_seed
-from bothways.objectives.supervised import SupervisedConfig, text_id
+from bothways.objectives.supervised import SupervisedConfig
 from bothways.pooling import LatentAttention
 from unit.objectives.small_encoder import make_encoder
 

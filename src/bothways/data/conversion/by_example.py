@@ -86,6 +86,9 @@ def by_example(
                 document_prompt=document_prompt,
                 task=task,
                 label=item.label,
+                labels=item.labels if len(item.labels) > 1 else (),
+                positive_labels=tuple(kept[other].labels for other in right),
+                negative_labels=tuple(kept[other].labels for other in wrong),
             )
         )
     return converted

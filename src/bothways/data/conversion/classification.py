@@ -127,6 +127,8 @@ def by_label(
                 document_prompt=document_prompt,
                 task=task,
                 label=item.label,
+                labels=item.labels if len(item.labels) > 1 else (),
+                negative_labels=tuple((label,) for label in others),
             )
         )
     return converted

@@ -92,6 +92,11 @@ def example_row(example: Example) -> dict[str, Any]:
         row["task"] = example.task
     if example.label is not None:
         row["label"] = example.label
+    if example.labels:
+        row["labels"] = list(example.labels)
+    for key, labels in (("pos_labels", example.positive_labels), ("neg_labels", example.negative_labels)):
+        if labels is not None:
+            row[key] = [list(each) for each in labels]
     return row
 
 

@@ -6,7 +6,8 @@ passages too for `symmetric_sts` and `symmetric_clustering`, and not for `symmet
 ends in no_in_batch_neg trains without in-batch negatives there; here that is a choice of the stage, so the log recalls it.
 
 bothways writes `query_prompt` and `document_prompt` in place of `prompt` and `type`, so that nothing has to be worked out again,
-and `task` and `label`. GritLM and INSTRUCTOR have the same columns with pairs of instruction and text in them; see `instructed`.
+`task` and `label`; `labels` where a text has several, and `pos_labels` and `neg_labels`, the labels of each document. GritLM and
+INSTRUCTOR have the same columns with pairs of instruction and text in them; see `instructed`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def _parse(fields: Fields) -> Numbered | None:
         scores=(fields.scores("pos_scores", len(positives), "pos"), fields.scores("neg_scores", len(negatives), "neg")),
         prompts=prompts,
         label=None if label in (None, "") else fields.label(label),
+        classes=True,
     )
 
 

@@ -1,6 +1,7 @@
 """What can never be a negative of a row, whatever it scores: the query, every known answer to it, and copies of these.
 
-Known answers are the positives of the row and of all rows with the same query, in whatever task; by option, also all texts of rows
+Known answers are the positives of the row and of all rows with the same query, in whatever task, and texts whose positive the
+query is; by option, also all texts of rows
 of the same task and label, since within a class or cluster each text answers each (NV-Embed, arXiv 2405.17428).
 """
 
@@ -49,11 +50,25 @@ class Known:
         self._answers: dict[str, dict[str, None]] = {}
         self._labels: dict[tuple[str, str], dict[str, None]] = {}
         for example in examples:
+            self._answers.setdefault(normal_form(example.query), {})
+        for example in examples:
             query = normal_form(example.query)
-            keys = dict.fromkeys(normal_form(text) for text in example.positives)
-            self._answers.setdefault(query, {}).update(keys)
-            if same_label and example.label is not None:
-                self._labels.setdefault((example.task, example.label), {}).update({query: None, **keys})
+            keys = [normal_form(text) for text in example.positives]
+            self._answers[query].update(dict.fromkeys(keys))
+            for key in keys:
+                # pairs of equals answer each other, as in STS, NLI and duplicates
+                if key in self._answers and key != query:
+                    self._answers[key][query] = None
+            if same_label:
+                self._add_labels(example, query, keys)
+
+    def _add_labels(self, example: Example, query: str, keys: Sequence[str]) -> None:
+        facts = [(query, example.all_labels), *zip(keys, example.labels_of_positives)]
+        if example.negative_labels is not None:
+            facts += zip(map(normal_form, example.negatives), example.negative_labels)
+        for key, labels in facts:
+            for label in labels:
+                self._labels.setdefault((example.task, label), {})[key] = None
 
     def among(self, documents: Documents) -> Among:
         """The same as places in a corpus."""
@@ -65,7 +80,7 @@ class Known:
 
     def same(self, example: Example) -> dict[str, None]:
         """Normal forms of the texts of its label."""
-        return {} if example.label is None else self._labels.get((example.task, example.label), {})
+        return {key: None for label in example.all_labels for key in self._labels.get((example.task, label), ())}
 
 
 class Among:
@@ -73,7 +88,7 @@ class Among:
 
     def __init__(self, known: Known, documents: Documents) -> None:
         self.known, self.documents = known, documents
-        self._labels: dict[tuple[str, str | None], frozenset[int]] = {}
+        self._labels: dict[tuple[str, tuple[str, ...]], frozenset[int]] = {}
 
     def excluded(self, example: Example) -> Excluded:
         """The places that a row's ranking is taken without."""
@@ -85,7 +100,7 @@ class Among:
         query = places.get(normal_form(example.query))
         if query is not None:
             own[query] = QUERY
-        label = (example.task, example.label)
+        label = (example.task, example.all_labels)
         if label not in self._labels:  # large, and shared by many rows
             self._labels[label] = frozenset(places[key] for key in self.known.same(example) if key in places)
         return Excluded(own, self._labels[label])

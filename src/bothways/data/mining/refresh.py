@@ -88,7 +88,7 @@ class Refresher:
         )
         # the scores are the model's in training, and a model is not its own teacher
         self.examples = [
-            replace(old, negatives=new.negatives, negative_scores=None) if new.negatives else old
+            replace(old, negatives=new.negatives, negative_scores=None, negative_labels=None) if new.negatives else old
             for new, old in zip(mined.examples, self.examples)
         ]
         return mined.statistics
@@ -118,6 +118,7 @@ class Refresher:
                 negatives=tuple(row["neg"]),
                 negative_scores=tuple(row["neg_scores"]) if "neg_scores" in row else None,
                 positive_scores=tuple(row["pos_scores"]) if "pos_scores" in row else None,
+                negative_labels=tuple(map(tuple, row["neg_labels"])) if "neg_labels" in row else None,
             )
             for row, example in zip(rows, self.examples)
         ]

@@ -79,7 +79,7 @@ def test_mining_for_a_table_that_is_read_as_it_is_keeps_related_texts_apart(tmp_
     one, two, far = "a man plays the guitar in town", "a man plays the guitar loudly in town", "a man is in town with a guitar"
     scored = [(one, "some guitar", 4.5), (one, two, 3.4), (two, "that guitar", 4.2), (far, "a guitar there", 4.0)]
     table.write_text("sentence1\tsentence2\tscore\n" + "".join("\t".join(map(str, row)) + "\n" for row in scored))
-    filled = {row.query: row.negatives for row in fill(read_examples(table), MineConfig(perc=None))}
+    filled = {row.query: row.negatives for row in fill(read_examples(table), MineConfig(window=(1, 100)))}
     assert two not in filled[one] and far in filled[one]
 
 
