@@ -32,6 +32,15 @@ runs it there and prints the cosine to bothways' own vectors. It exits with 1 be
 - A limit. llama.cpp refuses a text that is longer than its batch, where bothways cuts it. The command in the export's
   README makes the batch as long as the encoder's limit.
 
+## ONNX
+
+`bothways export MODEL --to onnx --out DIR` writes one graph: token ids, attention mask and pool mask in, vectors out. Pooling
+(latent attention too) and normalization are inside, batch and length are free. The pool mask is 0 for a prompt's tokens if the
+encoder leaves them out of its pooling. `bw.load_export(DIR).encode(texts)` tokenizes as the encoder does and runs the graph in
+ONNX Runtime. SmolLM2-135M: cosine 1.000000. Poolings and eight families: `tests/parity/test_export_onnx.py`.
+
+## Old llama.cpp
+
 A llama.cpp from before March 2026 does not know the key for direction. It reads the text causally and says nothing.
 
 ## Families in llama.cpp

@@ -21,6 +21,7 @@ _WHERE = {
     "evaluate": "bothways.evaluation.evaluate",
     "ablate": "bothways.ablation.run",
     "export": "bothways.exports.export",
+    "load_export": "bothways.exports.onnx_encoder",
     "verify_export": "bothways.exports.verify",
     "BothwaysError": "bothways.errors",
     "InputError": "bothways.errors",
@@ -38,6 +39,7 @@ __all__ = [
     "evaluate",
     "export",
     "load",
+    "load_export",
     "recipes",
     "train",
     "verify_export",
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from bothways.errors import BothwaysError, InputError
     from bothways.evaluation.evaluate import evaluate
     from bothways.exports.export import export
+    from bothways.exports.onnx_encoder import load_export
     from bothways.exports.verify import verify_export
     from bothways.training.run import Recipe
     from bothways.training.trainer import train

@@ -14,9 +14,9 @@ NAME = "export"
 
 def command(
     model: Model,
-    to: Annotated[str, typer.Option(help="gguf (llama.cpp) or ollama, which is the same with a Modelfile")],
+    to: Annotated[str, typer.Option(help="gguf (llama.cpp), ollama (the same files) or onnx")],
     out: Annotated[Path, typer.Option(help="folder to write")],
-    dtype: Annotated[str, typer.Option(help="of the matrices: f32, f16 or q8_0")] = "f32",
+    dtype: Annotated[str, typer.Option(help="of the matrices: f32; for gguf also f16 or q8_0")] = "f32",
     device: Device = "cpu",
 ) -> None:
     """Write an encoder for another server, with the command that starts it and vectors to check it by."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bothways.errors import InputError
 from bothways.exports import llama_cpp
-from bothways.exports.gguf_folder import MANIFEST
+from bothways.exports.onnx_encoder import load_export, read_manifest
 from bothways.exports.reference import cosine
 
 
@@ -53,22 +51,27 @@ def verify_export(folder: str | os.PathLike[str]) -> list[Result]:
         LoaderError: a loader cannot run it.
         MissingExtra: no loader for it is installed.
     """
-    place = Path(folder) / MANIFEST
+    manifest = read_manifest(Path(folder))
     try:
-        manifest: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
         file, bar, tokens = Path(folder) / manifest["file"], float(manifest["bar"]), int(manifest["tokens"])
         rows = [(str(row["case"]), str(row["text"]), row["vector"], float(row["cost"])) for row in manifest["reference"]]
-    except FileNotFoundError:
-        raise InputError(
-            f"{folder}: is not an export ({MANIFEST} is missing); write one with: bothways export MODEL --to gguf"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{place}: damaged ({type(error).__name__}); export the model again") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: damaged ({type(error).__name__}); export the model again") from None
+    texts = [row[1] for row in rows]
     results = []
     for way in ("single", "batch"):
-        vectors = llama_cpp.encode(file, [row[1] for row in rows], tokens=tokens, batch=way == "batch")
+        if manifest["target"] == "onnx":
+            loader, vectors = "ONNX Runtime", _onnx(Path(folder), texts, batch=way == "batch")
+        else:
+            loader, vectors = "llama.cpp", llama_cpp.encode(file, texts, tokens=tokens, batch=way == "batch")
         results += [
-            Result("llama.cpp", f"{case}, {way}", cosine(vector, own), bar, cost)
+            Result(loader, f"{case}, {way}", cosine(vector, own), bar, cost)
             for (case, _, own, cost), vector in zip(rows, vectors, strict=True)
         ]
     return results
+
+
+def _onnx(folder: Path, texts: list[str], *, batch: bool) -> list[list[float]]:
+    encoder = load_export(folder)
+    vectors: list[list[float]] = encoder.encode(texts, prompt="", batch_size=len(texts) if batch else 1).tolist()
+    return vectors

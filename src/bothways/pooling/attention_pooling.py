@@ -97,14 +97,18 @@ class LatentLayer(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """(T, H) → (T, H), `CHUNK` tokens at a time; with gradient, each of several chunks is computed again in the backward pass."""
+        return _in_chunks(self.read, states, *self.dictionary())
+
+    def dictionary(self) -> tuple[Tensor, Tensor]:
+        """Keys and values of the latents, (G, R, W) each."""
         if self.form == "code":
             key, value = self.key_value(self.context_norm(self.latents)).chunk(2, dim=-1)
         else:
             key = value = self.latents
-        key, value = (_heads(each, self.heads) for each in (key, value))
-        return _in_chunks(self._read, states, key, value)
+        return _heads(key, self.heads), _heads(value, self.heads)
 
-    def _read(self, states: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def read(self, states: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """(T, H) → (T, H), all tokens at once; an exporter can trace this, `forward` not."""
         if self.form == "paper":
             read = F.scaled_dot_product_attention(_heads(states, self.heads), key, value, scale=1.0)
             return self.feed_forward(_flat(read))

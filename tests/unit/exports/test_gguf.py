@@ -136,7 +136,7 @@ def test_the_command_writes_a_folder_that_explains_itself(tmp_path: Path) -> Non
 
 def test_nothing_is_left_of_a_refused_export(tmp_path: Path) -> None:
     base = tiny_llama(tmp_path / "base")
-    with pytest.raises(InputError, match="'mlx' is not a target; known: gguf, ollama"):
+    with pytest.raises(InputError, match="'mlx' is not a target; known: gguf, ollama, onnx"):
         bw.export(base, tmp_path / "out", to="mlx")
     with pytest.raises(InputError, match="q4"):
         bw.export(base, tmp_path / "out", to="gguf", dtype="q4")

@@ -1,0 +1,98 @@
+"""The whole encoder as one padded module: token ids and masks in, vectors out.
+
+This is what ONNX and OpenVINO run. Inside bothways texts are packed; these runtimes want batches, so
+this module is the same computation over (B, L) with padding at the right.
+
+Letters: B texts, L tokens, H hidden, D embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bothways.attention.stock import set_implementation
+from bothways.encoder.encoder import Encoder
+from bothways.errors import InputError
+from bothways.pooling.attention_pooling import LatentLayer
+
+POOLINGS = ("mean", "weighted_mean", "last", "bos", "max", "latent_attention")
+
+
+class PaddedEncoder(nn.Module):
+    """An encoder over padded batches, in plain operations that exporters can trace.
+
+    Args:
+        encoder: bidirectional, with one of `POOLINGS`. Its weights are shared, not copied.
+        truncate_dim: keep the first numbers of each vector; if None, all.
+
+    Raises:
+        InputError: a causal encoder, kept sliding windows, or a pooling that has no padded form here.
+    """
+
+    def __init__(self, encoder: Encoder, *, truncate_dim: int | None = None) -> None:
+        super().__init__()
+        self.mode = str(encoder.pooling.mode)
+        if encoder.direction != "bidirectional":
+            raise InputError("export: the encoder is causal; convert it with direction='bidirectional' first")
+        if encoder.provenance.get("report", {}).get("kept_windows"):
+            raise InputError("export: the encoder keeps sliding windows, which the graph does not have yet; lift them")
+        if self.mode not in POOLINGS:
+            raise InputError(f"export: {self.mode} pooling has no form in the graph; it has {', '.join(POOLINGS)}")
+        if truncate_dim is not None and not 1 <= truncate_dim <= encoder.dimension:
+            raise InputError(f"truncate_dim: must be 1 to {encoder.dimension}, not {truncate_dim}")
+        self.backbone: Any = encoder.backbone
+        self.layer = next((module for module in encoder.pooling.modules() if isinstance(module, LatentLayer)), None)
+        self.normalize = encoder.options.normalize
+        self.truncate_dim = truncate_dim
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, pool_mask: Tensor) -> Tensor:
+        """Encode a batch.
+
+        Args:
+            input_ids: (B, L) int64.
+            attention_mask: (B, L) int64, 1 for tokens and 0 for padding at the right.
+            pool_mask: (B, L) int64, 1 for tokens that are pooled; 0 for a prompt's and for padding.
+
+        Returns:
+            (B, D) float32.
+        """
+        seen = attention_mask.bool()[:, None, None, :]
+        lowest = torch.finfo(torch.float32).min
+        # four dimensions: transformers takes such a mask as it is, so that no family draws its own
+        bias = torch.zeros_like(seen, dtype=torch.float32).masked_fill(~seen, lowest).expand(-1, 1, input_ids.shape[1], -1)
+        places = (attention_mask.cumsum(1) - 1).clamp(min=0)
+        out = self.backbone(input_ids=input_ids, attention_mask=bias, position_ids=places, use_cache=False)
+        vectors = self._pool(out.last_hidden_state.float(), pool_mask * attention_mask)
+        if self.truncate_dim is not None:
+            vectors = vectors[:, : self.truncate_dim]
+        return nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
+
+    def _pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        order = mask.cumsum(1)
+        if self.mode in ("last", "bos"):
+            wanted = order[:, -1:] if self.mode == "last" else torch.ones_like(order[:, -1:])
+            chosen = ((order == wanted) & mask.bool()).float()
+            return (states * chosen[..., None]).sum(1)
+        if self.mode == "max":
+            return states.masked_fill(~mask.bool()[..., None], torch.finfo(torch.float32).min).amax(1)
+        if self.layer is not None:
+            states = self.layer.read(states.reshape(-1, states.shape[-1]), *self.layer.dictionary()).reshape(states.shape)
+        weights = (order * mask if self.mode == "weighted_mean" else mask).float()
+        return (states * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
+
+
+@contextmanager
+def plain_attention(encoder: Encoder) -> Iterator[None]:
+    """Run transformers' eager attention inside: exporters cannot trace ours. The encoder's own comes back."""
+    config = encoder.backbone.config
+    before = config._attn_implementation  # type: ignore[union-attr]
+    set_implementation(encoder.backbone, "eager")
+    try:
+        yield
+    finally:
+        set_implementation(encoder.backbone, str(before))
