@@ -156,3 +156,27 @@ def test_one_run_at_a_time_and_no_rows_under_rules(tmp_path: Path) -> None:
     mine(examples, corpus, work=tmp_path)
     kept = json.loads(next(tmp_path.glob("rows-*/000000.json")).read_text())
     assert len(kept["rows"]) == 8
+
+
+BROKEN = [
+    "",
+    "{",
+    "[]",
+    "null",
+    "{}",
+    '{"rows": [], "counts": {}}',
+    '{"rows": [[[9000000], [1.0], [1.0]]], "counts": {}}',
+    "[" * 50_000,
+]
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
+def test_a_damaged_block_is_one_line(tmp_path: Path, content: str) -> None:
+    examples, corpus = collection()
+    mine(examples, corpus, work=tmp_path)
+    block = next(tmp_path.glob("rows-*/000000.json"))
+    block.write_text(content)
+    with pytest.raises(InputError, match=r"000000\.json.*remove the file, and its rows are mined again"):
+        mine(examples, corpus, work=tmp_path)
+    block.unlink()
+    mine(examples, corpus, work=tmp_path)
