@@ -30,6 +30,7 @@ MINE = [
         "--negatives",
         "--window",
         "--perc",
+        "--fill",
         "--margin",
         "--relative-margin",
     ),
