@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test fuzz deepspeed check lint types bench quality families exports clean
+.PHONY: setup demo test fuzz kill deepspeed check lint types bench quality families exports clean
 
 setup: $(STAMP)
 
@@ -56,6 +56,10 @@ exports: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,onnx,verify]'
 	$(BIN)/python -m pytest tests/unit/exports tests/parity/test_export_llama_cpp.py tests/parity/test_export_onnx.py
 	$(BIN)/python benchmarks/serving.py
+
+# Kills the verbs that write at random times and at changes of the file system, and compares with undisturbed runs: some 15 minutes.
+kill: setup
+	$(BIN)/python tests/kill/kill.py
 
 clean:
 	rm -rf $(VENV) runs build dist
