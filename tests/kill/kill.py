@@ -267,6 +267,8 @@ def timeless(value: object) -> object:
     """A JSON value without what the clock writes."""
     if isinstance(value, dict):
         return {key: timeless(inner) for key, inner in value.items() if key not in CLOCK}
+    if isinstance(value, str):
+        return re.sub(r"'seconds': [0-9.]+", "", value)  # a record of a stage, as results tell it
     return [timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
