@@ -12,8 +12,6 @@ loaded the libraries. The last line counts; the exit code is 1 if anything was n
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import random
 import re
@@ -27,95 +25,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from compare import digest
+from verbs import VERBS, Verb, material
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-#: What the clock and the command line write.
-CLOCK = {"date", "command", "seconds", "tokens_per_second", "versions", "earlier", "pending", "minutes", "created"}
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree", "os.link"}
 LEFT = re.compile(r"\..*\.(part|old|lock)|.*\.(mining|work)|\.encoder\.part")
 WAIT = 300
-
-
-@dataclass
-class Verb:
-    """A command, its output, and what a second try of it is called."""
-
-    words: list[str]
-    out: str
-    resume: bool = False
-    #: a folder in which a stopped run keeps what it has done
-    keeps: bool = False
-
-
-VERBS = {
-    "encode": Verb(["encode", "base", "texts.txt", "--out", "v.npy", "--batch-tokens", "256"], "v.npy"),
-    "parquet": Verb(["encode", "base", "texts.txt", "--out", "v.parquet", "--batch-tokens", "256"], "v.parquet"),
-    "convert": Verb(["convert", "base", "--out", "enc"], "enc"),
-    "prepare": Verb(["prepare", "sts", "pairs.jsonl", "--out", "p.jsonl"], "p.jsonl"),
-    "report": Verb(["report", "results.json", "--out", "r.html"], "r.html"),
-    "evaluate": Verb(
-        ["evaluate", "base", "--task", "sts:pairs.jsonl", "--task", "sts:pairs.jsonl?name=again", "--out", "r.json"],
-        "r.json",
-        resume=True,
-    ),
-    "mine": Verb(
-        ["mine", "rows.jsonl", "--with", "base", "--negatives", "2", "--out", "m.jsonl", "--perc", "none"],
-        "m.jsonl",
-        resume=True,
-    ),
-    "train": Verb(["train", "recipe.yaml", "--out", "run"], "run", resume=True, keeps=True),
-    "ablate": Verb(
-        [
-            "ablate",
-            "--base",
-            "base",
-            "--rows",
-            "uni",
-            "bi+simcse",
-            "--poolings",
-            "mean",
-            "--tasks",
-            "sts:pairs.jsonl",
-            "--data",
-            "texts.txt",
-            "--preset",
-            "laptop",
-            "--set",
-            "stages.simcse.optim.steps=4",
-            "--set",
-            "stages.simcse.save_every=2",
-            "--set",
-            "stages.simcse.batch.size=8",
-            "--out",
-            "abl",
-        ],
-        "abl",
-        keeps=True,
-    ),
-}
-
-RECIPE = """\
-name: kill
-base: base
-dtype: float32
-max_length: 32
-stages:
-- name: mntp
-  objective: {kind: mntp, row_length: 32}
-  data: {source: texts.txt, limit: 200}
-  batch: {size: 4}
-  optim: {lr: 0.001, steps: 6}
-  adapter: {r: 4}
-  save_every: 2
-- name: simcse
-  objective: {kind: contrastive, max_length: 16, attention_dropout: 0.3}
-  data: {source: texts.txt, limit: 200}
-  batch: {size: 8}
-  optim: {lr: 0.001, steps: 6}
-  adapter: {r: 4}
-  eval: {metric: "sts:pairs.jsonl", every: 2}
-  save_every: 2
-"""
 
 
 @dataclass
@@ -138,40 +55,6 @@ class Bench:
         for each in (self.root / "material").iterdir():
             (place / each.name).symlink_to(each)
         return place
-
-
-def material(folder: Path) -> None:
-    """A tiny model, texts, scored pairs, labelled rows, a recipe and a results file."""
-    from tiny import tiny_llama
-
-    folder.mkdir()
-    tiny_llama(folder / "base", max_position_embeddings=128)
-    generator = random.Random(0)
-    words = [
-        "river",
-        "stone",
-        "garden",
-        "window",
-        "letter",
-        "music",
-        "winter",
-        "bridge",
-        "market",
-        "color",
-        "engine",
-        "summer",
-        "paper",
-        "forest",
-        "signal",
-        "orange",
-    ]
-    texts = [" ".join(generator.sample(words, generator.randint(3, 9))) for _ in range(1500)]
-    (folder / "texts.txt").write_text("\n".join(texts))
-    pairs = [{"sentence1": texts[n], "sentence2": texts[n + 1], "score": n % 11 / 2} for n in range(0, 120, 2)]
-    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
-    rows = [{"query": texts[n], "pos": [texts[n + 1]]} for n in range(0, 200, 2)]
-    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (folder / "recipe.yaml").write_text(RECIPE)
 
 
 def spawn(words: list[str], place: Path, *, at: int | None = None, limit: int | None = None) -> int:
@@ -238,38 +121,6 @@ def end(child: int) -> int:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return -1000
-
-
-def digest(path: Path) -> dict[str, str]:
-    """Each file of an output and what is in it, without what the clock writes."""
-    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
-    place = os.fsencode(path.parent)  # an adapter names its base by its place
-    return {str(each.relative_to(path.parent)): hashlib.sha256(content(each).replace(place, b"")).hexdigest() for each in files}
-
-
-def content(file: Path) -> bytes:
-    """A file's bytes; JSON without the clock's entries, and pages without dates and durations."""
-    raw = file.read_bytes()
-    if file.suffix in (".json", ".jsonl"):
-        return json.dumps(
-            [timeless(json.loads(line)) for line in ([raw] if file.suffix == ".json" else raw.splitlines())]
-        ).encode()
-    if file.suffix == ".npy" or file.suffix in (".safetensors", ".parquet"):
-        return raw
-    if file.suffix in (".html", ".md"):
-        return re.sub(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[^<\s]*|[0-9.]+ (s|min|minutes|seconds)\b", b"", raw)
-    if file.name == "optimizer.pt":
-        return b""  # an archive with times; what is in it decides the weights of the next step
-    return raw
-
-
-def timeless(value: object) -> object:
-    """A JSON value without what the clock writes."""
-    if isinstance(value, dict):
-        return {key: timeless(inner) for key, inner in value.items() if key not in CLOCK}
-    if isinstance(value, str):
-        return re.sub(r"'seconds': [0-9.]+", "", value)  # a record of a stage, as results tell it
-    return [timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
 def left(place: Path) -> list[str]:
