@@ -32,6 +32,7 @@ from bothways.cli import (
 )
 from bothways.cli.options import first_process
 from bothways.cli.signals import exit_code, was_stopped
+from bothways.cli.words import check_words
 from bothways.errors import BothwaysError
 from bothways.printable import PrintableFormatter, one_line
 from bothways.training.signals import Interrupted
@@ -89,6 +90,7 @@ def _run(arguments: list[str] | None) -> int:
     command = typer.main.get_command(app)
     words, debug = _without_debug(list(sys.argv[1:] if arguments is None else arguments))
     try:
+        check_words(words)
         with command.make_context("bothways", words) as context:
             command.invoke(context)
         sys.stdout.flush()

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import logging
 import re
+import sys
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -74,7 +75,7 @@ def read_examples(
         raise InputError(f"part: {part[0]} of {part[1]}; expected k of n with 1 <= k <= n")
     forced = named(dialect) if dialect not in (None, _BEIR) else None
     with contextlib.closing(_examples(source, dialect, forced, find_template(template), part)) as found:
-        examples = list(itertools.islice(found, limit))
+        examples = list(itertools.islice(found, None if limit is None else min(limit, sys.maxsize)))
     if not examples:
         raise InputError(f"{source}: no usable example; see the log for what was passed over")
     finished = [_overridden(example, task, query_prompt, document_prompt) for example in examples]

@@ -24,7 +24,7 @@ from bothways.evaluation.items import value_items
 from bothways.evaluation.knn import knn_predictions
 from bothways.evaluation.labelled import Labelled, class_numbers, read_labelled, require_scikit_learn
 from bothways.evaluation.registry import require_argument
-from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.evaluation.task import MOST, RunOptions, Score, Task, check_seed
 
 Method = Literal["logreg", "knn"]
 Shots = int | Literal["all"]
@@ -78,6 +78,9 @@ class Classification(Task):
         for what, number, least in (("shots", shots, 1), ("experiments", experiments, 1), ("k", k, 1), ("folds", folds, 2)):
             if number not in (None, "all") and int(number) < least:
                 raise InputError(f"classification: {what} must be at least {least} (got {number})")
+        if experiments > MOST:
+            raise InputError(f"classification: experiments must be at most {MOST:,} (got {experiments})")
+        check_seed(seed)
         self.method, self.shots, self.experiments, self.k, self.folds = method, shots, experiments, k, folds
         self.seed, self.prompt, self.name = seed, prompt, name
         parts = [test] if train is None else [train, test]

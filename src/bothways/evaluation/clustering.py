@@ -20,10 +20,11 @@ from bothways.evaluation.data import fingerprint
 from bothways.evaluation.encoding import encode_texts
 from bothways.evaluation.labelled import Labelled, class_numbers, read_labelled_sets, require_scikit_learn
 from bothways.evaluation.registry import require_argument
-from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.evaluation.task import MOST, RunOptions, Score, Task, check_seed
 
 Protocol = Literal["whole", "fast"]
 
+_MOST_DOCUMENTS = 10_000_000  # of one draw
 _BATCH = {"whole": 500, "fast": 512}
 
 
@@ -68,6 +69,11 @@ class Clustering(Task):
                 f"clustering: experiments and documents must be at least 1 and fraction in (0, 1] "
                 f"(got {experiments}, {documents}, {fraction:g})"
             )
+        if experiments > MOST or documents > _MOST_DOCUMENTS:
+            raise InputError(
+                f"clustering: at most {MOST:,} experiments and {_MOST_DOCUMENTS:,} documents (got {experiments}, {documents})"
+            )
+        check_seed(seed)
         for part in sets:
             check_clusters(part.source, part.labels)
             say_two_labels(part.source, part.texts, part.labels)

@@ -32,7 +32,7 @@ from bothways.evaluation.language_task import (
     forbid_argument,
     heatmap,
 )
-from bothways.evaluation.task import RunOptions, Score
+from bothways.evaluation.task import MOST, RunOptions, Score
 from bothways.progress import Progress
 
 Style = Literal["exact", "published"]
@@ -107,8 +107,8 @@ class Passkey(LanguageModelTask):
         self.lengths = check_lengths(lengths, name)
         self.depths = None if chosen is None else tuple(sorted(map(float, chosen)))
         self.repeats = REPEATS[style] if repeats is None else repeats
-        if self.repeats < 1:
-            raise InputError(f"task {name!r}: repeats must be at least 1 (got {repeats})")
+        if not 1 <= self.repeats <= MOST:
+            raise InputError(f"task {name!r}: repeats must be at least 1 and at most {MOST:,} (got {repeats})")
         self.style: Style = style
         self.name = name
         self.fingerprint = fingerprint_texts([ANNOUNCEMENT, FILLER, HIDDEN, QUESTION])

@@ -24,6 +24,7 @@ from bothways.evaluation.trec import CUTOFFS, measure
 
 Backend = Literal["exact", "faiss"]
 _MAIN_CUT = 10
+_DEEPEST = 1_000_000  # documents that are kept for a query
 
 
 class Judged(Protocol):
@@ -78,6 +79,8 @@ class RankingTask(Task):
         cuts = None if k is None else tuple(sorted({*k, _MAIN_CUT}))
         if cuts is not None and cuts[0] < 1:
             raise InputError(f"{name}: cutoffs k must be at least 1 (got {cuts[0]})")
+        if cuts is not None and cuts[-1] > _DEEPEST:
+            raise InputError(f"{name}: cutoffs k must be at most {_DEEPEST:,} (got {cuts[-1]})")
         if backend not in get_args(Backend):
             raise InputError(f"{name}: backend {backend!r} is unknown; choose one of {', '.join(get_args(Backend))}")
         check_judgements(name, collection.queries, collection.corpus, collection.qrels)

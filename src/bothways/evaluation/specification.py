@@ -75,6 +75,8 @@ def read_options(spec: str, given: dict[str, str], known: dict[str, Any]) -> dic
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise InputError(f"task {spec!r}: unknown option {name!r}; {hint}options here: {', '.join(known) or 'none'}")
+        if not text.strip() and not name.endswith("prompt"):
+            raise InputError(f"task {spec!r}: {name} is empty; give it a value, or leave it out")
         try:
             values[name] = _read(known[name], text)
         except ValueError:

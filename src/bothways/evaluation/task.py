@@ -14,6 +14,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from bothways.errors import InputError
+
+MOST = 10_000  # repetitions of an experiment; more would never end
+
+
+def check_seed(seed: int | None) -> None:
+    """Refuse a seed that numpy's generators do not take.
+
+    Raises:
+        InputError: it is negative, or has more than 32 bits.
+    """
+    if seed is not None and not 0 <= seed < 2**32:
+        raise InputError(f"seed: {seed}; expected a whole number from 0 to {2**32 - 1}")
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -31,6 +45,10 @@ class RunOptions:
     show_progress_bar: bool | None = None
     seed: int = 0
     work: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a seed that generators do not take."""
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)

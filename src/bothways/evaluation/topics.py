@@ -25,7 +25,7 @@ from bothways.evaluation import topics_text
 from bothways.evaluation.items import value_items
 from bothways.evaluation.language_model import CausalLM
 from bothways.evaluation.language_task import LanguageModelTask, check_lengths, forbid_argument, heatmap
-from bothways.evaluation.task import RunOptions, Score
+from bothways.evaluation.task import MOST, RunOptions, Score
 from bothways.progress import Progress
 
 LENGTHS = (1024, 2048, 4096)  # tokens
@@ -61,8 +61,8 @@ class Topics(LanguageModelTask):
             InputError: lengths or repeats out of range.
         """
         self.lengths = check_lengths(lengths, name)
-        if repeats < 1:
-            raise InputError(f"task {name!r}: repeats must be at least 1 (got {repeats})")
+        if not 1 <= repeats <= MOST:
+            raise InputError(f"task {name!r}: repeats must be at least 1 and at most {MOST:,} (got {repeats})")
         self.repeats, self.name = repeats, name
         self.fingerprint = fingerprint_texts(topics_text.everything())
         # scores under another rule of what counts as an answer are not reused

@@ -105,7 +105,8 @@ class _Others:
         """Places of `count` different texts without a label of the query's."""
         own = frozenset(query.labels)
         found: dict[int, None] = {}
-        for _ in range(count * _TRIES):
+        # where all that there are are wanted, there is nothing to draw
+        for _ in range(count * _TRIES if count < len(self.items) else 0):
             if len(found) == count:
                 return list(found)
             place = draw.randrange(len(self.items))

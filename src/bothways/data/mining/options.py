@@ -22,6 +22,8 @@ PERC = {"bm25": None, "dense": 0.95, "hybrid": 0.95}
 FILL: dict[str, Fill] = {"bm25": "random", "dense": "none", "hybrid": "none"}
 """What a row gets where fewer documents pass than are wanted, by method."""
 
+_DEEPEST = 100_000  # ranks; a query's take 12 bytes each
+
 
 @dataclass(frozen=True)
 class MiningOptions:
@@ -87,8 +89,8 @@ class MiningOptions:
         if self.negatives < 1:
             raise InputError(f"negatives: {self.negatives}; expected at least 1")
         first, last = self.ranks
-        if not 1 <= first <= last:
-            raise InputError(f"window: {first}:{last}; expected FIRST:LAST with 1 <= FIRST <= LAST")
+        if not 1 <= first <= last <= _DEEPEST:
+            raise InputError(f"window: {first}:{last}; expected FIRST:LAST with 1 <= FIRST <= LAST <= {_DEEPEST}")
         if last - first + 1 < self.negatives:
             raise InputError(
                 f"window: {first}:{last} has {last - first + 1} ranks, and {self.negatives} negatives are wanted; widen it"
