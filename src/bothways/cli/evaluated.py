@@ -76,7 +76,7 @@ def _open(name: str, *, device: str, dtype: str, direction: str | None, pooling:
     try:
         return open_encoder(name, device=device, dtype=dtype, direction=direction, pooling=pooling)
     except (InputError, UnsupportedFamily) as error:
-        if direction is not None or pooling is not None or not _is_foreign(name):
+        if direction is not None or pooling is not None or not _is_foreign(name) or _brings_code(Path(name).expanduser()):
             raise
         try:
             model = _sentence_transformer(name, device=device, dtype=dtype)
@@ -97,6 +97,27 @@ def _is_foreign(name: str) -> bool:
         return (folder / MODULES).is_file() and not (folder / OURS).is_file()
     source = resolve(name)
     return source.kind == "hub" and has_file(source, MODULES) and not has_file(source, OURS)
+
+
+def _brings_code(folder: Path) -> bool:
+    """Whether a local folder names module types outside sentence-transformers, whose code some of its versions run without being asked.
+
+    Releases before trust_remote_code was asked for in folders (5.2) run it. What is on the hub is never run without it.
+    """
+    if not folder.is_dir():
+        return False
+    from bothways.encoder.head_modules import STOCK
+    from bothways.encoder.storage import MODULES
+    from bothways.foreign import read_json
+
+    found: list[Any] = []
+    for file in [folder / MODULES, *sorted(folder.glob("**/router_config.json"))]:
+        held = read_json(file)
+        listed = (
+            held if isinstance(held, list) else list((held.get("types") or {}).values()) if isinstance(held, dict) else [None]
+        )
+        found += [module.get("type") if isinstance(module, dict) else module for module in listed]
+    return not all(isinstance(kind, str) and kind.startswith(STOCK) for kind in found)
 
 
 def _sentence_transformer(name: str, *, device: str, dtype: str) -> Any:

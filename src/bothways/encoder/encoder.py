@@ -91,6 +91,7 @@ class Encoder(nn.Module):
         self.direction: Direction = direction
         self.execution: Execution = execution
         self.options = options or EncoderOptions()
+        self.warned_prompts: set[str] = set()  # see `encoder.boundary`
         self.provenance: dict[str, Any] = dict(provenance or {})
 
     # --- as a module -------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from bothways.attention.stock import quiet
+from bothways.encoder import boundary
 from bothways.encoder.batch import TokenRow, passes
 from bothways.encoder.finite import check_vectors
 from bothways.encoder.tokenization import Text, is_pair
@@ -81,6 +82,7 @@ def encode_windows(
     with Progress("encode", total, "texts", show=show) as bar:
         for start, part in windows(texts, window):
             rows = encoder.tokenize(part, prompt=settings.prompt, first=start)
+            boundary.warn(encoder, part, rows, settings.prompt)
             done += len(rows)
             cut += sum(is_cut(text, row, encoder.max_length) for text, row in zip(part, rows))
             yield part, _encode(encoder, rows, part, start, settings, budget, bar)

@@ -23,7 +23,7 @@ from bothways.config import Direction, Strict, parse
 from bothways.encoder import adapter_folder, head_modules, pooling_module, prompts, template_module
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.settings import check_tokenizer, read_transformer
-from bothways.encoder.storage import MODULES, OURS, POOLINGS
+from bothways.encoder.storage import MODULES, OURS, POOLINGS, prompt_notes
 from bothways.encoder.tokenization import Wrapper, is_template
 from bothways.errors import DirectionError, InputError
 from bothways.foreign import positive, read_json, read_object
@@ -123,6 +123,8 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os
         provenance={**provenance, **merged, "report": report},
     ).eval()
     encoder.folder = None if merged else root
+    for note in prompt_notes(encoder):
+        log.warning("%s: %s", path, note)
     return encoder
 
 

@@ -210,7 +210,7 @@ def _needs_eager(encoder: Encoder) -> bool:
 
 def loader_notes(encoder: Encoder) -> list[str]:
     """What the stock layout cannot express, one sentence each: vectors of other loaders differ there."""
-    options, wrapper = encoder.options, encoder.options.wrapper
+    wrapper = encoder.options.wrapper
     notes = template_module.notes(encoder)
     if pooling_module.is_trained(encoder.pooling):
         notes.append(
@@ -225,8 +225,15 @@ def loader_notes(encoder: Encoder) -> list[str]:
         notes.append("inputs are wrapped for a chat model here; other loaders need the wrapper in the text or prompt")
     elif wrapper.joint:
         notes.append(f"instruction and text are joined by {wrapper.joint!r} here; other loaders need it at the prompt's end")
-    if wrapper.prefix or options.pool_prompt:
-        return notes
+    return [*notes, *prompt_notes(encoder)]
+
+
+def prompt_notes(encoder: Encoder) -> list[str]:
+    """A sentence for each stored prompt that leaves other tokens out of the pool in sentence-transformers."""
+    options, trained = encoder.options, pooling_module.is_trained(encoder.pooling)
+    if options.wrapper.prefix or options.pool_prompt:
+        return []
+    notes = []
     for name, whole in options.prompts.items():
         prompt = whole.split(SLOT)[0]  # what comes before the text, of a template too
         row = encoder.tokenize([(whole, "text")], max_length=_ANY)[0]
@@ -235,7 +242,7 @@ def loader_notes(encoder: Encoder) -> list[str]:
         if prompt and left_out != row.pool.index(True):
             notes.append(
                 f"prompt {name!r}: its last token merges with the text ({prompt[-12:]!r}), and sentence-transformers leaves out "
-                "one token more or less than this encoder; a prompt that ends without a blank avoids that"
+                "one token more or less than this encoder; a prompt that ends without a blank, or with a line feed, avoids that"
             )
         if prompt and encoder.pooling.mode == "weighted_mean" and not options.stock_prompts:
             notes.append(f"prompt {name!r}: sentence-transformers' weighted mean counts positions from the start of the prompt")

@@ -161,7 +161,7 @@ def test_an_existing_folder_is_not_overwritten_unasked(encoder: Encoder, tmp_pat
     assert sorted(os.listdir(tmp_path)) == ["file", "out"]
 
 
-@pytest.mark.parametrize("step", ["_save_backbone", "save_tokenizer", "_save_modules", "model_card"])
+@pytest.mark.parametrize("step", ["_save_backbone", "_save_tokenizer", "_save_modules", "model_card"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("broken"), OSError(28, "No space left on device")])
 def test_a_save_that_fails_leaves_what_was_there(encoder: Encoder, tmp_path: Path, monkeypatch, step: str, error: Any) -> None:
     encoder.save(tmp_path / "out")

@@ -1,0 +1,78 @@
+"""A prompt that merges with the text is said when an encoder encodes, saves and loads; the README's example has no such end."""
+
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+import bothways as bw
+from tiny import tiny_llama
+
+TEXTS = ["a claim", "Yes", "The river runs."]
+BLANK = "Find it: "
+README = Path(__file__).parents[3] / "README.md"
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    return bw.convert(tiny_llama(tmp_path / "base"), dtype="float32", device="cpu", prompts={"query": BLANK})
+
+
+def test_a_prompt_that_merges_is_said_once_by_every_door(encoder, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "bothways"):
+        encoder.encode(TEXTS)
+        assert not caplog.messages
+        for _ in range(2):
+            encoder.encode_query(TEXTS)
+        encoder.encode([(BLANK, "a claim")])
+        assert [message for message in caplog.messages if "of 3 texts" in message] == caplog.messages and len(
+            caplog.messages
+        ) == 1
+        encoder.save(tmp_path / "saved")
+        assert len(caplog.messages) == 2
+        bw.load(tmp_path / "saved", dtype="float32", device="cpu")
+        assert len(caplog.messages) == 3 and "merges with the text" in caplog.messages[-1]
+    theirs = SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode_query(TEXTS)
+    assert np.abs(theirs - encoder.encode_query(TEXTS)).max() > 1e-3, "both agree, so there is nothing to warn of"
+
+
+def test_the_example_of_the_readme_gives_the_same_vectors_in_both(encoder, tmp_path, caplog):
+    found = re.search(r'prompt="(Given a claim[^"]*)"', README.read_text(encoding="utf-8"))
+    assert found
+    prompt = found.group(1).replace("\\n", "\n")
+    encoder.options.prompts = {}
+    encoder.save(tmp_path / "saved")
+    with caplog.at_level(logging.WARNING, "bothways"):
+        ours = encoder.encode(TEXTS, prompt=prompt)
+    assert not caplog.messages
+    theirs = SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode(TEXTS, prompt=prompt)
+    assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_the_card_says_how_prompts_act(encoder, tmp_path):
+    encoder.options.prompts = {"query": "Find:\n", "document": ""}
+    encoder.save(tmp_path / "saved")
+    card = (tmp_path / "saved" / "README.md").read_text()
+    for words in ("LangChain", "Chroma", "Haystack", "LlamaIndex", "query_instruction='Find:\\n'", "OpenVINO", "empty text"):
+        assert words in card
+    encoder.options.prompts = {}
+    encoder.save(tmp_path / "without")
+    assert "LangChain" not in (tmp_path / "without" / "README.md").read_text()
+
+
+def test_a_folder_with_code_is_not_handed_over(tmp_path):
+    import json
+
+    from bothways.cli.evaluated import _brings_code
+
+    modules = [{"type": "sentence_transformers.models.Transformer", "path": ""}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    assert not _brings_code(tmp_path)
+    (tmp_path / "router_config.json").write_text(json.dumps({"types": {"query": "evil.Module"}}))
+    assert _brings_code(tmp_path)
+    (tmp_path / "router_config.json").unlink()
+    (tmp_path / "modules.json").write_text(json.dumps([*modules, {"type": "custom_st.Pooling", "path": "1"}]))
+    assert _brings_code(tmp_path)
