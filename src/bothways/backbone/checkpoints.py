@@ -24,11 +24,17 @@ ACCEPTED = "give a hub id (organisation/name), a model folder, a .gguf file, or 
 # flags that transformers reads with getattr: configs do not declare them, yet they mean something
 _UNDECLARED = ("is_causal", "use_bidirectional_attention")
 
+_MOST_LAYERS = 10_000
+
 
 def read_config(name: str, where: str) -> Any:
     """The transformers config at `where` (folder or hub id); `name` is what the user asked for."""
     with one_line(name):
-        return AutoConfig.from_pretrained(where, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+    layers = getattr(config, "num_hidden_layers", None)
+    if isinstance(layers, int) and layers > _MOST_LAYERS:  # building them would not end
+        raise SourceError(f"{name}: config.json says num_hidden_layers {layers}; no model has more than {_MOST_LAYERS}")
+    return config
 
 
 def read_tokenizer(name: str, where: str, **options: Any) -> Any:

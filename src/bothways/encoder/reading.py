@@ -203,7 +203,7 @@ def _pooling(path: Path, modules: list[_Module]) -> _PoolingConfig:
     if named is None:
         named = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True] or ["mean"]
     active = [named] if isinstance(named, str) else list(named)
-    if len(active) != 1 or active[0] not in _MODES:
+    if len(active) != 1 or not isinstance(active[0], str) or active[0] not in _MODES:
         raise InputError(f"{file}: pooling {', '.join(map(str, active))} cannot be read; known: one of {', '.join(_MODES)}")
     return _PoolingConfig(_MODES[active[0]], bool(config.get("include_prompt", True)))
 
