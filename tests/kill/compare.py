@@ -8,8 +8,8 @@ import os
 import re
 from pathlib import Path
 
-#: What the clock and the command line write.
-CLOCK = {"date", "command", "seconds", "tokens_per_second", "versions", "earlier", "pending", "minutes", "created"}
+#: What the clock and the command line write; an ablation's digest of an `encoder` takes in its durations.
+CLOCK = {"date", "command", "seconds", "tokens_per_second", "versions", "earlier", "pending", "minutes", "created", "encoder"}
 
 
 def digest(path: Path) -> dict[str, str]:

@@ -35,7 +35,7 @@ from bothways.progress import Progress
 REMOVE = "remove the file, and its rows are mined again"
 #: Folders and files of ours in a kept folder.
 _PLACE = re.compile(r"(documents|queries|rows)-[0-9a-f]{20}")
-_FILE = re.compile(r"[0-9]{6,}\.(npy|json)")
+_FILE = re.compile(r"[0-9]{6,}\.(npy|json)|\.[0-9]{6,}\.(npy|json)\.lock")
 
 Prompts = Callable[[int], "str | None"]
 """The prompt of each text by its number; None leaves it to the encoder."""
