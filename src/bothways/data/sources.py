@@ -113,7 +113,7 @@ def _files_below(folder: Path, splits: Splits) -> tuple[tuple[Path, ...], tuple[
         raise (
             unknown_format(folder / sorted(unread)[0])
             if unread
-            else InputError(f"{folder}: no file with texts in this folder; expected {', '.join(FORMATS)}, each also with .gz")
+            else InputError(f"{folder}: no file with texts in this folder; expected {', '.join(FORMATS)}, plain or compressed")
         )
     if unread:
         log.warning("%s: data that is not read: %s", folder, ", ".join(sorted(unread)))

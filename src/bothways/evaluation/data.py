@@ -5,6 +5,7 @@ Nothing is guessed beyond names that public data sets use; what is not found by 
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,13 @@ def split_file(source: str | Path, split: str) -> str | Path:
         return source
     found = [folder / f"{split}{suffix}{zipped}" for suffix in FORMATS for zipped in ("", ".gz")]
     found = [path for path in found if path.is_file()]
+    if not found:  # as a hub data set is downloaded
+        found = sorted(
+            path
+            for place in (folder, folder / "data")
+            for path in place.glob(f"{glob.escape(split)}-?????-of-?????.*")
+            if path.is_file()
+        )
     if len(found) == 1:
         return found[0]
     if found:

@@ -207,3 +207,11 @@ def test_tags_that_training_lacks(tmp_path, said):
     write(tmp_path, test_txt="c D B-NP O\nd N I-NP B-PER\n\n")
     with pytest.raises(InputError, match="none of the test pos tags ever occurs in training"):
         make_task(f"words:{folder}")
+
+
+def test_a_split_of_a_hub_folder(tmp_path):
+    """A data set as it is downloaded: the split is a file of its own below data/."""
+    (tmp_path / "data").mkdir()
+    rows = [{"sentence1": f"a{n}", "sentence2": f"b{n}", "score": n} for n in range(3)]
+    write(tmp_path, **{"data__test-00000-of-00001_jsonl": rows, "data__train-00000-of-00001_jsonl": rows[:2]})
+    assert len(STS(tmp_path).pairs.gold) == 3
