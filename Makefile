@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test fuzz kill deepspeed check lint types bench quality families exports clean
+.PHONY: setup demo test fuzz kill mutate deepspeed check lint types bench quality families exports clean
 
 setup: $(STAMP)
 
@@ -31,6 +31,10 @@ deepspeed: setup
 # 2,500 broken inputs through the command line; CI runs a small share of them (tests/fuzz/test_fuzz.py).
 fuzz: setup
 	$(BIN)/python tests/fuzz/run.py
+
+# Slow, and not part of CI: single changes of the sources that no test notices.
+mutate: setup
+	$(BIN)/python benchmarks/mutate.py
 
 check: setup lint types test
 
