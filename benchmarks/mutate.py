@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("losses", "pooling", "attention", "objectives", "encoder", "training")
 EQUIVALENT = {
     "losses/false_negatives.py: positive < 0 with another comparison": "a cosine of 0 gives the threshold 0 either way",
+    "losses/infonce.py: -1 without minus": "dimensions 1 and -1 of a matrix are one",
+    "losses/infonce.py: torch.promote_types(vectors.dtype, torch.float32) with its arguments swapped": "it is symmetric",
 }
 """`file: change` to why no test can see it."""
 
