@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import bothways as bw
+from bothways.encoder.head_modules import Headed
+from bothways.errors import InputError
 from bothways.pooling.config import PoolingConfig
 from export_models import small_model
 from tiny import tiny_llama
@@ -42,6 +44,17 @@ def test_every_pooling(tmp_path: Path, mode: str) -> None:
 def test_families(tmp_path: Path, model_type: str) -> None:
     out = bw.export(small_model(tmp_path / "base", model_type), tmp_path / "out", to="onnx")
     assert min(each.cosine for each in bw.verify_export(out)) > 0.9999
+
+
+def test_layers_behind_the_pooling(tmp_path: Path) -> None:
+    from sentence_transformers.models import Dense, Normalize
+
+    encoder = bw.convert(tiny_llama(tmp_path / "base"), dtype="float32", device="cpu")
+    encoder.pooling = Headed(encoder.pooling, [Dense(32, 24), Normalize()], width=32, keep=16).eval()
+    with pytest.raises(InputError, match="Dense and Normalize behind its pooling"):
+        bw.export(encoder, tmp_path / "gguf", to="gguf")
+    out = bw.export(encoder, tmp_path / "out", to="onnx")
+    assert np.abs(encoder.encode(TEXTS) - bw.load_export(out).encode(TEXTS)).max() < 1e-5
 
 
 def test_the_encoder_is_as_it_was(tmp_path: Path) -> None:

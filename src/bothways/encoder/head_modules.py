@@ -57,11 +57,15 @@ class Headed(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor, segments: Tensor, rows: int) -> Tensor:
         """Vectors (N, D) float32; arguments as `pooling.Pooling`."""
-        vectors: Tensor = self.inner(states, mask, segments, rows)
-        with torch.autocast(vectors.device.type, enabled=False):
-            for layer in self.layers:
-                vectors = layer({_KEY: vectors.float()})[_KEY]
-        return vectors[:, : self.keep]
+        pooled: Tensor = self.inner(states, mask, segments, rows)
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.transform(pooled)
+
+    def transform(self, pooled: Tensor) -> Tensor:
+        """Apply the layers to pooled vectors (N, H); gives (N, D) float32."""
+        for layer in self.layers:
+            pooled = layer({_KEY: pooled.float()})[_KEY]
+        return pooled[:, : self.keep]
 
     def extra_repr(self) -> str:
         """The width, for printing."""

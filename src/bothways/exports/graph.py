@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bothways.attention.stock import set_implementation
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.head_modules import Headed
 from bothways.errors import InputError
 from bothways.pooling.attention_pooling import LatentLayer
 
@@ -47,6 +48,7 @@ class PaddedEncoder(nn.Module):
             raise InputError(f"truncate_dim: must be 1 to {encoder.dimension}, not {truncate_dim}")
         self.backbone: Any = encoder.backbone
         self.layer = next((module for module in encoder.pooling.modules() if isinstance(module, LatentLayer)), None)
+        self.behind = encoder.pooling if isinstance(encoder.pooling, Headed) else None
         self.normalize = encoder.options.normalize
         self.truncate_dim = truncate_dim
 
@@ -68,6 +70,8 @@ class PaddedEncoder(nn.Module):
         places = (attention_mask.cumsum(1) - 1).clamp(min=0)
         out = self.backbone(input_ids=input_ids, attention_mask=bias, position_ids=places, use_cache=False)
         vectors = self._pool(out.last_hidden_state.float(), pool_mask * attention_mask)
+        if self.behind is not None:
+            vectors = self.behind.transform(vectors)
         if self.truncate_dim is not None:
             vectors = vectors[:, : self.truncate_dim]
         return nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
