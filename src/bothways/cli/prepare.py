@@ -178,7 +178,9 @@ def clustering(
     label: Label = None,
     separator: Separator = None,
     title_before_body: Annotated[bool, typer.Option(help="p2p: title and body, as MTEB's sets")] = False,
-    negatives: Negatives = 7,
+    by: Annotated[str, typer.Option(help="positives: example (of the category), or label (its text)")] = "example",
+    label_texts: Annotated[Path | None, typer.Option(help="JSON object: category to its text")] = None,
+    negatives: Annotated[int | None, typer.Option(min=0, help="per example; by default 7, or all other categories")] = None,
     per_label: PerLabel = None,
     total: Total = None,
     task: Task = "clustering",
@@ -190,9 +192,14 @@ def clustering(
     seed: Seed = 0,
     summary: Summary = None,
 ) -> None:
-    """Texts with another text of their category, against texts of others, as NV-Embed."""
-    from bothways.data.conversion.clustering import clustering as convert
+    """Texts with another text of their category, or the category's own text, as NV-Embed."""
+    from bothways.data.conversion.classification import classification as convert
     from bothways.data.conversion.clustering import read_documents
+    from bothways.data.conversion.labelled import read_label_texts
+    from bothways.errors import InputError
+
+    if by not in ("example", "label"):
+        raise InputError(f"--by {by}: expected example (another text of the category) or label (the category's text)")
 
     items = [
         item
@@ -209,12 +216,14 @@ def clustering(
     ]
     converted = convert(
         items,
+        by=by,  # type: ignore[arg-type]
+        label_texts=None if label_texts is None else read_label_texts(label_texts),
         negatives=negatives,
         per_label=per_label,
         total=total,
         seed=seed,
         task=task,
-        prompts=prompts(template, task, instruction, symmetric=True),
+        prompts=prompts(template, task, instruction, symmetric=by == "example"),
         without=evaluation_texts(without, near, near_by),
     )
     finish(converted, out, summary)
@@ -227,7 +236,8 @@ def sts(
     threshold: Annotated[float, typer.Option(help="least score of a positive")] = 4.0,
     ceiling: Annotated[float, typer.Option(help="greatest score that a negative may have with the query")] = 2.5,
     negatives: Negatives = 7,
-    chosen_by: Annotated[str, typer.Option(help="negatives: bm25 (from rank 2 on) or random")] = "bm25",
+    chosen_by: Annotated[str, typer.Option(help="negatives: bm25 (the best ranked) or random")] = "bm25",
+    first_rank: Annotated[int, typer.Option(min=1, help="bm25: first rank taken, counted without the query")] = 1,
     task: Task = "sts",
     template: Template = "none",
     instruction: Instruction = None,
@@ -248,6 +258,7 @@ def sts(
         ceiling=ceiling,
         negatives=negatives,
         chosen_by=chosen_by,  # type: ignore[arg-type]
+        first_rank=first_rank,
         seed=seed,
         task=task,
         prompts=prompts(template, task, instruction, symmetric=True),

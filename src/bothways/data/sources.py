@@ -22,7 +22,7 @@ from bothways.errors import InputError, SourceError
 log = logging.getLogger("bothways")
 
 EMBEDDED = "python-stdlib"
-_HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<config>[^:/]+)(/(?P<split>[^:/]+))?)?")
+_HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+|[A-Za-z][\w-]*(?=:))(:(?P<config>[^:/]+)(/(?P<split>[^:/]+))?)?")
 # stems of files that describe a folder rather than belong to it
 _NOT_DATA = {"readme", "license", "licence", "dataset_info", "dataset_infos", "dataset_dict"}
 _CACHED = re.compile(r"(cache|tmp)-?[0-9a-z_]+\.arrow")  # what `datasets` keeps of map and filter beside the data itself

@@ -26,10 +26,11 @@ class Prompts(NamedTuple):
 
 
 class Instruction(NamedTuple):
-    """A task's description, and whether both sides carry it."""
+    """A task's description, whether both sides carry it, and whether documents are texts of labels, which carry nothing."""
 
     text: str
     symmetric: bool = False
+    classes: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,11 @@ INSTRUCTIONS = {
     "t2ranking": _CHINESE,
     "trivia_qa": _ANSWERS,
     "scifact": Instruction("Given a scientific claim, retrieve documents that support or refute the claim"),
-    "banking77": Instruction("Given a online banking query, find the corresponding intents", symmetric=True),
+    "banking77": Instruction("Given a online banking query, find the corresponding intents", classes=True),
     "emotion": Instruction(
         "Classify the emotion expressed in the given Twitter message into one of the six emotions: anger, fear, joy, love, "
         "sadness, and surprise",
-        symmetric=True,
+        classes=True,
     ),
     "nli": _SIMILAR,
     "sts": _SIMILAR,

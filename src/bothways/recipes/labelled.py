@@ -185,4 +185,7 @@ def _name(path: Path) -> str:
 
 def _prompts(template: str, name: str, instruction: str | None, symmetric: bool | None) -> dict[str, str]:
     query, document = task_prompts(template, name, instruction=instruction, symmetric=symmetric)
-    return {"query_prompt": query, "document_prompt": document}
+    prompts = {"query_prompt": query, "document_prompt": document}
+    known = INSTRUCTIONS.get(name)
+    # a class's text is no query, and carries nothing (NV-Embed); another text of the class is one, which reading the rows shows
+    return {**prompts, "example_prompt": query} if known is not None and known.classes and symmetric is None else prompts

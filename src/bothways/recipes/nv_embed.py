@@ -8,20 +8,26 @@ paper names none; steps and weight decay are from memory of its appendix, and un
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
+from urllib.parse import quote
 
 from bothways.errors import InputError
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, check_preset, finish
 from bothways.recipes.labelled import Labelled, labelled, stored_prompts
 from bothways.training.run import Recipe
 
-Order = Literal["two_stage", "reversed", "single", "single_in_batch"]
+Order = Literal["two_stage", "by_task", "reversed", "single", "single_in_batch"]
 
 TEMPLATE = "nv_embed"
-RETRIEVAL, BLENDED = ("retrieval", True), ("blended", False)
+InBatch = bool | Literal["unlabeled"]
+RETRIEVAL: tuple[str, InBatch] = ("retrieval", True)
+BLENDED: tuple[str, InBatch] = ("blended", False)
 #: Stages by order, each a name and whether in-batch negatives are on. The paper's comparison: 72.31, 71.85, 71.94 and 70.83 on MTEB.
-ORDERS: dict[str, tuple[tuple[str, bool], ...]] = {
+#: "by_task" is this project's: FlagEmbedding switches in-batch negatives off by data set (its no_in_batch_neg).
+ORDERS: dict[str, tuple[tuple[str, InBatch], ...]] = {
     "two_stage": (RETRIEVAL, BLENDED),
+    "by_task": (RETRIEVAL, ("blended", "unlabeled")),
     "reversed": (BLENDED, RETRIEVAL),
     "single": (BLENDED,),
     "single_in_batch": (("blended", True),),
@@ -93,7 +99,8 @@ def nv_embed(
         base: decoder-only LLM, or the folder of an encoder to train further; NVIDIA's is Mistral-7B-v0.1.
         texts: labelled source(s), or a mapping with "retrieval" and "blended"; one source serves both stages.
         preset: "published", or "laptop": sized for SmolLM2-135M on two CPU cores.
-        order: "two_stage"; "reversed"; one blended stage as long as both with in-batch negatives off ("single") or on
+        order: "two_stage"; "by_task", where the second stage has in-batch negatives for rows without a label;
+            "reversed"; one blended stage as long as both with in-batch negatives off ("single") or on
             ("single_in_batch").
         retrieval: labelled source(s) of the retrieval stage, in place of those in `texts`; `--option retrieval=scifact`.
         dev: task specification by which each stage keeps its best checkpoint.
@@ -115,6 +122,11 @@ def nv_embed(
         _stage(name, in_batch, sizes, sizes.rates[place], steps[place], sources[name])
         for place, (name, in_batch) in enumerate(plan)
     ]
+    if retrieval is None:
+        for stage in stages:
+            # one source serves both stages: classes are no retrieval; data that is given by stage is taken as it is
+            if stage["name"] == "retrieval" and len(stages) > 1 and not _by_stage(texts):
+                stage["data"].setdefault("leave_out_labeled", True)
     named = "nv_embed" if order == "two_stage" else f"nv_embed-{order}"
     values = {
         "name": named if preset == "published" else f"{named}-{preset}",
@@ -128,10 +140,31 @@ def nv_embed(
         "prompts": stored_prompts(stage["data"] for stage in stages),
         "stages": stages,
     }
-    return finish(values, overrides, dev=dev, dev_every=dev_every)
+    return finish(values, overrides, dev=_instructed(dev, stages), dev_every=dev_every)
 
 
-def _stage(name: str, in_batch: bool, sizes: _Sizes, rate: float, steps: int, texts: Labelled) -> dict[str, Any]:
+def _by_stage(texts: Labelled) -> bool:
+    return isinstance(texts, Mapping) and not texts.keys() & {"source", "tasks"}
+
+
+def _instructed(dev: str | None, stages: Sequence[Mapping[str, Any]]) -> str | None:
+    """An STS metric with the instruction that symmetric rows are trained with, if it names none and they have a single one."""
+    if dev is None or not dev.startswith("sts:") or "prompt=" in dev:
+        return dev
+    tasks = [task for stage in stages for task in stage["data"].get("tasks") or (stage["data"],)]
+    pairs = {(str(task.get("name", "")), task.get("query_prompt")) for task in tasks if _symmetric(task)}
+    prompts = {prompt for name, prompt in pairs if name.startswith("sts")} or {prompt for _, prompt in pairs}
+    if len(prompts) != 1:
+        return dev
+    prompt = quote(str(prompts.pop()), safe="")
+    return f"{dev}{'&' if '?' in dev else '?'}prompt={prompt}"
+
+
+def _symmetric(task: Mapping[str, Any]) -> bool:
+    return bool(task.get("query_prompt")) and task.get("query_prompt") == task.get("document_prompt")
+
+
+def _stage(name: str, in_batch: InBatch, sizes: _Sizes, rate: float, steps: int, texts: Labelled) -> dict[str, Any]:
     return {
         "name": name,
         "objective": {

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bothways.data.classes import documents_are_labels, without_classes
 from bothways.data.documents import read_documents
 from bothways.data.examples import Example
 from bothways.data.fingerprint import describe, fingerprint_texts
@@ -23,6 +24,8 @@ from bothways.errors import InputError
 from bothways.training.data_config import DataConfig, TaskConfig
 from bothways.training.mined import fill
 from bothways.training.run import Stage
+
+log = logging.getLogger("bothways")
 
 log = logging.getLogger("bothways")
 
@@ -161,8 +164,10 @@ def _read_examples(data: DataConfig) -> StageData:
     rows: list[Example] = []
     weights: list[float] = []
     origin = []
-    for task, source in [(each, source) for each in data.all_tasks() for source in each.source]:
-        found = _examples_of(task, source)
+    parts = [(task, source, _examples_of(task, source)) for task in data.all_tasks() for source in task.source]
+    if data.leave_out_labeled:
+        parts = _unlabeled(parts)
+    for task, source, found in parts:
         if data.mine is not None:
             found = fill(found, data.mine, source)
         weights += [task.weight] * len(found)
@@ -173,8 +178,24 @@ def _read_examples(data: DataConfig) -> StageData:
     return _stage_examples(rows, weights, origin)
 
 
+def _unlabeled(parts: list[tuple[TaskConfig, str, list[Example]]]) -> list[tuple[TaskConfig, str, list[Example]]]:
+    """The parts without classification and clustering; all rows if there is nothing else."""
+    kept = [(task, source, without_classes(rows)) for task, source, rows in parts]
+    before, after = (sum(len(rows) for _, _, rows in some) for some in (parts, kept))
+    if not after:
+        log.warning(
+            "all %d rows have a label, and this stage is for rows without: it takes them all; texts of a row's class are not its "
+            "negatives. Give the stage retrieval data (--option retrieval=…), or use --option order=single",
+            before,
+        )
+        return parts
+    if after < before:
+        log.info("%d of %d rows have a label, and are left out of this stage, which learns retrieval", before - after, before)
+    return [part for part in kept if part[2]]
+
+
 def _examples_of(task: TaskConfig, source: str) -> list[Example]:
-    return read_examples(
+    rows = read_examples(
         source,
         dialect=task.dialect,
         task=task.name or None,
@@ -184,6 +205,9 @@ def _examples_of(task: TaskConfig, source: str) -> list[Example]:
         template=task.template,
         part=task.part,
     )
+    if task.example_prompt is None or documents_are_labels(rows):
+        return rows
+    return [replace(row, document_prompt=task.example_prompt) for row in rows]
 
 
 def _given_examples(rows: list[Any], data: DataConfig) -> StageData:

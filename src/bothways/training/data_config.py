@@ -18,7 +18,7 @@ from bothways.training.mined import MineConfig
 #: How an instruction of FlagEmbedding's dialect is written unless the recipe says otherwise; see `bothways.data.templates`.
 TEMPLATE = "nv_embed"
 #: Keys of labelled data that belong to one source or task.
-LABELLED_KEYS = ("dialect", "query_prompt", "document_prompt", "template")
+LABELLED_KEYS = ("dialect", "query_prompt", "document_prompt", "example_prompt", "template")
 
 
 def _one_or_many(value: Any) -> Any:
@@ -44,6 +44,10 @@ class TaskConfig(Strict):
     query_prompt: str | None = Field(default=None, description="put before each query; null: what the rows bring")
     document_prompt: str | None = Field(
         default=None, description="put before positives and negatives; symmetric tasks: the same as query_prompt"
+    )
+    example_prompt: str | None = Field(
+        default=None,
+        description="put before positives and negatives that are texts of a class and not its name; null: as document_prompt",
     )
     template: str = Field(default=TEMPLATE, description="how an instruction that the rows bring is written before a text")
     limit: int | None = Field(default=None, ge=1, description="rows from each source at most")
@@ -77,7 +81,13 @@ class DataConfig(Strict):
         default=None, description="labelled rows: put before each query; null: what the rows bring"
     )
     document_prompt: str | None = Field(default=None, description="labelled rows: put before positives and negatives")
+    example_prompt: str | None = Field(
+        default=None, description="labelled rows: put before documents that are texts of a class and not its name"
+    )
     template: str = Field(default=TEMPLATE, description="labelled rows: how an instruction that they bring is written")
+    leave_out_labeled: bool = Field(
+        default=False, description="labelled rows: leave out classification and clustering, rows whose label others share"
+    )
     tasks: tuple[TaskConfig, ...] = Field(default=(), description="labelled rows of several tasks, in place of source")
     batches: Batching = Field(
         default="blended", description="labelled rows: blended, every task in one batch; homogeneous, each batch of one task"
@@ -125,7 +135,7 @@ class DataConfig(Strict):
         """The first key that says nothing about data of this kind; None if all do."""
         if wants == "examples":
             return self._set_keys("column", "unit", "rows")
-        return self._set_keys("batches", "tasks", "mine", *LABELLED_KEYS)
+        return self._set_keys("batches", "tasks", "mine", "leave_out_labeled", *LABELLED_KEYS)
 
     def _set_keys(self, *names: str) -> str | None:
         """The first of the keys that has another value than its default."""

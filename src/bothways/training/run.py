@@ -40,7 +40,22 @@ ObjectiveConfig = Annotated[
 FREE_KEYS = frozenset({"name", "keep", "keep_checkpoints", "trackers", "log_every", "save_every"})
 #: Keys that mean nothing when null: a recipe written before they were there is the same recipe.
 OPTIONAL_KEYS = frozenset(
-    {"refresh", "mine", "add_eos", "wrapper", "default_prompt", "rope", "train_whole", "unit", "new_tokens", "shifted", "part"}
+    {
+        "refresh",
+        "mine",
+        "add_eos",
+        "wrapper",
+        "default_prompt",
+        "rope",
+        "train_whole",
+        "unit",
+        "new_tokens",
+        "shifted",
+        "part",
+        "example_prompt",
+        "leave_out_labeled",
+        "fill",
+    }
     | {"joint", "plain", "add_bos", "rows", "share"}
 )
 

@@ -37,12 +37,12 @@ KINDS = {
         *LAST,
     ],
     "clustering": [
-        *("sources", "--out", "--form", "--title", "--body", "--label", "--separator", "--title-before-body", "--negatives"),
-        *("--per-label", "--total"),
+        *("sources", "--out", "--form", "--title", "--body", "--label", "--separator", "--title-before-body"),
+        *("--by", "--label-texts", "--negatives", "--per-label", "--total"),
         *PROMPT,
         *LAST,
     ],
-    "sts": ["sources", "--out", "--threshold", "--ceiling", "--negatives", "--chosen-by", *PROMPT, *LAST],
+    "sts": ["sources", "--out", "--threshold", "--ceiling", "--negatives", "--chosen-by", "--first-rank", *PROMPT, *LAST],
 }
 
 

@@ -28,7 +28,9 @@ def test_a_known_file_carries_its_instruction_on_queries_or_on_both_sides(tmp_pa
         (tmp_path / name).write_text("")
     retrieval, symmetric = made([tmp_path / "scifact.jsonl", tmp_path / "banking77.jsonl.gz"])["tasks"]
     assert (retrieval["name"], retrieval["query_prompt"], retrieval["document_prompt"]) == ("scifact", SCIFACT, "")
-    assert (symmetric["name"], symmetric["query_prompt"], symmetric["document_prompt"]) == ("banking77", BANKING, BANKING)
+    assert (symmetric["name"], symmetric["query_prompt"], symmetric["document_prompt"]) == ("banking77", BANKING, "")
+    # a class's name carries nothing; another text of the class does, which reading the rows shows
+    assert symmetric["example_prompt"] == BANKING
 
 
 def test_unknown_files_are_read_as_they_are() -> None:

@@ -205,7 +205,7 @@ def test_wrong_choices() -> None:
         recipes.llm2vec(stages__mntp__optim__lrr=1)
     with pytest.raises(InputError, match="backbone"):
         recipes.simcse(backbone="bert")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="order: 'both' does not exist; there are two_stage, reversed, single"):
+    with pytest.raises(InputError, match="order: 'both' does not exist; there are two_stage, by_task, reversed, single"):
         recipes.nv_embed(order="both")  # type: ignore[arg-type]
 
 

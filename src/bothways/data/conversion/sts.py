@@ -1,7 +1,8 @@
 """Scored sentence pairs as retrieval of the sentence that means the same.
 
 NV-Embed (arXiv 2405.17428): pairs that score at least 4 of 5 are positives of each other, hence two examples, (a, b) and (b, a);
-negatives are other texts of the set, the best of BM25 from rank 2 on, none of which the annotators scored above 2.5 with the query.
+negatives are other texts of the set, the best of BM25, none of which the annotators scored above 2.5 with the query. The paper takes
+rank 2 and on in a pool of all texts; the query stands in it, and is taken as its rank 1.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from bothways.progress import Progress
 SCALE = 5.0  # the highest score of STS and SICK
 THRESHOLD = 4.0
 CEILING = 2.5
-_FIRST_RANK = 2  # rank 1 is most often the paraphrase itself
+_FIRST_RANK = 1  # the paper's rank 2, whose pool holds the query itself at rank 1; related texts are left out by their scores
 
 Chooser = Literal["bm25", "random"]
 
