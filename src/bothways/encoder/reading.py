@@ -175,7 +175,10 @@ def _modules(path: Path) -> list[_Module]:
     ours = {pooling_module.TYPE, *template_module.TYPES}
     foreign = [name for name in types if not name.startswith(head_modules.STOCK) and name not in ours]
     if foreign:
-        raise InputError(f"{path / MODULES}: {foreign[0]} is code of the author, which is never run")
+        raise InputError(
+            f"{path / MODULES}: modules {', '.join(module.kind for module in modules)} cannot be read: {foreign[0]} is code of the author, "
+            "which is never run"
+        )
     own = {kind.rsplit(".", 1)[-1] for kind in {*types} & ours}
     kinds = [module.kind for module in modules]
     firsts = {"Transformer", *({template_module.TRANSFORMER} & own)}
