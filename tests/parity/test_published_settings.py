@@ -141,6 +141,7 @@ EDITS = {
     "promises that do not matter": (TOKENS, {"add_eos_token": False}),
     "direction": ("config.json", {"is_causal": False}),
     "a window": ("config.json", {"is_causal": False, "use_sliding_window": True, "sliding_window": 8, "layer_types": None}),
+    "chat template": (TOKENS, {"chat_template": CHAT_TEMPLATE}),  # of no effect in a folder without modality_config
     "labels": ("config.json", {"num_labels": 3}),
     "type": ("config.json", {"torch_dtype": "float32"}),
     "code of the author": ("config.json", {"auto_map": {"AutoModel": "modeling.Model"}}),
@@ -196,7 +197,6 @@ REFUSED = {
     "add_eos_token": (TOKENS, {"add_eos_token": True, "without": True}),
     "add_bos_token": (TOKENS, {"add_bos_token": True}),
     "truncation_side": (TOKENS, {"truncation_side": "left"}),
-    "chat_template": (TOKENS, {"chat_template": CHAT_TEMPLATE}),
     "pooling mean, max": (POOLING, {"pooling_mode": ["mean", "max"]}),
     "pooling_mode_mean_sqrt_len_tokens": (POOLING, old("mean_sqrt_len_tokens")),
     **{

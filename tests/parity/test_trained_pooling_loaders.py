@@ -221,7 +221,7 @@ def test_damaged_folders_are_refused_in_one_line(base: Path, tmp_path: Path) -> 
     with pytest.raises(InputError, match="tensors do not fit"):
         bw.load(tmp_path / "out", device="cpu")
     (place / "model.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(InputError, match="1_AttentionPooling: cannot be read"):
+    with pytest.raises(InputError, match=r"1_AttentionPooling/model\.safetensors: cannot be read as tensors"):
         bw.load(tmp_path / "out", device="cpu")
     modules = json.loads((tmp_path / "out" / "modules.json").read_text())
     modules[1]["type"] = "somebody.AttentionPooling"

@@ -38,11 +38,25 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
+def many() -> list[str]:
+    """65 texts of 5 to 21 words: bfloat16 is judged over many, because some texts are chaotic in it (see docs/log.md)."""
+    words = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8").split()
+    return TEXTS + [" ".join(words[start : start + 5 + start % 17]) for start in range(0, 660, 11)]
+
+
+def error(vectors: np.ndarray, right: np.ndarray) -> float:
+    return float(np.linalg.norm(vectors - right, axis=1).mean())
+
+
 def test_alone_packed_and_shuffled_are_the_same_in_bfloat16(half: Encoder) -> None:
-    alone = np.stack([half.encode(text) for text in TEXTS])
-    assert cosines(half.encode(TEXTS), alone).min() >= 0.9999
-    assert cosines(half.encode(TEXTS, batch_tokens=64), alone).min() >= 0.9999
-    assert cosines(half.encode(TEXTS[::-1])[::-1], alone).min() >= 0.9999
+    """Kernels round by the shape of a pass, so two ways may differ, but by less than the type itself loses."""
+    texts = many()
+    right = bw.convert(NAME, dtype="float32", device="cpu").encode(texts)
+    alone = np.stack([half.encode(text) for text in texts])
+    lost = error(alone, right)
+    for other in (half.encode(texts), half.encode(texts, batch_tokens=64), half.encode(texts[::-1])[::-1]):
+        assert np.median(cosines(other, alone)) >= 0.9999
+        assert error(other, alone) <= 1.25 * lost
 
 
 def test_bfloat16_is_as_near_to_float32_as_the_stock_model(half: Encoder, tmp_path: Path) -> None:
@@ -51,13 +65,13 @@ def test_bfloat16_is_as_near_to_float32_as_the_stock_model(half: Encoder, tmp_pa
 
     half.save(tmp_path / "out")
     single = bw.load(tmp_path / "out", dtype="float32", device="cpu")
-    ours = single.encode(TEXTS)
+    texts = many()
+    ours = single.encode(texts)
     stock = SentenceTransformer(str(tmp_path / "out"), device="cpu", model_kwargs={"dtype": torch.float32})
-    assert cosines(ours, stock.encode(TEXTS)).min() >= 0.9999
+    assert cosines(ours, stock.encode(texts)).min() >= 0.9999
     assert cosines(single.encode_query(TEXTS), stock.encode_query(TEXTS)).min() >= 0.9999
     rough = SentenceTransformer(str(tmp_path / "out"), device="cpu", model_kwargs={"dtype": torch.bfloat16})
-    error, allowed = (np.linalg.norm(vectors - ours, axis=1).mean() for vectors in (half.encode(TEXTS), rough.encode(TEXTS)))
-    assert error <= 1.25 * allowed
+    assert error(half.encode(texts), ours) <= 1.25 * error(rough.encode(texts), ours)
 
 
 def test_a_word_of_100_000_characters_is_quick(half: Encoder) -> None:

@@ -14,6 +14,8 @@ from bothways.foreign import one_line
 
 #: Options whose text may be empty: no prompt, in place of a stored one.
 _MAY_BE_EMPTY = {"--prompt", "--query-prompt", "--document-prompt", "--instruction"}
+#: Options that take a blank: `--separator " "` splits "cs.CL cs.LG".
+_MAY_BE_BLANK = {"--separator"}
 _WHOLE = re.compile(r"[+-]?\d+")
 _GREATEST = 2**63 - 1
 _DIGITS = len(str(_GREATEST)) + 1
@@ -36,7 +38,7 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def _check(option: str, value: str) -> None:
-    if option in _MAY_BE_EMPTY:
+    if option in _MAY_BE_EMPTY or (option in _MAY_BE_BLANK and value):
         return
     if not value.strip():
         what = f"{option}: the value" if option else "an argument"

@@ -137,9 +137,3 @@ def check_tokenizer(root: Path, tokenizer: Any, transformer: dict[str, Any]) -> 
             f"{file}: truncation_side is {tokenizer.truncation_side!r}, and this encoder cuts long texts at their end; "
             'write "right" if the model may read beginnings'
         )
-    if getattr(tokenizer, "chat_template", None) and not transformer.get("modality_config"):
-        text = '"modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}'
-        raise InputError(
-            f"{root}: the tokenizer has a chat_template, in which sentence-transformers 6 wraps every text and this encoder does not; if "
-            f'the model was trained on plain texts, put {text}, "module_output_name": "token_embeddings" in {TRANSFORMER[0]}'
-        )

@@ -155,7 +155,6 @@ OTHERS = {
     "AdaLoRA": lambda: peft.AdaLoraConfig(target_modules=SOME, total_step=10, task_type="CAUSAL_LM"),
     "VeRA": lambda: peft.VeraConfig(r=4, target_modules=["q_proj", "o_proj"]),
     "OFT": lambda: peft.OFTConfig(oft_block_size=8, target_modules=SOME),
-    "BOFT": lambda: peft.BOFTConfig(boft_block_size=8, target_modules=["q_proj"]),
     "HRA": lambda: peft.HRAConfig(r=4, target_modules=SOME),
     "LN": lambda: peft.LNTuningConfig(target_modules=["input_layernorm"]),
     "FourierFT": lambda: peft.FourierFTConfig(n_frequency=50, target_modules=SOME),

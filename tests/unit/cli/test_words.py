@@ -100,3 +100,9 @@ def test_all_negatives_there_are():
     items = [Labelled(f"text {n}", (str(n % 2),), n) for n in range(6)]
     made = by_example(items, negatives=10**23)
     assert all(len(example.negatives) == 3 for example in made.examples)
+
+
+def test_a_blank_separates_labels() -> None:
+    check_words(["prepare", "clustering", "x", "--separator", " "])
+    with pytest.raises(InputError, match="--separator: the value is empty"):
+        check_words(["prepare", "clustering", "x", "--separator", ""])
