@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 from bothways.encoder.encoder import Encoder
 from bothways.exports.gguf import write_gguf
+from bothways.exports.manifest import BARS, write_manifest
 from bothways.exports.reference import Row, rows
-from bothways.provenance import versions
-
-MANIFEST = "bothways-export.json"
-BARS = {"f32": 0.9999, "f16": 0.999, "q8_0": 0.99}
-"""Least cosine to bothways' vectors that a right export of each type has."""
 
 
 def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
@@ -27,20 +21,17 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
     reference = rows(encoder)
     tokens = encoder.max_length or int(encoder.backbone.config.get_text_config().max_position_embeddings)  # type: ignore[operator,union-attr]
     command = f"llama-server -m {file} --embeddings -c {tokens} -b {tokens} -ub {tokens}"
-    manifest = {
-        "format": 1,
-        "target": "gguf",
-        "file": file,
-        "dtype": dtype,
-        "bar": BARS[dtype],
-        "tokens": tokens,
-        "normalize": encoder.options.normalize,
-        "prompts": dict(encoder.options.prompts),
-        "command": command,
-        "versions": versions(),
-        "reference": [asdict(row) for row in reference],
-    }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_manifest(
+        folder,
+        "gguf",
+        dtype,
+        reference,
+        file=file,
+        tokens=tokens,
+        normalize=encoder.options.normalize,
+        prompts=dict(encoder.options.prompts),
+        command=command,
+    )
     (folder / "Modelfile").write_text(
         f"FROM ./{file}\nPARAMETER num_ctx {tokens}\nPARAMETER num_batch {tokens}\n", encoding="utf-8"
     )

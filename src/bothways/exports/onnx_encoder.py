@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +14,7 @@ from bothways.encoder import prompts
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.tokenization import Text, TextTokenizer, Wrapper
 from bothways.errors import InputError, MissingExtra
-from bothways.exports.gguf_folder import MANIFEST
+from bothways.exports.manifest import read_manifest
 from bothways.exports.onnx_folder import INPUTS
 
 BATCH = 8
@@ -130,23 +129,3 @@ class OnnxEncoder:
 def load_export(folder: str | os.PathLike[str], *, threads: int | None = None) -> OnnxEncoder:
     """Open an ONNX export; see `OnnxEncoder`."""
     return OnnxEncoder(folder, threads=threads)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read what was written about an export.
-
-    Raises:
-        InputError: the folder is not an export, or is damaged.
-    """
-    place = folder / MANIFEST
-    try:
-        manifest = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{folder}: is not an export ({MANIFEST} is missing); write one with: bothways export MODEL --to gguf"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{place}: damaged ({type(error).__name__}); export the model again") from None
-    if not isinstance(manifest, dict):
-        raise InputError(f"{place}: damaged (not an object); export the model again")
-    return manifest

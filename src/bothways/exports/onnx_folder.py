@@ -10,9 +10,8 @@ sentence-transformers has a road to ONNX of its own, which does not install besi
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import asdict, astuple
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ import torch
 from bothways.backbone.checkpoints import quiet
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError, MissingExtra
-from bothways.exports.gguf_folder import BARS, MANIFEST
 from bothways.exports.graph import PaddedEncoder, plain_attention
+from bothways.exports.manifest import write_manifest
 from bothways.exports.reference import rows
-from bothways.provenance import versions
 
 GRAPH = "model.onnx"
 INPUTS = ("input_ids", "attention_mask", "pool_mask")
@@ -50,24 +48,21 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
         write_graph(PaddedEncoder(encoder).eval(), folder / GRAPH)
     encoder.tokenizer.save_pretrained(folder)
     options = encoder.options
-    manifest = {
-        "format": 1,
-        "target": "onnx",
-        "file": GRAPH,
-        "dtype": dtype,
-        "bar": BARS[dtype],
-        "tokens": options.max_length or 0,
-        "dimension": encoder.dimension,
-        "pool_bos": options.pool_bos,
-        "pool_prompt": options.pool_prompt,
-        "wrapper": list(astuple(options.wrapper)),
-        "normalize": options.normalize,
-        "prompts": dict(options.prompts),
-        "default_prompt": options.default_prompt,
-        "versions": versions(),
-        "reference": [asdict(row) for row in reference],
-    }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_manifest(
+        folder,
+        "onnx",
+        dtype,
+        reference,
+        file=GRAPH,
+        tokens=options.max_length or 0,
+        dimension=encoder.dimension,
+        pool_bos=options.pool_bos,
+        pool_prompt=options.pool_prompt,
+        wrapper=list(astuple(options.wrapper)),
+        normalize=options.normalize,
+        prompts=dict(options.prompts),
+        default_prompt=options.default_prompt,
+    )
     (folder / "README.md").write_text(_readme(name), encoding="utf-8")
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bothways.errors import InputError
 from bothways.exports import llama_cpp
-from bothways.exports.onnx_encoder import load_export, read_manifest
+from bothways.exports.manifest import read_manifest
+from bothways.exports.onnx_encoder import load_export
 from bothways.exports.reference import cosine
 
 

@@ -1,0 +1,63 @@
+"""The manifest of an export: what was written, and texts with the vectors that bothways gives for them.
+
+Every target writes one, and `verify_export` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bothways.errors import InputError
+from bothways.exports.reference import Row
+from bothways.provenance import versions
+
+MANIFEST = "bothways-export.json"
+BARS = {"f32": 0.9999, "f16": 0.999, "q8_0": 0.99}
+"""Least cosine to bothways' vectors that a right export of each type has."""
+FORMAT = 1
+
+
+def write_manifest(folder: Path, target: str, dtype: str, reference: Sequence[Row], **fields: Any) -> None:
+    """Write the manifest into an export's folder.
+
+    Args:
+        folder: the export.
+        target: what it is for, for example "gguf".
+        dtype: a key of `BARS`, which gives the least cosine that counts as right.
+        reference: texts with their vectors, from `reference.rows`.
+        **fields: what the target's loader needs, in values that JSON has.
+    """
+    manifest = {
+        "format": FORMAT,
+        "target": target,
+        "dtype": dtype,
+        "bar": BARS[dtype],
+        **fields,
+        "versions": versions(),
+        "reference": [asdict(row) for row in reference],
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read what was written about an export.
+
+    Raises:
+        InputError: the folder is not an export, or is damaged.
+    """
+    place = folder / MANIFEST
+    try:
+        manifest = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder}: is not an export ({MANIFEST} is missing); write one with: bothways export MODEL --to gguf"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{place}: damaged ({type(error).__name__}); export the model again") from None
+    if not isinstance(manifest, dict):
+        raise InputError(f"{place}: damaged (not an object); export the model again")
+    return manifest
