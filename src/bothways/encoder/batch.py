@@ -5,6 +5,7 @@ Letters: T tokens of the pass, N texts.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -29,6 +30,15 @@ class TokenRow(NamedTuple):
     pool: list[bool]
     offsets: list[tuple[int, int]]
     blocks: tuple[int, ...] = ()
+
+
+def row_id(row: TokenRow) -> int:
+    """Make a number in [0, 2^63) of what the model reads and pools of a text: equal inputs, equal numbers, on every process.
+
+    Two long texts with the same beginning get one number when they are cut to it.
+    """
+    read = ",".join(map(str, row.ids)) + "".join("01"[kept] for kept in row.pool)
+    return int.from_bytes(hashlib.blake2b(read.encode(), digest_size=8).digest(), "big") >> 1
 
 
 @dataclass(frozen=True)

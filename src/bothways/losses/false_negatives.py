@@ -2,7 +2,8 @@
 
 Four tests, each by option, their findings joined:
 
-    same text    the column's text is a known answer to the row's query, or the query
+    same text    the column's text is a known answer to the row's query, or the query; or the model reads the same tokens for it as
+                 for the row's query or positive (two long texts, cut to their common beginning)
     same label   the column's text is of a class or cluster of the row
     margin       cos(q_i, c) > cos(q_i, p_i) + margin          (Qwen3-Embedding, arXiv 2506.05176, §3: margin 0.1)
     fraction     cos(q_i, c) ≥ fraction · cos(q_i, p_i)        (NV-Retriever's TopK-PercPos, arXiv 2407.15831: 0.95, there for mining)
@@ -54,6 +55,8 @@ class Texts:
         label: (N,) or (N, G) int64, classes or clusters of the row, G at most.
         columns: (N + M, W) int64, classes of the positives and then of the hard negatives, W at most and equal on all processes; None:
             a positive has those of its row, and a hard negative has none.
+        tokens: (2 N + M,) int64, what the model reads of the queries, of the positives and of the hard negatives; None, on all
+            processes alike, to compare texts alone.
     """
 
     known: Tensor
@@ -61,12 +64,14 @@ class Texts:
     negative: Tensor
     label: Tensor
     columns: Tensor | None = None
+    tokens: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Texts:
         """The same on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("known", "positive", "negative", "label")}
         columns = None if self.columns is None else self.columns.to(device)
-        return replace(self, **moved, columns=columns)
+        tokens = None if self.tokens is None else self.tokens.to(device)
+        return replace(self, **moved, columns=columns, tokens=tokens)
 
     @property
     def column_labels(self) -> Tensor:
@@ -102,13 +107,18 @@ def false_negatives(
         if texts is None:
             raise ValueError("false negatives by text or label need the texts' identities")
         # one exchange of texts with their labels
-        names = torch.cat([texts.positive, texts.negative])[:, None]
-        facts = torch.cat([names, texts.column_labels], dim=1)
+        rows = len(texts.positive)
+        names = [torch.cat([texts.positive, texts.negative])]
+        if texts.tokens is not None:
+            names.append(texts.tokens[rows:])
+        facts = torch.cat([torch.stack(names, dim=1), texts.column_labels], dim=1)
         facts = gather_rows(facts).rows if gather else facts
         if options.same_text:
             found |= _equal(texts.known, facts[:, :1])
+        if options.same_text and texts.tokens is not None:
+            found |= _equal(texts.tokens[: 2 * rows].reshape(2, rows).T, facts[:, 1:2])
         if options.same_label:
-            found |= _equal(texts.label.reshape(len(texts.positive), -1), facts[:, 1:])
+            found |= _equal(texts.label.reshape(rows, -1), facts[:, len(names) :])
     positive = cosines.gather(1, labels[:, None])
     if options.margin is not None:
         found |= cosines > positive + options.margin

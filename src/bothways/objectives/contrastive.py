@@ -2,7 +2,8 @@
 
 SimCSE (arXiv 2104.08821), the second stage of LLM2Vec (arXiv 2404.05961). The two views are two passes of the same text under
 different dropout; the discrete views that the paper compares with (one word deleted, a crop) are options. Labelled rows have an
-objective of their own kind (`supervised`), which steps in the same way.
+objective of their own kind (`supervised`), which steps in the same way. A text that occurs again in the batch is not a negative of its
+copies. SimCSE's and LLM2Vec's code push such copies apart.
 
 Letters: N texts.
 """
@@ -17,11 +18,13 @@ from pydantic import Field
 from torch import nn
 
 from bothways.backbone.dropout import active_dropout
+from bothways.data.answers import document_id
 from bothways.data.views import crop, delete_words
-from bothways.encoder.batch import TokenRow
+from bothways.encoder.batch import TokenRow, row_id
 from bothways.encoder.tokenization import TextTokenizer, embedding_rows
 from bothways.errors import InputError
 from bothways.losses.contrastive import ContrastiveOptions
+from bothways.losses.false_negatives import NONE, FalseNegatives, Texts
 from bothways.objectives.contrastive_base import ContrastiveBaseConfig, ContrastiveBatch, ContrastiveObjective, Settings
 
 if TYPE_CHECKING:
@@ -31,6 +34,10 @@ Views = Literal["dropout", "delete_word", "crop"]
 
 CROPPED = 0.1
 """Share of a text that "crop" cuts away: the best crop of SimCSE's Table 1."""
+
+
+COPIES = FalseNegatives(same_text=True, same_label=False)
+"""A text's copies are left out by their names; unlabelled texts have no classes."""
 
 
 class ContrastiveConfig(ContrastiveBaseConfig):
@@ -55,7 +62,7 @@ class ContrastiveConfig(ContrastiveBaseConfig):
         Raises:
             InputError: a dropout that this family has no place for; a width of Matryoshka beyond the encoder's vectors.
         """
-        options = ContrastiveOptions(scale=self.scale, matryoshka=self._matryoshka())
+        options = ContrastiveOptions(scale=self.scale, matryoshka=self._matryoshka(), false_negatives=COPIES)
         return Contrastive(self._settings(encoder), options, views=self.views, plain=bool(self.plain))
 
 
@@ -82,12 +89,14 @@ class Contrastive(ContrastiveObjective):
         self.views, self.plain = views, plain
         self._tokenize: Callable[[list[str]], list[TokenRow]] | None = None
         self._checked = False
+        self._copies: dict[int, int] = {}  # of what the model reads: spellings of one text -> the first of them
 
     def prepare(self, texts: Sequence[str], encoder: Encoder) -> Sequence[TokenRow] | Sequence[TextExample]:
-        """Tokenise, cut to `max_length`.
+        """Tokenize, cut to `max_length`.
 
         Raises:
-            InputError: fewer than two texts, since a text alone has nothing to be told apart from; an item that is no text.
+            InputError: fewer than two texts, or copies of one text alone, since it has nothing to be told apart from; an item that
+                is not a text.
         """
         if len(texts) < 2:
             raise InputError(f"objective contrastive: needs at least two texts (got {len(texts)})")
@@ -101,15 +110,25 @@ class Contrastive(ContrastiveObjective):
             TextTokenizer(encoder.tokenizer, rows=embedding_rows(encoder.backbone)) if self.plain else encoder.text_tokenizer()
         )
         rows = tokenizer(texts, prompt=prompt, max_length=length)
+        if len(self._names(texts, rows)) < 2:
+            raise InputError(
+                f"objective contrastive: all {len(texts)} texts are the same in their first {length} tokens (objective.max_length), so "
+                "none can be told apart; give others, or raise max_length"
+            )
         if self.views == "dropout":
             return rows
         self._tokenize = lambda some: tokenizer(some, prompt=prompt, max_length=length)
         return [TextExample(text, row) for text, row in zip(texts, rows)]
 
     def collate(self, examples: Sequence[Any], generator: torch.Generator) -> ContrastiveBatch:
-        """Both views of each text; a pass may hold both views of one text."""
+        """Both views of each text, and which texts are copies of each other; a pass may hold both views of one text."""
         first, second = self._both_views(examples, generator)
-        return ContrastiveBatch(*self.packed([*first, *second]))
+        read = [row_id(row) for row in first]
+        names = torch.tensor([self._copies.get(number, number) for number in read], dtype=torch.int64)
+        texts = Texts(known=names[:, None], positive=names, negative=names[:0], label=torch.full_like(names, NONE))
+        every = torch.ones(len(names), dtype=torch.bool)
+        learning = self.learning(torch.empty(0, dtype=torch.int64), texts, every)
+        return ContrastiveBatch(*self.packed([*first, *second]), texts=texts, learning=learning)
 
     def check(self, encoder: Encoder) -> None:
         """At the first step, if dropout makes the views.
@@ -128,6 +147,18 @@ class Contrastive(ContrastiveObjective):
                 "attention_dropout (LLM2Vec: 0.3), hidden_dropout (SimCSE: 0.1) or LoRA dropout"
             )
         self._checked = True
+
+    def _names(self, texts: Sequence[str], rows: Sequence[TokenRow]) -> set[int]:
+        """Name the texts by what the model reads of them; note those that differ in white space or Unicode composition alone."""
+        first: dict[int, int] = {}
+        names = set()
+        for text, row in zip(texts, rows):
+            read = row_id(row)
+            name = first.setdefault(document_id(text), read)
+            if name != read:
+                self._copies[read] = self._copies.get(name, name)
+            names.add(self._copies.get(read, read))
+        return names
 
     def _both_views(self, examples: Sequence[Any], generator: torch.Generator) -> tuple[list[TokenRow], list[TokenRow]]:
         if self.views == "dropout":

@@ -22,7 +22,8 @@ from bothways.config import Direction
 from bothways.encoder.batch import TokenBatch, TokenRow, pack, passes
 from bothways.losses.contrastive import ContrastiveLoss, ContrastiveOptions, Rows, contrastive_loss
 from bothways.losses.distillation import Teacher
-from bothways.losses.false_negatives import Texts
+from bothways.losses.false_negatives import Texts, false_negatives
+from bothways.losses.gather import several_processes
 from bothways.losses.infonce import SIMCSE_SCALE, alignment
 from bothways.losses.matryoshka import Matryoshka
 from bothways.objectives.base import Backward, Objective, ObjectiveConfig
@@ -232,6 +233,28 @@ class ContrastiveObjective(Objective):
     @abstractmethod
     def check(self, encoder: Encoder) -> None:
         """Refuse an encoder that the objective cannot learn with; called at every step."""
+
+    def learning(self, owner: Tensor, texts: Texts | None, in_batch: Tensor) -> Tensor:
+        """Tell which rows have a column next to their positive; the others have loss 0 and do not count.
+
+        Columns of other processes are taken to be there.
+
+        Args:
+            owner: (M,) int64, row of each hard negative.
+            texts: identities, or None if none are compared.
+            in_batch: (N,) bool, rows that see other rows' columns.
+
+        Returns:
+            (N,) bool.
+        """
+        rows = torch.arange(len(in_batch))
+        own = torch.cat([rows, owner]) == rows[:, None]
+        seen = own | in_batch[:, None]
+        masks = self.options.false_negatives
+        if masks is not None and texts is not None:
+            by_name = replace(masks, margin=None, fraction=None)
+            seen &= ~false_negatives(torch.zeros(seen.shape), rows, by_name, texts=texts, gather=False)
+        return (seen.sum(1) > 1) | (in_batch & several_processes())
 
     def packed(self, rows: Sequence[TokenRow]) -> tuple[tuple[TokenBatch, ...], Tensor]:
         """Rows sorted by length and cut into passes, and where each row's vector stands among those of all passes."""

@@ -24,12 +24,11 @@ from torch import Tensor, nn
 from bothways.config import Strict
 from bothways.data.answers import Answers, document_id
 from bothways.data.examples import Example
-from bothways.encoder.batch import TokenRow
+from bothways.encoder.batch import TokenRow, row_id
 from bothways.errors import InputError
 from bothways.losses.contrastive import LLM2VEC_SCALE, ContrastiveOptions
 from bothways.losses.distillation import Distillation, Teacher, temperature_of
-from bothways.losses.false_negatives import NONE, FalseNegatives, Texts, false_negatives
-from bothways.losses.gather import several_processes
+from bothways.losses.false_negatives import NONE, FalseNegatives, Texts
 from bothways.objectives.contrastive_base import ContrastiveBaseConfig, ContrastiveBatch, ContrastiveObjective, Settings
 
 if TYPE_CHECKING:
@@ -52,7 +51,10 @@ class DistillationConfig(Strict):
 class FalseNegativesConfig(Strict):
     """Columns that a row is not pushed away from."""
 
-    same_text: bool = Field(default=True, description="the query, or a text that any row of the data names as an answer to it")
+    same_text: bool = Field(
+        default=True,
+        description="the query, a text that any row of the data names as an answer to it, or one cut to the same tokens",
+    )
     same_label: bool = Field(default=True, description="a text of the same task and of a label of the row")
     margin: float | None = Field(default=None, description="cosine above the positive's by more than this; Qwen3-Embedding 0.1")
     fraction: float | None = Field(
@@ -166,10 +168,12 @@ class Supervised(ContrastiveObjective):
         # a query is never shared, with no document either: where a row's positive is its own query, dropout makes the two views
         rows = self._tokenize([(self._prompts(row)[0], row.query) for row in examples] + list(distinct))
         batches, places = self.packed(rows)
-        order = places[[*range(len(examples)), *(len(examples) + distinct[document] for document in documents)]]
+        chosen = [*range(len(examples)), *(len(examples) + distinct[document] for document in documents)]
+        order = places[chosen]
         owner = torch.tensor([number for number, one in enumerate(drawn) for _ in one.negatives], dtype=torch.int64)
         masks = self.options.false_negatives
-        texts = self._identities(pairs) if masks is not None and (masks.same_text or masks.same_label) else None
+        by_name = masks is not None and (masks.same_text or masks.same_label)
+        texts = self._identities(pairs, [rows[number] for number in chosen]) if by_name else None
         alone = [not self._in_batch(row) for row in examples]
         in_batch = torch.tensor([not each for each in alone]) if self.options.in_batch and any(alone) else None
         return ContrastiveBatch(
@@ -179,19 +183,8 @@ class Supervised(ContrastiveObjective):
             texts,
             _scores(pairs) if self.options.distillation is not None else None,
             in_batch,
-            self._learning(owner, texts, torch.tensor([not each for each in alone])),
+            self.learning(owner, texts, torch.tensor([not each for each in alone])),
         )
-
-    def _learning(self, owner: Tensor, texts: Texts | None, in_batch: Tensor) -> Tensor:
-        """(N,) bool, whether a row has a column beside its positive. Other processes' columns are taken to be there."""
-        rows = torch.arange(len(in_batch))
-        own = torch.cat([rows, owner]) == rows[:, None]
-        seen = own | in_batch[:, None]
-        masks = self.options.false_negatives
-        if masks is not None and texts is not None:
-            by_name = replace(masks, margin=None, fraction=None)
-            seen &= ~false_negatives(torch.zeros(seen.shape), rows, by_name, texts=texts, gather=False)
-        return (seen.sum(1) > 1) | (in_batch & several_processes())
 
     def _in_batch(self, row: Example) -> bool:
         """Whether other rows' columns are negatives of this row."""
@@ -199,7 +192,8 @@ class Supervised(ContrastiveObjective):
             return self.in_batch.get(row.task, True)
         return row.label is None if self.in_batch == "unlabeled" else bool(self.in_batch)
 
-    def _identities(self, pairs: Sequence[tuple[Example, Drawn]]) -> Texts:
+    def _identities(self, pairs: Sequence[tuple[Example, Drawn]], rows: Sequence[TokenRow]) -> Texts:
+        """Name the texts of a batch, whose queries, positives and negatives have the tokens `rows`."""
         known = [self._answers.known(row) for row, _ in pairs]
         labels = [self._answers.labels(row) for row, _ in pairs]
         positive = [document_id(row.positives[one.positive]) for row, one in pairs]
@@ -210,6 +204,7 @@ class Supervised(ContrastiveObjective):
             negative=torch.tensor(negative, dtype=torch.int64),
             label=_table(labels),
             columns=_table([self._answers.labels_of(text) for text in positive + negative], self._answers.widest),
+            tokens=torch.tensor([row_id(row) for row in rows], dtype=torch.int64),
         )
 
     def _without_answers(self, examples: Sequence[Example]) -> Sequence[Example]:
