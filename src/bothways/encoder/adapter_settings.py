@@ -3,6 +3,7 @@
     bothways.json          key "encoder": direction, pooling, lengths, prompts, wrapper; what only we read
     llm2vec_config.json    the part of it that LLM2Vec knows, so that `peft_model_name_or_path` takes the folder there too
     1_AttentionPooling/    weights of a trained pooling
+    2_Dense/, …            layers behind the pooling
     tokenizer.*            as the encoder had it
 
 The adapter's own files are `backbone.adapter_files`. `encoder.llm2vec_folder` reads all of it.
@@ -22,7 +23,7 @@ from torch import nn
 from bothways.atomic import atomic_file
 from bothways.backbone.adapter_files import MERGED, NEEDS
 from bothways.config import Direction, Strict, parse
-from bothways.encoder import pooling_module
+from bothways.encoder import head_modules, pooling_module
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.storage import _save_tokenizer as save_tokenizer
 from bothways.encoder.tokenization import Wrapper
@@ -45,6 +46,10 @@ class AdapterSettings(Strict):
     direction: Direction
     pooling: str
     pooling_tokens: int | None = Field(default=None, ge=1, description="of last_tokens")
+    layers: tuple[tuple[head_modules.Kind, str], ...] = Field(
+        default=(), description="kind and folder of each layer behind the pooling"
+    )
+    truncate_dim: int | None = Field(default=None, ge=1, description="numbers of a vector that are kept behind those")
     max_length: int | None = Field(default=None, ge=1)
     pool_bos: bool = True
     pool_prompt: bool = False
@@ -67,11 +72,16 @@ class AdapterSettings(Strict):
         )
 
     def build_pooling(self, folder: Path, width: int, device: torch.device) -> nn.Module:
-        """The pooling, with its weights from `folder` if it was trained."""
+        """Build the pooling, and the layers behind it, with their weights from `folder` if they were trained."""
         if (folder / POOLING).is_dir():
-            return pooling_module.read(folder / POOLING, width=width, device=device)[0]
-        tokens = {} if self.pooling_tokens is None else {"tokens": self.pooling_tokens}
-        return PoolingConfig.of({"mode": self.pooling, **tokens}, where=f"{folder / NEEDS}: pooling").build(width)
+            pooling = pooling_module.read(folder / POOLING, width=width, device=device)[0]
+        else:
+            tokens = {} if self.pooling_tokens is None else {"tokens": self.pooling_tokens}
+            pooling = PoolingConfig.of({"mode": self.pooling, **tokens}, where=f"{folder / NEEDS}: pooling").build(width)
+        if not self.layers and self.truncate_dim is None:
+            return pooling
+        layers = head_modules.read([(kind, folder / name) for kind, name in self.layers], width=width, device=device)
+        return head_modules.Headed(pooling, layers, width=width, keep=self.truncate_dim)
 
 
 def read_settings(folder: Path) -> AdapterSettings | None:
@@ -99,7 +109,10 @@ def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> N
     save_tokenizer(encoder, folder)
     if pooling_module.is_trained(own):
         pooling_module.write(own, folder, POOLING, include_prompt=encoder.options.pool_prompt, bos=None, prompts=[])
-    named = pooling or MODES.get(own.mode)
+    behind = head_modules.write(own, folder, 2)
+    cut = getattr(own, "keep", None)
+    # LLM2Vec has no place for a layer behind the pooling, and would give other vectors
+    named = None if behind or cut is not None else pooling or MODES.get(own.mode)
     if named is not None:
         write_json(
             folder / LLM2VEC,
@@ -115,6 +128,8 @@ def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> N
         "direction": encoder.direction,
         "pooling": own.mode,
         "pooling_tokens": own.tokens if own.mode == "last_tokens" else None,
+        "layers": [[kind.rsplit(".", 1)[-1], name] for name, kind in behind],
+        "truncate_dim": cut,
         "max_length": options.max_length,
         "pool_bos": options.pool_bos,
         "pool_prompt": options.pool_prompt,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from bothways.errors import InputError
 from bothways.foreign import foreign, read_object
 
-KINDS = ("Dense", "LayerNorm", "Dropout", "Normalize")
+Kind = Literal["Dense", "LayerNorm", "Dropout", "Normalize"]
+KINDS: tuple[str, ...] = get_args(Kind)
 STOCK = "sentence_transformers."
 _KEY = "sentence_embedding"
 
@@ -81,6 +82,44 @@ def refuse(pooling: nn.Module, what: str) -> None:
     """Raise InputError if layers stand behind the pooling, which `what` has no place for."""
     if found := names(pooling):
         raise InputError(f"{what}: the encoder has {' and '.join(found)} behind its pooling, which has no place there")
+
+
+def has_mlp(pooling: nn.Module) -> bool:
+    """Whether the last layer behind a pooling is an MLP as SimCSE trains it: a square Dense with tanh."""
+    last: Any = pooling.layers[-1] if isinstance(pooling, Headed) and len(pooling.layers) else None
+    return (
+        type(last).__name__ == "Dense"
+        and isinstance(last.activation_function, nn.Tanh)
+        and last.in_features == last.out_features
+        and not getattr(last, "use_residual", False)
+    )
+
+
+def check_room(pooling: nn.Module) -> None:
+    """Raise InputError if no layer can follow a pooling, because its vectors are cut at the end."""
+    if isinstance(pooling, Headed) and pooling.keep is not None:
+        raise InputError(
+            f"keep_mlp: the encoder cuts its vectors to {pooling.keep} numbers (truncate_dim), and a layer cannot stand behind that; "
+            "remove truncate_dim from config_sentence_transformers.json, or leave keep_mlp out"
+        )
+
+
+def with_mlp(pooling: nn.Module, layer: Any, *, width: int) -> Headed:
+    """The pooling with an MLP behind it, as a Dense that shares the weights.
+
+    Args:
+        pooling: with or without layers behind it.
+        layer: Linear(D, D) and Tanh, in a Sequential.
+        width: D.
+    """
+    from sentence_transformers import models
+
+    linear, activation = layer
+    dense = models.Dense(width, width, activation_function=activation)
+    dense.linear = linear
+    before = list(pooling.layers) if isinstance(pooling, Headed) else []
+    inner = pooling.inner if isinstance(pooling, Headed) else pooling
+    return Headed(inner, [*before, dense], width=width)
 
 
 def read(places: Sequence[tuple[str, Path]], *, width: int, device: torch.device) -> list[nn.Module]:

@@ -72,6 +72,10 @@ class Objective(nn.Module, ABC):
         """The metric of `step` that is a mean negative log-likelihood of tokens, whose exponential is a perplexity; None: there is none."""
         return None
 
+    def hand_over(self, encoder: Encoder) -> None:
+        """Put into the encoder what it keeps of this objective after training; called once, before the first step."""
+        return
+
     def release(self) -> None:
         """Undo what `build` changed in the encoder; called once when the stage ends."""
         return

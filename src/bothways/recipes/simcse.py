@@ -60,7 +60,8 @@ def simcse(
         supervised: learn from labelled rows, without instructions.
         backbone: "encoder": every weight trains, [CLS] is pooled, a linear layer and tanh only while training without labels, the
             model's own dropout of 0.1. "decoder": LoRA, mean pooling, attention dropout 0.3 without labels. "auto" looks into the
-            base's config, and at its name if no config can be had (a hub id without network).
+            base's config, and at its name if no config can be had (a hub id without network). To keep the layer at test, override
+            `stages__simcse__objective__keep_mlp=True`.
         direction: of a decoder's attention.
         dev: task specification by which the best checkpoint is kept; SimCSE uses STS-B dev.
         dev_every: optimiser steps between evaluations; 125 in the released scripts.
@@ -108,7 +109,7 @@ def _supervised_encoder(base: str, preset: str) -> dict[str, Any]:
     size, optim = found.supervised_size, {"lr": found.supervised_rate, "epochs": 3.0}
     if preset == "laptop":
         size, optim = 64, {"lr": 5e-5, "steps": 250}
-    # Published with an MLP that is kept at test; without any it scored the same (86.2 on STS-B dev), and other loaders know none.
+    # Published with an MLP that is kept at test (objective.mlp and objective.keep_mlp); without any it scored the same, 86.2 on STS-B dev.
     return {
         "objective": _nli(preset),
         "batch": {"size": size},

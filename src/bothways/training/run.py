@@ -56,7 +56,7 @@ OPTIONAL_KEYS = frozenset(
         "leave_out_labeled",
         "fill",
     }
-    | {"joint", "plain", "add_bos", "rows", "share"}
+    | {"joint", "plain", "add_bos", "rows", "share", "keep_mlp"}
 )
 
 

@@ -326,6 +326,7 @@ def build_objective(stage: Stage, encoder: Encoder, head: nn.Module | None, *, s
     for parameter in objective.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    objective.hand_over(encoder)
     return objective
 
 

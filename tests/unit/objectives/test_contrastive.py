@@ -157,7 +157,7 @@ def test_release_gives_the_encoder_its_own_dropout_back():
     assert encoder.backbone.config.attention_dropout == 0.0
 
 
-def test_train_only_layer_is_outside_the_encoder():
+def test_mlp_layer_is_outside_the_encoder():
     encoder = make_encoder()[0]
     names = set(encoder.state_dict())
     objective, _ = ready(encoder, mlp=True)
