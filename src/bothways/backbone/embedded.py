@@ -41,6 +41,10 @@ MODELS = {
         variable="BOTHWAYS_SMOLLM2_WHEEL",
     )
 }
+#: Of each embedded model: its name on the hub, and what its card says there.
+CARDS: dict[str, dict[str, Any]] = {
+    "smollm2-135m": {"id": "HuggingFaceTB/SmolLM2-135M-Instruct", "license": "apache-2.0", "language": ["en"]}
+}
 # raise it when the conversion changes, so that folders made by an older one are built again
 CONVERSION = 1
 MARKER = "bothways-embedded.json"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 _DEPTH = 16  # folders that name each other in a circle end the search
 # the hub's cache keeps a repository's files under a hash, below a folder with its id
-_CACHED = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)/snapshots/[^/]+/?$")
+CACHED = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)/snapshots/(?P<commit>[^/]+)/?$")
 
 
 class Origin(NamedTuple):
@@ -51,10 +51,10 @@ def origin(base: str | os.PathLike[str]) -> Origin:
         model_type = model_type or _text(_read(place / "config.json").get("model_type"))
         before = _before(place)
         if before is None or before == name:
-            cached = _CACHED.search(place.as_posix())
+            cached = CACHED.search(place.as_posix())
             return Origin(f"{cached['owner']}/{cached['name']}" if cached else place.resolve().name, model_type, bool(cached))
         name = before
-    return Origin(name, model_type, _is_hub_id(name))
+    return Origin(name, model_type, hub_id(name) is not None)
 
 
 def _before(place: Path) -> str | None:
@@ -69,9 +69,10 @@ def _before(place: Path) -> str | None:
     return next((text for text in map(_text, named) if text), None)
 
 
-def _is_hub_id(name: str) -> bool:
+def hub_id(name: str) -> str | None:
+    """The name itself if it has the form of a hub id (OWNER/NAME), else None."""
     looks_so = re.fullmatch(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9_][\w.\-]*", name) is not None
-    return looks_so and not name.lower().endswith(".gguf")
+    return name if looks_so and not name.lower().endswith(".gguf") else None
 
 
 def _text(value: Any) -> str | None:

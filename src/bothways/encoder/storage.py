@@ -28,11 +28,12 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from bothways.atomic import atomic_folder
 from bothways.attention.direction import published_form
+from bothways.backbone.base_facts import base_facts
 from bothways.backbone.checkpoints import quiet
 from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.rope import with_older_names
 from bothways.encoder import head_modules, pooling_module, prompts, template_module
-from bothways.encoder.card import model_card
+from bothways.encoder.card import CARD, keep_edited, model_card
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.finite import check_weights
 from bothways.encoder.tokenization import SLOT, stock_tokens
@@ -86,6 +87,8 @@ def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None 
         notes = loader_notes(encoder)
         for note in notes:
             log.warning("%s: %s", folder, note)
+        # noted for later saves: the base may be gone then
+        encoder.provenance["base_model"] = base_facts(encoder.provenance)
         ours = {
             **encoder.provenance,
             "versions": versions(),
@@ -100,7 +103,8 @@ def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None 
             "loader_notes": notes,
         }
         _write(part / OURS, ours)
-        (part / "README.md").write_text(model_card(encoder, notes), encoding="utf-8", errors="backslashreplace")
+        (part / CARD).write_text(model_card(encoder, notes), encoding="utf-8", errors="backslashreplace")
+        keep_edited(Path(folder), part)
 
 
 def _refuse_others(folder: Path) -> None:

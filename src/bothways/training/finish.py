@@ -17,6 +17,7 @@ from bothways.atomic import move_in
 from bothways.backbone.adapters import adapter_state, attach, load_adapter_state, merge
 from bothways.backbone.head import Head
 from bothways.encoder.build import usable_positions
+from bothways.encoder.card import keep_edited
 from bothways.encoder.encoder import Encoder
 from bothways.training.checkpoints import StageState
 from bothways.training.data import StageData
@@ -137,6 +138,7 @@ def save_stage(encoder: Encoder, folder: Path, recipe: Recipe, index: int) -> No
     withdraw_kept(folder)
     part = _fresh(folder)
     encoder.save(part, dtype=recipe.save_dtype)
+    keep_edited(folder, part)
     move_in(part, folder, MARKERS)
 
 

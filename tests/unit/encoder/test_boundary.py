@@ -60,7 +60,8 @@ def test_the_card_says_how_prompts_act(encoder, tmp_path):
         assert words in card
     encoder.options.prompts = {}
     encoder.save(tmp_path / "without")
-    assert "LangChain" not in (tmp_path / "without" / "README.md").read_text()
+    card = (tmp_path / "without" / "README.md").read_text()
+    assert "## Prompts" not in card and "query_instruction" not in card
 
 
 def test_a_folder_with_code_is_not_handed_over(tmp_path):

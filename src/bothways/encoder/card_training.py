@@ -1,0 +1,80 @@
+"""The part of a model card that says how an encoder was trained: stages, their methods, and data by name and fingerprint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bothways.encoder.encoder import Encoder
+
+METHODS = {
+    "mntp": "masked next token prediction (LLM2Vec, arXiv 2404.05961)",
+    "contrastive": "contrastive, two dropout views of each text (SimCSE, arXiv 2104.08821)",
+    "supervised": "contrastive, on labelled rows",
+    "llara": "embeddings that reproduce the text and predict what follows (LLaRA, arXiv 2312.15503)",
+    "causal_lm": "next token prediction (LongLoRA, arXiv 2309.12307)",
+}
+"""What a card calls each objective."""
+
+
+def training(encoder: Encoder) -> str:
+    """Section "Training"; nothing for an encoder that was only converted."""
+    stages = stages_of(encoder)
+    if not stages:
+        return ""
+    rows = [[stage["name"], *(stage[key] for key in ("method", "adapter", "steps", "tokens", "seed"))] for stage in stages]
+    data = [[stage["name"], *line] for stage in stages for line in stage["data"]]
+    text = f"## Training\n\n{table(('stage', 'method', 'adapter', 'steps', 'tokens', 'seed'), rows)}"
+    if data:
+        text += f"\n{table(('stage', 'data', 'texts', 'sha256 of the texts'), data)}"
+    return text + "\nEvery option of each stage is in `bothways.json`.\n"
+
+
+def stages_of(encoder: Encoder) -> list[dict[str, Any]]:
+    """What a table shows of each stage; folders of other programs give a name alone."""
+    found = []
+    for stage in encoder.provenance.get("stages", []):
+        told: Mapping[str, Any] = stage if isinstance(stage, Mapping) else {"name": stage}
+        objective, adapter, data = (told.get(key) for key in ("objective", "adapter", "data"))
+        kind = str(objective.get("kind", "")) if isinstance(objective, Mapping) else ""
+        found.append(
+            {
+                "name": str(told.get("name", "")),
+                "method": METHODS.get(kind, kind),
+                "adapter": f"LoRA, rank {adapter['r']}" if isinstance(adapter, Mapping) and "r" in adapter else "",
+                **{key: told.get(key, "") for key in ("steps", "tokens", "seed")},
+                "data": [_source(each) for each in data or () if isinstance(each, Mapping) and "source" in each],
+            }
+        )
+    return found
+
+
+def _source(told: Mapping[str, Any]) -> list[Any]:
+    """Name, size and fingerprint of a source. A file or folder is told by its last name: the path is the machine's."""
+    name = str(told["source"])
+    shown = name if told.get("kind") in ("hub", "embedded") else last_name(name)
+    size = next((told[key] for key in ("texts", "examples", "documents") if key in told), "")
+    return [shown, size, short(told.get("sha256"))]
+
+
+def last_name(path: str) -> str:
+    """The last part of a path of any system."""
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
+
+
+def table(head: tuple[str, ...], rows: list[list[Any]]) -> str:
+    """A Markdown table, whose cells hold whatever a name may hold."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join(f"| {' | '.join(cell(each) for each in line)} |\n" for line in lines)
+
+
+def short(digest: Any) -> str:
+    """The first 16 digits of a hash."""
+    return f"`{str(digest)[:16]}`" if digest else ""
+
+
+def cell(value: Any) -> str:
+    """What a cell of a Markdown table can hold."""
+    return " ".join(str(value).split()).replace("|", "\\|")
