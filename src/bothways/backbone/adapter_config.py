@@ -1,7 +1,7 @@
 """Reads adapter_config.json: peft's configuration of an adapter, as any trainer writes it.
 
-It stands apart because peft passes over fields that it does not know with a warning, and some that it knows cannot be merged: both are
-refused here by name, before weights are read.
+peft ignores fields that it does not know, with a warning, and some that it knows cannot be merged.
+This module refuses both by name, before any weights are read.
 """
 
 from __future__ import annotations
@@ -14,24 +14,33 @@ from bothways.errors import InputError
 from bothways.foreign import foreign, one_line, read_object
 
 NAME = "adapter_config.json"
-# known fields whose effect weights cannot hold, and why
+# Known fields with an effect that weights cannot hold, and the reason.
 _UNMERGEABLE = {
     "alora_invocation_tokens": "acts only after certain tokens of a text",
     "arrow_config": "chooses between adapters for each token",
     "layer_replication": "gives the model more layers that share weights, which peft cannot merge",
     "megatron_config": "belongs to a model of Megatron-LM, whose layers are others",
 }
-# fields of other trainers, and of older versions of peft, that act in training alone
+# Fields of other trainers, and of older versions of peft, that act only in training.
 _TRAINING_ONLY = frozenset(
-    {"enable_lora", "merge_weights", "lora_dtype", "lorap_lr_ratio", "lorap_emb_lr", "unsloth_version", "unsloth_fixed"}
+    {
+        "enable_lora",
+        "merge_weights",
+        "lora_dtype",
+        "lorap_lr_ratio",
+        "lorap_emb_lr",
+        "unsloth_version",
+        "unsloth_fixed",
+    }
 )
 
 
 def read_adapter_config(folder: Path) -> Any:
-    """peft's configuration of the adapter in `folder`, ready to be attached to any model.
+    """Read peft's configuration of the adapter in `folder`, ready to be attached to any model.
 
     Raises:
-        InputError: damaged, of no PEFT adapter, of a kind that holds no weights to merge, or with a setting that cannot be followed.
+        InputError: if the file is damaged or does not belong to a PEFT adapter, if this kind of
+            adapter does not hold weights to merge, or if a setting cannot be followed.
     """
     from peft import PeftConfig
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
@@ -49,15 +58,25 @@ def read_adapter_config(folder: Path) -> Any:
         )
     _refuse_fields(file, values, {each.name for each in fields(config_class)})
     plain = {name: value for name, value in values.items() if name in {each.name for each in fields(config_class)}}
-    with foreign(file, "cannot be read as an adapter's configuration", "compare it with the one that its trainer wrote"):
+    with foreign(
+        file,
+        "cannot be read as an adapter's configuration",
+        "compare it with the one that its trainer wrote",
+    ):
         config = PeftConfig.from_peft_type(**plain)
         _check_types(config)
-    if config.is_prompt_learning or config.peft_type.value in ("ADAPTION_PROMPT", "XLORA", "POLY", "MIXED"):
+    if config.is_prompt_learning or config.peft_type.value in (
+        "ADAPTION_PROMPT",
+        "XLORA",
+        "POLY",
+        "MIXED",
+    ):
         raise InputError(
             f"{file}: peft_type {kind} adds inputs or layers at run time, which weights cannot hold; give a LoRA adapter"
         )
     config.inference_mode = True
-    config.task_type = None  # the model around is a plain one: neither generation nor a classifier is wanted of it
+    # the model around it is a plain one, neither a generator nor a classifier
+    config.task_type = None
     config.base_model_name_or_path = None
     return config
 
@@ -71,13 +90,13 @@ def _refuse_fields(file: Path, values: dict[str, Any], known: set[str]) -> None:
     for name, value in values.items():
         if name not in known and name not in _TRAINING_ONLY and value not in (None, False, "", [], {}):
             raise InputError(
-                f"{file}: the field {one_line(name, 60)!r} ({one_line(repr(value), 60)}) is unknown to this peft, so that it would be "
-                "left out; update peft, or remove the field if it acts in training alone"
+                f"{file}: the field {one_line(name, 60)!r} ({one_line(repr(value), 60)}) is unknown to this peft, "
+                "so it would be ignored; update peft, or remove the field if it acts only in training"
             )
 
 
 def _check_types(config: Any) -> None:
-    """Raise TypeError for values that peft takes as they are and fails on, or computes with, much later."""
+    """Raise TypeError for values that peft accepts now and fails on or computes with later."""
     for name in ("r", "lora_alpha"):
         value = getattr(config, name, 1)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -85,4 +104,4 @@ def _check_types(config: Any) -> None:
     for name in ("rank_pattern", "alpha_pattern"):
         pattern = getattr(config, name, None) or {}
         if not isinstance(pattern, dict) or not all(isinstance(value, (int, float)) for value in pattern.values()):
-            raise TypeError(f"{name} must be an object of numbers by names of modules, and is {pattern!r:.60}")
+            raise TypeError(f"{name} must map module names to numbers, and is {pattern!r:.60}")

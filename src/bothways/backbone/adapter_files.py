@@ -1,11 +1,13 @@
-"""A LoRA adapter on disk: peft's folder, and beside it the parameters that were trained whole.
+"""A LoRA adapter on disk: peft's folder, and in it the parameters that were trained in full.
 
-    adapter_config.json, adapter_model.safetensors     what peft writes and reads
-    trainable_params.safetensors                       LoRA+: embeddings and norms, by their names in the causal LM
-    bothways.json                                      what it needs of its base and peft's config has no place for
+    adapter_config.json           written and read by peft
+    adapter_model.safetensors     written and read by peft
+    trainable_params.safetensors  LoRA+: embeddings and norms, by their names in the causal LM
+    bothways.json                 requirements on the base that do not fit into peft's config
 
-LongLoRA publishes the second part as trainable_params.bin (https://arxiv.org/abs/2309.12307, `get_trainable_weights.py`); both are
-read. It stands apart from `adapters`, which changes models: here are names and files.
+LongLoRA publishes the second part as trainable_params.bin (https://arxiv.org/abs/2309.12307,
+`get_trainable_weights.py`). Both forms are read. This file handles names and files; `adapters`
+changes models.
 """
 
 from __future__ import annotations
@@ -33,17 +35,18 @@ WHOLE = "trainable_params.safetensors"
 PUBLISHED_WHOLE = "trainable_params.bin"
 NEEDS = "bothways.json"
 FACTORS = ("adapter_model.safetensors", "adapter_model.bin")
-#: Key of `bothways.json`, of an encoder or an adapter: fingerprints of the adapters that have been merged, in order.
+#: Key of `bothways.json`, of an encoder or an adapter. It holds the fingerprints of the adapters
+#: that have been merged, in order.
 MERGED = "merged_adapters"
 
 
 class Needs(NamedTuple):
-    """What an adapter was trained on, beside the base that peft's config names.
+    """The requirements of an adapter, in addition to the base that peft's config names.
 
     Attributes:
-        rope: positions that the base was given.
-        base_adapter: an adapter that was merged into the base before.
-        whole: parameters that were trained whole and lie beside the factors.
+        rope: rotary positions that the base was given before training. None means its own.
+        base_adapter: an adapter that was merged into the base before training.
+        whole: number of parameters that were trained in full and lie next to the factors.
     """
 
     rope: RopeConfig | None = None
@@ -52,10 +55,11 @@ class Needs(NamedTuple):
 
 
 def read_needs(folder: Path) -> Needs:
-    """What the adapter of a folder says it needs; nothing where another tool wrote it.
+    """Read the requirements of the adapter in a folder. If another tool wrote it, there are none.
 
     Raises:
-        InputError: its file is broken, or the parameters that were trained whole are missing.
+        InputError: if bothways.json is broken, or if the parameters that were trained in full are
+            missing.
     """
     place = folder / NEEDS
     if not place.is_file():
@@ -63,12 +67,15 @@ def read_needs(folder: Path) -> Needs:
     found = read_object(place, remedy="write the adapter again")
     with foreign(place, "broken", "write the adapter again"):
         needs = Needs(
-            None if found["rope"] is None else RopeConfig.of(found["rope"]), found["base_adapter"], int(found["whole"])
+            None if found["rope"] is None else RopeConfig.of(found["rope"]),
+            found["base_adapter"],
+            int(found["whole"]),
         )
-    if needs.base_adapter is not None and (folder / needs.base_adapter).is_dir():  # of the same run
+    # the earlier adapter of the same run
+    if needs.base_adapter is not None and (folder / needs.base_adapter).is_dir():
         needs = needs._replace(base_adapter=str(folder / needs.base_adapter))
     if needs.whole and not any((folder / name).is_file() for name in (WHOLE, PUBLISHED_WHOLE)):
-        raise InputError(f"{folder}: {WHOLE} is missing; {needs.whole} parameters were trained whole beside this adapter")
+        raise InputError(f"{folder}: {WHOLE} is missing; {needs.whole} parameters were trained in full with this adapter")
     return needs
 
 
@@ -82,18 +89,22 @@ def save_adapter(
     base_adapter: str | None = None,
     causal: bool = True,
 ) -> None:
-    """Write the adapter of `model`; plain peft loads its factors over the causal LM, `merge_saved` all of it over the decoder.
+    """Write the adapter of `model` into a folder.
 
-    Rows of new tokens that were trained are written with the whole embedding, which `merge_saved` puts in place.
+    Plain peft loads its factors over the causal LM. `merge_saved` loads everything over the bare
+    decoder. If rows of new tokens were trained, the whole embedding is written, and `merge_saved`
+    copies it into the model.
 
     Args:
         model: bare decoder with the adapter attached.
-        config: what was attached.
-        folder: where; replaced as a whole.
-        base: name of the model that it belongs to.
-        rope: positions that this was given before.
-        base_adapter: adapter that was merged into it before; a path is read from `folder` if it is there, e.g. ../1-mntp.
-        causal: the factors are named in the causal LM. False names them in the bare decoder, over which LLM2Vec loads its adapters.
+        config: the config that was attached.
+        folder: folder to write. If it exists, it is replaced as a whole.
+        base: name of the model that the adapter belongs to.
+        rope: rotary positions that the base was given before training.
+        base_adapter: adapter that was merged into the base before training. If the path exists
+            relative to `folder`, it is read from there, for example ../1-mntp.
+        causal: if True, name the factors as in the causal LM. If False, name them as in the bare
+            decoder, over which LLM2Vec loads its adapters.
     """
     prefix = _prefix(model)
     state, table = adapter_state(model), _table_with_new_rows(model)
@@ -103,9 +114,17 @@ def save_adapter(
     inner = prefix if causal else ""
     named = {f"base_model.model.{inner}{name.replace('.default', '')}": value.contiguous() for name, value in factors.items()}
     targets = [name for name, _ in lora_layers(model)] if isinstance(config.targets, str) else list(config.targets)
-    needs = {"rope": None if rope is None else rope.model_dump(mode="json"), "base_adapter": base_adapter, "whole": len(whole)}
+    needs = {
+        "rope": None if rope is None else rope.model_dump(mode="json"),
+        "base_adapter": base_adapter,
+        "whole": len(whole),
+    }
     written = peft_config(
-        config, targets, base_model_name_or_path=base, task_type="CAUSAL_LM" if causal else None, inference_mode=True
+        config,
+        targets,
+        base_model_name_or_path=base,
+        task_type="CAUSAL_LM" if causal else None,
+        inference_mode=True,
     )
     with atomic_folder(folder, replace=True) as part:
         written.save_pretrained(str(part))
@@ -116,7 +135,10 @@ def save_adapter(
 
 
 def _table_with_new_rows(model: Any) -> dict[str, Tensor]:
-    """The embedding by its name, with the rows of new tokens in place, if these train beside an adapter; else nothing."""
+    """Return the embedding with the trained rows of new tokens in place, by its parameter name.
+
+    If no such rows train next to an adapter, the result is empty.
+    """
     embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
     if not isinstance(embedding, NewRows):
         return {}
@@ -127,7 +149,10 @@ def _table_with_new_rows(model: Any) -> dict[str, Tensor]:
 
 
 def fingerprint(folder: Path) -> str | None:
-    """SHA-256 (hex) of an adapter's factors, by which it is known again wherever it lies; None if there are none."""
+    """Compute the SHA-256 (hex) of an adapter's factors, which identifies it in any folder.
+
+    The result is None if the folder holds no factors.
+    """
     file = next((folder / name for name in FACTORS if (folder / name).is_file()), None)
     if file is None:
         return None
@@ -136,7 +161,9 @@ def fingerprint(folder: Path) -> str | None:
 
 
 def merged_in(place: str | os.PathLike[str]) -> list[str]:
-    """Fingerprints of the adapters that a saved model holds already: merged into its weights, or lying in its folder."""
+    """List the fingerprints of the adapters in a saved model, whether merged or lying in its
+    folder.
+    """
     folder = Path(place).expanduser()
     try:
         found = json.loads((folder / NEEDS).read_text(encoding="utf-8"))
@@ -148,7 +175,10 @@ def merged_in(place: str | os.PathLike[str]) -> list[str]:
 
 
 def kept_adapter(run: Path) -> Path | None:
-    """The adapter of a run's last stage, below its folder; None where the run keeps none, or is no run."""
+    """Find the adapter of a run's last stage, below the run's folder.
+
+    The result is None if the folder is not a run, or if the run did not keep the adapter.
+    """
     numbered = [each for each in (run / "adapters").glob("*-*") if each.name.split("-")[0].isdigit()]
     last = max(numbered, key=lambda each: int(each.name.split("-")[0]), default=None)
     stated = merged_in(run)
@@ -156,20 +186,23 @@ def kept_adapter(run: Path) -> Path | None:
 
 
 def copy_adapter(source: Path, target: Path) -> None:
-    """Copy what belongs to an adapter into a folder, and nothing of the run that it lies in."""
+    """Copy the files of an adapter into a folder, without the rest of the run around them."""
     for name in ("adapter_config.json", *FACTORS, WHOLE, PUBLISHED_WHOLE):
         if (source / name).is_file():
             shutil.copy2(source / name, target / name)
     if (source / NEEDS).is_file():
         found = json.loads((source / NEEDS).read_text(encoding="utf-8"))
         before = read_needs(source).base_adapter
-        if before is not None and Path(before).is_dir():  # a name that is right from everywhere
+        # an absolute path is right from every folder
+        if before is not None and Path(before).is_dir():
             found["base_adapter"] = str(Path(before).resolve())
         (target / NEEDS).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def local_adapter(place: str | os.PathLike[str]) -> Path:
-    """The folder that a path means: itself, or for a run of ours the adapter of its last stage."""
+    """Find the folder of an adapter: `place` itself or, if it is a run, the adapter of its last
+    stage.
+    """
     folder = Path(place).expanduser()
     if (folder / "adapter_config.json").is_file():
         return folder
@@ -177,12 +210,16 @@ def local_adapter(place: str | os.PathLike[str]) -> Path:
 
 
 def put_whole(model: nn.Module, folder: Path) -> list[str]:
-    """Copy the parameters that were trained whole, where the folder has any, into `model`; their names.
+    """Copy the parameters that were trained in full, if the folder has any, into `model`.
 
-    Embeddings with more rows than the model's, for tokens that were added before training, make it larger.
+    If tokens were added before training, the saved embedding has more rows than the model's. The
+    model's embedding is then enlarged.
+
+    Returns:
+        The names of the parameters that were replaced.
 
     Raises:
-        InputError: a parameter that the model has not, or not in this shape.
+        InputError: if the model does not have such a parameter, or if it has another shape.
     """
     found = _read_whole(folder)
     _make_room(model, {bare(name, model): value for name, value in found.items()})
@@ -200,7 +237,10 @@ def put_whole(model: nn.Module, folder: Path) -> list[str]:
 
 
 def _make_room(model: Any, found: Mapping[str, Tensor]) -> None:
-    """Rows for tokens that training has added: LongLoRA's published models have 32,001, a padding token more than Llama 2."""
+    """Enlarge the embedding for tokens that training has added.
+
+    For example, LongLoRA's published models have 32,001 rows, one padding token more than Llama 2.
+    """
     weight = model.get_input_embeddings().weight
     name = next(name for name, parameter in model.named_parameters() if parameter is weight)
     value = found.get(name)
@@ -209,7 +249,9 @@ def _make_room(model: Any, found: Mapping[str, Tensor]) -> None:
 
 
 def bare(name: str, model: nn.Module) -> str:
-    """A parameter's name in the bare decoder, from its name there or in the causal LM."""
+    """Convert a parameter's name in the causal LM, or in the bare decoder, to that in the bare
+    decoder.
+    """
     for prefix in (_prefix(model), "model."):
         if prefix and name.startswith(prefix):
             return name.removeprefix(prefix)

@@ -1,11 +1,12 @@
-"""LoRA on the bare decoder, through peft: attach, merge with a proof, and parameter counts without weights.
+"""LoRA on the bare decoder, through peft: attach it, merge it with a proof, and count parameters.
 
-It stands apart because three callers need the same facts: the trainer (attach, merge), the loader of published LLM2Vec folders
-(an adapter on disk), and the dry run (counts on the meta device).
+The trainer uses it to attach and merge, the loader of published LLM2Vec folders to merge an adapter
+from disk, and the dry run to count parameters on the meta device.
 
-Paper: LoRA, https://arxiv.org/abs/2106.09685. LLM2Vec (https://arxiv.org/abs/2404.05961) puts it on every linear layer of the
-decoder blocks with alpha = 2 r and dropout 0.05; embeddings, norms and the language-model head stay frozen. LoRA+ of LongLoRA
-(https://arxiv.org/abs/2309.12307) is LoRA on attention with embeddings and norms trained whole beside it (`train_whole`).
+Paper: LoRA, https://arxiv.org/abs/2106.09685. LLM2Vec (https://arxiv.org/abs/2404.05961) puts it on
+every linear layer of the decoder blocks with alpha = 2 r and dropout 0.05. Embeddings, norms and
+the language-model head stay frozen. LoRA+ of LongLoRA (https://arxiv.org/abs/2309.12307) is LoRA on
+the attention layers, with the embeddings and norms trained in full (`train_whole`).
 """
 
 from __future__ import annotations
@@ -27,28 +28,44 @@ from bothways.errors import InputError
 
 log = logging.getLogger("bothways")
 
-#: Hidden states of an adapter and of its merged weights differ by float32 rounding, which grows with depth; a wrong merge
-#: (a forgotten scale, a transposed factor) is off by the adapter's whole effect. Relative to the largest state.
+#: The hidden states of an adapter and of its merged weights differ by float32 rounding, which grows
+#: with depth. A wrong merge (a forgotten scale, a transposed factor) is off by the adapter's whole
+#: effect. The tolerance is relative to the largest state.
 MERGE_TOLERANCE = 1e-3
 
 
 class LoraConfig(Strict):
-    """A LoRA adapter. Defaults are LLM2Vec's (train_configs/*, lora_r 16; alpha = 2 r and dropout 0.05 in its scripts)."""
+    """A LoRA adapter.
+
+    The defaults are LLM2Vec's: lora_r 16 in train_configs/*, alpha = 2 r and dropout 0.05 in its
+    scripts.
+    """
 
     r: int = Field(default=16, ge=1, description="rank")
-    alpha: float | None = Field(default=None, gt=0, description="scale numerator; twice the rank when absent")
-    dropout: float = Field(default=0.05, ge=0, lt=1, description="dropout on the adapter's input, apart from the model's own")
+    alpha: float | None = Field(
+        default=None,
+        gt=0,
+        description="numerator of the scale alpha / r; if absent, twice the rank",
+    )
+    dropout: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="dropout on the adapter's input, in addition to the model's own",
+    )
     targets: Literal["all-linear", "attention"] | tuple[str, ...] = Field(
         default="all-linear",
-        description="module name endings; all-linear: every linear layer of the decoder blocks; attention: those of their attention",
+        description="layers to adapt, by the ends of their names, for example q_proj; all-linear selects every linear layer "
+        "of the decoder blocks, attention the linear layers of their attention",
     )
     train_whole: tuple[str, ...] | None = Field(
-        default=None, description="parameters trained whole beside the factors, by parts of their names; LoRA+: embed and norm"
+        default=None,
+        description="parameters to train in full next to the factors, by parts of their names; LoRA+ uses embed and norm",
     )
 
     @property
     def scaling(self) -> float:
-        """alpha / r, the factor on B A x."""
+        """Return alpha / r, the factor on B A x."""
         return (2 * self.r if self.alpha is None else self.alpha) / self.r
 
 
@@ -62,19 +79,21 @@ class Counts(NamedTuple):
 def attach(model: nn.Module, config: LoraConfig, *, seed: int = 0) -> list[str]:
     """Freeze `model` and put a fresh float32 LoRA adapter into its decoder blocks, in place.
 
-    The adapter changes nothing until it is trained: B starts at zero; A is Kaiming-uniform, a function of `seed` alone. Parameters of
-    `config.train_whole` stay trainable and become float32.
+    The adapter changes nothing until it is trained, because B starts at zero. A is Kaiming-uniform
+    and depends on `seed` alone. The parameters of `config.train_whole` stay trainable and become
+    float32.
 
     Args:
         model: a bare decoder (or encoder) of transformers.
         config: rank, scale, dropout and targets.
-        seed: of A.
+        seed: seed of A.
 
     Returns:
         The names of the adapted layers.
 
     Raises:
-        InputError: no layer matches the targets, no parameter a part of `train_whole`, or the model already carries an adapter.
+        InputError: if no layer matches the targets, if no parameter's name contains a part of
+            `train_whole`, or if the model already carries an adapter.
     """
     from peft import inject_adapter_in_model
 
@@ -84,42 +103,51 @@ def attach(model: nn.Module, config: LoraConfig, *, seed: int = 0) -> list[str]:
     whole = set(whole_names(model, config))
     model.requires_grad_(False)
     with torch.random.fork_rng(devices=_cuda_devices(model)), warnings.catch_warnings():
-        # peft remarks that Conv1D layers (GPT-2) need fan_in_fan_out and sets it itself
+        # peft warns that Conv1D layers (GPT-2) need fan_in_fan_out, and then sets it itself.
         warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
         torch.manual_seed(seed)
         inject_adapter_in_model(peft_config(config, names), model)
     for _, layer in lora_layers(model):
         for key, held in layer.lora_dropout.items():
-            if isinstance(held, nn.Dropout):  # peft leaves an identity where the rate is 0
+            if isinstance(held, nn.Dropout):  # if the rate is 0, peft puts an identity here
                 layer.lora_dropout[key] = Dropout(held.p)
     for name, parameter in model.named_parameters():
         trained = ".lora_" in name or name in whole
         parameter.requires_grad_(trained)
         if trained:
-            # rounding to bfloat16 would swallow updates smaller than 1/256 of a weight
+            # Rounding to bfloat16 would lose updates smaller than 1/256 of a weight.
             parameter.data = parameter.data.float()
     return names
 
 
 def peft_config(config: LoraConfig, targets: list[str], **options: Any) -> Any:
-    """The same adapter as peft's config.
+    """Build peft's config of the same adapter.
 
     Args:
-        config: ours.
-        targets: names or endings of the adapted layers.
-        **options: further fields of peft's.
+        config: our config of the adapter.
+        targets: names of the adapted layers, or the ends of their names.
+        **options: further fields of peft's config, for example task_type="CAUSAL_LM".
     """
     from peft import LoraConfig as PeftConfig
 
     alpha: Any = config.scaling * config.r
-    return PeftConfig(r=config.r, lora_alpha=alpha, lora_dropout=config.dropout, target_modules=targets, bias="none", **options)
+    return PeftConfig(
+        r=config.r,
+        lora_alpha=alpha,
+        lora_dropout=config.dropout,
+        target_modules=targets,
+        bias="none",
+        **options,
+    )
 
 
 def whole_names(model: nn.Module, config: LoraConfig) -> list[str]:
-    """Names of the parameters that `config.train_whole` selects, before or after an adapter is attached.
+    """List the parameters that `config.train_whole` selects.
+
+    You can call it before or after an adapter is attached.
 
     Raises:
-        InputError: a part that occurs in no name.
+        InputError: if a part of `train_whole` occurs in no name.
     """
     names = [name for name, _ in model.named_parameters() if ".lora_" not in name and ".base_layer." not in name]
     parts = config.train_whole or ()
@@ -131,14 +159,15 @@ def whole_names(model: nn.Module, config: LoraConfig) -> list[str]:
 
 
 def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
-    """Full names of the linear layers of the decoder blocks that `config.targets` selects.
+    """List the full names of the linear layers in the decoder blocks that `config.targets` selects.
 
-    For Llama, Mistral and Qwen the result is the published seven: q, k, v, o, gate, up, down.
+    For Llama, Mistral and Qwen, "all-linear" gives the published seven: q, k, v, o, gate, up, down.
 
-    A target is a name or its end from a dot on, as peft matches it: v_proj is not qkv_proj.
+    As in peft, a target is a full name or the end of a name after a dot. So v_proj selects
+    layers.0.self_attn.v_proj but not layers.0.self_attn.qkv_proj.
 
     Raises:
-        InputError: a target that no layer has.
+        InputError: if no layer has the name of a target.
     """
     from transformers.pytorch_utils import Conv1D
 
@@ -165,28 +194,31 @@ def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
 
 
 def _in_attention(model: nn.Module, name: str) -> bool:
-    """Whether a layer lies inside a module that its family calls attention."""
+    """Tell if a layer lies inside a module that its family calls attention."""
     parts = name.split(".")
     holders = (model.get_submodule(".".join(parts[:end])) for end in range(1, len(parts)))
     return any("attention" in type(holder).__name__.lower() for holder in holders)
 
 
 def decoder_blocks(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
-    """Name and list of the decoder blocks; a model may have several lists.
+    """Find the decoder blocks: the name and the module list of each. A model may have several
+    lists.
 
-    They are the module lists as long as the model is deep, so that embeddings, heads and poolers stay out without a table of families.
+    They are the module lists as long as the model is deep. This leaves out embeddings, heads and
+    poolers without a table of families. If no list has that length, all lists count.
     """
     config_of_model: Any = getattr(model, "config", None)
     text_config = config_of_model.get_text_config() if config_of_model is not None else None
     depth = getattr(text_config, "num_hidden_layers", None)
     lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
     blocks = [(name, module) for name, module in lists if len(module) == depth] or lists
-    # an expert list inside a block may happen to be as long as the model is deep: the outermost list wins
+    # An expert list inside a block may happen to be as long as the model is deep. Only the
+    # outermost list counts.
     return [(name, module) for name, module in blocks if not any(name.startswith(f"{other}.") for other, _ in blocks)]
 
 
 def lora_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Name and module of every layer that carries LoRA factors."""
+    """Yield the name and module of every layer that carries LoRA factors."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in model.named_modules():
@@ -211,21 +243,25 @@ def merge(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None = None)
     """Add the adapter to the weights, W + (alpha / r) B A, and remove it, in place.
 
     Args:
-        model: carries an adapter; its adapted weights are float32, since a bfloat16 sum would round most of the update away.
-        verify: runs the model on a fixed probe and returns hidden states of any shape; called before and after, in eval mode.
+        model: carries an adapter. Its adapted weights are float32, because a bfloat16 sum would
+            round most of the update away.
+        verify: runs the model on a fixed probe and returns hidden states of any shape. It is called
+            before and after the merge, in evaluation mode. If None, nothing is compared.
 
     Returns:
-        Largest |difference| of the two sets of states, divided by the largest |state|; 0.0 without `verify`.
+        The largest absolute difference of the two sets of states, divided by the largest absolute
+            state. Without `verify` it is 0.0.
 
     Raises:
-        ValueError: adapted weights are not float32.
-        RuntimeError: the states differ by more than MERGE_TOLERANCE. The model is then merged, and wrong: discard it.
+        ValueError: if adapted weights are not float32.
+        RuntimeError: if the states differ by more than MERGE_TOLERANCE. The model is then merged
+            but wrong, so discard it.
     """
     layers = list(lora_layers(model))
     for name, layer in layers:
         dtype = layer.get_base_layer().weight.dtype
         if dtype != torch.float32:
-            raise ValueError(f"{name}: merging needs float32 weights, these are {dtype}; load the model in float32 first")
+            raise ValueError(f"{name}: merging needs float32 weights, but these are {dtype}; load the model in float32 first")
     training = model.training
     model.eval()
     before = _states(verify)
@@ -248,10 +284,17 @@ def merge(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None = None)
 
 
 def trainable_counts(model: nn.Module, config: LoraConfig | None = None) -> Counts:
-    """Count parameters of a model as it stands or, with a config, as `attach` would leave it."""
+    """Count the parameters of a model.
+
+    If `config` is None, count them as they are now. Otherwise count them as `attach` would leave
+    them.
+    """
     total = sum(parameter.numel() for parameter in model.parameters())
     if config is None:
-        return Counts(sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad), total)
+        return Counts(
+            sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+            total,
+        )
     added = 0
     for name in target_names(model, config):
         weight: Any = model.get_submodule(name).weight
@@ -261,7 +304,7 @@ def trainable_counts(model: nn.Module, config: LoraConfig | None = None) -> Coun
 
 
 def meta_model(config: object) -> nn.Module:
-    """The bare model of a transformers config without memory for its weights, to count and to plan with."""
+    """Build the bare model of a transformers config without weights, for counting and planning."""
     from transformers import AutoModel
 
     with torch.device("meta"):
@@ -269,15 +312,19 @@ def meta_model(config: object) -> nn.Module:
 
 
 def adapter_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What an attached adapter trains, by parameter name, detached, on the CPU: its factors, and parameters trained whole."""
+    """Return the tensors that an attached adapter trains, by parameter name, detached and on the
+    CPU.
+
+    They are its factors and the parameters trained in full.
+    """
     return {name: tensor.detach().cpu().clone() for name, tensor in trained(model).items()}
 
 
 def load_adapter_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Put what `adapter_state` gave into a model to which the same config has been attached.
+    """Copy the result of `adapter_state` into a model to which the same config has been attached.
 
     Raises:
-        ValueError: names differ, so the adapter belongs to another model or config.
+        ValueError: if the names differ, that is, if the adapter belongs to another model or config.
     """
     own = trained(model)
     if own.keys() != state.keys():
@@ -288,12 +335,15 @@ def load_adapter_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> N
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    """What a model with an adapter trains, or one without that is not frozen, by parameter name."""
+    """Select the trained parameters of a model, by name.
+
+    These are the LoRA factors, and every parameter that requires a gradient.
+    """
     return {name: parameter for name, parameter in model.named_parameters() if ".lora_" in name or parameter.requires_grad}
 
 
 def forget_peft(model: nn.Module) -> None:
-    """Remove what peft leaves on the model; transformers would otherwise save an adapter that is no longer there."""
+    """Remove peft's attributes, or transformers would save an adapter that was removed."""
     for attribute in ("peft_config", "_hf_peft_config_loaded"):
         if attribute in model.__dict__:
             delattr(model, attribute)
@@ -307,4 +357,7 @@ def _states(verify: Callable[[], torch.Tensor] | None) -> torch.Tensor | None:
 
 
 def _cuda_devices(model: nn.Module) -> list[torch.device]:
-    return sorted({parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}, key=str)
+    return sorted(
+        {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"},
+        key=str,
+    )

@@ -1,7 +1,8 @@
-"""Loads a checkpoint folder or hub id through transformers, and turns what can go wrong into one line each.
+"""Loads a checkpoint folder or hub id through transformers, and turns each failure into one line.
 
-Stands apart because of two habits of transformers that hurt here: weights that a checkpoint lacks are filled with random
-numbers and merely logged, and failures arrive as pages of text from half a dozen exception classes.
+Two habits of transformers make this necessary. It fills weights that a checkpoint lacks with random
+numbers and only logs them. And its failures arrive as pages of text from half a dozen exception
+classes.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ from bothways.foreign import foreign
 from bothways.foreign import one_line as one_line_of
 
 ACCEPTED = "give a hub id (organisation/name), a model folder, a .gguf file, or the embedded smollm2-135m"
-# flags that transformers reads with getattr: configs do not declare them, yet they mean something
+# Flags that transformers reads with getattr. Configs do not declare them, but they have an effect.
 _UNDECLARED = ("is_causal", "use_bidirectional_attention")
 
 _MOST_LAYERS = 10_000
 
 
 def read_config(name: str, where: str) -> Any:
-    """The transformers config at `where` (folder or hub id); `name` is what the user asked for."""
+    """Read the transformers config at `where` (folder or hub id).
+
+    `name` is the model's name as the user gave it, for messages.
+    """
     with one_line(name):
         config = AutoConfig.from_pretrained(where, trust_remote_code=False)
     layers = getattr(config, "num_hidden_layers", None)
@@ -38,22 +42,24 @@ def read_config(name: str, where: str) -> Any:
 
 
 def read_tokenizer(name: str, where: str, **options: Any) -> Any:
-    """The tokenizer at `where` (folder or hub id)."""
+    """Read the tokenizer at `where` (folder or hub id)."""
     with one_line(name, "its tokenizer cannot be loaded"):
         return AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
 
 
 def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
-    """Load the model at `where` with the auto class `auto`, in evaluation mode, every weight from the checkpoint.
+    """Load the model at `where` in evaluation mode, with every weight from the checkpoint.
 
     Args:
-        name: what the user asked for; opens the error lines.
+        name: the model's name as the user gave it. Messages start with it.
         where: folder or hub id.
         auto: AutoModel or AutoModelForCausalLM.
-        **options: handed to `from_pretrained`.
+        **options: passed to `from_pretrained`.
 
     Raises:
-        SourceError: unreadable, weights missing that are not a pooler's, or weights that would be left out (`left_out`).
+        SourceError: if it is unreadable, if weights other than a pooler's are missing, or if
+            weights would be left out (`left_out`).
+        InputError: if it is only a PEFT adapter.
     """
     with one_line(name):
         model, info = auto.from_pretrained(where, output_loading_info=True, trust_remote_code=False, **options)
@@ -72,7 +78,8 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
             f"{name}: {len(wrong)} weights have other shapes than config.json says ({', '.join(wrong[:3])}); fetch it again"
         )
     if pooler and getattr(model, "pooler", None) is not None:
-        # a masked-LM checkpoint has no pooler, and a random one must not be saved along
+        # A masked-LM checkpoint does not have a pooler, and a random one must not be saved with the
+        # model.
         model.pooler = None
     if getattr(model, "_hf_peft_config_loaded", False):
         raise InputError(f"{name}: is a PEFT adapter over another model; read it with bothways.load, or name the base model")
@@ -82,8 +89,11 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
 def override(config: Any, values: dict[str, Any], name: str) -> None:
     """Set fields of the text part of a transformers config in place.
 
+    For example, {"attention_dropout": 0.1} sets the dropout rate of Llama's attention.
+
     Raises:
-        InputError: a field that this family's config does not have; a misspelt one would otherwise be ignored in silence.
+        InputError: if this family's config does not have the field. A misspelled one would
+            otherwise be ignored in silence.
     """
     text = config.get_text_config(decoder=True)
     for key, value in values.items():
@@ -96,7 +106,10 @@ def override(config: Any, values: dict[str, Any], name: str) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence transformers' and the hub's progress bars, reports and retry notices; errors still arrive as exceptions."""
+    """Silence the progress bars, reports and retry notices of transformers and the hub.
+
+    Errors still arrive as exceptions.
+    """
     bars = transformers_logging.is_progress_bar_enabled()
     level = transformers_logging.get_verbosity()
     hub = logging.getLogger("huggingface_hub")
@@ -115,11 +128,15 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def one_line(name: str, what: str = "cannot be loaded") -> Iterator[None]:
-    """Turn whatever transformers, the hub, safetensors, tokenizers and the file system raise into one SourceError line.
+    """Turn any error of transformers, the hub, safetensors, tokenizers or the file system into one
+    line.
+
+    The line is that of a SourceError.
 
     Args:
-        name: what the user asked for.
-        what: what failed, for problems that have no clearer name.
+        name: the model's name as the user gave it.
+        what: the failed action, for problems without a clearer name, for example "cannot be
+            loaded".
     """
     with foreign(name, kind=SourceError, reason=lambda error: _reason(error, what)), quiet():
         yield

@@ -1,11 +1,12 @@
-"""Dropout rates of a backbone that is already built, set where the forward pass reads them.
+"""Sets the dropout rates of a backbone that is already built, in the places its forward pass reads.
 
-Decoders are published with dropout 0, and SimCSE needs noise: two passes over a text must differ (arXiv 2104.08821). LLM2Vec
-passes `attention_dropout` to `from_pretrained`; here the model exists already, and families keep the rate in different
-places: a float attribute of the attention module (Llama), an nn.Dropout inside it (GPT-2, BERT), or the config read during
-the forward pass (Falcon). All three are set. Residual ("hidden") dropout exists in some families only; where none does,
-forward hooks add it to the outputs of the attention and feed-forward sub-blocks, the two branches on which GPT-2 and BERT
-have theirs.
+Decoders are published with dropout 0, and SimCSE needs noise: two passes over a text must differ
+(arXiv 2104.08821). LLM2Vec passes `attention_dropout` to `from_pretrained`. Here the model already
+exists, and families keep the rate in different places: a float attribute of the attention module
+(Llama), an nn.Dropout inside it (GPT-2, BERT), or the config, read during the forward pass
+(Falcon). All three are set. Only some families have residual ("hidden") dropout. For the others,
+forward hooks add it to the outputs of the attention and feed-forward sub-blocks, the two branches
+on which GPT-2 and BERT have theirs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from bothways.errors import InputError
 
 Undo = list[Callable[[], None]]
 
-# Names by which transformers' families hold a rate: on the attention module itself, and on any other module.
+# Attributes in which transformers' families hold a rate: of the attention module itself, and of any
+# other module.
 ATTENTION_NAMES = ("attention_dropout", "attn_dropout", "attn_dropout_p")
 HIDDEN_NAMES = (
     "hidden_dropout",
@@ -35,15 +37,24 @@ HIDDEN_NAMES = (
     "out_drop",
 )
 ATTENTION_KEYS = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
-HIDDEN_KEYS = ("hidden_dropout_prob", "hidden_dropout", "resid_pdrop", "resid_dropout", "residual_dropout", "dropout")
+HIDDEN_KEYS = (
+    "hidden_dropout_prob",
+    "hidden_dropout",
+    "resid_pdrop",
+    "resid_dropout",
+    "residual_dropout",
+    "dropout",
+)
 FEED_FORWARD_NAMES = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "moe", "shared_mlp")
 
 
 @dataclass
 class DropoutReport:
-    """Where `set_dropout` acted: paths of module attributes, and of sub-blocks that got a hook.
+    """The places that `set_dropout` changed: paths of module attributes, and of sub-blocks with a
+    hook.
 
-    `restore()` puts every rate and config entry back, so that a training rate does not travel into a saved config.
+    `restore()` puts every rate and config entry back, so that a training rate does not get into a
+    saved config.
     """
 
     attention: tuple[str, ...] = ()
@@ -51,19 +62,22 @@ class DropoutReport:
     undo: Undo = field(default_factory=list, repr=False)
 
     def restore(self) -> None:
-        """Undo this call, latest change first; a second call does nothing."""
+        """Undo this call, latest change first. A second call does nothing."""
         while self.undo:
             self.undo.pop()()
 
 
 class ResidualDropout:
-    """Forward hook: dropout on a sub-block's output (the first, of several) while the sub-block is in training mode."""
+    """A forward hook that applies dropout to a sub-block's output in training mode.
+
+    If the sub-block returns several outputs, it applies to the first.
+    """
 
     def __init__(self, p: float) -> None:
         self.p = p
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        """`output` with its hidden states thinned."""
+        """Return `output` with dropout applied to its hidden states."""
         if isinstance(output, tuple):
             return (self._thin(output[0], module), *output[1:])
         return self._thin(output, module)
@@ -73,19 +87,23 @@ class ResidualDropout:
 
 
 def set_dropout(model: nn.Module, *, attention: float | None = None, hidden: float | None = None) -> DropoutReport:
-    """Set the dropout rates of a backbone; they act in training mode only.
+    """Set the dropout rates of a backbone. They act only in training mode.
 
     Args:
-        model: a transformers backbone, bare or wrapped by peft. LoRA's own dropout is left alone: it belongs to the adapter.
-        attention: probability in [0, 1) with which an attention weight is dropped; None leaves the family's.
-        hidden: the same for the hidden states that the sub-blocks add to the residual stream, and wherever else the family's
-            own hidden rate acts (BERT's embeddings); None leaves the family's.
+        model: a transformers backbone, bare or wrapped by peft. LoRA's own dropout is not changed,
+            because it belongs to the adapter.
+        attention: probability in [0, 1) of dropping an attention weight. If None, keep the
+            family's.
+        hidden: the same for the hidden states that the sub-blocks add to the residual stream, and
+            for every other place of the family's own hidden rate (BERT's embeddings). If None, keep
+            the family's.
 
     Returns:
-        The places set.
+        The places that were set.
 
     Raises:
-        InputError: a rate outside [0, 1), or a positive rate for which the family has no place.
+        InputError: if a rate is outside [0, 1), or if a positive rate is given and the family has
+            no place for it.
     """
     for name, p in (("attention_dropout", attention), ("hidden_dropout", hidden)):
         if p is not None and not 0 <= p < 1:
@@ -119,7 +137,10 @@ def _set_hidden(model: nn.Module, p: float, undo: Undo) -> tuple[str, ...]:
 
 
 def active_dropout(model: nn.Module) -> tuple[str, ...]:
-    """Paths at which a positive dropout rate is in force (adapters included); empty when two passes must be equal."""
+    """List the paths at which a positive dropout rate is in force, adapters included.
+
+    If the list is empty, two passes over a text must be equal.
+    """
     paths = [path for path, module in model.named_modules() if isinstance(module, nn.Dropout) and module.p > 0]
     paths += [site.path for site in _sites(model) if site.rate > 0]
     paths += [path for path, module in model.named_modules() for hook in _own_hooks(module) if hook.p > 0]
@@ -128,7 +149,7 @@ def active_dropout(model: nn.Module) -> tuple[str, ...]:
 
 @dataclass
 class _Site:
-    """One rate: attribute `name` of `owner`, a float or an nn.Dropout."""
+    """One rate: attribute `name` of `owner`, which is a float or an nn.Dropout."""
 
     owner: nn.Module
     name: str
@@ -151,13 +172,14 @@ class _Site:
 
 def _sites(model: nn.Module) -> Iterator[_Site]:
     for path, module in model.named_modules():
-        # BertAttention, MPNetAttention: shells around the module that holds the probabilities; their own rate is a hidden one
+        # BertAttention and MPNetAttention wrap the module that holds the probabilities. Their own
+        # rate is a hidden one.
         innermost = _is_attention(module) and not any(_is_attention(child) for child in _below(module))
         names = dict.fromkeys((*HIDDEN_NAMES, "dropout"), False)
         if innermost and not _is_deaf(module):
             names |= dict.fromkeys((*ATTENTION_NAMES, "dropout"), True)
         if "MLP" in type(module).__name__:
-            names["drop"] = False  # ModernBERT; elsewhere `drop` is embedding dropout
+            names["drop"] = False  # ModernBERT; in other families `drop` is embedding dropout
         for name, attention in names.items():
             held = getattr(module, name, None)
             if isinstance(held, nn.Dropout) or (isinstance(held, (int, float)) and not isinstance(held, bool)):
@@ -170,7 +192,10 @@ def _is_attention(module: nn.Module) -> bool:
 
 
 def _is_deaf(module: nn.Module) -> bool:
-    """Families that hold an attention rate and never apply it: DiffLlama refuses one, Falcon drops weights with ALiBi only."""
+    """Tell if a family holds an attention rate but never applies it.
+
+    DiffLlama refuses one. Falcon drops weights only with ALiBi.
+    """
     name = type(module).__name__
     falcon = name.startswith("Falcon") and not getattr(getattr(module, "config", None), "alibi", True)
     return falcon or name.startswith("DiffLlama")
@@ -183,7 +208,7 @@ def _below(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _set_configs(model: nn.Module, keys: tuple[str, ...], p: float, undo: Undo) -> None:
-    """Families such as Falcon read the rate from their config during the forward pass."""
+    """Set the rate in the configs, because some families (Falcon) read it in the forward pass."""
     configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
     for config in configs.values():
         for key in keys:
@@ -209,7 +234,7 @@ def _hook(model: nn.Module, p: float, undo: Undo) -> tuple[str, ...]:
 
 
 def _sub_blocks(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Attention and feed-forward modules of each layer, with their paths."""
+    """Yield the attention and feed-forward modules of each layer, with their paths."""
     for path, layer in model.named_modules():
         if _is_attention(layer) or not any(_is_attention(child) for child in layer.children()):
             continue
@@ -229,6 +254,6 @@ def _assign(holder: Any, name: str, value: float, undo: Undo) -> None:
 
 
 def _family(model: nn.Module) -> str:
-    """Class of the backbone inside a peft wrapper, for error lines."""
+    """Name the class of the backbone inside a peft wrapper, for messages."""
     unwrap = getattr(model, "get_base_model", None)
     return type(unwrap() if callable(unwrap) else model).__name__

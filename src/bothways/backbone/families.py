@@ -1,12 +1,14 @@
-"""Which model families can be made bidirectional: the refusals by name and structure, and the table measured on this machine.
+"""The model families that can be made bidirectional: refusals by name and by config, and a table.
 
-`check_supported` stands at the door of `convert`. Some families pass a naive probe and are still not bidirectional: LFM2 and
-Falcon-H1 have attention layers that look ahead and other layers that cannot, so the first token reacts to the last one although half
-of the network runs in one direction. They are recognised by what their config says about their layers.
+`convert` first calls `check_supported`. Some families pass a naive probe and are still not
+bidirectional. LFM2 and Falcon-H1 have attention layers that look ahead and other layers that
+cannot. The first token then reacts to the last one, although half of the network runs in one
+direction. Such families are recognized by the layers in their config.
 
-`measure` proves the rest on small random models (`zoo`), one row per family that transformers registers for causal language
-modelling, against references that share no code with the library: stock transformers with padding, and the untouched model under an
-explicit mask in which every token sees every other.
+`measure` proves the other families on small random models (`zoo`), on your machine. It gives one
+row per family that transformers registers for causal language modeling. The references share no
+code with the library: stock transformers with padding, and the untouched model under an explicit
+mask in which every token sees every other.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ from bothways.progress import Progress
 
 Verdict = Literal["proven", "refused", "failed", "not a text decoder"]
 
-_RECURRENT = "runs a state-space or recurrent layer from left to right; no attention mask turns it around"
-_CONVOLUTION = "has causal convolutions beside its attention layers, which never see later tokens"
+_RECURRENT = "runs a state-space or recurrent layer from left to right, which no attention mask can turn around"
+_CONVOLUTION = "has causal convolutions next to its attention layers, which never see later tokens"
 _LINEAR = "has linear-attention layers, which carry a state from left to right"
 
 _WRITTEN = "hides later tokens inside its layers' own code, whatever mask it is given"
@@ -45,18 +47,21 @@ REFUSED: dict[str, str] = {
     "gpt_neo": _WRITTEN,
     "openai-gpt": _WRITTEN,
     "cpmant": _WRITTEN,
-    "mpt": "is stopped by transformers' code on a bidirectional text without padding, so a saved encoder would not run elsewhere",
+    "mpt": "is stopped by transformers' code on a bidirectional text without padding, so other tools could not run a saved encoder",
 }
-"""Families refused by name, where the config's fields do not tell; the reason follows the name in the error."""
+"""Families refused by name, because the fields of their config do not tell.
+
+In the error, the reason follows the family's name.
+"""
 
 _OTHER = {
-    "blt": "reads bytes in learned patches, and has no state per token",
+    "blt": "reads bytes in learned patches, and does not have a state per token",
     "trocr": "the decoder half of an image reader",
     "gemma4_assistant": "a draft model that reads another model's states",
     "gemma4_unified_assistant": "a draft model that reads another model's states",
 }
 
-# What the fields of a config say about layers that are no attention: (pattern of the field, reason).
+# Config fields that reveal layers other than attention: (pattern of the field, reason).
 _STRUCTURE: tuple[tuple[str, str], ...] = (
     (r"mamba_\w+|ssm_\w+|\w+_mamba_\w+|state_size|time_step_rank", _RECURRENT),
     (r"linear_(num|conv|key|value|attn)\w*|short_conv_kernel_size", _LINEAR),
@@ -66,7 +71,10 @@ _LAYERS: tuple[tuple[str, str], ...] = (
     (r"linear_attention", _LINEAR),
     (r"mamba\d?|ssm|recurrent\w*|rwkv|hybrid_mamba", _RECURRENT),
     (r"conv\w*|hybrid(_sliding)?", _CONVOLUTION),
-    (r"\w*compressed\w*", "attends to compressed blocks of earlier tokens, so no token sees the later ones one by one"),
+    (
+        r"\w*compressed\w*",
+        "attends to compressed blocks of earlier tokens, so no token sees the later ones one by one",
+    ),
 )
 
 
@@ -76,12 +84,13 @@ class FamilyRow:
 
     Args:
         family: transformers' model type.
-        verdict: "proven", "refused" (by `check_supported`), "failed" (tried and not proven) or "not a text decoder".
-        execution: "packed" (runs plans itself) or "padded"; empty where nothing ran.
-        windows: whether sliding windows were lifted.
-        needs_eager: a plain loader must be told `attn_implementation="eager"`.
-        reason: why it is not proven, or what a user of the proven family should know.
-        seconds: what the measurement took.
+        verdict: "proven", "refused" (by `check_supported`), "failed" (tried but not proven) or "not
+            a text decoder".
+        execution: "packed" (the family runs plans itself) or "padded". It is empty if nothing ran.
+        windows: True if sliding windows were lifted.
+        needs_eager: True if a plain loader must be told `attn_implementation="eager"`.
+        reason: why it is not proven, or a remark for users of the proven family.
+        seconds: duration of the measurement.
     """
 
     family: str
@@ -97,10 +106,10 @@ def check_supported(config: PretrainedConfig) -> None:
     """Refuse families that no attention mask makes bidirectional.
 
     Args:
-        config: of the model to convert; its text config is what counts.
+        config: config of the model to convert. Its text config decides.
 
     Raises:
-        UnsupportedFamily: with the family's name and the reason.
+        UnsupportedFamily: if the family is refused, with its name and the reason.
     """
     text = config.get_text_config()
     reason = REFUSED.get(text.model_type) or REFUSED.get(config.model_type) or _by_fields(text) or _by_layers(text)
@@ -110,33 +119,50 @@ def check_supported(config: PretrainedConfig) -> None:
 
 def _by_layers(config: PretrainedConfig) -> str | None:
     kinds: list[str] = []
-    for field in ("layer_types", "layers_block_type", "layer_block_types", "block_types", "layers_types"):
+    for field in (
+        "layer_types",
+        "layers_block_type",
+        "layer_block_types",
+        "block_types",
+        "layers_types",
+    ):
         value = getattr(config, field, None)
         if isinstance(value, (list, tuple)):
             kinds.extend(str(kind) for kind in value)
-    return next((reason for pattern, reason in _LAYERS for kind in kinds if re.fullmatch(pattern, kind)), None)
+    return next(
+        (reason for pattern, reason in _LAYERS for kind in kinds if re.fullmatch(pattern, kind)),
+        None,
+    )
 
 
 def _by_fields(config: PretrainedConfig) -> str | None:
     fields = [name for name, value in vars(config).items() if value not in (None, False)]
-    return next((reason for pattern, reason in _STRUCTURE for name in fields if re.fullmatch(pattern, name)), None)
+    return next(
+        (reason for pattern, reason in _STRUCTURE for name in fields if re.fullmatch(pattern, name)),
+        None,
+    )
 
 
 def measure(
-    families: Sequence[str] | None = None, *, limit_s: float = 60.0, progress: bool | Callable[[FamilyRow], None] = False
+    families: Sequence[str] | None = None,
+    *,
+    limit_s: float = 60.0,
+    progress: bool | Callable[[FamilyRow], None] = False,
 ) -> list[FamilyRow]:
-    """Measure families on small random models; a few minutes for all of them on one core.
+    """Measure families on small random models. All of them take a few minutes on one core.
 
     Args:
-        families: model types; all that transformers registers for causal language modelling when None.
-        limit_s: seconds that one family may take (kept in the main thread only: it needs an alarm signal).
-        progress: True for a progress bar; or a function that gets each row as soon as it is known.
+        families: model types, for example ["llama", "qwen3"]. If None, all that transformers
+            registers for causal language modeling.
+        limit_s: seconds that one family may take. It is enforced only in the main thread, because
+            it needs an alarm signal.
+        progress: True for a progress bar, or a function that gets each row as soon as it is known.
 
     Returns:
         One row per family, in the given order.
 
     Raises:
-        InputError: a name that transformers does not register.
+        InputError: if transformers does not register one of the names.
     """
     known = zoo.families()
     chosen = list(families or known)
@@ -145,10 +171,13 @@ def measure(
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InputError(
-                f"families: {name!r} is no model type that transformers registers for causal language modelling{hint}"
+                f"families: {name!r} is not a model type that transformers registers for causal language modeling{hint}"
             )
     rows: list[FamilyRow] = []
-    with _silence(), Progress("families", len(chosen), "families", show=None if progress is True else False) as bar:
+    with (
+        _silence(),
+        Progress("families", len(chosen), "families", show=None if progress is True else False) as bar,
+    ):
         for family in chosen:
             rows.append(_row(family, limit_s))
             bar.advance(1)
@@ -163,7 +192,7 @@ def _row(family: str, limit_s: float) -> FamilyRow:
     try:
         with _time_limit(limit_s):
             found = _verdict(family)
-    except Exception as error:  # the table reports whatever a family raises; it must not end at one of them
+    except Exception as error:  # of any kind: the table reports it and goes on
         message = " ".join(str(error).split())[:160]
         found = {"verdict": "failed", "reason": f"{type(error).__name__}: {message}"}
     return FamilyRow(family, **found, seconds=time.perf_counter() - start)
@@ -189,14 +218,20 @@ def _not_a_text_decoder(family: str) -> str:
         return _OTHER[family]
     kind = CONFIG_MAPPING[family]
     parts = set(getattr(kind, "sub_configs", {}))
-    if parts & {"vision_config", "audio_config", "audio_encoder", "audio_encoder_config", "vq_config"}:
-        return "several modalities; convert its text part"
+    if parts & {
+        "vision_config",
+        "audio_config",
+        "audio_encoder",
+        "audio_encoder_config",
+        "vq_config",
+    }:
+        return "several modalities: convert its text part"
     return "an encoder and a decoder" if getattr(kind(), "is_encoder_decoder", False) else ""
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Without transformers' bars and warnings inside: hundreds of models are built, saved and loaded."""
+    """Silence transformers' progress bars and warnings, which hundreds of models would cause."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -229,7 +264,9 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 
 def to_markdown(rows: Sequence[FamilyRow]) -> str:
-    """docs/families.md: how the table was made, the counts, the proven families, and every other one with its reason."""
+    """Render docs/families.md: the method, the counts, the proven families, the others with
+    reasons.
+    """
     import torch
     import transformers
 
@@ -238,18 +275,24 @@ def to_markdown(rows: Sequence[FamilyRow]) -> str:
     lines = [
         "# Families",
         "",
-        "Generated by `python -m bothways.backbone.families > docs/families.md`; `bothways families` prints the same table.",
+        "Generated by `make families`. You can print the same table with `bothways families`.",
         "",
-        f"Measured with {versions} on a small random model of every family that transformers registers for causal language",
-        f"modelling: **{len(proven)} proven**, {len(rows) - len(proven)} others, each with its reason.",
+        f"Measured with {versions} on a small random model of every family",
+        f"that transformers registers for causal language modeling: **{len(proven)} proven**, {len(rows) - len(proven)} others,",
+        "each with its reason.",
         "",
-        "Proven means, in float32 and to 1e-5: every token of a text reacts to every other and to none of its neighbour; with",
-        '`direction="causal"` no token reacts to a later one and the states are the original model\'s; a text gives the same states',
-        "packed, alone, and padded left or right through plain `AutoModel` on the saved folder; they equal the untouched model under",
-        "an explicit mask in which every token sees every other.",
+        "A family is proven if all of this holds in float32 and to 1e-5:",
         "",
-        "*packed*: the family runs attention plans itself. *padded*: its attention does not go through transformers' interface, so it",
-        'gets padded batches; slower, same numbers. *eager*: other loaders must pass `attn_implementation="eager"`.',
+        "- Every token of a text reacts to every other token of the text, and to no token of its neighbor.",
+        '- With `direction="causal"` no token reacts to a later one, and the states are the original model\'s.',
+        "- A text gives the same states packed, alone, and padded left or right through plain `AutoModel` on",
+        "  the saved folder.",
+        "- These states equal those of the untouched model under an explicit mask in which every token sees",
+        "  every other.",
+        "",
+        "Execution *packed* means that the family runs attention plans itself. With *padded*, its attention",
+        "does not go through transformers' interface, so it gets padded batches: slower, but with the same",
+        'numbers. Loaders *eager* means that other loaders must pass `attn_implementation="eager"`.',
         "",
         "| family | execution | windows | loaders | remark |",
         "|---|---|---|---|---|",
@@ -262,7 +305,13 @@ def to_markdown(rows: Sequence[FamilyRow]) -> str:
     for verdict in ("refused", "failed", "not a text decoder"):
         chosen = [row for row in rows if row.verdict == verdict]
         if chosen:
-            lines += ["", f"## {verdict.capitalize()} ({len(chosen)})", "", "| family | execution | reason |", "|---|---|---|"]
+            lines += [
+                "",
+                f"## {verdict.capitalize()} ({len(chosen)})",
+                "",
+                "| family | execution | reason |",
+                "|---|---|---|",
+            ]
             lines += [f"| {row.family} | {row.execution} | {_cell(row.reason)} |" for row in chosen]
     return "\n".join(lines) + "\n"
 
@@ -272,7 +321,7 @@ def _cell(text: str) -> str:
 
 
 def main() -> None:
-    """Print the table to standard output and progress to standard error."""
+    """Print the table to standard output and the progress to standard error."""
     import sys
 
     import torch

@@ -1,7 +1,7 @@
 """Reads a .gguf file (llama.cpp's format) as plain weights that can be trained and saved again.
 
-transformers de-quantises GGUF while loading, but leaves a quantizer on the model that refuses `save_pretrained`, and it
-does not restore every pre-tokenizer. Both are put right here, apart from other sources, which need neither.
+transformers dequantizes GGUF while loading. But it leaves a quantizer on the model that refuses
+`save_pretrained`, and it does not restore every pre-tokenizer. This module corrects both.
 """
 
 from __future__ import annotations
@@ -22,32 +22,34 @@ from bothways.errors import MissingExtra, SourceError
 
 _log = logging.getLogger(__name__)
 
-# tokenizer.ggml.pre values whose text is cut at every digit before GPT-2's pattern applies (llama.cpp, src/llama-vocab.cpp)
+# Values of tokenizer.ggml.pre for which a text is cut at every digit before GPT-2's pattern applies
+# (llama.cpp, src/llama-vocab.cpp).
 _DIGITS_APART = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"})
-# values for which GPT-2's own pattern, which is what transformers builds when it knows no better, is the right one
+# Values for which GPT-2's own pattern is right. transformers also builds it for unknown values.
 _GPT2_PATTERN = frozenset({"gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "exaone4", "trillion", "granite-docling"})
 
 
 def require_gguf(purpose: str) -> None:
-    """Raise MissingExtra unless the `gguf` package is installed."""
+    """Raise MissingExtra if the `gguf` package is not installed."""
     if importlib.util.find_spec("gguf") is None:
         raise MissingExtra("gguf", "gguf", purpose)
 
 
 def read_gguf(path: str | Path, *, dtype: torch.dtype, **options: Any) -> tuple[Any, Any]:
-    """De-quantise a .gguf file.
+    """Dequantize a .gguf file.
 
     Args:
-        path: the file; all of the model, not one part of a split one.
-        dtype: of the weights that come out.
-        **options: handed to `from_pretrained`.
+        path: the file. It must hold the whole model, not one part of a split one.
+        dtype: dtype of the resulting weights.
+        **options: passed to `from_pretrained`.
 
     Returns:
-        The CausalLM, without quantizer, and its tokenizer.
+        The CausalLM without a quantizer, and its tokenizer.
 
     Raises:
-        MissingExtra: without the `gguf` package.
-        SourceError: not a GGUF file, or an architecture that transformers cannot read from GGUF.
+        MissingExtra: if the `gguf` package is not installed.
+        SourceError: if it is not a GGUF file, or has an architecture that transformers cannot read
+            from GGUF.
     """
     path = Path(path).resolve()
     require_gguf(f"reading {path.name}")
@@ -56,7 +58,7 @@ def read_gguf(path: str | Path, *, dtype: torch.dtype, **options: Any) -> tuple[
             raise SourceError(f"{path}: is not a GGUF file (it does not begin with 'GGUF'); the download may be incomplete")
     name, folder = str(path), str(path.parent)
     options = {**_dense(), **options}
-    # the de-quantiser draws a progress bar that no setting of transformers turns off
+    # The dequantizer draws a progress bar that no setting of transformers turns off.
     with redirect_stderr(io.StringIO()):
         causal = read_weights(name, folder, AutoModelForCausalLM, gguf_file=path.name, dtype=dtype, **options)
     forget_quantizer(causal)
@@ -67,7 +69,8 @@ def read_gguf(path: str | Path, *, dtype: torch.dtype, **options: Any) -> tuple[
 
 
 def _dense() -> dict[str, Any]:
-    # newer versions would keep the quantised blocks when a kernel for them is installed, and those cannot be trained
+    # Newer versions would keep the quantized blocks if a kernel for them is installed, and those
+    # cannot be trained.
     try:
         from transformers import GgufConfig
     except ImportError:
@@ -76,7 +79,7 @@ def _dense() -> dict[str, Any]:
 
 
 def forget_quantizer(model: Any) -> None:
-    """Remove every trace of GGUF from a de-quantised model, so that it saves and loads like any other."""
+    """Remove every trace of GGUF from a dequantized model, so it saves and loads like any other."""
     for module in model.modules():
         for attribute in ("hf_quantizer", "is_quantized", "quantization_method"):
             module.__dict__.pop(attribute, None)
@@ -86,7 +89,7 @@ def forget_quantizer(model: Any) -> None:
 
 
 def pre_tokenizer_name(path: str | Path) -> str | None:
-    """The file's `tokenizer.ggml.pre`, or None for tokenizers that are not byte-level BPE."""
+    """Read the file's `tokenizer.ggml.pre`, or None if the tokenizer is not byte-level BPE."""
     from gguf import GGUFReader
 
     fields = GGUFReader(str(path)).fields
@@ -97,25 +100,29 @@ def pre_tokenizer_name(path: str | Path) -> str | None:
 
 
 def restore_pre_tokenizer(tokenizer: Any, pre: str | None) -> None:
-    """Cut texts the way the vocabulary was trained, where transformers does not.
+    """Cut texts as the vocabulary was trained, in cases in which transformers does not.
 
-    Without it, white space before a number falls into other tokens than in training (two line breaks apart, not together).
-    A pre-tokenizer that neither transformers nor this table knows is used as GPT-2's, with a warning.
+    Otherwise white space before a number would become other tokens than in training: two line
+    breaks as two tokens, not as one. A pre-tokenizer that neither transformers nor this table knows
+    is used as GPT-2's, with a warning.
 
     Args:
-        tokenizer: as read from the file; changed in place.
-        pre: the file's `tokenizer.ggml.pre`, None where it does not apply.
+        tokenizer: as read from the file. It is changed in place.
+        pre: the file's `tokenizer.ggml.pre`, for example "smollm". None if it does not apply.
     """
     if pre is None or pre in _GPT2_PATTERN:
         return
     backend = tokenizer.backend_tokenizer
     if pre in _DIGITS_APART:
         backend.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+            [
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
         )
     elif not isinstance(backend.pre_tokenizer, pre_tokenizers.Sequence):
         _log.warning(
-            "the GGUF file names the pre-tokenizer %r, which is not known here: token boundaries may differ from training; "
-            "the model's original folder has the exact tokenizer",
+            "the GGUF file names the unknown pre-tokenizer %r, so token boundaries may differ from training; "
+            "for the exact tokenizer, use the model's original folder",
             pre,
         )

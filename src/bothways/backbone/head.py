@@ -1,10 +1,13 @@
-"""The language-model head on its own: last hidden states in, logits out, exactly as the family computes them.
+"""The language-model head alone: maps last hidden states to logits exactly as the family does.
 
-A head is more than a matrix: Gemma 2 caps its logits softly, Cohere and Granite scale them, others add a bias or cast to
-float32. Instead of a table of families, the head *is* the family's own CausalLM class, with an identity in the place of
-its decoder: the states pass through the identity and meet the untouched code that turns them into logits. The result is
-compared once with the whole model, so that no training starts on wrong logits. Apart from the decoder, because MNTP
-applies it at masked positions only.
+A head is more than a matrix. Gemma 2 caps its logits softly, Cohere and Granite scale them, others
+add a bias or cast to float32. Instead of a table of families, the head *is* the family's own
+CausalLM class, with an identity in place of its decoder. The states pass through the identity and
+reach the untouched code that turns them into logits. The result is compared once with the whole
+model, so no training starts on wrong logits. The head is separate from the decoder because MNTP
+applies it only at masked positions.
+
+Letters: M positions, H hidden, V vocabulary.
 """
 
 from __future__ import annotations
@@ -19,18 +22,20 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from bothways.errors import UnsupportedFamily
 
 _PROBE_LENGTH = 8
-# the same operations on the same states: rounding only, whereas a lost scale or soft cap is off by tenths
+# The same operations on the same states differ by rounding only. A lost scale or soft cap is off by
+# tenths.
 _TOLERANCE = 1e-3
 
 
 class Head(nn.Module):
     """Maps last hidden states to logits with the code of a CausalLM class.
 
-    Its parameters are those of the output projection. Where the family ties them to the input embeddings, they are the
-    very same tensors as the decoder's (`tied`), so that training the head also moves the embeddings.
+    Its parameters are those of the output projection. If the family ties them to the input
+    embeddings, they are the same tensors as the decoder's (`tied`), so training the head also moves
+    the embeddings.
 
     Args:
-        causal: the CausalLM; its decoder is taken out of it.
+        causal: the CausalLM. Its decoder is taken out of it.
         slot: the attribute that holds the decoder.
     """
 
@@ -39,7 +44,8 @@ class Head(nn.Module):
         embeddings = causal.get_input_embeddings()  # type: ignore[operator]
         output = causal.get_output_embeddings()  # type: ignore[operator]
         self.tied = output is not None and getattr(output, "weight", None) is getattr(embeddings, "weight", self)
-        # by name: transformers looks the output projection up through the decoder, which is about to leave
+        # Stored by name: transformers finds the output projection through the decoder, which is
+        # about to leave.
         self.output = next((name for name, module in causal.named_modules() if module is output), "")
         self.slot = slot
         self.decoder_class = type(getattr(causal, slot))
@@ -47,23 +53,25 @@ class Head(nn.Module):
         self.causal = causal
 
     def forward(self, states: Tensor) -> Tensor:
-        """Logits (M, V) of last hidden states (M, H)."""
+        """Compute logits (M, V) from last hidden states (M, H)."""
         return self.causal(inputs_embeds=states.unsqueeze(0), use_cache=False).logits.squeeze(0)
 
     def tie(self, decoder: Any) -> None:
-        """Take the input embeddings of `decoder` for the output, where the family ties the two.
+        """Use the input embeddings of `decoder` for the output, if the family ties the two.
 
-        A head comes with the decoder that it was loaded with. Used on another one, whose embeddings have been trained or are to be,
-        it must read those.
+        A head comes with the decoder that it was loaded with. If it is used on another one with
+        trained (or yet to be trained) embeddings, it must read those.
         """
         if self.tied:
             projection: Any = self.causal.get_submodule(self.output)
             projection.weight = decoder.get_input_embeddings().weight
 
     def take(self, decoder: Any) -> None:
-        """Take the values of the input embeddings of `decoder`, where the family ties the two, for the tokens that the head knows.
+        """Copy the values of the input embeddings of `decoder`, if the family ties the two.
 
-        For a head that stays frozen beside an encoder whose embeddings were trained before: the base's own would not fit its states.
+        Only rows of tokens that the head knows are copied. This is for a head that stays frozen
+        next to an encoder with embeddings trained earlier. The base's own embeddings would not fit
+        its states.
         """
         if self.tied:
             projection: Any = self.causal.get_submodule(self.output)
@@ -71,9 +79,10 @@ class Head(nn.Module):
                 projection.weight.copy_(decoder.get_input_embeddings().weight[: len(projection.weight)])
 
     def make_room(self, decoder: Any) -> None:
-        """Output rows for tokens that `decoder` has and this head has not: tokens that an adapter brought along.
+        """Add output rows for tokens that `decoder` has and this head does not, from an adapter.
 
-        Each is the mean of the others, as LongLoRA initialises its padding token; where the family ties the two, it is the decoder's.
+        Each new row is the mean of the others, as LongLoRA initializes its padding token. If the
+        family ties the two, it is the decoder's row.
         """
         causal: Any = self.causal
         projection: Any = causal.get_submodule(self.output)
@@ -95,19 +104,21 @@ class Head(nn.Module):
         """Refuse, before anything is trained, a decoder that `join` could not put back.
 
         Raises:
-            UnsupportedFamily: the decoder stood deeper inside a larger model.
+            UnsupportedFamily: if the decoder was deeper inside a larger model.
         """
         if type(decoder) is not self.decoder_class:
             raise UnsupportedFamily(
-                f"{type(self.causal).__name__}: holds its text decoder inside a larger model, and cannot be put together again; "
+                f"{type(self.causal).__name__}: holds its text decoder inside a larger model, so it cannot be reassembled; "
                 "give the text model alone"
             )
 
     def join(self, decoder: Any) -> Any:
-        """The whole CausalLM around `decoder`: what `take_apart` undid. The head must not be used afterwards.
+        """Build the whole CausalLM around `decoder`, which reverses `take_apart`.
+
+        The head must not be used afterwards.
 
         Raises:
-            UnsupportedFamily: the decoder stood deeper inside a larger model.
+            UnsupportedFamily: if the decoder was deeper inside a larger model.
         """
         self.check_joins(decoder)
         self.tie(decoder)
@@ -116,16 +127,19 @@ class Head(nn.Module):
 
 
 def take_apart(causal: Any, decoder: Any) -> Head:
-    """Split a loaded CausalLM into its decoder and a `Head`, and prove that together they are the model.
+    """Split a loaded CausalLM into its decoder and a `Head`, and prove that together they are the
+    model.
 
-    Runs eight fixed tokens through `causal`, then through `decoder` and the head. `causal` must not be used afterwards.
+    Eight fixed tokens run through `causal`, then through `decoder` and the head. `causal` must not
+    be used afterwards.
 
     Args:
-        causal: a transformers CausalLM in evaluation mode, with an attention that needs no plan.
+        causal: a transformers CausalLM in evaluation mode, with an attention that does not need a
+            plan.
         decoder: the bare decoder inside it.
 
     Raises:
-        UnsupportedFamily: decoder and head do not give the model's logits, with the reason.
+        UnsupportedFamily: if decoder and head do not give the model's logits, with the reason.
     """
     family = type(causal).__name__
     slot = causal.base_model_prefix
@@ -156,14 +170,17 @@ def _compare(found: Tensor, expected: Tensor, family: str) -> None:
     gap = float((found.float() - expected.float()).abs().max())
     if gap > _TOLERANCE * max(size, 1e-6):
         raise UnsupportedFamily(
-            f"{family}: decoder and LM head apart differ from the model by {gap:.3g} in logits of size {size:.3g}; "
+            f"{family}: decoder and LM head, used separately, differ from the model by {gap:.3g} in logits of size {size:.3g}; "
             "training on them would be wrong"
         )
 
 
 @dataclass
 class _States(BaseModelOutputWithPast):
-    """Decoder output that knows only states; what else a family's head code asks for (router logits, image states) is None."""
+    """Decoder output that holds only states.
+
+    Other values that a family's head code asks for (router logits, image states) are None.
+    """
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("_"):
@@ -171,12 +188,12 @@ class _States(BaseModelOutputWithPast):
 
 
 class _IdentityDecoder(nn.Module):
-    """A decoder of no layers: gives back the embeddings it is called with."""
+    """A decoder without layers. It returns the embeddings that it is called with."""
 
     def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> _States:
         return _States(last_hidden_state=inputs_embeds)
 
     @property
     def decoder(self) -> _IdentityDecoder:
-        # OPT and its relatives reach through the base model to `.decoder`
+        # OPT and its relatives reach through the base model to `.decoder`.
         return self

@@ -1,4 +1,7 @@
-"""Files of hub repositories that are not plain models: encoder folders and adapters, which transformers' loaders do not fetch whole."""
+"""Downloads hub repositories that are not plain models: encoder folders and adapters.
+
+transformers' loaders do not download these as a whole.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 from bothways.backbone.checkpoints import one_line
 from bothways.backbone.sources import Source
 
-#: What an adapter consists of; LongLoRA's published ones are pickles, and come in two parts.
+#: The files of an adapter. Those that LongLoRA published are pickles and have two parts.
 ADAPTER_FILES = (
     "adapter_config.json",
     "adapter_model.safetensors",
@@ -19,22 +22,28 @@ ADAPTER_FILES = (
 
 
 def snapshot(source: Source) -> Path:
-    """A local copy of a hub repository's small files and safetensors, from the cache or the hub.
+    """Get a local copy of a hub repository's small files and safetensors, from the cache or the
+    hub.
 
     Raises:
-        SourceError: it cannot be found or reached.
+        SourceError: if it cannot be found or reached.
     """
     from huggingface_hub import snapshot_download
 
     with one_line(source.name):
-        return Path(snapshot_download(source.path, ignore_patterns=["*.bin", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf"]))
+        return Path(
+            snapshot_download(
+                source.path,
+                ignore_patterns=["*.bin", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf"],
+            )
+        )
 
 
 def adapter_snapshot(source: Source) -> Path:
-    """A local copy of an adapter in a hub repository, from the cache or the hub.
+    """Get a local copy of an adapter in a hub repository, from the cache or the hub.
 
     Raises:
-        SourceError: it cannot be found or reached.
+        SourceError: if it cannot be found or reached.
     """
     from huggingface_hub import snapshot_download
 
@@ -43,10 +52,10 @@ def adapter_snapshot(source: Source) -> Path:
 
 
 def has_file(source: Source, name: str) -> bool:
-    """Whether a hub repository holds a file.
+    """Tell if a hub repository holds a file. The file is downloaded if so.
 
     Raises:
-        SourceError: the repository cannot be found or reached.
+        SourceError: if the repository cannot be found or reached.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError

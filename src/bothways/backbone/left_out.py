@@ -1,10 +1,13 @@
-"""Weights that a checkpoint holds and the model gives no place: refused by name where they belong to the decoder.
+"""Refuses checkpoints with weights of the decoder that the model does not have a place for.
 
-transformers loads what fits and writes the rest into a log: attention biases under `attention_bias: false`, layers beyond
-`num_hidden_layers`, norms of queries and keys, factors of an adapter that was never merged, scales of a quantisation whose settings
-were lost. Such a model runs, and its states are wrong. Heads and towers beside the decoder are left out on purpose, and buffers that
-older versions saved hold nothing that was trained; both are passed over, as is what the family itself declares needless
-(`_keys_to_ignore_on_load_unexpected`), which transformers has taken out of the list before it arrives here.
+transformers loads the tensors that fit and only logs the rest: attention biases under
+`attention_bias: false`, layers beyond `num_hidden_layers`, norms of queries and keys, factors of an
+adapter that was never merged, scales of a quantization with lost settings. Such a model runs, but
+its states are wrong.
+
+Two kinds are left out on purpose: heads and towers around the decoder, and buffers of older
+versions, which hold nothing that was trained. Keys that the family itself declares needless
+(`_keys_to_ignore_on_load_unexpected`) never arrive here, because transformers removes them first.
 """
 
 from __future__ import annotations
@@ -18,32 +21,35 @@ from bothways.errors import SourceError
 
 log = logging.getLogger("bothways")
 
-# buffers of older versions: tables of positions, causal masks, slopes, and scales of a quantised cache of keys and values
+# Buffers of older versions: tables of positions, causal masks, slopes, and scales of a quantized
+# cache of keys and values.
 _BUFFERS = re.compile(
     r"(inv_freq|position_ids|token_type_ids|(cos|sin)_cached|masked_bias|relative_position_index|alibi|slopes|num_batches_tracked"
     r"|\.(attn|attention|self_attn|self_attention)\.bias|\b[kv]_scale|\bkv_scale|output_scale|rope_freqs(\.weight)?|embed_positions\.weights)$"
 )
-# modules beside a decoder: heads of language models, classifiers and rewards, and towers of other kinds of input
+# Modules around a decoder: heads of language models, classifiers and rewards, and towers for other
+# kinds of input.
 _BESIDE = re.compile(
     r"(^|\.)(\w*lm_head\w*|embed_out|score|\w*classifier\w*|\w*head|\w*heads|cls|qa_outputs|pooler|summary|\w*predictions|pred_layer|lm_loss|decoder\.bias|mtp\w*|eh_proj"
     r"|vision\w*|visual\w*|audio\w*|image\w*|multi_modal_projector|mm_projector|multimodal\w*|video\w*|speech\w*|talker|code2wav)(\.|$)"
 )
-# traces of what was put around a model, which change its weights' meaning
+# Traces of wrappers around a model, which change the meaning of its weights.
 _LEFTOVERS = re.compile(
     r"(lora_|\.base_layer\.|_orig_mod\.|\.modules_to_save\.|qweight|qzeros|\.scales$|\.absmax|quant_map|quant_state|\.SCB$|weight_scale)"
 )
 
 
 def refuse_left_out(name: str, model: Any, keys: Iterable[str]) -> None:
-    """Raise SourceError for weights of the decoder that loading has left out; warn of those that nobody knows.
+    """Raise SourceError if loading has left out weights of the decoder, and warn of unknown
+    weights.
 
     Args:
-        name: what the user asked for; opens the line.
-        model: what was loaded: a bare decoder, an encoder-only model, or one with a head.
-        keys: names in the checkpoint that found no place.
+        name: the model's name as the user gave it. The message starts with it.
+        model: the loaded model: a bare decoder, an encoder-only model, or one with a head.
+        keys: names in the checkpoint that did not find a place.
 
     Raises:
-        SourceError: some belong to the decoder; names the first of them.
+        SourceError: if some belong to the decoder. The message names up to three of them.
     """
     sorted_keys = sorted(key for key in keys if not _BUFFERS.search(key))
     inside = [key for key in sorted_keys if _LEFTOVERS.search(key) or _is_inside(key, model)]
@@ -51,15 +57,24 @@ def refuse_left_out(name: str, model: Any, keys: Iterable[str]) -> None:
         first = ", ".join(inside[:3])
         raise SourceError(
             f"{name}: the checkpoint holds {len(inside)} weights that {type(model).__name__} has no place for under this config.json "
-            f"({first}{', …' if len(inside) > 3 else ''}), so that its states would be wrong; {_remedy(inside)}"
+            f"({first}{', …' if len(inside) > 3 else ''}), so its states would be wrong; {_remedy(inside)}"
         )
     unknown = [key for key in sorted_keys if not _BESIDE.search(key)]
     if unknown:
-        log.warning("%s: %d weights of the checkpoint are not used: %s", name, len(unknown), ", ".join(unknown[:3]))
+        log.warning(
+            "%s: %d weights of the checkpoint are not used: %s",
+            name,
+            len(unknown),
+            ", ".join(unknown[:3]),
+        )
 
 
 def _is_inside(key: str, model: Any) -> bool:
-    """Whether a name belongs to the decoder: below the name that the family gives it, or below one of its own modules."""
+    """Tell if a name belongs to the decoder.
+
+    It does if it lies below the name that the family gives the decoder, or below one of its own
+    modules.
+    """
     slot = f"{getattr(model, 'base_model_prefix', '')}."
     decoder = getattr(model, "base_model", model)
     own = key.removeprefix(slot) if slot != "." else key
@@ -71,10 +86,10 @@ def _is_inside(key: str, model: Any) -> bool:
 
 def _remedy(inside: list[str]) -> str:
     if any("lora_" in key or ".base_layer." in key for key in inside):
-        return "merge the adapter into the weights, or give base and adapter apart"
+        return "merge the adapter into the weights, or give the base and the adapter separately"
     if any(_LEFTOVERS.search(key) for key in inside):
         return (
-            "restore the config.json that it was saved with (its quantization_config is missing), or give the unquantised model"
+            "restore the config.json that it was saved with (its quantization_config is missing), or give the unquantized model"
         )
     if all(key.endswith("bias") for key in inside):
         return "restore the config.json that it was saved with (attention_bias, mlp_bias and the like)"

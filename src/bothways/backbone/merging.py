@@ -1,12 +1,15 @@
-"""Merges an adapter on disk, of any trainer, into a bare decoder, as peft merges it into the model that it was trained on.
+"""Merges a saved adapter of any trainer into a bare decoder, with the result that peft gives.
 
-An adapter's configuration names modules of the model that it was trained on, mostly the causal LM: `model.layers.3.self_attn.q_proj`
-in `target_modules`, `^model.layers.0…` in `alpha_pattern`, regular expressions from that model's root. Read against the bare decoder,
-where the same module is `layers.3…`, such a name matches nothing or, worse, something else. So the decoder is put back into an empty
-causal LM (`_in_causal_lm`), peft attaches and merges the adapter there, and every field means what it meant to the trainer. Adapters
-that were trained on the bare decoder (sentence-transformers, feature extraction) name its modules and are merged there.
+An adapter's configuration names modules of the model that it was trained on. That is usually the
+causal LM: `model.layers.3.self_attn.q_proj` in `target_modules`, `^model.layers.0…` in
+`alpha_pattern`, regular expressions from that model's root. In the bare decoder the same module is
+`layers.3…`, so the name would match nothing or, worse, another module. Therefore the decoder is put
+back into an empty causal LM (`_in_causal_lm`). peft attaches and merges the adapter there, and
+every field means the same as in training. Adapters that were trained on the bare decoder
+(sentence-transformers, feature extraction) name its modules and are merged there.
 
-Refused by name: what cannot be merged into weights, and whatever would be left out in silence.
+Settings that cannot be merged into weights, and tensors that would be left out in silence, are
+refused by name.
 """
 
 from __future__ import annotations
@@ -24,7 +27,13 @@ import torch
 from torch import Tensor, nn
 
 from bothways.backbone.adapter_config import read_adapter_config
-from bothways.backbone.adapter_files import FACTORS, fingerprint, local_adapter, put_whole, read_needs
+from bothways.backbone.adapter_files import (
+    FACTORS,
+    fingerprint,
+    local_adapter,
+    put_whole,
+    read_needs,
+)
 from bothways.backbone.adapters import forget_peft
 from bothways.backbone.rope import RopeConfig
 from bothways.errors import InputError
@@ -32,35 +41,53 @@ from bothways.foreign import foreign, read_tensors
 
 log = logging.getLogger("bothways")
 
-#: What peft puts before every name of the model that it wraps.
+#: The prefix that peft puts before every name of the model that it wraps.
 _START = "base_model.model."
-# what torch.compile, FSDP, checkpointing and DDP put into names, and the name of the adapter, which peft leaves out when it saves
+# torch.compile, FSDP, checkpointing and DDP put these into names. "default" is the name of the
+# adapter, which peft leaves out when it saves.
 _INFIXES = re.compile(
     r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|default|modules_to_save)(?:\.|$)"
 )
-# modules behind the decoder: none of them takes part in a vector
-_HEADS = frozenset({"lm_head", "embed_out", "output", "cls", "score", "classifier", "qa_outputs", "v_head", "value_head"})
+# Modules behind the decoder. None of them takes part in a vector.
+_HEADS = frozenset(
+    {
+        "lm_head",
+        "embed_out",
+        "output",
+        "cls",
+        "score",
+        "classifier",
+        "qa_outputs",
+        "v_head",
+        "value_head",
+    }
+)
 _REMEDY = "give the base model that the adapter was trained over"
 
 
 def merge_saved(model: nn.Module, place: str | os.PathLike[str], held: Sequence[str] = ()) -> list[str]:
-    """Merge an adapter on disk into `model`, in place: a PEFT folder, or a hub id where the hub is reached.
+    """Merge an adapter on disk into `model`, in place.
 
-    Parameters that were trained whole (LoRA+) lie beside the factors and replace the model's, see `adapter_files`. An adapter that
-    says which other one its base had already gets that one merged first. Its positions are the caller's business (`adapter_rope`),
-    since they are set before weights are loaded. Tensors of a language-model head are left out, since a decoder has none.
+    If the adapter names another one that its base already had, that one is merged first. Parameters
+    that were trained in full (LoRA+) lie next to the factors and replace the model's, see
+    `adapter_files`. Tensors of a language-model head are left out, because a decoder does not have
+    one. The caller applies the adapter's rotary positions (`adapter_rope`), because they are set
+    before the weights are loaded.
 
     Args:
         model: a bare decoder, or an encoder-only model.
-        place: of the adapter; the folder of a run here means the adapter of its last stage.
-        held: fingerprints of adapters that the model holds already, which are not merged again (`adapter_files.merged_in`).
+        place: a PEFT folder, or a hub id if the hub can be reached. The folder of a run of this
+            library means the adapter of its last stage.
+        held: fingerprints of the adapters that the model already holds (`adapter_files.merged_in`).
+            They are not merged again.
 
     Returns:
-        Fingerprints of all adapters that the model holds afterwards, in order.
+        The fingerprints of all adapters that the model holds afterwards, in order.
 
     Raises:
-        InputError: no adapter there, damaged files, settings that cannot be merged into weights, or tensors that do not fit the
-            model's layers one by one. The model may then hold a part of the adapter: discard it.
+        InputError: if there is no adapter, if its files are damaged, if its settings cannot be
+            merged into weights, or if its tensors do not fit the model's layers one by one. The
+            model may then hold a part of the adapter, so discard it.
     """
     folder = _adapter_folder(place)
     own = fingerprint(folder)
@@ -74,7 +101,7 @@ def merge_saved(model: nn.Module, place: str | os.PathLike[str], held: Sequence[
     file = next((folder / name for name in FACTORS if (folder / name).is_file()), None)
     if file is None:
         raise InputError(
-            f"{place}: holds no {' and no '.join(FACTORS)}; copy the adapter's weights beside its adapter_config.json"
+            f"{place}: holds no {' and no '.join(FACTORS)}; copy the adapter's weights into the folder of its adapter_config.json"
         )
     _merge(model, config, read_tensors(file), place)
     put_whole(model, folder)
@@ -88,25 +115,36 @@ def _merge(model: Any, config: Any, tensors: Mapping[str, Tensor], place: str | 
     root = _root(model, named, place)
     heads = [name for name in named if root.is_head(name)]
     if heads:
-        log.info("%s: its %d tensors of the language-model head are left out, since a decoder has none", place, len(heads))
+        log.info(
+            "%s: left out its %d tensors of the language-model head, because a decoder does not have one",
+            place,
+            len(heads),
+        )
         named = {name: value for name, value in named.items() if name not in heads}
     if not named:
-        raise InputError(f"{place}: holds no tensor of the decoder, so that nothing would be merged; {_REMEDY}")
+        raise InputError(f"{place}: holds no tensor of the decoder, so nothing would be merged; {_REMEDY}")
     if config.modules_to_save if hasattr(config, "modules_to_save") else None:
         kept = [name for name in config.modules_to_save if name.split(".")[0] not in _HEADS]
         config.modules_to_save = kept or None
     _make_room(model, root, named)
-    # what the layers share lies outside the wrapped model: base_model.vera_A
+    # Tensors that the layers share lie outside the wrapped model, for example base_model.vera_A.
     weights = {name if name.startswith("base_model.") else _START + name: value for name, value in named.items()}
     try:
-        with foreign(place, f"the adapter does not fit {type(model).__name__}", _REMEDY), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # peft's remarks on tied weights, renamed bases and its own future
+        with (
+            foreign(place, f"the adapter does not fit {type(model).__name__}", _REMEDY),
+            warnings.catch_warnings(),
+        ):
+            # peft warns of tied weights, of renamed bases and of its own future
+            warnings.simplefilter("ignore")
             wrapped: Any = get_peft_model(root.module, config)
             result: Any = set_peft_model_state_dict(wrapped, weights)
         _check_complete(wrapped, weights, result.unexpected_keys, root, place)
         if not hasattr(wrapped.base_model, "merge_and_unload"):
             raise InputError(f"{place}: peft_type {config.peft_type.value} cannot be merged into weights")
-        with foreign(place, f"cannot be merged ({config.peft_type.value})", ""), warnings.catch_warnings():
+        with (
+            foreign(place, f"cannot be merged ({config.peft_type.value})", ""),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             wrapped.merge_and_unload(safe_merge=True)
     finally:
@@ -115,9 +153,13 @@ def _merge(model: Any, config: Any, tensors: Mapping[str, Tensor], place: str | 
 
 
 def _check_complete(
-    wrapped: Any, weights: Mapping[str, Tensor], unexpected: Iterable[str], root: _Root, place: str | os.PathLike[str]
+    wrapped: Any,
+    weights: Mapping[str, Tensor],
+    unexpected: Iterable[str],
+    root: _Root,
+    place: str | os.PathLike[str],
 ) -> None:
-    """Raise InputError for a tensor of the adapter without a place, and for a place without its tensor."""
+    """Raise InputError for a tensor of the adapter without a place, or a place without a tensor."""
     from peft import get_peft_model_state_dict
 
     wanted = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
@@ -131,7 +173,7 @@ def _check_complete(
             )
 
 
-# --- the model that an adapter's names begin at ------------------------------------------------------------------------------
+# --- the model at which an adapter's names begin -------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -139,9 +181,9 @@ class _Root:
     """The model that an adapter was trained on.
 
     Attributes:
-        module: it; a causal LM around the decoder, or the decoder.
-        decoder: the decoder inside.
-        slot: the decoder's name in it; "" for the decoder itself.
+        module: the model: a causal LM around the decoder, or the decoder itself.
+        decoder: the decoder inside it.
+        slot: name of the decoder in `module`. It is "" if `module` is the decoder.
     """
 
     module: Any
@@ -149,16 +191,17 @@ class _Root:
     slot: str
 
     def is_head(self, name: str) -> bool:
-        """Whether a tensor's name lies outside the decoder, in a head."""
+        """Tell if a tensor's name lies outside the decoder, in a head."""
         first = name.split(".")[0]
         return first in _HEADS and first not in dict(self.decoder.named_children())
 
 
 def _root(model: Any, named: Mapping[str, Tensor], place: str | os.PathLike[str]) -> _Root:
-    """The model at which the names of an adapter's tensors begin: the causal LM, or the bare decoder.
+    """Find the model at which the names of an adapter's tensors begin: the causal LM or the
+    decoder.
 
     Raises:
-        InputError: the names belong to another family.
+        InputError: if the names belong to another family.
     """
     own = set(dict(model.named_children()))
     causal = _in_causal_lm(model)
@@ -168,8 +211,8 @@ def _root(model: Any, named: Mapping[str, Tensor], place: str | os.PathLike[str]
     if any(name.split(".")[0] in own for name in named) or all(bare.is_head(name) for name in named):
         return bare
     raise InputError(
-        f"{place}: the adapter does not fit {type(model).__name__}: its tensors are named {next(iter(named))!r} and the like, which the "
-        f"model has not; {_REMEDY}"
+        f"{place}: the adapter does not fit {type(model).__name__}: its tensors have names such as {next(iter(named))!r}, "
+        f"which the model does not have; {_REMEDY}"
     )
 
 
@@ -178,10 +221,12 @@ def _inside(name: str, slot: str, children: set[str]) -> bool:
 
 
 def _in_causal_lm(model: Any) -> _Root | None:
-    """The decoder inside an otherwise empty causal LM (masked LM, for encoder-only families); None for a family without one.
+    """Put the decoder into an otherwise empty causal LM (a masked LM for encoder-only families).
 
-    The head's weight is one zero, seen as a matrix: it takes memory only if an adapter changes it. It is not tied to the embedding,
-    even where the family ties it, since peft merges a tied head's factors into the embedding too, which changes the states.
+    The result is None for a family without one. The head's weight is a single zero, expanded to a
+    matrix, so it takes memory only if an adapter changes it. It is never tied to the embedding,
+    even if the family ties it. peft would otherwise merge a tied head's factors into the embedding
+    too, which changes the states.
     """
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
@@ -191,9 +236,13 @@ def _in_causal_lm(model: Any) -> _Root | None:
     try:
         with torch.device("meta"):
             whole = auto.from_config(model.config)
-    except Exception:  # a decoder of a multimodal model may have no causal LM of its own; its adapters name the decoder
+    except Exception:
+        # A decoder of a multimodal model may not have a causal LM. Its adapters name the decoder.
         return None
-    slot = next((name for name, module in whole.named_modules() if name and type(module) is type(model)), None)
+    slot = next(
+        (name for name, module in whole.named_modules() if name and type(module) is type(model)),
+        None,
+    )
     if slot is None:
         return None
     parent, _, child = slot.rpartition(".")
@@ -210,18 +259,25 @@ def _in_causal_lm(model: Any) -> _Root | None:
 
 
 def _without_infixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by their names as peft saves them: from the wrapped model's root, without the adapter's name and other wrappers' marks."""
+    """Name the tensors as peft saves them.
+
+    Names then start at the wrapped model's root and hold neither the adapter's name nor the marks
+    of other wrappers.
+    """
     named: dict[str, Tensor] = {}
     for name, value in tensors.items():
         plain = _INFIXES.sub("", name).rstrip(".")
         plain = plain.removeprefix("module.").removeprefix(_START)
-        if "original_module." not in plain:  # the module that one of modules_to_save replaces, in a dump of the whole model
+        # in a dump of the whole model, this is the module that one of modules_to_save replaces
+        if "original_module." not in plain:
             named[plain] = value
     return named
 
 
 def _make_room(model: Any, root: _Root, named: Mapping[str, Tensor]) -> None:
-    """Rows for tokens that were added before training, if the adapter holds the embedding with more rows than the model."""
+    """Enlarge the embedding if the adapter holds it with more rows, for tokens added before
+    training.
+    """
     weight = model.get_input_embeddings().weight
     own = next(name for name, parameter in model.named_parameters() if parameter is weight)
     value = named.get(f"{root.slot}.{own}" if root.slot else own)
@@ -242,10 +298,12 @@ def _adapter_folder(place: str | os.PathLike[str]) -> Path:
 
 
 def adapter_rope(place: str | os.PathLike[str] | None) -> RopeConfig | None:
-    """The positions that an adapter's base was given before it was trained, where the adapter says so.
+    """Read the rotary positions that an adapter's base was given before training.
+
+    The result is None if the adapter does not name any.
 
     Raises:
-        InputError: no adapter there.
+        InputError: if there is no adapter at `place`.
     """
     if place is None:
         return None

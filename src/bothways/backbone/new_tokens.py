@@ -1,10 +1,12 @@
-"""New special tokens: added to tokenizer and embeddings, and trained row by row beside an adapter.
+"""New special tokens: adds them to tokenizer and embeddings, and trains their rows with an adapter.
 
-LLaRA reads its embeddings at tokens that no model has (arXiv 2312.15503: `<s1>` to `<s16>`). Where every weight trains their rows train
-with the rest. Beside a frozen model only these rows may: marking the whole embedding as trainable would cost its gradient and its
-optimiser (SmolLM2: 28M numbers for 16 · 576), and weight decay would pull at words that never occur. So an embedding is wrapped: the
-frozen table looks up all tokens, a table of a few rows, of the same class and hence with the same scaling, takes the places of the
-new ones. `fold_rows` writes them back, and is part of every merge.
+LLaRA reads its embeddings at tokens that no model has (arXiv 2312.15503: `<s1>` to `<s16>`). If
+every weight trains, their rows train with the rest. Next to a frozen model only these rows may
+train. Marking the whole embedding as trainable would cost its gradient and its optimizer state
+(SmolLM2: 28M numbers instead of 16 · 576), and weight decay would change words that never occur. So
+the embedding is wrapped. The frozen table looks up all tokens, and a second table of a few rows
+replaces the vectors of the new ones. It has the same class and hence the same scaling. `fold_rows`
+writes the rows back and is part of every merge.
 
 Letters: T tokens, R new rows, H hidden, V rows of the embedding.
 """
@@ -23,19 +25,23 @@ from bothways.errors import InputError
 
 
 def add_tokens(model: Any, tokenizer: Any, tokens: Sequence[str], *, seed: int = 0) -> list[int]:
-    """Add special tokens to `tokenizer` and rows for them to the input embeddings of `model`, in place; their ids.
+    """Add special tokens to `tokenizer` and rows for them to the embeddings of `model`, in place.
 
-    Tokens that are there already keep their rows. New rows are drawn like the embedding's own: every number normal, with the mean and
-    deviation of its column, so that they differ from each other and lie among the others.
+    Tokens that already exist keep their rows. New rows are drawn from the distribution of the
+    embedding: every number is normal with the mean and deviation of its column. So the rows differ
+    from each other and lie among the others.
 
     Args:
         model: a bare transformers backbone.
         tokenizer: its fast tokenizer.
-        tokens: their texts, each once.
-        seed: of the rows.
+        tokens: the new tokens as text, each once, for example ["<s1>", "<s2>"].
+        seed: seed of the rows.
+
+    Returns:
+        The ids of `tokens`, in their order.
 
     Raises:
-        InputError: an empty token, or one twice.
+        InputError: if a token is empty or appears twice.
     """
     if not all(tokens) or len(set(tokens)) < len(tokens):
         raise InputError(f"new_tokens: {list(tokens)}; expected texts that are not empty, each once")
@@ -56,16 +62,18 @@ def add_tokens(model: Any, tokenizer: Any, tokens: Sequence[str], *, seed: int =
 
 
 def special_ids(tokenizer: Any) -> set[int]:
-    """Ids of every special token: those with a role (BOS, EOS, …) and those that were added as special."""
+    """Return the ids of every special token: those with a role (BOS, EOS, …) and those added as
+    special.
+    """
     added = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     return added | set(tokenizer.all_special_ids)
 
 
 def _drawn(weight: Tensor, count: int, seed: int) -> Tensor:
-    """(R, H) float32 on the CPU."""
+    """Draw new rows (R, H), float32 on the CPU, from each column's mean and deviation."""
     noise = torch.randn(count, weight.shape[1], generator=torch.Generator().manual_seed(seed))
     means, deviations = [], []
-    for columns in weight.split(256, dim=1):  # a float32 copy of the whole table may be gigabytes
+    for columns in weight.split(256, dim=1):  # a float32 copy of the whole table may take gigabytes
         deviation, mean = torch.std_mean(columns.float(), dim=0)
         means.append(mean.cpu())
         deviations.append(deviation.cpu())
@@ -73,14 +81,14 @@ def _drawn(weight: Tensor, count: int, seed: int) -> Tensor:
 
 
 class NewRows(nn.Module):
-    """An embedding of which a few rows train.
+    """An embedding of which only a few rows train.
 
-    The parameter's name holds ".lora_": it is part of the adapter, is saved and loaded with it, and must be merged before the model is
-    written.
+    The parameter's name contains ".lora_", so it belongs to the adapter: it is saved and loaded
+    with it, and must be merged before the model is written.
 
     Args:
-        base: the embedding, left as it is.
-        ids: (R,) tokens whose rows train, in float32.
+        base: the embedding, which is not changed.
+        ids: (R,) tokens of the rows to train, in float32.
     """
 
     ids: Tensor
@@ -90,34 +98,41 @@ class NewRows(nn.Module):
         index = torch.tensor(list(ids), device=base.weight.device)
         own = nn.Parameter(base.weight.detach()[index].float())
         self.base = base
-        memo: dict[int, Any] = {id(base.weight): own}  # the copy gets these rows instead of a copy of the table
+        # the copy gets these rows instead of a copy of the table
+        memo: dict[int, Any] = {id(base.weight): own}
         self.lora_rows: Any = copy.deepcopy(base, memo)
         self.lora_rows.num_embeddings, self.lora_rows.padding_idx = len(index), None
         self.register_buffer("ids", index, persistent=False)
 
     @property
     def weight(self) -> Tensor:
-        """The frozen table (V, H); in it the rows in training are as they were."""
+        """Return the frozen table (V, H), in which the rows in training keep their old values."""
         return self.base.weight
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(…,) int64 to (…, H) in the table's type."""
+        """Look up tokens: (…,) int64 to (…, H) in the table's dtype."""
         found = torch.eq(tokens[..., None], self.ids)
-        # places of other tokens look up row 0 and are dropped
+        # Positions of other tokens look up row 0, which is then dropped.
         own = self.lora_rows(found.int().argmax(-1))
         states = self.base(tokens)
         return torch.where(found.any(-1, keepdim=True), own.to(states.dtype), states)
 
 
 def train_rows(model: Any, ids: Sequence[int]) -> None:
-    """Let the embedding rows of these tokens train beside an adapter, in place; nothing where the whole embedding trains already."""
+    """Train the embedding rows of these tokens next to an adapter, in place.
+
+    If the whole embedding already trains, nothing changes.
+    """
     embedding = model.get_input_embeddings()
     if ids and not embedding.weight.requires_grad:
         model.set_input_embeddings(NewRows(embedding, ids))
 
 
 def fold_rows(model: Any) -> None:
-    """Write rows that were trained into the embedding and take the wrapper off, in place; nothing where there is none."""
+    """Write trained rows into the embedding and remove the wrapper, in place.
+
+    If the embedding is not wrapped, nothing changes.
+    """
     embedding = model.get_input_embeddings()
     if not isinstance(embedding, NewRows):
         return

@@ -1,8 +1,10 @@
-"""The base model that a name leads back to: through the folders of finished encoders, adapters and saved checkpoints.
+"""Traces a name back to its base model, through folders of encoders, adapters and checkpoints.
 
-Open it when something depends on which base LLM a model was made from, as LLM2Vec's chat wrappers and masking do. A run that goes on
-from its own output is named after a folder such as `out/mntp`, which says nothing. The files in it say more: `bothways.json` names the
-base of an encoder, `adapter_config.json` that of an adapter, and `config.json` has `_name_or_path` where transformers 4 wrote it.
+Open it when something depends on the base LLM that a model was made from, as LLM2Vec's chat
+wrappers and masking do. A run that continues from its own output is named after a folder such as
+`out/mntp`, which does not tell the base. The files in it do: `bothways.json` names the base of an
+encoder, `adapter_config.json` that of an adapter, and `config.json` has `_name_or_path` if
+transformers 4 wrote it.
 """
 
 from __future__ import annotations
@@ -13,18 +15,19 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_DEPTH = 16  # folders that name each other in a circle end the search
-# the hub's cache keeps a repository's files under a hash, below a folder with its id
+_DEPTH = 16  # The search ends after this many folders, in case they name each other in a circle.
+# The hub's cache keeps a repository's files under a hash, below a folder named after its id.
 CACHED = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)/snapshots/(?P<commit>[^/]+)/?$")
 
 
 class Origin(NamedTuple):
-    """Where a model comes from.
+    """The base model of a name.
 
     Attributes:
-        name: hub id of the base, or the name of its folder or file when nothing says more.
-        model_type: transformers' name of the family, None when no config.json is at hand.
-        stated: a file or the caller names the base by its hub id; otherwise a folder's name is all that there is.
+        name: hub id of the base, or the name of its folder or file if nothing says more.
+        model_type: transformers' name of the family. None if there is no config.json to read.
+        stated: True if a file or the caller names the base by its hub id. If False, only a folder's
+            or file's name is known.
     """
 
     name: str
@@ -33,15 +36,22 @@ class Origin(NamedTuple):
 
     @property
     def short(self) -> str:
-        """The name without its owner and folders, in lower case, e.g. "mistral-7b-instruct-v0.2"."""
+        """Return the name without its owner and folders, in lower case.
+
+        For example "mistral-7b-instruct-v0.2".
+        """
         return Path(self.name).name.lower()
 
 
 def origin(base: str | os.PathLike[str]) -> Origin:
-    """Follow a name to the base model that it was made from. Nothing is fetched, and a file that cannot be read says nothing.
+    """Follow a name to the base model that it was made from.
+
+    Nothing is downloaded. A file that cannot be read is ignored.
 
     Args:
-        base: hub id, .gguf file, or the folder of a base, an encoder or an adapter.
+        base: hub id, .gguf file, or the folder of a base, an encoder or an adapter. For example,
+            `out/mntp`, trained from Mistral's instruct model, gives
+            "mistralai/Mistral-7B-Instruct-v0.2".
     """
     name, model_type = os.fspath(base), None
     for _ in range(_DEPTH):
@@ -52,13 +62,17 @@ def origin(base: str | os.PathLike[str]) -> Origin:
         before = _before(place)
         if before is None or before == name:
             cached = CACHED.search(place.as_posix())
-            return Origin(f"{cached['owner']}/{cached['name']}" if cached else place.resolve().name, model_type, bool(cached))
+            return Origin(
+                f"{cached['owner']}/{cached['name']}" if cached else place.resolve().name,
+                model_type,
+                bool(cached),
+            )
         name = before
     return Origin(name, model_type, hub_id(name) is not None)
 
 
 def _before(place: Path) -> str | None:
-    """What the files of a folder name as the model that it was made from."""
+    """Return the model that the files of a folder name as its origin."""
     ours = _read(place / "bothways.json")
     named = (
         ours.get("origin"),

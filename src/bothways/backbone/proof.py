@@ -1,8 +1,8 @@
-"""The proof of one family: a small random model through every claim that the families table makes.
+"""The proof of one family: test a small random model on every claim of the families table.
 
-It stands apart from `families` because it is what a test runs for a handful of families, with the references spelled out. The
-references share no code with the library: `AutoModel` on a saved folder, and the untouched model under an explicit 4-D mask, which
-transformers hands to its layers as it is.
+A test runs it for a handful of families. The references share no code with the library: `AutoModel`
+on a saved folder, and the untouched model under an explicit 4-D mask, which transformers passes to
+its layers unchanged.
 """
 
 from __future__ import annotations
@@ -26,21 +26,28 @@ from bothways.attention.stock import distance
 from bothways.backbone import zoo
 
 EXACT = 1e-5
-"""Relative distance of float32 states that differ by the order of additions only; four small layers stay below 2e-6."""
+"""Tolerance for float32 states that differ only by the order of additions, as a relative distance.
+
+Four small layers stay below 2e-6.
+"""
 
 LENGTHS = (11, 5)
-"""Texts of the packed row: the first is longer than twice the zoo's window, and no length divides the other."""
+"""Lengths of the texts in the packed row.
+
+The first is longer than twice the zoo's window, and the second does not divide it.
+"""
 
 
 class NotProven(Exception):
-    """A claim that did not hold, in a sentence."""
+    """A claim that did not hold, in one sentence."""
 
 
 def prove_family(family: str) -> dict[str, Any]:
     """Run every claim on a small random model of `family`.
 
     Returns:
-        Fields of `FamilyRow`: verdict "proven" or "failed", execution, windows, needs_eager, reason.
+        Fields of `FamilyRow`: verdict "proven" or "failed", execution, windows, needs_eager,
+            reason.
     """
     model = zoo.build(family)
     ids = sample(model)
@@ -53,7 +60,11 @@ def prove_family(family: str) -> dict[str, Any]:
         found["execution"] = execution
         found["reason"] = "" if execution == "packed" else why
         packed = prove_packed(model, execution, ids)
-        expect_equal(packed, all_visible(family, ids), "the untouched model under an explicit mask gives other states")
+        expect_equal(
+            packed,
+            all_visible(family, ids),
+            "the untouched model under an explicit mask gives other states",
+        )
         remarks = prove_saved(model, ids, packed)
         if report.needs_eager != remarks.needs_eager:
             raise NotProven(f"needs eager: measured in memory {report.needs_eager}, from disk {remarks.needs_eager}")
@@ -66,7 +77,13 @@ def prove_family(family: str) -> dict[str, Any]:
 
 
 def prove_packed(model: PreTrainedModel, execution: Execution, ids: Tensor) -> Tensor:
-    """Direction by perturbation, and each text alone equal to packed. Returns the packed states (T, H)."""
+    """Prove the direction by perturbation, and that each text has equal states alone and packed.
+
+    Returns the packed states (T, H).
+
+    Raises:
+        NotProven: if either claim fails.
+    """
     proof = prove_direction(model, execution, "bidirectional", lengths=LENGTHS, ids=ids)
     if not proof.ok:
         raise NotProven(proof.sentence)
@@ -77,7 +94,7 @@ def prove_packed(model: PreTrainedModel, execution: Execution, ids: Tensor) -> T
 
 
 def prove_encoder(family: str) -> dict[str, Any]:
-    """What remains to be proved of a family that is bidirectional by nature: direction, packing, and equality with stock code."""
+    """Prove direction, packing and equality with stock code for an encoder-only family."""
     found: dict[str, Any] = {"execution": "", "reason": ""}
     try:
         model = zoo.build(family)
@@ -85,19 +102,28 @@ def prove_encoder(family: str) -> dict[str, Any]:
         found["execution"], why = explain_execution(model)
         packed = prove_packed(model, found["execution"], ids)
         remarks = prove_saved(model, ids, packed)
-    except Exception as error:  # a remark in the table, which is about decoders
+    # a failure is only a remark here, because the table is about decoders
+    except Exception as error:
         message = " ".join(str(error).split())[:160]
-        return {"verdict": "failed", "reason": f"an encoder, bidirectional by nature; not proven: {message}"}
+        return {
+            "verdict": "failed",
+            "reason": f"an encoder, bidirectional by nature; not proven: {message}",
+        }
     why = why if found["execution"] == "padded" else ""
-    parts = ["an encoder, bidirectional by nature: proven, nothing to switch", why, *remarks.sentences]
+    parts = [
+        "an encoder, bidirectional by nature: proven, nothing to switch",
+        why,
+        *remarks.sentences,
+    ]
     return {**found, "needs_eager": remarks.needs_eager, "reason": "; ".join(filter(None, parts))}
 
 
 def all_visible(family: str, ids: Tensor) -> Tensor:
-    """States (T, H) of the untouched model, eager, under an additive mask of zeros: nobody's bidirectional code is involved.
+    """Compute the states (T, H) of the untouched model, eager, under an additive mask of zeros.
 
-    Families that want a mask of two dimensions for themselves (BLOOM's alibi) get the zeros from the function that draws their
-    mask, replaced for the call.
+    This involves no code for bidirectional attention. Some families compute with a mask of two
+    dimensions (BLOOM's alibi). For these the function that draws their mask is replaced during the
+    call, and gives the zeros.
     """
     original = zoo.build(family)
     rows = []
@@ -106,25 +132,32 @@ def all_visible(family: str, ids: Tensor) -> Tensor:
         extra = {"position_ids": torch.arange(len(text))[None]} if _takes_positions(original) else {}
         try:
             rows.append(states(original, text, attention_mask=mask, **extra))
-        except Exception:  # whatever a family raises on a mask of four dimensions, the second way is open
-            with mock.patch.object(sys.modules[type(original).__module__], "create_causal_mask", lambda *_, m=mask, **__: m):
+        except Exception:
+            # Families raise different errors on a mask of four dimensions. Use the second way.
+            with mock.patch.object(
+                sys.modules[type(original).__module__],
+                "create_causal_mask",
+                lambda *_, m=mask, **__: m,
+            ):
                 rows.append(states(original, text))
     return torch.cat(rows)
 
 
 @dataclass
 class Remarks:
-    """What people who load the saved folder elsewhere should know."""
+    """Remarks for people who load the saved folder with other tools."""
 
     needs_eager: bool = False
     sentences: list[str] = field(default_factory=list)
 
 
 def prove_saved(model: PreTrainedModel, ids: Tensor, packed: Tensor) -> Remarks:
-    """Save, load with plain AutoModel under eager and SDPA, and compare each text alone, padded right and padded left.
+    """Save the model, load it with plain AutoModel under eager and SDPA, and compare the states.
+
+    Each text is run alone, padded right and padded left.
 
     Raises:
-        NotProven: states differ silently under eager, or neither implementation runs.
+        NotProven: if states differ without an error under eager, or if neither implementation runs.
     """
     remarks = Remarks()
     with tempfile.TemporaryDirectory() as folder:
@@ -146,26 +179,37 @@ def prove_saved(model: PreTrainedModel, ids: Tensor, packed: Tensor) -> Remarks:
 
 
 def _try_loader(folder: str, implementation: str, ids: Tensor, packed: Tensor) -> Exception | None:
-    """None when the states agree, NotProven when they differ, the family's own error when it stops."""
+    """Return None if the states agree, NotProven if they differ, or the family's own error if it
+    stops.
+    """
     what = f"the saved folder loaded with {implementation}"
     try:
         loaded = AutoModel.from_pretrained(folder, attn_implementation=implementation, dtype=torch.float32).eval()
     except (ValueError, ImportError) as error:
-        # the family has no SDPA attention: loaders choose eager by themselves
+        # The family does not have SDPA attention, so other loaders choose eager by themselves.
         return None if implementation == "sdpa" else error
     try:
         alone = torch.cat([states(loaded, text) for text in ids.split(LENGTHS)])
         expect_equal(alone, packed, f"{what} gives other states for one text without padding")
         expect_equal(padded(loaded, ids, "right"), packed, f"{what} gives other states when padded right")
-        if _takes_positions(loaded):  # without position ids some families cannot be padded left at all: a remark says so
-            expect_equal(padded(loaded, ids, "left", positions=True), packed, f"{what} gives other states when padded left")
+        # Without position ids some families cannot be padded left at all. A remark says so.
+        if _takes_positions(loaded):
+            expect_equal(
+                padded(loaded, ids, "left", positions=True),
+                packed,
+                f"{what} gives other states when padded left",
+            )
     except Exception as error:  # the caller tells silent errors from loud ones
         return error
     return None
 
 
 def prove_causal(model: PreTrainedModel, ids: Tensor, original: Tensor) -> None:
-    """The control: switched back, no token sees a later one, and the states are those of the model before the switch."""
+    """Run the control: switched back to causal, no token sees a later one, and states are
+    unchanged.
+
+    They are compared with `original`, the states before the first switch.
+    """
     set_direction(model, "causal")
     execution = explain_execution(model)[0]
     proof = prove_direction(model, execution, "causal", lengths=LENGTHS, ids=ids)
@@ -183,9 +227,15 @@ def _selective(model: PreTrainedModel) -> str:
 
 
 def sample(model: PreTrainedModel) -> Tensor:
-    """Token ids (T,) of the packed row; the first ids are left out, which families read positions or masks off."""
+    """Draw token ids (T,) for the packed row.
+
+    It avoids the ids 0 to 4, because some families derive positions or masks from the first ids.
+    """
     return torch.randint(
-        5, model.config.get_text_config().vocab_size, (sum(LENGTHS),), generator=torch.Generator().manual_seed(1)
+        5,
+        model.config.get_text_config().vocab_size,
+        (sum(LENGTHS),),
+        generator=torch.Generator().manual_seed(1),
     )
 
 
@@ -194,7 +244,7 @@ def _takes_positions(model: PreTrainedModel) -> bool:
 
 
 def padded(model: PreTrainedModel, ids: Tensor, side: str, *, positions: bool = False) -> Tensor:
-    """States (T, H) from a padded batch, as another library would make it."""
+    """Compute the states (T, H) from a padded batch, as another library would build it."""
     texts = ids.split(LENGTHS)
     width = max(LENGTHS)
     batch = torch.full((len(texts), width), 2)
@@ -211,19 +261,19 @@ def padded(model: PreTrainedModel, ids: Tensor, side: str, *, positions: bool = 
 
 
 def states(model: PreTrainedModel, text: Tensor, **inputs: Tensor) -> Tensor:
-    """States (L, H) of one text alone, without a padding mask, as stock code runs it."""
+    """Compute the states (L, H) of one text alone, without a padding mask, with stock code."""
     with torch.no_grad():
         return model(input_ids=text[None], use_cache=False, **inputs).last_hidden_state[0]
 
 
 def run(model: PreTrainedModel, ids: Tensor, plan: AttentionPlan, execution: Execution) -> Tensor:
-    """States (T, H) of a packed row through the library."""
+    """Compute the states (T, H) of a packed row through the library."""
     with torch.no_grad():
         return hidden_states(model, ids, plan, execution)
 
 
 def expect_equal(one: Tensor, other: Tensor, otherwise: str) -> None:
-    """Raise NotProven with the figure when the states differ by more than `EXACT`."""
+    """Raise NotProven with the measured distance if the states differ by more than `EXACT`."""
     off = distance(one, other)
     if not off <= EXACT:
         raise NotProven(f"{otherwise} (off by {off:.1e})")

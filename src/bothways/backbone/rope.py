@@ -1,15 +1,20 @@
-"""Position interpolation: rotary positions stretched so that a model reads texts longer than it was trained on.
+"""Position interpolation: stretches rotary positions so a model reads texts longer than in
+training.
 
-A setting of the model's config and nothing else: the arithmetic is transformers' own, and a saved model carries the setting to every
-loader. It stands apart because deciding is not loading: the new settings follow from the old config alone.
+It is only a setting of the model's config. The arithmetic is transformers' own, and a saved model
+carries the setting to every loader. The new settings follow from the old config alone, without
+loading weights.
 
-- linear: every position divided by the factor (position interpolation, https://arxiv.org/abs/2306.15595); what LongLoRA trains with;
-- yarn: slow frequencies divided, fast ones kept (https://arxiv.org/abs/2309.00071);
-- dynamic: the base of the frequencies grows with the longest text of the pass (NTK-aware), and the layer keeps it until a text of no
-  more than the training length comes. What a text becomes depends on those beside and before it, so encoders must not use it, and
-  language models are measured behind `forget_lengths`.
+- linear: every position is divided by the factor (position interpolation,
+  https://arxiv.org/abs/2306.15595). LongLoRA trains with it.
+- yarn: slow frequencies are divided and fast ones kept (https://arxiv.org/abs/2309.00071).
+- dynamic: the base of the frequencies grows with the longest text of the pass (NTK-aware). The
+  layer keeps it until a text no longer than the training length arrives. The states of a text thus
+  depend on the texts in the same and earlier passes. So encoders must not use it, and language
+  models are measured after `forget_lengths`.
 
-The factor of LongLoRA (https://arxiv.org/abs/2309.12307, `fine-tune.py`): the new context over the model's own, rounded up.
+The factor is LongLoRA's (https://arxiv.org/abs/2309.12307, `fine-tune.py`): the new context over
+the model's own, rounded up.
 """
 
 from __future__ import annotations
@@ -30,49 +35,67 @@ from bothways.errors import InputError
 
 log = logging.getLogger("bothways")
 
-#: Settings that can be replaced; the others (llama3, longrope) belong to a model's own training at long contexts.
+#: Settings that can be replaced. The others (llama3, longrope) belong to a model's own training at
+#: long contexts.
 REPLACED = ("default", "linear", "dynamic", "yarn")
-#: What older loaders read beside `rope_scaling` rather than in it.
+#: Older loaders read these next to `rope_scaling` rather than in it.
 _BESIDE = ("rope_theta", "partial_rotary_factor")
-#: What follows from how far positions are stretched, and is set anew.
-_ANEW = ("rope_type", "type", "factor", "attention_factor", "original_max_position_embeddings", "max_position_embeddings")
+#: Fields that depend on how far positions are stretched. They are set again.
+_ANEW = (
+    "rope_type",
+    "type",
+    "factor",
+    "attention_factor",
+    "original_max_position_embeddings",
+    "max_position_embeddings",
+)
 
 
 class RopeConfig(Strict):
-    """How a base is brought to a longer context."""
+    """The extension of a base to a longer context.
+
+    For example {"type": "linear", "context": 8192}.
+    """
 
     type: Literal["linear", "dynamic", "yarn"] | None = Field(
         default=None,
-        description="linear, as LongLoRA; yarn; dynamic (NTK), for language models only; absent: as the model was stretched before, "
-        "else linear",
+        description="linear (as LongLoRA), yarn, or dynamic (NTK, for language models only); if absent, the type with which "
+        "the model was stretched before, else linear",
     )
     context: int = Field(
-        ge=2, description="tokens that a text may have afterwards; one that the model reads already changes nothing"
+        ge=2,
+        description="tokens that a text may have afterwards; a length that the model already reads changes nothing",
     )
     factor: float | None = Field(
-        default=None, ge=1, description="of stretching; context over the model's own, rounded up, when absent"
+        default=None,
+        ge=1,
+        description="factor of stretching; if absent, context over the model's own length, rounded up",
     )
 
     @classmethod
     def of(cls, value: RopeConfig | Mapping[str, Any]) -> RopeConfig:
-        """A config from itself or from plain values.
+        """Make a config from plain values, or return a config unchanged.
 
         Raises:
-            InputError: values that do not fit.
+            InputError: if the values do not fit.
         """
         return value if isinstance(value, RopeConfig) else parse(cls, value, where="rope")
 
 
 def trained_positions(wish: RopeConfig | Mapping[str, Any], own: RopeConfig | None, adapter: object) -> RopeConfig:
-    """The positions to merge an adapter at: the wish, and what it leaves open as the adapter was trained.
+    """Combine a wish with an adapter's training settings to the positions for merging it.
 
     Args:
-        wish: a mapping may leave out the type and the factor. Fewer tokens than the adapter's are read at the adapter's positions.
-        own: the adapter's, as `merging.adapter_rope` finds them; None where it says nothing.
-        adapter: how the message names it.
+        wish: the requested positions. A mapping may omit the type and the factor, which are then
+            the adapter's. If it asks for fewer tokens than the adapter's, the adapter's context is
+            used.
+        own: the adapter's positions, as `merging.adapter_rope` finds them. None if it does not name
+            any.
+        adapter: the adapter's name in messages.
 
     Raises:
-        InputError: values that do not fit, or positions of another type than the adapter's: the merged weights have never seen them.
+        InputError: if the values do not fit, or if their type is not the adapter's. The merged
+            weights have never seen such positions.
     """
     if own is None:
         return RopeConfig.of(wish)
@@ -84,9 +107,9 @@ def trained_positions(wish: RopeConfig | Mapping[str, Any], own: RopeConfig | No
 
 
 def say_further(adapter: object, own: RopeConfig, wish: RopeConfig) -> None:
-    """Warn that an adapter meets positions that it was not trained with."""
+    """Warn that an adapter is used with positions that it was not trained with."""
     log.warning(
-        "%s: was trained with positions for %d tokens; stretched to %d they differ from those",
+        "%s: was trained with positions for %d tokens, which differ from positions stretched to %d",
         adapter,
         own.context,
         wish.context,
@@ -94,45 +117,52 @@ def say_further(adapter: object, own: RopeConfig, wish: RopeConfig) -> None:
 
 
 def given_positions(name: str | os.PathLike[str], rope: RopeConfig) -> RopeConfig | None:
-    """The wish with the type that it comes to in the model at `name`; None where the model reads the context as it is.
+    """Complete the wish with the type that it gets in the model at `name`.
+
+    The result is None if the model already reads the context.
 
     Raises:
-        SourceError: no such model.
-        InputError: see `extended`.
+        SourceError: if there is no such model.
+        InputError: as in `extended`.
     """
     fields = rope_overrides(name, rope)
     return rope.model_copy(update={"type": fields["rope_parameters"]["rope_type"]}) if fields else None
 
 
 def rope_overrides(name: str | os.PathLike[str], rope: RopeConfig) -> dict[str, Any]:
-    """The config fields that give the model at `name` the longer context, for `load_pretrained(config_overrides=…)`.
+    """Return the config fields that give the model at `name` the longer context.
+
+    Pass them to `load_pretrained(config_overrides=…)`.
 
     Raises:
-        SourceError: no such model.
-        InputError: see `extended`.
+        SourceError: if there is no such model.
+        InputError: as in `extended`.
     """
     return extended(source_config(name), rope, str(name))
 
 
 def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
-    """Config fields to be changed: `rope_parameters` and `max_position_embeddings`.
+    """Compute the config fields to change: `rope_parameters` and `max_position_embeddings`.
 
-    Dynamic NTK measures from `max_position_embeddings`, so that field is the length of training there.
+    Dynamic NTK measures from `max_position_embeddings`, so with it that field is the training
+    length.
 
     Args:
-        config: of transformers, as the checkpoint has it.
+        config: transformers' config, as the checkpoint has it.
         rope: the wish.
-        name: what the user calls the model; opens the error lines.
+        name: the model's name as the user gave it, which starts the messages.
 
     Returns:
-        No field at all where the model reads the context already and no factor is asked for.
+        The changed fields. Empty if the model already reads the context and no factor is given.
 
     Raises:
-        InputError: positions that are not rotary, are set per layer type or inside a larger model, have been stretched already in a
-            way that the wish cannot go on from, or are none that the family takes.
+        InputError: if the positions are not rotary, are set per layer type or inside a larger
+            model, have already been stretched in a way that the wish cannot continue, or if the
+            family does not accept the new ones.
     """
     text = config.get_text_config(decoder=True)
-    # whatever its positions are: llama3's, or of one kind per layer, as long-context models have them
+    # This holds for positions of any kind: llama3's, or one kind per layer, as long-context models
+    # have them.
     if rope.factor is None and rope.context <= (getattr(text, "max_position_embeddings", None) or 0):
         return {}
     if text is not config:
@@ -144,26 +174,36 @@ def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
         raise InputError(f"rope: {name} has rotary settings per layer type ({', '.join(own)}); set them in its config.json")
     kind = own["rope_type"]
     if kind not in REPLACED:
-        raise InputError(f"rope: {name} has positions of its own kind ({kind}), made for long texts already; leave rope out")
+        raise InputError(f"rope: {name} already has positions for long texts, of its own kind ({kind}); leave rope out")
     wanted = rope.type or ("linear" if kind == "default" else kind)
     if kind in ("linear", "yarn") and wanted != kind:
-        # nor could the others start from linear positions: the config does not say how long the texts of the first training were
+        # The other types cannot start from linear positions either, because the config does not
+        # tell the text length of the first training.
         raise InputError(f"rope: {name} was trained with {kind} positions, not {wanted}; set rope.type {kind}")
     positions = int(config.max_position_embeddings)
     if rope.factor is None and kind != "default":
         raise InputError(
-            f"rope: {name} is interpolated already ({kind}, factor {own.get('factor')}); give rope.factor (--factor), the whole "
-            "stretch from its first training"
+            f"rope: {name} is already interpolated ({kind}, factor {own.get('factor')}); give rope.factor (--factor), "
+            "the total factor from its original context length"
         )
     original = int(own.get("original_max_position_embeddings") or positions)
     if rope.factor is not None:
-        _check_factor(rope.context, rope.factor, positions, original if kind != "linear" else positions / own["factor"], name)
+        _check_factor(
+            rope.context,
+            rope.factor,
+            positions,
+            original if kind != "linear" else positions / own["factor"],
+            name,
+        )
     factor = float(math.ceil(rope.context / original)) if rope.factor is None else rope.factor
-    # the rest has nothing to do with how far positions are stretched
+    # The other fields do not depend on how far positions are stretched.
     kept = {key: value for key, value in own.items() if key not in _ANEW}
     settings = {**kept, "rope_type": wanted, "factor": factor}
-    # dynamic grows from this length, the others end there
-    fields = {"rope_parameters": settings, "max_position_embeddings": original if wanted == "dynamic" else rope.context}
+    # dynamic grows from this length, the others end at it
+    fields = {
+        "rope_parameters": settings,
+        "max_position_embeddings": original if wanted == "dynamic" else rope.context,
+    }
     if wanted == "yarn":
         # transformers compares the ratio of both lengths with the factor
         settings["original_max_position_embeddings"] = original
@@ -173,14 +213,14 @@ def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
 
 
 def _check_taken(config: Any, fields: Mapping[str, Any], name: str) -> None:
-    """Have transformers read the config with its changes, before weights are loaded, trained and then cannot be saved.
+    """Let transformers read the changed config now, before weights are loaded and trained.
 
     Raises:
-        InputError: the family refuses them (Phi-3 takes longrope alone).
+        InputError: if the family refuses it (Phi-3 accepts only longrope).
     """
     try:
         type(config).from_dict({**copy.deepcopy(config.to_dict()), **copy.deepcopy(dict(fields))})
-    except Exception as error:  # by family: KeyError, TypeError, huggingface_hub's own
+    except Exception as error:  # differs by family: KeyError, TypeError, huggingface_hub's own
         kind = fields["rope_parameters"]["rope_type"]
         reason = str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__
         raise InputError(
@@ -192,29 +232,31 @@ def _check_factor(context: int, factor: float, positions: int, original: float, 
     """Refuse a factor that does not reach the context, and a context that takes positions away.
 
     Raises:
-        InputError: one of the two.
+        InputError: if either is the case.
     """
     if context < positions:
-        raise InputError(f"rope.context: {name} reads {positions} tokens already, more than {context}; leave rope out")
+        raise InputError(f"rope.context: {name} already reads {positions} tokens, more than {context}; leave rope out")
     if context > factor * original:
         raise InputError(
             f"rope.factor: {factor:g} stretches the {original:g} tokens of {name} to {factor * original:g}, not to {context}; give "
-            f"{math.ceil(context / original)}, or leave it out where nothing was stretched before"
+            f"{math.ceil(context / original)}, or leave it out if nothing was stretched before"
         )
 
 
 def with_older_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A written config in which loaders from before transformers 5 find the same positions.
+    """Add the names under which loaders older than transformers 5 find the same positions.
 
-    They read `rope_theta` beside `rope_scaling`, and without a word would take their own default for the one and unstretched positions
-    for the other; transformers 5 reads both forms as one.
+    They read `rope_theta` and `rope_scaling`. If those are missing, they silently use their own
+    default for the one and unstretched positions for the other. transformers 5 reads both forms as
+    one.
 
     Args:
-        values: of config.json.
+        values: the values of config.json. They are not changed.
     """
     values = dict(values)
     settings = values.get("rope_parameters")
-    if not settings or "rope_type" not in settings:  # or set per layer type, for which there are no older names
+    # settings per layer type do not have older names
+    if not settings or "rope_type" not in settings:
         return values
     if settings["rope_type"] != "default" and "rope_scaling" not in values:
         values["rope_scaling"] = {key: value for key, value in settings.items() if key not in _BESIDE}
@@ -222,13 +264,16 @@ def with_older_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_dynamic(config: Any) -> bool:
-    """Whether a config's positions grow with the text, so that its `max_position_embeddings` is no limit."""
+    """Tell if a config's positions grow with the text, beyond `max_position_embeddings`."""
     settings = getattr(config.get_text_config(decoder=True), "rope_parameters", None) or {}
     return settings.get("rope_type") == "dynamic"
 
 
 def forget_lengths(model: nn.Module) -> None:
-    """Set dynamic positions back to the length of training, as they were before any longer text was read; others stay as they are."""
+    """Reset dynamic positions to the training length, as before any longer text was read.
+
+    Positions of other types are not changed.
+    """
     for module in model.modules():
         if getattr(module, "rope_type", None) == "dynamic":
             layer: Any = module

@@ -1,7 +1,7 @@
 """Turns a name into a decoder, its tokenizer and, on request, its language-model head.
 
-One door for every kind of source: a hub id, a folder, a .gguf file, an embedded name. What comes out is always the bare decoder
-(what AutoModel gives), whatever class the checkpoint was saved from.
+All kinds of source enter here: a hub id, a folder, a .gguf file, an embedded name. The result is
+always the bare decoder (as AutoModel gives it), whichever class the checkpoint was saved from.
 """
 
 from __future__ import annotations
@@ -24,7 +24,15 @@ from transformers import (
 )
 
 from bothways.backbone import embedded
-from bothways.backbone.checkpoints import ACCEPTED, one_line, override, quiet, read_config, read_tokenizer, read_weights
+from bothways.backbone.checkpoints import (
+    ACCEPTED,
+    one_line,
+    override,
+    quiet,
+    read_config,
+    read_tokenizer,
+    read_weights,
+)
 from bothways.backbone.gguf_source import read_gguf
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.head import take_apart
@@ -43,18 +51,20 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
     "tekken.json",
 )
-# implementations that run without a plan, so that the head can be checked under them; they must be chosen while loading
+# Implementations that run without a plan, so the head can be checked under them. They must be
+# chosen while loading.
 _STOCK_ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model comes from.
+    """The origin of a model.
 
     Attributes:
-        name: as the user gave it.
+        name: the name as the user gave it.
         kind: hub id, folder, .gguf file or embedded name.
-        path: hub id, or a path in the file system; for an embedded name, the folder that is or will be in the cache.
+        path: hub id, or a path in the file system. For an embedded name it is the folder in the
+            cache, which may not exist yet.
     """
 
     name: str
@@ -67,11 +77,13 @@ class Pretrained:
     """A loaded model.
 
     Attributes:
-        model: the bare decoder (or BERT-like encoder), in evaluation mode: (B, L) ids to (B, L, H) states.
+        model: the bare decoder (or BERT-like encoder), in evaluation mode. It maps (B, L) ids to
+            (B, L, H) states.
         tokenizer: a fast tokenizer with a pad token.
-        head: last hidden states (M, H) to logits (M, V); None when not asked for, and for encoder-only families. Where
-            the family ties its output to the input embeddings, its weight is the decoder's own tensor (`head.tied`).
-        source: where it came from.
+        head: maps last hidden states (M, H) to logits (M, V). None if it was not requested, and for
+            encoder-only families. If the family ties its output to the input embeddings, its weight
+            is the decoder's own tensor (`head.tied`).
+        source: the source that it was loaded from.
     """
 
     model: Any
@@ -81,12 +93,13 @@ class Pretrained:
 
 
 def resolve(name: str | os.PathLike[str]) -> Source:
-    """Tell what kind of source `name` is, without loading or fetching anything.
+    """Recognize the kind of source that `name` is, without loading or downloading anything.
 
-    An embedded name wins over a folder of the same name; write ./name for the folder.
+    An embedded name wins over a folder of the same name. Write ./name for the folder. For example,
+    "smollm2-135m" is embedded, "./smollm2-135m" a folder, "Qwen/Qwen2.5-0.5B" a hub id.
 
     Raises:
-        SourceError: not there, or not one of the accepted forms.
+        SourceError: if it does not exist, or is not one of the accepted forms.
     """
     text = os.fspath(name)
     if not text.strip():
@@ -120,22 +133,27 @@ def load_pretrained(
     config_overrides: dict[str, Any] | None = None,
     attn_implementation: str | None = None,
 ) -> Pretrained:
-    """Load a decoder (or BERT-like encoder), its tokenizer and, on request, its language-model head.
+    """Load a decoder (or BERT-like encoder), its tokenizer and, on request, its language-model
+    head.
 
     Args:
         name: hub id, folder, .gguf file or embedded name.
-        dtype: a torch type or its name; "auto" is bfloat16 where `device` computes it, else float32 (not the checkpoint's
-            own type).
-        device: a device or its name; "auto" is the fastest at hand.
-        head: also give the head. It is checked against the whole model on a few tokens.
-        config_overrides: config fields to set before the weights are loaded, e.g. {"attention_dropout": 0.3}.
-        attn_implementation: name of a transformers attention; None leaves transformers' choice.
+        dtype: a torch dtype or its name. "auto" is bfloat16 if `device` computes in it, else
+            float32. It is not the checkpoint's own dtype.
+        device: a device or its name. "auto" is the fastest available.
+        head: if True, also return the head. It is checked against the whole model on a few tokens.
+        config_overrides: config fields to set before the weights are loaded, for example
+            {"attention_dropout": 0.3}.
+        attn_implementation: name of a transformers attention, for example "sdpa". If None,
+            transformers chooses.
 
     Raises:
-        SourceError: not found, not reachable, incomplete or unreadable.
-        UnsupportedFamily: encoder-decoder, or neither a text decoder nor a text encoder, or a head that cannot stand alone.
-        InputError: an unknown config field, dtype or device, an unusable tokenizer, an attention that this family cannot take.
-        MissingExtra: a .gguf file without the `gguf` package.
+        SourceError: if the source cannot be found or reached, or is incomplete or unreadable.
+        UnsupportedFamily: if the model is an encoder-decoder, if it is neither a text decoder nor a
+            text encoder, or if its head does not work on hidden states alone.
+        InputError: if a config field, dtype or device is unknown, if the tokenizer is unusable, or
+            if the family cannot use the attention.
+        MissingExtra: if a .gguf file is given without the `gguf` package.
     """
     source = resolve(name)
     where = torch.device(resolve_device(device))
@@ -149,7 +167,8 @@ def load_pretrained(
     else:
         place = str(embedded.ensure(source.name.lower())) if source.kind == "embedded" else source.path
         config = read_config(source.name, place)
-        with one_line(source.name):  # a config of wrong values raises whatever its family's code does with them
+        # a config with wrong values raises errors of every kind, depending on the family
+        with one_line(source.name):
             override(config, overrides, source.name)
             model, lm_head = _load_weights(source.name, place, config, head, dtype=kind, **options)
         tokenizer = read_tokenizer(source.name, place)
@@ -172,7 +191,9 @@ def _load_weights(name: str, place: str, config: Any, head: bool, **options: Any
 
 
 def _role(config: Any, name: str) -> Literal["decoder", "encoder", "wrapper"]:
-    """What a config describes: a decoder, a BERT-like encoder, or a wrapper with a text decoder inside."""
+    """Tell if a config describes a decoder, a BERT-like encoder, or a wrapper around a text
+    decoder.
+    """
     kind = type(config)
     if getattr(config, "is_encoder_decoder", False):
         raise UnsupportedFamily(f"{name}: {config.model_type} is an encoder-decoder; give a decoder-only or encoder-only model")
@@ -187,8 +208,11 @@ def _role(config: Any, name: str) -> Literal["decoder", "encoder", "wrapper"]:
 
 
 def _split(causal: Any, head: bool) -> tuple[Any, nn.Module | None]:
-    """The bare decoder of a CausalLM, and its head on request."""
-    decoder = next((part for part in (causal.base_model, causal.get_decoder()) if _stands_alone(part, causal)), None)
+    """Return the bare decoder of a CausalLM and, on request, its head."""
+    decoder = next(
+        (part for part in (causal.base_model, causal.get_decoder()) if _stands_alone(part, causal)),
+        None,
+    )
     if decoder is None:
         raise UnsupportedFamily(
             f"{type(causal).__name__}: holds no text decoder that AutoModel knows; give the text model alone"
@@ -200,7 +224,10 @@ def _split(causal: Any, head: bool) -> tuple[Any, nn.Module | None]:
 
 
 def _stands_alone(part: Any, causal: Any) -> bool:
-    """Whether `part` is what AutoModel makes of its own, text-only config, so that it can be saved and loaded by itself."""
+    """Tell if AutoModel builds exactly `part` from its own config.
+
+    If so, and if that config is text-only, it can be saved and loaded by itself.
+    """
     if part is None or part is causal:
         return False
     known = MODEL_MAPPING.get(type(part.config), ())
@@ -211,10 +238,10 @@ def _stands_alone(part: Any, causal: Any) -> bool:
 
 
 def source_config(name: str | os.PathLike[str]) -> Any:
-    """The transformers config of a model, without its weights.
+    """Read the transformers config of a model, without its weights.
 
     Raises:
-        SourceError: not there, not reachable, or unreadable.
+        SourceError: if the model cannot be found, reached or read.
     """
     source = resolve(name)
     if source.kind == "gguf":
@@ -260,4 +287,4 @@ def _check_folder(path: Path, name: str) -> None:
             raise SourceError(f"{name}: holds only a PEFT adapter; read it with bothways.load, or give the base model")
         raise SourceError(f"{name}: has no config.json, so it is not a model folder; {ACCEPTED}")
     if not any((path / file).is_file() for file in TOKENIZER_FILES):
-        raise SourceError(f"{name}: has no tokenizer (tokenizer.json); copy the tokenizer files of the model it was made from")
+        raise SourceError(f"{name}: has no tokenizer (tokenizer.json); copy them from the model it was made from")

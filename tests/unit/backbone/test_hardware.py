@@ -62,7 +62,7 @@ def test_names_of_types() -> None:
 def test_names_of_devices() -> None:
     assert hardware.resolve_device("cpu") == torch.device("cpu")
     assert hardware.resolve_device("auto") == hardware.auto_device()
-    with pytest.raises(InputError, match="'gpu' is not one"):
+    with pytest.raises(InputError, match="'gpu' is not a device"):
         hardware.resolve_device("gpu")
     with pytest.raises(InputError, match="not there"):
         hardware.resolve_device("cuda:99")

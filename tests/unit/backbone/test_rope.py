@@ -109,7 +109,7 @@ def test_settings_are_those_that_transformers_documents(kind: str) -> None:
 
 def test_a_second_stretch_needs_its_factor_said() -> None:
     once = llama(**extended(llama(), rope("yarn", 8192), "x"))
-    with pytest.raises(InputError, match=r"rope: x is interpolated already \(yarn, factor 2.0\); give rope\.factor"):
+    with pytest.raises(InputError, match=r"rope: x is already interpolated \(yarn, factor 2.0\); give rope\.factor"):
         extended(once, rope("yarn"), "x")
     found = extended(once, rope("yarn", factor=4.0), "x")
     assert found["rope_parameters"]["original_max_position_embeddings"] == 4096
@@ -217,7 +217,7 @@ LLAMA3 = {
         (GPT2Config(n_embd=32, n_layer=1, n_head=2), r"rope: x \(gpt2\) has no rotary positions"),
         (BloomConfig(hidden_size=32, n_layer=1, n_head=2), r"rope: x \(bloom\) has no rotary positions"),
         (Gemma3TextConfig(**SIZES, num_key_value_heads=2), "rotary settings per layer type"),
-        (llama(rope_parameters=LLAMA3), r"positions of its own kind \(llama3\)"),
+        (llama(rope_parameters=LLAMA3), r"positions for long texts, of its own kind \(llama3\)"),
         # loads and trains with them, and cannot be saved
         (Phi3Config(**SIZES, pad_token_id=0), r"rope: x \(phi3\) cannot have linear positions: .*longrope.*; leave rope out"),
         (PhimoeConfig(**SIZES), r"rope: x \(phimoe\) cannot have linear positions: "),

@@ -119,7 +119,7 @@ def test_a_context_takes_the_interpolation_of_the_adapter(
         out = tmp_path / f"context-{context}"
         done = run("convert", folder / "base", "--adapter", kept, "--context", context, "--out", out)
         assert done.code == 0, done.err
-        assert ("stretched to 128 they differ" in caplog.text) == (context > 64)
+        assert ("differ from positions stretched to 128" in caplog.text) == (context > 64)
         config = json.loads((out / "config.json").read_text())
         rope = config["rope_parameters"]
         assert (rope["rope_type"], rope["factor"], config["max_position_embeddings"]) == ("yarn", factor, positions)
@@ -140,14 +140,14 @@ def test_a_context_takes_the_interpolation_of_the_adapter(
 
 def test_positions_that_were_stretched_before_go_on_with_a_factor(trained: Path, run: Run, tmp_path: Path) -> None:
     for options, message in (
-        (("--context", 256), "is interpolated already (linear, factor 2.0); give rope.factor"),
+        (("--context", 256), "is already interpolated (linear, factor 2.0); give rope.factor"),
         (
             ("--context", 256, "--factor", 8, "--rope", "yarn"),
             "was trained with linear positions, not yarn; set rope.type linear",
         ),
         (("--adapter", trained / "out" / "adapters" / "1-longlora"), "is merged in"),
         (("--context", 256, "--factor", 4), "stretches the 32 tokens"),
-        (("--context", 48, "--factor", 4), "reads 64 tokens already"),
+        (("--context", 48, "--factor", 4), "already reads 64 tokens"),
         (("--rope", "yarn"), "--rope: goes with --context"),
         (("--factor", 2), "--factor: goes with --context"),
         (("--context", 256, "--rope", "dynamic", "--factor", 8), "was trained with linear positions, not dynamic"),

@@ -67,7 +67,7 @@ def test_a_token_in_every_text_is_refused_at_load(base: Path) -> None:
         single=["$A", "<body>"], special_tokens=[("<body>", 385)]
     )
     tokenizer.save_pretrained(base)
-    with pytest.raises(InputError, match=r"puts '<body>' \(number 385\) into every text, and the model embeds 384"):
+    with pytest.raises(InputError, match=r"puts '<body>' \(number 385\) into every text, but the model embeds only 384"):
         opened(base)
 
 

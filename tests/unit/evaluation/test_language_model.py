@@ -242,7 +242,7 @@ def test_positions_that_were_stretched_before_are_measured_at_a_greater_factor(t
     (tmp_path / "x.txt").write_text(" ".join(TEXTS * 5), encoding="utf-8")
     spec = f"perplexity:{tmp_path / 'x.txt'}?length=1024&stride=1024&windows=1"
     given = ("evaluate", base, "--task", spec, "--context", 1024, "--device", "cpu", "--dtype", "float32")
-    assert "is interpolated already (linear, factor 2.0); give rope.factor (--factor)" in runner(capsys)(*given).err
+    assert "is already interpolated (linear, factor 2.0); give rope.factor (--factor)" in runner(capsys)(*given).err
     done = runner(capsys)(*given, "--factor", 4, "--out", tmp_path / "r.json")
     assert done.code == 0, done.err
     assert json.loads((tmp_path / "r.json").read_text())["tasks"][spec]["details"]["rope"]["factor"] == 4.0

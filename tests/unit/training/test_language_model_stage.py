@@ -151,7 +151,7 @@ def test_the_kept_adapter_brings_its_positions(whole: Path, caplog: pytest.LogCa
     # and lost parameters are noticed
     (kept / WHOLE).rename(kept / "away")
     try:
-        with pytest.raises(InputError, match=r"trainable_params.safetensors is missing; \d+ parameters were trained whole"):
+        with pytest.raises(InputError, match=r"trainable_params.safetensors is missing; \d+ parameters were trained in full"):
             bw.convert(whole.parent / "base", adapter=kept, dtype="float32", device="cpu")
     finally:
         (kept / "away").rename(kept / WHOLE)
