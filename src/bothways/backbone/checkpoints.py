@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from bothways.backbone.left_out import refuse_left_out
+from bothways.backbone.tokenizer_file import follow_flags
 from bothways.errors import InputError, SourceError
 from bothways.foreign import foreign
 from bothways.foreign import one_line as one_line_of
@@ -42,9 +43,12 @@ def read_config(name: str, where: str) -> Any:
 
 
 def read_tokenizer(name: str, where: str, **options: Any) -> Any:
-    """Read the tokenizer at `where` (folder or hub id)."""
+    """Read the tokenizer at `where` (folder or hub id), with BOS and EOS as its files promise them."""
     with one_line(name, "its tokenizer cannot be loaded"):
-        return AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
+    with one_line(name, "its tokenizer cannot be used"):
+        follow_flags(tokenizer, where, name)
+    return tokenizer
 
 
 def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:

@@ -130,7 +130,7 @@ def check_tokenizer(root: Path, tokenizer: Any, transformer: dict[str, Any]) -> 
         if stated.get(key) is True and not added():
             raise InputError(
                 f"{file}: {key} is true, and the post-processor of tokenizer.json writes no {name}, so whoever loads the folder with "
-                f"transformers 5 gets none; add it to the post-processor if the model was trained with {name}, else write false"
+                f"transformers gets none; add it to the post-processor if the model was trained with {name}, else write false"
             )
     if getattr(tokenizer, "truncation_side", "right") != "right":
         raise InputError(
