@@ -1,1 +1,1 @@
-"""Attention patterns as data (`plan`), their execution (`kernel`), and the switch and proof of direction."""
+"""Attention patterns as data (`plan`), their execution (`kernel`), and the switch (`direction`)."""

@@ -1,12 +1,14 @@
-"""Execution of hidden blocks (LLaRA): the row without its last blocks as a plain plan, and those blocks as a few rows of scores.
+"""Executes hidden blocks (LLaRA): the row as a plain plan, its last blocks as a few rows of scores.
 
-What a plain kernel can do is most of the work: under causal attention text and first block, under bidirectional attention the text.
-The tokens that remain (`AttentionPlan.tails`, some twenty of a text's hundreds) attend to their whole segment under a small mask, a
-rectangle of that many rows for every text. The cost is that of the plain pattern; a dense mask over the row never exists.
+A plain kernel can do most of the work: under causal attention the text and its first block, under
+bidirectional attention the text. The tokens that remain (`AttentionPlan.tails`, some twenty of a
+text's hundreds) attend to their whole segment under a small mask, a rectangle of that many rows for
+every text. The cost is that of the plain pattern. A dense mask over the row never exists.
 
-Method: LLaRA (Llama2Vec), arXiv 2312.15503; the pattern itself is in `blocks`.
+Method: LLaRA (Llama2Vec), arXiv 2312.15503. The pattern itself is in `blocks`.
 
-Letters: T tokens, G query heads, K key heads, D head width, C segments of a group, L tokens of its longest, B of its longest tail.
+Letters: T tokens, G query heads, K key heads, D head width, C segments of a group, L tokens of its
+longest, B of its longest tail.
 """
 
 from __future__ import annotations
@@ -24,9 +26,12 @@ from bothways.attention.plan import AttentionPlan, Group
 
 
 class Tail(NamedTuple):
-    """The tails of neighbouring segments of similar length.
+    """The tails of adjacent segments of similar length.
 
-    queries: them, as a group of the row of all tails. keys: their whole segments, as a group of the row. seen: (C, B, L) bool.
+    Attributes:
+        queries: the tails, as a group of the row of all tails.
+        keys: their whole segments, as a group of the row.
+        seen: (C, B, L) bool, True if the query sees the key.
     """
 
     queries: Group
@@ -35,7 +40,13 @@ class Tail(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where the tokens of a plan with blocks are: body (T - Σ tails,) and tails (Σ tails,) in the row; inverse (T,) of both."""
+    """The places of a plan's tokens in the row, divided into body and tails.
+
+    Attributes:
+        body: (T - Σ tails,) indices of the body.
+        tails: (Σ tails,) indices of the tails.
+        inverse: (T,) index that puts body and tails, joined, back in row order.
+    """
 
     body: Tensor
     tails: Tensor
@@ -55,10 +66,23 @@ def blocked(
     softcap: float | None,
     sinks: Tensor | None,
 ) -> Tensor:
-    """Attention of one packed row with hidden blocks; `attend` runs plain plans, other arguments as in `kernel.execute`."""
+    """Attend in one packed row with hidden blocks.
+
+    `attend` runs plain plans. The other arguments are those of `kernel.execute`.
+    """
 
     def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return attend(q, k, v, plan.body, scaling=scaling, dropout=dropout, window=window, softcap=softcap, sinks=sinks)
+        return attend(
+            q,
+            k,
+            v,
+            plan.body,
+            scaling=scaling,
+            dropout=dropout,
+            window=window,
+            softcap=softcap,
+            sinks=sinks,
+        )
 
     if not any(plan.tails):
         return plain(query, key, value)
@@ -66,7 +90,11 @@ def blocked(
     parts = [plain(*(tensor.index_select(0, layout.body) for tensor in (query, key, value)))]
     asking = query.index_select(0, layout.tails)
     for tail in _tails(plan, window, query.device):
-        q, k, v = rectangle(asking, tail.queries), rectangle(key, tail.keys), rectangle(value, tail.keys)
+        q, k, v = (
+            rectangle(asking, tail.queries),
+            rectangle(key, tail.keys),
+            rectangle(value, tail.keys),
+        )
         if query.is_cuda and softcap is None and sinks is None:
             out = fused_rectangle(q, k, v, tail.seen, scaling, dropout)
         else:
@@ -77,8 +105,11 @@ def blocked(
 
 
 def fused_rectangle(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scaling: float, dropout: float) -> Tensor:
-    """As `explicit.attend_rectangle`, through torch's fused attention; seen (C, B, L) bool. On CUDA no score is then kept."""
-    # fused kernels that take a mask want a key head for every query head
+    """Attend as `explicit.attend_rectangle` does, through torch's fused attention.
+
+    On CUDA no score is then kept. `seen` is (C, B, L) bool.
+    """
+    # Fused kernels that take a mask need a key head for every query head.
     shared = q.shape[2] // k.shape[2]
     k, v = (t.repeat_interleave(shared, 2) if shared > 1 else t for t in (k, v))
     q, k, v = (t.transpose(1, 2) for t in (q, k, v))
@@ -105,7 +136,11 @@ def _tails(plan: AttentionPlan, window: int | None, device: torch.device) -> tup
 
 
 def _each_tail(plan: AttentionPlan, window: int | None, device: torch.device) -> Iterator[Tail]:
-    positions, ids, asking = plan.position_ids(), plan.block_ids(), _layout(plan, torch.device("cpu")).tails
+    positions, ids, asking = (
+        plan.position_ids(),
+        plan.block_ids(),
+        _layout(plan, torch.device("cpu")).tails,
+    )
     segment = start = 0
     for keys in plan.groups:
         tails = plan.tails[segment : segment + len(keys.lengths)]
@@ -114,8 +149,9 @@ def _each_tail(plan: AttentionPlan, window: int | None, device: torch.device) ->
             continue
         queries = Group(start, tails)
         start += sum(tails)
-        # Padding behind keys gets block -1, which no token sees. A query that is padding counts as the text's first token, so that
-        # it sees one token at least: a row that sees nothing would be NaN.
+        # Padding behind keys gets block -1, which no token sees. A query that is padding counts as
+        # the text's first token, so it sees at least one token. A row that sees nothing would be
+        # NaN.
         block, own = rectangle(ids + 1, keys) - 1, rectangle(ids[asking], queries)
         seen = (block[:, None] == 0) | (block[:, None] == own[..., None])
         ahead = rectangle(positions, keys)[:, None] - rectangle(positions[asking], queries)[..., None]

@@ -1,13 +1,15 @@
-"""Hidden blocks, the arithmetic: a text followed by blocks of tokens that see the text and do not see each other.
+"""Arithmetic of hidden blocks: a text, then blocks of tokens that see the text but not each other.
 
-LLaRA asks a text two questions in one pass, "summarise it" and "predict what follows", and neither may read the other's answer. Each
-block of prompt and special tokens stands at the end of the text's segment; its positions begin where the first block begins. So
-the states of a block are those it would have if it were the only one, and the text's states are those of the text alone: under
-causal attention because blocks come later, under bidirectional attention because a text is blind to them.
+LLaRA asks a text two questions in one pass, "summarize it" and "predict the next text", and neither
+may read the other's answer. Each block of prompt and special tokens lies at the end of the text's
+segment. Its positions begin at the position of the first block. So a block has the states that it
+would have as the only one, and the text has the states of the text alone. Under causal attention
+this holds because blocks come later, under bidirectional attention because a text does not see
+them.
 
-It stands apart from the plan and from `blocked`, which executes: here a row is two tuples of numbers.
+In this module a row is two tuples of numbers. `blocked` executes it.
 
-Method: LLaRA (Llama2Vec), arXiv 2312.15503; positions as in the authors' released code.
+Method: LLaRA (Llama2Vec), arXiv 2312.15503. Positions are those of the authors' released code.
 
 Letters: T tokens of the row, S segments.
 """
@@ -24,14 +26,19 @@ from bothways.config import Direction
 from bothways.errors import InputError
 
 Blocks = tuple[tuple[int, ...], ...]
-"""For each segment the tokens of its blocks, in order; () for a segment of text alone."""
+"""For each segment the token counts of its blocks, in order, or () for a segment of text alone.
+
+For example ((), (3, 3)): the second of two segments ends in two blocks of three tokens.
+"""
 
 
 class Unfolded(NamedTuple):
-    """The same row with a segment of its own for every block, preceded by a copy of its text.
+    """The same row with a segment for every block, which starts with a copy of its text.
 
-    lengths: of those segments. source: (T',) token of the row that stands at each place. place: (T,) where each token's state
-    is to be read; a text's in its first copy.
+    Attributes:
+        lengths: lengths of those segments.
+        source: (T',) index of the row's token at each place.
+        place: (T,) place from which each token's state is read. A text is read from its first copy.
     """
 
     lengths: tuple[int, ...]
@@ -43,7 +50,8 @@ def check(lengths: tuple[int, ...], blocks: Blocks) -> None:
     """Refuse blocks that no row could hold.
 
     Raises:
-        InputError: not one entry per segment, an empty block, or a segment without a token of text before its blocks.
+        InputError: if there is not one entry per segment, if a block is empty, or if a segment has
+            no token of text before its blocks.
     """
     if len(blocks) != len(lengths):
         raise InputError(f"AttentionPlan.blocks: {len(lengths)} segments need as many entries, () for none (got {len(blocks)})")
@@ -56,18 +64,20 @@ def check(lengths: tuple[int, ...], blocks: Blocks) -> None:
 
 
 def tails(blocks: Blocks, direction: Direction) -> tuple[int, ...]:
-    """Tokens at the end of each segment that see more, or less, than a plain segment would show them.
+    """Count the tokens at the end of each segment that see more or less than in a plain segment.
 
-    Causal tokens up to the first block's end see all before them, block or not; bidirectional text is blind to every block.
+    Causal tokens up to the first block's end see all tokens before them, in blocks or not. A
+    bidirectional text does not see any block.
     """
     return tuple(sum(sizes[1:] if direction == "causal" else sizes) for sizes in blocks)
 
 
-# As in `plan`: layers ask for the same small tensors, and inference mode would bar them from a later backward pass.
+# As in `plan`: layers ask for the same small tensors, and inference mode would exclude them from a
+# later backward pass.
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def positions(lengths: tuple[int, ...], blocks: Blocks, device: torch.device) -> Tensor:
-    """Positions (T,) int64: from 0 in every text, and from the text's end in each of its blocks."""
+    """Compute positions (T,) int64: from 0 in a text, and from its end in each of its blocks."""
     parts = []
     for length, sizes in zip(lengths, blocks):
         text = length - sum(sizes)
@@ -78,14 +88,17 @@ def positions(lengths: tuple[int, ...], blocks: Blocks, device: torch.device) ->
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def ids(lengths: tuple[int, ...], blocks: Blocks, device: torch.device) -> Tensor:
-    """Block (T,) int64 of each token: 0 for text, then 1, 2, … from the left in every segment."""
+    """Compute each token's block (T,) int64: 0 for text, then 1, 2, … from the left."""
     numbers = [number for sizes in blocks for number in range(len(sizes) + 1)]
     repeats = [count for length, sizes in zip(lengths, blocks) for count in (length - sum(sizes), *sizes)]
     return torch.repeat_interleave(torch.tensor(numbers), torch.tensor(repeats)).to(device)
 
 
 def unfold(lengths: tuple[int, ...], blocks: Blocks, device: torch.device) -> Unfolded:
-    """The row as plain causal segments, for families that cannot run plans: every block after a copy of its text."""
+    """Rewrite the row as plain causal segments, with every block after a copy of its text.
+
+    This is for families that cannot run plans.
+    """
     unfolded: list[int] = []
     source: list[Tensor] = []
     place: list[Tensor] = []
@@ -95,7 +108,7 @@ def unfold(lengths: tuple[int, ...], blocks: Blocks, device: torch.device) -> Un
         end = start + len(text)
         for number, size in enumerate(sizes or (0,)):
             source += [text, torch.arange(end, end + size)]
-            # the text itself is read from its first copy
+            # The text itself is read from its first copy.
             place.append(torch.arange(written if number == 0 else written + len(text), written + len(text) + size))
             unfolded.append(len(text) + size)
             written += len(text) + size

@@ -1,17 +1,24 @@
-"""The switch: make a loaded decoder bidirectional, or causal again, in a way that survives saving and every stock loader.
+"""Switches a loaded decoder to bidirectional attention, or back to causal.
 
-Three things decide who sees whom in transformers, and all three are set, because each loader reads another one:
+The switch survives saving, and every stock loader follows it. In transformers three settings decide
+which tokens see which. All three are set, because each loader reads another one:
 
-- `config.is_causal`: transformers ≥ 5.2 draws a bidirectional mask when it is false (sentence-transformers and vLLM read it too);
-- `config.use_bidirectional_attention`: Gemma 3 and later, and text-embeddings-inference for Llama, Mistral and Qwen3;
-- each attention module's `is_causal`: FlashAttention 2, and SDPA wherever no mask is drawn.
+- `config.is_causal`: if it is False, transformers ≥ 5.2 draws a bidirectional mask.
+  sentence-transformers and vLLM read it too.
+- `config.use_bidirectional_attention`: read by Gemma 3 and later, and by text-embeddings-inference
+  for Llama, Mistral and Qwen3.
+- `is_causal` of each attention module: read by FlashAttention 2, and by SDPA if no mask is drawn.
 
-Sliding windows are the fourth: they hide far tokens in either direction, and vLLM reads causality into them. Lifting one must change
-visibility only. Families without layer types get `sliding_window: null`. In families with layer types, sliding layers may have
-their own RoPE base (Gemma 3) or be the only ones with RoPE (Cohere 2, EXAONE 4), so their type stays and the window grows wider
-than any text. A window that is kept in a model that was bidirectional by its family's own switch keeps its reach, as measured on the
-masks: Gemma 3 counts it in another way once `is_causal` is false. What was changed is kept in the config as `bothways_original`, so
-that a saved encoder can be made causal again.
+Sliding windows are the fourth. They hide far tokens in either direction, and vLLM takes them as a
+sign of causality. Lifting a window must change nothing but visibility. Families without layer types
+get `sliding_window: null`. In families with layer types, sliding layers may have their own RoPE
+base (Gemma 3) or be the only ones with RoPE (Cohere 2, EXAONE 4). So their type stays, and the
+window becomes wider than any text.
+
+A model may have been bidirectional by its family's own switch. If its window is kept, it keeps its
+reach as measured on the masks, because Gemma 3 counts the window in another way once `is_causal` is
+False. The config keeps the values before the switch as `bothways_original`, so that a saved encoder
+can be made causal again.
 
 Method: LLM2Vec, arXiv 2404.05961, section 2.1.
 """
@@ -28,26 +35,34 @@ from transformers import PretrainedConfig
 
 from bothways.attention.drawn import Reach, drawn
 from bothways.attention.stock import needs_eager
-from bothways.attention.text_config import UNBOUNDED, WINDOW_FIELDS, is_encoder_only, is_window, text_configs, windowed_layers
+from bothways.attention.text_config import (
+    UNBOUNDED,
+    WINDOW_FIELDS,
+    is_encoder_only,
+    is_window,
+    text_configs,
+    windowed_layers,
+)
 from bothways.config import Direction
 from bothways.errors import InputError, UnsupportedFamily
 
 ORIGINAL = "bothways_original"
-"""Config field: what the switch changed → the value before (null: the config had none)."""
+"""Config field with the value of each changed field before the switch (null if it was absent)."""
 
 _FLAG = "use_bidirectional_attention"
 
 
 @dataclass(frozen=True)
 class DirectionReport:
-    """What `set_direction` did.
+    """The result of `set_direction`.
 
     Args:
         direction: the model's direction now.
         lifted_windows: layer index → tokens of the window it had.
         kept_windows: layer index → tokens of the window it still has.
-        needs_eager: a plain loader must be told `attn_implementation="eager"`, else the saved folder turns causal there.
-        notes: one sentence for each thing worth knowing.
+        needs_eager: True if a plain loader must be told `attn_implementation="eager"`. Otherwise
+            the saved folder turns causal there.
+        notes: remarks for the user, one sentence each.
     """
 
     direction: Direction
@@ -57,7 +72,7 @@ class DirectionReport:
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for a provenance file; layers become strings, as JSON keys are."""
+        """Return plain values for a provenance file. Layers become strings, as JSON keys are."""
         return {
             "direction": self.direction,
             "lifted_windows": {str(layer): size for layer, size in self.lifted_windows.items()},
@@ -72,16 +87,18 @@ def set_direction(model: nn.Module, direction: Direction, *, windows: str = "lif
 
     Args:
         model: a transformers backbone, with or without adapters.
-        direction: "bidirectional", or "causal" to undo what this function did, windows included.
-        windows: "lift" lets every token see every other; "keep" leaves sliding windows as they now are, looking both ways
-            (transformers' convention: distance ≤ window). Without effect for "causal".
+        direction: "bidirectional", or "causal" to undo this function, windows included.
+        windows: "lift" lets every token see every other. "keep" leaves sliding windows as they are,
+            looking both ways (transformers' convention: distance ≤ window). It has no effect with
+            "causal".
 
     Returns:
-        What changed; nothing for an encoder-only backbone (BERT, …) and "bidirectional".
+        The changes. For an encoder-only backbone (BERT, …) and "bidirectional" there are none.
 
     Raises:
-        UnsupportedFamily: "causal" for an encoder-only backbone, or chunked attention that is to be kept.
-        InputError: another `direction` or `windows`.
+        UnsupportedFamily: if "causal" is requested for an encoder-only backbone, if chunked
+            attention is to be kept, or if the kept windows would change with the direction.
+        InputError: if `direction` or `windows` has another value.
     """
     if direction not in ("bidirectional", "causal"):
         raise InputError(f"direction: must be 'bidirectional' or 'causal' (got {direction!r})")
@@ -93,7 +110,11 @@ def set_direction(model: nn.Module, direction: Direction, *, windows: str = "lif
         if direction == "causal":
             raise UnsupportedFamily(f"{text.model_type}: an encoder-only backbone has no causal direction")
         return DirectionReport(
-            direction, {}, {}, False, (f"{text.model_type} is bidirectional by nature: nothing was switched",)
+            direction,
+            {},
+            {},
+            False,
+            (f"{text.model_type} is bidirectional by nature: nothing was switched",),
         )
     before = windowed_layers(text)
     keeping = direction == "bidirectional" and windows == "keep" and bool(before) and uses_own_switch(text)
@@ -117,25 +138,26 @@ def set_direction(model: nn.Module, direction: Direction, *, windows: str = "lif
 
 
 def uses_own_switch(config: PretrainedConfig) -> bool:
-    """Whether the config asks for attention in both directions by `use_bidirectional_attention`.
+    """Tell if the config requests attention in both directions by `use_bidirectional_attention`.
 
-    Gemma 4 also knows "vision", which concerns images alone.
+    Gemma 4 also has the value "vision", which concerns only images.
     """
     return getattr(config, _FLAG, None) in (True, "all")
 
 
 def looks_ahead(reach: tuple[Reach, ...]) -> bool:
-    """Whether every mask shows tokens to the right."""
+    """Tell if every mask shows tokens to the right."""
     return all(mask.after != 0 for mask in reach)
 
 
 def published_form(config: PretrainedConfig) -> PretrainedConfig | None:
-    """The config as its author published it, when it was bidirectional by its family's own switch and keeps its windows.
+    """Return the config as its author published it, or None if there is nothing to go back to.
 
-    Other loaders (vLLM, text-embeddings-inference) know the author's form, so a saved folder goes back to it.
+    This applies if it was bidirectional by its family's own switch and keeps its windows. Other
+    loaders (vLLM, text-embeddings-inference) know the author's form, so a saved folder uses it.
 
     Returns:
-        A copy; None when there is nothing to go back to.
+        A copy of the config in the author's form, or None.
     """
     original: dict[str, Any] = dict(getattr(config, ORIGINAL, None) or {})
     if original.get(_FLAG) not in (True, "all") or not original.keys() & set(WINDOW_FIELDS) or not windowed_layers(config):
@@ -148,7 +170,7 @@ def published_form(config: PretrainedConfig) -> PretrainedConfig | None:
 
 
 def direction_of(model: nn.Module) -> Direction:
-    """The direction that the model's config claims; `probe.prove_direction` says whether it is true."""
+    """Return the direction that the model's config claims. `probe.prove_direction` checks it."""
     config = next(text_configs(model))
     if is_encoder_only(config):
         return "bidirectional"
@@ -156,11 +178,18 @@ def direction_of(model: nn.Module) -> Direction:
 
 
 def _notes(
-    direction: Direction, lifted: Mapping[int, int], kept: Mapping[int, int], eager: bool, notes: list[str]
+    direction: Direction,
+    lifted: Mapping[int, int],
+    kept: Mapping[int, int],
+    eager: bool,
+    notes: list[str],
 ) -> tuple[str, ...]:
     if direction == "causal":
         return ()
-    for layers, what in ((lifted, "lifted"), (kept, "kept: tokens farther apart do not see each other there")):
+    for layers, what in (
+        (lifted, "lifted"),
+        (kept, "kept: tokens farther apart do not see each other in these layers"),
+    ):
         if layers:
             sizes = " and ".join(str(size) for size in sorted(set(layers.values())))
             notes.append(f"sliding window of {sizes} tokens in {len(layers)} layers {what}")
@@ -193,10 +222,10 @@ def _switch(config: PretrainedConfig, windows: str, notes: list[str]) -> None:
 
 
 def _keep_reach(model: nn.Module, configs: list[PretrainedConfig], wanted: tuple[Reach, ...]) -> None:
-    """Give the kept windows back the reach that the model's masks had before the switch.
+    """Restore the reach that the model's masks had before the switch to the kept windows.
 
     Raises:
-        UnsupportedFamily: no width of the windows does.
+        UnsupportedFamily: if no width of the windows restores it.
     """
     found = drawn(model)
     gaps = [a.after - b.after for a, b in zip(wanted, found or ()) if a.after is not None and b.after is not None]
@@ -217,8 +246,12 @@ def _keep_reach(model: nn.Module, configs: list[PretrainedConfig], wanted: tuple
 def _lift(config: PretrainedConfig, change: Callable[[str, Any], None]) -> None:
     kinds = getattr(config, "layer_types", None)
     if kinds and "chunked_attention" in kinds:
-        # Llama 4: the type chooses the mask alone (layers without RoPE are listed apart), and the chunked mask is always causal
-        change("layer_types", ["full_attention" if kind == "chunked_attention" else kind for kind in kinds])
+        # In Llama 4 the type chooses only the mask (layers without RoPE are listed separately), and
+        # the chunked mask is always causal.
+        change(
+            "layer_types",
+            ["full_attention" if kind == "chunked_attention" else kind for kind in kinds],
+        )
     for field in WINDOW_FIELDS:
         if is_window(getattr(config, field, None)):
             change(field, UNBOUNDED if kinds else None)
@@ -228,11 +261,13 @@ def _restore(config: PretrainedConfig) -> None:
     original: dict[str, Any] = dict(getattr(config, ORIGINAL, None) or {})
     if hasattr(config, ORIGINAL):
         delattr(config, ORIGINAL)
-    # an original that others had made bidirectional becomes causal all the same: that was asked for
+    # A model that others had published as bidirectional becomes causal too, because the caller
+    # asked for it.
     for field, value in original.items():
         _put_back(config, field, value)
     if uses_own_switch(config):
-        # the family counts its window in another way under the switch; what it writes is the window without it
+        # Under the switch the family counts its window in another way. It writes the window without
+        # the switch.
         windows = {field: value for field, value in config.to_dict().items() if field in WINDOW_FIELDS and is_window(value)}
         windows = windows if _survives_saving(config) else {}
         for field, value in {_FLAG: None, **windows}.items():
@@ -248,7 +283,7 @@ def _put_back(config: PretrainedConfig, field: str, value: Any) -> None:
 
 
 def _flag(config: PretrainedConfig) -> bool | str:
-    """True, or "all" in families that declare the flag as Literal["all", "vision"] (Gemma 4)."""
+    """Return True, or "all" if the flag is declared as Literal["all", "vision"] (Gemma 4)."""
     for kind in type(config).__mro__:
         hint = vars(kind).get("__annotations__", {}).get(_FLAG)
         if hint is not None:
@@ -257,13 +292,16 @@ def _flag(config: PretrainedConfig) -> bool | str:
 
 
 def _survives_saving(config: PretrainedConfig) -> bool:
-    """Whether the windows of a saved and reloaded config are those in memory (Gemma 3n doubles them under the flag)."""
+    """Tell if a saved and reloaded config has the same windows as the one in memory.
+
+    Gemma 3n doubles them under the flag.
+    """
     reloaded = type(config).from_dict(config.to_dict())
     return all(getattr(reloaded, field, None) == getattr(config, field, None) for field in WINDOW_FIELDS)
 
 
 def _follow(module: nn.Module, config: PretrainedConfig) -> None:
-    """Bring the window that a layer copied when it was built in line with its config."""
+    """Set the window that a layer copied when it was built to that of its config."""
     for field in WINDOW_FIELDS:
         if isinstance(vars(module).get(field), int) and hasattr(config, field):
             setattr(module, field, getattr(config, field))

@@ -1,8 +1,9 @@
-"""Which tokens the masks of a model show: read off the mask functions that its family hands to transformers.
+"""Measures which tokens the masks of a model show, from the mask functions of its family.
 
-A config says how wide a window is in the family's own way: Gemma 3 halves `sliding_window` under `use_bidirectional_attention` and
-then counts exclusively, transformers' own bidirectional masks count inclusively. Here nothing is computed from config fields. One
-pass over two tokens collects the functions that draw the masks, and asking them about pairs of places gives the reach.
+Families state the width of a window in different ways. Gemma 3 halves `sliding_window` under
+`use_bidirectional_attention` and then counts exclusively. transformers' own bidirectional masks
+count inclusively. So nothing is computed from config fields here. One pass over two tokens collects
+the functions that draw the masks. Calling them on pairs of positions gives the reach.
 """
 
 from __future__ import annotations
@@ -19,27 +20,33 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from bothways.attention.stock import can_set_implementation, quiet, set_implementation
 from bothways.attention.text_config import text_configs, windowed_layers
 
-_NAME = "sdpa"  # an implementation whose layers take any mask; only its mask factory is replaced
-_SPARE = 2  # places beyond the widest window that are asked about
+_NAME = "sdpa"  # its layers accept any mask, and only its mask factory is replaced
+_SPARE = 2  # positions beyond the widest window that are tested
 
 _functions: ContextVar[list[Callable[..., Any]] | None] = ContextVar("bothways_mask_functions", default=None)
 
 
 class Reach(NamedTuple):
-    """Tokens before and after its own that a token sees through one mask; None for any number."""
+    """The number of tokens before and after its own that a token sees through one mask.
+
+    None means any number.
+    """
 
     before: int | None
     after: int | None
 
 
 def drawn(model: nn.Module) -> tuple[Reach, ...] | None:
-    """The reach of each mask that the model draws for a text without padding, in the order in which it draws them.
+    """Measure the reach of each mask that the model draws for a text without padding.
+
+    The masks are in the order in which the model draws them.
 
     Args:
-        model: a bare transformers model, in the direction that is to be measured; left as it was.
+        model: a bare transformers model, in the direction to measure. It is not changed.
 
     Returns:
-        One reach for each mask; None where the family draws its masks in its own code, which cannot be asked.
+        One reach for each mask. None if the family draws its masks in its own code, which cannot be
+            called.
     """
     if not can_set_implementation(model):
         return None
@@ -55,13 +62,13 @@ def drawn(model: nn.Module) -> tuple[Reach, ...] | None:
     try:
         with quiet(model), _recording() as functions:
             model(input_ids=ids, use_cache=False)
-    except Exception:  # a family without such masks may stop in any way; the doctor then compares states
+    except Exception:  # The family may fail in any way. The doctor then compares states.
         return None
     finally:
         set_implementation(model, before)
     try:
         return tuple(_reach(function, places) for function in functions) or None
-    except Exception:  # a mask function of a form that takes no tensors of places
+    except Exception:  # a mask function that does not accept tensors of positions
         return None
 
 
@@ -86,7 +93,7 @@ def _record(*args: Any, **kwargs: Any) -> Any:
 
 
 def _reach(function: Callable[..., Any], places: int) -> Reach:
-    """How far the middle of 2 · places + 1 tokens sees to both sides."""
+    """Measure how far the middle one of 2 · places + 1 tokens sees to both sides."""
     zero = torch.zeros((), dtype=torch.long)
     middle = torch.tensor(places)
     keys = torch.arange(2 * places + 1)

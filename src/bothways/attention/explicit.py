@@ -1,9 +1,11 @@
-"""Attention with its scores written out, group by group: no kernel of anybody's, every step visible.
+"""Attention in plain PyTorch: computes the full score matrix one group at a time.
 
-It stands apart because it can do what fused kernels cannot (soft-capping, sinks, dropout on CPUs), and because on CPUs it is the fast
-way for short texts: three matrix products per group, on whatever the CPU multiplies fastest, with the softmax in float32.
+It is used if a layer needs something that fused kernels cannot do (soft-capping, sinks, dropout on
+CPUs). On CPUs it is also the fast way for short texts: three matrix products per group in the CPU's
+fastest dtype, with a softmax that sums in float32.
 
-Letters: T tokens, C segments of a group, L tokens of its longest, G query heads, K key heads, g = G / K, D head width.
+Letters: T tokens, C segments of a group, L tokens of its longest, G query heads, K key heads, g = G
+/ K, D head width, Dv width of the values.
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ def explicit(
     softcap: float | None = None,
     sinks: Tensor | None = None,
 ) -> Tensor:
-    """Attention of one packed row; arguments as in `kernel.execute`. Returns (T, G, Dv)."""
-    # A padded query could see no key at all through a window, and 0 · NaN would spoil the gradients: exact rectangles there.
+    """Attend in one packed row. The arguments are those of `kernel.execute`. Returns (T, G, Dv)."""
+    # Through a window a padded query might see no key at all, and 0 · NaN would spoil the
+    # gradients. So with a window rectangles are exact.
     groups = plan.groups if window is None else tuple(Group(run.start, (run.length,) * run.repeats) for run in plan.runs)
     parts = []
     for group in groups:
@@ -43,10 +46,15 @@ def explicit(
         for block in blocks:
             own = (q, k, v)
             if len(blocks) > 1:
-                own = q[:, block.start : block.end], k[:, block.first : block.last], v[:, block.first : block.last]
+                own = (
+                    q[:, block.start : block.end],
+                    k[:, block.first : block.last],
+                    v[:, block.first : block.last],
+                )
             run = partial(_block, group.lengths, block, plan.direction, window, scaling, dropout, softcap)
             if len(blocks) > 1 and torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*own, sinks)):
-                # kept for the backward pass, the scores of all blocks would be the square that blocks avoid; dropout draws again
+                # If kept for the backward pass, the scores of all blocks would be the square that
+                # blocks avoid. Dropout draws again.
                 outs.append(checkpoint(run, *own, sinks, use_reentrant=False, preserve_rng_state=dropout > 0))
             else:
                 outs.append(run(*own, sinks))
@@ -67,8 +75,20 @@ def _block(
     v: Tensor,
     sinks: Tensor | None,
 ) -> Tensor:
-    """One block of a group of segments of these lengths; its mask is made here, so that it is gone with its scores."""
-    return attend_rectangle(q, k, v, scaling, _bias(lengths, block, direction, window, q.device), dropout, softcap, sinks)
+    """Attend in one block of a group. Its mask is made here, so it is freed with its scores.
+
+    `lengths` are those of the group's segments.
+    """
+    return attend_rectangle(
+        q,
+        k,
+        v,
+        scaling,
+        _bias(lengths, block, direction, window, q.device),
+        dropout,
+        softcap,
+        sinks,
+    )
 
 
 def attend_rectangle(
@@ -81,17 +101,18 @@ def attend_rectangle(
     softcap: float | None,
     sinks: Tensor | None,
 ) -> Tensor:
-    """Attention of rectangles q (C, L, G, D), k (C, L, K, D), v (C, L, K, Dv) → (C, L, G, Dv).
+    """Attend in rectangles q (C, L, G, D), k (C, L, K, D), v (C, L, K, Dv). Returns (C, L, G, Dv).
 
-    The bias (C or 1, 1, 1, L or 1, L) is added to the scores. There may be fewer queries than keys: L is then theirs in `q`, the
-    result and the bias's last axis but one.
+    The bias (C or 1, 1, 1, L or 1, L) is added to the scores. There may be fewer queries than keys.
+    The number of queries is then L in `q`, in the result and in the bias's last axis but one.
     """
     length, heads = q.shape[1:3]
     shared = heads // k.shape[2]
-    # The query heads that share a key head lie on one longer query axis: one product per key head, no copies of keys.
+    # The query heads that share a key head are joined on one longer query axis. This needs one
+    # product per key head and no copies of keys.
     q = (q * scaling).unflatten(2, (-1, shared)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # (C, K, g·L, D)
     k, v = k.permute(0, 2, 3, 1), v.transpose(1, 2)  # (C, K, D, L), (C, K, L, Dv)
-    # no name for the scores here: they are gone when the softmax returns
+    # The scores do not get a name here, so they are freed when the softmax returns.
     if softcap is None and sinks is None:
         weights = _softmax(q @ k, bias, shared)
     else:
@@ -102,10 +123,11 @@ def attend_rectangle(
 
 
 def _softmax(scores: Tensor, bias: Tensor | None, shared: int) -> Tensor:
-    """Of scores (C, K, g·L, L), in their own type.
+    """Compute the softmax of scores (C, K, g·L, L), in their own dtype.
 
-    Scores are what attention writes most of, so they stay in the type of the products and are passed over twice: once for the bias, in
-    place (a product's gradient does not need the product), once for the softmax, which sums in float32 whatever it reads.
+    Attention writes more scores than anything else. So they stay in the dtype of the products and
+    are passed over only twice: once for the bias, in place (a product's gradient does not need the
+    product), and once for the softmax, which sums in float32 for any input dtype.
     """
     if bias is not None:
         # (C or 1, 1, g·L or 1, L)
@@ -115,12 +137,12 @@ def _softmax(scores: Tensor, bias: Tensor | None, shared: int) -> Tensor:
 
 
 def _extended_softmax(scores: Tensor, bias: Tensor | None, softcap: float | None, sinks: Tensor | None) -> Tensor:
-    """Of scores (C, K, g, L, L), in float32, capped and beside sinks (G,)."""
+    """Compute the softmax of scores (C, K, g, L, L) in float32, capped and with sinks (G,)."""
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if torch.is_grad_enabled():
         scores = scores if softcap is None else torch.tanh(scores / softcap) * softcap
         scores = scores if bias is None else scores + bias
-    else:  # the same in place: nothing is kept for a backward pass
+    else:  # the same in place, because no backward pass needs them
         scores = scores if softcap is None else scores.div_(softcap).tanh_().mul_(softcap)
         scores = scores if bias is None else scores.add_(bias)
     if sinks is None:
@@ -131,18 +153,18 @@ def _extended_softmax(scores: Tensor, bias: Tensor | None, softcap: float | None
 
 
 def rectangle(tensor: Tensor, group: Group) -> Tensor:
-    """The tokens (T, …) of a group as (C, L, …), zeros behind the shorter segments."""
+    """Arrange the tokens (T, …) of a group as (C, L, …), with zeros behind the shorter segments."""
     count, longest = len(group.lengths), max(group.lengths)
     rows = tensor[group.start : group.start + sum(group.lengths)]
     if min(group.lengths) == longest:
         return rows.unflatten(0, (count, longest))
-    # index_copy: its gradient is a plain gather, where the gradient of indexing would have to add
+    # The gradient of index_copy is a plain gather. The gradient of indexing would have to add.
     empty = rows.new_zeros(count * longest, *rows.shape[1:])
     return empty.index_copy(0, _places(group.lengths, tensor.device), rows).unflatten(0, (count, longest))
 
 
 def row(tensor: Tensor, group: Group) -> Tensor:
-    """Inverse of `rectangle`."""
+    """Invert `rectangle`."""
     flat = tensor.flatten(0, 1)
     if min(group.lengths) == max(group.lengths):
         return flat
@@ -152,17 +174,25 @@ def row(tensor: Tensor, group: Group) -> Tensor:
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)
 def _places(lengths: tuple[int, ...], device: torch.device) -> Tensor:
-    """Index (Σ lengths,) of each token in the flattened rectangle."""
+    """Compute the index (Σ lengths,) of each token in the flattened rectangle."""
     longest = max(lengths)
     return torch.cat([torch.arange(i * longest, i * longest + n) for i, n in enumerate(lengths)]).to(device)
 
 
 def _bias(
-    lengths: tuple[int, ...], block: Block, direction: Direction, window: int | None, device: torch.device
+    lengths: tuple[int, ...],
+    block: Block,
+    direction: Direction,
+    window: int | None,
+    device: torch.device,
 ) -> Tensor | None:
-    """What is added to the scores (C or 1, 1, 1, L or 1, L): -inf where a token must not see, None where all see all."""
+    """Build the bias (C or 1, 1, 1, L or 1, L): -inf if a token must not see another, else 0.
+
+    It is None if all tokens see all.
+    """
     if direction == "causal" or window is not None:
-        # padding lies behind the text, where causal tokens do not look; through windows no segment is padded
+        # Padding lies behind the text, and causal tokens do not look there. With windows, segments
+        # are not padded.
         make = _pattern if block.short else _pattern.__wrapped__
         return make(block, direction, window, device)
     return _padding(lengths, device) if min(lengths) < max(lengths) else None

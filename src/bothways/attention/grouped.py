@@ -1,11 +1,12 @@
-"""Execution of shifted groups (S²-Attn): every group is a segment of a plain plan, and the heads are run in at most four shares.
+"""Executes shifted groups (S²-Attn): every group is a segment of a plain plan.
 
-Groups of plain heads are the segments of one plan, groups of shifted heads those of another, so each share runs whatever kernel the
-machine has for plain plans, and the work is that of the groups, not of the text. Query heads that share a key head may fall into
-both halves (nine heads over three key heads: four plain, five shifted); the shares are then cut at the key heads too, and nothing is
-copied to repeat keys.
+Groups of plain heads are the segments of one plan, groups of shifted heads those of another. The
+heads are run in at most four shares. Each share runs any kernel that the machine has for plain
+plans, and the work is that of the groups, not of the text. Query heads that share a key head may
+fall into both halves (nine heads over three key heads: four plain, five shifted). The shares are
+then cut at the key heads too, and no keys are copied.
 
-Method: LongLoRA, arXiv 2309.12307, section 3.2; the pattern itself is in `shifted`.
+Method: LongLoRA, arXiv 2309.12307, section 3.2. The pattern itself is in `shifted`.
 
 Letters: T tokens, G query heads, K key heads, D head width.
 """
@@ -26,8 +27,11 @@ from bothways.attention.plan import AttentionPlan
 class Shares(NamedTuple):
     """A layer's heads cut into pieces of one kind.
 
-    queries: query heads of each share, in order. keys: key heads of each piece. uses: for each share its piece of the key heads.
-    shifted: for each share whether its groups are shifted.
+    Attributes:
+        queries: number of query heads of each share, in order.
+        keys: number of key heads of each piece.
+        uses: for each share, the index of its piece of the key heads.
+        shifted: for each share, True if its groups are shifted.
     """
 
     queries: tuple[int, ...]
@@ -38,7 +42,10 @@ class Shares(NamedTuple):
 
 @lru_cache(maxsize=64)
 def cut_heads(heads: int, key_heads: int, plain: int) -> Shares:
-    """Cut G query heads, of which the first `plain` are not shifted, where their kind changes and where key heads must be."""
+    """Cut G query heads, of which the first `plain` are not shifted, into shares of one kind.
+
+    Cuts lie at the change of kind, and at key heads if necessary.
+    """
     shared = heads // key_heads
     cuts = sorted({0, plain // shared * shared, plain, -(-plain // shared) * shared, heads})
     spans = list(pairwise(cuts))
@@ -63,7 +70,10 @@ def grouped(
     layer: int | None,
     **options: Any,
 ) -> Tensor:
-    """Attention of one packed row in shifted groups; `attend` runs plain plans, other arguments as in `kernel.execute`."""
+    """Attend in shifted groups of one packed row.
+
+    `attend` runs plain plans. The other arguments are those of `kernel.execute`.
+    """
     groups = plan.shifted
     assert groups is not None
     if window is not None:
@@ -87,8 +97,12 @@ def grouped(
     if plain in (0, heads):
         return run(plain == 0, query, key, value, sinks)
     shares = cut_heads(heads, key_heads, plain)
-    # split, unlike slicing, gives its inputs one gradient for all pieces together
-    queries, keys, values = query.split(shares.queries, 1), key.split(shares.keys, 1), value.split(shares.keys, 1)
+    # Unlike slicing, split gives its inputs one gradient for all pieces together.
+    queries, keys, values = (
+        query.split(shares.queries, 1),
+        key.split(shares.keys, 1),
+        value.split(shares.keys, 1),
+    )
     each_sinks = [None] * len(queries) if sinks is None else sinks.split(shares.queries)
     parts = [
         run(shifted, q, keys[piece], values[piece], sink)

@@ -1,14 +1,19 @@
-"""The bridge to transformers: the attention function "bothways" and how a plan reaches it.
+"""The bridge to transformers: the attention function "bothways", and the way of a plan to it.
 
-A plan enters through the mask factory. transformers builds one mask per forward pass through `AttentionMaskInterface` and hands it
-to every layer as `attention_mask`; the factory registered here returns the active plan instead of a tensor, as transformers' own
-flex attention returns a BlockMask. The plan is then an argument of every layer, so gradient checkpointing, adapters and wrappers
-that recompute or re-route layers keep it; a global variable read inside the layers would be gone by the time the backward pass
-recomputes them. The factory is also told a layer's sliding window, and the plan takes it along: the window that layers pass to their
-attention function is meant for FlashAttention, and some families (Phi-3.5-MoE, Qwen2-MoE) pass none.
+A plan enters through the mask factory. transformers builds one mask per forward pass through
+`AttentionMaskInterface` and hands it to every layer as `attention_mask`. The factory registered
+here returns the active plan instead of a tensor, as transformers' own flex attention returns a
+BlockMask. The plan is then an argument of every layer, so gradient checkpointing, adapters and
+wrappers that recompute or re-route layers keep it. A global variable read inside the layers would
+be gone by the time the backward pass recomputes them.
 
-Without an active plan (a padded batch from a caller who knows nothing of plans) the factory draws an explicit mask and never
-takes the library's "no padding, so let SDPA assume causal" shortcut, which silently restores causality (transformers #36150).
+The factory also receives a layer's sliding window and passes it on with the plan. The window that
+layers pass to their attention function is meant for FlashAttention, and some families (Phi-3.5-MoE,
+Qwen2-MoE) do not pass any.
+
+Without an active plan (a padded batch from a caller that does not use plans) the factory draws an
+explicit mask. It never takes the library's "no padding, so let SDPA assume causal" shortcut, which
+silently restores causality (transformers #36150).
 """
 
 from __future__ import annotations
@@ -35,26 +40,34 @@ _executed: ContextVar[list[tuple[AttentionPlan | None, int | None]] | None] = Co
 
 @dataclass(frozen=True)
 class LayerMask:
-    """What a layer gets in place of a mask tensor: the plan of the pass, and the sliding window of this kind of layer."""
+    """The value that a layer gets instead of a mask tensor.
+
+    It holds the plan of the pass and the sliding window of this kind of layer.
+    """
 
     plan: AttentionPlan
     window: int | None = None
 
     def __getitem__(self, index: object) -> LayerMask:
-        """Itself for a slice that keeps everything: Gemma 4 slices the masks that it hands to its layers.
+        """Return the mask itself for a slice that keeps everything.
+
+        Gemma 4 slices the masks that it hands to its layers.
 
         Raises:
-            TypeError: any other index; a plan is no tensor.
+            TypeError: if the index is anything else, because a plan is not a tensor.
         """
         parts = index if isinstance(index, tuple) else (index,)
         if all(part in (slice(None), slice(0, None), Ellipsis) for part in parts):
             return self
-        raise TypeError(f"an attention plan is no tensor and has no part {index!r}")
+        raise TypeError(f"an attention plan is not a tensor and cannot be indexed with {index!r}")
 
 
 @contextmanager
 def using(plan: AttentionPlan) -> Iterator[None]:
-    """Forward passes inside run under `plan`. Only the mask factory looks at it, at the start of the pass."""
+    """Run forward passes inside the block under `plan`.
+
+    Only the mask factory reads it, at the start of each pass.
+    """
     token = _active.set(plan)
     try:
         yield
@@ -64,7 +77,10 @@ def using(plan: AttentionPlan) -> Iterator[None]:
 
 @contextmanager
 def recording() -> Iterator[list[tuple[AttentionPlan | None, int | None]]]:
-    """Collect, layer by layer, the plan (None for a dense mask) and the window that were really executed: the doctor's evidence."""
+    """Collect the plan and the window that each layer really executed, as evidence for the doctor.
+
+    For a dense mask the plan is None.
+    """
     log: list[tuple[AttentionPlan | None, int | None]] = []
     token = _executed.set(log)
     try:
@@ -74,16 +90,17 @@ def recording() -> Iterator[list[tuple[AttentionPlan | None, int | None]]]:
 
 
 def plan_mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> LayerMask | Tensor:
-    """transformers' mask factory: the active plan with the window that was asked for, else an explicit mask (B, 1, L, L) bool.
+    """Return the active plan with the window of the layer. This is transformers' mask factory.
 
-    Rows of padding see themselves, so that a fully masked row cannot turn into NaN.
+    Without an active plan, return an explicit mask (B, 1, L, L) bool. In it rows of padding see
+    themselves, because a fully masked row would become NaN.
     """
     plan = _active.get()
     if plan is not None:
         return LayerMask(plan, kwargs.get("local_size"))
     kwargs.update(allow_is_causal_skip=False, allow_is_bidirectional_skip=False)
     mask = sdpa_mask(*args, attention_mask=attention_mask, **kwargs)  # type: ignore[misc]
-    assert mask is not None  # both ways to leave it out are closed above
+    assert mask is not None  # both shortcuts that omit it are disabled above
     if mask.shape[-1] == mask.shape[-2]:
         mask = mask | torch.eye(mask.shape[-1], dtype=torch.bool, device=mask.device)
     return mask
@@ -101,31 +118,41 @@ def attention(
     s_aux: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention function, signature of `AttentionInterface`.
+    """Compute attention, with the signature of transformers' `AttentionInterface`.
+
+    Letters: B batch, G query heads, K key heads, L tokens, D head width, Dv width of the values.
 
     Args:
         module: the calling attention layer.
-        query: (B, G, L, D); B is 1 under a plan.
+        query: (B, G, L, D). B is 1 under a plan.
         key: (B, K, L, D).
         value: (B, K, L, Dv).
-        attention_mask: the plan with this layer's window, or a dense mask (B, 1, L, L) that `plan_mask` drew.
-        scaling, dropout, softcap, s_aux: what the family's layer passes.
-        **kwargs: ignored (`sliding_window` too: the mask is what eager and SDPA attention obey), except `position_bias`, which no
-            plan knows and which is refused.
+        attention_mask: the plan with this layer's window, or a dense mask (B, 1, L, L) from
+            `plan_mask`.
+        scaling: factor on the scores, as the family's layer passes it. If None, D ** -0.5.
+        dropout: probability with which an attention weight is dropped.
+        softcap: if given, scores become softcap · tanh(score / softcap).
+        s_aux: (G,) one extra logit per head (sinks), if the family has them.
+        **kwargs: ignored, except for `position_bias`, which plans do not support and which is
+            refused. `sliding_window` is ignored too, because eager and SDPA attention obey only the
+            mask.
 
     Returns:
         ((B, L, G, Dv), None)
 
     Raises:
-        NotImplementedError: a positional bias, or a row whose length is not the plan's.
-        InputError: a pattern that this layer cannot have, see `kernel.execute`.
+        NotImplementedError: if there is a positional bias, or if the row's length is not the
+            plan's.
+        InputError: if this layer cannot have the plan's pattern, see `kernel.execute`.
     """
     log = _executed.get()
     if log is not None:
         planned = isinstance(attention_mask, LayerMask)
         log.append((attention_mask.plan, attention_mask.window) if planned else (None, None))  # type: ignore[union-attr]
     if kwargs.get("position_bias") is not None:
-        raise NotImplementedError(f"{type(module).__name__} adds a positional bias to its scores; attention plans have none")
+        raise NotImplementedError(
+            f"{type(module).__name__} adds a positional bias to its scores, which attention plans do not support"
+        )
     if not isinstance(attention_mask, LayerMask):
         return _dense(query, key, value, attention_mask, scaling, dropout, softcap, s_aux), None
     plan = attention_mask.plan
@@ -157,7 +184,10 @@ def _dense(
     softcap: float | None,
     sinks: Tensor | None,
 ) -> Tensor:
-    """A padded batch under an explicit mask: scores written out in float32. The border path: exact, not fast."""
+    """Attend in a padded batch under an explicit mask, with scores written out in float32.
+
+    This path is exact but not fast.
+    """
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     scores = (query @ key.transpose(-1, -2)).float() * (query.shape[-1] ** -0.5 if scaling is None else scaling)

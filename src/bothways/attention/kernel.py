@@ -1,17 +1,23 @@
-"""Execution of attention plans: tensors in, tensors out, no transformers.
+"""Executes attention plans: tensors in, tensors out, without transformers.
 
-Three ways to run the same plan; `execute` picks one and none changes the result beyond rounding:
+There are three ways to run the same plan. `execute` picks one, and the results differ only by
+rounding:
 
-- fused: torch's scaled_dot_product_attention per run of equally long segments. No mask exists, so CPUs and GPUs take their fused
-  kernels; texts of one length become one batched call. Sliding windows need a mask, a small one for each block of queries (`reach`).
-- varlen: torch's variable-length FlashAttention, one call for the whole row (CUDA, half precision, no dropout).
-- explicit (`attention.explicit`): scores written out, for what fused kernels lack (soft-capping, sinks, dropout on CPUs), and for
-  training in half precision on short texts on CPUs, where the backward pass of torch's fused kernel costs several times as much
+- fused: torch's scaled_dot_product_attention per run of equally long segments. It does not need a
+  mask, so CPUs and GPUs use their fused kernels, and texts of one length become one batched call.
+  Sliding windows need a small mask for each block of queries (`reach`).
+- varlen: torch's variable-length FlashAttention, one call for the whole row (CUDA, half precision,
+  no dropout).
+- explicit (`attention.explicit`): scores written out, for features that fused kernels lack
+  (soft-capping, sinks, dropout on CPUs). It also serves training in half precision on short texts
+  on CPUs, because the backward pass of torch's fused kernel costs several times as much
   (benchmarks/attention.py).
 
-Shifted groups (`attention.grouped`) and hidden blocks (`attention.blocked`) are taken apart into plain plans that come back here.
+Shifted groups (`attention.grouped`) and hidden blocks (`attention.blocked`) are divided into plain
+plans that come back here.
 
-Letters: T tokens, G query heads, K key heads (G a multiple of K), D head width, C segments of a run, L their length.
+Letters: T tokens, G query heads, K key heads (G a multiple of K), D head width, C segments of a
+run, L their length.
 """
 
 from __future__ import annotations
@@ -37,9 +43,13 @@ try:
 except ImportError:
     varlen_attn = None
 EXPLICIT_BACKWARD = {torch.bfloat16: 512, torch.float16: 512}
-"""Tokens of the longest text up to which the explicit form trains faster on CPUs; fused kernels are used beyond, and for other types."""
+"""Tokens of the longest text up to which the explicit form trains faster on CPUs, by dtype.
 
-# varlen's first releases (torch 2.10) had no windows; those, and older torch, run the fused path.
+For longer texts and other dtypes, fused kernels are used.
+"""
+
+# varlen's first releases (torch 2.10) did not have windows. Those releases, and older torch, run
+# the fused path.
 _HAS_VARLEN = varlen_attn is not None and "window_size" in inspect.signature(varlen_attn).parameters
 
 
@@ -56,25 +66,26 @@ def execute(
     sinks: Tensor | None = None,
     layer: int | None = None,
 ) -> Tensor:
-    """Attention of one packed row under a plan.
+    """Attend in one packed row under a plan.
 
     Args:
         query: (T, G, D).
         key: (T, K, D).
         value: (T, K, Dv).
-        plan: who sees whom; `plan.total` is T.
-        scaling: factor on the scores, default D ** -0.5.
+        plan: which tokens see which. `plan.total` is T.
+        scaling: factor on the scores. If None, D ** -0.5.
         dropout: probability with which an attention weight is dropped.
-        window: sliding window of this layer, see `AttentionPlan`; None for none.
-        softcap: scores become softcap · tanh(score / softcap) (Gemma 2, arXiv 2408.00118).
-        sinks: (G,) one extra logit per head that takes weight and gives nothing (GPT-OSS).
+        window: sliding window of this layer, see `AttentionPlan`. If None, there is no window.
+        softcap: if given, scores become softcap · tanh(score / softcap) (Gemma 2, arXiv
+            2408.00118).
+        sinks: (G,) one extra logit per head that receives weight and contributes nothing (GPT-OSS).
         layer: number of the calling layer, for groups that shift in every second one.
 
     Returns:
         (T, G, Dv).
 
     Raises:
-        InputError: groups that wrap under a window, or that shift by layer without a layer's number.
+        InputError: if groups wrap under a window, or shift by layer without a layer's number.
     """
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if window is not None and window >= plan.longest:
@@ -82,7 +93,17 @@ def execute(
     if plan.shifted is not None or plan.blocks:
         return _patterned(query, key, value, plan, scaling, dropout, window, softcap, sinks, layer)
     if softcap is not None or sinks is not None or (query.device.type == "cpu" and _suits_explicit(query, plan, dropout)):
-        return explicit(query, key, value, plan, scaling, dropout=dropout, window=window, softcap=softcap, sinks=sinks)
+        return explicit(
+            query,
+            key,
+            value,
+            plan,
+            scaling,
+            dropout=dropout,
+            window=window,
+            softcap=softcap,
+            sinks=sinks,
+        )
     if _can_varlen(query, value, dropout):
         return _varlen(query, key, value, plan, scaling, window)
     parts = [_fused(_cut(run, query, key, value), plan.direction, scaling, dropout, window) for run in plan.runs]
@@ -114,20 +135,25 @@ def _patterned(
 
 
 def _cut(run: Run, *tensors: Tensor) -> list[Tensor]:
-    """The segments of a run as (C, heads, L, D) views."""
+    """View the segments of a run as (C, heads, L, D)."""
     end = run.start + run.length * run.repeats
     return [t[run.start : end].unflatten(0, (run.repeats, run.length)).transpose(1, 2) for t in tensors]
 
 
 def _suits_explicit(query: Tensor, plan: AttentionPlan, dropout: float) -> bool:
-    # the fused CPU kernel has no dropout: torch would write the scores out itself, in a slower way
+    # The fused CPU kernel does not support dropout. torch would write out the scores too, but more
+    # slowly.
     trained = torch.is_grad_enabled() and query.requires_grad
     return dropout > 0 or (trained and plan.longest <= EXPLICIT_BACKWARD.get(query.dtype, 0))
 
 
 def _fused(qkv: list[Tensor], direction: Direction, scaling: float, dropout: float, window: int | None) -> Tensor:
     q, k, v = qkv
-    options: dict[str, Any] = {"dropout_p": dropout, "scale": scaling, "enable_gqa": q.shape[1] != k.shape[1]}
+    options: dict[str, Any] = {
+        "dropout_p": dropout,
+        "scale": scaling,
+        "enable_gqa": q.shape[1] != k.shape[1],
+    }
     if window is None:
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=None, is_causal=direction == "causal", **options)
     else:
@@ -152,14 +178,32 @@ def _can_varlen(query: Tensor, value: Tensor, dropout: float) -> bool:
     )
 
 
-def _varlen(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, scaling: float, window: int | None) -> Tensor:
-    # FlashAttention counts the tokens to the left of a causal window; the window of a plan counts the token itself too
+def _varlen(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    plan: AttentionPlan,
+    scaling: float,
+    window: int | None,
+) -> Tensor:
+    # FlashAttention counts the tokens to the left of a causal window. A plan's window counts the
+    # token itself too.
     causal = (-1 if window is None else window - 1, 0)
     reach = causal if plan.direction == "causal" else (-1, -1) if window is None else (window, window)
     groups = query.shape[1] // key.shape[1]
-    if groups > 1:  # the grouped-query argument came after the windows; repeating keys is right in every release
+    if groups > 1:  # enable_gqa is newer than the windows; copies work in every release
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     assert varlen_attn is not None
     bounds = plan.cu_seqlens(query.device)
-    out: Tensor = varlen_attn(query, key, value, bounds, bounds, plan.longest, plan.longest, scale=scaling, window_size=reach)
+    out: Tensor = varlen_attn(
+        query,
+        key,
+        value,
+        bounds,
+        bounds,
+        plan.longest,
+        plan.longest,
+        scale=scaling,
+        window_size=reach,
+    )
     return out

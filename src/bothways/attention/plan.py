@@ -1,8 +1,9 @@
 """An attention pattern as data: which tokens of a packed row may see which.
 
-A plan is a value without tensors of any model and without transformers. Kernels execute it; `dense` draws the same pattern as an
-explicit mask, slowly and obviously, and is what the kernels are tested against. Beyond packed texts in either direction there are two
-patterns: groups within each text (`shifted`, LongLoRA's S²-Attn) and blocks that do not see each other (`blocks`, LLaRA).
+A plan is a value without tensors of any model and without transformers. Kernels execute it. `dense`
+draws the same pattern as an explicit mask, slowly and obviously, and the kernels are tested against
+it. Besides packed texts in either direction there are two patterns: groups within each text
+(`shifted`, LongLoRA's S²-Attn) and blocks that do not see each other (`blocks`, LLaRA).
 
 Letters: T tokens of the packed row, S segments, G query heads.
 """
@@ -23,7 +24,7 @@ from bothways.errors import InputError
 
 
 class Run(NamedTuple):
-    """`repeats` neighbouring segments of one `length`, the first at token `start`: a rectangle that needs no mask."""
+    """`repeats` adjacent segments of `length` tokens from token `start`, which need no mask."""
 
     start: int
     length: int
@@ -31,35 +32,44 @@ class Run(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Neighbouring segments of similar length, the first at token `start`: a rectangle with little padding."""
+    """Adjacent segments of similar length from token `start`: a rectangle with little padding."""
 
     start: int
     lengths: tuple[int, ...]
 
 
 NARROWEST = 0.75
-"""The shortest segment of a group has at least this share of the longest one's tokens, so a rectangle wastes a quarter at most."""
+"""Ratio of the shortest to the longest segment of a group, at least.
+
+So a rectangle wastes at most a quarter of its tokens.
+"""
 
 
 @dataclass(frozen=True)
 class AttentionPlan:
-    """Texts packed one after the other into one row; a token sees only tokens of its own segment.
+    """Texts packed one after the other into one row, in which a token sees only its own segment.
+
+    For example, AttentionPlan((3, 2)) is a row of two texts, of three and of two tokens.
 
     Args:
-        lengths: tokens of each segment, in order; all positive.
-        direction: "bidirectional" (every token of a segment sees every other) or "causal" (itself and earlier ones).
-        shifted: S²-Attn: each segment is cut into groups by its own length, and a token sees only tokens of its group. A pattern
-            of training: `run.hidden_states` leaves it out in evaluation mode (`full`), unless the groups say otherwise.
-        blocks: for each segment the tokens of the blocks at its end, () for none; a block sees the text before the blocks and
-            itself, the text sees no block, and each block's positions begin where the text ends. Empty where no segment has any.
+        lengths: tokens of each segment, in order. All are positive.
+        direction: "bidirectional" (every token of a segment sees every other) or "causal" (it sees
+            itself and earlier ones).
+        shifted: S²-Attn. Each segment is cut into groups by its own length, and a token sees only
+            tokens of its group. This is a pattern for training. In evaluation mode
+            `run.hidden_states` leaves it out (`full`), unless the groups say otherwise.
+        blocks: for each segment the token counts of the blocks at its end, () for none. A block
+            sees itself and the text before the blocks. The text sees no block. Each block's
+            positions begin at the end of the text. Empty if no segment has blocks.
 
-    A layer with a sliding window narrows the plan; the window belongs to the layer, so it is an argument of `dense` and of the
-    kernel, not of the plan. With window w, a causal token sees the w last tokens including itself, a bidirectional one those at
-    distance ≤ w: transformers' conventions (`masking_utils`), so that a kept window means the same in every loader.
+    A layer with a sliding window narrows the plan. The window belongs to the layer, so it is an
+    argument of `dense` and of the kernel, not of the plan. With window w, a causal token sees the
+    last w tokens including itself, and a bidirectional one sees those at distance ≤ w. These are
+    transformers' conventions (`masking_utils`), so a kept window means the same in every loader.
 
     Raises:
-        InputError: no segment, or a segment without tokens, or an unknown direction; blocks that do not fit their segments;
-            groups and blocks in one plan.
+        InputError: if there are no segments, a segment is empty, the direction is unknown, blocks
+            do not fit their segments, or a plan has both groups and blocks.
     """
 
     lengths: tuple[int, ...]
@@ -80,17 +90,20 @@ class AttentionPlan:
 
     @cached_property
     def total(self) -> int:
-        """T, the tokens of the row."""
+        """The number of tokens in the row, T."""
         return sum(self.lengths)
 
     @cached_property
     def longest(self) -> int:
-        """Tokens of the longest segment."""
+        """The number of tokens in the longest segment."""
         return max(self.lengths)
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
-        """Neighbouring segments of equal length joined, in row order; length-sorted packing makes them few."""
+        """Adjacent segments of equal length, joined, in row order.
+
+        If packing sorts by length, they are few.
+        """
         runs: list[Run] = []
         start = 0
         for length in self.lengths:
@@ -103,7 +116,7 @@ class AttentionPlan:
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """Neighbouring segments of similar length joined, in row order."""
+        """Adjacent segments of similar length, joined, in row order."""
         groups: list[tuple[int, list[int]]] = []
         start = 0
         for length in self.lengths:
@@ -116,17 +129,20 @@ class AttentionPlan:
 
     @cached_property
     def full(self) -> AttentionPlan:
-        """The plan without shifted groups: what evaluation runs."""
+        """The plan without shifted groups, which evaluation runs."""
         return self if self.shifted is None else AttentionPlan(self.lengths, self.direction)
 
     @cached_property
     def plain_groups(self) -> AttentionPlan:
-        """What heads that are not shifted run: every group a segment."""
+        """The plan of heads that are not shifted, with every group as a segment."""
         return self._grouped(shifted=False)
 
     @cached_property
     def shifted_groups(self) -> AttentionPlan:
-        """What shifted heads run: every group a segment, of the row that `roll` rearranges if groups wrap."""
+        """The plan of shifted heads, with every group as a segment.
+
+        If groups wrap, it is a plan of the row that `roll` rearranges.
+        """
         return self._grouped(shifted=True)
 
     def _grouped(self, *, shifted: bool) -> AttentionPlan:
@@ -137,48 +153,67 @@ class AttentionPlan:
 
     @cached_property
     def tails(self) -> tuple[int, ...]:
-        """Tokens at the end of each segment that `body` leaves out because of hidden blocks."""
+        """The number of tokens at each segment's end that `body` omits because of hidden blocks."""
         return hidden.tails(self.blocks, self.direction) if self.blocks else (0,) * len(self.lengths)
 
     @cached_property
     def body(self) -> AttentionPlan:
-        """What all other tokens run among themselves: plain segments."""
+        """The plan of all other tokens among themselves, as plain segments."""
         return AttentionPlan(tuple(length - tail for length, tail in zip(self.lengths, self.tails)), self.direction)
 
     def position_ids(self, device: torch.device | str = "cpu") -> Tensor:
-        """Positions (T,) int64 that restart at 0 in every segment, and at the end of the text in each of its blocks."""
+        """Compute the position (T,) int64 of each token.
+
+        Positions restart at 0 in every segment, and at the end of the text in each of its blocks.
+        """
         if self.blocks:
             return hidden.positions(self.lengths, self.blocks, torch.device(device))
         return _positions(self.lengths, torch.device(device))
 
     def block_ids(self, device: torch.device | str = "cpu") -> Tensor:
-        """Block (T,) int64 of each token: 0 for text, then 1, 2, … in the order of the blocks of its segment."""
+        """Compute the block (T,) int64 of each token.
+
+        It is 0 for text, then 1, 2, … in the order of the segment's blocks.
+        """
         return hidden.ids(self.lengths, self.blocks or ((),) * len(self.lengths), torch.device(device))
 
     def roll(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor] | None:
-        """Index (T,) int64 that rolls each segment for heads whose groups wrap, and its inverse; None where nothing is rolled."""
+        """Compute the index (T,) int64 that rolls each segment for heads with wrapping groups.
+
+        Returns:
+            The index and its inverse, or None if nothing is rolled.
+        """
         if self.shifted is None or self.shifted.wrap == "none":
             return None
         return _rolled(self.lengths, self.shifted, torch.device(device))
 
     def segment_ids(self, device: torch.device | str = "cpu") -> Tensor:
-        """Index (T,) int64 of each token's segment."""
+        """Compute the index (T,) int64 of each token's segment."""
         return _segments(self.lengths, torch.device(device))
 
     def cu_seqlens(self, device: torch.device | str = "cpu") -> Tensor:
-        """Segment boundaries (S + 1,) int32, the form variable-length kernels take."""
+        """Compute the segment boundaries (S + 1,) int32, as variable-length kernels need them."""
         return _boundaries(self.lengths, torch.device(device))
 
-    def dense(self, device: torch.device | str = "cpu", window: int | None = None, *, shifted: bool = False) -> Tensor:
-        """The pattern as a mask (T, T) bool: entry (q, k) is true where token q sees token k. Quadratic: for reference.
+    def dense(
+        self,
+        device: torch.device | str = "cpu",
+        window: int | None = None,
+        *,
+        shifted: bool = False,
+    ) -> Tensor:
+        """Draw the pattern as a mask (T, T) bool. It is quadratic and serves as the reference.
+
+        Entry (q, k) is True if token q sees token k.
 
         Args:
-            device: of the mask.
+            device: device of the mask.
             window: sliding window of the layer.
-            shifted: of shifted heads; without effect in plans without groups.
+            shifted: if True, draw the mask of shifted heads. It has no effect in plans without
+                groups.
 
         Raises:
-            InputError: a window over groups that wrap.
+            InputError: if a window meets groups that wrap.
         """
         segment, place = self.segment_ids(device), self.position_ids(device)
         mask = segment[:, None] == segment[None, :]
@@ -201,15 +236,25 @@ class AttentionPlan:
         return mask
 
     def dense_heads(
-        self, heads: int, layer: int | None = None, device: torch.device | str = "cpu", window: int | None = None
+        self,
+        heads: int,
+        layer: int | None = None,
+        device: torch.device | str = "cpu",
+        window: int | None = None,
     ) -> Tensor:
-        """The pattern of every head of a layer, (G, T, T) bool; `dense` where all are alike."""
+        """Draw the pattern of every head of a layer, (G, T, T) bool.
+
+        If all heads are alike, each is that of `dense`.
+        """
         plain = heads if self.shifted is None else self.shifted.plain_heads(heads, layer)
         kinds = [self.dense(device, window, shifted=kind) for kind in (False, True)]
         return torch.stack([kinds[head >= plain] for head in range(heads)])
 
     def scores(self, heads: int, layer: int | None = None) -> int:
-        """Pairs (token, token it sees) over all heads of a layer without window: the arithmetic of attention's cost."""
+        """Count the pairs (token, token it sees) over all heads of a layer without a window.
+
+        This is the arithmetic cost of attention.
+        """
         if self.shifted is None:
             return heads * (_pairs(self.body.lengths, self.direction) + self._tail_scores)
         plain = self.shifted.plain_heads(heads, layer)
@@ -230,21 +275,25 @@ def _pairs(lengths: tuple[int, ...], direction: Direction) -> int:
 
 
 def _group_ids(lengths: tuple[int, ...], groups: ShiftedGroups, shifted: bool) -> tuple[Tensor, Tensor]:
-    """Group (T,) of each token within its segment, and its place (T,) in the order of attention; token by token."""
+    """Compute each token's group (T,) in its segment, and its place (T,) in the order of attention.
+
+    It works token by token.
+    """
     group, place = [], []
     for length in lengths:
         size = groups.group_size(length)
         moved = groups.offset(length) if shifted else 0
         for token in range(length):
             at = (token - groups.rotation(length)) % length if shifted else token
-            # a whole group is added so that the tokens before the first shifted group get number 0
+            # Adding a whole group gives number 0 to the tokens before the first shifted group.
             group.append((at + size - moved) // size if groups.wrap == "none" else at // size)
             place.append(at)
     return torch.tensor(group), torch.tensor(place)
 
 
-# The layers of one forward pass ask for the same small tensors; the cache holds those of the last passes only. Made inside somebody's
-# inference mode they would be barred from a later backward pass, so that mode is left for the moment.
+# The layers of one forward pass ask for the same small tensors. The cache holds only those of the
+# last passes. Tensors made in a caller's inference mode could not be used in a later backward pass,
+# so that mode is switched off here.
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def _positions(lengths: tuple[int, ...], device: torch.device) -> Tensor:

@@ -1,7 +1,8 @@
-"""Measurements on a loaded model: which way of running plans it takes, and which token really sees which.
+"""Measures a loaded model: how it runs plans, and which token really sees which.
 
-Nothing here is looked up by family name. A token "sees" another when changing the other token changes its state; the whole
-matrix of such influences is compared with the plan. Library versions and flags are claims, a perturbation is a proof.
+Nothing here is looked up by family name. A token "sees" another if changing the other token changes
+its state. The whole matrix of such influences is compared with the plan. Library versions and flags
+are claims, a perturbation is a proof.
 """
 
 from __future__ import annotations
@@ -21,21 +22,24 @@ from bothways.attention.text_config import text_configs, windowed_layers
 from bothways.config import Direction
 
 AGREEMENT = {torch.float64: 1e-6, torch.float32: 1e-2}
-"""Relative distance, in the middle of all tokens, that two ways of running one model may have; 0.3 in half precision. Rounding grows
-with depth and single tokens can be far off (SmolLM2 in bfloat16, untrained for this direction: middle 0.07, worst token 1.8); a mask
-that does not arrive is off by about 1 in most tokens. The crisp part of the answer is the perturbation."""
+"""Relative distance that two ways of running one model may have, as the median over tokens.
+
+In half precision it is 0.3. Rounding grows with depth, and single tokens can be far off (SmolLM2 in
+bfloat16, untrained for this direction: median 0.07, worst token 1.8). If a mask does not arrive,
+most tokens are off by about 1. The sharp part of the answer is the perturbation.
+"""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """Who sees whom in a packed row of two texts.
+    """The result of a perturbation: which token sees which in a packed row of texts.
 
     Args:
-        direction: what was to be proved.
-        reach: (T, T) bool; entry (q, k): changing token k changed the state of token q.
+        direction: the direction to prove.
+        reach: (T, T) bool. Entry (q, k) is True if changing token k changed the state of token q.
         plan: the row.
-        missing: pairs (q, k) that the plan allows and that did not happen.
-        leaks: pairs (q, k) that happened and that the plan forbids.
+        missing: pairs (q, k) that the plan allows but that did not happen.
+        leaks: pairs (q, k) that happened although the plan forbids them.
     """
 
     direction: Direction
@@ -46,16 +50,19 @@ class Proof:
 
     @property
     def ok(self) -> bool:
-        """Whether the model sees exactly what the plan says."""
+        """True if the model sees exactly the tokens that the plan allows."""
         return not self.missing and not self.leaks
 
     @property
     def sentence(self) -> str:
-        """The first thing wrong in plain words, tokens counted from 1 within their text; empty when nothing is."""
+        """The first error in plain words, or "" if there is none.
+
+        Tokens count from 1 within their text.
+        """
         segment, position = self.plan.segment_ids(), self.plan.position_ids()
         for q, k in self.leaks:
             if segment[q] != segment[k]:
-                return f"a token of text {int(segment[q]) + 1} sees a token of its neighbour, text {int(segment[k]) + 1}"
+                return f"a token of text {int(segment[q]) + 1} sees a token of its neighbor, text {int(segment[k]) + 1}"
             return f"token {int(position[q]) + 1} sees the later token {int(position[k]) + 1}"
         for q, k in self.missing:
             return f"token {int(position[q]) + 1} does not see token {int(position[k]) + 1}"
@@ -63,26 +70,27 @@ class Proof:
 
 
 def measure_execution(model: nn.Module) -> Execution:
-    """Whether the model runs plans itself ("packed") or needs a padded batch ("padded"); leaves it set up for the answer.
+    """Measure if the model runs plans itself ("packed") or needs a padded batch ("padded").
 
     Args:
-        model: a bare backbone whose direction is set. Its attention implementation becomes "bothways" or, where the family does
-            not route its attention through transformers' interface, "eager".
+        model: a bare backbone, switched to its direction. Its attention implementation becomes
+            "bothways". If the family does not route its attention through transformers' interface,
+            it becomes "eager".
     """
     return explain_execution(model)[0]
 
 
 def explain_execution(model: nn.Module) -> tuple[Execution, str]:
-    """As `measure_execution`, with the reason in a sentence."""
+    """Measure as `measure_execution`, and return the reason in a sentence too."""
     problem = ""
     with quiet(model):
         set_implementation(model, "eager")
         plan, ids = _sample(model, (7, 4))
         padded = hidden_states(model, ids, plan, "padded")
         if "chunked_attention" in (getattr(next(text_configs(model)), "layer_types", None) or ()):
-            problem = "plans have no chunked attention"
+            problem = "plans do not support chunked attention"
         elif not can_set_implementation(model):
-            problem = "its attention is written inside its modelling code"
+            problem = "its attention is part of its modeling code"
         else:
             set_implementation(model, NAME)
             problem = _packed_problem(model, ids, plan, padded)
@@ -95,8 +103,9 @@ def _packed_problem(model: nn.Module, ids: Tensor, plan: AttentionPlan, padded: 
     try:
         with recording() as log:
             packed = hidden_states(model, ids, plan, "packed")
-    except Exception as error:  # a family may fail in any way on a mask that is no tensor; the padded path then serves
-        return f"its layers compute with their mask, which a plan is not ({type(error).__name__})"
+    except Exception as error:
+        # A family may fail in any way on a mask that is not a tensor. The padded path then serves.
+        return f"its layers compute with their mask, which a plan does not support ({type(error).__name__})"
     layers = next(text_configs(model)).num_hidden_layers
     reached = sum(executed is plan for executed, _ in log)
     if reached < len(log) or reached < layers:
@@ -108,28 +117,32 @@ def _packed_problem(model: nn.Module, ids: Tensor, plan: AttentionPlan, padded: 
 
 
 def _leak(model: nn.Module, ids: Tensor, plan: AttentionPlan, packed: Tensor) -> str:
-    """A sentence if changing the last token of the first text moves what it must not, or does not move what it must."""
+    """Change the last token of the first text, and describe a wrong effect in a sentence.
+
+    An effect is wrong if a state moves that must not, or does not move although it must.
+    """
     last = plan.lengths[0] - 1
     other = ids.clone()
     other[last] = _replacements(model, ids)[last]
     change = (hidden_states(model, other, plan, "packed") - packed).double().norm(dim=-1) / packed.double().norm(dim=-1)
     if bool((change[last + 1 :] > INFLUENCE).any()):
-        return "packed texts see their neighbours"
+        return "packed texts see their neighbors"
     if bool(change[0] > INFLUENCE) != (plan.direction == "bidirectional"):
         return f"a packed text is not {plan.direction}"
     return ""
 
 
 def reach_matrix(run: Callable[[Tensor], Tensor], ids: Tensor, replacements: Tensor) -> Tensor:
-    """Who sees whom, by perturbation.
+    """Find out which token sees which, by perturbation.
 
     Args:
-        run: (T,) token ids → (T, H) states; deterministic.
+        run: maps (T,) token ids to (T, H) states, deterministically.
         ids: (T,) int64.
-        replacements: (T,) int64, another token for each place.
+        replacements: (T,) int64, another token for each position.
 
     Returns:
-        (T, T) bool; entry (q, k): replacing token k changed the state of token q by more than `INFLUENCE`.
+        (T, T) bool. Entry (q, k) is True if replacing token k changed the state of token q by more
+            than `INFLUENCE`.
     """
     with torch.no_grad():
         base = run(ids).double()
@@ -150,21 +163,25 @@ def prove_direction(
     lengths: tuple[int, ...] = (11, 5),
     ids: Tensor | None = None,
 ) -> Proof:
-    """Perturb every token of a packed row and compare who reacts with what the plan says.
+    """Perturb every token of a packed row, and compare the reactions with the plan.
 
-    A window that was kept is counted out: pairs farther apart than it may or may not be seen.
+    If the model keeps a sliding window, pairs farther apart than the window are not judged.
 
     Args:
         model: a bare backbone.
         execution: how it runs plans.
-        direction: what to prove.
+        direction: the direction to prove.
         lengths: tokens of the texts in the row.
-        ids: (T,) token ids, any when None.
+        ids: (T,) token ids. If None, they are drawn at random.
     """
     plan = AttentionPlan(lengths, direction)
     with quiet(model):
         sample = _sample(model, lengths)[1] if ids is None else ids
-        reach = reach_matrix(lambda row: hidden_states(model, row, plan, execution), sample, _replacements(model, sample))
+        reach = reach_matrix(
+            lambda row: hidden_states(model, row, plan, execution),
+            sample,
+            _replacements(model, sample),
+        )
     windows = windowed_layers(next(text_configs(model)))
     allowed = plan.dense()
     required = plan.dense(window=min(windows.values())) if windows else allowed
@@ -177,12 +194,13 @@ def _sample(model: nn.Module, lengths: tuple[int, ...]) -> tuple[AttentionPlan, 
     config = next(text_configs(model))
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(0)
-    # the first ids are special tokens in many vocabularies, and some families read positions or masks off them
+    # The first ids are special tokens in many vocabularies, and some families derive positions or
+    # masks from them.
     ids = torch.randint(5, config.vocab_size, (sum(lengths),), generator=generator)
     return AttentionPlan(lengths, direction_of(model)), ids.to(device)
 
 
 def _replacements(model: nn.Module, ids: Tensor) -> Tensor:
-    """Another token for each place, half the vocabulary away."""
+    """Choose another token for each position, half the vocabulary away."""
     span = next(text_configs(model)).vocab_size - 5
     return 5 + (ids - 5 + span // 2) % span

@@ -1,8 +1,10 @@
-"""Which keys a block of queries can reach: how a long text is run piece by piece where a mask or scores must be written out.
+"""Cuts a long text into blocks of queries, and finds the keys that each block can reach.
 
-A mask over a whole text grows with the square of its length: at 100,000 tokens it would be 10 GB of bits alone. Under a sliding window,
-or causally, a block of neighbouring queries sees a part of the text only, so cutting the queries bounds the memory and saves work. The
-more keys and heads, the fewer queries: what a block writes out stays within `ELEMENTS`.
+This is for cases in which a mask or scores must be written out. A mask over a whole text grows with
+the square of its length: at 100,000 tokens it would take 10 GB in bool. Under a sliding window, or
+causally, a block of adjacent queries sees only a part of the text, so cutting the queries bounds
+the memory and saves work. With more keys and heads a block has fewer queries, so that it never
+writes out more than `ELEMENTS`.
 
 Letters: L tokens of a segment, Q queries of a block, R keys that one of them sees.
 """
@@ -18,15 +20,18 @@ from torch import Tensor
 from bothways.config import Direction
 
 QUERIES = 1024
-"""Queries of a block at most; texts up to this length are run in one."""
+"""Maximum number of queries of a block. Texts up to this length are run in one."""
 FEWEST = 16
-"""Queries of a block at least: reading the keys takes the time of a smaller product."""
+"""Minimum number of queries of a block. Reading the keys takes as long as a smaller product."""
 ELEMENTS = 2**25
-"""Scores, or elements of a mask, of a block of a longer text: 134 MB in float32. Inference holds them twice, training some four times."""
+"""Maximum number of scores, or elements of a mask, in a block of a longer text.
+
+They take 134 MB in float32. Inference holds them twice, training about four times.
+"""
 
 
 class Block(NamedTuple):
-    """Queries [start, end) of a segment, and the keys [first, last) that at least one of them sees."""
+    """Queries [start, end) of a segment, and the keys [first, last) that any of them sees."""
 
     start: int
     end: int
@@ -35,18 +40,22 @@ class Block(NamedTuple):
 
     @property
     def short(self) -> bool:
-        """Whether this may be all of a short text, whose mask comes back in every layer; of a long text it is the first block only."""
+        """True if this may be all of a short text, with a mask that every layer needs again.
+
+        Of a long text it is only the first block.
+        """
         return self.start == 0 and self.last <= QUERIES
 
 
 def query_blocks(length: int, direction: Direction, window: int | None, scores: int = 1) -> list[Block]:
-    """Cut a segment of L tokens into blocks; windows as `AttentionPlan` counts them.
+    """Cut a segment of L tokens into blocks.
 
     Args:
         length: L.
-        direction: of the plan.
-        window: of the layer, None for none.
-        scores: what is written out for a query and a key: 1 for a mask, heads × segments for scores.
+        direction: direction of the plan.
+        window: window of the layer, counted as in `AttentionPlan`. None if there is none.
+        scores: numbers written out for one query and one key: 1 for a mask, heads × segments for
+            scores.
     """
     causal = direction == "causal"
     size = QUERIES
@@ -63,15 +72,32 @@ def query_blocks(length: int, direction: Direction, window: int | None, scores: 
 
 
 def seen(block: Block, direction: Direction, window: int | None, device: torch.device) -> Tensor:
-    """Mask (Q, R) bool of a block: true where its query sees the key. Kept for blocks of short texts, which come back in every layer."""
+    """Draw the mask (Q, R) bool of a block, True if the query sees the key.
+
+    Masks for blocks of short texts are cached, because every layer needs them again.
+    """
     make = _seen if block.short else _seen.__wrapped__
-    # by distance alone, so that texts of one length share it
-    return make(block.end - block.start, block.last - block.first, block.first - block.start, direction, window, device)
+    # The key is the distance alone, so texts of one length share a mask.
+    return make(
+        block.end - block.start,
+        block.last - block.first,
+        block.first - block.start,
+        direction,
+        window,
+        device,
+    )
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def _seen(queries: int, keys: int, offset: int, direction: Direction, window: int | None, device: torch.device) -> Tensor:
+def _seen(
+    queries: int,
+    keys: int,
+    offset: int,
+    direction: Direction,
+    window: int | None,
+    device: torch.device,
+) -> Tensor:
     ahead = torch.arange(offset, offset + keys, device=device) - torch.arange(queries, device=device)[:, None]
     if direction == "causal":
         return ahead <= 0 if window is None else (ahead <= 0) & (ahead > -window)

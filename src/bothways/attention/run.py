@@ -1,11 +1,13 @@
-"""A backbone on a packed row: (T,) token ids and a plan in, (T, H) states out, whatever the family.
+"""Runs a backbone of any family on a packed row: (T,) token ids and a plan in, (T, H) states out.
 
-Families that call transformers' attention interface run the plan itself. The others (attention written inside the modelling file:
-GPT-J, BLOOM, Falcon, …) get the same texts as a right-padded batch, and their states are packed again afterwards; slower, same
-numbers. Which of the two a model needs is measured once by `probe.execution`, never looked up by name.
+Families that call transformers' attention interface run the plan itself. The others (with attention
+in their own modeling file: GPT-J, BLOOM, Falcon, …) get the same texts as a right-padded batch, and
+their states are packed again afterwards. This is slower, with the same numbers.
+`probe.measure_execution` measures once which way a model needs. It is never looked up by name.
 
-Two patterns are decided here. Shifted groups belong to the training pass: in evaluation mode attention is full, whatever the plan
-says (LongLoRA, arXiv 2309.12307), unless its groups are marked `at_test`. Hidden blocks in a padded batch become texts of their own.
+Two patterns are decided here. Shifted groups belong to training: in evaluation mode attention is
+full even if the plan has groups (LongLoRA, arXiv 2309.12307), unless they are marked `at_test`. In
+a padded batch, hidden blocks become texts of their own.
 """
 
 from __future__ import annotations
@@ -26,19 +28,22 @@ Execution = Literal["packed", "padded"]
 
 
 def hidden_states(model: nn.Module, input_ids: Tensor, plan: AttentionPlan, execution: Execution = "packed") -> Tensor:
-    """Last hidden states of a packed row.
+    """Compute the last hidden states of a packed row.
 
     Args:
-        model: a bare transformers backbone (possibly with adapters), configured for `plan.direction`.
+        model: a bare transformers backbone (possibly with adapters), configured for
+            `plan.direction`.
         input_ids: (T,) int64.
         plan: segments of the row, and their pattern.
-        execution: "packed" runs the plan; "padded" unpacks to a batch (S, longest) and packs the result again.
+        execution: "packed" runs the plan. "padded" unpacks to a batch (S, longest) and packs the
+            result again.
 
     Returns:
         (T, H) in the model's dtype.
 
     Raises:
-        UnsupportedFamily: shifted groups in training, or hidden blocks in a bidirectional text, where the execution is "padded".
+        UnsupportedFamily: if the execution is "padded", and the plan has shifted groups in training
+            or hidden blocks in a bidirectional text.
     """
     if plan.shifted is not None and not (model.training or plan.shifted.at_test):
         plan = plan.full
@@ -49,14 +54,15 @@ def hidden_states(model: nn.Module, input_ids: Tensor, plan: AttentionPlan, exec
 
 
 def prefill(model: nn.Module, input_ids: Tensor) -> Any:
-    """One causal text under a plan, with its keys and values kept to go on from.
+    """Run one causal text under a plan, and keep its keys and values to continue from.
 
     Args:
-        model: as for `hidden_states`, of execution "packed".
+        model: as for `hidden_states`, with execution "packed".
         input_ids: (T,) int64.
 
     Returns:
-        transformers' output: `last_hidden_state` (1, T, H) and, for most families, `past_key_values`.
+        transformers' output: `last_hidden_state` (1, T, H) and, for most families,
+            `past_key_values`.
     """
     return _packed(model, input_ids, AttentionPlan((len(input_ids),), "causal"), use_cache=True)
 
@@ -68,7 +74,11 @@ def _packed(model: nn.Module, input_ids: Tensor, plan: AttentionPlan, *, use_cac
 
 
 def position_offset(model: nn.Module) -> int:
-    """First position of a text: 0, but padding_idx + 1 in RoBERTa's lineage, whose learned table keeps rows for padding."""
+    """Return the first position of a text.
+
+    It is 0, but padding_idx + 1 in families derived from RoBERTa. Their learned table keeps rows
+    for padding.
+    """
     for module in model.modules():
         table = getattr(module, "position_embeddings", None)
         if isinstance(table, nn.Embedding):
@@ -87,7 +97,8 @@ def _padded(model: nn.Module, input_ids: Tensor, plan: AttentionPlan) -> Tensor:
     rows = pad_sequence(list(input_ids.split(plan.lengths)), batch_first=True)
     lengths = torch.tensor(plan.lengths, device=input_ids.device)
     mask = torch.arange(plan.longest, device=input_ids.device)[None] < lengths[:, None]
-    # position_ids are left to the family: some take none (BLOOM's alibi), and right padding keeps its own count right
+    # The family counts positions itself. Some do not accept position_ids (BLOOM's alibi), and with
+    # right padding their own count is right.
     output = model(input_ids=rows, attention_mask=mask.long(), use_cache=False)
     return output.last_hidden_state[mask]
 
@@ -95,5 +106,5 @@ def _padded(model: nn.Module, input_ids: Tensor, plan: AttentionPlan) -> Tensor:
 def _unsupported(model: nn.Module, what: str) -> UnsupportedFamily:
     family = next(text_configs(model)).model_type
     return UnsupportedFamily(
-        f"{family}: {what}, because this family's own attention code runs padded batches and takes no plan"
+        f"{family}: {what}, because this family's own attention code runs padded batches and cannot run a plan"
     )

@@ -1,7 +1,7 @@
-"""The model as a plain loader would run it: transformers' own attention, and flags as they are after construction.
+"""Runs the model as a plain loader would: transformers' own attention, flags as after construction.
 
-It stands apart because it is the independent side of every comparison: the doctor, the choice between packed and padded runs, and
-the finding that some saved folders turn causal elsewhere.
+It is the independent side of every comparison: of the doctor, of the choice between packed and
+padded runs, and of the test if a saved folder turns causal in other loaders.
 """
 
 from __future__ import annotations
@@ -16,16 +16,21 @@ from torch import Tensor, nn
 from bothways.attention.text_config import is_encoder_only, text_configs
 
 INFLUENCE = 1e-5
-"""Least relative change of a state that counts as influence. Rounding of a regrouped product (mixtures of experts) stays near 1e-7
-in float32; a visible token moves a state by 1e-3 or more; in half precision the smallest step of one element is above it."""
+"""The smallest relative change of a state that counts as influence.
+
+Rounding of a regrouped product (mixtures of experts) stays near 1e-7 in float32. A visible token
+moves a state by 1e-3 or more. In half precision the smallest step of one element is above it.
+"""
 
 
 @contextmanager
 def stock(model: nn.Module, implementation: str) -> Iterator[None]:
-    """Run the model inside with transformers' `implementation` ("eager", "sdpa"); everything comes back afterwards.
+    """Run the model inside the block with transformers' `implementation`, for example "sdpa".
+
+    Everything is restored afterwards.
 
     Raises:
-        ValueError: the family does not have this implementation.
+        ValueError: if the family does not have this implementation.
     """
     config = next(text_configs(model))
     flags = [(m, m.is_causal) for m in model.modules() if isinstance(getattr(m, "is_causal", None), bool)]
@@ -43,10 +48,11 @@ def stock(model: nn.Module, implementation: str) -> Iterator[None]:
 
 
 def needs_eager(model: nn.Module) -> bool:
-    """Whether a saved folder of this bidirectional model turns silently causal in a plain `AutoModel.from_pretrained`.
+    """Tell if a saved folder of this bidirectional model silently turns causal in a plain loader.
 
-    StableLM and Nemotron do: with SDPA and a text without padding transformers draws no mask and passes a flag down, which their
-    layers drop; SDPA then reads the module's own flag. With `attn_implementation="eager"` they are right.
+    StableLM and Nemotron do in `AutoModel.from_pretrained`. With SDPA and a text without padding,
+    transformers does not draw a mask and passes a flag down, which their layers drop. SDPA then
+    reads the module's own flag. With `attn_implementation="eager"` they are right.
     """
     if not can_set_implementation(model) or next(model.parameters()).is_meta:
         return False
@@ -58,13 +64,17 @@ def needs_eager(model: nn.Module) -> bool:
         try:
             with stock(model, "sdpa"):
                 states = [model(input_ids=x.to(_device(model)), use_cache=False).last_hidden_state[0] for x in (ids, other)]
-        except Exception:  # an implementation that fails loudly cannot mislead anybody; loaders choose eager, or stop
+        except Exception:
+            # An implementation that fails loudly misleads nobody. Loaders choose eager, or stop.
             return False
     return distance(states[1][:1], states[0][:1]) <= INFLUENCE
 
 
 def distance(a: Tensor, b: Tensor) -> float:
-    """Largest relative distance of two rows of states (T, H): max over tokens of ‖a - b‖ / ‖b‖; infinite for NaN."""
+    """Compute the largest relative distance of two rows of states (T, H).
+
+    It is the maximum over tokens of ‖a - b‖ / ‖b‖, and infinite for NaN.
+    """
     a, b = a.double().cpu(), b.double().cpu()
     off = float(((a - b).norm(dim=-1) / b.norm(dim=-1).clamp_min(1e-12)).max())
     return off if off == off else float("inf")
@@ -72,7 +82,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 
 @contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients inside; the mode of every module comes back."""
+    """Use evaluation mode without gradients inside the block, and restore all modes afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -84,12 +94,12 @@ def quiet(model: nn.Module) -> Iterator[None]:
 
 
 def can_set_implementation(model: nn.Module) -> bool:
-    """Whether the family routes its attention through transformers' attention interface."""
+    """Tell if the family routes its attention through transformers' attention interface."""
     return bool(_owner(model)._can_set_attn_implementation())
 
 
 def set_implementation(model: nn.Module, implementation: str) -> None:
-    """Choose the attention implementation, where the family has a choice."""
+    """Choose the attention implementation, if the family has a choice."""
     if can_set_implementation(model):
         _owner(model).set_attn_implementation(implementation)
 

@@ -1,7 +1,6 @@
-"""What a transformers config says about a model's attention: which configs count, which layers have windows, which families are
-bidirectional by nature.
+"""Reads a model's attention from its config: text configs, windows, encoder-only families.
 
-It stands apart because the switch (`direction`), the measurements (`stock`, `probe`) and the families table all read it.
+The switch (`direction`), the measurements (`stock`, `probe`) and the families table use it.
 """
 
 from __future__ import annotations
@@ -16,21 +15,30 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from bothways.errors import UnsupportedFamily
 
 UNBOUNDED = 2**30
-"""Tokens of a window that hides nothing. Gemma 3 writes its window doubled; twice this still fits 32 bits, which llama.cpp reads."""
+"""Tokens of a window that hides nothing.
+
+Gemma 3 writes its window doubled. Twice this number still fits 32 bits, which llama.cpp reads.
+"""
 
 WINDOW_FIELDS = ("sliding_window", "sliding_window_size", "attention_chunk_size")
 
 _NATURAL = frozenset({"bert-generation", "xlnet"})
-"""Bidirectional by nature and not registered for masked language modelling (XLNet permutes instead: arXiv 1906.08237)."""
+"""Families bidirectional by nature that are not registered for masked language modeling.
+
+XLNet permutes instead (arXiv 1906.08237).
+"""
 
 
 def text_configs(model: nn.Module) -> Iterator[PretrainedConfig]:
-    """The text config first, then every other config object of the model that describes the same text, each once.
+    """Yield the text config, then each other config object of the model for the same text.
 
     Raises:
-        UnsupportedFamily: no transformers model.
+        UnsupportedFamily: if it is not a transformers model.
     """
-    owner: Any = next((m for m in model.modules() if isinstance(getattr(m, "config", None), PretrainedConfig)), None)
+    owner: Any = next(
+        (m for m in model.modules() if isinstance(getattr(m, "config", None), PretrainedConfig)),
+        None,
+    )
     if owner is None:
         raise UnsupportedFamily(f"{type(model).__name__}: not a transformers model (it has no config)")
     first = owner.config.get_text_config()
@@ -45,13 +53,16 @@ def text_configs(model: nn.Module) -> Iterator[PretrainedConfig]:
 
 
 def is_encoder_only(config: PretrainedConfig) -> bool:
-    """Whether the family is bidirectional by nature: made for masked language modelling, and not put into a decoder's role."""
+    """Tell if the family is bidirectional by nature.
+
+    It is if it was made for masked language modeling and is not used as a decoder.
+    """
     natural = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES or config.model_type in _NATURAL
     return natural and not getattr(config, "is_decoder", False) and not getattr(config, "is_encoder_decoder", False)
 
 
 def windowed_layers(config: PretrainedConfig) -> dict[int, int]:
-    """Layer index → window in tokens, for the layers whose window could hide a token of some text."""
+    """Map layer index → window in tokens, for windows that could hide a token of some text."""
     size = next((value for field in WINDOW_FIELDS if is_window(value := getattr(config, field, None))), None)
     if size is None or getattr(config, "use_sliding_window", True) is False:
         return {}
@@ -62,5 +73,5 @@ def windowed_layers(config: PretrainedConfig) -> dict[int, int]:
 
 
 def is_window(value: Any) -> bool:
-    """Whether a config value is a window that could hide a token."""
+    """Tell if a config value is a window that could hide a token."""
     return isinstance(value, int) and not isinstance(value, bool) and value < UNBOUNDED

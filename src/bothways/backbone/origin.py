@@ -84,7 +84,7 @@ def _before(place: Path) -> str | None:
 
 
 def hub_id(name: str) -> str | None:
-    """The name itself if it has the form of a hub id (OWNER/NAME), else None."""
+    """Return the name itself if it has the form of a hub id (OWNER/NAME), else None."""
     looks_so = re.fullmatch(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9_][\w.\-]*", name) is not None
     return name if looks_so and not name.lower().endswith(".gguf") else None
 

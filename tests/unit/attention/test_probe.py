@@ -57,7 +57,7 @@ def test_a_leak_between_texts_is_named():
     model, _ = bidirectional()
     model.set_attn_implementation("sdpa")
     proof = prove_direction(model, "packed", "bidirectional", lengths=(4, 3))
-    assert proof.sentence == "a token of text 1 sees a token of its neighbour, text 2"
+    assert proof.sentence == "a token of text 1 sees a token of its neighbor, text 2"
     assert len(proof.leaks) == 2 * 4 * 3
 
 
@@ -82,7 +82,7 @@ def test_a_layer_without_the_plan_makes_the_family_padded():
 
 def test_chunked_attention_is_padded_when_causal():
     model = zoo.build("llama4_text")
-    assert explain_execution(model) == ("padded", "plans have no chunked attention")
+    assert explain_execution(model) == ("padded", "plans do not support chunked attention")
 
 
 def test_half_precision_does_not_change_the_answer():

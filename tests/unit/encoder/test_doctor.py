@@ -119,7 +119,7 @@ def test_another_attention_implementation_is_caught(encoder):
     encoder.backbone.set_attn_implementation("sdpa")
     found = failed(doctor(encoder))
     assert found["layers"] == "no layer ran the plan: the attention is 'sdpa', not 'bothways'"
-    assert found["direction"].startswith("a token of text 1 sees a token of its neighbour, text 2: no layer ran the plan")
+    assert found["direction"].startswith("a token of text 1 sees a token of its neighbor, text 2: no layer ran the plan")
     assert "packing" in found
 
 
@@ -155,7 +155,7 @@ def test_packed_passes_that_leak_are_caught(encoder, monkeypatch):
     monkeypatch.setattr(interface, "execute", lambda q, k, v, plan, **kw: real(q, k, v, AttentionPlan((plan.total,)), **kw))
     found = failed(doctor(encoder))
     assert found["packing"] == "a text's vector changes when neighbours are packed beside it"
-    assert found["direction"] == "a token of text 1 sees a token of its neighbour, text 2"
+    assert found["direction"] == "a token of text 1 sees a token of its neighbor, text 2"
     assert found["training direction"] == "in training mode a token of text 2 sees a token of text 1"
 
 
