@@ -34,6 +34,7 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from bothways.attention.drawn import Reach, drawn
+from bothways.attention.older_loaders import unguard
 from bothways.attention.stock import needs_eager
 from bothways.attention.text_config import (
     UNBOUNDED,
@@ -258,6 +259,7 @@ def _lift(config: PretrainedConfig, change: Callable[[str, Any], None]) -> None:
 
 
 def _restore(config: PretrainedConfig) -> None:
+    unguard(config)
     original: dict[str, Any] = dict(getattr(config, ORIGINAL, None) or {})
     if hasattr(config, ORIGINAL):
         delattr(config, ORIGINAL)

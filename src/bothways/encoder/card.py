@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bothways.attention.older_loaders import OLDEST
+from bothways.attention.text_config import is_encoder_only
 from bothways.encoder import pooling_module, template_module
 from bothways.encoder.card_loading import FOLDER, loading, needs_trust
 from bothways.encoder.card_metadata import CardOptions, facts, front_matter, metadata
@@ -43,7 +45,7 @@ def model_card(encoder: Encoder, notes: list[str], options: CardOptions | None =
     body = f"""{front_matter(metadata(encoder, chosen))}
 # {title}
 
-{_summary(encoder)}
+{_oldest(encoder)}{_summary(encoder)}
 
 {made_from(encoder, chosen)}
 {loading(encoder, chosen.name or FOLDER)}
@@ -103,6 +105,16 @@ def figures(options: CardOptions) -> str:
     )
 
 
+def _oldest(encoder: Encoder) -> str:
+    """Tell which releases of transformers read the direction; nothing for encoders that all of them read rightly."""
+    if encoder.direction != "bidirectional" or is_encoder_only(encoder.backbone.config):  # type: ignore[arg-type]
+        return ""
+    return (
+        f"**Needs transformers {OLDEST} or newer**, in sentence-transformers too. Releases 5.0 and 5.1 read this folder causally and give\n"
+        "other vectors without an error. Version 4 refuses it.\n\n"
+    )
+
+
 def _summary(encoder: Encoder) -> str:
     count = len(encoder.provenance.get("stages", []))
     stages = ", ".join(stage["name"] for stage in stages_of(encoder))
@@ -142,8 +154,6 @@ def _limits(encoder: Encoder, notes: list[str], place: str) -> str:
         if needs_trust(encoder)
         else ""
     )
-    old = "Older versions ignore `is_causal: false` and give other vectors without an error."
-    old = f" {old}" if encoder.direction == "bidirectional" else ""
     untrained = (
         "" if encoder.provenance.get("stages") else "- It was not trained as an encoder. Expect vectors of little use.\n"
     )
@@ -151,7 +161,7 @@ def _limits(encoder: Encoder, notes: list[str], place: str) -> str:
     return f"""## Limits
 
 {untrained}- A text is cut after {limit}.
-- It needs transformers 5.2 or newer.{old}
+- It needs transformers {OLDEST} or newer.
 - `AutoModel.from_pretrained("{place}")` gives the token states; pool them as {how}.
 {code}{caveats}- An empty text has a vector in bothways. sentence-transformers gives the zero vector or stops with an error.
 - The OpenVINO and ONNX backends of sentence-transformers (`backend="openvino"`, `backend="onnx"`) feed no positions to decoders: vectors

@@ -28,9 +28,12 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from bothways.atomic import atomic_folder
 from bothways.attention.direction import published_form
+from bothways.attention.older_loaders import guarded, unguard
+from bothways.attention.text_config import is_encoder_only
 from bothways.backbone.base_facts import base_facts
 from bothways.backbone.checkpoints import quiet
 from bothways.backbone.hardware import resolve_dtype
+from bothways.backbone.older_tokenizers import for_transformers_4
 from bothways.backbone.rope import with_older_names
 from bothways.encoder import head_modules, pooling_module, prompts, template_module
 from bothways.encoder.card import CARD, keep_edited, model_card
@@ -118,7 +121,9 @@ def _refuse_others(folder: Path) -> None:
 
 
 def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encoder) -> None:
-    config = published_form(backbone.config) or copy.deepcopy(backbone.config)
+    published = published_form(backbone.config)
+    config = published or copy.deepcopy(backbone.config)
+    unguard(config)
     state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in backbone.state_dict().items()}
     check_weights(state, dtype)
     kept = backbone.config
@@ -140,6 +145,8 @@ def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encod
     written["dtype"] = str(dtype).removeprefix("torch.")
     if _needs_eager(encoder):
         written["attn_implementation"] = "eager"
+    if encoder.direction == "bidirectional" and published is None and not is_encoder_only(config):
+        written = guarded(written)
     _write(part / "config.json", with_older_names(written))
 
 
@@ -156,6 +163,8 @@ def _save_tokenizer(encoder: Encoder, part: Path) -> None:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(part)
+    file = part / "tokenizer_config.json"
+    _write(file, for_transformers_4(json.loads(file.read_text(encoding="utf-8"))))
 
 
 def _save_modules(encoder: Encoder, part: Path) -> None:
