@@ -117,5 +117,5 @@ def test_positional_biases_are_refused():
 def test_a_layer_mask_gives_itself_for_the_slice_that_keeps_everything_and_no_other():
     mask = LayerMask(AttentionPlan((4,)))
     assert mask[:, :, slice(-0, None), :] is mask
-    with pytest.raises(TypeError, match="no tensor"):
+    with pytest.raises(TypeError, match="not a tensor"):
         mask[:, 0]
