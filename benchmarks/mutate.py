@@ -1,116 +1,149 @@
 """Changes one thing at a time in the sources, and says which changes no test notices (make mutate).
 
-    python benchmarks/mutate.py [--only losses/infonce.py] [--each 5] [--seed 0]
+    python benchmarks/mutate.py [--only losses --only encoder/files.py] [--per-file 5] [--seed 0] [--with TEXT]
 
-It works in a copy of the tree in a temporary folder. Each source file is run against the tests of its own package. A survivor is ended
-by a test, or listed in `EQUIVALENT` with the reason.
+For example, `a < b` becomes `a <= b`, 1 becomes 2, and a call or an argument is left out (`mutation/changes.py`). The changes are drawn
+from each file by the seed and the file's name. It works in a copy of the tree in a temporary folder, and leaves out tests that need
+the shared data or the real model. A change that makes the tests run without end counts as noticed. A survivor is ended by a test, or
+listed in `mutation/equivalent.py` with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import os
 import random
-import shutil
-import subprocess
+import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 
+from mutation.changes import Change, changes, required_arguments
+from mutation.equivalent import EQUIVALENT
+from mutation.runner import Runner, Seen
+
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("losses", "pooling", "attention", "objectives", "encoder", "training")
-EQUIVALENT = {
-    "losses/false_negatives.py: positive < 0 with another comparison": "a cosine of 0 gives the threshold 0 either way",
-    "losses/infonce.py: -1 without minus": "dimensions 1 and -1 of a matrix are one",
-    "losses/infonce.py: torch.promote_types(vectors.dtype, torch.float32) with its arguments swapped": "it is symmetric",
-}
-"""`file: change` to why no test can see it."""
-
-COMPARISONS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
-OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
-
-
-def mutations(source: str) -> Iterator[tuple[int, str, str]]:
-    """(line, what was changed, whole source) of every single change."""
-    count = len(list(ast.walk(ast.parse(source))))
-    for number in range(count):
-        tree = ast.parse(source)
-        node = list(ast.walk(tree))[number]
-        said = _changed(node)
-        if said:
-            yield node.lineno, said, ast.unparse(tree)  # type: ignore[attr-defined]
-
-
-def _changed(node: ast.AST) -> str:
-    """Change a node in place and say how; "" if it is of no kind that is changed."""
-    if isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
-        said = f"{ast.unparse(node)} with another comparison"
-        node.ops[0] = COMPARISONS[type(node.ops[0])]()
-    elif isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        said = f"{ast.unparse(node)} with the opposite operator"
-        node.op = OPERATORS[type(node.op)]()
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub)):
-        said = f"{ast.unparse(node)} without {'not' if isinstance(node.op, ast.Not) else 'minus'}"
-        node.op = ast.UAdd() if isinstance(node.op, ast.USub) else node.op
-        if isinstance(node.op, ast.Not):
-            node.operand = ast.UnaryOp(ast.Not(), node.operand)
-    elif isinstance(node, ast.BoolOp):
-        said = f"{ast.unparse(node)} with and for or"
-        node.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
-    elif isinstance(node, ast.Call) and len(node.args) == 2:
-        said = f"{ast.unparse(node)} with its arguments swapped"
-        node.args.reverse()
-    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        said = f"{ast.unparse(node)} removed"
-        node.value = ast.Constant(None)
-    else:
-        return ""
-    return said
+SOURCES = ROOT / "src/bothways"
+PACKAGES = ["losses", "pooling", "attention", "objectives", "encoder", "training"]
+FEW = 20
+"""How many tests of another package's test file see a change, the quickest ones."""
 
 
 def main() -> int:
-    """Run the changes and print survivors and a count."""
+    """Run the changes, print survivors and a count, and return 1 if there is a survivor."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="a source file below src/bothways")
-    parser.add_argument("--each", type=int, default=5, help="changes of each file")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", action="append", help="a package or a file below src/bothways; may be given several times")
+    parser.add_argument("--per-file", type=int, default=5, help="changes of each file (default 5); 0 takes all")
+    parser.add_argument("--seed", type=int, default=0, help="draws other changes (default 0)")
+    parser.add_argument("--with", dest="text", default="", help="only changes whose printed text has this in it")
+    parser.add_argument("--list", action="store_true", help="print the changes and run none")
     options = parser.parse_args()
-    files = sorted(path for package in PACKAGES for path in (ROOT / "src/bothways" / package).rglob("*.py"))
-    if options.only:
-        files = [ROOT / "src/bothways" / options.only]
-    killed = survived = 0
+    required = required_arguments([path.read_text(encoding="utf-8") for path in sorted(SOURCES.rglob("*.py"))])
+    counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as place:
-        copy = Path(place) / "tree"
-        for name in ("src", "tests"):
-            shutil.copytree(ROOT / name, copy / name)
-        shutil.copyfile(ROOT / "pyproject.toml", copy / "pyproject.toml")
-        for path in files:
-            relative = path.relative_to(ROOT / "src/bothways")
-            source = path.read_text(encoding="utf-8")
-            every = list(mutations(source))
-            for line, said, text in random.Random(options.seed).sample(every, min(options.each, len(every))):
-                if f"{relative}: {said}" in EQUIVALENT:
-                    continue
-                (copy / "src/bothways" / relative).write_text(text, encoding="utf-8")
-                noticed = _tests_fail(copy, relative.parts[0])
-                killed, survived = killed + noticed, survived + (not noticed)
-                if not noticed:
-                    print(f"survived: {relative}:{line}: {said}", flush=True)
-            (copy / "src/bothways" / relative).write_text(source, encoding="utf-8")
-    print(f"{killed + survived} changes: {killed} noticed, {survived} survived")
-    return 1 if survived else 0
+        judge = None if options.list else Judge(Runner(ROOT, Path(place)))
+        for name in _files(options.only or PACKAGES):
+            every = changes((SOURCES / name).read_text(encoding="utf-8"), required)
+            counts["unused"] += _unused(name, every)
+            every = [change for change in every if options.text in change.text]
+            counts["of"] += len(every)
+            for change in _drawn(every, name, options.per_file, options.seed):
+                said = "equivalent" if _is_equivalent(name, change) else judge.verdict(name, change) if judge else "survived"
+                counts[said] += 1
+                if said == "survived":
+                    print(f"{name}:{change.line}: {change.text}", flush=True)
+    run = counts["noticed"] + counts["survived"] + counts["equivalent"]
+    verdicts = ", ".join(f"{counts[said]} {said}" for said in ("noticed", "survived", "equivalent"))
+    print(f"{run} of {counts['of']} changes: {verdicts}")
+    return 1 if counts["survived"] or counts["unused"] else 0
 
 
-def _tests_fail(copy: Path, package: str) -> bool:
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", f"tests/unit/{package}"]
-    try:
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=600, check=False)
-    except subprocess.TimeoutExpired:
-        return True
-    return done.returncode != 0
+class Judge:
+    """Shows changes to the tests that run the changed line."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.seen: dict[str, Seen] = {}
+        """What was recorded, for each folder or file of tests."""
+
+    def verdict(self, name: str, change: Change) -> str:
+        """`noticed` or `survived`."""
+        own = self._recorded(_own_tests(name))
+        near = own.tests_of(name, change.line, change.last_line)
+        first = [test for test in near if _file(test) == _file(near[0])]
+        for tests in (first, [test for test in near if test not in first]):
+            if self._notices(name, change, tests, own):
+                return "noticed"
+        # What a cached function runs is recorded for its first caller alone.
+        far = sorted({_file(test) for test in near if "cache" in (ROOT / _file(test)).read_text(encoding="utf-8")})
+        if self._notices(name, change, far, own):
+            return "noticed"
+        for path in _importing_tests(name):
+            other = self._recorded(path)
+            if self._notices(name, change, other.tests_of(name, change.line, change.last_line)[:FEW], other):
+                return "noticed"
+        return "survived"
+
+    def _notices(self, name: str, change: Change, tests: list[str], seen: Seen) -> bool:
+        seconds = sum(taken for test, taken in seen.seconds.items() if test in tests or _file(test) in tests)
+        return bool(tests) and self.runner.notices(name, change.source, tests, 60 + 5 * seconds)
+
+    def _recorded(self, tests: str) -> Seen:
+        if tests not in self.seen:
+            self.seen[tests] = self.runner.record([tests])
+            if failed := self.seen[tests].failed:
+                raise SystemExit(f"Without any change, {failed[0]} fails; mend it first.")
+        return self.seen[tests]
+
+
+def _file(test: str) -> str:
+    """The test file of a test's id."""
+    return test.partition("::")[0]
+
+
+def _files(chosen: list[str]) -> list[str]:
+    """Source files below src/bothways, for packages and files."""
+    found: list[str] = []
+    for place in chosen:
+        path = SOURCES / place
+        if not path.exists():
+            raise SystemExit(f"{place} is neither a package nor a file below src/bothways.")
+        names = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        found += [name.relative_to(SOURCES).as_posix() for name in names]
+    return list(dict.fromkeys(found))
+
+
+def _own_tests(name: str) -> str:
+    """The folder of a package's tests, or the test file of a file outside the packages."""
+    package, slash, _ = name.partition("/")
+    return f"tests/unit/{package}" if slash else f"tests/unit/test_{package}"
+
+
+def _importing_tests(name: str) -> list[str]:
+    """Test files of other packages that import a source file."""
+    module = re.compile(rf"\bbothways\.{re.escape(name.removesuffix('.py').removesuffix('/__init__').replace('/', '.'))}\b")
+    paths = [path for folder in ("unit", "parity") for path in sorted((ROOT / "tests" / folder).rglob("test_*.py"))]
+    names = [path.relative_to(ROOT).as_posix() for path in paths if module.search(path.read_text(encoding="utf-8"))]
+    return [found for found in names if not found.startswith(_own_tests(name))]
+
+
+def _drawn(every: list[Change], name: str, count: int, seed: int) -> list[Change]:
+    """Some changes of a file, all of them if the count is 0."""
+    if not count or count >= len(every):
+        return every
+    return sorted(random.Random(f"{seed} {name}").sample(every, count), key=every.index)
+
+
+def _is_equivalent(name: str, change: Change) -> bool:
+    return any(name == file and piece in change.text for file, piece in EQUIVALENT)
+
+
+def _unused(name: str, every: list[Change]) -> int:
+    """Print and count the equivalent changes that a file no longer has."""
+    pieces = [piece for file, piece in EQUIVALENT if file == name and not any(piece in change.text for change in every)]
+    for piece in pieces:
+        print(f"{name}: mutation/equivalent.py names a change that is not there: {piece}")
+    return len(pieces)
 
 
 if __name__ == "__main__":
