@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from bothways.errors import InputError
 
 Direction = Literal["bidirectional", "causal"]
+Layers = Literal["last", "first_last"]
+"""Which states a pooling reads: the last layer's, or the mean of the first layer's and the last layer's."""
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 Model = TypeVar("Model", bound=BaseModel)

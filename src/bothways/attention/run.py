@@ -22,13 +22,16 @@ from bothways.attention import blocks
 from bothways.attention.interface import using
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.text_config import text_configs
+from bothways.config import Layers
 from bothways.errors import UnsupportedFamily
 
 Execution = Literal["packed", "padded"]
 
 
-def hidden_states(model: nn.Module, input_ids: Tensor, plan: AttentionPlan, execution: Execution = "packed") -> Tensor:
-    """Compute the last hidden states of a packed row.
+def hidden_states(
+    model: nn.Module, input_ids: Tensor, plan: AttentionPlan, execution: Execution = "packed", layers: Layers = "last"
+) -> Tensor:
+    """Compute the hidden states of a packed row.
 
     Args:
         model: a bare transformers backbone (possibly with adapters), configured for
@@ -37,20 +40,48 @@ def hidden_states(model: nn.Module, input_ids: Tensor, plan: AttentionPlan, exec
         plan: segments of the row, and their pattern.
         execution: "packed" runs the plan. "padded" unpacks to a batch (S, longest) and packs the
             result again.
+        layers: "last", or "first_last", see `of_layers`.
 
     Returns:
-        (T, H) in the model's dtype.
+        (T, H) in the model's dtype; of "first_last" in float32.
 
     Raises:
         UnsupportedFamily: if the execution is "padded", and the plan has shifted groups in training
-            or hidden blocks in a bidirectional text.
+            or hidden blocks in a bidirectional text. Also if the family does not give the
+            states of its first layer, and `layers` needs them.
     """
     if plan.shifted is not None and not (model.training or plan.shifted.at_test):
         plan = plan.full
     if execution == "padded":
-        return _padded(model, input_ids, plan)
-    states: Tensor = _packed(model, input_ids, plan, use_cache=False).last_hidden_state[0]
-    return states
+        return _padded(model, input_ids, plan, layers)
+    return of_layers(model, _packed(model, input_ids, plan, use_cache=False, **asked(layers)), layers)[0]
+
+
+def asked(layers: Layers) -> dict[str, bool]:
+    """Give the argument by which a model returns the states that `of_layers` needs."""
+    return {"output_hidden_states": True} if layers == "first_last" else {}
+
+
+def of_layers(model: nn.Module, output: Any, layers: Layers) -> Tensor:
+    """Take the states (B, L, H) that a pooling reads from what a transformers model returned.
+
+    "first_last" is (hidden_states[1] + hidden_states[-1]) / 2, in float32. transformers counts the embeddings as hidden_states[0], so
+    [1] is what the first layer gives, without a final norm, and [-1] is the last layer's behind the final norm. SimCSE's code
+    ("avg_first_last", since its issue 133; before, [0]) and BERT-whitening's ("first-last-avg") take these two.
+
+    Raises:
+        UnsupportedFamily: the model does not give the states of its first layer, for each token.
+    """
+    last: Tensor = output.last_hidden_state
+    if layers == "last":
+        return last
+    every = getattr(output, "hidden_states", None)
+    if every is None or len(every) < 2 or every[1].shape != last.shape:
+        raise UnsupportedFamily(
+            f"{next(text_configs(model)).model_type}: first_last_avg pooling needs the states of the first layer, and this family's code "
+            "does not give them; choose another pooling"
+        )
+    return (every[1].float() + last.float()) / 2
 
 
 def prefill(model: nn.Module, input_ids: Tensor) -> Any:
@@ -67,10 +98,10 @@ def prefill(model: nn.Module, input_ids: Tensor) -> Any:
     return _packed(model, input_ids, AttentionPlan((len(input_ids),), "causal"), use_cache=True)
 
 
-def _packed(model: nn.Module, input_ids: Tensor, plan: AttentionPlan, *, use_cache: bool) -> Any:
+def _packed(model: nn.Module, input_ids: Tensor, plan: AttentionPlan, *, use_cache: bool, **options: bool) -> Any:
     positions = plan.position_ids(input_ids.device) + position_offset(model)
     with using(plan):
-        return model(input_ids=input_ids[None], position_ids=positions[None], use_cache=use_cache)
+        return model(input_ids=input_ids[None], position_ids=positions[None], use_cache=use_cache, **options)
 
 
 def position_offset(model: nn.Module) -> int:
@@ -86,21 +117,21 @@ def position_offset(model: nn.Module) -> int:
     return 0
 
 
-def _padded(model: nn.Module, input_ids: Tensor, plan: AttentionPlan) -> Tensor:
+def _padded(model: nn.Module, input_ids: Tensor, plan: AttentionPlan, layers: Layers = "last") -> Tensor:
     if plan.shifted is not None:
         raise _unsupported(model, "shifted groups cannot be trained")
     if plan.blocks:
         if plan.direction != "causal":
             raise _unsupported(model, "a bidirectional text cannot be made blind to hidden blocks")
         unfolded = blocks.unfold(plan.lengths, plan.blocks, input_ids.device)
-        return _padded(model, input_ids[unfolded.source], AttentionPlan(unfolded.lengths, "causal"))[unfolded.place]
+        return _padded(model, input_ids[unfolded.source], AttentionPlan(unfolded.lengths, "causal"), layers)[unfolded.place]
     rows = pad_sequence(list(input_ids.split(plan.lengths)), batch_first=True)
     lengths = torch.tensor(plan.lengths, device=input_ids.device)
     mask = torch.arange(plan.longest, device=input_ids.device)[None] < lengths[:, None]
     # The family counts positions itself. Some do not accept position_ids (BLOOM's alibi), and with
     # right padding their own count is right.
-    output = model(input_ids=rows, attention_mask=mask.long(), use_cache=False)
-    return output.last_hidden_state[mask]
+    output = model(input_ids=rows, attention_mask=mask.long(), use_cache=False, **asked(layers))
+    return of_layers(model, output, layers)[mask]
 
 
 def _unsupported(model: nn.Module, what: str) -> UnsupportedFamily:

@@ -18,7 +18,8 @@ def command(
     out: Annotated[Path, typer.Option(help="folder to write", callback=hold)],
     direction: Annotated[str, typer.Option(help="bidirectional or causal")] = "bidirectional",
     pooling: Annotated[
-        str, typer.Option(help="mean, weighted_mean, last, last_tokens, bos, max, latent_attention, self_attention")
+        str,
+        typer.Option(help="mean, weighted_mean, last, last_tokens, bos, max, first_last_avg, latent_attention, self_attention"),
     ] = "mean",
     windows: Annotated[str, typer.Option(help="sliding windows: lift or keep")] = "lift",
     max_length: Annotated[

@@ -19,15 +19,19 @@ def command(
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="float32 gives the strictest proof")] = "float32",
 ) -> None:
-    """Prove direction, padding, batching, packing, checkpointing and adapters on the model itself."""
+    """Prove direction, padding, batching, packing, checkpointing and adapters on the model itself; say what other loaders do otherwise."""
     from bothways.encoder.doctor import doctor
+    from bothways.encoder.storage import loader_notes
     from bothways.errors import DirectionError
 
     try:
-        diagnosis = doctor(open_encoder(model, device=device, dtype=dtype, direction=direction), quick=quick)
+        encoder = open_encoder(model, device=device, dtype=dtype, direction=direction)
+        diagnosis = doctor(encoder, quick=quick)
     except DirectionError as error:  # found while loading: a failed proof like any other
         say(f"FAIL  {one_line(error)}")
         raise typer.Exit(1) from None
+    for note in loader_notes(encoder):
+        say(f"note  {note}")
     say(str(diagnosis))
     if not diagnosis.ok:
         raise typer.Exit(1)

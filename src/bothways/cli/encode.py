@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bothways.cli.options import Device, DType, hold, open_encoder, say
+from bothways.cli.options import BasePooling, Device, DType, hold, open_encoder, say
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def command(
             help="late chunking: a vector for each passage, read as part of its document; sentences, or tokens of a passage"
         ),
     ] = None,
+    pooling: BasePooling = None,
     truncate_dim: Annotated[int | None, typer.Option(help="keep the first numbers only")] = None,
     batch_tokens: Annotated[int | None, typer.Option(help="tokens per pass; chosen for the device")] = None,
     device: Device = "auto",
@@ -63,7 +64,7 @@ def command(
     texts = _texts(source, column, unit if unit is not None else "line" if passages is None else "document", places)
     # the first text is read before the model is, so that a wrong path fails at once
     texts = chain([next(texts)], texts)
-    encoder = open_encoder(model, device=device, dtype=dtype)
+    encoder = open_encoder(model, device=device, dtype=dtype, pooling=pooling)
     options: dict[str, Any] = {"prompt": prompt, "prompt_name": prompt_name, "normalize_embeddings": normalize}
     options["batch_tokens"] = batch_tokens
     if passages is not None:

@@ -29,7 +29,8 @@ BaseDirection = Annotated[str | None, typer.Option(help="for a base model: bidir
 BasePooling = Annotated[
     str | None,
     typer.Option(
-        help="for a base model: mean (default), weighted_mean, last, last_tokens, bos, max, latent_attention, self_attention"
+        help="for a base model: mean (default), weighted_mean, last, last_tokens, bos, max, first_last_avg, latent_attention, "
+        "self_attention; for an encoder: one without parameters, in place of its own"
     ),
 ]
 
@@ -38,16 +39,21 @@ def open_encoder(name: str, *, device: str, dtype: str, direction: str | None = 
     """An encoder from whatever a user names: a finished encoder is loaded, a base model is converted.
 
     Raises:
-        InputError: a direction or pooling for a finished encoder, which has its own.
+        InputError: a direction for a finished encoder, which has its own, or a pooling that does not fit it.
     """
     from bothways.encoder.build import convert, is_encoder, load
 
-    chosen = {key: value for key, value in (("direction", direction), ("pooling", pooling)) if value is not None}
     if not is_encoder(name):
+        chosen = {key: value for key, value in (("direction", direction), ("pooling", pooling)) if value is not None}
         return convert(name, device=device, dtype=dtype, **chosen)  # type: ignore[arg-type]
-    for option, value in chosen.items():
-        raise InputError(f"--{option} {value}: only for a base model; {name} is a finished encoder with its own {option}")
-    return load(name, device=device, dtype=dtype)
+    if direction is not None:
+        raise InputError(f"--direction {direction}: only for a base model; {name} is a finished encoder with its own direction")
+    if pooling is None:
+        return load(name, device=device, dtype=dtype)
+    try:
+        return load(name, pooling=pooling, device=device, dtype=dtype)
+    except InputError as error:
+        raise InputError(f"--pooling {pooling}: {str(error).removeprefix('pooling: ')}") from error
 
 
 def assignments(given: Iterable[str]) -> dict[str, Any]:

@@ -22,11 +22,12 @@ from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trai
 from bothways.backbone.sources import load_pretrained, resolve
 from bothways.backbone.tokenizers import append_eos, prepend_bos
 from bothways.config import Direction
+from bothways.encoder import head_modules
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.tokenization import Wrapper
 from bothways.errors import InputError
 from bothways.foreign import foreign
-from bothways.pooling import PoolingConfig
+from bothways.pooling import Pooling, PoolingConfig
 from bothways.provenance import versions
 
 log = logging.getLogger("bothways")
@@ -59,8 +60,10 @@ def convert(
     Args:
         base: hub id, local folder, .gguf file, or embedded name ("smollm2-135m").
         direction: "bidirectional" (every token sees every other) or "causal" (as the LLM was trained).
-        pooling: "mean", "weighted_mean", "last" (or "eos"), "bos" (or "cls"), "max"; "latent_attention" or "self_attention", which
-            are to be trained; with sizes a `PoolingConfig`, or the same as a mapping: {"mode": "latent_attention", "latents": 64}.
+        pooling: "mean", "weighted_mean", "last" (or "eos"), "bos" (or "cls"), "max"; "first_last_avg" (or "avg_first_last"), the mean
+            over tokens of the first layer's and the last layer's states, see `attention.run.of_layers`; "latent_attention" or
+            "self_attention", which are to be trained; with sizes a `PoolingConfig`, or the same as a mapping:
+            {"mode": "latent_attention", "latents": 64}.
         device: "auto", "cpu", "cuda", "cuda:0", "mps".
         dtype: "auto" (bfloat16 where the device computes it, else float32), "float32", "bfloat16", "float16".
         windows: "lift" removes sliding windows, "keep" leaves them and says so in `provenance`.
@@ -229,6 +232,7 @@ def load(
     *,
     adapter: str | os.PathLike[str] | None = None,
     base: str | os.PathLike[str] | None = None,
+    pooling: str | Mapping[str, Any] | PoolingConfig | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
 ) -> Encoder:
@@ -240,17 +244,60 @@ def load(
             kept it.
         base: for folders that hold an adapter (sentence-transformers', ours, LLM2Vec's): the base model, if the one that the adapter names
             cannot be reached.
+        pooling: read the same states in another way, as SimCSE and LLM2Vec compare poolings at test: one without parameters, e.g.
+            "first_last_avg". If None, the encoder's own.
         device: see `convert`.
         dtype: see `convert`; "float32" or the stored type gives back the stored weights bit by bit.
 
     Raises:
-        InputError: the folder holds no encoder (a base LLM wants `convert`), or one with modules that cannot be read.
+        InputError: the folder holds no encoder (a base LLM wants `convert`), or one with modules that cannot be read; a pooling that
+            is to be trained, or one in place of what was trained with its own.
         SourceError: nothing there, or the hub cannot be reached.
     """
+    chosen = None if pooling is None else PoolingConfig.of(pooling)
+    if chosen is not None and chosen.trained:
+        raise InputError(
+            f"pooling: {chosen.mode} is to be trained, so it cannot be put on a finished encoder; train one with it, starting from "
+            f"{folder}"
+        )
+    encoder = _load(folder, adapter, base, resolve_device(device), dtype)
+    if chosen is not None:
+        _change_pooling(encoder, chosen, folder)
+    return encoder
+
+
+def _change_pooling(encoder: Encoder, chosen: PoolingConfig, folder: str | os.PathLike[str]) -> None:
+    """Read an encoder's states in another way.
+
+    Raises:
+        InputError: its own pooling, or a layer behind it, was trained; or nothing would be left to pool.
+    """
+    own: Any = encoder.pooling
+    behind = " and ".join(head_modules.names(own))
+    if behind or any(True for _ in own.parameters()):
+        what = f"{behind} behind it" if behind else "its parameters"
+        raise InputError(
+            f"pooling: {folder} was trained with {own.mode} pooling and {what}, so it has vectors under that alone; leave pooling out"
+        )
+    if chosen.mode == "bos" and not encoder.options.pool_bos:
+        raise InputError(f"pooling: {folder} does not pool BOS, which is all that 'bos' reads; choose another pooling")
+    keep, pooling = getattr(own, "keep", None), chosen.build(encoder.hidden_size)
+    if isinstance(pooling, Pooling):
+        pooling.from_start = getattr(getattr(own, "inner", own), "from_start", False)
+    encoder.pooling = pooling if keep is None else head_modules.Headed(pooling, [], width=encoder.hidden_size, keep=keep)
+
+
+def _load(
+    folder: str | os.PathLike[str],
+    adapter: str | os.PathLike[str] | None,
+    base: str | os.PathLike[str] | None,
+    place: torch.device,
+    dtype: str | torch.dtype,
+) -> Encoder:
+    """Read a finished encoder; see `load`."""
     from bothways.encoder import llm2vec_folder, reading, storage
 
     path = local_folder(folder)
-    place = resolve_device(device)
     kind = resolve_dtype(dtype, place)
     if llm2vec_folder.is_llm2vec(path) and not (path / storage.MODULES).exists():
         return llm2vec_folder.load(path, adapter=adapter, base=base, device=place, dtype=kind)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bothways.attention.older_loaders import OLDEST
 from bothways.attention.text_config import is_encoder_only
-from bothways.encoder import pooling_module, template_module
+from bothways.encoder import layer_pooling, pooling_module, template_module
 from bothways.encoder.card_loading import FOLDER, loading, needs_trust
 from bothways.encoder.card_metadata import CardOptions, facts, front_matter, metadata
 from bothways.encoder.card_training import last_name, short, stages_of, table, training
@@ -148,6 +148,8 @@ def _limits(encoder: Encoder, notes: list[str], place: str) -> str:
     how = f"`{pooling_module.CODE.name}` does" if pooling_module.is_trained(encoder.pooling) else "`1_Pooling/config.json` says"
     if template_module.is_last_tokens(encoder):
         how = f"`{template_module.CODE.name}` does"
+    if layer_pooling.is_layered(encoder):
+        how = f"`1_{layer_pooling.KIND}` and `2_Pooling/config.json` say"
     caveats = "".join(f"- {note}\n" for note in notes)
     code = (
         "- The folder brings a module of its own, which runs only with `trust_remote_code=True`.\n"

@@ -156,8 +156,8 @@ def batch_of_one(encoder: Encoder, name: str, quick: bool) -> Check:
         allowed = allowance(encoder, _batch(encoder, rows))
         for implementation in kinds:
             with stock(encoder.backbone, implementation):
-                states = alone_states(encoder.backbone, batch)
-                moved = alone_states(encoder.backbone, TokenBatch(other, batch.plan, batch.pool, 1))
+                states = alone_states(encoder.backbone, batch, encoder.reads)
+                moved = alone_states(encoder.backbone, TokenBatch(other, batch.plan, batch.pool, 1), encoder.reads)
             ahead = distance(moved[:1], states[:1]) > INFLUENCE
             if ahead != (encoder.direction == "bidirectional"):
                 what = "sees" if ahead else "does not see"
@@ -305,7 +305,8 @@ def _padding(encoder: Encoder, name: str, side: str, quick: bool) -> Check:
         allowed = allowance(encoder, batch)
         for implementation in implementations(encoder):
             with stock(encoder.backbone, implementation):
-                off = compare(encoder, encoder.pool(padded_states(encoder.backbone, batch, side), batch), ours)
+                states = padded_states(encoder.backbone, batch, side, encoder.reads)
+                off = compare(encoder, encoder.pool(states, batch), ours)
             if off.exceeds(ROUNDED) and not off.value <= allowed:
                 return Check(
                     name,

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bothways.attention.run import position_offset
+from bothways.attention.run import asked, of_layers, position_offset
 from bothways.attention.stock import can_set_implementation, distance, needs_eager, quiet, stock
 from bothways.attention.text_config import text_configs
+from bothways.config import Layers
 from bothways.encoder.batch import TokenBatch
 
 if TYPE_CHECKING:
@@ -72,22 +73,26 @@ def allowance(encoder: Encoder, batch: TokenBatch) -> float:
     found: list[Tensor] = []
     for implementation in implementations(encoder):
         with stock(encoder.backbone, implementation):
-            rows = [alone_states(encoder.backbone, batch), padded_states(encoder.backbone, batch, "right")]
+            rows = [
+                alone_states(encoder.backbone, batch, encoder.reads),
+                padded_states(encoder.backbone, batch, "right", encoder.reads),
+            ]
             if takes_positions(encoder.backbone):
-                rows.append(padded_states(encoder.backbone, batch, "left"))
+                rows.append(padded_states(encoder.backbone, batch, "left", encoder.reads))
             found += [encoder.pool(states, batch) for states in rows]
     noise = max(compare(encoder, a, b).value for a in found for b in found)
     return 1.25 * noise + 1 - COSINE if noise < HALF_NOISE else 0.0
 
 
-def alone_states(model: nn.Module, batch: TokenBatch) -> Tensor:
-    """States (T, H) of each text by itself, without a padding mask."""
+def alone_states(model: nn.Module, batch: TokenBatch, layers: Layers = "last") -> Tensor:
+    """Give the states (T, H) of each text by itself, without a padding mask."""
     texts = batch.input_ids.split(batch.plan.lengths)
-    return torch.cat([model(input_ids=text[None], use_cache=False).last_hidden_state[0] for text in texts])
+    outputs = (model(input_ids=text[None], use_cache=False, **asked(layers)) for text in texts)
+    return torch.cat([of_layers(model, output, layers)[0] for output in outputs])
 
 
-def padded_states(model: nn.Module, batch: TokenBatch, side: str) -> Tensor:
-    """States (T, H) from one batch padded on `side`, with position ids where the family takes them."""
+def padded_states(model: nn.Module, batch: TokenBatch, side: str, layers: Layers = "last") -> Tensor:
+    """Give the states (T, H) from one batch padded on `side`, with position ids where the family takes them."""
     texts = batch.input_ids.split(batch.plan.lengths)
     width = batch.plan.longest
     ids = torch.full((len(texts), width), int(batch.input_ids[0]), device=batch.input_ids.device)
@@ -98,7 +103,8 @@ def padded_states(model: nn.Module, batch: TokenBatch, side: str) -> Tensor:
     extra = {}
     if takes_positions(model):
         extra["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0) + position_offset(model)
-    return model(input_ids=ids, attention_mask=mask, use_cache=False, **extra).last_hidden_state[mask.bool()]
+    output = model(input_ids=ids, attention_mask=mask, use_cache=False, **extra, **asked(layers))
+    return of_layers(model, output, layers)[mask.bool()]
 
 
 def takes_positions(model: nn.Module) -> bool:

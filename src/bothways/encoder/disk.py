@@ -57,7 +57,7 @@ def on_disk(encoder: Encoder, name: str, quick: bool) -> Check:
     batch = encoder.pack(rows).to(encoder.device)
     with quiet(encoder.backbone), quiet(plain):
         ours = encoder(batch)
-        off = compare(encoder, encoder.pool(alone_states(plain, batch), batch), ours)
+        off = compare(encoder, encoder.pool(alone_states(plain, batch, encoder.reads), batch), ours)
         allowed = allowance(encoder, batch)
     if off.exceeds(ROUNDED) and not off.value <= allowed:
         return Check(name, False, off.figure, "the folder on disk, loaded by plain transformers, gives other vectors")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,40 +21,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from bothways.attention.run import Execution, hidden_states
-from bothways.config import Direction
+from bothways.config import Direction, Layers
 from bothways.encoder import inference, late_chunking, prompts
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
 from bothways.encoder.chunk_spans import Chunking
 from bothways.encoder.inference import TokenStates
 from bothways.encoder.late_chunking import Chunks
-from bothways.encoder.tokenization import Text, TextTokenizer, Wrapper, embedding_rows
+from bothways.encoder.options import EncoderOptions
+from bothways.encoder.tokenization import Text, TextTokenizer, embedding_rows
 from bothways.errors import InputError
 
-
-@dataclass
-class EncoderOptions:
-    """What belongs to an encoder beside its weights; stored with it.
-
-    Args:
-        max_length: tokens per text at most, None for no limit.
-        pool_bos: whether a BOS token is pooled when no instruction is given.
-        pool_prompt: whether instructions are pooled; only for encoders of others that were trained so.
-        stock_prompts: leave as many tokens out of the pool as an instruction has by itself, as sentence-transformers does; for encoders of
-            others. False: up to the text's first character.
-        normalize: whether `encode` returns unit vectors unless told otherwise.
-        prompts: instructions by name; "query" and "document" serve `encode_query` and `encode_document`.
-        default_prompt: name of the prompt that `encode` uses when none is given.
-        wrapper: chat wrapping of every input.
-    """
-
-    max_length: int | None = None
-    pool_bos: bool = True
-    pool_prompt: bool = False
-    stock_prompts: bool = False
-    normalize: bool = False
-    prompts: dict[str, str] = field(default_factory=dict)
-    default_prompt: str | None = None
-    wrapper: Wrapper = field(default_factory=Wrapper)
+__all__ = ["Encoder", "EncoderOptions"]
 
 
 class Encoder(nn.Module):
@@ -100,13 +76,23 @@ class Encoder(nn.Module):
         """Last hidden states (T, H) of a packed batch, in the backbone's dtype, with gradient."""
         return hidden_states(self.backbone, batch.input_ids, batch.plan, self.execution)
 
+    @property
+    def reads(self) -> Layers:
+        """Which layers' states the pooling reads."""
+        read: Layers = getattr(self.pooling, "reads", "last")
+        return read
+
+    def pooled_states(self, batch: TokenBatch) -> Tensor:
+        """States (T, H) that the pooling reads, with gradient: `states`, unless it reads other layers too."""
+        return hidden_states(self.backbone, batch.input_ids, batch.plan, self.execution, self.reads)
+
     def pool(self, states: Tensor, batch: TokenBatch) -> Tensor:
-        """Vectors (N, D) from the states (T, H) of a batch."""
+        """Vectors (N, D) from the states (T, H) of a batch that the pooling reads."""
         return self.pooling(states, batch.pool, batch.plan.segment_ids(states.device), batch.rows)
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Vectors (N, D) float32 of a packed batch, not normalised, with gradient."""
-        return self.pool(self.states(batch), batch)
+        return self.pool(self.pooled_states(batch), batch)
 
     @property
     def device(self) -> torch.device:

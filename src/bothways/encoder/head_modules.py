@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from bothways.config import Layers
 from bothways.errors import InputError
 from bothways.foreign import foreign, read_object
 
@@ -55,6 +56,12 @@ class Headed(nn.Module):
     def tokens(self) -> int:
         """The pooling's, where it averages a number of tokens."""
         return int(getattr(self.inner, "tokens", 1))
+
+    @property
+    def reads(self) -> Layers:
+        """The pooling's."""
+        read: Layers = getattr(self.inner, "reads", "last")
+        return read
 
     def forward(self, states: Tensor, mask: Tensor, segments: Tensor, rows: int) -> Tensor:
         """Vectors (N, D) float32; arguments as `pooling.Pooling`."""

@@ -227,7 +227,7 @@ def _states(
 
     def run(part: list[TokenRow]) -> list[Tensor]:
         batch = encoder.pack(part, fill_to=budget.fill(part)).to(encoder.device)
-        return list(encoder.states(batch).float().cpu().split(batch.plan.lengths)[: batch.rows])
+        return list(encoder.pooled_states(batch).float().cpu().split(batch.plan.lengths)[: batch.rows])
 
     for group, states in over_passes(rows, budget, None, run):
         # copies, so that one row kept does not keep the whole pass

@@ -20,7 +20,7 @@ from bothways.attention.drawn import drawn
 from bothways.attention.text_config import is_encoder_only
 from bothways.backbone.sources import Pretrained, load_pretrained
 from bothways.config import Direction, Strict, parse
-from bothways.encoder import adapter_folder, head_modules, pooling_module, prompts, template_module
+from bothways.encoder import adapter_folder, head_modules, layer_pooling, pooling_module, prompts, template_module
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.settings import check_tokenizer, read_transformer
 from bothways.encoder.storage import MODULES, OURS, POOLINGS, prompt_notes
@@ -54,11 +54,17 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os
     from bothways.encoder.build import prepare
 
     modules = _modules(path)
+    layered = next((module for module in modules if module.kind == layer_pooling.KIND), None)
+    modules = [module for module in modules if module is not layered]
     kinds = [module.kind for module in modules]
     root = path / modules[0].path
     ours = parse(_Ours, read_object(path / OURS), where=str(path / OURS)) if (path / OURS).exists() else None
-    stock = _pooling(path, modules)
     transformer = read_transformer(root)
+    if layered is not None:
+        layer_pooling.check(path / layered.path, transformer, root)
+    stock = _pooling(path, modules)
+    if layered is not None:
+        stock = stock._replace(mode=layer_pooling.mode_of(path / layered.path, stock.mode))
     stored = _stored(path / SETTINGS)
     if adapter_folder.is_adapter(root):
         loaded, merged = adapter_folder.load(root, base, dtype=dtype, device=device)
@@ -183,11 +189,14 @@ def _modules(path: Path) -> list[_Module]:
     kinds = [module.kind for module in modules]
     firsts = {"Transformer", *({template_module.TRANSFORMER} & own)}
     poolings = {"Pooling", *({pooling_module.KIND, template_module.POOLING} & own)}
+    if kinds[1:3] == [layer_pooling.KIND, "Pooling"]:
+        del kinds[1]
     behind = kinds[2:] if kinds[1:2] and kinds[1] in poolings else kinds[1:]
     layers = head_modules.KINDS if kinds[1:2] == ["Pooling"] else ("Normalize",)
     if not kinds or kinds[0] not in firsts or not set(behind) <= set(layers):
         raise InputError(
-            f"{path / MODULES}: modules {', '.join(kinds) or 'none'} cannot be read; known: Transformer, then Pooling, then any of "
+            f"{path / MODULES}: modules {', '.join(kinds) or 'none'} cannot be read; known: Transformer, then Pooling (with "
+            f"{layer_pooling.KIND} before it, if need be), then any of "
             f"{', '.join(head_modules.KINDS)}"
         )
     return modules

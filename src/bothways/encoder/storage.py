@@ -3,7 +3,8 @@
     config.json, model.safetensors, tokenizer.*    the backbone, which AutoModel loads as it is: `is_causal: false` inside, and
                                                    attn_implementation where a family needs the eager one
     modules.json, 1_Pooling/, 2_Normalize/         the pipeline for SentenceTransformer; a trained pooling has 1_AttentionPooling/
-                                                   and its code instead, see `encoder.pooling_module`
+                                                   and its code instead, see `encoder.pooling_module`; for first_last_avg two
+                                                   modules, see `encoder.layer_pooling`
     sentence_bert_config.json                      max_seq_length, attn_implementation
     config_sentence_transformers.json              prompts
     bothways.json                                  what only we read: provenance and options beyond that layout
@@ -35,7 +36,7 @@ from bothways.backbone.checkpoints import quiet
 from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.older_tokenizers import for_transformers_4
 from bothways.backbone.rope import with_older_names
-from bothways.encoder import head_modules, pooling_module, prompts, template_module
+from bothways.encoder import head_modules, layer_pooling, pooling_module, prompts, template_module
 from bothways.encoder.card import CARD, keep_edited, model_card
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.finite import check_weights
@@ -170,7 +171,7 @@ def _save_tokenizer(encoder: Encoder, part: Path) -> None:
 def _save_modules(encoder: Encoder, part: Path) -> None:
     stock = "sentence_transformers.models."
     first = template_module.TYPES[0] if template_module.has_templates(encoder) else f"{stock}Transformer"
-    modules = [("", first), _save_pooling(encoder, part)]
+    modules = [("", first), *_save_pooling(encoder, part)]
     modules += head_modules.write(encoder.pooling, part, len(modules))
     if encoder.options.normalize:
         modules.append((f"{len(modules)}_Normalize", f"{stock}Normalize"))
@@ -182,6 +183,8 @@ def _save_modules(encoder: Encoder, part: Path) -> None:
     transformer: dict[str, Any] = {"max_seq_length": encoder.max_length, "do_lower_case": False}
     if _needs_eager(encoder):
         transformer["model_args"] = {"attn_implementation": "eager"}
+    if layer_pooling.is_layered(encoder):
+        transformer["config_args"] = {"output_hidden_states": True}
     _write(part / "sentence_bert_config.json", transformer)
     stored: dict[str, Any] = {
         "prompts": {**encoder.prompts, **_implied_prompts(encoder)},
@@ -194,21 +197,23 @@ def _save_modules(encoder: Encoder, part: Path) -> None:
     _write(part / "config_sentence_transformers.json", stored)
 
 
-def _save_pooling(encoder: Encoder, part: Path) -> tuple[str, str]:
-    """Write the pooling's folder; its name and the module's type."""
+def _save_pooling(encoder: Encoder, part: Path) -> list[tuple[str, str]]:
+    """Write the pooling's folder, or its two; the name and the module's type of each."""
     include = encoder.options.pool_prompt
     if pooling_module.is_trained(encoder.pooling):
         folder = f"1_{pooling_module.KIND}"
         tokens = [] if include else _prompt_tokens(encoder)
         pooling_module.write(encoder.pooling, part, folder, include_prompt=include, bos=_left_out_bos(encoder), prompts=tokens)
-        return folder, pooling_module.TYPE
+        return [(folder, pooling_module.TYPE)]
     if template_module.is_last_tokens(encoder):
-        return template_module.write_pooling(encoder, part)
-    legacy, new, _ = POOLINGS[_mode(encoder)]
+        return [template_module.write_pooling(encoder, part)]
+    modules = [layer_pooling.write(encoder, part)] if layer_pooling.is_layered(encoder) else []
+    legacy, new, _ = POOLINGS["mean" if modules else _mode(encoder)]
     booleans = {name: name == legacy for name, _, _ in POOLINGS.values()} | {"pooling_mode_mean_sqrt_len_tokens": False}
     pooling = {"word_embedding_dimension": encoder.hidden_size, **booleans, "pooling_mode": new}
-    _write(part / "1_Pooling" / "config.json", {**pooling, "include_prompt": include})
-    return "1_Pooling", "sentence_transformers.models.Pooling"
+    folder = f"{1 + len(modules)}_Pooling"
+    _write(part / folder / "config.json", {**pooling, "include_prompt": include})
+    return [*modules, (folder, "sentence_transformers.models.Pooling")]
 
 
 def _implied_prompts(encoder: Encoder) -> dict[str, str]:
@@ -224,7 +229,7 @@ def _needs_eager(encoder: Encoder) -> bool:
 def loader_notes(encoder: Encoder) -> list[str]:
     """What the stock layout cannot express, one sentence each: vectors of other loaders differ there."""
     wrapper = encoder.options.wrapper
-    notes = template_module.notes(encoder)
+    notes = [*template_module.notes(encoder), *([layer_pooling.NOTE] if layer_pooling.is_layered(encoder) else [])]
     if pooling_module.is_trained(encoder.pooling):
         notes.append(
             f"{encoder.pooling.mode} pooling is a module of this folder ({pooling_module.CODE.name}): SentenceTransformer needs "
@@ -284,7 +289,7 @@ def _left_out_bos(encoder: Encoder) -> int | None:
 def _mode(encoder: Encoder) -> str:
     """The pooling's mode, which the stock layout must know, or which brings its own module."""
     mode = str(getattr(encoder.pooling, "mode", type(encoder.pooling).__name__))
-    known = (*POOLINGS, *TRAINED, "last_tokens")
+    known = (*POOLINGS, *TRAINED, "last_tokens", layer_pooling.MODE)
     if mode not in known:
         raise InputError(f"save: pooling {mode} has no place in the sentence-transformers layout; known: {', '.join(known)}")
     return mode

@@ -16,17 +16,20 @@ from bothways.config import Strict, parse
 from bothways.errors import InputError
 from bothways.pooling.attention_pooling import HEADS, LATENTS
 from bothways.pooling.latent_attention import LatentAttention
-from bothways.pooling.pool import ALIASES, LAST_TOKENS, POOLINGS, Pooling
+from bothways.pooling.pool import ALIASES, LAST_TOKENS, LAYERED, POOLINGS, Pooling
 from bothways.pooling.self_attention import SelfAttention
 
 TRAINED = ("latent_attention", "self_attention")
 """Poolings with parameters."""
+KNOWN = (*POOLINGS, *TRAINED, *LAYERED)
 
 
 class PoolingConfig(Strict):
     """How token states become one vector. Defaults are those of nvidia/NV-Embed-v1."""
 
-    mode: str = Field(description="mean, weighted_mean, last, last_tokens, bos, max, latent_attention, self_attention")
+    mode: str = Field(
+        description="mean, weighted_mean, last, last_tokens, bos, max, first_last_avg, latent_attention, self_attention"
+    )
     tokens: int = Field(default=LAST_TOKENS, ge=1, description="last_tokens: how many states are averaged; LLaRA 8")
     latents: int = Field(default=LATENTS, ge=1, description="latent_attention: entries of the trained dictionary")
     heads: int = Field(default=HEADS, ge=1, description="of the attention")
@@ -39,8 +42,8 @@ class PoolingConfig(Strict):
     @classmethod
     def _known(cls, value: str) -> str:
         value = ALIASES.get(value, value)
-        if value not in (*POOLINGS, *TRAINED):
-            raise ValueError(f"unknown mode {value!r}; one of {', '.join((*POOLINGS, *TRAINED))}")
+        if value not in KNOWN:
+            raise ValueError(f"unknown mode {value!r}; one of {', '.join(KNOWN)}")
         return value
 
     @model_validator(mode="after")
@@ -74,8 +77,8 @@ class PoolingConfig(Strict):
             raise InputError(f"{where}: must be a name or a mapping with a mode (got {type(value).__name__})")
         if not isinstance(value, str):
             return parse(cls, value, where=where)
-        if ALIASES.get(value, value) not in (*POOLINGS, *TRAINED):
-            raise InputError(f"{where}: unknown mode {value!r}; one of {', '.join((*POOLINGS, *TRAINED))}")
+        if ALIASES.get(value, value) not in KNOWN:
+            raise InputError(f"{where}: unknown mode {value!r}; one of {', '.join(KNOWN)}")
         return cls(mode=value)
 
     def check(self, width: int) -> None:

@@ -2,7 +2,8 @@
 
 Mean and weighted mean (position weights 1..n, Muennighoff 2022, arXiv 2202.08904), last token / EOS, BOS (first token, [CLS]) and
 max, as compared by LLM2Vec (arXiv 2404.05961) and SimCSE (arXiv 2104.08821); the mean of the last few tokens, the special ones that
-LLaRA's prompts end with (arXiv 2312.15503). Only tokens whose pool mask is true take part, so
+LLaRA's prompts end with (arXiv 2312.15503); the mean of tokens whose states are averaged over the first and the last layer
+(`attention.run.of_layers`), SimCSE's "avg_first_last". Only tokens whose pool mask is true take part, so
 instructions, and BOS if so chosen, are seen by the text and never pooled. Works on packed rows, hence for any padding side.
 
 Letters: T tokens, N texts, H hidden.
@@ -15,12 +16,16 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from bothways.config import Layers
 from bothways.errors import InputError
 
 Mode = Literal["mean", "weighted_mean", "last", "last_tokens", "bos", "max"]
 LAST_TOKENS = 8  # special tokens of LLaRA's prompts
 POOLINGS: tuple[str, ...] = get_args(Mode)
-# the names that LLM2Vec and sentence-transformers use
+"""Of the last layer's states."""
+LAYERED = ("first_last_avg",)
+"""Of states averaged over layers."""
+# the names that LLM2Vec, sentence-transformers, SimCSE and BERT-whitening use
 ALIASES = {
     "eos": "last",
     "eos_token": "last",
@@ -29,6 +34,8 @@ ALIASES = {
     "weightedmean": "weighted_mean",
     "cls": "bos",
     "bos_token": "bos",
+    "avg_first_last": "first_last_avg",
+    "first-last-avg": "first_last_avg",
 }
 
 
@@ -49,7 +56,7 @@ class Pooling(nn.Module):
     """One vector per text.
 
     Args:
-        mode: "mean", "weighted_mean", "last" (also "eos"), "last_tokens", "bos" (also "cls") or "max".
+        mode: "mean", "weighted_mean", "last" (also "eos"), "last_tokens", "bos" (also "cls"), "max" or "first_last_avg".
         tokens: of "last_tokens", how many states are averaged; of a shorter text all.
         from_start: "weighted_mean" counts positions from a text's first token, pooled or not, as sentence-transformers does. False: from
             its first pooled token.
@@ -61,18 +68,23 @@ class Pooling(nn.Module):
     def __init__(self, mode: str = "mean", *, tokens: int = LAST_TOKENS, from_start: bool = False) -> None:
         super().__init__()
         mode = ALIASES.get(mode, mode)
-        if mode not in POOLINGS:
-            raise InputError(f"pooling: unknown mode {mode!r}; one of {', '.join(POOLINGS)}")
+        if mode not in (*POOLINGS, *LAYERED):
+            raise InputError(f"pooling: unknown mode {mode!r}; one of {', '.join((*POOLINGS, *LAYERED))}")
         self.mode: str = mode
         self.from_start = from_start
         if mode == "last_tokens":
             self.tokens = tokens
 
+    @property
+    def reads(self) -> Layers:
+        """Which layers' states `forward` is to be given."""
+        return "first_last" if self.mode in LAYERED else "last"
+
     def forward(self, states: Tensor, mask: Tensor, segments: Tensor, rows: int) -> Tensor:
         """Pool.
 
         Args:
-            states: (T, H), any float type; sums are taken in float32.
+            states: (T, H) of the layers that `reads` names, any float type; sums are taken in float32.
             mask: (T,) bool, tokens that take part; at least one per text.
             segments: (T,) int64, index of each token's text; indices ≥ rows are filler and ignored.
             rows: N.
