@@ -47,8 +47,8 @@ def hidden_states(
 
     Raises:
         UnsupportedFamily: if the execution is "padded", and the plan has shifted groups in training
-            or hidden blocks in a bidirectional text. Also if the family does not give the
-            states of its first layer, and `layers` needs them.
+            or hidden blocks in a bidirectional text. Also if `layers` needs the states of the first
+            layer and the family does not give them.
     """
     if plan.shifted is not None and not (model.training or plan.shifted.at_test):
         plan = plan.full
@@ -65,12 +65,14 @@ def asked(layers: Layers) -> dict[str, bool]:
 def of_layers(model: nn.Module, output: Any, layers: Layers) -> Tensor:
     """Take the states (B, L, H) that a pooling reads from what a transformers model returned.
 
-    "first_last" is (hidden_states[1] + hidden_states[-1]) / 2, in float32. transformers counts the embeddings as hidden_states[0], so
-    [1] is what the first layer gives, without a final norm, and [-1] is the last layer's behind the final norm. SimCSE's code
-    ("avg_first_last", since its issue 133; before, [0]) and BERT-whitening's ("first-last-avg") take these two.
+    "first_last" is (hidden_states[1] + hidden_states[-1]) / 2, in float32. transformers counts the
+    embeddings as hidden_states[0]. So [1] is what the first layer gives, without a final norm, and
+    [-1] is the last layer's, behind the final norm. SimCSE's code takes these two for
+    "avg_first_last" (princeton-nlp/SimCSE @206d7ae, evaluation.py; [0] before its issue 133), and
+    so does BERT-whitening's for "first-last-avg".
 
     Raises:
-        UnsupportedFamily: the model does not give the states of its first layer, for each token.
+        UnsupportedFamily: if the model does not give the states of its first layer for each token.
     """
     last: Tensor = output.last_hidden_state
     if layers == "last":
