@@ -1,1 +1,1 @@
-"""Losses as functions of tensors. They know no encoder and no transformers."""
+"""Losses as functions of tensors. They use neither encoders nor transformers."""

@@ -1,17 +1,23 @@
-"""The contrastive loss with every choice that the methods make: which columns a row sees, how they weigh, what they are told from.
+"""The contrastive loss with all methods' options: visible columns, their weights, extra terms.
 
-A row i has a query, one positive and any number of own hard negatives. Its columns are
+A row i has a query, one positive and any number of its own hard negatives. Its columns are
 
-    in batch       [positives of all rows ; hard negatives of all rows]      (SimCSE, LLM2Vec, NV-Embed stage 1)
-    not in batch   [own positive ; own hard negatives]                       (NV-Embed stage 2)
+    in batch       [positives of all rows ; hard negatives of all rows]
+                   (SimCSE, LLM2Vec, NV-Embed stage 1)
+    not in batch   [own positive ; own hard negatives]
+                   (NV-Embed stage 2)
 
-of this process's rows and, in batch, of all processes'. With s = scale · cos and V(i) the columns that row i sees,
+of this process's rows and, in batch, of those of all processes. With s = scale · cos and V(i) the
+columns that row i sees,
 
     ℓ_i = - log ( exp s(q_i, p_i) / Σ_{c ∈ V(i)} α^[c is an own negative] exp s(q_i, c) )
 
-SimCSE (arXiv 2104.08821, §4: scale 20, α = 1), LLM2Vec supervised (arXiv 2404.05961: scale 50, its issue 110 names Echo embeddings
-as the source), NV-Embed (arXiv 2405.17428: 7 negatives). V(i) leaves out what `false_negatives` finds; `matryoshka` sums the loss over
-truncated vectors; `distillation` adds the distance from a teacher. It stands apart from `infonce`, the softmax over given columns.
+Sources: SimCSE (arXiv 2104.08821, §4: scale 20, α = 1), LLM2Vec supervised (arXiv 2404.05961: scale
+50; its issue 110 names Echo embeddings as the source), NV-Embed (arXiv 2405.17428: 7 negatives).
+
+V(i) excludes the columns that `false_negatives` finds. `matryoshka` sums the loss over truncated
+vectors. `distillation` adds the distance from a teacher. The softmax over given columns is in
+`infonce`.
 
 Letters: N rows, M hard negatives, C columns, D embedding, K hard negatives of one row at most.
 """
@@ -32,20 +38,24 @@ from bothways.losses.loss_sum import LossSum
 from bothways.losses.matryoshka import Matryoshka
 
 LLM2VEC_SCALE = 50.0
-"""Of LLM2Vec's supervised stage, temperature 0.02; also the default for NV-Embed, whose authors name none (E5-Mistral's value)."""
+"""Scale of LLM2Vec's supervised stage, temperature 0.02.
+
+It is also the default for NV-Embed, because its authors do not name one (E5-Mistral's value).
+"""
 
 
 @dataclass(frozen=True)
 class ContrastiveOptions:
-    """Choices of the loss.
+    """Options of the loss.
 
     Args:
         scale: factor on the cosines, 1 / temperature.
-        in_batch: whether other rows' positives and hard negatives are columns.
-        own_negative_log_weight: added to the logits of a row's own hard negatives: log α of the formula above.
-        false_negatives: columns that are left out; None for none.
-        matryoshka: widths to which vectors are cut; None for the whole vector alone.
-        distillation: how a teacher's scores count; None to ignore them.
+        in_batch: if True, other rows' positives and hard negatives are columns too.
+        own_negative_log_weight: log α of the formula above. It is added to the logits of a row's
+            own hard negatives.
+        false_negatives: tests for columns to leave out. If None, no column is left out.
+        matryoshka: widths to which vectors are cut. If None, only the whole vector counts.
+        distillation: weight and temperature of a teacher's scores. If None, scores are ignored.
     """
 
     scale: float = SIMCSE_SCALE
@@ -63,9 +73,11 @@ class Rows:
     Args:
         query: (N, D).
         positive: (N, D).
-        negative: (M, D) hard negatives of all rows, or None where the method has none (on every process alike).
+        negative: (M, D) hard negatives of all rows. None if the method does not have any, on every
+            process alike.
         owner: (M,) int64, row of each hard negative, ascending.
-        in_batch: (N,) bool, rows that see other rows' columns if the options have them; None for all.
+        in_batch: (N,) bool, rows that see other rows' columns if the options have them. None means
+            all rows.
     """
 
     query: Tensor
@@ -77,10 +89,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class ContrastiveLoss(LossSum):
-    """The loss, and what it was made of.
+    """The loss and its components.
 
     Args:
-        masked: () columns left out as false negatives, summed over rows.
+        masked: () number of columns left out as false negatives, summed over rows.
         divergence: () distance from the teacher, summed over rows and widths, before its weight.
     """
 
@@ -89,10 +101,12 @@ class ContrastiveLoss(LossSum):
 
 
 class Columns(NamedTuple):
-    """What the rows of this process are compared with.
+    """The columns that the rows of this process are compared with.
 
-    vectors: (C, D). owner: (C,) the column of the positive of the row that brought this column, so a positive owns itself.
-    first: column of this process's first positive; its other columns follow, positives first.
+    Attributes:
+        vectors: (C, D).
+        owner: (C,) for each column, the column of its row's positive. So a positive owns itself.
+        first: column of this process's first positive. Its other columns follow, positives first.
     """
 
     vectors: Tensor
@@ -103,16 +117,18 @@ class Columns(NamedTuple):
 def contrastive_loss(
     rows: Rows, options: ContrastiveOptions, *, texts: Texts | None = None, teacher: Teacher | None = None
 ) -> ContrastiveLoss:
-    """Sum of the rows' losses.
+    """Sum the losses of the rows.
 
     Args:
-        rows: of this process; where processes exist, each calls this once, with the same options.
-        options: see there.
-        texts: which texts and labels the rows have; needed for false negatives by text or label.
-        teacher: its scores; needed for distillation.
+        rows: rows of this process. If there are several processes, each calls this once, with the
+            same options.
+        options: see `ContrastiveOptions`.
+        texts: the texts and labels of the rows. Needed for false negatives by text or label.
+        teacher: its scores. Needed for distillation.
 
     Returns:
-        Sum over N, count N, and the rows whose positive scores highest (at the largest width of Matryoshka). Float32 or wider.
+        The sum over N, the count N, and the number of rows with the positive scored highest (at the
+            largest width of Matryoshka). Float32 or wider.
     """
     count = rows.query.shape[0]
     columns = _columns(rows, in_batch=options.in_batch)
@@ -151,13 +167,14 @@ def _columns(rows: Rows, *, in_batch: bool) -> Columns:
         vectors, owner = torch.cat([vectors, rows.negative]), torch.cat([owner, rows.owner])
     if not in_batch:
         return Columns(vectors, owner, 0)
-    # positives and negatives travel together: one exchange, whose order is the same on every process
+    # Positives and negatives are gathered together, in one exchange with the same order on every
+    # process.
     gathered = gather_rows(vectors)
     return Columns(gathered.rows, gather_rows(owner + gathered.offset).rows, gathered.offset)
 
 
 def _hidden(query: Tensor, columns: Tensor, labels: Tensor, options: ContrastiveOptions, texts: Texts | None) -> Tensor | None:
-    """(N, C) bool, false negatives; None where none are looked for."""
+    """Find false negatives, (N, C) bool. The result is None if no tests are requested."""
     if options.false_negatives is None:
         return None
     with torch.no_grad():

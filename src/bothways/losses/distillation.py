@@ -1,12 +1,15 @@
 """Distance from a teacher's scores of a row's own documents.
 
-A reranker scores the positive and the hard negatives of a query; the student's cosines are to have the same distribution over them:
+A reranker scores the positive and the hard negatives of a query. The student's cosines should have
+the same distribution over them:
 
-    KL_i = Σ_c t_ic (log t_ic - log p_ic),   t_i = softmax(teacher scores / T),   p_i = softmax(scale · cos)
+    KL_i = Σ_c t_ic (log t_ic - log p_ic)
+    t_i = softmax(teacher scores / T)
+    p_i = softmax(scale · cos)
 
-over the row's own positive and own hard negatives (Hinton et al., arXiv 1503.02531, on rankings as FlagEmbedding's fine-tuning does it
-with `teacher_scores`). It stands apart from the contrastive loss because its targets are a teacher's, not labels: false negatives
-need no mask here.
+The sum is over the row's own positive and own hard negatives (Hinton et al., arXiv 1503.02531,
+applied to rankings as FlagEmbedding's fine-tuning does with `teacher_scores`). Its targets are a
+teacher's scores, not labels, so false negatives do not need a mask here.
 
 Letters: N rows, M hard negatives, C columns, K hard negatives of one row at most.
 """
@@ -25,11 +28,12 @@ _ABSENT = -1
 
 @dataclass(frozen=True)
 class Distillation:
-    """How the teacher counts.
+    """Weight and temperature of the teacher.
 
     Args:
-        weight: of the divergence beside the contrastive loss; positive.
-        temperature: divides the teacher's scores. None: `temperature_of` decides from all scores, before the first step.
+        weight: factor on the divergence, relative to the contrastive loss. Positive.
+        temperature: divides the teacher's scores. If None, `temperature_of` chooses it from all
+            scores before the first step.
     """
 
     weight: float = 1.0
@@ -38,7 +42,9 @@ class Distillation:
 
 @dataclass(frozen=True)
 class Teacher:
-    """Scores of this process's rows; NaN where there is none. A row with a NaN among its own takes no part.
+    """A teacher's scores of this process's rows. NaN means that there is none.
+
+    A row with a NaN among its own scores is left out.
 
     Args:
         positive: (N,) float.
@@ -49,39 +55,42 @@ class Teacher:
     negative: Tensor
 
     def to(self, device: torch.device | str) -> Teacher:
-        """The same on another device."""
+        """Copy the scores to another device."""
         return replace(self, positive=self.positive.to(device), negative=self.negative.to(device))
 
 
 def temperature_of(scores: Iterable[float], scale: float) -> float:
     """Choose the temperature for a teacher by the range of its scores.
 
-    Cosines (all scores within [-1, 1]) get 1 / scale, so that teacher and student mean the same by a difference of cosines. At 1 the
-    softmax of cosines .80, .60, .55 is .385, .315, .300: a student that is right would be pushed to confuse the three. Other scores are
-    logits, of a reranker for example, and get 1, as in FlagEmbedding's fine-tuning.
+    Cosines (all scores within [-1, 1]) get 1 / scale, so that a difference of cosines means the
+    same to teacher and student. At temperature 1 the softmax of cosines .80, .60, .55 is .385,
+    .315, .300, so a student that is right would be pushed to confuse the three. Other scores are
+    logits, for example of a reranker, and get 1, as in FlagEmbedding's fine-tuning.
 
     Args:
-        scores: all of the teacher's; NaN is passed over.
+        scores: all scores of the teacher. NaN is ignored.
         scale: factor on the student's cosines.
     """
     return 1 / scale if all(-1 <= score <= 1 for score in scores if not math.isnan(score)) else 1.0
 
 
 def distillation(logits: Tensor, first: int, owner: Tensor | None, teacher: Teacher, options: Distillation) -> Tensor:
-    """Sum over rows of the divergence, () with gradient; options.weight is not applied.
+    """Sum the divergence over rows, () with gradient. `options.weight` is not applied.
 
     Args:
         logits: (N, C), the student's scaled cosines, unmasked.
-        first: column of row 0's positive; this process's positives stand there, then its hard negatives.
-        owner: (M,) int64, row of each hard negative, ascending; None for none.
+        first: column of row 0's positive. This process's positives start there, then its hard
+            negatives follow.
+        owner: (M,) int64, row of each hard negative, ascending. None if there are no hard
+            negatives.
         teacher: its scores.
-        options: the teacher's temperature.
+        options: holds the teacher's temperature.
 
     Raises:
-        ValueError: the temperature is not settled.
+        ValueError: if the temperature is None.
     """
     if options.temperature is None:
-        raise ValueError("distillation: no temperature; take temperature_of(all scores, scale), or give one")
+        raise ValueError("distillation: temperature is None; give a number, or use temperature_of(all scores, scale)")
     places = own_places(logits.shape[0], owner).to(logits.device)
     there = places != _ABSENT
     places = places.clamp_min(0)
@@ -96,7 +105,10 @@ def distillation(logits: Tensor, first: int, owner: Tensor | None, teacher: Teac
 
 
 def own_places(rows: int, owner: Tensor | None) -> Tensor:
-    """(N, 1 + K) int64: where a row's own documents stand in [positives ; hard negatives]; -1 fills ragged rows."""
+    """Locate a row's own documents in [positives ; hard negatives], (N, 1 + K) int64.
+
+    Ragged rows are filled with -1.
+    """
     positives = torch.arange(rows)[:, None]
     if owner is None or owner.numel() == 0:
         return positives

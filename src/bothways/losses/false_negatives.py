@@ -1,16 +1,21 @@
-"""Columns that are no negatives: a batch holds texts that answer a row's query although nobody said so.
+"""Finds columns that are not negatives: unlabeled texts in the batch that answer a row's query.
 
-Four tests, each by option, their findings joined:
+There are four tests, each an option. Their findings are joined:
 
-    same text    the column's text is a known answer to the row's query, or the query; or the model reads the same tokens for it as
-                 for the row's query or positive (two long texts, cut to their common beginning)
-    same label   the column's text is of a class or cluster of the row
-    margin       cos(q_i, c) > cos(q_i, p_i) + margin          (Qwen3-Embedding, arXiv 2506.05176, §3: margin 0.1)
-    fraction     cos(q_i, c) ≥ fraction · cos(q_i, p_i)        (NV-Retriever's TopK-PercPos, arXiv 2407.15831: 0.95, there for mining)
+    same text    the column's text is a known answer to the row's query, or the query itself, or
+                 the model reads the same tokens for it as for the row's query or positive (two
+                 long texts, cut to their common beginning)
+    same label   the column's text belongs to a class or cluster of the row
+    margin       cos(q_i, c) > cos(q_i, p_i) + margin
+                 (Qwen3-Embedding, arXiv 2506.05176, §3: margin 0.1)
+    fraction     cos(q_i, c) ≥ fraction · cos(q_i, p_i)
+                 (NV-Retriever's TopK-PercPos, arXiv 2407.15831: 0.95 for mining)
 
-A row's own positive is never left out. What is known and which labels a text has is `bothways.data.answers`' business.
+A row's own positive is never left out. `bothways.data.answers` determines the known answers and the
+labels of a text.
 
-Letters: N rows, M hard negatives, C columns, F texts that a row knows at most, G labels of a row and W of a column at most.
+Letters: N rows, M hard negatives, C columns, F texts that a row knows at most, G labels of a row
+and W of a column at most.
 """
 
 from __future__ import annotations
@@ -23,19 +28,20 @@ from torch import Tensor
 from bothways.losses.gather import gather_rows
 
 NONE = -1
-"""In place of an id: no text, no label. Ids are ≥ 0."""
+"""Fills the place of an id if there is no text or label. Ids are ≥ 0."""
 
 
 @dataclass(frozen=True)
 class FalseNegatives:
-    """Which tests apply.
+    """The tests to apply.
 
     Args:
-        same_text: by the ids of `Texts`.
-        same_label: by the ids of `Texts`.
-        margin: in cosines, any sign; None for no test.
-        fraction: of the positive's cosine; None for no test. Where that cosine is negative, its magnitude counts the other way
-            round (cos ≥ cos_pos / fraction), so that the threshold always lies below the positive for fractions below 1.
+        same_text: compare texts by the ids of `Texts`.
+        same_label: compare labels by the ids of `Texts`.
+        margin: distance in cosines, of any sign. If None, this test is skipped.
+        fraction: share of the positive's cosine. If None, this test is skipped. If that cosine is
+            negative, it is divided by the fraction instead (cos ≥ cos_pos / fraction), so the
+            threshold lies below the positive for every fraction below 1.
     """
 
     same_text: bool = True
@@ -46,17 +52,21 @@ class FalseNegatives:
 
 @dataclass(frozen=True)
 class Texts:
-    """Identities behind the vectors of this process, as numbers that are equal across processes; NONE fills.
+    """Ids of the texts behind this process's vectors. Equal texts have equal ids on all processes.
+
+    NONE fills unused places.
 
     Args:
         known: (N, F) int64, texts that answer the row's query, and the query.
         positive: (N,) int64, text of the row's positive.
         negative: (M,) int64, texts of the hard negatives.
         label: (N,) or (N, G) int64, classes or clusters of the row, G at most.
-        columns: (N + M, W) int64, classes of the positives and then of the hard negatives, W at most and equal on all processes; None:
-            a positive has those of its row, and a hard negative has none.
-        tokens: (2 N + M,) int64, what the model reads of the queries, of the positives and of the hard negatives; None, on all
-            processes alike, to compare texts alone.
+        columns: (N + M, W) int64, classes of the positives and then of the hard negatives. W is the
+            maximum and equal on all processes. If None, a positive has the classes of its row, and
+            a hard negative has none.
+        tokens: (2 N + M,) int64, ids of the token sequences that the model reads for the queries,
+            the positives and the hard negatives. If None, on all processes alike, only texts are
+            compared.
     """
 
     known: Tensor
@@ -67,7 +77,7 @@ class Texts:
     tokens: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Texts:
-        """The same on another device."""
+        """Copy the ids to another device."""
         moved = {name: getattr(self, name).to(device) for name in ("known", "positive", "negative", "label")}
         columns = None if self.columns is None else self.columns.to(device)
         tokens = None if self.tokens is None else self.tokens.to(device)
@@ -75,7 +85,7 @@ class Texts:
 
     @property
     def column_labels(self) -> Tensor:
-        """(N + M, W) int64, classes of each column of this process."""
+        """Classes of each column of this process, (N + M, W) int64."""
         if self.columns is not None:
             return self.columns
         label = self.label.reshape(len(self.positive), -1)
@@ -90,23 +100,23 @@ def false_negatives(
     texts: Texts | None,
     gather: bool,
 ) -> Tensor:
-    """(N, C) bool: columns that a row must not be pushed away from.
+    """Find the columns that a row must not be pushed away from, (N, C) bool.
 
     Args:
         cosines: (N, C), without gradient.
         labels: (N,) int64, column of each row's positive.
-        options: which tests apply.
-        texts: of this process's rows; needed by same_text and same_label.
-        gather: whether the columns are those of all processes.
+        options: the tests to apply.
+        texts: ids of this process's rows. Needed by same_text and same_label.
+        gather: True if the columns are those of all processes.
 
     Raises:
-        ValueError: a test by text or label without `texts`.
+        ValueError: if a test by text or label is requested without `texts`.
     """
     found = torch.zeros_like(cosines, dtype=torch.bool)
     if options.same_text or options.same_label:
         if texts is None:
             raise ValueError("false negatives by text or label need the texts' identities")
-        # one exchange of texts with their labels
+        # Texts and labels are exchanged together.
         rows = len(texts.positive)
         names = [torch.cat([texts.positive, texts.negative])]
         if texts.tokens is not None:
@@ -128,7 +138,10 @@ def false_negatives(
 
 
 def _equal(own: Tensor, columns: Tensor) -> Tensor:
-    """(N, C) bool: whether a row's numbers (N, F) and a column's (C, W) have one in common; NONE is none."""
+    """Tell if a row's numbers (N, F) and a column's (C, W) have one in common, (N, C) bool.
+
+    NONE is never in common.
+    """
     found = torch.zeros(own.shape[0], columns.shape[0], dtype=torch.bool, device=own.device)
     for mine in own.unbind(1):
         for theirs in columns.unbind(1):

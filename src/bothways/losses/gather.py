@@ -1,8 +1,9 @@
-"""Rows of all processes as one matrix, with gradient.
+"""Gathers the rows of all processes into one matrix, with gradient.
 
-In-batch negatives grow with the batch, so the rows of every process become columns of every process's similarity matrix. The
-gradient flows back to the process that made the row (LLM2Vec and GradCache do this; SimCSE's released code keeps only the local
-shard's gradient). Written on torch.distributed alone: one process, or none initialised, is the identity.
+In-batch negatives grow with the batch, so the rows of every process become columns of every
+process's similarity matrix. The gradient flows back to the process that made the row (LLM2Vec and
+GradCache do this; SimCSE's released code keeps only the local shard's gradient). It uses only
+torch.distributed. With one process, or if none is initialized, it returns the rows unchanged.
 """
 
 from __future__ import annotations
@@ -16,22 +17,23 @@ from torch.autograd.function import once_differentiable
 
 
 class Gathered(NamedTuple):
-    """Rows (P, D) of all processes in rank order, and the index of this process's first row among them."""
+    """Rows (P, D) of all processes in rank order, and the index of this process's first row."""
 
     rows: Tensor
     offset: int
 
 
 def several_processes() -> bool:
-    """Whether other processes hold rows too."""
+    """Tell if other processes hold rows too."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def gather_rows(rows: Tensor) -> Gathered:
-    """Concatenate `rows` (N, D) of all processes; N may differ between them, D may not.
+    """Concatenate `rows` (N, D) of all processes. N may differ between them, D may not.
 
-    The gradients of all processes' losses with respect to a row add up on the process that holds it, so a trainer that *sums*
-    parameter gradients over processes gets those of one process holding all rows.
+    The gradients of all processes' losses with respect to a row add up on the process that holds
+    it. So a trainer that *sums* parameter gradients over processes gets those of one process with
+    all rows.
     """
     if not several_processes():
         return Gathered(rows, 0)
@@ -46,8 +48,8 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, sizes: list[int]) -> Tensor:
         ctx.sizes = sizes
-        # all_gather wants equal shapes, and the last batch of an epoch may be ragged; one row at least, since no backend promises
-        # to take empty tensors
+        # all_gather needs equal shapes, and the last batch of an epoch may be ragged. There is at
+        # least one row, because no backend promises to accept empty tensors.
         padded = rows.new_zeros(max(1, *sizes), *rows.shape[1:])
         padded[: rows.shape[0]] = rows
         parts = [torch.empty_like(padded) for _ in sizes]

@@ -1,12 +1,13 @@
-"""InfoNCE over in-batch columns: the contrastive loss of SimCSE and of LLM2Vec's unsupervised stage.
+"""InfoNCE over in-batch columns: the loss of SimCSE and of LLM2Vec's unsupervised stage.
 
-With s(a, b) = scale · cos(a, b), query i and the column y(i) that is its positive (SimCSE, arXiv 2104.08821, eq. 1, τ = 1 /
-scale; LLM2Vec's released code):
+With s(a, b) = scale · cos(a, b), query i and the column y(i) that is its positive (SimCSE, arXiv
+2104.08821, eq. 1, τ = 1 / scale; LLM2Vec's released code):
 
     ℓ_i = - log ( exp s(q_i, c_y(i)) / Σ_j exp s(q_i, c_j) )
 
-One-directional: columns never become queries. Similarities (`cosine_logits`) and the softmax over columns (`column_loss`) stand
-apart, so that further columns and masks enter between them.
+It is one-directional: columns never become queries. The similarities (`cosine_logits`) and the
+softmax over columns (`column_loss`) are separate functions, so that callers can add columns and
+masks between them.
 
 Letters: N queries, C columns, D embedding.
 """
@@ -20,36 +21,42 @@ from torch import Tensor
 from bothways.losses.loss_sum import LossSum
 
 SIMCSE_SCALE = 20.0
-"""1 / τ with τ = 0.05, the best temperature of SimCSE's ablation (§6, table on τ); LLM2Vec's SimCSE stage uses the same."""
+"""1 / τ with τ = 0.05, the best temperature of SimCSE's ablation (§6, table on τ).
+
+LLM2Vec's SimCSE stage uses the same.
+"""
 
 
 def info_nce(query: Tensor, columns: Tensor, labels: Tensor, *, scale: float = SIMCSE_SCALE) -> LossSum:
-    """Sum over queries of the negative log-probability of their positive column.
+    """Sum over queries the negative log-probability of their positive column.
 
     Args:
-        query: (N, D), any length; normalised here.
-        columns: (C, D), any length; the positives of all queries, `gather_rows` brings those of other processes.
+        query: (N, D), any length. It is normalized here.
+        columns: (C, D), any length: the positives of all queries. `gather_rows` adds those of other
+            processes.
         labels: (N,) int64, column of each query's positive.
-        scale: factor on the cosines, 1 / temperature; positive.
+        scale: factor on the cosines, 1 / temperature. Positive.
 
     Returns:
-        Sum over N, count N, and the queries whose positive scores highest. Float32 under any autocast (float64 stays).
+        The sum over N, the count N, and the number of queries with the positive scored highest.
+            Float32 under any autocast (float64 stays).
     """
     return column_loss(cosine_logits(query, columns, scale=scale), labels)
 
 
 def cosine_logits(query: Tensor, columns: Tensor, *, scale: float) -> Tensor:
-    """Scaled cosines (N, C) of every query with every column, in float32 or wider."""
-    # autocast would run this product in bfloat16, whose steps of 2⁻⁸ near cosine 1 are 0.08 in a logit at scale 20
+    """Compute the scaled cosines (N, C) of every query with every column, in float32 or wider."""
+    # Autocast would run this product in bfloat16, with steps of 2⁻⁸ near cosine 1, that is 0.08 in
+    # a logit at scale 20.
     with torch.autocast(query.device.type, enabled=False):
         return _unit(query) @ _unit(columns).T * scale
 
 
 def column_loss(logits: Tensor, labels: Tensor) -> LossSum:
-    """Softmax cross-entropy summed over rows.
+    """Sum the softmax cross-entropy over rows.
 
     Args:
-        logits: (N, C); a column that a row must not see holds -inf.
+        logits: (N, C). A column that a row must not see holds -inf.
         labels: (N,) int64.
     """
     total = F.cross_entropy(logits, labels, reduction="sum")
@@ -58,7 +65,10 @@ def column_loss(logits: Tensor, labels: Tensor) -> LossSum:
 
 
 def alignment(first: Tensor, second: Tensor) -> Tensor:
-    """Mean cosine () of the pairs (first[i], second[i]), both (N, D): 1 when the two views of a text coincide. No gradient."""
+    """Compute the mean cosine () of the pairs (first[i], second[i]), both (N, D), without gradient.
+
+    It is 1 if the two views of each text coincide.
+    """
     with torch.no_grad(), torch.autocast(first.device.type, enabled=False):
         return (_unit(first) * _unit(second)).sum(-1).mean()
 

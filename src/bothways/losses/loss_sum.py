@@ -1,7 +1,8 @@
-"""What every loss returns: a sum and the count that divides it.
+"""The return value of every loss: a sum and the count that divides it.
 
-A mean per micro-batch would weigh the rows of a ragged batch differently under accumulation and across processes. Sums add
-up; the trainer divides once, by the count of the whole optimiser step.
+A mean per micro-batch would weigh the rows of a ragged batch differently under accumulation and
+across processes. Sums add up, and the trainer divides once, by the count of the whole optimizer
+step.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LossSum:
-    """A loss summed over its labels.
+    """A loss summed over its labels. total / count and correct / count are the means.
 
     Args:
         total: () the summed loss in nats, float32 or wider, with gradient.
-        count: the labels in the sum.
-        correct: () int64, labels whose score is the highest of their row; total / count and correct / count are the means.
+        count: number of labels in the sum.
+        correct: () int64, number of labels with the highest score of their row.
     """
 
     total: Tensor

@@ -1,15 +1,17 @@
-"""Masked next-token loss with the language-model head at the masked positions only, a chunk at a time.
+"""Masked next-token loss: applies the language-model head only at masked positions, in chunks.
 
-The loss of LLM2Vec's MNTP (arXiv 2404.05961, §2.2), for states h already taken one place before their label x:
+The loss of LLM2Vec's MNTP (arXiv 2404.05961, §2.2), for states h already taken one place before
+their label x:
 
     L = - Σ_m w_m log softmax(head(h_m))[x_m]          all w_m = 1 in MNTP
 
-Any next-token loss is this one: causal language modelling takes every token for a label (LongLoRA), LLaRA those of the text, each text
-weighing as much as any other.
+Every next-token loss has this form. Causal language modeling uses every token as a label
+(LongLoRA). LLaRA uses the tokens of the text, and each text has the same weight.
 
-Logits of all masked positions would be the largest tensor of the step (4,000 × 128,256 × 4 bytes = 2 GB). Each chunk's logits
-are turned into their gradients at once and dropped: no logits live until the backward pass and none is computed twice,
-whatever the head does inside (scaling, soft-capping, bias), frozen or trained.
+Logits of all masked positions would be the largest tensor of the step (4,000 × 128,256 × 4 bytes =
+2 GB). So each chunk's logits are turned into their gradients at once and dropped. No logits live
+until the backward pass, and none are computed twice. This holds for any head (scaling,
+soft-capping, bias), frozen or trained.
 
 Letters: M masked positions, H hidden, V vocabulary.
 """
@@ -29,17 +31,20 @@ from bothways.losses.loss_sum import LossSum
 def masked_next_token(
     states: Tensor, targets: Tensor, head: nn.Module, *, weights: Tensor | None = None, chunk: int = 512
 ) -> LossSum:
-    """Summed cross-entropy of the head's prediction at every state.
+    """Sum the cross-entropy of the head's prediction at every state.
 
     Args:
-        states: (M, H), the state that predicts each label; M may be 0.
+        states: (M, H), the state that predicts each label. M may be 0.
         targets: (M,) int64, token ids.
-        head: (m, H) to (m, V) logits. Its parameters that require a gradient get one, the others none.
-        weights: (M,) of each label in the sum, without gradient; None for 1 each.
-        chunk: positions whose logits exist at the same time; memory is about 12 · chunk · V bytes. Changes rounding only.
+        head: maps (m, H) states to (m, V) logits. Only its parameters that require a gradient get
+            one.
+        weights: (M,) weight of each label in the sum, without gradient. If None, each is 1.
+        chunk: number of positions with logits in memory at the same time. Memory is about 12 ·
+            chunk · V bytes. It changes the result only by rounding.
 
     Returns:
-        Sum over M in float32 (float64 stays), count M, and the positions where the label is the most probable token.
+        The sum over M in float32 (float64 stays), the count M, and the number of positions with the
+            label as the most probable token.
     """
     trained = [parameter for parameter in head.parameters() if parameter.requires_grad]
     gradient = torch.is_grad_enabled() and (states.requires_grad or bool(trained))
@@ -48,7 +53,7 @@ def masked_next_token(
 
 
 class _Chunked(torch.autograd.Function):
-    """Computes the gradients of the sum beside the sum; backward only scales them."""
+    """Computes the gradients of the sum together with the sum. Backward only scales them."""
 
     @staticmethod
     def forward(

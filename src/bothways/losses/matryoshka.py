@@ -1,7 +1,8 @@
-"""Matryoshka representation learning: the first numbers of a vector are a vector.
+"""Matryoshka representation learning: the first numbers of a vector form a vector too.
 
-The loss is a weighted sum over widths, each on vectors cut to their first m numbers and normalised anew (Kusupati et al., arXiv
-2205.13147, eq. 1; all weights 1 there). It stands apart because the widths are a promise to users of `truncate_dim`.
+The loss is a weighted sum over widths, each on vectors cut to their first m numbers and normalized
+again (Kusupati et al., arXiv 2205.13147, eq. 1, with all weights 1). Users of `truncate_dim` rely
+on these widths.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from bothways.errors import InputError
 
 @dataclass(frozen=True)
 class Matryoshka:
-    """Widths, and what each counts.
+    """Widths and their weights, for example Matryoshka((768, 256, 64)).
 
     Args:
-        widths: numbers kept, each once, the largest first. The whole vector is trained only if its width is among them.
-        weights: of each width; 1 each when absent.
+        widths: numbers of dimensions to keep, each once. The whole vector is trained only if its
+            width is among them.
+        weights: weight of each width. If None, each is 1.
 
     Raises:
-        InputError: no width, one twice or below 1, or weights that do not match.
+        InputError: if there are no widths, if one appears twice or is below 1, or if the weights do
+            not match.
     """
 
     widths: tuple[int, ...]
@@ -35,12 +38,12 @@ class Matryoshka:
             )
 
     def pairs(self, dimension: int) -> list[tuple[int, float]]:
-        """(width, weight), the largest width first.
+        """List (width, weight), the largest width first.
 
         Raises:
-            InputError: a width beyond the vector's.
+            InputError: if a width exceeds the vector's.
         """
         if max(self.widths) > dimension:
-            raise InputError(f"matryoshka: width {max(self.widths)} of vectors that have {dimension} numbers")
+            raise InputError(f"matryoshka: width {max(self.widths)} exceeds the vectors' {dimension} dimensions")
         weights = self.weights or (1.0,) * len(self.widths)
         return sorted(zip(self.widths, weights), reverse=True)

@@ -23,7 +23,13 @@ __all__ = ["NAMES", "Entry", "compose", "get", "llara", "llm2vec", "longlora", "
 
 
 class Entry(NamedTuple):
-    """A recipe by name: one line for lists, and the function that makes it (base, texts, preset, …)."""
+    """A recipe by name.
+
+    Attributes:
+        name: the name, as on the command line.
+        description: one line for lists.
+        build: the function that makes the recipe (base, texts, preset, …).
+    """
 
     name: str
     description: str
@@ -31,15 +37,24 @@ class Entry(NamedTuple):
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Choices of this recipe alone, e.g. "supervised"; what all recipes have (`dev`) is not among them."""
+        """The options of this recipe alone, for example "supervised".
+
+        Options that all recipes have (`dev`) are not included.
+        """
         parameters = inspect.signature(self.build).parameters.values()
         return tuple(each.name for each in parameters if each.kind is each.KEYWORD_ONLY and each.name != "dev")
 
     def make(self, options: Mapping[str, Any], **common: Any) -> Recipe:
-        """The recipe with choices of its own, as a command line gives them, beside those that every recipe knows (base, texts, …).
+        """Make the recipe with its own options, as a command line gives them.
+
+        For example get("llm2vec").make({"simcse": True}, base="smollm2-135m", preset="laptop").
+
+        Args:
+            options: options of this recipe alone, by name.
+            **common: arguments that every recipe has (base, texts, …).
 
         Raises:
-            InputError: an option that this recipe does not have, or a value that it cannot be.
+            InputError: if this recipe does not have an option, or if a value does not suit it.
         """
         for name in options:
             if name not in self.options:
@@ -75,7 +90,7 @@ _ENTRIES = (
     ),
     Entry(
         "llara",
-        "decoder LLM adapted by summarising and foreseeing plain text, then fine-tuned for retrieval (arXiv 2312.15503)",
+        "decoder LLM adapted by summarizing and predicting plain text, then fine-tuned for retrieval (arXiv 2312.15503)",
         llara,
     ),
     Entry(
@@ -88,10 +103,10 @@ NAMES = tuple(entry.name for entry in _ENTRIES)
 
 
 def get(name: str) -> Entry:
-    """The recipe of this name.
+    """Find the recipe of a name, for example "llm2vec".
 
     Raises:
-        InputError: there is none; names the nearest.
+        InputError: if there is no such recipe. The message names the most similar one.
     """
     for entry in _ENTRIES:
         if entry.name == name:

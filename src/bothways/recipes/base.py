@@ -1,4 +1,7 @@
-"""What recipes share: presets, texts per stage, and changes by keyword. A recipe holds choices only; the trainer does the work."""
+"""The parts that recipes share: presets, texts per stage, and changes by keyword.
+
+A recipe holds only choices. The trainer does the work.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +17,29 @@ Preset = Literal["published", "laptop"]
 #: One source, several, or sources by stage name.
 Texts = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any]
 
-#: Objectives whose stages end in sentence vectors; a lower loss of the others says nothing about an encoder.
+#: Objectives of stages that end in sentence vectors. For the others, a lower loss does not say
+#: anything about an encoder.
 SENTENCE_KINDS = ("contrastive", "supervised")
-#: The embedded default, the only model and text a recipe may assume (README).
+#: The embedded default, the only model and text that a recipe may assume (README).
 EMBEDDED_BASE = "smollm2-135m"
 EMBEDDED_TEXTS = "python-stdlib"
 
 
 def data(texts: Texts, stage: str, *, short: bool) -> dict[str, Any]:
-    """The `data` of a stage.
+    """Build the `data` of a stage.
+
+    For example data({"mntp": "book.txt", "simcse": "lines.txt"}, "mntp", short=False) gives
+    {"source": ["book.txt"], "column": None}.
 
     Args:
-        texts: of all stages, or by stage name; a value may be a whole `data` mapping with column and limit.
-        stage: its name.
-        short: the stage learns from sentences rather than documents; the embedded text has both.
+        texts: texts of all stages, or by stage name. A value may be a whole `data` mapping with
+            column and limit.
+        stage: name of the stage.
+        short: True if the stage learns from sentences rather than documents. The embedded text has
+            both.
 
     Raises:
-        InputError: nothing for this stage.
+        InputError: if there are no texts for this stage.
     """
     if isinstance(texts, Mapping):
         if stage not in texts:
@@ -44,29 +53,32 @@ def data(texts: Texts, stage: str, *, short: bool) -> dict[str, Any]:
 
 
 def check_preset(preset: str) -> None:
-    """Raise InputError for a preset that does not exist."""
+    """Raise InputError if a preset does not exist."""
     if preset not in get_args(Preset):
         raise InputError(f"preset: {preset!r} does not exist; there are {', '.join(get_args(Preset))}")
 
 
 def finish(values: dict[str, Any], overrides: Mapping[str, Any], *, dev: str | None, dev_every: int) -> Recipe:
-    """Validate a recipe, with a development metric in every stage that produces sentence vectors, and with changes.
+    """Validate a recipe, add a development metric, and apply changes.
 
     Args:
         values: nested plain values.
-        overrides: by path, dots or double underscores: `seed=1`, `stages__mntp__optim__lr=1e-3`.
-        dev: task specification by which stages that train sentence vectors keep their best checkpoint.
-        dev_every: optimiser steps between evaluations.
+        overrides: values by path, with dots or double underscores: `seed=1`,
+            `stages__mntp__optim__lr=1e-3`.
+        dev: task specification, for example "sts:dev.tsv". Stages that train sentence vectors keep
+            their best checkpoint by it. If None, no stage is measured.
+        dev_every: optimizer steps between evaluations.
 
     Raises:
-        InputError: a metric and no stage that takes it, or values that make no recipe.
+        InputError: if a metric is given but no stage can use it, or if the values do not form a
+            recipe.
     """
     if dev is not None:
         measured = [stage for stage in values["stages"] if stage["objective"]["kind"] in SENTENCE_KINDS]
         if not measured:
             raise InputError(
-                f"dev: chooses checkpoints of contrastive stages, and recipe {values['name']} has none as it is; leave it out, or set "
-                "stages.NAME.eval"
+                f"dev: chooses checkpoints of contrastive stages, but recipe {values['name']} does not have such a stage; "
+                "leave it out, or set stages.NAME.eval"
             )
         for stage in measured:
             stage["eval"] = {"metric": dev, "every": dev_every}

@@ -1,4 +1,4 @@
-"""One recipe after another: methods compose because every stage starts from what the stage before it saved."""
+"""Chains two recipes: every stage starts from the model that the stage before it saved."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from typing import Any
 
 from bothways.training.run import Recipe
 
-#: What a recipe says about its start; of two, the first one's counts. All else is said about the result.
+#: Fields about the start of a recipe, taken from the first one. All other fields describe the
+#: result.
 START = ("base", "base_adapter", "rope")
 
 
 def compose(first: Recipe, second: Recipe, **changes: Any) -> Recipe:
-    """The stages of `first`, then those of `second`, as one recipe.
+    """Join the stages of `first` and then those of `second` into one recipe.
 
     Args:
-        first: says where to start.
-        second: says what the encoder is like: direction, pooling, prompts, length, precision, seed.
-        **changes: fields of the recipe in place of either's, e.g. `name`, `max_length`.
+        first: determines the start.
+        second: determines the encoder: direction, pooling, prompts, length, precision, seed.
+        **changes: fields that replace those of both recipes, for example `name`, `max_length`.
 
     Raises:
-        InputError: stages of one name, or a stage that cannot follow the one before it.
+        InputError: if two stages have one name, or if a stage cannot follow the one before it.
     """
     one, other = first.resolved(), second.resolved()
     values = {

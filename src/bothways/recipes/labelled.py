@@ -1,7 +1,8 @@
-"""Labelled data as recipes take it: sources whose task is known by name get its instruction, all others are read as they are.
+"""Labeled data for recipes: known tasks get their instruction, other sources are read unchanged.
 
-It stands apart because every supervised recipe needs it and none of them owns it. A model that was trained with an instruction must be
-asked with the same one, so the prompts that rows are given here are also stored with the encoder (`stored_prompts`).
+Every supervised recipe uses this module. A model that was trained with an instruction must be used
+with the same one. So the prompts that rows get here are also stored with the encoder
+(`stored_prompts`).
 """
 
 from __future__ import annotations
@@ -24,33 +25,39 @@ log = logging.getLogger("bothways")
 #: One source, several, a whole `data` mapping, or one of these by stage name.
 Labelled = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any]
 
-#: What the pairs of the embedded text are: a description, and the function that it describes.
+#: The pairs of the embedded text consist of a description and the function that it describes.
 EMBEDDED_INSTRUCTION = "Given a description, retrieve the Python function that it describes"
-#: Keys of a task that a recipe turns into prompts, beside those of `training.data_config.TaskConfig`.
+#: Keys of a task that a recipe turns into prompts. The other keys are those of
+#: `training.data_config.TaskConfig`.
 INSTRUCTION_KEYS = ("instruction", "symmetric")
 
 
 def labelled(
     given: Labelled, stage: str, *, template: str | None, batches: Batching, mine: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The `data` of a supervised stage.
+    """Build the `data` of a supervised stage.
 
-    A source is a task. Its name is that of its file or folder, and where `bothways.data.templates.INSTRUCTIONS` knows it, its rows get
-    the instruction: before queries, and before documents too where the task is symmetric; prompts of their own give way, with a warning
-    when they are read. A folder that holds such files, as E5's training data does, is a task for each, and two of those are two tasks
-    (`HALVES`). A mapping says everything itself: {"tasks": [{"name": "fiqa", "source": "fiqa.jsonl", "instruction": "Given a financial
-    question, …", "symmetric": False, "weight": 0.5}, …]}, or {"source": …} with the same keys.
+    A source is a task, named after its file or folder. If `bothways.data.templates.INSTRUCTIONS`
+    knows the name, its rows get the instruction before queries and, if the task is symmetric,
+    before documents too. Prompts in the rows are then replaced, with a warning when they are read.
+    If a folder holds files of known tasks, as E5's training data does, each file is a task, and two
+    of those files are two tasks each (`HALVES`).
+
+    A mapping states everything itself, for example {"tasks": [{"name": "fiqa", "source":
+    "fiqa.jsonl", "instruction": "Given a financial question, …", "symmetric": False, "weight":
+    0.5}]}, or {"source": "fiqa.jsonl"} with the same keys.
 
     Args:
-        given: what to learn from.
-        stage: the stage's name, where `given` has data by stage.
-        template: how instructions are written, a name of `bothways.data.templates.TEMPLATES`; None gives rows no instruction but
-            what they bring.
-        batches: "blended" or "homogeneous", unless a mapping says otherwise.
-        mine: where negatives of rows without any come from, unless a mapping says otherwise.
+        given: the data to learn from.
+        stage: the stage's name, for the case that `given` has data by stage.
+        template: the form of instructions, a name in `bothways.data.templates.TEMPLATES`. If None,
+            rows get only the instructions that they contain.
+        batches: "blended" or "homogeneous", unless a mapping sets it.
+        mine: the source of negatives for rows without any, unless a mapping sets it.
 
     Raises:
-        InputError: nothing for this stage, an instruction beside prompts, or `symmetric` without an instruction.
+        InputError: if there is no data for this stage, if an instruction and prompts are both
+            given, or if `symmetric` is given without an instruction.
     """
     given = _of_stage(given, stage)
     data = _said(given, template) if isinstance(given, Mapping) else _found(_listed(given), template)
@@ -61,11 +68,12 @@ def labelled(
 
 
 def stored_prompts(parts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Prompts to store with an encoder that was trained on these `data`: by name of the task, and "query" where there is one answer.
+    """Collect the prompts to store with an encoder that was trained on these `data`.
 
-    All retrieval tasks of one instruction make it the prompt of `encode_query`; if all tasks are one symmetric task, its prompt serves
-    both sides. A task without an instruction leaves `encode_query` without one: rows that have no prompt take the encoder's, in
-    training as in use, and another task's is not theirs.
+    They are stored by name of the task. If all retrieval tasks have one instruction, it is also the
+    prompt of `encode_query` ("query"). If all tasks are one symmetric task, its prompt serves both
+    sides. If any task has no instruction, `encode_query` does not get one. Rows without a prompt
+    take the encoder's, in training as in use, and must not get another task's.
     """
     found: dict[str, tuple[str, str]] = {}
     bare = False
@@ -107,7 +115,7 @@ def _listed(given: Any) -> list[str]:
 
 
 def _said(given: Mapping[str, Any], template: str | None) -> dict[str, Any]:
-    """A mapping with its instructions turned into prompts."""
+    """Turn the instructions of a mapping into prompts."""
     data = dict(given)
     if "tasks" in data:
         data["tasks"] = [_task(task, template) if isinstance(task, Mapping) else task for task in data["tasks"]]
@@ -131,13 +139,15 @@ def _task(given: Mapping[str, Any], template: str | None) -> dict[str, Any]:
     task.setdefault("template", template)
     if instruction is None and name not in INSTRUCTIONS:
         if symmetric is not None:
-            raise InputError(f"task {name!r}: symmetric says where an instruction goes, and there is none; give instruction")
+            raise InputError(
+                f"task {name!r}: symmetric needs an instruction to place; give instruction, or leave symmetric out"
+            )
         return task
     return task if own is not None else {**task, **_prompts(template, name, instruction, symmetric)}
 
 
 def _found(sources: list[str], template: str | None) -> dict[str, Any]:
-    """Sources as tasks where at least one of them is known, else all of them as they are."""
+    """Read sources as tasks if at least one of them is known, else all of them unchanged."""
     if template is None:
         return {"source": sources}
     parts = [part for source in sources for part in _parts(source)]
@@ -146,7 +156,7 @@ def _found(sources: list[str], template: str | None) -> dict[str, Any]:
     strangers = [source for name, source in parts if not _known(name)]
     if strangers:
         log.warning(
-            "%s: no instruction is known for a task of this name, so its rows carry what they bring, or none; give it one as "
+            "%s: no instruction is known for a task of this name, so its rows keep their own, if any; give it one as "
             '{"name": …, "source": …, "instruction": …}',
             ", ".join(strangers),
         )
@@ -157,7 +167,7 @@ def _found(sources: list[str], template: str | None) -> dict[str, Any]:
         halves = HALVES.get(name, ())
         for number, each in enumerate(halves or (name,), start=1):
             prompts = _prompts(template, each, instruction, None) if instruction or each in INSTRUCTIONS else {}
-            # files of one name in several folders are several tasks
+            # Files of one name in several folders are several tasks.
             unique = each if counts[name] == 1 else f"{Path(source).parent.name}-{each}"
             part = {"part": [number, len(halves)]} if halves else {}
             tasks.append({"name": unique, "source": [source], **part, "template": template, **prompts})
@@ -165,12 +175,12 @@ def _found(sources: list[str], template: str | None) -> dict[str, Any]:
 
 
 def _known(name: str) -> bool:
-    """Whether a source of this name has an instruction, or two."""
+    """Tell if a source of this name has an instruction, or two."""
     return name in INSTRUCTIONS or name in HALVES or name == EMBEDDED_TEXTS
 
 
 def _parts(source: str) -> list[tuple[str, str]]:
-    """(name, source) of a source, or of each file of a folder of known tasks."""
+    """List (name, source) for a source, or for each file of a folder of known tasks."""
     path = Path(source).expanduser()
     if path.is_dir() and not is_beir(path):
         files = [(_name(file), str(file)) for file in sorted(path.iterdir()) if file.is_file() and ".json" in file.name]
@@ -187,5 +197,6 @@ def _prompts(template: str, name: str, instruction: str | None, symmetric: bool 
     query, document = task_prompts(template, name, instruction=instruction, symmetric=symmetric)
     prompts = {"query_prompt": query, "document_prompt": document}
     known = INSTRUCTIONS.get(name)
-    # a class's text is no query, and carries nothing (NV-Embed); another text of the class is one, which reading the rows shows
+    # A class's text is not a query and gets no prompt (NV-Embed). Another text of the class is a
+    # query, which the reader recognizes from the rows.
     return {**prompts, "example_prompt": query} if known is not None and known.classes and symmetric is None else prompts

@@ -1,9 +1,10 @@
 """LLaRA: a decoder adapted to embedding by its own text, then fine-tuned for retrieval.
 
-Paper: LLaRA / Llama2Vec, https://arxiv.org/abs/2312.15503. Values are those of the released code's README and scripts (FlagEmbedding,
-research/LLARA): adaptation at 1e-5 for one epoch with every weight, fine-tuning at 3e-4 with LoRA (r 64, alpha 16, dropout 0.1), warm-up
-over a tenth of the steps in both. The paper's own adaptation (rows of 1024 tokens, 256 a step) is from memory, and unverified; the
-released example is a toy of 128.
+Paper: LLaRA / Llama2Vec, https://arxiv.org/abs/2312.15503. The values are those of the released
+code's README and scripts (FlagEmbedding, research/LLARA): adaptation at 1e-5 for one epoch with
+every weight, fine-tuning at 3e-4 with LoRA (r 64, alpha 16, dropout 0.1), and warm-up over a tenth
+of the steps in both. The paper's own adaptation (rows of 1024 tokens, 256 a step) is from memory
+and unverified. The released example is a toy of 128.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ Mode = Literal["code", "paper"]
 
 
 class Form(NamedTuple):
-    """What a mode decides: prompts ("document" summarises, "query" predicts), new tokens, pooling, and choices of the objective."""
+    """The choices of a mode.
+
+    Attributes:
+        prompts: "document" summarizes, "query" predicts.
+        new_tokens: special tokens to add, or None.
+        pooling: the pooling of the encoder.
+        objective: fields of the objective.
+    """
 
     prompts: dict[str, str]
     new_tokens: tuple[str, ...] | None
@@ -44,7 +52,7 @@ FORMS: dict[str, Form] = {
         {"mode": "last_tokens", "tokens": LAST_TOKENS},
         {"bow_weight": 0.1, "stop_words": "english"},
     ),
-    # "input sentence" in the proceedings' version (FlagEmbedding issue 1129)
+    # "input sentence" in the version of the proceedings (FlagEmbedding issue 1129)
     "paper": Form(
         {"query": "{text} The next sentence: {eos}", "document": "{text} The original sentence: {eos}"},
         None,
@@ -67,27 +75,34 @@ def llara(
     dev_every: int = 100,
     **overrides: Any,
 ) -> Recipe:
-    """Adaptation on consecutive passages of plain documents, then contrastive fine-tuning on labelled rows.
+    """Adapt a decoder on consecutive passages of documents, then fine-tune it on labeled rows.
 
-    A query is asked to predict the passage that follows it, a document to summarise itself; the questions are stored with the encoder as
-    its prompts. Rows without hard negatives get BM25's when they are read, and later the model's own, mined anew as it learns.
+    A query is asked to predict the passage that follows it, a document to summarize itself. These
+    questions are stored with the encoder as its prompts. Rows without hard negatives get BM25's
+    while the data is read. Later they get the model's own, which are mined again as it learns.
 
     Args:
-        base: decoder-only LLM; the authors' is Llama-2-7B.
-        texts: documents: books, articles, a folder, files {input, output_summarize, output_predict}; or a mapping with "adaptation".
-        preset: "published", or "laptop": sized for SmolLM2-135M on two CPU cores.
-        supervised: labelled rows for the fine-tuning (see `labelled.labelled`); none: adaptation alone, but with the embedded text its
-            own pairs.
-        mode: "code", as released: eight new tokens a question, and next-token loss beside the bags of words; "paper": the prompts' end
-            tokens, and bags of words alone, which is known to collapse (`objective.text_loss: next_token` adds the other).
-        direction: "causal" as published; "bidirectional" is ours.
-        adaptation: false leaves it out, to compare the same fine-tuning without it.
-        dev: task specification by which the fine-tuning keeps its best checkpoint.
-        dev_every: optimiser steps between these evaluations.
-        **overrides: any value of the recipe by its path, `__` for the dot: `seed=1`, `stages__adaptation__optim__lr=1e-4`.
+        base: decoder-only LLM. The authors' is Llama-2-7B.
+        texts: documents: books, articles, a folder, or files {input, output_summarize,
+            output_predict}. Or a mapping with "adaptation".
+        preset: "published", or "laptop", which is sized for SmolLM2-135M on two CPU cores.
+        supervised: labeled rows for the fine-tuning (see `labelled.labelled`). If None, only the
+            adaptation runs. But with the embedded text, its own pairs are used.
+        mode: "code", as released: eight new tokens for each question, and a next-token loss in
+            addition to the bags of words. "paper": the prompts' end tokens, and only the bags of
+            words, which is known to collapse (`objective.text_loss: next_token` adds the other
+            loss).
+        direction: "causal" as published. "bidirectional" is our own extension.
+        adaptation: if False, skip the adaptation, to compare the same fine-tuning without it.
+        dev: task specification, for example "sts:dev.tsv". The fine-tuning keeps its best
+            checkpoint by it.
+        dev_every: optimizer steps between these evaluations.
+        **overrides: any value of the recipe by its path, with `__` for the dot: `seed=1`,
+            `stages__adaptation__optim__lr=1e-4`.
 
     Raises:
-        InputError: unknown preset or mode, no stage at all, or an override that does not fit.
+        InputError: if the preset or mode is unknown, if no stage is left, or if an override does
+            not fit.
     """
     check_preset(preset)
     if mode not in get_args(Mode):
@@ -99,9 +114,7 @@ def llara(
     if supervised is not None:
         stages.append(_finetune(form, supervised, preset))
     if not stages:
-        raise InputError(
-            "recipe llara: without adaptation and without supervised rows nothing is left to train; give one of them"
-        )
+        raise InputError("recipe llara: nothing is left to train without adaptation and supervised rows; give one of them")
     parts = ["llara", *([] if mode == "code" else [mode]), *([] if preset == "published" else [preset])]
     values = {
         "name": "-".join(parts),
@@ -127,8 +140,9 @@ def _adaptation(form: Form, texts: Texts, preset: str) -> dict[str, Any]:
         "save_every": 500,
         "log_every": 10,
     }
-    # Full training of a small model at this rate would take thousands of steps; LoRA and the rows of the new tokens bear a hundred
-    # times the rate, as in the recipe llm2vec (docs/log.md). Nothing here has been tuned.
+    # Full training of a small model at the published rate would take thousands of steps. LoRA and
+    # the rows of the new tokens tolerate a hundred times the rate, as in the recipe llm2vec
+    # (docs/log.md). Nothing here has been tuned.
     laptop: dict[str, Any] = {
         "objective": {"kind": "llara", **form.objective, "max_length": 128},
         "batch": {"size": 16},
@@ -143,13 +157,14 @@ def _adaptation(form: Form, texts: Texts, preset: str) -> dict[str, Any]:
 
 def _finetune(form: Form, supervised: Labelled, preset: str) -> dict[str, Any]:
     published: dict[str, Any] = {
-        # temperature 0.01; queries of 64 and passages of 160 tokens there, one length here
+        # temperature 0.01; there queries have 64 and passages 160 tokens, here both have one length
         "objective": {"kind": "supervised", "scale": 100.0, "max_length": 160, "negatives": 15},
-        # a row of one positive and 15 negatives on each of eight devices, all of them seen by every query
+        # There each of eight devices has a row of one positive and 15 negatives, and every query
+        # sees all of them.
         "batch": {"size": 8},
         "optim": {"lr": 3e-4, "epochs": 1.0, "warmup_ratio": 0.1},
         "adapter": {"r": 64, "alpha": 16, "dropout": 0.1},
-        # sampled from the first 200, as the passage model's were (FlagEmbedding issue 842)
+        # Sampled from the first 200, as for the passage model (FlagEmbedding issue 842).
         "refresh": {"every": 1000, "negatives": 15, "window": [1, 200], "sampling": "random"},
         "save_every": 500,
         "log_every": 10,

@@ -1,7 +1,8 @@
-"""LLM2Vec: bidirectional attention, MNTP, then SimCSE without labels, or supervised contrastive learning, or both.
+"""LLM2Vec: bidirectional attention, MNTP, then unsupervised SimCSE, supervised learning, or both.
 
-Paper: https://arxiv.org/abs/2404.05961. Values are those of the released train_configs/{mntp,simcse,supervised}/*.json
-(McGill-NLP/llm2vec @312adcf); keys absent there have the Hugging Face Trainer's defaults, with which the authors ran.
+Paper: https://arxiv.org/abs/2404.05961. The values are those of the released
+train_configs/{mntp,simcse,supervised}/*.json (McGill-NLP/llm2vec @312adcf). Keys absent there have
+the Hugging Face Trainer's defaults, with which the authors ran.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, Texts, 
 from bothways.recipes.labelled import Labelled, labelled, stored_prompts
 from bothways.training.run import Recipe
 
-# lora_r 16 in the configs; alpha = 2 r, dropout 0.05 and the seven projections in experiments/run_*.py
+# lora_r is 16 in the configs; alpha = 2 r, dropout 0.05 and the seven projections are in
+# experiments/run_*.py.
 ADAPTER = {"r": 16, "dropout": 0.05}
-# the instruction and a colon, as in the authors' evaluation; their training data has a semicolon there (`training.llm2vec_json`)
+# The instruction and a colon, as in the authors' evaluation. Their training data has a semicolon
+# instead (`training.llm2vec_json`).
 TEMPLATE = "llm2vec"
 
 
@@ -33,27 +36,32 @@ def llm2vec(
     dev_every: int = 25,
     **overrides: Any,
 ) -> Recipe:
-    """MNTP, then unsupervised SimCSE; with labelled rows MNTP, then supervised, and SimCSE between them on request.
+    """Train MNTP and then unsupervised SimCSE, or with labeled rows MNTP and then supervised.
 
-    Each stage starts with a fresh adapter on the encoder before it, into which that one's adapter has been merged. The authors' full
-    supervised models continue SimCSE's adapter instead; without SimCSE, which was better on three of their four bases, both are
-    the same.
+    With labeled rows, SimCSE runs between the two only on request. Each stage starts with a fresh
+    adapter on the encoder of the stage before, into which that stage's adapter has been merged. The
+    authors' full supervised models continue SimCSE's adapter instead. Without SimCSE, which was
+    better on three of their four bases, both are the same.
 
     Args:
-        base: decoder-only LLM: hub id, folder, .gguf file or embedded name; or the folder of an encoder, for later stages alone.
-            Masking follows what LLM2Vec published for its family (Mistral 80 % all-mask, Llama 20 % BERT style), and the Llama
-            values for families without a published run.
-        texts: source(s) of unlabelled text, or a mapping with "mntp" and "simcse".
-        preset: "published", or "laptop": sized for SmolLM2-135M on two CPU cores.
-        mntp: run MNTP; off for a base that has had it.
-        simcse: run unsupervised SimCSE; None: unless there are labelled rows.
-        supervised: labelled source(s), see `labelled.labelled`. Batches are homogeneous: every row of one is of one task.
-        dev: task specification (`sts:FILE`, `stdlib`, …) by which the contrastive stages keep their best checkpoint.
-        dev_every: optimiser steps between these evaluations.
-        **overrides: any value of the recipe by its path, `__` for the dot: `seed=1`, `stages__mntp__optim__lr=1e-3`.
+        base: decoder-only LLM: hub id, folder, .gguf file or embedded name. For later stages alone,
+            it may be the folder of an encoder. Masking follows the values that LLM2Vec published
+            for its family (Mistral 80 % all-mask, Llama 20 % BERT style). Families without a
+            published run get the Llama values.
+        texts: source(s) of unlabeled text, or a mapping with "mntp" and "simcse".
+        preset: "published", or "laptop", which is sized for SmolLM2-135M on two CPU cores.
+        mntp: run MNTP. Switch it off for a base that has already had it.
+        simcse: run unsupervised SimCSE. If None, it runs unless there are labeled rows.
+        supervised: labeled source(s), see `labelled.labelled`. Batches are homogeneous: all rows of
+            a batch belong to one task.
+        dev: task specification (`sts:FILE`, `stdlib`, …). The contrastive stages keep their best
+            checkpoint by it.
+        dev_every: optimizer steps between these evaluations.
+        **overrides: any value of the recipe by its path, with `__` for the dot: `seed=1`,
+            `stages__mntp__optim__lr=1e-3`.
 
     Raises:
-        InputError: unknown preset, no stage left, or an override that does not fit.
+        InputError: if the preset is unknown, if no stage is left, or if an override does not fit.
     """
     check_preset(preset)
     unlabelled = {"mntp": mntp, "simcse": supervised is None if simcse is None else simcse}
@@ -76,7 +84,8 @@ def llm2vec(
         "max_length": 512,
         "stages": stages,
     }
-    # `LLM2Vec.encode` wraps the texts of chat models by their base's name, and never pools BOS
+    # `LLM2Vec.encode` wraps the texts of chat models, recognized by their base's name, and never
+    # pools BOS.
     around = text_wrapper(base)
     values |= {"pool_bos": False, "wrapper": [around.prefix, around.suffix] if around.prefix else None}
     if preset == "published":
@@ -101,13 +110,16 @@ def _mntp(base: str) -> dict[str, Any]:
     }
 
 
-# simcse_dropout 0.3 is the model's attention dropout; loss_scale 20
+# simcse_dropout 0.3 is the model's attention dropout. loss_scale is 20.
 SIMCSE = {"kind": "contrastive", "scale": 20.0, "attention_dropout": 0.3}
-# A decoder parks outlier activations on the first token of a text, and mean pooling counts them like meaning. A token that stands
-# before every text takes them, and as a prompt it is not pooled; LLM2Vec's bases have BOS in that place, SmolLM2 has none. A line feed
-# is an ordinary token to every tokenizer: sentence-transformers leaves it out as well, which it does not with a special token.
+# A decoder puts outlier activations on the first token of a text, and mean pooling counts them as
+# meaning. A token before every text absorbs them, and as a prompt it is not pooled. LLM2Vec's bases
+# have BOS for this, but SmolLM2 does not have one. A line feed is an ordinary token to every
+# tokenizer, so sentence-transformers excludes it from pooling too. It does not exclude a special
+# token.
 LINE_FEED = {"default": "\n"}
-# HardNegativeNLLLoss: all in-batch positives and hard negatives are columns, one hard negative a row, loss_scale 50
+# HardNegativeNLLLoss: all in-batch positives and hard negatives are columns, with one hard negative
+# per row and loss_scale 50.
 SUPERVISED = {"kind": "supervised", "scale": 50.0, "negatives": 1}
 
 
@@ -116,28 +128,30 @@ def _published(base: str) -> dict[str, dict[str, Any]]:
         "mntp": {
             "objective": {**_mntp(base), "row_length": 512},
             "batch": {"size": 32},
-            # no learning_rate in the configs: the Trainer's 5e-5 (issue 76 of the authors' tracker confirms it); the rate decays
-            # over three epochs although training stops at step 1000
+            # The configs have no learning_rate, so it is the Trainer's 5e-5 (confirmed in issue 76
+            # of the authors' tracker). The rate decays over three epochs although training stops at
+            # step 1000.
             "optim": {"lr": 5e-5, "epochs": 3.0, "stop_after_steps": 1000},
             "gradient_checkpointing": True,
             "save_every": 200,
             "log_every": 10,
         },
         "simcse": {
-            # run_simcse.py trains on bare texts, though `encode` wraps those of chat models
+            # run_simcse.py trains on bare texts, though `encode` wraps those of chat models.
             "objective": {**SIMCSE, "max_length": 128, "plain": True},
             "batch": {"size": 128},
             "optim": {"lr": 3e-5, "epochs": 3.0, "stop_after_steps": 1000},
-            # published with gradient checkpointing; here the gradient cache bounds memory, and both would compute everything twice
+            # Published with gradient checkpointing. Here the gradient cache bounds memory, and both
+            # together would compute everything twice.
             "gradient_checkpointing": False,
             "save_every": 200,
             "log_every": 10,
         },
         "supervised": {
-            # LLM2Vec's code has every other row's texts as negatives, also the same text; here known answers are left out
-            # (false_negatives: null is its way)
+            # In LLM2Vec's code all texts of other rows are negatives, even equal ones. Here known
+            # answers are left out. Set false_negatives: null to do as LLM2Vec does.
             "objective": {**SUPERVISED, "max_length": 512},
-            # 64 on each of 8 GPUs, with texts gathered; on 8 processes set 64
+            # The authors use 64 on each of 8 GPUs and gather the texts. On 8 processes, set 64.
             "batch": {"size": 512},
             "optim": {"lr": 2e-4, "warmup_steps": 300, "epochs": 3.0, "stop_after_steps": 1000},
             "save_every": 200,
@@ -147,8 +161,10 @@ def _published(base: str) -> dict[str, dict[str, Any]]:
 
 
 def _laptop(base: str) -> dict[str, dict[str, Any]]:
-    # Fewer, hotter steps on shorter rows: a LoRA of rank 16 bears a rate of 1e-3 at 135M parameters (docs/log.md). LoRA dropout
-    # would be a fifth of a CPU step. A scale of 20 tells 64 short texts apart within 40 steps and then teaches nothing more; 10 goes on.
+    # Fewer steps at a higher rate on shorter rows: at 135M parameters a LoRA of rank 16 tolerates a
+    # rate of 1e-3 (docs/log.md). LoRA dropout would take a fifth of a CPU step. With a scale of 20,
+    # the model separates 64 short texts within 40 steps and then learns nothing more. With 10 it
+    # continues to learn.
     without_dropout = {"adapter": {"dropout": 0.0}}
     return {
         "mntp": {
@@ -167,7 +183,7 @@ def _laptop(base: str) -> dict[str, dict[str, Any]]:
             "log_every": 5,
             **without_dropout,
         },
-        # small data repeats its texts within a batch, so false negatives are left out; untuned
+        # Small data repeats its texts within a batch, so false negatives are left out. Untuned.
         "supervised": {
             "objective": {**SUPERVISED, "max_length": 64, "graph_tokens": 4096},
             "batch": {"size": 32},

@@ -1,7 +1,8 @@
-"""LongLoRA: a base LLM brought to a longer context, trained in shifted groups; and encoders for long documents made of the result.
+"""LongLoRA: extends a base LLM to a longer context, and makes encoders for long documents from it.
 
-Paper: https://arxiv.org/abs/2309.12307. Values are those of its section 4.1 and of the released scripts (dvlab-research/LongLoRA
-@d4eb344), which differ from the paper in the betas alone (Trainer's defaults there).
+Training runs in shifted groups. Paper: https://arxiv.org/abs/2309.12307. The values are those of
+its section 4.1 and of the released scripts (dvlab-research/LongLoRA @d4eb344), which differ from
+the paper only in the betas (the scripts have the Trainer's defaults).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ Train = Literal["lora+", "lora", "full"]
 Interpolation = Literal["linear", "dynamic", "yarn"]
 
 STAGE = "longlora"
-#: Rows per optimiser step: 1 x 8 accumulation x 8 GPUs.
+#: Rows per optimizer step: 1 x 8 accumulation x 8 GPUs.
 ROWS = 64
 CONTEXT = {"published": 8192, "laptop": 16384}
-#: The paper's; and what needs no thousand steps: before any, SmolLM2-135M reads 16,384 tokens with perplexity 20 (docs/results.md).
+#: The paper's type, and one that does not need a thousand steps: with yarn and no training at all,
+#: SmolLM2-135M reads 16,384 tokens with perplexity 20 (docs/results.md).
 ROPE: dict[Preset, Interpolation] = {"published": "linear", "laptop": "yarn"}
 
 
@@ -40,32 +42,44 @@ def longlora(
     dev: str | None = None,
     **overrides: Any,
 ) -> Recipe:
-    """Causal language modelling on long rows; what it leaves is a base LLM again, or with `then` an encoder.
+    """Train a causal language model on long rows. `then` makes an encoder of it.
+
+    Without `then` the result is a base LLM again.
 
     Args:
         base: decoder-only LLM with rotary positions: hub id, folder, .gguf file or embedded name.
-        texts: source(s) of documents, or by stage name ("longlora", and the stages of `then`). They are joined with EOS and cut; a
-            .txt is one document.
-        preset: "published", or "laptop": SmolLM2-135M from its 8,192 tokens to 16,384 on two CPU cores.
-        context: tokens of a row and of the finished model; 8,192 published at the least, up to 100k with more GPUs (over which
-            `training.sharding` splits the model).
-        train: "lora+" (LoRA on attention, embeddings and norms whole), "lora", or "full" (every weight), as the paper compares.
-        shifted: train with S²-Attn; false for full attention.
-        rope: how positions are interpolated where the base has fewer than the context; linear as published, for a laptop's few steps
-            yarn (arXiv 2309.00071), which disturbs the base least.
-        processes: of the launch; micro-batches of one row are accumulated to 64 rows over all of them.
-        documents: source(s) of the documents, where `texts` are what the stages of `then` learn from: labelled rows.
-        then: the recipe to go on with, by name ("llm2vec", "nv_embed") or as made with choices of its own. MNTP then sees rows as long
-            as its step has tokens, up to the context.
-        text_length: tokens of a text in the contrastive stages of `then`, up to the context; None: as that recipe has it (128 and 512
-            published), which for documents longer than that learns from their beginnings alone. A step costs as much more as its texts
-            are longer; its memory is that of one text.
-        dev: task specification by which the stages of a `then` given by name keep their best checkpoint.
-        **overrides: any value of the recipe by its path, `__` for the dot: `seed=1`, `stages__longlora__optim__lr=1e-4`.
+        texts: source(s) of documents, or sources by stage name ("longlora", and the stages of
+            `then`). They are joined with EOS and cut. A .txt file is one document.
+        preset: "published", or "laptop": SmolLM2-135M from its 8,192 tokens to 16,384 on two CPU
+            cores.
+        context: tokens of a row and of the finished model. If None, 8,192 ("published"), the
+            smallest published context, or 16,384 ("laptop"). The paper goes up to 100k with more
+            GPUs (`training.sharding` splits the model over them).
+        train: "lora+" (LoRA on attention, with embeddings and norms in full), "lora", or "full"
+            (every weight), as the paper compares.
+        shifted: train with S²-Attn. If False, use full attention.
+        rope: type of interpolation if the base has fewer positions than the context. If None,
+            "linear" as published, and "yarn" (arXiv 2309.00071) for a laptop's few steps, because
+            it disturbs the base least.
+        processes: number of processes of the launch. Micro-batches of one row are accumulated to 64
+            rows over all of them.
+        documents: source(s) of the documents, if `texts` holds labeled rows for the stages of
+            `then`.
+        then: recipe to continue with, by name ("llm2vec", "nv_embed") or as a recipe made with its
+            own options. MNTP then sees rows as long as the tokens of its step, up to the context.
+        text_length: tokens of a text in the contrastive stages of `then`, up to the context. If
+            None, that recipe's length (128 and 512 published), so longer documents are learned only
+            from their beginnings. A step costs more in proportion to the length of its texts. Its
+            memory is that of one text.
+        dev: task specification, for example "sts:dev.tsv". The stages of a `then` given by name
+            keep their best checkpoint by it.
+        **overrides: any value of the recipe by its path, with `__` for the dot: `seed=1`,
+            `stages__longlora__optim__lr=1e-4`.
 
     Raises:
-        InputError: unknown preset, way of training or recipe, processes that do not divide 64, a text_length without a stage that takes
-            it or beyond the context, or an override that does not fit.
+        InputError: if the preset, way of training or recipe is unknown, if the number of processes
+            does not divide 64, if no stage uses text_length or it exceeds the context, or if an
+            override does not fit.
     """
     check_preset(preset)
     for key, value in (("processes", processes), ("context", context), ("text_length", text_length)):
@@ -76,7 +90,7 @@ def longlora(
     if text_length is not None and then is None:
         raise InputError("text_length: tokens of a text in the stages of `then`, which is not given")
     if then is not None and not isinstance(then, (str, Recipe)):
-        raise InputError(f"then: must be the name of a recipe, or one as made (got {then!r})")
+        raise InputError(f"then: must be the name of a recipe, or a Recipe (got {then!r})")
     if train not in get_args(Train):
         raise InputError(f"train: {train!r} does not exist; there are {', '.join(get_args(Train))}")
     if not 1 <= processes <= ROWS or ROWS % processes:
@@ -105,14 +119,16 @@ def longlora(
     if then is None:
         return finish(values, overrides, dev=dev, dev_every=1)
     if dev is not None and isinstance(then, Recipe):
-        raise InputError("dev: give it to the recipe that follows when that is made; here it goes with a recipe's name")
+        raise InputError(
+            "dev: is only valid here if `then` is a name; otherwise give dev to the recipe that you pass as `then`"
+        )
     from bothways.recipes import get
 
     second = get(then).build(base=base, texts=texts, preset=preset, dev=dev) if isinstance(then, str) else then
     values = compose(Recipe.from_values(values, where=f"recipe {STAGE}"), second, max_length=length).resolved()
     stages = [_lengthened(each, length, text_length) for each in values["stages"]]
     if text_length is not None and not any(each["objective"]["kind"] in SENTENCE_KINDS for each in stages):
-        raise InputError(f"text_length: recipe {second.name} has no contrastive stage that takes it; leave it out")
+        raise InputError(f"text_length: recipe {second.name} does not have a contrastive stage to use it; leave it out")
     values["stages"] = stages
     return finish(values, overrides, dev=None, dev_every=1)
 
@@ -127,7 +143,7 @@ def _adapter(train: Train) -> dict[str, Any] | None:
 def _published(processes: int) -> dict[str, Any]:
     return {
         "batch": {"size": 1, "accumulation": ROWS // processes},
-        # warm-up of 20 steps, then constant: "constant_with_warmup" in the scripts
+        # Warm-up of 20 steps, then constant: "constant_with_warmup" in the scripts.
         "optim": {
             "lr": 2e-5,
             "betas": (0.9, 0.95),
@@ -142,7 +158,8 @@ def _published(processes: int) -> dict[str, Any]:
 
 
 def _laptop() -> dict[str, Any]:
-    # one row of 16,384 tokens is a step, so the rate is that of few, small steps; both are choices for a CPU, not measured optima
+    # A step is one row of 16,384 tokens, so the rate suits few, small steps. Both are choices for a
+    # CPU, not measured optima.
     return {
         "batch": {"size": 1},
         "optim": {"lr": 2e-4, "betas": (0.9, 0.95), "schedule": "constant", "warmup_steps": 5, "steps": 40},
@@ -152,16 +169,18 @@ def _laptop() -> dict[str, Any]:
 
 
 def _lengthened(stage: dict[str, Any], context: int, text_length: int | None) -> dict[str, Any]:
-    """A stage of `then` with longer rows.
+    """Give a stage of `then` longer rows.
 
-    MNTP at the same number of tokens per step, so that far tokens are learned from too. Contrastive stages where it is asked for, with
-    activations computed twice: of a long text they would not fit.
+    MNTP keeps its number of tokens per step in longer rows, so it learns from far tokens too.
+    Contrastive stages get longer texts on request. Their activations are computed twice, because
+    those of a long text would not fit into memory.
     """
     objective, batch = stage["objective"], stage["batch"]
     if objective["kind"] == "mntp":
         tokens = objective["row_length"] * batch["size"]
         row = min(context, tokens)
-        # of whole documents: with an EOS behind every line of a book far tokens would have nothing to do with each other
+        # In rows of whole documents: with an EOS after every line of a book, far tokens would be
+        # unrelated.
         data = {**stage["data"], "unit": stage["data"]["unit"] or "auto"}
         rows = {**objective, "row_length": row}
         return {**stage, "objective": rows, "batch": {**batch, "size": max(1, tokens // row)}, "data": data}

@@ -1,9 +1,10 @@
-"""NV-Embed: a latent-attention pooling over a bidirectional decoder, trained on retrieval first and on everything then.
+"""NV-Embed: latent-attention pooling on a bidirectional decoder, for retrieval, then for all tasks.
 
-Paper: https://arxiv.org/abs/2405.17428; NVIDIA published weights and modelling code, and no training code. Stage 1 learns retrieval
-with in-batch negatives. Stage 2 blends all tasks into every batch with in-batch negatives off, since another row's text of the same
-class is no negative in classification and clustering. Temperature 0.02 (scale 50) is this project's choice, E5-mistral's value, for the
-paper names none; steps and weight decay are from memory of its appendix, and unverified.
+Paper: https://arxiv.org/abs/2405.17428. NVIDIA published weights and modeling code, but no training
+code. Stage 1 learns retrieval with in-batch negatives. Stage 2 blends all tasks into every batch
+with in-batch negatives off, because in classification and clustering another row's text may be of
+the same class. Temperature 0.02 (scale 50) is this project's choice, E5-mistral's value, because
+the paper does not name one. Steps and weight decay are from memory of its appendix, and unverified.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ TEMPLATE = "nv_embed"
 InBatch = bool | Literal["unlabeled"]
 RETRIEVAL: tuple[str, InBatch] = ("retrieval", True)
 BLENDED: tuple[str, InBatch] = ("blended", False)
-#: Stages by order, each a name and whether in-batch negatives are on. The paper's comparison: 72.31, 71.85, 71.94 and 70.83 on MTEB.
-#: "by_task" is this project's: FlagEmbedding switches in-batch negatives off by data set (its no_in_batch_neg).
+#: Stages by order, each with its name and its in-batch negatives. The paper's comparison gives
+#: 72.31 (two_stage), 71.85 (reversed), 71.94 (single) and 70.83 (single_in_batch) on MTEB.
+#: "by_task" is this project's: FlagEmbedding switches in-batch negatives off by data set (its
+#: no_in_batch_neg).
 ORDERS: dict[str, tuple[tuple[str, InBatch], ...]] = {
     "two_stage": (RETRIEVAL, BLENDED),
     "by_task": (RETRIEVAL, ("blended", "unlabeled")),
@@ -35,7 +38,10 @@ ORDERS: dict[str, tuple[tuple[str, InBatch], ...]] = {
 
 
 class _Sizes(NamedTuple):
-    """What a preset decides. Rates and steps are those of the first and of the second stage, whichever they are."""
+    """The choices of a preset.
+
+    Rates and steps are those of the first and of the second stage, in this order.
+    """
 
     pooling: dict[str, Any]
     adapter: dict[str, Any]
@@ -49,7 +55,7 @@ class _Sizes(NamedTuple):
 
 
 PRESETS = {
-    # 512 latents, 8 heads as wide as the model; 128 rows of one positive and 7 hard negatives
+    # 512 latents, 8 heads as wide as the model; 128 rows of one positive and 7 hard negatives.
     "published": _Sizes(
         pooling={"mode": "latent_attention", "latents": 512, "heads": 8},
         adapter={"r": 16, "alpha": 32, "dropout": 0.1},
@@ -61,9 +67,10 @@ PRESETS = {
         max_length=512,
         save_every=500,
     ),
-    # Narrow heads, as wide together as SmolLM2-135M's states: 5.4M parameters in the pooling instead of 14.9M, in float32. Rates as
-    # llm2vec's for so few steps, in the paper's proportion; the training loss falls faster than at 4e-4 (docs/log.md). LoRA dropout
-    # would be a fifth of a CPU step.
+    # The heads are narrow, together as wide as SmolLM2-135M's states: 5.4M parameters in the
+    # pooling instead of 14.9M, in float32. The rates are llm2vec's for so few steps, in the paper's
+    # proportion. The training loss falls faster than at 4e-4 (docs/log.md). LoRA dropout would take
+    # a fifth of a CPU step.
     "laptop": _Sizes(
         pooling={"mode": "latent_attention", "latents": 64, "heads": 8, "head_width": 72},
         adapter={"r": 16, "alpha": 32, "dropout": 0.0},
@@ -89,33 +96,40 @@ def nv_embed(
     dev_every: int = 100,
     **overrides: Any,
 ) -> Recipe:
-    r"""Latent-attention pooling, retrieval with in-batch negatives, then all tasks without.
+    r"""Train latent-attention pooling on retrieval with in-batch negatives, then all tasks without.
 
-    Queries carry "Instruct: {task}\nQuery: ", documents nothing; in symmetric tasks both sides carry it (see `labelled.labelled`).
-    Instruction and BOS are seen and never pooled, EOS is appended and pooled. The paper's rows bring hard negatives; rows that bring
-    none get BM25's when they are read (`data.mine`), since without in-batch negatives they would teach nothing.
+    Queries get "Instruct: {task}\nQuery: ", documents nothing. In symmetric tasks both sides get it
+    (see `labelled.labelled`). Instruction and BOS are seen but never pooled. EOS is appended and
+    pooled. The paper's rows have hard negatives. Rows without any get BM25's while the data is read
+    (`data.mine`), because without in-batch negatives they would teach nothing.
 
     Args:
-        base: decoder-only LLM, or the folder of an encoder to train further; NVIDIA's is Mistral-7B-v0.1.
-        texts: labelled source(s), or a mapping with "retrieval" and "blended"; one source serves both stages.
-        preset: "published", or "laptop": sized for SmolLM2-135M on two CPU cores.
-        order: "two_stage"; "by_task", where the second stage has in-batch negatives for rows without a label;
-            "reversed"; one blended stage as long as both with in-batch negatives off ("single") or on
-            ("single_in_batch").
-        retrieval: labelled source(s) of the retrieval stage, in place of those in `texts`; `--option retrieval=scifact`.
-        dev: task specification by which each stage keeps its best checkpoint.
-        dev_every: optimiser steps between these evaluations.
-        **overrides: any value of the recipe by its path, `__` for the dot: `pooling="mean"`, `stages__retrieval__optim__lr=1e-4`.
+        base: decoder-only LLM, or the folder of an encoder to train further. NVIDIA's is
+            Mistral-7B-v0.1.
+        texts: labeled source(s), or a mapping with "retrieval" and "blended". One source serves
+            both stages.
+        preset: "published", or "laptop", which is sized for SmolLM2-135M on two CPU cores.
+        order: "two_stage"; "by_task", in which rows without a label have in-batch negatives in the
+            second stage; "reversed"; or one blended stage as long as both, with in-batch negatives
+            off ("single") or on ("single_in_batch").
+        retrieval: labeled source(s) of the retrieval stage. If given, they replace those in
+            `texts`. On the command line: `--option retrieval=scifact`.
+        dev: task specification, for example "sts:dev.tsv". Each stage keeps its best checkpoint by
+            it.
+        dev_every: optimizer steps between these evaluations.
+        **overrides: any value of the recipe by its path, with `__` for the dot: `pooling="mean"`,
+            `stages__retrieval__optim__lr=1e-4`.
 
     Raises:
-        InputError: unknown preset or order, no data for a stage, or an override that does not fit.
+        InputError: if the preset or order is unknown, if a stage has no data, or if an override
+            does not fit.
     """
     check_preset(preset)
     if order not in get_args(Order):
         raise InputError(f"order: {order!r} does not exist; there are {', '.join(get_args(Order))}")
     sizes, plan = PRESETS[preset], ORDERS[order]
     if retrieval is not None and RETRIEVAL not in plan:
-        raise InputError(f"retrieval: order {order!r} has no retrieval stage; give all rows as texts")
+        raise InputError(f"retrieval: order {order!r} does not have a retrieval stage; give all rows as texts")
     steps = sizes.steps if len(plan) > 1 else (sum(sizes.steps),)
     sources = {"retrieval": texts if retrieval is None else retrieval, "blended": texts}
     stages = [
@@ -124,7 +138,8 @@ def nv_embed(
     ]
     if retrieval is None:
         for stage in stages:
-            # one source serves both stages: classes are no retrieval; data that is given by stage is taken as it is
+            # One source serves both stages: classes are not retrieval. Data given by stage is used
+            # unchanged.
             if stage["name"] == "retrieval" and len(stages) > 1 and not _by_stage(texts):
                 stage["data"].setdefault("leave_out_labeled", True)
     named = "nv_embed" if order == "two_stage" else f"nv_embed-{order}"
@@ -134,7 +149,8 @@ def nv_embed(
         "direction": "bidirectional",
         "pooling": dict(sizes.pooling),
         "max_length": 512,
-        # NVIDIA's code zeroes len(instruction) positions without counting BOS, so it pools BOS before passages: off by one
+        # NVIDIA's code zeroes len(instruction) positions without counting BOS, so before passages
+        # it pools BOS, an off-by-one error.
         "pool_bos": False,
         "add_eos": True,
         "prompts": stored_prompts(stage["data"] for stage in stages),
@@ -148,7 +164,10 @@ def _by_stage(texts: Labelled) -> bool:
 
 
 def _instructed(dev: str | None, stages: Sequence[Mapping[str, Any]]) -> str | None:
-    """An STS metric with the instruction that symmetric rows are trained with, if it names none and they have a single one."""
+    """Add to an STS metric the instruction of the symmetric rows in training.
+
+    This applies if the metric does not name one and the rows have a single one.
+    """
     if dev is None or not dev.startswith("sts:") or "prompt=" in dev:
         return dev
     tasks = [task for stage in stages for task in stage["data"].get("tasks") or (stage["data"],)]

@@ -1,6 +1,9 @@
-"""SimCSE on its own, without labels or with NLI's: on encoder-only backbones as published, on decoders with LLM2Vec's adapters.
+"""SimCSE on its own, without labels or with those of NLI.
 
-Paper: https://arxiv.org/abs/2104.08821. Values: its appendix A and the released scripts (princeton-nlp/SimCSE @49fa580).
+Encoder-only backbones train as published, decoders with LLM2Vec's adapters.
+
+Paper: https://arxiv.org/abs/2104.08821. The values are those of its appendix A and of the released
+scripts (princeton-nlp/SimCSE @49fa580).
 """
 
 from __future__ import annotations
@@ -20,7 +23,10 @@ Backbone = Literal["auto", "encoder", "decoder"]
 
 
 class _Published(NamedTuple):
-    """Batch size and learning rate by what the base's name contains (paper, table A.1; the released sup scripts)."""
+    """Batch size and learning rate by a part of the base's name.
+
+    Sources: table A.1 of the paper, and the released scripts for supervised training.
+    """
 
     part: str
     size: int
@@ -50,25 +56,33 @@ def simcse(
     dev_every: int = 125,
     **overrides: Any,
 ) -> Recipe:
-    """Two dropout views of each text, the other texts as negatives; or labelled rows, each with its hard negative.
+    """Train on two dropout views of each text, or on labeled rows with a hard negative each.
+
+    The other texts of the batch are negatives.
 
     Args:
-        base: an encoder-only model (BERT, RoBERTa, …), a decoder-only LLM, or the folder of an encoder to train further.
-        texts: source(s) of unlabelled sentences; with `supervised` labelled ones, NLI tables in any language first of all, whose
-            entailments become positives and contradictions hard negatives as they are read.
-        preset: "published", or "laptop" for two CPU cores: on a decoder with a line feed before every text, as llm2vec's.
-        supervised: learn from labelled rows, without instructions.
-        backbone: "encoder": every weight trains, [CLS] is pooled, a linear layer and tanh only while training without labels, the
-            model's own dropout of 0.1. "decoder": LoRA, mean pooling, attention dropout 0.3 without labels. "auto" looks into the
-            base's config, and at its name if no config can be had (a hub id without network). To keep the layer at test, override
+        base: an encoder-only model (BERT, RoBERTa, …), a decoder-only LLM, or the folder of an
+            encoder to train further.
+        texts: source(s) of unlabeled sentences. With `supervised`, labeled ones, above all NLI
+            tables in any language. While these are read, entailments become positives and
+            contradictions hard negatives.
+        preset: "published", or "laptop" for two CPU cores, with a line feed before every text on a
+            decoder, as in llm2vec.
+        supervised: learn from labeled rows, without instructions.
+        backbone: "encoder": every weight trains, [CLS] is pooled, and the model's own dropout of
+            0.1 is used. While training without labels, a linear layer and tanh follow the pooling.
+            "decoder": LoRA, mean pooling, and attention dropout 0.3 without labels. "auto": decide
+            by the base's config, or by its name if no config can be read (a hub id without
+            network). To keep the layer at test time, override
             `stages__simcse__objective__keep_mlp=True`.
-        direction: of a decoder's attention.
-        dev: task specification by which the best checkpoint is kept; SimCSE uses STS-B dev.
-        dev_every: optimiser steps between evaluations; 125 in the released scripts.
-        **overrides: see `llm2vec`.
+        direction: direction of a decoder's attention.
+        dev: task specification, for example "sts:dev.tsv". The best checkpoint is kept by it.
+            SimCSE uses STS-B dev.
+        dev_every: optimizer steps between evaluations. The released scripts have 125.
+        **overrides: as in `llm2vec`.
 
     Raises:
-        InputError: unknown preset or backbone, or an override that does not fit.
+        InputError: if the preset or backbone is unknown, or if an override does not fit.
     """
     check_preset(preset)
     if backbone not in ("auto", "encoder", "decoder"):
@@ -96,7 +110,8 @@ def simcse(
 
 def _encoder_stage(base: str, preset: str) -> dict[str, Any]:
     found = _values(base)
-    # temperature 0.05; 32 tokens in training only; MLP in training only ("cls_before_pooler" at test)
+    # Temperature 0.05. The 32 tokens and the MLP apply only in training ("cls_before_pooler" at
+    # test).
     objective = {"kind": "contrastive", "scale": 20.0, "max_length": 32, "mlp": True}
     size, optim = found.size, {"lr": found.rate, "epochs": 1.0}
     if preset == "laptop":
@@ -109,7 +124,8 @@ def _supervised_encoder(base: str, preset: str) -> dict[str, Any]:
     size, optim = found.supervised_size, {"lr": found.supervised_rate, "epochs": 3.0}
     if preset == "laptop":
         size, optim = 64, {"lr": 5e-5, "steps": 250}
-    # Published with an MLP that is kept at test (objective.mlp and objective.keep_mlp); without any it scored the same, 86.2 on STS-B dev.
+    # Published with an MLP that is kept at test time (objective.mlp and objective.keep_mlp).
+    # Without one, it scored the same: 86.2 on STS-B dev.
     return {
         "objective": _nli(preset),
         "batch": {"size": size},
@@ -120,14 +136,22 @@ def _supervised_encoder(base: str, preset: str) -> dict[str, Any]:
 
 
 def _nli(preset: str) -> dict[str, Any]:
-    """Temperature 0.05, the contradiction as hard negative, its weight α = 1, 32 tokens in training only."""
+    """Build the objective for NLI rows.
+
+    Temperature 0.05, the contradiction as hard negative with weight α = 1, 32 tokens in training
+    only.
+    """
     objective: dict[str, Any] = {"kind": "supervised", "scale": 20.0, "max_length": 32, "negatives": 1}
-    # SimCSE's code has every text of the batch as a negative; here known answers are left out (false_negatives: null is its way)
+    # In SimCSE's code every text of the batch is a negative. Here known answers are left out. Set
+    # false_negatives: null to do as SimCSE does.
     return objective | ({} if preset == "published" else {"graph_tokens": 4096})
 
 
 def _decoder_stage(preset: str) -> dict[str, Any]:
-    """LLM2Vec's second stage, train_configs/simcse/*.json; on a laptop as in the recipe llm2vec, which says why."""
+    """Build LLM2Vec's second stage, train_configs/simcse/*.json.
+
+    The laptop's values are explained in the recipe llm2vec.
+    """
     published = preset == "published"
     sizes = {"scale": 20.0, "max_length": 128} if published else {"scale": 10.0, "max_length": 32, "graph_tokens": 4096}
     return {
@@ -141,7 +165,10 @@ def _decoder_stage(preset: str) -> dict[str, Any]:
 
 
 def _supervised_decoder(preset: str) -> dict[str, Any]:
-    """SimCSE's numbers for NLI at the rate of LLM2Vec's supervised adapters; nobody has published this combination."""
+    """Combine SimCSE's values for NLI with the rate of LLM2Vec's supervised adapters.
+
+    Nobody has published this combination.
+    """
     published = preset == "published"
     return {
         "objective": _nli(preset),
@@ -160,11 +187,17 @@ def _values(base: str) -> _Published:
 _ENCODER_NAMES = re.compile(
     r"bert|electra|mpnet|minilm|xlm-r|(?:bge|e5|gte|uae|arctic-embed)(?:-[a-z]+)*-(?:xs|s|m|l|small|base|large|m3)\b"
 )
-"""Encoder-only families by name, for a base whose config cannot be read now. `e5-mistral-7b` and `bge-multilingual-gemma2` are none."""
+"""Names of encoder-only families, for a base with a config that cannot be read now.
+
+`e5-mistral-7b` and `bge-multilingual-gemma2` do not match.
+"""
 
 
 def _is_encoder(base: str) -> bool:
-    """Whether a base is encoder-only: by its config, in a folder or of the hub, and by its name only if no config can be had."""
+    """Tell if a base is encoder-only, by its config in a folder or on the hub.
+
+    If no config can be read, its name decides.
+    """
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     config = Path(base).expanduser() / "config.json"

@@ -302,5 +302,5 @@ def test_a_student_that_is_right_is_left_alone_by_a_teacher_of_cosines() -> None
 def test_the_temperature_follows_the_range_of_the_scores() -> None:
     assert temperature_of([-1.0, 1.0, math.nan], scale=20) == 0.05
     assert temperature_of([0.3, 1.2], scale=20) == temperature_of([-7.5, 0.1], scale=20) == 1.0
-    with pytest.raises(ValueError, match="no temperature"):
+    with pytest.raises(ValueError, match="temperature is None"):
         distillation(torch.zeros(1, 1), 0, None, Teacher(torch.zeros(1), torch.zeros(0)), Distillation())

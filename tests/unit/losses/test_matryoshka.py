@@ -29,5 +29,5 @@ def test_wrong_widths(widths, weights, message):
 
 
 def test_a_width_beyond_the_vector():
-    with pytest.raises(InputError, match="width 300 of vectors that have 256 numbers"):
+    with pytest.raises(InputError, match="width 300 exceeds the vectors' 256 dimensions"):
         Matryoshka((300, 64)).pairs(256)

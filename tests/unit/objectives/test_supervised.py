@@ -210,7 +210,7 @@ def test_matryoshka_trains_the_first_numbers():
         for each in (objective, whole, part)
     ]
     assert totals[0] == pytest.approx(totals[1] + totals[2], rel=1e-5)
-    with pytest.raises(InputError, match="width 64 of vectors that have 32 numbers"):
+    with pytest.raises(InputError, match="width 64 exceeds the vectors' 32 dimensions"):
         ready(encoder, matryoshka=[64])
 
 

@@ -139,7 +139,7 @@ def test_prompts_that_the_encoder_keeps() -> None:
             "nv_embed",
             "has query_prompt and an instruction",
         ),
-        ({"name": "a", "source": "a", "symmetric": True}, "nv_embed", "symmetric says where an instruction goes"),
+        ({"name": "a", "source": "a", "symmetric": True}, "nv_embed", "symmetric needs an instruction to place"),
         ({"name": "a", "source": "a", "instruction": "x"}, None, "puts no instructions before texts"),
     ],
 )

@@ -59,7 +59,7 @@ def test_64_rows_a_step_over_any_number_of_processes() -> None:
         ({"text_length": True, "then": "llm2vec"}, "text_length: must be a whole number"),
         ({"text_length": 64}, "text_length: tokens of a text in the stages of `then`, which is not given"),
         ({"shifted": "false"}, "shifted: must be true or false"),
-        ({"then": 5}, r"then: must be the name of a recipe, or one as made \(got 5\)"),
+        ({"then": 5}, r"then: must be the name of a recipe, or a Recipe \(got 5\)"),
     ],
 )
 def test_options_of_the_wrong_kind(options: dict, message: str) -> None:
@@ -100,12 +100,12 @@ def test_then_llm2vec_makes_an_encoder_for_long_documents() -> None:
 
 def test_a_dev_metric_that_no_stage_takes_is_refused() -> None:
     with pytest.raises(
-        InputError, match=r"^dev: chooses checkpoints of contrastive stages, and recipe longlora has none as it is"
+        InputError, match=r"^dev: chooses checkpoints of contrastive stages, but recipe longlora does not have such a stage"
     ):
         recipes.longlora("b", "t.txt", dev="stdlib")
-    with pytest.raises(InputError, match=r"^dev: .* recipe llara-laptop has none"):
+    with pytest.raises(InputError, match=r"^dev: .* recipe llara-laptop does not have"):
         recipes.llara("b", "t.txt", "laptop", dev="stdlib")
-    with pytest.raises(InputError, match=r"^dev: give it to the recipe that follows"):
+    with pytest.raises(InputError, match=r"^dev: is only valid here if `then` is a name"):
         recipes.longlora("b", "t.txt", then=recipes.llm2vec("b", "t.txt"), dev="stdlib")
 
 
@@ -141,7 +141,7 @@ def test_a_text_length_that_does_not_fit_is_refused(wrong: dict) -> None:
 
 
 def test_a_text_length_that_no_stage_takes_is_refused() -> None:
-    with pytest.raises(InputError, match="text_length: recipe llara has no contrastive stage that takes it; leave it out"):
+    with pytest.raises(InputError, match="text_length: recipe llara does not have a contrastive stage to use it; leave it out"):
         recipes.longlora("b", "t.txt", context=4096, then="llara", text_length=2048)
 
 
