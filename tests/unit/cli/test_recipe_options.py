@@ -52,7 +52,10 @@ def test_train_knows_them_too(run: Run, tmp_path: Path) -> None:
         (("recipes", "simcse", "--option", "supervised"), "--option supervised: expected name=value"),
         (("recipes", "nv_embed", "--option", "order=x"), "order: 'x' does not exist"),
         (("recipes", "nv_embed", "--option", "order=single", "--option", "order=single"), "order: given twice"),
-        (("recipes", "nv_embed", "--option", "order=single", "--option", "retrieval=a"), "'single' does not have a retrieval stage"),
+        (
+            ("recipes", "nv_embed", "--option", "order=single", "--option", "retrieval=a"),
+            "'single' does not have a retrieval stage",
+        ),
         (("recipes", "--option", "order=single"), "name the recipe"),
         (("train", "x.yaml", "--option", "order=single"), "only for a recipe's name"),
     ],
