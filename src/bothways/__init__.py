@@ -23,6 +23,7 @@ _WHERE = {
     "export": "bothways.exports.export",
     "load_export": "bothways.exports.onnx_encoder",
     "verify_export": "bothways.exports.verify",
+    "push": "bothways.publishing.push",
     "BothwaysError": "bothways.errors",
     "InputError": "bothways.errors",
 }
@@ -40,6 +41,7 @@ __all__ = [
     "export",
     "load",
     "load_export",
+    "push",
     "recipes",
     "train",
     "verify_export",
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from bothways.exports.export import export
     from bothways.exports.onnx_encoder import load_export
     from bothways.exports.verify import verify_export
+    from bothways.publishing.push import push
     from bothways.training.run import Recipe
     from bothways.training.trainer import train
 

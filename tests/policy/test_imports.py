@@ -28,12 +28,13 @@ BELOW: dict[str, set[str]] = {
     "exports": {"encoder", "backbone", "attention", "pooling"},
     "evaluation": {"encoder", "data", "backbone", "attention", "pooling"},
     "report": {"evaluation"},
+    "publishing": {"encoder", "evaluation", "data", "backbone", "attention", "pooling"},
     "objectives": {"losses", "data", "encoder", "pooling", "backbone", "attention"},
     "training": {"objectives", "losses", "data", "encoder", "pooling", "backbone", "attention", "evaluation"},
     "recipes": {"training", "objectives", "losses", "data", "encoder", "pooling", "backbone", "attention"},
 }
 BELOW["compat"] = {"encoder", "pooling", "backbone", "attention"}
-BELOW["ablation"] = set(BELOW) - {"report"}
+BELOW["ablation"] = set(BELOW) - {"report", "publishing"}
 BELOW["cli"] = {*BELOW, "recipes"}
 WITHOUT_TRANSFORMERS = (
     "pooling/",

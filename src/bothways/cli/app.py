@@ -25,6 +25,7 @@ from bothways.cli import (
     families,
     mine,
     prepare,
+    push,
     recipes,
     report,
     search,
@@ -49,6 +50,8 @@ for verb in (demo, convert, doctor, families, recipes, train, encode, search, mi
     app.command(name=verb.NAME)(verb.command)
 app.command(name=export.NAME)(export.command)
 app.command(name="verify-export")(export.verify)
+app.command(name=push.NAME)(push.command)
+app.command(name="card")(push.card)
 app.command(name=ablate.NAME, cls=ablate.ManyValues)(ablate.command)
 app.add_typer(prepare.group, name=prepare.NAME)
 

@@ -1,0 +1,139 @@
+"""What of a folder is published: the files that bothways writes for an encoder. Nothing else goes up.
+
+A run's folder also holds checkpoints, optimizer state, logs, the recipe and whatever a user keeps there. All of it is left out. A file that
+a loader would read, and that bothways does not write, is refused: the folder would be another model without it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+from bothways.backbone.sources import TOKENIZER_FILES
+from bothways.encoder import pooling_module, template_module
+from bothways.encoder.card import CARD
+from bothways.encoder.storage import MODULES, OURS
+from bothways.errors import InputError
+from bothways.foreign import read_object
+
+INDEX = "model.safetensors.index.json"
+READ = (
+    *("config.json", "model.safetensors", "model-*.safetensors", INDEX),
+    *(*TOKENIZER_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"),
+    *(MODULES, "sentence_bert_config.json", "config_sentence_transformers.json", OURS),
+    *("[0-9]*_*/config.json", "[0-9]*_*/model.safetensors", pooling_module.CODE.name, template_module.CODE.name),
+)
+"""Files of an encoder that loaders read, as patterns below its folder."""
+KEPT = (CARD, "LICENSE*", "LICENCE*", "NOTICE*")
+"""Files for people that go up too."""
+_OTHERS = {
+    "adapter_config.json": "transformers would put its adapter on top of the weights",
+    "chat_template.jinja": "sentence-transformers would write every text into it",
+    "preprocessor_config.json": "sentence-transformers would take the model for one of images or sound",
+    "processor_config.json": "sentence-transformers would take the model for one of images or sound",
+}
+
+
+class Contents(NamedTuple):
+    """Names below the folder, with forward slashes, in order.
+
+    Attributes:
+        files: what goes up.
+        left_out: what does not; a folder is named once, with a slash at its end.
+    """
+
+    files: list[str]
+    left_out: list[str]
+
+
+def contents(folder: Path, include: Iterable[str] = ()) -> Contents:
+    """Tell what of an encoder's folder is published.
+
+    Args:
+        folder: what `save` or a run has written.
+        include: patterns of further files, for example "*.png".
+
+    Raises:
+        InputError: the folder does not hold a finished encoder of bothways, or holds a file that would change how it is loaded.
+    """
+    _check_finished(folder)
+    wanted = (*READ, *KEPT, *include)
+    files: list[str] = []
+    left_out: list[str] = []
+    for parent, folders, names in os.walk(folder):
+        below = Path(parent).relative_to(folder)
+        for name in sorted(names):
+            path = (below / name).as_posix()
+            (files if _matches(path, wanted) and (folder / path).is_file() else left_out).append(path)
+        for name in sorted(folders):
+            path = (below / name).as_posix()
+            if not any(_matches(f"{path}/{file}", wanted) for file in _below(folder / path)):
+                left_out.append(f"{path}/")
+                folders.remove(name)
+    shards = _shards(folder)
+    stray = [name for name in files if fnmatch(name, "model-*.safetensors") and name not in shards]
+    return Contents(sorted(set(files) - set(stray)), sorted([*left_out, *stray]))
+
+
+def stale(names: Iterable[str], files: Iterable[str]) -> list[str]:
+    """Of the names in a repository, those that loaders would still read after the files have gone up: parts of an earlier model."""
+    kept = set(files)
+    return [name for name in names if name not in kept and (_matches(name, READ) or name in _OTHERS)]
+
+
+def _below(folder: Path) -> list[str]:
+    return [Path(parent, name).relative_to(folder).as_posix() for parent, _, names in os.walk(folder) for name in names]
+
+
+def _matches(path: str, patterns: Iterable[str]) -> bool:
+    # a pattern's star does not reach into folders: "*.png" means those beside the card
+    parts = path.split("/")
+    for pattern in patterns:
+        wanted = pattern.split("/")
+        if len(wanted) == len(parts) and all(fnmatch(part, each) for part, each in zip(parts, wanted)):
+            return True
+    return False
+
+
+def _check_finished(folder: Path) -> None:
+    missing = next((name for name in (OURS, MODULES, "config.json") if not (folder / name).is_file()), None)
+    if missing is not None:
+        what = "is not a folder" if not folder.is_dir() else f"is not a finished encoder of bothways ({missing} is missing)"
+        raise InputError(f"{folder}: {what}; write one with bothways convert or train, or save what bw.load reads")
+    for name, effect in _OTHERS.items():
+        if (folder / name).exists():
+            raise InputError(
+                f"{folder / name}: bothways did not write this, and {effect}; remove it, or save the encoder into a new folder"
+            )
+    single, index = (folder / "model.safetensors").is_file(), (folder / INDEX).is_file()
+    if single == index:
+        state = "both model.safetensors and an index of parts, so loaders differ in what they take" if single else "no weights"
+        raise InputError(f"{folder}: holds {state}; save the encoder into a new folder")
+    lacking = next((name for name in _shards(folder) if not (folder / name).is_file()), None)
+    if lacking is not None:
+        raise InputError(f"{folder / lacking}: is missing, and {INDEX} names it; save the encoder again")
+
+
+def _shards(folder: Path) -> set[str]:
+    """The files of weights that the index names."""
+    if not (folder / INDEX).is_file():
+        return set()
+    found = read_object(folder / INDEX).get("weight_map")
+    if not isinstance(found, dict):
+        raise InputError(f"{folder / INDEX}: weight_map must be an object; save the encoder again")
+    return {str(name) for name in found.values()}
+
+
+def read_ours(folder: Path) -> dict[str, object]:
+    """bothways.json of a folder."""
+    return read_object(folder / OURS)
+
+
+def write_ours(folder: Path, ours: dict[str, object]) -> None:
+    """Write bothways.json into a folder in the form that `save` gives it."""
+    text = json.dumps(ours, indent=2, ensure_ascii=False) + "\n"
+    (folder / OURS).write_text(text, encoding="utf-8", errors="backslashreplace")
