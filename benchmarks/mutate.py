@@ -23,7 +23,6 @@ from mutation.equivalent import EQUIVALENT
 from mutation.runner import Runner, Seen
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ROOT / "src/bothways"
 PACKAGES = ["losses", "pooling", "attention", "objectives", "encoder", "training"]
 FEW = 20
 """How many tests of another package's test file see a change, the quickest ones."""
@@ -38,12 +37,14 @@ def main() -> int:
     parser.add_argument("--with", dest="text", default="", help="only changes whose printed text has this in it")
     parser.add_argument("--list", action="store_true", help="print the changes and run none")
     options = parser.parse_args()
-    required = required_arguments([path.read_text(encoding="utf-8") for path in sorted(SOURCES.rglob("*.py"))])
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as place:
         judge = None if options.list else Judge(Runner(ROOT, Path(place)))
-        for name in _files(options.only or PACKAGES):
-            every = changes((SOURCES / name).read_text(encoding="utf-8"), required)
+        # The copy stays as it is, even if somebody works in the tree.
+        sources = judge.runner.sources if judge else ROOT / "src/bothways"
+        required = required_arguments([path.read_text(encoding="utf-8") for path in sorted(sources.rglob("*.py"))])
+        for name in _files(sources, options.only or PACKAGES):
+            every = changes((sources / name).read_text(encoding="utf-8"), required)
             counts["unused"] += _unused(name, every)
             every = [change for change in every if options.text in change.text]
             counts["of"] += len(every)
@@ -75,10 +76,10 @@ class Judge:
             if self._notices(name, change, tests, own):
                 return "noticed"
         # What a cached function runs is recorded for its first caller alone.
-        far = sorted({_file(test) for test in near if "cache" in (ROOT / _file(test)).read_text(encoding="utf-8")})
+        far = sorted({_file(test) for test in near if "cache" in (self.runner.tree / _file(test)).read_text(encoding="utf-8")})
         if self._notices(name, change, far, own):
             return "noticed"
-        for path in _importing_tests(name):
+        for path in _importing_tests(self.runner.tree, name):
             other = self._recorded(path)
             if self._notices(name, change, other.tests_of(name, change.line, change.last_line)[:FEW], other):
                 return "noticed"
@@ -101,15 +102,15 @@ def _file(test: str) -> str:
     return test.partition("::")[0]
 
 
-def _files(chosen: list[str]) -> list[str]:
+def _files(sources: Path, chosen: list[str]) -> list[str]:
     """Source files below src/bothways, for packages and files."""
     found: list[str] = []
     for place in chosen:
-        path = SOURCES / place
+        path = sources / place
         if not path.exists():
             raise SystemExit(f"{place} is neither a package nor a file below src/bothways.")
         names = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-        found += [name.relative_to(SOURCES).as_posix() for name in names]
+        found += [name.relative_to(sources).as_posix() for name in names]
     return list(dict.fromkeys(found))
 
 
@@ -119,11 +120,11 @@ def _own_tests(name: str) -> str:
     return f"tests/unit/{package}" if slash else f"tests/unit/test_{package}"
 
 
-def _importing_tests(name: str) -> list[str]:
+def _importing_tests(tree: Path, name: str) -> list[str]:
     """Test files of other packages that import a source file."""
     module = re.compile(rf"\bbothways\.{re.escape(name.removesuffix('.py').removesuffix('/__init__').replace('/', '.'))}\b")
-    paths = [path for folder in ("unit", "parity") for path in sorted((ROOT / "tests" / folder).rglob("test_*.py"))]
-    names = [path.relative_to(ROOT).as_posix() for path in paths if module.search(path.read_text(encoding="utf-8"))]
+    paths = [path for folder in ("unit", "parity") for path in sorted((tree / "tests" / folder).rglob("test_*.py"))]
+    names = [path.relative_to(tree).as_posix() for path in paths if module.search(path.read_text(encoding="utf-8"))]
     return [found for found in names if not found.startswith(_own_tests(name))]
 
 

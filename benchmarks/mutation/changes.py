@@ -40,6 +40,7 @@ UNSEEN = {
     "stacklevel": "the line that a warning names",
     "file": "the stream of a message",
     "flush": "when a message is seen",
+    "device": "tests run on the CPU",
     "strict": "a guard of zip: the lengths are equal",
 }
 """Keyword arguments that are never dropped or changed, and why."""

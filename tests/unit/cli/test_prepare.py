@@ -113,6 +113,32 @@ def test_clustering_and_sts(run: Run, tmp_path: Path) -> None:
     assert [e.query for e in read_examples(out)] == ["a cat", "one cat"]
 
 
+def test_clustering_by_the_text_of_the_category(run: Run, tmp_path: Path) -> None:
+    """The positive is the text of the query's own category, the negatives are those of all categories that the text is not in."""
+    categories = {"cats": "cs.CL", "dogs": "cs.LG", "both": "cs.CL cs.LG", "birds": "math.CO", "fish": "math.CO"}
+    words = {"cs.CL": "language", "cs.LG": "learning", "math.CO": "combinatorics"}
+    data = write(tmp_path / "a.jsonl", [{"title": title, "categories": own} for title, own in categories.items()])
+    texts = tmp_path / "words.json"
+    texts.write_text(json.dumps(words))
+    out = tmp_path / "out.jsonl"
+    options = ["--by", "label", "--label-texts", texts, "--separator", " ", "--template", "plain", "--instruction", "Find"]
+    done = run("prepare", "clustering", data, "--out", out, *options)
+    assert done.code == 0, done.err
+    found = {example.query: example for example in read_examples(out)}
+    assert found.keys() == categories.keys()
+    for title, example in found.items():
+        own = categories[title].split()
+        assert len(example.positives) == 1 and example.positives[0] in {words[name] for name in own}
+        assert sorted(example.negatives) == sorted(words[name] for name in words if name not in own)
+        assert words[str(example.label)] == example.positives[0] and set(example.labels or own) == set(own)
+        assert (example.query_prompt, example.document_prompt) == ("Find ", "")
+    done = run("prepare", "clustering", data, "--out", out, *options, "--negatives", 1)
+    assert done.code == 0 and {len(example.negatives) for example in read_examples(out)} == {1}
+    texts.write_text(json.dumps({"cs.CL": "language"}))
+    done = run("prepare", "clustering", data, "--out", out, *options)
+    assert done.code == 2 and "has no text" in done.err
+
+
 def test_retrieval_and_examples(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     (folder / "qrels").mkdir(parents=True)

@@ -54,7 +54,10 @@ def test_an_unset_variable_of_the_shell(tmp_path, monkeypatch, capsys, line):
 
 @pytest.mark.parametrize("option", ["--prompt", "--query-prompt", "--document-prompt", "--instruction"])
 def test_no_prompt_is_a_prompt(option):
-    check_words(["encode", "m", "x", option, "", f"{option}=", "--out", "v.npy"])
+    line = ["encode", "m", "x", option, "", f"{option}="]
+    check_words([*line, "--out", "v.npy"])
+    with pytest.raises(InputError, match=r"^--out: the value is empty"):
+        check_words([*line, "--out", ""])
 
 
 @pytest.mark.parametrize("number", [HUGE, "9" * 6000, f"-{HUGE}"])
@@ -71,6 +74,8 @@ def test_numbers_beyond_all_bounds(number, capsys):
 
 def test_texts_may_be_numbers():
     check_words(["search", "m", "x", HUGE])
+    with pytest.raises(InputError, match=r"^--top "):
+        check_words(["search", "m", "x", HUGE, "--top", HUGE])
 
 
 def test_seeds(tmp_path, capsys):

@@ -71,8 +71,15 @@ def test_a_hub_dataset_without_an_owner_is_named_with_its_configuration() -> Non
 
 
 def test_several_labels_survive_the_file(tmp_path: Path) -> None:
-    items = [Labelled("a", ("x", "y"), 1), Labelled("b", ("x",), 2), Labelled("c", ("y", "z"), 3), Labelled("d", ("z",), 4)]
-    made = by_example(items, task="t", negatives=1).examples
-    write_examples(made, tmp_path / "t.jsonl")
-    assert read_examples(tmp_path / "t.jsonl") == made
-    assert made[0].negative_labels is not None
+    classes = {"a": ("x", "y"), "b": ("x",), "c": ("y", "z"), "d": ("z",), "e": ("w", "z"), "f": ("w",)}
+    items = [Labelled(text, labels, number) for number, (text, labels) in enumerate(classes.items())]
+    write_examples(by_example(items, task="t", negatives=2).examples, tmp_path / "t.jsonl")
+    found = read_examples(tmp_path / "t.jsonl")
+    assert any(len(example.labels) > 1 for example in found) and all(example.negatives for example in found)
+    for example in found:
+        assert example.label in classes[example.query]
+        assert (example.labels or (example.label,)) == classes[example.query]
+        assert example.positive_labels == tuple(classes[text] for text in example.positives)
+        assert example.negative_labels == tuple(classes[text] for text in example.negatives)
+        assert all(example.label in labels for labels in example.positive_labels or ((),))
+        assert not any(set(labels) & set(classes[example.query]) for labels in example.negative_labels or ())
