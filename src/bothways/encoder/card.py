@@ -110,7 +110,7 @@ def _oldest(encoder: Encoder) -> str:
     if encoder.direction != "bidirectional" or is_encoder_only(encoder.backbone.config):  # type: ignore[arg-type]
         return ""
     return (
-        f"**Needs transformers {OLDEST} or newer**, in sentence-transformers too. Releases 5.0 and 5.1 read this folder causally and give\n"
+        f"**Needs transformers {OLDEST} or newer**, in sentence-transformers too. Releases 5.0 and 5.1 read it causally and give\n"
         "other vectors without an error. Version 4 refuses it.\n\n"
     )
 
