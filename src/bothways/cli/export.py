@@ -14,7 +14,7 @@ NAME = "export"
 
 def command(
     model: Model,
-    to: Annotated[str, typer.Option(help="gguf (llama.cpp), ollama (the same files) or onnx")],
+    to: Annotated[str, typer.Option(help="gguf (llama.cpp), ollama (the same files), onnx or sentence-transformers")],
     out: Annotated[Path, typer.Option(help="folder to write")],
     dtype: Annotated[str, typer.Option(help="of the matrices: f32; for gguf also f16 or q8_0")] = "f32",
     device: Device = "cpu",
@@ -26,11 +26,17 @@ def command(
     say(f"{folder}: written; see {folder / 'README.md'} for the server's command, then: bothways verify-export {folder}")
 
 
-def verify(folder: Annotated[Path, typer.Argument(help="what bothways export wrote")]) -> None:
+def verify(
+    folder: Annotated[Path, typer.Argument(help="what bothways export wrote")],
+    pythons: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="Python of another environment, whose loaders are asked too; may be repeated"),
+    ] = None,
+) -> None:
     """Run an export in its server's code and print the cosine to bothways' vectors; exit code 1 below the bar."""
     from bothways.exports.verify import verify_export
 
-    results = verify_export(folder)
+    results = verify_export(folder, pythons=pythons or ())
     for each in results:
         note = "" if each.cost > 0.99995 else f"  (pools the prompt: {each.cost:.4f} to the encoder's own vector)"
         say(f"{'ok  ' if each.ok else 'FAIL'}  {each.loader}  {each.case:<24} {each.cosine:.6f}{note}")

@@ -18,13 +18,14 @@ from bothways.atomic import atomic_folder
 from bothways.encoder.build import convert, is_encoder, load
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
-from bothways.exports import gguf_folder, onnx_folder
+from bothways.exports import gguf_folder, onnx_folder, st_folder
 
 Writer = Callable[[Encoder, Path, str, str], None]
 TARGETS: dict[str, Writer] = {
     "gguf": gguf_folder.write_folder,
     "ollama": gguf_folder.write_folder,
     "onnx": onnx_folder.write_folder,
+    "sentence-transformers": st_folder.write_folder,
 }
 """What `--to` takes. A writer gets the encoder, an empty folder, the model's name and the type."""
 
@@ -46,8 +47,8 @@ def export(
     Args:
         model: an encoder, its folder, or a base model, which is converted first.
         out: the folder to write; must not exist or be empty.
-        to: "gguf" or "ollama", which write the same files, or "onnx".
-        dtype: "f32", for GGUF also "f16" or "q8_0".
+        to: a key of `TARGETS`, for example "gguf" or "sentence-transformers".
+        dtype: "f32", for GGUF and folders also "f16", for GGUF also "q8_0".
         name: the model's name in the file; if None, the name of its folder.
         device: where the encoder runs to make the vectors that `verify_export` compares with.
 

@@ -35,12 +35,14 @@ class Row:
         text: what a server is sent; a prompt stands before the text.
         vector: (D,) what bothways gives if prompts are pooled, as servers do.
         cost: cosine between that vector and the one of `encode(prompt_name=…)`; 1.0 without a prompt.
+        prompt: name of the stored prompt that the loader itself puts before the text; "" for none.
     """
 
     case: str
     text: str
     vector: list[float]
     cost: float = 1.0
+    prompt: str = ""
 
 
 def rows(encoder: Encoder) -> list[Row]:
@@ -60,6 +62,16 @@ def rows(encoder: Encoder) -> list[Row]:
         own = np.asarray(encoder.encode(SAMPLE, prompt_name=name), dtype=np.float64)
         found.append(Row(f"prompt {name}", text, pooled.tolist(), cosine(pooled, own)))
     return found
+
+
+def own_rows(encoder: Encoder) -> list[Row]:
+    """Encode the texts, and one text with each stored prompt, for loaders that read the prompts and leave them out as we do."""
+    plain = [row for row in rows(encoder) if not row.case.startswith("prompt ")]
+    own = [
+        Row(f"prompt {name}", SAMPLE, np.asarray(encoder.encode(SAMPLE, prompt_name=name), np.float64).tolist(), prompt=name)
+        for name in encoder.options.prompts
+    ]
+    return plain + own
 
 
 def _vector(encoder: Encoder, text: str) -> np.ndarray[Any, Any]:

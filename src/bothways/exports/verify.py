@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from bothways.errors import InputError
 from bothways.exports import llama_cpp
+from bothways.exports.folder_verify import verify_folder
 from bothways.exports.manifest import read_manifest
 from bothways.exports.onnx_encoder import load_export
 from bothways.exports.reference import cosine
+from bothways.exports.result import Result
 
 
-@dataclass(frozen=True)
-class Result:
-    """One text in one loader.
-
-    Attributes:
-        loader: for example "llama.cpp".
-        case: for example "korean, batch".
-        cosine: to the vector of bothways.
-        bar: the least cosine that counts as right.
-        cost: cosine between the vector with the prompt pooled, which the loader is compared with, and
-            the encoder's own; 1.0 if they are the same.
-    """
-
-    loader: str
-    case: str
-    cosine: float
-    bar: float
-    cost: float = 1.0
-
-    @property
-    def ok(self) -> bool:
-        """Tell whether the loader gives bothways' vector."""
-        return self.cosine >= self.bar
-
-
-def verify_export(folder: str | os.PathLike[str]) -> list[Result]:
+def verify_export(folder: str | os.PathLike[str], *, pythons: Sequence[str] = ()) -> list[Result]:
     """Compare an export with the vectors that were stored when it was written.
 
     Args:
         folder: what `export` wrote.
+        pythons: Pythons of other environments, whose loaders are asked too. For exports that are folders.
 
     Returns:
         One result for each text, in one batch and one by one.
@@ -53,6 +31,10 @@ def verify_export(folder: str | os.PathLike[str]) -> list[Result]:
         MissingExtra: no loader for it is installed.
     """
     manifest = read_manifest(Path(folder))
+    if "loaders" in manifest:
+        return verify_folder(Path(folder), manifest, pythons)
+    if pythons:
+        raise InputError(f"with: an export to {manifest.get('target')} is run here, not in another Python")
     try:
         file, bar, tokens = Path(folder) / manifest["file"], float(manifest["bar"]), int(manifest["tokens"])
         rows = [(str(row["case"]), str(row["text"]), row["vector"], float(row["cost"])) for row in manifest["reference"]]

@@ -1,0 +1,72 @@
+"""Writes an encoder as a finished folder for sentence-transformers.
+
+what `Encoder.save` writes     model, tokenizer, pooling, layers behind it, prompts, model card
+bothways-export.json           how to check it without the original
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bothways.encoder import head_modules, pooling_module, template_module
+from bothways.encoder.encoder import Encoder
+from bothways.errors import InputError
+from bothways.exports.manifest import write_manifest
+from bothways.exports.reference import own_rows
+
+TYPES = {"f32": "float32", "f16": "float16"}
+LENGTHS = "sentence_bert_config.json"
+
+
+def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
+    """Write the encoder into an empty folder, with a number for its longest text and the vectors to check it by.
+
+    Raises:
+        InputError: a causal encoder, or a type other than f32 and f16.
+    """
+    check(encoder, dtype, "sentence-transformers")
+    encoder.save(folder, dtype=TYPES[dtype])
+    length(encoder, folder)
+    stock = not (head_modules.names(encoder.pooling) or own_code(encoder) or encoder.options.wrapper.prefix)
+    write_manifest(
+        folder,
+        "sentence-transformers",
+        dtype,
+        own_rows(encoder),
+        loaders=["sentence-transformers", *(["transformers"] if stock else [])],
+        trust_remote_code=own_code(encoder),
+    )
+
+
+def check(encoder: Encoder, dtype: str, target: str) -> None:
+    """Refuse what no folder of a target holds.
+
+    Raises:
+        InputError: see `write_folder`.
+    """
+    if dtype not in TYPES:
+        raise InputError(f"dtype: folders for {target} are written as {' or '.join(TYPES)}, not as {dtype!r}")
+    if encoder.direction != "bidirectional":
+        raise InputError("export: the encoder is causal; convert it with direction='bidirectional' first")
+
+
+def own_code(encoder: Encoder) -> bool:
+    """Tell whether the folder needs `trust_remote_code`."""
+    return pooling_module.is_trained(encoder.pooling) or template_module.needs_code(encoder)
+
+
+def length(encoder: Encoder, folder: Path) -> int:
+    """Write the longest text as a number: servers do not start without one. Gives that number, in tokens."""
+    file = folder / LENGTHS
+    values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    longest = encoder.max_length or positions(encoder)
+    file.write_text(json.dumps({**values, "max_seq_length": longest}, indent=2) + "\n", encoding="utf-8")
+    return longest
+
+
+def positions(encoder: Encoder) -> int:
+    """Give the number of positions that the model was made for."""
+    config = encoder.backbone.config.get_text_config()  # type: ignore[operator,union-attr]
+    return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2048)
