@@ -26,7 +26,7 @@ test: setup
 # Not part of CI: DeepSpeed compiles its exchange between CPU processes when it is first used.
 deepspeed: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,deepspeed]'
-	$(BIN)/python -m pytest tests/unit/training/test_zero.py
+	$(BIN)/python -m pytest tests/unit/training/parallel/test_zero.py
 
 # 2,500 broken inputs through the command line; CI runs a small share of them (tests/fuzz/test_fuzz.py).
 fuzz: setup

@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 import bothways as bw
-from bothways.data.readers import read_texts
+from bothways.data.text.readers import read_texts
 
 
 def main() -> None:

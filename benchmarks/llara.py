@@ -22,8 +22,8 @@ from typing import Any
 
 import bothways as bw
 from bothways.atomic import atomic_file
-from bothways.data.passages import cut, read_passages
-from bothways.evaluation.embedding_words import embedding_words
+from bothways.data.text.passages import cut, read_passages
+from bothways.evaluation.language_model.embedding_words import embedding_words
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 BASE = "smollm2-135m"
@@ -99,7 +99,7 @@ def untrained(seed: int) -> Any:
     """The base as the recipe without adaptation starts: prompts and new tokens, nothing trained."""
     import torch
 
-    from bothways.training.start import open_base
+    from bothways.training.stage.stage_setup import open_base
 
     recipe = bw.recipes.llara(base=BASE, supervised="python-stdlib", adaptation=False, preset="laptop", seed=seed)
     return open_base(recipe, device=torch.device("cpu"), dtype=torch.float32).eval()

@@ -35,7 +35,7 @@ from bothways.attention.shifted import ShiftedGroups
 from bothways.backbone.adapters import LoraConfig, attach
 from bothways.backbone.hardware import auto_device, resolve_dtype
 from bothways.losses.masked_next_token import masked_next_token
-from bothways.training.precision import autocast, choose
+from bothways.training.loop.precision import autocast, choose
 
 MODELS = {
     "small": dict(

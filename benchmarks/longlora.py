@@ -40,11 +40,11 @@ import bothways as bw
 from bothways.atomic import atomic_file, atomic_folder
 from bothways.attention.shifted import ShiftedGroups
 from bothways.backbone.rope import RopeConfig
-from bothways.data.readers import read_texts
+from bothways.data.text.readers import read_texts
 from bothways.errors import BothwaysError
-from bothways.evaluation.language_model import CausalLM, load_language_model
-from bothways.evaluation.passkey import Passkey
-from bothways.evaluation.perplexity import Perplexity
+from bothways.evaluation.language_model.language_model import CausalLM, load_language_model
+from bothways.evaluation.tasks.passkey import Passkey
+from bothways.evaluation.tasks.perplexity import Perplexity
 from bothways.recipes.longlora import Interpolation, Train
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "novels"

@@ -1,6 +1,6 @@
 """Changes one thing at a time in the sources, and says which changes no test notices (make mutate).
 
-    python benchmarks/mutate.py [--only losses --only encoder/files.py] [--per-file 5] [--seed 0] [--with TEXT]
+    python benchmarks/mutate.py [--only losses --only encoder/vector_files.py] [--per-file 5] [--seed 0] [--with TEXT]
 
 For example, `a < b` becomes `a <= b`, 1 becomes 2, and a call or an argument is left out (`mutation/changes.py`). The changes are drawn
 from each file by the seed and the file's name. It works in a copy of the tree in a temporary folder, and leaves out tests that need

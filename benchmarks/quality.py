@@ -16,7 +16,7 @@ from typing import Any
 
 import bothways as bw
 from bothways.atomic import atomic_file
-from bothways.evaluation.sts import STS
+from bothways.evaluation.tasks.sts import STS
 from bothways.recipes.llm2vec import LINE_FEED
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

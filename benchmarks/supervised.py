@@ -28,14 +28,14 @@ from supervised_data import BANKING, DEV, SCIFACT, SENTENCES, SHARED, STS, Files
 
 import bothways as bw
 from bothways.atomic import atomic_file
-from bothways.data.stdlib import retrieval_task
-from bothways.data.templates import task_prompts
+from bothways.data.embedded.stdlib import retrieval_task
+from bothways.data.labeled.templates import task_prompts
 from bothways.evaluation.bm25 import BM25
-from bothways.evaluation.classification import Classification
-from bothways.evaluation.retrieval import Retrieval
-from bothways.evaluation.sts import STS as Similarity
 from bothways.evaluation.task import Task
-from bothways.recipes.labelled import EMBEDDED_INSTRUCTION
+from bothways.evaluation.tasks.classification import Classification
+from bothways.evaluation.tasks.retrieval import Retrieval
+from bothways.evaluation.tasks.sts import STS as Similarity
+from bothways.recipes.labeled import EMBEDDED_INSTRUCTION
 
 # A whole abstract has 300 tokens on average, and encoding 5,183 of them would take a row's ten minutes alone.
 SCIFACT_TOKENS = 128
@@ -104,7 +104,7 @@ def nv_embed(order: str = "two_stage", **changes: Any) -> Make:
 
 
 def with_values(recipe: bw.Recipe, changes: Mapping[str, Any]) -> bw.Recipe:
-    from bothways.training.overrides import override_values
+    from bothways.training.recipe.overrides import override_values
 
     return override_values(recipe, changes)
 

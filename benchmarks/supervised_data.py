@@ -8,14 +8,14 @@ from pathlib import Path
 
 from bothways.data.conversion.classification import classification
 from bothways.data.conversion.converted import Converted, write_examples
-from bothways.data.conversion.labelled import read_labelled
+from bothways.data.conversion.labeled_text import read_labelled
 from bothways.data.conversion.nli import read_inferences, triplets
 from bothways.data.conversion.retrieval import retrieval
+from bothways.data.decontamination import Overlap
 from bothways.data.evaluation_texts import read_evaluation_texts
-from bothways.data.examples import Example
-from bothways.data.mining import mine
-from bothways.data.overlap import Overlap
-from bothways.data.supervised import read_examples
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.labeled_reader import read_examples
+from bothways.mining import mine
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SCIFACT = SHARED / "scifact"

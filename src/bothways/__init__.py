@@ -8,16 +8,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from bothways import moved
+
 __version__ = "0.1.0"
 
 _WHERE = {
-    "convert": "bothways.encoder.build",
-    "load": "bothways.encoder.build",
+    "convert": "bothways.encoder.convert",
+    "load": "bothways.encoder.convert",
     "Encoder": "bothways.encoder.encoder",
-    "doctor": "bothways.encoder.doctor",
+    "doctor": "bothways.encoder.proof.doctor",
     "AttentionPlan": "bothways.attention.plan",
-    "train": "bothways.training.trainer",
-    "Recipe": "bothways.training.run",
+    "train": "bothways.training.loop.trainer",
+    "Recipe": "bothways.training.recipe.recipe",
     "evaluate": "bothways.evaluation.evaluate",
     "ablate": "bothways.ablation.run",
     "export": "bothways.exports.export",
@@ -51,17 +53,20 @@ if TYPE_CHECKING:
     from bothways import recipes
     from bothways.ablation.run import ablate
     from bothways.attention.plan import AttentionPlan
-    from bothways.encoder.build import convert, load
-    from bothways.encoder.doctor import doctor
+    from bothways.encoder.convert import convert, load
     from bothways.encoder.encoder import Encoder
+    from bothways.encoder.proof.doctor import doctor
     from bothways.errors import BothwaysError, InputError
     from bothways.evaluation.evaluate import evaluate
     from bothways.exports.export import export
     from bothways.exports.onnx_encoder import load_export
     from bothways.exports.verify import verify_export
     from bothways.publishing.push import push
-    from bothways.training.run import Recipe
-    from bothways.training.trainer import train
+    from bothways.training.loop.trainer import train
+    from bothways.training.recipe.recipe import Recipe
+
+
+moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -283,12 +283,12 @@ def load_libraries() -> None:
 
     import bothways.ablation.run
     import bothways.cli.app
-    import bothways.data.mining.mine
-    import bothways.encoder.build
-    import bothways.encoder.doctor
+    import bothways.encoder.convert
+    import bothways.encoder.proof.doctor
     import bothways.evaluation.evaluate
+    import bothways.mining.mine
     import bothways.report.page
-    import bothways.training.trainer  # noqa: F401
+    import bothways.training.loop.trainer  # noqa: F401
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ import random
 import numpy as np
 import pytest
 
-from bothways.evaluation.classification import Classification
-from bothways.evaluation.clustering import Clustering
-from bothways.evaluation.labelled import Labelled
-from bothways.evaluation.pair_classification import separation
+from bothways.evaluation.inputs.labeled import Labelled
 from bothways.evaluation.task import RunOptions
+from bothways.evaluation.tasks.classification import Classification
+from bothways.evaluation.tasks.clustering import Clustering
+from bothways.evaluation.tasks.pairs import separation
 from unit.evaluation.vectors import Written, written
 
 pytest.importorskip("mteb", reason="mteb is not installed (pip install 'bothways[eval]')")

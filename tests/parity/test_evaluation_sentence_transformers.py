@@ -14,9 +14,9 @@ from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimil
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from bothways.evaluation.beir import Collection
 from bothways.evaluation.evaluate import evaluate
-from bothways.evaluation.retrieval import Retrieval
+from bothways.evaluation.inputs.beir_collection import Collection
+from bothways.evaluation.tasks.retrieval import Retrieval
 
 WORDS = [f"w{i}" for i in range(300)]
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from bothways.evaluation.beir import read_beir
+from bothways.evaluation.inputs.beir_collection import read_beir
+from bothways.evaluation.measures.ranking import measure
 from bothways.evaluation.ranking import DenseRanker, Ranking, TopK
 from bothways.evaluation.task import RunOptions
-from bothways.evaluation.trec import measure
 
 pytrec_eval = pytest.importorskip("pytrec_eval", reason="pytrec_eval is not installed (pip install pytrec-eval-terrier)")
 CUTS = (1, 3, 5, 10, 100)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import bothways as bw
-from bothways.encoder.head_modules import Headed
+from bothways.encoder.folder.head_modules import Headed
 from bothways.errors import InputError
 from bothways.pooling.config import PoolingConfig
 from export_models import small_model

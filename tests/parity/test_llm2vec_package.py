@@ -23,7 +23,7 @@ from transformers import GemmaConfig, LlamaConfig, MistralConfig
 
 import bothways as bw
 from bothways.compat import LLM2Vec
-from bothways.training.run import Recipe
+from bothways.training.recipe.recipe import Recipe
 from tiny import SENTENCES, TINY, tiny_model
 
 PYTHON = os.environ.get("LLM2VEC_PYTHON")

@@ -117,7 +117,7 @@ def test_another_split_than_test(tmp_path):
 
 def test_retrieval_without_a_querys_own_document(tmp_path):
     folder = collection(tmp_path / "c", shared_ids=True)
-    from bothways.evaluation.retrieval import Retrieval
+    from bothways.evaluation.tasks.retrieval import Retrieval
 
     task = Retrieval.from_folder(folder, ignore_identical_ids=True)
     ours = evaluate(HashedWords(), task)[task.name]["ndcg@10"]

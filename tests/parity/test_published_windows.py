@@ -16,7 +16,7 @@ from transformers import (
 
 import bothways as bw
 from bothways.attention.drawn import Reach, drawn
-from bothways.encoder.doctor import doctor
+from bothways.encoder.proof.doctor import doctor
 from tiny import TINY, tiny_model
 
 WORDS = "A cat sits on the warm window sill and watches the rain while the river runs from the old mountain to the sea. "
@@ -104,7 +104,7 @@ def test_the_doctor_compares_with_the_folder_on_disk(tmp_path, name):
 
 
 def test_the_doctor_says_when_it_cannot_compare(tmp_path, monkeypatch):
-    from bothways.encoder import disk
+    from bothways.encoder.proof import disk
 
     folder = publish(tmp_path / "published", *FOLDERS["mistral"])
     encoder = bw.load(folder, dtype="float32", device="cpu")

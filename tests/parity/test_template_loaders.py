@@ -14,8 +14,8 @@ import pytest
 
 import bothways as bw
 from bothways.backbone.new_tokens import add_tokens
-from bothways.encoder import template_module
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.folder import template_module
 from bothways.errors import InputError
 from bothways.recipes.llara import FORMS
 from tiny import SENTENCES, tiny_llama

@@ -23,16 +23,30 @@ BELOW: dict[str, set[str]] = {
     "pooling": {"attention"},
     "losses": set(),
     "data": set(),
+    "search": {"data"},
+    "mining": {"search", "data"},
     "backbone": {"attention"},
     "encoder": {"pooling", "backbone", "attention"},
     "exports": {"encoder", "backbone", "attention", "pooling"},
-    "evaluation": {"encoder", "data", "backbone", "attention", "pooling"},
+    "evaluation": {"encoder", "search", "data", "backbone", "attention", "pooling"},
     "report": {"evaluation"},
     "publishing": {"encoder", "evaluation", "data", "backbone", "attention", "pooling"},
     "objectives": {"losses", "data", "encoder", "pooling", "backbone", "attention"},
-    "training": {"objectives", "losses", "data", "encoder", "pooling", "backbone", "attention", "evaluation"},
-    "recipes": {"training", "objectives", "losses", "data", "encoder", "pooling", "backbone", "attention"},
+    "training": {
+        "objectives",
+        "losses",
+        "mining",
+        "search",
+        "data",
+        "encoder",
+        "pooling",
+        "backbone",
+        "attention",
+        "evaluation",
+    },
+    "recipes": {"training", "objectives", "losses", "mining", "data", "encoder", "pooling", "backbone", "attention"},
 }
+BELOW["moved"] = set()
 BELOW["compat"] = {"encoder", "pooling", "backbone", "attention"}
 BELOW["ablation"] = set(BELOW) - {"report", "publishing"}
 BELOW["cli"] = {*BELOW, "recipes"}

@@ -9,7 +9,7 @@ import bothways as bw
 from bothways.backbone import embedded
 from bothways.errors import SourceError
 from bothways.objectives.llara_rows import Questions
-from bothways.training.start import open_base
+from bothways.training.stage.stage_setup import open_base
 
 pytestmark = pytest.mark.real
 NAME = "smollm2-135m"

@@ -16,8 +16,8 @@ from bothways.ablation.measure import Bench
 from bothways.ablation.plan import Plan
 from bothways.ablation.reuse import Inventory
 from bothways.evaluation.results import Results
-from bothways.training.run import Recipe
-from bothways.training.trainer import train
+from bothways.training.loop.trainer import train
+from bothways.training.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)

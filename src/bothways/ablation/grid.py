@@ -18,7 +18,7 @@ from bothways.ablation.plan import Plan, pooling_label, pooling_value
 from bothways.ablation.rows import Row, RowStage
 from bothways.errors import InputError
 from bothways.pooling import PoolingConfig
-from bothways.training.run import Recipe
+from bothways.training.recipe.recipe import Recipe
 
 MEAN = PoolingConfig(mode="mean")
 """What an encoder is saved with as long as no stage has trained through a pooling."""

@@ -13,9 +13,9 @@ from bothways import recipes
 from bothways.ablation.plan import OTHERS, Plan
 from bothways.errors import InputError
 from bothways.recipes.base import EMBEDDED_TEXTS
-from bothways.training.files import read_recipe
-from bothways.training.overrides import override_values
-from bothways.training.run import Recipe
+from bothways.training.recipe.overrides import override_values
+from bothways.training.recipe.recipe import Recipe
+from bothways.training.recipe.recipe_files import read_recipe
 
 
 def stage_library(plan: Plan, used: set[str]) -> Recipe:

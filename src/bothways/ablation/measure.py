@@ -20,19 +20,19 @@ from bothways.ablation.plan import Plan, pooling_label, pooling_value
 from bothways.ablation.rows import frame
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.sources import resolve
-from bothways.encoder.build import load
+from bothways.encoder.convert import load
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.evaluation.evaluate import evaluate
-from bothways.evaluation.language_task import LanguageModelTask
+from bothways.evaluation.language_model.language_task import LanguageModelTask
 from bothways.evaluation.provenance import describe
 from bothways.evaluation.registry import make_task, task_class
 from bothways.evaluation.results import Results
 from bothways.evaluation.resume import finished
 from bothways.evaluation.specification import parse
 from bothways.evaluation.task import Task
-from bothways.training.run import Recipe
-from bothways.training.start import open_llm
+from bothways.training.recipe.recipe import Recipe
+from bothways.training.stage.stage_setup import open_llm
 
 log = logging.getLogger("bothways")
 

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from bothways.config import DType, Strict, parse
 from bothways.errors import InputError
 from bothways.pooling import PoolingConfig
-from bothways.training.yaml_text import load_yaml
+from bothways.training.recipe.yaml_text import load_yaml
 
 #: Values of a recipe that the plan itself decides, row by row.
 OWN = ("base", "base_adapter", "direction", "pooling", "seed", "stages")

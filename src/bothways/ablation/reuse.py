@@ -20,10 +20,10 @@ from bothways.errors import BothwaysError, InputError
 from bothways.foreign import read_object
 from bothways.locks import is_leftover
 from bothways.provenance import versions
-from bothways.training.checkpoints import Checkpoints
-from bothways.training.data import read_stage_data
-from bothways.training.finish import is_finished
-from bothways.training.run import as_resolved_now, changed_keys
+from bothways.training.loop.checkpoints import Checkpoints
+from bothways.training.recipe.recipe import as_resolved_now, changed_keys
+from bothways.training.stage.stage_data import read_stage_data
+from bothways.training.stage.stage_output import is_finished
 
 LIBRARIES = ("bothways", "torch", "transformers", "tokenizers", "peft", "accelerate")
 """Those that training goes through; scipy or mteb do not change a weight."""

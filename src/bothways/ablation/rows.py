@@ -21,8 +21,8 @@ from bothways.errors import InputError
 from bothways.pooling import PoolingConfig
 from bothways.pooling.config import TRAINED
 from bothways.pooling.pool import ALIASES, POOLINGS
-from bothways.training.files import read_recipe
-from bothways.training.run import Recipe, Stage
+from bothways.training.recipe.recipe import Recipe, Stage
+from bothways.training.recipe.recipe_files import read_recipe
 
 _DIRECTIONS: dict[str, Direction] = {
     "uni": "causal",

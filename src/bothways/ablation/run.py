@@ -33,13 +33,13 @@ from bothways.backbone.families import check_supported
 from bothways.backbone.sources import resolve
 from bothways.config import parse
 from bothways.data.sources import resolve_texts
-from bothways.encoder.build import is_encoder, load
+from bothways.encoder.convert import is_encoder, load
 from bothways.errors import InputError
 from bothways.evaluation.devmetric import dev_metric
 from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig
-from bothways.training.occupied import occupied
-from bothways.training.trainer import train
+from bothways.training.loop.trainer import train
+from bothways.training.stage.folder_lock import occupied
 
 log = logging.getLogger("bothways")
 

@@ -136,7 +136,7 @@ def _by_stage(data: list[str] | None) -> dict[str, list[str]]:
 
 
 def _overrides(sets: list[str] | None) -> dict[str, Any]:
-    from bothways.training.yaml_text import load_yaml
+    from bothways.training.recipe.yaml_text import load_yaml
 
     found: dict[str, Any] = {}
     for assignment in sets or ():

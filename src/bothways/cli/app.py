@@ -36,7 +36,7 @@ from bothways.cli.signals import exit_code, was_stopped
 from bothways.cli.words import check_words
 from bothways.errors import BothwaysError
 from bothways.printable import PrintableFormatter, one_line
-from bothways.training.signals import Interrupted
+from bothways.training.loop.signals import Interrupted
 
 app = typer.Typer(
     name="bothways",

@@ -32,11 +32,11 @@ def command(
     device: Device = "auto",
 ) -> None:
     """Turn SmolLM2-135M into a text encoder and show, step by step, what that does."""
-    from bothways.encoder.build import load
+    from bothways.encoder.convert import load
     from bothways.evaluation.bm25 import BM25
-    from bothways.evaluation.stdlib import Remembered, Stdlib
     from bothways.evaluation.task import RunOptions
-    from bothways.training.trainer import train
+    from bothways.evaluation.tasks.stdlib import Remembered, Stdlib
+    from bothways.training.loop.trainer import train
 
     started = time.perf_counter()
     task = Stdlib()
@@ -77,8 +77,8 @@ def demo_recipe(base: str, seed: int) -> Any:
 
 def _untrained(base: str, task: Any, device: str) -> list[tuple[str, dict[str, float]]]:
     """Rows of the base model in both directions, and the proof that the switch happened."""
-    from bothways.encoder.build import convert
-    from bothways.encoder.doctor import doctor
+    from bothways.encoder.convert import convert
+    from bothways.encoder.proof.doctor import doctor
 
     rows = []
     for direction in ("causal", "bidirectional"):

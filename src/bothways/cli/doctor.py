@@ -20,8 +20,8 @@ def command(
     dtype: Annotated[str, typer.Option(help="float32 gives the strictest proof")] = "float32",
 ) -> None:
     """Prove direction, padding, batching, packing, checkpointing and adapters on the model itself; say what other loaders do otherwise."""
-    from bothways.encoder.doctor import doctor
-    from bothways.encoder.storage import loader_notes
+    from bothways.encoder.folder.write import loader_notes
+    from bothways.encoder.proof.doctor import doctor
     from bothways.errors import DirectionError
 
     try:

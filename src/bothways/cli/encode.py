@@ -14,7 +14,7 @@ from bothways.cli.options import BasePooling, Device, DType, hold, open_encoder,
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
-    from bothways.data.readers import Places
+    from bothways.data.text.readers import Places
 
 NAME = "encode"
 
@@ -52,7 +52,7 @@ def command(
     dtype: DType = "auto",
 ) -> None:
     """Encode every text of a source, in order. Empty ones are skipped and counted; a .parquet names file and row of each text."""
-    from bothways.encoder.files import SUFFIXES, write_chunks, write_vectors
+    from bothways.encoder.vector_files import SUFFIXES, write_chunks, write_vectors
 
     suffixes = SUFFIXES if chunks is None else (".parquet",)
     if out.suffix not in suffixes:  # before the model is read
@@ -77,8 +77,8 @@ def command(
 
 
 def _texts(source: str, column: str | None, unit: str, places: Places) -> Iterator[str]:
-    from bothways.data.documents import iter_documents
-    from bothways.data.readers import iter_texts
+    from bothways.data.text.documents import iter_documents
+    from bothways.data.text.readers import iter_texts
 
     if unit not in ("line", "document"):
         raise InputError(f"--unit {unit}: must be line or document")

@@ -69,7 +69,7 @@ def command(
     know split= and their columns.
     Inside a value & is written %26. A wrong option is answered with the list of the right ones.
     """
-    from bothways.cli.evaluated import cut_texts, open_evaluated, pictures
+    from bothways.cli.open_model import cut_texts, open_evaluated, pictures
     from bothways.evaluation.evaluate import evaluate
     from bothways.evaluation.registry import make_task
 

@@ -14,8 +14,8 @@ from bothways.errors import InputError
 from bothways.printable import printable
 
 if TYPE_CHECKING:
-    from bothways.data.mining.mine import Mined
-    from bothways.data.mining.sample import Sample, Seen
+    from bothways.mining.mine import Mined
+    from bothways.mining.sample import Sample, Seen
 
 NAME = "mine"
 
@@ -72,11 +72,11 @@ def command(
     dtype: DType = "auto",
 ) -> None:
     """Mine negatives that are hard and not true answers; write rows that `train` reads, with an encoder's scores."""
-    from bothways.data.mining.documents import read_corpus
-    from bothways.data.mining.mine import mine
-    from bothways.data.mining.options import MiningOptions
-    from bothways.data.mining.work import remove_work
-    from bothways.data.supervised import read_examples
+    from bothways.data.labeled.labeled_reader import read_examples
+    from bothways.mining.corpus import read_corpus
+    from bothways.mining.mine import mine
+    from bothways.mining.options import MiningOptions
+    from bothways.mining.work_folder import remove_work
 
     method, model = _method(with_)
     choices: dict[str, Any] = {
@@ -153,7 +153,7 @@ def _perc(text: str) -> float | str | None:
 
 def _work(out: Path, *, resume: bool) -> Path:
     """The folder beside the output; what lies there is used when asked for, and never thrown away unasked."""
-    from bothways.data.mining.work import is_work
+    from bothways.mining.work_folder import is_work
 
     work = out.with_name(f"{out.name}.mining")
     if not resume and is_work(work):

@@ -41,7 +41,7 @@ def open_encoder(name: str, *, device: str, dtype: str, direction: str | None = 
     Raises:
         InputError: a direction for a finished encoder, which has its own, or a pooling that does not fit it.
     """
-    from bothways.encoder.build import convert, is_encoder, load
+    from bothways.encoder.convert import convert, is_encoder, load
 
     if not is_encoder(name):
         chosen = {key: value for key, value in (("direction", direction), ("pooling", pooling)) if value is not None}
@@ -62,7 +62,7 @@ def assignments(given: Iterable[str]) -> dict[str, Any]:
     Raises:
         InputError: no `=`, a name given twice, or no YAML.
     """
-    from bothways.training.yaml_text import load_yaml
+    from bothways.training.recipe.yaml_text import load_yaml
 
     found: dict[str, Any] = {}
     for each in given:

@@ -51,8 +51,8 @@ def examples(
 ) -> None:
     """Any dialect that training reads, as one file: FlagEmbedding, Tevatron, sentence-transformers, E5, SimCSE, ms-swift, BEIR."""
     from bothways.data.conversion.converted import Converted
-    from bothways.data.overlap import remove_overlap
-    from bothways.data.supervised import read_examples
+    from bothways.data.decontamination import remove_overlap
+    from bothways.data.labeled.labeled_reader import read_examples
 
     held = evaluation_texts(without, near, near_by)
     converted = Converted()
@@ -149,7 +149,7 @@ def classification(
     """Texts with the text of their label, or with a text of their class, as NV-Embed."""
     from bothways.data.conversion.classification import classification as convert
     from bothways.data.conversion.classification import settled
-    from bothways.data.conversion.labelled import read_label_texts, read_labelled
+    from bothways.data.conversion.labeled_text import read_label_texts, read_labelled
 
     items = [item for source in sources for item in read_labelled(source, text=text, label=label, separator=separator)]
     chosen = settled(by, items)  # type: ignore[arg-type]
@@ -195,7 +195,7 @@ def clustering(
     """Texts with another text of their category, or the category's own text, as NV-Embed."""
     from bothways.data.conversion.classification import classification as convert
     from bothways.data.conversion.clustering import read_documents
-    from bothways.data.conversion.labelled import read_label_texts
+    from bothways.data.conversion.labeled_text import read_label_texts
     from bothways.errors import InputError
 
     if by not in ("example", "label"):
@@ -249,7 +249,7 @@ def sts(
 ) -> None:
     """Scored sentence pairs: those that mean the same, in both directions, as NV-Embed."""
     from bothways.data.conversion.sts import directed_pairs
-    from bothways.data.pairs import Pairs, read_pairs
+    from bothways.data.labeled.pairs import Pairs, read_pairs
 
     read = [read_pairs(source) for source in sources]
     converted = directed_pairs(

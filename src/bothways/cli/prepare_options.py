@@ -12,8 +12,8 @@ from bothways.cli.options import hold, say
 
 if TYPE_CHECKING:
     from bothways.data.conversion.converted import Converted
-    from bothways.data.overlap import Overlap
-    from bothways.data.templates import Prompts
+    from bothways.data.decontamination import Overlap
+    from bothways.data.labeled.templates import Prompts
 
 Sources = Annotated[list[str], typer.Argument(help="files, folders or hub datasets org/name:config/split")]
 
@@ -52,8 +52,8 @@ Separator = Annotated[str | None, typer.Option(help="cuts a label into several, 
 
 def evaluation_texts(without: list[str] | None, near: float | None, near_by: str) -> Overlap | None:
     """The evaluation texts to keep out, or None where no set is named."""
+    from bothways.data.decontamination import Overlap
     from bothways.data.evaluation_texts import read_evaluation_texts
-    from bothways.data.overlap import Overlap
     from bothways.errors import InputError
 
     if not without:
@@ -65,7 +65,7 @@ def evaluation_texts(without: list[str] | None, near: float | None, near_by: str
 
 def prompts(template: str, task: str, instruction: str | None, *, symmetric: bool) -> Prompts:
     """The prompts that the options ask for."""
-    from bothways.data.templates import task_prompts
+    from bothways.data.labeled.templates import task_prompts
 
     return task_prompts(template, task, instruction=instruction, symmetric=symmetric)
 

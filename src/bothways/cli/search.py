@@ -21,7 +21,7 @@ def command(
     dtype: DType = "auto",
 ) -> None:
     """Print the nearest texts to each query by cosine."""
-    from bothways.data.readers import read_texts
+    from bothways.data.text.readers import read_texts
 
     texts = read_texts(source, limit=limit, splits="all")
     encoder = open_encoder(model, device=device, dtype=dtype)

@@ -44,8 +44,8 @@ def command(
     device: Device = "auto",
 ) -> None:
     """Train an encoder."""
-    from bothways.training.llm2vec_words import is_word_task
-    from bothways.training.trainer import train
+    from bothways.training.loop.trainer import train
+    from bothways.training.recipe.llm2vec_words import is_word_task
 
     if is_word_task(recipe):
         if dev is not None or options or sets or resume or overwrite:
@@ -80,8 +80,8 @@ def _read(
     sets: list[str],
 ) -> tuple[Any, Path | None]:
     from bothways import recipes
-    from bothways.training.files import output_dir, read_recipe
-    from bothways.training.overrides import override
+    from bothways.training.recipe.overrides import override
+    from bothways.training.recipe.recipe_files import output_dir, read_recipe
 
     if name in recipes.NAMES and not Path(name).is_file():
         common: dict[str, Any] = {"preset": preset, "dev": dev}
@@ -98,7 +98,7 @@ def _read(
 
 
 def _file_overwrites(name: str) -> bool:
-    from bothways.training.files import overwrites
+    from bothways.training.recipe.recipe_files import overwrites
 
     return name.endswith(".json") and Path(name).is_file() and overwrites(name)
 

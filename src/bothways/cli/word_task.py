@@ -29,8 +29,8 @@ def run_word_task(
     """
     from bothways.compat import LLM2Vec
     from bothways.evaluation.evaluate import evaluate
-    from bothways.evaluation.words import Words
-    from bothways.training.llm2vec_words import COLUMNS, read_word_task
+    from bothways.evaluation.tasks.words import Words
+    from bothways.training.recipe.llm2vec_words import COLUMNS, read_word_task
 
     config = read_word_task(path, base=base)
     if data is None or len(data) != 1:

@@ -28,11 +28,13 @@ from bothways.attention.text_config import text_configs
 from bothways.backbone.adapter_files import copy_adapter
 from bothways.backbone.tokenizers import prepare_tokenizer
 from bothways.compat.arguments import SETTINGS, check, device_of, dtype_of, token_for_hub
-from bothways.encoder import llm2vec_folder, reading, storage
-from bothways.encoder.adapter_settings import DOC_MAX_LENGTH, LLM2VEC, MODES, describe, save_tokenizer, write_json
-from bothways.encoder.build import convert, is_encoder, local_folder, prepare
+from bothways.encoder.convert import convert, is_encoder, local_folder, prepare
 from bothways.encoder.encoder import Encoder, EncoderOptions
-from bothways.encoder.llm2vec_texts import text_wrapper
+from bothways.encoder.folder import llm2vec as llm2vec_folder
+from bothways.encoder.folder import read as reading
+from bothways.encoder.folder import write as storage
+from bothways.encoder.folder.adapter_settings import DOC_MAX_LENGTH, LLM2VEC, MODES, describe, save_tokenizer, write_json
+from bothways.encoder.folder.llm2vec_texts import text_wrapper
 from bothways.encoder.tokenization import Text, Wrapper
 from bothways.errors import InputError
 from bothways.pooling import Pooling

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bothways.data.beir import is_beir, judged_queries
+from bothways.data.labeled.beir import is_beir, judged_queries
 from bothways.data.rows import Row, iter_rows
 from bothways.data.sources import iter_hub_rows, resolve_texts
 from bothways.errors import InputError
@@ -39,7 +39,7 @@ def _texts(source: str | Path) -> Iterator[str]:
         return
     found = resolve_texts(source, splits="held_out")
     if found.kind == "embedded":
-        from bothways.data.stdlib import retrieval_task
+        from bothways.data.embedded.stdlib import retrieval_task
 
         yield from retrieval_task().queries.values()
     elif found.kind == "hub":

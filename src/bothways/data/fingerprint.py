@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bothways.data.beir import is_beir
+from bothways.data.labeled.beir import is_beir
 from bothways.data.sources import resolve_texts
 from bothways.errors import SourceError
 

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bothways.data.columnar import Keep, columnar_rows
-from bothways.data.compressed import COMPRESSIONS, iter_lines, open_bytes, plain_name
-from bothways.data.delimited import Row, csv_rows, tsv_rows
-from bothways.data.json_tables import TEXT_COLUMN, json_rows, jsonl_rows, type_name
+from bothways.data.formats.columnar import Keep, columnar_rows
+from bothways.data.formats.compressed import COMPRESSIONS, iter_lines, open_bytes, plain_name
+from bothways.data.formats.delimited import Row, csv_rows, tsv_rows
+from bothways.data.formats.json_tables import TEXT_COLUMN, json_rows, jsonl_rows, type_name
 from bothways.errors import InputError, SourceError
 from bothways.foreign import one_line
 

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 import torch
 
-from bothways.data.mixing import Group
+from bothways.data.batches import Group
 
 Batching = Literal["blended", "homogeneous"]
 BATCHINGS: tuple[str, ...] = get_args(Batching)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bothways.data.compressed import plain_name
+from bothways.data.formats.compressed import plain_name
 from bothways.data.rows import FORMATS, UNREAD, Row, format_of, plain_or_gzipped, unknown_format
 from bothways.data.splits import is_held_out
 from bothways.errors import InputError, SourceError

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
-from bothways.data.compressed import plain_name
-from bothways.data.delimited import Row
+from bothways.data.formats.compressed import plain_name
+from bothways.data.formats.delimited import Row
 from bothways.errors import InputError
 
 log = logging.getLogger("bothways")

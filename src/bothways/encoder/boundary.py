@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bothways.encoder import pooling_module
 from bothways.encoder.batch import TokenRow
+from bothways.encoder.folder import pooling_module
 from bothways.encoder.tokenization import Text, is_template, stock_tokens
 
 if TYPE_CHECKING:

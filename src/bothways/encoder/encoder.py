@@ -3,7 +3,7 @@
     text ─ prompt ─▶ tokens + pool mask ─ attention plan ─▶ backbone states ─ pooling ─▶ vector
 
 As a module (`forward`) it maps packed token batches to vectors with gradient, for training. As a tool (`encode`, …) it maps texts
-to numpy arrays; that part lives in `encoder.inference`. Saving lives in `encoder.storage`, building in `encoder.build`.
+to numpy arrays; that part lives in `encoder.inference`. Saving lives in `encoder.folder.write`, building in `encoder.convert`.
 
 Letters: T tokens of a pass, N texts, H hidden, D embedding.
 """
@@ -369,8 +369,8 @@ class Encoder(nn.Module):
     # --- storage -----------------------------------------------------------------------------------------------------------
 
     def save(self, folder: str | os.PathLike[str], *, dtype: str | None = None, replace: bool = False) -> None:
-        """Write the encoder in the sentence-transformers layout, see `encoder.storage.save`."""
-        from bothways.encoder.storage import save
+        """Write the encoder in the sentence-transformers layout, see `encoder.folder.write.save`."""
+        from bothways.encoder.folder.write import save
 
         save(self, folder, dtype=dtype, replace=replace)
 

@@ -134,7 +134,7 @@ def _limit(encoder: Encoder, length: int | None) -> int | None:
     Raises:
         InputError: a length beyond the backbone's positions: behind them a learned table ends, and rotary states mean nothing.
     """
-    from bothways.encoder.build import usable_positions
+    from bothways.encoder.convert import usable_positions
 
     own = usable_positions(encoder.backbone)
     if length is not None and own is not None and length > own:

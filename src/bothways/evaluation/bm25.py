@@ -1,6 +1,6 @@
 """BM25, the lexical baseline that a dense encoder has to beat (Robertson & Zaragoza 2009), as a ranker.
 
-Its tokens, parameters and scores are those of `data/search/bm25.py`, which mining shares.
+Its tokens, parameters and scores are those of `search/bm25.py`, which mining shares.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from bothways.data.search.bm25 import Bm25Index, tokenize
 from bothways.errors import InputError, MissingExtra
 from bothways.evaluation.ranking import Ranking, TopK, rank_by_rows
+from bothways.search.bm25 import Bm25Index, tokenize
 
 __all__ = ["BM25", "tokenize"]
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from bothways.evaluation.identity import model_fingerprint
+from bothways.evaluation.model_identity import model_fingerprint
 
 
 def command_line() -> str:

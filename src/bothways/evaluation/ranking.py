@@ -16,10 +16,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from bothways.data.search import topk as search
 from bothways.errors import InputError
 from bothways.evaluation.encoding import encode_texts, normalise
 from bothways.evaluation.task import RunOptions
+from bothways.search import topk as search
 
 _QUERY_BLOCK = search.QUERY_TILE
 _DOCUMENT_BLOCK = search.DOCUMENT_BLOCK

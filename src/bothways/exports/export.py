@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bothways.atomic import atomic_folder
-from bothways.encoder.build import convert, is_encoder, load
+from bothways.encoder.convert import convert, is_encoder, load
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.exports import gguf_folder, onnx_folder, st_folder

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from bothways.atomic import atomic_file
 from bothways.backbone.tokenizers import specials
-from bothways.encoder import head_modules
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.folder import head_modules
 from bothways.errors import InputError, MissingExtra
 from bothways.exports.gguf_families import Family, family
 from bothways.exports.gguf_settings import rope_factors, settings

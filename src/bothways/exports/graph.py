@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bothways.attention.stock import set_implementation
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.head_modules import Headed
+from bothways.encoder.folder.head_modules import Headed
 from bothways.errors import InputError
 from bothways.pooling.attention_pooling import LatentLayer
 

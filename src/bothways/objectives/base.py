@@ -88,7 +88,7 @@ class ObjectiveConfig(Strict, ABC):
     """Whether `build` wants the backbone's language-model head."""
     wants: ClassVar[str] = "texts"
     """The kind of data that `prepare` takes: "texts" (strings), "documents" (strings that are whole), "examples" (`data.examples.Example`)
-    or "passages" (documents, and `data.passages.Passage`s); `training.data` loads it."""
+    or "passages" (documents, and `data.text.passages.Passage`s); `training.stage.stage_data` loads it."""
     trains_new_tokens: ClassVar[bool] = False
     """Whether the rows of the recipe's new tokens are trained beside an adapter."""
     pools: ClassVar[bool] = False

@@ -30,9 +30,9 @@ from bothways.attention.plan import AttentionPlan
 from bothways.attention.shifted import ShiftedGroups
 from bothways.backbone.head import Head
 from bothways.backbone.rope import is_dynamic
-from bothways.data.blocks import Block, joined_ids, pack_documents
+from bothways.data.text.packing import Block, joined_ids, pack_documents
 from bothways.encoder.batch import TokenBatch
-from bothways.encoder.build import usable_positions
+from bothways.encoder.convert import usable_positions
 from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
 from bothways.objectives.base import Backward, Objective, ObjectiveConfig

@@ -18,8 +18,8 @@ from pydantic import Field
 from torch import nn
 
 from bothways.backbone.dropout import active_dropout
-from bothways.data.answers import document_id
-from bothways.data.views import crop, delete_words
+from bothways.data.labeled.answers import document_id
+from bothways.data.text.text_views import crop, delete_words
 from bothways.encoder.batch import TokenRow, row_id
 from bothways.encoder.tokenization import TextTokenizer, embedding_rows
 from bothways.errors import InputError

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bothways.backbone.dropout import DropoutReport, set_dropout
 from bothways.config import Direction
 from bothways.encoder.batch import TokenBatch, TokenRow, pack, passes
-from bothways.encoder.head_modules import check_room, has_mlp, with_mlp
+from bothways.encoder.folder.head_modules import check_room, has_mlp, with_mlp
 from bothways.losses.contrastive import ContrastiveLoss, ContrastiveOptions, Rows, contrastive_loss
 from bothways.losses.distillation import Teacher
 from bothways.losses.false_negatives import Texts, false_negatives

@@ -35,9 +35,9 @@ from torch import Tensor, nn
 
 from bothways.backbone.new_tokens import special_ids
 from bothways.config import Direction
-from bothways.data.passages import Passage, consecutive
+from bothways.data.text.passages import Passage, consecutive
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
-from bothways.encoder.build import usable_positions
+from bothways.encoder.convert import usable_positions
 from bothways.encoder.tokenization import embedding_rows
 from bothways.errors import InputError
 from bothways.losses.bag_of_words import bag_of_words

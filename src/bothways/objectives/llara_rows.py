@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bothways.backbone.new_tokens import special_ids
-from bothways.data.passages import Passage
-from bothways.data.stop_words import content_words
+from bothways.data.text.passages import Passage
+from bothways.data.text.stop_words import content_words
 from bothways.encoder.tokenization import SLOT, is_template
 from bothways.errors import InputError
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.shifted import ShiftedGroups
 from bothways.config import Direction
-from bothways.data.blocks import Block, joined_ids, pack_documents
+from bothways.data.text.packing import Block, joined_ids, pack_documents
 from bothways.encoder.batch import TokenBatch
 from bothways.encoder.tokenization import embedding_rows
 from bothways.errors import InputError

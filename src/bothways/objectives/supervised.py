@@ -22,8 +22,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bothways.config import Strict
-from bothways.data.answers import Answers, document_id
-from bothways.data.examples import Example
+from bothways.data.labeled.answers import Answers, document_id
+from bothways.data.labeled.example import Example
 from bothways.encoder.batch import TokenRow, row_id
 from bothways.errors import InputError
 from bothways.losses.contrastive import LLM2VEC_SCALE, ContrastiveOptions

@@ -5,7 +5,7 @@ added to it before the mean. Self-attention is what the paper compares it with: 
 each other. Form "code" is the structure of NVIDIA's published weights (norms, projections, scaled softmax, residuals, gated MLP), form
 "paper" the formula of the text (O = softmax(H Zᵀ) Z, then an MLP).
 
-It stands apart because it travels: `encoder.storage` copies this one file into the folder of a saved encoder, where plain
+It stands apart because it travels: `encoder.folder.write` copies this one file into the folder of a saved encoder, where plain
 sentence-transformers runs it (trust_remote_code=True) on a machine without bothways. Hence it imports torch and nothing of ours, and
 `bothways.pooling` trains the very layers that the folder carries.
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bothways.backbone.sources import TOKENIZER_FILES
-from bothways.encoder import pooling_module, template_module
-from bothways.encoder.card import CARD
-from bothways.encoder.storage import MODULES, OURS
+from bothways.encoder.folder import pooling_module, template_module
+from bothways.encoder.folder.card import CARD
+from bothways.encoder.folder.write import MODULES, OURS
 from bothways.errors import InputError
 from bothways.foreign import read_object
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bothways.encoder.card_training import last_name
+from bothways.encoder.folder.card_training import last_name
 from bothways.errors import InputError
-from bothways.evaluation.identity import model_fingerprint
+from bothways.evaluation.model_identity import model_fingerprint
 from bothways.evaluation.results import Record, Results
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _fingerprint(encoder: Encoder, kind: str | None) -> str:
     """Fingerprint of the encoder as it is loaded in a precision; loading again takes a second and is exact."""
     import torch
 
-    from bothways.encoder.build import load
+    from bothways.encoder.convert import load
 
     if kind is None or encoder.folder is None or getattr(torch, kind, None) == encoder.dtype:
         return model_fingerprint(encoder)

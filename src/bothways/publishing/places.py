@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bothways.backbone.origin import hub_id
-from bothways.encoder.card_training import last_name
+from bothways.encoder.folder.card_training import last_name
 
 LOCAL = "a local model"
 """What stands for a base that is not on the hub."""

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bothways.backbone.origin import hub_id
-from bothways.encoder.build import load
-from bothways.encoder.card import CARD
-from bothways.encoder.card_metadata import CardOptions
-from bothways.encoder.doctor import doctor
-from bothways.encoder.storage import OURS
+from bothways.encoder.convert import load
+from bothways.encoder.folder.card import CARD
+from bothways.encoder.folder.card_metadata import CardOptions
+from bothways.encoder.folder.write import OURS
+from bothways.encoder.proof.doctor import doctor
 from bothways.errors import DirectionError, InputError
 from bothways.provenance import versions
 from bothways.publishing.cards import front_matter_of, is_free, made

@@ -17,7 +17,7 @@ from bothways.recipes.llm2vec import llm2vec
 from bothways.recipes.longlora import longlora
 from bothways.recipes.nv_embed import nv_embed
 from bothways.recipes.simcse import simcse
-from bothways.training.run import Recipe
+from bothways.training.recipe.recipe import Recipe
 
 __all__ = ["NAMES", "Entry", "compose", "get", "llara", "llm2vec", "longlora", "nv_embed", "simcse"]
 

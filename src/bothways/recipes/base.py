@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from bothways.errors import InputError
-from bothways.training.overrides import override_values
-from bothways.training.run import Recipe
+from bothways.training.recipe.overrides import override_values
+from bothways.training.recipe.recipe import Recipe
 
 Preset = Literal["published", "laptop"]
 #: One source, several, or sources by stage name.

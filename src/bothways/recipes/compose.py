@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bothways.training.run import Recipe
+from bothways.training.recipe.recipe import Recipe
 
 #: Fields about the start of a recipe, taken from the first one. All other fields describe the
 #: result.

@@ -15,8 +15,8 @@ from bothways.config import Direction
 from bothways.errors import InputError
 from bothways.pooling.pool import LAST_TOKENS
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, Texts, check_preset, data, finish
-from bothways.recipes.labelled import Labelled, labelled
-from bothways.training.run import Recipe
+from bothways.recipes.labeled import Labelled, labelled
+from bothways.training.recipe.recipe import Recipe
 
 Mode = Literal["code", "paper"]
 
@@ -86,7 +86,7 @@ def llara(
         texts: documents: books, articles, a folder, or files {input, output_summarize,
             output_predict}. Or a mapping with "adaptation".
         preset: "published", or "laptop", which is sized for SmolLM2-135M on two CPU cores.
-        supervised: labeled rows for the fine-tuning (see `labelled.labelled`). If None, only the
+        supervised: labeled rows for the fine-tuning (see `labeled.labelled`). If None, only the
             adaptation runs. But with the embedded text, its own pairs are used.
         mode: "code", as released: eight new tokens for each question, and a next-token loss in
             addition to the bags of words. "paper": the prompts' end tokens, and only the bags of

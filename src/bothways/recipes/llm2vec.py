@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from bothways.encoder.llm2vec_texts import JOINT, text_wrapper
+from bothways.encoder.folder.llm2vec_texts import JOINT, text_wrapper
 from bothways.errors import InputError
 from bothways.objectives.published import published_masking
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, Texts, check_preset, data, finish
-from bothways.recipes.labelled import Labelled, labelled, stored_prompts
-from bothways.training.run import Recipe
+from bothways.recipes.labeled import Labelled, labelled, stored_prompts
+from bothways.training.recipe.recipe import Recipe
 
 # lora_r is 16 in the configs; alpha = 2 r, dropout 0.05 and the seven projections are in
 # experiments/run_*.py.
@@ -52,7 +52,7 @@ def llm2vec(
         preset: "published", or "laptop", which is sized for SmolLM2-135M on two CPU cores.
         mntp: run MNTP. Switch it off for a base that has already had it.
         simcse: run unsupervised SimCSE. If None, it runs unless there are labeled rows.
-        supervised: labeled source(s), see `labelled.labelled`. Batches are homogeneous: all rows of
+        supervised: labeled source(s), see `labeled.labelled`. Batches are homogeneous: all rows of
             a batch belong to one task.
         dev: task specification (`sts:FILE`, `stdlib`, …). The contrastive stages keep their best
             checkpoint by it.

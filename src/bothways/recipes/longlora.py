@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from bothways.errors import InputError
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, SENTENCE_KINDS, Preset, Texts, check_preset, data, finish
 from bothways.recipes.compose import compose
-from bothways.training.run import Recipe
+from bothways.training.recipe.recipe import Recipe
 
 Train = Literal["lora+", "lora", "full"]
 Interpolation = Literal["linear", "dynamic", "yarn"]

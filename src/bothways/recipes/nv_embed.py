@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from bothways.errors import InputError
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, check_preset, finish
-from bothways.recipes.labelled import Labelled, labelled, stored_prompts
-from bothways.training.run import Recipe
+from bothways.recipes.labeled import Labelled, labelled, stored_prompts
+from bothways.training.recipe.recipe import Recipe
 
 Order = Literal["two_stage", "by_task", "reversed", "single", "single_in_batch"]
 
@@ -99,7 +99,7 @@ def nv_embed(
     r"""Train latent-attention pooling on retrieval with in-batch negatives, then all tasks without.
 
     Queries get "Instruct: {task}\nQuery: ", documents nothing. In symmetric tasks both sides get it
-    (see `labelled.labelled`). Instruction and BOS are seen but never pooled. EOS is appended and
+    (see `labeled.labelled`). Instruction and BOS are seen but never pooled. EOS is appended and
     pooled. The paper's rows have hard negatives. Rows without any get BM25's while the data is read
     (`data.mine`), because without in-batch negatives they would teach nothing.
 

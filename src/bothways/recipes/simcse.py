@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple
 from bothways.errors import BothwaysError, InputError
 from bothways.foreign import read_object
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, Texts, check_preset, data, finish
-from bothways.recipes.labelled import labelled
+from bothways.recipes.labeled import labelled
 from bothways.recipes.llm2vec import ADAPTER, LINE_FEED
-from bothways.training.run import Recipe
+from bothways.training.recipe.recipe import Recipe
 
 Backbone = Literal["auto", "encoder", "decoder"]
 

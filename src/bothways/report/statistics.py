@@ -1,6 +1,6 @@
 """Bootstrap intervals of scores and of differences between models, paired over items.
 
-It stands apart because it knows nothing of models or pages: it takes items (`bothways.evaluation.items`) and gives replicates.
+It stands apart because it knows nothing of models or pages: it takes items (`bothways.evaluation.item_scores`) and gives replicates.
 
 Efron & Tibshirani 1993 (chapters 13 and 16): draw n of the n items with replacement B times, compute the statistic on each draw,
 take the percentiles 2.5 and 97.5. All models of a task see the same draws, so that the replicates of a difference are differences of

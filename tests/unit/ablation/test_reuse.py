@@ -15,7 +15,7 @@ from bothways.ablation.grid import Cell
 from bothways.ablation.measure import Bench
 from bothways.errors import InputError
 from bothways.provenance import versions
-from bothways.training.steps import Stepper
+from bothways.training.loop.optimizer_step import Stepper
 from tiny import tiny_llama
 from unit.ablation.material import POOLINGS, World, count_trainings, plan, scores, snapshot
 

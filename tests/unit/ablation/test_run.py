@@ -20,8 +20,8 @@ from bothways.ablation.plan import Plan
 from bothways.config import parse
 from bothways.errors import InputError
 from bothways.evaluation.results import Results
-from bothways.training.signals import Interrupted
-from bothways.training.steps import Stepper
+from bothways.training.loop.optimizer_step import Stepper
+from bothways.training.loop.signals import Interrupted
 from tiny import SENTENCES
 from unit.ablation.material import POOLINGS, ROWS, World, count_trainings, plan, scores, snapshot
 
@@ -196,7 +196,7 @@ def test_measuring_continues_task_by_task(world: World, copy: Path, monkeypatch)
     ran: list[str] = []
     plain = bw.evaluate
     assert plain is measure_module.evaluate
-    from bothways.evaluation.sts import STS
+    from bothways.evaluation.tasks.sts import STS
 
     run = STS.run
     monkeypatch.setattr(STS, "run", lambda self, *given: (ran.append(self.name), run(self, *given))[1])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bothways import recipes
-from bothways.encoder import build
+from bothways.encoder import convert as build
 from tiny import SENTENCES, tiny_llama
 from unit.cli.cli_runner import Run, runner
 
@@ -133,8 +133,8 @@ def test_what_the_system_stops_is_one_line_too(run: Run, here: Path, monkeypatch
 
 
 def test_interrupted_training_is_130(run: Run, here: Path, monkeypatch) -> None:
-    from bothways.training import trainer
-    from bothways.training.signals import Interrupted
+    from bothways.training.loop import trainer
+    from bothways.training.loop.signals import Interrupted
 
     def stop(*args: Any, **kwargs: Any) -> None:
         raise Interrupted("o: stopped by SIGINT after step 3; continue with --resume")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import bothways as bw
-from bothways.data.examples import Example
-from bothways.data.mining import mine
-from bothways.data.supervised import read_examples
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.labeled_reader import read_examples
+from bothways.mining import mine
 from tiny import SENTENCES, tiny_llama
 from unit.cli.cli_runner import Run, runner
 
@@ -70,7 +70,7 @@ def test_a_model_alone_and_in_a_hybrid(run: Run, rows: Path, model: Path, tmp_pa
 
 
 def test_a_stopped_run_is_continued_only_when_asked(run: Run, rows: Path, tmp_path: Path, monkeypatch) -> None:
-    from bothways.data.mining.group import Group
+    from bothways.mining.group import Group
 
     out, work = tmp_path / "mined.jsonl", tmp_path / "mined.jsonl.mining"
     with monkeypatch.context() as patch:

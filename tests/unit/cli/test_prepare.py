@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from bothways.cli.prepare import group
-from bothways.data.supervised import read_examples
+from bothways.data.labeled.labeled_reader import read_examples
 from unit.cli.cli_runner import Run, runner
 
 WHERE = ["--without", "--near", "--near-by"]

@@ -5,12 +5,12 @@ import pytest
 from bothways.cli.app import main
 from bothways.cli.words import check_words
 from bothways.data.conversion.by_example import by_example
-from bothways.data.conversion.labelled import Labelled
-from bothways.data.mining.options import MiningOptions
-from bothways.data.supervised import read_examples
+from bothways.data.conversion.labeled_text import Labelled
+from bothways.data.labeled.labeled_reader import read_examples
 from bothways.errors import InputError
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
+from bothways.mining.options import MiningOptions
 from files import write_jsonl
 
 HUGE = "1" + "0" * 23

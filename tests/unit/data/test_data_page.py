@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bothways.data.dialects import NAMES
-from bothways.data.supervised import read_examples
-from bothways.training.run import Recipe
-from bothways.training.yaml_text import load_yaml
+from bothways.data.labeled.dialects import NAMES
+from bothways.data.labeled.labeled_reader import read_examples
+from bothways.training.recipe.recipe import Recipe
+from bothways.training.recipe.yaml_text import load_yaml
 from pages import blocks, commands, page, parsed
 
 TEXT = page("data.md")

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import torch
 
-from bothways.data.mixing import Group, epoch_rows
+from bothways.data.batches import Group, epoch_rows
 from bothways.data.sampling import batches_per_epoch, epoch_batches
 from bothways.errors import InputError
 

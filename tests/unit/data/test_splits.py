@@ -5,15 +5,15 @@ import logging
 
 import pytest
 
-from bothways.data.conversion.labelled import read_labelled
+from bothways.data.conversion.labeled_text import read_labelled
 from bothways.data.evaluation_texts import read_evaluation_texts
 from bothways.data.fingerprint import describe
-from bothways.data.mining.documents import read_corpus
-from bothways.data.passages import read_passages
-from bothways.data.readers import read_texts
+from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.splits import is_held_out
-from bothways.data.supervised import read_examples
+from bothways.data.text.passages import read_passages
+from bothways.data.text.readers import read_texts
 from bothways.errors import InputError
+from bothways.mining.corpus import read_corpus
 from files import write_jsonl
 
 

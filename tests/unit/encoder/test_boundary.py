@@ -67,7 +67,7 @@ def test_the_card_says_how_prompts_act(encoder, tmp_path):
 def test_a_folder_with_code_is_not_handed_over(tmp_path):
     import json
 
-    from bothways.cli.evaluated import _brings_code
+    from bothways.cli.open_model import _brings_code
 
     modules = [{"type": "sentence_transformers.models.Transformer", "path": ""}]
     (tmp_path / "modules.json").write_text(json.dumps(modules))

@@ -9,14 +9,14 @@ import pytest
 
 import bothways
 from bothways.errors import InputError, SourceError
-from bothways.evaluation.beir import Collection
 from bothways.evaluation.bm25 import BM25
 from bothways.evaluation.devmetric import dev_metric
 from bothways.evaluation.evaluate import evaluate
-from bothways.evaluation.geometry import alignment, uniformity
+from bothways.evaluation.inputs.beir_collection import Collection
+from bothways.evaluation.measures.geometry import alignment, uniformity
 from bothways.evaluation.results import Results
-from bothways.evaluation.retrieval import Retrieval
-from bothways.evaluation.sts import STS
+from bothways.evaluation.tasks.retrieval import Retrieval
+from bothways.evaluation.tasks.sts import STS
 
 PAIRS = [
     ("a cat sat", "a cat sat down", 4.6),

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from bothways.data.examples import Example
+from bothways.data.labeled.example import Example
 from bothways.errors import InputError
 from bothways.objectives.contrastive import ContrastiveConfig
 from bothways.objectives.seeding import pass_seed

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaModel, PreTrain
 import bothways as bw
 from bothways.backbone.new_tokens import add_tokens, special_ids
 from bothways.backbone.sources import load_pretrained
-from bothways.data.passages import Passage
+from bothways.data.text.passages import Passage
 from bothways.encoder.batch import TokenRow, pack
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.errors import InputError

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from bothways.attention.shifted import ShiftedGroups
 from bothways.config import parse
-from bothways.data.blocks import Block
+from bothways.data.text.packing import Block
 from bothways.errors import InputError
 from bothways.objectives.mntp import Mntp, MntpConfig
 from unit.objectives.small_encoder import TEXTS, make_encoder

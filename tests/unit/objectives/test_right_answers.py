@@ -7,8 +7,8 @@ import logging
 import pytest
 import torch
 
-from bothways.data.answers import Answers, document_id, query_id
-from bothways.data.examples import Example
+from bothways.data.labeled.answers import Answers, document_id, query_id
+from bothways.data.labeled.example import Example
 from bothways.errors import InputError
 from bothways.objectives.supervised import SupervisedConfig
 from unit.objectives.small_encoder import make_encoder

@@ -14,8 +14,8 @@ import torch.multiprocessing as mp
 
 from bothways.backbone.adapters import LoraConfig, attach
 from bothways.config import parse
-from bothways.data.answers import text_id
-from bothways.data.examples import Example
+from bothways.data.labeled.answers import text_id
+from bothways.data.labeled.example import Example
 from bothways.errors import InputError
 from bothways.losses.false_negatives import NONE
 from bothways.objectives.seeding import pass_seed

@@ -8,7 +8,7 @@ import pytest
 
 from bothways.errors import InputError
 from bothways.pooling import POOLINGS, LatentAttention, Pooling, PoolingConfig, SelfAttention
-from bothways.training.run import Recipe
+from bothways.training.recipe.recipe import Recipe
 from unit.training.material import mntp
 
 

@@ -21,9 +21,9 @@ from bothways.losses.infonce import info_nce
 from bothways.objectives.gradcache import cached_step
 from bothways.objectives.seeding import pass_seed
 from bothways.pooling import PoolingConfig
-from bothways.training import trainer as trainer_module
-from bothways.training.signals import Interrupted
-from bothways.training.steps import Stepper
+from bothways.training.loop import trainer as trainer_module
+from bothways.training.loop.optimizer_step import Stepper
+from bothways.training.loop.signals import Interrupted
 from tiny import SENTENCES
 from unit.objectives.small_encoder import make_encoder
 from unit.training.material import TEXTS, recipe, simcse, state

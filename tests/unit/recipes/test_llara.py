@@ -7,7 +7,7 @@ import pytest
 import bothways as bw
 from bothways.errors import InputError
 from bothways.recipes.llara import FORMS
-from bothways.training.run import Recipe
+from bothways.training.recipe.recipe import Recipe
 
 
 def test_published_values():

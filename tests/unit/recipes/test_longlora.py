@@ -12,9 +12,9 @@ from bothways import recipes
 from bothways.attention.shifted import ShiftedGroups
 from bothways.backbone.adapters import meta_model, target_names
 from bothways.errors import InputError
-from bothways.training.optim import lr_factor
-from bothways.training.overrides import override
-from bothways.training.run import Recipe
+from bothways.training.loop.optim import lr_factor
+from bothways.training.recipe.overrides import override
+from bothways.training.recipe.recipe import Recipe
 
 
 def test_published_values() -> None:

@@ -14,8 +14,8 @@ import bothways as bw
 from bothways import recipes
 from bothways.backbone.adapters import meta_model, trainable_counts
 from bothways.pooling import PoolingConfig
-from bothways.training.run import Recipe
-from bothways.training.start import open_base
+from bothways.training.recipe.recipe import Recipe
+from bothways.training.stage.stage_setup import open_base
 from tiny import SENTENCES, tiny_llama
 
 TOPICS = ("rivers", "kettles", "violins", "glaciers", "ledgers", "orchards", "engines", "lanterns")

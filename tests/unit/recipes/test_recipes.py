@@ -12,8 +12,8 @@ from transformers import BertConfig, LlamaConfig
 from bothways import recipes
 from bothways.backbone import sources
 from bothways.errors import InputError, SourceError
-from bothways.training.optim import lr_factor
-from bothways.training.run import Recipe
+from bothways.training.loop.optim import lr_factor
+from bothways.training.recipe.recipe import Recipe
 
 
 def test_llm2vec_has_the_published_values() -> None:

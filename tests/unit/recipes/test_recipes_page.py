@@ -8,7 +8,7 @@ import pytest
 
 from bothways import recipes
 from bothways.cli.options import assignments
-from bothways.training.overrides import override
+from bothways.training.recipe.overrides import override
 from pages import commands, page, parsed
 
 TEXT = page("recipes.md")

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from bothways.evaluation.items import pair_items, value_items
+from bothways.evaluation.item_scores import pair_items, value_items
 from bothways.evaluation.results import Record, Results
-from bothways.evaluation.sts import spearman
+from bothways.evaluation.tasks.sts import spearman
 
 EVIL = "<script>window.hacked=1</script>"
 PAIRS, QUERIES = 120, 60

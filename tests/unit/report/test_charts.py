@@ -11,7 +11,7 @@ import pytest
 
 import bothways.report
 from bothways.report.charts.canvas import SERIES, Scale, Style, spread, tick_text
-from bothways.report.charts.colours import dark_ink, level
+from bothways.report.charts.colors import dark_ink, level
 from bothways.report.charts.forest import Row, forest
 from bothways.report.charts.heatmap import heatmap
 from bothways.report.charts.lines import Series, lines, thin

@@ -266,8 +266,8 @@ def test_data_that_differs_is_not_compared(tmp_path: Path) -> None:
 
 def test_examples_are_the_pairs_that_moved_most(tmp_path: Path) -> None:
     gold = np.arange(PAIRS, dtype=np.float64)
-    from bothways.evaluation.items import pair_items
-    from bothways.evaluation.sts import spearman
+    from bothways.evaluation.item_scores import pair_items
+    from bothways.evaluation.tasks.sts import spearman
 
     for i, wrong in enumerate((17, 90)):  # the first model gets pair 17 wrong, the second pair 90
         cosine = np.linspace(0, 1, PAIRS)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from bothways.evaluation.sts import correlate, spearman
+from bothways.evaluation.tasks.sts import correlate, spearman
 from bothways.report.statistics import Items, draws, interval, read_items, replicates, statistic
 
 

@@ -10,8 +10,8 @@ import pytest
 from safetensors.torch import load_file
 
 import bothways as bw
-from bothways.training.run import Recipe
-from bothways.training.signals import Interrupted, StopSignal
+from bothways.training.loop.signals import Interrupted, StopSignal
+from bothways.training.recipe.recipe import Recipe
 from tiny import SENTENCES, tiny_llama
 
 TEXTS = [f"{sentence} {number}" for number in range(8) for sentence in SENTENCES]

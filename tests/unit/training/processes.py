@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bothways.training.run import Recipe
+from bothways.training.recipe.recipe import Recipe
 from unit.training.material import metrics, weights
-from unit.training.test_language_model_stage import longlora, made
-from unit.training.test_llara import adaptation, llara
+from unit.training.stage.test_language_model_stage import longlora, made
+from unit.training.stage.test_llara import adaptation, llara
 
 TWO = {"size": 2, "accumulation": 2}
 ONE = {"size": 8, "accumulation": 1}

@@ -10,11 +10,11 @@ import random
 from collections.abc import Sequence
 
 from bothways.data.conversion.converted import Converted
-from bothways.data.conversion.labelled import Labelled, usable
-from bothways.data.conversion.sampling import stratified
-from bothways.data.examples import Example
-from bothways.data.overlap import Overlap
-from bothways.data.templates import Prompts
+from bothways.data.conversion.labeled_text import Labelled, usable
+from bothways.data.conversion.stratified import stratified
+from bothways.data.decontamination import Overlap
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.templates import Prompts
 from bothways.errors import InputError
 
 NEGATIVES = 7  # NV-Embed trains with one positive and seven negatives

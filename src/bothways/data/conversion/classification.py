@@ -12,11 +12,11 @@ from typing import Literal
 
 from bothways.data.conversion.by_example import NEGATIVES, by_example
 from bothways.data.conversion.converted import Converted
-from bothways.data.conversion.labelled import Labelled, in_words, usable
-from bothways.data.conversion.sampling import stratified
-from bothways.data.examples import Example
-from bothways.data.overlap import Overlap
-from bothways.data.templates import Prompts
+from bothways.data.conversion.labeled_text import Labelled, in_words, usable
+from bothways.data.conversion.stratified import stratified
+from bothways.data.decontamination import Overlap
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.templates import Prompts
 from bothways.errors import InputError
 
 By = Literal["auto", "label", "example"]

@@ -13,11 +13,11 @@ from typing import Literal
 
 from bothways.data.conversion.by_example import NEGATIVES, by_example
 from bothways.data.conversion.converted import Converted
-from bothways.data.conversion.labelled import LABEL_COLUMNS, Labelled, iter_source, labels_in
-from bothways.data.fields import Fields, Reading
-from bothways.data.overlap import Overlap
+from bothways.data.conversion.labeled_text import LABEL_COLUMNS, Labelled, iter_source, labels_in
+from bothways.data.decontamination import Overlap
+from bothways.data.labeled.labeled_row import Fields, Reading
+from bothways.data.labeled.templates import Prompts
 from bothways.data.rows import is_table
-from bothways.data.templates import Prompts
 from bothways.errors import InputError
 
 log = logging.getLogger("bothways")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bothways.atomic import atomic_file
-from bothways.data.examples import Example
-from bothways.data.overlap import Match
+from bothways.data.decontamination import Match
+from bothways.data.labeled.example import Example
 from bothways.errors import InputError
 
 _SHOWN = 2  # samples of removed texts in the account, of exact and of near copies each

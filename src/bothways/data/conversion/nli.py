@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bothways.data.conversion.converted import Converted
-from bothways.data.conversion.labelled import iter_source
-from bothways.data.examples import Example
-from bothways.data.fields import Fields, Reading
-from bothways.data.overlap import Overlap
+from bothways.data.conversion.labeled_text import iter_source
+from bothways.data.decontamination import Overlap
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.labeled_row import Fields, Reading
+from bothways.data.labeled.templates import Prompts
 from bothways.data.rows import Row, is_table
-from bothways.data.templates import Prompts
 from bothways.errors import InputError
 
 log = logging.getLogger("bothways")

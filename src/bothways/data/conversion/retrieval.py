@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bothways.data.beir import read_judged
 from bothways.data.conversion.converted import Converted
-from bothways.data.examples import Example
-from bothways.data.overlap import Overlap
-from bothways.data.templates import Prompts
+from bothways.data.decontamination import Overlap
+from bothways.data.labeled.beir import read_judged
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.templates import Prompts
 from bothways.errors import InputError
 
 

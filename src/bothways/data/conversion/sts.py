@@ -14,11 +14,11 @@ from typing import Literal
 
 from bothways.data.conversion.by_example import NEGATIVES
 from bothways.data.conversion.converted import Converted
-from bothways.data.conversion.lexical import Lexicon, normal_form
-from bothways.data.examples import Example
-from bothways.data.overlap import Overlap
-from bothways.data.pairs import Pairs
-from bothways.data.templates import Prompts
+from bothways.data.decontamination import Overlap
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.pairs import Pairs
+from bothways.data.labeled.templates import Prompts
+from bothways.data.words import Lexicon, normal_form
 from bothways.errors import InputError
 from bothways.progress import Progress
 

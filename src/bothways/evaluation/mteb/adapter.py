@@ -23,8 +23,8 @@ from bothways.evaluation.encoding import Role, as_array, encode_texts, normalise
 from bothways.evaluation.mteb.instructions import Style, styled_prompt
 from bothways.evaluation.mteb.library import load_mteb
 from bothways.evaluation.mteb.metadata import model_meta
-from bothways.evaluation.sts import pair_cosines
 from bothways.evaluation.task import RunOptions
+from bothways.evaluation.tasks.sts import pair_cosines
 
 _BINARY = ("binary", "ubinary")  # sentence-transformers' names: eight signs to a byte
 

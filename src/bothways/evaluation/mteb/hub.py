@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from bothways.errors import InputError, MissingExtra, SourceError  # noqa: F401 - MissingExtra is raised by load_mteb
-from bothways.evaluation.data import fingerprint
+from bothways.evaluation.inputs.named_data import fingerprint
 from bothways.evaluation.mteb.instructions import Style
 from bothways.evaluation.mteb.library import load_mteb, mteb_version, quiet_datasets
 from bothways.evaluation.mteb.task import MtebTask

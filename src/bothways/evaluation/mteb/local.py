@@ -14,18 +14,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bothways.errors import InputError, MissingExtra  # noqa: F401 - MissingExtra is raised by load_mteb
-from bothways.evaluation.classification import Classification
-from bothways.evaluation.clustering import Clustering
-from bothways.evaluation.labelled import class_numbers
+from bothways.evaluation.inputs.labeled import class_numbers
 from bothways.evaluation.mteb.instructions import Style
 from bothways.evaluation.mteb.library import load_mteb
 from bothways.evaluation.mteb.task import MtebTask
-from bothways.evaluation.pair_classification import PairClassification
 from bothways.evaluation.registry import require_argument, task_class
-from bothways.evaluation.reranking import Reranking
-from bothways.evaluation.retrieval import Retrieval
-from bothways.evaluation.sts import STS
 from bothways.evaluation.task import Task
+from bothways.evaluation.tasks.classification import Classification
+from bothways.evaluation.tasks.clustering import Clustering
+from bothways.evaluation.tasks.pairs import PairClassification
+from bothways.evaluation.tasks.reranking import Reranking
+from bothways.evaluation.tasks.retrieval import Retrieval
+from bothways.evaluation.tasks.sts import STS
 
 _SEED = 42
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")

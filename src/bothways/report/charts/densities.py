@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bothways.report.charts.canvas import WIDTH, Canvas, Scale, tick_text
-from bothways.report.charts.colours import level
+from bothways.report.charts.colors import level
 
 _ROW = 34.0
 

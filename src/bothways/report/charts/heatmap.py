@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bothways.report.charts.canvas import LETTER, WIDTH, Canvas, label_width, tick_text
-from bothways.report.charts.colours import dark_ink, level
+from bothways.report.charts.colors import dark_ink, level
 from bothways.report.markup import clip, number, width
 
 # shades that the eye still tells apart on a small cell

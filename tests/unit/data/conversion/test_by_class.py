@@ -8,9 +8,9 @@ import pytest
 from bothways.data.conversion.by_example import by_example
 from bothways.data.conversion.classification import by_label, classification
 from bothways.data.conversion.clustering import clustering, read_documents
-from bothways.data.conversion.labelled import Labelled, read_label_texts, read_labelled
-from bothways.data.overlap import Overlap
-from bothways.data.templates import Prompts
+from bothways.data.conversion.labeled_text import Labelled, read_label_texts, read_labelled
+from bothways.data.decontamination import Overlap
+from bothways.data.labeled.templates import Prompts
 from bothways.errors import InputError
 
 CLASSES = ("card_arrival", "top_up", "pin", "rare")

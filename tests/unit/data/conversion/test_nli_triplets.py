@@ -5,9 +5,9 @@ import itertools
 import pytest
 
 from bothways.data.conversion.nli import Inference, triplets
-from bothways.data.examples import Example
-from bothways.data.overlap import Overlap
-from bothways.data.templates import Prompts
+from bothways.data.decontamination import Overlap
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.templates import Prompts
 from bothways.errors import InputError
 
 E, N, C = "entailment", "neutral", "contradiction"

@@ -5,13 +5,13 @@ import json
 
 import pytest
 
-from bothways.data.beir import is_beir, judged_queries
 from bothways.data.conversion.retrieval import retrieval
+from bothways.data.decontamination import Overlap
 from bothways.data.evaluation_texts import read_evaluation_texts
-from bothways.data.examples import Example
-from bothways.data.overlap import Overlap
-from bothways.data.supervised import read_examples
-from bothways.data.templates import Prompts
+from bothways.data.labeled.beir import is_beir, judged_queries
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.labeled_reader import read_examples
+from bothways.data.labeled.templates import Prompts
 from bothways.errors import InputError
 
 CORPUS = [

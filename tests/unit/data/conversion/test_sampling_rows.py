@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from bothways.data.conversion.converted import Converted, write_examples
-from bothways.data.conversion.sampling import stratified
-from bothways.data.examples import Example
+from bothways.data.conversion.stratified import stratified
+from bothways.data.labeled.example import Example
 from bothways.errors import InputError
 
 LABELS = ["a"] * 50 + ["b"] * 5 + ["c"] * 30 + ["d"]

@@ -5,12 +5,12 @@ import random
 import pytest
 
 from bothways.data.conversion.sts import directed_pairs
-from bothways.data.examples import Example
-from bothways.data.overlap import Overlap
-from bothways.data.pairs import Pairs
-from bothways.data.supervised import read_examples
+from bothways.data.decontamination import Overlap
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.labeled_reader import read_examples
+from bothways.data.labeled.pairs import Pairs
 from bothways.errors import InputError
-from bothways.training.mined import MineConfig, fill
+from bothways.training.stage.bm25_negatives import MineConfig, fill
 
 
 def pairs(*rows):

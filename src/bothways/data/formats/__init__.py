@@ -1,0 +1,1 @@
+"""File formats: compressed lines, delimited tables, JSON tables and columnar files."""

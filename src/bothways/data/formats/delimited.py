@@ -1,0 +1,153 @@
+"""Tables of text: .csv and .tsv as pandas, spreadsheets, Spark and the releases of GLUE and STS write them.
+
+A .csv follows RFC 4180: a cell in quotes may hold commas, line breaks and doubled quotes. Its cells are told apart by a comma, or by
+the semicolon or tab that its header has instead of one (spreadsheets of countries with a decimal comma); a first line `sep=;`, which
+Excel writes, says so too. In a .tsv a quote is an ordinary character, as in GLUE, unless all its quotes are those that pandas would
+have written: around a cell that holds a tab, a line break or a quote.
+
+Columns without a name are row numbers: pandas writes its index so, and calls it `Unnamed: 0` when it reads the file back.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bothways.data.formats.compressed import iter_lines
+from bothways.errors import InputError
+
+Row = tuple[int, dict[str, Any]]
+
+_INDEX = re.compile(r"(Unnamed: \d+(_level_\d+)?|__index_level_\d+__)?")
+_MARKED = re.compile(r"sep=(.)\r?\n?")
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_LINES = 10_000  # of one quoted cell at most, where quotes of a .tsv are judged
+
+
+def is_index(name: str) -> bool:
+    """Whether a column is a row number that pandas wrote, by its name."""
+    return _INDEX.fullmatch(name) is not None
+
+
+def index_columns(names: Iterable[str]) -> set[str]:
+    """The columns that hold row numbers; none where no other column is left."""
+    names = list(names)
+    found = {name for name in names if is_index(name)}
+    return set() if len(found) == len(set(names)) else found
+
+
+def csv_rows(path: Path) -> Iterator[Row]:
+    """Rows of a .csv; see the top of this file."""
+    lines = (line for _, line in iter_lines(path))
+    first = next(lines, "")
+    marked = _MARKED.fullmatch(first)
+    delimiter = marked[1] if marked else _delimiter(first)
+    return _rows(path, lines if marked else itertools.chain([first], lines), delimiter, 1 if marked else 0)
+
+
+def tsv_rows(path: Path) -> Iterator[Row]:
+    """Rows of a .tsv; see the top of this file."""
+    if _quoted_as_pandas(path):
+        yield from _rows(path, (line for _, line in iter_lines(path)), "\t", 0)
+        return
+    header: list[str] | None = None
+    for number, line in iter_lines(path):
+        if not line.strip("\r\n"):
+            continue
+        cells = line.removesuffix("\n").removesuffix("\r").split("\t")
+        if header is None:
+            header = _header(path, number, cells)
+        else:
+            yield number, _row(path, number, header, cells)
+
+
+def _delimiter(header: str) -> str:
+    """A comma, unless the header has none and has semicolons or tabs."""
+    header = _QUOTED.sub("", header)
+    return next((mark for mark in ";\t" if mark in header and "," not in header), ",")
+
+
+def _rows(path: Path, lines: Iterable[str], delimiter: str, before: int) -> Iterator[Row]:
+    # The module refuses cells beyond 131,072 characters by default; whole books are longer. The limit is one per process.
+    csv.field_size_limit(2**31 - 1)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    while True:
+        start = reader.line_num + 1 + before
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise InputError(
+                f'{path}, row {start}: not valid CSV ({error}); look for an unbalanced quote, and write a quote in a cell as ""'
+            ) from None
+        if not cells:
+            continue
+        if header is None:
+            header = _header(path, start, cells)
+        else:
+            yield start, _row(path, start, header, cells)
+
+
+def _header(path: Path, row: int, cells: list[str]) -> list[str]:
+    twice = sorted({cell for cell in cells if cells.count(cell) > 1})
+    if twice:
+        raise InputError(f"{path}, row {row}: the header names column {twice[0]!r} twice; give each column its own name")
+    return cells
+
+
+def _row(path: Path, row: int, header: list[str], cells: list[str]) -> dict[str, Any]:
+    if len(cells) != len(header):
+        raise InputError(
+            f"{path}, row {row}: {len(cells)} cells, but the header has {len(header)}; give every row one cell a column"
+        )
+    index = index_columns(header)
+    return {name: cell for name, cell in zip(header, cells) if name not in index}
+
+
+def _quoted_as_pandas(path: Path) -> bool:
+    """Whether a .tsv has quotes, and all of them are around cells that need them, or around every cell of the header."""
+    width, every, found = 0, False, False
+    held: list[str] = []
+    for _, line in iter_lines(path):
+        if not width:
+            width = line.count("\t") + 1
+            every = '"' in line and len(_QUOTED.findall(line)) == width
+        if not held and '"' not in line:
+            continue
+        held.append(line)
+        if len(held) > _LINES:
+            return False
+        record = "".join(held)
+        if record.count('"') % 2:
+            continue
+        if not _is_quoted(record.removesuffix("\n").removesuffix("\r"), width, every):
+            return False
+        found, held = True, []
+    return found and not held
+
+
+def _is_quoted(record: str, width: int, every: bool) -> bool:
+    place = count = 0
+    while True:
+        match = _QUOTED.match(record, place)
+        if match:
+            if not every and not any(mark in match[1] for mark in '"\t\n\r'):
+                return False
+            end = match.end()
+        else:
+            tab = record.find("\t", place)
+            end = len(record) if tab < 0 else tab
+            if '"' in record[place:end]:
+                return False
+        count += 1
+        if end == len(record):
+            return count == width
+        if record[end] != "\t":
+            return False
+        place = end + 1

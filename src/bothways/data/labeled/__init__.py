@@ -1,0 +1,1 @@
+"""Labeled training data: examples, the reader of every dialect, templates and BEIR folders."""

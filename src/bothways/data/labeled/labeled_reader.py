@@ -1,0 +1,259 @@
+"""Labelled data for training, in whatever dialect it is written: `read_examples`.
+
+The dialect is told from the columns of a file's first row, unless it is forced, and one line of the log says what was taken for what:
+a mistaken layout is seen before training and not after it. What a row must hold is the dialects' business (`dialects/`), formats and
+names of sources are `rows` and `sources`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import re
+import sys
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from bothways.data.conversion.retrieval import retrieval
+from bothways.data.formats.compressed import plain_name
+from bothways.data.labeled.beir import is_beir
+from bothways.data.labeled.dialects import DIALECTS, Dialect, detect, named
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.labeled_row import Reading
+from bothways.data.labeled.templates import Prompts, Template, find_template
+from bothways.data.rows import Row, is_table, iter_rows
+from bothways.data.sources import TextSource, iter_hub_rows, resolve_texts
+from bothways.data.splits import training_rows, warn_left_out
+from bothways.errors import InputError
+
+log = logging.getLogger("bothways")
+
+_BEIR = "beir"
+
+
+def read_examples(
+    source: str | Path,
+    *,
+    dialect: str | None = None,
+    task: str | None = None,
+    query_prompt: str | None = None,
+    document_prompt: str | None = None,
+    limit: int | None = None,
+    template: str = "nv_embed",
+    part: tuple[int, int] | None = None,
+) -> list[Example]:
+    r"""Read labelled rows.
+
+    Exact repetitions of a row are left out, since two rows with the same positive cannot be each other's negatives; so are rows
+    without a query or positive. Both are counted in the log.
+
+    Args:
+        source: a file (.jsonl, .json, .csv, .tsv, .parquet, each also with .gz); a folder of such files, each in a dialect of its
+            own; a BEIR folder, whose train judgements are taken; a hub dataset `org/name:config/split`; or `python-stdlib`:
+            descriptions and code of its functions, without those that its retrieval task holds out.
+        dialect: a name of `bothways.data.labeled.dialects.NAMES`, instead of telling it from the columns.
+        task: of all examples; None takes the row's own `task`, else the name of the file.
+        query_prompt: put before every query; None keeps what the file says.
+        document_prompt: put before every document; None keeps what the file says, except that rows whose two sides carry the
+            same prompt (symmetric tasks) keep them the same.
+        limit: stop after this many examples, at least 1; None reads everything.
+        template: how an instruction that a file gives (FlagEmbedding's `prompt`) is written before a text: a name of
+            `bothways.data.labeled.templates.TEMPLATES`, or a text with `{instruction}` in it. The default is FlagEmbedding's own for
+            decoders, "Instruct: {instruction}\nQuery: ".
+        part: (k, n) reads rows k, k + n, k + 2 n, … of each file, so that n calls read each row once; None reads all.
+
+    Raises:
+        InputError: no known dialect, a broken file, a missing column, a value of the wrong type (each with file and row), or no
+            usable row at all.
+        SourceError: the source cannot be found or reached.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"limit: {limit} examples; expected at least 1, or None for all")
+    if part is not None and not 1 <= part[0] <= part[1]:
+        raise InputError(f"part: {part[0]} of {part[1]}; expected k of n with 1 <= k <= n")
+    forced = named(dialect) if dialect not in (None, _BEIR) else None
+    with contextlib.closing(_examples(source, dialect, forced, find_template(template), part)) as found:
+        examples = list(itertools.islice(found, None if limit is None else min(limit, sys.maxsize)))
+    if not examples:
+        raise InputError(f"{source}: no usable example; see the log for what was passed over")
+    finished = [_overridden(example, task, query_prompt, document_prompt) for example in examples]
+    _tell_replaced(source, examples, finished)
+    return finished
+
+
+def _examples(
+    source: str | Path, dialect: str | None, forced: Dialect | None, template: Template, part: tuple[int, int] | None
+) -> Generator[Example, None, None]:
+    chosen_rows = (0, None, 1) if part is None else (part[0] - 1, None, part[1])
+    if dialect == _BEIR or (dialect is None and is_beir(source)):
+        converted = retrieval(source)
+        log.info("%s: beir dialect (qrels/train.tsv): %s", source, "; ".join(line.strip() for line in converted.lines()))
+        yield from itertools.islice(converted.examples, *chosen_rows)
+        return
+    found = resolve_texts(source)
+    if found.kind == "embedded":
+        from bothways.data.embedded.stdlib_pairs import training_pairs
+
+        yield from itertools.islice(training_pairs(), *chosen_rows)
+        return
+    recognised = False
+    warn_left_out(found.name, found.left_out)
+    for label, task, every, cells in _files(found):
+        rows = itertools.islice(every, *chosen_rows)
+        first = next(rows, None)
+        chosen = forced if forced is not None or first is None else detect(list(first[1]))
+        if first is None:
+            log.warning("%s: holds no row", label)
+        elif chosen is None:
+            problem = _unknown(label, first)
+            if found.kind != "folder":
+                raise InputError(problem)
+            log.warning("%s; the folder's other files are read without it", problem)
+        else:
+            recognised = True
+            yield from _read(chosen, itertools.chain([first], rows), Reading(label, task, template, cells), first)
+    if not recognised:
+        known = "; ".join(f"{item.name} ({item.shape})" for item in DIALECTS)
+        raise InputError(f"{found.label}: no labelled rows; expected a file in one of the dialects {known}")
+
+
+def _files(source: TextSource) -> Iterator[tuple[str, str, Iterator[Row], bool]]:
+    """(label, task, rows, whether values are table cells) of each file, opened one after the other."""
+    if source.kind == "hub":
+        yield source.label, source.name.split("/")[-1], iter_hub_rows(source), False
+    for path in source.files:
+        task = Path(path.name[: len(plain_name(path.name))]).stem
+        yield str(path), task, training_rows(str(path), iter_rows(path)), is_table(path)
+
+
+def _read(dialect: Dialect, rows: Iterator[Row], reading: Reading, first: Row) -> Iterator[Example]:
+    """Examples of one file, each once; the log line is written when the file is done, also when it is left early."""
+    seen: set[Example] = set()
+    counted = _Counted(rows)
+    try:
+        for number, example in dialect.read(counted, reading):
+            if example in seen:
+                reading.skipped.add("repeated", number)
+                continue
+            seen.add(example)
+            yield example
+    finally:
+        _tell_unread(reading, first)
+        log.info("%s: %s", reading.label, _account(dialect, reading, first, counted.count, len(seen)))
+
+
+# words in names of columns that train, or say what a row is worth
+_TRAINING_WORDS = {
+    *(
+        "neg",
+        "negs",
+        "negative",
+        "negatives",
+        "pos",
+        "positive",
+        "positives",
+        "score",
+        "scores",
+        "label",
+        "labels",
+        "margin",
+        "weight",
+    ),
+    *(
+        "instruction",
+        "instructions",
+        "prompt",
+        "prompts",
+        "prefix",
+        "system",
+        "history",
+        "passage",
+        "passages",
+        "document",
+        "documents",
+    ),
+    *(
+        "hard",
+        "rejected",
+        "chosen",
+        "answer",
+        "answers",
+        "response",
+        "context",
+        "contexts",
+        "ctxs",
+        "title",
+        "text",
+        "sentence",
+    ),
+    *("query", "question", "anchor", "hypothesis", "premise", "relevance", "grade", "similarity", "images", "videos", "audios"),
+}
+
+
+def _tell_unread(reading: Reading, first: Row) -> None:
+    """Warn of columns that the dialect did not look at and whose names say that they could train."""
+    unread = [name for name in first[1] if name not in reading.read and _trains(name)]
+    if unread and reading.rows:
+        log.warning(
+            "%s: column %s is not read in this dialect; rename or remove it, or choose another dialect",
+            reading.label,
+            ", ".join(map(repr, unread)),
+        )
+
+
+def _trains(name: str) -> bool:
+    words = re.findall(r"[a-z]+", name.lower())
+    return not _TRAINING_WORDS.isdisjoint(words) and words[-1] not in ("id", "ids", "idx", "index", "docid")
+
+
+class _Counted:
+    """Rows on their way, counted."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self.rows, self.count = rows, 0
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self.rows:
+            self.count += 1
+            yield row
+
+
+def _account(dialect: Dialect, reading: Reading, first: Row, rows: int, examples: int) -> str:
+    line = f"{dialect.name} dialect (columns {', '.join(first[1])}): {rows} rows, {examples} examples, "
+    line += f"{sum(reading.skipped.counts.values())} skipped"
+    parts = [str(reading.skipped), str(reading.repaired), *reading.notes]
+    return "; ".join([line, *(part for part in parts if part)])
+
+
+def _unknown(label: str, first: Row) -> str:
+    number, row = first
+    there = ", ".join(name if len(name) <= 40 else name[:39] + "…" for name in row) or "none"
+    known = "; ".join(f"{item.name} ({item.shape})" for item in DIALECTS)
+    return f"{label}, row {number}: the columns {there} fit no known dialect; name it (dialect, data.dialect in a recipe), one of: {known}"
+
+
+def _tell_replaced(source: str | Path, before: list[Example], after: list[Example]) -> None:
+    """A warning where prompts that rows bring gave way to others: a model has to be asked with those that it was trained with."""
+    pairs = [
+        (Prompts(a.query_prompt, a.document_prompt), Prompts(b.query_prompt, b.document_prompt)) for a, b in zip(before, after)
+    ]
+    lost = [(old, new) for old, new in pairs if old.query and old != new]
+    if lost:
+        log.warning(
+            "%s: %d rows bring prompts of their own, the first %s, which give way to the %s of their task; null there keeps theirs",
+            source,
+            len(lost),
+            *(f"query_prompt {each.query!r} and document_prompt {each.document!r}" for each in lost[0]),
+        )
+
+
+def _overridden(example: Example, task: str | None, query_prompt: str | None, document_prompt: str | None) -> Example:
+    if task is None and query_prompt is None and document_prompt is None:
+        return example
+    own = Prompts(example.query_prompt, example.document_prompt)
+    symmetric = own.query == own.document != ""
+    query = own.query if query_prompt is None else query_prompt
+    document = document_prompt if document_prompt is not None else query if symmetric else own.document
+    return replace(example, task=example.task if task is None else task, query_prompt=query, document_prompt=document)

@@ -1,0 +1,1 @@
+"""Plain text for training: readers, documents, passages, sentences, packing and views."""

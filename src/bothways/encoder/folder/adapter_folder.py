@@ -1,0 +1,71 @@
+"""A sentence-transformers folder that holds a PEFT adapter in place of weights, as `model.add_adapter` and `save` leave it.
+
+    modules.json, 1_Pooling/, tokenizer.*              as in any such folder
+    adapter_config.json, adapter_model.safetensors     beside them, or in the folder of the transformer module; no config.json
+
+sentence-transformers takes config and weights from the base that the adapter names, and the tokenizer from the folder. So does this,
+but the adapter is merged: into float32 weights, which are rounded to the wished type afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bothways.backbone.adapter_config import NAME
+from bothways.backbone.adapter_files import MERGED, merged_in
+from bothways.backbone.checkpoints import read_tokenizer
+from bothways.backbone.merging import adapter_rope, merge_saved
+from bothways.backbone.rope import rope_overrides
+from bothways.backbone.sources import TOKENIZER_FILES, Pretrained, load_pretrained
+from bothways.backbone.tokenizers import prepare_tokenizer
+from bothways.encoder.folder.write import OURS
+from bothways.errors import InputError, SourceError
+from bothways.foreign import read_object
+
+
+def is_adapter(root: Path) -> bool:
+    """Whether the folder of a transformer module holds an adapter that its model is made of."""
+    ours = (root / OURS).is_file() and (
+        root / "config.json"
+    ).is_file()  # a merged encoder, which may keep its adapter beside it
+    return (root / NAME).is_file() and not ours
+
+
+def load(
+    root: Path, base: str | os.PathLike[str] | None, *, dtype: torch.dtype, device: torch.device
+) -> tuple[Pretrained, dict[str, Any]]:
+    """The base with the adapter of `root` merged and the tokenizer of `root`, and provenance for both.
+
+    Args:
+        root: folder with the adapter.
+        base: the base model; None for the one that the adapter names.
+        dtype: type of the weights.
+        device: where they go.
+
+    Raises:
+        InputError: no base is named, or the adapter does not fit it.
+        SourceError: the base cannot be found or reached.
+    """
+    named = read_object(root / NAME).get("base_model_name_or_path")
+    name = named if base is None else base
+    if not isinstance(name, str | os.PathLike) or not str(name):
+        raise InputError(f"{root / NAME}: names no base model; give it as base=")
+    rope = adapter_rope(root)
+    try:
+        overrides = None if rope is None else rope_overrides(name, rope)
+        loaded = load_pretrained(name, dtype=torch.float32, device=device, config_overrides=overrides)
+    except SourceError as error:
+        if base is not None:
+            raise
+        raise SourceError(
+            f"{root / NAME}: the base model that it names cannot be loaded; give it as base= ({error})"
+        ) from error
+    held = merge_saved(loaded.model, root, merged_in(name))
+    loaded.model.to(dtype)
+    if any((root / file).is_file() for file in TOKENIZER_FILES):
+        loaded.tokenizer = prepare_tokenizer(read_tokenizer(str(root), str(root)), loaded.model.config)
+    return loaded, {"base": str(name), "base_adapter": str(root), MERGED: held}

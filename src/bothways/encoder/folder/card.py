@@ -1,0 +1,175 @@
+"""README.md of a saved encoder: what it is, what it was made from and how, how to load it, and where it falls short.
+
+The card ends in a line with the hash of the text above it. As long as that hash is right, the card is bothways' own and a later save
+writes it anew. A card with other text is somebody's work: it stays, and the new one is put next to it as README.generated.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bothways.attention.older_loaders import OLDEST
+from bothways.attention.text_config import is_encoder_only
+from bothways.encoder.folder import layer_pooling, pooling_module, template_module
+from bothways.encoder.folder.card_loading import FOLDER, loading, needs_trust
+from bothways.encoder.folder.card_metadata import CardOptions, facts, front_matter, metadata
+from bothways.encoder.folder.card_training import last_name, short, stages_of, table, training
+from bothways.printable import printable
+
+if TYPE_CHECKING:
+    from bothways.encoder.encoder import Encoder
+
+CARD, GENERATED = "README.md", "README.generated.md"
+_SEAL = "<!-- written by bothways, sha256 of the text above: {}. Change the text, and it is yours: bothways keeps it. -->\n"
+_SEALED = re.compile(r"<!-- written by bothways, sha256 of the text above: ([0-9a-f]{64})\.[^\n]*-->\n*\Z")
+
+log = logging.getLogger("bothways")
+
+
+def model_card(encoder: Encoder, notes: list[str], options: CardOptions | None = None) -> str:
+    """Model card in Markdown with the metadata block that hubs read.
+
+    Args:
+        encoder: what is being saved.
+        notes: sentences on what other loaders do differently.
+        options: license, languages, the model's name, figures. If None, the card says what the encoder knows by itself.
+    """
+    chosen = options or CardOptions()
+    base = facts(encoder, chosen)
+    title = chosen.name or f"Text encoder from {_base_name(encoder, base)}"
+    body = f"""{front_matter(metadata(encoder, chosen))}
+# {title}
+
+{_oldest(encoder)}{_summary(encoder)}
+
+{made_from(encoder, chosen)}
+{loading(encoder, chosen.name or FOLDER)}
+{_limits(encoder, notes, chosen.name or FOLDER)}"""
+    return sealed(body)
+
+
+def sealed(body: str) -> str:
+    """The text with the line that tells it from an edited one."""
+    text = printable(body).rstrip("\n") + "\n\n"
+    return text + _SEAL.format(_digest(text))
+
+
+def is_ours(card: str) -> bool:
+    """Whether the text of a card is what bothways wrote, byte by byte but for line ends."""
+    text = card.replace("\r\n", "\n")
+    found = _SEALED.search(text)
+    return found is not None and _digest(text[: found.start()]) == found[1]
+
+
+def keep_edited(before: Path, folder: Path) -> None:
+    """Take the card of the folder that is to be replaced into the new one, if somebody has written or changed it.
+
+    Args:
+        before: the folder as it is; nothing happens without a card in it.
+        folder: the new one, which has its own card. That one is then called README.generated.md.
+    """
+    try:
+        old = (before / CARD).read_bytes()
+    except OSError:
+        return
+    if is_ours(old.decode("utf-8", "replace")) or old == (folder / CARD).read_bytes():
+        return
+    (folder / CARD).replace(folder / GENERATED)
+    (folder / CARD).write_bytes(old)
+    log.warning("%s: is not the card that bothways wrote, so it stays; the new one is %s next to it", before / CARD, GENERATED)
+
+
+def made_from(encoder: Encoder, options: CardOptions) -> str:
+    """Sections "Base model", "Training" and, if there are any, "Figures"."""
+    return "\n".join(part for part in (_base(encoder, options), training(encoder), figures(options)) if part)
+
+
+def figures(options: CardOptions) -> str:
+    """Section "Figures": the main metric of each evaluation; all of them are in the metadata."""
+    mains = {each.dataset_name: each for each in reversed(options.figures)}
+    if not mains:
+        return ""
+    rows = []
+    for each in reversed(mains.values()):
+        told = each.dataset_args or {}
+        rows.append(
+            [each.dataset_name, each.metric_name or each.metric_type, f"{each.metric_value:.4f}", short(told.get("sha256"))]
+        )
+    return (
+        f"## Figures\n\n{table(('data', 'metric', 'value', 'sha256 of the data'), rows)}\nMeasured with `bothways evaluate`.\n"
+    )
+
+
+def _oldest(encoder: Encoder) -> str:
+    """Tell which releases of transformers read the direction; nothing for encoders that all of them read rightly."""
+    if encoder.direction != "bidirectional" or is_encoder_only(encoder.backbone.config):  # type: ignore[arg-type]
+        return ""
+    return (
+        f"**Needs transformers {OLDEST} or newer**, in sentence-transformers too. Releases 5.0 and 5.1 read it causally and give\n"
+        "other vectors without an error. Version 4 refuses it.\n\n"
+    )
+
+
+def _summary(encoder: Encoder) -> str:
+    count = len(encoder.provenance.get("stages", []))
+    stages = ", ".join(stage["name"] for stage in stages_of(encoder))
+    made = f"trained in the stage{'s' if count > 1 else ''} {stages}" if count else "not trained"
+    return (
+        f"{encoder.direction.capitalize()} attention, {encoder.pooling.mode} pooling, {encoder.dimension} dimensions, up to\n"
+        f"{encoder.max_length or 'any number of'} tokens per text; {made}. Provenance: `bothways.json`."
+    )
+
+
+def _base(encoder: Encoder, options: CardOptions) -> str:
+    found = facts(encoder, options)
+    rows = [["name", found.get("id") or "a local model, not on the hub"]]
+    rows += [["revision", found["revision"]]] if "revision" in found else []
+    rows += [[f"sha256 of {name}", digest] for name, digest in (found.get("files") or {}).items()]
+    license_ = found.get("license_name") or found.get("license")
+    rows += [["license", license_ if isinstance(license_, str) else ", ".join(license_ or ())]] if license_ else []
+    unknown = (
+        ""
+        if license_
+        else "\nThe license of the base model is not known here. It holds for this model as well, so look it up before you share it.\n"
+    )
+    return f"## Base model\n\n{table(('', ''), rows)}{unknown}"
+
+
+def _base_name(encoder: Encoder, base: Mapping[str, Any]) -> str:
+    return str(base.get("id") or last_name(str(encoder.provenance.get("base") or "a language model")))
+
+
+def _limits(encoder: Encoder, notes: list[str], place: str) -> str:
+    how = f"`{pooling_module.CODE.name}` does" if pooling_module.is_trained(encoder.pooling) else "`1_Pooling/config.json` says"
+    if template_module.is_last_tokens(encoder):
+        how = f"`{template_module.CODE.name}` does"
+    if layer_pooling.is_layered(encoder):
+        how = f"`1_{layer_pooling.KIND}` and `2_Pooling/config.json` say"
+    caveats = "".join(f"- {note}\n" for note in notes)
+    code = (
+        "- The folder brings a module of its own, which runs only with `trust_remote_code=True`.\n"
+        if needs_trust(encoder)
+        else ""
+    )
+    untrained = (
+        "" if encoder.provenance.get("stages") else "- It was not trained as an encoder. Expect vectors of little use.\n"
+    )
+    limit = f"{encoder.max_length} tokens" if encoder.max_length else "as many tokens as the model has positions"
+    return f"""## Limits
+
+{untrained}- A text is cut after {limit}.
+- It needs transformers {OLDEST} or newer.
+- `AutoModel.from_pretrained("{place}")` gives the token states; pool them as {how}.
+{code}{caveats}- An empty text has a vector in bothways. sentence-transformers gives the zero vector or stops with an error.
+- The OpenVINO and ONNX backends of sentence-transformers (`backend="openvino"`, `backend="onnx"`) feed no positions to decoders: vectors
+  are wrong or NaN, without an error. Use the default backend, or `bothways export`.
+"""
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()

@@ -1,0 +1,171 @@
+"""The part of a model card that says how to load the folder: code for each library, with the arguments that its prompts need.
+
+`make frameworks` takes these blocks out of a saved card and runs them as they are, in an environment of the frameworks' own packages.
+A block leaves its result in `query` (the vector of one query) and `documents` (the vectors of a list of documents).
+
+Why every framework needs its own words: sentence-transformers applies a stored prompt in `encode_query` and `encode_document`. Frameworks
+call `encode` for both sides, where a stored prompt acts by its name alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bothways.encoder.folder import pooling_module, template_module
+from bothways.encoder.prompts import NAMES, Role, implied
+from bothways.encoder.tokenization import is_template
+
+if TYPE_CHECKING:
+    from bothways.encoder.encoder import Encoder
+
+FOLDER = "this folder"
+"""What the code calls the model as long as it has no name on the hub."""
+
+_QUERY, _DOCUMENTS = '"a query"', '["a document"]'
+
+
+def loading(encoder: Encoder, place: str = FOLDER) -> str:
+    """Sections "Load it" and, if there are any, "Prompts", as Markdown."""
+    trust = needs_trust(encoder)
+    flag = ", trust_remote_code=True" if trust else ""
+    blocks = [
+        ("bothways", _bothways(place)),
+        ("sentence-transformers", _sentence_transformers(place, flag)),
+        ("LangChain", _langchain(encoder, place, trust)),
+        ("LlamaIndex", _llama_index(encoder, place, flag)),
+        ("Haystack", _haystack(encoder, place, flag)),
+        ("Chroma", _chroma(place, flag)),
+    ]
+    code = "\n".join(f"### {name}\n\n```python\n{block}```\n" for name, block in blocks if block)
+    left_out = "".join(f"- {line}\n" for line in _cannot(encoder))
+    return f"## Load it\n\n{code}\n{_prompts(encoder)}{left_out}"
+
+
+def needs_trust(encoder: Encoder) -> bool:
+    """Whether the folder holds a module of its own, which sentence-transformers runs with trust_remote_code=True only."""
+    return pooling_module.is_trained(encoder.pooling) or template_module.needs_code(encoder)
+
+
+def prompt_name(encoder: Encoder, role: Role) -> str:
+    """The name under which the folder holds the prompt of a role; sentence-transformers adds an empty one where there is none."""
+    return next((name for name in NAMES[role] if name in encoder.prompts), NAMES[role][0])
+
+
+def _stored(encoder: Encoder) -> dict[str, str]:
+    return {**encoder.prompts, **implied(encoder.prompts, encoder.options.default_prompt)}
+
+
+def _bothways(place: str) -> str:
+    return f"""import bothways as bw
+
+encoder = bw.load("{place}")
+query = encoder.encode_query({_QUERY})
+documents = encoder.encode_document({_DOCUMENTS})
+"""
+
+
+def _sentence_transformers(place: str, flag: str) -> str:
+    return f"""from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{place}"{flag})
+query = model.encode_query({_QUERY})
+documents = model.encode_document({_DOCUMENTS})
+"""
+
+
+def _langchain(encoder: Encoder, place: str, trust: bool) -> str:
+    model = '\n    model_kwargs={"trust_remote_code": True},' if trust else ""
+    return f"""from langchain_huggingface import HuggingFaceEmbeddings
+
+embeddings = HuggingFaceEmbeddings(
+    model_name="{place}",{model}
+    query_encode_kwargs={{"prompt_name": "{prompt_name(encoder, "query")}"}},
+    encode_kwargs={{"prompt_name": "{prompt_name(encoder, "document")}"}},
+)
+query = embeddings.embed_query({_QUERY})
+documents = embeddings.embed_documents({_DOCUMENTS})
+"""
+
+
+def _llama_index(encoder: Encoder, place: str, flag: str) -> str:
+    stored = _stored(encoder)
+    texts = [stored.get(prompt_name(encoder, role), "") for role in NAMES]
+    instructions = f"\n    query_instruction={texts[0]!r},\n    text_instruction={texts[1]!r},\n" if any(texts) else ""
+    arguments = f'model_name="{place}"{flag}'
+    made = f"HuggingFaceEmbedding(\n    {arguments},{instructions})" if instructions else f"HuggingFaceEmbedding({arguments})"
+    return f"""from llama_index.embeddings.huggingface import HuggingFaceEmbedding
+
+embedding = {made}
+query = embedding.get_query_embedding({_QUERY})
+documents = embedding.get_text_embedding_batch({_DOCUMENTS})
+"""
+
+
+def _haystack(encoder: Encoder, place: str, flag: str) -> str:
+    query, document = (prompt_name(encoder, role) for role in NAMES)
+    return f"""from haystack import Document
+from haystack_integrations.components.embedders.sentence_transformers import (
+    SentenceTransformersDocumentEmbedder,
+    SentenceTransformersTextEmbedder,
+)
+
+queries = SentenceTransformersTextEmbedder(
+    model="{place}"{flag}, encode_kwargs={{"prompt_name": "{query}"}}
+)
+texts = SentenceTransformersDocumentEmbedder(
+    model="{place}"{flag}, encode_kwargs={{"prompt_name": "{document}"}}
+)
+query = queries.run({_QUERY})["embedding"]
+documents = [each.embedding for each in texts.run([Document(content=text) for text in {_DOCUMENTS}])["documents"]]
+"""
+
+
+def _chroma(place: str, flag: str) -> str:
+    return f"""import chromadb
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{place}"{flag})
+collection = chromadb.EphemeralClient().create_collection("texts", configuration={{"hnsw": {{"space": "cosine"}}}})
+documents = model.encode_document({_DOCUMENTS})
+collection.add(ids=["0"], documents={_DOCUMENTS}, embeddings=documents)
+query = model.encode_query({_QUERY})
+found = collection.query(query_embeddings=[query], n_results=1)
+"""
+
+
+def _prompts(encoder: Encoder) -> str:
+    """Which prompts are stored and who applies them; nothing if there are none."""
+    stored = _stored(encoder)
+    if not any(stored.values()):
+        return ""
+    rows = "".join(f"| {_cell(name)} | `{_cell(repr(text))}` |\n" for name, text in stored.items())
+    return f"""## Prompts
+
+| name | text |
+|---|---|
+{rows}
+`encode_query` takes "{prompt_name(encoder, "query")}" and `encode_document` takes "{prompt_name(encoder, "document")}". Frameworks call
+`encode` for both sides, so the code above names the prompt of each. Without these arguments:
+
+- LangChain, Haystack and Chroma give queries and documents the same prompt, which is {_default(encoder)}.
+- LangChain turns line feeds of a text into blanks, which gives a text of several lines another vector. Prompts keep theirs.
+- LlamaIndex replaces the stored prompts "query" and "text" by its own arguments, which are empty if you give none.
+- Haystack's `prefix` would come between the prompt and the text, and is pooled. Give none.
+
+"""
+
+
+def _default(encoder: Encoder) -> str:
+    name = encoder.options.default_prompt
+    return "no prompt at all" if name is None else f'the default one, "{name}"'
+
+
+def _cannot(encoder: Encoder) -> list[str]:
+    """What a framework cannot do with this encoder, one sentence each."""
+    if any(is_template(text) for text in _stored(encoder).values()):
+        return ["LlamaIndex takes prompts that come before a text only, and this encoder's are written around it ({text})."]
+    return []
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("`", "'")

@@ -1,0 +1,156 @@
+"""Prompts around a text, and the mean of a row's last states, inside sentence-transformers.
+
+A stock prompt comes before the text. LLaRA (arXiv 2312.15503) closes every text with its question and reads the vector off the last
+eight tokens, another question for queries than for documents. So a prompt that holds `{text}` is a template here: the text takes that
+place, what follows is tokenised by itself, closes the row and survives truncation; `{eos}` is the tokenizer's EOS. `encode_query` and
+`encode_document` choose the template as they choose any prompt.
+
+It stands apart because it travels: `encoder.folder.write` copies this one file into the folder of a saved encoder, where plain
+sentence-transformers (6 or later) runs it with trust_remote_code=True on a machine without bothways. Hence it imports nothing of ours,
+and what it does to tokens equals `encoder.tokenization`; a test holds the two together.
+
+Letters: B rows of L tokens, H width of the states.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers.models import Transformer
+from torch import Tensor, nn
+
+SLOT, EOS = "{text}", "{eos}"
+FIRST = ("bos_token_id", "cls_token_id")
+
+if not hasattr(Transformer, "preprocess"):
+    raise ImportError("this model's prompts stand around the text, which needs sentence-transformers 6 or later")
+
+
+class TemplateTransformer(Transformer):
+    """The stock Transformer module, for which a prompt with `{text}` is a template."""
+
+    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Features of texts; stock behaviour for prompts that are no templates.
+
+        Raises:
+            ValueError: a template around something else than texts, or one that leaves no room for a text.
+        """
+        if prompt is None or SLOT not in prompt:
+            return super().preprocess(inputs, prompt=prompt, **kwargs)
+        if not all(isinstance(text, str) for text in inputs):
+            raise ValueError("a prompt with {text} goes around plain texts only")
+        before, closing = self._frame(prompt)
+        rows = [self._row(ids, special, closing) for ids, special in self._tokens([before + text for text in inputs])]
+        features = dict(self.tokenizer.pad({"input_ids": rows}, padding=True, return_tensors="pt"))
+        features["modality"] = "text"
+        if before:
+            # as stock: the tokens of what stands before the text, measured alone, are left out of a pool without prompts
+            ids, special = next(self._tokens([before]))
+            features["prompt_length"] = self._end(ids, special)
+        return features
+
+    def _frame(self, prompt: str) -> tuple[str, list[int]]:
+        before, after = prompt.split(SLOT, 1)
+        before, after = (part.replace(EOS, self.tokenizer.eos_token or "") for part in (before, after))
+        return before, self.tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
+
+    def _tokens(self, texts: list[str]) -> Any:
+        """(ids, whether the tokenizer added them as special) of each text, whole."""
+        made = self.tokenizer(texts, truncation=False, padding=False, return_special_tokens_mask=True, verbose=False)
+        return zip(made["input_ids"], made["special_tokens_mask"])
+
+    def _row(self, ids: list[int], special: list[int], closing: list[int]) -> list[int]:
+        end = self._end(ids, special) if closing else len(ids)
+        limit = self.max_seq_length
+        if limit is not None and end + len(closing) > limit:
+            if not closing:  # what follows the text here is the tokenizer's own closing
+                text = self._end(ids, special)
+                return ids[: text - (end - limit)] + ids[text:]
+            end = limit - len(closing)
+            if end < 1:
+                raise ValueError(f"max_seq_length {limit} leaves no room beside a prompt of {len(closing)} tokens")
+        return ids[:end] + closing
+
+    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
+        """Write model and tokenizer, and this file beside them, where modules.json looks for it."""
+        super().save(output_path, *args, **kwargs)
+        shutil.copyfile(__file__, Path(output_path) / Path(__file__).name)
+
+    def _end(self, ids: list[int], special: list[int]) -> int:
+        """Where the tokens end that the tokenizer has not added to close the row."""
+        opening = int(bool(ids) and ids[0] in (getattr(self.tokenizer, name) for name in FIRST))
+        end = len(ids)
+        while end > opening and special[end - 1]:
+            end -= 1
+        return end
+
+
+class LastTokens(nn.Module):
+    """Pooling: the mean of the last few states of each row, of all where a row is shorter.
+
+    Args:
+        width: H.
+        tokens: how many.
+        include_prompt: count the tokens of a prompt that comes before a short text; without, they are left out.
+    """
+
+    def __init__(self, width: int, tokens: int = 8, include_prompt: bool = False) -> None:
+        super().__init__()
+        self.width, self.tokens, self.include_prompt = width, tokens, include_prompt
+
+    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Add "sentence_embedding" (B, H); rows may be padded on either side, or not at all ("cu_seq_lens_q")."""
+        states = features["token_embeddings"]
+        if "cu_seq_lens_q" in features:
+            bounds = features["cu_seq_lens_q"].tolist()
+            rows = [states.flatten(0, -2)[a:b] for a, b in itertools.pairwise(bounds)]
+        else:
+            mask = features["attention_mask"].bool()
+            rows = [row[own] for row, own in zip(states, mask)]
+        prompt = features.get("prompt_length", 0)
+        prompt = 0 if self.include_prompt else int(prompt.flatten()[0]) if isinstance(prompt, Tensor) else int(prompt or 0)
+        wide = torch.promote_types(states.dtype, torch.float32)
+        pooled = [row[max(min(prompt, len(row) - 1), len(row) - self.tokens) :].to(wide).mean(0) for row in rows]
+        features["sentence_embedding"] = torch.stack(pooled)
+        return features
+
+    def get_embedding_dimension(self) -> int:
+        """H."""
+        return self.width
+
+    # the name before sentence-transformers 6
+    get_sentence_embedding_dimension = get_embedding_dimension
+
+    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
+        """Write settings to the module's folder, and this file beside it, where modules.json looks for it."""
+        folder = Path(output_path)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"width": self.width, "tokens": self.tokens, "include_prompt": self.include_prompt}
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        shutil.copyfile(__file__, folder.parent / Path(__file__).name)
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> LastTokens:
+        """Read what `save` wrote, from a local folder or the hub.
+
+        Raises:
+            OSError: the settings are missing.
+        """
+        path: str | None = os.path.join(model_name_or_path, subfolder, "config.json")
+        if not os.path.isdir(model_name_or_path):
+            from sentence_transformers.util import load_file_path
+
+            keys = ("token", "cache_folder", "revision", "local_files_only")
+            given = {key: kwargs[key] for key in keys if key in kwargs}
+            path = load_file_path(model_name_or_path, os.path.join(subfolder, "config.json"), **given)
+        if path is None or not os.path.isfile(path):
+            raise FileNotFoundError(f"{model_name_or_path}: {os.path.join(subfolder, 'config.json')} is missing")
+        with open(path, encoding="utf-8") as file:
+            return cls(**json.load(file))

@@ -1,0 +1,102 @@
+"""Templates and last-token means in the sentence-transformers layout: which module types they need, written and read.
+
+    1_LastTokens/config.json     how many states are averaged
+    prompt_templates.py          `bothways.encoder.folder.prompt_templates`, copied as it is
+
+It stands apart from storage and reading because those deal in stock modules. sentence-transformers runs the file from the folder, when
+told trust_remote_code=True, and refuses the folder otherwise; we read the settings, and never run what a folder brings.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from bothways.config import Strict, parse
+from bothways.encoder.tokenization import EOS, is_template
+from bothways.foreign import read_object
+from bothways.pooling import Pooling
+
+if TYPE_CHECKING:
+    from bothways.encoder.encoder import Encoder
+
+CODE = Path(__file__).with_name("prompt_templates.py")
+TRANSFORMER = "TemplateTransformer"
+POOLING = "LastTokens"
+TYPES = (f"{CODE.stem}.{TRANSFORMER}", f"{CODE.stem}.{POOLING}")
+"""What modules.json calls them: a file of the folder and a class in it."""
+
+
+class _Stored(Strict):
+    """config.json of the pooling's folder: arguments of `prompt_templates.LastTokens`."""
+
+    width: int = Field(ge=1)
+    tokens: int = Field(ge=1)
+    include_prompt: bool = False
+
+
+def has_templates(encoder: Encoder) -> bool:
+    """Whether a stored prompt stands around the text."""
+    return any(is_template(prompt) for prompt in encoder.prompts.values())
+
+
+def is_last_tokens(encoder: Encoder) -> bool:
+    """Whether the pooling is the mean of the last few states."""
+    return getattr(encoder.pooling, "mode", None) == "last_tokens"
+
+
+def needs_code(encoder: Encoder) -> bool:
+    """Whether sentence-transformers needs our file to run this encoder."""
+    return has_templates(encoder) or is_last_tokens(encoder)
+
+
+def write_code(root: Path) -> None:
+    """Copy the file into the encoder's folder."""
+    shutil.copyfile(CODE, root / CODE.name)
+
+
+def write_pooling(encoder: Encoder, root: Path) -> tuple[str, str]:
+    """Write the pooling's settings; its folder and the module's type."""
+    folder = f"1_{POOLING}"
+    stored = {
+        "width": encoder.dimension,
+        "tokens": encoder.pooling.tokens,
+        "include_prompt": encoder.options.pool_prompt,
+    }
+    (root / folder).mkdir()
+    (root / folder / "config.json").write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+    return folder, TYPES[1]
+
+
+def read_pooling(place: Path) -> tuple[Pooling, bool]:
+    """The pooling of a module folder, and whether prompts are pooled too.
+
+    Raises:
+        InputError: damaged settings.
+    """
+    file = place / "config.json"
+    stored = parse(_Stored, read_object(file), where=str(file))
+    return Pooling("last_tokens", tokens=stored.tokens), stored.include_prompt
+
+
+def notes(encoder: Encoder) -> list[str]:
+    """What other loaders cannot do, one sentence each."""
+    found = []
+    if is_last_tokens(encoder):
+        found.append(
+            f"the mean of the last {encoder.pooling.tokens} states is a module of this folder ({CODE.name}): SentenceTransformer needs "
+            "trust_remote_code=True, and loaders that know stock poolings only (vLLM, TEI, llama.cpp) cannot use it"
+        )
+    names = ", ".join(repr(name) for name, prompt in encoder.prompts.items() if is_template(prompt))
+    if names:
+        ends = any(EOS in prompt for prompt in encoder.prompts.values())
+        end = f" and {encoder.tokenizer.eos_token} in that of {EOS}" if ends else ""
+        found.append(
+            f"the prompts {names} stand around the text: SentenceTransformer does so with trust_remote_code=True; other loaders need "
+            f"the text sent to them as the prompt with the text in the place of {{text}}{end}"
+        )
+    return found

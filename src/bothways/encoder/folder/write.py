@@ -1,0 +1,304 @@
+"""Encoders to disk: the sentence-transformers layout, made of stock module types wherever one exists.
+
+`encoder.folder.read` is the way back.
+
+    config.json, model.safetensors, tokenizer.*    the backbone, which AutoModel loads as it is: `is_causal: false` inside, and
+                                                   attn_implementation where a family needs the eager one
+    modules.json, 1_Pooling/, 2_Normalize/         the pipeline for SentenceTransformer; a trained pooling has 1_AttentionPooling/
+                                                   and its code instead, see `encoder.folder.pooling_module`; for first_last_avg two
+                                                   modules, see `encoder.folder.layer_pooling`
+    sentence_bert_config.json                      max_seq_length, attn_implementation
+    config_sentence_transformers.json              prompts
+    bothways.json                                  what only we read: provenance and options beyond that layout
+
+Type names and pooling booleans are the legacy forms, which every loader reads (vLLM, TEI, older sentence-transformers); the
+new `pooling_mode` stands beside them. There is no chat template: sentence-transformers would wrap every text in it.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import logging
+import os
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
+
+from bothways.atomic import atomic_folder
+from bothways.attention.direction import published_form
+from bothways.attention.older_loaders import guarded, unguard
+from bothways.attention.text_config import is_encoder_only
+from bothways.backbone.base_facts import base_facts
+from bothways.backbone.checkpoints import quiet
+from bothways.backbone.hardware import resolve_dtype
+from bothways.backbone.older_tokenizers import for_transformers_4
+from bothways.backbone.rope import with_older_names
+from bothways.encoder import prompts
+from bothways.encoder.encoder import Encoder
+from bothways.encoder.finite import check_weights
+from bothways.encoder.folder import head_modules, layer_pooling, pooling_module, template_module
+from bothways.encoder.folder.card import CARD, keep_edited, model_card
+from bothways.encoder.tokenization import SLOT, stock_tokens
+from bothways.errors import InputError
+from bothways.pooling.config import TRAINED
+from bothways.provenance import versions
+
+MODULES = "modules.json"
+OURS = "bothways.json"
+FORMAT = 1
+
+# our mode → (legacy boolean, sentence-transformers' mode, vLLM's `config.pooling`)
+POOLINGS = {
+    "mean": ("pooling_mode_mean_tokens", "mean", "avg"),
+    "weighted_mean": ("pooling_mode_weightedmean_tokens", "weightedmean", None),
+    "last": ("pooling_mode_lasttoken", "lasttoken", "last"),
+    "bos": ("pooling_mode_cls_token", "cls", "cls"),
+    "max": ("pooling_mode_max_tokens", "max", None),
+}
+
+_ANY = 10**9  # tokens: longer than any prompt
+
+log = logging.getLogger("bothways")
+
+
+def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None = None, replace: bool = False) -> None:
+    """Write an encoder; the folder appears whole or not at all.
+
+    Args:
+        encoder: what to write; adapters must have been merged.
+        folder: where; must not exist or be empty, unless `replace`.
+        dtype: type of the backbone's stored weights, None for the present one; a trained pooling stays in float32.
+        replace: swap out an existing encoder's folder as a whole.
+
+    Raises:
+        InputError: unmerged adapters, a folder in the way (with `replace`: one that holds files and no encoder), an unknown dtype,
+            or another process that writes there.
+        OutputError: the place cannot be written, or there is no room.
+    """
+    backbone: Any = encoder.backbone
+    if any("lora_" in name for name, _ in backbone.named_parameters()):
+        raise InputError("save: the encoder still carries adapters; merge them first (bothways.backbone.adapters.merge)")
+    kind = encoder.dtype if dtype is None else resolve_dtype(dtype, "cpu")
+    _mode(encoder)
+    if replace:
+        _refuse_others(Path(folder))
+    with atomic_folder(folder, replace=replace) as part, quiet():
+        _save_backbone(backbone, part, kind, encoder)
+        _save_tokenizer(encoder, part)
+        _save_modules(encoder, part)
+        notes = loader_notes(encoder)
+        for note in notes:
+            log.warning("%s: %s", folder, note)
+        # noted for later saves: the base may be gone then
+        encoder.provenance["base_model"] = base_facts(encoder.provenance)
+        ours = {
+            **encoder.provenance,
+            "versions": versions(),
+            "format": FORMAT,
+            "direction": encoder.direction,
+            "pooling": encoder.pooling.mode,
+            "pool_bos": encoder.options.pool_bos,
+            "pool_prompt": encoder.options.pool_prompt,
+            "stock_prompts": encoder.options.stock_prompts,
+            "implied_prompts": list(_implied_prompts(encoder)),
+            "wrapper": list(astuple(encoder.options.wrapper)),
+            "loader_notes": notes,
+        }
+        _write(part / OURS, ours)
+        (part / CARD).write_text(model_card(encoder, notes), encoding="utf-8", errors="backslashreplace")
+        keep_edited(Path(folder), part)
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raise InputError if a folder that is to be swapped out holds other things than a model."""
+    if (
+        folder.is_dir()
+        and any(folder.iterdir())
+        and not any((folder / name).is_file() for name in (OURS, MODULES, "config.json"))
+    ):
+        raise InputError(f"{folder}: holds files and no encoder, so it is not replaced; choose another folder, or remove it")
+
+
+def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encoder) -> None:
+    published = published_form(backbone.config)
+    config = published or copy.deepcopy(backbone.config)
+    unguard(config)
+    state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in backbone.state_dict().items()}
+    check_weights(state, dtype)
+    kept = backbone.config
+    try:
+        config.architectures = [type(backbone).__name__]
+        if hasattr(config, "auto_map"):  # code of the base's author; the stock class is what was measured
+            del config.auto_map
+        vllm = POOLINGS[_mode(encoder)][2] if _mode(encoder) in POOLINGS else None
+        if vllm is not None:
+            config.pooling = vllm
+        elif hasattr(config, "pooling"):  # of the folder that this encoder was loaded from; its pooling may be another one
+            del config.pooling
+        backbone.config = config
+        backbone.save_pretrained(part, state_dict=state)
+    finally:
+        backbone.config = kept
+    # transformers writes the type of the model in memory, and loads in the type that is written
+    written = json.loads((part / "config.json").read_text(encoding="utf-8"))
+    written["dtype"] = str(dtype).removeprefix("torch.")
+    if _needs_eager(encoder):
+        written["attn_implementation"] = "eager"
+    if encoder.direction == "bidirectional" and published is None and not is_encoder_only(config):
+        written = guarded(written)
+    _write(part / "config.json", with_older_names(written))
+
+
+def _save_tokenizer(encoder: Encoder, part: Path) -> None:
+    """Write the tokenizer into a folder, without what would change texts in other loaders (a chat template, left padding)."""
+    tokenizer = copy.deepcopy(encoder.tokenizer)
+    tokenizer.chat_template = None
+    # Left padding shifts learned absolute positions in loaders that count them from the first column.
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    tokenizer.model_max_length = encoder.max_length or VERY_LARGE_INTEGER
+    # what the backbone does not name it either refuses or hands on to layers that do not expect it (token_type_ids)
+    named = inspect.signature(encoder.backbone.forward).parameters
+    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in named]
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(part)
+    file = part / "tokenizer_config.json"
+    _write(file, for_transformers_4(json.loads(file.read_text(encoding="utf-8"))))
+
+
+def _save_modules(encoder: Encoder, part: Path) -> None:
+    stock = "sentence_transformers.models."
+    first = template_module.TYPES[0] if template_module.has_templates(encoder) else f"{stock}Transformer"
+    modules = [("", first), *_save_pooling(encoder, part)]
+    modules += head_modules.write(encoder.pooling, part, len(modules))
+    if encoder.options.normalize:
+        modules.append((f"{len(modules)}_Normalize", f"{stock}Normalize"))
+        (part / modules[-1][0]).mkdir()
+    listed = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(modules)]
+    _write(part / MODULES, listed)
+    if template_module.needs_code(encoder):
+        template_module.write_code(part)
+    transformer: dict[str, Any] = {"max_seq_length": encoder.max_length, "do_lower_case": False}
+    if _needs_eager(encoder):
+        transformer["model_args"] = {"attn_implementation": "eager"}
+    if layer_pooling.is_layered(encoder):
+        transformer["config_args"] = {"output_hidden_states": True}
+    _write(part / "sentence_bert_config.json", transformer)
+    stored: dict[str, Any] = {
+        "prompts": {**encoder.prompts, **_implied_prompts(encoder)},
+        "default_prompt_name": encoder.options.default_prompt,
+        "similarity_fn_name": "cosine",
+        "model_type": "SentenceTransformer",
+    }
+    if getattr(encoder.pooling, "keep", None):
+        stored["truncate_dim"] = encoder.pooling.keep
+    _write(part / "config_sentence_transformers.json", stored)
+
+
+def _save_pooling(encoder: Encoder, part: Path) -> list[tuple[str, str]]:
+    """Write the pooling's folder, or its two; the name and the module's type of each."""
+    include = encoder.options.pool_prompt
+    if pooling_module.is_trained(encoder.pooling):
+        folder = f"1_{pooling_module.KIND}"
+        tokens = [] if include else _prompt_tokens(encoder)
+        pooling_module.write(encoder.pooling, part, folder, include_prompt=include, bos=_left_out_bos(encoder), prompts=tokens)
+        return [(folder, pooling_module.TYPE)]
+    if template_module.is_last_tokens(encoder):
+        return [template_module.write_pooling(encoder, part)]
+    modules = [layer_pooling.write(encoder, part)] if layer_pooling.is_layered(encoder) else []
+    legacy, new, _ = POOLINGS["mean" if modules else _mode(encoder)]
+    booleans = {name: name == legacy for name, _, _ in POOLINGS.values()} | {"pooling_mode_mean_sqrt_len_tokens": False}
+    pooling = {"word_embedding_dimension": encoder.hidden_size, **booleans, "pooling_mode": new}
+    folder = f"{1 + len(modules)}_Pooling"
+    _write(part / folder / "config.json", {**pooling, "include_prompt": include})
+    return [*modules, (folder, "sentence_transformers.models.Pooling")]
+
+
+def _implied_prompts(encoder: Encoder) -> dict[str, str]:
+    """Prompts of roles that only the folder names: other loaders do not fall back to the default."""
+    return prompts.implied(encoder.prompts, encoder.options.default_prompt)
+
+
+def _needs_eager(encoder: Encoder) -> bool:
+    """Whether the family turns causal in other loaders unless they take its eager attention."""
+    return encoder.execution == "padded" or bool(encoder.provenance.get("report", {}).get("needs_eager"))
+
+
+def loader_notes(encoder: Encoder) -> list[str]:
+    """What the stock layout cannot express, one sentence each: vectors of other loaders differ there."""
+    wrapper = encoder.options.wrapper
+    notes = [*template_module.notes(encoder), *([layer_pooling.NOTE] if layer_pooling.is_layered(encoder) else [])]
+    if pooling_module.is_trained(encoder.pooling):
+        notes.append(
+            f"{encoder.pooling.mode} pooling is a module of this folder ({pooling_module.CODE.name}): SentenceTransformer needs "
+            "trust_remote_code=True, and loaders that know stock poolings only (vLLM, TEI, llama.cpp) cannot use it"
+        )
+    # a pooling of ours knows both of what stock poolings do not: a BOS that is left out, and prompts that merge with the text
+    trained = pooling_module.is_trained(encoder.pooling)
+    if not trained and _left_out_bos(encoder) is not None:
+        notes.append("BOS is left out of the pool here; other loaders pool it")
+    if wrapper.prefix or wrapper.suffix:
+        notes.append("inputs are wrapped for a chat model here; other loaders need the wrapper in the text or prompt")
+    elif wrapper.joint:
+        notes.append(f"instruction and text are joined by {wrapper.joint!r} here; other loaders need it at the prompt's end")
+    return [*notes, *prompt_notes(encoder)]
+
+
+def prompt_notes(encoder: Encoder) -> list[str]:
+    """A sentence for each stored prompt that leaves other tokens out of the pool in sentence-transformers."""
+    options, trained = encoder.options, pooling_module.is_trained(encoder.pooling)
+    if options.wrapper.prefix or options.pool_prompt:
+        return []
+    notes = []
+    for name, whole in options.prompts.items():
+        prompt = whole.split(SLOT)[0]  # what comes before the text, of a template too
+        row = encoder.tokenize([(whole, "text")], max_length=_ANY)[0]
+        alone = stock_tokens(encoder.tokenizer, prompt)
+        left_out = _shared(alone, row.ids) if trained else len(alone)
+        if prompt and left_out != row.pool.index(True):
+            notes.append(
+                f"prompt {name!r}: its last token merges with the text ({prompt[-12:]!r}), and sentence-transformers leaves out "
+                "one token more or less than this encoder; a prompt that ends without a blank, or with a line feed, avoids that"
+            )
+        if prompt and encoder.pooling.mode == "weighted_mean" and not options.stock_prompts:
+            notes.append(f"prompt {name!r}: sentence-transformers' weighted mean counts positions from the start of the prompt")
+    return notes
+
+
+def _shared(one: list[int], other: list[int]) -> int:
+    """Tokens with which both begin."""
+    return next((place for place, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+
+
+def _prompt_tokens(encoder: Encoder) -> list[list[int]]:
+    """The tokens of each stored prompt, of a template what comes before the text; each once."""
+    found = (tuple(stock_tokens(encoder.tokenizer, whole.split(SLOT)[0])) for whole in encoder.options.prompts.values())
+    return [list(ids) for ids in dict.fromkeys(found) if ids]
+
+
+def _left_out_bos(encoder: Encoder) -> int | None:
+    """The BOS that stands before a text and is not pooled; None where there is none, or it is pooled, or a wrapper comes first."""
+    if encoder.options.pool_bos or encoder.options.wrapper.prefix:
+        return None
+    row = encoder.tokenize(["a"], max_length=_ANY)[0]
+    return None if row.pool[0] else row.ids[0]
+
+
+def _mode(encoder: Encoder) -> str:
+    """The pooling's mode, which the stock layout must know, or which brings its own module."""
+    mode = str(getattr(encoder.pooling, "mode", type(encoder.pooling).__name__))
+    known = (*POOLINGS, *TRAINED, "last_tokens", layer_pooling.MODE)
+    if mode not in known:
+        raise InputError(f"save: pooling {mode} has no place in the sentence-transformers layout; known: {', '.join(known)}")
+    return mode
+
+
+def _write(file: Path, value: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # a lone surrogate (of a file name) has no UTF-8 form; its escape is what JSON would write
+    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,1 @@
+"""The doctor: checks that a loaded encoder does what it says."""

@@ -1,0 +1,98 @@
+"""The doctor: proof, on the loaded model, that an encoder does what it says.
+
+A direction is proved and not assumed: library versions ignore flags, shortcuts restore causality for texts without padding, layers
+keep windows of their own. Each check measures one invariant on real sentences, against stock transformers wherever it has a say,
+and ends in a figure and one plain sentence. Nothing of the encoder is changed: modes, flags, gradients and weights come back.
+
+The checks themselves are in `encoder.checks` and `encoder.disk`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from bothways.encoder.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class Check:
+    """One invariant.
+
+    Args:
+        name: what was checked.
+        passed: whether it held.
+        figure: the measured quantity with its unit or limit, for people.
+        sentence: what was found, in plain words.
+    """
+
+    name: str
+    passed: bool
+    figure: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All checks of one encoder; prints as a table."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check held."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that did not hold."""
+        return tuple(check for check in self.checks if not check.passed)
+
+    def __iter__(self) -> Iterator[Check]:
+        """Checks in the order in which they ran."""
+        return iter(self.checks)
+
+    def __str__(self) -> str:
+        """One line per check, and a last line with the verdict."""
+        name = max(len(check.name) for check in self.checks)
+        figure = max(len(check.figure) for check in self.checks)
+        lines = [f"{'ok  ' if c.passed else 'FAIL'}  {c.name:{name}}  {c.figure:{figure}}  {c.sentence}" for c in self.checks]
+        failed = len(self.failures)
+        lines.append(f"{failed} of {len(self.checks)} checks failed" if failed else f"all {len(self.checks)} checks passed")
+        return "\n".join(lines)
+
+
+def doctor(encoder: Encoder, *, quick: bool = False) -> Diagnosis:
+    """Prove direction, padding, batching and packing invariance of an encoder, and that the folder it was loaded from agrees.
+
+    Args:
+        encoder: from `bothways.convert` or `bothways.load`, with or without an adapter; left as it was.
+        quick: leave out gradient checkpointing and adapters, take fewer texts and perturb fewer tokens.
+
+    Returns:
+        The checks; `.ok` is the verdict.
+    """
+    from bothways.encoder.proof import checks, disk
+    from bothways.encoder.proof.temporary_state import untouched
+
+    chosen = [checks.claims, checks.layers, checks.direction, checks.padding_right, checks.padding_left, checks.batch_of_one]
+    chosen += [checks.packing, checks.order, disk.on_disk]
+    if not quick:
+        chosen += [checks.gradient_checkpointing, checks.training_direction, checks.adapters]
+    with untouched(encoder):
+        results = tuple(_guarded(check, encoder, quick) for check in chosen)
+    return Diagnosis(results)
+
+
+def _guarded(check: Callable[[Encoder, str, bool], Check], encoder: Encoder, quick: bool) -> Check:
+    name = check.__name__.replace("_", " ")
+    try:
+        with torch.random.fork_rng(devices=[encoder.device] if encoder.device.type == "cuda" else []):
+            return check(encoder, name, quick)
+    except Exception as error:  # a model that is broken in an unforeseen way is a finding, and the other checks go on
+        message = " ".join(str(error).split())[:200]
+        return Check(name, False, "error", f"the model stopped with {type(error).__name__}: {message}")

@@ -1,0 +1,1 @@
+"""Evaluation data: labeled text, BEIR collections, pair collections, CoNLL files and their columns."""

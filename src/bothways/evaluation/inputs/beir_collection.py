@@ -1,0 +1,45 @@
+"""A retrieval collection from a BEIR folder, whose files `bothways.data.labeled.beir` describes and reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bothways.data.labeled.beir import read_grades, read_texts
+from bothways.data.rows import find_file
+from bothways.errors import InputError
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Queries and documents by id, and how relevant is what: `{query: {document: grade}}`, 0 for judged and not relevant."""
+
+    queries: dict[str, str]
+    corpus: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+
+
+def read_beir(folder: str | Path, split: str = "test") -> Collection:
+    """Read one split of a folder: its judged queries, and every document.
+
+    Raises:
+        InputError: a missing file or column, an id that appears twice, a grade that is no whole number, a judged query without
+            text, or judgements none of whose documents is in the corpus.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder; a retrieval task needs corpus.jsonl, queries.jsonl and qrels/{split}.tsv in one"
+        )
+    qrels_file = find_file(folder / "qrels" / f"{split}.tsv")
+    qrels = read_grades(folder, split)
+    texts = read_texts(find_file(folder / "queries.jsonl"), qrels, title=False)
+    corpus = read_texts(find_file(folder / "corpus.jsonl"))
+    unknown = next((query for query in qrels if query not in texts), None)
+    if unknown is not None:
+        raise InputError(f"{qrels_file}: judges query {unknown!r}, which is not in queries.jsonl")
+    if not any(document in corpus for judged in qrels.values() for document in judged):
+        raise InputError(
+            f"{qrels_file}: none of the judged documents is in corpus.jsonl; the two belong to different collections"
+        )
+    return Collection({query: texts[query] for query in qrels}, corpus, qrels)

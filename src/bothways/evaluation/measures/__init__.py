@@ -1,0 +1,1 @@
+"""Measures: arrays in, numbers out. No encoder and no file."""

@@ -1,0 +1,1 @@
+"""Frozen token states, and the linear probes that are trained on them."""

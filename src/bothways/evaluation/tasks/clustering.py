@@ -1,0 +1,165 @@
+"""Clustering: do k-means clusters of the vectors agree with the labels? V-measure (Rosenberg & Hirschberg 2007), as MTEB has it.
+
+    whole   MTEB's first form: mini-batch k-means (batches of 500) with as many clusters as labels, once over all texts of each set
+    fast    MTEB 2's form: 4 % of the texts are encoded, 16,384 of them drawn with replacement, clustered (batches of 512), ten times
+
+Vectors go in as the encoder gives them, not normalised, as in MTEB. With seed 42 the draws and starting centres are MTEB's.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+from bothways.errors import InputError
+from bothways.evaluation.encoding import encode_texts
+from bothways.evaluation.inputs.contradictions import check_clusters, say_empty, say_two_labels
+from bothways.evaluation.inputs.labeled import Labelled, class_numbers, read_labelled_sets, require_scikit_learn
+from bothways.evaluation.inputs.named_data import fingerprint
+from bothways.evaluation.registry import require_argument
+from bothways.evaluation.task import MOST, RunOptions, Score, Task, check_seed
+
+Protocol = Literal["whole", "fast"]
+
+_MOST_DOCUMENTS = 10_000_000  # of one draw
+_BATCH = {"whole": 500, "fast": 512}
+
+
+class Clustering(Task):
+    """V-measure (main) and adjusted mutual information of k-means clusters with labels; means over sets and experiments."""
+
+    kind = "clustering"
+    main = "v_measure"
+
+    def __init__(
+        self,
+        sets: list[Labelled],
+        *,
+        protocol: Protocol = "whole",
+        experiments: int | None = None,
+        fraction: float = 0.04,
+        documents: int = 16_384,
+        seed: int | None = None,
+        prompt: str | None = None,
+        name: str = "clustering",
+    ) -> None:
+        """Hold the sets.
+
+        Args:
+            sets: each is clustered by itself; "fast" knows one set only, so that theirs are joined.
+            protocol: see the top of this file.
+            experiments: "whole": k-means runs from different starting centres, 1 by default; "fast": draws, 10 by default.
+            fraction: "fast": share of the texts that are encoded at all, in (0, 1].
+            documents: "fast": texts of one draw.
+            seed: of draws and starting centres (whole: of the first experiment); None takes that of the run. MTEB's is 42.
+            prompt: instruction for all texts in place of the encoder's own.
+            name: what results call the task.
+
+        Raises:
+            InputError: a number out of range.
+            MissingExtra: scikit-learn is not installed.
+        """
+        require_scikit_learn("clustering")
+        experiments = experiments if experiments is not None else {"whole": 1, "fast": 10}[protocol]
+        if experiments < 1 or documents < 1 or not 0 < fraction <= 1:
+            raise InputError(
+                f"clustering: experiments and documents must be at least 1 and fraction in (0, 1] "
+                f"(got {experiments}, {documents}, {fraction:g})"
+            )
+        if experiments > MOST or documents > _MOST_DOCUMENTS:
+            raise InputError(
+                f"clustering: at most {MOST:,} experiments and {_MOST_DOCUMENTS:,} documents (got {experiments}, {documents})"
+            )
+        check_seed(seed)
+        for part in sets:
+            check_clusters(part.source, part.labels)
+            say_two_labels(part.source, part.texts, part.labels)
+            say_empty(part.source, part.texts)
+        self.sets, self.protocol, self.experiments = sets, protocol, experiments
+        self.fraction, self.documents, self.seed, self.prompt, self.name = fraction, documents, seed, prompt, name
+        self.fingerprint = fingerprint([[part.texts, part.labels] for part in sets])
+        drawn = {"fraction": fraction, "documents": documents} if protocol == "fast" else {}
+        self.settings = {"protocol": protocol, "experiments": experiments, **drawn, "seed": seed, "prompt": prompt}
+
+    @classmethod
+    def from_argument(
+        cls,
+        argument: str | None,
+        *,
+        protocol: Protocol = "whole",
+        experiments: int | None = None,
+        fraction: float = 0.04,
+        documents: int = 16_384,
+        seed: int | None = None,
+        split: str = "test",
+        text: str | None = None,
+        label: str | None = None,
+        prompt: str | None = None,
+    ) -> Clustering:
+        """`clustering:PATH`, a file or a folder with a test split; rows are texts with a label, or lists of both.
+
+        Args:
+            argument: the file or folder.
+            protocol, experiments, fraction, documents, seed, prompt: see `Clustering`.
+            split: the split of a folder.
+            text, label: columns, found by the usual names otherwise.
+        """
+        path = require_argument(argument, "clustering")
+        sets = read_labelled_sets(path, split=split, text=text, label=label)
+        options: dict[str, Any] = {"protocol": protocol, "experiments": experiments, "fraction": fraction}
+        return cls(sets, **options, documents=documents, seed=seed, prompt=prompt, name=f"clustering:{path}")
+
+    def run(self, encoder: Any, options: RunOptions) -> Score:
+        """Encode and cluster. See `Task.run`."""
+        seed = options.seed if self.seed is None else self.seed
+        scores = list(self._fast(encoder, options, seed) if self.protocol == "fast" else self._whole(encoder, options, seed))
+        metrics = {name: float(np.mean([score[name] for score in scores])) for name in ("v_measure", "ami")}
+        values = [score["v_measure"] for score in scores]
+        details = {"texts": sum(len(part.texts) for part in self.sets), "sets": len(self.sets), "v_measures": values}
+        return Score(metrics, {**details, "v_measure_std": float(np.std(values))})
+
+    def _whole(self, encoder: Any, options: RunOptions, seed: int) -> Iterator[dict[str, float]]:
+        for part in self.sets:
+            numbers, classes = class_numbers(part.labels)
+            vectors = encode_texts(encoder, part.texts, options, prompt=self.prompt)
+            for experiment in range(self.experiments):
+                model = _k_means(len(classes), "whole", seed + experiment)
+                yield agreement(np.array(numbers), model.fit(vectors).labels_)
+
+    def _fast(self, encoder: Any, options: RunOptions, seed: int) -> Iterator[dict[str, float]]:
+        texts = [text for part in self.sets for text in part.texts]
+        labels = [label for part in self.sets for label in part.labels]
+        generator = random.Random(seed)  # MTEB's generator, drawn from in MTEB's order
+        if self.fraction < 1:
+            kept = generator.sample(range(len(texts)), k=max(int(self.fraction * len(texts)), 1))
+            texts, labels = [texts[row] for row in kept], [labels[row] for row in kept]
+        numbers, classes = class_numbers(labels)
+        if len(classes) < 2:
+            raise InputError(
+                f"{self.name}: fraction={self.fraction:g} leaves {len(texts)} texts of one class; use a larger one"
+            )
+        if self.documents < len(classes):
+            raise InputError(
+                f"{self.name}: documents={self.documents} cannot fall into {len(classes)} clusters, one for each label; draw more"
+            )
+        vectors, gold = encode_texts(encoder, texts, options, prompt=self.prompt), np.array(numbers)
+        model = _k_means(len(classes), "fast", seed)
+        for _ in range(self.experiments):
+            drawn = generator.choices(range(len(texts)), k=self.documents)
+            yield agreement(gold[drawn], model.fit_predict(vectors[drawn]))
+
+
+def agreement(gold: np.ndarray, found: np.ndarray) -> dict[str, float]:
+    """V-measure in [0, 1] and adjusted mutual information (0 by chance, 1 at best) of clusters `found` (N,) with `gold` (N,)."""
+    from sklearn.metrics import adjusted_mutual_info_score, v_measure_score
+
+    return {"v_measure": float(v_measure_score(gold, found)), "ami": float(adjusted_mutual_info_score(gold, found))}
+
+
+def _k_means(clusters: int, protocol: Protocol, seed: int) -> Any:
+    from sklearn.cluster import MiniBatchKMeans
+
+    return MiniBatchKMeans(n_clusters=clusters, batch_size=_BATCH[protocol], n_init=1, init="k-means++", random_state=seed)

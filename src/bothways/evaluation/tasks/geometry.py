@@ -1,0 +1,112 @@
+"""The geometry of an encoder on a pair file, as SimCSE reports it on STS-B: pairs for alignment, sentences for the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bothways.errors import InputError
+from bothways.evaluation.encoding import encode_texts, normalise
+from bothways.evaluation.inputs.named_data import GoldPairs, gold_pairs
+from bothways.evaluation.measures import geometry
+from bothways.evaluation.measures.densities import cosine_densities
+from bothways.evaluation.registry import require_argument
+from bothways.evaluation.task import RunOptions, Score, Task
+
+# enough that the standard error of a mean of cosines (deviation below 0.3) is under 0.003
+_RANDOM_PAIRS = 10_000
+
+
+class Geometry(Task):
+    """Alignment, uniformity, mean cosine (exact and of random pairs), effective rank.
+
+    The details hold the spectrum (descending, the first is 1) and the cosine densities by gold score, see `densities`.
+
+    These describe and do not rank: an encoder can be perfectly uniform and know nothing.
+    """
+
+    kind = "geometry"
+    main = "uniformity"
+    higher_is_better = False
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        positive_above: float = 4.0,
+        split: str = "test",
+        first: str | None = None,
+        second: str | None = None,
+        score: str | None = None,
+        prompt: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Read the pairs.
+
+        Args:
+            path: a pair file, or a folder.
+            positive_above: pairs with gold above it are the positives of alignment; 4 on the scale of 0 to 5, as SimCSE has it.
+            split: which file of a folder.
+            first, second, score: columns, where they do not have one of their usual names.
+            prompt: instruction for all sentences in place of the encoder's own ("" for none).
+            name: what results call the task; `geometry:PATH` by default.
+
+        Raises:
+            InputError: the file cannot be read as pairs, or no pair has so high a score.
+        """
+        self.pairs: GoldPairs = gold_pairs(path, split=split, first=first, second=second, score=score)
+        if not (self.pairs.gold > positive_above).any():
+            highest = float(self.pairs.gold.max())
+            raise InputError(
+                f"{self.pairs.source}: alignment needs pairs with score > {positive_above:g} (of 5); the highest is {highest:g}"
+            )
+        self.positive_above = positive_above
+        self.prompt = prompt
+        # without one the settings are those of results that were written before there was a choice
+        self.settings = {"positive_above": positive_above} | ({} if prompt is None else {"prompt": prompt})
+        self.name = name or f"geometry:{path}"
+        self.fingerprint = self.pairs.fingerprint
+
+    @classmethod
+    def from_argument(
+        cls,
+        argument: str | None,
+        *,
+        positive_above: float = 4.0,
+        split: str = "test",
+        first: str | None = None,
+        second: str | None = None,
+        score: str | None = None,
+        prompt: str | None = None,
+    ) -> Geometry:
+        """`geometry:PATH`; options as the class has them."""
+        path = require_argument(argument, "geometry")
+        columns = {"first": first, "second": second, "score": score}
+        return cls(path, positive_above=positive_above, split=split, **columns, prompt=prompt)
+
+    def run(self, encoder: Any, options: RunOptions) -> Score:
+        """Encode each distinct sentence once and measure. See `Task.run`."""
+        pairs = self.pairs
+        row_of = {text: row for row, text in enumerate(dict.fromkeys(pairs.first + pairs.second))}
+        vectors = normalise(encode_texts(encoder, list(row_of), options, prompt=self.prompt).astype(np.float64))
+        positive = np.flatnonzero(pairs.gold > self.positive_above)
+        first = vectors[[row_of[text] for text in pairs.first]]
+        second = vectors[[row_of[text] for text in pairs.second]]
+        generator = np.random.default_rng(options.seed)
+        metrics = {
+            "alignment": geometry.alignment(first[positive], second[positive]),
+            "uniformity": geometry.uniformity(vectors),
+            "mean_cosine": geometry.mean_cosine(vectors),
+            "mean_cosine_random": geometry.mean_cosine_of_random_pairs(vectors, _RANDOM_PAIRS, generator),
+            "effective_rank": geometry.effective_rank(vectors),
+        }
+        spectrum = [round(float(value), 6) for value in geometry.spectrum(vectors)]
+        details = {
+            "sentences": len(vectors),
+            "positive_pairs": len(positive),
+            "spectrum": spectrum,
+            "densities": cosine_densities(np.einsum("nd,nd->n", first, second), pairs.gold),
+        }
+        return Score(metrics, details)

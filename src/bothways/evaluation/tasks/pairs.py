@@ -1,0 +1,144 @@
+"""Pair classification: does a similarity tell pairs that mean the same from pairs that do not? As MTEB has it (arXiv 2210.07316).
+
+Four similarities (cosine, dot product, minus Euclidean and minus Manhattan distance), and for each: average precision, which needs no
+threshold, and accuracy and F1 at the threshold that is best on these very pairs. Thresholds lie between two different scores, never
+outside all of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bothways.data.rows import iter_rows
+from bothways.errors import InputError, SourceError
+from bothways.evaluation.encoding import encode_texts
+from bothways.evaluation.inputs.contradictions import say_empty, say_two_labels
+from bothways.evaluation.inputs.labeled import require_scikit_learn
+from bothways.evaluation.inputs.named_data import column, fingerprint, first_row, pair_columns, split_file, text_of, zero_or_one
+from bothways.evaluation.item_scores import pair_items
+from bothways.evaluation.registry import require_argument
+from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.evaluation.tasks.sts import pair_cosines
+
+_LABEL = ("label", "labels", "is_duplicate", "is_paraphrase", "binary_label")
+
+
+class PairClassification(Task):
+    """`cosine_ap` (main), and `ap`, `accuracy`, `f1` of every similarity and their maxima, in [0, 1]."""
+
+    kind = "pairs"
+    main = "cosine_ap"
+
+    def __init__(
+        self, first: list[str], second: list[str], labels: list[int], *, prompt: str | None = None, name: str = "pairs"
+    ) -> None:
+        """Hold N pairs.
+
+        Args:
+            first, second: N texts each.
+            labels: N numbers, 1 for pairs that mean the same and 0 for the others; both must occur.
+            prompt: instruction for all texts in place of the encoder's own.
+            name: what results call the task.
+
+        Raises:
+            InputError: only one of the labels occurs.
+            MissingExtra: scikit-learn is not installed.
+        """
+        require_scikit_learn("pair classification")
+        if len(set(labels)) < 2:
+            raise InputError(
+                f"{name}: {len(labels)} pairs, all with label {labels[0] if labels else 'none'}; both 0 and 1 are needed"
+            )
+        say_two_labels(name, list(zip(first, second)), labels, "pairs")
+        say_empty(name, [*first, *second])
+        self.first, self.second, self.labels = first, second, np.array(labels)
+        self.prompt, self.name = prompt, name
+        self.fingerprint = fingerprint([first, second, labels])
+        self.settings = {"prompt": prompt}
+
+    @classmethod
+    def from_argument(
+        cls,
+        argument: str | None,
+        *,
+        split: str = "test",
+        first: str | None = None,
+        second: str | None = None,
+        label: str | None = None,
+        prompt: str | None = None,
+    ) -> PairClassification:
+        """`pairs:PATH`, a file or a folder with a test split.
+
+        Args:
+            argument: the file or folder.
+            split: the split of a folder.
+            first, second, label: columns, found by the usual names otherwise; labels are 0 or 1.
+            prompt: see `PairClassification`.
+        """
+        source = require_argument(argument, "pairs")
+        path = Path(split_file(source, split))
+        if not path.exists():
+            raise SourceError(f"{path}: no such file or folder")
+        where, row = first_row(path)
+        one, two = pair_columns(where, row, first, second)
+        label = column(where, row, label, _LABEL, "label")
+        rows = [(f"{path}, row {number}", row) for number, row in iter_rows(path)]
+        firsts, seconds = ([text_of(at, row, name) for at, row in rows] for name in (one, two))
+        return cls(firsts, seconds, [zero_or_one(at, row, label) for at, row in rows], prompt=prompt, name=f"pairs:{source}")
+
+    def run(self, encoder: Any, options: RunOptions) -> Score:
+        """Encode each distinct text once and score. See `Task.run`."""
+        count = len(self.labels)
+        vectors = encode_texts(encoder, [*self.first, *self.second], options, prompt=self.prompt)
+        metrics: dict[str, float] = {}
+        thresholds: dict[str, dict[str, float]] = {}
+        found = similarities(vectors[:count], vectors[count:])
+        for name, scores in found.items():
+            measures, thresholds[name] = separation(scores, self.labels)
+            metrics |= {f"{name}_{measure}": value for measure, value in measures.items()}
+        for measure in ("ap", "accuracy", "f1"):
+            metrics[f"max_{measure}"] = max(value for name, value in metrics.items() if name.endswith(f"_{measure}"))
+        details = {"pairs": count, "positive_pairs": int(self.labels.sum()), "thresholds": thresholds}
+        items = pair_items(found["cosine"], self.labels, self._texts, measure="average_precision")
+        return Score(metrics, {**details, **items})
+
+    def _texts(self, pair: int) -> dict[str, str]:
+        return {"first": self.first[pair], "second": self.second[pair]}
+
+
+def similarities(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
+    """Similarity of row i with row i, higher is closer: two (N, D) arrays → (N,) float64 for each of the four."""
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    return {
+        "cosine": pair_cosines(first, second),
+        "dot": np.einsum("nd,nd->n", a, b),
+        "euclidean": -np.linalg.norm(a - b, axis=1),
+        "manhattan": -np.abs(a - b).sum(axis=1),
+    }
+
+
+def separation(scores: np.ndarray, labels: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
+    """How well a threshold on `scores` (N,) gives `labels` (N,) of 0 and 1.
+
+    Returns:
+        `ap`, `accuracy`, `f1`; and the thresholds of the last two. Where all scores are equal no threshold lies between two of
+        them: accuracy and F1 are 0 then, as in MTEB, and there are no thresholds.
+    """
+    from sklearn.metrics import average_precision_score
+
+    measures = {"ap": float(average_precision_score(labels, scores)), "accuracy": 0.0, "f1": 0.0}
+    order = np.argsort(-scores, kind="stable")
+    ranked, gold = scores[order], labels[order]
+    cuts = np.flatnonzero(ranked[:-1] != ranked[1:])  # the first cut + 1 pairs lie above the threshold
+    if len(cuts) == 0:
+        return measures, {}
+    found = np.cumsum(gold)[cuts]
+    above, positive = cuts + 1, int(gold.sum())
+    right = found + (len(gold) - positive) - (above - found)
+    curves = {"accuracy": right / len(gold), "f1": 2 * found / (above + positive)}
+    best = {name: int(np.argmax(curve)) for name, curve in curves.items()}
+    measures |= {name: float(curves[name][at]) for name, at in best.items()}
+    return measures, {name: float((ranked[cuts[at]] + ranked[cuts[at] + 1]) / 2) for name, at in best.items()}

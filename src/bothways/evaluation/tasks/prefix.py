@@ -1,0 +1,159 @@
+"""The prefix test: does a word's vector know what comes after it?
+
+LLM2Vec's analysis (arXiv 2404.05961, section 5.1): triples q = (A, B), s+ = (A, C), s- = (A, D) share a prefix A, whose meaning what
+follows decides; C goes with B and D does not ("He went to the bank" to deposit money / for a loan / to watch the swans). Only the
+tokens of A are pooled, seen in their sentence. A causal model gives A the same vector three times, so cos(q, s+) = cos(q, s-); an encoder
+that looks ahead should bring q nearer to s+.
+
+The 48 triples that come with the library are our own.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bothways.data.rows import iter_rows
+from bothways.encoder.batch import TokenRow
+from bothways.encoder.encoder import Encoder
+from bothways.errors import DirectionError, InputError
+from bothways.evaluation.inputs.named_data import fingerprint
+from bothways.evaluation.probing.token_passes import pooled_rows, token_encoder
+from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.evaluation.tasks.sts import pair_cosines
+
+_FIELDS = ("prefix", "query", "same", "other")
+
+
+@dataclass(frozen=True)
+class Triple:
+    """A prefix and three ways to go on: `query` and `same` give it one meaning, `other` another."""
+
+    prefix: str
+    query: str
+    same: str
+    other: str
+
+    @property
+    def sentences(self) -> tuple[str, str, str]:
+        """q, s+ and s-."""
+        return tuple(f"{self.prefix} {rest}" for rest in (self.query, self.same, self.other))  # type: ignore[return-value]
+
+
+def read_triples(path: str | Path) -> list[Triple]:
+    """Read rows with the columns prefix, query, same and other.
+
+    Raises:
+        InputError: a column that is missing or empty (with file and row), or no row.
+        SourceError: no such file.
+    """
+    triples: list[Triple] = []
+    for number, row in iter_rows(path):
+        wrong = next((name for name in _FIELDS if not isinstance(row.get(name), str) or not row[name].strip()), None)
+        if wrong is not None:
+            raise InputError(f"{path}, row {number}: column {wrong!r} holds no text; a triple has {', '.join(_FIELDS)}")
+        triples.append(Triple(*(row[name].strip() for name in _FIELDS)))
+    if not triples:
+        raise InputError(f"{path}: holds no triple; give at least one row with {', '.join(_FIELDS)}")
+    return triples
+
+
+class Prefix(Task):
+    """Share of triples with cos(q, s+) > cos(q, s-) (main), share of ties, both in [0, 1], and the mean difference (`margin`)."""
+
+    kind = "prefix"
+    main = "share"
+
+    def __init__(self, path: str | Path | None = None, *, name: str | None = None) -> None:
+        """Read the triples.
+
+        Args:
+            path: a file with the columns prefix, query, same and other; None for those of the library.
+            name: what results call the task.
+
+        Raises:
+            InputError, SourceError: see `read_triples`.
+        """
+        if path is None:
+            with importlib.resources.as_file(
+                importlib.resources.files("bothways.evaluation.tasks") / "prefix_triples.jsonl"
+            ) as own:
+                self.triples = read_triples(own)
+        else:
+            self.triples = read_triples(path)
+        self.name = name or ("prefix" if path is None else f"prefix:{path}")
+        self.fingerprint = fingerprint(map(astuple, self.triples))
+
+    @classmethod
+    def from_argument(cls, argument: str | None) -> Prefix:
+        """`prefix` for the library's triples, `prefix:FILE` for your own."""
+        return cls(argument)
+
+    def run(self, encoder: Any, options: RunOptions) -> Score:
+        """Pool the prefixes inside their sentences, by the encoder's own pooling. See `Task.run`.
+
+        Raises:
+            DirectionError: a causal encoder whose prefix changes with what follows: it is not causal.
+        """
+        model = token_encoder(encoder, "prefix")
+        vectors = pooled_rows(model, prefix_rows(model, self.triples), options)
+        query, same, other = vectors[0::3], vectors[1::3], vectors[2::3]
+        near, far = pair_cosines(query, same), pair_cosines(query, other)
+        margins = near - far
+        limit = rounding(model)
+        if model.direction == "causal" and np.abs(margins).max() > limit:
+            worst = int(np.abs(margins).argmax())
+            raise DirectionError(
+                f"prefix test: the encoder says it is causal, but {self.triples[worst].prefix!r} changes with what follows "
+                f"(cosines apart by {abs(margins[worst]):.1e}); run bothways.doctor"
+            )
+        metrics = {
+            "share": float((margins > limit).mean()),
+            "ties": float((np.abs(margins) <= limit).mean()),
+            "margin": float(margins.mean()),
+        }
+        triples = [
+            {"prefix": t.prefix, "query": t.query, "same": t.same, "other": t.other, "cos_same": a, "cos_other": b}
+            for t, a, b in zip(self.triples, near.round(6).tolist(), far.round(6).tolist())
+        ]
+        return Score(metrics, {"tie_within": limit, "triples": triples})
+
+
+def prefix_rows(encoder: Encoder, triples: list[Triple]) -> list[TokenRow]:
+    """The sentences q, s+, s- of each triple, one after the other; only the tokens of the prefix are pooled.
+
+    These are the tokens wholly inside the prefix that all three sentences begin with: a tokenizer may split the last word differently
+    before different neighbours.
+
+    Raises:
+        InputError: a prefix without such a token.
+    """
+    rows = encoder.tokenize([sentence for triple in triples for sentence in triple.sentences])
+    found: list[TokenRow] = []
+    for number, triple in enumerate(triples):
+        three = rows[3 * number : 3 * number + 3]
+        end = len(triple.prefix)
+        shared = 0
+        for tokens in zip(*(zip(row.ids, row.offsets) for row in three)):
+            if len(set(tokens)) > 1 or tokens[0][1][1] > end:
+                break
+            shared += 1
+        places = [place for place in range(shared) if three[0].offsets[place][0] < three[0].offsets[place][1]]
+        if not places:
+            raise InputError(f"prefix test: {triple.prefix!r} shares no token among its three sentences; lengthen the prefix")
+        pool = [place in places for place in range(max(len(row.ids) for row in three))]
+        found += [row._replace(pool=pool[: len(row.ids)]) for row in three]
+    return found
+
+
+def rounding(encoder: Encoder) -> float:
+    """Difference of two cosines that counts as none: the same prefix in passes of other shapes is rounded differently.
+
+    Causal SmolLM2-135M over the library's triples: 0 in float32, at most 1e-4 in bfloat16; a tenth of what half precision is allowed here.
+    """
+    return 1e-5 if encoder.dtype in (torch.float32, torch.float64) else 1e-3

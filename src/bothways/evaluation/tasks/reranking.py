@@ -1,0 +1,223 @@
+"""Reranking: order the candidates of each query by cosine, measured by MAP and MRR (MTEB, arXiv 2210.07316; WikiQA, Yang et al. 2015).
+
+Two layouts of a file: a row is a query with its positives and negatives (MTEB), or a row is a query, one candidate and a label, and
+the rows of one query belong together (WikiQA). A query without a right candidate has no score; one without a wrong candidate has 1
+whatever the model does. Both are left out, as in MTEB; `all_right=keep` keeps the second sort, as papers on WikiQA do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bothways.data.rows import is_table, iter_rows
+from bothways.errors import InputError, SourceError
+from bothways.evaluation.encoding import encode_texts, normalise
+from bothways.evaluation.inputs.contradictions import say_empty
+from bothways.evaluation.inputs.labeled import unpacked_cell
+from bothways.evaluation.inputs.named_data import checked_text, column, fingerprint, first_row, split_file, text_of, zero_or_one
+from bothways.evaluation.item_scores import value_items
+from bothways.evaluation.measures.ranking import measure
+from bothways.evaluation.ranking import Ranking
+from bothways.evaluation.registry import require_argument
+from bothways.evaluation.task import RunOptions, Score, Task
+
+log = logging.getLogger("bothways")
+
+AllRight = Literal["drop", "keep"]
+
+_QUERY = ("query", "question", "anchor")
+_POSITIVE = ("positive", "positives", "pos")
+_NEGATIVE = ("negative", "negatives", "neg")
+_CANDIDATE = ("answer", "document", "passage", "candidate", "text", "sentence")
+_LABEL = ("label", "score", "relevance")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """One query: its text, right candidates and wrong ones, in the file's order."""
+
+    query: str
+    positive: list[str] = field(default_factory=list)
+    negative: list[str] = field(default_factory=list)
+
+
+class Reranking(Task):
+    """MAP (main), MRR@10 and nDCG@10 over each query's own candidates, in [0, 1].
+
+    Among equal scores wrong candidates come first, so that a model which cannot tell texts apart gains nothing by their order.
+    """
+
+    kind = "reranking"
+    main = "map"
+
+    def __init__(
+        self,
+        queries: list[Candidates],
+        *,
+        all_right: AllRight = "drop",
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        name: str = "reranking",
+    ) -> None:
+        """Hold the queries that can be scored.
+
+        Args:
+            queries: with their candidates.
+            all_right: what to do with queries that have no wrong candidate.
+            query_prompt, document_prompt: instructions in place of the encoder's own for queries and candidates.
+            name: what results call the task.
+
+        Raises:
+            InputError: no query with a right and a wrong candidate.
+        """
+        self.queries = [q for q in queries if q.positive and (q.negative or all_right == "keep")]
+        self.left_out = len(queries) - len(self.queries)
+        if not any(query.negative for query in self.queries):
+            raise InputError(f"{name}: none of the {len(queries)} queries has both a right and a wrong candidate")
+        self._say_doubtful(queries, name)
+        self.query_prompt, self.document_prompt, self.name = query_prompt, document_prompt, name
+        self.fingerprint = fingerprint([[query.query, query.positive, query.negative] for query in queries])
+        self.settings = {"all_right": all_right, "query_prompt": query_prompt, "document_prompt": document_prompt}
+
+    def _say_doubtful(self, queries: list[Candidates], name: str) -> None:
+        if self.left_out:
+            log.warning(
+                "%s: left out %d of %d queries: %d have no right candidate and so no score, %d no wrong one and so a perfect score",
+                *(name, self.left_out, len(queries)),
+                sum(not query.positive for query in queries),
+                sum(bool(query.positive) and not query.negative for query in queries),
+            )
+        both = sum(bool(set(query.positive) & set(query.negative)) for query in self.queries)
+        if both:
+            log.warning("%s: %d queries have a text among both their right and their wrong candidates", name, both)
+        say_empty(name, (query.query for query in self.queries), "queries")
+        say_empty(name, (text for query in self.queries for text in (*query.positive, *query.negative)), "candidates")
+
+    @classmethod
+    def from_argument(
+        cls,
+        argument: str | None,
+        *,
+        all_right: AllRight = "drop",
+        split: str = "test",
+        query: str | None = None,
+        positive: str | None = None,
+        negative: str | None = None,
+        candidate: str | None = None,
+        label: str | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+    ) -> Reranking:
+        """`reranking:PATH`, a file or a folder with a test split.
+
+        Args:
+            argument: the file or folder.
+            all_right, query_prompt, document_prompt: see `Reranking`.
+            split: the split of a folder.
+            query, positive, negative, candidate, label: columns, found by the usual names otherwise.
+        """
+        path = require_argument(argument, "reranking")
+        asked = {"query": query, "positive": positive, "negative": negative, "candidate": candidate, "label": label}
+        queries = read_candidates(path, split=split, columns=asked)
+        prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt}
+        return cls(queries, all_right=all_right, **prompts, name=f"reranking:{path}")
+
+    def run(self, encoder: Any, options: RunOptions) -> Score:
+        """Encode queries and candidates, order and measure. See `Task.run`."""
+        candidates = [[*query.negative, *query.positive] for query in self.queries]
+        flat = [text for texts in candidates for text in texts]
+        queries = _unit(encode_texts(encoder, [q.query for q in self.queries], options, "query", prompt=self.query_prompt))
+        documents = _unit(encode_texts(encoder, flat, options, "document", prompt=self.document_prompt))
+        if queries.shape[1] != documents.shape[1]:
+            raise InputError(f"query vectors have {queries.shape[1]} dimensions, documents {documents.shape[1]}")
+        most = max(len(texts) for texts in candidates)
+        ranking = _order(queries, documents, [len(texts) for texts in candidates], most)
+        qrels = {
+            query: {document: 1 for document in _ids(number, len(row.negative), len(row.positive))[len(row.negative) :]}
+            for number, (query, row) in enumerate(zip(ranking.query_ids, self.queries))
+        }
+        metrics, per_query = measure(ranking, qrels, {"map": (most,), "mrr": (10,), "ndcg": (10,)})
+        precision = per_query.pop(f"map@{most}")
+        metrics = {"map": metrics.pop(f"map@{most}"), **metrics}
+        details = {"queries": len(self.queries), "candidates": len(flat), "queries_left_out": self.left_out}
+
+        def texts(number: int) -> dict[str, str]:
+            row = self.queries[number]
+            first = ranking.index[number, 0] - sum(len(each) for each in candidates[:number])
+            return {"query": row.query, "relevant": row.positive[0], "found": candidates[number][first]}
+
+        return Score(metrics, {**details, **value_items(precision, texts)})
+
+
+def read_candidates(path: str | Path, *, split: str, columns: Mapping[str, str | None]) -> list[Candidates]:
+    """Read a file in either layout; see the top of this file.
+
+    Raises:
+        InputError: a missing column, a value that is no text, a label that is neither 0 nor 1.
+        SourceError: no such file.
+    """
+    path = Path(split_file(path, split))
+    if not path.exists():
+        raise SourceError(f"{path}: no such file or folder")
+    where, row = first_row(path)
+    query = column(where, row, columns["query"], _QUERY, "query")
+    rows = [(f"{path}, row {number}", row) for number, row in iter_rows(path)]
+    listed = columns["positive"] is not None or any(name in row for name in _POSITIVE)
+    if listed:
+        positive = column(where, row, columns["positive"], _POSITIVE, "positive")
+        negative = column(where, row, columns["negative"], _NEGATIVE, "negative")
+        table = is_table(path)
+        sides = (
+            (at, text_of(at, row, query), [_texts(at, row, name, table) for name in (positive, negative)]) for at, row in rows
+        )
+        return [Candidates(asked, right, wrong) for _, asked, (right, wrong) in sides]
+    candidate = column(where, row, columns["candidate"], _CANDIDATE, "candidate")
+    label = column(where, row, columns["label"], _LABEL, "label")
+    found: dict[str, Candidates] = {}
+    for at, row in rows:
+        text = text_of(at, row, query)
+        known = found.setdefault(text, Candidates(text))
+        (known.positive if zero_or_one(at, row, label) else known.negative).append(text_of(at, row, candidate))
+    return list(found.values())
+
+
+def _texts(where: str, row: Mapping[str, Any], name: str, table: bool) -> list[str]:
+    """The texts in a column. A table spells a list as text, and an empty cell of one holds none."""
+    value = row.get(name)
+    if table and isinstance(value, str):
+        value = unpacked_cell(where, name, value)
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list):
+        raise InputError(f"{where}: column {name!r} must hold a text or a list of texts")
+    return [checked_text(where, name, text) for text in value]
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return normalise(vectors.astype(np.float64))
+
+
+def _ids(number: int, wrong: int, right: int) -> list[str]:
+    """Ids of a query's candidates, wrong ones first, that sort in this order over all queries."""
+    return [f"{number:08d}.{place:06d}" for place in range(wrong + right)]
+
+
+def _order(queries: np.ndarray, documents: np.ndarray, counts: list[int], most: int) -> Ranking:
+    """Every query's own candidates by cosine, best first; `documents` lie in the order of the queries, wrong ones first."""
+    ends = np.cumsum(counts)
+    index = np.full((len(counts), max(most, 10)), -1, dtype=np.int64)
+    scores = np.full(index.shape, -np.inf, dtype=np.float32)
+    for number, (end, count) in enumerate(zip(ends, counts)):
+        # 12 decimals: a text that appears twice has one cosine, not two that differ in the last bit
+        cosines = (documents[end - count : end] @ queries[number]).round(12)
+        order = np.argsort(-cosines, kind="stable")  # stable: wrong ones stay first among equals
+        index[number, :count] = end - count + order
+        scores[number, :count] = cosines[order]
+    ids = [name for number, count in enumerate(counts) for name in _ids(number, count, 0)]
+    return Ranking(tuple(str(number) for number in range(len(counts))), tuple(ids), index, scores)

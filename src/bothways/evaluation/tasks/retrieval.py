@@ -1,0 +1,207 @@
+"""Retrieval: rank a corpus for each query and measure the ranking (main: nDCG@10, as in BEIR).
+
+A collection is a folder in BEIR's layout, or any file of pairs. Encoders use their stored prompts for queries and documents unless the
+task brings its own; documents are searched exactly, block by block, or by FAISS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+from bothways.errors import InputError
+from bothways.evaluation.faiss_ranking import FaissRanker
+from bothways.evaluation.inputs.beir_collection import read_beir
+from bothways.evaluation.inputs.contradictions import check_judgements
+from bothways.evaluation.inputs.named_data import fingerprint
+from bothways.evaluation.inputs.pair_collection import read_pair_collection
+from bothways.evaluation.item_scores import value_items
+from bothways.evaluation.measures.ranking import CUTOFFS, measure
+from bothways.evaluation.ranking import DenseRanker, Ranker, Ranking
+from bothways.evaluation.registry import require_argument
+from bothways.evaluation.task import RunOptions, Score, Task
+
+Backend = Literal["exact", "faiss"]
+_MAIN_CUT = 10
+_DEEPEST = 1_000_000  # documents that are kept for a query
+
+
+class Judged(Protocol):
+    """A collection with relevance judgements, wherever it came from."""
+
+    @property
+    def queries(self) -> dict[str, str]:
+        """Query text by id."""
+        ...
+
+    @property
+    def corpus(self) -> dict[str, str]:
+        """Document text by id."""
+        ...
+
+    @property
+    def qrels(self) -> dict[str, dict[str, int]]:
+        """Grades: `{query: {document: grade}}`."""
+        ...
+
+
+class RankingTask(Task):
+    """nDCG, recall, MRR and MAP over one collection. Takes encoders and whatever ranks by itself (BM25)."""
+
+    main = f"ndcg@{_MAIN_CUT}"
+
+    def __init__(
+        self,
+        collection: Judged,
+        *,
+        name: str,
+        ignore_identical_ids: bool = False,
+        k: Iterable[int] | None = None,
+        backend: Backend = "exact",
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+    ) -> None:
+        """Hold a collection.
+
+        Args:
+            collection: queries, corpus and judgements.
+            name: what results call the task.
+            ignore_identical_ids: leave a document out of the ranking of the query with the same id. Needed where queries are
+                taken from the corpus (ArguAna, Quora); elsewhere equal ids mean nothing, so it is off.
+            k: cutoffs at which all four measures are taken, 10 always among them; None for those of `trec.CUTOFFS`.
+            backend: "exact" (bounded memory) or "faiss" (see `faiss_ranking.py`).
+            query_prompt, document_prompt: instructions in place of those stored with the encoder ("" for none).
+
+        Raises:
+            InputError: a cutoff below 1, or an unknown backend.
+        """
+        cuts = None if k is None else tuple(sorted({*k, _MAIN_CUT}))
+        if cuts is not None and cuts[0] < 1:
+            raise InputError(f"{name}: cutoffs k must be at least 1 (got {cuts[0]})")
+        if cuts is not None and cuts[-1] > _DEEPEST:
+            raise InputError(f"{name}: cutoffs k must be at most {_DEEPEST:,} (got {cuts[-1]})")
+        if backend not in get_args(Backend):
+            raise InputError(f"{name}: backend {backend!r} is unknown; choose one of {', '.join(get_args(Backend))}")
+        check_judgements(name, collection.queries, collection.corpus, collection.qrels)
+        self.collection = collection
+        self.name = name
+        self.ignore_identical_ids = ignore_identical_ids
+        self.cutoffs = CUTOFFS if cuts is None else dict.fromkeys(CUTOFFS, cuts)
+        self.backend = backend
+        self.prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt}
+        parts = (collection.queries, collection.corpus, collection.qrels)
+        # item by item: a collection is never held a second time
+        self.fingerprint = fingerprint(item for part in parts for item in _items(part))
+        facts = {"ignore_identical_ids": ignore_identical_ids, "k": None if cuts is None else list(cuts), "backend": backend}
+        self.settings = {**facts, **self.prompts}
+
+    def run(self, encoder: Any, options: RunOptions) -> Score:
+        """Rank and measure. See `Task.run`."""
+        data = self.collection
+        depth = max(cut for cuts in self.cutoffs.values() for cut in cuts)
+        ranker = self._ranker(encoder, options)
+        ranking = ranker.rank(data.queries, data.corpus, depth=depth, ignore_identical_ids=self.ignore_identical_ids)
+        metrics, per_query = measure(ranking, data.qrels, self.cutoffs)
+        judged = len(next(iter(per_query.values())))
+        items = value_items(per_query[self.main], self._texts(ranking))
+        return Score(metrics, {"queries": judged, "documents": len(data.corpus), **items})
+
+    def _ranker(self, encoder: Any, options: RunOptions) -> Ranker:
+        # an encoder may have an attribute called rank for other reasons (its place among processes)
+        if isinstance(encoder, Ranker) and not hasattr(encoder, "encode"):
+            asked = [name for name, prompt in self.prompts.items() if prompt]
+            if asked or self.backend != "exact":
+                what = asked[0] if asked else f"backend={self.backend}"
+                raise InputError(f"{self.name}: {what} is for encoders; {type(encoder).__name__} ranks texts by itself")
+            return encoder
+        if self.backend == "faiss":
+            return FaissRanker(encoder, options, **self.prompts)
+        return DenseRanker(encoder, options, **self.prompts)
+
+    def _texts(self, ranking: Ranking) -> Callable[[int], dict[str, str]]:
+        """The texts of the i-th judged query: itself, its most relevant document, and what was ranked first."""
+        data = self.collection
+        judged = [row for row, query in enumerate(ranking.query_ids) if query in data.qrels]
+
+        def texts(number: int) -> dict[str, str]:
+            row = judged[number]
+            query = ranking.query_ids[row]
+            grades = data.qrels[query]
+            best = max(grades, key=grades.__getitem__, default="")
+            first = int(ranking.index[row, 0])
+            found = ranking.doc_ids[first] if first >= 0 else ""
+            named = {"query": data.queries[query], "relevant": data.corpus.get(best, ""), "found": data.corpus.get(found, "")}
+            return {name: text for name, text in named.items() if text}
+
+        return texts
+
+
+def _items(part: Mapping[str, Any]) -> Iterator[Any]:
+    yield len(part)
+    for key in sorted(part):
+        yield [key, part[key]]
+
+
+class Retrieval(RankingTask):
+    """A collection from the disk."""
+
+    kind = "retrieval"
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, *, split: str = "test", **options: Any) -> Retrieval:
+        """A folder in BEIR's layout, see `read_beir` for what it raises; `options` are those of `RankingTask`."""
+        return cls(read_beir(folder, split), name=f"retrieval:{folder}", **options)
+
+    @classmethod
+    def from_pairs(
+        cls,
+        source: str | Path,
+        *,
+        split: str = "test",
+        query: str | None = None,
+        document: str | None = None,
+        above: float | None = None,
+        **options: Any,
+    ) -> Retrieval:
+        """A file of pairs, see `read_pair_collection`; `options` are those of `RankingTask`."""
+        collection = read_pair_collection(source, split=split, query=query, document=document, above=above)
+        return cls(collection, name=f"retrieval:{source}", **options)
+
+    @classmethod
+    def from_argument(
+        cls,
+        argument: str | None,
+        *,
+        split: str = "test",
+        k: tuple[int, ...] | None = None,
+        backend: Backend = "exact",
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        ignore_identical_ids: bool = False,
+        query: str | None = None,
+        document: str | None = None,
+        above: float | None = None,
+    ) -> Retrieval:
+        """`retrieval:PATH`: a folder in BEIR's layout, a file of pairs, or a folder of such files.
+
+        Args:
+            argument: the folder or file.
+            split: the split of a folder.
+            k, backend, query_prompt, document_prompt, ignore_identical_ids: see `RankingTask`.
+            query, document, above: pairs only, see `read_pair_collection`.
+        """
+        path = Path(require_argument(argument, "retrieval"))
+        options: dict[str, Any] = {"k": k, "backend": backend, "ignore_identical_ids": ignore_identical_ids}
+        options |= {"query_prompt": query_prompt, "document_prompt": document_prompt}
+        pairs: dict[str, Any] = {"query": query, "document": document, "above": above}
+        if path.is_file() or (path.is_dir() and not (path / "qrels").is_dir() and _has_split(path, split)):
+            return cls.from_pairs(path, split=split, **pairs, **options)
+        wrong = next((name for name, value in pairs.items() if value is not None), None)
+        if wrong is not None:
+            raise InputError(f"{path}: {wrong}= is for files of pairs, this is a folder in BEIR's layout")
+        return cls.from_folder(path, split=split, **options)
+
+
+def _has_split(folder: Path, split: str) -> bool:
+    return any(path.name.startswith(f"{split}.") for path in folder.iterdir())

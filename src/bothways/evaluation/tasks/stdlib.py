@@ -1,0 +1,86 @@
+"""Retrieval over the running Python's standard library: find a function by its description. Nothing to download.
+
+Beside the measures of retrieval it gives SimCSE's lens on the same vectors: alignment of each description with its function, and
+uniformity of all texts (arXiv 2104.08821, section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bothways.data.embedded.stdlib import retrieval_task
+from bothways.errors import InputError
+from bothways.evaluation.encoding import encode_texts, normalise
+from bothways.evaluation.measures import geometry
+from bothways.evaluation.task import RunOptions, Score
+from bothways.evaluation.tasks.retrieval import RankingTask
+
+
+class Stdlib(RankingTask):
+    """The held-out part of `bothways.data.embedded.stdlib`. Its fingerprint differs between Python versions, as their libraries do."""
+
+    kind = "stdlib"
+
+    def __init__(self) -> None:
+        super().__init__(retrieval_task(), name="stdlib")
+
+    @classmethod
+    def from_argument(cls, argument: str | None) -> Stdlib:
+        """`stdlib`.
+
+        Raises:
+            InputError: an argument was given.
+        """
+        if argument is not None:
+            raise InputError(f"task 'stdlib' takes no argument, got {argument!r}; write stdlib")
+        return cls()
+
+    def run(self, encoder: Any, options: RunOptions) -> Score:
+        """Rank and measure; encoders also get `alignment` and `uniformity`. See `Task.run`."""
+        if not hasattr(encoder, "encode"):
+            return super().run(encoder, options)
+        remembered = encoder if isinstance(encoder, Remembered) else Remembered(encoder, options)
+        score = super().run(remembered, options)
+        data = self.collection
+        pairs = [(query, document) for query, judged in data.qrels.items() for document in judged]
+        first = normalise(remembered.encode_query([data.queries[query] for query, _ in pairs]))
+        second = normalise(remembered.encode_document([data.corpus[document] for _, document in pairs]))
+        texts = np.concatenate(list(remembered.vectors("query")) + list(remembered.vectors("document")))
+        lens = {"alignment": geometry.alignment(first, second), "uniformity": geometry.uniformity(texts)}
+        return Score({**score.metrics, **lens}, score.details)
+
+
+class Remembered:
+    """An encoder that encodes each text once: retrieval and geometry share the vectors of this small collection."""
+
+    def __init__(self, encoder: Any, options: RunOptions) -> None:
+        self.encoder = encoder
+        self.options = options
+        self.known: dict[tuple[str, str], np.ndarray] = {}
+
+    def _encode(self, texts: Sequence[str], role: Any) -> np.ndarray:
+        new = [text for text in dict.fromkeys(texts) if (role, text) not in self.known]
+        if new:
+            self.known |= {
+                (role, text): vector for text, vector in zip(new, encode_texts(self.encoder, new, self.options, role))
+            }
+        return np.stack([self.known[role, text] for text in texts])
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors (n, d) of symmetric texts."""
+        return self._encode(texts, "symmetric")
+
+    def encode_query(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors (n, d) of queries."""
+        return self._encode(texts, "query")
+
+    def encode_document(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors (n, d) of documents."""
+        return self._encode(texts, "document")
+
+    def vectors(self, role: str) -> list[np.ndarray]:
+        """Unit vectors of every text seen in a role, as blocks (1, d)."""
+        return [normalise(vector[None]) for (known, _), vector in self.known.items() if known == role]

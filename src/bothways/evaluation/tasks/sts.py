@@ -1,0 +1,166 @@
+"""Semantic textual similarity: how well the cosine of two vectors orders pairs as people do.
+
+Protocol of SimCSE (Gao et al. 2021, arXiv 2104.08821, §B of its appendix) and SentEval (Conneau & Kiela 2018): plain cosine, no
+regressor; a year's subsets are concatenated and correlated once ("all"). The older habits, the mean over subsets ("mean") and
+the mean weighted by their sizes ("wmean"), differ by a point or more and are there for comparison with papers that used them.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from scipy.stats import rankdata
+
+from bothways.errors import InputError
+from bothways.evaluation.encoding import encode_texts, normalise
+from bothways.evaluation.inputs.contradictions import check_subsets, say_empty, say_scale, say_two_scores
+from bothways.evaluation.inputs.named_data import GoldPairs, gold_pairs
+from bothways.evaluation.item_scores import pair_items
+from bothways.evaluation.registry import require_argument
+from bothways.evaluation.task import RunOptions, Score, Task
+
+log = logging.getLogger("bothways")
+
+Aggregation = Literal["all", "mean", "wmean"]
+
+
+class STS(Task):
+    """Spearman (main) and Pearson correlation of cosine with gold, in [-1, 1]; per subset too where the file names subsets."""
+
+    kind = "sts"
+    main = "spearman"
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        aggregation: Aggregation = "all",
+        split: str = "test",
+        first: str | None = None,
+        second: str | None = None,
+        score: str | None = None,
+        prompt: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Read the pairs.
+
+        Args:
+            path: a pair file, a folder with a test split, or a hub data set.
+            aggregation: how subsets become one number, see the top of this file; without subsets it changes nothing.
+            split: the split of a folder.
+            first, second, score: columns, found by the usual names otherwise.
+            prompt: instruction for all sentences in place of the encoder's own ("" for none).
+            name: what results call the task; `sts:PATH` by default.
+
+        Raises:
+            InputError: the file cannot be read as pairs, or the aggregation is unknown.
+        """
+        if aggregation not in get_args(Aggregation):
+            raise InputError(f"aggregation {aggregation!r} is unknown; choose one of {', '.join(get_args(Aggregation))}")
+        self.pairs: GoldPairs = gold_pairs(path, split=split, first=first, second=second, score=score)
+        check_subsets(self.pairs.source, self.pairs.gold, self.pairs.subsets, averaged=aggregation != "all")
+        say_scale(self.pairs.source, self.pairs.gold)
+        say_two_scores(self.pairs.source, list(zip(self.pairs.first, self.pairs.second)), self.pairs.gold.tolist())
+        say_empty(self.pairs.source, [*self.pairs.first, *self.pairs.second])
+        self.aggregation = aggregation
+        self.prompt = prompt
+        self.name = name or f"sts:{path}"
+        self.fingerprint = self.pairs.fingerprint
+        self.settings = {"aggregation": aggregation, "prompt": prompt}
+
+    @classmethod
+    def from_argument(
+        cls,
+        argument: str | None,
+        *,
+        aggregation: Aggregation = "all",
+        split: str = "test",
+        first: str | None = None,
+        second: str | None = None,
+        score: str | None = None,
+        prompt: str | None = None,
+    ) -> STS:
+        """`sts:PATH`; the options are those of `STS`."""
+        path = require_argument(argument, "sts")
+        return cls(path, aggregation=aggregation, split=split, first=first, second=second, score=score, prompt=prompt)
+
+    def run(self, encoder: Any, options: RunOptions) -> Score:
+        """Encode each distinct sentence once and correlate. See `Task.run`."""
+        count = len(self.pairs.gold)
+        vectors = encode_texts(encoder, self.pairs.first + self.pairs.second, options, prompt=self.prompt)
+        cosines = pair_cosines(vectors[:count], vectors[count:])
+        if (cosines == cosines[0]).all():
+            log.warning("%s: all %d cosines are equal; their correlation is undefined and counted as 0", self.name, count)
+        metrics = correlate(cosines, self.pairs.gold, self.pairs.subsets, self.aggregation)
+        details = {"pairs": count, "aggregation": self.aggregation, "file": self.pairs.source}
+        items = pair_items(cosines, self.pairs.gold, self._texts, groups=self.pairs.subsets, weighting=self.aggregation)
+        return Score(metrics, {**details, **items})
+
+    def _texts(self, pair: int) -> dict[str, str]:
+        return {"first": self.pairs.first[pair], "second": self.pairs.second[pair]}
+
+
+def pair_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Cosine of row i with row i: two (N, D) arrays → (N,) float64; 0 where a vector is zero.
+
+    Rounded to 12 decimals, far below what float32 vectors carry: a sentence paired with itself has cosine 1, and all such pairs must
+    share a rank instead of being ordered by the last bit of float64.
+    """
+    a, b = normalise(first.astype(np.float64)), normalise(second.astype(np.float64))
+    return np.einsum("nd,nd->n", a, b).round(12)
+
+
+def correlate(
+    predicted: np.ndarray, gold: np.ndarray, subsets: tuple[str, ...] | None = None, aggregation: Aggregation = "all"
+) -> dict[str, float]:
+    """Spearman and Pearson of `predicted` (N,) with `gold` (N,).
+
+    Args:
+        predicted: scores to judge.
+        gold: the true scores.
+        subsets: the subset of each pair; adds `spearman[NAME]` and `pearson[NAME]` for each.
+        aggregation: "all" correlates the concatenation once; "mean" and "wmean" average the subsets' correlations.
+    """
+    whole = {"spearman": spearman(predicted, gold), "pearson": pearson(predicted, gold)}
+    if subsets is None:
+        return whole
+    labels = np.array(subsets)
+    names = list(dict.fromkeys(subsets))
+    parts = {
+        name: (
+            spearman(predicted[labels == name], gold[labels == name]),
+            pearson(predicted[labels == name], gold[labels == name]),
+        )
+        for name in names
+    }
+    if aggregation != "all":
+        weights = [float((labels == name).sum()) if aggregation == "wmean" else 1.0 for name in names]
+        for column, metric in enumerate(("spearman", "pearson")):
+            whole[metric] = float(np.average([parts[name][column] for name in names], weights=weights))
+    for name, (rank_correlation, linear_correlation) in parts.items():
+        whole[f"spearman[{name}]"] = rank_correlation
+        whole[f"pearson[{name}]"] = linear_correlation
+    return whole
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson correlation of the ranks; tied values share the mean of their ranks. See `pearson` for constant input."""
+    return pearson(rankdata(a), rankdata(b))
+
+
+def pearson(a: np.ndarray, b: np.ndarray) -> float:
+    """Linear correlation in [-1, 1], computed in float64.
+
+    If either side is constant no correlation is defined; it counts as 0, no better than chance, with a warning: a collapsed
+    encoder then loses every comparison instead of poisoning it with NaN.
+    """
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if len(a) == 0 or (a == a[0]).all() or (b == b[0]).all():
+        warnings.warn("a correlation with constant scores is undefined and counted as 0", RuntimeWarning, stacklevel=2)
+        return 0.0
+    a, b = a - a.mean(), b - b.mean()
+    return float(np.clip(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)), -1.0, 1.0))

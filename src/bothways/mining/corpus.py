@@ -1,0 +1,122 @@
+"""What negatives are taken from: the texts of a corpus, each once, and where the answers of the examples stand among them.
+
+Copies are told by normal form (case, punctuation, white space aside): of two copies one would be the other's hard negative, and a copy
+of an answer would be a false one. Answers that the corpus does not hold to the letter are listed behind it: they are scored, since
+limits depend on them, and never found.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from bothways.data.decontamination import Overlap
+from bothways.data.labeled.dialects import detect
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.labeled_reader import read_examples
+from bothways.data.labeled.labeled_row import Fields, Reading
+from bothways.data.rows import Row, iter_rows, plain_or_gzipped
+from bothways.data.sources import iter_hub_rows, resolve_texts
+from bothways.data.splits import training_rows
+from bothways.data.text.readers import iter_texts
+from bothways.data.words import normal_form
+
+log = logging.getLogger("bothways")
+
+_IDS = ("_id", "docid")
+
+
+class Documents:
+    """Candidates, then the answers that are no candidates.
+
+    Attributes:
+        texts: all of them.
+        candidates: how many of them, from the first, may become negatives.
+        by_key: normal form -> place of the candidate.
+        places: text -> place, of every answer.
+        given, empty, copies, held: texts of the corpus, and those left out as empty, as copies, as held by evaluation data.
+    """
+
+    def __init__(self, texts: Iterable[str], answers: Iterable[str], without: Overlap | None = None) -> None:
+        """List the texts.
+
+        Args:
+            texts: the corpus.
+            answers: the positives of all examples that are mined here.
+            without: evaluation texts, none of which may become a negative.
+        """
+        self.texts: list[str] = []
+        self.by_key: dict[str, int] = {}
+        self.given = self.empty = self.copies = self.held = 0
+        for text in texts:
+            self.given += 1
+            if not text or text.isspace():
+                self.empty += 1
+                continue
+            key = normal_form(text)
+            if key in self.by_key:
+                self.copies += 1
+            elif without is not None and without.find(text) is not None:
+                self.held += 1
+            else:
+                self.by_key[key] = len(self.texts)
+                self.texts.append(text)
+        self.candidates = len(self.texts)
+        self.places: dict[str, int] = {}
+        for text in answers:
+            if text in self.places:
+                continue
+            place = self.by_key.get(normal_form(text))
+            if place is None or self.texts[place] != text:
+                place = len(self.texts)
+                self.texts.append(text)
+            self.places[text] = place
+
+
+def own_texts(examples: Sequence[Example]) -> Iterator[str]:
+    """The corpus that examples are by themselves: their positives and the negatives they have."""
+    for example in examples:
+        yield from example.positives
+        yield from example.negatives
+
+
+def read_corpus(source: str | Path, *, column: str | None = None) -> Iterator[str]:
+    """The texts of a corpus, in order.
+
+    Documents with an id are BEIR's (`_id`) or Tevatron's (`docid`), which both put the title and a space before the text; so do the
+    passages of their training rows, and a document without its title would not be known as one of those. Labelled rows are the
+    corpus of their positives and negatives.
+
+    Args:
+        source: a BEIR folder or its corpus.jsonl; a file or hub dataset of such documents or of labelled rows; or anything that
+            `iter_texts` reads.
+        column: the text's column, where it is not found by its name; it is then all that is read.
+
+    Raises:
+        InputError, SourceError: as `iter_texts` does.
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = plain_or_gzipped(path / "corpus.jsonl") or path
+    source = path if path.exists() else source
+    found = resolve_texts(source)
+    if column is not None or found.kind not in ("file", "hub"):
+        return iter_texts(source, column=column)
+    rows = iter_hub_rows(found) if found.kind == "hub" else training_rows(str(path), iter_rows(path))
+    first = next(rows, None)
+    names = set() if first is None else first[1].keys()
+    if first is not None and "text" in names and not names.isdisjoint(_IDS):
+        return _titled(found.label, itertools.chain([first], rows))
+    return own_texts(read_examples(source)) if detect(list(names)) is not None else iter_texts(source)
+
+
+def _titled(label: str, rows: Iterable[Row]) -> Iterator[str]:
+    reading = Reading(label, "")
+    for number, row in rows:
+        fields = Fields(number, row, reading)
+        title = fields.text("title") if row.get("title") is not None else ""
+        yield f"{title} {fields.text('text')}".strip()
+    if reading.repaired.counts:
+        log.warning("%s: %s", label, reading.repaired)

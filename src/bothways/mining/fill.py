@@ -1,0 +1,100 @@
+"""Random negatives for a row for which too few documents passed.
+
+BM25 ranks nothing that shares no word with the query, and a small corpus may have no document within the window of ranks. Without
+in-batch negatives a row that has no negative teaches nothing, so it gets random texts of the corpus that it is mined in, its own
+task's if the rows are their own corpus. A random text of a large corpus is an easy negative, and hardly ever an answer that nobody
+labeled.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bothways.data.labeled.example import Example
+from bothways.mining.corpus import Documents
+from bothways.mining.filters import WINDOW, Rule, broken_rule, reasons
+from bothways.mining.known import Excluded
+from bothways.mining.options import MiningOptions
+from bothways.mining.select import Choice, shortest
+
+_DENSE = 4  # of fewer candidates than this many times what may be ruled out, all are listed; of more, places are drawn
+_TRIES = 64  # random documents that are scored and asked about, for each negative that is wanted
+
+
+def filled(
+    choice: Choice,
+    row: int,
+    example: Example,
+    documents: Documents,
+    excluded: Excluded,
+    scored: Callable[[list[int]], np.ndarray],
+    answer: float,
+    options: MiningOptions,
+    rules: Sequence[Rule] = (),
+) -> Choice:
+    """Add random documents to a choice until it has as many negatives as are wanted, or none is left.
+
+    Args:
+        choice: what passed.
+        row: its number among all rows, which the draw depends on.
+        example: the row.
+        documents: the corpus.
+        excluded: places that are known to be no negatives.
+        scored: gives the scores (k,) of k places.
+        answer: lowest score of the query's answers, from which limits on cosines are taken. For BM25 only `max_score` holds: a
+            document that shares no word with the query scores 0, and so may the answer.
+        options: how many are wanted, and the limits.
+        rules: of the caller.
+    """
+    draw = random.Random(f"{options.seed}:{row}:fill")
+    limits = replace(options, window=(1, options.ranks[1]))
+    if options.method == "bm25":
+        limits = replace(limits, perc=None, margin=None, relative_margin=None)
+    judged = options.method != "bm25" or options.max_score is not None
+    found: list[int] = []
+    asked = 0
+
+    def take(places: Iterator[int]) -> None:
+        nonlocal asked
+        for place in places:
+            if len(choice.places) + len(found) == options.negatives or asked == _TRIES * options.negatives:
+                return
+            if excluded.reason(place) is not None:
+                continue
+            asked += 1
+            # the window counts ranks, and a random document has none
+            limit = reasons(scored([place]), answer, limits)[0] if judged else None
+            if limit is None and broken_rule(rules, example, documents.texts[place]) is None:
+                found.append(place)
+
+    seen = {place for _, place, _, _ in choice.filtered} | set(choice.places)
+    take(_random(documents.candidates, seen, len(excluded), draw))
+    if not choice.places and not found:
+        guarded = [place for _, place, _, reason in choice.filtered if reason == WINDOW]
+        take(iter(draw.sample(guarded, len(guarded))))
+    return replace(
+        choice,
+        places=choice.places + found,
+        scores=choice.scores + [shortest(score) for score in scored(found)],
+        ranks=choice.ranks + [0] * len(found),
+        filled=len(found),
+    )
+
+
+def _random(candidates: int, seen: set[int], excluded: int, draw: random.Random) -> Iterator[int]:
+    """Places of the corpus in random order, each once, without those of `seen`."""
+    if candidates <= _DENSE * (len(seen) + excluded):
+        left = [place for place in range(candidates) if place not in seen]
+        yield from draw.sample(left, len(left))
+        return
+    given = set(seen)
+    # most places are free here, so a draw rarely meets one that is taken; the bound ends a search that finds nothing more
+    for _ in range(2 * candidates):
+        place = draw.randrange(candidates)
+        if place not in given:
+            given.add(place)
+            yield place

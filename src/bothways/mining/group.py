@@ -1,0 +1,162 @@
+"""Rows that are mined together: one list of documents, encoded under one prompt.
+
+A document's vector depends on the prompt before it, and documents of one task are no hard negatives of another. So rows are mined
+prompt by prompt where vectors are used, and task by task where the examples are their own corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bothways.data.decontamination import Overlap
+from bothways.data.labeled.example import Example
+from bothways.data.words import normal_form
+from bothways.mining.candidates import Bm25Search, DenseSearch, HybridSearch, Ranked, Request, Search
+from bothways.mining.corpus import Documents, own_texts
+from bothways.mining.fill import filled
+from bothways.mining.filters import Rule
+from bothways.mining.known import Known
+from bothways.mining.options import MiningOptions
+from bothways.mining.select import Choice, choose
+from bothways.mining.work_folder import Work
+from bothways.search.dense import DenseIndex
+from bothways.search.vectors import Vectors
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """Which prompt comes before a text.
+
+    Attributes:
+        query, document: of all rows; None for each row's own, and for a row without one what the encoder holds for queries and
+            documents, as in training.
+    """
+
+    query: str | None = None
+    document: str | None = None
+
+    def of_query(self, example: Example) -> str | None:
+        """Before the row's query; None leaves it to the encoder."""
+        return self._chosen(self.query, example.query_prompt)
+
+    def of_document(self, example: Example) -> str | None:
+        """Before the row's documents."""
+        return self._chosen(self.document, example.document_prompt)
+
+    def _chosen(self, given: str | None, own: str) -> str | None:
+        return given if given is not None else own or None
+
+
+def grouped(
+    examples: Sequence[Example], corpus: Sequence[str] | None, options: MiningOptions, prompting: Prompting
+) -> list[list[int]]:
+    """Row numbers of each group, in order of first appearance."""
+    groups: dict[tuple[str, str | None], list[int]] = {}
+    for number, example in enumerate(examples):
+        task = example.task if corpus is None else ""
+        prompt = "" if options.method == "bm25" else prompting.of_document(example)
+        groups.setdefault((task, prompt), []).append(number)
+    return list(groups.values())
+
+
+class Group:
+    """A group ready to be mined, row by row.
+
+    Attributes:
+        rows: numbers among all rows.
+        documents: what its negatives come from.
+        facts: what decides its choices beside options and examples.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        rows: Sequence[int],
+        *,
+        corpus: Sequence[str] | None,
+        known: Known,
+        options: MiningOptions,
+        rules: Sequence[Rule] = (),
+        without: Overlap | None = None,
+    ) -> None:
+        self.rows, self.options, self.rules = list(rows), options, rules
+        self.examples = [examples[row] for row in rows]
+        positives = (text for example in self.examples for text in example.positives)
+        self.documents = Documents(own_texts(self.examples) if corpus is None else corpus, positives, without)
+        self.among = known.among(self.documents)
+        self.facts: list[str] = []
+        self._answers: dict[str, dict[str, None]] = {}
+        for example in self.examples:
+            self._answers.setdefault(normal_form(example.query), {}).update(dict.fromkeys(example.positives))
+        self._search: Search | None = None
+
+    def open(self, work: Work, vectors: Vectors | None, prompting: Prompting, *, show: bool | None) -> None:
+        """Encode and index, or take the vectors that lie in `work`.
+
+        Raises:
+            MissingExtra: bm25s or faiss is not installed.
+            InputError: what the encoder gives cannot be used.
+        """
+        queries = [example.query for example in self.examples]
+        lexical = None if self.options.method == "dense" else Bm25Search(self.documents, queries)
+        if vectors is None:
+            self._search = lexical
+            return
+        dense = self._dense(work, vectors, prompting, show)
+        self._search = dense if lexical is None else HybridSearch(lexical, dense)
+
+    def choices_of(self, numbers: Sequence[int]) -> list[Choice]:
+        """Of some of the group's own rows."""
+        if self._search is None:
+            raise RuntimeError("a group is opened before it is searched")
+        requests = [self._request(number) for number in numbers]
+        found = self._search.ranked(requests, self.options.ranks[1])
+        return [self._choice(number, request, ranked) for number, request, ranked in zip(numbers, requests, found)]
+
+    def _choice(self, number: int, request: Request, ranked: Ranked) -> Choice:
+        row, example, answers = self.rows[number], self.examples[number], ranked.asked.tolist()
+        choice = choose(row, example, self.documents, ranked, request.excluded, answers, self.options, self.rules)
+        search = self._search
+        if self.options.fill == "none" or len(choice.places) >= self.options.negatives or search is None:
+            return choice
+
+        def scored(places: list[int]) -> np.ndarray:
+            return search.scores(number, np.array(places, dtype=np.int64))
+
+        return filled(choice, row, example, self.documents, request.excluded, scored, min(answers), self.options, self.rules)
+
+    def _request(self, number: int) -> Request:
+        example = self.examples[number]
+        # the row's own answers first, then those that other rows give to the same query
+        own = set(example.positives)
+        others = [text for text in self._answers[normal_form(example.query)] if text not in own]
+        places = [self.documents.places[text] for text in (*example.positives, *others)]
+        return Request(number, self.among.excluded(example), np.array(places, dtype=np.int64))
+
+    def _dense(self, work: Work, vectors: Vectors, prompting: Prompting, show: bool | None) -> DenseSearch:
+        options = self.options
+        prompt = prompting.of_document(self.examples[0])
+        documents, name = work.encode(
+            vectors, self.documents.texts, _always(prompt), "document", store=options.store, show=show
+        )
+        asked: dict[tuple[str | None, str], int] = {}
+        rows = [asked.setdefault((prompting.of_query(row), row.query), len(asked)) for row in self.examples]
+        distinct = list(asked)
+        queries, other = work.encode(
+            vectors,
+            [text for _, text in distinct],
+            lambda number: distinct[number][0],
+            "query",
+            store=options.store,
+            show=show,
+        )
+        self.facts = [name, other]
+        index = DenseIndex(documents, self.documents.candidates, backend=options.backend)
+        return DenseSearch(index, queries, rows)
+
+
+def _always(prompt: str | None) -> Callable[[int], str | None]:
+    return lambda number: prompt

@@ -1,0 +1,171 @@
+"""Where a mining keeps what took long, so that a killed one goes on: vectors of documents and queries, finished blocks of rows.
+
+    WORK/documents-3f2c…/000000.npy     vectors of one model, prompt and corpus
+    WORK/queries-91ab…/000000.npy
+    WORK/rows-c07d…/000000.json         choices of a block of rows, of one set of options
+
+Each name holds a fingerprint of everything that decides the content, so what fits is used and nothing else: other limits use the same
+vectors and choose anew. Without a folder of the caller's all of it lies in a temporary one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from bothways.atomic import atomic_file
+from bothways.data.fingerprint import fingerprint_texts
+from bothways.errors import InputError, OutputError
+from bothways.foreign import read_object
+from bothways.locks import is_leftover
+from bothways.progress import Progress
+from bothways.search import shards
+from bothways.search.shards import Shards, Store, encode_shards
+from bothways.search.vectors import Role, Vectors
+
+REMOVE = "remove the file, and its rows are mined again"
+#: Folders and files of ours in a kept folder.
+_PLACE = re.compile(r"(documents|queries|rows)-[0-9a-f]{20}")
+_FILE = re.compile(r"[0-9]{6,}\.(npy|json)|\.[0-9]{6,}\.(npy|json)\.lock")
+
+Prompts = Callable[[int], "str | None"]
+"""The prompt of each text by its number; None leaves it to the encoder."""
+
+
+class Work:
+    """A folder for intermediate results.
+
+    Args:
+        folder: it.
+        kept: whether another run may find it again.
+    """
+
+    def __init__(self, folder: Path, *, kept: bool) -> None:
+        self.folder, self.kept = folder, kept
+        self._count = 0
+
+    def place(self, kind: str, facts: Callable[[], Sequence[str]]) -> Path:
+        """Folder of one result. `facts` decide its content; asked for only where the folder outlives this run."""
+        self._count += 1
+        if not self.kept:
+            return self.folder / f"{kind}-{self._count}"
+        return self.folder / f"{kind}-{fingerprint_texts(facts())[:20]}"
+
+    def encode(
+        self, vectors: Vectors, texts: Sequence[str], prompts: Prompts, role: Role, *, store: Store, show: bool | None
+    ) -> tuple[Shards, str]:
+        """Vectors of texts, and the name that stands for them."""
+
+        def facts() -> list[str]:
+            alike = [number for number in range(len(texts)) if prompts(number) == prompts(0)]
+            model = vectors.fingerprint([texts[number] for number in alike], role, prompts(0))
+            asked = fingerprint_texts(repr((prompts(number), text)) for number, text in enumerate(texts))
+            return [model, store, str(shards.CHUNK), asked]
+
+        place = self.place(f"{role}s" if role == "document" else "queries", facts)
+        with Progress(f"encode {'documents' if role == 'document' else 'queries'}", len(texts), "texts", show=show) as bar:
+
+            def encode(first: int, end: int) -> np.ndarray:
+                by_prompt: dict[str | None, list[int]] = {}
+                for number in range(first, end):
+                    by_prompt.setdefault(prompts(number), []).append(number)
+                parts = {
+                    prompt: vectors([texts[number] for number in some], role, prompt) for prompt, some in by_prompt.items()
+                }
+                widths = sorted({part.shape[1] for part in parts.values()})
+                if len(widths) > 1:
+                    raise InputError(f"{vectors.name} returned vectors of {widths[0]} and of {widths[1]} numbers")
+                found = np.empty((end - first, widths[0]), dtype=np.float32)
+                for prompt, some in by_prompt.items():
+                    found[np.array(some) - first] = parts[prompt]
+                return found
+
+            return encode_shards(place, len(texts), encode, store=store, advance=bar.advance), place.name
+
+
+class Finished:
+    """Finished blocks of rows, by number."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, number: int) -> Path:
+        """File of a block."""
+        return self.folder / f"{number:06d}.json"
+
+    def read(self, number: int) -> dict[str, Any] | None:
+        """What was written for this block; None where nothing was."""
+        path = self.path(number)
+        if not path.is_file():
+            return None
+        return read_object(path, remedy=REMOVE)
+
+    def write(self, number: int, values: dict[str, Any]) -> None:
+        """Keep a block; it appears whole or not at all."""
+        with atomic_file(self.path(number)) as part:
+            part.write_text(json.dumps(values), encoding="utf-8")
+
+
+def is_work(folder: Path) -> bool:
+    """Whether a folder holds results of a mining, and not files of somebody else alone."""
+    return folder.is_dir() and any(_PLACE.fullmatch(entry.name) for entry in folder.iterdir())
+
+
+def remove_work(folder: Path) -> None:
+    """Remove what a mining has kept; files of somebody else in the folder stay, and then the folder does too."""
+    with suppress(OSError):
+        for place in folder.iterdir():
+            if not _PLACE.fullmatch(place.name):
+                continue
+            for file in place.iterdir():
+                if _FILE.fullmatch(file.name) or is_leftover(file.name):
+                    file.unlink()
+            with suppress(OSError):
+                place.rmdir()
+        (folder / ".lock").unlink(missing_ok=True)
+        folder.rmdir()
+
+
+@contextmanager
+def workspace(folder: str | Path | None) -> Iterator[Work]:
+    """A folder to work in: the caller's, which stays and is held by one run at a time, or a temporary one.
+
+    Raises:
+        InputError: another process is working there.
+        OutputError: the place cannot be written.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="bothways-mining-") as name:
+            yield Work(Path(name), kept=False)
+        return
+    folder = Path(folder)
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # the operating system's lock, so a killed run leaves none behind
+        lock = FileLock(folder / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{folder}: another process is mining there; wait for it, or choose another output") from None
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); choose another place") from error
+    try:
+        yield Work(folder, kept=True)
+    finally:
+        if made and [entry.name for entry in folder.iterdir()] == [".lock"]:
+            remove_work(folder)  # stopped before there was anything to keep
+        lock.release()
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 (hex) over JSON values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

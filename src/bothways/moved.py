@@ -1,0 +1,123 @@
+"""Old import paths of modules that moved: each still imports, with a DeprecationWarning that names the new path.
+
+For example, `from bothways.data.supervised import read_examples` gives the function of
+`bothways.data.labeled.labeled_reader`. Both names are one module object, so classes and patches are shared.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+# (old package, new package, modules; "old=new" if the module has another name as well)
+_ROWS = (
+    (
+        "data",
+        "data.labeled",
+        "answers beir classes examples=example fields=labeled_row supervised=labeled_reader pairs templates dialects",
+    ),
+    (
+        "data.dialects",
+        "data.labeled.dialects",
+        "base dpr e5 flagembedding instructed ms_swift nli nomic sentence_transformers simcse sts tevatron",
+    ),
+    ("data", "data.formats", "cells columnar compressed delimited json_tables"),
+    ("data", "data.text", "blocks=packing documents readers passages sentences stop_words views=text_views"),
+    ("data", "data.embedded", "stdlib stdlib_pairs stdlib_source"),
+    ("data", "data", "overlap=decontamination mixing=batches"),
+    ("data.conversion", "data.conversion", "labelled=labeled_text sampling=stratified"),
+    ("data.conversion", "data", "lexical=words"),
+    ("data.search", "search", "bm25 dense shards topk vectors"),
+    (
+        "data.mining",
+        "mining",
+        "documents=corpus fill filters group known mine options refresh=refresher sample "
+        "search=candidates select statistics work=work_folder",
+    ),
+    (
+        "evaluation",
+        "evaluation.tasks",
+        "sts retrieval reranking classification clustering prefix words perplexity passkey "
+        "topics stdlib pair_classification=pairs geometry_task=geometry layers_task=layers",
+    ),
+    ("evaluation", "evaluation.measures", "trec=ranking geometry densities spans classifiers knn"),
+    (
+        "evaluation",
+        "evaluation.inputs",
+        "labelled=labeled beir=beir_collection pair_collection conll data=named_data contradictions",
+    ),
+    ("evaluation", "evaluation.language_model", "language_task topics_text embedding_words"),
+    (
+        "evaluation",
+        "evaluation.probing",
+        "token_passes word_states word_alignment array_file layers=layer_cosines probe=linear_probe weights=encoder_digest",
+    ),
+    ("evaluation", "evaluation", "items=item_scores identity=model_identity"),
+    ("encoder", "encoder", "build=convert files=vector_files"),
+    ("encoder", "encoder.proof", "doctor checks comparison disk temporary=temporary_state"),
+    (
+        "encoder",
+        "encoder.folder",
+        "storage=write reading=read llm2vec_folder=llm2vec llm2vec_texts card adapter_folder "
+        "adapter_settings head_modules pooling_module template_module prompt_templates "
+        "settings=published_settings",
+    ),
+    (
+        "training",
+        "training.recipe",
+        "run=recipe overrides files=recipe_files yaml_text data_config llm2vec_json llm2vec_e5 llm2vec_words trainer_keys",
+    ),
+    (
+        "training",
+        "training.loop",
+        "trainer steps=optimizer_step update optim randomness signals metrics checkpoints precision",
+    ),
+    (
+        "training",
+        "training.stage",
+        "start=stage_setup finish=stage_output data=stage_data mined=bm25_negatives "
+        "refresh=negative_refresh heldout collapse language_model estimate "
+        "occupied=folder_lock kept=kept_adapters later=later_stages overwrite",
+    ),
+    ("training", "training.parallel", "launch=parallel_request sharding zero"),
+    ("cli", "cli", "evaluated=open_model"),
+    ("report.charts", "report.charts", "colours=colors"),
+    ("recipes", "recipes", "labelled=labeled"),
+)
+MOVED = {
+    f"bothways.{before}.{old}": f"bothways.{after}.{new or old}"
+    for before, after, names in _ROWS
+    for old, _, new in (name.partition("=") for name in names.split())
+}
+MOVED |= {"bothways.data.mining": "bothways.mining", "bothways.data.search": "bothways.search"}
+"""Old module name to new module name."""
+
+
+class _Finder:
+    """A finder and loader of `sys.meta_path`: imports the new module if an old name is asked for."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return a spec for the old names in `MOVED`, and None for every other name."""
+        return ModuleSpec(name, self) if name in MOVED else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return the module that has the new name."""
+        new = MOVED[spec.name]
+        warnings.warn(f"{spec.name} is {new} now", DeprecationWarning, stacklevel=2)
+        module = importlib.import_module(new)
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give the module its own spec back, which the import system has replaced. It has run already."""
+        assert module.__spec__ is not None
+        module.__spec__ = module.__spec__.loader_state
+
+
+def install() -> None:
+    """Let the old names be imported. `bothways` calls it once, when it is imported."""
+    sys.meta_path.insert(0, _Finder())

@@ -1,0 +1,97 @@
+"""The nearest documents by inner product: exactly, block by block, or through FAISS.
+
+The exact search reads the vectors on disk once for each call and holds one block of them and one tile of scores. FAISS (Douze et al.
+2024, arXiv 2401.08281; a flat index, exact as well) holds all of them in memory and is there for machines on which it is faster.
+
+A float32 product depends in its last bit on where a document stands in its block. So a few more than the wanted number are kept, and
+their scores computed anew one query at a time in float64: the result does not depend on blocks or backend.
+
+Letters: q queries, N documents, D numbers, K kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from bothways.errors import InputError, MissingExtra
+from bothways.search.shards import Shards
+from bothways.search.topk import DOCUMENT_BLOCK, QUERY_TILE, TopK, spans
+
+Backend = Literal["exact", "faiss"]
+
+SPARE = 16  # kept beyond K, for documents whose order the last bit decides
+
+
+class DenseIndex:
+    """The first `stop` of the vectors in `shards`, to be searched."""
+
+    def __init__(
+        self, shards: Shards, stop: int, *, backend: Backend = "exact", block: int | None = None, tile: int | None = None
+    ) -> None:
+        """Hold the vectors.
+
+        Args:
+            shards: documents.
+            stop: how many of them may be found.
+            backend: "exact" or "faiss".
+            block, tile: documents and queries of one product; they bound memory and change nothing else.
+
+        Raises:
+            InputError: an unknown backend.
+            MissingExtra: faiss is not installed.
+        """
+        if backend not in ("exact", "faiss"):
+            raise InputError(f"backend: {backend!r}; expected 'exact' or 'faiss'")
+        self.shards, self.stop = shards, stop
+        self.block, self.tile = block or DOCUMENT_BLOCK, tile or QUERY_TILE
+        self._faiss: Any = self._build() if backend == "faiss" else None
+
+    def search(self, queries: np.ndarray, depth: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Documents (k,) int64 and scores (k,) float32 of each query, best first, the earlier of equals first.
+
+        Args:
+            queries: (q, D) float32.
+            depth: K; fewer come back where there are fewer documents.
+
+        Raises:
+            InputError: queries of another width than the documents.
+        """
+        if queries.shape[1] != self.shards.width:
+            raise InputError(f"query vectors have {queries.shape[1]} dimensions, documents {self.shards.width}")
+        wanted = min(depth + SPARE, self.stop)
+        places = self._by_faiss(queries, wanted) if self._faiss is not None else self._by_blocks(queries, wanted)
+        return [self._sorted(query, row[row >= 0], depth) for query, row in zip(queries, places)]
+
+    def scores(self, query: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Scores (k,) float32 of one query (D,) with these documents, computed in float64."""
+        return (self.shards.rows(places).astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
+
+    def _sorted(self, query: np.ndarray, places: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        scores = self.scores(query, places)
+        order = np.lexsort((places, -scores))[:depth]
+        return places[order], scores[order]
+
+    def _by_blocks(self, queries: np.ndarray, wanted: int) -> np.ndarray:
+        top = TopK(len(queries), wanted)
+        rows = torch.from_numpy(np.ascontiguousarray(queries))
+        for first, documents in self.shards.blocks(self.block, self.stop):
+            columns = torch.from_numpy(documents).T
+            for tile in spans(len(rows), self.tile):
+                top.update(rows[tile] @ columns, tile.start, first)
+        return top.best()[0]
+
+    def _by_faiss(self, queries: np.ndarray, wanted: int) -> np.ndarray:
+        return np.asarray(self._faiss.search(np.ascontiguousarray(queries), wanted)[1])
+
+    def _build(self) -> Any:
+        try:
+            import faiss
+        except ImportError:
+            raise MissingExtra("faiss-cpu", "mine", "searching with backend faiss") from None
+        index = faiss.IndexFlatIP(self.shards.width)
+        for _, documents in self.shards.blocks(self.block, self.stop):
+            index.add(documents)
+        return index

@@ -1,0 +1,1 @@
+"""The training loop: trainer, optimizer step, update, checkpoints, metrics and randomness."""

@@ -1,0 +1,148 @@
+"""Checkpoints of a stage: what training has changed, and where it stands.
+
+It stands apart because "a killed run loses at most the work since the last checkpoint" is a property of the files alone. A folder
+holds the trainable parameters, the optimiser and a small state; frozen weights come from the stage's start, and randomness is a
+function of position, so nothing else is needed. A folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bothways.atomic import atomic_folder, remove_folder
+from bothways.errors import InputError
+from bothways.foreign import foreign, read_object, read_tensors
+from bothways.training.loop.update import Update
+from bothways.training.parallel.sharding import put
+
+_NAME = re.compile(r"step-(\d+)")
+REMOVE = "remove the folder to resume before it"
+# what a whole state.json holds; a damaged one is refused before training starts from it
+_TYPES: dict[str, Any] = {
+    "step": int,
+    "losses": list,
+    "tokens": int,
+    "seconds": (int, float),
+    "best": (dict, type(None)),
+    "watch": (dict, type(None)),
+    "facts": dict,
+}
+
+
+@dataclass
+class StageState:
+    """Where a stage stands after `step` optimiser steps.
+
+    Attributes:
+        step: optimiser steps taken.
+        losses: mean loss of each step, in order.
+        tokens: tokens trained on.
+        seconds: time spent training, over all sittings.
+        best: {"step", "value"} of the best evaluation.
+        watch: first reading of the collapse watch, what later ones are compared with.
+        facts: fingerprints of recipe, texts and processes; a checkpoint continues under the same ones only.
+    """
+
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    tokens: int = 0
+    seconds: float = 0.0
+    best: dict[str, float] | None = None
+    watch: dict[str, float] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Checkpoints:
+    """The checkpoint folders of one stage: `folder`/step-00000100 and so on."""
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        """Look after `folder`; `keep` latest checkpoints stay, and the best one."""
+        self.folder, self.keep = folder, keep
+
+    def path(self, step: int) -> Path:
+        """Folder of one step; sorts by name as by number."""
+        return self.folder / f"step-{step:08d}"
+
+    def steps(self) -> list[int]:
+        """Steps that have a whole checkpoint, ascending."""
+        if not self.folder.is_dir():
+            return []
+        found = (_NAME.fullmatch(entry.name) for entry in self.folder.iterdir() if (entry / "state.json").is_file())
+        return sorted(int(match[1]) for match in found if match)
+
+    def save(
+        self,
+        parameters: Mapping[str, Tensor],
+        optimizer: Mapping[str, Any],
+        state: StageState,
+        extra: Callable[[Path], None] | None = None,
+    ) -> Path:
+        """Write the checkpoint of `state.step` and drop those that are no longer kept.
+
+        Args:
+            parameters: the trained ones by name, whole; see `sharding.whole`.
+            optimizer: its state dict, whole; see `update.Update`.
+            state: where the stage stands.
+            extra: adds files to the folder.
+        """
+        target = self.path(state.step)
+        with atomic_folder(target, replace=True) as part:
+            tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in parameters.items()}
+            save_file(tensors, part / "trainable.safetensors")
+            torch.save(optimizer, part / "optimizer.pt")
+            if extra is not None:
+                extra(part)
+            (part / "state.json").write_text(json.dumps(asdict(state)), encoding="utf-8")
+        self._prune(state)
+        return target
+
+    def load(self, step: int) -> StageState:
+        """The state of one checkpoint.
+
+        Raises:
+            InputError: the file does not hold one.
+        """
+        path = self.path(step) / "state.json"
+        with foreign(path, "not a checkpoint of this version", REMOVE):
+            values = read_object(path, remedy=REMOVE)
+            state = StageState(**{key: values[key] for key in (each.name for each in fields(StageState))})
+        wrong = next((name for name, kinds in _TYPES.items() if not isinstance(getattr(state, name), kinds)), None)
+        if wrong is not None or isinstance(state.step, bool) or state.step != step or len(state.losses) != step:
+            what = wrong or "step, or the number of losses"
+            raise InputError(f"{path}: {what} is not what training writes there; {REMOVE}")
+        return state
+
+    def restore(self, step: int, parameters: Mapping[str, nn.Parameter], update: Update | None) -> None:
+        """Put a checkpoint's parameters, and with an update its optimiser's state, in place.
+
+        Raises:
+            InputError: the checkpoint holds other parameters.
+        """
+        folder = self.path(step)
+        tensors = read_tensors(folder / "trainable.safetensors", remedy=REMOVE)
+        if tensors.keys() != parameters.keys() or any(tensors[name].shape != each.shape for name, each in parameters.items()):
+            raise InputError(f"{folder}: holds other parameters than this recipe trains; use another output folder")
+        for name, parameter in parameters.items():
+            put(parameter, tensors[name])
+        if update is not None:
+            with foreign(folder / "optimizer.pt", "broken", REMOVE):
+                update.load(torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
+
+    def _prune(self, state: StageState) -> None:
+        kept = set(self.steps()[-self.keep :])
+        if state.best is not None:
+            kept.add(int(state.best["step"]))
+        # from the names and not from `steps`: one that an older version was killed in removing has no state any more
+        found = (_NAME.fullmatch(entry.name) for entry in self.folder.iterdir())
+        for step in sorted(int(match[1]) for match in found if match):
+            if step not in kept:
+                remove_folder(self.path(step))

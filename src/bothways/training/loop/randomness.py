@@ -1,0 +1,67 @@
+"""Every random choice of a run as a function of where it stands: (seed, stage, step, micro-batch, process).
+
+It stands apart because resuming rests on it alone: nothing random is carried from step to step, so there is no generator state
+to save, and a run resumed at step k draws what the uninterrupted run draws. Derived seeds are hashes, not sums: seed 1 of step 2
+must not be seed 2 of step 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+
+from bothways.data.batches import Group, epoch_rows
+from bothways.data.sampling import Batching, batches_per_epoch, epoch_batches
+
+
+def derive(*parts: int | str) -> int:
+    """A seed in [0, 2^63) from any sequence of numbers and words; the same on every machine and Python."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def generator(*parts: int | str) -> torch.Generator:
+    """A CPU generator seeded with `derive(*parts)`."""
+    return torch.Generator().manual_seed(derive(*parts))
+
+
+class Order:
+    """Which examples belong to which micro-batch: every epoch anew in global batches of size x accumulation x world rows.
+
+    What does not fill one at the end of an epoch is left out of it, and since each epoch permutes anew, no example is left out
+    for good. Micro-batch m of process p takes block m x world + p of its global batch, so two processes with N rows see together
+    what one process sees with 2 N or with twice the accumulation.
+    """
+
+    def __init__(
+        self,
+        data: int | Sequence[Group],
+        *,
+        size: int,
+        accumulation: int,
+        world: int,
+        seed: int,
+        stage: int,
+        batches: Batching = "blended",
+    ) -> None:
+        """Lay out the data: a number of examples, or groups with tasks and weights; `size` rows per micro-batch and process."""
+        self.groups = (Group(range(data)),) if isinstance(data, int) else tuple(data)
+        self.size, self.world, self.kind = size, world, batches
+        self.global_size = size * accumulation * world
+        self.seed, self.stage = seed, stage
+        self.steps_per_epoch = batches_per_epoch(self.groups, self.global_size, batches)
+        self._epoch = -1
+        self._batches: list[list[int]] = []
+
+    def rows(self, step: int, micro: int, process: int) -> list[int]:
+        """Example numbers of one micro-batch of optimiser step `step` (from 0)."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            rows = epoch_rows(self.groups, epoch, lambda group, lap: generator(self.seed, "mix", self.stage, group, lap))
+            shuffle = generator(self.seed, "order", self.stage, epoch)
+            self._batches = epoch_batches(self.groups, rows, self.global_size, self.kind, shuffle)
+            self._epoch = epoch
+        first = (micro * self.world + process) * self.size
+        return self._batches[position][first : first + self.size]

@@ -1,0 +1,114 @@
+"""From gradients to changed parameters: summed over processes, limited, applied.
+
+It stands apart because that is what differs between whole parameters, shards of FSDP2 and the parts of DeepSpeed (`zero.py`); a step
+(`optimizer_step.py`) knows none of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from bothways.training.loop.optim import set_lr
+from bothways.training.parallel import sharding
+
+#: Numbers exchanged at a time, 256 MB: a flat copy of all gradients would double their memory when every weight trains.
+EXCHANGED = 1 << 26
+
+
+class Update(Protocol):
+    """One optimiser step's second half.
+
+    Attributes:
+        together: whether every process must take part in `state`.
+    """
+
+    together: bool
+
+    def begin(self) -> None:
+        """Forget the gradients of the step before."""
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add the gradient of a scalar, which over all passes and processes adds up to the step's loss; `last` of this process's."""
+
+    def finish(self) -> float:
+        """Sum gradients over processes and limit them; their norm before."""
+
+    def step(self, lr: float) -> None:
+        """Change the parameters."""
+
+    def state(self, *, keep: bool) -> dict[str, Any]:
+        """The optimiser's state dict with whole tensors, in which those of a process that does not `keep` are empty or missing."""
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over such a state dict, after the parameters have been put in place; used up."""
+
+
+class PlainUpdate:
+    """Update by torch's optimiser: whole parameters, or shards beside whole ones."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        accelerator: Accelerator,
+        clip_norm: float | None,
+    ) -> None:
+        """Of `parameters` by name, the same on every process, over which `optimizer` runs; gradients limited to `clip_norm`."""
+        self.parameters = list(parameters.values())
+        self.optimizer, self.accelerator, self.clip_norm = optimizer, accelerator, clip_norm
+        self._replicated = sharding.replicated(self.parameters)
+        self.together = len(self._replicated) < len(self.parameters)
+
+    def begin(self) -> None:
+        """See `Update`."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """See `Update`."""
+        self.accelerator.backward(loss)
+
+    def finish(self) -> float:
+        """See `Update`."""
+        self._exchange()
+        limit = self.clip_norm or math.inf
+        if self.together:
+            return sharding.clip(self.parameters, limit, self.accelerator)
+        norm = self.accelerator.clip_grad_norm_(self.parameters, limit)
+        return float(norm) if norm is not None else 0.0
+
+    def step(self, lr: float) -> None:
+        """See `Update`."""
+        set_lr(self.optimizer, lr)
+        self.optimizer.step()
+
+    def state(self, *, keep: bool) -> dict[str, Any]:
+        """See `Update`."""
+        return sharding.gathered(self.optimizer, keep=keep)
+
+    def load(self, state: dict[str, Any]) -> None:
+        """See `Update`."""
+        sharding.load_optimizer(self.optimizer, state)
+
+    def _exchange(self) -> None:
+        """Add gradients over processes; a parameter unused on one process counts as zero there. Shards have been added up already."""
+        if self.accelerator.num_processes == 1:
+            return
+        bucket: list[nn.Parameter] = []
+        size = 0
+        for number, parameter in enumerate(self._replicated):
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            bucket.append(parameter)
+            size += parameter.numel()
+            if size >= EXCHANGED or number == len(self._replicated) - 1:
+                flat = torch.cat([each.grad.flatten() for each in bucket if each.grad is not None])
+                reduced: Any = self.accelerator.reduce(flat, "sum")
+                for each, part in zip(bucket, reduced.split([each.numel() for each in bucket])):
+                    each.grad = part.view_as(each).clone()
+                bucket, size = [], 0

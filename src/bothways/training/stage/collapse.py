@@ -1,0 +1,102 @@
+"""The collapse alarm: notices while training that all texts are getting the same vector.
+
+It stands apart because a collapse does not show in the loss: bag-of-words training alone ends with all cosines near 1 (reported for
+LLaRA), and a contrastive loss may be low on a batch of near-duplicates. A fixed sample of training texts is encoded with the model
+as it is, in evaluation mode, and two numbers are read: mean cosine of all pairs, and effective rank (Roy & Vetterli 2007).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from bothways.encoder.encoder import Encoder
+from bothways.encoder.finite import NotFinite
+from bothways.errors import BothwaysError
+from bothways.evaluation.measures.geometry import collapse_watch
+from bothways.training.loop.randomness import generator
+
+log = logging.getLogger("bothways")
+
+SAMPLE = 64
+#: Characters of each text that are read: some hundred tokens show a collapse, and a book would cost as much as many steps.
+CHARACTERS = 2000
+#: Optimiser steps after which the sample is looked at whether or not an evaluation is due: most collapses come early.
+EARLY_STEPS = frozenset({0, 10, 25, 50})
+MAX_COSINE = 0.98
+#: An untrained decoder may stand above MAX_COSINE already; then only half of the distance that was left counts as a collapse.
+SHRUNK = 0.5
+#: Share of the first effective rank below which directions have been lost.
+RANK_LEFT = 0.25
+
+
+class Collapse(BothwaysError):
+    """Training stopped because the vectors collapsed (`on_collapse: stop`)."""
+
+
+class CollapseWatch:
+    """Reads the sample and warns once.
+
+    Args:
+        texts: training texts.
+        seed: of the sample.
+        stage: name of the stage, for messages.
+        action: "warn" logs a warning, "stop" raises.
+        remedy: what to do then, by the objective (`ObjectiveConfig.collapse_remedy`).
+    """
+
+    def __init__(
+        self, texts: Sequence[str], *, seed: int, stage: str, action: Literal["warn", "stop"], remedy: str = "lower optim.lr"
+    ) -> None:
+        distinct = list(dict.fromkeys(text[:CHARACTERS] for text in texts))
+        order = torch.randperm(len(distinct), generator=generator(seed, "watch", stage)).tolist()
+        self.sample = [distinct[index] for index in order[:SAMPLE]]
+        self.stage, self.action, self.remedy = stage, action, remedy
+        self.warned = False
+
+    def read(self, encoder: Encoder) -> dict[str, float]:
+        """`mean_cosine` and `effective_rank` of the sample; empty where fewer than two distinct texts exist."""
+        if len(self.sample) < 2:
+            return {}
+        try:
+            return collapse_watch(encoder.encode(self.sample, show_progress_bar=False))
+        except NotFinite as error:
+            raise NotFinite(
+                f"stage {self.stage}: the sample of the collapse watch cannot be encoded; {self.remedy} ({error})"
+            ) from error
+
+    def judge(self, now: dict[str, float], start: dict[str, float] | None, step: int) -> str | None:
+        """What is wrong with a reading, compared with the first one; None when nothing is.
+
+        Raises:
+            Collapse: something is, and the action is "stop".
+        """
+        message = describe_collapse(now, start)
+        if message is None:
+            return None
+        line = f"collapse in stage {self.stage} at step {step}: {message}. Vectors no longer tell texts apart; {self.remedy}"
+        if self.action == "stop":
+            raise Collapse(line)
+        if not self.warned:
+            log.warning("%s", line)
+            self.warned = True
+        return message
+
+
+def describe_collapse(now: dict[str, float], start: dict[str, float] | None) -> str | None:
+    """Name the collapse between two readings, or None.
+
+    Either the mean cosine exceeds MAX_COSINE and the distance to 1 has at least halved since the start, or the effective rank has
+    fallen below a quarter of the first.
+    """
+    if not now or not start:
+        return None
+    cosine, rank = now["mean_cosine"], now["effective_rank"]
+    if cosine > MAX_COSINE and 1 - cosine < SHRUNK * (1 - start["mean_cosine"]):
+        return f"the mean cosine of unrelated texts is {cosine:.3f} (it began at {start['mean_cosine']:.3f})"
+    if rank < RANK_LEFT * start["effective_rank"]:
+        return f"the vectors use {rank:.1f} directions (they began with {start['effective_rank']:.1f})"
+    return None

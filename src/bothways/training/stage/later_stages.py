@@ -1,0 +1,86 @@
+"""Finds the mistakes of later stages before the first one trains for hours.
+
+Each later stage is tried on the encoder that is open already: its data, its objective, its dropout, the layers of its adapter. What
+only its own start can tell (a pooling that is trained before it) is left to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from bothways.backbone.adapters import target_names, whole_names
+from bothways.data.labeled.example import Example
+from bothways.encoder.encoder import Encoder
+from bothways.errors import InputError
+from bothways.objectives.contrastive import Contrastive, ContrastiveConfig
+from bothways.objectives.supervised import SupervisedConfig
+from bothways.training.loop.stage_run import order_of
+from bothways.training.recipe.recipe import Recipe, Stage
+from bothways.training.stage.stage_data import GivenTexts, read_stage_data
+
+
+def check_later(recipe: Recipe, first: int, encoder: Encoder, given: GivenTexts, *, processes: int) -> None:
+    """Check the stages after `first`.
+
+    Args:
+        recipe: the run.
+        first: number of the stage that trains next.
+        encoder: what it starts from; comes back as it is.
+        given: data in memory, in place of the recipe's.
+        processes: of the run.
+
+    Raises:
+        InputError: a stage that cannot run, with its name.
+        SourceError: data that cannot be found.
+    """
+    for index in range(first + 1, len(recipe.stages)):
+        stage = recipe.stages[index]
+        data = read_stage_data(stage, given)
+        check_negatives(stage, data.items)
+        if isinstance(stage.objective, (ContrastiveConfig, SupervisedConfig)):
+            # one example of each text or row, so the number of steps is known
+            order_of(recipe, index, data.laid_out(len(data.items)), processes)
+            _try_objective(stage, encoder, data.items)
+        if stage.adapter is not None:
+            target_names(encoder.backbone, stage.adapter)
+            whole_names(encoder.backbone, stage.adapter)
+
+
+def check_negatives(stage: Stage, items: Sequence[object]) -> None:
+    """Refuse labelled rows that all lack negatives, if a row has no others either: the loss would be 0 at every step.
+
+    Raises:
+        InputError: see above.
+    """
+    objective = stage.objective
+    if not isinstance(objective, SupervisedConfig) or stage.refresh is not None or stage.data.mine is not None:
+        return
+    if objective.in_batch and stage.batch.size > 1:
+        return
+    if items and not any(item.negatives for item in items if isinstance(item, Example)):
+        why = "objective.in_batch is false" if not objective.in_batch else "batch.size is 1"
+        raise InputError(
+            f"stages.{stage.name}: no row of the data has a negative and {why}, so the loss would be 0; give rows with negatives "
+            "(bothways mine), or set objective.in_batch to true and batch.size to 2 or more"
+        )
+
+
+def _try_objective(stage: Stage, encoder: Encoder, items: Sequence[object]) -> None:
+    """Build the objective on the encoder, look whether its views can differ, and take it off again."""
+    training = encoder.training
+    with torch.random.fork_rng(devices=[]):  # a layer that only training has draws its weights
+        objective = stage.objective.build(encoder)
+        try:
+            # two that differ, which the whole must have
+            other = next((item for item in items if item != items[0]), items[-1])
+            objective.prepare([items[0], other], encoder)  # type: ignore[list-item]
+            if isinstance(objective, Contrastive) and (stage.adapter is None or stage.adapter.dropout == 0):
+                encoder.train()
+                objective.check(encoder)
+        except InputError as error:
+            raise InputError(f"stages.{stage.name}: {error}") from None
+        finally:
+            objective.release()
+            encoder.train(training)

@@ -1,0 +1,285 @@
+"""What a stage learns from: texts or labelled examples, from the recipe's sources or from memory, with their origin.
+
+It stands apart because objectives differ in the kind of data they want (`ObjectiveConfig.wants`) and the trainer must not: it hands
+`StageData.items` to the objective and asks for nothing else. A new kind of data is one loader in `LOADERS`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bothways.data.batches import Group
+from bothways.data.fingerprint import describe, fingerprint_texts
+from bothways.data.labeled.classes import documents_are_labels, without_classes
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.labeled_reader import read_examples
+from bothways.data.text.documents import read_documents
+from bothways.data.text.passages import Passage, excerpts, read_passages
+from bothways.data.text.readers import read_texts
+from bothways.errors import InputError
+from bothways.training.recipe.data_config import DataConfig, TaskConfig
+from bothways.training.recipe.recipe import Stage
+from bothways.training.stage.bm25_negatives import fill
+
+log = logging.getLogger("bothways")
+
+log = logging.getLogger("bothways")
+
+#: Data in memory for every stage, or by stage name, in place of the recipe's sources: texts, or what the stage's objective wants.
+GivenTexts = Sequence[Any] | Mapping[str, Sequence[Any]] | None
+
+
+@dataclass(frozen=True)
+class StageData:
+    """The training data of a stage.
+
+    Attributes:
+        items: rows of the kind that the objective wants, in order.
+        texts: plain texts among them: what the collapse watch and the proof of the merge sample.
+        origin: where the rows came from, for provenance, JSON-ready.
+        fingerprint: SHA-256 (hex) over all rows in order.
+        groups: rows by task and weight; one group where the data has neither.
+        held_out: rows before these, on which the loss is read and nothing is trained.
+        rows: of what the objective makes of `items`, so many at most.
+    """
+
+    items: Sequence[Any]
+    texts: list[str]
+    origin: list[dict[str, Any]]
+    fingerprint: str
+    groups: tuple[Group, ...] = ()
+    held_out: Sequence[Any] = ()
+    rows: int | None = None
+
+    def first(self, examples: Sequence[Any]) -> Sequence[Any]:
+        """What is trained on, of all that the objective has made of `items`."""
+        return examples[: self.rows]
+
+    def laid_out(self, examples: int) -> tuple[Group, ...]:
+        """Groups of the objective's examples.
+
+        Args:
+            examples: how many it has made of `items`; where rows have tasks or weights, one of each.
+        """
+        if not self.groups:
+            return (Group(range(examples)),)
+        if examples != len(self.items):
+            raise RuntimeError(f"{len(self.items)} rows with tasks became {examples} examples: weights cannot be kept")
+        return self.groups
+
+
+def read_stage_data(stage: Stage, given: GivenTexts = None) -> StageData:
+    """The data of a stage: each source in order, or what is given in memory.
+
+    Raises:
+        InputError: a source that cannot be read, nothing given for this stage, or rows of another kind than the objective wants.
+        SourceError: a source that cannot be found.
+    """
+    data = replace(_all_data(stage, given), rows=stage.data.rows)
+    share = None if stage.heldout is None else stage.heldout.share
+    if share is None:
+        return data
+    # datasets rounds a percentage of rows in this way, and LLM2Vec's script takes the first ones
+    count = round(len(data.items) * share)
+    if count == 0:
+        log.warning("stages.%s.heldout: %d texts are too few to hold any out", stage.name, len(data.items))
+        return data
+    rest = data.items[count:]
+    origin = [*data.origin, {"held_out": count}]
+    texts = data.texts[count:] if len(data.texts) == len(data.items) else data.texts
+    return replace(
+        data,
+        items=rest,
+        texts=texts,
+        origin=origin,
+        fingerprint=fingerprint_texts([data.fingerprint, str(count)]),
+        held_out=data.items[:count],
+    )
+
+
+def _all_data(stage: Stage, given: GivenTexts) -> StageData:
+    wants = stage.objective.wants
+    if given is None:
+        return read_data(stage.data, wants)
+    if isinstance(given, Mapping):
+        if stage.name not in given:
+            raise InputError(f"texts: none for stage {stage.name!r} (there are {', '.join(map(repr, given)) or 'none'})")
+        given = given[stage.name]
+    if isinstance(given, str):
+        raise InputError("texts: expected a list of texts, got one string; a file or folder goes into the recipe's data.source")
+    return LOADERS[wants].given(list(given), stage.data)
+
+
+def read_data(data: DataConfig, wants: str) -> StageData:
+    """The rows of each source in order, `limit` of each.
+
+    Args:
+        data: sources, or tasks.
+        wants: the kind of rows.
+    """
+    return LOADERS[wants].read(data)
+
+
+# --- texts ---------------------------------------------------------------------------------------------------------------------
+
+
+def _read_texts(data: DataConfig) -> StageData:
+    if data.unit == "auto":
+        return _read_documents(data)
+    texts: list[str] = []
+    origin = []
+    for source in data.source:
+        found = read_texts(source, column=data.column, limit=data.limit)
+        origin.append(describe(source, texts=found))
+        texts += found
+    return StageData(texts, texts, origin, fingerprint_texts(texts))
+
+
+def _read_documents(data: DataConfig) -> StageData:
+    documents: list[str] = []
+    origin = []
+    for source in data.source:
+        found = read_documents(source, column=data.column, limit=data.limit, unit=data.unit or "auto")
+        origin.append({**describe(source), "documents": len(found), "sha256": fingerprint_texts(found)})
+        documents += found
+    return StageData(documents, excerpts(documents), origin, fingerprint_texts(documents))
+
+
+def _given_texts(rows: list[Any], data: DataConfig) -> StageData:
+    for index, row in enumerate(rows):
+        if not isinstance(row, str):
+            raise InputError(f"texts[{index}]: must be a string (got {type(row).__name__})")
+    digest = fingerprint_texts(rows)
+    return StageData(rows, rows, [{"source": "memory", "texts": len(rows), "sha256": digest}], digest)
+
+
+# --- labelled examples ---------------------------------------------------------------------------------------------------------
+
+
+def _read_examples(data: DataConfig) -> StageData:
+    rows: list[Example] = []
+    weights: list[float] = []
+    origin = []
+    parts = [(task, source, _examples_of(task, source)) for task in data.all_tasks() for source in task.source]
+    if data.leave_out_labeled:
+        parts = _unlabeled(parts)
+    for task, source, found in parts:
+        if data.mine is not None:
+            found = fill(found, data.mine, source)
+        weights += [task.weight] * len(found)
+        rows += found
+        names = sorted({row.task for row in found})
+        facts = {"tasks": names, "examples": len(found), "sha256": fingerprint_examples(found), "weight": task.weight}
+        origin.append({**describe(source), **facts})
+    return _stage_examples(rows, weights, origin)
+
+
+def _unlabeled(parts: list[tuple[TaskConfig, str, list[Example]]]) -> list[tuple[TaskConfig, str, list[Example]]]:
+    """The parts without classification and clustering; all rows if there is nothing else."""
+    kept = [(task, source, without_classes(rows)) for task, source, rows in parts]
+    before, after = (sum(len(rows) for _, _, rows in some) for some in (parts, kept))
+    if not after:
+        log.warning(
+            "all %d rows have a label, and this stage is for rows without: it takes them all; texts of a row's class are not its "
+            "negatives. Give the stage retrieval data (--option retrieval=…), or use --option order=single",
+            before,
+        )
+        return parts
+    if after < before:
+        log.info("%d of %d rows have a label, and are left out of this stage, which learns retrieval", before - after, before)
+    return [part for part in kept if part[2]]
+
+
+def _examples_of(task: TaskConfig, source: str) -> list[Example]:
+    rows = read_examples(
+        source,
+        dialect=task.dialect,
+        task=task.name or None,
+        query_prompt=task.query_prompt,
+        document_prompt=task.document_prompt,
+        limit=task.limit,
+        template=task.template,
+        part=task.part,
+    )
+    if task.example_prompt is None or documents_are_labels(rows):
+        return rows
+    return [replace(row, document_prompt=task.example_prompt) for row in rows]
+
+
+def _given_examples(rows: list[Any], data: DataConfig) -> StageData:
+    for index, row in enumerate(rows):
+        if not isinstance(row, Example):
+            raise InputError(
+                f"texts[{index}]: the objective learns from labelled rows, bothways.data.labeled.example.Example "
+                f"(got {type(row).__name__})"
+            )
+    if data.mine is not None and rows:
+        rows = fill(rows, data.mine)
+    origin = [{"source": "memory", "examples": len(rows), "sha256": fingerprint_examples(rows)}]
+    return _stage_examples(rows, [1.0] * len(rows), origin)
+
+
+def _stage_examples(rows: list[Example], weights: list[float], origin: list[dict[str, Any]]) -> StageData:
+    members: dict[tuple[str, float], list[int]] = {}
+    for number, (row, weight) in enumerate(zip(rows, weights)):
+        members.setdefault((row.task, weight), []).append(number)
+    groups = tuple(Group(numbers, task, weight) for (task, weight), numbers in members.items())
+    texts = [row.query for row in rows] + [row.positives[0] for row in rows]
+    return StageData(rows, texts, origin, fingerprint_examples(rows), groups)
+
+
+def fingerprint_examples(rows: Sequence[Example]) -> str:
+    """SHA-256 (hex) over every field of every row, in order; see `data.fingerprint.fingerprint_texts`."""
+    return fingerprint_texts(json.dumps(list(vars(row).values()), ensure_ascii=True) for row in rows)
+
+
+# --- documents and consecutive passages ----------------------------------------------------------------------------------------
+
+
+def _read_passages(data: DataConfig) -> StageData:
+    rows: list[str | Passage] = []
+    origin = []
+    for source in data.source:
+        found = read_passages(source, column=data.column, limit=data.limit, unit=data.unit or "auto")
+        origin.append({**describe(source), "documents": len(found), "sha256": fingerprint_passages(found)})
+        rows += found
+    return StageData(rows, excerpts(rows), origin, fingerprint_passages(rows))
+
+
+def _given_passages(rows: list[Any], data: DataConfig) -> StageData:
+    for index, row in enumerate(rows):
+        if not isinstance(row, (str, Passage)):
+            raise InputError(
+                f"texts[{index}]: the objective learns from documents: strings, or bothways.data.text.passages.Passage "
+                f"(got {type(row).__name__})"
+            )
+    digest = fingerprint_passages(rows)
+    return StageData(rows, excerpts(rows), [{"source": "memory", "documents": len(rows), "sha256": digest}], digest)
+
+
+def fingerprint_passages(rows: Sequence[str | Passage]) -> str:
+    """SHA-256 (hex) over every document and pair, in order."""
+    return fingerprint_texts(
+        json.dumps(row if isinstance(row, str) else list(vars(row).values()), ensure_ascii=True) for row in rows
+    )
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Reads one kind of data from a recipe's sources, and checks rows given in memory."""
+
+    read: Callable[[DataConfig], StageData]
+    given: Callable[[list[Any], DataConfig], StageData]
+
+
+#: By `ObjectiveConfig.wants`.
+LOADERS: dict[str, Loader] = {
+    "texts": Loader(_read_texts, _given_texts),
+    "documents": Loader(_read_documents, _given_texts),
+    "examples": Loader(_read_examples, _given_examples),
+    "passages": Loader(_read_passages, _given_passages),
+}

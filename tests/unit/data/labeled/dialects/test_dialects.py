@@ -1,0 +1,90 @@
+"""What single dialects hold beside a query and its texts: labels, scores, system messages, images; rows as the projects document them."""
+
+import pytest
+
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.labeled_reader import read_examples
+from files import write_jsonl
+
+
+def user(text, system=None):
+    return [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": text}]
+
+
+def test_ms_swift_system_message_is_an_instruction(tmp_path):
+    row = {"messages": user("q", "Find it."), "positive_messages": [user("p")], "negative_messages": None}
+    example = read_examples(write_jsonl(tmp_path / "a.jsonl", [row]))[0]
+    assert (example.query_prompt, example.document_prompt, example.query) == ("Find it. ", "", "q")
+
+
+def test_ms_swift_system_messages_that_differ(tmp_path, told):
+    """Its own example: one of the positives has an instruction, the negative none."""
+    row = {"messages": user("q"), "positive_messages": [user("p", "Find it.")], "negative_messages": [user("n"), user("", "x")]}
+    assert read_examples(write_jsonl(tmp_path / "a.jsonl", [row])) == [Example("q", ("Find it. p",), ("n",), task="a")]
+    assert "system messages that differ within a row as part of their texts" in told.text
+
+
+def test_ms_swift_reranker_rows_and_rows_with_images(tmp_path, told):
+    """Documents of its reranker data are the assistant's (BestPractices/Reranker.md)."""
+
+    def said(text):
+        return [{"role": "assistant", "content": text}]
+
+    rows = [
+        {"messages": user("q"), "positive_messages": [said("p"), said("r")], "negative_messages": [said("n")]},
+        {"messages": user("<image>"), "images": ["a.jpg"], "positive_messages": [user("p")]},
+        {"messages": user("a"), "positive_messages": [user("<image>")], "positive_images": [["a.jpg"]]},
+        {"messages": user("b"), "positive_messages": [user("p")], "images": []},
+    ]
+    assert [(e.query, e.positives) for e in read_examples(write_jsonl(tmp_path / "a.jsonl", rows))] == [
+        ("q", ("p", "r")),
+        ("b", ("p",)),
+    ]
+    assert "2 with images, video or audio (first: row 2)" in told.text
+
+
+def test_ms_swift_labels(tmp_path, told):
+    rows = [{"query": f"q{label}", "response": "p", "label": label} for label in (1, 0, 0.8, 0.79, None)]
+    assert [e.query for e in read_examples(write_jsonl(tmp_path / "a.jsonl", rows))] == ["q1", "q0.8", "qNone"]
+    assert "2 labelled below 0.8 (first: row 2)" in told.text
+
+
+MINED = {"triplet": 1, "n-tuple": 2, "labeled-pair": 2, "labeled-list": 2}
+
+
+@pytest.mark.parametrize("form", MINED)
+@pytest.mark.parametrize("scored", [False, True])
+@pytest.mark.parametrize("names", [("anchor", "positive"), ("query", "positive"), ("question", "answer")])
+def test_everything_that_sentence_transformers_mines(tmp_path, form, scored, names):
+    """The rows of `mine_hard_negatives` by output_format and output_scores; no negative comes out as an answer."""
+    one, two = names
+    rows = {
+        "triplet": [{one: "q", two: "p", "negative": "m", "scores": [0.9, 0.5]}],
+        "n-tuple": [{one: "q", two: "p", "negative_1": "m", "negative_2": "n", "scores": [0.9, 0.5, 0.25]}],
+        "labeled-pair": [{one: "q", two: text, "label": int(text == "p"), "score": 0.5} for text in "pmn"],
+        "labeled-list": [{one: "q", two: ["p", "m", "n"], "labels": [1, 0, 0], "scores": [0.9, 0.5, 0.25]}],
+    }[form]
+    gone = {"scores", "score"} if not scored or form == "labeled-pair" else set()
+    path = write_jsonl(tmp_path / "a.jsonl", [{key: value for key, value in row.items() if key not in gone} for row in rows])
+    (example,) = read_examples(path, dialect="sentence-transformers" if one == "question" else None)
+    assert (example.query, example.positives, example.negatives) == ("q", ("p",), ("m", "n")[: MINED[form]])
+    expected = ((0.9,), (0.5, 0.25)[: MINED[form]]) if scored and not gone else (None, None)
+    assert (example.positive_scores, example.negative_scores) == expected
+
+
+def test_labelled_pairs_of_sentence_transformers(tmp_path, told):
+    """Rows of an anchor come together wherever they stand; an anchor that nothing answers makes no example."""
+    pairs = [("a", "n", 0), ("b", "n", "0"), ("a", "p", 1.0), ("c", "p", True)]
+    path = write_jsonl(tmp_path / "a.jsonl", [{"anchor": a, "positive": text, "label": label} for a, text, label in pairs])
+    assert read_examples(path) == [Example("a", ("p",), ("n",), task="a"), Example("c", ("p",), task="a")]
+    assert "4 rows, 2 examples, 1 skipped; 1 without a positive (first: row 2)" in told.text
+    # a margin or a class beside negatives says nothing of a text by itself
+    margin = write_jsonl(tmp_path / "m.jsonl", [{"query": "q", "positive": "p", "negative": "n", "score": 0.3, "label": 7}])
+    assert read_examples(margin) == [Example("q", ("p",), ("n",), task="m")]
+    assert "labels beside negatives left aside; one score a row left aside" in told.text
+
+
+def test_flagembedding_s_name_for_rows_without_in_batch_negatives(tmp_path, told):
+    (tmp_path / "classes-no_in_batch_neg").mkdir()
+    read_examples(write_jsonl(tmp_path / "classes-no_in_batch_neg" / "a.jsonl", [{"query": "q", "pos": ["p"], "neg": ["n"]}]))
+    assert "no_in_batch_neg: give these rows a stage with in_batch false" in told.text

@@ -1,0 +1,85 @@
+"""Labels that are classes, and documents that are names of classes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import bothways as bw
+from bothways.data.conversion.by_example import by_example
+from bothways.data.conversion.classification import by_label
+from bothways.data.conversion.converted import write_examples
+from bothways.data.conversion.labeled_text import Labelled
+from bothways.data.labeled.classes import documents_are_labels, without_classes
+from bothways.data.labeled.example import Example
+from bothways.data.labeled.labeled_reader import read_examples
+from bothways.data.sources import resolve_texts
+from bothways.training.stage.stage_data import read_data
+
+ITEMS = [Labelled(f"text {number} of {name}", (name,), number) for name in ("lost_card", "top_up") for number in range(6)]
+
+
+def test_documents_are_told_apart_by_what_each_label_has() -> None:
+    assert documents_are_labels(by_label(ITEMS).examples)
+    assert not documents_are_labels(by_example(ITEMS).examples)
+    assert documents_are_labels(by_label(ITEMS, per_label=1).examples)
+    assert not documents_are_labels(by_example(ITEMS, per_label=1).examples)
+
+
+@pytest.mark.parametrize("convert", [by_label, by_example])
+def test_a_class_name_carries_no_instruction_and_a_text_of_the_class_does(tmp_path: Path, convert) -> None:
+    path = tmp_path / "banking77.jsonl"
+    write_examples(convert(ITEMS, task="banking77").examples, path)
+    recipe = bw.recipes.nv_embed(texts=str(path), order="single", preset="laptop")
+    rows = read_data(recipe.stages[0].data, "examples").items
+    query = rows[0].query_prompt
+    assert query.startswith("Instruct: Given a online banking query")
+    assert {row.document_prompt for row in rows} == {"" if convert is by_label else query}
+
+
+def test_classes_are_left_out_of_the_retrieval_stage(tmp_path: Path, caplog) -> None:
+    path = tmp_path / "rows.jsonl"
+    plain = [{"query": f"question {number}", "pos": [f"answer {number}"]} for number in range(3)]
+    classes = [{"query": f"text {number}", "pos": ["name"], "neg": ["other"], "label": "name"} for number in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in plain + classes))
+    recipe = bw.recipes.nv_embed(texts=str(path), preset="laptop")
+    with caplog.at_level("INFO", logger="bothways"):
+        rows = [read_data(stage.data, "examples").items for stage in recipe.stages]
+    assert [len(part) for part in rows] == [3, 7]
+    assert "4 of 7 rows have a label, and are left out of this stage" in caplog.text
+    # a label of one query, as NLI's premises have, is not a class
+    premise = [Example("p", (text,), label="p") for text in ("a", "b")]
+    assert without_classes(premise) == premise
+
+
+def test_the_blended_stage_can_keep_in_batch_negatives_for_rows_without_a_label() -> None:
+    stages = bw.recipes.nv_embed(order="by_task").stages
+    assert [stage.objective.in_batch for stage in stages] == [True, "unlabeled"]
+
+
+def test_the_sts_metric_of_nv_embed_has_the_instruction_of_its_rows() -> None:
+    stage = bw.recipes.nv_embed(texts=["sts.jsonl"], dev="sts:dev.jsonl").stages[0]
+    assert stage.eval.metric == ("sts:dev.jsonl?prompt=Instruct%3A%20Retrieve%20semantically%20similar%20text%0AQuery%3A%20")
+    assert bw.recipes.nv_embed(texts=["x.jsonl"], dev="sts:dev.jsonl").stages[0].eval.metric == "sts:dev.jsonl"
+
+
+def test_a_hub_dataset_without_an_owner_is_named_with_its_configuration() -> None:
+    found = resolve_texts("kor_nli:snli/train")
+    assert (found.kind, found.name, found.config, found.split) == ("hub", "kor_nli", "snli", "train")
+
+
+def test_several_labels_survive_the_file(tmp_path: Path) -> None:
+    classes = {"a": ("x", "y"), "b": ("x",), "c": ("y", "z"), "d": ("z",), "e": ("w", "z"), "f": ("w",)}
+    items = [Labelled(text, labels, number) for number, (text, labels) in enumerate(classes.items())]
+    write_examples(by_example(items, task="t", negatives=2).examples, tmp_path / "t.jsonl")
+    found = read_examples(tmp_path / "t.jsonl")
+    assert any(len(example.labels) > 1 for example in found) and all(example.negatives for example in found)
+    for example in found:
+        assert example.label in classes[example.query]
+        assert (example.labels or (example.label,)) == classes[example.query]
+        assert example.positive_labels == tuple(classes[text] for text in example.positives)
+        assert example.negative_labels == tuple(classes[text] for text in example.negatives)
+        assert all(example.label in labels for labels in example.positive_labels or ((),))
+        assert not any(set(labels) & set(classes[example.query]) for labels in example.negative_labels or ())

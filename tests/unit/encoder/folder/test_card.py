@@ -1,0 +1,163 @@
+"""The model card: its metadata by huggingface_hub's own classes, the base by what the hub knows, and an edited card that stays."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import EvalResult, ModelCard
+
+import bothways as bw
+from bothways.backbone.base_facts import base_facts
+from bothways.encoder.folder.card import CARD, GENERATED, is_ours, model_card
+from bothways.encoder.folder.card_metadata import CardOptions
+from bothways.errors import InputError
+from tiny import tiny_llama
+
+STAGE = {
+    "name": "mntp",
+    "objective": {"kind": "mntp", "mask": 0.2},
+    "adapter": {"r": 16},
+    "data": [
+        {"source": "/home/someone/secret|plans/texts.jsonl", "kind": "file", "texts": 5, "sha256": "ab" * 32},
+        {"source": "org/corpus", "kind": "hub", "texts": 7, "sha256": "cd" * 32},
+        {"held_out": 3},
+    ],
+    "seed": 42,
+    "steps": 10,
+    "tokens": 1000,
+}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return tiny_llama(tmp_path / "base")
+
+
+@pytest.fixture
+def encoder(base: Path) -> bw.Encoder:
+    return bw.convert(base, dtype="float32", device="cpu", prompts={"query": "Find:\n"})
+
+
+def front(folder: Path) -> dict:
+    return yaml.safe_load((folder / CARD).read_text().split("---\n")[1])
+
+
+def test_the_metadata_is_what_the_hub_reads(encoder: bw.Encoder, tmp_path: Path) -> None:
+    encoder.provenance |= {
+        "stages": [STAGE],
+        "base_model": {"id": "org/base", "revision": "f" * 40, "license": "mit", "language": ["en"]},
+    }
+    result = EvalResult(
+        "semantic-similarity", "stsb", "STS-B dev", "spearman", 0.75, metric_name="Spearman", dataset_args={"sha256": "12" * 32}
+    )
+    text = model_card(encoder, [], CardOptions(name="me/mine", figures=(result,)))
+    card = ModelCard(text)
+    assert card.data.to_dict() == {
+        "language": ["en"],
+        "license": "mit",
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": ["sentence-transformers", "feature-extraction", "sentence-similarity", "bothways", "mntp"],
+        "base_model": "org/base",
+        "base_model_relation": "finetune",
+        "datasets": ["org/corpus"],
+        "model-index": [
+            {
+                "name": "mine",
+                "results": [
+                    {
+                        "task": {"type": "semantic-similarity"},
+                        "dataset": {"name": "STS-B dev", "type": "stsb", "args": {"sha256": "12" * 32}},
+                        "metrics": [{"type": "spearman", "value": 0.75, "name": "Spearman"}],
+                    }
+                ],
+            }
+        ],
+    }
+    assert card.data.eval_results == [result]
+    for words in (
+        "# me/mine",
+        "f" * 40,
+        "LLM2Vec, arXiv 2404.05961",
+        "LoRA, rank 16",
+        "texts.jsonl",
+        "abababab",
+        "| 0.7500 |",
+        'bw.load("me/mine")',
+    ):
+        assert words in text
+    assert "someone" not in text and "this folder" not in text
+
+
+def test_a_local_base_is_not_named(encoder: bw.Encoder, base: Path, tmp_path: Path) -> None:
+    encoder.save(tmp_path / "out")
+    text = (tmp_path / "out" / CARD).read_text()
+    assert "base_model" not in front(tmp_path / "out") and str(tmp_path) not in text
+    digest = hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest()
+    assert f"| sha256 of model.safetensors | {digest} |" in text and "a local model, not on the hub" in text
+    assert "license" not in front(tmp_path / "out") and "license of the base model is not known" in text
+
+
+def test_facts_of_the_base_outlive_the_base(encoder: bw.Encoder, base: Path, tmp_path: Path) -> None:
+    (base / CARD).write_text("---\nlicense: other\nlicense_name: own\nlicense_link: LICENSE\nlanguage: [no, ko]\n---\n# Base\n")
+    encoder.save(tmp_path / "one")
+    (base / CARD).unlink()
+    bw.load(tmp_path / "one", dtype="float32", device="cpu").save(tmp_path / "two")
+    for folder in ("one", "two"):
+        stated = front(tmp_path / folder)
+        assert (stated["license"], stated["license_name"], stated["language"]) == ("other", "own", ["no", "ko"])
+        assert "license_link" not in stated, "a link into the base's repository leads nowhere here"
+
+
+@pytest.mark.parametrize(
+    "card", ["no front matter", "---\nlicense: [\n---\n", "---\nlicense: 3\nlanguage: {a: b}\n---\n", "---\n- a\n---\n"]
+)
+def test_a_card_of_the_base_that_says_nothing(base: Path, card: str) -> None:
+    (base / CARD).write_text(card)
+    assert set(base_facts({"base": str(base), "source": "folder"})) == {"files"}
+
+
+def test_the_base_is_followed_to_the_hub(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = tmp_path / "models--org--name" / "snapshots" / ("a" * 40)
+    cached.mkdir(parents=True)
+    (cached / "config.json").write_text("{}")
+    (cached / CARD).write_text("---\nlicense: [apache-2.0]\n---\n")
+    found = base_facts({"base": str(cached), "source": "folder"})
+    assert found == {"id": "org/name", "revision": "a" * 40, "license": "apache-2.0"}
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "bothways.json").write_text(json.dumps({"kind": "language model", "base": str(cached), "source": "folder"}))
+    assert base_facts({"base": str(run), "source": "folder"}) == found, "through a language model that was trained here"
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "_name_or_path": "org/other"}))
+    assert base_facts({"base": str(base), "source": "folder"})["id"] == "org/other"
+    monkeypatch.chdir(tmp_path)
+    assert base_facts({"base": "gone/base", "source": "folder"}) == {}, "a relative path is not a hub id"
+    assert base_facts({"base": "gone/base", "source": "hub"}) == {"id": "gone/base"}
+    assert base_facts({"base": "smollm2-135m", "source": "embedded"})["license"] == "apache-2.0"
+
+
+def test_an_edited_card_is_kept(encoder: bw.Encoder, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    out = tmp_path / "out"
+    encoder.save(out)
+    written = (out / CARD).read_text()
+    assert is_ours(written) and is_ours(written.replace("\n", "\r\n"))
+    encoder.options.max_length = 77
+    encoder.save(out, replace=True)
+    assert "77 tokens" in (out / CARD).read_text() and not caplog.records and not (out / GENERATED).exists()
+    edited = (out / CARD).read_text().replace("77 tokens", "77 tokens (mine)")
+    (out / CARD).write_text(edited)
+    encoder.options.max_length = 55
+    with caplog.at_level(logging.WARNING, "bothways"):
+        encoder.save(out, replace=True)
+    assert (out / CARD).read_text() == edited and "55 tokens" in (out / GENERATED).read_text()
+    assert len(caplog.messages) == 1 and GENERATED in caplog.messages[0]
+
+
+def test_options_that_the_hub_would_refuse() -> None:
+    for options in ({"license": "my own"}, {"base_model": "/tmp/model"}, {"name": "mine"}, {"language": ("English",)}):
+        with pytest.raises(InputError, match=next(iter(options))):
+            CardOptions(**options)

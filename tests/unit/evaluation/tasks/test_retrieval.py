@@ -1,0 +1,166 @@
+"""Retrieval tasks: collections out of pair files, cutoffs, prompts, the FAISS backend, and exactness whatever the blocks."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from bothways.errors import InputError, SourceError
+from bothways.evaluation import ranking as ranking_module
+from bothways.evaluation.inputs.beir_collection import Collection
+from bothways.evaluation.inputs.pair_collection import read_pair_collection
+from bothways.evaluation.ranking import DenseRanker
+from bothways.evaluation.registry import make_task
+from bothways.evaluation.task import RunOptions
+from bothways.evaluation.tasks.retrieval import Retrieval
+from unit.evaluation.vectors import Written, write, written
+
+OPTIONS = RunOptions()
+DOCS, QUERIES = 500, 40
+
+
+def collection(seed: int = 0) -> Collection:
+    rng = np.random.default_rng(seed)
+    corpus = {f"d{i:03d}": text for i, text in enumerate(written(rng.standard_normal((DOCS, 8))))}
+    queries = {f"q{i:03d}": text for i, text in enumerate(written(rng.standard_normal((QUERIES, 8))))}
+    qrels = {query: {f"d{i:03d}": int(rng.integers(0, 3)) for i in rng.choice(DOCS, 5, replace=False)} for query in queries}
+    return Collection(queries, corpus, {**qrels, "q000": {"d001": 1}})
+
+
+def test_block_and_chunk_sizes_change_nothing(monkeypatch):
+    data = collection()
+    found = []
+    for query_block, document_block, chunk in ((256, 8192, 32768), (7, 33, 100), (3, 11, 500), (40, 500, 17)):
+        monkeypatch.setattr(ranking_module, "_QUERY_BLOCK", query_block)
+        monkeypatch.setattr(ranking_module, "_DOCUMENT_BLOCK", document_block)
+        monkeypatch.setattr(ranking_module, "_ENCODE_CHUNK", chunk)
+        found.append(DenseRanker(Written(), OPTIONS).rank(data.queries, data.corpus, depth=100))
+    for other in found[1:]:
+        assert np.array_equal(other.index, found[0].index)
+        # a product of 8 float32 numbers may differ in its last bit with the shape of the matrices
+        assert np.abs(other.scores - found[0].scores).max() < 1e-6
+
+
+def test_pairs_become_a_collection(tmp_path):
+    rows = [("a", "x"), ("b", "y"), ("c", "x"), ("a", "z"), ("b", "y")]
+    path = write(tmp_path / "pairs.jsonl", [{"sentence1": a, "sentence2": b} for a, b in rows])
+    data = read_pair_collection(path)
+    assert sorted(data.corpus.values()) == ["x", "y", "z"]
+    found = {data.queries[q]: {data.corpus[d] for d in judged} for q, judged in data.qrels.items()}
+    assert found == {"a": {"x", "z"}, "b": {"y"}, "c": {"x"}}
+
+
+def test_above_says_which_pairs_count(tmp_path):
+    rows = [
+        {"query": "a", "document": "x", "score": 5},
+        {"query": "a", "document": "y", "score": 4},
+        {"query": "b", "document": "z", "score": 0},
+    ]
+    path = write(tmp_path / "pairs.jsonl", rows)
+    data = read_pair_collection(path, above=4)
+    assert [data.queries[q] for q in data.qrels] == ["a"]
+    assert [{data.corpus[d] for d in judged} for judged in data.qrels.values()] == [{"x"}]
+    assert len(data.corpus) == 3
+    with pytest.raises(InputError, match="has a column 'score'; say with above= which pairs are relevant"):
+        read_pair_collection(path)
+    with pytest.raises(InputError, match="no pair is above 9; nothing is relevant"):
+        read_pair_collection(path, above=9)
+    plain = write(tmp_path / "plain.jsonl", [{"query": "a", "document": "x"}])
+    with pytest.raises(InputError, match="has no score or label for above="):
+        read_pair_collection(plain, above=1)
+    words = write(tmp_path / "nli.jsonl", [{"premise": "a", "hypothesis": "x", "label": "neutral"}])
+    with pytest.raises(InputError, match="row 1: column 'label' holds 'neutral', not a number"):
+        read_pair_collection(words, above=1)
+    for unknown in (float("nan"), "nan"):
+        broken = write(tmp_path / "nan.jsonl", [*rows, {"query": "c", "document": "w", "score": unknown}])
+        with pytest.raises(InputError, match=r"row 4: column 'score' holds '?nan'?, not a number"):
+            read_pair_collection(broken, above=4)
+    with pytest.raises(SourceError, match="no such file"):
+        read_pair_collection(tmp_path / "none.jsonl")
+
+
+def beir(folder, data):
+    write(folder / "corpus.jsonl", [{"_id": i, "text": text} for i, text in data.corpus.items()])
+    write(folder / "queries.jsonl", [{"_id": i, "text": text} for i, text in data.queries.items()])
+    lines = [f"{q}\t{d}\t{g}" for q, judged in data.qrels.items() for d, g in judged.items()]
+    (folder / "qrels").mkdir()
+    (folder / "qrels" / "dev.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
+    return folder
+
+
+def test_folder_options(tmp_path):
+    folder = beir(tmp_path / "set", collection())
+    task = make_task(f"retrieval:{folder}?split=dev&k=3,1&query_prompt=Find: &document_prompt=")
+    encoder = Written()
+    metrics = task.run(encoder, OPTIONS).metrics
+    assert set(metrics) == {f"{name}@{k}" for name in ("ndcg", "recall", "mrr", "map") for k in (1, 3, 10)}
+    assert [call[:2] for call in encoder.calls] == [("query", "Find: "), ("document", "")]
+    plain = make_task(f"retrieval:{folder}?split=dev")
+    own = Written()
+    # the default cutoffs, on the same ranking
+    assert plain.run(own, OPTIONS).metrics["ndcg@10"] == metrics["ndcg@10"]
+    assert [call[1] for call in own.calls] == [None, None]
+    assert json.loads(json.dumps(task.settings)) == {
+        **plain.settings,
+        "k": [1, 3, 10],
+        "query_prompt": "Find: ",
+        "document_prompt": "",
+    }
+    for options, message in [
+        ("split=dev&k=0", "cutoffs k must be at least 1"),
+        ("split=dev&above=3", "above= is for files of pairs"),
+        ("split=dev&backend=gpu", "backend must be one of exact, faiss"),
+        ("", r"qrels/test\.tsv: no such file, gzipped or not"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            make_task(f"retrieval:{folder}" + (f"?{options}" if options else ""))
+
+
+def test_a_pair_file_is_a_task(tmp_path):
+    texts = written(np.random.default_rng(0).standard_normal((20, 6)))
+    rows = [{"query": text, "positive": text + " again"} for text in texts]
+    task = make_task(f"retrieval:{write(tmp_path / 'd' / 'test.jsonl', rows).parent}")
+    assert task.run(Written(), OPTIONS).metrics["mrr@10"] == 1.0
+
+
+def test_prompts_need_an_encoder_that_takes_them():
+    class Plain:
+        def encode(self, texts):
+            return np.ones((len(texts), 2))
+
+    class Lexical:
+        def rank(self, queries, corpus, *, depth, ignore_identical_ids=False):
+            raise AssertionError("ranked")
+
+    task = Retrieval(collection(), name="toy", query_prompt="Find: ")
+    with pytest.raises(InputError, match="Plain cannot use the prompt 'Find: '"):
+        task.run(Plain(), OPTIONS)
+    with pytest.raises(InputError, match="toy: query_prompt is for encoders; Lexical ranks texts by itself"):
+        task.run(Lexical(), OPTIONS)
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+def test_faiss_equals_the_exact_search(ignore):
+    pytest.importorskip("faiss", reason="faiss is not installed (pip install 'bothways[mine]')")
+    data = collection(3)
+    queries = {**data.queries, **{doc: data.corpus[doc] for doc in ("d007", "d123")}}
+    data = Collection(queries, data.corpus, {**data.qrels, "d007": {"d007": 1, "d008": 1}, "d123": {"d123": 1, "d005": 1}})
+    scores = [
+        Retrieval(data, name="toy", k=(1, 10, 100), backend=backend, ignore_identical_ids=ignore).run(Written(), OPTIONS)
+        for backend in ("exact", "faiss")
+    ]
+    # the same order of documents: no two of these random cosines are equal
+    assert scores[0].metrics == scores[1].metrics
+    assert scores[0].details == scores[1].details
+
+
+def test_faiss_orders_equal_scores_as_the_library_does():
+    pytest.importorskip("faiss", reason="faiss is not installed (pip install 'bothways[mine]')")
+    from bothways.evaluation.faiss_ranking import FaissRanker
+
+    corpus = {name: "1 0 |" for name in "hbdfaceg"} | {"z": "0 1 |"}
+    found = [ranker(Written(), OPTIONS).rank({"q": "1 0 |"}, corpus, depth=9) for ranker in (DenseRanker, FaissRanker)]
+    for ranking in found:
+        assert "".join(ranking.doc_ids[i] for i in ranking.index[0]) == "hgfedcbaz"

@@ -1,0 +1,41 @@
+"""Old import paths still lead to the modules, and each new name of the table is a module."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import warnings
+
+import pytest
+
+from bothways.moved import MOVED
+
+
+def test_an_old_name_is_the_module_itself() -> None:
+    sys.modules.pop("bothways.data.supervised", None)
+    with pytest.warns(DeprecationWarning, match=r"bothways\.data\.supervised is bothways\.data\.labeled\.labeled_reader now"):
+        old = importlib.import_module("bothways.data.supervised")
+    new = importlib.import_module("bothways.data.labeled.labeled_reader")
+    assert old is new
+    assert new.__name__ == new.__spec__.name == "bothways.data.labeled.labeled_reader"
+
+
+def test_old_packages_and_their_modules() -> None:
+    """A package under its old name must not load its files a second time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        package = importlib.import_module("bothways.data.mining")
+        options = importlib.import_module("bothways.data.mining.options")
+    from bothways.mining import MiningOptions, mine
+
+    assert package.mine is mine
+    assert options.MiningOptions is MiningOptions
+
+
+@pytest.mark.parametrize("old", sorted(MOVED))
+def test_no_name_leads_nowhere_or_hides_a_module(old: str) -> None:
+    new = importlib.util.find_spec(MOVED[old])
+    assert new is not None
+    assert new.origin is not None
+    assert MOVED[old] not in MOVED
