@@ -7,8 +7,8 @@ import torch
 
 import bothways as bw
 from bothways.backbone import embedded
+from bothways.encoder.questions import Questions
 from bothways.errors import SourceError
-from bothways.objectives.llara_rows import Questions
 from bothways.training.stage.stage_setup import open_base
 
 pytestmark = pytest.mark.real

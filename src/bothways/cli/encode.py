@@ -46,13 +46,21 @@ def command(
         ),
     ] = None,
     pooling: BasePooling = None,
+    both: Annotated[
+        bool,
+        typer.Option(
+            "--both",
+            help="LLaRA: both vectors of a text in one pass, of the text itself (ebae) and of what follows it (ebar): two columns "
+            "of a .parquet, or a .npy of shape (texts, 2, numbers)",
+        ),
+    ] = False,
     truncate_dim: Annotated[int | None, typer.Option(help="keep the first numbers only")] = None,
     batch_tokens: Annotated[int | None, typer.Option(help="tokens per pass; chosen for the device")] = None,
     device: Device = "auto",
     dtype: DType = "auto",
 ) -> None:
     """Encode every text of a source, in order. Empty ones are skipped and counted; a .parquet names file and row of each text."""
-    from bothways.encoder.vector_files import SUFFIXES, write_chunks, write_vectors
+    from bothways.encoder.vector_files import SUFFIXES, write_both, write_chunks, write_vectors
 
     suffixes = SUFFIXES if chunks is None else (".parquet",)
     if out.suffix not in suffixes:  # before the model is read
@@ -60,6 +68,8 @@ def command(
     passages = None if chunks is None else _passages(chunks)
     if passages is not None and truncate_dim is not None:
         raise InputError("--truncate-dim: not with --chunks; cut the vectors of the file")
+    if both:
+        _check_both({"--chunks": chunks, "--prompt": prompt, "--prompt-name": prompt_name, "--pooling": pooling})
     places: Places = deque()
     texts = _texts(source, column, unit if unit is not None else "line" if passages is None else "document", places)
     # the first text is read before the model is, so that a wrong path fails at once
@@ -72,8 +82,22 @@ def command(
         say(f"{out}: {count} vectors of {dimension} numbers, of passages of {documents} texts")
         return
     options["truncate_dim"] = truncate_dim
+    if both:
+        del options["prompt"], options["prompt_name"]
+        count, dimension = write_both(encoder, texts, out, options, places)
+        say(f"{out}: {count} texts, two vectors each of {dimension} numbers (ebae, ebar)")
+        return
     count, dimension = write_vectors(encoder, texts, out, options, places)
     say(f"{out}: {count} vectors of {dimension} numbers")
+
+
+def _check_both(given: dict[str, str | None]) -> None:
+    """Raise InputError for an option that has no meaning where both of LLaRA's questions are asked."""
+    for option, value in given.items():
+        if value is not None:
+            raise InputError(
+                f"{option} {value}: not with --both, which asks the encoder's own two questions of whole texts; leave one out"
+            )
 
 
 def _texts(source: str, column: str | None, unit: str, places: Places) -> Iterator[str]:

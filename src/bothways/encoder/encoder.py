@@ -22,8 +22,9 @@ from transformers import PreTrainedTokenizerBase
 
 from bothways.attention.run import Execution, hidden_states
 from bothways.config import Direction, Layers
-from bothways.encoder import inference, late_chunking, prompts
+from bothways.encoder import both_vectors, inference, late_chunking, prompts
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
+from bothways.encoder.both_vectors import Both
 from bothways.encoder.chunk_spans import Chunking
 from bothways.encoder.inference import TokenStates
 from bothways.encoder.late_chunking import Chunks
@@ -260,6 +261,14 @@ class Encoder(nn.Module):
         if options.get("prompt") is None and options.get("prompt_name") is None:
             options = {**options, "prompt": self.role_prompt(role)}
         return self.encode(texts, **options)
+
+    def encode_both(self, texts: str | Iterable[str], **options: Any) -> Both:
+        """Encode texts with both of LLaRA's questions in one pass; arguments and result as `both_vectors.encode_both`."""
+        return both_vectors.encode_both(self, texts, **options)
+
+    def encode_both_stream(self, texts: Iterable[str], **options: Any) -> Iterator[tuple[list[str], np.ndarray]]:
+        """`encode_both` for any number of texts, window by window; see `both_vectors.encode_both_stream`."""
+        return both_vectors.encode_both_stream(self, texts, **options)
 
     def encode_tokens(
         self,

@@ -111,7 +111,7 @@ def _encode(
     with quiet(encoder):
         for group, result in over_passes(rows, budget, settings.batch_size, run):
             check_vectors(result, [start + index for index in group], [texts[index] for index in group], encoder.dtype)
-            vectors[group] = _finish(result[:, : settings.truncate_dim], settings.normalize)
+            vectors[group] = finish(result[:, : settings.truncate_dim], settings.normalize)
             bar.advance(len(group))
     return vectors
 
@@ -245,7 +245,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return "not enough memory" in text or "out of memory" in text or "can't allocate memory" in text
 
 
-def _finish(vectors: np.ndarray, normalize: bool) -> np.ndarray:
+def finish(vectors: np.ndarray, normalize: bool) -> np.ndarray:
+    """Give vectors (n, D) as they are, or brought to unit length."""
     if not normalize:
         return vectors
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)

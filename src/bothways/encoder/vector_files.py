@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".npy", ".parquet")
 _PLACE = ("file", "row")
+Parts = Iterator[tuple[list[Any], np.ndarray]]
+"""Texts, and an array with a row for each."""
+Table = tuple[dict[str, list[Any]], dict[str, np.ndarray]]
+"""Columns by name, and vectors (n, D) by name."""
 _MANY = 10**15  # rows whose number takes as much room in a header as any that will come
 
 
@@ -39,14 +43,46 @@ def write_vectors(
         InputError: another suffix, or no text at all.
         OutputError: `out` cannot be written.
     """
+    return _write(encoder.encode_stream(texts, **options), out, places, lambda vectors: {"vector": vectors})
+
+
+def _write(
+    parts: Parts, out: Path, places: Places | None, columns: Callable[[np.ndarray], dict[str, np.ndarray]]
+) -> tuple[int, int]:
+    """Write (texts, vectors) as they come; `columns` names the vectors (n, D) of a table. Gives (N, D)."""
     if out.suffix not in SUFFIXES:
         raise InputError(f"{out}: vectors go to a file that ends in {' or '.join(SUFFIXES)}")
     with atomic_file(out) as part:
-        parts = encoder.encode_stream(texts, **options)
-        count, dimension = _parquet(parts, part, places) if out.suffix == ".parquet" else _npy(parts, part)
+        count, dimension = _parquet(parts, part, places, columns) if out.suffix == ".parquet" else _npy(parts, part)
         if count == 0:
             raise InputError(f"{out}: there is no text to encode")
     return count, dimension
+
+
+def write_both(
+    encoder: Encoder, texts: Iterable[str], out: Path, options: dict[str, Any], places: Places | None = None
+) -> tuple[int, int]:
+    """Write both of LLaRA's vectors of `texts` into `out`, which appears whole or not at all.
+
+    Args:
+        encoder: the encoder.
+        texts: any number of texts, at least one.
+        out: .npy gets the (N, 2, D) float32 array: EBAE [:, 0] and EBAR [:, 1]; .parquet a table with the columns text, ebae and ebar.
+        options: keyword arguments of `Encoder.encode_both_stream`.
+        places: see `write_vectors`.
+
+    Returns:
+        (N, D).
+
+    Raises:
+        InputError: another suffix, no text at all, or an encoder without the two questions.
+        OutputError: `out` cannot be written.
+    """
+    return _write(encoder.encode_both_stream(texts, **options), out, places, _both_columns)
+
+
+def _both_columns(vectors: np.ndarray) -> dict[str, np.ndarray]:
+    return {"ebae": vectors[:, 0], "ebar": vectors[:, 1]}
 
 
 def write_chunks(
@@ -78,7 +114,7 @@ def write_chunks(
         raise InputError(f"{out}: vectors of passages go to a file that ends in .parquet, beside the places they stand for")
     documents = count = 0
 
-    def tables() -> Iterator[tuple[dict[str, list[Any]], np.ndarray]]:
+    def tables() -> Iterator[Table]:
         nonlocal documents, count
         for group, found in encoder.encode_chunks_stream(texts, chunks, **options):
             where = _places(places, len(group))
@@ -91,7 +127,7 @@ def write_chunks(
             count += len(rows)
             if rows:
                 named = dict(zip((*_PLACE[: len(where[0])], "document", "start", "end", "text"), map(list, zip(*rows))))
-                yield named, np.concatenate([each.vectors for each in found])
+                yield named, {"vector": np.concatenate([each.vectors for each in found])}
 
     with atomic_file(out) as part:
         dimension = _write_tables(tables(), part)
@@ -100,24 +136,29 @@ def write_chunks(
     return documents, count, dimension
 
 
-def _npy(parts: Iterator[tuple[list[Any], np.ndarray]], part: Path) -> tuple[int, int]:
+def _npy(parts: Parts, part: Path) -> tuple[int, int]:
     """The header holds the shape, which is known at the end: it is written first with room, and again when all rows are there."""
-    count = dimension = size = 0
+    count = size = 0
+    between: list[int] = []
+    dimension = 0
     with part.open("wb") as file:
         for _, vectors in parts:
-            if dimension == 0:
-                dimension = vectors.shape[1]
-                size = file.write(_header(_MANY, dimension))
+            if size == 0:
+                *between, dimension = vectors.shape[1:]
+                size = file.write(_header(_MANY, dimension, between=between))
             file.write(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
             count += len(vectors)
         file.seek(0)
-        file.write(_header(count, dimension, size))
+        file.write(_header(count, dimension, size, between=between))
     return count, dimension
 
 
-def _header(rows: int, dimension: int, size: int = 0) -> bytes:
-    """Header of a .npy file (numpy.lib.format, version 1.0), of `size` bytes or the least multiple of 64 that holds it."""
-    text = repr({"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)})
+def _header(rows: int, dimension: int, size: int = 0, *, between: Sequence[int] = ()) -> bytes:
+    """Header of a .npy file (numpy.lib.format, version 1.0), of `size` bytes or the least multiple of 64 that holds it.
+
+    The array has the shape (rows, *between, dimension).
+    """
+    text = repr({"descr": "<f4", "fortran_order": False, "shape": (rows, *between, dimension)})
     magic = np.lib.format.magic(1, 0)
     need = len(magic) + 2 + len(text) + 1
     size = size or -(-need // 64) * 64
@@ -130,22 +171,24 @@ def _places(places: Places | None, count: int) -> list[tuple[()] | tuple[str, in
     return [()] * count if places is None else [places.popleft() for _ in range(count)]
 
 
-def _parquet(parts: Iterator[tuple[list[Any], np.ndarray]], part: Path, places: Places | None) -> tuple[int, int]:
+def _parquet(
+    parts: Parts, part: Path, places: Places | None, vectors_of: Callable[[np.ndarray], dict[str, np.ndarray]]
+) -> tuple[int, int]:
     count = 0
 
-    def tables() -> Iterator[tuple[dict[str, list[Any]], np.ndarray]]:
+    def tables() -> Iterator[Table]:
         nonlocal count
         for texts, vectors in parts:
             count += len(texts)
             where = _places(places, len(texts))
-            yield {**dict(zip(_PLACE, map(list, zip(*where)))), "text": texts}, vectors
+            yield {**dict(zip(_PLACE, map(list, zip(*where)))), "text": texts}, vectors_of(vectors)
 
     dimension = _write_tables(tables(), part)
     return count, dimension
 
 
-def _write_tables(tables: Iterable[tuple[dict[str, list[Any]], np.ndarray]], part: Path) -> int:
-    """Columns by name and a vector (n, D) for each of their n rows, table after table, to parquet; D, or 0 without any table."""
+def _write_tables(tables: Iterable[Table], part: Path) -> int:
+    """Write columns by name and vectors (n, D) by name, table after table, to parquet; D, or 0 without any table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -153,13 +196,13 @@ def _write_tables(tables: Iterable[tuple[dict[str, list[Any]], np.ndarray]], par
     writer: Any = None
     try:
         for named, vectors in tables:
-            dimension = vectors.shape[1]
-            flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
             columns = [
                 pa.array(values, pa.string() if name in ("text", "file") else pa.int64()) for name, values in named.items()
             ]
-            vector = pa.FixedSizeListArray.from_arrays(flat, dimension)
-            table = pa.table([*columns, vector], names=[*named, "vector"])
+            for each in vectors.values():
+                dimension = each.shape[1]
+                columns.append(pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(each).reshape(-1)), dimension))
+            table = pa.table(columns, names=[*named, *vectors])
             writer = writer or pq.ParquetWriter(part, table.schema)
             writer.write_table(table)
     finally:

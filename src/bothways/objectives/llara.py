@@ -38,12 +38,13 @@ from bothways.config import Direction
 from bothways.data.text.passages import Passage, consecutive
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
 from bothways.encoder.convert import usable_positions
+from bothways.encoder.questions import Questions
 from bothways.encoder.tokenization import embedding_rows
 from bothways.errors import InputError
 from bothways.losses.bag_of_words import bag_of_words
 from bothways.losses.masked_next_token import masked_next_token
 from bothways.objectives.base import Backward, Objective, ObjectiveConfig
-from bothways.objectives.llara_rows import LlaraRow, Questions, StopWords, counter, make_rows
+from bothways.objectives.llara_rows import LlaraRow, StopWords, counter, make_rows
 from bothways.objectives.masking import MaskToken, mask_token_id, mask_tokens
 from bothways.objectives.seeding import pass_seed, seeded
 

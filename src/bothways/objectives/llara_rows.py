@@ -3,9 +3,9 @@
     prefix  text  summarise block            predict block
             └ next-token labels   └ special tokens, read   └ special tokens, read
 
-The questions are the encoder's own prompts, templates around the text (`encoder.tokenization`): "document" asks for a summary, "query"
-for what follows. Their tokens are counted by the tokenizer, and the states read are those that the encoder's pooling reads at the end
-of each block, so that adaptation trains exactly the vectors that are used later. That holds for the causal direction, as published:
+The questions are the encoder's own prompts (`encoder.questions`): "document" asks for a summary, "query" for what follows. The states
+read are those that the encoder's pooling reads at the end of each block, so that adaptation trains exactly the vectors that are used
+later: `Encoder.encode_both` reads both of them in the same layout. That holds for the causal direction, as published:
 a bidirectional text sees its question when it is encoded, and here, where there are two, it sees none.
 
 Method: LLaRA (Llama2Vec), arXiv 2312.15503, with the row as its released code lays it out. It stands apart from the objective, which
@@ -15,19 +15,16 @@ knows losses: here are texts and tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bothways.backbone.new_tokens import special_ids
 from bothways.data.text.passages import Passage
 from bothways.data.text.stop_words import content_words
-from bothways.encoder.tokenization import SLOT, is_template
-from bothways.errors import InputError
+from bothways.encoder.questions import Questions
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
-WHOLE = 10**9  # tokens: longer than any row
 StopWords = Literal["english", "none"]
 TOGETHER = 1000
 """Passages handed to the tokenizer at once: enough for its threads, little beside the tokens themselves."""
@@ -43,66 +40,6 @@ class LlaraRow(NamedTuple):
     ids: list[int]
     begin: int
     bags: tuple[list[int], list[int]]
-
-
-@dataclass(frozen=True)
-class Questions:
-    """The two prompts as tokens.
-
-    Attributes:
-        summarize, predict: templates.
-        blocks: tokens of each after the text.
-        read: states at the end of each block that make its vector.
-    """
-
-    summarize: str
-    predict: str
-    blocks: tuple[list[int], list[int]]
-    read: int
-
-    @classmethod
-    def of(cls, encoder: Encoder) -> Questions:
-        """Those stored with an encoder.
-
-        Raises:
-            InputError: no such prompts, prompts that come before the text or begin differently, or a pooling that does not read the end.
-        """
-        prompts = tuple(encoder.prompts.get(name, "") for name in ("document", "query"))
-        if not all(is_template(prompt) and not prompt.endswith(SLOT) for prompt in prompts):
-            raise InputError(
-                "objective llara: asks two questions after the text, so the encoder needs prompts 'document' (summarise) and 'query' "
-                f"(predict), each a template with {SLOT} and words after it (got {list(encoder.prompts) or 'none'})"
-            )
-        if prompts[0].split(SLOT)[0] != prompts[1].split(SLOT)[0]:
-            raise InputError(
-                f"objective llara: both questions stand after the same text; let the prompts begin alike before {SLOT}"
-            )
-        mode = getattr(encoder.pooling, "mode", None)
-        if mode not in ("last", "last_tokens"):
-            raise InputError(
-                f"objective llara: vectors are read off the end of a question; use pooling last or last_tokens (got {mode})"
-            )
-        read = int(getattr(encoder.pooling, "tokens", 1))
-        if encoder.options.wrapper.suffix:
-            raise InputError(
-                f"objective llara: vectors are read off the end of a question, and the wrapper puts {encoder.options.wrapper.suffix!r} "
-                "behind it; leave the wrapper out"
-            )
-        tokenizer = encoder.text_tokenizer()
-        blocks = (tokenizer.frame(prompts[0]).closing, tokenizer.frame(prompts[1]).closing)
-        if min(map(len, blocks)) < read:
-            raise InputError(f"objective llara: {read} states are read, and a question has only {min(map(len, blocks))} tokens")
-        return cls(prompts[0], prompts[1], blocks, read)
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """Tokens of each block."""
-        return len(self.blocks[0]), len(self.blocks[1])
-
-    def overhead(self, encoder: Encoder) -> int:
-        """Tokens of a row beside those of its text: special ones, the prompts' beginning, both blocks."""
-        alone = encoder.tokenize([(self.summarize, "")], max_length=WHOLE)[0].ids
-        return len(alone) + len(self.blocks[1])
 
 
 def make_rows(

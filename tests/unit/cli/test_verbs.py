@@ -63,7 +63,7 @@ VERBS = {
     ],
     "encode": [
         *("model", "source", "--out", "--column", "--unit", "--prompt", "--prompt-name", "--normalize", "--chunks"),
-        *("--pooling", "--truncate-dim", "--batch-tokens", "--device", "--dtype"),
+        *("--pooling", "--both", "--truncate-dim", "--batch-tokens", "--device", "--dtype"),
     ],
     "search": ["model", "source", "queries", "--top", "--limit", "--device", "--dtype"],
     "evaluate": [

@@ -15,9 +15,9 @@ from bothways.backbone.sources import load_pretrained
 from bothways.data.text.passages import Passage
 from bothways.encoder.batch import TokenRow, pack
 from bothways.encoder.encoder import Encoder, EncoderOptions
+from bothways.encoder.questions import Questions
 from bothways.errors import InputError
 from bothways.objectives.llara import LlaraConfig
-from bothways.objectives.llara_rows import Questions
 from bothways.pooling import Pooling
 from bothways.recipes.llara import FORMS
 from tiny import SENTENCES, tiny_llama
