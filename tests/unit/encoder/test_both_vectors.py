@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoModel, FalconConfig
-from unit.training.test_llara import DOCUMENTS, adaptation, llara
 
 import bothways as bw
 from bothways.attention import run
@@ -27,6 +26,7 @@ from bothways.objectives.llara_rows import make_rows
 from bothways.recipes.llara import FORMS
 from tiny import SENTENCES, tiny_llama, tiny_model
 from unit.cli.cli_runner import Run, runner
+from unit.training.stage.test_llara import DOCUMENTS, adaptation, llara
 
 CPU: dict[str, Any] = {"dtype": "float32", "device": "cpu"}
 LONG = " ".join(SENTENCES * 4)
