@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bothways.encoder import head_modules, pooling_module, template_module
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.folder import head_modules, pooling_module, template_module
 from bothways.errors import InputError
 from bothways.exports.manifest import write_manifest
 from bothways.exports.reference import own_rows
@@ -29,7 +29,8 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
     check(encoder, dtype, "sentence-transformers")
     encoder.save(folder, dtype=TYPES[dtype])
     length(encoder, folder)
-    stock = not (head_modules.names(encoder.pooling) or own_code(encoder) or encoder.options.wrapper.prefix)
+    layers = head_modules.names(encoder.pooling) or encoder.reads != "last"
+    stock = not (layers or own_code(encoder) or encoder.options.wrapper.prefix)
     write_manifest(
         folder,
         "sentence-transformers",
