@@ -1,1 +1,1 @@
-"""Ablations: rows of methods x poolings on one base, trained where they are missing, measured, and set side by side."""
+"""Ablations: trains rows of methods x poolings on one base, measures and compares them."""

@@ -1,7 +1,8 @@
-"""The dry run of an ablation: what would be trained, continued, reused and measured, and for how long. Nothing is written.
+"""The dry run of an ablation: lists the work to do and estimates its time. Nothing is written.
 
-It stands apart because it measures instead of doing. A training's time comes from single micro-batches (`training.estimate`), once
-for each direction and stage; a measurement's from those of the same task and precision that lie in the folder already.
+A training's time comes from single micro-batches (`training.estimate`), measured once for each
+direction and stage. A measurement's time comes from results of the same task and precision that
+already exist in the folder.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from bothways.training.recipe.recipe import Recipe
 
 @dataclass(frozen=True)
 class Training:
-    """What would happen to an encoder.
+    """The planned work on an encoder.
 
     Attributes:
         name: its folder.
         action: "train", "continue", "reuse", "retrain", or "refuse" (the run would stop here).
-        seconds: without evaluations on the way.
-        why: what differs, for "retrain" and "refuse".
+        seconds: time of training, without evaluations during it.
+        why: the difference to the plan, for "retrain" and "refuse".
     """
 
     name: str
@@ -39,13 +40,13 @@ class Training:
 
 @dataclass(frozen=True)
 class Measuring:
-    """What would be measured of a cell.
+    """The planned measurements of a cell.
 
     Attributes:
-        name: of its results file.
-        tasks: those not measured yet.
-        seconds: of the tasks whose time is known.
-        unknown: tasks whose time nothing tells yet.
+        name: name of its results file.
+        tasks: the tasks that have not been measured yet.
+        seconds: time of the tasks with a known time.
+        unknown: tasks with an unknown time.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What an ablation would do."""
+    """The work that an ablation would do."""
 
     trainings: tuple[Training, ...]
     measurings: tuple[Measuring, ...]
@@ -64,11 +65,11 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """Of everything whose time is known."""
+        """The total time of all work with a known time."""
         return sum(each.seconds for each in self.trainings) + sum(each.seconds for each in self.measurings)
 
     def lines(self) -> list[str]:
-        """For people, one line each."""
+        """List the work for people to read, one line each."""
         found = []
         for each in self.trainings:
             time = "" if each.action in ("reuse", "refuse") else f", about {duration(each.seconds)}"
@@ -81,7 +82,7 @@ class Forecast:
             found.append(f"measure {cell.name}: {len(cell.tasks)} tasks{known}")
         found += [f"left out: {note}" for note in self.left_out]
         unknown = {task for cell in self.measurings for task in cell.unknown}
-        rest = f", and the measuring of {', '.join(sorted(unknown))}, whose time no results tell yet" if unknown else ""
+        rest = f", plus the unknown time to measure {', '.join(sorted(unknown))}" if unknown else ""
         done = sum(each.action == "reuse" for each in self.trainings)
         found.append(
             f"in all: {len(self.trainings) - done} to train, {done} to reuse, "
@@ -91,7 +92,7 @@ class Forecast:
 
 
 def forecast(plan: Plan, grid: Grid, inventory: Inventory, bench: Bench, *, retrain: bool) -> Forecast:
-    """Look at the folder and measure what is missing."""
+    """Inspect the folder and estimate the missing work."""
     costs = _Costs(plan, bench)
     trainings = [_training(node, inventory, costs, retrain) for node in required(grid, inventory)]
     new = {each.name for each in trainings if each.action != "reuse"}
@@ -101,7 +102,10 @@ def forecast(plan: Plan, grid: Grid, inventory: Inventory, bench: Bench, *, retr
 
 
 def required(grid: Grid, inventory: Inventory) -> list[Node]:
-    """The encoders that cells need, and those that missing ones start from; each behind its start."""
+    """List the encoders that cells need and the missing encoders that these start from, in order.
+
+    Each encoder comes after its start.
+    """
     found: dict[str, Node] = {}
 
     def need(node: Node) -> None:
@@ -112,7 +116,7 @@ def required(grid: Grid, inventory: Inventory) -> list[Node]:
     for cell in grid.cells:
         if cell.node is not None:
             need(cell.node)
-    # a start that one row needs and another does not comes before both
+    # A start that one row needs and another does not comes before both.
     return [node for node in grid.nodes if node.name in found]
 
 
@@ -136,7 +140,7 @@ def _measuring(cell: Cell, bench: Bench, known: dict[str, float], new: set[str])
 
 
 def _known_seconds(bench: Bench) -> dict[str, float]:
-    """Mean seconds of each task over the results of this precision in the folder."""
+    """Compute each task's mean seconds over the results of this precision in the folder."""
     names = {task.name for task in bench.tasks}
     times: dict[str, list[float]] = {}
     for file in sorted((bench.out / "results").glob(f"*-{bench.dtype}.json")):
@@ -147,7 +151,10 @@ def _known_seconds(bench: Bench) -> dict[str, float]:
 
 
 class _Costs:
-    """Seconds and steps of stages; poolings and seeds change neither by much, so each stage is measured once per direction."""
+    """Seconds and steps of stages.
+
+    Poolings and seeds hardly change either, so each stage is measured once per direction.
+    """
 
     def __init__(self, plan: Plan, bench: Bench) -> None:
         self.plan, self.bench = plan, bench
@@ -159,7 +166,7 @@ class _Costs:
         trained = not isinstance(recipe.pooling, str) or recipe.pooling in ("latent_attention", "self_attention")
         key = json.dumps([recipe.direction, values["stages"], recipe.pooling if trained else None], default=str)
         if key not in self._found:
-            # the stage's own start may not exist yet, and cost depends on shapes only
+            # The stage's own start may not exist yet, but the cost depends only on shapes.
             stage = train(
                 Recipe.from_values({**values, "base": self.plan.base}), dry_run=True, device=self.bench.device
             ).stages[0]
@@ -168,5 +175,5 @@ class _Costs:
 
 
 def duration(seconds: float) -> str:
-    """A time for people."""
+    """Write a time for people, for example "90 s", "12 min" or "3.5 h"."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,11 +1,13 @@
-"""From rows to work: which encoders are trained, and which measurements make the table.
+"""Plans the work for the rows: the encoders to train, and the measurements of the table.
 
-It stands apart because sharing is decided here and nowhere else. An encoder is its direction, its stages, its seed, and its pooling
-from the first stage on that trains through one; so `bi+mntp` and `bi+mntp+simcse` share a training, and MNTP is trained once for all
-poolings. A folder's name says all of it: `bidirectional-mean-mntp-simcse-seed0`.
+This module alone decides which rows share a training. An encoder is identified by its direction,
+its stages, its seed and, from the first stage that trains through the pooling, its pooling. So
+`bi+mntp` and `bi+mntp+simcse` share a training, and MNTP is trained once for all poolings. A
+folder's name states all of this: `bidirectional-mean-mntp-simcse-seed0`.
 
-Each stage is trained as a recipe of its own. Its random numbers are those of a first stage, so that its weights differ from those of
-the same stage in the middle of a longer recipe under the same seed; both are draws from one distribution.
+Each stage is trained as a recipe of its own. Its random numbers are those of a first stage, so its
+weights differ from those of the same stage in the middle of a longer recipe with the same seed.
+Both are draws from one distribution.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from bothways.pooling import PoolingConfig
 from bothways.training.recipe.recipe import Recipe
 
 MEAN = PoolingConfig(mode="mean")
-"""What an encoder is saved with as long as no stage has trained through a pooling."""
+"""Pooling that an encoder is saved with until a stage has trained through a pooling."""
 STARTS = "starts"
 
 
@@ -30,10 +32,10 @@ class Node:
     """A trained encoder: one stage on top of another node, or on the base.
 
     Attributes:
-        name: of its folder.
-        recipe: of this stage alone.
-        parent: the encoder that it starts from; None for the base.
-        repooled: it starts from a copy of its parent under another pooling.
+        name: name of its folder.
+        recipe: recipe of this stage alone.
+        parent: the encoder that it starts from. None means the base.
+        repooled: True if it starts from a copy of its parent with another pooling.
     """
 
     name: str
@@ -52,11 +54,11 @@ class Cell:
     """One measurement: an encoder under a pooling, on all tasks.
 
     Attributes:
-        row: what is measured.
-        pooling: under which.
-        trained: pooling that it was trained through; None where no stage did.
-        seed: of training; None for untrained rows, which have none.
-        node: the trained encoder; None for the base.
+        row: the row to measure.
+        pooling: the pooling to measure it under.
+        trained: the pooling that it was trained through. None if no stage was.
+        seed: seed of training. None for untrained rows, which do not have one.
+        node: the trained encoder. None means the base.
     """
 
     row: Row
@@ -67,7 +69,7 @@ class Cell:
 
     @property
     def stem(self) -> str:
-        """Name of its results file, without precision and ending."""
+        """Name of its results file, without precision and extension."""
         trained = pooling_label(self.trained or self.pooling)
         measured = "" if self.trained in (None, self.pooling) else f"-as-{pooling_label(self.pooling)}"
         return f"{self.row.label}-{trained}{measured}" + ("" if self.seed is None else f"-seed{self.seed}")
@@ -75,11 +77,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """All measurements, in the order in which they are made: untrained rows, then seed by seed.
+    """All measurements, in their order: untrained rows, then seed by seed.
 
     Attributes:
         cells: the measurements.
-        left_out: rows and poolings that mean nothing together, for people.
+        left_out: notes on combinations of row and pooling that are meaningless.
     """
 
     cells: tuple[Cell, ...]
@@ -87,28 +89,28 @@ class Grid:
 
     @property
     def nodes(self) -> list[Node]:
-        """Every encoder that some cell needs, each behind the one that it starts from."""
+        """Every encoder that a cell needs, each after the one that it starts from."""
         found = {node.name: node for cell in self.cells if cell.node is not None for node in cell.node.chain}
         return list(found.values())
 
 
 def expand(plan: Plan, rows: Sequence[Row], out: Path) -> Grid:
-    """The measurements of a plan.
+    """Compute the measurements of a plan.
 
     Args:
         plan: poolings and seeds.
-        rows: what `read_rows` made of it.
-        out: folder of the ablation; a stage's recipe names the folder that it starts from.
+        rows: its rows, as `read_rows` returns them.
+        out: folder of the ablation. A stage's recipe names the folder that it starts from.
 
     Raises:
-        InputError: the same row and pooling twice, or a pooling that a row cannot have.
+        InputError: if a row and pooling appear twice, or if a row cannot have a pooling.
     """
     left_out: list[str] = []
     kinds = [(row, *pair) for row in rows for pair in _pairs(row, plan, left_out)]
     keys = [(row.label, pooling, trained) for row, pooling, trained in kinds]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
-        raise InputError(f"rows: {twice[0]} under {pooling_label(twice[1])} is there twice; leave one out")
+        raise InputError(f"rows: {twice[0]} under {pooling_label(twice[1])} appears twice; leave one out")
     untrained = [Cell(row, pooling, None, None, None) for row, pooling, _ in kinds if not row.stages]
     trained = [
         Cell(row, pooling, through, seed, _node(row.stages, row, through, seed, plan, out))
@@ -123,7 +125,7 @@ def expand(plan: Plan, rows: Sequence[Row], out: Path) -> Grid:
 
 
 def _pairs(row: Row, plan: Plan, left_out: list[str]) -> Iterator[tuple[PoolingConfig, PoolingConfig | None]]:
-    """Pooling measured under, and pooling trained through."""
+    """Yield the pooling to measure under, and the pooling to train through."""
     wanted = row.poolings or plan.poolings
     if any(pooling.mode == "bos" for pooling in (*wanted, *plan.eval_poolings)) and not row.recipe.pool_bos:
         raise InputError(f"row {row.label}: pool_bos: false leaves nothing for pooling 'bos'; choose another pooling")
@@ -136,7 +138,7 @@ def _pairs(row: Row, plan: Plan, left_out: list[str]) -> Iterator[tuple[PoolingC
         if not pooling.trained:
             yield pooling, None
             continue
-        why = f"{row.label}: no stage trains {pooling_label(pooling)}, which would be random numbers"
+        why = f"{row.label}: no stage trains {pooling_label(pooling)}, so its parameters would be random"
         if row.poolings is not None:
             raise InputError(f"row {why}; name a pooling without parameters")
         left_out.append(why)
@@ -151,7 +153,8 @@ def _node(
     parent = _node(tuple(before), row, through, seed, plan, out)
     pooling, earlier = (_pooling_after(some, through) for some in (stages, tuple(before)))
     name = "-".join([row.direction, pooling_label(pooling), *(each.label for each in stages), f"seed{seed}"])
-    # an encoder folder keeps its own pooling, but for one with parameters, which the recipe puts in its place
+    # An encoder folder keeps its own pooling. A pooling with parameters replaces it through the
+    # recipe.
     repooled = parent is not None and pooling != earlier and not pooling.trained
     base = plan.base if parent is None else str(out / STARTS / name if repooled else out / parent.name)
     values = last.recipe.resolved()

@@ -1,7 +1,4 @@
-"""The stages that rows may name: those of the plan's recipes, with the plan's data and changes in them.
-
-It stands apart from the plan, which is words, and from the rows, which only choose: here recipes are built.
-"""
+"""Builds the stages that rows may name: those of the plan's recipes, with its data and changes."""
 
 from __future__ import annotations
 
@@ -19,14 +16,17 @@ from bothways.training.recipe.recipe_files import read_recipe
 
 
 def stage_library(plan: Plan, used: set[str]) -> Recipe:
-    """The stages that rows name, of all recipes of the plan, as one recipe; the other values are those of the first.
+    """Collect the stages that rows name, from all recipes of the plan, in one recipe.
+
+    Its other values are those of the first recipe.
 
     Args:
         plan: names recipes, data and changes.
-        used: stages that some row has; each needs data.
+        used: the stages that rows name. Each needs data.
 
     Raises:
-        InputError: an unknown recipe or option, a stage without data, or an override that does not fit.
+        InputError: if a recipe or option is unknown, if a stage has no data, or if an override does
+            not fit.
     """
     known = {option for name in plan.recipe if is_name(name) for option in recipes.get(name).options}
     wrong = next((option for option in plan.options if option not in known), None)
@@ -47,7 +47,7 @@ def stage_library(plan: Plan, used: set[str]) -> Recipe:
 
 
 def is_name(recipe: str) -> bool:
-    """Whether this is a recipe of the library rather than a file."""
+    """Tell if this is a recipe of the library rather than a file."""
     return recipe in recipes.NAMES and not Path(recipe).is_file()
 
 
@@ -60,19 +60,20 @@ def _from_file(plan: Plan, name: str) -> Recipe:
     for stage in values["stages"]:
         sources = plan.data.get(stage["name"], plan.data.get(OTHERS))
         if sources is not None:
-            # a column belongs to the source that it was named for
+            # A column belongs to the source that it was named for.
             stage["data"] = {**stage["data"], "source": list(sources), "column": None, "tasks": []}
     return Recipe.from_values(values, where=name)
 
 
 def _by_name(plan: Plan, name: str, used: set[str]) -> Recipe:
-    """A recipe by name with the stages that rows use and the data that the plan has for them."""
+    """Build a recipe by name, with the stages that rows use and the plan's data for them."""
     entry = recipes.get(name)
     common: dict[str, Any] = {"base": plan.base, "preset": plan.preset}
     parameters = inspect.signature(entry.build).parameters
     switches = {option for option in entry.options if str(parameters[option].annotation).startswith("bool")}
     chosen = {option: value for option, value in plan.options.items() if option in entry.options}
-    # a stage that a row names is wanted, and so is one of labelled rows that has data: those are an option (supervised=ROWS)
+    # A stage that a row names is switched on. A stage of labeled rows with data is set through its
+    # option (supervised=ROWS).
     wanted = {stage: True for stage in switches & used} | {
         stage: list(plan.data[stage]) for stage in entry.options if stage in plan.data and stage not in switches
     }
@@ -83,7 +84,10 @@ def _by_name(plan: Plan, name: str, used: set[str]) -> Recipe:
 
 
 def _data_of(plan: Plan, stage: str, used: set[str]) -> list[str] | str:
-    """Sources of a stage of a recipe by name: those given, or, where none are given at all, the embedded text."""
+    """Find the sources of a stage of a recipe by name.
+
+    If no sources are given at all, use the embedded text.
+    """
     sources = plan.data.get(stage, plan.data.get(OTHERS))
     if sources is not None:
         return list(sources)

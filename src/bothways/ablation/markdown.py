@@ -1,6 +1,6 @@
-"""An ablation's table in Markdown: first rows x poolings as the papers print it, then every task.
+"""Renders an ablation's table as Markdown: rows x poolings as the papers print it, then every task.
 
-It stands apart from the numbers, which `table.json` holds in full. Scores that rank are printed x 100, as the field does.
+Scores that rank are printed x 100, as is usual in the field. `table.json` holds the full numbers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bothways.ablation.table import AblationTable, Line
 
 
 def render(table: AblationTable) -> str:
-    """Both tables, with what a reader needs to read them."""
+    """Render both tables, with the notes that readers need."""
     blocks = [f"# {table.base}: ablation", _overview(table), _details(table)]
     if table.notes:
         blocks.append("Left out: " + "; ".join(table.notes) + ".")
@@ -20,7 +20,7 @@ def render(table: AblationTable) -> str:
 
 
 def _overview(table: AblationTable) -> str:
-    """The average over tasks: rows down, poolings across."""
+    """Render the average over tasks, with rows down and poolings across."""
     if table.best is None:
         return ""
     poolings = list(dict.fromkeys(line.under for line in table.lines))
@@ -52,7 +52,7 @@ def _baseline(table: AblationTable) -> str:
 
 
 def _details(table: AblationTable) -> str:
-    """Every task of every line, and what its training took."""
+    """Render every task of every line, and the time of its training."""
     several = sum(column.averaged for column in table.columns) > 1
     trained = any(line.minutes for line in table.lines)
     head = ["row", "pooling", *(_plain(column.title) for column in table.columns)]
@@ -82,7 +82,7 @@ def _details(table: AblationTable) -> str:
 
 
 def _score(values: Sequence[float]) -> str:
-    """x 100, with the sample's standard deviation where there are several seeds."""
+    """Write scores x 100, with the sample's standard deviation if there are several seeds."""
     mean = f"{100 * statistics.fmean(values):.1f}"
     return mean if len(values) == 1 else f"{mean} ± {100 * statistics.stdev(values):.1f}"
 
@@ -102,7 +102,7 @@ def _over_seeds(table: AblationTable) -> str:
 
 
 def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Cells in columns of one width, so that the text is a table on a terminal too."""
+    """Align cells in columns of one width, so the text is a table on a terminal too."""
     widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in (head, *body)]
@@ -110,5 +110,5 @@ def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name that cannot break out of its cell."""
+    """Escape a name so that it cannot break out of its cell."""
     return text.replace("|", "\\|").replace("\n", " ")

@@ -1,7 +1,7 @@
-"""Measurements of a cell: its encoder opened under its pooling, its results file, and whether that file says everything already.
+"""Measures a cell: opens its encoder under its pooling and writes its results file.
 
-It stands apart because a second look at a finished ablation must cost seconds: a results file that belongs to the encoder on the
-disk, on the same data with the same options, is taken without loading the encoder.
+Repeating a finished ablation must take only seconds. So a results file of the same encoder, on the
+same data with the same options, is used without loading the encoder.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from bothways.training.stage.stage_setup import open_llm
 log = logging.getLogger("bothways")
 
 SEED = 0
-"""Of metrics that draw at random: one for all, so that the spread over seeds is that of training."""
+"""Seed of metrics that draw at random. It is fixed, so that only training differs by seed."""
 MARK = "ablation"
-"""Key in a results file's provenance under which the cell and its encoder stand."""
+"""Key in a results file's provenance for the cell and its encoder."""
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -48,12 +48,13 @@ class Bench:
 
     Args:
         plan: base, tasks and precision.
-        out: folder of the ablation; results go to `out`/results.
-        device: where encoders run.
-        retrain: results of another encoder, or on other data, are measured anew instead of refused.
+        out: folder of the ablation. Results go to `out`/results.
+        device: device on which encoders run.
+        retrain: if True, results of another encoder or on other data are measured again. If False,
+            they are refused.
 
     Raises:
-        InputError: a task that is unknown, unreadable, or measures no encoder.
+        InputError: if a task is unknown or unreadable, or if it does not measure an encoder.
     """
 
     def __init__(self, plan: Plan, out: Path, *, device: str | torch.device, retrain: bool) -> None:
@@ -64,14 +65,15 @@ class Bench:
         self._open: tuple[str, Encoder] | None = None
 
     def file(self, cell: Cell, dtype: str | None = None) -> Path:
-        """The results file of a cell."""
+        """Return the path of a cell's results file."""
         return self.out / "results" / f"{cell.stem}-{dtype or self.dtype}.json"
 
     def taken(self, cell: Cell) -> Results | None:
-        """What the results file says, if it belongs to the encoder as it lies on the disk; no encoder is loaded.
+        """Read the results file if it belongs to the encoder on disk, without loading the encoder.
 
         Raises:
-            InputError: a task was measured on other data or with other options, and nothing is to be measured anew.
+            InputError: if a task was measured on other data or with other options, and `retrain` is
+                False.
         """
         file = self.file(cell)
         if not file.exists():
@@ -89,12 +91,15 @@ class Bench:
         return results
 
     def pending(self, cell: Cell) -> list[str]:
-        """Tasks that are still to be measured; all of them where the file belongs to another encoder, or to one not known."""
+        """List the tasks still to measure.
+
+        If the file belongs to another encoder or to an unknown one, these are all tasks.
+        """
         results = self.taken(cell)
         return [task.name for task in self.tasks if results is None or task.name not in results]
 
     def measure(self, cell: Cell) -> Results:
-        """Scores of a cell, each task written to the results file when it is finished."""
+        """Measure a cell. Each task is written to the results file when it is finished."""
         known = self.taken(cell)
         if known is not None and all(task.name in known for task in self.tasks):
             return known
@@ -106,8 +111,8 @@ class Bench:
                 finished(file, self.tasks, model=describe(encoder), seed=SEED)
             except InputError as error:
                 if not self.retrain:
-                    raise InputError(f"{error} (an ablation measures it anew with --retrain)") from None
-                log.info("measured anew: %s", error)
+                    raise InputError(f"{error} (an ablation measures it again with --retrain)") from None
+                log.info("measuring again: %s", error)
                 resume = False
         log.info("measuring %s", cell.stem)
         results = evaluate(encoder, list(self.tasks), seed=SEED, out=file, resume=resume)
@@ -124,18 +129,18 @@ class Bench:
         return results
 
     def drop(self, grid: Grid, node: Node) -> None:
-        """Remove the results of every encoder that goes through a node, which is to be trained anew."""
+        """Remove the results of every encoder based on a node, which is to be trained again."""
         for cell in grid.cells:
             if cell.node is not None and node in cell.node.chain:
                 for dtype in PRECISIONS:
                     self.file(cell, dtype).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give back the memory of the encoder that was measured last."""
+        """Free the memory of the encoder that was measured last."""
         self._open = None
 
     def identity(self, cell: Cell) -> str:
-        """SHA-256 (hex) of what tells one encoder's files from another's: no weights are read."""
+        """Compute a SHA-256 (hex) that identifies an encoder's files, without reading weights."""
         facts = [pooling_label(cell.pooling), cell.row.direction, frame(cell.row.recipe), self.dtype]
         if cell.node is None:
             return _digest([*facts, self.plan.base, _files(self.plan.base)])
@@ -143,10 +148,13 @@ class Bench:
         return _digest([*facts, note.read_text(encoding="utf-8") if note.is_file() else None])
 
     def _encoder(self, cell: Cell) -> Encoder:
-        """The encoder under the cell's pooling; the one measured before serves again where only its pooling differs."""
+        """Open the encoder under the cell's pooling.
+
+        If only the pooling differs, reuse the last encoder.
+        """
         place = cell.row.direction if cell.node is None else cell.node.name
         if self._open is None or self._open[0] != place or cell.pooling.trained:
-            self._open = None  # the old one goes before the new one comes
+            self._open = None  # free the old one before the new one is loaded
             self._open = (place, self._load(cell))
         encoder = self._open[1]
         if not cell.pooling.fits(encoder.pooling, encoder.hidden_size):
@@ -156,7 +164,8 @@ class Bench:
     def _load(self, cell: Cell) -> Encoder:
         if cell.node is not None:
             return load(self.out / cell.node.name, device=self.device, dtype=self.dtype)
-        # what the first stage of a row would start from: with the recipe's prompts, so that rows differ in what they are named for
+        # This is the encoder that the first stage of a row would start from, with the recipe's
+        # prompts. So rows differ only in the things that they are named for.
         own = {"base": self.plan.base, "direction": cell.row.direction, "pooling": pooling_value(cell.pooling)}
         recipe = Recipe.from_values({**cell.row.recipe.resolved(), **own}, where=f"row {cell.row.label}")
         return open_llm(recipe, recipe.base, False, device=self.device, dtype=self.dtype, rope=recipe.rope)
@@ -164,12 +173,12 @@ class Bench:
 
 def _encoder_task(spec: str) -> Task:
     if issubclass(task_class(parse(spec).kind, spec), LanguageModelTask):
-        raise InputError(f"task {spec!r}: measures a language model, and the rows are encoders; use bothways evaluate")
+        raise InputError(f"task {spec!r}: measures a language model, but the rows are encoders; use bothways evaluate")
     return make_task(spec)
 
 
 def _files(base: str) -> list[list[Any]]:
-    """Name, size and time of a local base's files; a base that was replaced is opened and looked at again."""
+    """List name, size and time of a local base's files, so that a replaced base is noticed."""
     source = resolve(base)
     path = Path(source.path)
     if source.kind not in ("folder", "gguf"):

@@ -1,6 +1,7 @@
-"""What an ablation compares, as a typed value: a base, rows, poolings, tasks, and the recipe that the rows' stages come from.
+"""The plan of an ablation, as a typed value: base, rows, poolings, tasks, and recipes for the rows.
 
-It stands apart because the command line, a YAML file and `bothways.ablate` all say the same things; nothing here loads a model.
+The command line, a YAML file and `bothways.ablate` all have these fields. Nothing here loads a
+model.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from bothways.training.recipe.yaml_text import load_yaml
 #: Values of a recipe that the plan itself decides, row by row.
 OWN = ("base", "base_adapter", "direction", "pooling", "seed", "stages")
 OTHERS = "*"
-"""The key of `Plan.data` that stands for every stage without one of its own."""
+"""The key of `Plan.data` for every stage without its own."""
 
 
 def _tuple(value: Any) -> Any:
@@ -49,7 +50,11 @@ Poolings = Annotated[tuple[PoolingConfig, ...], BeforeValidator(_poolings)]
 
 
 class Plan(Strict):
-    """An ablation. The table that LLM2Vec prints (arXiv 2404.05961) is rows x poolings over a set of tasks."""
+    """An ablation.
+
+    LLM2Vec (arXiv 2404.05961) prints such a table: rows x poolings over a set of tasks. For example
+    Plan(base="smollm2-135m", rows=("uni", "bi+mntp"), tasks=("sts:stsb",)).
+    """
 
     base: str = Field(description="the base LLM of all rows: hub id, folder, .gguf file or embedded name")
     rows: Names = Field(
@@ -60,31 +65,33 @@ class Plan(Strict):
     poolings: Poolings = Field(
         default=(PoolingConfig(mode="mean"),),
         min_length=1,
-        description="of rows that say nothing else; a name, or mode and sizes",
+        description="poolings of rows that do not name their own, each as a name or as mode and sizes",
     )
     eval_poolings: Poolings = Field(
-        default=(), description="poolings without parameters under which every encoder is measured too, as trained with its own"
+        default=(), description="further poolings, without parameters, under which every encoder is also measured"
     )
     recipe: Names = Field(
         default=("llm2vec",),
         min_length=1,
-        description="recipes, by name or file, whose stages the rows name; the first one wins",
+        description="recipes, by name or file, with the stages that rows name; if several have a stage, the first one counts",
     )
-    preset: str = Field(default="published", description="of recipes by name")
+    preset: str = Field(default="published", description="preset of recipes by name")
     options: dict[str, Any] = Field(
         default_factory=dict,
-        description="choices of recipes by name, e.g. supervised: rows.jsonl; each goes to those that have it",
+        description="options of recipes by name, e.g. supervised: rows.jsonl; each goes to the recipes that have it",
     )
     data: Annotated[dict[str, Names], BeforeValidator(_sources)] = Field(
         default_factory=dict,
-        description="sources of every stage, or by stage name ('*' for the others); the recipes' own when absent",
+        description="sources of every stage, or by stage name ('*' for the others); if absent, the recipes' own",
     )
     dev: str | None = Field(default=None, description="task by which recipes by name choose their best checkpoint")
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="values of the recipe by path, e.g. stages.mntp.optim.lr: 1e-3"
     )
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_tuple)] = Field(default=(42,), min_length=1, description="of training")
-    dtype: DType = Field(default="auto", description="in which encoders are measured; training has its own in the recipe")
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_tuple)] = Field(
+        default=(42,), min_length=1, description="seeds of training"
+    )
+    dtype: DType = Field(default="auto", description="type in which encoders are measured; the recipe has that of training")
 
     @model_validator(mode="after")
     def _consistent(self) -> Plan:
@@ -106,38 +113,44 @@ class Plan(Strict):
         return self
 
     def resolved(self) -> dict[str, Any]:
-        """Every value, defaults included, as plain JSON types; a pooling that is a mere name is that name."""
+        """Return every value, defaults included, as plain JSON types.
+
+        A pooling with only a name is written as its name.
+        """
         values = self.model_dump(mode="json")
         for name in ("poolings", "eval_poolings"):
             values[name] = [pooling_value(pooling) for pooling in getattr(self, name)]
         return values
 
     def to_yaml(self) -> str:
-        """The resolved plan; `read_plan` reads it back to an equal value."""
+        """Write the resolved plan. `read_plan` reads it back to an equal value."""
         return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
 
 
 def pooling_value(pooling: PoolingConfig) -> str | dict[str, Any]:
-    """A pooling as recipes write it: its name where that says all."""
+    """Write a pooling as recipes do: as its name if that is enough, else as a mapping."""
     return pooling.mode if pooling == PoolingConfig(mode=pooling.mode) else pooling.model_dump(mode="json")
 
 
 def pooling_label(pooling: PoolingConfig) -> str:
-    """A pooling in folder names and tables: `mean`, `latent_attention-latents64`."""
+    """Write a pooling for folder names and tables: `mean`, `latent_attention-latents64`."""
     defaults = PoolingConfig(mode=pooling.mode).model_dump()
     sizes = [f"-{key}{value}" for key, value in pooling.model_dump().items() if value != defaults[key]]
     return pooling.mode + "".join(sizes)
 
 
 def read_plan(path: str | os.PathLike[str] | None = None, **choices: Any) -> Plan:
-    """A plan from a YAML file and keyword arguments, which win.
+    """Read a plan from a YAML file and keyword arguments, which take precedence.
+
+    For example read_plan("plan.yaml", seeds=(1, 2)).
 
     Args:
-        path: the file; its keys are the fields of `Plan`.
-        **choices: fields by name; None counts as not given.
+        path: the file. Its keys are the fields of `Plan`. If None, only `choices` count.
+        **choices: fields by name. None means that a field is not given.
 
     Raises:
-        InputError: no such file, not YAML, an unknown or missing key, or a value that does not fit; the path is named.
+        InputError: if the file does not exist or is not YAML, if a key is unknown or missing, or if
+            a value does not fit. The message names the path.
     """
     values: dict[str, Any] = {}
     if path is not None:

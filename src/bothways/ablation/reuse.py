@@ -1,8 +1,9 @@
-"""May a trained encoder be used again? Only if it is what training now would give: same recipe, same data, same libraries.
+"""Decides if a trained encoder can be reused: only if training now would use equal inputs.
 
-It stands apart because the answer is a comparison of files, made for every encoder before anything is trained: a plan that cannot be
-carried out stops at once, not after hours. Nothing is loaded; data is compared by the hashes of its files (hub data by its name, the
-embedded text by Python's version), which with equal versions and equal choices of column and limit means equal texts.
+These are the recipe, the data and the libraries. All encoders are compared before anything is
+trained, so an impossible plan stops at once, not after hours. Nothing is loaded. Data is compared
+by the hashes of its files (hub data by its name, the embedded text by Python's version). With equal
+versions and equal choices of column and limit, equal hashes mean equal texts.
 """
 
 from __future__ import annotations
@@ -26,17 +27,18 @@ from bothways.training.stage.stage_data import read_stage_data
 from bothways.training.stage.stage_output import is_finished
 
 LIBRARIES = ("bothways", "torch", "transformers", "tokenizers", "peft", "accelerate")
-"""Those that training goes through; scipy or mteb do not change a weight."""
+"""The libraries that training uses. Others, such as scipy or mteb, do not change a weight."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What lies in the folder of a node.
+    """The state of a node's folder.
 
     Attributes:
-        kind: "absent", "begun" (can be continued), "finished" (can be used), or "differs" (is something else).
-        why: what differs.
-        step: steps that a begun one has behind it.
+        kind: "absent", "begun" (can be continued), "finished" (can be used), or "differs" (holds
+            something else).
+        why: the difference.
+        step: number of steps that a begun training has finished.
     """
 
     kind: Literal["absent", "begun", "finished", "differs"]
@@ -45,7 +47,7 @@ class State:
 
 
 class Inventory:
-    """The state of nodes in an output folder, each looked at once; hashes of data are kept."""
+    """The states of nodes in an output folder. Each is inspected once; data hashes are kept."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -53,13 +55,13 @@ class Inventory:
         self._facts: dict[str, dict[str, Any]] = {}
 
     def state(self, node: Node) -> State:
-        """What lies in the node's folder."""
+        """Inspect the node's folder, or return its known state."""
         if node.name not in self._states:
             self._states[node.name] = self._look(node)
         return self._states[node.name]
 
     def forget(self, node: Node) -> None:
-        """Look at the node anew next time: it has been trained."""
+        """Inspect the node again next time, because it has been trained."""
         self._states.pop(node.name, None)
 
     def _look(self, node: Node) -> State:
@@ -68,17 +70,17 @@ class Inventory:
             return State("absent")
         above = self.state(node.parent) if node.parent is not None else None
         if above is not None and node.parent is not None and above.kind == "differs":
-            return State("differs", f"it starts from {node.parent.name}, where {above.why}")
+            return State("differs", f"it starts from {node.parent.name}, which differs: {above.why}")
         stored = folder / "recipe.yaml"
         if not stored.is_file():
-            return State("differs", "it holds no recipe.yaml, so nothing tells what it is")
+            return State("differs", "it does not contain a recipe.yaml, so its content is unknown")
         if is_finished(folder):
             why = self._finished_otherwise(node, folder, stored)
             return State("differs", why) if why else State("finished")
         return self._begun(node, folder, stored)
 
     def _finished_otherwise(self, node: Node, folder: Path, stored: Path) -> str:
-        """What makes a finished encoder another one than the node; empty if nothing does."""
+        """Describe how a finished encoder differs from the node, or return "" if it does not."""
         before = _stored(stored)
         try:
             facts = read_object(folder / "bothways.json")
@@ -86,11 +88,11 @@ class Inventory:
             return str(error)
         now = node.recipe.resolved()
         if node.parent is not None:
-            # where the stage before lies does not matter, what it is does: that is compared below
+            # The folder of the earlier stage does not matter. Its content is compared below.
             before["base"] = now["base"]
         changed = changed_keys(before, now)
         if changed:
-            return f"the recipe was another one: {'; '.join(changed)}"
+            return f"its recipe was different: {'; '.join(changed)}"
         stages = facts.get("stages") or []
         if len(stages) != len(node.chain):
             return f"it went through {len(stages)} stages, not {len(node.chain)}"
@@ -115,7 +117,10 @@ class Inventory:
         return self._facts[source]
 
     def _other_start(self, node: Node, stages: Sequence[Mapping[str, Any]]) -> str:
-        """Whether the stages before this one were others; a start that is gone is known by the fingerprint of its recipe."""
+        """Describe a difference in the earlier stages.
+
+        If the start is gone, its recipe's fingerprint is compared.
+        """
         if node.parent is None:
             return ""
         if self.state(node.parent).kind == "finished":
@@ -128,7 +133,7 @@ class Inventory:
     def _begun(self, node: Node, folder: Path, stored: Path) -> State:
         changed = changed_keys(_stored(stored), node.recipe.resolved())
         if changed:
-            return State("differs", f"the recipe was another one: {'; '.join(changed)}")
+            return State("differs", f"its recipe was different: {'; '.join(changed)}")
         checkpoints = Checkpoints(folder / "checkpoints" / node.recipe.stage_folder(0), keep=1)
         steps = checkpoints.steps()
         if not steps:
@@ -146,7 +151,7 @@ class Inventory:
 
 
 def _stored(recipe: Path) -> dict[str, Any]:
-    """A stored recipe, with today's defaults for what is newer than it; empty where it is none."""
+    """Read a stored recipe with today's defaults for newer keys, or {} if it is not a recipe."""
     try:
         return as_resolved_now(yaml.safe_load(recipe.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError, TypeError, AttributeError, yaml.YAMLError):
@@ -154,7 +159,7 @@ def _stored(recipe: Path) -> dict[str, Any]:
 
 
 def _timeless(stage: Mapping[str, Any]) -> dict[str, Any]:
-    """A stage's record without what the clock wrote: the same training, done again, is the same encoder."""
+    """Drop the seconds from a stage's record. The same training repeated gives the same encoder."""
     return {key: value for key, value in stage.items() if key != "seconds"}
 
 

@@ -1,10 +1,11 @@
-"""Rows as people write them: `uni`, `bi+mntp`, `bi+mntp+simcse@mean,last`, `mine=recipe.yaml`.
+"""Reads rows such as `uni`, `bi+mntp`, `bi+mntp+simcse@mean,last` and `mine=recipe.yaml`.
 
     ROW = DIRECTION[+STAGE...][@POOLING,...]  or  NAME=RECIPE[@POOLING,...]
 
-It stands apart because this is a small language of its own. `uni` and `bi` are LLM2Vec's words for causal and bidirectional
-(arXiv 2404.05961, tables 1 to 3). A row that is a recipe file has its direction, stages and lengths; base (and with it an adapter of
-that base), poolings and seeds are the plan's, as `bothways train FILE --base` has it.
+`uni` and `bi` are LLM2Vec's words for causal and bidirectional (arXiv 2404.05961, tables 1 to 3).
+If a row is a recipe file, the file determines direction, stages and lengths. The plan determines
+the base (and with it an adapter of that base), poolings and seeds, as `bothways train FILE --base`
+does.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ class RowStage:
     """A stage of a row.
 
     Attributes:
-        label: what folders call it: the stage's name, or ROW.STAGE where it differs from the plan's stage of that name.
+        label: name for folders: the stage's name, or ROW.STAGE if it differs from the plan's stage
+            of that name.
         stage: its config.
-        recipe: whose other values (length, precision, …) hold for it.
+        recipe: the recipe with its other values (length, precision, …).
     """
 
     label: str
@@ -55,11 +57,11 @@ class Row:
     """One method: a direction and the stages it is trained through.
 
     Attributes:
-        label: what the table calls it, without poolings.
-        direction: of its attention.
-        stages: in order; none for an untrained row.
+        label: name in the table, without poolings.
+        direction: direction of its attention.
+        stages: its stages in order. Empty for an untrained row.
         recipe: lengths and other values of the untrained encoder.
-        poolings: in place of the plan's; None for the plan's.
+        poolings: its own poolings. If None, the plan's.
     """
 
     label: str
@@ -70,15 +72,15 @@ class Row:
 
     @property
     def pools(self) -> bool:
-        """Whether some stage is trained through the pooling, so that another pooling is another training."""
+        """True if a stage trains through the pooling, so that each pooling needs a training."""
         return any(each.stage.objective.pools for each in self.stages)
 
 
 def read_rows(plan: Plan) -> list[Row]:
-    """The rows of a plan, in its order.
+    """Parse the rows of a plan, in its order.
 
     Raises:
-        InputError: a row that cannot be read, with what was probably meant.
+        InputError: if a row cannot be read. The message suggests a correction.
     """
     split = [_split_poolings(text) for text in plan.rows]
     used = {name.strip() for text, _ in split if "=" not in text for name in text.split("+")[1:]}
@@ -91,15 +93,15 @@ def read_rows(plan: Plan) -> list[Row]:
         model = next((each.stage.name for each in row.stages if each.stage.objective.language_model), None)
         if model is not None:
             raise InputError(
-                f"row {row.label}: stage {model} trains a language model, and rows are encoders; train it first (bothways train) and "
-                "name its folder as the base"
+                f"row {row.label}: stage {model} trains a language model, but rows are encoders; "
+                "train it first (bothways train) and name its folder as the base"
             )
     return rows
 
 
 def _split_poolings(text: str) -> tuple[str, tuple[PoolingConfig, ...] | None]:
     head, mark, tail = text.rpartition("@")
-    # the path of a recipe may have an @ of its own
+    # The path of a recipe may contain an @.
     if not mark or ("=" in head and not all(_is_pooling(name) for name in tail.split(","))):
         return text.strip(), None
     names = [name.strip() for name in tail.split(",")]
@@ -127,7 +129,7 @@ def _plain_row(text: str, poolings: tuple[PoolingConfig, ...] | None, plan: Plan
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"the recipe has {', '.join(known)}"
             if any(is_name(recipe) and name in recipes.get(recipe).options for recipe in plan.recipe):
-                hint = f"the recipe has it once it has its labelled rows: data {name}=ROWS"
+                hint = f"give it labeled rows: data {name}=ROWS"
             raise InputError(f"row {text!r}: no stage {name!r}; {hint}")
     stages = tuple(RowStage(name, known[name], library) for name in names)
     return Row("+".join([_SHORT[direction], *names]), direction, stages, library, poolings)
@@ -136,7 +138,9 @@ def _plain_row(text: str, poolings: tuple[PoolingConfig, ...] | None, plan: Plan
 def _custom_row(text: str, poolings: tuple[PoolingConfig, ...] | None, plan: Plan, library: Recipe) -> Row:
     name, _, path = text.partition("=")
     if not _NAME.fullmatch(name) or name in _DIRECTIONS:
-        raise InputError(f"row {text!r}: {name!r} cannot be a row's name; letters, digits, '.', - and _, and no direction")
+        raise InputError(
+            f"row {text!r}: {name!r} cannot be a row's name; use letters, digits, '.', - and _, but not a direction"
+        )
     recipe = read_recipe(path, base=plan.base)
     known = {stage.name: stage for stage in library.stages}
     alike = frame(recipe) == frame(library)
@@ -150,5 +154,8 @@ def _custom_row(text: str, poolings: tuple[PoolingConfig, ...] | None, plan: Pla
 
 
 def frame(recipe: Recipe) -> dict[str, object]:
-    """What a recipe says beside its stages and beside what the plan decides; how it is called and shown does not count."""
+    """Return a recipe's values without its stages and without those that the plan decides.
+
+    Its name, trackers and number of checkpoints do not count either.
+    """
     return {key: value for key, value in recipe.resolved().items() if key not in (*OWN, "name", "trackers", "keep_checkpoints")}

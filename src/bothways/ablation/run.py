@@ -1,12 +1,12 @@
-"""Carry out an ablation: train what is missing, reuse what is there, measure, and set the table.
+"""Runs an ablation: trains missing encoders, reuses finished ones, measures, writes the table.
 
-    out/  plan.yaml                                     what was compared
-          bidirectional-mean-mntp-seed0/                a trained encoder, as `bothways.train` leaves it
-          results/bi+mntp-mean-seed0-bfloat16.json      its scores, as `bothways evaluate` writes them
-          table.md, table.json                          after each measurement, over the complete seeds
+    out/  plan.yaml                                 the plan
+          bidirectional-mean-mntp-seed0/            a trained encoder, as `bothways.train` leaves it
+          results/bi+mntp-mean-seed0-bfloat16.json  its scores, as from `bothways evaluate`
+          table.md, table.json                      after each measurement, over complete seeds
 
-It stands apart because it knows folders and order only. Seed by seed, so that an ablation cut short leaves a whole table of fewer
-seeds; each encoder is measured as soon as it is there.
+This module handles only folders and order. It works seed by seed, so an interrupted ablation leaves
+a complete table of fewer seeds. Each encoder is measured as soon as it is trained.
 """
 
 from __future__ import annotations
@@ -82,23 +82,28 @@ def ablate(
 ) -> AblationTable | Forecast:
     """Compare methods and poolings on one base.
 
+    For example ablate(base="smollm2-135m", rows=["uni", "bi+mntp"], tasks=["sts:stsb"],
+    out="table").
+
     Args:
-        plan: a YAML file, a mapping, or a `Plan`; None where `choices` say everything.
-        out: folder for encoders, results and tables. What lies there already is continued and reused.
-        dry_run: write nothing; say what would be trained, reused and measured, and for how long.
-        retrain: encoders that differ from the plan (recipe, data, library versions) are trained anew, and results that belong to
-            something else measured anew; without it the first of them is an error.
+        plan: a YAML file, a mapping, or a `Plan`. If None, `choices` must hold all fields.
+        out: folder for encoders, results and tables. Finished parts in it are reused, unfinished
+            ones continued.
+        dry_run: if True, write nothing and report the work to do and its time.
+        retrain: if True, encoders that differ from the plan (recipe, data, library versions) are
+            trained again, and results that belong to something else are measured again. If False,
+            the first of them is an error.
         device: "auto", "cpu", "cuda", …
         progress: see `bothways.train`.
-        **choices: fields of `Plan` in place of the plan's: base="smollm2-135m", rows=["uni", "bi+mntp"], tasks=["sts:stsb"], …
+        **choices: fields of `Plan` that replace the plan's, for example base="smollm2-135m".
 
     Returns:
-        The table; or what a run would do.
+        The table, or the forecast of a dry run.
 
     Raises:
-        InputError: a plan that cannot be carried out, found before anything is trained; an encoder in `out` that is not what the
-            plan asks for.
-        Interrupted: training was stopped by a signal, after saving; the same call continues.
+        InputError: if the plan cannot be carried out, which is found before anything is trained, or
+            if an encoder in `out` differs from the plan.
+        Interrupted: if a signal stopped training. It was saved, and the same call continues.
     """
     chosen = _plan(plan, choices)
     if out is None:
@@ -128,7 +133,7 @@ def _plan(plan: Given, choices: Mapping[str, Any]) -> Plan:
 
 
 def _check_base(base: str) -> None:
-    """Find a base that is not there, or cannot be turned, before anything is written."""
+    """Check, before anything is written, that the base exists and can be made bidirectional."""
     if is_encoder(base):
         raise InputError(f"base: {base} is a finished encoder; an ablation starts from a base LLM")
     source = resolve(base)
@@ -137,7 +142,7 @@ def _check_base(base: str) -> None:
 
 
 def _check_sources(grid: Grid) -> set[str]:
-    """Find a wrong name in the last stage of the last row before the first has run for hours.
+    """Check all sources first, so a wrong name in the last row is found at once, not after hours.
 
     Returns:
         Fingerprints of the data on which stages choose their checkpoints.
@@ -151,7 +156,7 @@ def _check_sources(grid: Grid) -> set[str]:
 
 
 class _Run:
-    """One ablation from looking at its folder to its table."""
+    """One ablation, from the inspection of its folder to its table."""
 
     def __init__(
         self,
@@ -169,7 +174,7 @@ class _Run:
         self.retrain, self.progress, self.chosen_on = retrain, progress, chosen_on
 
     def table(self) -> AblationTable:
-        """Everything, in order."""
+        """Do all the work in order, and return the table."""
         self._refuse_others()
         self._refuse_differing()
         self.out.mkdir(parents=True, exist_ok=True)
@@ -194,13 +199,13 @@ class _Run:
         return table
 
     def _refuse_others(self) -> None:
-        """What is not a training run of ours is never removed, even to train again."""
+        """Refuse folders that are not training runs of this library. They are never removed."""
         for node in required(self.grid, self.inventory):
             folder = self.out / node.name
             state = self.inventory.state(node)
             if state.kind == "differs" and not (folder.is_dir() and (folder / "recipe.yaml").is_file()):
                 raise InputError(
-                    f"{folder}: is not a training run, so it is left as it is; choose another folder for the ablation"
+                    f"{folder}: is not a training run, so it is not touched; choose another folder for the ablation"
                 )
 
     def _refuse_differing(self) -> None:
@@ -210,15 +215,15 @@ class _Run:
             state = self.inventory.state(node)
             if state.kind == "differs":
                 raise InputError(
-                    f"{self.out / node.name}: cannot be reused: {state.why}; restore that, choose another folder, or train it "
-                    "anew (--retrain)"
+                    f"{self.out / node.name}: cannot be reused: {state.why}; restore that, choose another folder, "
+                    "or train it again (--retrain)"
                 )
         for cell in self.grid.cells:
             if cell.node is None or self.inventory.state(cell.node).kind == "finished":
-                self.bench.taken(cell)  # results that belong to other data are refused here too
+                self.bench.taken(cell)  # this also refuses results that belong to other data
 
     def _ensure(self, node: Node) -> None:
-        """Train a node unless it is there."""
+        """Train a node unless it is finished."""
         state = self.inventory.state(node)
         if state.kind == "finished":
             return
@@ -229,8 +234,9 @@ class _Run:
         folder = self.out / node.name
         start = self.out / STARTS / node.name
         if state.kind == "differs":
-            log.info("%s is trained anew: %s", node.name, state.why)
-            # results first: a kill in between must not leave them beside an encoder that they do not belong to
+            log.info("training %s again: %s", node.name, state.why)
+            # Remove results first: a kill in between must not leave them with an encoder that they
+            # do not belong to.
             self.bench.drop(self.grid, node)
             shutil.rmtree(start, ignore_errors=True)
             remove_folder(folder)
@@ -242,15 +248,15 @@ class _Run:
         self.inventory.forget(node)
 
     def _repool(self, node: Node, start: Path) -> None:
-        """A copy of the encoder that a node starts from, under the node's pooling."""
+        """Copy the encoder that a node starts from, with the node's pooling."""
         if node.parent is None:
-            raise RuntimeError(f"{node.name}: starts from the base and needs no copy")
+            raise RuntimeError(f"{node.name}: starts from the base and does not need a copy")
         encoder = load(self.out / node.parent.name, device="cpu", dtype=node.recipe.save_dtype)
         encoder.pooling = PoolingConfig.of(node.recipe.pooling).build(encoder.hidden_size)
         encoder.save(start, dtype=node.recipe.save_dtype, replace=True)
 
     def _minutes(self, node: Node | None) -> float:
-        """Training time of all stages of an encoder."""
+        """Sum the training time of all stages of an encoder, in minutes."""
         if node is None:
             return 0.0
         facts = read_object(self.out / node.name / "bothways.json")

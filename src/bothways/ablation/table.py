@@ -1,7 +1,7 @@
-"""The papers' table: rows x poolings, mean and standard deviation over seeds, the gain over the best causal baseline.
+"""The table of an ablation: rows x poolings, mean and deviation over seeds, gain over a baseline.
 
-It stands apart because it is arithmetic on finished scores. LLM2Vec (arXiv 2404.05961) states a gain relative to the best *causal*
-encoder without training, over all poolings: 52.40 against 34.99 is + 49.8 %.
+LLM2Vec (arXiv 2404.05961) states a gain relative to the best *causal* encoder without training,
+over all poolings: 52.40 against 34.99 is + 49.8 %.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ class Column:
 
     Attributes:
         task: its name in results.
-        title: short, unique in the table.
+        title: a short name, unique in the table.
         metric: its main metric.
-        ranks: whether higher is better; others are shown, and neither averaged nor marked.
-        averaged: whether it is part of the average: it ranks, and no checkpoint was chosen on its data.
+        ranks: True if higher is better. Other tasks are shown, but neither averaged nor marked.
+        averaged: True if it is part of the average: it ranks, and no checkpoint was chosen on its
+            data.
     """
 
     task: str
@@ -42,15 +43,18 @@ class Column:
 
 @dataclass
 class Line:
-    """A row under a pooling, over its seeds. Scores are as results files have them: correlations in [-1, 1].
+    """A row under a pooling, over its seeds.
+
+    Scores are as in results files: correlations in [-1, 1].
 
     Attributes:
-        row, pooling: what was measured, and under which pooling.
-        trained: the pooling that it was trained through, None where no stage did.
-        causal_baseline: causal and untrained.
-        seeds: of training, one per score; [None] for an untrained row.
-        scores: by task, one per seed.
-        minutes: of training all stages, one per seed; empty for an untrained row.
+        row: the row that was measured.
+        pooling: the pooling that it was measured under.
+        trained: the pooling that it was trained through. None if no stage was.
+        causal_baseline: True if it is causal and untrained.
+        seeds: seeds of training, one per score. [None] for an untrained row.
+        scores: scores by task, one per seed.
+        minutes: minutes of training all stages, one per seed. Empty for an untrained row.
         files: results files, one per seed.
     """
 
@@ -65,19 +69,19 @@ class Line:
 
     @property
     def under(self) -> str:
-        """The pooling as the table heads it."""
+        """The pooling as in the table's head."""
         plain = self.pooling.replace("_", " ")
         return plain if self.trained in (None, self.pooling) else f"{plain} (trained: {str(self.trained).replace('_', ' ')})"
 
     def averages(self, columns: Sequence[Column]) -> list[float]:
-        """Mean over the tasks that are averaged, one per seed; empty where there is none."""
+        """Compute the mean over the averaged tasks, one per seed. Without such tasks, return []."""
         averaged = [self.scores[column.task] for column in columns if column.averaged]
         return [statistics.fmean(values) for values in zip(*averaged)]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished cell: main score by task, minutes of training, and the file that says so."""
+    """A finished cell: main score by task, minutes of training, and the results file."""
 
     cell: Cell
     scores: Mapping[str, float]
@@ -87,14 +91,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class AblationTable:
-    """What an ablation found.
+    """The result of an ablation.
 
     Attributes:
         base: the model.
         columns: the tasks.
         lines: rows under poolings, in the plan's order.
         plan: the resolved plan.
-        notes: what was left out, for people.
+        notes: notes on combinations that were left out.
     """
 
     base: str
@@ -105,32 +109,35 @@ class AblationTable:
 
     @property
     def baseline(self) -> Line | None:
-        """The best causal line without training; None without one, or where its average is not positive."""
+        """The best causal line without training, or None without one with a positive average."""
         found = [line for line in self.lines if line.causal_baseline and line.averages(self.columns)]
         best = max(found, key=lambda line: statistics.fmean(line.averages(self.columns)), default=None)
         return best if best is not None and statistics.fmean(best.averages(self.columns)) > 0 else None
 
     @property
     def best(self) -> Line | None:
-        """The line with the highest average; None where no task ranks."""
+        """The line with the highest average. None if no task ranks."""
         found = [line for line in self.lines if line.averages(self.columns)]
         return max(found, key=lambda line: statistics.fmean(line.averages(self.columns)), default=None)
 
     def gain(self, line: Line) -> float | None:
-        """Percent above the baseline: (average / baseline's average - 1) x 100; None without one, and for the baseline."""
+        """Compute the percentage above the baseline: (average / baseline's average - 1) x 100.
+
+        It is None if there is no baseline, and for the baseline itself.
+        """
         own, base = line.averages(self.columns), self.baseline
         if base is None or base is line or not own:
             return None
         return 100 * (statistics.fmean(own) / statistics.fmean(base.averages(self.columns)) - 1)
 
     def markdown(self) -> str:
-        """The tables as Markdown; see `bothways.ablation.markdown`."""
+        """Render the tables as Markdown, see `bothways.ablation.markdown`."""
         from bothways.ablation.markdown import render
 
         return render(self)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types, scores as results files have them."""
+        """Return plain JSON types, with scores as in results files."""
         lines = []
         for line in self.lines:
             tasks = {task: {**_spread(values), "values": values} for task, values in line.scores.items()}
@@ -164,16 +171,16 @@ def tabulate(
     notes: Sequence[str],
     chosen_on: Collection[str] = (),
 ) -> AblationTable:
-    """The table of finished cells.
+    """Build the table of finished cells.
 
     Args:
         base: name of the model.
-        plan: resolved.
+        plan: the resolved plan.
         tasks: the columns.
         found: finished cells, see `whole_seeds`.
         notes: see `AblationTable`.
-        chosen_on: fingerprints of the data on which training chose its checkpoints. A task on one of them is shown and not
-            averaged, unless no other is left.
+        chosen_on: fingerprints of the data on which training chose its checkpoints. A task on such
+            data is shown but not averaged, unless no other task is left.
     """
     lines: dict[tuple[str, str, str | None], Line] = {}
     for each in found:
@@ -195,7 +202,10 @@ def tabulate(
 
 
 def whole_seeds(cells: Iterable[Cell], found: Sequence[Measured]) -> list[Measured]:
-    """The finished cells of complete seeds, and the untrained ones; all there are while no seed is complete."""
+    """Select the finished cells of complete seeds, and the untrained ones.
+
+    While no seed is complete, select all finished cells.
+    """
     done = {each.cell.stem for each in found}
     missing = {cell.seed for cell in cells if cell.stem not in done}
     whole = [each for each in found if each.cell.seed not in missing]
@@ -203,7 +213,10 @@ def whole_seeds(cells: Iterable[Cell], found: Sequence[Measured]) -> list[Measur
 
 
 def short_titles(names: Sequence[str]) -> list[str]:
-    """Task names without kind, endings and the folders that are not needed to tell them apart; unique as the names are."""
+    """Shorten task names: drop the kind, extensions, and folders that do not distinguish them.
+
+    The titles are as unique as the names. For example "sts:data/stsb/test.tsv" becomes "stsb/test".
+    """
     parts = [_parts(name) for name in names]
     depths = [1] * len(names)
     while True:
@@ -221,7 +234,7 @@ def _parts(name: str) -> list[str]:
     pieces = [piece for piece in place.replace("\\", "/").split("/") if piece not in ("", ".", "..")] or [name]
     for ending in (".gz", ".jsonl", ".json", ".tsv", ".csv", ".parquet", ".txt"):
         pieces[-1] = pieces[-1].removesuffix(ending)
-    # a folder says more than the usual names of its splits
+    # A folder says more than the usual names of its splits.
     if pieces[-1] in ("test", "dev", "train", "validation", "trial") and len(pieces) > 1:
         pieces[-2:] = [f"{pieces[-2]}/{pieces[-1]}"]
     return [*pieces[:-1], pieces[-1] + mark + options]

@@ -70,7 +70,7 @@ def test_measuring_under_other_poolings_trains_nothing_more(world: World) -> Non
 def test_a_pooling_that_nothing_trains_is_left_out_and_said(world: World) -> None:
     found = grid(world, "uni", "bi+simcse", poolings=["mean", "latent_attention"])
     assert [cell.stem for cell in found.cells] == ["uni-mean", "bi+simcse-mean-seed0", "bi+simcse-latent_attention-seed0"]
-    assert found.left_out == ("uni: no stage trains latent_attention, which would be random numbers",)
+    assert found.left_out == ("uni: no stage trains latent_attention, so its parameters would be random",)
     with pytest.raises(InputError, match="row uni: no stage trains latent_attention"):
         grid(world, "uni@latent_attention")
 
@@ -87,7 +87,7 @@ def test_a_custom_row_shares_the_stages_it_has_in_common(world: World) -> None:
 
 
 def test_the_same_twice_is_refused(world: World) -> None:
-    with pytest.raises(InputError, match="rows: bi under mean is there twice"):
+    with pytest.raises(InputError, match="rows: bi under mean appears twice"):
         grid(world, "bi", "bidirectional@mean")
 
 

@@ -28,7 +28,7 @@ def test_a_changed_recipe_is_refused_before_anything_is_trained(world: World, co
     trained, before = count_trainings(monkeypatch), snapshot(copy)
     other = change(world, optim={"lr": 2e-3, "steps": 6})
     with pytest.raises(
-        InputError, match=r"mntp-simcse-seed0: cannot be reused: the recipe .*optim\.lr \(0\.001 → 0\.002\).*--retrain"
+        InputError, match=r"mntp-simcse-seed0: cannot be reused: its recipe .*optim\.lr \(0\.001 → 0\.002\).*--retrain"
     ) as error:
         bw.ablate(plan(world, **other), copy)
     assert "\n" not in str(error.value)
@@ -72,11 +72,11 @@ def test_a_kill_between_training_anew_and_measuring_leaves_no_old_scores(world: 
 def test_a_changed_first_stage_takes_the_later_ones_with_it(world: World, copy: Path, monkeypatch) -> None:
     trained = count_trainings(monkeypatch)
     other = {"overrides": {"stages.mntp.optim.lr": 2e-2}}
-    with pytest.raises(InputError, match=r"mntp-seed0: cannot be reused: the recipe"):
+    with pytest.raises(InputError, match=r"mntp-seed0: cannot be reused: its recipe"):
         bw.ablate(plan(world, **other), copy)
     refused = bw.ablate(world.plan("bi+mntp+simcse", **other), copy, dry_run=True).trainings
     assert [each.action for each in refused] == ["refuse", "refuse"]
-    assert refused[1].why.startswith("it starts from bidirectional-mean-mntp-seed0, where the recipe was another one")
+    assert refused[1].why.startswith("it starts from bidirectional-mean-mntp-seed0, which differs: its recipe was different")
     bw.ablate(plan(world, **other), copy, retrain=True)
     assert trained == ["bidirectional-mean-mntp-seed0", *(f"bidirectional-{p}-mntp-simcse-seed0" for p in POOLINGS)]
 

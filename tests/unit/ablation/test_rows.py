@@ -115,9 +115,7 @@ def test_a_stage_of_labelled_rows_is_wanted_by_its_data(world: World) -> None:
     assert [each.stage.data.all_sources for each in other.stages] == [("a.txt",), ("rows.jsonl",)]
     (by_option,) = rows(world, "bi+supervised", options={"supervised": "rows.jsonl"}, **changes)
     assert by_option.stages[0].stage == other.stages[1].stage
-    with pytest.raises(
-        InputError, match="no stage 'supervised'; the recipe has it once it has its labelled rows: data supervised=ROWS"
-    ):
+    with pytest.raises(InputError, match="no stage 'supervised'; give it labeled rows: data supervised=ROWS"):
         rows(world, "bi+supervised", **changes)
     with pytest.raises(InputError, match=r"options: none of the recipes llm2vec has 'supervized'; there are .*supervised"):
         rows(world, "bi", options={"supervized": "x"}, **changes)
@@ -133,7 +131,7 @@ def test_stages_of_other_recipes(world: World, name: str) -> None:
 
 
 def test_a_stage_that_makes_no_encoder_is_refused(world: World) -> None:
-    with pytest.raises(InputError, match="row uni\\+longlora: stage longlora trains a language model, and rows are encoders"):
+    with pytest.raises(InputError, match="row uni\\+longlora: stage longlora trains a language model, but rows are encoders"):
         rows(world, "uni+longlora", recipe="longlora")
 
 

@@ -145,7 +145,7 @@ def test_a_trained_pooling(world: World, tmp_path: Path) -> None:
     ]
     encoder = bw.load(tmp_path / "out" / "bidirectional-latent_attention-latents8-heads2-mntp-simcse-seed0")
     assert encoder.pooling.mode == "latent_attention"
-    assert table.notes == ("bi: no stage trains latent_attention-latents8-heads2, which would be random numbers",)
+    assert table.notes == ("bi: no stage trains latent_attention-latents8-heads2, so its parameters would be random",)
 
 
 @pytest.mark.parametrize("how", ["signal", "kill"])
