@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import socket
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from bothways.losses.contrastive import ContrastiveOptions, Rows, contrastive_loss
+from bothways.losses.contrastive import LLM2VEC_SCALE, ContrastiveOptions, Rows, contrastive_loss
 from bothways.losses.distillation import Distillation, Teacher, distillation, temperature_of
 from bothways.losses.false_negatives import NONE, FalseNegatives, Texts
-from bothways.losses.infonce import info_nce
+from bothways.losses.infonce import SIMCSE_SCALE, info_nce
 from bothways.losses.matryoshka import Matryoshka
 
 N, DIMENSION = 6, 8
@@ -97,7 +98,8 @@ def naive(rows: Rows, options: ContrastiveOptions, texts: Texts, teacher: Teache
                 if mine:
                     own.append(logit)
                     scores.append(float((teacher.positive if kind == "positive" else teacher.negative)[j]))
-                if not mine and not options.in_batch:
+                sees_others = options.in_batch and (rows.in_batch is None or bool(rows.in_batch[i]))
+                if not mine and not sees_others:
                     continue
                 if judge(i, kind, j, float(cosine(rows.query[i], vector).detach()), own_cosine, options.false_negatives, texts):
                     left_out += width == max(widths)
@@ -147,6 +149,28 @@ def test_loss_and_gradient_equal_the_loop(in_batch, log_weight, mask, matryoshka
         "the mask must do something for the test to mean anything"
     )
     assert (float(result.divergence) > 0) == distilled
+
+
+@pytest.mark.parametrize("in_batch", [True, False])
+@pytest.mark.parametrize("mask", ["none", "text", "all"])
+def test_some_rows_see_the_columns_of_others_and_some_do_not(in_batch, mask):
+    options = ContrastiveOptions(scale=7.0, in_batch=in_batch, false_negatives=MASKS[mask])
+    rows, texts, teacher = material()
+    rows = replace(rows, in_batch=torch.tensor([True, False, True, True, False, False]))
+    result = contrastive_loss(rows, options, texts=texts)
+    expected, right, left_out = naive(rows, options, texts, teacher)
+    # float64, about a hundred operations
+    torch.testing.assert_close(result.total, expected, rtol=1e-10, atol=1e-10)
+    assert (int(result.correct), int(result.masked), result.count) == (right, left_out, N)
+    everybody = naive(material()[0], options, texts, teacher)
+    assert (float(everybody[0].detach()) != pytest.approx(float(expected.detach()))) == in_batch
+
+
+def test_scales_are_those_of_the_papers():
+    """Temperatures 0.05 (SimCSE, arXiv 2104.08821) and 0.02 (LLM2Vec's and E5-Mistral's supervised training)."""
+    assert ContrastiveOptions().scale == SIMCSE_SCALE == 1 / 0.05
+    assert LLM2VEC_SCALE == 1 / 0.02
+    assert Distillation().weight == 1.0
 
 
 def test_the_methods_are_special_cases():
@@ -229,7 +253,11 @@ OPTIONS = {
     "own columns": ContrastiveOptions(
         in_batch=False, false_negatives=MASKS["text"], distillation=Distillation(temperature=2.0)
     ),
+    # The only hard negative of the second process is left out above, and counts here.
+    "own negatives weigh more": ContrastiveOptions(scale=7.0, own_negative_log_weight=0.4),
+    "some rows": ContrastiveOptions(scale=7.0, own_negative_log_weight=0.4),
 }
+SOME = torch.tensor([True, False, True, True, False, True])
 SPLITS = ((0, 4), (4, 6))  # the first process has 6 hard negatives, the second one; row 4 has none
 
 
@@ -252,6 +280,8 @@ def process(rank: int, port: int, folder: str) -> None:
     found = {}
     for name, options in OPTIONS.items():
         rows, texts, teacher = part(rank)
+        if name == "some rows":
+            rows = replace(rows, in_batch=SOME[slice(*SPLITS[rank])])
         result = contrastive_loss(rows, options, texts=texts, teacher=teacher)
         result.total.backward()
         found[name] = (result.total.detach(), result.masked, rows.query.grad, rows.positive.grad, rows.negative.grad)
@@ -274,12 +304,15 @@ def test_two_processes_equal_one(tmp_path):
     parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     for name, options in OPTIONS.items():
         rows, texts, teacher = material()
+        if name == "some rows":
+            rows = replace(rows, in_batch=SOME)
         whole = contrastive_loss(rows, options, texts=texts, teacher=teacher)
         gradients = torch.autograd.grad(whole.total, [rows.query, rows.positive, rows.negative])
         found = [each[name] for each in parts]
         # float64 sums in another order
         torch.testing.assert_close(found[0][0] + found[1][0], whole.total.detach(), rtol=1e-12, atol=1e-12)
-        assert found[0][1] + found[1][1] == whole.masked > 0
+        assert found[0][1] + found[1][1] == whole.masked
+        assert (float(whole.masked) > 0) == (options.false_negatives is not None)
         for number, gradient in enumerate(gradients, 2):
             joined = torch.cat([found[0][number], found[1][number]])
             torch.testing.assert_close(joined, gradient, rtol=1e-11, atol=1e-12)

@@ -67,6 +67,27 @@ def test_texts_and_labels_are_left_out_as_sets_say(columns: list[list[int]] | No
     assert found.tolist() == expected
 
 
+@pytest.mark.parametrize("same_text", [True, False])
+def test_columns_that_the_model_reads_as_the_query_or_the_positive(same_text: bool) -> None:
+    """The texts differ, as by their blanks, and what the model reads is the same."""
+    queries, positives, negatives = [50, 51, 52], [60, 61, 62], [51, 62, 70, 60]
+    texts = Texts(
+        known=torch.tensor([[1, 4], [2, 5], [3, 6]]),
+        positive=torch.tensor([4, 5, 6]),
+        negative=torch.tensor([7, 8, 9, 10]),
+        label=torch.full((3,), -1),
+        tokens=torch.tensor([*queries, *positives, *negatives]),
+    )
+    options = FalseNegatives(same_text=same_text)
+    found = false_negatives(torch.zeros(3, 7), torch.arange(3), options, texts=texts, gather=False)
+    columns = [*positives, *negatives]
+    expected = [
+        [same_text and row != column and columns[column] in (queries[row], positives[row]) for column in range(7)]
+        for row in range(3)
+    ]
+    assert found.tolist() == expected
+
+
 def test_texts_and_labels_are_looked_at_unless_told_otherwise() -> None:
     assert FalseNegatives() == FalseNegatives(same_text=True, same_label=True, margin=None, fraction=None)
     for options in (FalseNegatives(same_label=False), FalseNegatives(same_text=False)):
@@ -74,9 +95,10 @@ def test_texts_and_labels_are_looked_at_unless_told_otherwise() -> None:
             false_negatives(torch.zeros(1, 1), torch.tensor([0]), options, texts=None, gather=False)
 
 
-@pytest.mark.parametrize("columns", [torch.tensor([[1], [2], [-1]]), None])
-def test_all_of_the_texts_move_to_another_device(columns: torch.Tensor | None) -> None:
-    texts = Texts(torch.tensor([[1], [2]]), torch.tensor([1, 2]), torch.tensor([3]), torch.tensor([1, 2]), columns).to("meta")
-    tensors = [texts.known, texts.positive, texts.negative, texts.label, *([] if columns is None else [texts.columns])]
-    assert {tensor.device.type for tensor in tensors if tensor is not None} == {"meta"}
-    assert (texts.columns is None) == (columns is None)
+@pytest.mark.parametrize("given", [("columns",), ("tokens",), ("columns", "tokens"), ()])
+def test_all_of_the_texts_move_to_another_device(given: tuple[str, ...]) -> None:
+    more = {name: torch.tensor([[1], [2], [-1]]) for name in given}
+    texts = Texts(torch.tensor([[1], [2]]), torch.tensor([1, 2]), torch.tensor([3]), torch.tensor([1, 2]), **more).to("meta")
+    tensors = {name: value for name, value in vars(texts).items() if value is not None}
+    assert tensors.keys() == {"known", "positive", "negative", "label", *given}
+    assert {tensor.device.type for tensor in tensors.values()} == {"meta"}
