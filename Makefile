@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FRAMEWORKS := .venv-frameworks
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test fuzz kill mutate deepspeed check lint types bench quality families exports clean
+.PHONY: setup demo test fuzz kill mutate deepspeed check lint types bench quality families exports frameworks clean
 
 setup: $(STAMP)
 
@@ -61,9 +62,18 @@ exports: setup
 	$(BIN)/python -m pytest tests/unit/exports tests/parity/test_export_llama_cpp.py tests/parity/test_export_onnx.py
 	$(BIN)/python benchmarks/serving.py
 
+# The card's code and examples/frameworks in LangChain, LlamaIndex, Haystack and Chroma, in an environment of their own: two minutes.
+frameworks:
+	test -x $(FRAMEWORKS)/bin/python || $(PYTHON) -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-frameworks.txt torch
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-frameworks.txt --editable . \
+		langchain-core langchain-huggingface llama-index-core llama-index-embeddings-huggingface haystack-ai \
+		sentence-transformers-haystack chromadb
+	$(FRAMEWORKS)/bin/python -W ignore tests/frameworks/run.py $(BASES)
+
 # Kills the verbs that write at random times and at changes of the file system, and compares with undisturbed runs: some 15 minutes.
 kill: setup
 	$(BIN)/python tests/kill/kill.py
 
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) $(FRAMEWORKS) runs build dist

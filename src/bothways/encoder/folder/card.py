@@ -166,6 +166,7 @@ def _limits(encoder: Encoder, notes: list[str], place: str) -> str:
 - It needs transformers {OLDEST} or newer.
 - `AutoModel.from_pretrained("{place}")` gives the token states; pool them as {how}.
 {code}{caveats}- An empty text has a vector in bothways. sentence-transformers gives the zero vector or stops with an error.
+- LangChain turns line feeds of a text into blanks, which gives a text of several lines another vector. Prompts keep theirs.
 - The OpenVINO and ONNX backends of sentence-transformers (`backend="openvino"`, `backend="onnx"`) feed no positions to decoders: vectors
   are wrong or NaN, without an error. Use the default backend, or `bothways export`.
 """

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from bothways.encoder.folder import pooling_module, template_module
 from bothways.encoder.prompts import NAMES, Role, implied
-from bothways.encoder.tokenization import is_template
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
@@ -37,8 +36,7 @@ def loading(encoder: Encoder, place: str = FOLDER) -> str:
         ("Chroma", _chroma(place, flag)),
     ]
     code = "\n".join(f"### {name}\n\n```python\n{block}```\n" for name, block in blocks if block)
-    left_out = "".join(f"- {line}\n" for line in _cannot(encoder))
-    return f"## Load it\n\n{code}\n{_prompts(encoder)}{left_out}"
+    return f"## Load it\n\n{code}\n{_prompts(encoder)}"
 
 
 def needs_trust(encoder: Encoder) -> bool:
@@ -126,8 +124,9 @@ from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("{place}"{flag})
 collection = chromadb.EphemeralClient().create_collection("texts", configuration={{"hnsw": {{"space": "cosine"}}}})
-documents = model.encode_document({_DOCUMENTS})
-collection.add(ids=["0"], documents={_DOCUMENTS}, embeddings=documents)
+texts = {_DOCUMENTS}
+documents = model.encode_document(texts)
+collection.add(ids=[str(number) for number in range(len(texts))], documents=texts, embeddings=documents)
 query = model.encode_query({_QUERY})
 found = collection.query(query_embeddings=[query], n_results=1)
 """
@@ -148,7 +147,6 @@ def _prompts(encoder: Encoder) -> str:
 `encode` for both sides, so the code above names the prompt of each. Without these arguments:
 
 - LangChain, Haystack and Chroma give queries and documents the same prompt, which is {_default(encoder)}.
-- LangChain turns line feeds of a text into blanks, which gives a text of several lines another vector. Prompts keep theirs.
 - LlamaIndex replaces the stored prompts "query" and "text" by its own arguments, which are empty if you give none.
 - Haystack's `prefix` would come between the prompt and the text, and is pooled. Give none.
 
@@ -158,13 +156,6 @@ def _prompts(encoder: Encoder) -> str:
 def _default(encoder: Encoder) -> str:
     name = encoder.options.default_prompt
     return "no prompt at all" if name is None else f'the default one, "{name}"'
-
-
-def _cannot(encoder: Encoder) -> list[str]:
-    """What a framework cannot do with this encoder, one sentence each."""
-    if any(is_template(text) for text in _stored(encoder).values()):
-        return ["LlamaIndex takes prompts that come before a text only, and this encoder's are written around it ({text})."]
-    return []
 
 
 def _cell(text: str) -> str:
