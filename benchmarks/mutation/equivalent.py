@@ -3,4 +3,27 @@
 The second part of a key is a piece of what the script prints after the line number: `stripped source line | before -> after`.
 """
 
-EQUIVALENT: dict[tuple[str, str], str] = {}
+_ONE = "the tensor has one dimension, which is the first and the last"
+_TWO = "the tensor has two dimensions, so 1 is the last"
+_SYMMETRIC = "the function is symmetric"
+_CHUNK = "a chunk changes memory, and the result only by rounding"
+
+EQUIVALENT: dict[tuple[str, str], str] = {
+    ("losses/bag_of_words.py", "chunk: int = 8) -> Tensor: | 8 ->"): _CHUNK,
+    ("losses/bag_of_words.py", "sum(sizes) != words.shape[0]: | 0 -> -1"): _ONE,
+    (
+        "losses/bag_of_words.py",
+        "states.new_zeros(0) | 0 -> -1",
+    ): "torch refuses a negative size, and a batch without any bag is not made",
+    ("losses/contrastive.py", "-> torch.promote_types(torch.float32, rows.query.dtype)"): _SYMMETRIC,
+    ("losses/distillation.py", "masked_fill(~there, 0.0)[usable] | 0.0 -> 1.0"): "the teacher's probability there is 0",
+    ("losses/distillation.py", "owner.numel() == 0: | 0 -> -1"): "without hard negatives the rest makes the same",
+    ("losses/false_negatives.py", "positive < 0 -> positive <= 0"): "a cosine of 0 gives the threshold 0 either way",
+    ("losses/false_negatives.py", "NONE = -1 | 1 -> 2"): "ids are at least 0",
+    ("losses/gather.py", "dist.get_world_size() >= 1"): "gathering from one process is the identity",
+    ("losses/gather.py", "padded = rows.new_zeros(max(1, *sizes), *rows.shape[1:]) | 1 -> 2"): "more filler, which is cut off",
+    ("losses/infonce.py", "LossSum(total, labels.shape[0], correct) | 0 -> -1"): _ONE,
+    ("losses/infonce.py", "dim=-1) | -1 -> +1"): _TWO,
+    ("losses/infonce.py", "torch.promote_types(vectors.dtype, torch.float32) -> torch.promote_types(torch.float32"): _SYMMETRIC,
+    ("losses/masked_next_token.py", "LossSum(total, targets.shape[0], correct) | 0 -> -1"): _ONE,
+}

@@ -39,6 +39,7 @@ def material(head: nn.Module | None = None, trained: bool = True):
 @pytest.mark.parametrize("trained", [True, False])
 def test_value_and_gradients_equal_the_naive_form(chunk, trained):
     states, targets, head = material(trained=trained)
+    targets[::3] = head(states).argmax(-1)[::3]  # random labels alone are hardly ever the most probable token
     plain_states, plain_head = states.detach().clone().requires_grad_(), copy.deepcopy(head)
     loss = masked_next_token(states, targets, head, chunk=chunk)
     (loss.total * 0.25).backward()
@@ -49,7 +50,7 @@ def test_value_and_gradients_equal_the_naive_form(chunk, trained):
     torch.testing.assert_close(loss.total.detach(), expected.detach(), **close)
     torch.testing.assert_close(states.grad, plain_states.grad, **close)
     assert loss.count == M
-    assert int(loss.correct) == int((logits.argmax(-1) == targets).sum())
+    assert 4 <= int(loss.correct) == int((logits.argmax(-1) == targets).sum()) < M
     if trained:
         torch.testing.assert_close(head.linear.weight.grad, plain_head.linear.weight.grad, **close)
         torch.testing.assert_close(head.linear.bias.grad, plain_head.linear.bias.grad, **close)

@@ -11,6 +11,7 @@ from bothways.losses.matryoshka import Matryoshka
 def test_widths_come_largest_first_with_their_weights():
     assert Matryoshka((64, 256), (0.5, 2.0)).pairs(256) == [(256, 2.0), (64, 0.5)]
     assert Matryoshka((64, 256)).pairs(300) == [(256, 1.0), (64, 1.0)]
+    assert Matryoshka((1,), (1e-9,)).pairs(1) == [(1, 1e-9)]
 
 
 @pytest.mark.parametrize(
