@@ -1,6 +1,6 @@
 """Changes one thing at a time in the sources, and says which changes no test notices (make mutate).
 
-    python benchmarks/mutate.py [--only losses --only encoder/vector_files.py] [--per-file 5] [--seed 0] [--with TEXT]
+    python benchmarks/mutate.py [--only losses --only encoder/vector_files.py] [--per-file 5] [--seed 0] [--near] [--with TEXT]
 
 For example, `a < b` becomes `a <= b`, 1 becomes 2, and a call or an argument is left out (`mutation/changes.py`). The changes are drawn
 from each file by the seed and the file's name. It works in a copy of the tree in a temporary folder, and leaves out tests that need
@@ -36,10 +36,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="draws other changes (default 0)")
     parser.add_argument("--with", dest="text", default="", help="only changes whose printed text has this in it")
     parser.add_argument("--list", action="store_true", help="print the changes and run none")
+    parser.add_argument(
+        "--near", action="store_true", help="run the tests of the file's own package alone: quicker, with more survivors"
+    )
     options = parser.parse_args()
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as place:
-        judge = None if options.list else Judge(Runner(ROOT, Path(place)))
+        judge = None if options.list else Judge(Runner(ROOT, Path(place)), near=options.near)
         # The copy stays as it is, even if somebody works in the tree.
         sources = judge.runner.sources if judge else ROOT / "src/bothways"
         required = required_arguments([path.read_text(encoding="utf-8") for path in sorted(sources.rglob("*.py"))])
@@ -49,12 +52,13 @@ def main() -> int:
             every = [change for change in every if options.text in change.text]
             counts["of"] += len(every)
             for change in _drawn(every, name, options.per_file, options.seed):
-                said = "equivalent" if _is_equivalent(name, change) else judge.verdict(name, change) if judge else "survived"
+                said = "equivalent" if _is_equivalent(name, change) else judge.verdict(name, change) if judge else "listed"
                 counts[said] += 1
-                if said == "survived":
+                if said in {"survived", "listed"}:
                     print(f"{name}:{change.line}: {change.text}", flush=True)
-    run = counts["noticed"] + counts["survived"] + counts["equivalent"]
-    verdicts = ", ".join(f"{counts[said]} {said}" for said in ("noticed", "survived", "equivalent"))
+    kinds = ("listed", "equivalent") if options.list else ("noticed", "survived", "equivalent")
+    run = sum(counts[said] for said in kinds)
+    verdicts = ", ".join(f"{counts[said]} {said}" for said in kinds)
     print(f"{run} of {counts['of']} changes: {verdicts}")
     return 1 if counts["survived"] or counts["unused"] else 0
 
@@ -62,8 +66,9 @@ def main() -> int:
 class Judge:
     """Shows changes to the tests that run the changed line."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, *, near: bool) -> None:
         self.runner = runner
+        self.near = near
         self.seen: dict[str, Seen] = {}
         """What was recorded, for each folder or file of tests."""
 
@@ -79,7 +84,7 @@ class Judge:
         far = sorted({_file(test) for test in near if "cache" in (self.runner.tree / _file(test)).read_text(encoding="utf-8")})
         if self._notices(name, change, far, own):
             return "noticed"
-        for path in _importing_tests(self.runner.tree, name):
+        for path in [] if self.near else _importing_tests(self.runner.tree, name):
             other = self._recorded(path)
             if self._notices(name, change, other.tests_of(name, change.line, change.last_line)[:FEW], other):
                 return "noticed"

@@ -47,6 +47,11 @@ def test_value_and_gradients_equal_the_loop(chunk, trained):
         torch.testing.assert_close(bag_of_words(states, words, sizes, head, chunk=chunk), expected, rtol=1e-12, atol=1e-12)
 
 
+def test_no_bags_have_no_losses():
+    states, words, _, head = material()
+    assert bag_of_words(states[:0], words[:0], [], head).shape == (0,)
+
+
 def test_gradients_pass_numerical_differentiation():
     states, words, sizes, head = material()
     assert torch.autograd.gradcheck(lambda s: bag_of_words(s, words, sizes, head, chunk=2), (states,))
