@@ -11,7 +11,6 @@ _CHUNK = "a chunk changes memory, and the result only by rounding"
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("losses/bag_of_words.py", "chunk: int = 8) -> Tensor: | 8 ->"): _CHUNK,
     ("losses/bag_of_words.py", "sum(sizes) != words.shape[0]: | 0 -> -1"): _ONE,
-    ("losses/bag_of_words.py",): "torch refuses a negative size, and a batch without any bag is not made",
     ("losses/contrastive.py", "-> torch.promote_types(torch.float32, rows.query.dtype)"): _SYMMETRIC,
     ("losses/distillation.py", "masked_fill(~there, 0.0)[usable] | 0.0 -> 1.0"): "the teacher's probability there is 0",
     ("losses/distillation.py", "owner.numel() == 0: | 0 -> -1"): "without hard negatives the rest makes the same",
