@@ -14,7 +14,9 @@ NAME = "export"
 
 def command(
     model: Model,
-    to: Annotated[str, typer.Option(help="gguf (llama.cpp), ollama (the same files), onnx or sentence-transformers")],
+    to: Annotated[
+        str, typer.Option(help="gguf (llama.cpp), ollama (the same files), onnx, sentence-transformers, vllm or tei")
+    ],
     out: Annotated[Path, typer.Option(help="folder to write")],
     dtype: Annotated[str, typer.Option(help="of the matrices: f32; for gguf also f16 or q8_0")] = "f32",
     device: Device = "cpu",
@@ -34,13 +36,17 @@ def verify(
     ] = None,
 ) -> None:
     """Run an export in its server's code and print the cosine to bothways' vectors; exit code 1 below the bar."""
-    from bothways.exports.verify import verify_export
+    from bothways.exports.verify import verify_export, verify_rules
 
+    rules = verify_rules(folder)
+    for rule in rules:
+        fault = f": {rule.fault}" if rule.fault else ""
+        say(f"{'ok  ' if rule.ok else 'FAIL'}  {rule.server}, by rule, not measured: {rule.rule}{fault}")
     results = verify_export(folder, pythons=pythons or ())
     for each in results:
         note = "" if each.cost > 0.99995 else f"  (pools the prompt: {each.cost:.4f} to the encoder's own vector)"
         say(f"{'ok  ' if each.ok else 'FAIL'}  {each.loader}  {each.case:<24} {each.cosine:.6f}{note}")
     worst = min(each.cosine for each in results)
     say(f"least cosine {worst:.6f}, bar {results[0].bar}")
-    if not all(each.ok for each in results):
+    if not all(each.ok for each in (*rules, *results)):
         raise typer.Exit(1)

@@ -18,7 +18,7 @@ from bothways.atomic import atomic_folder
 from bothways.encoder.convert import convert, is_encoder, load
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
-from bothways.exports import gguf_folder, onnx_folder, st_folder
+from bothways.exports import gguf_folder, onnx_folder, server_folder, st_folder
 
 Writer = Callable[[Encoder, Path, str, str], None]
 TARGETS: dict[str, Writer] = {
@@ -26,6 +26,8 @@ TARGETS: dict[str, Writer] = {
     "ollama": gguf_folder.write_folder,
     "onnx": onnx_folder.write_folder,
     "sentence-transformers": st_folder.write_folder,
+    "vllm": server_folder.write_vllm,
+    "tei": server_folder.write_tei,
 }
 """What `--to` takes. A writer gets the encoder, an empty folder, the model's name and the type."""
 

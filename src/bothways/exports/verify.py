@@ -13,6 +13,8 @@ from bothways.exports.manifest import read_manifest
 from bothways.exports.onnx_encoder import load_export
 from bothways.exports.reference import cosine
 from bothways.exports.result import Result
+from bothways.exports.server_check import Rule, check_rules
+from bothways.exports.server_rules import SERVERS
 
 
 def verify_export(folder: str | os.PathLike[str], *, pythons: Sequence[str] = ()) -> list[Result]:
@@ -52,6 +54,21 @@ def verify_export(folder: str | os.PathLike[str], *, pythons: Sequence[str] = ()
             for (case, _, own, cost), vector in zip(rows, vectors, strict=True)
         ]
     return results
+
+
+def verify_rules(folder: str | os.PathLike[str]) -> list[Rule]:
+    """Check an export against the rules of a server that does not run here; nothing for other targets.
+
+    Args:
+        folder: what `export` wrote.
+
+    Raises:
+        InputError: the folder is not an export, or is damaged.
+    """
+    manifest = read_manifest(Path(folder))
+    if manifest.get("target") not in SERVERS:
+        return []
+    return check_rules(Path(folder), str(manifest["target"]), str(manifest.get("family")))
 
 
 def _onnx(folder: Path, texts: list[str], *, batch: bool) -> list[list[float]]:

@@ -1,0 +1,85 @@
+"""README.md of a folder for vLLM or text-embeddings-inference: the command, and what the server does otherwise than bothways."""
+
+from __future__ import annotations
+
+from bothways.attention.older_loaders import OLDEST
+from bothways.encoder.encoder import Encoder
+from bothways.exports.reference import Row
+from bothways.exports.server_rules import SERVERS, Family
+
+_POOLING = {"mean": "mean", "last": "last-token", "bos": "cls"}
+
+
+def command(encoder: Encoder, target: str, family: Family, tokens: int, folder: str = ".") -> str:
+    """Give the line that starts the server."""
+    if target == "vllm":
+        return f"vllm serve {folder} --runner pooling --convert embed --max-model-len {tokens}"
+    kind = "float32" if "float32" in family.note else "float16"
+    mode = _POOLING[str(encoder.pooling.mode)]
+    return (
+        f"text-embeddings-router --model-id {folder} --pooling {mode} --dtype {kind} "
+        f"--max-batch-tokens {max(16384, tokens)} --auto-truncate"
+    )
+
+
+def readme(encoder: Encoder, name: str, target: str, family: Family, tokens: int, dtype: str, reference: list[Row]) -> str:
+    """Give the text; see the module."""
+    server = SERVERS[target]
+    key, value = family.flag
+    early = (
+        f"**Needs transformers {OLDEST} or newer if you load it with transformers or sentence-transformers.** Older releases read it\n"
+        "causally and give other vectors without an error. vLLM reads the direction by itself."
+        if target == "vllm"
+        else f"**Needs transformers {OLDEST} or newer if you load it with transformers.** Releases 5.0 and 5.1 read it causally and give\n"
+        "other vectors without an error. Version 4 refuses it."
+    )
+    lines = [
+        "---",
+        "pipeline_tag: sentence-similarity",
+        "tags: [sentence-transformers, feature-extraction, bothways]",
+        "---",
+        "",
+        f"# {name}, for {server.title}",
+        "",
+        early,
+        "",
+        "```",
+        command(encoder, target, family, tokens),
+        "```",
+        "",
+        f"Attention in both directions: the server reads `{key}` ({str(value).lower()} here) in {family.source}. {family.note}".rstrip(),
+        "By rule, not measured: `bothways verify-export .` checks these files against the rules that the server's source has, and",
+        "runs them in sentence-transformers.",
+        "",
+        _long(target, tokens),
+        "The server normalizes vectors."
+        if target == "tei" or encoder.options.normalize
+        else "The server does not normalize vectors.",
+    ]
+    if family.architecture is None:
+        kind = encoder.backbone.config.get_text_config().model_type  # type: ignore[operator,union-attr]
+        lines += ["", f"The weights are those of {kind}, written as Llama, which the server runs in both directions."]
+    prompts = [row for row in reference if row.case.startswith("prompt ")]
+    if prompts:
+        lines += [
+            "",
+            "## Prompts",
+            "",
+            "Put them before each text yourself. The server pools them with the text. The cosine says how near that is to the vector of",
+            "bothways for one short query.",
+            "",
+            "| prompt | what the server is sent | cosine |",
+            "|---|---|---|",
+        ]
+        for row in prompts:
+            sent = row.text.replace("\n", "\\n").replace("|", "\\|")
+            lines.append(f"| {row.case.removeprefix('prompt ')} | `{sent}` | {row.cost:.4f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _long(target: str, tokens: int) -> str:
+    if target == "vllm":
+        return (
+            f'vLLM refuses a text of more than {tokens} tokens, unless the request says `"truncate_prompt_tokens": {tokens}`.'
+        )
+    return f"A text is cut after {tokens} tokens."
