@@ -48,5 +48,5 @@ def verify(
         say(f"{'ok  ' if each.ok else 'FAIL'}  {each.loader}  {each.case:<24} {each.cosine:.6f}{note}")
     worst = min(each.cosine for each in results)
     say(f"least cosine {worst:.6f}, bar {results[0].bar}")
-    if not all(each.ok for each in (*rules, *results)):
+    if not (all(rule.ok for rule in rules) and all(each.ok for each in results)):
         raise typer.Exit(1)

@@ -10,8 +10,8 @@ from typing import Any
 
 from bothways.attention.older_loaders import GUARD
 from bothways.backbone.tokenizers import specials
-from bothways.encoder import pooling_module, template_module
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.folder import pooling_module, template_module
 from bothways.encoder.tokenization import SLOT
 from bothways.errors import InputError, UnsupportedFamily
 from bothways.exports.as_llama import as_llama, with_parts

@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 import bothways as bw
-from bothways.encoder import head_modules
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.folder import head_modules
 from bothways.errors import InputError, UnsupportedFamily
 from bothways.exports.as_llama import FORMS
 from bothways.exports.reference import TEXTS, cosine
