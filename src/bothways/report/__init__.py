@@ -1,1 +1,1 @@
-"""One HTML file about any number of results files and training runs."""
+"""One HTML report on any number of results files and training runs."""

@@ -1,6 +1,7 @@
-"""Which results may stand in one column: the same measurement on the same data, whatever its path was called.
+"""Groups results into columns: the same measurement on the same data, regardless of its path.
 
-It stands apart because every table and difference depends on it: two scores are compared only if their data has one fingerprint.
+Every table and difference depends on this. Two scores are compared only if their data has the same
+fingerprint.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from bothways.report.gather import Model
 
 Better = Literal["higher", "lower", "neither"]
 
-# a model is measured with the prompts it was trained with; they do not make another task of it
+# A model is measured with the prompts it was trained with. They do not make it another task.
 _OF_THE_MODEL = ("prompt", "instruction")
 
 
@@ -27,12 +28,13 @@ class Column:
     """One task over all models.
 
     Attributes:
-        name: short, unique in the report.
-        task: as the first results file names it.
-        kind, metric: kind of task and its main metric.
-        data: fingerprint.
+        name: short name, unique in the report.
+        task: name in the first results file.
+        kind: kind of the task.
+        metric: its main metric.
+        data: fingerprint of the data.
         better: which end of the metric is good.
-        records: by the label of the models that have it.
+        records: outcomes by label of the models that have them.
     """
 
     name: str
@@ -45,23 +47,27 @@ class Column:
 
     @property
     def scale(self) -> float:
-        """100 for measures that live in [-1, 1] and rank, as tables of the field print them; else 1."""
+        """The factor for printing.
+
+        It is 100 for measures that rank and lie in [-1, 1], as is usual in the field, else 1.
+        """
         small = all(abs(record.metrics[self.metric]) <= 1 for record in self.records.values())
         return 100.0 if self.better == "higher" and small else 1.0
 
     def score(self, label: str) -> float | None:
-        """The main score of a model, as it was recorded; None where it was not measured."""
+        """Return a model's main score as it was recorded, or None if it was not measured."""
         record = self.records.get(label)
         return None if record is None else record.metrics[self.metric]
 
 
 def align(models: Sequence[Model]) -> list[Column]:
-    """The columns, in the order in which tasks first appear."""
+    """Group the models' records into columns, in the order in which tasks first appear."""
     found: dict[tuple[Any, ...], dict[str, tuple[str, Record]]] = {}
     for model in models:
         for task, record in model.records.items():
             key: tuple[Any, ...] = (record.kind, record.main, record.data, _options(record))
-            if model.label in found.get(key, {}):  # one model, the same data twice: only the name tells what differs
+            if model.label in found.get(key, {}):
+                # One model has the same data twice: only the name tells the difference.
                 key = (*key, task)
             found.setdefault(key, {})[model.label] = (task, record)
     tasks = [next(iter(cells.values()))[0] for cells in found.values()]
@@ -82,13 +88,16 @@ def align(models: Sequence[Model]) -> list[Column]:
 
 
 def _options(record: Record) -> str:
-    """What could have changed the score, for comparison."""
+    """Write the options that could have changed the score, for comparison."""
     kept = {name: value for name, value in record.options.items() if not any(word in name for word in _OF_THE_MODEL)}
     return json.dumps(kept, sort_keys=True, default=str)
 
 
 def better(kind: str, metric: str) -> Better:
-    """Which end of a main metric is good. A kind this version does not know only describes: it is shown and never ranked."""
+    """Tell which end of a main metric is good.
+
+    A kind that this version does not know is shown but never ranked.
+    """
     if "perplexity" in metric or metric.endswith("loss"):
         return "lower"
     try:
@@ -98,7 +107,10 @@ def better(kind: str, metric: str) -> Better:
 
 
 def short_names(tasks: Sequence[str], kinds: Sequence[str], data: Sequence[str]) -> list[str]:
-    """A task's path without what all have in common: `sts:../data/stsb/dev.jsonl` → `stsb/dev`; unique."""
+    """Shorten the tasks' paths by their common parts, and keep them unique.
+
+    For example `sts:../data/stsb/dev.jsonl` becomes `stsb/dev`.
+    """
     stems = [_stem(task, kind) for task, kind in zip(tasks, kinds)]
     names = ["/".join(parts[-2:]) for parts in stems]
     for depth in range(3, 2 + max((len(parts) for parts in stems), default=0)):
@@ -111,7 +123,7 @@ def short_names(tasks: Sequence[str], kinds: Sequence[str], data: Sequence[str])
 
 
 def _shared(names: Sequence[str], kinds: Sequence[str], i: int) -> bool:
-    """Whether another task of the same kind has the same name."""
+    """Tell if another task of the same kind has the same name."""
     return sum(name == names[i] and kind == kinds[i] for name, kind in zip(names, kinds)) > 1
 
 

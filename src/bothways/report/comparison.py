@@ -1,8 +1,8 @@
-"""The numbers of a report: scores, averages, differences from the baseline, and what the bootstrap says of each.
+"""The numbers of a report: scores, averages, differences from the baseline, bootstrap intervals.
 
-It stands apart so that tables and charts show the same numbers: they ask a `Measure`, and do not care whether it is one task or an
-average over several. An average takes tasks whose metric is better when higher and lives in [-1, 1]; its replicates are the means of
-the tasks' replicates, each task resampled by itself.
+Tables and charts show the same numbers, because both use a `Measure`, which is one task or an
+average over several. An average includes tasks with a metric in [-1, 1] that is better when higher.
+Its replicates are the means of the tasks' replicates, and each task is resampled separately.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bothways.report.statistics import Items, interval, read_items, replicates
 
 Interval = tuple[float, float]
 
-# measures of something else than the vectors of texts: they would pull an average up or down for no reason
+# These do not measure the vectors of texts, so they would distort an average.
 _APART = frozenset({"passkey", "topics", "prefix", "words"})
 
 
@@ -28,14 +28,16 @@ class Measure:
     """One column of the headline table.
 
     Attributes:
-        name, below: what it is called, and the smaller line under it.
-        title: the whole truth about it.
+        name: its heading.
+        below: the smaller line under the heading.
+        title: the full description.
         better: which end is good.
-        scale: what values are multiplied with to be printed.
-        scores: by model.
-        samples: replicates (B,) by model, drawn alike for all of them; only models whose items are known.
-        items: how many items were resampled; 0 where none were.
-        columns: the tasks of an average; empty for a task.
+        scale: factor on printed values.
+        scores: scores by model.
+        samples: replicates (B,) by model, with equal draws for all models. Only models with known
+            items are included.
+        items: number of resampled items. 0 if nothing was resampled.
+        columns: the tasks of an average. Empty for a task.
     """
 
     name: str
@@ -50,16 +52,19 @@ class Measure:
 
     @property
     def decimals(self) -> int:
-        """Of printed values: one for points, two or three for other numbers."""
+        """The number of printed decimals: one for points, two or three for other numbers."""
         largest = max((abs(score) for score in self.scores.values()), default=0.0)
         return 1 if self.scale == 100 or largest >= 100 else 2 if largest >= 10 else 3
 
     def interval(self, label: str) -> Interval | None:
-        """Of a model's score, unscaled."""
+        """Compute the interval of a model's score, unscaled."""
         return interval(self.samples[label]) if label in self.samples else None
 
     def difference(self, label: str, other: str) -> tuple[float, Interval | None] | None:
-        """`label` minus `other`, unscaled, with its paired interval; None where one of them has no score."""
+        """Compute `label` minus `other`, unscaled, with the paired interval.
+
+        The result is None if one of them does not have a score.
+        """
         if label not in self.scores or other not in self.scores:
             return None
         value = self.scores[label] - self.scores[other]
@@ -67,13 +72,16 @@ class Measure:
         return value, interval(self.samples[label] - self.samples[other]) if paired else None
 
     def best(self) -> str | None:
-        """The label of the best model; None where fewer than two were measured, or nothing is better."""
+        """Find the label of the best model.
+
+        The result is None if fewer than two were measured, or if the measure does not rank.
+        """
         if self.better == "neither" or len(self.scores) < 2:
             return None
         return (max if self.better == "higher" else min)(self.scores, key=self.scores.__getitem__)
 
     def level_with_best(self, label: str) -> bool:
-        """Whether chance explains the difference to the best model."""
+        """Tell if chance could explain a model's difference to the best one."""
         best = self.best()
         if best is None or label == best:
             return False
@@ -83,16 +91,18 @@ class Measure:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that was compared.
+    """All compared values.
 
     Attributes:
-        models: in the order given.
-        baseline: label of the model that differences are taken from.
-        columns: tasks as recorded; those that only describe come behind those that rank.
+        models: the models, in the order given.
+        baseline: label of the model that is subtracted in differences.
+        columns: the recorded tasks. Those that do not rank come last.
         tasks: a measure for each column.
-        averages: the overall average first, then one per kind; empty where there is nothing to average.
-        note: what the averages leave out, and why; empty where nothing.
-        resamples, seed: of the bootstrap.
+        averages: the overall average first, then one per kind. Empty if there is nothing to
+            average.
+        note: the tasks that averages leave out, and the reason. Empty if there are none.
+        resamples: number of draws of the bootstrap.
+        seed: seed of the bootstrap.
     """
 
     models: list[Model]
@@ -111,7 +121,10 @@ class Comparison:
 
     @property
     def lead(self) -> Measure | None:
-        """What stands for a model as a whole: the average, or the only task that could be in one, or the only ranked task."""
+        """The measure that represents a model: the average, or a single task.
+
+        The single task is the only one that could be in an average, or the only ranked one.
+        """
         if self.averages:
             return self.averages[0]
         ranked = [task for task in self.tasks if task.better != "neither"]
@@ -119,7 +132,10 @@ class Comparison:
         return next((found[0] for found in (vectors, ranked) if len(found) == 1), None)
 
     def challenger(self) -> str | None:
-        """The model to hold against the baseline: the best other one, or the last where nothing ranks them."""
+        """Find the model to compare with the baseline.
+
+        It is the best other one, or the last one if no measure ranks them.
+        """
         others = [label for label in self.labels if label != self.baseline]
         lead = self.lead
         scored = [label for label in others if lead is not None and label in lead.scores]
@@ -129,20 +145,20 @@ class Comparison:
 
 
 def compare(models: Sequence[Model], *, baseline: str | None, resamples: int, seed: int) -> Comparison:
-    """Align, resample and average.
+    """Align, resample and average the models' results.
 
     Args:
-        models: at least one.
-        baseline: a label; None for the first model.
-        resamples: draws of the bootstrap.
-        seed: of the draws.
+        models: at least one model.
+        baseline: a label. If None, the first model.
+        resamples: number of draws of the bootstrap.
+        seed: seed of the draws.
 
     Raises:
-        InputError: no model is called `baseline`.
+        InputError: if no model has the label `baseline`.
     """
     labels = [model.label for model in models]
     if baseline is not None and baseline not in labels:
-        raise InputError(f"baseline {baseline!r} is none of the models: {', '.join(repr(label) for label in labels)}")
+        raise InputError(f"baseline {baseline!r} is not one of the models: {', '.join(repr(label) for label in labels)}")
     columns = sorted(align(models), key=lambda column: column.better == "neither")
     tasks = [_measure(column, labels, resamples, seed) for column in columns]
     averages, note = _averages(columns, tasks, labels)
@@ -160,7 +176,7 @@ def _measure(column: Column, labels: Sequence[str], resamples: int, seed: int) -
 
 
 def _paired(found: Mapping[str, Items | None]) -> dict[str, Items]:
-    """The models whose items are the same ones as the first model's: as many, with the same gold and groups."""
+    """Select the models with the same items as the first: equal number, gold scores and groups."""
     known = {label: items for label, items in found.items() if items is not None}
     if not known:
         return {}
@@ -177,7 +193,7 @@ def _paired(found: Mapping[str, Items | None]) -> dict[str, Items]:
 
 
 def _averages(columns: Sequence[Column], tasks: Sequence[Measure], labels: Sequence[str]) -> tuple[list[Measure], str]:
-    """The overall average and those of each kind, over tasks that can be averaged."""
+    """Compute the overall average and those of each kind, over tasks that can be averaged."""
     able = [
         (column, task)
         for column, task in zip(columns, tasks)
@@ -188,7 +204,7 @@ def _averages(columns: Sequence[Column], tasks: Sequence[Measure], labels: Seque
         return [], "No average: fewer than two tasks were measured on most models." if len(able) > 1 else ""
     note = f"Averages are over the {len(fit)} tasks that most models have. " if len(fit) < len(able) else ""
     if not all(label in task.scores for _, task in fit for label in labels):
-        note += "A model that lacks one of their tasks has no average."
+        note += "A model that lacks one of these tasks does not get an average."
     averages = [_average("average", [task for _, task in fit])]
     kinds = list(dict.fromkeys(column.kind for column, _ in fit))
     for kind in kinds if len(kinds) > 1 else []:

@@ -1,6 +1,7 @@
-"""Details of results files as the charts need them: checked for shape, None where they are absent or of another form.
+"""Reads the details of results files for the charts, and checks their shape.
 
-It stands apart because details are free-form JSON: each kind of task puts its own findings there, and a report must survive any of them.
+Details are free-form JSON, because each kind of task stores its own findings, and a report must
+work with any of them. Each function returns None if its details are absent or have another form.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from bothways.report.charts.densities import Ridge
 # equal bins of the gold scale, as SimCSE draws them for 0 to 5
 _BINS = 5
 _CELLS = 40
-# fewer pairs than this make no density
+# With fewer pairs than this, no density is drawn.
 _PAIRS = 50
 
 
 def numbers(values: Any, at_least: int = 1) -> list[float] | None:
-    """A list of finite numbers, or None."""
+    """Read a list of finite numbers, or return None."""
     if not isinstance(values, Sequence) or isinstance(values, (str, bytes)) or len(values) < at_least:
         return None
     fit = all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values)
@@ -30,7 +31,7 @@ def numbers(values: Any, at_least: int = 1) -> list[float] | None:
 
 
 def matrix(values: Any) -> list[list[float]] | None:
-    """Rows of finite numbers, equally long, or None."""
+    """Read rows of finite numbers of equal length, or return None."""
     if not isinstance(values, Sequence) or isinstance(values, (str, bytes)) or not values:
         return None
     rows = [numbers(row) for row in values]
@@ -39,19 +40,22 @@ def matrix(values: Any) -> list[list[float]] | None:
 
 
 def spectrum(record: Record) -> list[float] | None:
-    """Singular values in descending order, divided by the largest."""
+    """Read the singular values, in descending order and divided by the largest."""
     values = numbers(record.details.get("spectrum"), at_least=2)
     return values if values and values[0] > 0 else None
 
 
 def lens(record: Record) -> tuple[float, float] | None:
-    """Uniformity and alignment."""
+    """Read uniformity and alignment."""
     found = numbers([record.metrics.get("uniformity"), record.metrics.get("alignment")])
     return None if found is None else (found[0], found[1])
 
 
 def densities(record: Record) -> list[Ridge] | None:
-    """Cosine densities by bin of gold scores, low scores first: as measured, else counted from the pairs of an STS task."""
+    """Read the cosine densities by bin of gold scores, low scores first.
+
+    If they were not measured, count them from the pairs of an STS task.
+    """
     measured = record.details.get("densities")
     if isinstance(measured, Mapping):
         return _measured(measured)
@@ -88,7 +92,10 @@ def _counted(cosine: np.ndarray, gold: np.ndarray) -> list[Ridge]:
 
 
 def layers(record: Record) -> tuple[list[list[float]], list[str]] | None:
-    """Cosine between causal and bidirectional states, one row per layer, the first one first, and the tokens."""
+    """Read the cosines between causal and bidirectional states, one row per layer, and the tokens.
+
+    The first layer comes first.
+    """
     values, tokens = matrix(record.details.get("heatmap")), record.details.get("tokens")
     if values is None or not isinstance(tokens, list) or len(tokens) != len(values[0]):
         return None
@@ -96,7 +103,11 @@ def layers(record: Record) -> tuple[list[list[float]], list[str]] | None:
 
 
 def margins(record: Record) -> list[float] | None:
-    """Prefix test: by how much each prefix is nearer to the sentence that goes on as it does; 0 within rounding."""
+    """Read the margins of the prefix test.
+
+    A margin is the cosine to the sentence with the same continuation minus that to another. It is 0
+    within rounding for a causal model.
+    """
     triples = record.details.get("triples")
     if not isinstance(triples, list) or not all(isinstance(triple, Mapping) for triple in triples):
         return None
@@ -105,9 +116,13 @@ def margins(record: Record) -> list[float] | None:
 
 
 def passkey(record: Record) -> tuple[list[list[float]], list[str], list[str]] | None:
-    """Accuracy by depth (rows) and length (columns), with the labels of both; one row where depths were drawn or there are none."""
+    """Read the accuracy by depth (rows) and length (columns), with the labels of both.
+
+    If depths were drawn at random or are absent, there is one row.
+    """
     found = record.details.get("accuracy")
-    whole = numbers(found)  # one number per length: topics, whose question is always about the first
+    # For topics: one number per length, because the question is always about the first topic.
+    whole = numbers(found)
     values, lengths = [whole] if whole else matrix(found), numbers(record.details.get("lengths"))
     if values is None or lengths is None or len(values[0]) != len(lengths):
         return None

@@ -1,10 +1,11 @@
-"""Reads what a report is made from: results files of `bothways evaluate`, and the folders of training runs.
+"""Reads the inputs of a report: results files of `bothways evaluate`, and folders of training runs.
 
-It stands apart because everything behind it works on values in memory: this file alone opens files and words what is wrong with one.
+Only this file opens files and reports errors in them. All other modules work on values in memory.
 
-An argument is a results file, a run's folder (metrics.jsonl, recipe.yaml), or a folder that holds results files; a run's folder may
-hold some too. `NAME=PATH` names the model; results under one name are joined, and so are files about one and the same model (equal
-description and fingerprint) that measured different things.
+A source is a results file, a run's folder (metrics.jsonl, recipe.yaml), or a folder that holds
+results files. A run's folder may hold some too. `NAME=PATH` names the model. Results under one name
+are joined. So are files about the same model (equal description and fingerprint) with different
+measurements.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ _FORMAT = "bothways-results-"
 
 @dataclass
 class Model:
-    """One row of the tables: an encoder with everything that was measured on it.
+    """One row of the tables: an encoder with all its measurements.
 
     Attributes:
-        label: how the report calls it; unique.
-        records: outcome by task name.
+        label: unique name in the report.
+        records: outcomes by task name.
         sources: each results file with its provenance, in the order given.
     """
 
@@ -46,11 +47,11 @@ class Run:
     """A training run.
 
     Attributes:
-        label: how the report calls it; unique.
-        folder: where it was read.
-        lines: of metrics.jsonl: `stage`, `number`, `step` and numbers.
-        recipe: text of recipe.yaml; empty where there is none.
-        facts: bothways.json of the trained encoder; empty where there is none.
+        label: unique name in the report.
+        folder: the folder that it was read from.
+        lines: lines of metrics.jsonl: `stage`, `number`, `step` and numbers.
+        recipe: text of recipe.yaml. Empty if there is none.
+        facts: bothways.json of the trained encoder. Empty if there is none.
     """
 
     label: str
@@ -62,7 +63,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Material:
-    """Everything a report is made from."""
+    """All inputs of a report."""
 
     models: list[Model]
     runs: list[Run]
@@ -71,9 +72,12 @@ class Material:
 def gather(sources: Iterable[str | os.PathLike[str]]) -> Material:
     """Read results files and run folders.
 
+    For example gather(["uni=a.json", "bi=b.json", "runs/mntp"]).
+
     Raises:
-        InputError: no source, no such file, a file of another format, a folder with nothing to report, a run with a broken line, or
-            two results of one task under the same given name.
+        InputError: if there is no source, if a file does not exist or has another format, if a
+            folder holds nothing to report, if a run has a broken line, or if one given name has two
+            results of one task.
     """
     files: list[tuple[str | None, Path]] = []
     runs: list[Run] = []
@@ -87,14 +91,14 @@ def gather(sources: Iterable[str | os.PathLike[str]]) -> Material:
         if (path / _METRICS).is_file():
             runs.append(_read_run(path, name))
         elif not found:
-            raise InputError(f"{path}: neither {_METRICS} of a training run nor a results file in it")
+            raise InputError(f"{path}: contains neither {_METRICS} of a training run nor a results file")
     if not files and not runs:
         raise InputError("nothing to report; name results files of `bothways evaluate --out` or folders of training runs")
     return Material(_models(files), _unique_runs(runs))
 
 
 def _named(source: str) -> tuple[str | None, Path]:
-    """`NAME=PATH` split at the first sign; a path that exists as it stands is a path."""
+    """Split `NAME=PATH` at the first equals sign. An existing path is not split."""
     name, sign, rest = source.partition("=")
     if sign and name and rest and not Path(source).exists():
         return name, Path(rest)
@@ -102,7 +106,7 @@ def _named(source: str) -> tuple[str | None, Path]:
 
 
 def _results_in(folder: Path) -> list[Path]:
-    """Results files that lie directly in a folder; other JSON files (configs, tokenizers) are passed over."""
+    """List the results files directly in a folder, but not other JSON files such as configs."""
     found = []
     for path in sorted(folder.glob("*.json")):
         try:
@@ -130,21 +134,24 @@ def _models(files: list[tuple[str | None, Path]]) -> list[Model]:
         model = models.setdefault(label, Model(label))
         twice = next((task for task in results if task in model.records), None)
         if twice is not None:
-            raise InputError(f"{path}: model {label!r} has results of {twice!r} already; give one of the two another name")
+            raise InputError(f"{path}: model {label!r} already has results of {twice!r}; give one of the two another name")
         model.records |= results.records
         model.sources.append((str(path), results.provenance))
     return list(models.values())
 
 
 def _identity(provenance: Mapping[str, Any]) -> str:
-    """Equal for files about the same weights and settings; empty where a file does not tell."""
+    """Return a text that is equal for files about the same weights and settings.
+
+    It is empty if a file does not identify its model.
+    """
     model = provenance.get("model") if isinstance(provenance, Mapping) else None
     known = isinstance(model, Mapping) and model.get("fingerprint")
     return json.dumps(model, sort_keys=True, default=str) if known else ""
 
 
 def _describe(provenance: Mapping[str, Any]) -> str:
-    """A model in a few words: last part of its name, direction, stages."""
+    """Describe a model in a few words: last part of its name, direction, stages."""
     model = provenance.get("model") if isinstance(provenance, Mapping) else None
     if not isinstance(model, Mapping):
         return ""
@@ -156,7 +163,10 @@ def _describe(provenance: Mapping[str, Any]) -> str:
 
 
 def _distinct(label: str, path: Path, others: list[Path], taken: set[str]) -> str:
-    """Two files describe their model alike: the file's name tells them apart, or its folder's where that is the same too."""
+    """Make a label distinct if two files describe their model alike.
+
+    It adds the file's name or, if that is the same too, the folder's name.
+    """
     alike = sum(other.stem == path.stem for other in others) > 1
     told = f"{path.parent.name}/{path.stem}" if alike and path.parent.name else path.stem
     return _free(f"{label} ({told})", taken)
@@ -202,7 +212,10 @@ def _facts(path: Path) -> Mapping[str, Any]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Lines of a metrics file. A kill may cut the last one short, and only that one is passed over."""
+    """Read the lines of a metrics file.
+
+    A kill may cut off the last line. Only that one may be broken.
+    """
     rows = path.read_text(encoding="utf-8", errors="replace").splitlines()
     lines = []
     for number, text in enumerate(rows, start=1):

@@ -1,6 +1,7 @@
-"""Text on its way into HTML: escaped, printable, short enough, and numbers as tables of the field write them.
+"""Prepares text for HTML: escaped, printable, short enough, with numbers as usual in the field.
 
-It stands apart because nothing a results file says is trusted: model names, task names, texts and commands all pass here.
+Nothing in a results file is trusted. Model names, task names, texts and commands all pass through
+here.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ _MINUS = "\N{MINUS SIGN}"
 
 
 def esc(value: object) -> str:
-    """Safe as text and inside a quoted attribute; what cannot be shown becomes U+FFFD."""
+    """Escape a value for text and quoted attributes. Unprintable characters become U+FFFD."""
     return html.escape(printable(value), quote=True)
 
 
 def number(value: float, decimals: int = 1, *, sign: bool = False) -> str:
-    """Fixed decimals with a real minus sign; `sign` puts a plus before positive ones. Never "-0.0"."""
+    """Write a number with fixed decimals and a real minus sign, and never as "-0.0".
+
+    With `sign`, positive numbers get a plus.
+    """
     if not math.isfinite(value):
         return "–"
     text = f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
@@ -32,14 +36,14 @@ def number(value: float, decimals: int = 1, *, sign: bool = False) -> str:
 
 
 def width(text: str) -> int:
-    """Columns that a text takes; East Asian characters take two."""
+    """Count the columns that a text takes. East Asian characters take two."""
     return sum(
         2 if unicodedata.east_asian_width(letter) in "WF" else 0 if unicodedata.combining(letter) else 1 for letter in text
     )
 
 
 def clip(text: str, columns: int) -> str:
-    """At most `columns` wide, with an ellipsis in the middle: what tells two names apart is at their ends."""
+    """Shorten a text to `columns` by an ellipsis in the middle, as names differ at their ends."""
     text = " ".join(printable(text).split())
     if width(text) <= columns:
         return text
@@ -57,8 +61,10 @@ def clip(text: str, columns: int) -> str:
 
 
 def short_labels(labels: Sequence[str], columns: int) -> list[str]:
-    """Labels for charts, clipped and still distinct: without a first word that several begin with (the base model), where that does
-    not make two of them alike, and with "bi" for "bidirectional", as LLM2Vec's tables have it.
+    """Clip labels for charts, and keep them distinct.
+
+    If several begin with the same word (the base model), that word is dropped, unless this makes
+    two of them equal. "bidirectional" becomes "bi", as in LLM2Vec's tables.
     """
     plain = [" ".join("bi" if word == "bidirectional" else word for word in label.split()) for label in labels]
     first = [label.partition(" ")[0] for label in plain]
@@ -71,18 +77,18 @@ def short_labels(labels: Sequence[str], columns: int) -> list[str]:
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 model`, `2 models`."""
+    """Write a count with its noun: `1 model`, `2 models`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[str], *, classes: str = "") -> str:
-    """A table that scrolls within itself, reachable by keyboard.
+    """Build a table that scrolls within itself and can be reached by keyboard.
 
     Args:
         caption: HTML.
         head: `<th>` cells, HTML.
         rows: `<tr>` elements, HTML.
-        classes: of the table.
+        classes: CSS classes of the table.
     """
     name = re.sub(r"<[^>]*>", "", caption)
     return (

@@ -1,7 +1,7 @@
-"""Puts the page together: one HTML file that asks the network for nothing.
+"""Builds the page: one HTML file that does not request anything from the network.
 
-Style and script stand in the file; a content security policy allows this one script by its hash and nothing else, so that even a
-text that got past the escaping could neither run nor load anything.
+Style and script are part of the file. A content security policy allows only this script, by its
+hash. So even a text that got past the escaping could neither run nor load anything.
 """
 
 from __future__ import annotations
@@ -35,18 +35,19 @@ def write_report(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> None:
-    """Read results and runs, and write the report; it appears whole or not at all.
+    """Read results and runs, and write the report, either whole or not at all.
 
     Args:
-        sources: results files, run folders, folders of results files; `NAME=PATH` names a model.
+        sources: results files, run folders, folders of results files. `NAME=PATH` names a model,
+            for example "mine=results.json".
         out: the HTML file.
-        baseline: the model that differences are taken from; the first one by default.
-        resamples: draws of the bootstrap.
-        seed: of the draws.
+        baseline: label of the model that is subtracted in differences. If None, the first one.
+        resamples: number of draws of the bootstrap.
+        seed: seed of the draws.
 
     Raises:
-        InputError: a source that cannot be read, or a baseline that is none of the models.
-        OutputError: `out` cannot be written.
+        InputError: if a source cannot be read, or if the baseline is not one of the models.
+        OutputError: if `out` cannot be written.
     """
     text = build(sources, baseline=baseline, resamples=resamples, seed=seed)
     with atomic_file(out) as part:
@@ -56,7 +57,7 @@ def write_report(
 def build(
     sources: Iterable[str | os.PathLike[str]], *, baseline: str | None = None, resamples: int = RESAMPLES, seed: int = 0
 ) -> str:
-    """The report as a string; see `write_report`."""
+    """Build the report as a string, see `write_report`."""
     material = gather(sources)
     looks = styles([model.label for model in material.models], [run.label for run in material.runs])
     comparison = compare(material.models, baseline=baseline, resamples=resamples, seed=seed) if material.models else None

@@ -1,17 +1,20 @@
 """Bootstrap intervals of scores and of differences between models, paired over items.
 
-It stands apart because it knows nothing of models or pages: it takes items (`bothways.evaluation.item_scores`) and gives replicates.
+It maps items (`bothways.evaluation.item_scores`) to replicates, without models or pages.
 
-Efron & Tibshirani 1993 (chapters 13 and 16): draw n of the n items with replacement B times, compute the statistic on each draw,
-take the percentiles 2.5 and 97.5. All models of a task see the same draws, so that the replicates of a difference are differences of
-replicates: an item that is hard for everybody moves both scores and leaves the difference alone (Koehn 2004 uses the same test for
-machine translation). The statistic is recomputed on every draw; ranks are those of the draw, not those of the whole.
+Efron & Tibshirani 1993 (chapters 13 and 16): draw n of the n items with replacement B times,
+compute the statistic on each draw, and take the percentiles 2.5 and 97.5. All models of a task use
+the same draws, so the replicates of a difference are differences of replicates. An item that is
+hard for every model moves both scores and leaves the difference unchanged (Koehn 2004 uses the same
+test for machine translation). The statistic is recomputed on every draw. Ranks are those of the
+draw, not of the whole.
 
-A draw matters only through how often it holds each item. So draws are (B, n) counts, and a mean or a rank correlation becomes a few
-array operations over blocks of them: with the items in ascending order and c the counts summed over equal values, the mid-rank of a
-value in the draw is cumsum(c) - (c - 1) / 2.
+A draw matters only through the number of times it holds each item. So draws are (B, n) counts, and
+a mean or a rank correlation becomes a few array operations over blocks of them. With the items in
+ascending order and c the counts summed over equal values, the mid-rank of a value in the draw is
+cumsum(c) - (c - 1) / 2.
 
-Names: B resamples, n items.
+Letters: B resamples, n items.
 """
 
 from __future__ import annotations
@@ -24,9 +27,11 @@ import numpy as np
 
 RESAMPLES = 2000
 LEVEL = 0.95
-# numbers of one block of counts: the half a dozen arrays of a correlation then stay in a core's cache
+# Numbers in one block of counts. The half a dozen arrays of a correlation then stay in a core's
+# cache.
 _BLOCK = 1 << 16
-# rounding of stored items moves a score by far less; a statistic that is another one by more
+# Rounding of stored items moves a score by far less than this. A larger gap means another
+# statistic.
 _SAME = 5e-4
 
 
@@ -35,11 +40,14 @@ class Items:
     """The items of one task and model, ready for resampling.
 
     Attributes:
-        values: (n,), whose mean is the score; or the predictions that are ranked.
-        gold: (n,) that predictions are ranked against, or labels 0 and 1 for an average precision; None for a mean.
-        groups: (n,) number of the subset of each item; resampled within, and the score is the mean over them.
-        weights: of the subsets, summing to 1.
-        precision: the score is the average precision of predictions for labels in `gold`, instead of a rank correlation.
+        values: (n,) values with the score as their mean, or the predictions to rank.
+        gold: (n,) gold scores for the rank correlation, or labels 0 and 1 for an average precision.
+            None for a mean.
+        groups: (n,) number of the subset of each item. Resampling stays within subsets, and the
+            score is the mean over them.
+        weights: weights of the subsets, with sum 1.
+        precision: if True, the score is the average precision of predictions for labels in `gold`,
+            instead of a rank correlation.
     """
 
     values: np.ndarray
@@ -53,9 +61,9 @@ class Items:
 
 
 def read_items(details: Mapping[str, Any], score: float) -> Items | None:
-    """Items of a record's details, or None where there are none that give `score` back.
+    """Read the items of a record's details. The result is None if none of them reproduce `score`.
 
-    The check keeps an interval from standing beside a score that was computed in another way.
+    This check prevents an interval next to a score that was computed in another way.
     """
     stored = details.get("items")
     if not isinstance(stored, Mapping):
@@ -82,7 +90,7 @@ def read_items(details: Mapping[str, Any], score: float) -> Items | None:
 
 
 def _numbers(values: Any) -> np.ndarray | None:
-    """At least two finite numbers as float64 (n,), or None."""
+    """Read at least two finite numbers as float64 (n,), or return None."""
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -91,12 +99,14 @@ def _numbers(values: Any) -> np.ndarray | None:
 
 
 def draws(groups: np.ndarray, resamples: int, seed: int, task: str) -> np.ndarray:
-    """Positions (B, n) of resampled items: position i of a draw holds some item of the same group as item i.
+    """Draw positions (B, n) of resampled items.
+
+    Position i of a draw holds an item of the same group as item i.
 
     Args:
         groups: (n,) number of each item's group.
         resamples: B.
-        seed: the report's.
+        seed: the report's seed.
         task: the data's fingerprint (hex), so that two tasks do not share draws.
     """
     key = int(task[:16], 16) if task[:16] and all(letter in "0123456789abcdef" for letter in task[:16]) else 0
@@ -109,7 +119,10 @@ def draws(groups: np.ndarray, resamples: int, seed: int, task: str) -> np.ndarra
 
 
 def replicates(models: Mapping[str, Items], resamples: int, seed: int, task: str) -> dict[str, np.ndarray]:
-    """The score (B,) on each of the same draws, of every model; their items must be the same ones in the same order."""
+    """Compute the score (B,) of every model on the same draws.
+
+    All models must have the same items in the same order.
+    """
     first = next(iter(models.values()))
     drawn = draws(first.groups, resamples, seed, task)
     rows = max(1, _BLOCK // len(first))
@@ -125,19 +138,22 @@ def replicates(models: Mapping[str, Items], resamples: int, seed: int, task: str
 
 
 def gold_ranks(items: Items, counts: np.ndarray) -> list[np.ndarray]:
-    """Centred ranks (B, members) of the gold scores in each draw, one array per group; none where nothing is ranked."""
+    """Compute the centered ranks (B, members) of the gold scores in each draw, one array per group.
+
+    The result is empty if nothing is ranked.
+    """
     if items.gold is None or items.precision:
         return []
     return [_centred_ranks(items.gold[members], counts[:, members]) for members in _members(items)]
 
 
 def statistic(items: Items, counts: np.ndarray, gold: Sequence[np.ndarray] | None = None) -> np.ndarray:
-    """The score (B,) of items of which draw b holds item i `counts[b, i]` times.
+    """Compute the score (B,) on draws. Draw b holds item i `counts[b, i]` times.
 
     Args:
-        items: of one model.
+        items: items of one model.
         counts: (B, n) float64.
-        gold: what `gold_ranks` gives for them, where it is known already.
+        gold: result of `gold_ranks` for them, if it is already known.
     """
     ranked = gold_ranks(items, counts) if gold is None else gold
     total = np.zeros(len(counts))
@@ -154,36 +170,42 @@ def statistic(items: Items, counts: np.ndarray, gold: Sequence[np.ndarray] | Non
 
 
 def _members(items: Items) -> list[slice | np.ndarray]:
-    """Where the items of each group are."""
+    """Locate the items of each group."""
     if len(items.weights) == 1:
         return [slice(None)]
     return [np.flatnonzero(items.groups == group) for group in range(len(items.weights))]
 
 
 def _correlation(a: np.ndarray, b: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Of centred ranks (B, n) in each draw; 0 where one side of a draw is constant, as `evaluation.sts.pearson` has it."""
+    """Compute the correlation of centered ranks (B, n) in each draw.
+
+    It is 0 if one side of a draw is constant, as in `pearson` of the STS task.
+    """
     weighted_a, weighted_b = counts * a, counts * b
     both, left, right = (np.einsum("bn,bn->b", x, y) for x, y in ((weighted_a, b), (weighted_a, a), (weighted_b, b)))
-    # ranks are multiples of 1/2, so their sums are exact and a constant side gives exactly 0
+    # Ranks are multiples of 1/2, so their sums are exact, and a constant side gives exactly 0.
     defined = (left > 0) & (right > 0)
     return np.where(defined, both / np.sqrt(np.where(defined, left * right, 1.0)), 0.0)
 
 
 def _average_precision(values: np.ndarray, gold: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Of labels (n,) in the order of values (n,) in each draw, equal values at one threshold, as scikit-learn has it; 0 where a draw
-    holds no item of label 1.
+    """Compute the average precision of labels (n,), ranked by values (n,), in each draw.
+
+    Equal values share one threshold, as in scikit-learn. It is 0 if a draw holds no item of label
+    1.
     """
     order = np.argsort(-values, kind="stable")
     ordered = values[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     drawn, right = (np.add.reduceat(each[:, order], starts, axis=1) for each in (counts, counts * gold))
     above, found = np.cumsum(drawn, axis=1), np.cumsum(right, axis=1)
-    summed = (right * found / np.maximum(above, 1)).sum(axis=1)  # a value that was not drawn adds nothing
+    # A value that was not drawn adds nothing.
+    summed = (right * found / np.maximum(above, 1)).sum(axis=1)
     return np.asarray(summed / np.maximum(found[:, -1], 1))
 
 
 def _centred_ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mid-ranks (B, n) of the items in each draw, minus their mean, which is (n + 1) / 2."""
+    """Compute the mid-ranks (B, n) of the items in each draw, minus their mean (n + 1) / 2."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
@@ -197,7 +219,7 @@ def _centred_ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def interval(sample: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Percentile interval of replicates (B,)."""
+    """Compute the percentile interval of replicates (B,)."""
     tail = (1 - level) / 2
     low, high = np.quantile(sample, [tail, 1 - tail])
     return float(low), float(high)

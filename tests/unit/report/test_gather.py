@@ -44,7 +44,7 @@ def test_files_about_one_model_are_one_model(tmp_path: Path) -> None:
     twice = labels(tmp_path / "part0.json", tmp_path / "part0.json")
     assert twice == ["base bidirectional", f"base bidirectional ({tmp_path.name}/part0)"], "the same task twice is not joined"
     assert labels(f"m={tmp_path / 'part0.json'}", f"m={tmp_path / 'part1.json'}") == ["m"]
-    with pytest.raises(InputError, match=r"part0\.json: model 'm' has results of 'sts:data/stsb/dev\.jsonl' already"):
+    with pytest.raises(InputError, match=r"part0\.json: model 'm' already has results of 'sts:data/stsb/dev\.jsonl'"):
         gather([f"m={tmp_path / 'part0.json'}", f"m={tmp_path / 'part0.json'}"])
 
 
@@ -60,11 +60,11 @@ def test_folders_hold_runs_and_results(tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
     again = write_run(tmp_path / "second", name="first")
     assert [found.label for found in gather([run, again, f"named={again}"]).runs] == ["first", "first 2", "named"]
-    with pytest.raises(InputError, match="model 'named' has results"):
+    with pytest.raises(InputError, match="model 'named' already has results"):
         gather([f"named={run}"])  # two models lie in it, and one name cannot be both
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(InputError, match=r"empty: neither metrics\.jsonl"):
+    with pytest.raises(InputError, match=r"empty: contains neither metrics\.jsonl"):
         gather([empty])
 
 

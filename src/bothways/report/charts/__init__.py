@@ -1,1 +1,1 @@
-"""Charts as inline SVG, written by hand: one file per kind of chart, on the canvas they share."""
+"""Charts as inline SVG, written by hand: one file per kind of chart, on a shared canvas."""

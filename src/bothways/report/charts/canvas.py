@@ -1,7 +1,8 @@
-"""What all charts share: a canvas of SVG elements, scales with round ticks, axes, and labels that keep out of each other's way.
+"""The basis of all charts: a canvas of SVG elements, scales with round ticks, axes and labels.
 
-Charts are 360 units wide, the width of a phone: there a unit is a pixel and text has its size, and a large screen shows several side
-by side instead of stretching one. Colours are classes (`s0` … of style.css), so that light and dark keep their own.
+Charts are 360 units wide, the width of a phone. There a unit is a pixel and text has its normal
+size, and a large screen shows several side by side instead of stretching one. Colors are classes
+(`s0` … of style.css), so that light and dark mode have their own.
 """
 
 from __future__ import annotations
@@ -14,25 +15,25 @@ from itertools import pairwise
 from bothways.report.markup import clip, esc, number, width
 
 WIDTH = 360.0
-# units that one column of 11-unit text takes, a little more than most fonts need
+# Units per column of 11-unit text, a little more than most fonts need.
 LETTER = 6.3
 SERIES = 8
 
 
 @dataclass(frozen=True)
 class Style:
-    """How one model looks in every chart: colour first, then dashes and marks once the colours are used up."""
+    """The look of one model in every chart: a color, and a dash and mark after the last color."""
 
     index: int
 
     @property
     def classes(self) -> str:
-        """`s0 d0`: colour and dash, for lines and marks."""
+        """The CSS classes of color and dash, `s0 d0`, for lines and marks."""
         return f"s{self.index % SERIES} d{self.index // SERIES % 4}"
 
 
 class Canvas:
-    """Collects elements; `render` gives the `<svg>`."""
+    """Collects elements. `render` gives the `<svg>`."""
 
     def __init__(self, title: str, desc: str, height: float, *, wide: float = WIDTH) -> None:
         self.title, self.desc, self.height, self.wide = title, desc, height, wide
@@ -49,7 +50,10 @@ class Canvas:
         columns: int | None = None,
         turn: float = 0,
     ) -> None:
-        """A label; clipped to `columns` with the whole of it in its tooltip; turned by `turn` degrees around its place."""
+        """Add a label, rotated by `turn` degrees around its position.
+
+        If it is clipped to `columns`, the tooltip holds the whole text.
+        """
         shown = text if columns is None else clip(text, columns)
         full = f"<title>{esc(text)}</title>" if shown != text else ""
         rotated = f' transform="rotate({turn:g} {x:.1f} {y:.1f})"' if turn else ""
@@ -57,17 +61,17 @@ class Canvas:
         self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{chosen}{rotated}>{full}{esc(shown)}</text>')
 
     def line(self, x1: float, y1: float, x2: float, y2: float, classes: str) -> None:
-        """A straight line."""
+        """Add a straight line."""
         self.parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{classes}"/>')
 
     def path(self, points: Sequence[tuple[float, float]], classes: str, *, close: bool = False) -> None:
-        """A polyline or, closed, an area."""
+        """Add a polyline or, if closed, an area."""
         if points:
             steps = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
             self.parts.append(f'<path d="M{steps}{"Z" if close else ""}" class="{classes}"/>')
 
     def mark(self, x: float, y: float, style: Style, *, hollow: bool = False, tip: str = "") -> None:
-        """A dot, square, diamond or triangle: the shape changes when the colours are used up."""
+        """Add a dot, square, diamond or triangle. The shape changes after the last color."""
         shape = style.index // SERIES % 4
         classes = f"mark s{style.index % SERIES}{' hollow' if hollow else ''}"
         inside = f"<title>{esc(tip)}</title>" if tip else ""
@@ -84,11 +88,11 @@ class Canvas:
         self.parts.append(f'<path d="M{steps}Z" class="{classes}">{inside}</path>')
 
     def add(self, markup: str) -> None:
-        """An element made elsewhere."""
+        """Add an element that was built elsewhere."""
         self.parts.append(markup)
 
     def render(self) -> str:
-        """The whole chart."""
+        """Render the whole chart."""
         return (
             f'<svg viewBox="0 0 {self.wide:g} {self.height:g}" role="img" class="chart"><title>{esc(self.title)}</title>'
             f"<desc>{esc(self.desc)}</desc>{''.join(self.parts)}</svg>"
@@ -97,7 +101,7 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Scale:
-    """Values to units along one axis; `log` takes decades."""
+    """Maps values to units along one axis. With `log` it is logarithmic."""
 
     low: float
     high: float
@@ -106,7 +110,7 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """The place of a value; those outside the range go to its ends."""
+        """Return the position of a value. Values outside the range go to its ends."""
         low, high, at = (
             (math.log10(x) for x in (self.low, self.high, max(value, self.low))) if self.log else (self.low, self.high, value)
         )
@@ -114,7 +118,11 @@ class Scale:
         return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
 
     def ticks(self, count: int = 5) -> list[float]:
-        """Round values inside the range: multiples of 1, 2, 2.5 or 5 times a power of ten; on a log axis decades, parted if few."""
+        """Choose round values inside the range.
+
+        They are multiples of 1, 2, 2.5 or 5 times a power of ten. On a log axis they are decades,
+        or 1, 2 and 5 times decades if those are few.
+        """
         if self.log:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
             if last - first < 2:  # decades alone would leave the axis bare
@@ -133,7 +141,7 @@ class Scale:
 
 
 def tick_text(value: float, ticks: Sequence[float]) -> str:
-    """A tick's number with the decimals that tell the ticks apart; thousands as k."""
+    """Write a tick's number with enough decimals to distinguish the ticks, and thousands as k."""
     if value and abs(value) < 1e-3:
         return f"1e{round(math.log10(abs(value)))}".replace("-", "\N{MINUS SIGN}")
     if max(abs(tick) for tick in ticks) >= 10_000:
@@ -144,7 +152,7 @@ def tick_text(value: float, ticks: Sequence[float]) -> str:
 
 
 def padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
-    """The range of values with some air; a single value gets a range around it."""
+    """Return the range of values with a margin. A single value gets a range around it."""
     low, high = min(values), max(values)
     air = (high - low) * share or abs(high) * 0.1 or 1.0
     return low - air, high + air
@@ -159,7 +167,10 @@ def frame(
     y_label: str,
     x_text: Callable[[float, Sequence[float]], str] = tick_text,
 ) -> None:
-    """Grid lines, tick numbers and the names of both axes; the y axis's name stands above it, to be read without turning."""
+    """Draw grid lines, tick numbers and the names of both axes.
+
+    The name of the y axis is above it, so that it need not be rotated.
+    """
     x_ticks, y_ticks = x.ticks(5), y.ticks(5)
     for value in y_ticks:
         canvas.line(x.start, y(value), x.end, y(value), "rule")
@@ -173,11 +184,15 @@ def frame(
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move places (in any order) apart to at least `gap`, as little as possible and inside [low, high] where they fit."""
+    """Separate positions (in any order) to at least `gap`, with minimal movement.
+
+    They stay inside [low, high] if they fit.
+    """
     order = sorted(range(len(places)), key=lambda i: places[i])
     gap = min(gap, (high - low) / max(1, len(places) - 1))
     moved = [0.0] * len(places)
-    # blocks of touching labels, each centred on what its members want (pool adjacent violators)
+    # Blocks of touching labels, each centered on the mean wish of its members (pool adjacent
+    # violators).
     blocks: list[list[int]] = []
     centres: list[float] = []
 
@@ -201,5 +216,5 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
 
 
 def label_width(labels: Sequence[str], most: int) -> float:
-    """Units that the widest of some labels takes, clipped to `most` columns."""
+    """Return the units of the widest label, clipped to `most` columns."""
     return LETTER * max((min(width(label), most) for label in labels), default=0)

@@ -1,6 +1,7 @@
-"""Densities of cosine by gold score (SimCSE, appendix): one ridge per bin of gold scores, the most similar pairs on top.
+"""Densities of cosine by gold score (SimCSE, appendix): one ridge per bin of gold scores.
 
-What an encoder is for shows as ridges that move to the right from the bottom to the top; a collapsed one has them all in one place.
+The most similar pairs are on top. A good encoder's ridges move to the right from bottom to top. A
+collapsed encoder has them all in one place.
 """
 
 from __future__ import annotations
@@ -24,17 +25,20 @@ class Ridge:
 
     @property
     def total(self) -> float:
-        """Pairs in the bin."""
+        """The number of pairs in the bin."""
         return sum(self.counts)
 
     def densities(self) -> list[float]:
-        """Share of the bin's pairs per unit of cosine, (K,)."""
+        """Compute the share of the bin's pairs per unit of cosine, (K,)."""
         total = self.total or 1.0
         return [count / total / (b - a) if b > a else 0.0 for count, a, b in zip(self.counts, self.edges, self.edges[1:])]
 
 
 def ridges(title: str, desc: str, rows: Sequence[Ridge], *, low: float, high: float) -> str:
-    """A ridge plot; `rows` from low gold scores to high, `low` and `high` are the ends of the cosine axis."""
+    """Draw a ridge plot.
+
+    `rows` go from low gold scores to high. `low` and `high` are the ends of the cosine axis.
+    """
     left = 60.0
     height = 40 + _ROW * (len(rows) + 0.6) + 38
     x = Scale(low, high, left, WIDTH - 50)

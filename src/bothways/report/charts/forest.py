@@ -1,6 +1,7 @@
 """Scores or differences with their intervals, one row per model (a forest plot).
 
-Filled marks: the interval leaves zero out, or the mark stands for a score. Hollow: a difference that chance would explain.
+A filled mark is a score, or a difference with an interval that excludes zero. A hollow mark is a
+difference that chance could explain.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _LABEL = 17
 
 @dataclass(frozen=True)
 class Row:
-    """One mark: its value, and its interval where there is one."""
+    """One mark: its value and, if there is one, its interval."""
 
     label: str
     style: Style
@@ -26,14 +27,14 @@ class Row:
 
 
 def forest(title: str, desc: str, rows: Sequence[Row], *, difference: bool, decimals: int = 1) -> str:
-    """A forest plot.
+    """Draw a forest plot.
 
     Args:
         title: its name, shown above it and read by screen readers.
-        desc: what it says, for screen readers.
-        rows: at least one.
-        difference: rows are differences: zero is drawn, values carry a sign.
-        decimals: of the printed values.
+        desc: its content in words, for screen readers.
+        rows: at least one row.
+        difference: if True, rows are differences: zero is drawn, and values have a sign.
+        decimals: decimals of the printed values.
     """
     labels = short_labels([row.label for row in rows], _LABEL)
     values = [end for row in rows for end in (row.interval or (row.value, row.value))] + [row.value for row in rows]

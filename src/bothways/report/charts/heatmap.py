@@ -1,6 +1,7 @@
-"""Matrices as colours: layer × token cosines (LLM2Vec, figure 5) and passkey accuracy by length × depth.
+"""Matrices as colors: layer × token cosines (LLM2Vec, figure 5), passkey accuracies.
 
-Cells of one colour are one path, so that 32 layers × 100 tokens take kilobytes, not hundreds of them. Few large cells carry their numbers.
+Cells of one color are one path, so 32 layers × 100 tokens take kilobytes, not hundreds of them. If
+there are few large cells, they show their numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from bothways.report.charts.canvas import LETTER, WIDTH, Canvas, label_width, ti
 from bothways.report.charts.colors import dark_ink, level
 from bothways.report.markup import clip, number, width
 
-# shades that the eye still tells apart on a small cell
+# Number of shades that the eye can distinguish on a small cell.
 _SHADES = 32
 _LABEL = 14
 
@@ -30,17 +31,20 @@ def heatmap(
     cell: tuple[float, float] | None = None,
     numbers: bool = False,
 ) -> str:
-    """A heat map; None leaves a cell empty.
+    """Draw a heat map. None leaves a cell empty.
 
     Args:
         title: shown above it.
-        desc: for screen readers.
+        desc: its content in words, for screen readers.
         matrix: one list per row, top to bottom.
-        rows, columns: their labels; too many row labels are thinned.
-        row_name, column_name: what rows and columns are.
-        low, high: values of the darkest and the lightest colour.
-        cell: width and height in units; chosen to fill `WIDTH` when None.
-        numbers: print each value as a percentage in its cell.
+        rows: labels of the rows. If there are too many, some are left out.
+        columns: labels of the columns.
+        row_name: meaning of the rows.
+        column_name: meaning of the columns.
+        low: value of the darkest color.
+        high: value of the lightest color.
+        cell: width and height in units. If None, cells fill `WIDTH`.
+        numbers: if True, print each value as a percentage in its cell.
     """
     left = 12 + max(label_width(rows, _LABEL), 26)
     wide, tall = cell or ((WIDTH - left - 6) / max(1, len(columns)), 26.0)
@@ -101,10 +105,10 @@ def _cells(
 
 
 def _legend(canvas: Canvas, left: float, low: float, high: float) -> None:
-    """The colours with their values, above the cells."""
+    """Draw the colors with their values above the cells."""
     step, y = 3.0, 26.0
     for shade in range(_SHADES):
-        # each reaches under the next, so that no seam shows between them
+        # Each rectangle reaches under the next one, so that no gap shows between them.
         wide = step * (2 if shade < _SHADES - 1 else 1)
         canvas.add(
             f'<rect x="{left + step * shade:.1f}" y="{y}" width="{wide:.1f}" height="9" fill="{level((shade + 0.5) / _SHADES)}"/>'

@@ -1,4 +1,4 @@
-"""Lines over a common axis, each labelled at its end: training curves and singular-value spectra."""
+"""Lines over a common axis, labeled at their ends: training curves, singular-value spectra."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from bothways.report.charts.canvas import WIDTH, Canvas, Scale, Style, frame, label_width, padded, spread
 from bothways.report.markup import short_labels
 
-# more points than this cannot be told apart at this width; they are thinned, first and last kept
+# More points than this cannot be distinguished at this width. They are thinned, and the first and
+# last are kept.
 _POINTS = 180
 _LABEL = 15
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line: points in ascending x; `dots` marks each of them (few, measured ones)."""
+    """One line: points in ascending x. With `dots`, each is marked (few, measured ones)."""
 
     label: str
     style: Style
@@ -34,7 +35,7 @@ def lines(
     y_range: tuple[float, float] | None = None,
     height: float = 250.0,
 ) -> str:
-    """A line chart with at least one point."""
+    """Draw a line chart with at least one point."""
     ys = [y for each in series for _, y in each.points]
     xs = [x for each in series for x, _ in each.points]
     labels = short_labels([each.label for each in series], _LABEL)
@@ -62,7 +63,7 @@ def lines(
 
 
 def thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most `_POINTS` of them, evenly chosen."""
+    """Select at most `_POINTS` points, evenly spaced."""
     if len(points) <= _POINTS:
         return list(points)
     last = len(points) - 1

@@ -1,4 +1,7 @@
-"""The map of alignment and uniformity (Wang & Isola 2020; drawn as in SimCSE, figure 3): one labelled mark per model."""
+"""The map of alignment and uniformity: one labeled mark per model.
+
+Wang & Isola 2020, drawn as in SimCSE, figure 3.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _HEIGHT = 316.0
 
 @dataclass(frozen=True)
 class Point:
-    """One model's place."""
+    """The position of one model."""
 
     label: str
     style: Style
@@ -23,7 +26,7 @@ class Point:
 
 
 def lens(title: str, desc: str, points: Sequence[Point]) -> str:
-    """The map; lower left is where both are good."""
+    """Draw the map. Both measures are good at the lower left."""
     x = Scale(*padded([point.uniformity for point in points], 0.14), 46, WIDTH - 14)
     y = Scale(*padded([point.alignment for point in points], 0.16), _HEIGHT - 42, 48)
     canvas = Canvas(title, desc, _HEIGHT)
@@ -50,7 +53,7 @@ Box = tuple[float, float, float, float]
 
 
 def _place(x: float, y: float, wide: float, taken: Sequence[Box]) -> tuple[Box, bool]:
-    """The nearest free place for a label beside (x, y), and whether it is so far that a line should lead there."""
+    """Find the nearest free place for a label of (x, y), and tell if it needs a leader line."""
     candidates: list[tuple[float, float, bool]] = []
     for step in range(9):
         away = 8 + 14 * step

@@ -1,4 +1,4 @@
-"""One dot per item on a common axis, a row per model: how the margins of a test are spread, and on which side of zero."""
+"""One dot per item on a common axis, a row per model: the spread of margins around zero."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LABEL = 17
 
 
 def strip(title: str, desc: str, rows: Sequence[tuple[str, Style, Sequence[float]]], *, x_label: str) -> str:
-    """A strip chart of label, style and values of each row."""
+    """Draw a strip chart from label, style and values of each row."""
     labels = short_labels([label for label, _, _ in rows], _LABEL)
     bottom = 26 + _ROW * len(rows)
     x = Scale(
@@ -30,7 +30,7 @@ def strip(title: str, desc: str, rows: Sequence[tuple[str, Style, Sequence[float
         middle = 24 + _ROW * (i + 0.5)
         canvas.text(2, middle + 3.8, label, classes="label")
         for j, value in enumerate(sorted(values)):
-            # five heights, so that equal values stay countable
+            # Five heights, so that equal values can still be counted.
             place = middle + 3.2 * (j % 5 - 2)
             canvas.add(f'<circle cx="{x(value):.1f}" cy="{place:.1f}" r="2.6" class="dot s{style.index % 8}"/>')
     return canvas.render()

@@ -1,4 +1,4 @@
-"""One example on a line: where the truth lies, and where two models put it."""
+"""One example on a line: the gold score, and the positions that two models give it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ _WIDE = 330.0
 def track(
     title: str, desc: str, models: Sequence[tuple[Style, float, str]], *, gold: float | None, ends: tuple[str, str]
 ) -> str:
-    """A line from 0 to 1 with a mark per model, an arrow from the first to the last, and a post at the true place.
+    """Draw a line from 0 to 1 with a mark per model and a post at the true place.
+
+    A line leads from the first mark to the last.
 
     Args:
-        title, desc: for screen readers.
-        models: style, place in [0, 1] and tooltip of each.
-        gold: the true place; None where more is simply better.
-        ends: what the two ends mean.
+        title: name of the example, for screen readers.
+        desc: its content in words, for screen readers.
+        models: style, place in [0, 1] and tooltip of each model.
+        gold: the true place. None if more is simply better.
+        ends: meaning of the two ends.
     """
     canvas = Canvas(title, desc, 40, wide=_WIDE)
     x = Scale(0.0, 1.0, 8, _WIDE - 8)

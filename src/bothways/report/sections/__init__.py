@@ -1,1 +1,1 @@
-"""The sections of the page, one file each: every one takes the material and gives HTML, or says what it would need."""
+"""The sections of the page, one file each. Each returns HTML, or names the command it needs."""

@@ -1,4 +1,7 @@
-"""Training curves from metrics.jsonl: per stage the loss, the dev metric, and the collapse watch, all runs on one axis."""
+"""Training curves from metrics.jsonl: per stage the loss, the dev metric and the collapse watch.
+
+All runs share one axis.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from bothways.report.gather import Run
 from bothways.report.markup import esc, plural
 from bothways.report.sections.section import Missing, Section, Styles, grid
 
-# key of metrics.jsonl → name of the chart, and whether the points are few and measured one by one
+# Maps a key of metrics.jsonl to the name of its chart, and to True if its points are few and
+# measured one by one.
 _CURVES = {
     "loss": ("training loss", False),
     "heldout_loss": ("loss on held-out texts", True),
@@ -21,7 +25,7 @@ _CURVES = {
 
 
 def curves(runs: Sequence[Run], styles: Styles) -> Section | Missing:
-    """The section of training curves."""
+    """Build the section of training curves."""
     stages = dict.fromkeys(str(line["stage"]) for run in runs for line in run.lines)
     charts = [chart for stage in stages for key in _CURVES if (chart := _chart(stage, key, runs, styles))]
     if not charts:
@@ -54,11 +58,11 @@ def _chart(stage: str, key: str, runs: Sequence[Run], styles: Styles) -> str:
         return ""
     told = "; ".join(f"{each.label} from {each.points[0][1]:.3g} to {each.points[-1][1]:.3g}" for each in series)
     what = {"dev": "× 100", "mean_cosine": "cosine"}.get(key, "loss")
-    return lines(f"{stage}: {name}", f"By optimiser step. {told}", series, x_label="step", y_label=what)
+    return lines(f"{stage}: {name}", f"By optimizer step. {told}", series, x_label="step", y_label=what)
 
 
 def _best(runs: Sequence[Run]) -> str:
-    """The best dev score of each stage, in words."""
+    """Describe the best dev score of each stage."""
     told = []
     for run in runs:
         for stage in dict.fromkeys(str(line["stage"]) for line in run.lines):
@@ -75,7 +79,7 @@ def _best(runs: Sequence[Run]) -> str:
 
 
 def loss_words(run: Run) -> dict[str, Any]:
-    """Steps and tokens of each stage, for the origin section."""
+    """Collect the steps and tokens of each stage, for the origin section."""
     found: dict[str, Any] = {}
     for line in run.lines:
         seen = found.setdefault(str(line["stage"]), {"steps": 0, "tokens": 0})

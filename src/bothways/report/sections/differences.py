@@ -1,4 +1,7 @@
-"""Differences from the baseline with paired bootstrap intervals: a forest plot per task, the same as a table, and all pairs."""
+"""Differences from the baseline with paired bootstrap intervals.
+
+They appear as a forest plot per task, as a table, and for all pairs of models.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from bothways.report.sections.section import Missing, Section, Styles, grid, mod
 
 
 def differences(comparison: Comparison, styles: Styles) -> Section | Missing:
-    """The section of differences."""
+    """Build the section of differences."""
     others = [label for label in comparison.labels if label != comparison.baseline]
     measures = [
         m for m in (*comparison.averages, *comparison.tasks) if m.better != "neither" and comparison.baseline in m.scores
@@ -30,8 +33,8 @@ def _lead(comparison: Comparison, measures: list[Measure]) -> str:
     told = (
         f"Each model minus the baseline <bdi>{esc(comparison.baseline)}</bdi>. Lines are 95 % intervals of the paired bootstrap: "
         f"the same {comparison.resamples:,} resamples of the pairs or queries for every model (seed {comparison.seed}). A filled "
-        "mark: zero lies outside. They tell how far the choice of items matters, not the seed of training; and of twenty equal "
-        "models one would seem to differ."
+        "mark: zero lies outside. Intervals cover the choice of items, not the seed of training. Of twenty equal models, "
+        "one would seem to differ."
     )
     if without:
         names = ", ".join(esc(name) for name in without)
@@ -87,7 +90,7 @@ def _cell(found: tuple[float, tuple[float, float] | None] | None, measure: Measu
 
 
 def _pairs(comparison: Comparison, styles: Styles) -> str:
-    """Every model against every other by the leading measure, for three models and more."""
+    """Compare every model with every other by the leading measure, for at least three models."""
     lead = comparison.lead
     if lead is None or len(lead.scores) < 3:
         return ""
@@ -100,5 +103,5 @@ def _pairs(comparison: Comparison, styles: Styles) -> str:
             '<td class="none">·</td>' if label == other else _cell(_scaled(lead, label, other), lead) for other in labels
         )
         rows.append(f'<tr><th scope="row">{model_name(label, styles[label])}</th>{cells}</tr>')
-    caption = f"{esc(lead.name)}: row minus column, bold where the 95 % interval leaves zero out"
+    caption = f"{esc(lead.name)}: row minus column, bold if the 95 % interval excludes zero"
     return f"<details><summary>Every model against every other</summary>{table(caption, head, rows)}</details>"

@@ -1,7 +1,8 @@
-"""Examples that got better and worse from the baseline to its challenger, in the texts themselves.
+"""Examples that got better or worse from the baseline to its challenger, with their texts.
 
-For pairs the loss of an item is the distance between its rank by cosine and its rank by gold, as a share of all pairs: what Spearman's
-correlation punishes, and comparable between models whose cosines live in different ranges. For queries it is what is missing of 1.
+For pairs, the loss of an item is the distance between its rank by cosine and its rank by gold, as a
+share of all pairs. Spearman's correlation penalizes this distance, and it is comparable between
+models with different ranges of cosines. For queries, the loss is 1 minus the score.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from bothways.report.sections.section import Missing, Section, Styles, model_nam
 from bothways.report.statistics import Items, read_items
 
 _SHOWN = 4
-# of a rank's range or of a score: smaller movements are no example of anything
+# As a share of the range of ranks or scores. Smaller movements are not shown.
 _MOVED = 0.05
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One model's items of one task: what each lost, and where it was put, both in [0, 1]."""
+    """One model's items of one task, with their losses and places, both in [0, 1]."""
 
     label: str
     items: Items
@@ -38,7 +39,10 @@ class Judged:
 
 
 def examples(comparison: Comparison, styles: Styles) -> Section | Missing:
-    """The section of examples: what changed between two models, or what a single one gets most wrong."""
+    """Build the section of examples.
+
+    It shows the changes between two models, or the worst errors of a single one.
+    """
     challenger = comparison.challenger()
     parts: list[str] = []
     for column in comparison.columns:
@@ -51,10 +55,10 @@ def examples(comparison: Comparison, styles: Styles) -> Section | Missing:
             parts += [_fold(column, shown, first=not parts)] if shown else []
     if not any(parts):
         return Missing(
-            "Examples (results of older versions hold no items)", "bothways evaluate MODEL --task sts:PAIRS --out results.json"
+            "Examples (results of older versions have no items)", "bothways evaluate MODEL --task sts:PAIRS --out results.json"
         )
     if challenger is None:
-        lead = f"What <bdi>{esc(comparison.baseline)}</bdi> gets most wrong."
+        lead = f"The worst errors of <bdi>{esc(comparison.baseline)}</bdi>."
         return Section("examples", "Examples", lead, "".join(parts))
     lead = (
         f"From {model_name(comparison.baseline, styles[comparison.baseline])} (hollow) to "
@@ -77,7 +81,7 @@ def _judge(column: Column, label: str) -> Judged | None:
 
 
 def _share(values: np.ndarray) -> np.ndarray:
-    """Ranks (n,) as a share from 0, the lowest, to 1."""
+    """Convert to ranks (n,) as a share from 0, the lowest, to 1."""
     return (rankdata(values) - 1) / max(1, len(values) - 1)
 
 
@@ -143,7 +147,10 @@ def _said(model: Judged, i: int) -> str:
 
 
 def _sentences(i: int, models: tuple[Judged, ...]) -> str:
-    """The item's texts. Those that name what a model found differ between models and say whose they are."""
+    """Build the item's texts.
+
+    Texts that a model found differ between models, so they name their model.
+    """
     common: dict[str, str] = {}
     found = []
     for model in models:

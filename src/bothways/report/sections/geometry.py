@@ -1,4 +1,4 @@
-"""The geometry of vectors: alignment and uniformity, the spectrum, and cosine densities by gold score."""
+"""The geometry of vectors: alignment, uniformity, spectrum, and cosine densities by gold score."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bothways.report.comparison import Comparison
 from bothways.report.markup import clip, esc, number
 from bothways.report.sections.section import Missing, Section, Styles, grid
 
-# singular values below this share of the largest are rounding
+# Singular values below this share of the largest are rounding.
 _FLOOR = 1e-4
 
 Found = TypeVar("Found")
 
 
 def by_column(comparison: Comparison, read: Callable[[Record], Found | None]) -> list[tuple[Column, dict[str, Found]]]:
-    """What `read` finds, by task and model; tasks without any are left out."""
+    """Apply `read` by task and model. Tasks without any result are left out."""
     tasks = []
     for column in comparison.columns:
         found = {}
@@ -36,7 +36,7 @@ def by_column(comparison: Comparison, read: Callable[[Record], Found | None]) ->
 
 
 def geometry(comparison: Comparison, styles: Styles) -> Section | Missing:
-    """Maps of alignment and uniformity, and spectra, side by side."""
+    """Build maps of alignment and uniformity, and spectra, side by side."""
     charts = [_lens(column, found, styles) for column, found in by_column(comparison, findings.lens)]
     charts += [_spectrum(column, found, styles) for column, found in by_column(comparison, findings.spectrum)]
     if not charts:
@@ -44,9 +44,9 @@ def geometry(comparison: Comparison, styles: Styles) -> Section | Missing:
         return Missing(what, "bothways evaluate MODEL --task geometry:PAIRS --out results.json")
     lead = (
         "Alignment: mean squared distance of pairs that mean the same. Uniformity: log of the mean Gaussian potential of all "
-        "pairs. Both are better when lower, and one alone is worth nothing: all texts in one place align perfectly. The spectrum: "
-        "singular values of the matrix of sentence vectors, divided by the largest; a steep fall means that few directions carry "
-        "everything."
+        "pairs. Both are better when lower, but one alone means nothing: all texts in one place align perfectly. The spectrum: "
+        "singular values of the matrix of sentence vectors, divided by the largest. A steep fall means that few directions "
+        "carry everything."
     )
     return Section("geometry", "Geometry of the vectors", lead, grid(charts))
 
@@ -74,10 +74,10 @@ def _half(values: Sequence[float]) -> int:
 
 
 def densities(comparison: Comparison, styles: Styles) -> Section | Missing:
-    """Cosine by gold score: one panel per model, all on one axis."""
+    """Build the panels of cosine by gold score: one per model, all on one axis."""
     tasks = by_column(comparison, findings.densities)
     measured = [(column, found) for column, found in tasks if any("densities" in r.details for r in column.records.values())]
-    # where nothing was measured for this, the pairs of one STS task show it
+    # If densities were not measured, the pairs of one STS task show them.
     chosen = measured or tasks[:1]
     charts = []
     for column, found in chosen:
@@ -91,7 +91,7 @@ def densities(comparison: Comparison, styles: Styles) -> Section | Missing:
     used = ", ".join(esc(column.name) for column, _ in chosen)
     lead = (
         f"How the cosine of a pair is distributed, by the score that people gave it ({used}). A good encoder's ridges move to the "
-        "right as the score rises; where they lie on top of each other, cosine says nothing."
+        "right as the score rises. If they lie on top of each other, the cosine carries no information."
     )
     return Section("densities", "Cosine densities by gold score", lead, grid(charts))
 
@@ -102,7 +102,7 @@ def _mean(row: Ridge) -> float:
 
 
 def _common_axis(rows: Sequence[Ridge]) -> tuple[float, float]:
-    """From the lowest to the highest edge of a cell that holds any pair."""
+    """Return the lowest and the highest edge of a cell that holds any pair."""
     held = [(a, b) for row in rows for count, a, b in zip(row.counts, row.edges, row.edges[1:]) if count > 0]
     if not held:
         return -1.0, 1.0

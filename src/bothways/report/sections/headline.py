@@ -1,4 +1,4 @@
-"""The first thing to see: who leads by how much, the table of models × tasks, and every other metric behind it."""
+"""The top of the page: the leading model and its distance, the main table, and all metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bothways.report.sections.section import Section, Styles, grid, model_name
 
 
 def headline(comparison: Comparison, styles: Styles) -> Section:
-    """The section of scores."""
+    """Build the section of scores."""
     rows = [_row(label, comparison, styles) for label in comparison.labels]
     measures = [*comparison.averages, *comparison.tasks]
     head = ['<th scope="col" class="corner">model</th>', *(_head(measure) for measure in measures)]
@@ -23,7 +23,7 @@ def headline(comparison: Comparison, styles: Styles) -> Section:
 
 
 def verdict(comparison: Comparison) -> str:
-    """One sentence: the best model, and its distance to the baseline."""
+    """Write one sentence: the best model, and its distance to the baseline."""
     lead = comparison.lead
     if lead is None or not lead.scores:
         return ""
@@ -70,7 +70,7 @@ def _key(comparison: Comparison) -> str:
     if any(measure.level_with_best(label) for measure in measures for label in comparison.labels):
         told += ' <span class="level sample">Dotted</span>: the difference to it may be chance (its 95 % interval holds zero).'
     if any(measure.better == "neither" for measure in measures):
-        told += " Columns with no mark describe and do not rank."
+        told += " Columns without a mark do not rank models."
     return f'<p class="key">{told}</p>'
 
 
@@ -105,7 +105,7 @@ def _cell(measure: Measure, label: str) -> str:
 
 
 def _charts(comparison: Comparison, styles: Styles) -> str:
-    """Scores with intervals: the average of every model, or for one model each of its tasks."""
+    """Draw scores with intervals: each model's average or, for a single model, each task."""
     if len(comparison.labels) == 1:
         return _one_model(comparison, styles)
     charts = []
@@ -141,7 +141,7 @@ def _told(rows: Sequence[Row]) -> str:
 
 
 def _all_metrics(comparison: Comparison) -> str:
-    """Every metric as recorded, behind a fold: one table per task."""
+    """Build one table per task with every metric as recorded, folded."""
     tables = []
     for column in comparison.columns:
         names = list(dict.fromkeys(name for record in column.records.values() for name in record.metrics))

@@ -1,4 +1,4 @@
-"""What is measured inside a model rather than on its vectors of texts: layers, prefixes, hidden keys."""
+"""Measurements inside a model rather than on its text vectors: layers, prefixes, hidden keys."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from bothways.report.markup import clip, number
 from bothways.report.sections.geometry import by_column
 from bothways.report.sections.section import Missing, Section, Styles, grid
 
-# units of a cell in the layer map: a token's label, turned, fits its width
+# Units of a cell in the layer map. A rotated token label fits its width.
 _CELL = (13.0, 11.0)
 
 
 def layer_maps(comparison: Comparison, styles: Styles) -> Section | Missing:
-    """Layer × token cosine between causal and bidirectional states (LLM2Vec, section 5)."""
+    """Build the layer × token maps of the direction's effect (LLM2Vec, section 5)."""
     charts = []
     for column, found in by_column(comparison, findings.layers):
-        # one scale for all models, or their colours could not be compared
+        # All models share one scale, because otherwise their colors could not be compared.
         low = min(0.0, min(value for values, _ in found.values() for row in values for value in row))
         for names, values, tokens in _distinct(found):
             mean = sum(sum(row) for row in values) / sum(len(row) for row in values)
-            # the last layer on top, as one draws a network
+            # The last layer is on top, as networks are usually drawn.
             chart = heatmap(
                 f"{clip(names, 30)}: mean {number(mean, 2)}",
                 f"{names}, {column.name}: {len(values)} layers, {len(tokens)} tokens; mean {mean:.2f}",
@@ -38,17 +38,20 @@ def layer_maps(comparison: Comparison, styles: Styles) -> Section | Missing:
             )
             charts.append(chart)
     if not charts:
-        what = "Layer × token map of what the direction changes"
+        what = "Layer × token map of the direction's effect"
         return Missing(what, "bothways evaluate MODEL --task layers:TEXTFILE --out results.json")
     lead = (
         "Cosine between the state of a token under causal attention and under bidirectional attention, layer by layer, the last "
-        "one on top. Near 1 throughout: the model hardly minds the switch (LLM2Vec found this for Mistral). Wide maps scroll."
+        "one on top. Near 1 throughout: the switch hardly affects the model (LLM2Vec found this for Mistral). Wide maps scroll."
     )
-    return Section("layers", "What the direction changes", lead, _wide(charts))
+    return Section("layers", "Effect of the direction", lead, _wide(charts))
 
 
 def _distinct(found: Mapping[str, tuple[list[list[float]], list[str]]]) -> list[tuple[str, list[list[float]], list[str]]]:
-    """Maps with the names they belong to: the task runs a model in both directions, so both encoders of one base have the same."""
+    """Join equal maps and their names.
+
+    The task runs a model in both directions, so both encoders of one base have the same map.
+    """
     maps: list[tuple[list[str], list[list[float]], list[str]]] = []
     for label, (values, tokens) in found.items():
         same = next((names for names, other, other_tokens in maps if (other, other_tokens) == (values, tokens)), None)
@@ -60,7 +63,7 @@ def _distinct(found: Mapping[str, tuple[list[list[float]], list[str]]]) -> list[
 
 
 def prefix(comparison: Comparison, styles: Styles) -> Section | Missing:
-    """The prefix test: does a prefix know how its sentence goes on? (LLM2Vec, section 5)."""
+    """Build the prefix test (LLM2Vec, section 5): does a prefix know how its sentence continues?"""
     charts = []
     for column, found in by_column(comparison, findings.margins):
         rows = [(label, styles[label], values) for label, values in found.items()]
@@ -74,13 +77,13 @@ def prefix(comparison: Comparison, styles: Styles) -> Section | Missing:
         return Missing("Prefix test", "bothways evaluate MODEL --task prefix --out results.json")
     lead = (
         "Only a prefix that all three sentences of a triple share is embedded. To the right of zero it is nearer to the sentence "
-        "that ends in the same sense: it has looked ahead. A causal model cannot, and stands on the line."
+        "that ends in the same sense: it has looked ahead. A causal model cannot, and lies on the line."
     )
-    return Section("prefix", "Does a prefix know how it goes on?", lead, grid(charts))
+    return Section("prefix", "Does a prefix know how it continues?", lead, grid(charts))
 
 
 def passkey(comparison: Comparison, styles: Styles) -> Section | Missing:
-    """Accuracy by length, and by depth where a task has depths."""
+    """Build maps of accuracy by length and, if a task has depths, by depth."""
     charts = []
     for column, found in by_column(comparison, findings.passkey):
         for label, (values, depths, lengths) in found.items():
@@ -98,12 +101,12 @@ def passkey(comparison: Comparison, styles: Styles) -> Section | Missing:
             charts.append(chart)
     if not charts:
         return Missing("Passkey retrieval by length and depth", "bothways evaluate MODEL --task passkey --out results.json")
-    lead = "Share of right answers in percent, by the length of the text and by how deep in it the hidden key stands."
+    lead = "Share of right answers in percent, by the length of the text and by the depth of the hidden key in it."
     return Section("passkey", "Retrieval from long contexts", lead, grid(charts))
 
 
 def _wide(charts: Sequence[str]) -> str:
-    """Charts that may be wider than the screen: at their own size, each scrolling within itself."""
+    """Arrange charts that may be wider than the screen. Each keeps its size and scrolls."""
     figures = []
     for chart in charts:
         size = chart.split('viewBox="0 0 ', 1)[1].split('"', 1)[0].split(" ")[0]

@@ -1,4 +1,7 @@
-"""What made the numbers: commands, versions, seeds and data fingerprints of every results file and run, and of the report itself."""
+"""The origin of the numbers: commands, versions, seeds and data fingerprints.
+
+They cover every results file and run, and the report itself.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +21,19 @@ from bothways.report.sections.section import Section
 
 
 def origin(material: Material, comparison: Comparison | None) -> Section:
-    """The section of provenance."""
+    """Build the section of provenance."""
     parts = [_fold(f"Results of <bdi>{esc(model.label)}</bdi>", _model(model)) for model in material.models]
     parts += [_fold(f"Run <bdi>{esc(run.label)}</bdi>", _run(run)) for run in material.runs]
     facts = {"command": command_line(), "date": now(), "versions": _versions(versions())}
     if comparison is not None:
         facts["bootstrap"] = f"{comparison.resamples:,} resamples, seed {comparison.seed}, percentile interval of 95 %"
     parts.append(_fold("This report", _facts(facts)))
-    lead = "Enough to make every number again: commands, versions, seeds, fingerprints (sha256) of the data's content."
+    lead = "Everything needed to reproduce each number: commands, versions, seeds, fingerprints (sha256) of the data's content."
     return Section("origin", "Where the numbers come from", lead, _mismatches(comparison) + "".join(parts))
 
 
 def now() -> str:
-    """The present second, UTC."""
+    """Return the current time in UTC, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
@@ -103,7 +106,7 @@ def _list(value: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def _mismatches(comparison: Comparison | None) -> str:
-    """Tasks of one name whose data differs between models: they stand in columns of their own, and the reader should know why."""
+    """Warn of tasks with one name but different data between models. They have separate columns."""
     if comparison is None:
         return ""
     data: dict[str, set[str]] = {}

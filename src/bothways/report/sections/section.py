@@ -1,4 +1,4 @@
-"""What a section is, and how models look in all of them."""
+"""The sections of a report, and the look of models in all of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Section:
     Attributes:
         key: its anchor.
         title: its heading.
-        lead: what is seen and how to read it, HTML.
+        lead: its content and how to read it, HTML.
         body: HTML.
     """
 
@@ -28,7 +28,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Missing:
-    """A section without data: what it would show, and the command that measures it."""
+    """A section without data: its title, and the command that measures it."""
 
     title: str
     command: str
@@ -38,7 +38,10 @@ Styles = Mapping[str, Style]
 
 
 def styles(models: Sequence[str], runs: Sequence[str]) -> dict[str, Style]:
-    """A look for each label; a run called as a model looks as it does. Runs begin anew where both together would use up the colours."""
+    """Assign a look to each label. A run with the same name as a model shares its look.
+
+    If models and runs together would use more than all colors, runs start again at the first color.
+    """
     found = {label: Style(index) for index, label in enumerate(models)}
     own = [label for label in runs if label not in found]
     start = len(found) if len(found) + len(own) <= SERIES else 0
@@ -46,7 +49,7 @@ def styles(models: Sequence[str], runs: Sequence[str]) -> dict[str, Style]:
 
 
 def swatch(style: Style) -> str:
-    """A model's mark beside its name in a table."""
+    """Draw a model's mark next to its name in a table."""
     shape = (
         '<circle cx="7" cy="7" r="5"/>',
         '<path d="M2 2H12V12H2Z"/>',
@@ -57,10 +60,10 @@ def swatch(style: Style) -> str:
 
 
 def model_name(label: str, style: Style) -> str:
-    """A model's name with its mark, safe for HTML; its direction of writing stays its own."""
+    """Write a model's name with its mark, safe for HTML. It keeps its own writing direction."""
     return f'{swatch(style)}<bdi class="model">{esc(label)}</bdi>'
 
 
 def grid(charts: Sequence[str]) -> str:
-    """Charts beside each other, as many as the screen has room for."""
+    """Arrange charts side by side, as many as the screen has room for."""
     return f'<div class="grid">{"".join(f"<figure>{chart}</figure>" for chart in charts)}</div>'
