@@ -17,8 +17,11 @@ from transformers import AutoModel, BertConfig, FalconConfig, GPT2Config
 import bothways as bw
 from bothways.encoder.batch import TokenBatch
 from bothways.errors import InputError
+from bothways.exports.gguf import check as check_gguf
+from bothways.exports.graph import PaddedEncoder
 from bothways.pooling import Pooling
 from tiny import SENTENCES, tiny_llama, tiny_model
+from unit.cli.cli_runner import Run, runner
 from unit.training.material import TEXTS, recipe, simcse
 
 MODE = "first_last_avg"
@@ -217,3 +220,29 @@ def test_filler_is_not_pooled(base: Path) -> None:
     one: TokenBatch = encoder.pack(rows)
     torch.testing.assert_close(encoder(encoder.pack(rows, fill_to=96)), encoder(one), atol=1e-6, rtol=1e-5)
     assert isinstance(encoder.pooling, Pooling) and encoder.pooling.reads == "first_last"
+
+
+def test_exports_say_what_has_no_place_for_it(saved: Path, tmp_path: Path) -> None:
+    encoder = bw.load(saved, **CPU)
+    with pytest.raises(InputError, match="export: first_last_avg pooling has no form in the graph"):
+        PaddedEncoder(encoder)
+    with pytest.raises(InputError, match=r"llama\.cpp has no first_last_avg pooling"):
+        check_gguf(encoder, "f32")
+    folder = bw.export(encoder, tmp_path / "out", to="sentence-transformers")
+    stated = json.loads((folder / "bothways-export.json").read_text())
+    assert stated["loaders"] == ["sentence-transformers"], "plain AutoModel and a mean would give other vectors"
+
+
+def test_command_line(saved: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run: Run = runner(capsys)
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("".join(json.dumps({"text": text}) + "\n" for text in SENTENCES))
+    device = ("--device", "cpu", "--dtype", "float32")
+    mean = tmp_path / "mean"
+    assert run("convert", base, "--out", mean, *device).code == 0
+    expected = bw.load(saved, **CPU).encode(SENTENCES, normalize_embeddings=True)
+    for name in (base, mean):
+        done = run("encode", name, texts, "--pooling", MODE, "--out", tmp_path / "v.npy", *device)
+        assert done.code == 0, done.err
+        np.testing.assert_allclose(np.load(tmp_path / "v.npy"), expected, atol=1e-5)
+    assert "note  first_last_avg pooling is" in run("doctor", saved, "--quick").out
