@@ -38,7 +38,8 @@ def read_figures(encoder: Encoder, folder: Path, given: Iterable[str | os.PathLi
 
     Args:
         encoder: the model that they must be about, in any precision.
-        folder: where results*.json and results/*.json are looked for. Those about other models are passed over, and said.
+        folder: where results*.json and results/*.json are looked for. Files of other tools and other models are passed over, with a
+            warning.
         given: results files.
 
     Raises:
@@ -49,7 +50,13 @@ def read_figures(encoder: Encoder, folder: Path, given: Iterable[str | os.PathLi
     prints: dict[str | None, str] = {}
     records: dict[str, Record] = {}
     for file in [*named, *(each for each in beside if each.resolve() not in {one.resolve() for one in named})]:
-        results = Results.load(file)
+        try:
+            results = Results.load(file)
+        except InputError as error:
+            if file in named:
+                raise
+            log.warning("%s; the card leaves it out", error)
+            continue
         if not _is_about(results, encoder, prints):
             reason = (
                 "is about another model, or about this one with other options (such as --max-length); evaluate this one again"
