@@ -17,6 +17,7 @@ from typing import Any
 from bothways.atomic import atomic_folder
 from bothways.encoder.convert import convert, is_encoder, load
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.folder.card import CARD, complete_card
 from bothways.errors import InputError
 from bothways.exports import gguf_folder, onnx_folder, server_folder, st_folder
 
@@ -74,6 +75,7 @@ def export(
     folder = Path(out)
     with atomic_folder(folder) as part:
         writer(encoder, part, name or _name(model), dtype)
+        complete_card(part / CARD, encoder, to)
     return folder
 
 

@@ -53,6 +53,24 @@ def model_card(encoder: Encoder, notes: list[str], options: CardOptions | None =
     return sealed(body)
 
 
+def complete_card(card: Path, encoder: Encoder, target: str) -> None:
+    """Add to the README.md of an export what hubs read, and what the encoder was made from; a whole card stays as it is.
+
+    Args:
+        card: what the export's writer wrote about running it.
+        encoder: what was exported.
+        target: the export's kind, which becomes a tag, e.g. "gguf".
+    """
+    text = card.read_text(encoding="utf-8")
+    if text.startswith("---\n"):
+        return
+    fields = metadata(
+        encoder, CardOptions(), library=None, tags=(target, "feature-extraction", "sentence-similarity", "bothways")
+    )
+    body = f"{front_matter(fields)}\n{text.rstrip()}\n\n{made_from(encoder, CardOptions())}"
+    card.write_text(sealed(body), encoding="utf-8")
+
+
 def sealed(body: str) -> str:
     """The text with the line that tells it from an edited one."""
     text = printable(body).rstrip("\n") + "\n\n"

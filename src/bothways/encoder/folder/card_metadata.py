@@ -74,14 +74,14 @@ def facts(encoder: Encoder, options: CardOptions) -> dict[str, Any]:
 
 
 def metadata(
-    encoder: Encoder, options: CardOptions, *, library: str = LIBRARY, tags: tuple[str, ...] = _TAGS
+    encoder: Encoder, options: CardOptions, *, library: str | None = LIBRARY, tags: tuple[str, ...] = _TAGS
 ) -> dict[str, Any]:
     """The front matter as fields, without those that are not known.
 
     Args:
         encoder: whose card it is.
         options: see `CardOptions`.
-        library: what loads the folder, by the hub's name for it.
+        library: what loads the folder, by the hub's name for it, if it has one.
         tags: by which the hub finds it.
     """
     from huggingface_hub import ModelCardData

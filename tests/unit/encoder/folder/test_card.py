@@ -161,3 +161,17 @@ def test_options_that_the_hub_would_refuse() -> None:
     for options in ({"license": "my own"}, {"base_model": "/tmp/model"}, {"name": "mine"}, {"language": ("English",)}):
         with pytest.raises(InputError, match=next(iter(options))):
             CardOptions(**options)
+
+
+def test_the_readme_of_an_export_becomes_a_card(encoder: bw.Encoder, tmp_path: Path) -> None:
+    encoder.provenance |= {"stages": [STAGE], "base_model": {"id": "org/base", "license": "mit"}}
+    for target in ("gguf", "onnx"):
+        pytest.importorskip(target)
+        if target == "onnx":
+            pytest.importorskip("onnxscript")
+        bw.export(encoder, tmp_path / target, to=target)
+        card = ModelCard.load(tmp_path / target / CARD)
+        stated = card.data.to_dict()
+        assert (stated["base_model"], stated["license"], stated["tags"][0]) == ("org/base", "mit", target)
+        assert "library_name" not in stated and "texts.jsonl" in card.text and "| name | org/base |" in card.text
+        assert "bothways verify-export" in card.text, "what the writer says stays"
