@@ -10,13 +10,23 @@ _CHUNK = "a chunk changes memory, and the result only by rounding"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("losses/bag_of_words.py", "chunk: int = 8) -> Tensor: | 8 ->"): _CHUNK,
+    ("losses/bag_of_words.py", "-> checkpoint(_losses, head, part, own, counts, use_reentrant=False)"): "costs time alone",
+    ("losses/bag_of_words.py", "surprise = logits.logsumexp(-1)[bag] - logits[bag, words] | -1 -> +1"): _TWO,
+    ("losses/bag_of_words.py", "index_add(0, bag, surprise) / sizes.clamp(min=1) | 0 -> -1"): _ONE,
     ("losses/bag_of_words.py", "sum(sizes) != words.shape[0]: | 0 -> -1"): _ONE,
     ("losses/contrastive.py", "-> torch.promote_types(torch.float32, rows.query.dtype)"): _SYMMETRIC,
+    ("losses/contrastive.py", "-> rows.query.new_zeros(())"): "adding the first width's loss makes it float32",
+    ("losses/distillation.py", "torch.bincount(owner, minlength=rows) ->"): "only rows that own a hard negative are looked up",
     ("losses/distillation.py", "masked_fill(~there, 0.0)[usable] | 0.0 -> 1.0"): "the teacher's probability there is 0",
     ("losses/distillation.py", "owner.numel() == 0: | 0 -> -1"): "without hard negatives the rest makes the same",
     ("losses/false_negatives.py", "positive < 0 -> positive <= 0"): "a cosine of 0 gives the threshold 0 either way",
     ("losses/false_negatives.py", "NONE = -1 | 1 -> 2"): "ids are at least 0",
     ("losses/gather.py", "dist.get_world_size() >= 1"): "gathering from one process is the identity",
+    (
+        "losses/gather.py",
+        "padded = rows.new_zeros(max(1, *sizes), *rows.shape[1:]) | 1 -> 0",
+    ): "gloo gathers empty tensors, too",
+    ("losses/gather.py", "summed = gradients[0].contiguous().clone() | 0 -> -1"): "the function has one output",
     ("losses/gather.py", "padded = rows.new_zeros(max(1, *sizes), *rows.shape[1:]) | 1 -> 2"): "more filler, which is cut off",
     ("losses/infonce.py", "LossSum(total, labels.shape[0], correct) | 0 -> -1"): _ONE,
     ("losses/infonce.py", "dim=-1) | -1 -> +1"): _TWO,
