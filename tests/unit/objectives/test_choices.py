@@ -1,0 +1,72 @@
+"""What each objective asks of the trainer, and the papers' values of its choices."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from bothways.objectives.base import ObjectiveConfig
+from bothways.objectives.causal_lm import CausalLm, CausalLmConfig
+from bothways.objectives.contrastive import Contrastive, ContrastiveConfig
+from bothways.objectives.llara import Llara, LlaraConfig
+from bothways.objectives.mntp import Mntp, MntpConfig
+from bothways.objectives.supervised import Supervised, SupervisedConfig
+
+#: What a stage reads, and which of the five properties hold.
+ASKED = {
+    CausalLmConfig: ("documents", {"needs_head", "language_model", "measurable"}),
+    MntpConfig: ("texts", {"needs_head", "measurable"}),
+    LlaraConfig: ("passages", {"needs_head", "trains_new_tokens", "measurable"}),
+    # The two views of SimCSE differ by dropout alone, so its loss means nothing in evaluation mode.
+    ContrastiveConfig: ("texts", {"pools"}),
+    SupervisedConfig: ("examples", {"pools", "measurable"}),
+}
+PROPERTIES = ("needs_head", "trains_new_tokens", "pools", "language_model", "measurable")
+
+PUBLISHED = {
+    # LongLoRA (arXiv 2309.12307): its shortest context
+    CausalLmConfig: {"context": 8192, "isolate_documents": False},
+    # LLM2Vec (arXiv 2404.05961), train_configs/mntp/MetaLlama3.json
+    MntpConfig: {"mask_probability": 0.2, "style": "bert", "mask_token": "blank", "row_length": 512, "train_head": False},
+    # LLaRA (arXiv 2312.15503)
+    LlaraConfig: {"max_length": 1024},
+    # SimCSE (arXiv 2104.08821): temperature 0.05; LLM2Vec: 128 tokens
+    ContrastiveConfig: {"scale": 1 / 0.05, "max_length": 128, "mlp": False},
+    # LLM2Vec's supervised stage: temperature 0.02, 512 tokens, one hard negative
+    SupervisedConfig: {"scale": 1 / 0.02, "max_length": 512, "negatives": 1, "in_batch": True, "own_negative_log_weight": 0.0},
+}
+
+CLASSES = {
+    CausalLmConfig: CausalLm,
+    MntpConfig: Mntp,
+    LlaraConfig: Llara,
+    ContrastiveConfig: Contrastive,
+    SupervisedConfig: Supervised,
+}
+
+
+@pytest.mark.parametrize("config", ASKED)
+def test_what_an_objective_asks_of_the_trainer(config: type[ObjectiveConfig]) -> None:
+    wants, held = ASKED[config]
+    assert config.wants == wants
+    assert {name for name in PROPERTIES if getattr(config, name)} == held
+
+
+@pytest.mark.parametrize("config", PUBLISHED)
+def test_choices_that_are_not_made_are_the_papers(config: type[ObjectiveConfig]) -> None:
+    made = config()
+    assert {name: getattr(made, name) for name in PUBLISHED[config]} == PUBLISHED[config]
+
+
+@pytest.mark.parametrize("config", CLASSES)
+def test_an_objective_built_in_python_has_the_numbers_of_a_recipe(config: type[ObjectiveConfig]) -> None:
+    """A None or a nested choice of a recipe is settled by `build`, and is not compared."""
+    fields = {name: field.get_default(call_default_factory=True) for name, field in config.model_fields.items()}
+    given = {
+        name: parameter.default
+        for name, parameter in inspect.signature(CLASSES[config].__init__).parameters.items()
+        if isinstance(fields.get(name), (int, float, str)) and parameter.default is not inspect.Parameter.empty
+    }
+    assert given
+    assert given == {name: fields[name] for name in given}
