@@ -1,6 +1,6 @@
-"""bothways turns any decoder-only LLM into a text encoder, proves it, and saves it in the format that everybody loads.
+"""Turns any decoder-only LLM into a text encoder, proves it, and saves it in a standard format.
 
-The public names below are imported on first use, so that `import bothways` costs nothing.
+The public names below are imported on first use, so `import bothways` costs nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Outputs appear whole or not at all: written beside their place, synced to the disk, then renamed.
+"""Writes outputs whole or not at all: next to their place, synced to the disk, then renamed.
 
-Only regular files and folders are ever replaced. A link stays and its target is written; a pipe or a device such as /dev/null gets
-the content written into it; anything else in the way is an error.
+Only regular files and folders are ever replaced. A link stays, and its target is written. A pipe or
+a device such as /dev/null gets the content written into it. Anything else at the place is an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from bothways.errors import BothwaysError, InputError, OutputError
 from bothways.locks import held, is_stream, remove_leftovers, short_name, writing
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-#: What libraries say of a full disk without its number: numpy (`tofile`), torch (`save`).
+#: Messages of libraries about a full disk without the error number: numpy (`tofile`), torch
+#: (`save`).
 _FULL = re.compile(
     r"\d+ requested and \d+ written|inline_container\.cc.*unexpected pos|PytorchStreamWriter failed writing", re.DOTALL
 )
@@ -28,11 +29,12 @@ _FULL = re.compile(
 
 @contextmanager
 def atomic_file(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; rename it over `target` on success, delete it on any error.
+    """Yield a temporary path next to `target`, renamed on success and deleted on error.
 
     Raises:
-        InputError: another process is writing `target`.
-        OutputError: the place cannot be written, something other than a file is there, or there is no room left.
+        InputError: if another process is writing `target`.
+        OutputError: if the place cannot be written, if something other than a file is there, or if
+            the disk is full.
     """
     target = Path(target)
     if is_stream(target):
@@ -50,9 +52,10 @@ def atomic_file(target: str | os.PathLike[str]) -> Iterator[Path]:
                 yield part
                 _sync(part)
             with writing(target):
-                # again, because an output may take hours
+                # Check again, because an output may take hours.
                 before = _check_file(target, place)
-                # mkstemp makes files private; the result gets the permissions of the old file, or those of any new one
+                # mkstemp makes files private. The result gets the permissions of the old file, or
+                # those of any new one.
                 part.chmod(0o666 & ~_umask() if before is None else stat.S_IMODE(before.st_mode))
                 os.replace(part, place)
                 _sync(place.parent)
@@ -62,15 +65,18 @@ def atomic_file(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside `target` and rename it to `target` on success, delete it on any error.
+    """Yield a temporary folder next to `target`, renamed on success and deleted on error.
 
     Args:
-        target: the folder to appear.
-        replace: swap out an existing folder as a whole; without it, an existing one that is not empty is an error.
+        target: the folder to write.
+        replace: if True, replace an existing folder as a whole. If False, an existing folder that
+            is not empty is an error.
 
     Raises:
-        InputError: `target` exists and is not an empty folder, and `replace` is false; or another process is writing it.
-        OutputError: the place cannot be written, something other than a folder is there, or there is no room left.
+        InputError: if `target` exists, is not an empty folder and `replace` is False, or if another
+            process is writing it.
+        OutputError: if the place cannot be written, if something other than a folder is there, or
+            if the disk is full.
     """
     target = Path(target)
     if not replace:
@@ -96,7 +102,7 @@ def atomic_folder(target: str | os.PathLike[str], *, replace: bool = False) -> I
 
 
 def refuse_existing(target: str | os.PathLike[str]) -> None:
-    """Raise InputError if a folder that is to appear is there already; an empty one may be filled."""
+    """Raise InputError if a folder to write already exists and is not empty."""
     target = Path(target)
     with writing(target):
         taken = os.path.lexists(target) and target.exists() and (not target.is_dir() or any(target.iterdir()))
@@ -105,14 +111,14 @@ def refuse_existing(target: str | os.PathLike[str]) -> None:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what killed writers have left below a folder that nobody else is writing to."""
+    """Remove the leftovers of killed writers below a folder that nobody else is writing to."""
     remove_leftovers(folder)
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder of ours so that a kill in between never leaves half of it under its name.
+    """Remove a folder of this library, so that a kill never leaves a half of it under its name.
 
-    It goes to a temporary name first, which the next writer sweeps.
+    It first gets a temporary name, which the next writer removes.
     """
     if not folder.exists():
         return
@@ -124,7 +130,10 @@ def remove_folder(folder: Path) -> None:
 
 
 def move_in(part: Path, folder: Path, last: tuple[str, ...]) -> None:
-    """Move the files of `part` into `folder`, which holds other things too; those named in `last` at the end, in that order."""
+    """Move the files of `part` into `folder`, which holds other things too.
+
+    The files named in `last` are moved at the end, in that order.
+    """
     names = sorted(os.listdir(part), key=lambda name: (name in last, last.index(name) if name in last else 0, name))
     for name in names:
         target = folder / name
@@ -136,10 +145,10 @@ def move_in(part: Path, folder: Path, last: tuple[str, ...]) -> None:
 
 
 def _check_file(target: Path, place: Path) -> os.stat_result | None:
-    """The regular file that is to be replaced, or None.
+    """Return the status of the regular file to replace, or None if it does not exist.
 
     Raises:
-        OutputError: something that must not be replaced.
+        OutputError: if something is there that must not be replaced.
     """
     try:
         found = place.lstat()
@@ -165,19 +174,19 @@ def _check_folder(target: Path, place: Path) -> os.stat_result | None:
 
 
 def _appear(part: Path, place: Path, target: Path) -> None:
-    """Rename `part` to a place where nothing or an empty folder is; the system itself refuses anything else."""
+    """Rename `part` to a place that is free or an empty folder. The system refuses all others."""
     try:
         os.replace(part, place)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise
         raise InputError(
-            f"{target}: something appeared there while this was being written, and is left as it is; choose another folder"
+            f"{target}: something else appeared there during writing and is left as it is; choose another folder"
         ) from error
 
 
 def _swap(part: Path, target: Path) -> None:
-    """Put `part` in the place of `target`; what was there comes back if that fails."""
+    """Put `part` in the place of `target`. If that fails, restore the old content."""
     if not target.exists():
         os.replace(part, target)
         return
@@ -195,7 +204,7 @@ def _swap(part: Path, target: Path) -> None:
 
 @contextmanager
 def _stream(target: Path) -> Iterator[Path]:
-    """A temporary file whose content goes into a pipe or device once it is whole."""
+    """Yield a temporary file, and copy it into a pipe or device once it is complete."""
     with tempfile.TemporaryDirectory(prefix="bothways-") as folder:
         part = Path(folder) / "part"
         with _room(target):
@@ -206,12 +215,16 @@ def _stream(target: Path) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Have the disk hold a file or folder before it is renamed: a power cut would leave the new name with nothing in it."""
+    """Write a file or folder to the disk before it is renamed.
+
+    Otherwise a power cut could leave the new name without content.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS):  # a file system that cannot
+        # These mean that the file system does not support fsync.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS):
             raise
     finally:
         os.close(handle)
@@ -220,7 +233,7 @@ def _sync(path: Path) -> None:
 def _sync_tree(folder: Path) -> None:
     for top, _, files in os.walk(folder):
         for name in files:
-            with suppress(FileNotFoundError):  # a link of a library's own that leads nowhere
+            with suppress(FileNotFoundError):  # a broken link of a library
                 _sync(Path(top) / name)
         _sync(Path(top))
 
@@ -233,7 +246,7 @@ def _umask() -> int:
 
 @contextmanager
 def _room(target: Path) -> Iterator[None]:
-    """Failures inside may come from anywhere; those that say there is no room concern the place."""
+    """Turn errors about a full disk, from any library, into an OutputError about the place."""
     try:
         yield
     except BothwaysError:
@@ -252,5 +265,6 @@ def _no_room(error: Exception) -> bool:
         return error.errno in _NO_ROOM
     if isinstance(error, (OSError, RuntimeError)) and _FULL.search(str(error)):
         return True
-    # libraries written in Rust (safetensors, tokenizers) raise their own classes with the number in the text
+    # Libraries written in Rust (safetensors, tokenizers) raise their own classes, with the number
+    # in the text.
     return any(f"os error {number})" in str(error) for number in _NO_ROOM)

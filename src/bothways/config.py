@@ -13,22 +13,24 @@ from bothways.errors import InputError
 
 Direction = Literal["bidirectional", "causal"]
 Layers = Literal["last", "first_last"]
-"""Which states a pooling reads: the last layer's, or the mean of the first layer's and the last layer's."""
+"""States that a pooling reads: the last layer's, or the mean of the first and the last layer's."""
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-#: No size, count or length comes near it; more digits are a slip of the finger, and end in a lack of memory or never.
+#: No size, count or length comes near this number. Larger ones are typing errors, and would end in
+#: a lack of memory or never.
 LARGEST = 10**9
-#: Seeds are any number that torch takes.
+#: Seeds may be any number that torch accepts.
 _ANY_NUMBER = {"seed": 2**63 - 1}
 
 
 class Strict(BaseModel):
-    """Base of every config: frozen, unknown keys refused, no coercion of strings to numbers beyond pydantic's JSON rules.
+    """The base of every config: frozen, with unknown keys refused.
 
-    Floats are finite. A whole number is no larger than `LARGEST`, a `seed` than 2^63 - 1. `true` and `false` are not numbers.
+    Strings are not converted to numbers beyond pydantic's JSON rules. Floats are finite. A whole
+    number is at most `LARGEST`, a `seed` at most 2^63 - 1. `true` and `false` are not numbers.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
@@ -36,7 +38,8 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _plausible(cls, values: Any) -> Any:
-        # not a validator of all fields, which pydantic does not let before the `kind` of a union
+        # This cannot be a validator of all fields: pydantic does not allow one before the `kind` of
+        # a union.
         for name, field in cls.model_fields.items() if isinstance(values, Mapping) else ():
             given = values.get(name)
             for each in given if isinstance(given, (list, tuple)) else (given,):
@@ -49,7 +52,7 @@ class Strict(BaseModel):
 
 
 class _Implausible(ValueError):
-    """A value that no field of its kind can mean."""
+    """A value that is impossible for its kind of field."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -57,17 +60,22 @@ class _Implausible(ValueError):
 
 
 def _takes(annotation: Any, *kinds: type) -> bool:
-    """Whether one of the types is anywhere in an annotation."""
+    """Tell if one of the types occurs anywhere in an annotation."""
     return annotation in kinds or any(_takes(part, *kinds) for part in getattr(annotation, "__args__", ()))
 
 
 def parse(kind: type[Model], values: Mapping[str, Any], *, where: str) -> Model:
-    """Validate `values` as `kind`; raise InputError naming the first wrong dotted path.
+    """Validate `values` as `kind`, or raise InputError with the first wrong dotted path.
+
+    For example, a misspelled key raises "r.yaml: unknown key 'sede', did you mean 'seed'?".
 
     Args:
         kind: the config class.
         values: plain nested mapping, as read from YAML or JSON.
-        where: what is being read, e.g. a file name; opens the error line.
+        where: the source of the values, for example a file name. The message starts with it.
+
+    Raises:
+        InputError: if a key is unknown or missing, or if a value does not fit.
     """
     try:
         return kind.model_validate(values)
@@ -76,7 +84,7 @@ def parse(kind: type[Model], values: Mapping[str, Any], *, where: str) -> Model:
 
 
 def explain(error: ValidationError, kind: type[BaseModel]) -> str:
-    """One line for the first problem in a pydantic error, with a suggestion for misspelt keys."""
+    """Describe the first problem of a pydantic error in one line, with the key that was meant."""
     first = error.errors()[0]
     raised = first.get("ctx", {}).get("error")
     place = (*first["loc"], raised.field) if isinstance(raised, _Implausible) else first["loc"]
@@ -92,7 +100,7 @@ def explain(error: ValidationError, kind: type[BaseModel]) -> str:
 
 
 def _short(value: Any) -> str:
-    """A value for a message of one line."""
+    """Write a value for a one-line message."""
     if isinstance(value, int) and abs(value) > 10**30:
         return "a very large number"
     text = repr(value)

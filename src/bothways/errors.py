@@ -1,17 +1,17 @@
-"""Errors a user meets. Each message is one line: what is wrong, where, and what would be right.
+"""Errors for users. Each message is one line: the problem, its place, and the remedy.
 
-The command line prints the message alone and exits with code 2.
+The command line prints only the message and exits with code 2.
 """
 
 from __future__ import annotations
 
 
 class BothwaysError(Exception):
-    """Root of every error that bothways raises on purpose."""
+    """The base of every error that bothways raises on purpose."""
 
 
 class InputError(BothwaysError, ValueError):
-    """Input that cannot be used: names the file and row, or the dotted config path, and the remedy."""
+    """Input that cannot be used, with its file and row or dotted config path, and the remedy."""
 
 
 class SourceError(BothwaysError, OSError):
@@ -19,7 +19,10 @@ class SourceError(BothwaysError, OSError):
 
 
 class OutputError(BothwaysError, OSError):
-    """A file or folder that cannot be written: no room, no permission, a name that is taken; nothing of it is left behind."""
+    """A file or folder that cannot be written. Nothing of it is left behind.
+
+    The disk may be full, the permission missing, or the name taken.
+    """
 
 
 class UnsupportedFamily(BothwaysError, ValueError):
@@ -27,11 +30,11 @@ class UnsupportedFamily(BothwaysError, ValueError):
 
 
 class DirectionError(BothwaysError, RuntimeError):
-    """A model whose measured direction is not the one it claims."""
+    """A model with a measured direction that differs from the one it claims."""
 
 
 class MissingExtra(BothwaysError, ImportError):
-    """An optional dependency is not installed; the message holds the install line."""
+    """An optional dependency is not installed. The message holds the install line."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}, which is not installed; run: pip install 'bothways[{extra}]'")

@@ -1,11 +1,13 @@
-"""The one door for files that other programs wrote: models, tokenizers, adapters, settings, and files that damage has reached.
+"""Reads files that other programs wrote, or that may be damaged, with one-line errors.
 
-Libraries raise whatever they like on a broken file: plain `Exception` (tokenizers), `SafetensorError`, `UnpicklingError`,
-`struct.error`, `RecursionError`, `ZeroDivisionError`. Behind this door all of it is one bounded line that names the file and the
-remedy, so that a person reads a sentence and not a traceback. The original exception stays attached (`__cause__`), and
-`bothways --debug …` shows it.
+Such files are models, tokenizers, adapters and settings. On a broken file, libraries raise errors
+of many kinds: plain `Exception` (tokenizers), `SafetensorError`, `UnpicklingError`, `struct.error`,
+`RecursionError`, `ZeroDivisionError`. Here each becomes one bounded line that names the file and
+the remedy, so that a person reads a sentence and not a traceback. The original exception stays
+attached (`__cause__`), and `bothways --debug …` shows it.
 
-Three things pass as they are: the project's own errors, Ctrl-C, and a GPU that is out of memory (its callers try smaller passes).
+Three kinds pass unchanged: the project's own errors, Ctrl-C, and a GPU that is out of memory (its
+callers try smaller passes).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 LIMIT = 300
-"""Characters of another program's message that an error line repeats."""
+"""Maximum number of characters that an error line repeats of another program's message."""
 
 REMEDY = "the file is damaged or of another kind, so fetch or write it again"
 
@@ -41,17 +43,21 @@ def foreign(
     kind: type[BothwaysError] = InputError,
     reason: Callable[[Exception], str] | None = None,
 ) -> Iterator[None]:
-    """Turn every exception inside the block into one line: place, what failed, why, and the remedy.
+    """Turn every exception inside the block into one line: place, failure, reason, remedy.
+
+    For example, with foreign("a.bin", "cannot be read as tensors") an error becomes "a.bin: cannot
+    be read as tensors (reason; remedy)".
 
     Args:
-        place: the file or folder that is read; opens the line.
-        what: what failed.
-        remedy: what to do about it; "" for none.
+        place: the file or folder that is read. The line starts with it.
+        what: the failed action.
+        remedy: advice for the user. If "", none is given.
         kind: class of the error.
-        reason: makes everything after the place from the exception, in place of `what` and `remedy`.
+        reason: if given, builds everything after the place from the exception, instead of `what`
+            and `remedy`.
 
     Raises:
-        BothwaysError: of `kind`.
+        BothwaysError: an error of class `kind`.
     """
     try:
         yield
@@ -65,34 +71,35 @@ def foreign(
 
 
 def why(error: Exception) -> str:
-    """What an exception says, on one line of at most LIMIT characters; its class where it says nothing."""
+    """Describe an exception in one line of at most LIMIT characters."""
     if isinstance(error, KeyError):
         return f"{error} is missing" if len(str(error)) < LIMIT else "a key is missing"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = one_line(str(error))
-    # a library's own class says what was tried where the text does not ("Exception", "KeyError" say nothing)
+    # A library's own class tells more than the text, but "Exception" tells nothing.
     return (
         text if text and type(error).__name__ in ("Exception", "JSONDecodeError") else f"{type(error).__name__}: {text}"[:LIMIT]
     )
 
 
 def one_line(text: str, limit: int = LIMIT) -> str:
-    """`text` with white space joined, control characters left out, and cut at `limit` characters."""
+    """Join the white space of `text`, drop control characters, and cut it at `limit` characters."""
     plain = "".join(each for each in " ".join(text.split()) if each.isprintable())
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
 
 
 def read_json(file: Path, default: Value | None = None, *, remedy: str = REMEDY) -> Any:
-    """The JSON value in a file of another program.
+    """Read the JSON value in a file of another program.
 
     Args:
         file: the file.
-        default: the value where there is no such file; without one its absence is an error.
-        remedy: what to do about a broken file.
+        default: the value if there is no such file. If None, a missing file is an error.
+        remedy: advice for a broken file.
 
     Raises:
-        InputError: missing, unreadable, not UTF-8, or not JSON (which includes nesting and numbers that Python refuses).
+        InputError: if the file is missing, unreadable, not UTF-8, or not JSON (which includes
+            nesting and numbers that Python refuses).
     """
     if default is not None and not file.exists():
         return default
@@ -101,10 +108,10 @@ def read_json(file: Path, default: Value | None = None, *, remedy: str = REMEDY)
 
 
 def read_object(file: Path, default: Mapping[str, Any] | None = None, *, remedy: str = REMEDY) -> dict[str, Any]:
-    """The JSON object in a file of another program; arguments as `read_json`.
+    """Read the JSON object in a file of another program. The arguments are those of `read_json`.
 
     Raises:
-        InputError: as `read_json`, and where the value is not an object.
+        InputError: as in `read_json`, and if the value is not an object.
     """
     value = read_json(file, default, remedy=remedy)
     if not isinstance(value, Mapping):
@@ -113,16 +120,16 @@ def read_object(file: Path, default: Mapping[str, Any] | None = None, *, remedy:
 
 
 def json_type(value: Any) -> str:
-    """What JSON calls a value's type."""
+    """Name a value's type as JSON does, for example "object" for a dict."""
     names = {dict: "object", list: "list", str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
     return names.get(type(value), type(value).__name__)
 
 
 def positive(value: Any, where: str) -> int:
-    """`value` as a whole number of at least 1; 512.0 is one too.
+    """Check that `value` is a whole number of at least 1. 512.0 is one too.
 
     Raises:
-        InputError: anything else; the line opens with `where`.
+        InputError: if it is anything else. The message starts with `where`.
     """
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not number or value != int(value) or value < 1:
@@ -131,10 +138,13 @@ def positive(value: Any, where: str) -> int:
 
 
 def read_tensors(file: Path, *, remedy: str = REMEDY) -> dict[str, Tensor]:
-    """Tensors by name from a .safetensors file, or from a pickled one (.bin, .pt), which torch reads without running code.
+    """Read tensors by name from a .safetensors file, or from a pickled one (.bin, .pt).
+
+    torch reads the pickle without running code.
 
     Raises:
-        InputError: missing, cut short, not of its kind, or a pickle that holds anything but named tensors.
+        InputError: if the file is missing, cut short or of another kind, or if a pickle holds
+            anything but named tensors.
     """
     import torch
     from safetensors.torch import load_file
@@ -149,5 +159,6 @@ def read_tensors(file: Path, *, remedy: str = REMEDY) -> dict[str, Tensor]:
 
 
 def _is_device_memory(error: Exception) -> bool:
-    torch = sys.modules.get("torch")  # not imported here: `bothways --help` answers without it
+    # torch is not imported here, because `bothways --help` must answer without it.
+    torch = sys.modules.get("torch")
     return torch is not None and isinstance(error, torch.OutOfMemoryError)

@@ -1,10 +1,11 @@
-"""One writer per output, and nothing left of writers that were killed.
+"""One writer per output, and no leftovers of writers that were killed.
 
-A writer holds the operating system's lock on `.NAME.lock` beside the output NAME. The lock goes with its process, so a killed one
-blocks nobody. Whoever holds it knows that no other writer lives, and removes the temporary files and folders of dead ones:
+A writer holds the operating system's lock on `.NAME.lock` next to the output NAME. The lock ends
+with its process, so a killed one does not block anybody. The holder knows that no other writer is
+alive, and removes the temporary files and folders of dead ones:
 
     .NAME.k3x9q2ab.part    an output that was being written (`bothways.atomic`)
-    .NAME.k3x9q2ab.old     a folder that was about to be replaced; it comes back if NAME is gone
+    .NAME.k3x9q2ab.old     a folder that was about to be replaced; it is restored if NAME is gone
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from filelock import FileLock, Timeout
 
 from bothways.errors import InputError, OutputError
 
-#: `tempfile` puts eight characters there.
+#: The middle part has eight characters from `tempfile`.
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{1,8}\.(?P<kind>part|old)", re.DOTALL)
-#: File systems hold names of 255 bytes; ours are longer than the output's by a dot, eight characters and a suffix.
+#: File systems allow names of 255 bytes. Ours are longer than the output's by a dot, eight
+#: characters and a suffix.
 _NAME_BYTES = 200
-#: The file system knows no locks, as some network file systems: then outputs are written without.
+#: The file system does not support locks, like some network file systems. Outputs are then written
+#: without.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 _guard = threading.Lock()
@@ -43,21 +46,22 @@ def held(
     inner: bool = False,
     busy: str = "another process is writing there; wait for it, or choose another place",
 ) -> Iterator[Path]:
-    """Hold an output for one writer; make its parent folder, and remove what killed writers left beside it.
+    """Hold an output for one writer, make its parent folder, and remove killed writers' leftovers.
 
-    The thread that holds an output may hold it again. Devices and pipes are shared by nature and need no lock.
+    The thread that holds an output may hold it again. Devices and pipes are shared by nature and do
+    not need a lock.
 
     Args:
-        target: a file or folder, which need not exist; of a link, what it points to.
-        inner: skip the lock if this process holds a folder above the output.
-        busy: says what to do if another process holds it.
+        target: a file or folder, which need not exist. For a link, its target is held.
+        inner: if True, skip the lock if this process holds a folder above the output.
+        busy: message if another process holds it.
 
     Yields:
-        The real place, links resolved.
+        The real place, with links resolved.
 
     Raises:
-        InputError: another process holds it.
-        OutputError: nothing can be written there.
+        InputError: if another process holds it.
+        OutputError: if nothing can be written there.
     """
     target = Path(target)
     with writing(target):
@@ -81,14 +85,14 @@ def held(
 
 
 def real_place(target: Path) -> Path:
-    """The absolute path of an output with its links resolved.
+    """Return the absolute path of an output with its links resolved.
 
     Raises:
-        OSError: a name that is too long, links in a circle, or a folder that cannot be entered.
-        InputError: the root of the file system.
+        OSError: if a name is too long, if links form a circle, or if a folder cannot be entered.
+        InputError: if it is the root of the file system.
     """
     with suppress(FileNotFoundError, NotADirectoryError):
-        os.stat(target)  # unlike realpath it says what is wrong
+        os.stat(target)  # unlike realpath, it raises errors with a reason
     place = Path(os.path.realpath(target))
     if not place.name:
         raise InputError(f"{target}: is the root of the file system; name a file or folder in it")
@@ -96,10 +100,13 @@ def real_place(target: Path) -> Path:
 
 
 def is_stream(target: Path) -> bool:
-    """Whether an output is a pipe or a character device (/dev/null, /dev/stdout), which is written to and never replaced."""
+    """Tell if an output is a pipe or a character device (/dev/null, /dev/stdout).
+
+    It is written to and never replaced.
+    """
     try:
         mode = target.stat().st_mode
-        # /dev/stdout may lead to a file that has no name any more
+        # /dev/stdout may lead to a file that no longer has a name.
         return (
             stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or (stat.S_ISREG(mode) and not os.path.exists(os.path.realpath(target)))
         )
@@ -108,7 +115,10 @@ def is_stream(target: Path) -> bool:
 
 
 def short_name(name: str) -> str:
-    """The name of an output as its temporary files carry it: cut, with a digest, if a file system would refuse it."""
+    """Return an output's name for its temporary files.
+
+    If a file system would refuse it, it is cut and gets a digest.
+    """
     raw = os.fsencode(name)
     if len(raw) <= _NAME_BYTES:
         return name
@@ -116,14 +126,14 @@ def short_name(name: str) -> str:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file or folder of this name is one that a killed writer left, or a living one is still writing."""
+    """Tell if a name is that of a file or folder that a writer, dead or alive, has not finished."""
     return _LEFTOVER.fullmatch(name) is not None
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writers left anywhere below a folder that this process holds; what was moved aside comes back.
+    """Remove the leftovers of killed writers anywhere below a folder that this process holds.
 
-    A folder in it that another process holds is passed over.
+    Folders that were moved aside are restored. A subfolder that another process holds is skipped.
     """
     for top, folders, files in os.walk(folder):
         for name in [*folders, *files]:
@@ -134,9 +144,12 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def sweep(place: Path) -> None:
-    """Remove what killed writers of one output have left; only for whoever holds it, or a folder above it."""
+    """Remove the leftovers of killed writers of one output.
+
+    Only the holder of the output, or of a folder above it, may call it.
+    """
     name = short_name(place.name)
-    with suppress(OSError):  # a folder that may be written to and not listed
+    with suppress(OSError):  # the folder may be writable but not readable
         for entry in os.listdir(place.parent):
             match = _LEFTOVER.fullmatch(entry)
             if match and match["name"] == name:
@@ -145,7 +158,7 @@ def sweep(place: Path) -> None:
 
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Turn any failure inside into an error about the output itself."""
+    """Turn any failure inside the block into an error about the output itself."""
     try:
         yield
     except (InputError, OutputError):
@@ -153,12 +166,13 @@ def writing(target: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         if error.filename is not None and Path(os.fsdecode(error.filename)).parent != target.parent:
-            reason = f"{os.fsdecode(error.filename)}: {reason}"  # what is in the way is not the file itself
+            # The obstacle is not the file itself.
+            reason = f"{os.fsdecode(error.filename)}: {reason}"
         raise OutputError(f"{target}: cannot be written ({reason}); choose another place") from error
 
 
 def _locked(target: Path, place: Path, busy: str, stack: ExitStack) -> bool:
-    """Take the lock until the stack ends; false if the file system has none."""
+    """Take the lock until the stack ends, or return False if the file system has no locks."""
     file = place.parent / f".{short_name(place.name)}.lock"
     lock = FileLock(file)
     try:
@@ -173,32 +187,32 @@ def _locked(target: Path, place: Path, busy: str, stack: ExitStack) -> bool:
         with writing(target):
             raise
     stack.callback(lock.release)
-    # before the release: a file that is unlinked afterwards could be another's lock
+    # Unlink before the release: afterwards the file could be another process's lock.
     stack.callback(lambda: file.unlink(missing_ok=True))
     return True
 
 
 @contextmanager
 def _parents(target: Path, place: Path) -> Iterator[None]:
-    """Make the folders above an output; those that are empty at the end go again."""
+    """Make the folders above an output. At the end, remove those that are still empty."""
     made = [above for above in place.parents if not above.exists()]
     try:
         with writing(target):
             _folder_of(target, place).mkdir(parents=True, exist_ok=True)
         yield
     finally:
-        with suppress(OSError):  # it holds something, or is gone
+        with suppress(OSError):  # it is not empty, or already gone
             for above in made:
                 above.rmdir()
 
 
 def _folder_of(target: Path, place: Path) -> Path:
-    """The folder to make, as the caller has named it, which is what an error should say."""
+    """Return the folder to make, as the caller named it, for error messages."""
     return place.parent if target.is_symlink() else target.parent
 
 
 def _is_free(parent: Path, name: str, files: list[str]) -> bool:
-    """Whether nobody else holds a folder; the lock file of a killed holder goes."""
+    """Tell if nobody else holds a folder. The lock file of a killed holder is removed."""
     file = f".{short_name(name)}.lock"
     if file not in files or (os.getpid(), parent / name) in _held:
         return True
@@ -213,12 +227,12 @@ def _is_free(parent: Path, name: str, files: list[str]) -> bool:
 
 
 def _remove(leftover: Path, target: Path) -> None:
-    """Remove one leftover; a folder that was moved aside goes back if nothing is in its place."""
+    """Remove one leftover. A folder that was moved aside goes back if its place is free."""
     if leftover.suffix == ".old" and not os.path.lexists(target):
         try:
             os.replace(leftover / "old", target)
         except OSError:
-            return  # for a moment it was all that there is, so it stays
+            return  # it may be the only copy, so it stays
     if leftover.is_dir() and not leftover.is_symlink():
         shutil.rmtree(leftover, ignore_errors=True)
     else:

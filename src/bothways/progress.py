@@ -1,4 +1,7 @@
-"""One progress display for every long job: a bar on a terminal, plain lines elsewhere, nothing for short work."""
+"""One progress display for every long job.
+
+It is a bar on a terminal and plain lines elsewhere. Short work does not show anything.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,18 @@ from bothways.printable import printable
 
 log = logging.getLogger("bothways")
 
-PATIENCE = 2.0  # seconds of work before anything is shown, unless asked for
-LINE_EVERY = 30.0  # seconds between plain lines where there is no terminal
+PATIENCE = 2.0  # seconds of work before anything is shown, unless requested
+LINE_EVERY = 30.0  # seconds between plain lines without a terminal
 
 
 class Progress:
-    """Count finished items of a job.
+    """Counts the finished items of a job.
 
     Args:
         what: the job, in a word or two.
-        total: items, None when unknown.
-        unit: what is counted.
-        show: True always, False never, None once the job has taken `PATIENCE` seconds.
+        total: number of items. None if unknown.
+        unit: name of the items.
+        show: True always, False never. If None, show it once the job has taken `PATIENCE` seconds.
     """
 
     def __init__(self, what: str, total: int | None, unit: str, *, show: bool | None = None) -> None:
@@ -49,7 +52,7 @@ class Progress:
             log.info("%s: %d %s in %.1f s", self.what, self.done, self.unit, time.monotonic() - self._start)
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Report `count` more items; `note` stands behind the bar."""
+        """Report `count` more finished items. The bar shows `note` at its end."""
         self.done += count
         self.note = printable(note) or self.note
         now = time.monotonic()

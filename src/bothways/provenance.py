@@ -1,4 +1,4 @@
-"""What made a file: versions of the libraries that numbers depend on, for saved encoders and for results."""
+"""Versions of the libraries that numbers depend on, for saved encoders and results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _installed() -> tuple[tuple[str, str], ...]:
 
 
 def versions() -> dict[str, str]:
-    """Version of bothways, Python and each of `LIBRARIES`; one that is not installed is left out."""
+    """Return the versions of bothways, Python and each of `LIBRARIES` that is installed."""
     from bothways import __version__
 
     return {"bothways": __version__, "python": ".".join(map(str, sys.version_info[:3])), **dict(_installed())}

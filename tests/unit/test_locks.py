@@ -159,7 +159,7 @@ def test_a_socket_is_left_as_it_is(tmp_path: Path, monkeypatch) -> None:
 
 def test_what_appears_in_between_stays(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(InputError, match="something appeared there"), atomic_folder(out) as part:
+    with pytest.raises(InputError, match="something else appeared there"), atomic_folder(out) as part:
         (part / "x").write_text("ours")
         out.mkdir()
         (out / "mine").write_text("theirs")
