@@ -30,12 +30,12 @@ import bothways as bw
 from bothways.atomic import atomic_file
 from bothways.data.embedded.stdlib import retrieval_task
 from bothways.data.labeled.templates import task_prompts
-from bothways.evaluation.bm25 import BM25
 from bothways.evaluation.task import Task
 from bothways.evaluation.tasks.classification import Classification
 from bothways.evaluation.tasks.retrieval import Retrieval
 from bothways.evaluation.tasks.sts import STS as Similarity
 from bothways.recipes.labeled import EMBEDDED_INSTRUCTION
+from bothways.search.bm25_ranker import BM25
 
 # A whole abstract has 300 tokens on average, and encoding 5,183 of them would take a row's ten minutes alone.
 SCIFACT_TOKENS = 128

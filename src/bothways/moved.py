@@ -93,7 +93,13 @@ MOVED = {
     for before, after, names in _ROWS
     for old, _, new in (name.partition("=") for name in names.split())
 }
-MOVED |= {"bothways.data.mining": "bothways.mining", "bothways.data.search": "bothways.search"}
+MOVED |= {
+    "bothways.evaluation.encoding": "bothways.search.vectors",
+    "bothways.evaluation.ranking": "bothways.search.ranker",
+    "bothways.evaluation.bm25": "bothways.search.bm25_ranker",
+    "bothways.data.mining": "bothways.mining",
+    "bothways.data.search": "bothways.search",
+}
 """Old module name to new module name."""
 
 

@@ -11,8 +11,7 @@ import torch
 
 from bothways.evaluation.inputs.beir_collection import read_beir
 from bothways.evaluation.measures.ranking import measure
-from bothways.evaluation.ranking import DenseRanker, Ranking, TopK
-from bothways.evaluation.task import RunOptions
+from bothways.search.ranker import DenseRanker, Ranking, RunningRanking
 
 pytrec_eval = pytest.importorskip("pytrec_eval", reason="pytrec_eval is not installed (pip install pytrec-eval-terrier)")
 CUTS = (1, 3, 5, 10, 100)
@@ -46,7 +45,7 @@ def test_graded_judgements_and_ties(levels, seed):
     rng = np.random.default_rng(seed)
     corpus = {f"d{i}": "" for i in range(300)}
     queries = {f"q{i}": "" for i in range(25)}
-    top = TopK(queries, corpus, depth=120)
+    top = RunningRanking(queries, corpus, depth=120)
     top.update(torch.from_numpy((rng.integers(0, levels, (25, 300)) / levels).astype(np.float32)), 0, 0)
     qrels = {query: {f"d{i}": int(rng.integers(-1, 4)) for i in rng.choice(300, 12, replace=False)} for query in queries}
     for query in qrels:
@@ -68,7 +67,7 @@ class Words:
 @pytest.mark.shared
 def test_scifact(shared):
     data = read_beir(shared / "scifact")
-    ranking = DenseRanker(Words(), RunOptions()).rank(data.queries, data.corpus, depth=1000)
+    ranking = DenseRanker(Words()).rank(data.queries, data.corpus, depth=1000)
     assert ranking.index.shape == (300, 1000)
     compare(ranking, data.qrels)
     value = measure(ranking, data.qrels)[0]["ndcg@10"]

@@ -33,9 +33,9 @@ def command(
 ) -> None:
     """Turn SmolLM2-135M into a text encoder and show, step by step, what that does."""
     from bothways.encoder.convert import load
-    from bothways.evaluation.bm25 import BM25
     from bothways.evaluation.task import RunOptions
     from bothways.evaluation.tasks.stdlib import Remembered, Stdlib
+    from bothways.search.bm25_ranker import BM25
     from bothways.training.loop.trainer import train
 
     started = time.perf_counter()
@@ -121,12 +121,12 @@ def _table(rows: list[tuple[str, dict[str, float]]]) -> None:
 
 
 def _searches(encoder: Any, task: Any) -> None:
-    from bothways.evaluation.encoding import normalise
+    from bothways.search.vectors import unit
 
     documents = task.collection.corpus
     names = list(documents)
-    vectors = normalise(encoder.encode_document([documents[name] for name in names]))
-    scores = normalise(encoder.encode_query(list(SEARCHES))) @ vectors.T
+    vectors = unit(encoder.encode_document([documents[name] for name in names]))
+    scores = unit(encoder.encode_query(list(SEARCHES))) @ vectors.T
     for query, row in zip(SEARCHES, scores):
         say(f"\n{query}")
         for index in row.argsort()[::-1][:3]:

@@ -43,9 +43,9 @@ def open_evaluated(
             cannot be stretched; and see `open_encoder`.
     """
     from bothways.encoder.convert import is_encoder
-    from bothways.evaluation.bm25 import BM25
     from bothways.evaluation.language_model.language_model import load_language_model
     from bothways.evaluation.language_model.language_task import LanguageModelTask
+    from bothways.search.bm25_ranker import BM25
 
     of_language = [task for task in tasks if isinstance(task, LanguageModelTask)]
     base = name != "bm25" and not is_encoder(name)

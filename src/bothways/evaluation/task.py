@@ -46,6 +46,11 @@ class RunOptions:
     seed: int = 0
     work: Path | None = None
 
+    @property
+    def encoding(self) -> dict[str, Any]:
+        """The options that `bothways.search.vectors.encode_texts` takes."""
+        return {"batch_tokens": self.batch_tokens, "show_progress_bar": self.show_progress_bar}
+
     def __post_init__(self) -> None:
         """Refuse a seed that generators do not take."""
         check_seed(self.seed)

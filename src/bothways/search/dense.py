@@ -3,8 +3,9 @@
 The exact search reads the vectors on disk once for each call and holds one block of them and one tile of scores. FAISS (Douze et al.
 2024, arXiv 2401.08281; a flat index, exact as well) holds all of them in memory and is there for machines on which it is faster.
 
-A float32 product depends in its last bit on where a document stands in its block. So a few more than the wanted number are kept, and
-their scores computed anew one query at a time in float64: the result does not depend on blocks or backend.
+A float32 product depends in its last bit on where a document stands in its block, and FAISS keeps any of the documents that tie. So
+a few more than the wanted number are kept, more still if their products hardly differ, and their scores are computed again in
+float64, one query at a time. The result does not depend on blocks or backend.
 
 Letters: q queries, N documents, D numbers, K kept.
 """
@@ -25,6 +26,25 @@ Backend = Literal["exact", "faiss"]
 SPARE = 16  # kept beyond K, for documents whose order the last bit decides
 
 
+NOISE = 1e-5  # more than a float32 product of unit vectors is wrong by
+
+
+def check_backend(backend: str) -> None:
+    """Check that a backend can be used.
+
+    Raises:
+        InputError: if it is unknown.
+        MissingExtra: if it is "faiss" and faiss is not installed.
+    """
+    if backend not in ("exact", "faiss"):
+        raise InputError(f"backend: {backend!r}; expected 'exact' or 'faiss'")
+    if backend == "faiss":
+        try:
+            import faiss  # noqa: F401
+        except ImportError:
+            raise MissingExtra("faiss-cpu", "mine", "searching with backend faiss") from None
+
+
 class DenseIndex:
     """The first `stop` of the vectors in `shards`, to be searched."""
 
@@ -43,27 +63,41 @@ class DenseIndex:
             InputError: an unknown backend.
             MissingExtra: faiss is not installed.
         """
-        if backend not in ("exact", "faiss"):
-            raise InputError(f"backend: {backend!r}; expected 'exact' or 'faiss'")
+        check_backend(backend)
         self.shards, self.stop = shards, stop
         self.block, self.tile = block or DOCUMENT_BLOCK, tile or QUERY_TILE
         self._faiss: Any = self._build() if backend == "faiss" else None
 
-    def search(self, queries: np.ndarray, depth: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Documents (k,) int64 and scores (k,) float32 of each query, best first, the earlier of equals first.
+    def search(
+        self, queries: np.ndarray, depth: int, *, floors: np.ndarray | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return documents (k,) int64 and scores (k,) float32 of each query, best first, the earlier of equals first.
 
         Args:
             queries: (q, D) float32.
-            depth: K; fewer come back where there are fewer documents.
+            depth: K; fewer come back if there are fewer documents.
+            floors: scores (q,) below which a document is of no use. Most of those are left out, which saves time.
 
         Raises:
             InputError: queries of another width than the documents.
         """
         if queries.shape[1] != self.shards.width:
             raise InputError(f"query vectors have {queries.shape[1]} dimensions, documents {self.shards.width}")
-        wanted = min(depth + SPARE, self.stop)
-        places = self._by_faiss(queries, wanted) if self._faiss is not None else self._by_blocks(queries, wanted)
-        return [self._sorted(query, row[row >= 0], depth) for query, row in zip(queries, places)]
+        lowest = np.full(len(queries), -np.inf, np.float32) if floors is None else floors
+        found: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
+        rows, wanted = np.arange(len(queries)), min(depth + SPARE, self.stop)
+        while len(rows):
+            places, near = self._nearest(queries[rows], wanted)
+            open_ended = np.zeros(len(rows), dtype=bool)
+            if wanted < self.stop:  # more than SPARE documents about as near as the last one: any of them may belong there
+                limits = np.maximum(near[:, depth - 1], lowest[rows])
+                open_ended = near[:, -1] >= limits - NOISE * np.maximum(1, np.abs(limits))
+            useful = (places >= 0) & (near >= lowest[rows, None] - NOISE * np.maximum(1, np.abs(near)))
+            for row, at, kept, later in zip(rows, places, useful, open_ended):
+                if not later:
+                    found[row] = self._sorted(queries[row], at[kept], depth)
+            rows, wanted = rows[open_ended], min(2 * wanted, self.stop)
+        return found
 
     def scores(self, query: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Scores (k,) float32 of one query (D,) with these documents, computed in float64."""
@@ -74,23 +108,26 @@ class DenseIndex:
         order = np.lexsort((places, -scores))[:depth]
         return places[order], scores[order]
 
-    def _by_blocks(self, queries: np.ndarray, wanted: int) -> np.ndarray:
+    def _nearest(self, queries: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return documents (q, wanted) and float32 products, best first; ties are not settled yet."""
+        return self._by_faiss(queries, wanted) if self._faiss is not None else self._by_blocks(queries, wanted)
+
+    def _by_blocks(self, queries: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
         top = TopK(len(queries), wanted)
         rows = torch.from_numpy(np.ascontiguousarray(queries))
         for first, documents in self.shards.blocks(self.block, self.stop):
             columns = torch.from_numpy(documents).T
             for tile in spans(len(rows), self.tile):
                 top.update(rows[tile] @ columns, tile.start, first)
-        return top.best()[0]
+        return top.best()
 
-    def _by_faiss(self, queries: np.ndarray, wanted: int) -> np.ndarray:
-        return np.asarray(self._faiss.search(np.ascontiguousarray(queries), wanted)[1])
+    def _by_faiss(self, queries: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+        scores, places = self._faiss.search(np.ascontiguousarray(queries), wanted)
+        return np.asarray(places), np.asarray(scores)
 
     def _build(self) -> Any:
-        try:
-            import faiss
-        except ImportError:
-            raise MissingExtra("faiss-cpu", "mine", "searching with backend faiss") from None
+        import faiss
+
         index = faiss.IndexFlatIP(self.shards.width)
         for _, documents in self.shards.blocks(self.block, self.stop):
             index.add(documents)

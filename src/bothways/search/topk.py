@@ -44,6 +44,19 @@ class TopK:
         self._scores[rows] = merged.gather(1, best)
         self._index[rows] = torch.cat([self._index[rows], index], dim=1).gather(1, best)
 
+    def insert(self, query: int, documents: np.ndarray, scores: np.ndarray) -> None:
+        """Take scores (n,) float32 of one query with these documents (n,), all later than those before."""
+        order = np.argsort(documents)
+        documents, scores = documents[order], scores[order]
+        merged = torch.cat([self._scores[query], torch.from_numpy(scores)])[None]
+        index = torch.cat([self._index[query], torch.from_numpy(documents)])
+        best = largest(merged, self._scores.shape[1])[0]
+        self._scores[query], self._index[query] = merged[0, best], index[best]
+
+    def floors(self) -> np.ndarray:
+        """Return the lowest score kept for each query, (Q,) float32; -inf while there is room."""
+        return self._scores.min(dim=1).values.numpy()
+
     def best(self) -> tuple[np.ndarray, np.ndarray]:
         """Documents (Q, K) int64 and scores (Q, K) float32, best first; -1 and -inf where a query has fewer documents."""
         # the kept columns stand in document order, so a stable sort leaves equals in it

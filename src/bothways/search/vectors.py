@@ -1,8 +1,12 @@
 """Ask any encoder for the vectors of texts: ours, a SentenceTransformer, or a plain function from texts to an array.
 
-A query and a document may be encoded differently, so every request names its role. An encoder with `encode_query` and
-`encode_document` knows the difference itself and may hold prompts for it; a prompt that is given takes their place. A plain function
-knows nothing of prompts: it gets them as the beginning of the text, which is what sentence-transformers does with them too.
+Evaluation and mining both call `encode_texts`, so that a model gets the same texts in both.
+
+A prompt has one rule. If the encoder's method names an argument `prompt`, it is passed there, in place of the prompt that is
+stored with the encoder. If it does not, the prompt is put before each text, which is what sentence-transformers does
+itself. None leaves prompts to the encoder, and "" means no prompt.
+
+Letters: N texts, D numbers in a vector.
 """
 
 from __future__ import annotations
@@ -10,93 +14,125 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from bothways.errors import InputError
 
-Role = Literal["query", "document"]
+Role = Literal["symmetric", "query", "document"]
 
+_METHODS: dict[Role, str] = {"symmetric": "encode", "query": "encode_query", "document": "encode_document"}
 _PROBES = 4  # texts from the beginning, and the longest ones, that tell one model from another
 
 
-class Vectors:
-    """An encoder behind one face. Calling it gives unit vectors (n, D) float32; a vector of zeros stays one."""
+class SupportsEncode(Protocol):
+    """An object with `encode(list of texts)`, such as a bothways or sentence-transformers encoder.
 
-    def __init__(self, encoder: Any, *, batch_tokens: int | None = None) -> None:
+    `encode_query` and `encode_document` are used for these roles if the object has them. The result is an array or
+    tensor (N, D), or a list of N vectors.
+    """
+
+    def encode(self, texts: list[str], /) -> Any:
+        """Return a vector for each text."""
+        ...
+
+
+AnyEncoder = SupportsEncode | Callable[[list[str]], Any]
+"""What can be asked for vectors: an object with `encode`, or a function of a list of texts."""
+
+
+def encode_texts(
+    encoder: AnyEncoder,
+    texts: Sequence[str],
+    role: Role = "symmetric",
+    *,
+    prompt: str | None = None,
+    batch_tokens: int | None = None,
+    show_progress_bar: bool | None = None,
+) -> np.ndarray:
+    """Return the vectors of `texts` in order, float32 (N, D). Equal texts are encoded once.
+
+    Args:
+        encoder: an object with `encode(list of texts)`, or a function of a list of texts.
+        texts: N ≥ 1 texts.
+        role: the side of a search that the texts are on. A symmetric task such as STS always uses `encode`.
+        prompt: the instruction for the texts, for example "query: ". See the rule at the top of this file.
+        batch_tokens: tokens per forward pass. Passed on only if the encoder's signature names it.
+        show_progress_bar: passed on only if it is not None and the encoder's signature names it.
+
+    Raises:
+        InputError: if the encoder cannot encode, if the result is not (N, D), or if a vector holds NaN or infinity (the
+            text is named).
+    """
+    distinct = list(dict.fromkeys(texts))
+    options = {"batch_tokens": batch_tokens, "show_progress_bar": show_progress_bar, "prompt": prompt}
+    vectors = as_array(_encode(encoder, distinct, role, {key: value for key, value in options.items() if value is not None}))
+    if vectors.ndim != 2 or len(vectors) != len(distinct):
+        raise InputError(f"{encoder_name(encoder)} returned shape {vectors.shape} for {len(distinct)} texts; expected (n, d)")
+    bad = ~np.isfinite(vectors).all(axis=1)
+    if bad.any():
+        text = " ".join(distinct[int(bad.argmax())].split())
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        raise InputError(f"{encoder_name(encoder)} returned NaN or infinity for {int(bad.sum())} texts, first {shown!r}")
+    row_of = {text: row for row, text in enumerate(distinct)}
+    return vectors if len(distinct) == len(texts) else vectors[[row_of[text] for text in texts]]
+
+
+def check_encoder(encoder: Any) -> None:
+    """Check that vectors can be asked for.
+
+    Raises:
+        InputError: if `encoder` has no `encode` method and is not a function.
+    """
+    if not callable(getattr(encoder, "encode", None)) and not callable(encoder):
+        name = type(encoder).__name__
+        raise InputError(
+            f"{name} cannot encode: it has no encode(list of texts) method; give an encoder, or a function of texts"
+        )
+
+
+def encoder_name(encoder: Any) -> str:
+    """Return the name that messages use for an encoder: its class, or the function's own name."""
+    return getattr(encoder, "__qualname__", type(encoder).__name__)
+
+
+class Vectors:
+    """An encoder that is asked for unit vectors, by role and prompt."""
+
+    def __init__(self, encoder: AnyEncoder, *, batch_tokens: int | None = None) -> None:
         """Hold the encoder.
 
         Args:
-            encoder: has `encode(list of texts)`, or is a function of a list of texts.
-            batch_tokens: tokens per pass, for encoders that know the word.
+            encoder: see `encode_texts`.
+            batch_tokens: tokens per forward pass, for encoders that take it.
 
         Raises:
-            InputError: neither an encoder nor a function.
+            InputError: if it is neither an encoder nor a function.
         """
-        if not callable(getattr(encoder, "encode", None)) and not callable(encoder):
-            raise InputError(
-                f"encoder: {type(encoder).__name__} cannot encode; expected an object with encode(list of texts), or a function"
-            )
+        check_encoder(encoder)
         self.encoder, self.batch_tokens = encoder, batch_tokens
-
-    @property
-    def name(self) -> str:
-        """What messages call the encoder."""
-        return getattr(self.encoder, "__qualname__", type(self.encoder).__name__)
+        self.name = encoder_name(encoder)
 
     def __call__(self, texts: Sequence[str], role: Role, prompt: str | None) -> np.ndarray:
-        """Unit vectors (n, D) float32 of n ≥ 1 texts.
-
-        Args:
-            texts: what to encode.
-            role: which side of a search they are.
-            prompt: put before each, "" for none; None leaves it to the encoder.
-
-        Raises:
-            InputError: the result is not (n, D), or holds NaN or infinity (the text is named).
-        """
-        found = as_array(self._encode(list(texts), role, prompt))
-        if found.ndim != 2 or len(found) != len(texts):
-            raise InputError(f"{self.name} returned shape {found.shape} for {len(texts)} texts; expected (n, d)")
-        bad = ~np.isfinite(found).all(axis=1)
-        if bad.any():
-            shown = " ".join(texts[int(bad.argmax())].split())[:60]
-            raise InputError(f"{self.name} returned NaN or infinity for {int(bad.sum())} texts, first {shown!r}")
-        return unit(found)
+        """Return unit vectors (N, D) float32; a vector of zeros stays one. See `encode_texts` for arguments and errors."""
+        options: dict[str, Any] = {"prompt": prompt, "batch_tokens": self.batch_tokens, "show_progress_bar": False}
+        return unit(encode_texts(self.encoder, texts, role, **options))
 
     def fingerprint(self, texts: Sequence[str], role: Role, prompt: str | None) -> str:
-        """SHA-256 (hex) over the vectors of a few of these texts, bit by bit: the same for the same model on the same machine.
+        """Return SHA-256 (hex) over the vectors of a few of these texts: the same for the same model on the same machine.
 
-        What a model does is asked and not what it is made of, so that functions have a fingerprint too. The longest texts are among
-        them, since a limit of length shows there alone.
+        The model is asked, and not its weights read, so that functions have a fingerprint too. The longest texts are
+        among the few, because a length limit shows only there.
         """
         probes = dict.fromkeys([*texts[:_PROBES], *sorted(texts, key=len, reverse=True)[:_PROBES]])
         digest = hashlib.sha256(f"{self.name}\x1f{role}\x1f{prompt!r}".encode("utf-8", "surrogatepass"))
         digest.update(self(list(probes), role, prompt).tobytes())
         return digest.hexdigest()
 
-    def _encode(self, texts: list[str], role: Role, prompt: str | None) -> Any:
-        method = getattr(self.encoder, f"encode_{role}", None) or getattr(self.encoder, "encode", None)
-        if method is None:
-            return self.encoder([f"{prompt or ''}{text}" for text in texts])
-        named = _parameters(method)
-        if "**" in named and callable(getattr(self.encoder, "encode", None)):
-            named |= _parameters(self.encoder.encode)  # encode_query(texts, **options) hands its options on to encode
-        options: dict[str, Any] = {}
-        if "show_progress_bar" in named:
-            options["show_progress_bar"] = False
-        if self.batch_tokens is not None and "batch_tokens" in named:
-            options["batch_tokens"] = self.batch_tokens
-        if prompt is not None and "prompt" in named:
-            options["prompt"] = prompt
-        elif prompt:
-            texts = [f"{prompt}{text}" for text in texts]
-        return method(texts, **options)
-
 
 def as_array(vectors: Any) -> np.ndarray:
-    """Whatever an encoder returned (array, tensor of any type and device, list of either) as a float32 array."""
+    """Return what an encoder returned (array, tensor of any type and device, list of either) as a float32 array."""
     if isinstance(vectors, (list, tuple)) and vectors and hasattr(vectors[0], "detach"):
         return np.stack([as_array(vector) for vector in vectors])
     if hasattr(vectors, "detach"):  # a tensor; numpy knows neither bfloat16 nor other devices
@@ -105,13 +141,30 @@ def as_array(vectors: Any) -> np.ndarray:
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows (n, D) scaled to length 1; a row of zeros stays, so that its cosine with anything is 0."""
+    """Scale rows (N, D) to length 1, in the dtype given. A row of zeros stays, so that its cosine with anything is 0."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(norms > 0, norms, 1)
 
 
+def _encode(encoder: Any, texts: list[str], role: Role, options: dict[str, Any]) -> Any:
+    method = getattr(encoder, _METHODS[role], None) or getattr(encoder, "encode", None)
+    if not callable(method):
+        check_encoder(encoder)
+        return encoder(_prompted(texts, options.get("prompt")))
+    named = _parameters(method)
+    if "**" in named and callable(getattr(encoder, "encode", None)):
+        named |= _parameters(encoder.encode)  # encode_query(texts, **options) hands its options on to encode
+    if "prompt" not in named:
+        texts = _prompted(texts, options.get("prompt"))
+    return method(texts, **{key: value for key, value in options.items() if key in named})
+
+
+def _prompted(texts: list[str], prompt: str | None) -> list[str]:
+    return [f"{prompt}{text}" for text in texts] if prompt else texts
+
+
 def _parameters(method: Callable[..., Any]) -> set[str]:
-    """The parameters a callable names; "**" among them if it takes any others."""
+    """Return the parameters that a callable names, and "**" if it takes any others."""
     try:
         parameters = inspect.signature(method).parameters.values()
     except (TypeError, ValueError):  # callables written in C have no signature

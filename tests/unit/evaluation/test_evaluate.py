@@ -9,7 +9,6 @@ import pytest
 
 import bothways
 from bothways.errors import InputError, SourceError
-from bothways.evaluation.bm25 import BM25
 from bothways.evaluation.devmetric import dev_metric
 from bothways.evaluation.evaluate import evaluate
 from bothways.evaluation.inputs.beir_collection import Collection
@@ -17,6 +16,7 @@ from bothways.evaluation.measures.geometry import alignment, uniformity
 from bothways.evaluation.results import Results
 from bothways.evaluation.tasks.retrieval import Retrieval
 from bothways.evaluation.tasks.sts import STS
+from bothways.search.bm25_ranker import BM25
 
 PAIRS = [
     ("a cat sat", "a cat sat down", 4.6),
@@ -105,7 +105,7 @@ def test_geometry_takes_a_prompt_as_sts_does(pairs):
 def test_bm25_takes_retrieval_and_nothing_else(pairs, collection):
     pytest.importorskip("bm25s", reason="bm25s is not installed (pip install 'bothways[eval]')")
     assert evaluate(BM25(), Retrieval(collection, name="toy")).main == {"toy": 1.0}
-    with pytest.raises(InputError, match="cannot evaluate BM25 here"):
+    with pytest.raises(InputError, match="BM25 cannot encode: it has no encode"):
         evaluate(BM25(), f"sts:{pairs}")
 
 

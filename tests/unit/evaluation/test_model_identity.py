@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import bothways as bw
-from bothways.evaluation.bm25 import BM25
 from bothways.evaluation.model_identity import model_fingerprint
+from bothways.search.bm25_ranker import BM25
 from tiny import SENTENCES, tiny_llama
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bothways.errors import InputError
-from bothways.evaluation.encoding import as_array, normalise
+from bothways.search.vectors import as_array, unit
 
 _BLOCK = 1024
 
@@ -121,7 +121,7 @@ def collapse_watch(vectors: Any) -> dict[str, float]:
 
 
 def _unit(vectors: np.ndarray, at_least: int = 1) -> np.ndarray:
-    return normalise(_finite(vectors, at_least))
+    return unit(_finite(vectors, at_least))
 
 
 def _finite(vectors: np.ndarray, at_least: int = 1) -> np.ndarray:

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bothways.errors import InputError
-from bothways.evaluation.ranking import Ranking
+from bothways.search.ranker import Ranking
 
 Qrels = Mapping[str, Mapping[str, int]]
 

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from bothways.errors import InputError, MissingExtra  # noqa: F401 - raised by load_mteb, named in the docstrings below
-from bothways.evaluation.encoding import Role, as_array, encode_texts, normalise
 from bothways.evaluation.mteb.instructions import Style, styled_prompt
 from bothways.evaluation.mteb.library import load_mteb
 from bothways.evaluation.mteb.metadata import model_meta
 from bothways.evaluation.task import RunOptions
 from bothways.evaluation.tasks.sts import pair_cosines
+from bothways.search.vectors import Role, as_array, encode_texts, unit
 
 _BINARY = ("binary", "ubinary")  # sentence-transformers' names: eight signs to a byte
 
@@ -79,7 +79,7 @@ class MtebEncoder:
                 are unpacked to -1 and 1, on which cosine means what the Hamming distance does.
 
         Raises:
-            InputError: a prompt or a precision for an encoder that takes none, or a result that is not (n, d) and finite.
+            InputError: a precision for an encoder that takes none, or a result that is not (n, d) and finite.
         """
         role: Role = prompt_type.value if prompt_type is not None else "symmetric"
         texts = [text for batch in inputs for text in batch["text"]]
@@ -90,14 +90,14 @@ class MtebEncoder:
         elif options.batch_tokens is not None or _takes(self.model, "batch_tokens"):
             settings.pop("batch_size", None)  # 32 texts, mteb's default, would cut passes that are measured in tokens
         prompt = self._prompt(task_metadata, role, prompt_type)
-        vectors = encode_texts(self._bound(settings), texts, options, role, prompt=prompt)
+        vectors = encode_texts(self._bound(settings), texts, role, prompt=prompt, **options.encoding)
         return _signs(vectors, settings["precision"]) if settings.get("precision") in _BINARY else vectors
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
         """Similarity (n, m) of (n, d) and (m, d): the encoder's own function if it names one other than cosine, else cosine."""
         if self._own_similarity():
             return torch.as_tensor(self.model.similarity(embeddings1, embeddings2))
-        left, right = (torch.from_numpy(normalise(np.atleast_2d(as_array(side)))) for side in (embeddings1, embeddings2))
+        left, right = (torch.from_numpy(unit(np.atleast_2d(as_array(side)))) for side in (embeddings1, embeddings2))
         return left @ right.T
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from bothways.errors import InputError, MissingExtra
-from bothways.evaluation.encoding import Role
 from bothways.evaluation.mteb.library import load_mteb
+from bothways.search.vectors import Role
 
 log = logging.getLogger("bothways")
 

@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 
 from bothways.errors import InputError
-from bothways.evaluation.encoding import encode_texts
 from bothways.evaluation.inputs.contradictions import check_labels, say_empty, say_overlap, say_two_labels
 from bothways.evaluation.inputs.labeled import Labelled, class_numbers, read_labelled, require_scikit_learn
 from bothways.evaluation.inputs.named_data import fingerprint
@@ -25,6 +24,7 @@ from bothways.evaluation.measures.classifiers import few_per_class, logistic_pre
 from bothways.evaluation.measures.knn import knn_predictions
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import MOST, RunOptions, Score, Task, check_seed
+from bothways.search.vectors import encode_texts
 
 Method = Literal["logreg", "knn"]
 Shots = int | Literal["all"]
@@ -160,7 +160,7 @@ class Classification(Task):
         """Encode what the experiments need, once each, and score them. See `Task.run`."""
         draws = self.draws(options.seed if self.seed is None else self.seed)
         needed = np.unique(np.concatenate([rows for draw in draws for rows in draw]))
-        vectors = encode_texts(encoder, [self.pool[row] for row in needed], options, prompt=self.prompt)
+        vectors = encode_texts(encoder, [self.pool[row] for row in needed], prompt=self.prompt, **options.encoding)
         place = np.full(len(self.pool), -1)
         place[needed] = np.arange(len(needed))
         outcomes = [self._experiment(vectors[place[train]], vectors[place[test]], train, test) for train, test in draws]

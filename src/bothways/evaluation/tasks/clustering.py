@@ -15,12 +15,12 @@ from typing import Any, Literal
 import numpy as np
 
 from bothways.errors import InputError
-from bothways.evaluation.encoding import encode_texts
 from bothways.evaluation.inputs.contradictions import check_clusters, say_empty, say_two_labels
 from bothways.evaluation.inputs.labeled import Labelled, class_numbers, read_labelled_sets, require_scikit_learn
 from bothways.evaluation.inputs.named_data import fingerprint
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import MOST, RunOptions, Score, Task, check_seed
+from bothways.search.vectors import encode_texts
 
 Protocol = Literal["whole", "fast"]
 
@@ -124,7 +124,7 @@ class Clustering(Task):
     def _whole(self, encoder: Any, options: RunOptions, seed: int) -> Iterator[dict[str, float]]:
         for part in self.sets:
             numbers, classes = class_numbers(part.labels)
-            vectors = encode_texts(encoder, part.texts, options, prompt=self.prompt)
+            vectors = encode_texts(encoder, part.texts, prompt=self.prompt, **options.encoding)
             for experiment in range(self.experiments):
                 model = _k_means(len(classes), "whole", seed + experiment)
                 yield agreement(np.array(numbers), model.fit(vectors).labels_)
@@ -145,7 +145,7 @@ class Clustering(Task):
             raise InputError(
                 f"{self.name}: documents={self.documents} cannot fall into {len(classes)} clusters, one for each label; draw more"
             )
-        vectors, gold = encode_texts(encoder, texts, options, prompt=self.prompt), np.array(numbers)
+        vectors, gold = encode_texts(encoder, texts, prompt=self.prompt, **options.encoding), np.array(numbers)
         model = _k_means(len(classes), "fast", seed)
         for _ in range(self.experiments):
             drawn = generator.choices(range(len(texts)), k=self.documents)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from bothways.errors import InputError
-from bothways.evaluation.encoding import encode_texts, normalise
 from bothways.evaluation.inputs.named_data import GoldPairs, gold_pairs
 from bothways.evaluation.measures import geometry
 from bothways.evaluation.measures.densities import cosine_densities
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.search.vectors import encode_texts, unit
 
 # enough that the standard error of a mean of cosines (deviation below 0.3) is under 0.003
 _RANDOM_PAIRS = 10_000
@@ -90,7 +90,7 @@ class Geometry(Task):
         """Encode each distinct sentence once and measure. See `Task.run`."""
         pairs = self.pairs
         row_of = {text: row for row, text in enumerate(dict.fromkeys(pairs.first + pairs.second))}
-        vectors = normalise(encode_texts(encoder, list(row_of), options, prompt=self.prompt).astype(np.float64))
+        vectors = unit(encode_texts(encoder, list(row_of), prompt=self.prompt, **options.encoding).astype(np.float64))
         positive = np.flatnonzero(pairs.gold > self.positive_above)
         first = vectors[[row_of[text] for text in pairs.first]]
         second = vectors[[row_of[text] for text in pairs.second]]

@@ -14,7 +14,6 @@ import numpy as np
 
 from bothways.data.rows import iter_rows
 from bothways.errors import InputError, SourceError
-from bothways.evaluation.encoding import encode_texts
 from bothways.evaluation.inputs.contradictions import say_empty, say_two_labels
 from bothways.evaluation.inputs.labeled import require_scikit_learn
 from bothways.evaluation.inputs.named_data import column, fingerprint, first_row, pair_columns, split_file, text_of, zero_or_one
@@ -22,6 +21,7 @@ from bothways.evaluation.item_scores import pair_items
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
 from bothways.evaluation.tasks.sts import pair_cosines
+from bothways.search.vectors import encode_texts
 
 _LABEL = ("label", "labels", "is_duplicate", "is_paraphrase", "binary_label")
 
@@ -92,7 +92,7 @@ class PairClassification(Task):
     def run(self, encoder: Any, options: RunOptions) -> Score:
         """Encode each distinct text once and score. See `Task.run`."""
         count = len(self.labels)
-        vectors = encode_texts(encoder, [*self.first, *self.second], options, prompt=self.prompt)
+        vectors = encode_texts(encoder, [*self.first, *self.second], prompt=self.prompt, **options.encoding)
         metrics: dict[str, float] = {}
         thresholds: dict[str, dict[str, float]] = {}
         found = similarities(vectors[:count], vectors[count:])

@@ -17,15 +17,15 @@ import numpy as np
 
 from bothways.data.rows import is_table, iter_rows
 from bothways.errors import InputError, SourceError
-from bothways.evaluation.encoding import encode_texts, normalise
 from bothways.evaluation.inputs.contradictions import say_empty
 from bothways.evaluation.inputs.labeled import unpacked_cell
 from bothways.evaluation.inputs.named_data import checked_text, column, fingerprint, first_row, split_file, text_of, zero_or_one
 from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.measures.ranking import measure
-from bothways.evaluation.ranking import Ranking
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.search.ranker import Ranking
+from bothways.search.vectors import encode_texts, unit
 
 log = logging.getLogger("bothways")
 
@@ -132,8 +132,10 @@ class Reranking(Task):
         """Encode queries and candidates, order and measure. See `Task.run`."""
         candidates = [[*query.negative, *query.positive] for query in self.queries]
         flat = [text for texts in candidates for text in texts]
-        queries = _unit(encode_texts(encoder, [q.query for q in self.queries], options, "query", prompt=self.query_prompt))
-        documents = _unit(encode_texts(encoder, flat, options, "document", prompt=self.document_prompt))
+        queries = _unit(
+            encode_texts(encoder, [q.query for q in self.queries], "query", prompt=self.query_prompt, **options.encoding)
+        )
+        documents = _unit(encode_texts(encoder, flat, "document", prompt=self.document_prompt, **options.encoding))
         if queries.shape[1] != documents.shape[1]:
             raise InputError(f"query vectors have {queries.shape[1]} dimensions, documents {documents.shape[1]}")
         most = max(len(texts) for texts in candidates)
@@ -200,7 +202,7 @@ def _texts(where: str, row: Mapping[str, Any], name: str, table: bool) -> list[s
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    return normalise(vectors.astype(np.float64))
+    return unit(vectors.astype(np.float64))
 
 
 def _ids(number: int, wrong: int, right: int) -> list[str]:

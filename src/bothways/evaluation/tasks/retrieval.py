@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 from bothways.errors import InputError
-from bothways.evaluation.faiss_ranking import FaissRanker
 from bothways.evaluation.inputs.beir_collection import read_beir
 from bothways.evaluation.inputs.contradictions import check_judgements
 from bothways.evaluation.inputs.named_data import fingerprint
 from bothways.evaluation.inputs.pair_collection import read_pair_collection
 from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.measures.ranking import CUTOFFS, measure
-from bothways.evaluation.ranking import DenseRanker, Ranker, Ranking
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.search.dense import Backend
+from bothways.search.ranker import DenseRanker, Ranker, Ranking
 
-Backend = Literal["exact", "faiss"]
 _MAIN_CUT = 10
 _DEEPEST = 1_000_000  # documents that are kept for a query
 
@@ -70,7 +69,7 @@ class RankingTask(Task):
             ignore_identical_ids: leave a document out of the ranking of the query with the same id. Needed where queries are
                 taken from the corpus (ArguAna, Quora); elsewhere equal ids mean nothing, so it is off.
             k: cutoffs at which all four measures are taken, 10 always among them; None for those of `trec.CUTOFFS`.
-            backend: "exact" (bounded memory) or "faiss" (see `faiss_ranking.py`).
+            backend: "exact" (bounded memory) or "faiss", see `DenseRanker`.
             query_prompt, document_prompt: instructions in place of those stored with the encoder ("" for none).
 
         Raises:
@@ -89,7 +88,7 @@ class RankingTask(Task):
         self.ignore_identical_ids = ignore_identical_ids
         self.cutoffs = CUTOFFS if cuts is None else dict.fromkeys(CUTOFFS, cuts)
         self.backend = backend
-        self.prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt}
+        self.prompts: dict[str, Any] = {"query_prompt": query_prompt, "document_prompt": document_prompt}
         parts = (collection.queries, collection.corpus, collection.qrels)
         # item by item: a collection is never held a second time
         self.fingerprint = fingerprint(item for part in parts for item in _items(part))
@@ -115,9 +114,7 @@ class RankingTask(Task):
                 what = asked[0] if asked else f"backend={self.backend}"
                 raise InputError(f"{self.name}: {what} is for encoders; {type(encoder).__name__} ranks texts by itself")
             return encoder
-        if self.backend == "faiss":
-            return FaissRanker(encoder, options, **self.prompts)
-        return DenseRanker(encoder, options, **self.prompts)
+        return DenseRanker(encoder, backend=self.backend, **self.prompts, **options.encoding)
 
     def _texts(self, ranking: Ranking) -> Callable[[int], dict[str, str]]:
         """The texts of the i-th judged query: itself, its most relevant document, and what was ranked first."""

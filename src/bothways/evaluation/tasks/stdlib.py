@@ -13,10 +13,10 @@ import numpy as np
 
 from bothways.data.embedded.stdlib import retrieval_task
 from bothways.errors import InputError
-from bothways.evaluation.encoding import encode_texts, normalise
 from bothways.evaluation.measures import geometry
 from bothways.evaluation.task import RunOptions, Score
 from bothways.evaluation.tasks.retrieval import RankingTask
+from bothways.search.vectors import encode_texts, unit
 
 
 class Stdlib(RankingTask):
@@ -46,8 +46,8 @@ class Stdlib(RankingTask):
         score = super().run(remembered, options)
         data = self.collection
         pairs = [(query, document) for query, judged in data.qrels.items() for document in judged]
-        first = normalise(remembered.encode_query([data.queries[query] for query, _ in pairs]))
-        second = normalise(remembered.encode_document([data.corpus[document] for _, document in pairs]))
+        first = unit(remembered.encode_query([data.queries[query] for query, _ in pairs]))
+        second = unit(remembered.encode_document([data.corpus[document] for _, document in pairs]))
         texts = np.concatenate(list(remembered.vectors("query")) + list(remembered.vectors("document")))
         lens = {"alignment": geometry.alignment(first, second), "uniformity": geometry.uniformity(texts)}
         return Score({**score.metrics, **lens}, score.details)
@@ -65,7 +65,8 @@ class Remembered:
         new = [text for text in dict.fromkeys(texts) if (role, text) not in self.known]
         if new:
             self.known |= {
-                (role, text): vector for text, vector in zip(new, encode_texts(self.encoder, new, self.options, role))
+                (role, text): vector
+                for text, vector in zip(new, encode_texts(self.encoder, new, role, **self.options.encoding))
             }
         return np.stack([self.known[role, text] for text in texts])
 
@@ -83,4 +84,4 @@ class Remembered:
 
     def vectors(self, role: str) -> list[np.ndarray]:
         """Unit vectors of every text seen in a role, as blocks (1, d)."""
-        return [normalise(vector[None]) for (known, _), vector in self.known.items() if known == role]
+        return [unit(vector[None]) for (known, _), vector in self.known.items() if known == role]

@@ -16,12 +16,12 @@ import numpy as np
 from scipy.stats import rankdata
 
 from bothways.errors import InputError
-from bothways.evaluation.encoding import encode_texts, normalise
 from bothways.evaluation.inputs.contradictions import check_subsets, say_empty, say_scale, say_two_scores
 from bothways.evaluation.inputs.named_data import GoldPairs, gold_pairs
 from bothways.evaluation.item_scores import pair_items
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.search.vectors import encode_texts, unit
 
 log = logging.getLogger("bothways")
 
@@ -91,7 +91,7 @@ class STS(Task):
     def run(self, encoder: Any, options: RunOptions) -> Score:
         """Encode each distinct sentence once and correlate. See `Task.run`."""
         count = len(self.pairs.gold)
-        vectors = encode_texts(encoder, self.pairs.first + self.pairs.second, options, prompt=self.prompt)
+        vectors = encode_texts(encoder, self.pairs.first + self.pairs.second, prompt=self.prompt, **options.encoding)
         cosines = pair_cosines(vectors[:count], vectors[count:])
         if (cosines == cosines[0]).all():
             log.warning("%s: all %d cosines are equal; their correlation is undefined and counted as 0", self.name, count)
@@ -110,7 +110,7 @@ def pair_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Rounded to 12 decimals, far below what float32 vectors carry: a sentence paired with itself has cosine 1, and all such pairs must
     share a rank instead of being ordered by the last bit of float64.
     """
-    a, b = normalise(first.astype(np.float64)), normalise(second.astype(np.float64))
+    a, b = unit(first.astype(np.float64)), unit(second.astype(np.float64))
     return np.einsum("nd,nd->n", a, b).round(12)
 
 

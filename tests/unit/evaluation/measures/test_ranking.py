@@ -9,7 +9,7 @@ import pytest
 
 from bothways.errors import InputError
 from bothways.evaluation.measures.ranking import measure
-from bothways.evaluation.ranking import Ranking
+from bothways.search.ranker import Ranking
 
 
 def ranking(lists: dict[str, list[str]], corpus: list[str]) -> Ranking:

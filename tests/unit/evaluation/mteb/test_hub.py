@@ -226,7 +226,7 @@ def test_an_undefined_score_counts_as_nothing(stsb):
 
 
 def test_a_ranker_is_refused(stsb):
-    from bothways.evaluation.bm25 import BM25
+    from bothways.search.bm25_ranker import BM25
 
     with pytest.raises(InputError, match="cannot run BM25 on MTEB"):
         evaluate(BM25(), "mteb:STSBenchmark")

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from bothways.errors import InputError, SourceError
-from bothways.evaluation import ranking as ranking_module
 from bothways.evaluation.inputs.beir_collection import Collection
 from bothways.evaluation.inputs.pair_collection import read_pair_collection
-from bothways.evaluation.ranking import DenseRanker
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
 from bothways.evaluation.tasks.retrieval import Retrieval
+from bothways.search import dense as dense_module
+from bothways.search import ranker as ranker_module
+from bothways.search.ranker import DenseRanker
 from unit.evaluation.vectors import Written, write, written
 
 OPTIONS = RunOptions()
@@ -33,10 +34,10 @@ def test_block_and_chunk_sizes_change_nothing(monkeypatch):
     data = collection()
     found = []
     for query_block, document_block, chunk in ((256, 8192, 32768), (7, 33, 100), (3, 11, 500), (40, 500, 17)):
-        monkeypatch.setattr(ranking_module, "_QUERY_BLOCK", query_block)
-        monkeypatch.setattr(ranking_module, "_DOCUMENT_BLOCK", document_block)
-        monkeypatch.setattr(ranking_module, "_ENCODE_CHUNK", chunk)
-        found.append(DenseRanker(Written(), OPTIONS).rank(data.queries, data.corpus, depth=100))
+        monkeypatch.setattr(dense_module, "QUERY_TILE", query_block)
+        monkeypatch.setattr(dense_module, "DOCUMENT_BLOCK", document_block)
+        monkeypatch.setattr(ranker_module, "ENCODE_CHUNK", chunk)
+        found.append(DenseRanker(Written()).rank(data.queries, data.corpus, depth=100))
     for other in found[1:]:
         assert np.array_equal(other.index, found[0].index)
         # a product of 8 float32 numbers may differ in its last bit with the shape of the matrices
@@ -125,18 +126,12 @@ def test_a_pair_file_is_a_task(tmp_path):
     assert task.run(Written(), OPTIONS).metrics["mrr@10"] == 1.0
 
 
-def test_prompts_need_an_encoder_that_takes_them():
-    class Plain:
-        def encode(self, texts):
-            return np.ones((len(texts), 2))
-
+def test_prompts_are_for_encoders():
     class Lexical:
         def rank(self, queries, corpus, *, depth, ignore_identical_ids=False):
             raise AssertionError("ranked")
 
     task = Retrieval(collection(), name="toy", query_prompt="Find: ")
-    with pytest.raises(InputError, match="Plain cannot use the prompt 'Find: '"):
-        task.run(Plain(), OPTIONS)
     with pytest.raises(InputError, match="toy: query_prompt is for encoders; Lexical ranks texts by itself"):
         task.run(Lexical(), OPTIONS)
 
@@ -158,9 +153,8 @@ def test_faiss_equals_the_exact_search(ignore):
 
 def test_faiss_orders_equal_scores_as_the_library_does():
     pytest.importorskip("faiss", reason="faiss is not installed (pip install 'bothways[mine]')")
-    from bothways.evaluation.faiss_ranking import FaissRanker
-
     corpus = {name: "1 0 |" for name in "hbdfaceg"} | {"z": "0 1 |"}
-    found = [ranker(Written(), OPTIONS).rank({"q": "1 0 |"}, corpus, depth=9) for ranker in (DenseRanker, FaissRanker)]
+    rankers = [DenseRanker(Written(), backend=backend) for backend in ("exact", "faiss")]
+    found = [ranker.rank({"q": "1 0 |"}, corpus, depth=9) for ranker in rankers]
     for ranking in found:
         assert "".join(ranking.doc_ids[i] for i in ranking.index[0]) == "hgfedcbaz"

@@ -174,8 +174,15 @@ def test_aggregation_and_prompt_by_option(tmp_path):
     encoder = Prompted()
     make_task(f"sts:{path}?prompt=Retrieve similar text: ").run(encoder, RunOptions())
     assert encoder.prompt == "Retrieve similar text: "
-    with pytest.raises(InputError, match="Counting cannot use the prompt"):
-        make_task(f"sts:{path}?prompt=x").run(Counting(), RunOptions())
+    seen = []
+
+    class Seeing(Counting):
+        def encode(self, texts):
+            seen.extend(texts)
+            return super().encode(texts)
+
+    make_task(f"sts:{path}?prompt=x ").run(Seeing(), RunOptions())
+    assert seen and all(text.startswith("x ") for text in seen)
 
 
 @pytest.mark.shared

@@ -5,13 +5,14 @@ Its tokens, parameters and scores are those of `search/bm25.py`, which mining sh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
+import torch
 
 from bothways.errors import InputError, MissingExtra
-from bothways.evaluation.ranking import Ranking, TopK, rank_by_rows
 from bothways.search.bm25 import Bm25Index, tokenize
+from bothways.search.ranker import Ranking, RunningRanking
 
 __all__ = ["BM25", "tokenize"]
 
@@ -48,14 +49,11 @@ class BM25:
         Raises:
             InputError: no queries, or no documents with a word in them.
         """
-        top = TopK(queries, corpus, depth=depth, ignore_identical_ids=ignore_identical_ids)
-        texts = [corpus[doc] for doc in top.doc_ids]
+        running = RunningRanking(queries, corpus, depth=depth, ignore_identical_ids=ignore_identical_ids)
+        texts = [corpus[doc] for doc in running.doc_ids]
         index = Bm25Index(texts, purpose="the BM25 baseline", extra="eval", k1=self.k1, b=self.b)
-
-        def rows() -> Iterator[np.ndarray]:
-            for query in queries.values():
-                scores = index.scores(query)
-                yield np.where(scores > 0, scores, -np.inf).astype(np.float32)
-
-        rank_by_rows(top, rows())
-        return top.ranking()
+        for number, query in enumerate(queries.values()):
+            scores = index.scores(query)
+            row = np.where(scores > 0, scores, -np.inf).astype(np.float32)
+            running.update(torch.from_numpy(row)[None], number, 0)
+        return running.ranking()

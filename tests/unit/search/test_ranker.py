@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from bothways.errors import InputError
-from bothways.evaluation import ranking as ranking_module
-from bothways.evaluation.ranking import DenseRanker, TopK
-from bothways.evaluation.task import RunOptions
+from bothways.search import dense as dense_module
+from bothways.search import ranker as ranker_module
+from bothways.search.ranker import DenseRanker, RunningRanking
 
 DOCS, QUERIES = 203, 17
 
@@ -30,7 +30,7 @@ def naive(scores, doc_ids, depth):
 def test_blocks_and_ties_do_not_matter(levels, block, depth):
     rng = np.random.default_rng(levels)
     queries, corpus = ids("q", QUERIES), ids("d", DOCS)
-    top = TopK(queries, corpus, depth=depth)
+    top = RunningRanking(queries, corpus, depth=depth)
     scores = (rng.integers(0, levels, (QUERIES, DOCS)) / levels).astype(np.float32)
     scores[3, 5:] = -np.inf
     for start in range(0, DOCS, block):
@@ -51,14 +51,17 @@ class Signs:
         return np.stack([np.random.default_rng(int(text.split()[1])).choice([-1.0, 1.0], 16) for text in texts])
 
 
+@pytest.mark.parametrize("backend", ["exact", "faiss"])
 @pytest.mark.parametrize("ignore", [False, True])
-def test_dense_ranker_equals_a_full_sort(monkeypatch, ignore):
-    monkeypatch.setattr(ranking_module, "_QUERY_BLOCK", 4)
-    monkeypatch.setattr(ranking_module, "_DOCUMENT_BLOCK", 20)
-    monkeypatch.setattr(ranking_module, "_ENCODE_CHUNK", 50)
+def test_dense_ranker_equals_a_full_sort(monkeypatch, ignore, backend):
+    if backend == "faiss":
+        pytest.importorskip("faiss", reason="faiss is not installed (pip install 'bothways[mine]')")
+    monkeypatch.setattr(dense_module, "QUERY_TILE", 4)
+    monkeypatch.setattr(dense_module, "DOCUMENT_BLOCK", 20)
+    monkeypatch.setattr(ranker_module, "ENCODE_CHUNK", 50)
     corpus = ids("d", DOCS)
     queries = {"d7": "d 7", **{f"x{i}": f"x {i}" for i in range(6)}, "d100": "d 100"}
-    found = DenseRanker(Signs(), RunOptions()).rank(queries, corpus, depth=12, ignore_identical_ids=ignore)
+    found = DenseRanker(Signs(), backend=backend).rank(queries, corpus, depth=12, ignore_identical_ids=ignore)
     vectors = Signs().encode([corpus[doc] for doc in found.doc_ids])
     for number, (query, text) in enumerate(queries.items()):
         cosines = vectors @ Signs().encode([text])[0] / 16
@@ -69,8 +72,33 @@ def test_dense_ranker_equals_a_full_sort(monkeypatch, ignore):
         assert (query in found.as_run()[query]) == (query in corpus and not ignore)
 
 
+class Copies:
+    """Random vectors, of which many documents have the same one: their scores tie, wherever a document stands."""
+
+    def encode(self, texts):
+        return np.stack([np.random.default_rng(int(text.split()[1]) % 29).normal(size=67) for text in texts])
+
+
+@pytest.mark.parametrize("backend", ["exact", "faiss"])
+@pytest.mark.parametrize("chunk", [13, 50, 1000])
+def test_equal_vectors_tie_whatever_the_chunk_and_backend(monkeypatch, chunk, backend):
+    """Scores of plain float32 products would differ in the last bit from block to block."""
+    if backend == "faiss":
+        pytest.importorskip("faiss", reason="faiss is not installed (pip install 'bothways[mine]')")
+    monkeypatch.setattr(ranker_module, "ENCODE_CHUNK", chunk)
+    monkeypatch.setattr(dense_module, "DOCUMENT_BLOCK", 11)
+    corpus, queries = ids("d", DOCS), ids("q", QUERIES)
+    found = DenseRanker(Copies(), backend=backend).rank(queries, corpus, depth=30)
+    vectors = Copies().encode([corpus[doc] for doc in found.doc_ids]).astype(np.float32)
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float64)
+    for number, text in enumerate(queries.values()):
+        query = Copies().encode([text])[0].astype(np.float32)
+        scores = (vectors @ (query / np.linalg.norm(query[None], axis=1)).astype(np.float64)).astype(np.float32)
+        assert [found.doc_ids[i] for i in found.index[number]] == naive(scores, found.doc_ids, 30)
+
+
 def test_documents_are_encoded_in_chunks_and_each_once(monkeypatch):
-    monkeypatch.setattr(ranking_module, "_ENCODE_CHUNK", 50)
+    monkeypatch.setattr(ranker_module, "ENCODE_CHUNK", 50)
     calls = []
 
     class Watching(Signs):
@@ -78,16 +106,16 @@ def test_documents_are_encoded_in_chunks_and_each_once(monkeypatch):
             calls.append(len(texts))
             return self.encode(texts)
 
-    DenseRanker(Watching(), RunOptions()).rank({"q": "q 1"}, ids("d", DOCS), depth=3)
+    DenseRanker(Watching()).rank({"q": "q 1"}, ids("d", DOCS), depth=3)
     assert max(calls) <= 50
     assert sum(calls) == DOCS
 
 
 def test_bad_requests():
     with pytest.raises(InputError, match="0 documents for 1 queries"):
-        TopK({"q": ""}, {}, depth=3)
+        RunningRanking({"q": ""}, {}, depth=3)
     with pytest.raises(InputError, match="depth 0"):
-        TopK({"q": ""}, {"d": ""}, depth=0)
+        RunningRanking({"q": ""}, {"d": ""}, depth=0)
 
     class TwoSizes:
         def encode_query(self, texts):
@@ -97,4 +125,4 @@ def test_bad_requests():
             return np.ones((len(texts), 4))
 
     with pytest.raises(InputError, match="query vectors have 3 dimensions, documents 4"):
-        DenseRanker(TwoSizes(), RunOptions()).rank({"q": "q"}, {"d": "d"}, depth=1)
+        DenseRanker(TwoSizes()).rank({"q": "q"}, {"d": "d"}, depth=1)

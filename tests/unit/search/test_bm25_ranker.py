@@ -8,7 +8,7 @@ import math
 import pytest
 
 from bothways.errors import InputError, MissingExtra
-from bothways.evaluation.bm25 import BM25, tokenize
+from bothways.search.bm25_ranker import BM25, tokenize
 
 pytest.importorskip("bm25s", reason="bm25s is not installed (pip install 'bothways[eval]')")
 

@@ -1,0 +1,178 @@
+"""Rank documents for queries, by vectors or by any scores, at bounded memory and with one order for ties.
+
+Evaluation measures these rankings; mining searches with `DenseIndex`, which ranks vectors here too. The order is trec_eval's:
+score descending, then document id descending (scores compared in single precision, as there). Getting it exactly matters if
+scores tie: BM25 on short documents, duplicates, quantized vectors.
+
+Letters: Q queries, N documents, K kept, D numbers in a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from bothways.errors import InputError
+from bothways.search.dense import Backend, DenseIndex, check_backend
+from bothways.search.shards import Shards
+from bothways.search.topk import TopK
+from bothways.search.vectors import AnyEncoder, Role, encode_texts, unit
+
+# documents whose vectors are held at a time: 32,768 x 4,096 in float32 is 0.5 GB
+ENCODE_CHUNK = 32768
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best K documents of each query, best first.
+
+    Attributes:
+        query_ids: Q ids.
+        doc_ids: N ids, in descending order.
+        index: (Q, K) int64, positions in `doc_ids`; -1 if a query has fewer documents.
+        scores: (Q, K) float32; -inf where `index` is -1.
+    """
+
+    query_ids: tuple[str, ...]
+    doc_ids: tuple[str, ...]
+    index: np.ndarray
+    scores: np.ndarray
+
+    def as_run(self) -> dict[str, dict[str, float]]:
+        """Return `{query: {document: score}}`, the form that pytrec_eval and BEIR call a run."""
+        return {
+            query: {self.doc_ids[i]: float(score) for i, score in zip(row, scores) if i >= 0}
+            for query, row, scores in zip(self.query_ids, self.index, self.scores)
+        }
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """Anything that ranks texts without being asked for vectors, such as BM25."""
+
+    def rank(
+        self, queries: Mapping[str, str], corpus: Mapping[str, str], *, depth: int, ignore_identical_ids: bool = False
+    ) -> Ranking:
+        """Return the best `depth` documents of each query."""
+        ...
+
+
+class RunningRanking:
+    """The best K documents of each query so far. Documents arrive in the order of `doc_ids`; the earlier of equals wins."""
+
+    def __init__(
+        self, queries: Mapping[str, str], corpus: Mapping[str, str], *, depth: int, ignore_identical_ids: bool = False
+    ) -> None:
+        """Fix the order of the documents.
+
+        Args:
+            queries: text by id; only the ids matter here.
+            corpus: text by id, likewise.
+            depth: K; cut to N if the corpus is smaller.
+            ignore_identical_ids: never rank a document under a query of the same id (ArguAna and Quora, whose queries are
+                documents).
+
+        Raises:
+            InputError: if there are no queries or no documents, or if depth < 1.
+        """
+        if not queries or not corpus or depth < 1:
+            raise InputError(
+                f"cannot rank {len(corpus)} documents for {len(queries)} queries to depth {depth}; all must be positive"
+            )
+        self.query_ids = tuple(queries)
+        self.doc_ids = tuple(sorted(corpus, reverse=True))
+        self.depth = min(depth, len(self.doc_ids))
+        position = {doc: i for i, doc in enumerate(self.doc_ids)} if ignore_identical_ids else {}
+        self._own = [position.get(query, -1) for query in self.query_ids]
+        self._best = TopK(len(self.query_ids), self.depth)
+
+    def update(self, scores: torch.Tensor, first_query: int, first_document: int) -> None:
+        """Take float32 scores (q, n) of queries `first_query`… with documents `first_document`…; -inf is "do not rank"."""
+        for row, own in enumerate(self._own[first_query : first_query + len(scores)]):
+            if 0 <= own - first_document < scores.shape[1]:
+                scores[row, own - first_document] = -torch.inf
+        self._best.update(scores, first_query, first_document)
+
+    def add(self, vectors: Shards, first_document: int, queries: np.ndarray, backend: Backend) -> None:
+        """Search a chunk of document vectors, which begins at `first_document`, for all Q query vectors (Q, D) float32."""
+        index = DenseIndex(vectors, vectors.count, backend=backend)
+        spare = any(own >= 0 for own in self._own)  # one more, for the one that is left out
+        for row, (places, scores) in enumerate(index.search(queries, self.depth + spare, floors=self._best.floors())):
+            kept = places + first_document != self._own[row]
+            self._best.insert(row, places[kept] + first_document, scores[kept])
+
+    def ranking(self) -> Ranking:
+        """Return what was kept, in order."""
+        index, scores = self._best.best()
+        return Ranking(self.query_ids, self.doc_ids, index, scores)
+
+
+class DenseRanker:
+    """Ranks by cosine, exactly: documents are encoded chunk by chunk, searched, and forgotten."""
+
+    def __init__(
+        self,
+        encoder: AnyEncoder,
+        *,
+        backend: Backend = "exact",
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        batch_tokens: int | None = None,
+        show_progress_bar: bool | None = None,
+    ) -> None:
+        """Hold the encoder.
+
+        Args:
+            encoder: see `encode_texts`, whose options `batch_tokens` and `show_progress_bar` are.
+            backend: "exact" or "faiss". Both give the same ranking; FAISS is there for machines on which it is faster.
+            query_prompt: prompt of the queries in place of the stored one ("" for none). If None, the stored one is used.
+            document_prompt: the same for documents.
+            batch_tokens: tokens per forward pass.
+            show_progress_bar: of the encoder.
+
+        Raises:
+            InputError: if the backend is unknown.
+            MissingExtra: if faiss is asked for and is not installed.
+        """
+        check_backend(backend)
+        self.encoder, self.backend = encoder, backend
+        self.prompts: dict[Role, str | None] = {"query": query_prompt, "document": document_prompt}
+        self.batch_tokens, self.show_progress_bar = batch_tokens, show_progress_bar
+
+    def rank(
+        self, queries: Mapping[str, str], corpus: Mapping[str, str], *, depth: int, ignore_identical_ids: bool = False
+    ) -> Ranking:
+        """Rank, see `Ranker`. Holds the Q query vectors, one chunk of document vectors and one block of scores.
+
+        Scores are computed in float64 and rounded once to float32, so documents with the same vector tie exactly.
+
+        Raises:
+            InputError: if there are no queries or documents, if documents do not get as many numbers as queries, or for
+                any reason of `encode_texts`.
+        """
+        running = RunningRanking(queries, corpus, depth=depth, ignore_identical_ids=ignore_identical_ids)
+        vectors = self._vectors(list(queries.values()), "query")
+        for start, chunk in self._chunks(running.doc_ids, corpus):
+            running.add(Shards([chunk], len(chunk)), start, vectors, self.backend)
+        return running.ranking()
+
+    def _chunks(self, doc_ids: Sequence[str], corpus: Mapping[str, str]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the place of a chunk's first document in `doc_ids` and the chunk's unit vectors (n, D)."""
+        for start in range(0, len(doc_ids), ENCODE_CHUNK):
+            yield start, self._vectors([corpus[doc] for doc in doc_ids[start : start + ENCODE_CHUNK]], "document")
+
+    def _vectors(self, texts: list[str], role: Role) -> np.ndarray:
+        return unit(
+            encode_texts(
+                self.encoder,
+                texts,
+                role,
+                prompt=self.prompts[role],
+                batch_tokens=self.batch_tokens,
+                show_progress_bar=self.show_progress_bar,
+            )
+        )
