@@ -15,7 +15,7 @@ NAME = "export"
 def command(
     model: Model,
     to: Annotated[
-        str, typer.Option(help="gguf (llama.cpp), ollama (the same files), onnx, sentence-transformers, vllm or tei")
+        str, typer.Option(help="gguf (llama.cpp), ollama (the same files), onnx, sentence-transformers, vllm, tei or llm2vec")
     ],
     out: Annotated[Path, typer.Option(help="folder to write")],
     dtype: Annotated[str, typer.Option(help="of the matrices: f32; for gguf also f16 or q8_0")] = "f32",

@@ -3,7 +3,7 @@
 | family | what is folded in |
 |---|---|
 | granite | four multipliers, into the embedding, the queries and the two outputs of each block |
-| seed_oss | biases of query, key and value; the output gets a bias of zeros |
+| seed_oss, qwen2 | biases of query, key and value; the output gets a bias of zeros |
 | helium, ernie4_5 | rotary pairs that are neighbors, by reordering the rows of query and key |
 | phi3 | fused matrices, which are split |
 | mistral | nothing but the name |
@@ -78,6 +78,7 @@ def _same(state: dict[str, Tensor], config: Any, width: int) -> None:
 FORMS: dict[str, Callable[[dict[str, Tensor], Any, int], None]] = {
     "granite": _granite,
     "seed_oss": _same,
+    "qwen2": _same,
     "helium": _neighbors,
     "ernie4_5": _neighbors,
     "phi3": _fused,

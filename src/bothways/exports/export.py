@@ -19,7 +19,7 @@ from bothways.encoder.convert import convert, is_encoder, load
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.card import CARD, complete_card
 from bothways.errors import InputError
-from bothways.exports import gguf_folder, onnx_folder, server_folder, st_folder
+from bothways.exports import gguf_folder, llm2vec_folder, onnx_folder, server_folder, st_folder
 
 Writer = Callable[[Encoder, Path, str, str], None]
 TARGETS: dict[str, Writer] = {
@@ -29,6 +29,7 @@ TARGETS: dict[str, Writer] = {
     "sentence-transformers": st_folder.write_folder,
     "vllm": server_folder.write_vllm,
     "tei": server_folder.write_tei,
+    "llm2vec": llm2vec_folder.write_folder,
 }
 """What `--to` takes. A writer gets the encoder, an empty folder, the model's name and the type."""
 

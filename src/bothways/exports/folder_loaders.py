@@ -1,4 +1,4 @@
-"""Runs a folder in sentence-transformers or in plain transformers, in a process of its own. It needs no bothways.
+"""Runs a folder in sentence-transformers, plain transformers or llm2vec, in a process of its own. It needs no bothways.
 
     PYTHON -I folder_loaders.py < request.json     prints one line "vectors: …", or ends with the loader's own error
 
@@ -59,7 +59,18 @@ def _transformers(folder: str, rows: list[dict[str, Any]], batch: int, trust: bo
     return vectors
 
 
-LOADERS = {"sentence-transformers": _sentence_transformers, "transformers": _transformers}
+def _llm2vec(folder: str, rows: list[dict[str, Any]], batch: int, trust: bool) -> list[list[float]]:
+    import torch
+    from llm2vec import LLM2Vec
+
+    model = LLM2Vec.from_pretrained(folder, torch_dtype=torch.float32)
+    pairs = [[row["prompt"], row["text"]] for row in rows]
+    found = model.encode(pairs, batch_size=batch, show_progress_bar=False, device="cpu")
+    vectors: list[list[float]] = found.double().tolist()
+    return vectors
+
+
+LOADERS = {"sentence-transformers": _sentence_transformers, "transformers": _transformers, "llm2vec": _llm2vec}
 
 
 def _main() -> None:
@@ -71,6 +82,10 @@ def _main() -> None:
         import sentence_transformers
 
         versions["sentence-transformers"] = sentence_transformers.__version__
+    if given["loader"] == "llm2vec":
+        from importlib.metadata import version
+
+        versions["llm2vec"] = version("llm2vec")
     run = LOADERS[given["loader"]]
     vectors = [run(given["folder"], given["rows"], batch, given["trust"]) for batch in (1, len(given["rows"]))]
     print("\n" + MARK + json.dumps({"versions": versions, "vectors": vectors}), flush=True)  # noqa: T201 - the parent reads it

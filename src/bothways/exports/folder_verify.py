@@ -16,6 +16,9 @@ from bothways.exports.llama_cpp import LoaderError
 from bothways.exports.reference import cosine
 from bothways.exports.result import Result
 
+LLM2VEC = "llm2vec"
+VARIABLE = "LLM2VEC_PYTHON"
+
 
 def verify_folder(folder: Path, manifest: dict[str, Any], pythons: Sequence[str] = ()) -> list[Result]:
     """Compare a folder's vectors in each loader with those that were stored when it was written.
@@ -33,7 +36,7 @@ def verify_folder(folder: Path, manifest: dict[str, Any], pythons: Sequence[str]
         rows, bar = manifest["reference"], float(manifest["bar"])
         loaders, trust = list(manifest["loaders"]), bool(manifest["trust_remote_code"])
         results = []
-        for python in (sys.executable, *pythons):
+        for python in _pythons(folder, loaders, pythons):
             for loader in loaders:
                 # the plain way has no prompts and pools all tokens
                 chosen = [row for row in rows if loader != "transformers" or not row["prompt"]]
@@ -47,6 +50,24 @@ def verify_folder(folder: Path, manifest: dict[str, Any], pythons: Sequence[str]
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: damaged ({type(error).__name__}); export the model again") from None
     return results
+
+
+def _pythons(folder: Path, loaders: list[str], given: Sequence[str]) -> list[str]:
+    """Give the Pythons to ask: this one and the given ones. llm2vec cannot live next to bothways.
+
+    Raises:
+        InputError: no Python for llm2vec.
+    """
+    if loaders != [LLM2VEC]:
+        return [sys.executable, *given]
+    named = os.environ.get(VARIABLE)
+    found = [*given, *([named] if named and not given else [])]
+    if not found:
+        raise InputError(
+            f"{folder}: llm2vec needs transformers 4.44, so it is asked in an environment of its own; "
+            f"give its Python: --with PYTHON, or {VARIABLE}=PYTHON"
+        )
+    return found
 
 
 def run(

@@ -168,7 +168,7 @@ def _save_tokenizer(encoder: Encoder, part: Path) -> None:
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(part)
     file = part / "tokenizer_config.json"
-    _write(file, for_transformers_4(json.loads(file.read_text(encoding="utf-8"))))
+    _write(file, for_transformers_4(json.loads(file.read_text(encoding="utf-8")), tokenizer.model_input_names))
 
 
 def _save_modules(encoder: Encoder, part: Path) -> None:

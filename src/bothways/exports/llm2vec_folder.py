@@ -1,0 +1,225 @@
+"""Writes an encoder for the package llm2vec 0.2.3: a base model with everything merged in, and llm2vec_config.json.
+
+    config.json, model.safetensors    as transformers 4.44 reads them, which the package needs
+    tokenizer.json, …                 merges as tokenizers 0.19 reads them
+    llm2vec_config.json               pooling, lengths, whether an instruction is pooled
+
+What the package pools of a text with an instruction is its last n tokens, where n is the number of tokens of the text
+tokenized alone. A tokenizer that merges the blank between both with the text gives another number in context, so the
+vectors differ a little (cosine 0.9996 for SmolLM2). The README says how much.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bothways.attention.direction import ORIGINAL
+from bothways.attention.older_loaders import GUARD
+from bothways.backbone.tokenizers import specials
+from bothways.encoder.batch import TokenRow
+from bothways.encoder.encoder import Encoder
+from bothways.encoder.folder import head_modules
+from bothways.encoder.folder.adapter_settings import LLM2VEC, MODES
+from bothways.errors import InputError, UnsupportedFamily
+from bothways.exports.as_llama import FORMS, as_llama
+from bothways.exports.manifest import BARS, write_manifest
+from bothways.exports.reference import SAMPLE, Row, cosine, own_rows
+from bothways.exports.st_folder import TYPES, check, positions
+
+FAMILIES = ("llama", "mistral", "gemma")
+"""Families whose classes in the package are bidirectional. Its Qwen2BiModel is not: nothing keeps transformers 4.44's
+causal mask away from it (measured: the first token's state does not change with the last token)."""
+WRITTEN_AS_LLAMA = tuple(kind for kind in FORMS if kind not in FAMILIES)
+PACKAGE = "llm2vec 0.2.3"
+
+
+def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
+    """Write the base and its settings into an empty folder.
+
+    Raises:
+        InputError: a causal encoder, or a part of it that llm2vec does not have.
+        UnsupportedFamily: a family that llm2vec does not have.
+    """
+    check(encoder, dtype, "llm2vec")
+    kind = str(encoder.backbone.config.get_text_config().model_type)  # type: ignore[operator,union-attr]
+    if kind not in (*FAMILIES, *WRITTEN_AS_LLAMA):
+        known = ", ".join((*FAMILIES, *WRITTEN_AS_LLAMA))
+        raise UnsupportedFamily(f"{name}: {kind} is refused for llm2vec; {PACKAGE} runs {known} in both directions")
+    skip = skips_instruction(encoder)
+    tokens = encoder.max_length or positions(encoder)
+    reference = _rows(encoder, skip)
+    write_base(as_llama(encoder) if kind in WRITTEN_AS_LLAMA else encoder, folder, TYPES[dtype])
+    write_settings(encoder, folder, skip, tokens)
+    (folder / "README.md").write_text(_readme(name, dtype, skip, tokens, reference, encoder), encoding="utf-8")
+    write_manifest(folder, "llm2vec", dtype, reference, loaders=["llm2vec"], trust_remote_code=False)
+
+
+def skips_instruction(encoder: Encoder) -> bool:
+    """Tell llm2vec's `skip_instruction`: pool the text alone (True), or all tokens.
+
+    Raises:
+        InputError: the encoder pools neither, or has something else that llm2vec does not.
+    """
+    what, mode, options = f"export to {PACKAGE}", str(encoder.pooling.mode), encoder.options
+    if mode not in MODES:
+        raise InputError(f"{what}: it has no {mode} pooling; it has {', '.join(MODES)}")
+    head_modules.refuse(encoder.pooling, what)
+    if getattr(encoder.pooling, "keep", None):
+        raise InputError(f"{what}: the encoder cuts its vectors (truncate_dim), which llm2vec does not")
+    if any(astuple(options.wrapper)):
+        raise InputError(f"{what}: the encoder puts a wrapper around every text; llm2vec chooses its own by the base's name")
+    if encoder.provenance.get("report", {}).get("kept_windows"):
+        raise InputError(f"{what}: the encoder keeps sliding windows, which llm2vec does not have; lift them")
+    if encoder.tokenizer.eos_token is None:
+        raise InputError(f"{what}: the tokenizer has no EOS token, which llm2vec pads with")
+    around = specials(encoder.tokenizer)
+    if mode == "bos" and not around.bos_added:
+        raise InputError(f"{what}: BOS is pooled there, and this tokenizer puts none before a text")
+    if mode in ("last", "bos"):
+        return False
+    if around.suffix_ids or (around.prefix_ids and not around.bos_added):
+        if options.prompts and not options.pool_prompt:
+            raise InputError(
+                f"{what}: with tokens around the text it cannot leave a prompt out of its pooling, as the encoder does"
+            )
+        return False
+    pools_bos = around.bos_added and options.pool_bos
+    if pools_bos and options.prompts and not options.pool_prompt:
+        raise InputError(
+            f"{what}: it pools BOS and the prompt, or neither; the encoder pools BOS alone (pool_bos, pool_prompt)"
+        )
+    if around.bos_added and not options.pool_bos and options.pool_prompt and options.prompts:
+        raise InputError(f"{what}: it pools BOS and the prompt, or neither; the encoder pools the prompt alone")
+    return not pools_bos and not (options.pool_prompt and options.prompts)
+
+
+def write_base(encoder: Encoder, folder: Path, dtype: str) -> None:
+    """Write model and tokenizer as transformers 4.44 and tokenizers 0.19 read them.
+
+    Raises:
+        InputError: a tokenizer that tokenizers 0.19 cannot read.
+    """
+    encoder.save(folder, dtype=dtype)
+    kept = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "model.safetensors.index.json")
+    for place in list(folder.iterdir()):
+        if place.is_dir():
+            shutil.rmtree(place)
+        elif place.name not in kept and place.suffix != ".safetensors":
+            place.unlink()
+    values = _read(folder / "config.json")
+    for key in (GUARD, ORIGINAL, "rope_parameters", "layer_types", "is_causal", "use_bidirectional_attention"):
+        values.pop(key, None)
+    values |= {"torch_dtype": values.pop("dtype"), "_name_or_path": ""}
+    width = values.get("head_dim")
+    if values["model_type"] == "llama" and width not in (None, values["hidden_size"] // values["num_attention_heads"]):
+        raise InputError(
+            f"export to {PACKAGE}: heads of {width} numbers, where transformers 4.44 divides hidden_size by the heads"
+        )
+    if values["model_type"] == "gemma":
+        values["hidden_activation"] = values["hidden_act"]  # 4.44 reads this one
+    _write(folder / "config.json", values)
+    written = _read(folder / "tokenizer.json")
+    merges = written["model"].get("merges") or []
+    if any(" " in part for pair in merges if not isinstance(pair, str) for part in pair):
+        raise InputError(
+            f"export to {PACKAGE}: the tokenizer merges blanks, which tokenizers 0.19 cannot read; there is no other form"
+        )
+    if merges:
+        written["model"]["merges"] = [pair if isinstance(pair, str) else " ".join(pair) for pair in merges]
+    _write(folder / "tokenizer.json", written)
+    settings = _read(folder / "tokenizer_config.json")
+    _write(folder / "tokenizer_config.json", {**settings, "tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def write_settings(encoder: Encoder, folder: Path, skip: bool, tokens: int) -> None:
+    """Write llm2vec_config.json. A text is cut once, at `max_length`, as here: the package drops words of longer ones only."""
+    _write(
+        folder / LLM2VEC,
+        {
+            "pooling_mode": MODES[str(encoder.pooling.mode)],
+            "max_length": tokens,
+            "doc_max_length": tokens,
+            "skip_instruction": skip,
+        },
+    )
+
+
+def _rows(encoder: Encoder, skip: bool) -> list[Row]:
+    """Texts as this encoder pools them, and one text with each prompt as llm2vec pools it."""
+    found = [row for row in own_rows(encoder) if not row.prompt]
+    for name, prompt in encoder.options.prompts.items():
+        if prompt.strip() and prompt == f"{prompt.strip()} ":
+            own = np.asarray(encoder.encode(SAMPLE, prompt_name=name), dtype=np.float64)
+            theirs = _as_llm2vec(encoder, prompt, skip)
+            found.append(Row(f"prompt {name}", SAMPLE, theirs.tolist(), cosine(theirs, own), prompt.strip()))
+    return found
+
+
+def _as_llm2vec(encoder: Encoder, prompt: str, skip: bool) -> np.ndarray[Any, Any]:
+    ids = list(encoder.tokenizer(prompt + SAMPLE)["input_ids"])
+    last = len(encoder.tokenizer(SAMPLE, add_special_tokens=False)["input_ids"]) if skip else len(ids)
+    pool = [place >= len(ids) - last for place in range(len(ids))]
+    with torch.no_grad():
+        vectors = encoder(encoder.pack([TokenRow(ids, pool, [(0, 0)] * len(ids))]).to(encoder.device))
+    return np.asarray(vectors[0].float().cpu(), dtype=np.float64)
+
+
+def _readme(name: str, dtype: str, skip: bool, tokens: int, reference: list[Row], encoder: Encoder) -> str:
+    kind = TYPES[dtype]
+    lines = [
+        f"# {name}, for {PACKAGE}",
+        "",
+        "**For the package llm2vec, which needs transformers 4.44.** Plain transformers reads this folder causally.",
+        "",
+        "```",
+        "pip install llm2vec==0.2.3 transformers==4.44.2 peft==0.12.0",
+        "```",
+        "",
+        "```python",
+        "import torch",
+        "from llm2vec import LLM2Vec",
+        "",
+        f'model = LLM2Vec.from_pretrained("this folder", torch_dtype=torch.{kind})',
+        'model.encode(["a text"])',
+        'model.encode([["an instruction", "a text"]])',
+        "```",
+        "",
+        f"Adapters are merged into the weights. A text is cut after {tokens} tokens. Vectors are not normalized.",
+        f"An instruction is {'not ' if skip else ''}pooled.",
+        "",
+        f"Check it: `bothways verify-export . --with PYTHON`, with the Python of that environment. Right is a cosine of {BARS[dtype]}.",
+    ]
+    if encoder.options.prompts:
+        lines += [
+            "",
+            "## Prompts",
+            "",
+            "The package joins instruction and text by one blank, and pools the last n tokens, where n is the number of tokens of the text",
+            "alone. The cosine says how near that is to the vector of bothways for one short query.",
+            "",
+            "| prompt | instruction | cosine |",
+            "|---|---|---|",
+        ]
+        costs = {row.case: row.cost for row in reference}
+        for each, prompt in encoder.options.prompts.items():
+            shown = prompt.replace("\n", "\\n").replace("|", "\\|")
+            cost = costs.get(f"prompt {each}")
+            said = "not possible: it does not end with one blank" if cost is None else f"{cost:.4f}"
+            lines.append(f"| {each} | `{shown.strip() if cost is not None else shown}` | {said} |")
+    return "\n".join(lines) + "\n"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def _write(file: Path, values: dict[str, Any]) -> None:
+    file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
