@@ -8,6 +8,7 @@ Letters: B texts, L tokens, H hidden, D embedding.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bothways.attention.run import position_offset
 from bothways.attention.stock import set_implementation
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.head_modules import Headed
@@ -40,13 +42,14 @@ class PaddedEncoder(nn.Module):
         self.mode = str(encoder.pooling.mode)
         if encoder.direction != "bidirectional":
             raise InputError("export: the encoder is causal; convert it with direction='bidirectional' first")
-        if encoder.provenance.get("report", {}).get("kept_windows"):
-            raise InputError("export: the encoder keeps sliding windows, which the graph does not have yet; lift them")
         if self.mode not in POOLINGS:
             raise InputError(f"export: {self.mode} pooling has no form in the graph; it has {', '.join(POOLINGS)}")
         if truncate_dim is not None and not 1 <= truncate_dim <= encoder.dimension:
             raise InputError(f"truncate_dim: must be 1 to {encoder.dimension}, not {truncate_dim}")
         self.backbone: Any = encoder.backbone
+        self.offset = position_offset(encoder.backbone)
+        takes = inspect.signature(encoder.backbone.forward).parameters
+        self.takes_positions = "position_ids" in takes and encoder.execution == "packed"
         self.layer = next((module for module in encoder.pooling.modules() if isinstance(module, LatentLayer)), None)
         self.behind = encoder.pooling if isinstance(encoder.pooling, Headed) else None
         self.normalize = encoder.options.normalize
@@ -57,24 +60,32 @@ class PaddedEncoder(nn.Module):
 
         Args:
             input_ids: (B, L) int64.
-            attention_mask: (B, L) int64, 1 for tokens and 0 for padding at the right.
+            attention_mask: (B, L) int64, 1 for tokens and 0 for padding, at the right or at the left.
             pool_mask: (B, L) int64, 1 for tokens that are pooled; 0 for a prompt's and for padding.
 
         Returns:
             (B, D) float32.
         """
-        seen = attention_mask.bool()[:, None, None, :]
-        lowest = torch.finfo(torch.float32).min
-        # four dimensions: transformers takes such a mask as it is, so that no family draws its own
-        bias = torch.zeros_like(seen, dtype=torch.float32).masked_fill(~seen, lowest).expand(-1, 1, input_ids.shape[1], -1)
-        places = (attention_mask.cumsum(1) - 1).clamp(min=0)
-        out = self.backbone(input_ids=input_ids, attention_mask=bias, position_ids=places, use_cache=False)
-        vectors = self._pool(out.last_hidden_state.float(), pool_mask * attention_mask)
+        ids, mask, pool = self._to_the_left(input_ids, attention_mask, pool_mask)
+        options: dict[str, Tensor] = {}
+        if self.takes_positions:
+            options["position_ids"] = torch.arange(ids.shape[1], device=ids.device).expand_as(ids) + self.offset
+        # transformers draws each layer's mask from these two dimensions, kept windows too
+        out = self.backbone(input_ids=ids, attention_mask=mask, use_cache=False, **options)
+        vectors = self._pool(out.last_hidden_state.float(), pool * mask)
         if self.behind is not None:
             vectors = self.behind.transform(vectors)
         if self.truncate_dim is not None:
             vectors = vectors[:, : self.truncate_dim]
         return nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
+
+    @staticmethod
+    def _to_the_left(ids: Tensor, mask: Tensor, pool: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Move texts that are padded at the left, so that the first token of each has position 0 in every family."""
+        skipped = (mask.cumsum(1) == 0).long().sum(1, keepdim=True)
+        places = torch.arange(ids.shape[1], device=ids.device) + skipped
+        places = torch.where(places < ids.shape[1], places, places - ids.shape[1])
+        return ids.gather(1, places), mask.gather(1, places), pool.gather(1, places)
 
     def _pool(self, states: Tensor, mask: Tensor) -> Tensor:
         order = mask.cumsum(1)
