@@ -58,8 +58,8 @@ families: setup
 
 # Runs each export in its server's own code and writes docs/serving.md. xllamacpp is a ready wheel of llama.cpp, some 100 MB.
 exports: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,onnx,verify]'
-	$(BIN)/python -m pytest tests/unit/exports tests/parity/test_export_llama_cpp.py tests/parity/test_export_onnx.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,verify]'
+	$(BIN)/python -m pytest tests/unit/exports tests/parity/test_export_llama_cpp.py tests/parity/test_export_graphs.py
 	$(BIN)/python benchmarks/serving.py
 
 # The card's code and examples/frameworks in LangChain, LlamaIndex, Haystack and Chroma, in an environment of their own: two minutes.

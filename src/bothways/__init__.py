@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "convert": "bothways.encoder.convert",
-    "load": "bothways.encoder.convert",
+    "load": "bothways.exports.exported",
     "Encoder": "bothways.encoder.encoder",
     "doctor": "bothways.encoder.proof.doctor",
     "AttentionPlan": "bothways.attention.plan",
@@ -23,7 +23,7 @@ _WHERE = {
     "evaluate": "bothways.evaluation.evaluate",
     "ablate": "bothways.ablation.run",
     "export": "bothways.exports.export",
-    "load_export": "bothways.exports.onnx_encoder",
+    "load_export": "bothways.exports.exported",
     "verify_export": "bothways.exports.verify",
     "push": "bothways.publishing.push",
     "BothwaysError": "bothways.errors",
@@ -53,13 +53,13 @@ if TYPE_CHECKING:
     from bothways import recipes
     from bothways.ablation.run import ablate
     from bothways.attention.plan import AttentionPlan
-    from bothways.encoder.convert import convert, load
+    from bothways.encoder.convert import convert
     from bothways.encoder.encoder import Encoder
     from bothways.encoder.proof.doctor import doctor
     from bothways.errors import BothwaysError, InputError
     from bothways.evaluation.evaluate import evaluate
     from bothways.exports.export import export
-    from bothways.exports.onnx_encoder import load_export
+    from bothways.exports.exported import load, load_export
     from bothways.exports.verify import verify_export
     from bothways.publishing.push import push
     from bothways.training.loop.trainer import train

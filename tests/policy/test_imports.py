@@ -61,7 +61,20 @@ WITHOUT_TRANSFORMERS = (
     "progress.py",
 )
 # scipy and scikit-learn are not among them: sentence-transformers brings both
-EXTRAS = {"gguf", "xllamacpp", "onnx", "onnxscript", "onnxruntime", "faiss", "bm25s", "mteb", "tensorboard", "psutil"}
+EXTRAS = {
+    "gguf",
+    "xllamacpp",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "faiss",
+    "bm25s",
+    "mteb",
+    "tensorboard",
+    "psutil",
+}
 
 
 class Import(NamedTuple):

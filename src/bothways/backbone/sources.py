@@ -41,6 +41,8 @@ from bothways.backbone.tokenizers import prepare_tokenizer
 from bothways.errors import InputError, SourceError, UnsupportedFamily
 
 Kind = Literal["hub", "folder", "gguf", "embedded"]
+EXPORT = "bothways-export.json"
+"""What every folder that `bothways export` writes holds."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9_][\w.\-]*)?")
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -283,6 +285,10 @@ def _check_folder(path: Path, name: str) -> None:
         found = sorted(file.name for file in path.glob("*.gguf"))
         if found:
             raise SourceError(f"{name}: a folder with {len(found)} .gguf files; give one of them, e.g. {path / found[0]}")
+        if (path / EXPORT).is_file():
+            raise SourceError(
+                f"{name}: is an export, which only encodes and holds no weights to train; give the model that it was made from"
+            )
         if (path / "adapter_config.json").is_file():
             raise SourceError(f"{name}: holds only a PEFT adapter; read it with bothways.load, or give the base model")
         raise SourceError(f"{name}: has no config.json, so it is not a model folder; {ACCEPTED}")

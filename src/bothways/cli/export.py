@@ -15,16 +15,22 @@ NAME = "export"
 def command(
     model: Model,
     to: Annotated[
-        str, typer.Option(help="gguf (llama.cpp), ollama (the same files), onnx, sentence-transformers, vllm, tei or llm2vec")
+        str, typer.Option(help="gguf (llama.cpp), ollama (the same files), onnx, openvino, sentence-transformers, vllm, tei or llm2vec")
     ],
     out: Annotated[Path, typer.Option(help="folder to write")],
-    dtype: Annotated[str, typer.Option(help="of the matrices: f32; for gguf also f16 or q8_0")] = "f32",
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="of the matrices: f32 (default); for gguf also f16 or q8_0; for onnx and openvino also int8"),
+    ] = None,
+    quantize: Annotated[
+        str | None, typer.Option(help="weights in 8 bits: int8 for onnx and openvino, q8_0 for gguf; the same as --dtype")
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Write an encoder for another server, with the command that starts it and vectors to check it by."""
     from bothways.exports.export import export
 
-    folder = export(model, out, to=to, dtype=dtype, device=device)
+    folder = export(model, out, to=to, dtype=dtype, quantize=quantize, device=device)
     say(f"{folder}: written; see {folder / 'README.md'} for the server's command, then: bothways verify-export {folder}")
 
 

@@ -41,7 +41,8 @@ def open_encoder(name: str, *, device: str, dtype: str, direction: str | None = 
     Raises:
         InputError: a direction for a finished encoder, which has its own, or a pooling that does not fit it.
     """
-    from bothways.encoder.convert import convert, is_encoder, load
+    from bothways.encoder.convert import convert, is_encoder
+    from bothways.exports.exported import load
 
     if not is_encoder(name):
         chosen = {key: value for key, value in (("direction", direction), ("pooling", pooling)) if value is not None}

@@ -19,7 +19,7 @@ from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.hub import has_file, snapshot
 from bothways.backbone.merging import adapter_rope, merge_saved
 from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trained_positions
-from bothways.backbone.sources import load_pretrained, resolve
+from bothways.backbone.sources import EXPORT, load_pretrained, resolve
 from bothways.backbone.tokenizers import append_eos, prepend_bos
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
@@ -316,6 +316,10 @@ def _load(
             f"{folder}: a PEFT adapter, not an encoder, since it says nothing of pooling; make one of it and its base by "
             f"bothways.convert(base, adapter={str(folder)!r})"
         )
+    if is_exported_graph(path):
+        raise InputError(
+            f"{folder}: is an export, which only encodes; open it with bothways.load, and give its encoder elsewhere"
+        )
     if (path / "config.json").exists():
         raise InputError(f"{folder}: a base model, not an encoder; use bothways.convert, or train one first")
     raise InputError(f"{folder}: no encoder here (neither {storage.MODULES} nor {llm2vec_folder.CONFIG})")
@@ -328,10 +332,17 @@ def is_encoder(name: str | os.PathLike[str]) -> bool:
 
     files = (storage.MODULES, llm2vec_folder.CONFIG, llm2vec_folder.ADAPTER)
     folder = Path(name).expanduser()
+    if is_exported_graph(folder):
+        return True
     if any((folder / file).is_file() for file in files):  # before `resolve`: an adapter folder is no model folder
         return True
     source = resolve(name)
     return source.kind == "hub" and any(has_file(source, file) for file in files)
+
+
+def is_exported_graph(folder: Path) -> bool:
+    """Whether a folder is an export that `bothways.load` opens by itself: neither a model's folder nor one with a .gguf file."""
+    return (folder / EXPORT).is_file() and not (folder / "config.json").is_file() and not any(folder.glob("*.gguf"))
 
 
 def local_folder(folder: str | os.PathLike[str]) -> Path:

@@ -19,13 +19,14 @@ from bothways.encoder.convert import convert, is_encoder, load
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.card import CARD, complete_card
 from bothways.errors import InputError
-from bothways.exports import gguf_folder, llm2vec_folder, onnx_folder, server_folder, st_folder
+from bothways.exports import gguf_folder, graph_folder, llm2vec_folder, server_folder, st_folder
 
 Writer = Callable[[Encoder, Path, str, str], None]
 TARGETS: dict[str, Writer] = {
     "gguf": gguf_folder.write_folder,
     "ollama": gguf_folder.write_folder,
-    "onnx": onnx_folder.write_folder,
+    "onnx": graph_folder.write_onnx,
+    "openvino": graph_folder.write_openvino,
     "sentence-transformers": st_folder.write_folder,
     "vllm": server_folder.write_vllm,
     "tei": server_folder.write_tei,
@@ -33,13 +34,17 @@ TARGETS: dict[str, Writer] = {
 }
 """What `--to` takes. A writer gets the encoder, an empty folder, the model's name and the type."""
 
+QUANTIZED = ("int8", "q8_0")
+"""What `--quantize` takes: types that hold weights in 8 bits."""
+
 
 def export(
     model: Encoder | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     to: str,
-    dtype: str = "f32",
+    dtype: str | None = None,
+    quantize: str | None = None,
     name: str | None = None,
     device: str = "cpu",
 ) -> Path:
@@ -52,7 +57,8 @@ def export(
         model: an encoder, its folder, or a base model, which is converted first.
         out: the folder to write; must not exist or be empty.
         to: a key of `TARGETS`, for example "gguf" or "sentence-transformers".
-        dtype: "f32", for GGUF and folders also "f16", for GGUF also "q8_0".
+        dtype: "f32" (if None), for GGUF and folders also "f16", for GGUF also "q8_0", for ONNX and OpenVINO also "int8".
+        quantize: the same as `dtype`, for "int8" and "q8_0".
         name: the model's name in the file; if None, the name of its folder.
         device: where the encoder runs to make the vectors that `verify_export` compares with.
 
@@ -68,6 +74,12 @@ def export(
     writer = TARGETS.get(to)
     if writer is None:
         raise InputError(f"to: {to!r} is not a target; known: {', '.join(TARGETS)}")
+    if quantize is not None:
+        if quantize not in QUANTIZED:
+            raise InputError(f"quantize: {quantize!r} is not a type of 8-bit weights; known: {', '.join(QUANTIZED)}")
+        if dtype not in (None, quantize):
+            raise InputError(f"quantize: {quantize} and dtype {dtype} name two types; give one of them")
+        dtype = quantize
     if isinstance(model, Encoder):
         encoder = model
     else:
@@ -75,7 +87,7 @@ def export(
         encoder = load(model, **options) if is_encoder(str(model)) else convert(model, **options)
     folder = Path(out)
     with atomic_folder(folder) as part:
-        writer(encoder, part, name or _name(model), dtype)
+        writer(encoder, part, name or _name(model), dtype or "f32")
         complete_card(part / CARD, encoder, to)
     return folder
 

@@ -31,21 +31,20 @@ class PaddedEncoder(nn.Module):
 
     Args:
         encoder: bidirectional, with one of `POOLINGS`. Its weights are shared, not copied.
-        truncate_dim: keep the first numbers of each vector; if None, all.
 
     Raises:
-        InputError: a causal encoder, kept sliding windows, or a pooling that has no padded form here.
+        InputError: a causal encoder, or a pooling that has no padded form here.
     """
 
-    def __init__(self, encoder: Encoder, *, truncate_dim: int | None = None) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.mode = str(encoder.pooling.mode)
         if encoder.direction != "bidirectional":
             raise InputError("export: the encoder is causal; convert it with direction='bidirectional' first")
+        if encoder.reads != "last":
+            raise InputError(f"export: {self.mode} pooling reads other layers than the last, which the graph does not have")
         if self.mode not in POOLINGS:
             raise InputError(f"export: {self.mode} pooling has no form in the graph; it has {', '.join(POOLINGS)}")
-        if truncate_dim is not None and not 1 <= truncate_dim <= encoder.dimension:
-            raise InputError(f"truncate_dim: must be 1 to {encoder.dimension}, not {truncate_dim}")
         self.backbone: Any = encoder.backbone
         self.offset = position_offset(encoder.backbone)
         takes = inspect.signature(encoder.backbone.forward).parameters
@@ -53,9 +52,8 @@ class PaddedEncoder(nn.Module):
         self.layer = next((module for module in encoder.pooling.modules() if isinstance(module, LatentLayer)), None)
         self.behind = encoder.pooling if isinstance(encoder.pooling, Headed) else None
         self.normalize = encoder.options.normalize
-        self.truncate_dim = truncate_dim
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, pool_mask: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, pool_mask: Tensor) -> tuple[Tensor, ...]:
         """Encode a batch.
 
         Args:
@@ -64,7 +62,7 @@ class PaddedEncoder(nn.Module):
             pool_mask: (B, L) int64, 1 for tokens that are pooled; 0 for a prompt's and for padding.
 
         Returns:
-            (B, D) float32.
+            (B, D) float32, as the encoder gives them by default. If it normalizes, the vectors before that too.
         """
         ids, mask, pool = self._to_the_left(input_ids, attention_mask, pool_mask)
         options: dict[str, Tensor] = {}
@@ -75,9 +73,7 @@ class PaddedEncoder(nn.Module):
         vectors = self._pool(out.last_hidden_state.float(), pool * mask)
         if self.behind is not None:
             vectors = self.behind.transform(vectors)
-        if self.truncate_dim is not None:
-            vectors = vectors[:, : self.truncate_dim]
-        return nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
+        return (nn.functional.normalize(vectors, dim=-1), vectors) if self.normalize else (vectors,)
 
     @staticmethod
     def _to_the_left(ids: Tensor, mask: Tensor, pool: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,11 +99,20 @@ class PaddedEncoder(nn.Module):
 
 @contextmanager
 def plain_attention(encoder: Encoder) -> Iterator[None]:
-    """Run transformers' eager attention inside: exporters cannot trace ours. The encoder's own comes back."""
-    config = encoder.backbone.config
-    before = config._attn_implementation  # type: ignore[union-attr]
+    """Run transformers' eager attention inside, and experts in one product for all of them.
+
+    Exporters cannot trace ours, nor a loop over experts. The encoder's own come back.
+    """
+    config: Any = encoder.backbone.config
+    before, experts = config._attn_implementation, getattr(config, "_experts_implementation", None)
     set_implementation(encoder.backbone, "eager")
+    backbone: Any = encoder.backbone
+    settable = experts is not None and backbone._can_set_experts_implementation()
+    if settable:
+        backbone.set_experts_implementation("batched_mm")
     try:
         yield
     finally:
         set_implementation(encoder.backbone, str(before))
+        if settable:
+            backbone.set_experts_implementation(experts)

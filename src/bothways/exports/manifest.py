@@ -11,12 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bothways.backbone.sources import EXPORT
 from bothways.errors import InputError
 from bothways.exports.reference import Row
 from bothways.provenance import versions
 
-MANIFEST = "bothways-export.json"
-BARS = {"f32": 0.9999, "f16": 0.999, "q8_0": 0.99}
+MANIFEST = EXPORT
+BARS = {"f32": 0.9999, "f16": 0.999, "q8_0": 0.99, "int8": 0.99}
 """Least cosine to bothways' vectors that a right export of each type has."""
 FORMAT = 1
 

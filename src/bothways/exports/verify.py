@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bothways.errors import InputError
+from bothways.errors import BothwaysError, InputError
 from bothways.exports import llama_cpp
+from bothways.exports.exported import TITLES, verify_rows
 from bothways.exports.folder_verify import verify_folder
 from bothways.exports.manifest import read_manifest
-from bothways.exports.onnx_encoder import load_export
 from bothways.exports.reference import cosine
 from bothways.exports.result import Result
 from bothways.exports.server_check import Rule, check_rules
@@ -37,6 +37,8 @@ def verify_export(folder: str | os.PathLike[str], *, pythons: Sequence[str] = ()
         return verify_folder(Path(folder), manifest, pythons)
     if pythons:
         raise InputError(f"with: an export to {manifest.get('target')} is run here, not in another Python")
+    if manifest.get("target") in TITLES:
+        return _graph(Path(folder))
     try:
         file, bar, tokens = Path(folder) / manifest["file"], float(manifest["bar"]), int(manifest["tokens"])
         rows = [(str(row["case"]), str(row["text"]), row["vector"], float(row["cost"])) for row in manifest["reference"]]
@@ -45,12 +47,9 @@ def verify_export(folder: str | os.PathLike[str], *, pythons: Sequence[str] = ()
     texts = [row[1] for row in rows]
     results = []
     for way in ("single", "batch"):
-        if manifest["target"] == "onnx":
-            loader, vectors = "ONNX Runtime", _onnx(Path(folder), texts, batch=way == "batch")
-        else:
-            loader, vectors = "llama.cpp", llama_cpp.encode(file, texts, tokens=tokens, batch=way == "batch")
+        vectors = llama_cpp.encode(file, texts, tokens=tokens, batch=way == "batch")
         results += [
-            Result(loader, f"{case}, {way}", cosine(vector, own), bar, cost)
+            Result("llama.cpp", f"{case}, {way}", cosine(vector, own), bar, cost)
             for (case, _, own, cost), vector in zip(rows, vectors, strict=True)
         ]
     return results
@@ -71,7 +70,10 @@ def verify_rules(folder: str | os.PathLike[str]) -> list[Rule]:
     return check_rules(Path(folder), str(manifest["target"]), str(manifest.get("family")))
 
 
-def _onnx(folder: Path, texts: list[str], *, batch: bool) -> list[list[float]]:
-    encoder = load_export(folder)
-    vectors: list[list[float]] = encoder.encode(texts, prompt="", batch_size=len(texts) if batch else 1).tolist()
-    return vectors
+def _graph(folder: Path) -> list[Result]:
+    try:
+        return verify_rows(folder)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, BothwaysError):
+            raise
+        raise InputError(f"{folder}: damaged ({type(error).__name__}); export the model again") from None

@@ -79,6 +79,7 @@ def doctor(encoder: Encoder, *, quick: bool = False) -> Diagnosis:
     from bothways.encoder.proof import checks, disk
     from bothways.encoder.proof.temporary_state import untouched
 
+    _ = encoder.backbone  # an export has none, and says so here rather than in every check
     chosen = [checks.claims, checks.layers, checks.direction, checks.padding_right, checks.padding_left, checks.batch_of_one]
     chosen += [checks.packing, checks.order, disk.on_disk]
     if not quick:

@@ -1,0 +1,190 @@
+"""`bw.load` of an export: an ONNX or OpenVINO graph with the interface of an encoder.
+
+Letters: B texts, L tokens, N texts of a call, D embedding.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoTokenizer
+
+from bothways.encoder import convert
+from bothways.encoder.batch import TokenBatch
+from bothways.encoder.encoder import Encoder
+from bothways.encoder.options import EncoderOptions
+from bothways.encoder.tokenization import TextTokenizer, Wrapper
+from bothways.errors import BothwaysError, InputError
+from bothways.exports import onnx_graph, openvino_graph
+from bothways.exports.manifest import MANIFEST, read_manifest
+from bothways.exports.reference import cosine
+from bothways.exports.result import Result
+
+TITLES = {"onnx": "ONNX", "openvino": "OpenVINO"}
+LOADERS = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+
+
+class _Inside(nn.Module):
+    """Stands for the pooling, which is inside the graph."""
+
+    def __init__(self, mode: str, dimension: int) -> None:
+        super().__init__()
+        self.mode = mode
+        self.dimension = dimension
+
+
+class ExportedEncoder(Encoder):
+    """An exported encoder. It encodes as the encoder itself does, with the same options, and holds no weights to train.
+
+    Args:
+        folder: what `bothways export --to onnx` or `--to openvino` wrote.
+        threads: of the runtime; if None, its own choice.
+
+    Raises:
+        InputError: the folder is not such an export, or is damaged. Later: whatever needs the weights.
+        MissingExtra: the runtime is not installed.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, threads: int | None = None) -> None:
+        nn.Module.__init__(self)
+        self.place = Path(folder).expanduser()
+        manifest = read_manifest(self.place)
+        target = manifest.get("target")
+        if target not in TITLES:
+            raise InputError(f"{folder}: is an export to {target}; only {' and '.join(TITLES.values())} exports are loaded")
+        self.target = str(target)
+        try:
+            file = self.place / str(manifest["file"])
+            self._run = (onnx_graph if target == "onnx" else openvino_graph).open_run(file, threads)
+            self.tokenizer = AutoTokenizer.from_pretrained(self.place)
+            self.pooling = _Inside(str(manifest.get("pooling", "mean")), int(manifest["dimension"]))
+            self.options = EncoderOptions(
+                max_length=int(manifest["tokens"]) or None,
+                pool_bos=bool(manifest["pool_bos"]),
+                pool_prompt=bool(manifest["pool_prompt"]),
+                stock_prompts=bool(manifest.get("stock_prompts", False)),
+                normalize=bool(manifest["normalize"]),
+                prompts=dict(manifest["prompts"]),
+                default_prompt=manifest["default_prompt"],
+                wrapper=Wrapper(*manifest["wrapper"]),
+            )
+            self._rows = int(manifest.get("rows", 0)) or None
+            self._hidden = int(manifest.get("hidden", 0)) or int(manifest["dimension"])
+            self._name = str(manifest.get("name", "encoder"))
+        except BothwaysError:
+            raise
+        except Exception as error:  # runtimes and tokenizers raise classes of their own
+            raise InputError(f"{folder}: damaged ({type(error).__name__}); export the model again") from error
+        self.direction = "bidirectional"
+        self.execution = "padded"  # the graph takes rows with padding
+        self.warned_prompts = set()
+        self.provenance = {"base": self._name, "export": self.target, "dtype": manifest.get("dtype")}
+        self.eval()
+
+    @property
+    def backbone(self) -> NoReturn:  # type: ignore[override]
+        """Refuse what needs the weights, in one line."""
+        raise InputError(
+            f"{self.place}: is an {TITLES[self.target]} export, whose weights are inside the graph; it only encodes. Give the encoder "
+            "that it was made from"
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU, which runs the graph."""
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the vectors."""
+        return torch.float32
+
+    @property
+    def hidden_size(self) -> int:
+        """H, width of the backbone's states."""
+        return self._hidden
+
+    def text_tokenizer(self) -> TextTokenizer:
+        """What makes rows of texts, with the encoder's options."""
+        options = self.options
+        return TextTokenizer(
+            self.tokenizer,
+            max_length=options.max_length,
+            pool_bos=options.pool_bos,
+            pool_prompt=options.pool_prompt,
+            stock_prompts=options.stock_prompts,
+            wrapper=options.wrapper,
+            rows=self._rows,
+        )
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """Vectors (N, D) float32 of a packed batch, not normalized, without gradient."""
+        lengths = batch.plan.lengths[: batch.rows]
+        length = max(2, *lengths)  # the graph is traced for two tokens and more
+        ids = np.zeros((len(lengths), length), dtype=np.int64)
+        mask, pool = np.zeros_like(ids), np.zeros_like(ids)
+        start = 0
+        for row, size in enumerate(lengths):
+            ids[row, :size] = batch.input_ids[start : start + size].numpy()
+            pool[row, :size] = batch.pool[start : start + size].numpy()
+            mask[row, :size] = 1
+            start += size
+        return torch.from_numpy(self._run(ids, mask, pool))
+
+
+def load_export(folder: str | os.PathLike[str], *, threads: int | None = None) -> ExportedEncoder:
+    """Open an ONNX or OpenVINO export; see `ExportedEncoder`."""
+    return ExportedEncoder(folder, threads=threads)
+
+
+def is_graph(folder: str | os.PathLike[str]) -> bool:
+    """Tell whether a folder is an ONNX or OpenVINO export."""
+    place = Path(folder).expanduser()
+    return (place / MANIFEST).is_file() and read_manifest(place).get("target") in TITLES
+
+
+def load(folder: str | os.PathLike[str], **options: Any) -> Encoder:
+    """Open a finished encoder: a folder or hub id, or an ONNX or OpenVINO export.
+
+    Args:
+        folder: local folder or hub id.
+        **options: those of `bothways.encoder.convert.load`. An export takes "device" (auto or cpu) and "dtype" (auto or float32) alone.
+
+    Raises:
+        InputError: not an encoder, or an option that an export does not have.
+        SourceError: nothing there, or the hub cannot be reached.
+        MissingExtra: the runtime of an export is not installed.
+    """
+    if not is_graph(folder):
+        return convert.load(folder, **options)
+    for key, value in options.items():
+        fitting = {"device": ("auto", "cpu"), "dtype": ("auto", "float32")}.get(key, ())
+        if value is not None and str(value).removeprefix("torch.") not in fitting:
+            raise InputError(f"{key}: {value} is not for an export, which runs on the CPU as it was written ({folder})")
+    return ExportedEncoder(folder)
+
+
+def verify_rows(folder: Path) -> list[Result]:
+    """Run the stored texts one by one and as one batch; see `verify_export`."""
+    manifest = read_manifest(folder)
+    encoder = ExportedEncoder(folder)
+    results = []
+    for way in ("single", "batch"):
+        vectors: dict[int, Any] = {}
+        rows = list(enumerate(manifest["reference"]))
+        for prompt in dict.fromkeys(row.get("prompt", "") for _, row in rows):
+            chosen = [(index, row["text"]) for index, row in rows if row.get("prompt", "") == prompt]
+            options = {"prompt_name": prompt} if prompt else {"prompt": ""}
+            size = len(chosen) if way == "batch" else 1
+            found = encoder.encode([text for _, text in chosen], batch_size=size, batch_tokens=10**6, **options)
+            vectors |= {index: vector for (index, _), vector in zip(chosen, found, strict=True)}
+        results += [
+            Result(LOADERS[encoder.target], f"{row['case']}, {way}", cosine(vectors[i], row["vector"]), float(manifest["bar"]))
+            for i, row in rows
+        ]
+    return results

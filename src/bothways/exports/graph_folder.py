@@ -1,0 +1,140 @@
+"""Writes an encoder as an ONNX or OpenVINO graph with everything around it that a runtime needs.
+
+    model.onnx, model.onnx.data                    ids and masks in, vectors out; batch and length are free
+    openvino_model.xml, openvino_model.bin         the same for OpenVINO
+    tokenizer.json, …                              as transformers writes them
+    bothways-export.json                           options that the graph does not hold, and reference vectors
+    README.md                                      how to run it
+
+sentence-transformers has a road to ONNX of its own, which does not install beside transformers 5.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import astuple
+from pathlib import Path
+
+from bothways.encoder.encoder import Encoder
+from bothways.encoder.tokenization import embedding_rows
+from bothways.errors import InputError
+from bothways.exports import onnx_graph, openvino_graph
+from bothways.exports.exported import TITLES, verify_rows
+from bothways.exports.graph import PaddedEncoder, plain_attention
+from bothways.exports.manifest import BARS, write_manifest
+from bothways.exports.reference import Row, own_rows
+
+TYPES = ("f32", "int8")
+
+
+def write_onnx(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
+    """Write an ONNX export into an empty folder; see `write_folder`."""
+    write_folder(encoder, folder, name, dtype, "onnx")
+
+
+def write_openvino(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
+    """Write an OpenVINO export into an empty folder; see `write_folder`."""
+    write_folder(encoder, folder, name, dtype, "openvino")
+
+
+def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: str) -> None:
+    """Write the graph and everything around it, and compare it with the encoder.
+
+    Args:
+        encoder: bidirectional, on the CPU, in float32.
+        folder: empty.
+        name: of the model.
+        dtype: of the matrices, one of `TYPES`.
+        target: "onnx" or "openvino".
+
+    Raises:
+        InputError: an unknown type, what `PaddedEncoder` does not have, or vectors below the type's bar.
+        UnsupportedFamily: a family that torch's exporter cannot trace.
+        MissingExtra: a package for the target is not installed.
+    """
+    if dtype not in TYPES:
+        raise InputError(f"dtype: {TITLES[target]} graphs are written as {' or '.join(TYPES)}, not as {dtype!r}")
+    int8 = dtype == "int8"
+    onnx_graph.needs()
+    if target == "openvino":
+        openvino_graph.needs(int8=int8)
+    reference = own_rows(encoder)
+    with plain_attention(encoder):
+        module = PaddedEncoder(encoder).eval()
+        if target == "onnx":
+            onnx_graph.write(module, folder, name)
+            if int8:
+                onnx_graph.quantize(folder)
+        else:
+            with tempfile.TemporaryDirectory(dir=folder) as place:
+                onnx_graph.write(module, Path(place), name)
+                openvino_graph.write(Path(place) / onnx_graph.GRAPH, folder, int8=int8)
+    encoder.tokenizer.save_pretrained(folder)
+    _write_settings(encoder, folder, name, dtype, target, reference)
+    _check(folder, dtype, target)
+
+
+def _write_settings(encoder: Encoder, folder: Path, name: str, dtype: str, target: str, reference: Sequence[Row]) -> None:
+    options = encoder.options
+    write_manifest(
+        folder,
+        target,
+        dtype,
+        reference,
+        file=onnx_graph.GRAPH if target == "onnx" else openvino_graph.GRAPH,
+        name=name,
+        tokens=options.max_length or 0,
+        rows=embedding_rows(encoder.backbone) or 0,
+        hidden=encoder.hidden_size,
+        dimension=encoder.dimension,
+        pooling=str(encoder.pooling.mode),
+        pool_bos=options.pool_bos,
+        pool_prompt=options.pool_prompt,
+        stock_prompts=options.stock_prompts,
+        wrapper=list(astuple(options.wrapper)),
+        normalize=options.normalize,
+        prompts=dict(options.prompts),
+        default_prompt=options.default_prompt,
+    )
+    (folder / "README.md").write_text(_readme(name, dtype, target), encoding="utf-8")
+
+
+def _check(folder: Path, dtype: str, target: str) -> None:
+    """Refuse an export whose vectors are not the encoder's: rounding can break a model, and an exporter can be wrong."""
+    worst = min(verify_rows(folder), key=lambda each: each.cosine)
+    if not worst.ok:
+        raise InputError(
+            f"export: the vector of the text '{worst.case}' has cosine {worst.cosine:.4f} to the encoder's in {TITLES[target]} as "
+            f"{dtype}, below {BARS[dtype]}; "
+            + ("export f32 instead" if dtype == "int8" else "this family cannot be exported so")
+        )
+
+
+def _readme(name: str, dtype: str, target: str) -> str:
+    file = onnx_graph.GRAPH if target == "onnx" else openvino_graph.GRAPH
+    return f"""# {name}, {TITLES[target]}, {dtype}
+
+`{file}` is the whole encoder: token ids in, vectors out, pooled and normalized as the encoder does. Batch and length (2 tokens
+and more) are free.
+
+| input | shape | |
+|---|---|---|
+| input_ids | batch × tokens, int64 | padded at the right or at the left |
+| attention_mask | batch × tokens, int64 | 1 for tokens, 0 for padding |
+| pool_mask | batch × tokens, int64 | as attention_mask, but 0 for a prompt's tokens if the encoder leaves them out of its pooling |
+
+The output `sentence_embedding` is batch × dimension, float32. If the encoder normalizes, a second output `unnormalized` has the
+vectors before that.
+
+From Python, with the same tokens, prompts and limit as the encoder:
+
+```python
+import bothways as bw
+
+encoder = bw.load(".")
+encoder.encode(["a text", "another one"])
+```
+
+It needs `pip install 'bothways[{target}]'`. Check the vectors with `bothways verify-export .`.
+"""
