@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import bothways as bw
+from bothways.errors import BothwaysError
 from bothways.exports.gguf_families import FAMILIES, REFUSED
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -32,12 +33,17 @@ runs it there and prints the cosine to bothways' own vectors. It exits with 1 be
 - A limit. llama.cpp refuses a text that is longer than its batch, where bothways cuts it. The command in the export's
   README makes the batch as long as the encoder's limit.
 
-## ONNX
+## ONNX and OpenVINO
 
-`bothways export MODEL --to onnx --out DIR` writes one graph: token ids, attention mask and pool mask in, vectors out. Pooling
-(latent attention too) and normalization are inside, batch and length are free. The pool mask is 0 for a prompt's tokens if the
-encoder leaves them out of its pooling. `bw.load_export(DIR).encode(texts)` tokenizes as the encoder does and runs the graph in
-ONNX Runtime. SmolLM2-135M: cosine 1.000000. Poolings and eight families: `tests/parity/test_export_onnx.py`.
+`bothways export MODEL --to onnx --out DIR` and `--to openvino` write one graph: token ids, attention mask and pool mask in,
+vectors out. Pooling (latent attention too), layers behind it, kept sliding windows and normalization are inside. Batch and length
+are free, and texts may be padded at either side. The pool mask is 0 for a prompt's tokens if the encoder leaves them out of its
+pooling. `bw.load(DIR)` gives an encoder that tokenizes as the original and runs the graph. `bothways encode`, `search` and
+`evaluate` take DIR too. What needs weights (`train`, `convert`, `doctor`) refuses it.
+
+`--quantize int8` rounds weights to 8 bits: in blocks of 32 for ONNX (`MatMulNBits`, whose kernel rounds activations in such
+blocks too), and by row for OpenVINO (nncf, activations stay float32). An export compares itself with the encoder before it
+appears, and stops below the bar: 0.9999 for f32, 0.99 for int8. A family that torch's exporter cannot trace is refused.
 
 ## Old llama.cpp
 
@@ -53,11 +59,45 @@ Korean texts, alone and in a batch. Real weights: SmolLM2-135M, by `bothways exp
 |---|---|---|
 """
 
+GRAPHS = """
+## Families in ONNX and OpenVINO
 
-def worst(model: str | Path, dtype: str = "f32") -> float:
+Small random models again, onnxruntime {onnxruntime} and openvino {openvino}: the least cosine over short, long and Korean texts,
+alone and in a batch.
+
+| family | ONNX f32 | ONNX int8 | OpenVINO f32 | OpenVINO int8 |
+|---|---|---|---|---|
+"""
+WAYS = [(to, dtype) for to in ("onnx", "openvino") for dtype in ("f32", "int8")]
+
+
+def worst(model: str | Path, dtype: str = "f32", to: str = "gguf") -> float:
     with tempfile.TemporaryDirectory() as place:
-        out = bw.export(model, Path(place) / "out", to="gguf", dtype=dtype)
+        out = bw.export(model, Path(place) / "out", to=to, dtype=dtype)
         return min(each.cosine for each in bw.verify_export(out))
+
+
+def graph_row(name: str, model: str | Path) -> str:
+    cells = []
+    for to, dtype in WAYS:
+        try:
+            cells.append(f"{worst(model, dtype, to):.6f}")
+        except BothwaysError as error:
+            cells.append(f"refused: {str(error)[:120]}".replace("|", "/"))
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def graphs() -> str:
+    import onnxruntime
+    import openvino
+
+    rows = [graph_row("smollm2-135m, real weights", "smollm2-135m")]
+    for model_type in sorted({*FAMILIES, *REFUSED, "gptj", "helium", "olmo3"}):
+        with tempfile.TemporaryDirectory() as place:
+            rows.append(graph_row(model_type, small_model(Path(place), model_type)))
+        print(rows[-1], flush=True)
+    head = GRAPHS.format(onnxruntime=onnxruntime.__version__, openvino=openvino.__version__.split("-")[0])
+    return head + "\n".join(rows) + "\n"
 
 
 def main() -> None:
@@ -71,7 +111,7 @@ def main() -> None:
         print(rows[-1], flush=True)
     rows += [f"| {model_type} | {model_type} | refused: {reason} |" for model_type, reason in sorted(REFUSED.items())]
     real = ", ".join(f"{dtype} {worst('smollm2-135m', dtype):.6f}" for dtype in ("f32", "f16", "q8_0"))
-    PAGE.write_text(HEAD.format(version=xllamacpp.__version__, real=real) + "\n".join(rows) + "\n", encoding="utf-8")
+    PAGE.write_text(HEAD.format(version=xllamacpp.__version__, real=real) + "\n".join(rows) + "\n" + graphs(), encoding="utf-8")
 
 
 if __name__ == "__main__":
