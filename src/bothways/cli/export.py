@@ -15,7 +15,10 @@ NAME = "export"
 def command(
     model: Model,
     to: Annotated[
-        str, typer.Option(help="gguf (llama.cpp), ollama (the same files), onnx, openvino, sentence-transformers, vllm, tei or llm2vec")
+        str,
+        typer.Option(
+            help="gguf (llama.cpp), ollama (the same files), onnx, openvino, sentence-transformers, vllm, tei or llm2vec"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="folder to write")],
     dtype: Annotated[
