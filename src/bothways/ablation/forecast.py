@@ -1,8 +1,8 @@
 """The dry run of an ablation: lists the work to do and estimates its time. Nothing is written.
 
-A training's time comes from single micro-batches (`training.estimate`), measured once for each
-direction and stage. A measurement's time comes from results of the same task and precision that
-already exist in the folder.
+A training's time comes from single micro-batches (`training.stage.estimate`), measured once for
+each direction and stage. A measurement's time comes from results of the same task and precision
+that already exist in the folder.
 """
 
 from __future__ import annotations

@@ -1,12 +1,15 @@
-"""What makes transformers 4 refuse a bidirectional folder, where it would read it causally and say nothing.
+"""Makes transformers 4 refuse a bidirectional folder, which it would silently read causally.
 
-transformers draws a bidirectional mask for `is_causal: false` since 5.2. Version 4 reads a key that later ones dropped,
-`pruned_heads`, and turns its names into numbers. A name that is a sentence ends in an error which shows that sentence:
+transformers draws a bidirectional mask for `is_causal: false` since 5.2. Version 4 reads a key that
+later versions dropped, `pruned_heads`, and converts its names to numbers. If a name is a sentence,
+this ends in an error that shows the sentence:
 
-    ValueError: invalid literal for int() with base 10: 'this encoder needs transformers 5.2 or newer, …'
+    ValueError: invalid literal for int() with base 10:
+        'this encoder needs transformers 5.2 or newer, …'
 
-transformers 5.0 and 5.1 have no such key, so the model card says it in its first lines. Measured on 4.44.2, 4.57.6, 5.0.0,
-5.1.0, 5.2.0 and 5.23.0. vLLM, text-embeddings-inference and llama.cpp's converter do not read the key.
+transformers 5.0 and 5.1 do not have such a key, so the model card says it in its first lines.
+Measured on 4.44.2, 4.57.6, 5.0.0, 5.1.0, 5.2.0 and 5.23.0. vLLM, text-embeddings-inference and
+llama.cpp's converter do not read the key.
 """
 
 from __future__ import annotations
@@ -21,11 +24,14 @@ _SENTENCE = f"this encoder needs transformers {OLDEST} or newer, older ones read
 
 
 def guarded(values: dict[str, Any]) -> dict[str, Any]:
-    """Give config.json's values with the key that transformers 4 stops at."""
+    """Add the key that stops transformers 4 to the values of config.json."""
     return {**values, GUARD: {_SENTENCE: []}}
 
 
 def unguard(config: Any) -> None:
-    """Take the key off a config object, in place. Its own values, of a folder that really pruned heads, stay."""
+    """Remove the key from a config object, in place.
+
+    If the folder really pruned heads, the key has other values and stays.
+    """
     if _SENTENCE in (getattr(config, GUARD, None) or {}):
         delattr(config, GUARD)

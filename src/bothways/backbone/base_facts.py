@@ -1,9 +1,10 @@
-"""What is known of the base model that an encoder was made from: its name on the hub, revision, license, languages and hash.
+"""Collects facts about an encoder's base model: hub name, revision, license, languages and hash.
 
-Open it when a model card says something wrong about the base. A card must name the base by its hub id or not at all, because a folder's
-name tells nobody else anything and shows how a machine is laid out. So a local folder is followed to where it came from: the hub's cache,
-the encoder or language model that was trained into it, or the README.md that lies in it. `origin` follows names for the choice of
-wrappers, and takes whatever name there is.
+Open it if a model card says something wrong about the base. A card must name the base by its hub id
+or not at all. A folder's name means nothing to others, and shows the layout of a machine. So a
+local folder is traced to its origin: the hub's cache, the encoder or language model that was
+trained into it, or the README.md in it. The module `origin` also follows names, for the choice of
+wrappers, but accepts any name.
 """
 
 from __future__ import annotations
@@ -17,23 +18,30 @@ from typing import Any
 from bothways.backbone.embedded import CARDS, MODELS
 from bothways.backbone.origin import CACHED, hub_id
 
-_DEPTH = 16  # folders that name each other in a circle end the search
+_DEPTH = 16  # the search ends here if folders name each other in a circle
 _HASHED = 4 * 2**30
-"""Bytes of weights that are still hashed: some seconds. Larger ones are told by revision only."""
+"""Maximum number of bytes of weights to hash, which takes some seconds.
+
+Larger weights are identified only by their revision.
+"""
 
 LICENSE = ("license", "license_name", "license_link")
 _WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def base_facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts about the base of an encoder, JSON-ready, from its provenance and what lies on this machine. Nothing is fetched.
+    """Collect the facts about an encoder's base, JSON-ready, without downloading anything.
+
+    They come from the encoder's provenance and from files on this machine.
 
     Args:
-        provenance: of the encoder. Facts that an earlier save wrote there (`base_model`) are taken as they are.
+        provenance: provenance of the encoder. If an earlier save wrote facts there (`base_model`),
+            they are used unchanged.
 
     Returns:
-        Those that are known of: id (hub id), revision (commit), license, license_name, license_link, language (list of codes), and
-        files (name → sha256 of each weight file, up to 4 GiB in all). Empty if nothing is known.
+        The known facts: id (hub id), revision (commit), license, license_name, license_link,
+            language (list of codes), and files (name → sha256 of each weight file, up to 4 GiB in
+            all). Empty if nothing is known.
     """
     known = provenance.get("base_model")
     if isinstance(known, dict):
@@ -49,7 +57,7 @@ def base_facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
         if place.suffix.lower() == ".gguf" and place.is_file():
             return {"files": _hashes([place])}
         if not place.is_dir():
-            # a name that is not a place here leads to the hub, unless it is known to have been a place
+            # A name that is not a local path means the hub, unless it is known to have been a path.
             return _of_hub(base) if kind == "hub" or (kind not in ("folder", "gguf") and hub_id(base)) else {}
         cached = CACHED.search(place.resolve().as_posix()) or CACHED.search(place.as_posix())
         if cached:
@@ -65,20 +73,26 @@ def base_facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def card_facts(card: Path) -> dict[str, Any]:
-    """License and languages that the front matter of a model card states; nothing where there is no card or it cannot be read."""
+    """Read license and languages from the front matter of a model card.
+
+    The result is empty if there is no card or it cannot be read.
+    """
     from huggingface_hub import metadata_load
 
     if not card.is_file():
         return {}
     try:
         stated = metadata_load(card) or {}
-    except Exception:  # somebody else's card: what it says wrongly is left out, as what it does not say
+    except Exception:  # a broken card of another author counts as an empty one
         return {}
     return {**license_of(stated), **_language(stated)} if isinstance(stated, dict) else {}
 
 
 def license_of(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """The license fields of a card's front matter. A link into the base's own repository would lead nowhere, so it is left out."""
+    """Select the license fields of a card's front matter.
+
+    A link into the base's own repository would not work in another one, so it is left out.
+    """
     found = {key: stated[key] for key in LICENSE if isinstance(stated.get(key), str) and stated[key].strip()}
     several = stated.get("license")
     if isinstance(several, list) and several and all(isinstance(each, str) for each in several):
@@ -90,13 +104,13 @@ def license_of(stated: Mapping[str, Any]) -> dict[str, Any]:
 
 def _language(stated: Mapping[str, Any]) -> dict[str, Any]:
     found = stated.get("language")
-    # YAML reads the code of Norwegian as false
+    # YAML reads the code of Norwegian as false.
     codes = [("no" if code is False else code) for code in (found if isinstance(found, list) else [found])]
     return {"language": codes} if codes and all(isinstance(code, str) and code for code in codes) else {}
 
 
 def _of_hub(name: str) -> dict[str, Any]:
-    """Facts of a hub repository, from the cache that its files were loaded from."""
+    """Collect the facts of a hub repository, from the cache that its files were loaded from."""
     from huggingface_hub import try_to_load_from_cache
 
     found: dict[str, Any] = {"id": name}
@@ -109,7 +123,10 @@ def _of_hub(name: str) -> dict[str, Any]:
 
 
 def _of_folder(place: Path) -> dict[str, Any]:
-    """Facts of somebody's folder: transformers 4 wrote the hub id into config.json, and a card may lie in it."""
+    """Collect the facts of another author's folder.
+
+    transformers 4 wrote the hub id into config.json, and the folder may hold a card.
+    """
     stated = _read(place / "config.json").get("_name_or_path")
     name = hub_id(stated) if isinstance(stated, str) and not Path(stated).exists() else None
     weights = sorted(file for pattern in _WEIGHTS for file in place.glob(pattern) if file.is_file())

@@ -43,7 +43,7 @@ def read_config(name: str, where: str) -> Any:
 
 
 def read_tokenizer(name: str, where: str, **options: Any) -> Any:
-    """Read the tokenizer at `where` (folder or hub id), with BOS and EOS as its files promise them."""
+    """Read the tokenizer at `where` (folder or hub id), with the BOS and EOS of its files."""
     with one_line(name, "its tokenizer cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
     with one_line(name, "its tokenizer cannot be used"):

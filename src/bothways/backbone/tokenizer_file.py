@@ -1,13 +1,13 @@
-"""Compares a loaded tokenizer with the files that it was loaded from: tokenizer.json and the flags of tokenizer_config.json.
+"""Compares a loaded tokenizer with its tokenizer.json and the flags of tokenizer_config.json.
 
 Some tokenizer classes of transformers 5 (Qwen2Tokenizer, GemmaTokenizer, …) build their own
 normalizer and pre-tokenizer, and take only the vocabulary and the merges from tokenizer.json. For
 the families' own models both are equal. If a model has another tokenizer under such a class, texts
 are split in another way than the file says, and no loader reports it.
 
-`add_bos_token` and `add_eos_token` of tokenizer_config.json are ignored by transformers 5 beside a
-tokenizer.json. transformers 4 followed them for the classes of `FOLLOWED`, so a model whose
-tokenizer.json disagrees was trained and published with what the flags promise (E5-Mistral).
+If there is a tokenizer.json, transformers 5 ignores `add_bos_token` and `add_eos_token` of
+tokenizer_config.json. transformers 4 followed them for the classes of `FOLLOWED`. So if a model's
+tokenizer.json disagrees, it was trained and published with the tokens of the flags (E5-Mistral).
 """
 
 from __future__ import annotations
@@ -37,22 +37,25 @@ _PROBES = (
 FOLLOWED = frozenset(
     f"{family}Tokenizer{fast}" for family in ("Llama", "CodeLlama", "Gemma", "Cohere", "GPTNeoX") for fast in ("", "Fast")
 )
-"""Classes whose flags transformers 4 wrote into the rule around every text (measured with 4.57). Those of other classes had no effect."""
+"""Classes for which transformers 4 wrote the flags into the rule around every text.
+
+Measured with 4.57. The flags of other classes had no effect.
+"""
 
 
 def follow_flags(tokenizer: Any, where: str, name: str) -> None:
-    """Put BOS and EOS around every text where tokenizer_config.json promises them and `tokenizer` does not, in place.
+    """Put BOS and EOS around every text, in place, if tokenizer_config.json promises them.
 
-    A promise counts if the class that the file names kept it in transformers 4, or if the author's own class is named
-    (`auto_map`). It is logged once for each token.
+    A promise counts if the class that the file names kept it in transformers 4, or if the author's
+    own class is named (`auto_map`). Each token that is added is logged once.
 
     Args:
         tokenizer: a fast transformers tokenizer.
         where: the folder or hub id that it was loaded from.
-        name: what the user called the model.
+        name: the model's name as the user gave it.
 
     Raises:
-        InputError: a promised token that the tokenizer does not have.
+        InputError: if the tokenizer does not have a promised token.
     """
     file = _file(where, "tokenizer_config.json")
     if file is None or not getattr(tokenizer, "is_fast", False):

@@ -11,8 +11,8 @@ There are four tests, each an option. Their findings are joined:
     fraction     cos(q_i, c) ≥ fraction · cos(q_i, p_i)
                  (NV-Retriever's TopK-PercPos, arXiv 2407.15831: 0.95 for mining)
 
-A row's own positive is never left out. `bothways.data.labeled.answers` determines the known answers and the
-labels of a text.
+A row's own positive is never left out. `bothways.data.labeled.answers` determines the known answers
+and the labels of a text.
 
 Letters: N rows, M hard negatives, C columns, F texts that a row knows at most, G labels of a row
 and W of a column at most.

@@ -28,7 +28,7 @@ Labelled = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[s
 #: The pairs of the embedded text consist of a description and the function that it describes.
 EMBEDDED_INSTRUCTION = "Given a description, retrieve the Python function that it describes"
 #: Keys of a task that a recipe turns into prompts. The other keys are those of
-#: `training.data_config.TaskConfig`.
+#: `training.recipe.data_config.TaskConfig`.
 INSTRUCTION_KEYS = ("instruction", "symmetric")
 
 
@@ -37,11 +37,11 @@ def labelled(
 ) -> dict[str, Any]:
     """Build the `data` of a supervised stage.
 
-    A source is a task, named after its file or folder. If `bothways.data.labeled.templates.INSTRUCTIONS`
-    knows the name, its rows get the instruction before queries and, if the task is symmetric,
-    before documents too. Prompts in the rows are then replaced, with a warning when they are read.
-    If a folder holds files of known tasks, as E5's training data does, each file is a task, and two
-    of those files are two tasks each (`HALVES`).
+    A source is a task, named after its file or folder. If the name is in `INSTRUCTIONS` of
+    `bothways.data.labeled.templates`, its rows get the instruction before queries and, if the task
+    is symmetric, before documents too. Prompts in the rows are then replaced, with a warning when
+    they are read. If a folder holds files of known tasks, as E5's training data does, each file is
+    a task, and two of those files are two tasks each (`HALVES`).
 
     A mapping states everything itself, for example {"tasks": [{"name": "fiqa", "source":
     "fiqa.jsonl", "instruction": "Given a financial question, …", "symmetric": False, "weight":
@@ -50,8 +50,9 @@ def labelled(
     Args:
         given: the data to learn from.
         stage: the stage's name, for the case that `given` has data by stage.
-        template: the form of instructions, a name in `bothways.data.labeled.templates.TEMPLATES`. If None,
-            rows get only the instructions that they contain.
+        template: the form of instructions, a name in `TEMPLATES` of
+            `bothways.data.labeled.templates`. If None, rows get only the instructions that they
+            contain.
         batches: "blended" or "homogeneous", unless a mapping sets it.
         mine: the source of negatives for rows without any, unless a mapping sets it.
 

@@ -20,7 +20,7 @@ from bothways.training.recipe.recipe import Recipe
 # experiments/run_*.py.
 ADAPTER = {"r": 16, "dropout": 0.05}
 # The instruction and a colon, as in the authors' evaluation. Their training data has a semicolon
-# instead (`training.llm2vec_json`).
+# instead (`training.recipe.llm2vec_json`).
 TEMPLATE = "llm2vec"
 
 

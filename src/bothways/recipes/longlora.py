@@ -54,7 +54,7 @@ def longlora(
             cores.
         context: tokens of a row and of the finished model. If None, 8,192 ("published"), the
             smallest published context, or 16,384 ("laptop"). The paper goes up to 100k with more
-            GPUs (`training.sharding` splits the model over them).
+            GPUs (`training.parallel.sharding` splits the model over them).
         train: "lora+" (LoRA on attention, with embeddings and norms in full), "lora", or "full"
             (every weight), as the paper compares.
         shifted: train with S²-Attn. If False, use full attention.
