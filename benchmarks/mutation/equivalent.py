@@ -20,7 +20,6 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("losses/distillation.py", "masked_fill(~there, 0.0)[usable] | 0.0 -> 1.0"): "the teacher's probability there is 0",
     ("losses/distillation.py", "owner.numel() == 0: | 0 -> -1"): "without hard negatives the rest makes the same",
     ("losses/false_negatives.py", "positive < 0 -> positive <= 0"): "a cosine of 0 gives the threshold 0 either way",
-    ("losses/false_negatives.py", "NONE = -1 | 1 -> 2"): "ids are at least 0",
     ("losses/gather.py", "dist.get_world_size() >= 1"): "gathering from one process is the identity",
     (
         "losses/gather.py",
@@ -32,4 +31,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("losses/infonce.py", "dim=-1) | -1 -> +1"): _TWO,
     ("losses/infonce.py", "torch.promote_types(vectors.dtype, torch.float32) -> torch.promote_types(torch.float32"): _SYMMETRIC,
     ("losses/masked_next_token.py", "LossSum(total, targets.shape[0], correct) | 0 -> -1"): _ONE,
+    (
+        "objectives/contrastive.py",
+        "if all(text == texts[0] for text in texts): | 0 -> -1",
+    ): "all equal the first if all equal the last",
 }

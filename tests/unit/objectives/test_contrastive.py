@@ -27,7 +27,7 @@ def ready(encoder, seed: int = 0, **options):
     return objective, objective.collate(objective.prepare(TEXTS, encoder), generator(seed))
 
 
-def by_hand(objective: Contrastive, encoder, batch, seed: int, scale: float):
+def by_hand(objective: Contrastive, encoder, batch, seed: int, scale: float, cosines: float):
     """One graph over all passes, restored order, the formula in float64."""
     outputs = []
     for index, part in enumerate(batch.passes):
@@ -35,7 +35,7 @@ def by_hand(objective: Contrastive, encoder, batch, seed: int, scale: float):
         outputs.append(objective.projection(encoder(part)))
     vectors = torch.nn.functional.normalize(torch.cat(outputs)[batch.order].double(), dim=-1)
     query, positive = vectors.chunk(2)
-    logits = 20.0 * query @ positive.T
+    logits = cosines * query @ positive.T
     loss = -(logits.log_softmax(-1)).diagonal().sum()
     (loss * scale).backward()
     return (
@@ -54,7 +54,8 @@ def test_step_equals_brute_force_with_dropout_active(graph_tokens, lora):
         for name, parameter in encoder.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.1, generator=generator())
-    objective, batch = ready(encoder, mlp=True, hidden_dropout=0.1, graph_tokens=graph_tokens)
+    chosen = {"scale": 7.0} if lora else {}
+    objective, batch = ready(encoder, mlp=True, hidden_dropout=0.1, graph_tokens=graph_tokens, **chosen)
     assert len(batch.passes) >= 4
     torch.manual_seed(0)
     first = encoder(batch.passes[0])
@@ -63,7 +64,9 @@ def test_step_equals_brute_force_with_dropout_active(graph_tokens, lora):
         "dropout must be active for this test to mean anything"
     )
     plain_encoder, plain_objective = copy.deepcopy((encoder, objective))
-    loss, aligned, accuracy = by_hand(plain_objective, plain_encoder, batch, seed=5, scale=0.1)
+    loss, aligned, accuracy = by_hand(
+        plain_objective, plain_encoder, batch, seed=5, scale=0.1, cosines=chosen.get("scale", 20.0)
+    )
     result = objective.step(encoder, batch, scale=0.1, backward=torch.Tensor.backward, seed=5)
     assert result["count"] == objective.count(batch) == len(TEXTS)
     torch.testing.assert_close(result["loss_sum"].double(), loss, rtol=1e-5, atol=1e-5)  # float32 against float64
@@ -169,6 +172,14 @@ def test_one_text_is_refused():
     encoder = make_encoder()[0]
     with pytest.raises(InputError, match="needs at least two texts"):
         ContrastiveConfig(attention_dropout=0.1).build(encoder).prepare(["alone"], encoder)
+
+
+def test_copies_of_one_text_alone_are_refused():
+    encoder, _ = make_encoder()
+    objective, _ = ready(encoder)
+    with pytest.raises(InputError, match="all 3 texts are the same"):
+        objective.prepare(["a", "a", "a"], encoder)
+    assert len(objective.prepare(["a", "b", "a"], encoder)) == 3
 
 
 def test_config_names_unknown_keys():
