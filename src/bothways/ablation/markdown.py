@@ -8,10 +8,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from bothways.ablation.table import AblationTable, Line
+from bothways.ablation.figures import Figures, Line
 
 
-def render(table: AblationTable) -> str:
+def render(table: Figures) -> str:
     """Render both tables, with the notes that readers need."""
     blocks = [f"# {table.base}: ablation", _overview(table), _details(table)]
     if table.notes:
@@ -19,7 +19,7 @@ def render(table: AblationTable) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _overview(table: AblationTable) -> str:
+def _overview(table: Figures) -> str:
     """Render the average over tasks, with rows down and poolings across."""
     if table.best is None:
         return ""
@@ -34,7 +34,7 @@ def _overview(table: AblationTable) -> str:
     return f"{what}, x 100{_over_seeds(table)}; the best in bold.\n\n{_grid(head, body)}{_baseline(table)}"
 
 
-def _average(table: AblationTable, line: Line | None) -> str:
+def _average(table: Figures, line: Line | None) -> str:
     if line is None:
         return "-"
     text = _score(line.averages(table.columns))
@@ -43,7 +43,7 @@ def _average(table: AblationTable, line: Line | None) -> str:
     return (f"**{text}**" if line is table.best else text) + told
 
 
-def _baseline(table: AblationTable) -> str:
+def _baseline(table: Figures) -> str:
     base = table.baseline
     if base is None:
         return ""
@@ -51,7 +51,7 @@ def _baseline(table: AblationTable) -> str:
     return f"\n\nPercent: relative to the best causal baseline, {_plain(base.row)} under {base.under} ({score:.1f})."
 
 
-def _details(table: AblationTable) -> str:
+def _details(table: Figures) -> str:
     """Render every task of every line, and the time of its training."""
     several = sum(column.averaged for column in table.columns) > 1
     trained = any(line.minutes for line in table.lines)
@@ -92,7 +92,7 @@ def _figure(values: Sequence[float]) -> str:
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.3f}"
 
 
-def _over_seeds(table: AblationTable) -> str:
+def _over_seeds(table: Figures) -> str:
     seeds = sorted({seed for line in table.lines for seed in line.seeds if seed is not None})
     if not seeds:
         return ""

@@ -9,74 +9,18 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bothways.ablation.figures import Column, Figures, Line
 from bothways.ablation.grid import Cell
+from bothways.ablation.markdown import render
 from bothways.ablation.plan import pooling_label
 from bothways.atomic import atomic_file
 from bothways.evaluation.task import Task
 
 FORMAT = "bothways-ablation-1"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A task.
-
-    Attributes:
-        task: its name in results.
-        title: a short name, unique in the table.
-        metric: its main metric.
-        ranks: True if higher is better. Other tasks are shown, but neither averaged nor marked.
-        averaged: True if it is part of the average: it ranks, and no checkpoint was chosen on its
-            data.
-    """
-
-    task: str
-    title: str
-    metric: str
-    ranks: bool
-    averaged: bool
-
-
-@dataclass
-class Line:
-    """A row under a pooling, over its seeds.
-
-    Scores are as in results files: correlations in [-1, 1].
-
-    Attributes:
-        row: the row that was measured.
-        pooling: the pooling that it was measured under.
-        trained: the pooling that it was trained through. None if no stage was.
-        causal_baseline: True if it is causal and untrained.
-        seeds: seeds of training, one per score. [None] for an untrained row.
-        scores: scores by task, one per seed.
-        minutes: minutes of training all stages, one per seed. Empty for an untrained row.
-        files: results files, one per seed.
-    """
-
-    row: str
-    pooling: str
-    trained: str | None
-    causal_baseline: bool
-    seeds: list[int | None] = field(default_factory=list)
-    scores: dict[str, list[float]] = field(default_factory=dict)
-    minutes: list[float] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-
-    @property
-    def under(self) -> str:
-        """The pooling as in the table's head."""
-        plain = self.pooling.replace("_", " ")
-        return plain if self.trained in (None, self.pooling) else f"{plain} (trained: {str(self.trained).replace('_', ' ')})"
-
-    def averages(self, columns: Sequence[Column]) -> list[float]:
-        """Compute the mean over the averaged tasks, one per seed. Without such tasks, return []."""
-        averaged = [self.scores[column.task] for column in columns if column.averaged]
-        return [statistics.fmean(values) for values in zip(*averaged)]
 
 
 @dataclass(frozen=True)
@@ -90,50 +34,11 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class AblationTable:
-    """The result of an ablation.
-
-    Attributes:
-        base: the model.
-        columns: the tasks.
-        lines: rows under poolings, in the plan's order.
-        plan: the resolved plan.
-        notes: notes on combinations that were left out.
-    """
-
-    base: str
-    columns: tuple[Column, ...]
-    lines: tuple[Line, ...]
-    plan: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def baseline(self) -> Line | None:
-        """The best causal line without training, or None without one with a positive average."""
-        found = [line for line in self.lines if line.causal_baseline and line.averages(self.columns)]
-        best = max(found, key=lambda line: statistics.fmean(line.averages(self.columns)), default=None)
-        return best if best is not None and statistics.fmean(best.averages(self.columns)) > 0 else None
-
-    @property
-    def best(self) -> Line | None:
-        """The line with the highest average. None if no task ranks."""
-        found = [line for line in self.lines if line.averages(self.columns)]
-        return max(found, key=lambda line: statistics.fmean(line.averages(self.columns)), default=None)
-
-    def gain(self, line: Line) -> float | None:
-        """Compute the percentage above the baseline: (average / baseline's average - 1) x 100.
-
-        It is None if there is no baseline, and for the baseline itself.
-        """
-        own, base = line.averages(self.columns), self.baseline
-        if base is None or base is line or not own:
-            return None
-        return 100 * (statistics.fmean(own) / statistics.fmean(base.averages(self.columns)) - 1)
+class AblationTable(Figures):
+    """What an ablation found, as files."""
 
     def markdown(self) -> str:
         """Render the tables as Markdown, see `bothways.ablation.markdown`."""
-        from bothways.ablation.markdown import render
-
         return render(self)
 
     def as_dict(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from bothways.errors import InputError
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, SENTENCE_KINDS, Preset, Texts, check_preset, data, finish
 from bothways.recipes.compose import compose
+from bothways.recipes.entries import TEXT_ENCODERS, find
 from bothways.training.recipe.recipe import Recipe
 
 Train = Literal["lora+", "lora", "full"]
@@ -122,9 +123,9 @@ def longlora(
         raise InputError(
             "dev: is only valid here if `then` is a name; otherwise give dev to the recipe that you pass as `then`"
         )
-    from bothways.recipes import get
-
-    second = get(then).build(base=base, texts=texts, preset=preset, dev=dev) if isinstance(then, str) else then
+    if then == STAGE:
+        raise InputError("then: two stages are named 'longlora'; give another recipe, for example then=\"llm2vec\"")
+    second = find(then, TEXT_ENCODERS).build(base=base, texts=texts, preset=preset, dev=dev) if isinstance(then, str) else then
     values = compose(Recipe.from_values(values, where=f"recipe {STAGE}"), second, max_length=length).resolved()
     stages = [_lengthened(each, length, text_length) for each in values["stages"]]
     if text_length is not None and not any(each["objective"]["kind"] in SENTENCE_KINDS for each in stages):

@@ -19,6 +19,7 @@ from bothways.attention.probe import prove_direction
 from bothways.attention.stock import INFLUENCE, can_set_implementation, distance, quiet, stock
 from bothways.attention.text_config import UNBOUNDED, is_encoder_only, text_configs, windowed_layers
 from bothways.encoder.batch import TokenBatch, TokenRow
+from bothways.encoder.proof.check import Check
 from bothways.encoder.proof.comparison import (
     EXACT,
     ROUNDED,
@@ -32,7 +33,6 @@ from bothways.encoder.proof.comparison import (
     report,
     takes_positions,
 )
-from bothways.encoder.proof.doctor import Check
 from bothways.encoder.proof.temporary_state import checkpointing, differentiable, merged, random_adapter, training
 
 if TYPE_CHECKING:

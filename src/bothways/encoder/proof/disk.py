@@ -18,8 +18,8 @@ from torch import nn
 from bothways.attention.stock import quiet
 from bothways.attention.text_config import windowed_layers
 from bothways.encoder.batch import TokenRow
+from bothways.encoder.proof.check import Check
 from bothways.encoder.proof.comparison import ROUNDED, allowance, alone_states, compare
-from bothways.encoder.proof.doctor import Check
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder

@@ -4,66 +4,20 @@ A direction is proved and not assumed: library versions ignore flags, shortcuts 
 keep windows of their own. Each check measures one invariant on real sentences, against stock transformers wherever it has a say,
 and ends in a figure and one plain sentence. Nothing of the encoder is changed: modes, flags, gradients and weights come back.
 
-The checks themselves are in `encoder.checks` and `encoder.disk`.
+The checks themselves are in `proof.checks` and `proof.disk`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 
+from bothways.encoder.proof.check import Check, Diagnosis
+
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
-
-
-@dataclass(frozen=True)
-class Check:
-    """One invariant.
-
-    Args:
-        name: what was checked.
-        passed: whether it held.
-        figure: the measured quantity with its unit or limit, for people.
-        sentence: what was found, in plain words.
-    """
-
-    name: str
-    passed: bool
-    figure: str
-    sentence: str
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """All checks of one encoder; prints as a table."""
-
-    checks: tuple[Check, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every check held."""
-        return all(check.passed for check in self.checks)
-
-    @property
-    def failures(self) -> tuple[Check, ...]:
-        """The checks that did not hold."""
-        return tuple(check for check in self.checks if not check.passed)
-
-    def __iter__(self) -> Iterator[Check]:
-        """Checks in the order in which they ran."""
-        return iter(self.checks)
-
-    def __str__(self) -> str:
-        """One line per check, and a last line with the verdict."""
-        name = max(len(check.name) for check in self.checks)
-        figure = max(len(check.figure) for check in self.checks)
-        lines = [f"{'ok  ' if c.passed else 'FAIL'}  {c.name:{name}}  {c.figure:{figure}}  {c.sentence}" for c in self.checks]
-        failed = len(self.failures)
-        lines.append(f"{failed} of {len(self.checks)} checks failed" if failed else f"all {len(self.checks)} checks passed")
-        return "\n".join(lines)
 
 
 def doctor(encoder: Encoder, *, quick: bool = False) -> Diagnosis:
