@@ -123,15 +123,22 @@ def longlora(
         raise InputError(
             "dev: is only valid here if `then` is a name; otherwise give dev to the recipe that you pass as `then`"
         )
-    if then == STAGE:
-        raise InputError("then: two stages are named 'longlora'; give another recipe, for example then=\"llm2vec\"")
-    second = find(then, TEXT_ENCODERS).build(base=base, texts=texts, preset=preset, dev=dev) if isinstance(then, str) else then
+    second = _second(then, base=base, texts=texts, preset=preset, dev=dev)
     values = compose(Recipe.from_values(values, where=f"recipe {STAGE}"), second, max_length=length).resolved()
     stages = [_lengthened(each, length, text_length) for each in values["stages"]]
     if text_length is not None and not any(each["objective"]["kind"] in SENTENCE_KINDS for each in stages):
         raise InputError(f"text_length: recipe {second.name} does not have a contrastive stage to use it; leave it out")
     values["stages"] = stages
     return finish(values, overrides, dev=None, dev_every=1)
+
+
+def _second(then: Recipe | str, **choices: Any) -> Recipe:
+    """Make the recipe that follows; a recipe that is given comes back as it is."""
+    if isinstance(then, Recipe):
+        return then
+    if then == STAGE:
+        raise InputError("then: two stages are named 'longlora'; give another recipe, for example then=\"llm2vec\"")
+    return find(then, TEXT_ENCODERS).build(**choices)
 
 
 def _adapter(train: Train) -> dict[str, Any] | None:
