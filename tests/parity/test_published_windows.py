@@ -115,7 +115,7 @@ def test_the_doctor_says_when_it_cannot_compare(tmp_path, monkeypatch):
     monkeypatch.undo()
     with torch.no_grad():
         next(encoder.backbone.parameters()).add_(1)
-    assert "no longer those of the folder" in on_disk(encoder).sentence
+    assert "differ from those in the folder" in on_disk(encoder).sentence
 
 
 def test_the_switch_of_gemma_3_is_written_as_published(tmp_path):

@@ -135,7 +135,7 @@ def test_ours_reads_it_back_bit_by_bit(tmp_path, mode):
     card = (tmp_path / "one" / "README.md").read_text()
     assert 'SentenceTransformer("this folder", trust_remote_code=True)' in card
     notes = json.loads((tmp_path / "one" / "bothways.json").read_text())["loader_notes"]
-    assert any("stand around the text" in note for note in notes)
+    assert any("are templates around the text" in note for note in notes)
     assert (mode == "code") == any("mean of the last 8 states" in note for note in notes)
     config = json.loads((tmp_path / "one" / "config.json").read_text())
     assert ("pooling" in config) == (mode == "paper"), "vLLM must not average what is no average"
@@ -154,8 +154,8 @@ def test_damaged_and_foreign_folders_are_refused_in_one_line(tmp_path):
     modules = tmp_path / "out" / "modules.json"
     text = modules.read_text()
     modules.write_text(text.replace("prompt_templates.Template", "sentence_transformers.models."))
-    with pytest.raises(InputError, match=r"the prompt 'query' holds {text}, which sentence-transformers writes out"):
+    with pytest.raises(InputError, match=r"the prompt 'query' holds {text}, which sentence-transformers keeps as it is"):
         bw.load(tmp_path / "out", device="cpu")
     modules.write_text(text.replace("prompt_templates.LastTokens", "somebody.LastTokens"))
-    with pytest.raises(InputError, match=r"somebody\.LastTokens is code of the author, which is never run"):
+    with pytest.raises(InputError, match=r"somebody\.LastTokens is the author's code, which is never run"):
         bw.load(tmp_path / "out", device="cpu")

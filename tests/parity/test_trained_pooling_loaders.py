@@ -207,7 +207,7 @@ def test_damaged_folders_are_refused_in_one_line(base: Path, tmp_path: Path) -> 
     place = tmp_path / "out" / "1_AttentionPooling"
     config, tensors = json.loads((place / "config.json").read_text()), load_file(place / "model.safetensors")
     for changes, message in (
-        ({"width": 64}, "width 64, and the model's states have 32"),
+        ({"width": 64}, "width is 64, but the model's states have 32"),
         ({"latents": 7}, "tensors do not fit the sizes in config.json"),
         ({"mode": "mean"}, "mode: Input should be 'latent_attention' or 'self_attention'"),
         ({"latent": 7}, "unknown key 'latent'; did you mean 'latents'"),

@@ -1,4 +1,4 @@
-"""Texts as tokens: one row per text (`TokenRow`), and many of them packed for one pass (`TokenBatch`).
+"""Token rows, one per text (`TokenRow`), and several of them packed for one pass (`TokenBatch`).
 
 Letters: T tokens of the pass, N texts.
 """
@@ -19,11 +19,15 @@ from bothways.config import Direction
 
 
 class TokenRow(NamedTuple):
-    """One tokenised text.
+    """One tokenized text.
 
-    ids: token ids. pool: which of them are pooled. offsets: characters (start, end) of each in the text itself; tokens of the
-    prompt, of wrappers and special tokens have (0, 0). blocks: tokens of each block at its end that must not see the others
-    (`AttentionPlan.blocks`); counted in the three lists.
+    Args:
+        ids: token ids.
+        pool: for each token, whether it is pooled.
+        offsets: for each token, its characters (start, end) in the text itself. Tokens of the
+            prompt and of wrappers, and special tokens, have (0, 0).
+        blocks: sizes in tokens of the blocks at the row's end that must not see each other
+            (`AttentionPlan.blocks`). Their tokens are included in the three lists.
     """
 
     ids: list[int]
@@ -33,9 +37,10 @@ class TokenRow(NamedTuple):
 
 
 def row_id(row: TokenRow) -> int:
-    """Make a number in [0, 2^63) of what the model reads and pools of a text: equal inputs, equal numbers, on every process.
+    """Compute a number in [0, 2^63) from the tokens of a row and its pool mask.
 
-    Two long texts with the same beginning get one number when they are cut to it.
+    Equal inputs give equal numbers on every process. Two long texts with the same beginning get the
+    same number if they are cut to it.
     """
     read = ",".join(map(str, row.ids)) + "".join("01"[kept] for kept in row.pool)
     return int.from_bytes(hashlib.blake2b(read.encode(), digest_size=8).digest(), "big") >> 1
@@ -47,9 +52,9 @@ class TokenBatch:
 
     Args:
         input_ids: (T,) int64.
-        plan: lengths of the segments; `plan.total` is T.
-        pool: (T,) bool, tokens that are pooled.
-        rows: N, real texts; segments beyond are filler that brings T to a constant.
+        plan: lengths of the segments. `plan.total` is T.
+        pool: (T,) bool, True for tokens that are pooled.
+        rows: N, the number of real texts. Later segments are filler that extends T to a constant.
     """
 
     input_ids: Tensor
@@ -59,11 +64,11 @@ class TokenBatch:
 
     @property
     def tokens(self) -> int:
-        """Tokens of real texts."""
+        """Number of tokens of the real texts, without filler."""
         return sum(self.plan.lengths[: self.rows])
 
     def to(self, device: torch.device | str) -> TokenBatch:
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         return replace(self, input_ids=self.input_ids.to(device), pool=self.pool.to(device))
 
 
@@ -75,18 +80,19 @@ def pack(
     pad_id: int = 0,
     shifted: ShiftedGroups | None = None,
 ) -> TokenBatch:
-    """Pack rows in the given order; blocks of rows become blocks of the plan.
+    """Pack rows in the given order. Blocks of rows become blocks of the plan.
 
     Args:
-        rows: tokenised texts, at least one.
+        rows: tokenized texts, at least one.
         direction: of the attention plan.
-        fill_to: bring the pass to this many tokens with one filler segment (oneDNN compiles a kernel per shape, so passes of one
-            constant token count run faster than ragged ones); a pass that is already longer stays as it is.
+        fill_to: add one filler segment so that the pass has this many tokens. oneDNN compiles a
+            kernel per shape, so passes with one constant token count run faster than ragged ones. A
+            pass that is already longer is not changed.
         pad_id: token of the filler.
         shifted: train every row in groups by its own length (LongLoRA).
 
     Raises:
-        InputError: blocks that do not fit their row, or blocks and groups together.
+        InputError: blocks do not fit their row, or blocks and groups are used together.
     """
     lengths = [len(row.ids) for row in rows]
     ids = [token for row in rows for token in row.ids]
@@ -103,18 +109,19 @@ def pack(
 
 
 def passes(lengths: Sequence[int], batch_tokens: int, max_rows: int | None = None, *, padded: bool = False) -> list[list[int]]:
-    """Cut texts into passes of at most `batch_tokens` tokens, longest first, so that a pass holds texts of nearly one length.
+    """Cut texts into passes of at most `batch_tokens` tokens, longest texts first.
 
-    A text longer than `batch_tokens` gets a pass of its own.
+    A pass therefore holds texts of nearly the same length. A text longer than `batch_tokens` gets a
+    pass of its own.
 
     Args:
         lengths: tokens of each text.
         batch_tokens: tokens per pass.
-        max_rows: texts per pass at most.
+        max_rows: maximum number of texts per pass. If None, there is no maximum.
         padded: count padding too, for models that get each pass as a padded batch.
 
     Returns:
-        Index lists; together they hold every index once.
+        Lists of indices. Together they contain every index once.
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     groups: list[list[int]] = []

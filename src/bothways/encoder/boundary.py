@@ -1,8 +1,11 @@
-"""Where an instruction ends: here by characters, in sentence-transformers by the number of tokens that the instruction has by itself.
+"""Warns when sentence-transformers would end an instruction at another token than this encoder.
 
-Both leave the same tokens out of the pool unless the instruction's last token merges with the text, as a blank at its end does with the
-word behind it in most tokenizers. Then sentence-transformers leaves out one token too many, and of a one-token text nothing remains: its
-vector is zero. The rows of a call are compared one by one, and the first call with such an instruction says so.
+This encoder finds the end by characters. sentence-transformers counts the tokens that the
+instruction has by itself. Both leave the same tokens out of the pool unless the instruction's last
+token merges with the text. In most tokenizers, for example, a blank at the end merges with the next
+word. Then sentence-transformers leaves out one token too many. Nothing remains of a one-token text,
+and its vector is zero. The rows of a call are compared one by one, and the first call with such an
+instruction logs a warning.
 """
 
 from __future__ import annotations
@@ -21,17 +24,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bothways")
 
-ADVICE = "write the prompt without a blank at its end, for example with a line feed, and both agree"
+ADVICE = "end the prompt without a blank, for example with a line feed, and both agree"
 
 
 def warn(encoder: Encoder, texts: Sequence[Text], rows: Sequence[TokenRow], prompt: str | None) -> None:
-    """Log one line for each instruction, once for each encoder, that sentence-transformers cuts at another token.
+    """Log one line for each instruction that sentence-transformers cuts at another token.
+
+    Each encoder logs an instruction only once.
 
     Args:
-        encoder: whose folder sentence-transformers may read.
-        texts: of the rows, as the caller gave them.
+        encoder: an encoder whose folder sentence-transformers may read.
+        texts: the texts of the rows, as the caller gave them.
         rows: their tokens.
-        prompt: the instruction of texts that bring none.
+        prompt: the instruction of texts that have none of their own.
     """
     heads = [item[0] if isinstance(item, tuple) else prompt or "" for item in texts]
     if not any(heads):
@@ -47,8 +52,8 @@ def warn(encoder: Encoder, texts: Sequence[Text], rows: Sequence[TokenRow], prom
     for head, count in off.items():
         encoder.warned_prompts.add(head)
         log.warning(
-            "prompt %r: its last token merges with the text, so sentence-transformers pools other tokens than this encoder for %d of %d "
-            "texts; %s",
+            "prompt %r: its last token merges with the text, so for %d of %d texts sentence-transformers pools "
+            "other tokens than this encoder; %s",
             head[-40:],
             count,
             len(rows),

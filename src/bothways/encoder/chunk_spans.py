@@ -1,4 +1,4 @@
-"""Where the chunks of a document begin and end: in characters, and in tokens. Arithmetic on one text; no model is run.
+"""Computes the bounds of a document's chunks, in characters and in tokens. No model is run.
 
 Letters: T tokens of a text, C chunks.
 """
@@ -18,13 +18,17 @@ Span = tuple[int, int]
 Chunking = Literal["sentences"] | int | Sequence[Sequence[Span]]
 
 EXPECTED = "must be 'sentences', a number of tokens, or spans for each text"
-# Closing marks stay with the sentence; scripts without blanks end theirs with a mark of their own. What stands before a match keeps
-# the search linear: a run of dots or blanks that fails at its first one is not tried again at each of the others.
+# Closing marks belong to the sentence. Scripts without blanks have their own full stops. The
+# lookbehinds keep the search linear: when a run of dots or blanks fails to match at its first
+# character, the others are not tried.
 _BREAK = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|(?<!\s)\s*\n\s*")
 
 
 def spans_of(chunks: Chunking, index: int, text: str, offsets: Sequence[Span]) -> list[Span]:
-    """Character spans of the chunks of a text, each with a token where they are not the caller's own.
+    """Compute character spans of the chunks of a text.
+
+    Every span contains a token, unless the caller gave the spans. For example, "sentences" splits
+    "One. Two." into [(0, 5), (5, 9)].
 
     Args:
         chunks: "sentences", a number of tokens, or the spans of each text.
@@ -33,7 +37,7 @@ def spans_of(chunks: Chunking, index: int, text: str, offsets: Sequence[Span]) -
         offsets: characters of each token, in order.
 
     Raises:
-        InputError: chunks that are none of these, or spans outside the text.
+        InputError: chunks have another form, or spans are outside the text.
     """
     if isinstance(chunks, str):
         if chunks != "sentences":
@@ -58,9 +62,9 @@ def spans_of(chunks: Chunking, index: int, text: str, offsets: Sequence[Span]) -
 
 
 def _with_tokens(spans: Sequence[Span], offsets: Sequence[Span]) -> list[Span]:
-    """Neighbouring spans, those that no token stands for joined to the one before, or at the text's beginning to the one after."""
+    """Join each span without a token to the span before it, or at the beginning to the next one."""
     found: list[Span] = []
-    begin: int | None = None  # of the spans before the first token
+    begin: int | None = None  # start of the spans before the first token
     for (start, end), (first, stop) in zip(spans, _members(spans, offsets)):
         if first < stop:
             found.append((start if begin is None else begin, end))
@@ -73,9 +77,10 @@ def _with_tokens(spans: Sequence[Span], offsets: Sequence[Span]) -> list[Span]:
 
 
 def sentence_spans(text: str) -> list[Span]:
-    """Sentences of a text as character spans that together cover it; a line's end closes one too.
+    """Split a text into sentences, as character spans that together cover it.
 
-    By punctuation alone, in any script; abbreviations end sentences as well. White space belongs to the sentence before it.
+    Sentences end at punctuation of any script, so abbreviations end them as well, and at line ends.
+    White space belongs to the sentence before it.
     """
     spans: list[Span] = []
     start = 0
@@ -91,14 +96,17 @@ def sentence_spans(text: str) -> list[Span]:
 
 
 def token_spans(offsets: Sequence[Span], size: int, characters: int) -> list[Span]:
-    """Character spans of `size` tokens each, the last one shorter; they cover the text of `characters`."""
+    """Compute character spans of `size` tokens each. The last one may be shorter.
+
+    Together they cover the text, which has `characters` characters.
+    """
     ends = [offsets[min(first + size, len(offsets)) - 1][1] for first in range(0, len(offsets), size)]
     bounds = [0, *ends[:-1], characters] if ends else [0]
     return [(start, end) for start, end in pairwise(bounds) if end > start]
 
 
 def members_of(spans: Sequence[Span], offsets: Sequence[Span], index: int = 0) -> list[Span]:
-    """Tokens [first, end) of each chunk.
+    """Find the tokens [first, end) of each chunk.
 
     Args:
         spans: characters of each chunk.
@@ -106,17 +114,19 @@ def members_of(spans: Sequence[Span], offsets: Sequence[Span], index: int = 0) -
         index: number of the text, for messages.
 
     Raises:
-        InputError: a chunk whose characters no token stands for.
+        InputError: no token represents the characters of a chunk.
     """
     members = _members(spans, offsets)
     for number, ((start, end), (first, stop)) in enumerate(zip(spans, members)):
         if first == stop:
-            raise InputError(f"chunks[{index}][{number}]: no token stands for the characters {start} to {end} of this text")
+            raise InputError(
+                f"chunks[{index}][{number}]: no token represents the characters {start} to {end} of this text; choose a longer chunk"
+            )
     return members
 
 
 def _members(spans: Sequence[Span], offsets: Sequence[Span]) -> list[Span]:
-    """`members_of`, with first = end for a chunk that no token stands for."""
+    """Do the work of `members_of`, with first = end for a chunk without a token."""
     starts = np.maximum.accumulate(np.array([start for start, _ in offsets], dtype=np.int64))
     ends = np.maximum.accumulate(np.array([end for _, end in offsets], dtype=np.int64))
     members: list[Span] = []

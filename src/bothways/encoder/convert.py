@@ -1,4 +1,4 @@
-"""The two doors to an encoder: `convert` makes one from a base LLM, `load` reads a finished one."""
+"""The ways to an encoder: `convert` makes one from a base LLM, `load` reads a finished one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from bothways.provenance import versions
 
 log = logging.getLogger("bothways")
 
-MAX_LENGTH = 512  # tokens; what LLM2Vec trains and evaluates with (methods: arXiv 2404.05961, released configurations)
+# tokens, for training and evaluation in LLM2Vec (arXiv 2404.05961, released configurations)
+MAX_LENGTH = 512
 
 
 def convert(
@@ -55,37 +56,51 @@ def convert(
     rope: Mapping[str, Any] | RopeConfig | None = None,
     adapter: str | os.PathLike[str] | None = None,
 ) -> Encoder:
-    """A base LLM as an untrained text encoder.
+    """Make an untrained text encoder from a base LLM.
+
+    For example, `convert("smollm2-135m", pooling="last", prompts={"query": "Find: "})`.
 
     Args:
         base: hub id, local folder, .gguf file, or embedded name ("smollm2-135m").
-        direction: "bidirectional" (every token sees every other) or "causal" (as the LLM was trained).
-        pooling: "mean", "weighted_mean", "last" (or "eos"), "bos" (or "cls"), "max"; "first_last_avg" (or "avg_first_last"), the mean
-            over tokens of the first layer's and the last layer's states, see `attention.run.of_layers`; "latent_attention" or
-            "self_attention", which are to be trained; with sizes a `PoolingConfig`, or the same as a mapping:
-            {"mode": "latent_attention", "latents": 64}.
+        direction: "bidirectional" (every token sees every other) or "causal" (as the LLM was
+            trained).
+        pooling: "mean", "weighted_mean", "last" (or "eos"), "bos" (or "cls") or "max".
+            "first_last_avg" (or "avg_first_last") is the mean over tokens of the first layer's and
+            the last layer's states, see `attention.run.of_layers`. "latent_attention" and
+            "self_attention" need training. To choose sizes, give a `PoolingConfig` or the same as a
+            mapping, for example {"mode": "latent_attention", "latents": 64}.
         device: "auto", "cpu", "cuda", "cuda:0", "mps".
-        dtype: "auto" (bfloat16 where the device computes it, else float32), "float32", "bfloat16", "float16".
-        windows: "lift" removes sliding windows, "keep" leaves them and says so in `provenance`.
-        max_length: tokens per text, never more than the model has positions for; None for all of these. "auto": those that `rope` or the
-            adapter reaches, where positions are stretched, else 512 as LLM2Vec.
-        pool_bos: pool a BOS token, if the tokenizer adds one.
-        add_bos: put BOS before every text, if the tokenizer does not. It is seen, and pooled or not as `pool_bos` says.
-        add_eos: put EOS after every text, where the tokenizer does not; it is pooled, and "last" then means EOS (NV-Embed).
+        dtype: "float32", "bfloat16", "float16" or "auto". If "auto", use bfloat16 if the device
+            computes it, else float32.
+        windows: "lift" removes sliding windows. "keep" leaves them and records that in
+            `provenance`.
+        max_length: tokens per text, never more than the model has positions for. If None, use all
+            of these. If "auto", use the length that `rope` or the adapter reaches, or 512 as
+            LLM2Vec does if positions are not stretched.
+        pool_bos: pool the BOS token, if the tokenizer adds one.
+        add_bos: put BOS before every text, if the tokenizer does not. The text sees it, and
+            `pool_bos` decides if it is pooled.
+        add_eos: put EOS after every text, if the tokenizer does not. It is pooled, and "last" then
+            means EOS (NV-Embed).
         normalize: make `encode` return unit vectors by default.
-        prompts: instructions by name.
-        default_prompt: name of the one put before every text that brings none. A bare special token will do: a decoder parks outlier
-            activations on the first token of a document, and as a prompt's token that one is left out of the pool (docs/log.md).
-        wrapper: (before, after) every input, for chat models; a third string separates instruction and text.
-        seed: of a trained pooling's initial weights.
-        rope: position interpolation, e.g. {"context": 32768}: a `RopeConfig` or the same as a mapping. What it leaves open is as the
-            adapter says that it was trained, else linear. None: the adapter's, else the base's own.
-        adapter: folder or hub id of a PEFT adapter, merged into the base first.
+        prompts: instructions by name, for example {"query": "Find: "}.
+        default_prompt: name of the prompt for every text that has none of its own. It may be a bare
+            special token. A decoder parks outlier activations on the first token of a document, and
+            if that is a prompt's token, it is left out of the pool (docs/log.md).
+        wrapper: (before, after) every input, for chat models. A third string separates instruction
+            and text, for example ("[INST] ", " [/INST]", " ").
+        seed: for the initial weights of a trained pooling.
+        rope: position interpolation as a `RopeConfig` or the same as a mapping, for example
+            {"context": 32768}. Fields you omit default to the adapter's training settings, or to
+            linear interpolation without an adapter. If None, use the adapter's setting, then the
+            base model's.
+        adapter: folder or hub id of a PEFT adapter, which is merged into the base first.
 
     Raises:
         SourceError: the model cannot be found or reached.
-        UnsupportedFamily: its layers cannot be made bidirectional; the reason is given.
-        InputError: an argument that cannot be used.
+        UnsupportedFamily: the model's layers cannot be made bidirectional. The message gives the
+            reason.
+        InputError: an argument cannot be used.
     """
     chosen = PoolingConfig.of(pooling)
     if adapter is not None:
@@ -97,7 +112,7 @@ def convert(
     _check(base, direction, windows, max_length, prompts or {}, wrapper)
     check_default_prompt(default_prompt, prompts or {})
     if chosen.mode == "bos" and not pool_bos:
-        raise InputError("pool_bos: false leaves nothing for pooling 'bos'; choose another pooling")
+        raise InputError("pool_bos: false leaves nothing to pool for pooling 'bos'; choose another pooling")
     place = resolve_device(device)
     kind = resolve_dtype(dtype, place)
     positions = _positions(base, direction, rope, own, adapter)
@@ -136,10 +151,13 @@ def _positions(
     own: RopeConfig | None,
     adapter: str | os.PathLike[str] | None,
 ) -> dict[str, Any]:
-    """The config fields of the positions that are wished for or that the adapter was trained with; none where nothing changes.
+    """Find the config fields of the positions that the caller or the adapter asks for.
+
+    Returns an empty mapping if nothing changes.
 
     Raises:
-        InputError: dynamic ones for a bidirectional encoder, or see `trained_positions` and `rope_overrides`.
+        InputError: dynamic positions for a bidirectional encoder, or an error of
+            `trained_positions` or `rope_overrides`.
     """
     wish = own if rope is None else trained_positions(rope, own, adapter)
     if wish is None:
@@ -147,13 +165,13 @@ def _positions(
     fields = rope_overrides(base, wish)
     kind = fields["rope_parameters"]["rope_type"] if fields else wish.type
     if kind == "dynamic" and direction == "bidirectional":
-        whose = "" if own is None else f"; {adapter} was trained with them, so train it again with rope linear or yarn"
+        hint = "" if own is None else f"; {adapter} was trained with them, so train it again with rope linear or yarn"
         raise InputError(
-            "rope.type: dynamic frequencies follow the longest text of a pass, so a text's vector would depend on its neighbours; "
-            f"encoders take linear or yarn, language models (direction causal) dynamic too{whose}"
+            "rope.type: dynamic frequencies follow the longest text of a pass, so a text's vector would depend on the others; "
+            f"use linear or yarn, or direction causal for a language model{hint}"
         )
     if rope is None:
-        log.info("%s: was trained with positions for %d tokens (%s), which the base is given", adapter, wish.context, kind)
+        log.info("%s: was trained with positions for %d tokens (%s), so the base gets these", adapter, wish.context, kind)
     if own is not None and wish.context > own.context:
         say_further(adapter, own, wish)
     return fields
@@ -167,7 +185,7 @@ def _check(
     prompts: Mapping[str, str],
     wrapper: Sequence[str],
 ) -> None:
-    """Wrong choices fail here, before gigabytes are read."""
+    """Refuse wrong arguments before gigabytes are read."""
     from bothways.encoder.folder.write import MODULES
 
     for name, value, known in (("direction", direction, ("bidirectional", "causal")), ("windows", windows, ("lift", "keep"))):
@@ -185,15 +203,17 @@ def _check(
 
 
 def check_default_prompt(name: str | None, prompts: Mapping[str, str]) -> None:
-    """Raise InputError for a default that names no prompt."""
+    """Raise InputError if the default prompt is not the name of a stored prompt."""
     if name is not None and name not in prompts:
         raise InputError(
-            f"default_prompt: {name!r} is no name of a prompt (there are {', '.join(map(repr, prompts)) or 'none'})"
+            f"default_prompt: {name!r} is not the name of a prompt (prompts has {', '.join(map(repr, prompts)) or 'none'})"
         )
 
 
 def prepare(model: Any, direction: Direction, windows: str = "lift") -> tuple[Execution, dict[str, Any]]:
-    """Switch a bare backbone to `direction`, choose how it runs, and return both with a report for provenance.
+    """Switch a bare backbone to `direction`, and choose how it runs.
+
+    Returns that choice and a report for provenance.
 
     Raises:
         UnsupportedFamily: the family has layers that no mask can turn.
@@ -206,10 +226,12 @@ def prepare(model: Any, direction: Direction, windows: str = "lift") -> tuple[Ex
 
 
 def usable_positions(model: Any) -> int | None:
-    """Tokens that a backbone has positions for; None where its config sets no limit."""
-    # under dynamic positions the length of training, up to which a text's frequencies do not follow its neighbours' lengths
+    """Return how many tokens a backbone has positions for, or None if its config sets no limit."""
+    # With dynamic positions this is the training length, up to which a text's frequencies do not
+    # depend on its neighbors' lengths.
     own = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    # RoBERTa's lineage counts positions from padding_idx + 1; XLNet writes -1 for no limit
+    # RoBERTa and its descendants count positions from padding_idx + 1. XLNet writes -1 for no
+    # limit.
     return own - position_offset(model) if own and own > 0 else None
 
 
@@ -219,11 +241,11 @@ def _limit(max_length: int | None, model: Any) -> int | None:
 
 
 def _check_unmerged(base: str | os.PathLike[str], adapter: str | os.PathLike[str]) -> None:
-    """Raise InputError for the adapter that a run keeps beside the language model in which it is merged."""
+    """Raise InputError if a run's folder is the base and the adapter is already merged in it."""
     run = Path(base).expanduser().resolve()
     if (run / "bothways.json").is_file() and (run / "adapters") in Path(adapter).expanduser().resolve().parents:
         raise InputError(
-            f"adapter: {adapter} is merged in {base} already; leave it out, or give the base that it was trained over"
+            f"adapter: {adapter} is already merged in {base}; leave it out, or give the base that it was trained on"
         )
 
 
@@ -236,28 +258,34 @@ def load(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
 ) -> Encoder:
-    """A finished encoder: our folder, a sentence-transformers folder over a decoder, an adapter of ours, or a published LLM2Vec folder.
+    """Load a finished encoder.
+
+    The folder may be one of ours, a sentence-transformers folder over a decoder, an adapter of
+    ours, or a published LLM2Vec folder.
 
     Args:
         folder: local folder or hub id.
-        adapter: folder or hub id of an adapter to merge as well, as LLM2Vec's second one (SimCSE or supervised); or the run of ours that
-            kept it.
-        base: for folders that hold an adapter (sentence-transformers', ours, LLM2Vec's): the base model, if the one that the adapter names
-            cannot be reached.
-        pooling: read the same states in another way, as SimCSE and LLM2Vec compare poolings at test: one without parameters, e.g.
-            "first_last_avg". If None, the encoder's own.
+        adapter: folder or hub id of an adapter to merge as well, for example LLM2Vec's second one
+            (SimCSE or supervised). You can also name the run of ours that kept it.
+        base: the base model of a folder that holds an adapter (ours, sentence-transformers' or
+            LLM2Vec's). Only needed if the base that the adapter names cannot be reached.
+        pooling: read the same states with another pooling, as SimCSE and LLM2Vec do to compare
+            poolings at test. It must have no parameters, for example "first_last_avg". If None, use
+            the encoder's own.
         device: see `convert`.
-        dtype: see `convert`; "float32" or the stored type gives back the stored weights bit by bit.
+        dtype: see `convert`. With "float32" or the stored type, the weights are the stored ones bit
+            by bit.
 
     Raises:
-        InputError: the folder holds no encoder (a base LLM wants `convert`), or one with modules that cannot be read; a pooling that
-            is to be trained, or one in place of what was trained with its own.
-        SourceError: nothing there, or the hub cannot be reached.
+        InputError: the folder holds no encoder (use `convert` for a base LLM), or one with modules
+            that cannot be read. Also if `pooling` needs training, or would replace a pooling that
+            was trained.
+        SourceError: the folder does not exist, or the hub cannot be reached.
     """
     chosen = None if pooling is None else PoolingConfig.of(pooling)
     if chosen is not None and chosen.trained:
         raise InputError(
-            f"pooling: {chosen.mode} is to be trained, so it cannot be put on a finished encoder; train one with it, starting from "
+            f"pooling: {chosen.mode} needs training, so a finished encoder cannot take it; train one with it, starting from "
             f"{folder}"
         )
     encoder = _load(folder, adapter, base, resolve_device(device), dtype)
@@ -267,20 +295,21 @@ def load(
 
 
 def _change_pooling(encoder: Encoder, chosen: PoolingConfig, folder: str | os.PathLike[str]) -> None:
-    """Read an encoder's states in another way.
+    """Replace the pooling of an encoder.
 
     Raises:
-        InputError: its own pooling, or a layer behind it, was trained; or nothing would be left to pool.
+        InputError: the encoder's own pooling or a layer behind it was trained, or nothing would be
+            left to pool.
     """
     own: Any = encoder.pooling
     behind = " and ".join(head_modules.names(own))
     if behind or any(True for _ in own.parameters()):
-        what = f"{behind} behind it" if behind else "its parameters"
+        trained = f"{behind} behind it" if behind else "its parameters"
         raise InputError(
-            f"pooling: {folder} was trained with {own.mode} pooling and {what}, so it has vectors under that alone; leave pooling out"
+            f"pooling: {folder} was trained with {own.mode} pooling and {trained}, so no other pooling fits it; leave pooling out"
         )
     if chosen.mode == "bos" and not encoder.options.pool_bos:
-        raise InputError(f"pooling: {folder} does not pool BOS, which is all that 'bos' reads; choose another pooling")
+        raise InputError(f"pooling: {folder} does not pool BOS, but 'bos' reads nothing else; choose another pooling")
     keep, pooling = getattr(own, "keep", None), chosen.build(encoder.hidden_size)
     if isinstance(pooling, Pooling):
         pooling.from_start = getattr(getattr(own, "inner", own), "from_start", False)
@@ -294,7 +323,7 @@ def _load(
     place: torch.device,
     dtype: str | torch.dtype,
 ) -> Encoder:
-    """Read a finished encoder; see `load`."""
+    """Read a finished encoder. See `load`."""
     from bothways.encoder.folder import llm2vec as llm2vec_folder
     from bothways.encoder.folder import read as reading
     from bothways.encoder.folder import write as storage
@@ -306,14 +335,16 @@ def _load(
     if (path / storage.MODULES).exists() and adapter is not None:
         return llm2vec_folder.add(reading.load(path, device=place, dtype=torch.float32, base=base), adapter, path, kind)
     if adapter is not None:
-        raise InputError(f"adapter: only encoders take one, and {folder} is none; bothways.convert merges one into a base")
+        raise InputError(
+            f"adapter: only valid for encoders, and {folder} is not one; bothways.convert merges an adapter into a base"
+        )
     if (path / storage.MODULES).exists():
         return reading.load(path, device=place, dtype=kind, base=base)
     if base is not None:
-        raise InputError(f"base: only adapters and LLM2Vec folders take one, and {folder} has weights of its own")
+        raise InputError(f"base: only valid for adapters and LLM2Vec folders, and {folder} has weights of its own")
     if (path / llm2vec_folder.ADAPTER).exists():
         raise InputError(
-            f"{folder}: a PEFT adapter, not an encoder, since it says nothing of pooling; make one of it and its base by "
+            f"{folder}: a PEFT adapter, not an encoder, because it does not name a pooling; make an encoder with "
             f"bothways.convert(base, adapter={str(folder)!r})"
         )
     if is_exported_graph(path):
@@ -322,11 +353,11 @@ def _load(
         )
     if (path / "config.json").exists():
         raise InputError(f"{folder}: a base model, not an encoder; use bothways.convert, or train one first")
-    raise InputError(f"{folder}: no encoder here (neither {storage.MODULES} nor {llm2vec_folder.CONFIG})")
+    raise InputError(f"{folder}: no encoder here (neither {storage.MODULES} nor {llm2vec_folder.CONFIG} exists)")
 
 
 def is_encoder(name: str | os.PathLike[str]) -> bool:
-    """Whether `name` is a finished encoder (for `load`) rather than a base model (for `convert`)."""
+    """Return whether `name` is a finished encoder (for `load`) and not a base (for `convert`)."""
     from bothways.encoder.folder import llm2vec as llm2vec_folder
     from bothways.encoder.folder import write as storage
 
@@ -334,19 +365,23 @@ def is_encoder(name: str | os.PathLike[str]) -> bool:
     folder = Path(name).expanduser()
     if is_exported_graph(folder):
         return True
-    if any((folder / file).is_file() for file in files):  # before `resolve`: an adapter folder is no model folder
+    # Check this before `resolve`, because an adapter folder is not a model folder.
+    if any((folder / file).is_file() for file in files):
         return True
     source = resolve(name)
     return source.kind == "hub" and any(has_file(source, file) for file in files)
 
 
 def is_exported_graph(folder: Path) -> bool:
-    """Whether a folder is an export that `bothways.load` opens by itself: neither a model's folder nor one with a .gguf file."""
+    """Return whether a folder is an export that `bothways.load` opens.
+
+    A model's folder is not, and neither is one with a .gguf file.
+    """
     return (folder / EXPORT).is_file() and not (folder / "config.json").is_file() and not any(folder.glob("*.gguf"))
 
 
 def local_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder itself, or a hub id's snapshot."""
+    """Return the folder itself, or the snapshot of a hub id."""
     if Path(folder).expanduser().is_dir():
         return Path(folder).expanduser()
     source = resolve(folder)

@@ -1,9 +1,10 @@
-"""The encoder: a backbone run under an attention plan, and a pooling.
+"""The encoder: a backbone that runs under an attention plan, and a pooling.
 
     text ─ prompt ─▶ tokens + pool mask ─ attention plan ─▶ backbone states ─ pooling ─▶ vector
 
-As a module (`forward`) it maps packed token batches to vectors with gradient, for training. As a tool (`encode`, …) it maps texts
-to numpy arrays; that part lives in `encoder.inference`. Saving lives in `encoder.folder.write`, building in `encoder.convert`.
+As a module (`forward`) it maps packed token batches to vectors with gradient, for training. As a
+tool (`encode`, …) it maps texts to numpy arrays, see `encoder.inference`. Saving is in
+`encoder.folder.write`, building in `encoder.convert`.
 
 Letters: T tokens of a pass, N texts, H hidden, D embedding.
 """
@@ -29,6 +30,7 @@ from bothways.encoder.chunk_spans import Chunking
 from bothways.encoder.inference import TokenStates
 from bothways.encoder.late_chunking import Chunks
 from bothways.encoder.options import EncoderOptions
+from bothways.encoder.similarity import cosine_similarity
 from bothways.encoder.tokenization import Text, TextTokenizer, embedding_rows
 from bothways.errors import InputError
 
@@ -36,19 +38,21 @@ __all__ = ["Encoder", "EncoderOptions"]
 
 
 class Encoder(nn.Module):
-    """A decoder LLM (or an encoder-only model) as a text encoder. Made by `bothways.convert` and `bothways.load`.
+    """A decoder LLM (or an encoder-only model) as a text encoder.
+
+    Use `bothways.convert` or `bothways.load` to make one.
 
     Args:
         backbone: bare transformers model without LM head, already set to `direction`.
-        tokenizer: its fast tokenizer, with a padding token.
+        tokenizer: the model's fast tokenizer, with a padding token.
         pooling: module (states, mask, segments, rows) → (N, D).
-        direction: what the backbone was set to; `bothways.doctor` proves it.
+        direction: the direction of the backbone. `bothways.doctor` proves it.
         execution: "packed" or "padded", see `attention.run`.
         options: lengths, prompts and wrapping.
-        provenance: where the encoder comes from; written to bothways.json.
+        provenance: the origin of the encoder, which is written to bothways.json.
     """
 
-    folder: Path | None = None  # of the backbone, when the encoder was loaded from one
+    folder: Path | None = None  # of the backbone, if the encoder was loaded from one
 
     def __init__(
         self,
@@ -71,33 +75,31 @@ class Encoder(nn.Module):
         self.warned_prompts: set[str] = set()  # see `encoder.boundary`
         self.provenance: dict[str, Any] = dict(provenance or {})
 
-    # --- as a module -------------------------------------------------------------------------------------------------------
-
     def states(self, batch: TokenBatch) -> Tensor:
-        """Last hidden states (T, H) of a packed batch, in the backbone's dtype, with gradient."""
+        """Compute last hidden states (T, H), with gradient, in the backbone's dtype."""
         return hidden_states(self.backbone, batch.input_ids, batch.plan, self.execution)
 
     @property
     def reads(self) -> Layers:
-        """Which layers' states the pooling reads."""
+        """The layers that the pooling reads."""
         read: Layers = getattr(self.pooling, "reads", "last")
         return read
 
     def pooled_states(self, batch: TokenBatch) -> Tensor:
-        """States (T, H) that the pooling reads, with gradient: `states`, unless it reads other layers too."""
+        """Compute the states (T, H) that the pooling reads, with gradient."""
         return hidden_states(self.backbone, batch.input_ids, batch.plan, self.execution, self.reads)
 
     def pool(self, states: Tensor, batch: TokenBatch) -> Tensor:
-        """Vectors (N, D) from the states (T, H) of a batch that the pooling reads."""
+        """Compute vectors (N, D) from the states (T, H) of a batch that the pooling reads."""
         return self.pooling(states, batch.pool, batch.plan.segment_ids(states.device), batch.rows)
 
     def forward(self, batch: TokenBatch) -> Tensor:
-        """Vectors (N, D) float32 of a packed batch, not normalised, with gradient."""
+        """Compute vectors (N, D) float32 of a packed batch, not normalized, with gradient."""
         return self.pool(self.pooled_states(batch), batch)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.backbone.parameters()).device
 
     @property
@@ -107,7 +109,7 @@ class Encoder(nn.Module):
 
     @property
     def dimension(self) -> int:
-        """D, numbers per vector."""
+        """D, the number of values in a vector."""
         return int(getattr(self.pooling, "dimension", None) or self.hidden_size)
 
     @property
@@ -119,7 +121,7 @@ class Encoder(nn.Module):
 
     @property
     def max_length(self) -> int | None:
-        """Tokens per text at most; None for no limit."""
+        """Maximum number of tokens per text, or None if there is no limit."""
         return self.options.max_length
 
     @property
@@ -127,16 +129,14 @@ class Encoder(nn.Module):
         """Instructions by name."""
         return self.options.prompts
 
-    # --- texts and tokens --------------------------------------------------------------------------------------------------
-
     def tokenize(
         self, texts: Sequence[Text], prompt: str | None = None, max_length: int | None = None, *, first: int = 0
     ) -> list[TokenRow]:
-        """Token rows of texts, see `encoder.tokenization`; `first` numbers them in error messages."""
+        """Make token rows of texts. `first` is the first one's number in error messages."""
         return self.text_tokenizer()(texts, prompt=prompt, max_length=max_length, first=first)
 
     def text_tokenizer(self) -> TextTokenizer:
-        """What makes rows of texts, with this encoder's options as they are now."""
+        """Build the object that makes rows of texts, with this encoder's present options."""
         options = self.options
         return TextTokenizer(
             self.tokenizer,
@@ -149,23 +149,21 @@ class Encoder(nn.Module):
         )
 
     def pack(self, rows: Sequence[TokenRow], fill_to: int | None = None) -> TokenBatch:
-        """One packed batch of rows, in this encoder's direction, on the CPU."""
+        """Pack rows into one batch, in this encoder's direction, on the CPU."""
         pad = self.tokenizer.pad_token_id
         return pack(rows, direction=self.direction, fill_to=fill_to, pad_id=0 if pad is None else int(pad))
 
     def prompt(self, prompt: str | None = None, prompt_name: str | None = None) -> str | None:
-        """The instruction that a call means.
+        """Find the instruction for a call.
 
         Raises:
-            InputError: a name that is not stored, listing those that are.
+            InputError: the name is not stored. The message lists the names that are.
         """
         return prompt if prompt is not None else prompts.named(self.prompts, self.options.default_prompt, prompt_name)
 
     def role_prompt(self, role: Literal["query", "document"]) -> str | None:
-        """The instruction of `encode_query` or `encode_document`, see `encoder.prompts`."""
+        """Find the instruction of `encode_query` or `encode_document`, see `encoder.prompts`."""
         return prompts.of_role(self.prompts, self.options.default_prompt, role)
-
-    # --- inference ---------------------------------------------------------------------------------------------------------
 
     def encode(
         self,
@@ -181,30 +179,40 @@ class Encoder(nn.Module):
         batch_tokens: int | None = None,
         convert_to_numpy: bool = True,
     ) -> Any:
-        """Vectors of texts, in input order.
+        """Encode texts to vectors, in input order.
+
+        For example, `encode(["a cat", ("Find it:", "a dog")])` returns an array of two rows.
 
         Args:
-            texts: one text, or many: a list or any iterable, of unknown length if need be (read in windows, never held whole).
-                Each a string, or a pair (instruction, text) whose instruction is seen and never pooled: ("Find it:", "a cat"), or
-                as a list, ["Find it:", "a cat"]. A list of two strings by itself is two texts; one pair alone is a tuple.
+            texts: one text, or a list or any other iterable of texts. A long iterable is read in
+                windows and never held whole. Each text is a string, or a pair (instruction, text)
+                whose instruction is seen but not pooled: ("Find it:", "a cat"), or as a list,
+                ["Find it:", "a cat"]. A list of two strings by itself is two texts, so write a
+                single pair as a tuple.
             prompt_name: name of a stored prompt.
-            prompt: instruction for all texts that bring none.
-            batch_size: texts per pass at most; rarely needed, `batch_tokens` is the real unit of work.
-            show_progress_bar: None for "on a terminal, when it takes long".
-            precision: "float32", or "int8", "uint8", "binary", "ubinary" (sentence-transformers' quantisation).
-            convert_to_tensor: a torch tensor on the CPU instead of a numpy array.
-            normalize_embeddings: unit length; None for the encoder's own setting.
-            truncate_dim: keep the first numbers only (before normalising).
-            batch_tokens: tokens per pass; None chooses for the device. Halved by itself when memory runs out.
-            convert_to_numpy: for callers written for sentence-transformers; false gives a tensor.
+            prompt: instruction for all texts that have none of their own.
+            batch_size: maximum number of texts per pass. Rarely needed, because `batch_tokens` is
+                the real unit of work.
+            show_progress_bar: if None, show it on a terminal when encoding takes long.
+            precision: "float32", or "int8", "uint8", "binary", "ubinary" (sentence-transformers'
+                quantization).
+            convert_to_tensor: return a torch tensor on the CPU instead of a numpy array.
+            normalize_embeddings: return unit vectors. If None, use the encoder's own setting.
+            truncate_dim: keep only this many leading numbers of a vector. Applied before
+                normalizing.
+            batch_tokens: tokens per pass. If None, a number that suits the device. It is halved
+                automatically when memory runs out.
+            convert_to_numpy: for callers written for sentence-transformers. If False, return a
+                tensor.
 
         Returns:
-            float32 array (N, D), or (D,) for one text.
+            Array (N, D), or (D,) for one text, in float32 unless `precision` says otherwise.
 
         Raises:
-            InputError: an item that is no text, naming its index; a prompt name that is not stored; a number out of range.
+            InputError: an item is not a text (the message gives its index), a prompt name is not
+                stored, or a number is out of range.
         """
-        single = _is_one(texts)
+        single = inference.is_one(texts)
         items: Iterable[Text] = [texts] if single else texts  # type: ignore[list-item]
         settings = self._settings(prompt_name, prompt, batch_size, normalize_embeddings, truncate_dim, batch_tokens)
         parts = [part for _, part in inference.encode_windows(self, items, settings, show=show_progress_bar)]
@@ -226,7 +234,7 @@ class Encoder(nn.Module):
         truncate_dim: int | None = None,
         batch_tokens: int | None = None,
     ) -> Iterator[tuple[list[Text], np.ndarray]]:
-        """`encode` for any number of texts in constant memory: yields (texts, vectors) for every `window` texts, or fewer long ones."""
+        """Encode a stream: yields (texts, vectors) for every `window` texts, or fewer long ones."""
         settings = self._settings(prompt_name, prompt, batch_size, normalize_embeddings, truncate_dim, batch_tokens)
         return inference.encode_windows(self, texts, settings, show=show_progress_bar, window=window)
 
@@ -250,11 +258,11 @@ class Encoder(nn.Module):
         return settings
 
     def encode_query(self, texts: Text | Iterable[Text], **options: Any) -> Any:
-        """`encode` with the stored prompt "query", if there is one."""
+        """Encode with the stored prompt "query", if there is one. Arguments as in `encode`."""
         return self._encode_as("query", texts, options)
 
     def encode_document(self, texts: Text | Iterable[Text], **options: Any) -> Any:
-        """`encode` with the stored prompt "document" (else "passage" or "corpus"), if there is one."""
+        """Encode with the stored prompt "document" (else "passage" or "corpus"), if any."""
         return self._encode_as("document", texts, options)
 
     def _encode_as(self, role: Literal["query", "document"], texts: Text | Iterable[Text], options: dict[str, Any]) -> Any:
@@ -263,11 +271,11 @@ class Encoder(nn.Module):
         return self.encode(texts, **options)
 
     def encode_both(self, texts: str | Iterable[str], **options: Any) -> Both:
-        """Encode texts with both of LLaRA's questions in one pass; arguments and result as `both_vectors.encode_both`."""
+        """Encode texts with both LLaRA questions in one pass, see `both_vectors.encode_both`."""
         return both_vectors.encode_both(self, texts, **options)
 
     def encode_both_stream(self, texts: Iterable[str], **options: Any) -> Iterator[tuple[list[str], np.ndarray]]:
-        """`encode_both` for any number of texts, window by window; see `both_vectors.encode_both_stream`."""
+        """Encode any number of texts with both questions, see `both_vectors.encode_both_stream`."""
         return both_vectors.encode_both_stream(self, texts, **options)
 
     def encode_tokens(
@@ -279,13 +287,15 @@ class Encoder(nn.Module):
         batch_tokens: int | None = None,
         show_progress_bar: bool | None = None,
     ) -> Any:
-        """States of every token of every text; arguments as `encode`.
+        """Compute the states of every token of every text. Arguments are those of `encode`.
 
         Returns:
-            For each text a `TokenStates(states (tokens, H) float32, offsets, pool, ids)`, where `offsets` are characters
-            (start, end) in the text itself and (0, 0) for tokens of instruction, wrapper and specials; one, not a list, for one text.
+            For each text a `TokenStates(states (tokens, H) float32, offsets, pool, ids)`. `offsets`
+                are characters (start, end) in the text itself, and (0, 0) for special tokens and
+                tokens of instruction and wrapper. For one text, a single `TokenStates` and not a
+                list.
         """
-        single = _is_one(texts)
+        single = inference.is_one(texts)
         items: Sequence[Text] = [texts] if single else list(texts)  # type: ignore[list-item]
         found: list[TokenStates] = inference.encode_tokens(
             self,
@@ -309,31 +319,36 @@ class Encoder(nn.Module):
         batch_tokens: int | None = None,
         show_progress_bar: bool | None = None,
     ) -> Any:
-        """Late chunking: a vector for each passage of a document, pooled after the whole document was read.
+        """Encode each passage of a document after reading all of it (late chunking).
+
+        For example, `encode_chunks(book, 128)` gives a vector for every 128 tokens of the text
+        `book`.
 
         Args:
-            texts: one document, or many.
-            chunks: "sentences"; a number of tokens per chunk; or for each text a list of (start, end) characters.
-            prompt: instruction, seen and not pooled.
-            prompt_name: name of a stored one.
-            length: tokens that are read at once, no more than the backbone has positions for; None for the encoder's `max_length`.
-                Longer documents are read in windows.
-            overlap: tokens that neighbouring windows share; None for a quarter.
-            normalize_embeddings: unit length; None for the encoder's own setting.
-            batch_tokens: tokens per pass.
-            show_progress_bar: None for "on a terminal, when it takes long".
+            texts: one document, or several.
+            chunks: "sentences", a number of tokens per chunk, or for each text a list of (start,
+                end) characters, for example [(0, 120), (120, 300)].
+            prompt: instruction, which is seen but not pooled.
+            prompt_name: name of a stored prompt.
+            length: tokens per window, at most the number of the backbone's positions. If None, use
+                the encoder's `max_length`. Longer documents are read in several windows.
+            overlap: tokens that neighboring windows share. If None, a quarter of the room for text.
+            normalize_embeddings, batch_tokens, show_progress_bar: see `encode`.
 
         Returns:
-            For each text `Chunks(vectors (C, D) float32, spans)`; one, not a list, for one text. See `encoder.late_chunking`.
+            For each text `Chunks(vectors (C, D) float32, spans)`. For one text, a single `Chunks`
+                and not a list. See `encoder.late_chunking`.
 
         Raises:
-            InputError: chunks outside their text or without a token; windows too short for the instruction, or longer than positions.
+            InputError: chunks are outside their text or contain no token, or windows are too short
+                for the instruction or longer than the backbone's positions.
         """
-        single = _is_one(texts)
+        single = inference.is_one(texts)
         found = late_chunking.encode_chunks(
             self,
             [texts] if single else list(texts),  # type: ignore[list-item]
-            [chunks] if single and not isinstance(chunks, (str, int, np.integer)) else chunks,  # type: ignore[list-item]
+            # type: ignore[list-item]
+            [chunks] if single and not isinstance(chunks, (str, int, np.integer)) else chunks,
             prompt=self.prompt(prompt, prompt_name),
             length=length,
             overlap=overlap,
@@ -353,12 +368,15 @@ class Encoder(nn.Module):
         normalize_embeddings: bool | None = None,
         **options: Any,
     ) -> Iterator[tuple[list[Text], list[Chunks]]]:
-        """`encode_chunks` for any number of documents: yields (documents, their chunks) group by group, in order.
+        """Encode chunks of any number of documents.
 
-        A group holds `late_chunking.TOGETHER` tokens at most, or one document; other arguments as there.
+        Yields (documents, their chunks) by group, in order. A group has at most
+        `late_chunking.TOGETHER` tokens, or is one document. Other arguments are those of
+        `encode_chunks`.
 
         Raises:
-            InputError: spans for each text, whose number nobody knows; and as there.
+            InputError: spans for each text, because the number of texts is unknown. Also the errors
+                of `encode_chunks`.
         """
         if not isinstance(chunks, (str, int)):
             raise InputError(
@@ -368,28 +386,11 @@ class Encoder(nn.Module):
         return late_chunking.chunk_groups(self, texts, chunks, prompt=chosen, normalize=normalize_embeddings, **options)
 
     def similarity(self, a: Any, b: Any) -> Tensor:
-        """Cosine similarity (n, m) float32 of two sets of vectors (n, D) and (m, D); a single vector counts as one row.
-
-        Each an array, a tensor on any device, or a list of either.
-        """
-        left, right = (_rows(vectors) for vectors in (a, b))
-        return nn.functional.normalize(left, dim=-1) @ nn.functional.normalize(right, dim=-1).T
-
-    # --- storage -----------------------------------------------------------------------------------------------------------
+        """Compute cosine similarities (n, m) of (n, D) and (m, D), see `cosine_similarity`."""
+        return cosine_similarity(a, b)
 
     def save(self, folder: str | os.PathLike[str], *, dtype: str | None = None, replace: bool = False) -> None:
-        """Write the encoder in the sentence-transformers layout, see `encoder.folder.write.save`."""
+        """Write the encoder as a sentence-transformers folder, see `encoder.folder.write.save`."""
         from bothways.encoder.folder.write import save
 
         save(self, folder, dtype=dtype, replace=replace)
-
-
-def _is_one(texts: Any) -> bool:
-    """Whether a caller gave one text (or one pair) and not many."""
-    return isinstance(texts, str) or (isinstance(texts, tuple) and len(texts) == 2 and all(isinstance(t, str) for t in texts))
-
-
-def _rows(vectors: Any) -> Tensor:
-    if isinstance(vectors, (list, tuple)):
-        vectors = torch.stack([torch.as_tensor(vector).detach().cpu() for vector in vectors])
-    return torch.atleast_2d(torch.as_tensor(vectors).detach().cpu().float())

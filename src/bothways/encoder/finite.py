@@ -1,7 +1,9 @@
-"""Vectors that are none: NaN, infinity, or nothing but zeros, which is what an overflow inside a norm leaves. None leaves the library.
+"""Refuses vectors and weights that hold NaN, infinity, or nothing but zeros.
 
-A model whose activations grow beyond 65,504 overflows in float16, on ordinary texts (Qwen3-Embedding, Gemma); damaged or huge weights do
-in every type. A file of such vectors looks like any other one, and every cosine with them is NaN or 0.
+Vectors of zeros are the result of an overflow inside a norm. No such vector leaves the library. In
+float16 a model whose activations exceed 65,504 overflows on ordinary texts (Qwen3-Embedding,
+Gemma). Damaged or huge weights overflow in every type. A file of such vectors looks like any other,
+but every cosine with them is NaN or 0.
 """
 
 from __future__ import annotations
@@ -17,23 +19,23 @@ from bothways.errors import InputError
 
 
 class NotFinite(InputError):
-    """Vectors or weights that are not finite, or vectors without any length."""
+    """Vectors or weights are not finite, or vectors have no length."""
 
 
 def check_vectors(
     vectors: np.ndarray, numbers: Sequence[int], texts: Sequence[Any], dtype: torch.dtype, *, zeros: bool = True
 ) -> None:
-    """Raise NotFinite for a vector that cannot be compared with any other.
+    """Raise NotFinite if a vector cannot be compared with others.
 
     Args:
-        vectors: (n, D) float32, before they are normalised.
+        vectors: (n, D) float32, before they are normalized.
         numbers: index of each vector's text, for the message.
         texts: the text of each, or a pair (instruction, text).
-        dtype: of the weights that made them; decides on the remedy.
-        zeros: also refuse a vector of zeros alone, and one whose length overflows float32.
+        dtype: of the weights that made them. The remedy in the message depends on it.
+        zeros: also refuse a vector of zeros, and one whose length overflows float32.
 
     Raises:
-        NotFinite: names the first text.
+        NotFinite: names the first such text.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         lengths = np.sqrt(np.square(vectors, dtype=np.float32).sum(axis=1)) if zeros else vectors.sum(axis=1, dtype=np.float64)
@@ -57,7 +59,7 @@ def check_vectors(
 
 
 def check_weights(state: Mapping[str, Tensor], dtype: torch.dtype) -> None:
-    """Raise NotFinite for a weight, as it is about to be written, that holds NaN or infinity."""
+    """Raise NotFinite if a weight that is about to be written holds NaN or infinity."""
     for name, value in state.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             kind = str(dtype).removeprefix("torch.")
@@ -65,7 +67,7 @@ def check_weights(state: Mapping[str, Tensor], dtype: torch.dtype) -> None:
 
 
 def remedy(dtype: torch.dtype) -> str:
-    """What to do about numbers that are not finite."""
+    """Say what to do about numbers that are not finite."""
     if dtype == torch.float16:
         return "numbers beyond 65504 overflow there, so use bfloat16 or float32 (dtype)"
     return "the weights are damaged or far too large, so check the model with bothways doctor, and fetch or train it again"

@@ -1,8 +1,8 @@
-"""Many texts through an encoder: windows, length-sorted packed passes, memory back-off, order restored.
+"""Encodes many texts: windows, length-sorted packed passes, memory back-off, original order.
 
-Speed on CPUs comes from two facts. Passes are sorted by length and cut by token count, so that no token is padding and every pass
-costs the same. And oneDNN prepares a kernel for every new shape, so full passes are brought to one constant number of tokens.
-`benchmarks/encode.py` measures both.
+Speed on CPUs comes from two facts. Passes are sorted by length and cut by token count, so that no
+token is padding and every pass costs the same. And oneDNN prepares a kernel for every new shape, so
+full passes are filled to one constant number of tokens. `benchmarks/encode.py` measures both.
 """
 
 from __future__ import annotations
@@ -28,12 +28,17 @@ if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
-WINDOW = 16_384  # texts that are tokenised and sorted together; bounds memory when the number of texts is unknown
-CHARACTERS = 8_000_000  # of a window's texts: long ones close it earlier, because a token's row takes some 200 bytes of lists
-CPU_TOKENS = 1024  # per pass: activations of a 135M model stay in a CPU's cache (benchmarks/encode.py)
-GPU_TOKENS = 32_768  # per pass: fills a GPU; halved by itself when memory runs out
-SHAPE_STEP = 64  # passes that are not full are brought to a multiple of this, to bound the number of shapes
-SMALL_PASS = 256  # below this many tokens filler costs more than a new shape
+# texts that are tokenized and sorted together (bounds memory if their number is unknown)
+WINDOW = 16_384
+# of a window's texts. Long texts close it earlier, because a token's row takes some 200 bytes of
+# lists.
+CHARACTERS = 8_000_000
+# per pass: activations of a 135M model stay in a CPU's cache (benchmarks/encode.py)
+CPU_TOKENS = 1024
+GPU_TOKENS = 32_768  # per pass: fills a GPU. Halved automatically when memory runs out.
+# passes that are not full are filled to a multiple of this, to bound the number of shapes
+SHAPE_STEP = 64
+SMALL_PASS = 256  # below this many tokens, filler costs more than a new shape
 
 _VISIBLE = re.compile(r"\S")
 
@@ -51,7 +56,7 @@ class TokenStates(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a call of `Encoder.encode` asks for, resolved: see there."""
+    """The arguments of a call of `Encoder.encode`, with the encoder's defaults filled in."""
 
     prompt: str | None = None
     batch_size: int | None = None
@@ -60,7 +65,7 @@ class Settings:
     truncate_dim: int | None = None
 
     def check(self, dimension: int) -> None:
-        """Raise InputError for a number out of range."""
+        """Raise InputError if a number is out of range."""
         if self.truncate_dim is not None and not 1 <= self.truncate_dim <= dimension:
             raise InputError(f"truncate_dim: must lie between 1 and {dimension} (got {self.truncate_dim})")
         for name, value in (("batch_size", self.batch_size), ("batch_tokens", self.batch_tokens)):
@@ -71,9 +76,10 @@ class Settings:
 def encode_windows(
     encoder: Encoder, texts: Iterable[Text], settings: Settings, *, show: bool | None, window: int = WINDOW
 ) -> Iterator[tuple[list[Text], np.ndarray]]:
-    """(texts, vectors (n, D) float32) of any iterable, in order, window by window; reads no further ahead than one window.
+    """Encode any iterable by windows: yields (texts, vectors (n, D) float32) in order.
 
-    A window has `window` texts, or fewer where they are long, see `windows`. Texts that were cut are counted and reported at the end.
+    It reads no further ahead than one window. A window has `window` texts, or fewer if they are
+    long, see `windows`. Texts that were cut are counted and reported at the end.
     """
     settings.check(encoder.dimension)
     total = len(texts) if isinstance(texts, Sequence) else None
@@ -91,7 +97,7 @@ def encode_windows(
 
 
 def is_cut(text: Text, row: TokenRow, limit: int | None) -> bool:
-    """Whether a row of `limit` tokens ends before its text does, blanks at the text's end aside."""
+    """Return whether a row of `limit` tokens ends before its text, not counting blanks."""
     if limit is None or len(row.ids) < limit:
         return False
     body = text if isinstance(text, str) else text[1]
@@ -107,7 +113,8 @@ def _encode(
         batch = encoder.pack(part, fill_to=budget.fill(part)).to(encoder.device)
         return encoder(batch).float().cpu().numpy()
 
-    # Not torch.inference_mode: what is cached inside (positions of a plan, rotary tables) could not take part in training later.
+    # Not torch.inference_mode, because cached tensors (positions of a plan, rotary tables) could
+    # not take part in training later.
     with quiet(encoder):
         for group, result in over_passes(rows, budget, settings.batch_size, run):
             check_vectors(result, [start + index for index in group], [texts[index] for index in group], encoder.dtype)
@@ -124,7 +131,7 @@ def encode_tokens(
     batch_tokens: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> list[TokenStates]:
-    """Token states of every text, in order. See `Encoder.encode_tokens`."""
+    """Compute token states of every text, in order. See `Encoder.encode_tokens`."""
     Settings(batch_tokens=batch_tokens).check(encoder.dimension)
     rows = encoder.tokenize(texts, prompt=prompt)
     found: dict[int, TokenStates] = {}
@@ -140,17 +147,19 @@ def encode_tokens(
             for index, value in zip(group, result):
                 row = rows[index]
                 check_vectors(value, [index] * len(value), [texts[index]] * len(value), encoder.dtype, zeros=False)
-                # a copy, so that one text kept does not keep the whole pass
+                # a copy, because a view would keep the states of the whole pass
                 found[index] = TokenStates(value.copy(), row.offsets, np.array(row.pool), row.ids)
             bar.advance(len(group))
     return [found[index] for index in range(len(rows))]
 
 
 def windows(texts: Iterable[Text], size: int) -> Iterator[tuple[int, list[Text]]]:
-    """(index of the first, texts) for windows that close at `size` texts or `CHARACTERS`; reads no further ahead than one window.
+    """Cut texts into windows of `size` texts or `CHARACTERS`: yields (index of the first, texts).
+
+    It reads no further ahead than one window.
 
     Raises:
-        InputError: `texts` is no collection of texts, or `size` is no positive number.
+        InputError: `texts` is not a collection of texts, or `size` is not positive.
     """
     check_many(texts)
     if size < 1:
@@ -168,8 +177,16 @@ def windows(texts: Iterable[Text], size: int) -> Iterator[tuple[int, list[Text]]
         yield start, window
 
 
+def is_one(texts: Any) -> bool:
+    """Return whether a caller gave one text (or one pair) and not several."""
+    return isinstance(texts, str) or (isinstance(texts, tuple) and len(texts) == 2 and all(isinstance(t, str) for t in texts))
+
+
 def check_many(texts: Any) -> None:
-    """Raise InputError for what is no collection of texts: one text alone would be read letter by letter."""
+    """Raise InputError if `texts` is not a collection of texts.
+
+    A single text would be read letter by letter.
+    """
     if isinstance(texts, (str, bytes, Mapping)) or not isinstance(texts, Iterable):
         raise InputError(
             f"texts: must be a string, a pair (instruction, text) or an iterable of these (got {type(texts).__name__})"
@@ -177,12 +194,12 @@ def check_many(texts: Any) -> None:
 
 
 def _characters(text: Any) -> int:
-    """Of a text or a pair; what is neither is refused by the tokenizer, by its index."""
+    """Count the characters of a text or a pair. The tokenizer refuses other items by index."""
     return sum(len(part) for part in (text if is_pair(text) else (text,)) if isinstance(part, str))
 
 
 class Budget:
-    """Tokens per pass: chosen for the device, halved when memory runs out, and how far a pass is filled."""
+    """Tokens per pass: chosen for the device, halved when memory runs out. Also fills passes."""
 
     def __init__(self, encoder: Encoder, batch_tokens: int | None) -> None:
         on_cpu = encoder.device.type == "cpu"
@@ -191,7 +208,7 @@ class Budget:
         self.tokens = batch_tokens or (CPU_TOKENS if on_cpu else GPU_TOKENS)
 
     def fill(self, rows: Sequence[TokenRow]) -> int | None:
-        """Tokens to bring a pass of these rows to; None leaves it as it is."""
+        """Return how many tokens a pass of these rows is filled to, or None if it is not filled."""
         used = sum(len(row.ids) for row in rows)
         if not self.fills or used < SMALL_PASS or used > self.tokens:
             return None
@@ -200,17 +217,19 @@ class Budget:
         return -(-used // SHAPE_STEP) * SHAPE_STEP
 
     def cut(self, lengths: Sequence[int], batch_size: int | None) -> list[list[int]]:
-        """Passes of texts of these lengths, the last to run first."""
+        """Cut texts of these lengths into passes. The last pass of the list runs first."""
         return passes(lengths, self.tokens, batch_size, padded=self.padded)[::-1]
 
 
 def over_passes(
     rows: Sequence[TokenRow], budget: Budget, batch_size: int | None, run: Callable[[list[TokenRow]], Any]
 ) -> Iterator[tuple[list[int], Any]]:
-    """(indices, result) of every pass; when one exhausts memory, the budget is halved and what is left is cut anew.
+    """Run every pass: yields (indices, result).
+
+    If a pass runs out of memory, the budget is halved and the remaining texts are cut again.
 
     Raises:
-        BothwaysError: one text alone does not fit into memory.
+        BothwaysError: a single text does not fit into memory.
     """
     lengths = [len(row.ids) for row in rows]
     pending = budget.cut(lengths, batch_size)
@@ -228,7 +247,7 @@ def over_passes(
         else:
             yield group, result
             continue
-        # outside the handler, whose traceback keeps the failed pass's tensors alive
+        # outside the handler, because its traceback keeps the failed pass's tensors alive
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         budget.tokens = max(1, min(budget.tokens, sum(lengths[i] for i in group)) // 2)
@@ -246,7 +265,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def finish(vectors: np.ndarray, normalize: bool) -> np.ndarray:
-    """Give vectors (n, D) as they are, or brought to unit length."""
+    """Return vectors (n, D), scaled to unit length if `normalize` is True."""
     if not normalize:
         return vectors
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -254,10 +273,14 @@ def finish(vectors: np.ndarray, normalize: bool) -> np.ndarray:
 
 
 def quantize(vectors: np.ndarray, precision: Precision) -> np.ndarray:
-    """Quantise as sentence-transformers does (`quantize_embeddings`): int8 ranges from the vectors themselves, binary from the sign.
+    """Quantize like sentence-transformers (`quantize_embeddings`).
+
+    int8 scales by the ranges of the given vectors, binary takes the sign. For example, "binary"
+    turns (n, 576) float32 into (n, 72) int8.
 
     Raises:
-        InputError: an unknown precision; int8 of a single vector, which has no range; binary of a dimension that fills no bytes.
+        InputError: the precision is unknown, int8 gets a single vector, which has no range, or the
+            dimension of binary vectors is not a multiple of 8.
     """
     if precision not in get_args(Precision):
         raise InputError(f"precision: must be one of {', '.join(get_args(Precision))} (got {precision!r})")
@@ -266,12 +289,13 @@ def quantize(vectors: np.ndarray, precision: Precision) -> np.ndarray:
     count, dimension = vectors.shape
     if precision.endswith("int8") and count == 1:
         raise InputError(
-            f"precision: {precision!r} scales each number by its range over the texts of the call, and one text has none; "
+            f"precision: {precision!r} scales each number by its range over the texts of the call, so it needs several texts; "
             "encode more texts together, or use 'binary'"
         )
     if precision.endswith("binary") and dimension % 8:
         raise InputError(
-            f"precision: {precision!r} packs 8 numbers into a byte, and a vector has {dimension}; set truncate_dim"
+            f"precision: {precision!r} packs 8 numbers into a byte, so the dimension must be a multiple "
+            f"of 8 (got {dimension}); set truncate_dim"
         )
     if count == 0:
         return np.empty((0, dimension // 8 if precision.endswith("binary") else dimension), _NUMPY[precision])

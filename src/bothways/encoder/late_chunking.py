@@ -1,21 +1,25 @@
-"""Late chunking: vectors of passages that were read as parts of their document.
+"""Late chunking: encodes passages of a document after reading the whole document.
 
-The whole document passes through attention first, and pooling comes afterwards, passage by passage, so that "it" and "the city" carry
-what they refer to. One passage that covers the whole text has the vector that `encode` gives.
+Attention first runs over the whole document. Pooling comes afterwards, passage by passage, so the
+vector of a passage with "it" or "the city" knows what the words refer to. A passage that covers the
+whole text has the same vector as `encode` gives.
 
     document ─▶ states of all tokens ─▶ pooling over each chunk's tokens ─▶ one vector per chunk
 
-Rules:
-- A token belongs to the chunk that holds its last character: tokens that begin with the blank before a word go where the word goes. A
-  chunk so small that no token ends in it takes the tokens that it shares a character with. Chunks may overlap and leave gaps.
-- Characters that the tokenizer drops (BERT's: U+200B, U+FEFF, NUL) have no token. A sentence of nothing else joins the one before it,
-  or the first one with a token; given as a chunk it is an error. A document of nothing else has no sentences.
-- Instruction tokens are seen and not pooled. Special tokens that `encode` pools go with the text's first token (BOS) or last one (EOS).
-- "last" is a chunk's own last token. EOS stands behind the whole text only, so encoders that were trained on it are better served by mean.
-- A document longer than the encoder's length is read in windows that overlap; where two windows hold a token, the one counts in which
-  it stands farther from the cut, that is, the overlap is divided in the middle. The last window is moved back to be full.
+Rules: - A token belongs to the chunk that contains its last character. So a token that begins with
+the blank before a word belongs to the word. If no token ends in a chunk, it takes the tokens that
+it shares a character with. Chunks may overlap and leave gaps. - Characters that the tokenizer drops
+(BERT's: U+200B, U+FEFF, NUL) have no token. A sentence of such characters only joins the one before
+it, or the first one with a token. Given as a chunk it is an error. A document of such characters
+only has no sentences. - Instruction tokens are seen but not pooled. Special tokens that `encode`
+pools go with the text's first token (BOS) or last one (EOS). - "last" is a chunk's own last token.
+EOS comes only after the whole text, so use mean with encoders that were trained on EOS. - A
+document longer than the encoder's length is read in overlapping windows. The overlap of two windows
+is divided in the middle, so each token comes from the window in which it is farther from the cut.
+The last window is moved back to be full.
 
-Method: late chunking, https://arxiv.org/abs/2409.04701; windows as in its "long late chunking".
+Method: late chunking, https://arxiv.org/abs/2409.04701. The windows follow its "long late
+chunking".
 
 Letters: T tokens of a document, C chunks, H hidden, D embedding.
 """
@@ -43,8 +47,9 @@ from bothways.progress import Progress
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
-TOGETHER = 65_536  # tokens of documents whose states are held at the same time; a longer document is held alone
-_WHOLE = 10**9  # tokens: longer than any document
+# tokens of documents whose states are held together (a longer document is held alone)
+TOGETHER = 65_536
+_WHOLE = 10**9  # tokens, more than any document has
 log = logging.getLogger("bothways")
 
 
@@ -57,7 +62,10 @@ class Chunks(NamedTuple):
 
 @dataclass(frozen=True)
 class _Document:
-    """A tokenised document: `before` and `after` are what surrounds the text's own tokens (instruction, special tokens)."""
+    """A tokenized document.
+
+    `before` and `after` are the instruction and special tokens around the text's own tokens.
+    """
 
     text: Text
     before: TokenRow
@@ -71,7 +79,7 @@ class _Document:
 
 
 def encode_chunks(encoder: Encoder, texts: Sequence[Text], chunks: Chunking, **options: Any) -> list[Chunks]:
-    """Vectors of every chunk of every document; options as `chunk_groups`."""
+    """Compute vectors of every chunk of every document. Options are those of `chunk_groups`."""
     if not isinstance(chunks, (str, int, np.integer)) and isinstance(chunks, Sequence) and len(chunks) != len(texts):
         raise InputError(f"chunks: one list of (start, end) per text, so {len(texts)} lists (got {len(chunks)})")
     return [each for _, found in chunk_groups(encoder, texts, chunks, **options) for each in found]
@@ -89,9 +97,10 @@ def chunk_groups(
     batch_tokens: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> Iterator[tuple[list[Text], list[Chunks]]]:
-    """(documents, their chunks) of any iterable, in order, for each group of documents that are read together.
+    """Encode chunks by groups of documents: yields (documents, their chunks) in order.
 
-    A group has `TOGETHER` tokens at most, or is one document; reads one document further ahead. Arguments as `Encoder.encode_chunks`.
+    A group has at most `TOGETHER` tokens, or is one document. It reads one document further ahead.
+    Arguments are those of `Encoder.encode_chunks`.
     """
     Settings(batch_tokens=batch_tokens).check(encoder.dimension)
     check_many(texts)
@@ -101,7 +110,7 @@ def chunk_groups(
         raise InputError(f"chunks: {EXPECTED} (got {chunks!r})")
     if getattr(encoder.pooling, "mode", None) == "last_tokens":
         raise InputError(
-            "late chunking: last_tokens reads a vector from tokens behind the text, and a passage has none; pool with mean"
+            "late chunking: last_tokens reads tokens after the text, but a passage has no such tokens; pool with mean"
         )
     limit = _limit(encoder, length)
     unit = encoder.options.normalize if normalize is None else normalize
@@ -111,7 +120,8 @@ def chunk_groups(
     with Progress("encode chunks", total, "texts", show=show_progress_bar) as bar:
         for documents in _groups(_documents(encoder, texts, chunks, prompt)):
             found: list[Chunks] = []
-            with quiet(encoder):  # not around the yield: between groups the caller's own mode holds
+            # not around the yield, because the caller's mode applies between groups
+            with quiet(encoder):
                 for document, states in zip(documents, _states(encoder, documents, done, limit, overlap, budget)):
                     vectors = _pooled(encoder, document, states, done + len(found))
                     chunk_count = len(vectors)
@@ -129,10 +139,11 @@ def chunk_groups(
 
 
 def _limit(encoder: Encoder, length: int | None) -> int | None:
-    """Tokens that are read at once; None for any number.
+    """Return the maximum number of tokens per window, or None if unlimited.
 
     Raises:
-        InputError: a length beyond the backbone's positions: behind them a learned table ends, and rotary states mean nothing.
+        InputError: the length exceeds the backbone's positions. A learned table ends there, and
+            rotary states mean nothing beyond it.
     """
     from bothways.encoder.convert import usable_positions
 
@@ -143,7 +154,7 @@ def _limit(encoder: Encoder, length: int | None) -> int | None:
     return min(known, default=None)
 
 
-# --- documents and chunks ------------------------------------------------------------------------------------------------------
+# --- documents and chunks ------------------------------------------------------------
 
 
 def _documents(encoder: Encoder, texts: Iterable[Text], chunks: Chunking, prompt: str | None) -> Iterator[_Document]:
@@ -160,12 +171,15 @@ def _documents(encoder: Encoder, texts: Iterable[Text], chunks: Chunking, prompt
 
 
 def _check_prompt(encoder: Encoder, prompt: str, asked: set[str]) -> None:
-    """Raise InputError for a question behind the text that "last" would read; `asked` keeps the prompts that passed."""
+    """Raise InputError if "last" would read a question behind the text.
+
+    `asked` keeps the prompts that passed.
+    """
     if prompt in asked or getattr(encoder.pooling, "mode", None) != "last":
         return
     if encoder.text_tokenizer().frame(prompt).closing:
         raise InputError(
-            "late chunking: the prompt asks a question behind the text, which a passage in the middle does not have; give prompt=''"
+            "late chunking: the prompt asks a question after the text, but a passage in the middle has no question; give prompt=''"
         )
     asked.add(prompt)
 
@@ -175,7 +189,10 @@ def _part(row: TokenRow, start: int, end: int) -> TokenRow:
 
 
 def _offsets(body: TokenRow) -> list[Span]:
-    """Characters of the text's tokens; one that stands for none (a normaliser dropped them) goes with the token before it."""
+    """Return characters of the text's tokens.
+
+    A token without characters (a normalizer dropped them) goes with the token before it.
+    """
     offsets: list[Span] = []
     for start, end in body.offsets:
         offsets.append((start, end) if end > start else offsets[-1])
@@ -195,7 +212,7 @@ def _groups(documents: Iterator[_Document]) -> Iterator[list[_Document]]:
         yield group
 
 
-# --- states --------------------------------------------------------------------------------------------------------------------
+# --- states --------------------------------------------------------------------------
 
 
 class _Window(NamedTuple):
@@ -208,7 +225,11 @@ class _Window(NamedTuple):
 
 
 def windows(tokens: int, size: int, overlap: int) -> list[_Window]:
-    """Cut `tokens` into windows of at most `size`, neighbours sharing at least `overlap`; every token is kept from one window."""
+    """Cut `tokens` into windows of at most `size` that share at least `overlap` with neighbors.
+
+    Every token is kept from one window. For example, `windows(10, 6, 2)` returns [0, 6) and [4,
+    10), of which [0, 5) and [5, 10) are kept.
+    """
     starts = [0]
     while starts[-1] + size < tokens:
         starts.append(min(starts[-1] + size - overlap, tokens - size))
@@ -220,7 +241,10 @@ def windows(tokens: int, size: int, overlap: int) -> list[_Window]:
 def _states(
     encoder: Encoder, documents: Sequence[_Document], first: int, limit: int | None, overlap: int | None, budget: Budget
 ) -> list[Tensor]:
-    """States (T, H) float32, on the CPU, of each document: what surrounds the text from the outermost windows."""
+    """Compute states (T, H) float32 of each document, on the CPU.
+
+    Tokens around the text come from the outermost windows.
+    """
     cut = [_windows_of(document, first + number, limit, overlap) for number, document in enumerate(documents)]
     rows = [_row(document, window) for document, own in zip(documents, cut) for window in own]
     found: dict[int, Tensor] = {}
@@ -230,7 +254,7 @@ def _states(
         return list(encoder.pooled_states(batch).float().cpu().split(batch.plan.lengths)[: batch.rows])
 
     for group, states in over_passes(rows, budget, None, run):
-        # copies, so that one row kept does not keep the whole pass
+        # copies, because a view would keep the states of the whole pass
         found.update((index, value.clone()) for index, value in zip(group, states))
     parts: list[Tensor] = []
     number = 0
@@ -255,8 +279,8 @@ def _windows_of(document: _Document, index: int, limit: int | None, overlap: int
     shared = size // 4 if overlap is None else overlap
     if size < 1 or not 0 <= shared < size:
         raise InputError(
-            f"texts[{index}]: windows of {limit} tokens have {size} left for the text beside instruction and special tokens, and must "
-            f"overlap by less than that (got {shared}); raise length or lower overlap"
+            f"texts[{index}]: windows of {limit} tokens have {size} left for the text next to instruction and special "
+            f"tokens, and must overlap by less than that (got {shared}); raise length or lower overlap"
         )
     return windows(tokens, size, shared)
 
@@ -271,11 +295,11 @@ def _row(document: _Document, window: _Window) -> TokenRow:
     )
 
 
-# --- pooling -------------------------------------------------------------------------------------------------------------------
+# --- pooling -------------------------------------------------------------------------
 
 
 def _pooled(encoder: Encoder, document: _Document, states: Tensor, index: int) -> Tensor:
-    """Vectors (C, D) float32, on the CPU."""
+    """Compute vectors (C, D) float32, on the CPU."""
     if not document.spans:
         return torch.zeros(0, encoder.dimension)
     members = members_of(document.spans, _offsets(document.body), index)

@@ -1,4 +1,4 @@
-"""What belongs to an encoder beside its weights: lengths, prompts, what is pooled, and what stands around texts."""
+"""The options of an encoder: lengths, prompts, pooled tokens, and chat wrapping."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from bothways.encoder.tokenization import Wrapper
 
 @dataclass
 class EncoderOptions:
-    """What belongs to an encoder beside its weights; stored with it.
+    """The options of an encoder, which are stored with it.
 
     Args:
-        max_length: tokens per text at most, None for no limit.
-        pool_bos: whether a BOS token is pooled when no instruction is given.
-        pool_prompt: whether instructions are pooled; only for encoders of others that were trained so.
-        stock_prompts: leave as many tokens out of the pool as an instruction has by itself, as sentence-transformers does; for encoders of
-            others. False: up to the text's first character.
-        normalize: whether `encode` returns unit vectors unless told otherwise.
-        prompts: instructions by name; "query" and "document" serve `encode_query` and `encode_document`.
-        default_prompt: name of the prompt that `encode` uses when none is given.
+        max_length: maximum number of tokens per text. If None, there is no limit.
+        pool_bos: whether a BOS token is pooled if there is no instruction.
+        pool_prompt: whether instructions are pooled. Only for encoders from elsewhere that were
+            trained in this way.
+        stock_prompts: leave as many tokens out of the pool as the instruction has by itself, as
+            sentence-transformers does. Only for encoders from elsewhere. If False, leave out all
+            tokens before the text's first character.
+        normalize: whether `encode` returns unit vectors by default.
+        prompts: instructions by name, for example {"query": "Find: "}. `encode_query` uses "query"
+            and `encode_document` uses "document".
+        default_prompt: name of the prompt that `encode` uses if the caller gives none.
         wrapper: chat wrapping of every input.
     """
 

@@ -1,13 +1,15 @@
-"""Which stored instruction a call means, by the rules of sentence-transformers 6.
+"""Chooses the stored instruction for a call, by the rules of sentence-transformers 6.
 
-- A prompt that the caller gives wins, the empty one too: it means no instruction.
-- Without one, the name that the caller gives, else the default's name.
-- `encode_query` takes "query". `encode_document` takes the first of "document", "passage" and "corpus" that is stored.
-- A stored prompt that is empty means no instruction. It is not a missing one: the default does not take its place.
+- A prompt that the caller gives wins. An empty one means no instruction. - Otherwise the name that
+the caller gives is used, or else the default's name. - `encode_query` uses "query".
+`encode_document` uses the first of "document", "passage" and "corpus" that is stored. - A stored
+prompt that is empty means no instruction. The default does not replace it.
 
-sentence-transformers adds the empty prompts "query" and "document" to every folder that it reads. So a role without a prompt never
-gets the default there, and "passage" and "corpus" act only by name. A folder of others is read in the same way (`as_read`). An encoder
-that was made here falls back to the default, and its folder says so: each role that takes another prompt is stored (`implied`).
+sentence-transformers adds the empty prompts "query" and "document" to every folder that it reads.
+So a role without a prompt never gets the default there, and "passage" and "corpus" only work by
+name. Folders from elsewhere are read in the same way (`as_read`). An encoder that was made here
+falls back to the default. To make other loaders agree, its folder stores every role that uses
+another prompt (`implied`).
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ from bothways.errors import InputError
 
 Role = Literal["query", "document"]
 NAMES: dict[Role, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
-"""Names of the prompt of each role, the first that is stored counts."""
+"""Names of each role's prompt. The first one that is stored is used."""
 
 
 def named(stored: Mapping[str, str], default: str | None, name: str | None) -> str | None:
-    """The prompt of this name, or the default when there is no name; None when there is no default either.
+    """Return the prompt of this name, or the default if the name is None.
+
+    Returns None if there is no default either.
 
     Raises:
-        InputError: a name that is not stored, listing those that are.
+        InputError: the name is not stored. The message lists the names that are.
     """
     chosen = default if name is None else name
     if chosen is None:
@@ -39,21 +43,24 @@ def named(stored: Mapping[str, str], default: str | None, name: str | None) -> s
 
 
 def of_role(stored: Mapping[str, str], default: str | None, role: Role) -> str | None:
-    """The prompt of `encode_query` or `encode_document`: the one stored for the role, else the default."""
+    """Return the prompt of `encode_query` or `encode_document`: the role's, else the default."""
     return named(stored, default, next((name for name in NAMES[role] if name in stored), None))
 
 
 def as_read(stored: Any, default: Any, file: Path, *, ours: bool) -> dict[str, str]:
-    """The prompts of a folder, as sentence-transformers reads them.
+    """Read the prompts of a folder as sentence-transformers does.
+
+    For example, {"query": None} becomes {"query": "", "document": ""} if `ours` is False.
 
     Args:
-        stored: `prompts` of the file; None stands for none, and a prompt that is None for the empty one.
+        stored: `prompts` of the file. None means no prompts. A prompt that is None means the empty
+            one.
         default: `default_prompt_name` of the file.
         file: for error messages.
-        ours: the folder was saved here, so that roles without a prompt fall back to the default.
+        ours: the folder was saved here, so roles without a prompt fall back to the default.
 
     Raises:
-        InputError: prompts that are no mapping of strings, or a default that is not among them.
+        InputError: the prompts are not a mapping of strings, or the default is not among them.
     """
     if not isinstance(stored or {}, dict):
         raise InputError(
@@ -72,6 +79,6 @@ def as_read(stored: Any, default: Any, file: Path, *, ours: bool) -> dict[str, s
 
 
 def implied(stored: Mapping[str, str], default: str | None) -> dict[str, str]:
-    """Role → the prompt that it takes here, for the roles without a prompt of their own name; a saved folder names them."""
+    """Return the prompts of roles that have no prompt of their own name, for a folder to store."""
     found = {role: of_role(stored, default, role) for role in NAMES if role not in stored}
     return {role: prompt for role, prompt in found.items() if prompt}

@@ -1,8 +1,9 @@
-"""LLaRA's two questions as tokens: templates around a text, closed by the states from which the vectors are read.
+"""LLaRA's two questions as tokens: templates around a text, whose last states give the vectors.
 
-An encoder's prompt "document" asks for a summary of the text (EBAE), its prompt "query" for what follows it (EBAR); both are templates
-(`encoder.tokenization`) that begin alike. The objective trains them in one row (`objectives.llara_rows`), and `both_vectors` reads them
-in one pass.
+An encoder's prompt "document" asks for a summary of the text (EBAE), and its prompt "query" for the
+continuation (EBAR). Both are templates (`encoder.tokenization`) with the same beginning, for
+example "{text} Summary:{eos}" and "{text} Next:{eos}". The objective trains them in one row
+(`objectives.llara_rows`), and `both_vectors` reads them in one pass.
 
 Method: LLaRA (Llama2Vec), arXiv 2312.15503.
 """
@@ -18,7 +19,7 @@ from bothways.errors import InputError
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
-WHOLE = 10**9  # tokens: longer than any row
+WHOLE = 10**9  # tokens, more than any row has
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Questions:
     Attributes:
         summarize, predict: templates.
         blocks: tokens of each after the text.
-        read: states at the end of each block that make its vector.
+        read: number of states at the end of each block that make its vector.
     """
 
     summarize: str
@@ -38,45 +39,48 @@ class Questions:
 
     @classmethod
     def of(cls, encoder: Encoder, who: str = "objective llara", remedy: str = "") -> Questions:
-        """Find those stored with an encoder.
+        """Find the questions that are stored with an encoder.
 
         Args:
-            encoder: whose prompts, tokenizer and pooling are used.
-            who: opens the line of an error.
-            remedy: what to do if there are none.
+            encoder: its prompts, tokenizer and pooling are used.
+            who: beginning of an error message.
+            remedy: advice if there are no questions.
 
         Raises:
-            InputError: no such prompts, prompts that come before the text or begin differently, or a pooling that does not read the end.
+            InputError: there are no such prompts, they come before the text or begin differently,
+                or the pooling does not read the end.
         """
         prompts = tuple(encoder.prompts.get(name, "") for name in ("document", "query"))
         if not all(is_template(prompt) and not prompt.endswith(SLOT) for prompt in prompts):
             raise InputError(
-                f"{who}: asks two questions after the text, so the encoder needs prompts 'document' (summarise) and 'query' "
+                f"{who}: asks two questions after the text, so the encoder needs prompts 'document' (summarize) and 'query' "
                 f"(predict), each a template with {SLOT} and words after it (got {list(encoder.prompts) or 'none'}){remedy}"
             )
         if prompts[0].split(SLOT)[0] != prompts[1].split(SLOT)[0]:
-            raise InputError(f"{who}: both questions stand after the same text; let the prompts begin alike before {SLOT}")
+            raise InputError(
+                f"{who}: both questions follow the same text, so both prompts must have the same part before {SLOT}"
+            )
         mode = getattr(encoder.pooling, "mode", None)
         if mode not in ("last", "last_tokens"):
-            raise InputError(f"{who}: vectors are read off the end of a question; use pooling last or last_tokens (got {mode})")
+            raise InputError(f"{who}: vectors are read at the end of a question; use pooling last or last_tokens (got {mode})")
         read = int(getattr(encoder.pooling, "tokens", 1))
         if encoder.options.wrapper.suffix:
             raise InputError(
-                f"{who}: vectors are read off the end of a question, and the wrapper puts {encoder.options.wrapper.suffix!r} "
-                "behind it; leave the wrapper out"
+                f"{who}: vectors are read at the end of a question, but the wrapper adds {encoder.options.wrapper.suffix!r} "
+                "after it; leave the wrapper out"
             )
         tokenizer = encoder.text_tokenizer()
         blocks = (tokenizer.frame(prompts[0]).closing, tokenizer.frame(prompts[1]).closing)
         if min(map(len, blocks)) < read:
-            raise InputError(f"{who}: {read} states are read, and a question has only {min(map(len, blocks))} tokens")
+            raise InputError(f"{who}: {read} states are read, but a question has only {min(map(len, blocks))} tokens")
         return cls(prompts[0], prompts[1], blocks, read)
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Tokens of each block."""
+        """Number of tokens of each block."""
         return len(self.blocks[0]), len(self.blocks[1])
 
     def overhead(self, encoder: Encoder) -> int:
-        """Tokens of a row beside those of its text: special ones, the prompts' beginning, both blocks."""
+        """Count a row's tokens other than the text's: special ones, beginning, both blocks."""
         alone = encoder.tokenize([(self.summarize, "")], max_length=WHOLE)[0].ids
         return len(alone) + len(self.blocks[1])

@@ -1,11 +1,14 @@
 r"""How far a tokenizer's regular expressions look ahead.
 
-A tokenizer that splits texts by a regular expression reads them from left to right. To know that the beginning of a text is split in
-the same way with and without the rest of the text, you need a bound on how far one match can look. Such a bound follows from the
-pattern: only what is repeated without limit (`\p{L}+`, `\s*`) looks arbitrarily far, and it stops between two characters that it
-cannot both match. `\p{L}+` stops between the last letter of a word and the blank behind it.
+A tokenizer that splits texts by a regular expression reads them from left to right. To know that
+the beginning of a text is split in the same way with and without the rest of the text, you need a
+bound on how far one match can look. Such a bound follows from the pattern. Only parts that are
+repeated without limit (`\p{L}+`, `\s*`) look arbitrarily far, and they stop between two characters
+that they cannot both match. `\p{L}+` stops between the last letter of a word and the blank behind
+it.
 
-    pattern ─▶ Reach(steps, repeated):   a match, failed or not, looks across `steps` stops of its `repeated` parts at most
+    pattern ─▶ Reach(steps, repeated)
+    a match, failed or not, looks across at most `steps` stops of its `repeated` parts
 
 Patterns are those of Oniguruma, which the tokenizers library uses.
 """
@@ -29,9 +32,10 @@ MOST_STEPS = 300
 
 @dataclass
 class Reach:
-    """What a pattern may look at: `steps` single characters and joints, and classes that are `repeated` without limit.
+    """How far a pattern may look: `steps` single characters and joints, and `repeated` classes.
 
-    Each item of `repeated` is a list of classes, because a repeated group repeats all that stands in it.
+    These are repeated without limit. Each item of `repeated` is a list of classes, because a
+    repeated group repeats everything in it.
     """
 
     steps: int = 0
@@ -39,11 +43,11 @@ class Reach:
 
 
 class _Unbounded(Exception):
-    """The pattern is beyond this reader; callers treat it as one that looks arbitrarily far."""
+    """The pattern is too complex for this reader. Callers assume that it looks arbitrarily far."""
 
 
 def reach(pattern: str) -> Reach | None:
-    """The reach of a pattern, or None if it has no bound that this reader can find."""
+    """Return the reach of a pattern, or None if this reader can find no bound."""
     if _BACK_REFERENCE.search(pattern):
         return None
     try:
@@ -83,7 +87,7 @@ def _sequence(pattern: str, at: int, fold: bool) -> tuple[Reach, list[str], int]
 
 
 def _atom(pattern: str, at: int) -> tuple[str, int]:
-    """One character, escape or class, and the place behind it."""
+    """Read one character, escape or class. Returns it and the place behind it."""
     if pattern[at] == "\\":
         match = _ESCAPE.match(pattern, at)
         if match is None:
@@ -106,7 +110,7 @@ def _atom(pattern: str, at: int) -> tuple[str, int]:
 
 
 def _repeat(pattern: str, at: int) -> tuple[int | None, int]:
-    """How often what stands before is repeated at most (None: without limit), and the place behind the quantifier."""
+    """Read a quantifier: the largest number of repeats (None if unlimited) and the place behind."""
     most: int | None = 1
     if pattern[at : at + 1] in ("+", "*"):
         most, at = None, at + 1
@@ -120,7 +124,8 @@ def _repeat(pattern: str, at: int) -> tuple[int | None, int]:
         at = bounded.end()
     else:
         return most, at
-    while pattern[at : at + 1] in ("?", "+"):  # lazy and possessive forms look no farther; a second quantifier is read as one
+    # Lazy and possessive forms look no farther. A second quantifier is read as one.
+    while pattern[at : at + 1] in ("?", "+"):
         if pattern[at] == "+" and pattern[at - 1] == "}":
             most = None
         at += 1
@@ -128,11 +133,11 @@ def _repeat(pattern: str, at: int) -> tuple[int | None, int]:
 
 
 class Stops:
-    """Tells where repeated parts of patterns must stop.
+    """Tells at which places repeated parts of patterns must stop.
 
     Args:
-        reaches: of every pattern that is applied to a text.
-        seen_as: what a normalizer makes of one character.
+        reaches: reach of every pattern that is applied to a text.
+        seen_as: function from one character to its normalized form.
     """
 
     def __init__(self, reaches: Sequence[Reach], seen_as: Any) -> None:
@@ -142,12 +147,15 @@ class Stops:
         self._known: dict[str, tuple[bool, ...] | None] = {}
 
     def between(self, left: str, right: str) -> bool:
-        """Whether no repeated part can match both of two neighboring characters."""
+        """Return whether no repeated part can match both of two neighboring characters."""
         first, second = self._matched(left), self._matched(right)
         return first is not None and second is not None and not any(a and b for a, b in zip(first, second))
 
     def _matched(self, character: str) -> tuple[bool, ...] | None:
-        """Which repeated parts match a character, as it is or normalized; None if the normalizer drops it."""
+        """Return which repeated parts match a character, in its original or normalized form.
+
+        Returns None if the normalizer drops the character.
+        """
         if character not in self._known:
             forms = self._seen_as(character)
             self._known[character] = (

@@ -1,18 +1,20 @@
-"""How many of the tokens of a text's beginning are those of the whole text.
+"""Proves how many tokens of a text's beginning are also the first tokens of the whole text.
 
-A text of 8 MB costs a tokenizer gigabytes and half a minute, and an encoder reads its first 512 tokens. So only a beginning of the
-text is tokenized, and this file says which of its tokens are proved to be the same with the rest of the text behind them.
+A text of 8 MB costs a tokenizer gigabytes and half a minute, but an encoder reads only its first
+512 tokens. So only a beginning of the text is tokenized, and this file proves which of its tokens
+stay the same when the rest of the text follows.
 
-The proof has two forms, and both rest on one fact: a tokenizer reads from left to right, and looks ahead a limited way.
+The proof has two forms. Both rest on one fact: a tokenizer reads from left to right, and looks
+ahead a limited distance. 1. *Words.* Most tokenizers split a text first and tokenize each piece by
+itself. A piece of the beginning is a piece of the whole text if it ends so far before the cut that
+no rule can look ahead from it to the cut (`split_patterns`). 2. *Joints.* Some pieces are as long
+as the text (SentencePiece without splitting, scripts without blanks). There a joint between two
+tokens stays if no entry of the vocabulary could span it. Then no merge of BPE ever crosses it, and
+every path of a Unigram model goes through it. Everything to its left is tokenized as if the text
+ended there.
 
-1. *Words.* Most tokenizers split a text first and tokenize each piece by itself. A piece of the beginning is a piece of the whole text
-   if it ends so far before the cut that no rule which looks ahead from it can see the cut (`split_patterns`).
-2. *Joints.* Where pieces are as long as the text (SentencePiece without splitting, scripts without blanks), a joint between two tokens
-   stays if no entry of the vocabulary could stand across it: then no merge of BPE ever crosses it, and every path of a Unigram
-   model goes through it. What stands on its left is then tokenized as if the text ended there.
-
-Where neither holds, for example inside one word of a million equal letters, or under rules that this file does not know, nothing
-is proved and the caller tokenizes the whole text.
+If neither holds, nothing is proved and the caller tokenizes the whole text. This happens, for
+example, inside one word of a million equal letters, or under rules that this file does not know.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ _LOCAL_NORMALIZERS = {
     "Strip",
     "StripAccents",
 }
-"""Their result for a character depends on its grapheme alone, or on being first or last."""
+"""Their result for a character depends only on its grapheme, or on being first or last."""
 _LOCAL_SPLITTERS = {
     "BertPreTokenizer",
     "CharDelimiterSplit",
@@ -56,23 +58,29 @@ _OWN_PATTERNS = {
     "Whitespace": r"\w+|[^\w\s]+",
 }
 _MARGIN = 16
-"""Letters before the cut that are never trusted: more than a normalizer's longest grapheme or replacement has."""
+"""Letters before the cut that are never trusted, more than in a normalizer's longest grapheme or
+replacement."""
 _TRIED = 64
-"""Joints that are looked at before giving up."""
+"""Number of joints to try before giving up."""
 
 
 class TextPrefix:
-    """Knows, for one tokenizer, which tokens of a cut text are those of the whole text. Make it with `of`.
+    """Knows, for one tokenizer, which tokens of a cut text are those of the whole text.
+
+    Make it with `of`.
 
     Args:
-        tokenizer: a fast transformers tokenizer, as it is now.
+        tokenizer: a fast transformers tokenizer in its present state.
     """
 
     _made: ClassVar[WeakKeyDictionary[Any, tuple[int, TextPrefix]]] = WeakKeyDictionary()
 
     @classmethod
     def of(cls, tokenizer: Any) -> TextPrefix:
-        """The one of this tokenizer, made at the first call and again when tokens were added since."""
+        """Return the instance of this tokenizer.
+
+        It is made at the first call, and again if tokens have been added since.
+        """
         size = len(tokenizer)
         if tokenizer not in cls._made or cls._made[tokenizer][0] != size:
             cls._made[tokenizer] = (size, cls(tokenizer))
@@ -93,10 +101,11 @@ class TextPrefix:
         self._mirrored = self._stops.steps == 0 and not any(_from_the_left(stage) for stage in stages)
 
     def stands_apart(self, suffix: str) -> bool:
-        """Whether what follows a text is tokenized without regard to the text: nothing, or first of all an added token.
+        """Return whether `suffix` is tokenized independently of the text before it.
 
-        An added token is cut out before the text is split. One that takes the blanks before it away, or that counts as a word of
-        its own, looks at the text, so it does not stand apart.
+        It is if it is empty or begins with an added token, because added tokens are cut out before
+        the text is split. An added token that strips the blanks before it, or that must be a word
+        of its own, depends on the text.
         """
         if not suffix:
             return True
@@ -104,12 +113,14 @@ class TextPrefix:
         return bool(first) and not any(each.normalized or each.lstrip or each.single_word for each in first)
 
     def proved(self, encoding: Any, text: str, cut: int, wanted: int) -> bool:
-        """Whether the whole text begins with the first `wanted` tokens too, special ones in front included.
+        """Return whether the whole text also begins with the first `wanted` tokens.
+
+        Special tokens in front are included.
 
         Args:
-            encoding: of the beginning, by the tokenizers library, special tokens included.
+            encoding: encoding of the beginning by the tokenizers library, with special tokens.
             text: the characters that were encoded.
-            cut: how many of them are the whole text's own beginning; what follows is something else.
+            cut: how many of them are the whole text's own beginning. The rest may be anything.
             wanted: number of tokens.
         """
         if not self.usable:
@@ -118,24 +129,24 @@ class TextPrefix:
         return self._by_words(encoding, end) >= wanted or self._joints().before(encoding, end) >= wanted
 
     def ended(self, encoding: Any, start: int) -> bool:
-        """Whether the tokens behind some joint after the character `start` are those behind it in the whole text.
+        """Return whether the tokens behind some joint after `start` are those of the whole text.
 
-        A joint that nothing stands across keeps both sides apart. Nothing is known of the text's end if a pattern is searched from
-        the left.
+        A joint that no entry spans separates both sides. Nothing is known about the text's end if a
+        pattern is searched from the left.
         """
         return self.usable and self._mirrored and self._joints().after(encoding, start)
 
     def _back(self, text: str, cut: int) -> int:
-        """The place so many letters before the cut that neither a normalizer nor an added token reaches across."""
+        """Move back from the cut until neither a normalizer nor an added token can reach it."""
         left = self._margin
         while cut > 0 and left:
             cut -= 1
-            # marks do not count: however many there are, they change the letter before them
+            # Marks do not count, because any number of them changes only the letter before them.
             left -= text[cut].isalnum() and not unicodedata.combining(text[cut])
         return cut
 
     def _last_stop(self, text: str, edge: int) -> int:
-        """The place from which no pattern sees as far as `edge`."""
+        """Find the place from which no pattern looks as far as `edge`."""
         if self._stops.steps == 0:
             return edge
         left = self._stops.steps + 1
@@ -145,7 +156,10 @@ class TextPrefix:
         return 0 if left else edge
 
     def _by_words(self, encoding: Any, end: int) -> int:
-        """Tokens of the pieces that end before the character `end`, but for the last two, which a later piece may join."""
+        """Count the tokens of the pieces that end before the character `end`.
+
+        The last two pieces do not count, because a later piece may join them.
+        """
         firsts: list[int] = []
         word = None
         for index, (own, (_, stop)) in enumerate(zip(encoding.word_ids, encoding.offsets)):
@@ -164,7 +178,7 @@ class TextPrefix:
         return self._made_joints
 
     def _seen_as(self, character: str) -> str:
-        """What the normalizer makes of a character inside a word."""
+        """Return the normalizer's result for a character inside a word."""
         if self._backend.normalizer is None:
             return character
         whole = self._backend.normalizer.normalize_str(f"a{character}a")
@@ -172,7 +186,7 @@ class TextPrefix:
 
 
 class _Joints:
-    """The places between tokens that no entry of a BPE or Unigram vocabulary can stand across."""
+    """The places between tokens that no entry of a BPE or Unigram vocabulary can span."""
 
     def __init__(self, backend: Any) -> None:
         model = backend.model
@@ -185,24 +199,30 @@ class _Joints:
         self._unknown = {getattr(model, "unk_token", None), "<unk>"}
 
     def before(self, encoding: Any, end: int) -> int:
-        """Tokens in front of the last joint before the character `end`; 0 if there is none among the last ones."""
+        """Count the tokens in front of the last joint before the character `end`.
+
+        Returns 0 if there is none among the last tokens.
+        """
         tokens, offsets = encoding.tokens, encoding.offsets
         places = [i for i in self._own(encoding) if offsets[i][1] <= end]
         return next((i for i in places[: -_TRIED - 1 : -1] if self._is_joint(tokens, i, closed=False)), 0)
 
     def after(self, encoding: Any, start: int) -> bool:
-        """Whether there is a joint whose neighborhood lies behind the character `start`."""
+        """Return whether there is a joint whose neighborhood is behind the character `start`."""
         tokens, offsets = encoding.tokens, encoding.offsets
         places = [i for i in self._own(encoding) if offsets[i][0] >= start + self._longest]
         return any(self._is_joint(tokens, i, closed=True) for i in places[:_TRIED])
 
     def _own(self, encoding: Any) -> list[int]:
-        """Tokens of the text, but for the first one."""
+        """List the tokens of the text, without the first one."""
         words = encoding.word_ids if self.usable else []
         return [i for i in range(1, len(words)) if words[i - 1] is not None and words[i] is not None]
 
     def _is_joint(self, tokens: list[str], right: int, *, closed: bool) -> bool:
-        """Whether the place in front of token `right` is one; `closed` if the text's real end may be near."""
+        """Return whether the place in front of token `right` is a joint.
+
+        `closed` says that the text's real end may be near.
+        """
         if not (self._spelled(tokens[right - 1]) and self._spelled(tokens[right])):
             return False
         left, before, after = right - 1, "", ""
@@ -217,7 +237,10 @@ class _Joints:
         return opened and ended and not self._crossed(before, after)
 
     def _spelled(self, token: str) -> bool:
-        """Whether a token is spelled as the model sees it. BPE merges tokens, of bytes too; Unigram reads characters."""
+        """Return whether a token is spelled as the model sees it.
+
+        BPE merges tokens, including tokens of bytes. Unigram reads characters.
+        """
         if token in self._unknown or token not in self._entries:
             return False
         return self._kind == "BPE" or not (len(token) == 6 and token.startswith("<0x") and token.endswith(">"))
@@ -233,13 +256,14 @@ class _Joints:
 
 
 def _parts(component: Any, inner: str) -> list[dict[str, Any]]:
-    """The stages of a normalizer or pre-tokenizer as JSON, sequences taken apart."""
+    """List the stages of a normalizer or pre-tokenizer as JSON, with sequences flattened."""
     if component is None:
         return []
     try:
         return list(_flat(json.loads(component.__getstate__()), inner))
     except Exception:
-        # one written in Python has no JSON; the unknown type below says that nothing is proved about it
+        # A stage written in Python has no JSON. The unknown type below says that nothing is proved
+        # about it.
         return [{"type": "unknown"}]
 
 
@@ -252,21 +276,22 @@ def _flat(stage: dict[str, Any], inner: str) -> Iterator[dict[str, Any]]:
 
 
 def _literal(stage: dict[str, Any]) -> str | None:
-    """The string that a stage looks for, if it looks for one."""
+    """Return the string that a stage looks for, if it looks for one."""
     pattern = stage.get("pattern")
     return pattern.get("String") if isinstance(pattern, dict) else None
 
 
 def _from_the_left(stage: dict[str, Any]) -> bool:
-    """Whether what a stage makes of a place depends on all that stands before it."""
+    """Return whether a stage's result at a place depends on everything before that place."""
     return stage["type"] in ("FixedLength", "UnicodeScripts") or len(_literal(stage) or "") > 1
 
 
 def _reach_of(stage: dict[str, Any]) -> Reach | None:
-    """How far a stage looks ahead, beside the grapheme that it reads; None if that is not known."""
+    """Return how far a stage looks ahead of the grapheme that it reads, or None if unknown."""
     kind = stage["type"]
     if kind in ("Replace", "Split"):
-        # a literal string is one match of its own length, which the margin before the cut allows for
+        # A literal string is one match of its own length, which the margin before the cut allows
+        # for.
         return Reach() if _literal(stage) is not None else reach(stage["pattern"]["Regex"])
     if kind == "ByteLevel" and "use_regex" in stage:
         return reach(_OWN_PATTERNS[kind]) if stage["use_regex"] else Reach()

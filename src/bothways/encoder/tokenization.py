@@ -1,19 +1,20 @@
-"""Texts and instructions to token rows with an exact pool mask.
+"""Converts texts and instructions to token rows with an exact pool mask.
 
-The boundary between instruction and text is a character position in the joined string, and the pool mask follows from the character
-offsets that the tokenizer reports. Counting the tokens of the instruction alone, as LLM2Vec and sentence-transformers do, is off
-wherever the tokenizer merges across the boundary (a trailing blank, scripts without spaces) or adds special tokens.
+The boundary between instruction and text is a character position in the joined string. The pool
+mask follows from the character offsets that the tokenizer reports. LLM2Vec and
+sentence-transformers count the tokens of the instruction alone. That is wrong if the tokenizer
+merges across the boundary (a trailing blank, scripts without spaces) or adds special tokens.
 
-Rules:
-- With an instruction, pooling starts at the first token that holds a character of the text; BOS and the instruction are seen, never
-  pooled (LLM2Vec §3; NV-Embed §3.2). What follows the text (chat suffix, EOS) is pooled, as in LLM2Vec's and NVIDIA's code.
-- Without one, every token is pooled, BOS only if `pool_bos`.
-- An instruction that holds `{text}` is a template: what follows the text there is tokenised by itself, so that it is the same tokens
-  behind every text (LLaRA reads its vectors off them), it is pooled, and ends the row: closing special tokens are left out. `{eos}`
-  in it is the tokenizer's EOS.
-- Truncation drops tokens at the end of the text; instruction, wrapper, template and special tokens stay.
-- Where nothing is left to pool (an empty text that no EOS or suffix follows), one token stands in for the text: EOS, else BOS, else
-  padding. So its vector is defined, and never that of the instruction.
+Rules: - With an instruction, pooling starts at the first token that contains a character of the
+text. BOS and the instruction are seen but never pooled (LLM2Vec §3, NV-Embed §3.2). Tokens after
+the text (chat suffix, EOS) are pooled, as in LLM2Vec's and NVIDIA's code. - Without an instruction,
+every token is pooled, BOS only if `pool_bos`. - An instruction that contains `{text}` is a
+template, for example "Text: {text} Summary:{eos}". The part after `{text}` is tokenized by itself,
+so that it has the same tokens after every text (LLaRA reads its vectors there). It is pooled, and
+it ends the row without closing special tokens. `{eos}` is the tokenizer's EOS. - Truncation drops
+tokens at the end of the text. Instruction, wrapper, template and special tokens stay. - If nothing
+is left to pool (an empty text without EOS or suffix), one token takes the place of the text: EOS,
+else BOS, else padding. So its vector is defined, and never that of the instruction.
 """
 
 from __future__ import annotations
@@ -33,27 +34,30 @@ Text = str | tuple[str, str] | list[str]
 """A text, or a pair (instruction, text) as a tuple or a list, as LLM2Vec writes pairs."""
 
 SLOT = "{text}"
-"""Where the text stands in an instruction that is a template."""
+"""Place of the text in a template, for example "Text: {text} Summary:{eos}"."""
 EOS = "{eos}"
-"""In a template: the tokenizer's EOS token."""
+"""Place of the tokenizer's EOS token in a template."""
 ENDING = 1024
-"""Characters of a long text's end that are kept when a wrapper's suffix may merge with them."""
+"""Characters at the end of a long text that are kept if a wrapper's suffix may merge with them."""
 
 
 def is_template(instruction: str) -> bool:
-    """Whether an instruction says where the text stands, instead of coming before it."""
+    """Return whether an instruction is a template around the text, and not a part before it."""
     return SLOT in instruction
 
 
 @dataclass(frozen=True)
 class Wrapper:
-    """Chat wrapping of every input: `prefix + instruction + joint + text + suffix`, e.g. ("[INST] ", " [/INST]", " ").
+    """Chat wrapping of every input: `prefix + instruction + joint + text + suffix`.
+
+    For example, `Wrapper("[INST] ", " [/INST]", " ")`.
 
     Args:
         prefix: before everything.
         suffix: after the text.
-        joint: what separates instruction and text, in place of white space at the instruction's end. White space between the text and a
-            suffix falls away as well, as LLM2Vec strips it, so "a cat" and "a cat " are one vector. "" leaves all of it as given.
+        joint: separator of instruction and text, which replaces white space at the instruction's
+            end. White space between the text and a suffix is also removed, as in LLM2Vec, so "a
+            cat" and "a cat " have the same vector. If "", keep all white space.
     """
 
     prefix: str = ""
@@ -61,16 +65,19 @@ class Wrapper:
     joint: str = ""
 
     def before(self, instruction: str) -> str:
-        """What stands before the text."""
+        """Build the part before the text."""
         if instruction.strip() and self.joint:
             instruction = instruction.rstrip() + self.joint
         return self.prefix + instruction
 
 
 class Frame(NamedTuple):
-    """What stands around a text.
+    """The parts around a text.
 
-    before: in front of it. joined: behind it, tokenised with it. closing: ids that end the row, tokenised by themselves.
+    Args:
+        before: in front of the text.
+        joined: after the text, tokenized with it.
+        closing: ids that end the row, tokenized by themselves.
     """
 
     before: str
@@ -79,19 +86,23 @@ class Frame(NamedTuple):
 
 
 class TextTokenizer:
-    """Turns texts into `TokenRow`s.
+    """Converts texts to `TokenRow`s.
 
     Args:
-        tokenizer: a fast transformers tokenizer; its own rules decide on BOS and EOS.
-        max_length: tokens per text at most, special tokens and instruction included; None for no limit.
-        pool_bos: whether a BOS token is pooled when no instruction stands before the text.
-        pool_prompt: pool the instruction too, for encoders that were trained so (sentence-transformers' `include_prompt`).
-        stock_prompts: leave out as many tokens as the instruction has by itself, see `stock_tokens`.
-        wrapper: chat wrapping, none by default.
-        rows: of the model's embedding, see `embedding_rows`; a token beyond is refused, by name. None checks nothing.
+        tokenizer: a fast transformers tokenizer. Its own rules decide on BOS and EOS.
+        max_length: maximum number of tokens per text, with special tokens and instruction. If None,
+            there is no limit.
+        pool_bos: whether a BOS token is pooled if no instruction precedes the text.
+        pool_prompt: pool the instruction too, for encoders that were trained in this way
+            (sentence-transformers' `include_prompt`).
+        stock_prompts: leave out as many tokens as the instruction has by itself, see
+            `stock_tokens`.
+        wrapper: chat wrapping. If None, there is none.
+        rows: rows of the model's embedding, see `embedding_rows`. Tokens beyond are refused by
+            name. If None, tokens are not checked.
 
     Raises:
-        InputError: a tokenizer without character offsets (a "slow" one).
+        InputError: the tokenizer has no character offsets (a "slow" one).
     """
 
     def __init__(
@@ -120,16 +131,17 @@ class TextTokenizer:
     def __call__(
         self, texts: Sequence[Text], *, prompt: str | None = None, max_length: int | None = None, first: int = 0
     ) -> list[TokenRow]:
-        """Tokenise.
+        """Tokenize texts.
 
         Args:
-            texts: each a string, or a pair (instruction, text), as a tuple or a list.
-            prompt: instruction of every text that brings none.
+            texts: each a string, or a pair (instruction, text) as a tuple or a list.
+            prompt: instruction of every text that has none of its own.
             max_length: overrides the tokenizer's for this call.
             first: index of the first text in the caller's list, for error messages.
 
         Raises:
-            InputError: an item that is neither, naming its index; an instruction that leaves no room for the text.
+            InputError: an item has another form (the message gives its index), or an instruction
+                leaves no room for the text.
         """
         limit = self.max_length if max_length is None else _positive(max_length)
         pairs = [_pair(item, prompt, first + i) for i, item in enumerate(texts)]
@@ -145,35 +157,37 @@ class TextTokenizer:
             counts = {head: len(stock_tokens(self.tokenizer, head)) for head in frames if head and not is_template(head)}
             for row, (head, _) in zip(rows, pairs):
                 out = counts.get(head, 0)
-                if 0 < out < len(row.ids):  # where nothing would be left, the text itself is pooled
+                if 0 < out < len(row.ids):  # if nothing would be left, pool the text itself
                     row.pool[:] = [False] * out + [True] * (len(row.ids) - out)
         return rows
 
     def frame(self, instruction: str) -> Frame:
-        """What stands around a text under this instruction.
+        """Build the parts around a text for this instruction.
 
         Raises:
-            InputError: a template with two places for the text, or one that ends with the EOS of a tokenizer without any.
+            InputError: a template has two places for the text, or contains `{eos}` although the
+                tokenizer has no EOS.
         """
         if not is_template(instruction):
             return Frame(self.wrapper.before(instruction), self.wrapper.suffix, [])
         before, after = instruction.split(SLOT, 1)
         if SLOT in after:
-            raise InputError(f"prompt {instruction[:60]!r}: {SLOT} stands there twice; a template has one place for the text")
+            raise InputError(f"prompt {instruction[:60]!r}: {SLOT} appears twice; a template has one place for the text")
         parts = [before, after + self.wrapper.suffix]
         for i, part in enumerate(parts):
             if EOS in part:
                 if self.tokenizer.eos_token is None:
-                    raise InputError(f"prompt {instruction[:60]!r}: {EOS} needs an EOS token, and the tokenizer has none")
+                    raise InputError(f"prompt {instruction[:60]!r}: {EOS} needs an EOS token, but the tokenizer has none")
                 parts[i] = part.replace(EOS, self.tokenizer.eos_token)
         closing = self._backend().encode(parts[1], add_special_tokens=False).ids if parts[1] else []
         return Frame(self.wrapper.prefix + parts[0], "", closing)
 
     def _encode(self, parts: list[tuple[str, str, str]], limit: int | None) -> list[tuple[Any, int]]:
-        """For each (before, text, suffix): the encoding, and how many characters stand for the text in it.
+        """Encode each (before, text, suffix). Also returns how many characters of the text it used.
 
-        Of a text far longer than `limit` tokens only a beginning is encoded, of which the first `limit` tokens are proved to be
-        those of the whole text (`encoder.text_prefix`). So its row is the same, and its cost does not grow with its length.
+        Of a text far longer than `limit` tokens, only a beginning is encoded. Its first `limit`
+        tokens are proved to be those of the whole text (`encoder.text_prefix`). So the row is the
+        same, and the cost does not grow with the length.
         """
         shortened = [_shorten(text, _beginning(limit), bool(suffix)) for _, text, suffix in parts]
         encodings = self._backend().encode_batch([b + text + s for (b, _, s), (text, _) in zip(parts, shortened)])
@@ -186,7 +200,10 @@ class TextTokenizer:
         return found
 
     def _same(self, encoding: Any, before: str, short: str, cut: int, suffix: str, limit: int) -> bool:
-        """Whether a shortened text's row is surely that of the whole text, whose own beginning ends after `cut` characters."""
+        """Return whether a shortened text's row is proved to be that of the whole text.
+
+        Its first `cut` characters are those of the whole text.
+        """
         prefix, start = TextPrefix.of(self.tokenizer), len(before)
         opened = next((i for i, (_, b) in enumerate(encoding.offsets) if b > start), None)
         if opened is None or not prefix.proved(encoding, before + short, start + cut, max(limit, opened) + 1):
@@ -195,7 +212,8 @@ class TextTokenizer:
 
     def _backend(self) -> Any:
         backend = self.tokenizer.backend_tokenizer
-        # A tokenizer.json may carry truncation or padding from its last use; both would cut or pool what we decide on here.
+        # A tokenizer.json may contain truncation or padding from its last use, which would
+        # interfere here.
         backend.no_truncation()
         backend.no_padding()
         return backend
@@ -203,7 +221,10 @@ class TextTokenizer:
     def _row(
         self, encoding: Any, start: int, length: int, limit: int | None, index: int, closing: Sequence[int] = ()
     ) -> TokenRow:
-        """The row of one joined string whose text has `length` characters from character `start` on, and what closes it."""
+        """Build the row of one joined string and of the closing ids.
+
+        Its text has `length` characters from character `start` on.
+        """
         ids, special = list(encoding.ids), list(encoding.special_tokens_mask)
         spans = _extents(encoding.offsets, special)
         end = start + length
@@ -241,7 +262,7 @@ class TextTokenizer:
         return TokenRow(ids, pool, offsets)
 
     def _pool(self, ids: list[int], begin: int, preceded: bool) -> list[bool]:
-        """Which tokens are pooled, where the text's first token is number `begin`."""
+        """Build the pool mask of a row whose text begins at token number `begin`."""
         if preceded and not self.pool_prompt:
             return [False] * begin + [True] * (len(ids) - begin)
         pool = [True] * len(ids)
@@ -250,7 +271,10 @@ class TextTokenizer:
         return pool
 
     def _place(self, ids: list[int], spans: list[tuple[int, int]], special: Sequence[int], end: int) -> int:
-        """Where the first token of a text without tokens would stand: before the suffix and the special tokens that close the row."""
+        """Find the place for the first token of a text without tokens.
+
+        It is before the suffix and the special tokens that close the row.
+        """
         opening = 1 if ids and ids[0] in (self.tokenizer.bos_token_id, self.tokenizer.cls_token_id) else 0
         place = len(ids)
         while place > opening and (special[place - 1] or spans[place - 1][0] >= end):
@@ -261,13 +285,14 @@ class TextTokenizer:
         for token in (self.tokenizer.eos_token_id, self.tokenizer.bos_token_id, self.tokenizer.pad_token_id):
             if token is not None:
                 return int(token)
-        raise InputError("tokenizer: has neither EOS, BOS nor padding token to stand in for an empty text; set one of them")
+        raise InputError("tokenizer: has no EOS, BOS or padding token to represent an empty text; set one of them")
 
 
 def stock_tokens(tokenizer: Any, prompt: str) -> list[int]:
-    """What sentence-transformers takes for the tokens of a prompt: those of the prompt alone, without a closing special token.
+    """Return the tokens that sentence-transformers counts as those of a prompt.
 
-    It takes any special token at the end for one that the tokenizer added, even the prompt's own.
+    These are the tokens of the prompt alone, without a closing special token. It assumes that the
+    tokenizer added any special token at the end, even if it is the prompt's own.
     """
     ids = list(tokenizer(prompt)["input_ids"])
     return ids[:-1] if ids and ids[-1] in tokenizer.all_special_ids else ids
@@ -284,24 +309,31 @@ def _pair(item: Any, prompt: str | None, index: int) -> tuple[str, str]:
 
 
 def is_pair(item: Any) -> bool:
-    """Whether an item is a pair (instruction, text), by its shape; its parts may still be no strings."""
+    """Return whether an item has the form of a pair. Its parts may still not be strings."""
     return isinstance(item, (tuple, list)) and len(item) == 2
 
 
 def _beginning(limit: int | None) -> int | None:
-    """Characters of a text's beginning that hold `limit` tokens in most languages, and what the proof needs behind them."""
+    """Return how many characters usually hold `limit` tokens, plus some for the proof."""
     return None if limit is None else 8 * limit + 2048
 
 
 def _shorten(text: str, characters: int | None, with_end: bool) -> tuple[str, int]:
-    """A text's first `characters`, `with_end` its last ones too: (shortened, length of its beginning). Whole unless much longer."""
+    """Shorten a text to its first `characters`. If `with_end`, also keep its last ones.
+
+    Returns the shortened text and the length of its beginning. A text that is not much longer is
+    kept whole.
+    """
     if characters is None or len(text) <= 2 * characters + ENDING:
         return text, len(text)
     return text[:characters] + (text[-ENDING:] if with_end else ""), characters
 
 
 def embedding_rows(backbone: Any) -> int | None:
-    """Rows of a model's embedding: token ids lie below. None for a model that does not tell."""
+    """Return the number of rows of a model's embedding, or None if the model does not tell.
+
+    Token ids are below this number.
+    """
     find = getattr(backbone, "get_input_embeddings", None)
     weight = getattr(find(), "weight", None) if find is not None else None
     if weight is not None:
@@ -311,18 +343,20 @@ def embedding_rows(backbone: Any) -> int | None:
 
 
 def check_embedded(tokenizer: Any, ids: Sequence[int], rows: int | None, where: str) -> None:
-    """Raise InputError for a token that the model has no embedding for: one added to the tokenizer, and not to the model.
+    """Raise InputError if the model has no embedding for a token.
+
+    Such a token was added to the tokenizer but not to the model.
 
     Args:
-        tokenizer: names the token.
-        ids: of a text.
-        rows: of the model's embedding; None checks nothing.
-        where: opens the line.
+        tokenizer: gives the token's name.
+        ids: ids of a text.
+        rows: rows of the model's embedding. If None, nothing is checked.
+        where: beginning of the message.
     """
     if rows is not None and ids and max(ids) >= rows:
         beyond = max(ids)
         raise InputError(
-            f"{where}: the token {tokenizer.convert_ids_to_tokens(beyond)!r} has number {beyond}, and the model embeds {rows} "
+            f"{where}: the token {tokenizer.convert_ids_to_tokens(beyond)!r} has number {beyond}, but the model embeds {rows} "
             f"(0 to {rows - 1}); give the tokenizer that belongs to the model, or the model with its embedding resized"
         )
 
@@ -334,10 +368,10 @@ def _positive(max_length: int | None) -> int | None:
 
 
 def _extents(offsets: Sequence[tuple[int, int]], special: Sequence[int]) -> list[tuple[int, int]]:
-    """Characters of each token.
+    """Return the characters of each token.
 
-    Byte-level tokenizers that trim blanks off their offsets report a token of nothing but blanks as an empty span at its end; it
-    gets back the characters since the token before it.
+    Byte-level tokenizers that trim blanks from their offsets report a token that is only blanks as
+    an empty span at its end. Such a token gets the characters since the token before it.
     """
     spans = list(offsets)
     before = 0
@@ -351,7 +385,7 @@ def _extents(offsets: Sequence[tuple[int, int]], special: Sequence[int]) -> list
 
 
 def _valid(text: str) -> str:
-    """The text with lone surrogates, which no tokenizer takes, replaced one for one by U+FFFD, so that offsets keep."""
+    """Replace lone surrogates, which tokenizers refuse, one for one by U+FFFD, so offsets stay."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

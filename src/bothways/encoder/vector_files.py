@@ -1,4 +1,4 @@
-"""Vectors of a stream of texts to a file, as they come: memory does not grow with the number of texts."""
+"""Writes vectors of a stream of texts to a file, in memory that does not grow with their number."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Parts = Iterator[tuple[list[Any], np.ndarray]]
 """Texts, and an array with a row for each."""
 Table = tuple[dict[str, list[Any]], dict[str, np.ndarray]]
 """Columns by name, and vectors (n, D) by name."""
-_MANY = 10**15  # rows whose number takes as much room in a header as any that will come
+_MANY = 10**15  # rows, a number with at least as many digits as any real one has in the header
 
 
 def write_vectors(
@@ -32,15 +32,17 @@ def write_vectors(
     Args:
         encoder: the encoder.
         texts: any number of texts, at least one.
-        out: .npy gets the (N, D) float32 array; .parquet a table with the columns text and vector.
+        out: a .npy file gets the (N, D) float32 array, a .parquet file a table with the columns
+            text and vector.
         options: keyword arguments of `Encoder.encode_stream`.
-        places: of the texts, as `readers.iter_texts` fills it; gives the table the columns file and row.
+        places: places of the texts, as `readers.iter_texts` fills it. The table then also has the
+            columns file and row.
 
     Returns:
         (N, D).
 
     Raises:
-        InputError: another suffix, or no text at all.
+        InputError: the suffix is another one, or there is no text.
         OutputError: `out` cannot be written.
     """
     return _write(encoder.encode_stream(texts, **options), out, places, lambda vectors: {"vector": vectors})
@@ -49,9 +51,12 @@ def write_vectors(
 def _write(
     parts: Parts, out: Path, places: Places | None, columns: Callable[[np.ndarray], dict[str, np.ndarray]]
 ) -> tuple[int, int]:
-    """Write (texts, vectors) as they come; `columns` names the vectors (n, D) of a table. Gives (N, D)."""
+    """Write (texts, vectors) as they come. Returns (N, D).
+
+    `columns` names the vectors (n, D) of a table.
+    """
     if out.suffix not in SUFFIXES:
-        raise InputError(f"{out}: vectors go to a file that ends in {' or '.join(SUFFIXES)}")
+        raise InputError(f"{out}: vectors must go to a file that ends in {' or '.join(SUFFIXES)}")
     with atomic_file(out) as part:
         count, dimension = _parquet(parts, part, places, columns) if out.suffix == ".parquet" else _npy(parts, part)
         if count == 0:
@@ -62,12 +67,13 @@ def _write(
 def write_both(
     encoder: Encoder, texts: Iterable[str], out: Path, options: dict[str, Any], places: Places | None = None
 ) -> tuple[int, int]:
-    """Write both of LLaRA's vectors of `texts` into `out`, which appears whole or not at all.
+    """Write both LLaRA vectors of `texts` into `out`, which appears whole or not at all.
 
     Args:
         encoder: the encoder.
         texts: any number of texts, at least one.
-        out: .npy gets the (N, 2, D) float32 array: EBAE [:, 0] and EBAR [:, 1]; .parquet a table with the columns text, ebae and ebar.
+        out: a .npy file gets the (N, 2, D) float32 array, EBAE [:, 0] and EBAR [:, 1]. A .parquet
+            file gets a table with the columns text, ebae and ebar.
         options: keyword arguments of `Encoder.encode_both_stream`.
         places: see `write_vectors`.
 
@@ -75,7 +81,8 @@ def write_both(
         (N, D).
 
     Raises:
-        InputError: another suffix, no text at all, or an encoder without the two questions.
+        InputError: the suffix is another one, there is no text, or the encoder lacks the two
+            questions.
         OutputError: `out` cannot be written.
     """
     return _write(encoder.encode_both_stream(texts, **options), out, places, _both_columns)
@@ -93,25 +100,26 @@ def write_chunks(
     options: dict[str, Any],
     places: Places | None = None,
 ) -> tuple[int, int, int]:
-    """Late chunking of `texts` into `out`, which appears whole or not at all.
+    """Write late chunks of `texts` into `out`, which appears whole or not at all.
 
     Args:
         encoder: the encoder.
         texts: any number of documents, at least one.
-        out: .parquet with a row for each chunk: document (its number from 0), start and end (characters), text, vector.
-        chunks: "sentences", or tokens of a chunk.
+        out: a .parquet file with a row for each chunk: document (its number from 0), start and end
+            (characters), text, vector.
+        chunks: "sentences", or the number of tokens in a chunk.
         options: keyword arguments of `Encoder.encode_chunks_stream`.
         places: see `write_vectors`.
 
     Returns:
-        Documents, chunks, D.
+        Number of documents, number of chunks, D.
 
     Raises:
-        InputError: another suffix, or no text at all.
+        InputError: the suffix is another one, or there is no text.
         OutputError: `out` cannot be written.
     """
     if out.suffix != ".parquet":
-        raise InputError(f"{out}: vectors of passages go to a file that ends in .parquet, beside the places they stand for")
+        raise InputError(f"{out}: vectors of passages must go to a .parquet file, which also holds the places of the passages")
     documents = count = 0
 
     def tables() -> Iterator[Table]:
@@ -137,7 +145,11 @@ def write_chunks(
 
 
 def _npy(parts: Parts, part: Path) -> tuple[int, int]:
-    """The header holds the shape, which is known at the end: it is written first with room, and again when all rows are there."""
+    """Write a .npy file.
+
+    Its header holds the shape, which is only known at the end. So the header is written first with
+    room to spare, and again after all rows.
+    """
     count = size = 0
     between: list[int] = []
     dimension = 0
@@ -154,9 +166,10 @@ def _npy(parts: Parts, part: Path) -> tuple[int, int]:
 
 
 def _header(rows: int, dimension: int, size: int = 0, *, between: Sequence[int] = ()) -> bytes:
-    """Header of a .npy file (numpy.lib.format, version 1.0), of `size` bytes or the least multiple of 64 that holds it.
+    """Build the header of a .npy file (numpy.lib.format, version 1.0).
 
-    The array has the shape (rows, *between, dimension).
+    It has `size` bytes, or the smallest multiple of 64 that holds it. The array has the shape
+    (rows, *between, dimension).
     """
     text = repr({"descr": "<f4", "fortran_order": False, "shape": (rows, *between, dimension)})
     magic = np.lib.format.magic(1, 0)
@@ -167,7 +180,7 @@ def _header(rows: int, dimension: int, size: int = 0, *, between: Sequence[int] 
 
 
 def _places(places: Places | None, count: int) -> list[tuple[()] | tuple[str, int]]:
-    """File and row of the next so many texts; nothing where nobody keeps them."""
+    """Return file and row of the next `count` texts, or empty tuples if places are unknown."""
     return [()] * count if places is None else [places.popleft() for _ in range(count)]
 
 
@@ -188,7 +201,10 @@ def _parquet(
 
 
 def _write_tables(tables: Iterable[Table], part: Path) -> int:
-    """Write columns by name and vectors (n, D) by name, table after table, to parquet; D, or 0 without any table."""
+    """Write tables of columns by name and vectors (n, D) by name to parquet, one after the other.
+
+    Returns D, or 0 if there is no table.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

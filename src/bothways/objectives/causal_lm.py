@@ -1,15 +1,17 @@
-"""Causal language modelling on long rows: what LongLoRA trains, and how a base is brought to a longer context.
+"""Causal language modeling on long rows, as in LongLoRA: extends a base to a longer context.
 
-Documents are joined with EOS and cut into rows of exactly one context; every token but a row's first is predicted from all that its
-attention sees before it. With h the causal last hidden states of a row,
+Documents are joined with EOS and cut into rows of exactly one context. Every token except a row's
+first is predicted from all earlier tokens that its attention sees. With h the causal last hidden
+states of a row,
 
     L = - Σ_i log softmax(head(h_i))[x_{i+1}]
 
-In training the row's attention is S²-Attn unless switched off: groups of a quarter of the row, half of the heads shifted by half a
-group. In evaluation it is full. What is trained is a language model, so that is what a stage saves: decoder and head.
+In training, the row's attention is S²-Attn by default: groups of a quarter of the row, with half of
+the heads shifted by half a group. In evaluation it is full. A stage trains a language model here,
+so it saves decoder and head.
 
-The head stays as it is, like LongLoRA's; but where the family ties it to the input embeddings it *is* them, and moves with them.
-Where every weight trains, the head trains too.
+The head is not trained, as in LongLoRA. But if the family ties it to the input embeddings, both are
+the same weights and train together. If every weight trains, the head does too.
 
 Paper: LongLoRA, https://arxiv.org/abs/2309.12307.
 
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class CausalLmConfig(ObjectiveConfig):
-    """Choices of causal language modelling; the defaults are LongLoRA's at its shortest context."""
+    """Choices of causal language modeling. The defaults are LongLoRA's at its shortest context."""
 
     needs_head: ClassVar[bool] = True
     wants: ClassVar[str] = "documents"
@@ -53,29 +55,34 @@ class CausalLmConfig(ObjectiveConfig):
     kind: Literal["causal_lm"] = "causal_lm"
     context: int = Field(default=8192, ge=2, description="tokens of a row")
     shifted: ShiftedGroups | None = Field(
-        default=ShiftedGroups(), description="S²-Attn in training, its groups by ratio or size; null: full attention"
+        default=ShiftedGroups(), description="S²-Attn in training, its groups by ratio or size. If null, full attention"
     )
     isolate_documents: bool = Field(
-        default=False, description="keep the documents of a row apart; LongLoRA lets a token see the documents before its own"
+        default=False, description="hide the documents of a row from each other. LongLoRA lets a token see earlier documents"
     )
-    head_chunk: int = Field(default=512, ge=1, description="positions whose logits exist at the same time")
+    head_chunk: int = Field(default=512, ge=1, description="positions for which logits exist together")
 
     def build(self, encoder: Encoder, head: nn.Module | None = None) -> CausalLm:
-        """The objective; `head` is taken over, tied to the encoder's embeddings where the family ties it.
+        """Build the objective.
+
+        It uses `head` itself, tied to the encoder's embeddings if the family ties it.
 
         Raises:
-            InputError: no head, or an encoder that is not causal.
-            UnsupportedFamily: a text decoder inside a larger model, which could not be saved with its head afterwards.
+            InputError: there is no head, or the encoder is not causal.
+            UnsupportedFamily: the text decoder is part of a larger model, so it could not be saved
+                with its head.
         """
         if not isinstance(head, Head):
-            raise InputError("objective causal_lm: needs the base model's language-model head, and this model has none")
+            raise InputError("objective causal_lm: needs the base model's language-model head, but this model has none")
         if encoder.direction != "causal":
-            raise InputError("objective causal_lm: predicts each token from those before it; the encoder must be causal")
+            raise InputError(
+                "objective causal_lm: predicts each token from earlier ones, so the encoder must be causal; set direction to causal"
+            )
         backbone: Any = encoder.backbone
         positions = usable_positions(backbone)
         if positions is not None and self.context > positions and not is_dynamic(backbone.config):
             raise InputError(
-                f"objective causal_lm: rows of {self.context} tokens (objective.context), and the model has {positions} positions; set "
+                f"objective causal_lm: rows of {self.context} tokens (objective.context), but the model has {positions} positions; set "
                 f"rope.context to {self.context} too"
             )
         head.check_joins(backbone)
@@ -99,8 +106,9 @@ class CausalLmBatch:
     """Rows packed for one pass.
 
     Args:
-        tokens: T tokens; every row one segment, or more with isolated documents.
-        places: (M,) int64, place in the pass of the state that predicts each label, one before the label's.
+        tokens: T tokens. Every row is one segment, or several if documents are isolated.
+        places: (M,) int64, place in the pass of the state that predicts each label, one before the
+            label's.
         targets: (M,) int64, the tokens at places + 1.
     """
 
@@ -109,15 +117,15 @@ class CausalLmBatch:
     targets: Tensor
 
     def to(self, device: torch.device | str) -> CausalLmBatch:
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         return replace(self, tokens=self.tokens.to(device), places=self.places.to(device), targets=self.targets.to(device))
 
 
 class CausalLm(Objective):
-    """See the file's head.
+    """Causal language modeling, see the module docstring.
 
     Args:
-        head: (M, H) to (M, V) logits; trained where its parameters require a gradient.
+        head: (M, H) to (M, V) logits. Parameters that require a gradient are trained.
         context, shifted, isolate_documents, head_chunk: see `CausalLmConfig`.
     """
 
@@ -141,10 +149,13 @@ class CausalLm(Objective):
         return "loss"
 
     def prepare(self, texts: Sequence[str], encoder: Encoder) -> list[Block]:
-        """Tokenise documents without special tokens, join them with EOS and cut rows of one context.
+        """Tokenize documents and cut them into rows of one context.
+
+        They get no special tokens, and are joined with EOS.
 
         Raises:
-            InputError: a tokenizer without EOS, texts that do not fill one row, or an item that is no string.
+            InputError: the tokenizer has no EOS, the texts do not fill one row, or an item is not a
+                string.
         """
         separator = encoder.tokenizer.eos_token_id
         if separator is None and len(texts) > 1:
@@ -153,15 +164,16 @@ class CausalLm(Objective):
         blocks = pack_documents(documents, self.context, separator=separator, isolate=self.isolate_documents)
         found = len(blocks[0].ids) if blocks else 0
         if found < self.context:
-            # a shorter row would leave the positions behind it untrained, and the model would be saved as one of this context
+            # A shorter row would leave later positions untrained, but the model would be saved with
+            # this context.
             raise InputError(
-                f"objective causal_lm: {len(texts)} documents hold {found} tokens, fewer than one row of {self.context}; give it more "
+                f"objective causal_lm: {len(texts)} documents hold {found} tokens, fewer than one row of {self.context}; add "
                 "text, or lower context"
             )
         return blocks
 
     def collate(self, examples: Sequence[Block], generator: torch.Generator) -> CausalLmBatch:
-        """Pack rows one after the other; nothing is random."""
+        """Pack rows one after the other. Nothing is random."""
         ids = joined_ids(examples)
         lengths = tuple(length for block in examples for length in block.lengths)
         plan = AttentionPlan(lengths, "causal", self.shifted)
@@ -170,11 +182,14 @@ class CausalLm(Objective):
         return CausalLmBatch(tokens, labels - 1, ids[labels])
 
     def count(self, batch: CausalLmBatch) -> int:
-        """M."""
+        """Return M, the number of predicted tokens."""
         return batch.targets.shape[0]
 
     def step(self, encoder: Encoder, batch: CausalLmBatch, *, scale: float, backward: Backward, seed: int) -> dict[str, Any]:
-        """One pass; metric "accuracy": share of tokens that the head ranks first."""
+        """Run one pass.
+
+        Metric "accuracy" is the share of tokens that the head ranks first.
+        """
         with seeded(pass_seed(seed, 0), batch.places.device):
             states = encoder.states(batch.tokens)[batch.places]
             loss = masked_next_token(states, batch.targets, self.head, chunk=self.head_chunk)

@@ -1,9 +1,10 @@
-"""Unsupervised contrastive learning: a text must find its own second view among those of the other texts.
+"""Unsupervised contrastive learning: a text must find its own second view among other texts'.
 
-SimCSE (arXiv 2104.08821), the second stage of LLM2Vec (arXiv 2404.05961). The two views are two passes of the same text under
-different dropout; the discrete views that the paper compares with (one word deleted, a crop) are options. Labelled rows have an
-objective of their own kind (`supervised`), which steps in the same way. A text that occurs again in the batch is not a negative of its
-copies. SimCSE's and LLM2Vec's code push such copies apart.
+This is SimCSE (arXiv 2104.08821), the second stage of LLM2Vec (arXiv 2404.05961). The two views are
+two passes of the same text with different dropout. The discrete views that the paper compares with
+(one word deleted, a crop) are options. Labeled rows have a separate objective (`supervised`) with
+the same step. If a text occurs again in the batch, its copies are not its negatives. SimCSE's and
+LLM2Vec's code treat such copies as negatives.
 
 Letters: N texts.
 """
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
 Views = Literal["dropout", "delete_word", "crop"]
 
 CROPPED = 0.1
-"""Share of a text that "crop" cuts away: the best crop of SimCSE's Table 1."""
+"""Share of a text that "crop" removes, the best value in SimCSE's Table 1."""
 
 
 COPIES = FalseNegatives(same_text=True, same_label=False)
-"""A text's copies are left out by their names; unlabelled texts have no classes."""
+"""A text's copies are left out by their names. Unlabeled texts have no classes."""
 
 
 class ContrastiveConfig(ContrastiveBaseConfig):
@@ -52,29 +53,30 @@ class ContrastiveConfig(ContrastiveBaseConfig):
 
     plain: bool | None = Field(
         None,
-        description="train on the bare texts, BOS pooled, without the encoder's chat wrapper and default prompt, as LLM2Vec's code does; "
-        "null: on texts as they are encoded",
+        description="train on the bare texts, without the encoder's chat wrapper and default prompt and with BOS pooled, as LLM2Vec's "
+        "code does. If null, train on texts in the form that is encoded",
     )
 
     def build(self, encoder: Encoder, head: nn.Module | None = None) -> Contrastive:
-        """The objective; sets the encoder's dropout until `release`.
+        """Build the objective. It sets the encoder's dropout until `release`.
 
         Raises:
-            InputError: a dropout that this family has no place for; a width of Matryoshka beyond the encoder's vectors.
+            InputError: the family does not support a dropout, or a Matryoshka width exceeds the
+                encoder's vectors.
         """
         options = ContrastiveOptions(scale=self.scale, matryoshka=self._matryoshka(), false_negatives=COPIES)
         return Contrastive(self._settings(encoder), options, views=self.views, plain=bool(self.plain))
 
 
 class TextExample(NamedTuple):
-    """A text whose second view is made from its words: the text, and its tokens (the first view)."""
+    """A text whose second view is made from its words: the text and its tokens (first view)."""
 
     text: str
     row: TokenRow
 
 
 class Contrastive(ContrastiveObjective):
-    """See the file's head.
+    """Unsupervised contrastive learning, see the module docstring.
 
     Args:
         settings, options: see `ContrastiveObjective`.
@@ -89,20 +91,21 @@ class Contrastive(ContrastiveObjective):
         self.views, self.plain = views, plain
         self._tokenize: Callable[[list[str]], list[TokenRow]] | None = None
         self._checked = False
-        self._copies: dict[int, int] = {}  # of what the model reads: spellings of one text -> the first of them
+        # from spellings of one text to the first of them, both by `row_id`
+        self._copies: dict[int, int] = {}
 
     def prepare(self, texts: Sequence[str], encoder: Encoder) -> Sequence[TokenRow] | Sequence[TextExample]:
-        """Tokenize, cut to `max_length`.
+        """Tokenize and cut to `max_length`.
 
         Raises:
-            InputError: fewer than two texts, or copies of one text alone, since it has nothing to be told apart from; an item that
-                is not a text.
+            InputError: there are fewer than two texts or only copies of one, so a text has no
+                negatives, or an item is not a text.
         """
         if len(texts) < 2:
             raise InputError(f"objective contrastive: needs at least two texts (got {len(texts)})")
         if all(text == texts[0] for text in texts):
             raise InputError(
-                f"objective contrastive: all {len(texts)} texts are the same, so none can be told apart; give others"
+                f"objective contrastive: all {len(texts)} texts are the same, so there are no negatives; give different texts"
             )
         length = self.settings.max_length
         prompt = None if self.plain else encoder.prompt()
@@ -113,7 +116,7 @@ class Contrastive(ContrastiveObjective):
         if len(self._names(texts, rows)) < 2:
             raise InputError(
                 f"objective contrastive: all {len(texts)} texts are the same in their first {length} tokens (objective.max_length), so "
-                "none can be told apart; give others, or raise max_length"
+                "there are no negatives; give different texts, or raise max_length"
             )
         if self.views == "dropout":
             return rows
@@ -121,7 +124,10 @@ class Contrastive(ContrastiveObjective):
         return [TextExample(text, row) for text, row in zip(texts, rows)]
 
     def collate(self, examples: Sequence[Any], generator: torch.Generator) -> ContrastiveBatch:
-        """Both views of each text, and which texts are copies of each other; a pass may hold both views of one text."""
+        """Make both views of each text, and find texts that are copies of each other.
+
+        A pass may contain both views of one text.
+        """
         first, second = self._both_views(examples, generator)
         read = [row_id(row) for row in first]
         names = torch.tensor([self._copies.get(number, number) for number in read], dtype=torch.int64)
@@ -131,25 +137,28 @@ class Contrastive(ContrastiveObjective):
         return ContrastiveBatch(*self.packed([*first, *second]), texts=texts, learning=learning)
 
     def check(self, encoder: Encoder) -> None:
-        """At the first step, if dropout makes the views.
+        """At the first step, check that dropout is active if it makes the views.
 
         Raises:
-            InputError: no dropout is in force.
+            InputError: no dropout is active.
             RuntimeError: the encoder is in evaluation mode.
         """
         if self._checked or self.views != "dropout":
             return
         if not encoder.training:
-            raise RuntimeError("dropout makes the two views, and the encoder is in evaluation mode: call encoder.train() first")
+            raise RuntimeError("dropout makes the two views, but the encoder is in evaluation mode; call encoder.train() first")
         if not active_dropout(encoder):
             raise InputError(
-                "objective.views: 'dropout' needs dropout, and the model has none in force, so both views would be equal; set "
+                "objective.views: 'dropout' needs dropout, but none is active in the model, so both views would be equal; set "
                 "attention_dropout (LLM2Vec: 0.3), hidden_dropout (SimCSE: 0.1) or LoRA dropout"
             )
         self._checked = True
 
     def _names(self, texts: Sequence[str], rows: Sequence[TokenRow]) -> set[int]:
-        """Name the texts by what the model reads of them; note those that differ in white space or Unicode composition alone."""
+        """Name the texts by the tokens that the model reads.
+
+        Texts that differ only in white space or Unicode composition are recorded as copies.
+        """
         first: dict[int, int] = {}
         names = set()
         for text, row in zip(texts, rows):

@@ -1,7 +1,8 @@
-"""What unlabelled and labelled contrastive training share: packed batches, the step through the gradient cache, dropout rates.
+"""The common part of contrastive objectives: packed batches, gradient-cache step, dropout rates.
 
-The two differ in where a row's texts come from (`contrastive`: two views of a text; `supervised`: labelled rows), not in what is done
-with their vectors. Many texts per step are what makes contrastive learning work, so the step runs through the gradient cache.
+The two objectives differ in the origin of a row's texts (`contrastive`: two views of a text,
+`supervised`: labeled rows), but not in the use of the vectors. Contrastive learning needs many
+texts per step, so the step runs through the gradient cache.
 
 Letters: N rows, M hard negatives, T tokens of a pass, D embedding.
 """
@@ -34,41 +35,44 @@ if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
 FILL = 64
-"""Passes are filled to a multiple of this many tokens: a CPU compiles its kernels per shape, so few shapes are worth a few
-tokens."""
+"""Passes are filled to a multiple of this many tokens. A CPU compiles its kernels per shape, so few
+shapes are worth a few extra tokens."""
 INITIAL_STD = 0.02
-"""Of the train-only layer's weights: BERT's initialiser, which SimCSE's code applies to it."""
+"""Standard deviation of the train-only layer's weights: BERT's initializer, as in SimCSE's code."""
 
 
 WORTH_KEEPING = 8
-"""Batches of more than this many times `graph_tokens` keep no activations: what a second pass over the kept ones would cost is less
-than 1 / 32 of such a step then (a quarter of the work, for at most an eighth of the tokens), and they take as much memory as ever."""
+"""Batches with more than this many times `graph_tokens` keep no activations. There a second pass over
+the kept tokens costs less than 1 / 32 of the step (a quarter of the work, for at most an eighth of the
+tokens), but the activations take as much memory as in any other batch."""
 
 
 class ContrastiveBaseConfig(ObjectiveConfig):
-    """Choices of every contrastive objective. Dropout of a LoRA adapter belongs to the adapter's config."""
+    """Choices of every contrastive objective. LoRA dropout is in the adapter's config."""
 
     pools: ClassVar[bool] = True
 
     scale: float = Field(SIMCSE_SCALE, gt=0, description="factor on the cosines, 1 / temperature")
-    max_length: int = Field(128, ge=1, description="tokens per text, instruction included; LLM2Vec 128 and 512, SimCSE 32")
+    max_length: int = Field(128, ge=1, description="tokens per text, with its instruction. LLM2Vec uses 128 and 512, SimCSE 32")
     mlp: bool = Field(False, description="a linear layer and tanh on the vector while training, discarded afterwards (SimCSE)")
     keep_mlp: bool | None = Field(
         None,
-        description="keep the mlp: the saved encoder's vectors pass through it, as those of SimCSE's released supervised models do "
-        "(pooler cls; dropped it is cls_before_pooler). An encoder that brings one from an earlier stage trains that on; null: no",
+        description="keep the mlp, so that the saved encoder's vectors pass through it, as in SimCSE's released supervised models "
+        "(pooler cls; without it cls_before_pooler). If an earlier stage kept one, it is trained further. If null, no",
     )
     attention_dropout: float | None = Field(
-        None, ge=0, lt=1, description="dropped attention weights; LLM2Vec 0.3; null: as it is"
+        None, ge=0, lt=1, description="share of dropped attention weights. LLM2Vec uses 0.3. If null, it is not changed"
     )
-    hidden_dropout: float | None = Field(None, ge=0, lt=1, description="dropout of the sub-blocks' outputs; null: as it is")
+    hidden_dropout: float | None = Field(
+        None, ge=0, lt=1, description="dropout of the sub-blocks' outputs. If null, it is not changed"
+    )
     matryoshka: tuple[int, ...] | None = Field(
-        None, description="widths trained together, e.g. [576, 256, 64]; null: the whole vector alone"
+        None, description="widths trained together, e.g. [576, 256, 64]. If null, only the whole vector"
     )
-    matryoshka_weights: tuple[float, ...] | None = Field(None, description="what each width counts; null: 1 each")
+    matryoshka_weights: tuple[float, ...] | None = Field(None, description="weight of each width. If null, 1 each")
     batch_tokens: int = Field(1024, ge=1, description="tokens of one pass of the gradient cache")
     graph_tokens: int = Field(
-        2048, ge=0, description="tokens whose activations are kept instead of computed twice; none in much larger batches"
+        2048, ge=0, description="tokens whose activations are kept instead of computed twice. Much larger batches keep none"
     )
 
     @model_validator(mode="after")
@@ -80,7 +84,7 @@ class ContrastiveBaseConfig(ObjectiveConfig):
     @model_validator(mode="after")
     def _widths(self) -> ContrastiveBaseConfig:
         if self.matryoshka is None and self.matryoshka_weights is not None:
-            raise ValueError("matryoshka_weights: weights of no widths; give matryoshka, e.g. [576, 256, 64]")
+            raise ValueError("matryoshka_weights: there are no widths for these weights; give matryoshka, e.g. [576, 256, 64]")
         self._matryoshka()
         return self
 
@@ -88,11 +92,11 @@ class ContrastiveBaseConfig(ObjectiveConfig):
         return None if self.matryoshka is None else Matryoshka(self.matryoshka, self.matryoshka_weights)
 
     def _settings(self, encoder: Encoder) -> Settings:
-        """The choices as plain values; sets the encoder's dropout until the objective's `release`.
+        """Convert the choices to plain values, and set the encoder's dropout until `release`.
 
         Raises:
-            InputError: a dropout that this family has no place for; a width beyond the encoder's vectors; a layer to be kept behind
-                vectors that are cut.
+            InputError: the family does not support a dropout, a width exceeds the encoder's
+                vectors, or a layer is to be kept behind vectors that are cut.
         """
         widths = self._matryoshka()
         if widths is not None:
@@ -115,9 +119,10 @@ class ContrastiveBaseConfig(ObjectiveConfig):
 
 
 def mlp_layer(dimension: int) -> nn.Module:
-    """Make SimCSE's MLP, Linear(D, D) and tanh on the vectors; its weights come from torch's global generator.
+    """Make SimCSE's MLP, Linear(D, D) and tanh, with weights from torch's global generator.
 
-    STS-B dev in SimCSE §6.3, without labels: in training only 82.5, kept at test 81.7, none 80.9; with labels 85.8, 86.2, 86.2.
+    STS-B dev in SimCSE §6.3. Without labels: 82.5 if used in training only, 81.7 if kept at test,
+    80.9 without it. With labels: 85.8, 86.2, 86.2.
     """
     linear = nn.Linear(dimension, dimension)
     nn.init.normal_(linear.weight, std=INITIAL_STD)
@@ -132,12 +137,13 @@ class Settings:
     Args:
         max_length: tokens per text.
         projection: (n, D) to (n, D'), trained, applied in training.
-        keep_projection: it is a `mlp_layer` that becomes a part of the encoder, see `ContrastiveObjective.hand_over`.
-        direction: of the encoder's attention.
+        keep_projection: the projection is a `mlp_layer` that becomes part of the encoder, see
+            `ContrastiveObjective.hand_over`.
+        direction: direction of the encoder's attention.
         pad_id: token of fillers.
-        batch_tokens: tokens of one pass; a longer text gets a pass of its own.
+        batch_tokens: tokens of one pass. A longer text gets a pass of its own.
         graph_tokens: see `gradcache.cached_step`.
-        dropout: what `release` undoes.
+        dropout: the changes that `release` undoes.
     """
 
     max_length: int = 128
@@ -152,17 +158,19 @@ class Settings:
 
 @dataclass(frozen=True)
 class ContrastiveBatch:
-    """The texts of N rows in passes of nearly one length.
+    """The texts of N rows in passes of nearly equal length.
 
     Args:
-        passes: every text that has to be encoded, the longest first.
-        order: (2 N + M,) int64; vector order[i] of all passes belongs to query i, order[N + i] to its positive, order[2 N + m] to
-            hard negative m. Rows may share a vector.
-        owner: (M,) int64, row of each hard negative, ascending; None where the method has none.
+        passes: every text to encode, the longest first.
+        order: (2 N + M,) int64. Vector order[i] of all passes belongs to query i, order[N + i] to
+            its positive, and order[2 N + m] to hard negative m. Rows may share a vector.
+        owner: (M,) int64, row of each hard negative, ascending. None if the method has no hard
+            negatives.
         texts: identities, for false negatives.
         teacher: scores, for distillation.
-        in_batch: (N,) bool, rows that have in-batch negatives, where they differ; None for all.
-        learning: (N,) bool, rows with a column beside their positive: the others have loss 0 and do not count; None for all.
+        in_batch: (N,) bool, rows that have in-batch negatives. None if all have them.
+        learning: (N,) bool, rows with a column next to their positive. The others have loss 0 and
+            do not count. None if all learn.
     """
 
     passes: tuple[TokenBatch, ...]
@@ -175,11 +183,11 @@ class ContrastiveBatch:
 
     @property
     def rows(self) -> int:
-        """N."""
+        """N, the number of rows."""
         return (self.order.shape[0] - (0 if self.owner is None else self.owner.shape[0])) // 2
 
     def to(self, device: torch.device | str) -> ContrastiveBatch:
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         return replace(
             self,
             passes=tuple(batch.to(device) for batch in self.passes),
@@ -192,11 +200,11 @@ class ContrastiveBatch:
 
 
 class ContrastiveObjective(Objective):
-    """A contrastive step over whatever `collate` packs.
+    """A contrastive step over the batches of `collate`.
 
     Args:
         settings: how texts become vectors.
-        options: of the loss.
+        options: options of the loss.
     """
 
     def __init__(self, settings: Settings, options: ContrastiveOptions) -> None:
@@ -205,15 +213,16 @@ class ContrastiveObjective(Objective):
         self.projection = settings.projection if settings.projection is not None else nn.Identity()
 
     def count(self, batch: ContrastiveBatch) -> int:
-        """Count the rows that have something to be told apart from."""
+        """Count the rows that have at least one negative."""
         return batch.rows if batch.learning is None else int(batch.learning.sum())
 
     def step(self, encoder: Encoder, batch: ContrastiveBatch, *, scale: float, backward: Backward, seed: int) -> dict[str, Any]:
-        """All passes, the loss and its gradients.
+        """Run all passes, the loss and its gradients.
 
-        Metrics: "accuracy", share of rows that find their own positive first; "alignment", mean cosine of query and positive, which
-        nears 1 when vectors collapse; "masked", columns left out as false negatives per row, and "divergence", distance from the
-        teacher per row, where the objective has them.
+        Metrics: "accuracy" is the share of rows that rank their own positive first. "alignment" is
+        the mean cosine of query and positive, which approaches 1 if vectors collapse. If the
+        objective has them, "masked" is the number of columns per row that are left out as false
+        negatives, and "divergence" is the distance from the teacher per row.
         """
         self.check(encoder)
         rows = batch.rows
@@ -246,24 +255,27 @@ class ContrastiveObjective(Objective):
         return {"loss_sum": result.total.detach(), "count": self.count(batch), **metrics}
 
     def hand_over(self, encoder: Encoder) -> None:
-        """Put a layer that is kept behind the encoder's pooling: from then on it trains, is measured and is saved there."""
+        """Move a layer that is kept behind the encoder's pooling.
+
+        From then on it is trained, measured and saved as part of the encoder.
+        """
         if self.settings.keep_projection:
             encoder.pooling = with_mlp(encoder.pooling, self.projection, width=encoder.dimension)
             self.projection = nn.Identity()
 
     def release(self) -> None:
-        """Give the encoder its own dropout back."""
+        """Restore the encoder's own dropout."""
         if self.settings.dropout is not None:
             self.settings.dropout.restore()
 
     @abstractmethod
     def check(self, encoder: Encoder) -> None:
-        """Refuse an encoder that the objective cannot learn with; called at every step."""
+        """Refuse an encoder that the objective cannot learn with. Called at every step."""
 
     def learning(self, owner: Tensor, texts: Texts | None, in_batch: Tensor) -> Tensor:
-        """Tell which rows have a column next to their positive; the others have loss 0 and do not count.
+        """Find the rows that have a column next to their positive.
 
-        Columns of other processes are taken to be there.
+        The others have loss 0 and do not count. Columns of other processes are assumed to exist.
 
         Args:
             owner: (M,) int64, row of each hard negative.
@@ -283,14 +295,17 @@ class ContrastiveObjective(Objective):
         return (seen.sum(1) > 1) | (in_batch & several_processes())
 
     def packed(self, rows: Sequence[TokenRow]) -> tuple[tuple[TokenBatch, ...], Tensor]:
-        """Rows sorted by length and cut into passes, and where each row's vector stands among those of all passes."""
+        """Sort rows by length and cut them into passes.
+
+        Returns the passes, and for each row the index of its vector among those of all passes.
+        """
         groups = passes([len(row.ids) for row in rows], self.settings.batch_tokens)
         places = torch.empty(len(rows), dtype=torch.int64)
         places[[index for group in groups for index in group]] = torch.arange(len(rows))
         return tuple(self._pack([rows[index] for index in group]) for group in groups), places
 
     def _kept(self, batch: ContrastiveBatch) -> int:
-        """Tokens of this batch whose activations are kept."""
+        """Return how many tokens of this batch keep their activations."""
         total = sum(part.plan.total for part in batch.passes)
         return self.settings.graph_tokens if total <= WORTH_KEEPING * self.settings.graph_tokens else 0
 

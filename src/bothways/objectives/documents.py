@@ -1,4 +1,4 @@
-"""Documents to token ids, for objectives that pack rows of text (MNTP, causal language modelling)."""
+"""Converts documents to token ids, for objectives that pack rows of text (MNTP, causal LM)."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import Any
 from bothways.errors import InputError
 
 TOGETHER = 1000
-"""Texts handed to the tokenizer at once: enough for its threads, little beside the tokens themselves."""
+"""Texts per call of the tokenizer: enough for its threads, and small compared with all tokens."""
 CHARACTERS = 4_000_000
-"""The same in characters, for texts that are books; a longer one is handed over alone."""
+"""The same in characters, for texts that are books. A longer text gets a call of its own."""
 
 
 def tokenised(texts: Sequence[str], tokenizer: Any, *, special: bool = True) -> Iterator[list[int]]:
-    """Token ids of each document, whole.
+    """Tokenize each document as a whole: yields its token ids.
 
     Args:
         texts: the documents.
         tokenizer: a fast one.
-        special: with the special tokens that the tokenizer adds of itself.
+        special: add the tokenizer's special tokens.
 
     Raises:
-        InputError: an item that is no string, naming its index.
+        InputError: an item is not a string. The message gives its index.
     """
     for some in _together(texts):
-        # tokenizers refuse lone surrogates; each becomes U+FFFD
+        # tokenizers refuse lone surrogates, so each becomes U+FFFD
         valid = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in some]
-        # `verbose` silences the warning that a document exceeds the model's context: rows are cut afterwards
+        # `verbose` silences the warning about documents longer than the context, because rows are
+        # cut later
         yield from tokenizer(valid, add_special_tokens=special, verbose=False, return_attention_mask=False)["input_ids"]
 
 

@@ -1,15 +1,14 @@
 """The gradient cache: a contrastive step over many texts in the memory of a few.
 
-The loss needs the vectors of all texts at once, their activations one pass at a time (GradCache, Gao et al. 2021, arXiv
-2101.06983):
+The loss needs the vectors of all texts together, but their activations only one pass at a time
+(GradCache, Gao et al. 2021, arXiv 2101.06983): 1. Run forward for every pass without activations.
+Only the vectors remain. 2. Compute the loss, and its gradient with respect to the vectors. 3. Run
+forward again for every pass with the same dropout, and backward from the cached gradient.
 
-1. forward every pass without activations; the vectors are all that stays;
-2. the loss, and its gradient with respect to the vectors;
-3. forward every pass again with the same dropout, backward from the cached gradient.
-
-Two changes to the paper. Dropout is replayed by seeding, not by saving generator states: the randomness of pass i is a
-function of (seed, i). And the first passes, as many as fit `graph_tokens`, keep their activations from step 1 and are not
-computed again; when all fit, this *is* the plain step.
+There are two changes to the paper. First, dropout is replayed by seeding and not by saving
+generator states, so the randomness of pass i is a function of (seed, i). Second, the first passes,
+as many as fit `graph_tokens`, keep their activations from step 1 and are not computed again. If all
+fit, this is exactly the plain step.
 """
 
 from __future__ import annotations
@@ -26,9 +25,11 @@ from bothways.objectives.base import Backward
 from bothways.objectives.seeding import pass_seed, seeded
 
 REPLAY_TOLERANCE = 0.3
-"""Largest relative distance between the vectors of a pass and their replay. Kernels may round differently with and without
-activations: up to 0.02 was measured on SmolLM2-135M in bfloat16. Other dropout masks move the vectors by 0.6 (attention dropout
-0.1 and 0.3, hidden dropout 0.1)."""
+"""Largest relative distance between the vectors of a pass and their replay.
+
+Kernels may round differently with and without activations: up to 0.02 was measured on SmolLM2-135M
+in bfloat16. Other dropout masks move the vectors by 0.6 (attention dropout 0.1 and 0.3, hidden dropout
+0.1)."""
 
 
 def cached_step(
@@ -40,14 +41,18 @@ def cached_step(
     seed: int,
     backward: Backward,
 ) -> Any:
-    """Forward and backward of a loss over the vectors of several passes; under `torch.no_grad` forward alone.
+    """Run forward and backward of a loss over the vectors of several passes.
+
+    Under `torch.no_grad` it runs forward only.
 
     Args:
-        encode: (n, D) vectors of a pass, with gradient. Parameters outside the encoder (a train-only layer) belong in here.
+        encode: (n, D) vectors of a pass, with gradient. It includes parameters outside the encoder
+            (a train-only layer).
         passes: all on one device.
-        loss: from the vectors (N, D) of all passes in order, float32 or wider, to (scalar, anything else). Called once, so it
-            may communicate between processes, whose numbers of passes may differ.
-        graph_tokens: tokens whose activations may live at the same time, beside those of one pass.
+        loss: from the vectors (N, D) of all passes in order, float32 or wider, to (scalar, anything
+            else). Called once, so it may communicate between processes, even if their numbers of
+            passes differ.
+        graph_tokens: tokens whose activations may exist together, in addition to those of one pass.
         seed: of dropout.
         backward: receives scalars whose gradients add up to that of the loss.
 
@@ -55,7 +60,8 @@ def cached_step(
         The second value of `loss`.
 
     Raises:
-        BothwaysError: a second forward did not give the vectors of the first, so something random ignores torch's generators.
+        BothwaysError: a second forward gave other vectors than the first, so something random
+            ignores torch's generators.
     """
     if not torch.is_grad_enabled():
         outputs, _ = _forward(encode, passes, 0, seed)
@@ -64,8 +70,8 @@ def cached_step(
     leaf = torch.cat([output.detach().to(_wide(output)) for output in outputs]).requires_grad_()
     scalar, extra = loss(leaf)
     (gradient,) = torch.autograd.grad(scalar, leaf)
-    # Older torch caches the casts of weights made without graph, and the passes below would leave those weights without gradient
-    # (pytorch #112583)
+    # Older torch caches the casts of weights made without a graph, and the passes below would leave
+    # those weights without gradient (pytorch #112583).
     torch.clear_autocast_cache()
     vectors = leaf.detach()
     start = 0
@@ -87,7 +93,7 @@ def cached_step(
 def _forward(
     encode: Callable[[TokenBatch], Tensor], passes: Sequence[TokenBatch], graph_tokens: int, seed: int
 ) -> tuple[list[Tensor], int]:
-    """Vectors of every pass, and how many of the first passes keep their graph."""
+    """Compute the vectors of every pass, and how many of the first passes keep their graph."""
     outputs: list[Tensor] = []
     kept = used = 0
     for index, batch in enumerate(passes):
@@ -108,5 +114,5 @@ def _check_replay(output: Tensor, expected: Tensor) -> None:
     if not distance <= REPLAY_TOLERANCE:
         raise BothwaysError(
             f"gradient cache: a second forward pass with the same seed differs by {float(distance):.3f} of its size; something "
-            "in the model draws randomness that torch's seed does not rule; raise graph_tokens until no pass is computed twice"
+            "in the model draws random numbers without torch's seed; raise graph_tokens until no pass is computed twice"
         )

@@ -1,24 +1,28 @@
-"""LLaRA: embeddings that reproduce the text and foresee what follows it.
+"""LLaRA: embeddings that reproduce the text and predict its continuation.
 
-Two tasks in one pass over a text (LLaRA / Llama2Vec, arXiv 2312.15503). EBAE, auto-encoding: the vector of the summarise question must
-predict the words of the text itself. EBAR, auto-regression: the vector of the predict question must predict the words of the next
-passage. Both questions stand behind the text as hidden blocks of the attention plan: they see the text and not each other, and the
-positions of both begin where the text ends.
+Two tasks run in one pass over a text (LLaRA / Llama2Vec, arXiv 2312.15503). EBAE is auto-encoding:
+the vector of the summarize question must predict the words of the text itself. EBAR is
+auto-regression: the vector of the predict question must predict the words of the next passage. Both
+questions follow the text as hidden blocks of the attention plan. They see the text but not each
+other, and the positions of both begin at the end of the text.
 
-As the authors' released code computes it (FlagEmbedding, research/LLARA; the recipe's mode "code"), for a row with n text tokens,
+The authors' released code (FlagEmbedding, research/LLARA) computes, for a row with n text tokens,
 
-    ℓ = 1/n Σ_t - log softmax(head(h_{t-1}))[x_t]  +  w · mean of the two bag-of-words losses,   w = 1/10
+    ℓ = 1/n Σ_t - log softmax(head(h_{t-1}))[x_t]  +  w · mean of the two bag-of-words losses
+    w = 1/10
 
-with `losses.bag_of_words` at eight special tokens each. The paper's own form is one end token each, w = 1 and no first term; without it
-all vectors are known to become one (FlagEmbedding issue 538), which is what the first term is for.
+with `losses.bag_of_words` at eight special tokens each. This is the recipe's mode "code". The
+paper's own form has one end token each, w = 1 and no first term. Without the first term, all
+vectors are known to become one (FlagEmbedding issue 538).
 
-A text weighs the same whatever its length, as in the authors' runs of one row per device; a row with one bag only has that bag's loss in
-full, a row without any has the first term alone.
+Every text has the same weight whatever its length, as in the authors' runs of one row per device. A
+row with only one bag has the full loss of that bag. A row without bags has only the first term.
 
-Bidirectional attention is ours, not the authors'. There a next token can be seen, so the text's own loss is its masked form (MNTP, arXiv
-2404.05961 §2.2) on a share of the text's tokens.
+Bidirectional attention is our own extension. There a token sees the next one, so the text's own
+loss is its masked form (MNTP, arXiv 2404.05961 §2.2) on a share of the text's tokens.
 
-Letters: N rows, T tokens of the pass, M text labels, P states read of each question, K words of all bags, H hidden, V vocabulary.
+Letters: N rows, T tokens of the pass, M text labels, P states read of each question, K words of all
+bags, H hidden, V vocabulary.
 """
 
 from __future__ import annotations
@@ -57,53 +61,56 @@ TextLoss = Literal["next_token", "masked", "none"]
 
 
 class LlaraConfig(ObjectiveConfig):
-    """Choices of LLaRA's adaptation; the defaults are those of the authors' released code."""
+    """Choices of LLaRA's adaptation. The defaults are those of the authors' released code."""
 
     needs_head: ClassVar[bool] = True
     wants: ClassVar[str] = "passages"
     trains_new_tokens: ClassVar[bool] = True
 
     kind: Literal["llara"] = "llara"
-    max_length: int = Field(1024, ge=8, description="tokens of a row, both questions included")
+    max_length: int = Field(1024, ge=8, description="tokens of a row, with both questions")
     text_loss: TextLoss | None = Field(
         default=None,
-        description="of the text itself: next_token (causal), masked (bidirectional), none; null: what the direction allows",
+        description="loss of the text itself: next_token (causal), masked (bidirectional), none. If null, the one that fits the direction",
     )
-    bow_weight: float = Field(0.1, gt=0, description="of the bag-of-words losses beside the text's; the authors' code 1/10")
-    stop_words: StopWords = Field("english", description="taken off the words to be predicted: english, or none")
+    bow_weight: float = Field(0.1, gt=0, description="weight of the bag-of-words losses. The authors' code uses 1/10")
+    stop_words: StopWords = Field("english", description="stop words to remove from the predicted words: english, or none")
     mask_probability: float = Field(0.2, gt=0, lt=1, description="masked: share of text tokens that become labels")
     mask_token: MaskToken = Field("blank", description="masked: blank (the token '_'), eos or mask")
-    head_chunk: int = Field(512, ge=1, description="text labels whose logits exist at the same time")
+    head_chunk: int = Field(512, ge=1, description="text labels for which logits exist together")
 
     @property
     def collapse_remedy(self) -> str:
-        """What to do when all vectors become one."""
+        """Advice if all vectors become one."""
         if self.text_loss == "none":
             return (
-                "bag-of-words loss alone is known to end here: train the text as well (objective.text_loss), keep "
+                "bag-of-words loss without a text loss is known to end here: set objective.text_loss, keep "
                 "objective.stop_words english, and fine-tune contrastively afterwards"
             )
-        return "lower optim.lr, or let the text count for more beside the bags of words (objective.bow_weight)"
+        return "lower optim.lr, or give the text more weight by lowering objective.bow_weight"
 
     def build(self, encoder: Encoder, head: nn.Module | None = None) -> Llara:
-        """The objective. The head trains where every weight does (then tied to the embeddings as the family ties it), else it is frozen.
+        """Build the objective.
+
+        If every weight trains, the head trains too, tied to the embeddings if the family ties it.
+        Otherwise it is frozen.
 
         Raises:
-            InputError: no head; prompts or a pooling that LLaRA cannot use; a text loss that the direction makes meaningless; rows longer
-                than the model's positions.
+            InputError: there is no head, LLaRA cannot use the prompts or the pooling, the text loss
+                does not fit the direction, or rows are longer than the model's positions.
         """
         if head is None:
-            raise InputError("objective llara: needs the base model's language-model head, and this model has none")
+            raise InputError("objective llara: needs the base model's language-model head, but this model has none")
         text_loss = self.text_loss or ("next_token" if encoder.direction == "causal" else "masked")
         if text_loss == "next_token" and encoder.direction != "causal":
             raise InputError(
-                "objective llara: text_loss next_token asks a bidirectional encoder for a token that it sees; use masked, or a causal one"
+                "objective llara: text_loss next_token asks for a token that a bidirectional encoder sees; use masked, or direction causal"
             )
         questions = Questions.of(encoder)
         positions = usable_positions(encoder.backbone)
         if positions is not None and self.max_length > positions:
             raise InputError(
-                f"objective llara: rows of {self.max_length} tokens (objective.max_length), and the model has {positions} positions"
+                f"objective llara: rows of {self.max_length} tokens (objective.max_length), but the model has {positions} positions"
             )
         tokenizer = encoder.tokenizer
         return Llara(
@@ -128,7 +135,13 @@ class LlaraConfig(ObjectiveConfig):
 
 @dataclass(frozen=True)
 class Mask:
-    """How text tokens are hidden: id of the token in their place, vocabulary of random ones, share of labels."""
+    """How text tokens are hidden.
+
+    Args:
+        token: id of the token that replaces them.
+        vocabulary: size of the vocabulary for random replacements.
+        probability: share of tokens that become labels.
+    """
 
     token: int
     vocabulary: int
@@ -141,13 +154,15 @@ class LlaraBatch:
 
     Args:
         tokens: T tokens, a segment and two blocks for each row.
-        places: (M,) int64, place of the state that predicts each text label, one before the label's.
+        places: (M,) int64, place of the state that predicts each text label, one before the
+            label's.
         targets: (M,) int64, those labels.
         weights: (M,) float32, 1 / labels of the row.
         read: (2 N, P) int64, places of the states read: all summaries, then all predictions.
         words: (K,) int64, the bags one after the other.
-        sizes: words of each bag, 2 N of them.
-        shares: (2 N,) float32, what each bag counts in its row: a half, all if the other is empty, nothing if it is empty.
+        sizes: number of words of each of the 2 N bags.
+        shares: (2 N,) float32, weight of each bag in its row: 0.5, or 1 if the other bag is empty,
+            or 0 if it is empty itself.
     """
 
     tokens: TokenBatch
@@ -160,22 +175,22 @@ class LlaraBatch:
     shares: Tensor
 
     def to(self, device: torch.device | str) -> LlaraBatch:
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("places", "targets", "weights", "read", "words", "shares")}
         return replace(self, tokens=self.tokens.to(device), **moved)
 
 
 class Llara(Objective):
-    """See the file's head.
+    """LLaRA's adaptation, see the module docstring.
 
     Args:
-        head: (M, H) to (M, V) logits; trained where its parameters require a gradient.
+        head: (M, H) to (M, V) logits. Parameters that require a gradient are trained.
         questions: the encoder's two prompts.
-        direction: of the encoder's attention.
+        direction: direction of the encoder's attention.
         max_length, text_loss, bow_weight, stop_words, head_chunk: see `LlaraConfig`.
         mask: for text_loss "masked".
-        special_ids: tokens that are no labels of the text. One that spells a new token ("<s1>" in a page about tags) becomes it, and the
-            head of a frozen base has no row for it.
+        special_ids: tokens that are not labels of the text. A text may spell a new token ("<s1>" in
+            a page about tags), and the head of a frozen base has no row for it.
     """
 
     def __init__(
@@ -204,10 +219,11 @@ class Llara(Objective):
         return None if self.text_loss == "none" else "text"
 
     def prepare(self, texts: Sequence[str | Passage], encoder: Encoder) -> list[LlaraRow]:
-        """Cut documents into passages that fill a row, pair them, and tokenise.
+        """Cut documents into passages that fill a row, pair them, and tokenize.
 
         Raises:
-            InputError: an item that is neither document nor passage, no room for a text, or nothing with a following passage.
+            InputError: an item is neither a document nor a passage, there is no room for a text, or
+                no passage has a next one.
         """
         for index, item in enumerate(texts):
             if not isinstance(item, (str, Passage)):
@@ -215,22 +231,24 @@ class Llara(Objective):
         room = self.max_length - self.questions.overhead(encoder)
         if room < 1:
             raise InputError(
-                f"objective llara: max_length {self.max_length} leaves no token for the text beside {self.max_length - room} of the "
+                f"objective llara: max_length {self.max_length} leaves no token for the text next to {self.max_length - room} of the "
                 "questions; raise it"
             )
         passages, single = consecutive(texts, room, counter(encoder.tokenizer))
         if single:
-            log.info("llara: %d documents of at most %d tokens are one passage and have no next one; left out", single, room)
+            log.info(
+                "llara: %d documents were left out, because they have at most %d tokens and so only one passage", single, room
+            )
         rows = make_rows(passages, encoder, self.questions, max_length=self.max_length, stop_words=self.stop_words)
         if not rows:
             raise InputError(
-                f"objective llara: {len(texts)} documents give no two passages of up to {room} tokens that follow each other; give longer "
+                f"objective llara: {len(texts)} documents hold no two successive passages of up to {room} tokens; give longer "
                 "documents, or a smaller max_length"
             )
         return rows
 
     def collate(self, examples: Sequence[LlaraRow], generator: torch.Generator) -> LlaraBatch:
-        """Pack rows one after the other, and mask their texts where the text loss is the masked one."""
+        """Pack rows one after the other. Also mask their texts if the text loss is "masked"."""
         sizes = self.questions.sizes
         tokens = pack([TokenRow(row.ids, [False] * len(row.ids), [], sizes) for row in examples], direction=self.direction)
         starts = torch.tensor([0, *tokens.plan.lengths]).cumsum(0)[:-1]
@@ -250,14 +268,15 @@ class Llara(Objective):
         )
 
     def count(self, batch: LlaraBatch) -> int:
-        """N."""
+        """Return N, the number of rows."""
         return batch.tokens.rows
 
     def step(self, encoder: Encoder, batch: LlaraBatch, *, scale: float, backward: Backward, seed: int) -> dict[str, Any]:
-        """One pass.
+        """Run one pass.
 
-        Metrics, means per row: "text", the text's loss, and "accuracy", share of its labels that the head ranks first; "summarize" and
-        "predict", bag-of-words losses before their weight, of rows that have the bag.
+        Metrics are means per row. "text" is the text's loss, and "accuracy" is the share of its
+        labels that the head ranks first. "summarize" and "predict" are bag-of-words losses before
+        their weight, over rows that have the bag.
         """
         with seeded(pass_seed(seed, 0), batch.read.device):
             states = encoder.states(batch.tokens)
@@ -279,7 +298,11 @@ class Llara(Objective):
     def _labels(
         self, examples: Sequence[LlaraRow], tokens: TokenBatch, starts: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Places of the text labels, and the ids to be read; the first token of a segment has nothing before it, special ones are none."""
+        """Find the places of the text labels, and the ids for the model to read.
+
+        The first token of a segment is not a label, because nothing precedes it. Special tokens are
+        not labels either.
+        """
         allowed = torch.zeros_like(tokens.pool)
         if self.text_loss != "none":
             for row, start in zip(examples, starts.tolist()):
@@ -300,7 +323,10 @@ class Llara(Objective):
         return chosen.nonzero().flatten(), ids
 
     def _read(self, ends: Tensor) -> Tensor:
-        """Places (2 N, P) of the states at the end of each block, where the rows end at `ends` (N,)."""
+        """Return the places (2 N, P) of the states at the end of each block.
+
+        The rows end at `ends` (N,).
+        """
         return torch.cat([ends - self.questions.sizes[1], ends])[:, None] + torch.arange(-self.questions.read, 0)
 
 
@@ -314,9 +340,11 @@ def _mean(losses: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def _prepared(head: Any, backbone: Any) -> nn.Module:
-    """The head to train with: the backbone's partner where every weight trains, else a frozen view over the same storage.
+    """Return the head to train with.
 
-    A head is often tied to the input embeddings; switching off its gradient in place would freeze those too.
+    If every weight trains, this is the backbone's own head. Otherwise it is a frozen view over the
+    same storage. A head is often tied to the input embeddings, and switching off its gradient in
+    place would freeze these too.
     """
     if all(parameter.requires_grad for parameter in backbone.parameters()):
         if hasattr(head, "tie"):

@@ -1,15 +1,17 @@
-"""LLaRA's rows: a text closed by two questions, and the words that the two answers are to hold.
+"""LLaRA's rows: a text, two questions after it, and the words that the two answers must contain.
 
-    prefix  text  summarise block            predict block
-            └ next-token labels   └ special tokens, read   └ special tokens, read
+    prefix  text  summarize block            predict block
+              └ next-token labels   └ special tokens, read   └ special tokens, read
 
-The questions are the encoder's own prompts (`encoder.questions`): "document" asks for a summary, "query" for what follows. The states
-read are those that the encoder's pooling reads at the end of each block, so that adaptation trains exactly the vectors that are used
-later: `Encoder.encode_both` reads both of them in the same layout. That holds for the causal direction, as published:
-a bidirectional text sees its question when it is encoded, and here, where there are two, it sees none.
+The questions are the encoder's own prompts (`encoder.questions`): "document" asks for a summary,
+"query" for the continuation. The states read are those that the encoder's pooling reads at the end
+of each block. So adaptation trains exactly the vectors that are used later, and
+`Encoder.encode_both` reads both in the same layout. This holds for the causal direction, which is
+the published one. A bidirectional text sees its question when it is encoded, but here, with two
+questions, it sees neither.
 
-Method: LLaRA (Llama2Vec), arXiv 2312.15503, with the row as its released code lays it out. It stands apart from the objective, which
-knows losses: here are texts and tokens.
+Method: LLaRA (Llama2Vec), arXiv 2312.15503, with the row layout of its released code. This module
+handles texts and tokens, and `objectives.llara` handles losses.
 """
 
 from __future__ import annotations
@@ -27,14 +29,17 @@ if TYPE_CHECKING:
 
 StopWords = Literal["english", "none"]
 TOGETHER = 1000
-"""Passages handed to the tokenizer at once: enough for its threads, little beside the tokens themselves."""
+"""Passages per call of the tokenizer: enough for its threads, and small compared with all tokens."""
 
 
 class LlaraRow(NamedTuple):
     """One passage.
 
-    ids: of prefix, text and both blocks. begin: first token of the text itself. bags: distinct token ids of the words that
-    the summary and the prediction are to hold, ascending; empty where there are none.
+    Args:
+        ids: token ids of prefix, text and both blocks.
+        begin: index of the text's first token.
+        bags: distinct token ids of the words that the summary and the prediction must contain,
+            ascending. A bag may be empty.
     """
 
     ids: list[int]
@@ -45,17 +50,19 @@ class LlaraRow(NamedTuple):
 def make_rows(
     passages: Sequence[Passage], encoder: Encoder, questions: Questions, *, max_length: int, stop_words: StopWords
 ) -> list[LlaraRow]:
-    """Tokenise passages; those without a token of text are left out.
+    """Tokenize passages. Passages without a token of text are left out.
 
     Args:
-        passages: what to tokenise.
-        encoder: whose tokenizer and prompts are used.
+        passages: the passages.
+        encoder: the encoder, whose tokenizer and prompts are used.
         questions: its prompts as tokens.
-        max_length: tokens of a row with both blocks; the text is cut to fit. Targets are cut to as many tokens, as in the authors' code.
-        stop_words: "english" takes punctuation and English stop words off the targets, "none" leaves them as they are.
+        max_length: tokens of a row with both blocks. The text is cut to fit. Targets are cut to the
+            same number of tokens, as in the authors' code.
+        stop_words: "english" removes punctuation and English stop words from the targets, "none"
+            does not.
 
     Raises:
-        InputError: a length that leaves no room for a text.
+        InputError: the length leaves no room for a text.
     """
     hidden = special_ids(encoder.tokenizer)
     rows = []
@@ -80,14 +87,14 @@ SIDES = ("summarize", "predict")
 
 def _bags(texts: list[str], encoder: Encoder, stop_words: StopWords, length: int, hidden: set[int]) -> list[list[int]]:
     cleaned = [content_words(text) if stop_words == "english" else text for text in texts]
-    # a lone surrogate, which no tokenizer takes, becomes U+FFFD
+    # tokenizers refuse lone surrogates, so each becomes U+FFFD
     valid = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in cleaned]
     found = encoder.tokenizer(valid, add_special_tokens=False, verbose=False)["input_ids"]
     return [sorted(set(ids[:length]) - hidden) for ids in found]
 
 
 def counter(tokenizer: Any) -> Callable[[list[str]], list[int]]:
-    """Counts the tokens of each of several texts."""
+    """Build a function that counts the tokens of each of several texts."""
 
     def count(texts: list[str]) -> list[int]:
         valid = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]

@@ -1,8 +1,8 @@
-"""Which tokens are masked and what stands in their place.
+"""Chooses tokens to mask and their replacements.
 
-The rule of BERT's masked language modelling (arXiv 1810.04805, §3.1) as transformers' DataCollatorForLanguageModeling draws
-it, and the all-mask variant of LLM2Vec's released code; drawn in the same order from the same generator, so one seed gives
-the same masks.
+It follows the rule of BERT's masked language modeling (arXiv 1810.04805, §3.1) as in transformers'
+DataCollatorForLanguageModeling, and the all-mask variant of LLM2Vec's released code. Both draw in
+the same order from the same generator, so one seed gives the same masks.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ MASK = "<mask>"
 BERT_MASKED = 0.8
 """Share of chosen tokens that become the mask token (BERT)."""
 BERT_RANDOM = 0.1
-"""Share of chosen tokens that become a random token; the rest stays (BERT)."""
+"""Share of chosen tokens that become a random token. The rest stays (BERT)."""
 
 
 class Masked(NamedTuple):
-    """Corrupted token ids (T,) and which of them are labels (T,) bool."""
+    """Corrupted token ids (T,) and a mask of the labels (T,) bool."""
 
     ids: Tensor
     chosen: Tensor
@@ -47,13 +47,13 @@ def mask_tokens(
     """Choose labels and corrupt them.
 
     Args:
-        ids: (T,) int64, left unchanged.
+        ids: (T,) int64. It is not changed.
         allowed: (T,) bool, tokens that may be chosen.
-        probability: with which each allowed token is chosen, independently.
-        style: "bert": a chosen token becomes `mask_id` (80 %), a token drawn uniformly from the vocabulary (10 %), or stays
-            (10 %); "all_mask": it always becomes `mask_id`.
-        mask_id: token that stands for a hidden one.
-        vocabulary: size from which random tokens are drawn.
+        probability: probability that an allowed token is chosen, independently.
+        style: if "bert", a chosen token becomes `mask_id` (80 %), a token drawn uniformly from the
+            vocabulary (10 %), or stays (10 %). If "all_mask", it always becomes `mask_id`.
+        mask_id: id of the mask token.
+        vocabulary: random tokens are drawn from the ids below this number.
         generator: CPU generator.
     """
     chosen = torch.bernoulli(torch.where(allowed, probability, 0.0), generator=generator).bool()
@@ -69,16 +69,17 @@ def mask_tokens(
 
 
 def mask_token_id(tokenizer: Any, kind: MaskToken, rows: int | None = None) -> int:
-    """Id of the token that stands for a hidden one.
+    """Find the id of the mask token.
 
     Args:
         tokenizer: a transformers tokenizer.
-        kind: "blank": the token "_", LLM2Vec's choice for decoders, which have no mask token; "eos"; "mask": the tokenizer's
-            own, or MASK where that has been added.
-        rows: of the model's embedding, see `embedding_rows`.
+        kind: "blank" is the token "_", LLM2Vec's choice for decoders, which have no mask token.
+            "eos" is the tokenizer's EOS. "mask" is the tokenizer's own mask token, or MASK if it
+            has been added.
+        rows: rows of the model's embedding, see `embedding_rows`.
 
     Raises:
-        InputError: the tokenizer has no such token, or the model no embedding for it.
+        InputError: the tokenizer has no such token, or the model has no embedding for it.
     """
     if kind == "blank":
         found = tokenizer.convert_tokens_to_ids("_")

@@ -1,11 +1,13 @@
-"""MNTP, masked next-token prediction: the objective that teaches a decoder to use the tokens to its right.
+"""MNTP, masked next-token prediction: teaches a decoder to use the tokens to its right.
 
-LLM2Vec (arXiv 2404.05961, §2.2): mask a share of the tokens and predict each from the state *one place before it*, where a
-decoder was trained to predict it. With h the bidirectional last hidden states and M the masked positions,
+LLM2Vec (arXiv 2404.05961, §2.2) masks a share of the tokens and predicts each from the state *one
+place before it*, as a decoder was trained to do. With h the bidirectional last hidden states and M
+the masked positions,
 
     L = - Σ_{i ∈ M} log softmax(head(h_{i-1}))[x_i]
 
-The first token of a segment has no place before it and is never masked; special tokens are never masked.
+The first token of a segment has no place before it, so it is never masked. Special tokens are never
+masked either.
 
 Letters: B rows, T tokens of the batch, M masked positions, H hidden, V vocabulary.
 """
@@ -39,38 +41,48 @@ if TYPE_CHECKING:
 
 
 class MntpConfig(ObjectiveConfig):
-    """Choices of MNTP; the defaults are those that LLM2Vec published for the Llama family (`published.published_masking`)."""
+    """Choices of MNTP.
+
+    The defaults are those that LLM2Vec published for the Llama family
+    (`published.published_masking`).
+    """
 
     needs_head: ClassVar[bool] = True
 
     kind: Literal["mntp"] = "mntp"
     mask_probability: float = Field(0.2, gt=0, le=1, description="share of tokens that become labels")
     style: Style = Field(
-        "bert", description="bert: 80 % mask token, 10 % random, 10 % unchanged; all_mask: always the mask token"
+        "bert", description="bert (80 % mask token, 10 % random, 10 % unchanged), or all_mask (always the mask token)"
     )
-    mask_token: MaskToken = Field("blank", description="blank: the token '_'; eos; mask: the tokenizer's own")
+    mask_token: MaskToken = Field("blank", description="blank (the token '_'), eos, or mask (the tokenizer's own)")
     row_length: int = Field(512, ge=2, description="tokens of a packed row")
-    isolate_documents: bool = Field(False, description="keep the documents of a row apart; LLM2Vec lets them see each other")
+    isolate_documents: bool = Field(
+        False, description="hide the documents of a row from each other. LLM2Vec lets them see each other"
+    )
     shifted: ShiftedGroups | None = Field(
-        None, description="S²-Attn in training (LongLoRA), for rows of thousands of tokens; null: full attention, as published"
+        None,
+        description="S²-Attn in training (LongLoRA), for rows of thousands of tokens. If null, full attention, as published",
     )
     train_head: bool = Field(False, description="train a copy of the language-model head, as LLM2Vec's code does by accident")
-    head_chunk: int = Field(512, ge=1, description="masked positions whose logits exist at the same time")
+    head_chunk: int = Field(512, ge=1, description="masked positions for which logits exist together")
 
     def build(self, encoder: Encoder, head: nn.Module | None = None) -> Mntp:
-        """The objective; `head` is left as it is, a frozen view (or with `train_head` a trainable copy) of it is used.
+        """Build the objective.
+
+        `head` is not changed. A frozen view of it is used, or with `train_head` a trainable copy.
 
         Raises:
-            InputError: no head, or a tokenizer without the mask token asked for.
+            InputError: there is no head, or the tokenizer lacks the requested mask token.
         """
         if head is None:
-            raise InputError("objective mntp: needs the base model's language-model head, and this model has none")
+            raise InputError("objective mntp: needs the base model's language-model head, but this model has none")
         tokenizer, rows = encoder.tokenizer, embedding_rows(encoder.backbone)
         return Mntp(
             _trainable_copy(head) if self.train_head else _frozen_view(head),
             special_ids=tuple(tokenizer.all_special_ids),
             mask_id=mask_token_id(tokenizer, self.mask_token, rows),
-            vocabulary=min(len(tokenizer), rows or len(tokenizer)),  # a random token must have an embedding
+            # a random token must have an embedding
+            vocabulary=min(len(tokenizer), rows or len(tokenizer)),
             direction=encoder.direction,
             mask_probability=self.mask_probability,
             style=self.style,
@@ -86,8 +98,9 @@ class MntpBatch:
     """Corrupted rows packed for one pass, and their labels.
 
     Args:
-        tokens: T tokens; every row one segment, or more with isolated documents.
-        places: (M,) int64, place in the pass of the state that predicts each label, one before the label's.
+        tokens: T tokens. Every row is one segment, or several if documents are isolated.
+        places: (M,) int64, place in the pass of the state that predicts each label, one before the
+            label's.
         targets: (M,) int64, the original tokens.
     """
 
@@ -96,20 +109,21 @@ class MntpBatch:
     targets: Tensor
 
     def to(self, device: torch.device | str) -> MntpBatch:
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         return replace(self, tokens=self.tokens.to(device), places=self.places.to(device), targets=self.targets.to(device))
 
 
 class Mntp(Objective):
-    """See the file's head.
+    """Masked next-token prediction, see the module docstring.
 
     Args:
-        head: (M, H) to (M, V) logits; trained where its parameters require a gradient.
+        head: (M, H) to (M, V) logits. Parameters that require a gradient are trained.
         special_ids: tokens that are never masked.
-        mask_id: token that stands for a hidden one.
-        vocabulary: tokens among which random replacements are drawn.
-        direction: of the encoder's attention.
-        mask_probability, style, row_length, isolate_documents, shifted, head_chunk: see `MntpConfig`.
+        mask_id: id of the mask token.
+        vocabulary: random replacements are drawn from the ids below this number.
+        direction: direction of the encoder's attention.
+        mask_probability, style, row_length, isolate_documents, shifted, head_chunk: see
+            `MntpConfig`.
     """
 
     def __init__(
@@ -141,22 +155,20 @@ class Mntp(Objective):
         return "loss"
 
     def prepare(self, texts: Sequence[str], encoder: Encoder) -> list[Block]:
-        """Tokenise documents and pack them into full rows.
+        """Tokenize documents and pack them into full rows.
 
-        A document's end is marked once: by the special tokens that the tokenizer adds of itself, else by an EOS between
-        documents.
+        A document's end is marked once: by the tokenizer's own special tokens, or if it adds none,
+        by an EOS between documents.
 
         Raises:
-            InputError: the texts hold fewer than two tokens, or one of them is no string.
+            InputError: the texts hold fewer than two tokens, or one of them is not a string.
         """
         tokenizer = encoder.tokenizer
         separator = None if tokenizer("", verbose=False)["input_ids"] else tokenizer.eos_token_id
         documents = tokenised(texts, tokenizer)
         blocks = pack_documents(documents, self.row_length, separator=separator, isolate=self.isolate_documents)
         if not blocks or len(blocks[0].ids) < 2:
-            raise InputError(
-                f"objective mntp: {len(texts)} texts hold no two tokens to predict one from the other; give it text"
-            )
+            raise InputError(f"objective mntp: {len(texts)} texts hold fewer than two tokens; give more text")
         return blocks
 
     def collate(self, examples: Sequence[Block], generator: torch.Generator) -> MntpBatch:
@@ -178,11 +190,14 @@ class Mntp(Objective):
         return MntpBatch(tokens, labelled - 1, ids[labelled])
 
     def count(self, batch: MntpBatch) -> int:
-        """M."""
+        """Return M, the number of masked positions (labels) in the batch."""
         return batch.targets.shape[0]
 
     def step(self, encoder: Encoder, batch: MntpBatch, *, scale: float, backward: Backward, seed: int) -> dict[str, Any]:
-        """One pass; metric "accuracy": share of labels that the head ranks first."""
+        """Run one pass.
+
+        Metric "accuracy" is the share of labels that the head ranks first.
+        """
         with seeded(pass_seed(seed, 0), batch.places.device):
             states = encoder.states(batch.tokens)[batch.places]
             loss = masked_next_token(states, batch.targets, self.head, chunk=self.head_chunk)
@@ -192,14 +207,15 @@ class Mntp(Objective):
 
 
 def _frozen_view(head: nn.Module) -> nn.Module:
-    """The head over the same storage, with parameters of its own that never train.
+    """Copy the head over the same storage, with parameters of its own that never train.
 
-    A head is often tied to the input embeddings; switching off its gradient in place would freeze those too.
+    A head is often tied to the input embeddings, and switching off its gradient in place would
+    freeze these too.
     """
     shared: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in head.parameters()}
     return copy.deepcopy(head, shared)
 
 
 def _trainable_copy(head: nn.Module) -> nn.Module:
-    """A head with weights of its own: training it leaves tied embeddings alone."""
+    """Copy the head with weights of its own. Training it does not change tied embeddings."""
     return copy.deepcopy(head).requires_grad_(True)

@@ -1,7 +1,7 @@
 """The masking that LLM2Vec published per model, as data.
 
-LLM2Vec (arXiv 2404.05961, §3.1 and appendix) searched probabilities {20, 40, 60, 80, 90} % × {BERT, RoBERTa style} on SICK-R
-for each base model and released the results in its train_configs/mntp.
+LLM2Vec (arXiv 2404.05961, §3.1 and appendix) searched probabilities {20, 40, 60, 80, 90} % × {BERT,
+RoBERTa style} on SICK-R for each base model, and released the results in its train_configs/mntp.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class PublishedMasking:
     """Masking of one published MNTP run.
 
     Args:
-        match: what a base's name or transformers model type contains, lower case.
-        probability: with which a token becomes a label.
+        match: a part of the base's name or transformers model type, in lower case.
+        probability: probability that a token becomes a label.
         style: see `masking.mask_tokens`.
         mask_token: see `masking.mask_token_id`.
-        source: where it is published.
+        source: place of publication.
     """
 
     match: str
@@ -48,13 +48,17 @@ WORD_LEVEL = (
 def published_masking(model: str | os.PathLike[str], *, word_level: bool = False) -> PublishedMasking | None:
     """Find the masking published for a model, by the name of its base or by its family.
 
+    For example, `published_masking("mistralai/Mistral-7B-v0.1").probability` is 0.8.
+
     Args:
-        model: hub id, folder or transformers model type, e.g. "mistralai/Mistral-7B-Instruct-v0.2", "out/mntp", "llama". Of a path only
-            the last part counts, and the family in the folder's config.json goes before it: a Llama under runs/mistral/ is a Llama.
-        word_level: the variant of the paper's word-level tasks (chunking, NER, POS).
+        model: hub id, folder or transformers model type, for example
+            "mistralai/Mistral-7B-Instruct-v0.2", "out/mntp", "llama". Only the last part of a path
+            counts, and the family in the folder's config.json has priority: a Llama under
+            runs/mistral/ is a Llama.
+        word_level: use the variant of the paper's word-level tasks (chunking, NER, POS).
 
     Returns:
-        The first match, or None for a family without a published run.
+        The first match, or None if the family has no published run.
     """
     found = origin(model)
     names = (found.short, found.model_type) if found.stated else (found.model_type, found.short)

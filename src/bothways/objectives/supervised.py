@@ -1,11 +1,12 @@
-"""Supervised contrastive learning: a query must find the text that answers it among those that do not.
+"""Supervised contrastive learning: a query must find the text that answers it among others.
 
-The supervised stages of LLM2Vec (arXiv 2404.05961: in-batch positives and one hard negative each, scale 50) and SimCSE (arXiv
-2104.08821: NLI entailment and contradiction, scale 20), both stages of NV-Embed (arXiv 2405.17428: seven hard negatives, in-batch on,
-then off). Which positive and which negatives of a row take part is drawn anew at every step. Instructions are put before a row's texts
-as its `Example` says: seen by the model, never pooled.
+It serves the supervised stages of LLM2Vec (arXiv 2404.05961: in-batch positives and one hard
+negative each, scale 50) and SimCSE (arXiv 2104.08821: NLI entailment and contradiction, scale 20),
+and both stages of NV-Embed (arXiv 2405.17428: seven hard negatives, in-batch on, then off).
+Positive and negatives of a row are drawn again at every step. Instructions are put before a row's
+texts as its `Example` says. The model sees them, but they are never pooled.
 
-Letters: N rows, M hard negatives, F numbers of a row at most.
+Letters: N rows, M hard negatives, F maximum number of ids per row.
 """
 
 from __future__ import annotations
@@ -38,13 +39,15 @@ log = logging.getLogger("bothways")
 
 
 class DistillationConfig(Strict):
-    """Learning from a teacher's scores of a row's documents, beside the labels."""
+    """Learning from a teacher's scores of a row's documents, in addition to the labels."""
 
-    weight: float = Field(default=1.0, gt=0, description="of the divergence from the teacher beside the contrastive loss")
+    weight: float = Field(
+        default=1.0, gt=0, description="weight of the divergence from the teacher, added to the contrastive loss"
+    )
     temperature: float | None = Field(
         default=None,
         gt=0,
-        description="divides the teacher's scores; null: 1 / scale if all of them lie in [-1, 1], as cosines do, else 1, for logits",
+        description="divides the teacher's scores. If null, 1 / scale if all of them lie in [-1, 1], as cosines do, else 1, for logits",
     )
 
 
@@ -56,39 +59,42 @@ class FalseNegativesConfig(Strict):
         description="the query, a text that any row of the data names as an answer to it, or one cut to the same tokens",
     )
     same_label: bool = Field(default=True, description="a text of the same task and of a label of the row")
-    margin: float | None = Field(default=None, description="cosine above the positive's by more than this; Qwen3-Embedding 0.1")
+    margin: float | None = Field(
+        default=None, description="cosine above the positive's by more than this. Qwen3-Embedding uses 0.1"
+    )
     fraction: float | None = Field(
-        default=None, gt=0, description="cosine of at least this share of the positive's; NV-Retriever 0.95 (there for mining)"
+        default=None, gt=0, description="cosine of at least this share of the positive's. NV-Retriever uses 0.95 (for mining)"
     )
 
 
 class SupervisedConfig(ContrastiveBaseConfig):
-    """Choices of supervised contrastive learning; the defaults are LLM2Vec's supervised stage."""
+    """Choices of supervised contrastive learning. The defaults are LLM2Vec's supervised stage."""
 
     wants: ClassVar[str] = "examples"
 
     kind: Literal["supervised"] = "supervised"
-    scale: float = Field(LLM2VEC_SCALE, gt=0, description="factor on the cosines, 1 / temperature; LLM2Vec 50, SimCSE 20")
-    max_length: int = Field(512, ge=1, description="tokens per text, instruction included")
-    negatives: int = Field(1, ge=0, description="hard negatives drawn per row, fewer where it has fewer; NV-Embed 7")
+    scale: float = Field(LLM2VEC_SCALE, gt=0, description="factor on the cosines, 1 / temperature. LLM2Vec uses 50, SimCSE 20")
+    max_length: int = Field(512, ge=1, description="tokens per text, with its instruction")
+    negatives: int = Field(1, ge=0, description="hard negatives drawn per row, or all if it has fewer. NV-Embed uses 7")
     in_batch: bool | Literal["unlabeled"] | dict[str, bool] = Field(
         default=True,
-        description="other rows' positives and negatives are negatives too; NV-Embed's stage 2: false; unlabeled: for rows without a "
-        "label; or by task, {nli: true, banking77: false}, true for tasks that are not named",
+        description="other rows' positives and negatives are negatives too. NV-Embed's stage 2 uses false. unlabeled applies it to "
+        "rows without a label. A mapping sets it by task, {nli: true, banking77: false}, true for tasks that are not named",
     )
     own_negative_log_weight: float = Field(0.0, description="added to the logits of a row's own hard negatives: SimCSE's log α")
     false_negatives: FalseNegativesConfig | None = Field(
-        FalseNegativesConfig(), description="columns left out; null for none, as LLM2Vec's and SimCSE's code trains"
+        FalseNegativesConfig(), description="columns to leave out. If null, none, as in LLM2Vec's and SimCSE's code"
     )
     distillation: DistillationConfig | None = Field(
-        None, description="learn from positive_scores and negative_scores; null: no"
+        None, description="learn from positive_scores and negative_scores. If null, no"
     )
 
     def build(self, encoder: Encoder, head: nn.Module | None = None) -> Supervised:
-        """The objective; sets the encoder's dropout until `release`.
+        """Build the objective. It sets the encoder's dropout until `release`.
 
         Raises:
-            InputError: a dropout that this family has no place for; a width of Matryoshka beyond the encoder's vectors.
+            InputError: the family does not support a dropout, or a Matryoshka width exceeds the
+                encoder's vectors.
         """
         masks, teacher = self.false_negatives, self.distillation
         options = ContrastiveOptions(
@@ -103,19 +109,20 @@ class SupervisedConfig(ContrastiveBaseConfig):
 
 
 class Drawn(NamedTuple):
-    """What one step uses of an example: numbers of its positive and of its negatives."""
+    """The part of an example that one step uses: indices of its positive and of its negatives."""
 
     positive: int
     negatives: list[int]
 
 
 class Supervised(ContrastiveObjective):
-    """See the file's head.
+    """Supervised contrastive learning, see the module docstring.
 
     Args:
         settings, options: see `ContrastiveObjective`.
         negatives: hard negatives drawn per row.
-        in_batch: which rows have in-batch negatives; as in `SupervisedConfig`.
+        in_batch: rows that have in-batch negatives, as in `SupervisedConfig`. For example, {"nli":
+            True, "banking77": False}.
     """
 
     def __init__(
@@ -133,13 +140,15 @@ class Supervised(ContrastiveObjective):
         self._stored = ("", "")
 
     def prepare(self, texts: Sequence[Example], encoder: Encoder) -> Sequence[Example]:
-        """Take in which texts are right answers, over all rows, and give the rows without negatives that are such.
+        """Record the right answers of all rows, and remove negatives that are right answers.
 
-        Nothing is tokenized here: of a row's many texts a step needs few. Rows of a held-out set add to what is known.
+        Nothing is tokenized here, because a step needs few of a row's many texts. The rows of a
+        held-out set add to the recorded answers.
 
         Raises:
-            InputError: nothing to be told apart from, no scores to learn from, an item that is no example or holds something
-                else than texts, or an instruction that leaves no room for the text.
+            InputError: rows have no negatives, there are no scores to learn from, an item is not an
+                example or holds something other than texts, or an instruction leaves no room for
+                the text.
         """
         length = self.settings.max_length
         self._tokenize = lambda some: encoder.tokenize(some, max_length=length)
@@ -157,7 +166,10 @@ class Supervised(ContrastiveObjective):
         return texts
 
     def collate(self, examples: Sequence[Example], generator: torch.Generator) -> ContrastiveBatch:
-        """Queries, one drawn positive and the drawn negatives of each row. A document that occurs twice is encoded once."""
+        """Pack queries, and one drawn positive and the drawn negatives of each row.
+
+        A document that occurs twice is encoded once.
+        """
         if self._tokenize is None:
             raise RuntimeError("collate needs the tokenizer that prepare receives: call prepare first")
         drawn = [_draw(example, self.negatives, generator) for example in examples]
@@ -165,7 +177,8 @@ class Supervised(ContrastiveObjective):
         documents = [(self._prompts(row)[1], row.positives[one.positive]) for row, one in pairs]
         documents += [(self._prompts(row)[1], row.negatives[number]) for row, one in pairs for number in one.negatives]
         distinct = {document: number for number, document in enumerate(dict.fromkeys(documents))}
-        # a query is never shared, with no document either: where a row's positive is its own query, dropout makes the two views
+        # A query never shares a vector, even with an equal document: if a row's positive is its own
+        # query, dropout makes the two views.
         rows = self._tokenize([(self._prompts(row)[0], row.query) for row in examples] + list(distinct))
         batches, places = self.packed(rows)
         chosen = [*range(len(examples)), *(len(examples) + distinct[document] for document in documents)]
@@ -187,13 +200,16 @@ class Supervised(ContrastiveObjective):
         )
 
     def _in_batch(self, row: Example) -> bool:
-        """Whether other rows' columns are negatives of this row."""
+        """Return whether other rows' columns are negatives of this row."""
         if isinstance(self.in_batch, Mapping):
             return self.in_batch.get(row.task, True)
         return row.label is None if self.in_batch == "unlabeled" else bool(self.in_batch)
 
     def _identities(self, pairs: Sequence[tuple[Example, Drawn]], rows: Sequence[TokenRow]) -> Texts:
-        """Name the texts of a batch, whose queries, positives and negatives have the tokens `rows`."""
+        """Name the texts of a batch.
+
+        Its queries, positives and negatives have the tokens `rows`.
+        """
         known = [self._answers.known(row) for row, _ in pairs]
         labels = [self._answers.labels(row) for row, _ in pairs]
         positive = [document_id(row.positives[one.positive]) for row, one in pairs]
@@ -208,7 +224,7 @@ class Supervised(ContrastiveObjective):
         )
 
     def _without_answers(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """The rows without negatives that are right answers to their query, which are counted in the log."""
+        """Remove negatives that are right answers to their query, and log how many."""
         masks = self.options.false_negatives
         if masks is None:
             return examples
@@ -220,7 +236,7 @@ class Supervised(ContrastiveObjective):
                 kept[number] = row.with_negatives([place for place in range(len(row.negatives)) if place not in wrong])
         if gone:
             log.warning(
-                "objective supervised: %d negatives of %d rows are left out, since the data names them as right answers: "
+                "objective supervised: %d negatives of %d rows are left out, because the data names them as right answers: "
                 "positives of the same query, or texts of its label",
                 gone,
                 sum(new is not old for new, old in zip(kept, examples)),
@@ -228,14 +244,17 @@ class Supervised(ContrastiveObjective):
         return kept
 
     def _prompts(self, row: Example) -> tuple[str, str]:
-        """The instructions of a row's query and documents: its own, else those stored with the encoder, as in `encode_query`."""
+        """Return the instructions of a row's query and documents.
+
+        They are the row's own, or else those stored with the encoder, as in `encode_query`.
+        """
         return row.query_prompt or self._stored[0], row.document_prompt or self._stored[1]
 
     def check(self, encoder: Encoder) -> None:
-        """Any encoder will do: the two texts of a row differ without dropout."""
+        """Accept any encoder, because the two texts of a row differ without dropout."""
 
     def _settle_temperature(self, examples: Sequence[Example]) -> None:
-        """Choose the teacher's temperature by its scores, where none is given, and say which."""
+        """Choose and log the teacher's temperature from its scores, if none is given."""
         teacher = self.options.distillation
         if teacher is None or teacher.temperature is not None:
             return
@@ -243,7 +262,7 @@ class Supervised(ContrastiveObjective):
         scores = (score for row in both for score in (*(row.positive_scores or ()), *(row.negative_scores or ())))
         temperature = temperature_of(scores, self.options.scale)
         log.info(
-            "distillation: temperature %g, since the teacher's scores %s",
+            "distillation: temperature %g, because the teacher's scores %s",
             temperature,
             "all lie in [-1, 1], as cosines do (1 / scale)" if temperature != 1 else "do not all lie in [-1, 1]: logits",
         )
@@ -258,28 +277,30 @@ class Supervised(ContrastiveObjective):
         self._check_tasks(examples)
         if not self.options.in_batch and not usable:
             raise InputError(
-                "objective supervised: in_batch is off and no hard negatives take part, so a query has nothing to be told apart "
-                "from; give rows with negatives and negatives of at least 1, or switch in_batch on"
+                "objective supervised: in_batch is off and no hard negatives take part, so a query has no "
+                "negatives; give rows with negatives and set negatives to at least 1, or switch in_batch on"
             )
         if self.options.distillation is not None and not any(
             row.positive_scores is not None and row.negative_scores is not None for row in examples
         ):
             raise InputError(
-                "objective supervised: distillation needs rows with positive_scores and negative_scores; none has both"
+                "objective supervised: distillation needs rows with positive_scores and negative_scores, but no row has both"
             )
 
     def _check_tasks(self, examples: Sequence[Example]) -> None:
-        """Refuse names of tasks that are not there; warn of rows that have nothing to be told apart from."""
+        """Refuse names of tasks that do not exist, and warn of rows that have no negatives."""
         tasks = Counter(row.task for row in examples)
         if isinstance(self.in_batch, Mapping):
             unknown = next((name for name in self.in_batch if name not in tasks), None)
             if unknown is not None:
-                raise InputError(f"objective.in_batch: no rows of a task {unknown!r}; there are {', '.join(map(repr, tasks))}")
+                raise InputError(
+                    f"objective.in_batch: there are no rows of a task {unknown!r}; tasks are {', '.join(map(repr, tasks))}"
+                )
         bare = Counter(row.task for row in examples if not (row.negatives and self.negatives) and not self._in_batch(row))
         if bare and (self.options.in_batch or sum(bare.values()) < len(examples)):
             log.warning(
                 "objective supervised: in-batch negatives are off for %d of %d rows (%.1f %%) that have no negatives (%s); they teach "
-                "nothing and do not count. Mine some (data.mine, bothways mine), or switch in_batch on",
+                "nothing and do not count. Mine negatives (data.mine, bothways mine), or switch in_batch on",
                 sum(bare.values()),
                 len(examples),
                 100 * sum(bare.values()) / len(examples),
@@ -293,7 +314,7 @@ def _check_texts(rows: Sequence[Example]) -> None:
             raise InputError(f"examples[{index}]: expected an Example (got {type(row).__name__})")
         for text in (row.query, *row.positives, *row.negatives, row.query_prompt, row.document_prompt):
             if not isinstance(text, str):
-                raise InputError(f"examples[{index}]: holds a {type(text).__name__} where a text belongs")
+                raise InputError(f"examples[{index}]: holds a {type(text).__name__} in the place of a text")
 
 
 def _draw(example: Example, negatives: int, generator: torch.Generator) -> Drawn:
@@ -306,7 +327,7 @@ def _draw(example: Example, negatives: int, generator: torch.Generator) -> Drawn
 
 
 def _table(rows: Sequence[Sequence[int]], width: int = 1) -> Tensor:
-    """(n, F) int64: ragged rows of numbers, filled with NONE."""
+    """Make a table (n, F) int64 from rows of unequal length, filled with NONE."""
     widest = max([width, *map(len, rows)])
     return torch.tensor([[*row, *[NONE] * (widest - len(row))] for row in rows], dtype=torch.int64).reshape(-1, widest)
 

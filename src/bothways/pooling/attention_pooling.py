@@ -1,15 +1,17 @@
-"""Attention over token states before the mean: the layers, and the module that carries them into sentence-transformers.
+"""Attention over token states before the mean: the layers, and a module for sentence-transformers.
 
-Latent attention is NV-Embed's (arXiv 2405.17428 §3.1): every token queries a trained dictionary of latents, and what it reads there is
-added to it before the mean. Self-attention is what the paper compares it with: one more layer in which the tokens of a text query
-each other. Form "code" is the structure of NVIDIA's published weights (norms, projections, scaled softmax, residuals, gated MLP), form
-"paper" the formula of the text (O = softmax(H Zᵀ) Z, then an MLP).
+Latent attention is NV-Embed's (arXiv 2405.17428 §3.1). Every token queries a trained dictionary of
+latents, and the result is added to the token before the mean. Self-attention is the paper's
+comparison: one more layer in which the tokens of a text query each other. Form "code" is the
+structure of NVIDIA's published weights (norms, projections, scaled softmax, residuals, gated MLP).
+Form "paper" is the formula of the text (O = softmax(H Zᵀ) Z, then an MLP).
 
-It stands apart because it travels: `encoder.folder.write` copies this one file into the folder of a saved encoder, where plain
-sentence-transformers runs it (trust_remote_code=True) on a machine without bothways. Hence it imports torch and nothing of ours, and
-`bothways.pooling` trains the very layers that the folder carries.
+`encoder.folder.write` copies this file into the folder of a saved encoder. Plain
+sentence-transformers runs it there (trust_remote_code=True) on a machine without bothways. So it
+imports torch and nothing of bothways, and `bothways.pooling` trains the same layers.
 
-Letters: T tokens, N texts, B padded rows of L tokens, H width of the states, R latents, G heads, W width of a head.
+Letters: T tokens, N texts, B padded rows of L tokens, H width of the states, R latents, G heads, W
+width of a head.
 """
 
 from __future__ import annotations
@@ -27,16 +29,16 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 LATENTS = 512  # num_latents_value of nvidia/NV-Embed-v1
-HEADS = 8  # num_cross_heads; each as wide as the states (cross_dim_head 4096 = hidden size)
+HEADS = 8  # num_cross_heads, each as wide as the states (cross_dim_head 4096 = hidden size)
 EXPANSION = 4  # of the MLP's inner layer
-MERGED = 2  # last tokens of a prompt that may look different with a text behind it
-CHUNK = 2048  # tokens whose queries, scores (T, G, R) and inner MLP states (T, 8 H) exist at the same time
+MERGED = 2  # last tokens of a prompt that a following text may change
+CHUNK = 2048  # tokens whose queries, scores (T, G, R) and inner MLP states (T, 8 H) exist together
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class FeedForward(nn.Module):
-    """An MLP on (T, H): gated a · GELU(b) as in NVIDIA's code, or plain GELU as in the paper's text."""
+    """An MLP on (T, H): gated a · GELU(b) as in NVIDIA's code, or plain GELU as in the paper."""
 
     def __init__(self, width: int, *, gated: bool) -> None:
         super().__init__()
@@ -58,17 +60,21 @@ class FeedForward(nn.Module):
 
 
 class LatentLayer(nn.Module):
-    """Tokens that read a trained dictionary. No token sees another, so padding and neighbours cannot matter.
+    """Tokens that attend to a trained dictionary.
+
+    No token sees another, so padding and other texts cannot matter.
 
     Args:
         width: H.
         latents: R, drawn from N(0, 1).
         heads: G.
-        head_width: W; None for H in form "code" (as published) and H / G in form "paper", which has no projections to choose it.
+        head_width: W. If None, H in form "code" (as published) and H / G in form "paper", which has
+            no projections.
         form: "code" or "paper".
 
     Raises:
-        ValueError: form "paper" with heads that do not share out the width; an unknown form.
+        ValueError: form "paper" with a number of heads that does not divide the width, or an
+            unknown form.
     """
 
     def __init__(
@@ -83,7 +89,7 @@ class LatentLayer(nn.Module):
         if form == "paper":
             if heads * self.head_width != width:
                 raise ValueError(
-                    f"form 'paper' shares the width {width} out to its heads: {heads} x {self.head_width} is not it"
+                    f"form 'paper' divides the width {width} among its heads, but {heads} x {self.head_width} is another width"
                 )
             self.feed_forward = FeedForward(width, gated=False)
             return
@@ -96,11 +102,14 @@ class LatentLayer(nn.Module):
         self.feed_forward = FeedForward(width, gated=True)
 
     def forward(self, states: Tensor) -> Tensor:
-        """(T, H) → (T, H), `CHUNK` tokens at a time; with gradient, each of several chunks is computed again in the backward pass."""
+        """(T, H) → (T, H), `CHUNK` tokens at a time.
+
+        With gradient, several chunks are computed again in the backward pass.
+        """
         return _in_chunks(self.read, states, *self.dictionary())
 
     def dictionary(self) -> tuple[Tensor, Tensor]:
-        """Keys and values of the latents, (G, R, W) each."""
+        """Compute keys and values of the latents, (G, R, W) each."""
         if self.form == "code":
             key, value = self.key_value(self.context_norm(self.latents)).chunk(2, dim=-1)
         else:
@@ -108,7 +117,7 @@ class LatentLayer(nn.Module):
         return _heads(key, self.heads), _heads(value, self.heads)
 
     def read(self, states: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """(T, H) → (T, H), all tokens at once; an exporter can trace this, `forward` not."""
+        """(T, H) → (T, H), all tokens together. An exporter can trace this, but not `forward`."""
         if self.form == "paper":
             read = F.scaled_dot_product_attention(_heads(states, self.heads), key, value, scale=1.0)
             return self.feed_forward(_flat(read))
@@ -118,14 +127,15 @@ class LatentLayer(nn.Module):
 
 
 class SelfLayer(nn.Module):
-    """Tokens that read the other tokens of their text: the same layer with the text itself in the place of the latents.
+    """Tokens that attend to the other tokens of their text, in place of the latents.
 
-    The paper gives no sizes; heads are those of `LatentLayer`, so that the comparison is one of keys and not of parameters.
+    The paper gives no sizes. Heads are those of `LatentLayer`, so that the comparison is about keys
+    and not about the number of parameters.
 
     Args:
         width: H.
         heads: G.
-        head_width: W; None for H.
+        head_width: W. If None, H.
     """
 
     def __init__(self, width: int, *, heads: int = HEADS, head_width: int | None = None) -> None:
@@ -144,7 +154,7 @@ class SelfLayer(nn.Module):
 
         Args:
             states: texts one after the other.
-            attend: query, key and value (T, G, W) to (T, G, W); it keeps the texts apart.
+            attend: function from query, key and value (T, G, W) to (T, G, W), within each text.
         """
         normed = self.norm(states)
         key, value = self.key_value(normed).chunk(2, dim=-1)
@@ -174,7 +184,7 @@ def _in_chunks(layer: Callable[..., Tensor], states: Tensor, *shared: Tensor) ->
 
 
 def mean(states: Tensor, segments: Tensor, rows: int) -> Tensor:
-    """Mean (N, H) of the states (T, H) of each text; a text without any gets zeros."""
+    """Compute the mean (N, H) of the states (T, H) of each text. Texts without states get zeros."""
     sums = states.new_zeros(rows, states.shape[1]).index_add(0, segments, states)
     return sums / torch.bincount(segments, minlength=rows).clamp(min=1)[:, None]
 
@@ -186,13 +196,15 @@ class AttentionPooling(nn.Module):
         width: H.
         mode: "latent_attention" or "self_attention".
         latents, heads, head_width, form: see the layers.
-        include_prompt: pool the tokens of prompts too; without, they are seen by the text and not pooled.
-        bos: token that is not pooled where it opens a text; None pools whatever a text begins with.
-        prompts: tokens of the stored prompts, each by itself. One that ends in a blank loses its last token to the text ("Query: " and
-            " text"), of which sentence-transformers, which counts the prompt's own tokens, would leave out the first word.
+        include_prompt: pool the tokens of prompts too. If False, the text sees them, but they are
+            not pooled.
+        bos: token that is not pooled if it opens a text. If None, every first token is pooled.
+        prompts: tokens of the stored prompts, each by itself. If a prompt ends in a blank, its last
+            token merges with the text ("Query: " and " text"). sentence-transformers counts the
+            prompt's own tokens, so it would leave out the text's first word.
 
     Raises:
-        ValueError: an unknown mode.
+        ValueError: the mode is unknown.
     """
 
     FOLDER_FILES = ("config.json", "model.safetensors")
@@ -223,9 +235,10 @@ class AttentionPooling(nn.Module):
         )
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Add "sentence_embedding" (B, H) to features with "token_embeddings" (B, L, H), "attention_mask" and maybe "prompt_length".
+        """Add "sentence_embedding" (B, H) to the features.
 
-        Padding may stand on either side. Rows that the Transformer left unpadded ("cu_seq_lens_q") are taken as they are.
+        They have "token_embeddings" (B, L, H), "attention_mask" and maybe "prompt_length". Padding
+        may be on either side. The Transformer may also leave rows unpadded ("cu_seq_lens_q").
         """
         states, segments, places, rows = _packed(features)
         states = states.to(next(self.parameters()).dtype)
@@ -238,7 +251,7 @@ class AttentionPooling(nn.Module):
         return features
 
     def _starts(self, features: dict[str, Any], segments: Tensor, places: Tensor, rows: int) -> Tensor:
-        """(N,) the place in each text from which on it is pooled: behind its prompt, and behind BOS."""
+        """Find for each text (N,) the first place that is pooled, after its prompt and BOS."""
         length = 0 if self.include_prompt else _prompt_length(features)
         starts = torch.full((rows,), length, device=places.device)
         ids = _packed_ids(features)
@@ -250,8 +263,9 @@ class AttentionPooling(nn.Module):
             same = torch.zeros(rows, length, dtype=torch.int64, device=places.device)
             own = torch.tensor(prompt, device=places.device)[places[inside]]
             same[segments[inside], places[inside]] = (ids[inside] == own).long()
-            shared = torch.maximum(shared, same.cumprod(1).sum(1))  # tokens before the first that differs
-        # another prompt of this length shares no more than its beginning with one that is stored
+            # tokens before the first that differs
+            shared = torch.maximum(shared, same.cumprod(1).sum(1))
+        # another prompt of this length shares at most its beginning with a stored one
         starts = torch.where(shared >= max(1, length - MERGED), shared, starts)
         if self.bos is not None:
             opening = segments[(places == 0) & (ids == self.bos)]
@@ -259,14 +273,17 @@ class AttentionPooling(nn.Module):
         return starts
 
     def get_embedding_dimension(self) -> int:
-        """H."""
+        """Return H."""
         return self.width
 
     # the name before sentence-transformers 6
     get_sentence_embedding_dimension = get_embedding_dimension
 
     def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
-        """Write settings and weights to the module's folder, and this file beside it, where modules.json looks for it."""
+        """Write settings and weights to the module's folder, and this file to its parent.
+
+        modules.json refers to the file there.
+        """
         from safetensors.torch import save_model
 
         folder = Path(output_path)
@@ -278,7 +295,7 @@ class AttentionPooling(nn.Module):
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> AttentionPooling:
-        """Read what `save` wrote, from a local folder or the hub.
+        """Read a saved module from a local folder or the hub.
 
         Raises:
             OSError: one of the files is missing.
@@ -304,7 +321,10 @@ class AttentionPooling(nn.Module):
 
 
 def _packed(features: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Real tokens (T, H) one text after the other, the text of each (T,), its place in the text (T,), and the number of texts."""
+    """Pack the real tokens (T, H) one text after the other.
+
+    Also returns the text of each token (T,), its place in the text (T,), and the number of texts.
+    """
     states = features["token_embeddings"]
     if "cu_seq_lens_q" in features:
         bounds = features["cu_seq_lens_q"].to(states.device).long()
@@ -319,7 +339,7 @@ def _packed(features: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, int]:
 
 
 def _packed_ids(features: dict[str, Any]) -> Tensor | None:
-    """Token ids (T,) in the order of `_packed`, where the features have them."""
+    """Return token ids (T,) in the order of `_packed`, or None if the features lack them."""
     ids, mask = features.get("input_ids"), features.get("attention_mask")
     if ids is None or "cu_seq_lens_q" in features or mask is None:
         return None if ids is None else ids.flatten()
@@ -327,13 +347,16 @@ def _packed_ids(features: dict[str, Any]) -> Tensor | None:
 
 
 def _prompt_length(features: dict[str, Any]) -> int:
-    """Tokens of the prompt that stands before every text of the batch: a number, or a tensor of equal numbers."""
+    """Return the number of prompt tokens before every text of the batch.
+
+    The feature is a number, or a tensor of equal numbers.
+    """
     length = features.get("prompt_length")
     return int(length.flatten()[0]) if isinstance(length, Tensor) else int(length or 0)
 
 
 def _within_texts(query: Tensor, key: Tensor, value: Tensor, segments: Tensor, places: Tensor, rows: int) -> Tensor:
-    """Attention (T, G, W) in which a token sees the tokens of its own text, as a batch padded on the right."""
+    """Compute attention (T, G, W) within each text, as a batch padded on the right."""
     longest = int(places.max()) + 1
     index = segments * longest + places
 
@@ -342,7 +365,7 @@ def _within_texts(query: Tensor, key: Tensor, value: Tensor, segments: Tensor, p
         return empty.index_copy(0, index, packed).unflatten(0, (rows, longest)).transpose(1, 2)
 
     real = torch.zeros(rows * longest, dtype=torch.bool, device=query.device).index_fill(0, index, True)
-    # a padded row that sees nothing would become NaN, and a text always has a first token
+    # a padded row that sees nothing would become NaN, but a text always has a first token
     mask = real.view(rows, 1, 1, longest) | (torch.arange(longest, device=query.device) == 0)
     out = F.scaled_dot_product_attention(batch(query), batch(key), batch(value), attn_mask=mask)
     return out.transpose(1, 2).flatten(0, 1)[index]

@@ -1,6 +1,6 @@
-"""Which pooling an encoder has, as a typed value: a name, and sizes for the poolings that are trained.
+"""The choice of a pooling as a typed value: a name, and sizes for poolings that are trained.
 
-It stands apart because it alone knows all of them; the modules take plain arguments.
+Only this module knows all poolings. The modules themselves take plain arguments.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ class PoolingConfig(Strict):
     mode: str = Field(
         description="mean, weighted_mean, last, last_tokens, bos, max, first_last_avg, latent_attention, self_attention"
     )
-    tokens: int = Field(default=LAST_TOKENS, ge=1, description="last_tokens: how many states are averaged; LLaRA 8")
+    tokens: int = Field(default=LAST_TOKENS, ge=1, description="last_tokens: how many states are averaged. LLaRA uses 8")
     latents: int = Field(default=LATENTS, ge=1, description="latent_attention: entries of the trained dictionary")
-    heads: int = Field(default=HEADS, ge=1, description="of the attention")
-    head_width: int | None = Field(default=None, ge=1, description="of each head; null: as wide as the model's states")
+    heads: int = Field(default=HEADS, ge=1, description="number of attention heads")
+    head_width: int | None = Field(
+        default=None, ge=1, description="width of each head. If null, the width of the model's states"
+    )
     form: Literal["code", "paper"] = Field(
         default="code", description="latent_attention: NVIDIA's published structure, or the formula of the paper's text"
     )
@@ -56,7 +58,7 @@ class PoolingConfig(Strict):
         for name in ("latents", "heads", "head_width", "form", "tokens"):
             default = type(self).model_fields[name].default
             if name not in used.get(self.mode, set()) and getattr(self, name) != default:
-                raise ValueError(f"{name}: {self.mode} pooling has none; leave it out")
+                raise ValueError(f"{name}: {self.mode} pooling does not have it; leave it out")
         return self
 
     @property
@@ -66,7 +68,9 @@ class PoolingConfig(Strict):
 
     @classmethod
     def of(cls, value: str | Mapping[str, Any] | PoolingConfig, *, where: str = "pooling") -> PoolingConfig:
-        """The config that a name, a mapping or a config means.
+        """Convert a name, a mapping or a config to a config.
+
+        For example, `PoolingConfig.of({"mode": "latent_attention", "latents": 64})`.
 
         Raises:
             InputError: an unknown name or key, or a value out of range.
@@ -82,26 +86,26 @@ class PoolingConfig(Strict):
         return cls(mode=value)
 
     def check(self, width: int) -> None:
-        """Raise InputError where the sizes do not fit states of this width."""
+        """Raise InputError if the sizes do not fit states of this width."""
         if self.form != "paper":
             return
         share = self.head_width or width // self.heads
         if share * self.heads != width:
             raise InputError(
-                f"pooling: form 'paper' has no projections, so its heads share the states' width {width}: {self.heads} heads of "
+                f"pooling: form 'paper' has no projections, so its heads must divide the states' width {width}, but {self.heads} heads of "
                 f"{share} do not; choose a number of heads that divides {width}, and no head_width"
             )
 
     def build(self, width: int, *, seed: int = 0) -> nn.Module:
-        """The module (states, mask, segments, rows) → (N, H), in float32 on the CPU.
+        """Build the module (states, mask, segments, rows) → (N, H), in float32 on the CPU.
 
         Args:
-            width: H, of the states.
-            seed: of the initial weights (latents N(0, 1), linear layers torch's default, as in NVIDIA's code); torch's own generator
-                is left as it was.
+            width: H, width of the states.
+            seed: for the initial weights (latents N(0, 1), linear layers torch's default, as in
+                NVIDIA's code). Torch's own generator is not changed.
 
         Raises:
-            InputError: sizes that do not fit the width.
+            InputError: the sizes do not fit the width.
         """
         if not self.trained:
             return Pooling(self.mode, tokens=self.tokens)
@@ -114,7 +118,7 @@ class PoolingConfig(Strict):
             return LatentAttention(width, latents=self.latents, form=self.form, **sizes)
 
     def fits(self, module: nn.Module, width: int) -> bool:
-        """Whether `module` is what `build(width)` would make, up to the values of its weights."""
+        """Return whether `module` is like the result of `build(width)`. Weights may differ."""
         if not self.trained:
             tokens = self.tokens if self.mode == "last_tokens" else 1
             return getattr(module, "mode", None) == self.mode and getattr(module, "tokens", 1) == tokens

@@ -1,8 +1,9 @@
-"""Latent-attention pooling on packed rows (NV-Embed, arXiv 2405.17428 §3.1): attention to a trained dictionary, MLP, mean.
+"""Latent-attention pooling on packed rows: attention to a trained dictionary, MLP, mean.
 
-It stands apart from the layer itself (`attention_pooling`) because a packed row with its pool mask is this library's form, and the
-layer's file must do without it. A token never looks at another token here, so only the pooled ones are computed: instructions, filler
-and neighbours cannot reach the result, for any packing.
+NV-Embed, arXiv 2405.17428 §3.1. The layer is in `attention_pooling`, which must work without
+bothways, and this file adapts it to packed rows with a pool mask. A token never looks at another
+token here, so only the pooled ones are computed. Instructions, filler and other texts cannot affect
+the result in any packing.
 
 Letters: T tokens, N texts, H width.
 """
@@ -19,17 +20,17 @@ from bothways.pooling.pool import pooled_tokens
 
 
 class LatentAttention(nn.Module):
-    """One vector per text, with parameters that are trained beside the encoder's.
+    """One vector per text, with parameters that are trained together with the encoder's.
 
     Args:
         width: H, of the states and of the vectors.
         latents: entries of the dictionary.
-        heads: of the attention.
-        head_width: of each head; None for H (form "code") or H / heads (form "paper").
-        form: "code", the structure of NVIDIA's published weights, or "paper", the formula of the paper's text.
+        heads: number of attention heads.
+        head_width: width of each head. If None, H (form "code") or H / heads (form "paper").
+        form: "code", the structure of NVIDIA's published weights, or "paper", the paper's formula.
 
     Raises:
-        ValueError: sizes that do not fit, see `attention_pooling.LatentLayer`.
+        ValueError: the sizes do not fit, see `attention_pooling.LatentLayer`.
     """
 
     mode = "latent_attention"
@@ -43,19 +44,21 @@ class LatentAttention(nn.Module):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Mode and sizes, none of them left open: what rebuilds this module."""
+        """Mode and all sizes, sufficient to build this module again."""
         layer = self.layer
         sizes = {"latents": len(layer.latents), "heads": layer.heads, "head_width": layer.head_width}
         return {"mode": self.mode, **sizes, "form": layer.form}
 
     def forward(self, states: Tensor, mask: Tensor, segments: Tensor, rows: int) -> Tensor:
-        """Pool; arguments as `Pooling.forward`. Computed in the type of the module's weights, float32, whatever the states' is.
+        """Pool. Arguments are those of `Pooling.forward`.
+
+        Computed in float32, the type of the module's weights, for states of any type.
 
         Returns:
             (N, H).
 
         Raises:
-            InputError: a text without any pooled token.
+            InputError: a text has no pooled token.
         """
         mask = pooled_tokens(mask, segments, rows)
         # a caller's autocast would round queries and latents to bfloat16
@@ -64,5 +67,5 @@ class LatentAttention(nn.Module):
             return mean(mixed, segments[mask], rows)
 
     def extra_repr(self) -> str:
-        """The sizes, for printing."""
+        """Return the sizes, for printing."""
         return ", ".join(f"{name}={value!r}" for name, value in self.settings.items())

@@ -1,7 +1,8 @@
-"""NVIDIA's published pooling weights, name by name, onto our module.
+"""Loads NVIDIA's published pooling weights into our module, name by name.
 
-Names are those of nvidia/NV-Embed-v1 and v2 (`latent_attention_model`, a Perceiver block: 0 is attention, 1 the MLP, each behind a norm).
-The structure is ours in form "code", so every tensor is taken over as it is.
+Names are those of nvidia/NV-Embed-v1 and v2 (`latent_attention_model`, a Perceiver block: 0 is
+attention, 1 the MLP, each behind a norm). Form "code" has the same structure, so every tensor is
+used unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from bothways.pooling.latent_attention import LatentAttention
 
 PREFIX = "latent_attention_model."
 _BLOCKS = "cross_attend_blocks."
-#: our parameter → NVIDIA's. `key_value` holds keys first, then values; `expand` values first, then gates: the same order as there.
+# : our parameter → NVIDIA's. In both, `key_value` holds keys and then values, and `expand` holds
+# values and then gates.
 NAMES = {
     "layer.latents": "latents",
     "layer.norm.weight": f"{_BLOCKS}0.norm.weight",
@@ -37,12 +39,13 @@ NAMES = {
 
 
 def from_nvidia(tensors: Mapping[str, Tensor], *, heads: int = HEADS) -> LatentAttention:
-    """The pooling of a published NV-Embed checkpoint, in float32.
+    """Build the pooling of a published NV-Embed checkpoint, in float32.
 
     Args:
-        tensors: the checkpoint's state dict, whole or only the pooling's part, with or without the prefix
-            `latent_attention_model.`; other parts are left alone.
-        heads: `num_cross_heads` of its configuration; the shapes do not tell. Sizes are read from the tensors.
+        tensors: the checkpoint's state dict, whole or only the pooling's part, with or without the
+            prefix `latent_attention_model.`. Other parts are ignored.
+        heads: `num_cross_heads` of its configuration, which the shapes do not show. All other sizes
+            are read from the tensors.
 
     Raises:
         InputError: a tensor is missing or unknown, or the shapes contradict each other.
@@ -52,13 +55,13 @@ def from_nvidia(tensors: Mapping[str, Tensor], *, heads: int = HEADS) -> LatentA
     }
     missing, unknown = sorted(set(NAMES.values()) - found.keys()), sorted(found.keys() - set(NAMES.values()))
     if missing or unknown:
-        what = f"lacks {missing[0]}" if missing else f"holds {unknown[0]}, which this pooling has no place for"
-        raise InputError(f"{PREFIX.rstrip('.')}: {what}; expected the names of nvidia/NV-Embed-v1")
+        fault = f"lacks {missing[0]}" if missing else f"holds {unknown[0]}, which this pooling does not have"
+        raise InputError(f"{PREFIX.rstrip('.')}: {fault}; expected the names of nvidia/NV-Embed-v1")
     latents, width = found["latents"].shape
     inner = len(found[NAMES["layer.query.weight"]])
     if inner % heads:
         raise InputError(
-            f"{PREFIX.rstrip('.')}: {inner} query rows are no multiple of {heads} heads; give the checkpoint's own number"
+            f"{PREFIX.rstrip('.')}: {inner} query rows are not a multiple of {heads} heads; give the checkpoint's own number of heads"
         )
     with torch.device("meta"):
         module = LatentAttention(width, latents=latents, heads=heads, head_width=inner // heads)

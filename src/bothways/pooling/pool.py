@@ -1,10 +1,13 @@
 """Parameter-free poolings over packed states.
 
-Mean and weighted mean (position weights 1..n, Muennighoff 2022, arXiv 2202.08904), last token / EOS, BOS (first token, [CLS]) and
-max, as compared by LLM2Vec (arXiv 2404.05961) and SimCSE (arXiv 2104.08821); the mean of the last few tokens, the special ones that
-LLaRA's prompts end with (arXiv 2312.15503); the mean of tokens whose states are averaged over the first and the last layer
-(`attention.run.of_layers`), SimCSE's "avg_first_last". Only tokens whose pool mask is true take part, so
-instructions, and BOS if so chosen, are seen by the text and never pooled. Works on packed rows, hence for any padding side.
+- mean, and weighted mean (position weights 1..n, Muennighoff 2022, arXiv 2202.08904) - last token /
+EOS, BOS (first token, [CLS]) and max, as compared by LLM2Vec (arXiv 2404.05961) and SimCSE (arXiv
+2104.08821) - the mean of the last few tokens, which are special ones in LLaRA's prompts (arXiv
+2312.15503) - the mean of tokens whose states are averaged over the first and the last layer
+(`attention.run.of_layers`), SimCSE's "avg_first_last"
+
+Only tokens whose pool mask is True are pooled. So the text sees instructions (and BOS, if you
+choose so), but they are never pooled. Rows are packed, so the padding side does not matter.
 
 Letters: T tokens, N texts, H hidden.
 """
@@ -22,9 +25,9 @@ from bothways.errors import InputError
 Mode = Literal["mean", "weighted_mean", "last", "last_tokens", "bos", "max"]
 LAST_TOKENS = 8  # special tokens of LLaRA's prompts
 POOLINGS: tuple[str, ...] = get_args(Mode)
-"""Of the last layer's states."""
+"""Poolings of the last layer's states."""
 LAYERED = ("first_last_avg",)
-"""Of states averaged over layers."""
+"""Poolings of states averaged over layers."""
 # the names that LLM2Vec, sentence-transformers, SimCSE and BERT-whitening use
 ALIASES = {
     "eos": "last",
@@ -40,10 +43,10 @@ ALIASES = {
 
 
 def pooled_tokens(mask: Tensor, segments: Tensor, rows: int) -> Tensor:
-    """The pool mask (T,) without filler.
+    """Return the pool mask (T,) without filler.
 
     Raises:
-        InputError: a text without any pooled token.
+        InputError: a text has no pooled token.
     """
     mask = mask & (segments < rows)
     counts = torch.bincount(segments[mask], minlength=rows)
@@ -55,14 +58,18 @@ def pooled_tokens(mask: Tensor, segments: Tensor, rows: int) -> Tensor:
 class Pooling(nn.Module):
     """One vector per text.
 
+    For example, `Pooling("mean")` or `Pooling("last_tokens", tokens=8)`.
+
     Args:
-        mode: "mean", "weighted_mean", "last" (also "eos"), "last_tokens", "bos" (also "cls"), "max" or "first_last_avg".
-        tokens: of "last_tokens", how many states are averaged; of a shorter text all.
-        from_start: "weighted_mean" counts positions from a text's first token, pooled or not, as sentence-transformers does. False: from
-            its first pooled token.
+        mode: "mean", "weighted_mean", "last" (also "eos"), "last_tokens", "bos" (also "cls"), "max"
+            or "first_last_avg".
+        tokens: for "last_tokens", how many states are averaged. A shorter text averages all of its
+            states.
+        from_start: for "weighted_mean". If True, count positions from a text's first token, pooled
+            or not, as sentence-transformers does. If False, count from its first pooled token.
 
     Raises:
-        InputError: an unknown mode.
+        InputError: the mode is unknown.
     """
 
     def __init__(self, mode: str = "mean", *, tokens: int = LAST_TOKENS, from_start: bool = False) -> None:
@@ -77,23 +84,24 @@ class Pooling(nn.Module):
 
     @property
     def reads(self) -> Layers:
-        """Which layers' states `forward` is to be given."""
+        """The layers that `forward` needs the states of."""
         return "first_last" if self.mode in LAYERED else "last"
 
     def forward(self, states: Tensor, mask: Tensor, segments: Tensor, rows: int) -> Tensor:
         """Pool.
 
         Args:
-            states: (T, H) of the layers that `reads` names, any float type; sums are taken in float32.
-            mask: (T,) bool, tokens that take part; at least one per text.
-            segments: (T,) int64, index of each token's text; indices ≥ rows are filler and ignored.
+            states: (T, H) of the layers in `reads`, any float type. Sums are computed in float32.
+            mask: (T,) bool, tokens to pool, at least one per text.
+            segments: (T,) int64, index of each token's text. Indices ≥ rows are filler and are
+                ignored.
             rows: N.
 
         Returns:
             (N, H) float32.
 
         Raises:
-            InputError: a text without any pooled token.
+            InputError: a text has no pooled token.
         """
         mask = pooled_tokens(mask, segments, rows)
         whole = torch.bincount(segments)
@@ -122,5 +130,5 @@ class Pooling(nn.Module):
         return states.new_zeros(rows, states.shape[1]).index_add(0, segments, states * weights[:, None])
 
     def extra_repr(self) -> str:
-        """The mode, for printing."""
+        """Return the mode, for printing."""
         return f"mode={self.mode!r}" + (f", tokens={self.tokens}" if self.mode == "last_tokens" else "")

@@ -1,8 +1,9 @@
 """Self-attention pooling on packed rows: one more layer over the tokens of a text, then the mean.
 
-What NV-Embed compares its latent attention with (arXiv 2405.17428, tables 2 and 3). It runs an attention plan, as the encoder's own
-layers do: texts of a pass never see each other. The plan is bidirectional whatever the encoder's direction, as the paper's is: direction
-belongs to the language model below. A text's instruction is seen by its tokens and not pooled.
+NV-Embed compares its latent attention with it (arXiv 2405.17428, tables 2 and 3). It runs an
+attention plan, like the encoder's own layers, so texts of a pass never see each other. The plan is
+bidirectional for encoders of either direction, as in the paper, because the direction belongs to
+the language model below. A text's tokens see its instruction, but the instruction is not pooled.
 
 Letters: T tokens, N texts, H width.
 """
@@ -21,12 +22,12 @@ from bothways.pooling.pool import pooled_tokens
 
 
 class SelfAttention(nn.Module):
-    """One vector per text, with parameters that are trained beside the encoder's.
+    """One vector per text, with parameters that are trained together with the encoder's.
 
     Args:
         width: H, of the states and of the vectors.
-        heads: of the attention.
-        head_width: of each head; None for H, as in `LatentAttention`.
+        heads: number of attention heads.
+        head_width: width of each head. If None, H, as in `LatentAttention`.
     """
 
     mode = "self_attention"
@@ -38,20 +39,22 @@ class SelfAttention(nn.Module):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Mode and sizes, none of them left open: what rebuilds this module."""
+        """Mode and all sizes, sufficient to build this module again."""
         return {"mode": self.mode, "heads": self.layer.heads, "head_width": self.layer.head_width}
 
     def forward(self, states: Tensor, mask: Tensor, segments: Tensor, rows: int) -> Tensor:
-        """Pool; arguments as `Pooling.forward`. Computed in the type of the module's weights, float32, whatever the states' is.
+        """Pool. Arguments are those of `Pooling.forward`.
+
+        Computed in float32, the type of the module's weights, for states of any type.
 
         Returns:
             (N, H).
 
         Raises:
-            InputError: a text without any pooled token.
+            InputError: a text has no pooled token.
         """
         mask = pooled_tokens(mask, segments, rows)
-        real = segments < rows  # filler is no text and costs nothing here
+        real = segments < rows  # filler is not a text and costs nothing here
         states, mask, segments = states[real], mask[real], segments[real]
         plan = AttentionPlan(tuple(torch.bincount(segments, minlength=rows).tolist()))
         with torch.autocast(states.device.type, enabled=False):
@@ -60,5 +63,5 @@ class SelfAttention(nn.Module):
             return mean(mixed[mask], segments[mask], rows)
 
     def extra_repr(self) -> str:
-        """The sizes, for printing."""
+        """Return the sizes, for printing."""
         return ", ".join(f"{name}={value!r}" for name, value in self.settings.items())

@@ -295,7 +295,7 @@ def test_dynamic_encoders_stay_within_the_length_where_frequencies_are_fixed(tmp
     """Beyond it, a text's frequencies would follow the longest text of its pass."""
     base = tiny_llama(tmp_path / "base", **{**TINY, "max_position_embeddings": 16})
     rope = {"type": "dynamic", "context": 64}
-    with pytest.raises(InputError, match="would depend on its neighbours; encoders take linear or yarn"):
+    with pytest.raises(InputError, match="would depend on the others; use linear or yarn"):
         bw.convert(base, rope=rope, max_length=64, dtype="float32", device="cpu")
     encoder = bw.convert(base, direction="causal", rope=rope, max_length=64, dtype="float32", device="cpu")
     assert encoder.max_length == 16

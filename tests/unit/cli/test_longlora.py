@@ -207,7 +207,7 @@ def test_rows_longer_than_the_positions_are_refused(folder: Path, run: Run, tmp_
     where = ("--base", folder / "base", "--preset", "laptop", "--data", folder / "texts.txt", "--out", tmp_path / "out")
     done = run("train", "longlora", *where, "--option", "context=64", "--set", change)
     assert done.code == 2
-    assert "tokens (objective.context), and the model has" in done.err
+    assert "tokens (objective.context), but the model has" in done.err
     assert not (tmp_path / "out").exists()
 
 

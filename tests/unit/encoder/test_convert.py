@@ -115,13 +115,13 @@ def test_load_says_what_a_folder_is_instead(base: Path, saved: Path, tmp_path: P
     with pytest.raises(InputError, match=r"a base model, not an encoder; use bothways.convert"):
         bw.load("smollm2-135m")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: no encoder here \(neither modules.json nor llm2vec_config.json\)"):
+    with pytest.raises(InputError, match=r"empty: no encoder here \(neither modules.json nor llm2vec_config.json exists\)"):
         bw.load(tmp_path / "empty")
     with pytest.raises(SourceError, match="no-such-folder/at/all"):
         bw.load("no-such-folder/at/all")
-    with pytest.raises(InputError, match="base: only adapters and LLM2Vec folders take one"):
+    with pytest.raises(InputError, match="base: only valid for adapters and LLM2Vec folders"):
         bw.load(saved, base=base)
-    with pytest.raises(InputError, match=r"no adapter_config.json here, so it is no adapter"):
+    with pytest.raises(InputError, match=r"not an adapter, because it has no adapter_config.json"):
         bw.load(saved, adapter=base)
     with pytest.raises(InputError, match="dtype"):
         bw.load(saved, dtype="int4")

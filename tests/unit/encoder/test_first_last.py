@@ -138,7 +138,7 @@ def test_load_reads_another_encoder_so(base: Path, saved: Path, tmp_path: Path) 
     bw.convert(base, prompts={"query": "Find this:\n"}, **CPU).save(tmp_path / "mean")
     one, other = bw.load(tmp_path / "mean", pooling=MODE, **CPU), bw.load(saved, **CPU)
     np.testing.assert_array_equal(one.encode(SENTENCES, prompt_name="query"), other.encode(SENTENCES, prompt_name="query"))
-    with pytest.raises(InputError, match="latent_attention is to be trained"):
+    with pytest.raises(InputError, match="latent_attention needs training"):
         bw.load(tmp_path / "mean", pooling="latent_attention", **CPU)
     bw.convert(base, pooling="self_attention", **CPU).save(tmp_path / "own")
     with pytest.raises(InputError, match="was trained with self_attention pooling and its parameters"):
@@ -201,7 +201,7 @@ def changed(saved: Path, folder: Path, weights: list[float] | None = None, **fil
             {"sentence_bert_config": {"config_args": {}}},
             "no effect in sentence-transformers without output_hidden_states",
         ),
-        (None, {"2_Pooling__config": {"pooling_mode": "max"}}, "stands before max pooling"),
+        (None, {"2_Pooling__config": {"pooling_mode": "max"}}, "comes before max pooling"),
     ],
 )
 def test_other_weights_of_layers_are_refused_by_name(saved: Path, tmp_path: Path, weights, files, error: str) -> None:
@@ -245,4 +245,4 @@ def test_command_line(saved: Path, base: Path, tmp_path: Path, capsys: pytest.Ca
         done = run("encode", name, texts, "--pooling", MODE, "--out", tmp_path / "v.npy", *device)
         assert done.code == 0, done.err
         np.testing.assert_allclose(np.load(tmp_path / "v.npy"), expected, atol=1e-5)
-    assert "note  first_last_avg pooling is" in run("doctor", saved, "--quick").out
+    assert "note  first_last_avg pooling needs" in run("doctor", saved, "--quick").out

@@ -198,7 +198,7 @@ def test_quantisation_is_that_of_sentence_transformers(precision: Any) -> None:
 
 def test_quantisation_that_would_mean_nothing_is_refused() -> None:
     vectors = np.ones((1, 12), dtype=np.float32)
-    with pytest.raises(InputError, match="one text has none"):
+    with pytest.raises(InputError, match="so it needs several texts"):
         quantize(vectors, "int8")
     with pytest.raises(InputError, match="packs 8 numbers into a byte, and a vector has 12"):
         quantize(vectors, "binary")

@@ -230,7 +230,7 @@ def test_a_number_of_tokens_may_come_from_numpy(folder: Path) -> None:
 
 
 def test_a_pooling_of_closing_tokens_has_no_passages(folder: Path) -> None:
-    with pytest.raises(InputError, match="last_tokens reads a vector from tokens behind the text"):
+    with pytest.raises(InputError, match="last_tokens reads tokens after the text"):
         encoder_of(folder, pooling="last_tokens").encode_chunks(DOCUMENT)
 
 
@@ -377,6 +377,6 @@ def test_a_book_is_read_within_memory(tmp_path: Path) -> None:
 
 def test_a_question_behind_the_text_is_no_passage_s(folder: Path) -> None:
     encoder = encoder_of(folder, pooling="last")
-    with pytest.raises(InputError, match=r"the prompt asks a question behind the text, .* give prompt=''"):
+    with pytest.raises(InputError, match=r"the prompt asks a question after the text, .* give prompt=''"):
         encoder.encode_chunks([DOCUMENT], prompt="{text} In a word:")
     assert encoder.encode_chunks([DOCUMENT], prompt="In a word: {text}")[0].spans == encoder.encode_chunks([DOCUMENT])[0].spans

@@ -265,7 +265,7 @@ def test_an_empty_text_is_its_closing_tokens_or_a_stand_in(tokenizers) -> None:
     (row,) = TextTokenizer(tokenizers["untrimmed eos"])([("Find:", "")])
     assert (row.ids, row.pool) == ([*find, 1], [False] * len(find) + [True])
     nothing = tiny_tokenizer(bos=None, eos=None, pad=None)
-    with pytest.raises(InputError, match="neither EOS, BOS nor padding token"):
+    with pytest.raises(InputError, match="no EOS, BOS or padding token"):
         TextTokenizer(nothing)([""])
 
 

@@ -289,7 +289,7 @@ def test_suffix_lengths_of_a_llama_2_tokenizer():
         ({"prompts": {"query": "{text}a", "document": "{text}b"}}, "8 states are read, and a question has only 1 tokens"),
         (
             {"direction": "bidirectional", "text_loss": "next_token"},
-            "next_token asks a bidirectional encoder for a token that it sees",
+            "next_token asks for a token that a bidirectional encoder sees",
         ),
     ],
 )
@@ -308,7 +308,7 @@ def test_data_that_llara_cannot_use(base):
     encoder, objective = made(base)
     with pytest.raises(InputError, match=r"texts\[1\]: must be a document"):
         objective.prepare(["a", 3], encoder)
-    with pytest.raises(InputError, match="give no two passages"):
+    with pytest.raises(InputError, match="hold no two successive passages"):
         objective.prepare(["One sentence."], encoder)
     encoder, objective = made(base, max_length=40)
     with pytest.raises(InputError, match="max_length 40 leaves no token for the text"):

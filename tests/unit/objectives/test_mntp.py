@@ -193,7 +193,7 @@ def test_odd_texts_are_tokenised():
 @pytest.mark.parametrize("texts", [[], ["", ""]])
 def test_no_text_is_refused(texts):
     encoder, causal = make_encoder()
-    with pytest.raises(InputError, match=r"objective mntp: .* hold no two tokens"):
+    with pytest.raises(InputError, match=r"objective mntp: .* hold fewer than two tokens"):
         MntpConfig().build(encoder, causal.lm_head).prepare(texts, encoder)
 
 

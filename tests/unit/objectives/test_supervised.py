@@ -232,7 +232,7 @@ def test_training_finds_the_answers():
     [
         (ROWS[2:3], {}, r"needs at least two rows, or hard negatives \(got 1"),
         ([replace(row, negatives=()) for row in ROWS[:3]], {"in_batch": False}, "in_batch is off and no hard negatives take part"),
-        (ROWS, {"in_batch": False, "negatives": 0}, "nothing to be told apart from"),
+        (ROWS, {"in_batch": False, "negatives": 0}, "has no negatives"),
         (ROWS[:3], {"distillation": {}}, "distillation needs rows with positive_scores and negative_scores"),
         ([ROWS[0], "text"], {}, r"examples\[1\]: expected an Example \(got str\)"),
         ([ROWS[0], Example("q", (3,))], {}, r"examples\[1\]: holds a int where a text belongs"),
@@ -249,7 +249,7 @@ def test_wrong_rows_are_refused_before_training(rows, options, message):
     [
         ({"temperature": 0.05}, "unknown key 'temperature'"),
         ({"matryoshka": [8, 8]}, "matryoshka: widths"),
-        ({"matryoshka_weights": [1.0]}, "weights of no widths"),
+        ({"matryoshka_weights": [1.0]}, "there are no widths for these weights"),
         ({"false_negatives": {"fracton": 0.95}}, "did you mean 'fraction'"),
         ({"negatives": -1}, "negatives"),
     ],

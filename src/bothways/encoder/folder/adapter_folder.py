@@ -1,10 +1,14 @@
-"""A sentence-transformers folder that holds a PEFT adapter in place of weights, as `model.add_adapter` and `save` leave it.
+"""Reads a sentence-transformers folder that holds a PEFT adapter in place of weights.
+
+`model.add_adapter` and `save` write such folders:
 
     modules.json, 1_Pooling/, tokenizer.*              as in any such folder
-    adapter_config.json, adapter_model.safetensors     beside them, or in the folder of the transformer module; no config.json
+    adapter_config.json, adapter_model.safetensors     next to them, or in the folder of the
+                                                       transformer module, without a config.json
 
-sentence-transformers takes config and weights from the base that the adapter names, and the tokenizer from the folder. So does this,
-but the adapter is merged: into float32 weights, which are rounded to the wished type afterwards.
+sentence-transformers takes config and weights from the base that the adapter names, and the
+tokenizer from the folder. This code does the same, but merges the adapter. It merges into float32
+weights, and then rounds them to the requested type.
 """
 
 from __future__ import annotations
@@ -28,23 +32,25 @@ from bothways.foreign import read_object
 
 
 def is_adapter(root: Path) -> bool:
-    """Whether the folder of a transformer module holds an adapter that its model is made of."""
+    """Return whether the folder of a transformer module holds an adapter instead of weights."""
     ours = (root / OURS).is_file() and (
         root / "config.json"
-    ).is_file()  # a merged encoder, which may keep its adapter beside it
+    ).is_file()  # a merged encoder, which may keep its adapter in the same folder
     return (root / NAME).is_file() and not ours
 
 
 def load(
     root: Path, base: str | os.PathLike[str] | None, *, dtype: torch.dtype, device: torch.device
 ) -> tuple[Pretrained, dict[str, Any]]:
-    """The base with the adapter of `root` merged and the tokenizer of `root`, and provenance for both.
+    """Load the base, merge the adapter of `root`, and read the tokenizer of `root`.
+
+    Returns the loaded model and the provenance of base and adapter.
 
     Args:
         root: folder with the adapter.
-        base: the base model; None for the one that the adapter names.
+        base: the base model. If None, the one that the adapter names.
         dtype: type of the weights.
-        device: where they go.
+        device: device of the weights.
 
     Raises:
         InputError: no base is named, or the adapter does not fit it.

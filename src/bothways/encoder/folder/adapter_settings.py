@@ -1,12 +1,13 @@
-"""What makes an encoder of a base and an adapter, beside the adapter: how its vectors are read.
+"""The settings next to an adapter that say how vectors are read from base and adapter.
 
-    bothways.json          key "encoder": direction, pooling, lengths, prompts, wrapper; what only we read
-    llm2vec_config.json    the part of it that LLM2Vec knows, so that `peft_model_name_or_path` takes the folder there too
+    bothways.json          key "encoder": direction, pooling, lengths, prompts, wrapper (only we read it)
+    llm2vec_config.json    the part of it that LLM2Vec knows, so that `peft_model_name_or_path` takes
+                           the folder there too
     1_AttentionPooling/    weights of a trained pooling
     2_Dense/, …            layers behind the pooling
-    tokenizer.*            as the encoder had it
+    tokenizer.*            the encoder's tokenizer
 
-The adapter's own files are `backbone.adapter_files`. `encoder.folder.llm2vec` reads all of it.
+The adapter's own files are in `backbone.adapter_files`. `encoder.folder.llm2vec` reads all of them.
 """
 
 from __future__ import annotations
@@ -30,26 +31,26 @@ from bothways.encoder.tokenization import Wrapper
 from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig
 
-#: Settings of LLM2Vec.
+# : Settings of LLM2Vec.
 LLM2VEC = "llm2vec_config.json"
-DOC_MAX_LENGTH = 400  # tokens of the text alone; LLM2Vec's default
+DOC_MAX_LENGTH = 400  # tokens of the text alone, LLM2Vec's default
 POOLING = f"1_{pooling_module.KIND}"
-#: Our poolings as LLM2Vec calls them; others have no name there.
+# : LLM2Vec's names of our poolings. The others have no name there.
 MODES = {"mean": "mean", "weighted_mean": "weighted_mean", "last": "last_token", "bos": "bos_token"}
 
 
 class AdapterSettings(Strict):
-    """The encoder that an adapter makes of its base. Fields as in `EncoderOptions`."""
+    """The encoder that a base and an adapter make. Fields as in `EncoderOptions`."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     direction: Direction
     pooling: str
-    pooling_tokens: int | None = Field(default=None, ge=1, description="of last_tokens")
+    pooling_tokens: int | None = Field(default=None, ge=1, description="number of states of last_tokens")
     layers: tuple[tuple[head_modules.Kind, str], ...] = Field(
         default=(), description="kind and folder of each layer behind the pooling"
     )
-    truncate_dim: int | None = Field(default=None, ge=1, description="numbers of a vector that are kept behind those")
+    truncate_dim: int | None = Field(default=None, ge=1, description="leading numbers of a vector to keep after these layers")
     max_length: int | None = Field(default=None, ge=1)
     pool_bos: bool = True
     pool_prompt: bool = False
@@ -60,7 +61,7 @@ class AdapterSettings(Strict):
     vocabulary: int = Field(default=0, ge=0, description="rows of the embedding")
 
     def options(self) -> EncoderOptions:
-        """The same as options of an encoder."""
+        """Convert these settings to options of an encoder."""
         return EncoderOptions(
             max_length=self.max_length,
             pool_bos=self.pool_bos,
@@ -72,7 +73,7 @@ class AdapterSettings(Strict):
         )
 
     def build_pooling(self, folder: Path, width: int, device: torch.device) -> nn.Module:
-        """Build the pooling, and the layers behind it, with their weights from `folder` if they were trained."""
+        """Build the pooling and the layers behind it. Trained weights come from `folder`."""
         if (folder / POOLING).is_dir():
             pooling = pooling_module.read(folder / POOLING, width=width, device=device)[0]
         else:
@@ -85,10 +86,10 @@ class AdapterSettings(Strict):
 
 
 def read_settings(folder: Path) -> AdapterSettings | None:
-    """The settings beside an adapter of ours; None beside anybody else's.
+    """Read the settings next to an adapter of ours. Returns None if the adapter is not ours.
 
     Raises:
-        InputError: they are broken.
+        InputError: the settings are broken.
     """
     file = folder / NEEDS
     if not file.is_file():
@@ -98,12 +99,15 @@ def read_settings(folder: Path) -> AdapterSettings | None:
 
 
 def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> None:
-    """Write what makes the encoder beside its adapter, `bothways.json` last: until then the folder is an adapter and no encoder.
+    """Write an encoder's settings next to its adapter.
+
+    `bothways.json` is written last. Until then the folder is an adapter and not an encoder.
 
     Args:
-        encoder: its adapter lies in `folder`, and may be merged in it.
-        folder: of the adapter.
-        pooling: LLM2Vec's name of the pooling, if it says more than ours, e.g. "eos_token" for "last".
+        encoder: its adapter is in `folder`, and may be merged in the encoder.
+        folder: folder of the adapter.
+        pooling: LLM2Vec's name of the pooling, if it is more precise than ours, for example
+            "eos_token" for "last".
     """
     own: Any = encoder.pooling
     save_tokenizer(encoder, folder)
@@ -111,7 +115,7 @@ def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> N
         pooling_module.write(own, folder, POOLING, include_prompt=encoder.options.pool_prompt, bos=None, prompts=[])
     behind = head_modules.write(own, folder, 2)
     cut = getattr(own, "keep", None)
-    # LLM2Vec has no place for a layer behind the pooling, and would give other vectors
+    # LLM2Vec cannot express a layer behind the pooling, and would give other vectors
     named = None if behind or cut is not None else pooling or MODES.get(own.mode)
     if named is not None:
         write_json(
@@ -145,7 +149,7 @@ def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> N
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write a value as JSON; the file appears whole or not at all."""
+    """Write a value as JSON. The file appears whole or not at all."""
     with atomic_file(file) as part:
-        # a lone surrogate (of a file name) has no UTF-8 form; its escape is what JSON would write
+        # a lone surrogate (of a file name) has no UTF-8 form, so write its JSON escape
         part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")

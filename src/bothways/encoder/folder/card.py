@@ -1,7 +1,8 @@
-"""README.md of a saved encoder: what it is, what it was made from and how, how to load it, and where it falls short.
+"""README.md of a saved encoder: its origin, its training, how to load it, and its limits.
 
-The card ends in a line with the hash of the text above it. As long as that hash is right, the card is bothways' own and a later save
-writes it anew. A card with other text is somebody's work: it stays, and the new one is put next to it as README.generated.md.
+The card ends in a line with the hash of the text above it. As long as that hash is right, the card
+is bothways' own, and a later save replaces it. If someone has written or edited the card, it stays,
+and the new one is put next to it as README.generated.md.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bothways.attention.older_loaders import OLDEST
 from bothways.attention.text_config import is_encoder_only
-from bothways.encoder.folder import layer_pooling, pooling_module, template_module
+from bothways.encoder.folder import head_modules, layer_pooling, pooling_module, template_module
 from bothways.encoder.folder.card_loading import FOLDER, loading, needs_trust
 from bothways.encoder.folder.card_metadata import CardOptions, facts, front_matter, metadata
 from bothways.encoder.folder.card_training import last_name, short, stages_of, table, training
@@ -32,12 +33,13 @@ log = logging.getLogger("bothways")
 
 
 def model_card(encoder: Encoder, notes: list[str], options: CardOptions | None = None) -> str:
-    """Model card in Markdown with the metadata block that hubs read.
+    """Write the model card in Markdown, with the metadata block that hubs read.
 
     Args:
-        encoder: what is being saved.
-        notes: sentences on what other loaders do differently.
-        options: license, languages, the model's name, figures. If None, the card says what the encoder knows by itself.
+        encoder: the encoder that is being saved.
+        notes: sentences about differences in other loaders.
+        options: license, languages, the model's name, figures. If None, the card contains only
+            facts from the encoder.
     """
     chosen = options or CardOptions()
     base = facts(encoder, chosen)
@@ -54,12 +56,14 @@ def model_card(encoder: Encoder, notes: list[str], options: CardOptions | None =
 
 
 def complete_card(card: Path, encoder: Encoder, target: str) -> None:
-    """Add to the README.md of an export what hubs read, and what the encoder was made from; a whole card stays as it is.
+    """Add metadata and the encoder's origin to the README.md of an export.
+
+    A card that already has metadata is left unchanged.
 
     Args:
-        card: what the export's writer wrote about running it.
-        encoder: what was exported.
-        target: the export's kind, which becomes a tag, e.g. "gguf".
+        card: the text that the export's writer wrote about running it.
+        encoder: the encoder that was exported.
+        target: the export's kind, which becomes a tag, for example "gguf".
     """
     text = card.read_text(encoding="utf-8")
     if text.startswith("---\n"):
@@ -72,24 +76,24 @@ def complete_card(card: Path, encoder: Encoder, target: str) -> None:
 
 
 def sealed(body: str) -> str:
-    """The text with the line that tells it from an edited one."""
+    """Append the line with the hash that shows whether the text was edited."""
     text = printable(body).rstrip("\n") + "\n\n"
     return text + _SEAL.format(_digest(text))
 
 
 def is_ours(card: str) -> bool:
-    """Whether the text of a card is what bothways wrote, byte by byte but for line ends."""
+    """Return whether a card is unchanged since bothways wrote it. Line ends do not count."""
     text = card.replace("\r\n", "\n")
     found = _SEALED.search(text)
     return found is not None and _digest(text[: found.start()]) == found[1]
 
 
 def keep_edited(before: Path, folder: Path) -> None:
-    """Take the card of the folder that is to be replaced into the new one, if somebody has written or changed it.
+    """Move the card of the old folder into the new one, if somebody has written or edited it.
 
     Args:
-        before: the folder as it is; nothing happens without a card in it.
-        folder: the new one, which has its own card. That one is then called README.generated.md.
+        before: the old folder. If it has no card, nothing happens.
+        folder: the new one. Its own card is then renamed to README.generated.md.
     """
     try:
         old = (before / CARD).read_bytes()
@@ -99,16 +103,21 @@ def keep_edited(before: Path, folder: Path) -> None:
         return
     (folder / CARD).replace(folder / GENERATED)
     (folder / CARD).write_bytes(old)
-    log.warning("%s: is not the card that bothways wrote, so it stays; the new one is %s next to it", before / CARD, GENERATED)
+    log.warning(
+        "%s: is not the card that bothways wrote, so it is kept; the new card is %s next to it", before / CARD, GENERATED
+    )
 
 
 def made_from(encoder: Encoder, options: CardOptions) -> str:
-    """Sections "Base model", "Training" and, if there are any, "Figures"."""
+    """Write the sections "Base model", "Training" and, if there are any figures, "Figures"."""
     return "\n".join(part for part in (_base(encoder, options), training(encoder), figures(options)) if part)
 
 
 def figures(options: CardOptions) -> str:
-    """Section "Figures": the main metric of each evaluation; all of them are in the metadata."""
+    """Write the section "Figures": the main metric of each evaluation.
+
+    The metadata holds all metrics.
+    """
     mains = {each.dataset_name: each for each in reversed(options.figures)}
     if not mains:
         return ""
@@ -124,8 +133,9 @@ def figures(options: CardOptions) -> str:
 
 
 def _oldest(encoder: Encoder) -> str:
-    """Tell which releases of transformers read the direction; nothing for encoders that all of them read rightly."""
-    if encoder.direction != "bidirectional" or is_encoder_only(encoder.backbone.config):  # type: ignore[arg-type]
+    """Say which releases of transformers read the direction correctly. Empty if all of them do."""
+    # type: ignore[arg-type]
+    if encoder.direction != "bidirectional" or is_encoder_only(encoder.backbone.config):
         return ""
     return (
         f"**Needs transformers {OLDEST} or newer**, in sentence-transformers too. Releases 5.0 and 5.1 read it causally and give\n"
@@ -136,10 +146,10 @@ def _oldest(encoder: Encoder) -> str:
 def _summary(encoder: Encoder) -> str:
     count = len(encoder.provenance.get("stages", []))
     stages = ", ".join(stage["name"] for stage in stages_of(encoder))
-    made = f"trained in the stage{'s' if count > 1 else ''} {stages}" if count else "not trained"
+    made = f"Trained in the stage{'s' if count > 1 else ''} {stages}" if count else "Not trained"
     return (
         f"{encoder.direction.capitalize()} attention, {encoder.pooling.mode} pooling, {encoder.dimension} dimensions, up to\n"
-        f"{encoder.max_length or 'any number of'} tokens per text; {made}. Provenance: `bothways.json`."
+        f"{encoder.max_length or 'any number of'} tokens per text. {made}. Provenance: `bothways.json`."
     )
 
 
@@ -170,7 +180,7 @@ def _limits(encoder: Encoder, notes: list[str], place: str) -> str:
         how = f"`1_{layer_pooling.KIND}` and `2_Pooling/config.json` say"
     caveats = "".join(f"- {note}\n" for note in notes)
     code = (
-        "- The folder brings a module of its own, which runs only with `trust_remote_code=True`.\n"
+        "- The folder contains code, which sentence-transformers runs only with `trust_remote_code=True`.\n"
         if needs_trust(encoder)
         else ""
     )
@@ -182,12 +192,24 @@ def _limits(encoder: Encoder, notes: list[str], place: str) -> str:
 
 {untrained}- A text is cut after {limit}.
 - It needs transformers {OLDEST} or newer.
-- `AutoModel.from_pretrained("{place}")` gives the token states; pool them as {how}.
+- `AutoModel.from_pretrained("{place}")` gives the token states. Pool them as {how}{_behind(encoder)}.
 {code}{caveats}- An empty text has a vector in bothways. sentence-transformers gives the zero vector or stops with an error.
 - LangChain turns line feeds of a text into blanks, which gives a text of several lines another vector. Prompts keep theirs.
 - The OpenVINO and ONNX backends of sentence-transformers (`backend="openvino"`, `backend="onnx"`) feed no positions to decoders: vectors
   are wrong or NaN, without an error. Use the default backend, or `bothways export`.
 """
+
+
+def _behind(encoder: Encoder) -> str:
+    """Say what follows the pooling, for example ", then apply `2_Dense` and `3_Normalize`"."""
+    kinds = [*head_modules.names(encoder.pooling), *(["Normalize"] if encoder.options.normalize else [])]
+    first = 3 if layer_pooling.is_layered(encoder) else 2
+    applied = [f"`{number}_{kind}`" for number, kind in enumerate(kinds, first)]
+    *others, last = applied or [""]
+    steps = [f"apply {', '.join(others)} and {last}" if others else f"apply {last}"] if applied else []
+    keep = getattr(encoder.pooling, "keep", None)
+    steps += [] if keep is None else [f"keep the first {keep} numbers"]
+    return f", then {', and '.join(steps)}" if steps else ""
 
 
 def _digest(text: str) -> str:

@@ -1,10 +1,12 @@
-"""The part of a model card that says how to load the folder: code for each library, with the arguments that its prompts need.
+"""The part of a model card that shows how to load the folder: code for each library.
 
-`make frameworks` takes these blocks out of a saved card and runs them as they are, in an environment of the frameworks' own packages.
-A block leaves its result in `query` (the vector of one query) and `documents` (the vectors of a list of documents).
+`make frameworks` takes these blocks out of a saved card and runs them unchanged, in an environment
+with the frameworks' own packages. A block leaves its result in `query` (the vector of one query)
+and `documents` (the vectors of a list of documents).
 
-Why every framework needs its own words: sentence-transformers applies a stored prompt in `encode_query` and `encode_document`. Frameworks
-call `encode` for both sides, where a stored prompt acts by its name alone.
+Every framework needs arguments of its own. sentence-transformers applies a stored prompt in
+`encode_query` and `encode_document`, but frameworks call `encode` for both sides, so you must name
+the prompt.
 """
 
 from __future__ import annotations
@@ -18,13 +20,13 @@ if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
 FOLDER = "this folder"
-"""What the code calls the model as long as it has no name on the hub."""
+"""Name of the model in the code, until it has a name on the hub."""
 
 _QUERY, _DOCUMENTS = '"a query"', '["a document"]'
 
 
 def loading(encoder: Encoder, place: str = FOLDER) -> str:
-    """Sections "Load it" and, if there are any, "Prompts", as Markdown."""
+    """Write the sections "Load it" and, if there are any prompts, "Prompts", as Markdown."""
     trust = needs_trust(encoder)
     flag = ", trust_remote_code=True" if trust else ""
     blocks = [
@@ -40,12 +42,15 @@ def loading(encoder: Encoder, place: str = FOLDER) -> str:
 
 
 def needs_trust(encoder: Encoder) -> bool:
-    """Whether the folder holds a module of its own, which sentence-transformers runs with trust_remote_code=True only."""
+    """Return whether the folder has a module that needs trust_remote_code=True."""
     return pooling_module.is_trained(encoder.pooling) or template_module.needs_code(encoder)
 
 
 def prompt_name(encoder: Encoder, role: Role) -> str:
-    """The name under which the folder holds the prompt of a role; sentence-transformers adds an empty one where there is none."""
+    """Return the name of a role's prompt in the folder.
+
+    If there is none, sentence-transformers adds an empty one under the role's first name.
+    """
     return next((name for name in NAMES[role] if name in encoder.prompts), NAMES[role][0])
 
 
@@ -133,7 +138,7 @@ found = collection.query(query_embeddings=[query], n_results=1)
 
 
 def _prompts(encoder: Encoder) -> str:
-    """Which prompts are stored and who applies them; nothing if there are none."""
+    """Write which prompts are stored and who applies them. Empty if there are none."""
     stored = _stored(encoder)
     if not any(stored.values()):
         return ""

@@ -1,4 +1,4 @@
-"""Front matter of a model card: what hubs read, made and checked by huggingface_hub's own classes.
+"""Front matter of a model card, made and checked by huggingface_hub's own classes.
 
 Fields: https://github.com/huggingface/hub-docs/blob/main/modelcard.md
 """
@@ -26,17 +26,19 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|code|multilingual")
 
 @dataclass(frozen=True)
 class CardOptions:
-    """What a card says beyond what the encoder knows.
+    """The facts of a card that the encoder does not know.
 
     Args:
-        license: identifier as the hub has it, e.g. "apache-2.0". If None, the base's card decides.
+        license: identifier of the hub, for example "apache-2.0". If None, the base's card decides.
         language: codes such as "en", or "multilingual". If empty, the base's card decides.
-        base_model: hub id of the base. If None, the one that the encoder was made from, if it has one.
-        name: the model's own name on the hub, which the code of the card then loads.
+        base_model: hub id of the base. If None, the id of the base that the encoder was made from,
+            if it has one.
+        name: the model's own name on the hub, which the code in the card then loads.
         figures: results of evaluations.
 
     Raises:
-        InputError: a base or name that is not a hub id, a license with white space, or something other than a language's code.
+        InputError: a base or name is not a hub id, a license contains white space, or a language is
+            not a language code.
     """
 
     license: str | None = None
@@ -46,7 +48,7 @@ class CardOptions:
     figures: tuple[EvalResult, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        """Refuse what the hub would refuse."""
+        """Refuse values that the hub would refuse."""
         if self.license is not None and not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", self.license):
             raise InputError(
                 f"license: {self.license!r} is not an identifier of the hub; write for example apache-2.0, mit or other"
@@ -60,7 +62,7 @@ class CardOptions:
 
 
 def facts(encoder: Encoder, options: CardOptions) -> dict[str, Any]:
-    """What the card says of the base: see `base_facts`; the options go before it."""
+    """Collect the facts about the base, see `base_facts`. The options override them."""
     found = dict(base_facts(encoder.provenance))
     if options.base_model is not None and options.base_model != found.get("id"):
         found = {key: value for key, value in found.items() if key == "files"} | {"id": options.base_model}
@@ -76,13 +78,13 @@ def facts(encoder: Encoder, options: CardOptions) -> dict[str, Any]:
 def metadata(
     encoder: Encoder, options: CardOptions, *, library: str | None = LIBRARY, tags: tuple[str, ...] = _TAGS
 ) -> dict[str, Any]:
-    """The front matter as fields, without those that are not known.
+    """Collect the fields of the front matter. Unknown ones are left out.
 
     Args:
-        encoder: whose card it is.
+        encoder: the encoder of the card.
         options: see `CardOptions`.
-        library: what loads the folder, by the hub's name for it, if it has one.
-        tags: by which the hub finds it.
+        library: the hub's name of the library that loads the folder. If None, the card names none.
+        tags: search tags on the hub.
     """
     from huggingface_hub import ModelCardData
 
@@ -109,14 +111,14 @@ def metadata(
 
 
 def front_matter(fields: Mapping[str, Any]) -> str:
-    """The fields as a YAML block between dashes."""
+    """Write the fields as a YAML block between dashes."""
     from huggingface_hub import ModelCardData
 
     return f"---\n{ModelCardData(**fields).to_yaml()}\n---\n"
 
 
 def _datasets(stages: list[Mapping[str, Any]]) -> list[str]:
-    """Ids of the hub's datasets that the stages were trained on."""
+    """List the ids of the hub's data sets that the stages were trained on."""
     sources = [each for stage in stages for each in stage.get("data") or () if isinstance(each, Mapping)]
     names = [str(each.get("source", "")).split("?")[0] for each in sources if each.get("kind") == "hub"]
     return [name for name in dict.fromkeys(names) if hub_id(name)]

@@ -1,4 +1,4 @@
-"""The part of a model card that says how an encoder was trained: stages, their methods, and data by name and fingerprint."""
+"""The part of a model card about training: stages, methods, and data by name and fingerprint."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ METHODS = {
     "llara": "embeddings that reproduce the text and predict what follows (LLaRA, arXiv 2312.15503)",
     "causal_lm": "next token prediction (LongLoRA, arXiv 2309.12307)",
 }
-"""What a card calls each objective."""
+"""Name of each objective in a card."""
 
 
 def training(encoder: Encoder) -> str:
-    """Section "Training"; nothing for an encoder that was only converted."""
+    """Write the section "Training". Empty for an encoder that was only converted."""
     stages = stages_of(encoder)
     if not stages:
         return ""
@@ -33,7 +33,7 @@ def training(encoder: Encoder) -> str:
 
 
 def stages_of(encoder: Encoder) -> list[dict[str, Any]]:
-    """What a table shows of each stage; folders of other programs give a name alone."""
+    """Collect each stage's cells of the table. Folders of other programs give only a name."""
     found = []
     for stage in encoder.provenance.get("stages", []):
         told: Mapping[str, Any] = stage if isinstance(stage, Mapping) else {"name": stage}
@@ -52,7 +52,11 @@ def stages_of(encoder: Encoder) -> list[dict[str, Any]]:
 
 
 def _source(told: Mapping[str, Any]) -> list[Any]:
-    """Name, size and fingerprint of a source. A file or folder is told by its last name: the path is the machine's."""
+    """Describe a source by name, size and fingerprint.
+
+    A file or folder is shown by its last name only, because the rest of the path belongs to the
+    machine.
+    """
     name = str(told["source"])
     shown = name if told.get("kind") in ("hub", "embedded") else last_name(name)
     size = next((told[key] for key in ("texts", "examples", "documents") if key in told), "")
@@ -60,21 +64,21 @@ def _source(told: Mapping[str, Any]) -> list[Any]:
 
 
 def last_name(path: str) -> str:
-    """The last part of a path of any system."""
+    """Return the last part of a path of any operating system."""
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
 
 
 def table(head: tuple[str, ...], rows: list[list[Any]]) -> str:
-    """A Markdown table, whose cells hold whatever a name may hold."""
+    """Write a Markdown table. Its cells may hold any name."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "".join(f"| {' | '.join(cell(each) for each in line)} |\n" for line in lines)
 
 
 def short(digest: Any) -> str:
-    """The first 16 digits of a hash."""
+    """Return the first 16 digits of a hash."""
     return f"`{str(digest)[:16]}`" if digest else ""
 
 
 def cell(value: Any) -> str:
-    """What a cell of a Markdown table can hold."""
+    """Convert a value to text that a cell of a Markdown table can hold."""
     return " ".join(str(value).split()).replace("|", "\\|")

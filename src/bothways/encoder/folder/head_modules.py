@@ -1,9 +1,12 @@
-"""Layers behind the pooling in the sentence-transformers layout: Dense, LayerNorm, Dropout, Normalize, and a stored `truncate_dim`.
+"""Layers behind the pooling in the sentence-transformers layout, and a stored `truncate_dim`.
+
+The kinds are Dense, LayerNorm, Dropout and Normalize.
 
     2_Dense/config.json, model.safetensors    one folder for each layer, numbered in order
 
-The layers are sentence-transformers' own modules, so their settings, activation functions and weights mean what they mean there.
-They compute in float32, pass gradients, and train with the pooling (contrastive and supervised stages).
+The layers are sentence-transformers' own modules, so settings, activation functions and weights
+have the same meaning as there. They compute in float32, pass gradients, and train with the pooling
+(contrastive and supervised stages).
 
 Letters: T tokens, N texts, D embedding.
 """
@@ -29,13 +32,13 @@ _KEY = "sentence_embedding"
 
 
 class Headed(nn.Module):
-    """A pooling and the layers behind it, in place of a pooling.
+    """A pooling followed by layers. It takes the place of a pooling.
 
     Args:
         pooling: module (states, mask, segments, rows) → (N, H).
         layers: sentence-transformers modules, first to last.
-        width: of the pooled vectors.
-        keep: numbers of a vector that are kept at the end; None for all.
+        width: width of the pooled vectors.
+        keep: how many leading numbers of a vector to keep at the end. If None, keep all.
     """
 
     def __init__(self, pooling: nn.Module, layers: Sequence[nn.Module], *, width: int, keep: int | None = None) -> None:
@@ -49,50 +52,52 @@ class Headed(nn.Module):
 
     @property
     def mode(self) -> str:
-        """The pooling's."""
+        """Mode of the pooling."""
         return str(self.inner.mode)
 
     @property
     def tokens(self) -> int:
-        """The pooling's, where it averages a number of tokens."""
+        """Number of states that the pooling averages, if it is last_tokens."""
         return int(getattr(self.inner, "tokens", 1))
 
     @property
     def reads(self) -> Layers:
-        """The pooling's."""
+        """Layers that the pooling reads."""
         read: Layers = getattr(self.inner, "reads", "last")
         return read
 
     def forward(self, states: Tensor, mask: Tensor, segments: Tensor, rows: int) -> Tensor:
-        """Vectors (N, D) float32; arguments as `pooling.Pooling`."""
+        """Compute vectors (N, D) float32. Arguments are those of `pooling.Pooling`."""
         pooled: Tensor = self.inner(states, mask, segments, rows)
         with torch.autocast(pooled.device.type, enabled=False):
             return self.transform(pooled)
 
     def transform(self, pooled: Tensor) -> Tensor:
-        """Apply the layers to pooled vectors (N, H); gives (N, D) float32."""
+        """Apply the layers to pooled vectors (N, H). Returns (N, D) float32."""
         for layer in self.layers:
             pooled = layer({_KEY: pooled.float()})[_KEY]
         return pooled[:, : self.keep]
 
     def extra_repr(self) -> str:
-        """The width, for printing."""
+        """Return the width, for printing."""
         return f"dimension={self.dimension}"
 
 
 def names(pooling: nn.Module) -> list[str]:
-    """Type names of the layers behind a pooling."""
+    """Return the type names of the layers behind a pooling."""
     return [type(layer).__name__ for layer in pooling.layers] if isinstance(pooling, Headed) else []
 
 
 def refuse(pooling: nn.Module, what: str) -> None:
-    """Raise InputError if layers stand behind the pooling, which `what` has no place for."""
+    """Raise InputError if there are layers behind the pooling, which `what` cannot express."""
     if found := names(pooling):
-        raise InputError(f"{what}: the encoder has {' and '.join(found)} behind its pooling, which has no place there")
+        raise InputError(
+            f"{what}: the encoder has {' and '.join(found)} behind its pooling, and this format cannot hold such layers"
+        )
 
 
 def has_mlp(pooling: nn.Module) -> bool:
-    """Whether the last layer behind a pooling is an MLP as SimCSE trains it: a square Dense with tanh."""
+    """Return whether the last layer behind a pooling is SimCSE's MLP: a square Dense with tanh."""
     last: Any = pooling.layers[-1] if isinstance(pooling, Headed) and len(pooling.layers) else None
     return (
         type(last).__name__ == "Dense"
@@ -106,13 +111,13 @@ def check_room(pooling: nn.Module) -> None:
     """Raise InputError if no layer can follow a pooling, because its vectors are cut at the end."""
     if isinstance(pooling, Headed) and pooling.keep is not None:
         raise InputError(
-            f"keep_mlp: the encoder cuts its vectors to {pooling.keep} numbers (truncate_dim), and a layer cannot stand behind that; "
+            f"keep_mlp: the encoder cuts its vectors to {pooling.keep} numbers (truncate_dim), and no layer can follow that; "
             "remove truncate_dim from config_sentence_transformers.json, or leave keep_mlp out"
         )
 
 
 def with_mlp(pooling: nn.Module, layer: Any, *, width: int) -> Headed:
-    """The pooling with an MLP behind it, as a Dense that shares the weights.
+    """Put an MLP behind a pooling, as a Dense that shares the weights.
 
     Args:
         pooling: with or without layers behind it.
@@ -130,15 +135,16 @@ def with_mlp(pooling: nn.Module, layer: Any, *, width: int) -> Headed:
 
 
 def read(places: Sequence[tuple[str, Path]], *, width: int, device: torch.device) -> list[nn.Module]:
-    """The layers of a folder, on `device`, in float32.
+    """Read the layers of a folder, on `device`, in float32.
 
     Args:
-        places: kind and folder of each layer.
-        width: of the pooled vectors.
-        device: where the weights go.
+        places: kind and folder of each layer, for example [("Dense", Path("2_Dense"))].
+        width: width of the pooled vectors.
+        device: device of the weights.
 
     Raises:
-        InputError: settings that are not followed, damaged files, or widths that do not fit each other.
+        InputError: settings that are not supported, damaged files, or widths that do not fit
+            together.
     """
     layers: list[nn.Module] = []
     for kind, place in places:
@@ -147,7 +153,7 @@ def read(places: Sequence[tuple[str, Path]], *, width: int, device: torch.device
         _check(kind, config, file)
         takes = config.get({"Dense": "in_features", "LayerNorm": "dimension"}.get(kind, ""), width)
         if takes != width:
-            raise InputError(f"{file}: {kind} takes vectors of {takes}, and gets vectors of {width}; the folder is damaged")
+            raise InputError(f"{file}: {kind} expects vectors of {takes} numbers but gets {width}; the folder is damaged")
         with foreign(place):
             layer = _load(kind, place)
         layers.append(layer.float().to(device).eval())
@@ -156,7 +162,10 @@ def read(places: Sequence[tuple[str, Path]], *, width: int, device: torch.device
 
 
 def write(pooling: nn.Module, root: Path, first: int) -> list[tuple[str, str]]:
-    """Write the layers behind a pooling, numbered from `first`: folder and module type of each."""
+    """Write the layers behind a pooling, numbered from `first`.
+
+    Returns folder and module type of each.
+    """
     found: list[tuple[str, str]] = []
     layers: Sequence[Any] = list(pooling.layers) if isinstance(pooling, Headed) else []
     for layer in layers:
@@ -178,11 +187,12 @@ def _load(kind: str, place: Path) -> Any:
 def _check(kind: str, config: dict[str, Any], file: Path) -> None:
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, _KEY):
-            raise InputError(f"{file}: {key} is {config[key]!r}, and this encoder has {_KEY} alone")
+            raise InputError(f"{file}: {key} is {config[key]!r}, but only {_KEY} is supported")
     activation = config.get("activation_function")
     if kind == "Dense" and activation is not None and not str(activation).startswith("torch."):
         raise InputError(
-            f"{file}: activation_function {activation!r} is code of the author, which is never run; use one of torch.nn if it has the same"
+            f"{file}: activation_function {activation!r} is the author's code, which is never run; "
+            "use the same function of torch.nn if there is one"
         )
     if kind == "Dense":
         from sentence_transformers import models

@@ -1,11 +1,13 @@
-"""The mean of the first and the last layer (first_last_avg) in the sentence-transformers layout: a stock module before a stock mean.
+"""Reads and writes first_last_avg pooling: sentence-transformers' modules for layers and mean.
 
-    1_WeightedLayerPooling/    config.json and model.safetensors: weight 1 for the first and the last layer, 0 for those between
+    1_WeightedLayerPooling/    config.json and model.safetensors: weight 1 for the first and the
+                               last layer, 0 for those between
     2_Pooling/config.json      mean over tokens
-    sentence_bert_config.json  config_args.output_hidden_states, without which sentence-transformers passes over the weights in silence
+    sentence_bert_config.json  config_args.output_hidden_states, without which sentence-transformers
+                               ignores the weights without a message
 
-Open it for first_last_avg on disk. Other weights than these, which a folder of somebody else may hold, are refused: no pooling here has
-them. What the states are: `attention.run.of_layers`.
+Folders from elsewhere may hold other weights. These are refused, because no pooling here equals
+them. `attention.run.of_layers` says which states are averaged.
 """
 
 from __future__ import annotations
@@ -28,13 +30,13 @@ if TYPE_CHECKING:
 KIND = "WeightedLayerPooling"
 MODE = "first_last_avg"
 NOTE = (
-    "first_last_avg pooling is sentence-transformers' WeightedLayerPooling before its mean; other loaders (vLLM, TEI, llama.cpp) know no "
-    "such module, and at best take the mean of the last layer alone, so do not serve this folder with them"
+    "first_last_avg pooling needs sentence-transformers' WeightedLayerPooling; other loaders (vLLM, TEI, llama.cpp) do not have "
+    "that module and at best take the mean of the last layer, so do not serve this folder with them"
 )
 
 
 class _Stored(Strict):
-    """config.json of the module: arguments of sentence-transformers' class, under its older and its newer name."""
+    """config.json of the module: arguments of sentence-transformers' class, old and new."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -45,12 +47,12 @@ class _Stored(Strict):
 
 
 def is_layered(encoder: Encoder) -> bool:
-    """Whether the pooling reads the first layer too."""
+    """Return whether the pooling reads the first layer too."""
     return encoder.reads == "first_last"
 
 
 def write(encoder: Encoder, root: Path) -> tuple[str, str]:
-    """Write the module that averages the layers; its folder and its type."""
+    """Write the module that averages the layers. Returns its folder and its type."""
     folder = f"1_{KIND}"
     config: Any = encoder.backbone.config
     layers = int(config.get_text_config().num_hidden_layers)
@@ -64,15 +66,15 @@ def write(encoder: Encoder, root: Path) -> tuple[str, str]:
 
 
 def check(place: Path, transformer: dict[str, Any], root: Path) -> None:
-    """Refuse a folder whose layers sentence-transformers does not average as first_last_avg does.
+    """Refuse a folder if sentence-transformers does not average its layers as first_last_avg does.
 
     Args:
         place: folder of the module.
-        transformer: sentence_bert_config.json.
+        transformer: contents of sentence_bert_config.json.
         root: folder of the model.
 
     Raises:
-        InputError: naming the file and the setting.
+        InputError: names the file and the setting.
     """
     file = place / "config.json"
     stored = parse(_Stored, read_object(file), where=str(file))
@@ -96,18 +98,16 @@ def check(place: Path, transformer: dict[str, Any], root: Path) -> None:
     if not bool(every[-1] > 0) or not torch.equal(every, wanted):
         raise InputError(
             f"{place / 'model.safetensors'}: averages the layers with the weights {[round(float(w), 3) for w in every][:8]}, and this "
-            "encoder knows first_last_avg alone (the same weight for the first and the last layer, 0 for the others)"
+            "encoder supports only first_last_avg (the same weight for the first and the last layer, 0 for the others)"
         )
 
 
 def mode_of(place: Path, pooling: str | None) -> str:
-    """Name the pooling that the module and the Pooling behind it make together.
+    """Name the pooling that consists of this module and the Pooling behind it.
 
     Raises:
-        InputError: that pools otherwise than by the mean.
+        InputError: the Pooling does not take the mean.
     """
     if pooling != "mean":
-        raise InputError(
-            f"{place}: {KIND} stands before {pooling} pooling, and this encoder averages layers before mean pooling alone"
-        )
+        raise InputError(f"{place}: {KIND} comes before {pooling} pooling, but only mean pooling is supported after it")
     return MODE

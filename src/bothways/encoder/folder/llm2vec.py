@@ -1,14 +1,20 @@
-"""Published LLM2Vec models: one or two LoRA adapters over a base LLM, with or without `llm2vec_config.json`. Adapters that our stages
-keep are read here too: their `bothways.json` holds all of the encoder's settings (`adapter_settings`), which go before LLM2Vec's.
+"""Reads published LLM2Vec models, and adapters that our stages keep.
 
-The custom modelling code that such folders point to is not needed: the base is loaded as any other, made bidirectional by its
-attention plan, and the adapters are merged in the order LLM2Vec merges them (first the folder's own, MNTP; then the second, SimCSE
-or supervised). Facts from the authors' code, llm2vec/llm2vec.py: settings come from the second adapter where there is one, and have
-defaults (mean, 512 tokens), which the authors' own models rely on; instructions are never pooled (`skip_instruction`), BOS neither,
-the chat suffix is; text and instruction are joined by one blank; inputs of chat models are wrapped by the base model's name.
+An LLM2Vec model is one or two LoRA adapters over a base LLM, with or without `llm2vec_config.json`.
+In an adapter of ours, `bothways.json` holds all of the encoder's settings (`adapter_settings`), and
+these override LLM2Vec's.
 
-One thing differs: LLM2Vec also drops whole words until the text alone has at most `doc_max_length` (400) tokens. Here a text is cut
-once, where it exceeds `max_length` with everything around it.
+The custom modeling code that LLM2Vec folders point to is not needed. The base is loaded like any
+other and made bidirectional by its attention plan. The adapters are merged in LLM2Vec's order:
+first the folder's own (MNTP), then the second one (SimCSE or supervised).
+
+Facts from the authors' code, llm2vec/llm2vec.py: - If there is a second adapter, settings come from
+it. The defaults are mean and 512 tokens, and the authors' own models rely on them. - Instructions
+(`skip_instruction`) and BOS are never pooled, but the chat suffix is. - Text and instruction are
+joined by one blank. - The base model's name decides how inputs of chat models are wrapped.
+
+One thing differs. LLM2Vec also drops whole words until the text alone has at most `doc_max_length`
+(400) tokens. Here a text is cut only if it exceeds `max_length` together with everything around it.
 """
 
 from __future__ import annotations
@@ -46,7 +52,11 @@ ADAPTER = "adapter_config.json"
 
 
 def is_llm2vec(path: Path) -> bool:
-    """Whether a folder is one of LLM2Vec's: its settings, or an adapter beside a config that names its modelling code."""
+    """Return whether a folder is readable here.
+
+    It is if it has LLM2Vec's settings, settings of ours next to an adapter, or an adapter and a
+    config that names LLM2Vec's modeling code.
+    """
     if (path / CONFIG).is_file():
         return True
     if (path / ADAPTER).is_file() and read_settings(path) is not None:
@@ -71,13 +81,15 @@ def load(
     Args:
         path: the folder.
         adapter: a second adapter (folder or hub id), merged after the folder's own.
-        base: the base model; None for the one that the folder names.
-        device: where to put the encoder.
-        dtype: type of its weights. LLM2Vec's adapters are merged in this type, as it does; ours in float32, as training merges them.
-        direction: of the attention; None for what the adapter of ours says, else bidirectional.
+        base: the base model. If None, the one that the folder names.
+        device: device of the encoder.
+        dtype: type of its weights. LLM2Vec's adapters are merged in this type, as LLM2Vec does.
+            Ours are merged in float32, as training does.
+        direction: direction of the attention. If None, use the direction of the adapter of ours,
+            else bidirectional.
 
     Raises:
-        InputError: settings this encoder has no equivalent for, or an adapter whose weights do not fit the base.
+        InputError: a setting is not supported, or an adapter's weights do not fit the base.
     """
     from bothways.encoder.convert import prepare
 
@@ -132,19 +144,21 @@ def load(
 
 
 def add(encoder: Encoder, adapter: str | os.PathLike[str], folder: Path, dtype: torch.dtype) -> Encoder:
-    """Merge an adapter into a finished encoder, whose vectors are then read as the adapter's settings say, if it has any.
+    """Merge an adapter into a finished encoder.
+
+    If the adapter has settings, the encoder's vectors are read by these from then on.
 
     Args:
-        encoder: in float32; changed in place.
-        adapter: folder or hub id. If the encoder holds it already, it is not merged again.
-        folder: that the encoder was read from.
+        encoder: in float32. It is changed in place.
+        adapter: folder or hub id. If it is already merged in the encoder, it is not merged again.
+        folder: the folder that the encoder was read from.
         dtype: type of the weights afterwards.
     """
     place = find_adapter(adapter)
     held = encoder.provenance.get(MERGED, [])
     encoder.provenance[MERGED] = merge_saved(encoder.backbone, place, held)
     if encoder.provenance[MERGED] == held:
-        log.info("%s: holds %s already, which is not merged again", folder, adapter)
+        log.info("%s: %s is already merged, so it is not merged again", folder, adapter)
     encoder.backbone.to(dtype)
     if read_settings(place) is not None or (place / CONFIG).is_file():
         follow(encoder, place, base=folder)
@@ -152,12 +166,14 @@ def add(encoder: Encoder, adapter: str | os.PathLike[str], folder: Path, dtype: 
 
 
 def follow(encoder: Encoder, place: Path, *, base: str | os.PathLike[str]) -> None:
-    """Read an encoder's vectors as the settings of a folder say, ours or LLM2Vec's; by LLM2Vec's defaults if there are none.
+    """Read an encoder's vectors by the settings of a folder, ours or LLM2Vec's.
+
+    If the folder has no settings, use LLM2Vec's defaults.
 
     Args:
         encoder: changed in place.
-        place: of an adapter that it holds, or of a model.
-        base: the model's name, by which LLM2Vec wraps texts.
+        place: folder of an adapter that is merged in the encoder, or of a model.
+        base: the model's name, which decides how LLM2Vec wraps texts.
     """
     model: Any = encoder.backbone
     family = next(text_configs(model)).model_type
@@ -168,7 +184,7 @@ def follow(encoder: Encoder, place: Path, *, base: str | os.PathLike[str]) -> No
 def _way_to_vectors(
     path: Path, second: Path | None, ours: AdapterSettings | None, base: str, model: Any, family: str
 ) -> tuple[nn.Module, EncoderOptions]:
-    """Pooling and options, by our settings of the last adapter or by LLM2Vec's."""
+    """Build pooling and options, from our settings of the last adapter or from LLM2Vec's."""
     if ours is not None:
         width = int(model.config.get_text_config().hidden_size)
         return ours.build_pooling(second or path, width, model.device), ours.options()
@@ -177,7 +193,7 @@ def _way_to_vectors(
     pooling = Pooling(mode)
     options = EncoderOptions(
         max_length=positive(settings.get("max_length", 512), f"{path / CONFIG}: max_length"),
-        # BOS stands before the instruction, and is all that "bos" pools
+        # BOS comes before the instruction, and is the only token that "bos" pools
         pool_bos=pooling.mode == "bos",
         pool_prompt=pooling.mode == "bos",
         wrapper=text_wrapper(base, eos=mode == "eos_token", model_type=family),
@@ -186,7 +202,10 @@ def _way_to_vectors(
 
 
 def _make_room(model: Any, rows: int) -> None:
-    """Rows for tokens that were added before training and that no text of a user's has, as MNTP's mask token."""
+    """Add rows for tokens that were added before training, for example MNTP's mask token.
+
+    Users' texts never contain these tokens.
+    """
     if rows > len(model.get_input_embeddings().weight):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -194,23 +213,26 @@ def _make_room(model: Any, rows: int) -> None:
 
 
 def _settings(path: Path, second: Path | None) -> dict[str, Any]:
-    """The settings that LLM2Vec would use: those of the second adapter, where it is given, else those of the folder."""
+    """Read LLM2Vec's settings, from the second adapter if it has any, else from the folder."""
     places = [place / CONFIG for place in (second, path) if place is not None and (place / CONFIG).is_file()]
     settings = read_object(places[0]) if places else {}
     if settings.get("skip_instruction") is False:
-        raise InputError(f"{places[0]}: skip_instruction false pools the instruction, which this encoder never does")
+        raise InputError(
+            f"{places[0]}: skip_instruction is false, but pooling the instruction is not supported; "
+            "set it to true if the model was trained without it"
+        )
     return settings
 
 
 def find_adapter(adapter: str | os.PathLike[str]) -> Path:
-    """The folder of an adapter: a folder, a run of ours for its last stage's adapter, or a hub id's snapshot.
+    """Find the folder of an adapter, from a folder, a run of ours (its last stage) or a hub id.
 
     Raises:
-        InputError: no adapter there.
+        InputError: there is no adapter.
     """
     place = local_adapter(adapter)
     if not place.is_dir():
         place = snapshot(resolve(adapter))
     if not (place / ADAPTER).exists():
-        raise InputError(f"{adapter}: no {ADAPTER} here, so it is no adapter")
+        raise InputError(f"{adapter}: not an adapter, because it has no {ADAPTER}")
     return place

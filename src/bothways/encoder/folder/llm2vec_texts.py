@@ -1,8 +1,9 @@
-"""What LLM2Vec puts around a text, by its base model: chat wrappers, and the end token of eos_token pooling.
+"""LLM2Vec's chat wrappers and the end token of eos_token pooling, by base model.
 
-Open it to see which bases are wrapped. Names and strings are those of `prepare_for_tokenization` in the authors' llm2vec/llm2vec.py
-(release 0.2.3). It compares the base's hub id, which it takes from the saved config and not from the path; so does `backbone.origin`.
-White space at the end of a text falls away inside a wrapper, as the authors strip it (`tokenization.Wrapper`).
+Open it to see which bases are wrapped. Names and strings are those of `prepare_for_tokenization` in
+the authors' llm2vec/llm2vec.py (release 0.2.3). It compares the base's hub id, which it takes from
+the saved config and not from the path, and so does `backbone.origin`. Like the authors' code, a
+wrapper strips white space at the end of a text (`tokenization.Wrapper`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from bothways.backbone.origin import Origin, origin
 from bothways.encoder.tokenization import Wrapper
 
-#: What stands between instruction and text.
+# : Separator of instruction and text.
 JOINT = " "
 
 
@@ -28,7 +29,7 @@ class _Chat(NamedTuple):
 _INST = ("[INST] ", " [/INST]")
 _IM = ("<|im_start|>user\n", "<|im_end|>")
 _CHATS = (
-    # the wrapper of Llama 3 ends in an end token of its own, and gets no second one
+    # the wrapper of Llama 3 ends in an end token of its own, so no second one is appended
     _Chat(
         "meta-llama/Meta-Llama-3-8B-Instruct",
         "llama",
@@ -42,18 +43,23 @@ _CHATS = (
     _Chat("Qwen/Qwen2-1.5B-Instruct", "qwen2", *_IM),
     _Chat("Qwen/Qwen2-7B-Instruct", "qwen2", *_IM),
 )
-# Llama 3 has another end token than the Llamas before it; the authors name its base model alone
+# Llama 3 has another end token than earlier Llamas. The authors name only its base model.
 _EOS_OF_BASE = {"meta-llama/Meta-Llama-3-8B": "<|end_of_text|>"}
 _EOS = {"llama": " </s>", "mistral": " </s>", "gemma": "<eos>", "qwen2": "<|endoftext|>"}
 
 
 def text_wrapper(base: str | os.PathLike[str], *, eos: bool = False, model_type: str | None = None) -> Wrapper:
-    """What LLM2Vec puts around every text for this base; without prefix and suffix for most bases.
+    """Find LLM2Vec's wrapper for this base. For most bases its prefix and suffix are empty.
+
+    For example, `text_wrapper("meta-llama/Llama-2-7b-chat-hf")` has the prefix "[INST] " and the
+    suffix " [/INST]".
 
     Args:
-        base: hub id, or the folder of a base, an encoder or an adapter, which is followed to its base.
-        eos: the pooling is eos_token, for which an end token is appended.
-        model_type: transformers' name of the base's family, when the caller knows it and no folder says it.
+        base: hub id, or the folder of a base, an encoder or an adapter, which is followed to its
+            base.
+        eos: the pooling is eos_token, so an end token is appended.
+        model_type: transformers' name of the base's family, if the caller knows it. Used if no
+            folder gives it.
     """
     found = origin(base)
     if found.model_type is None:
@@ -68,7 +74,10 @@ def text_wrapper(base: str | os.PathLike[str], *, eos: bool = False, model_type:
 
 
 def _is(found: Origin, base: str, model_type: str) -> bool:
-    """Whether a model is made from this base: by its hub id; a folder's name alone also needs the right family inside."""
+    """Return whether a model is made from this base.
+
+    The hub id decides. The name of a folder only counts if the family in the folder also fits.
+    """
     if found.stated and found.name.lower() == base.lower():
         return True
     named = found.short == base.rsplit("/", 1)[-1].lower()

@@ -1,10 +1,11 @@
-"""A trained pooling in the sentence-transformers layout: its settings, its weights, and the file with its code.
+"""A trained pooling in the sentence-transformers layout: settings, weights, and a file of code.
 
     1_AttentionPooling/config.json, model.safetensors    settings and float32 weights
-    attention_pooling.py                                 `bothways.pooling.attention_pooling`, copied as it is
+    attention_pooling.py                                 copy of `bothways.pooling.attention_pooling`
 
-It stands apart from storage and reading because those deal in stock modules. sentence-transformers runs the file from the folder, when
-told trust_remote_code=True, and refuses the folder otherwise; we read settings and weights, and never run what a folder brings.
+`encoder.folder.write` and `read` handle stock modules only, so this module has a file of its own.
+sentence-transformers runs the copied code if you pass trust_remote_code=True, and refuses the
+folder otherwise. bothways reads settings and weights, and never runs code from a folder.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from bothways.pooling.config import TRAINED
 KIND = "AttentionPooling"
 CODE = Path(attention_pooling.__file__)
 TYPE = f"{CODE.stem}.{KIND}"
-"""What modules.json calls it: a file of the folder and a class in it."""
+"""Its name in modules.json: a file of the folder and a class in it."""
 
 
 class _Stored(Strict):
@@ -43,25 +44,26 @@ class _Stored(Strict):
     head_width: int | None = Field(default=None, ge=1)
     form: Literal["code", "paper"] = "code"
     include_prompt: bool = False
-    # for sentence-transformers alone; here they follow from the tokenizer, bothways.json and the stored prompts
+    # Only for sentence-transformers. Here they follow from tokenizer, bothways.json and stored
+    # prompts.
     bos: int | None = None
     prompts: tuple[tuple[int, ...], ...] = ()
 
 
 def is_trained(pooling: nn.Module) -> bool:
-    """Whether a pooling needs a module of its own in the folder."""
+    """Return whether a pooling needs a module of its own in the folder."""
     return getattr(pooling, "mode", None) in TRAINED
 
 
 def write(
     pooling: Any, root: Path, folder: str, *, include_prompt: bool, bos: int | None, prompts: Sequence[Sequence[int]]
 ) -> None:
-    """Write settings, weights (always float32, the type they compute in) and code.
+    """Write settings, code, and weights, which are always float32, the type they compute in.
 
     Args:
         pooling: `LatentAttention` or `SelfAttention`.
-        root: folder of the encoder; the code goes there.
-        folder: of the module, below it.
+        root: folder of the encoder, which receives the code.
+        folder: name of the module's folder in it.
         include_prompt: whether prompts are pooled too.
         bos, prompts: tokens that are not pooled, see `attention_pooling.AttentionPooling`.
     """
@@ -76,12 +78,12 @@ def write(
 
 
 def read(place: Path, *, width: int, device: torch.device) -> tuple[nn.Module, bool]:
-    """The pooling of a module folder, and whether prompts are pooled too.
+    """Read the pooling of a module folder, and whether prompts are pooled too.
 
     Args:
         place: the module's folder.
-        width: of the backbone's states.
-        device: where the weights go.
+        width: width of the backbone's states.
+        device: device of the weights.
 
     Raises:
         InputError: damaged files, or sizes that do not fit the backbone or each other.
@@ -91,7 +93,7 @@ def read(place: Path, *, width: int, device: torch.device) -> tuple[nn.Module, b
     tensors = read_tensors(place / "model.safetensors")
     if stored.width != width:
         raise InputError(
-            f"{file}: width {stored.width}, and the model's states have {width}; the pooling belongs to another model"
+            f"{file}: width is {stored.width}, but the model's states have {width}; the pooling belongs to another model"
         )
     latent: dict[str, Any] = {"latents": stored.latents, "form": stored.form} if stored.mode == "latent_attention" else {}
     config = PoolingConfig(mode=stored.mode, heads=stored.heads, head_width=stored.head_width, **latent)
@@ -99,6 +101,8 @@ def read(place: Path, *, width: int, device: torch.device) -> tuple[nn.Module, b
         module = config.build(width)
     expected = {name: value.shape for name, value in module.state_dict().items()}
     if {name: value.shape for name, value in tensors.items()} != expected:
-        raise InputError(f"{place / 'model.safetensors'}: tensors do not fit the sizes in config.json; the folder is damaged")
+        raise InputError(
+            f"{place / 'model.safetensors'}: the tensors do not fit the sizes in config.json; the folder is damaged"
+        )
     module.load_state_dict({name: value.float().to(device) for name, value in tensors.items()}, assign=True)
     return module, stored.include_prompt

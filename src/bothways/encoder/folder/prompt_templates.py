@@ -1,13 +1,15 @@
-"""Prompts around a text, and the mean of a row's last states, inside sentence-transformers.
+"""Prompts around a text, and the mean of a row's last states, for sentence-transformers.
 
-A stock prompt comes before the text. LLaRA (arXiv 2312.15503) closes every text with its question and reads the vector off the last
-eight tokens, another question for queries than for documents. So a prompt that holds `{text}` is a template here: the text takes that
-place, what follows is tokenised by itself, closes the row and survives truncation; `{eos}` is the tokenizer's EOS. `encode_query` and
-`encode_document` choose the template as they choose any prompt.
+A stock prompt comes before the text. LLaRA (arXiv 2312.15503) closes every text with a question and
+reads the vector at the last eight tokens. Queries and documents have different questions. So a
+prompt that contains `{text}` is a template here. The text replaces `{text}`, for example in "{text}
+Summary:{eos}". The rest is tokenized by itself, closes the row and survives truncation. `{eos}` is
+the tokenizer's EOS. `encode_query` and `encode_document` choose the template like any other prompt.
 
-It stands apart because it travels: `encoder.folder.write` copies this one file into the folder of a saved encoder, where plain
-sentence-transformers (6 or later) runs it with trust_remote_code=True on a machine without bothways. Hence it imports nothing of ours,
-and what it does to tokens equals `encoder.tokenization`; a test holds the two together.
+`encoder.folder.write` copies this file into the folder of a saved encoder. Plain
+sentence-transformers (6 or later) runs it there with trust_remote_code=True on a machine without
+bothways. So it imports nothing of bothways. It produces the same tokens as `encoder.tokenization`,
+which a test checks.
 
 Letters: B rows of L tokens, H width of the states.
 """
@@ -30,17 +32,17 @@ SLOT, EOS = "{text}", "{eos}"
 FIRST = ("bos_token_id", "cls_token_id")
 
 if not hasattr(Transformer, "preprocess"):
-    raise ImportError("this model's prompts stand around the text, which needs sentence-transformers 6 or later")
+    raise ImportError("this model's prompts contain {text}, which needs sentence-transformers 6 or later; upgrade it")
 
 
 class TemplateTransformer(Transformer):
-    """The stock Transformer module, for which a prompt with `{text}` is a template."""
+    """The stock Transformer module, extended by templates: prompts that contain `{text}`."""
 
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Any]:
-        """Features of texts; stock behaviour for prompts that are no templates.
+        """Make features of texts. Prompts that are not templates are handled by the stock module.
 
         Raises:
-            ValueError: a template around something else than texts, or one that leaves no room for a text.
+            ValueError: the inputs of a template are not texts, or it leaves no room for a text.
         """
         if prompt is None or SLOT not in prompt:
             return super().preprocess(inputs, prompt=prompt, **kwargs)
@@ -51,7 +53,7 @@ class TemplateTransformer(Transformer):
         features = dict(self.tokenizer.pad({"input_ids": rows}, padding=True, return_tensors="pt"))
         features["modality"] = "text"
         if before:
-            # as stock: the tokens of what stands before the text, measured alone, are left out of a pool without prompts
+            # like the stock module: leave out as many tokens as the part before the text has alone
             ids, special = next(self._tokens([before]))
             features["prompt_length"] = self._end(ids, special)
         return features
@@ -62,7 +64,7 @@ class TemplateTransformer(Transformer):
         return before, self.tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
 
     def _tokens(self, texts: list[str]) -> Any:
-        """(ids, whether the tokenizer added them as special) of each text, whole."""
+        """Tokenize whole texts to (ids, whether the tokenizer added them as special tokens)."""
         made = self.tokenizer(texts, truncation=False, padding=False, return_special_tokens_mask=True, verbose=False)
         return zip(made["input_ids"], made["special_tokens_mask"])
 
@@ -70,21 +72,23 @@ class TemplateTransformer(Transformer):
         end = self._end(ids, special) if closing else len(ids)
         limit = self.max_seq_length
         if limit is not None and end + len(closing) > limit:
-            if not closing:  # what follows the text here is the tokenizer's own closing
+            if not closing:  # the tokens behind the text are the tokenizer's own closing
                 text = self._end(ids, special)
                 return ids[: text - (end - limit)] + ids[text:]
             end = limit - len(closing)
             if end < 1:
-                raise ValueError(f"max_seq_length {limit} leaves no room beside a prompt of {len(closing)} tokens")
+                raise ValueError(
+                    f"max_seq_length {limit} leaves no room for the text next to a prompt of {len(closing)} tokens"
+                )
         return ids[:end] + closing
 
     def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
-        """Write model and tokenizer, and this file beside them, where modules.json looks for it."""
+        """Write model, tokenizer and this file to one folder, as modules.json expects."""
         super().save(output_path, *args, **kwargs)
         shutil.copyfile(__file__, Path(output_path) / Path(__file__).name)
 
     def _end(self, ids: list[int], special: list[int]) -> int:
-        """Where the tokens end that the tokenizer has not added to close the row."""
+        """Find the end of the tokens before the special tokens that the tokenizer put at the end."""
         opening = int(bool(ids) and ids[0] in (getattr(self.tokenizer, name) for name in FIRST))
         end = len(ids)
         while end > opening and special[end - 1]:
@@ -93,12 +97,13 @@ class TemplateTransformer(Transformer):
 
 
 class LastTokens(nn.Module):
-    """Pooling: the mean of the last few states of each row, of all where a row is shorter.
+    """Pooling: the mean of the last few states of each row, or of all if the row is shorter.
 
     Args:
         width: H.
-        tokens: how many.
-        include_prompt: count the tokens of a prompt that comes before a short text; without, they are left out.
+        tokens: number of states.
+        include_prompt: count the tokens of a prompt that comes before a short text. If False, they
+            are left out.
     """
 
     def __init__(self, width: int, tokens: int = 8, include_prompt: bool = False) -> None:
@@ -106,7 +111,10 @@ class LastTokens(nn.Module):
         self.width, self.tokens, self.include_prompt = width, tokens, include_prompt
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Add "sentence_embedding" (B, H); rows may be padded on either side, or not at all ("cu_seq_lens_q")."""
+        """Add "sentence_embedding" (B, H) to the features.
+
+        Rows may be padded on either side, or not at all ("cu_seq_lens_q").
+        """
         states = features["token_embeddings"]
         if "cu_seq_lens_q" in features:
             bounds = features["cu_seq_lens_q"].tolist()
@@ -122,14 +130,14 @@ class LastTokens(nn.Module):
         return features
 
     def get_embedding_dimension(self) -> int:
-        """H."""
+        """Return H."""
         return self.width
 
     # the name before sentence-transformers 6
     get_sentence_embedding_dimension = get_embedding_dimension
 
     def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
-        """Write settings to the module's folder, and this file beside it, where modules.json looks for it."""
+        """Write settings to the module's folder, and this file to its parent for modules.json."""
         folder = Path(output_path)
         folder.mkdir(parents=True, exist_ok=True)
         config = {"width": self.width, "tokens": self.tokens, "include_prompt": self.include_prompt}
@@ -138,7 +146,7 @@ class LastTokens(nn.Module):
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> LastTokens:
-        """Read what `save` wrote, from a local folder or the hub.
+        """Read a saved module from a local folder or the hub.
 
         Raises:
             OSError: the settings are missing.

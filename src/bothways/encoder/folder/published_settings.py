@@ -1,7 +1,8 @@
-"""Settings in published folders that decide on the tokens: followed, or refused by name.
+"""Checks settings of published folders that affect the tokens: supported, or refused by name.
 
-The measure is what sentence-transformers makes of the same folder. A setting that it follows and that this encoder has no equivalent
-for is refused with its file and its name. Settings without an effect on vectors (padding side, decoding, kernels, types) are passed over.
+The reference is sentence-transformers. If it follows a setting that this encoder has no equivalent
+for, the setting is refused with file and name. Settings without an effect on vectors (padding side,
+decoding, kernels, types) are ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ TRANSFORMER = (
     "sentence_bert_config.json",
     *(f"sentence_{name}_config.json" for name in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")),
 )
-"""Names of the file of a Transformer module; the first that is there counts, as in sentence-transformers."""
+"""File names of a Transformer module. The first one that exists is used, as in sentence-transformers."""
 
 _PLAIN = {"method": "forward", "method_output_name": "last_hidden_state"}
 _FOLLOWED = (
@@ -28,7 +29,7 @@ _FOLLOWED = (
     "query_expansion",
     "tokenizer_name_or_path",
 )
-# arguments of the loaders that leave vectors as they are, up to rounding
+# arguments of the loaders that leave vectors unchanged, up to rounding
 _HARMLESS = {
     "model": {
         *(
@@ -59,10 +60,10 @@ _NAMES = {
 
 
 def read_transformer(root: Path) -> dict[str, Any]:
-    """sentence_bert_config.json, with `max_seq_length` as it acts.
+    """Read sentence_bert_config.json, with `max_seq_length` as sentence-transformers uses it.
 
     Raises:
-        InputError: a setting that would change the tokens or states in a way that this encoder does not follow.
+        InputError: a setting would change the tokens or states in a way that is not supported here.
     """
     file = next((root / name for name in TRANSFORMER if (root / name).is_file()), root / TRANSFORMER[0])
     config: dict[str, Any] = read_object(file, {})
@@ -71,20 +72,16 @@ def read_transformer(root: Path) -> dict[str, Any]:
         raise InputError(f"{file}: modality_config must be an object; correct it, or remove it")
     if "message" in modalities:
         raise InputError(
-            f"{file}: every text goes through the tokenizer's chat template (modality_config.message), which this encoder does not "
-            "apply; if the model was trained without it, remove that entry"
+            f"{file}: texts go through the tokenizer's chat template (modality_config.message), which is not supported; "
+            " if the model was trained without it, remove that entry"
         )
     if modalities and (
         modalities.get("text") != _PLAIN or config.get("module_output_name", "token_embeddings") != "token_embeddings"
     ):
-        raise InputError(
-            f"{file}: modality_config takes something else than the model's last hidden states, which are all that is read"
-        )
+        raise InputError(f"{file}: modality_config must take the model's last hidden states, because nothing else is supported")
     for key in _FOLLOWED:
         if config.get(key):
-            raise InputError(
-                f"{file}: {key} is {config[key]!r}, which this encoder does not follow; remove it if it has no effect"
-            )
+            raise InputError(f"{file}: {key} is {config[key]!r}, which is not supported; remove it if it has no effect")
     if config.get("transformer_task", "feature-extraction") != "feature-extraction":
         raise InputError(
             f"{file}: transformer_task {config['transformer_task']!r} is not a text encoder; known: feature-extraction"
@@ -94,7 +91,10 @@ def read_transformer(root: Path) -> dict[str, Any]:
 
 
 def _loader_arguments(config: dict[str, Any], file: Path) -> Any:
-    """Refuse arguments of the loaders that change vectors; the tokenizer's `model_max_length` if it is among them."""
+    """Refuse arguments of the loaders that change vectors.
+
+    Returns the tokenizer's `model_max_length` if it is among them.
+    """
     length = None
     for kind, keys in _NAMES.items():
         for key in keys:
@@ -105,21 +105,21 @@ def _loader_arguments(config: dict[str, Any], file: Path) -> Any:
             for name, value in given.items():
                 if name not in _HARMLESS[kind] and value is not None:
                     raise InputError(
-                        f"{file}: {key}.{name} is {value!r}, which this encoder does not follow; remove it if it has no effect"
+                        f"{file}: {key}.{name} is {value!r}, which is not supported; remove it if it has no effect"
                     )
     return length
 
 
 def check_tokenizer(root: Path, tokenizer: Any, transformer: dict[str, Any]) -> None:
-    """Refuse what the tokenizer's files promise and the loaded tokenizer does not do, and what only other loaders do.
+    """Refuse a tokenizer that contradicts its files, or settings that only other loaders follow.
 
     Args:
         root: folder of the backbone.
-        tokenizer: as loaded from it.
+        tokenizer: the tokenizer loaded from it.
         transformer: see `read_transformer`.
 
     Raises:
-        InputError: naming file and setting.
+        InputError: names file and setting.
     """
     file = root / "tokenizer_config.json"
     stated = read_object(file, {})
@@ -129,11 +129,11 @@ def check_tokenizer(root: Path, tokenizer: Any, transformer: dict[str, Any]) -> 
     ):
         if stated.get(key) is True and not added():
             raise InputError(
-                f"{file}: {key} is true, and the post-processor of tokenizer.json writes no {name}, so whoever loads the folder with "
-                f"transformers gets none; add it to the post-processor if the model was trained with {name}, else write false"
+                f"{file}: {key} is true, but the post-processor of tokenizer.json adds no {name}, so transformers gives you none; "
+                f"add it to the post-processor if the model was trained with {name}, else write false"
             )
     if getattr(tokenizer, "truncation_side", "right") != "right":
         raise InputError(
-            f"{file}: truncation_side is {tokenizer.truncation_side!r}, and this encoder cuts long texts at their end; "
+            f"{file}: truncation_side is {tokenizer.truncation_side!r}, but only cutting long texts at their end is supported; "
             'write "right" if the model may read beginnings'
         )

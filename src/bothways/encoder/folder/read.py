@@ -1,7 +1,7 @@
-"""Encoders from disk: any sentence-transformers folder over a decoder or an encoder-only model, ours or anybody's.
+"""Reads encoders from disk: any sentence-transformers folder over a decoder or encoder-only model.
 
-It stands apart from writing because it meets what others wrote: every setting that would change the vectors is either followed or
-refused by name, never passed over. `encoder.folder.write` is the way there.
+Such folders may come from other programs. Every setting that would change the vectors is either
+followed or refused by name, and never ignored. `encoder.folder.write` writes them.
 """
 
 from __future__ import annotations
@@ -35,22 +35,23 @@ log = logging.getLogger("bothways")
 
 SETTINGS = "config_sentence_transformers.json"
 
-# pooling as written by sentence-transformers, legacy or new → ours
+# sentence-transformers' names of poolings, legacy and new → ours
 _MODES = {legacy: mode for mode, (legacy, _, _) in POOLINGS.items()} | {new: mode for mode, (_, new, _) in POOLINGS.items()}
 
 
 def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os.PathLike[str] | None = None) -> Encoder:
-    """Read a sentence-transformers folder over a decoder (or encoder-only model), ours or anybody's.
+    """Read a sentence-transformers folder over a decoder or an encoder-only model.
 
     Args:
         path: the folder.
-        device: where to put the encoder.
+        device: device of the encoder.
         dtype: type of its weights.
-        base: for a folder that holds an adapter in place of weights: its base model; None for the one that the adapter names.
+        base: base model of a folder that holds an adapter in place of weights. If None, the one
+            that the adapter names.
 
     Raises:
-        InputError: modules or settings that this encoder has no equivalent for, or damaged files.
-        DirectionError: a folder of ours whose config.json no longer says what it was made to be.
+        InputError: modules or settings are not supported here, or files are damaged.
+        DirectionError: config.json of a folder of ours no longer agrees with bothways.json.
     """
     from bothways.encoder.convert import prepare
 
@@ -70,7 +71,7 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os
     if adapter_folder.is_adapter(root):
         loaded, merged = adapter_folder.load(root, base, dtype=dtype, device=device)
     elif base is not None:
-        raise InputError(f"base: only adapters and LLM2Vec folders take one, and {path} has weights of its own")
+        raise InputError(f"base: only valid for adapters and LLM2Vec folders, and {path} has weights of its own")
     else:
         loaded, merged = load_pretrained(root, dtype=dtype, device=device), {}
     check_tokenizer(root, loaded.tokenizer, transformer)
@@ -88,10 +89,11 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os
         pooling = _head(pooling, path, modules[2:], stored.get("truncate_dim"), loaded, device)
     if ours is not None and ours.direction != direction:
         raise DirectionError(
-            f"{root / 'config.json'}: says {direction} attention, {OURS} says {ours.direction}; other loaders follow the config, "
-            "so save the encoder again from its base"
+            f"{root / 'config.json'}: says {direction} attention but {OURS} says {ours.direction}, and other loaders follow the config; "
+            "save the encoder again from its base"
         )
-    # Windows of a folder of ours were lifted when it was made; those of others are as their author meant them.
+    # Windows in a folder of ours were lifted when it was made. In other folders the author wants
+    # them.
     keep = ours is None or bool(ours.report.get("kept_windows"))
     execution, report = prepare(loaded.model, direction, "keep" if keep else "lift")
     if ours is None:
@@ -116,8 +118,8 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os
     plain = [name for name, text in options.prompts.items() if is_template(text)] if kinds[0] == "Transformer" else []
     if plain:
         raise InputError(
-            f"{path / SETTINGS}: the prompt {plain[0]!r} holds {{text}}, which sentence-transformers writes out "
-            "and this encoder replaces by the text; take it out of the prompt"
+            f"{path / SETTINGS}: the prompt {plain[0]!r} holds {{text}}, which sentence-transformers keeps as it is "
+            "but bothways replaces with the text; take it out of the prompt"
         )
     options.default_prompt = stored.get("default_prompt_name")
     encoder = Encoder(
@@ -136,7 +138,7 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os
 
 
 class _Ours(Strict):
-    """bothways.json: options that the stock layout has no place for; all else is provenance and kept as it is."""
+    """bothways.json: options that the stock layout cannot hold. All else is provenance."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -152,7 +154,7 @@ class _Ours(Strict):
     loader_notes: list[str] = Field(default_factory=list)
 
     def provenance(self) -> dict[str, Any]:
-        """What is carried on into the next save."""
+        """Return the fields that are copied into the next save."""
         own = ("format", "pooling", "pool_bos", "pool_prompt", "stock_prompts", "implied_prompts", "wrapper", "loader_notes")
         return {"stages": [], **{key: value for key, value in self.model_dump().items() if key not in own}}
 
@@ -168,10 +170,10 @@ class _PoolingConfig(NamedTuple):
 
 
 def _modules(path: Path) -> list[_Module]:
-    """The modules of a folder, of stock types and of ours, in an order that can be run.
+    """List the modules of a folder, of stock types and of ours, in an order that can be run.
 
     Raises:
-        InputError: another module type or order, naming it.
+        InputError: names another module type or order.
     """
     listed = read_json(path / MODULES)
     try:
@@ -183,7 +185,7 @@ def _modules(path: Path) -> list[_Module]:
     foreign = [name for name in types if not name.startswith(head_modules.STOCK) and name not in ours]
     if foreign:
         raise InputError(
-            f"{path / MODULES}: modules {', '.join(module.kind for module in modules)} cannot be read: {foreign[0]} is code of the author, "
+            f"{path / MODULES}: modules {', '.join(module.kind for module in modules)} cannot be read: {foreign[0]} is the author's code, "
             "which is never run"
         )
     own = {kind.rsplit(".", 1)[-1] for kind in {*types} & ours}
@@ -197,14 +199,17 @@ def _modules(path: Path) -> list[_Module]:
     if not kinds or kinds[0] not in firsts or not set(behind) <= set(layers):
         raise InputError(
             f"{path / MODULES}: modules {', '.join(kinds) or 'none'} cannot be read; known: Transformer, then Pooling (with "
-            f"{layer_pooling.KIND} before it, if need be), then any of "
+            f"{layer_pooling.KIND} before it, if needed), then any of "
             f"{', '.join(head_modules.KINDS)}"
         )
     return modules
 
 
 def _pooling(path: Path, modules: list[_Module]) -> _PoolingConfig:
-    """Pooling mode and whether prompts take part; without a Pooling module, sentence-transformers' default for decoders."""
+    """Read the pooling mode and whether prompts are pooled.
+
+    Without a Pooling module, use sentence-transformers' default for decoders.
+    """
     module = next((module for module in modules if module.kind == "Pooling"), None)
     if module is None:
         return _PoolingConfig(None, True)
@@ -222,10 +227,10 @@ def _pooling(path: Path, modules: list[_Module]) -> _PoolingConfig:
 
 
 def _stored(file: Path) -> dict[str, Any]:
-    """config_sentence_transformers.json of a text encoder.
+    """Read config_sentence_transformers.json of a text encoder.
 
     Raises:
-        InputError: a model of another kind, or a truncate_dim that is not a number of numbers.
+        InputError: the model is of another kind, or truncate_dim is not a positive whole number.
     """
     stored = read_object(file, {})
     kind = stored.get("model_type") or "SentenceTransformer"
@@ -241,7 +246,10 @@ def _stored(file: Path) -> dict[str, Any]:
 def _head(
     pooling: Pooling, path: Path, modules: list[_Module], keep: int | None, loaded: Pretrained, device: torch.device
 ) -> nn.Module:
-    """The pooling with the layers behind it; a Normalize at the end is an option of the encoder, unless vectors are cut after it."""
+    """Build the pooling with the layers behind it.
+
+    A Normalize at the end becomes an option of the encoder, unless vectors are cut after it.
+    """
     last = modules[-1:] if modules and modules[-1].kind == "Normalize" and not keep else []
     between = modules[: len(modules) - len(last)]
     if not between and not keep:
@@ -252,9 +260,11 @@ def _head(
 
 
 def _direction(model: Any, file: Path) -> Direction:
-    """The direction in which plain transformers runs the folder: `is_causal`, or the switch of families that have their own.
+    """Find the direction in which plain transformers runs the folder.
 
-    Encoder-only families are bidirectional by nature. Most decoders ignore `use_bidirectional_attention`, so its effect is measured.
+    It is given by `is_causal`, or by the switch of families that have their own. Encoder-only
+    families are bidirectional by nature. Most decoders ignore `use_bidirectional_attention`, so its
+    effect is measured.
     """
     config = model.config
     if is_encoder_only(config) or getattr(config, "is_causal", True) is False:
@@ -266,7 +276,7 @@ def _direction(model: Any, file: Path) -> Direction:
         return "bidirectional"
     log.warning(
         "%s: use_bidirectional_attention has no effect on %s in transformers and sentence-transformers, so the encoder is causal; "
-        'if it was trained in both directions, write "is_causal": false there',
+        'if it was trained bidirectionally, write "is_causal": false there',
         file,
         config.model_type,
     )
@@ -274,7 +284,10 @@ def _direction(model: Any, file: Path) -> Direction:
 
 
 def _limit(transformer: dict[str, Any], loaded: Pretrained, *, own: bool) -> int | None:
-    """Tokens per text: as stored; sentence-transformers keeps it with the tokenizer and caps it at the model's positions."""
+    """Find the tokens per text: the stored number, or what sentence-transformers would use.
+
+    It keeps the number with the tokenizer and caps it at the model's positions.
+    """
     from bothways.encoder.convert import usable_positions
 
     limit = transformer.get("max_seq_length")

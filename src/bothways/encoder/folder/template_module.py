@@ -1,10 +1,11 @@
-"""Templates and last-token means in the sentence-transformers layout: which module types they need, written and read.
+"""Templates and last-token means in the sentence-transformers layout: their modules on disk.
 
-    1_LastTokens/config.json     how many states are averaged
-    prompt_templates.py          `bothways.encoder.folder.prompt_templates`, copied as it is
+    1_LastTokens/config.json     number of states to average
+    prompt_templates.py          an unchanged copy of `bothways.encoder.folder.prompt_templates`
 
-It stands apart from storage and reading because those deal in stock modules. sentence-transformers runs the file from the folder, when
-told trust_remote_code=True, and refuses the folder otherwise; we read the settings, and never run what a folder brings.
+`encoder.folder.write` and `read` handle stock modules only, so these modules have a file of their
+own. sentence-transformers runs the copied code if you pass trust_remote_code=True, and refuses the
+folder otherwise. bothways reads the settings, and never runs code from a folder.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ CODE = Path(__file__).with_name("prompt_templates.py")
 TRANSFORMER = "TemplateTransformer"
 POOLING = "LastTokens"
 TYPES = (f"{CODE.stem}.{TRANSFORMER}", f"{CODE.stem}.{POOLING}")
-"""What modules.json calls them: a file of the folder and a class in it."""
+"""Their names in modules.json: a file of the folder and a class in it."""
 
 
 class _Stored(Strict):
@@ -40,27 +41,27 @@ class _Stored(Strict):
 
 
 def has_templates(encoder: Encoder) -> bool:
-    """Whether a stored prompt stands around the text."""
+    """Return whether a stored prompt is a template around the text."""
     return any(is_template(prompt) for prompt in encoder.prompts.values())
 
 
 def is_last_tokens(encoder: Encoder) -> bool:
-    """Whether the pooling is the mean of the last few states."""
+    """Return whether the pooling is the mean of the last few states."""
     return getattr(encoder.pooling, "mode", None) == "last_tokens"
 
 
 def needs_code(encoder: Encoder) -> bool:
-    """Whether sentence-transformers needs our file to run this encoder."""
+    """Return whether sentence-transformers needs our code to run this encoder."""
     return has_templates(encoder) or is_last_tokens(encoder)
 
 
 def write_code(root: Path) -> None:
-    """Copy the file into the encoder's folder."""
+    """Copy the code into the encoder's folder."""
     shutil.copyfile(CODE, root / CODE.name)
 
 
 def write_pooling(encoder: Encoder, root: Path) -> tuple[str, str]:
-    """Write the pooling's settings; its folder and the module's type."""
+    """Write the pooling's settings. Returns its folder and the module's type."""
     folder = f"1_{POOLING}"
     stored = {
         "width": encoder.dimension,
@@ -73,10 +74,10 @@ def write_pooling(encoder: Encoder, root: Path) -> tuple[str, str]:
 
 
 def read_pooling(place: Path) -> tuple[Pooling, bool]:
-    """The pooling of a module folder, and whether prompts are pooled too.
+    """Read the pooling of a module folder, and whether prompts are pooled too.
 
     Raises:
-        InputError: damaged settings.
+        InputError: the settings are damaged.
     """
     file = place / "config.json"
     stored = parse(_Stored, read_object(file), where=str(file))
@@ -84,19 +85,19 @@ def read_pooling(place: Path) -> tuple[Pooling, bool]:
 
 
 def notes(encoder: Encoder) -> list[str]:
-    """What other loaders cannot do, one sentence each."""
+    """List what other loaders cannot do, one sentence each."""
     found = []
     if is_last_tokens(encoder):
         found.append(
             f"the mean of the last {encoder.pooling.tokens} states is a module of this folder ({CODE.name}): SentenceTransformer needs "
-            "trust_remote_code=True, and loaders that know stock poolings only (vLLM, TEI, llama.cpp) cannot use it"
+            "trust_remote_code=True, and loaders with stock poolings only (vLLM, TEI, llama.cpp) cannot use it"
         )
     names = ", ".join(repr(name) for name, prompt in encoder.prompts.items() if is_template(prompt))
     if names:
         ends = any(EOS in prompt for prompt in encoder.prompts.values())
         end = f" and {encoder.tokenizer.eos_token} in that of {EOS}" if ends else ""
         found.append(
-            f"the prompts {names} stand around the text: SentenceTransformer does so with trust_remote_code=True; other loaders need "
-            f"the text sent to them as the prompt with the text in the place of {{text}}{end}"
+            f"the prompts {names} are templates around the text: SentenceTransformer needs trust_remote_code=True for them, and for other "
+            f"loaders you must send the prompt with {{text}} replaced by the text{end}"
         )
     return found

@@ -1,18 +1,18 @@
-"""Encoders to disk: the sentence-transformers layout, made of stock module types wherever one exists.
+"""Writes encoders in the sentence-transformers layout, with stock module types if possible.
 
-`encoder.folder.read` is the way back.
-
-    config.json, model.safetensors, tokenizer.*    the backbone, which AutoModel loads as it is: `is_causal: false` inside, and
-                                                   attn_implementation where a family needs the eager one
-    modules.json, 1_Pooling/, 2_Normalize/         the pipeline for SentenceTransformer; a trained pooling has 1_AttentionPooling/
-                                                   and its code instead, see `encoder.folder.pooling_module`; for first_last_avg two
-                                                   modules, see `encoder.folder.layer_pooling`
+    config.json, model.safetensors, tokenizer.*    the backbone, which AutoModel loads unchanged, with
+                                                   `is_causal: false`, and attn_implementation for
+                                                   families that need eager attention
+    modules.json, 1_Pooling/, 2_Normalize/         the pipeline for SentenceTransformer (for a trained
+                                                   pooling, see `encoder.folder.pooling_module`; for
+                                                   first_last_avg, see `encoder.folder.layer_pooling`)
     sentence_bert_config.json                      max_seq_length, attn_implementation
     config_sentence_transformers.json              prompts
-    bothways.json                                  what only we read: provenance and options beyond that layout
+    bothways.json                                  provenance, and options that the layout cannot hold
 
-Type names and pooling booleans are the legacy forms, which every loader reads (vLLM, TEI, older sentence-transformers); the
-new `pooling_mode` stands beside them. There is no chat template: sentence-transformers would wrap every text in it.
+Type names and pooling booleans are the legacy forms, which every loader reads (vLLM, TEI, older
+sentence-transformers). The new `pooling_mode` is written as well. There is no chat template,
+because sentence-transformers would wrap every text in it. `encoder.folder.read` reads the folder.
 """
 
 from __future__ import annotations
@@ -61,28 +61,29 @@ POOLINGS = {
     "max": ("pooling_mode_max_tokens", "max", None),
 }
 
-_ANY = 10**9  # tokens: longer than any prompt
+_ANY = 10**9  # tokens, more than any prompt has
 
 log = logging.getLogger("bothways")
 
 
 def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None = None, replace: bool = False) -> None:
-    """Write an encoder; the folder appears whole or not at all.
+    """Write an encoder. The folder appears whole or not at all.
 
     Args:
-        encoder: what to write; adapters must have been merged.
-        folder: where; must not exist or be empty, unless `replace`.
-        dtype: type of the backbone's stored weights, None for the present one; a trained pooling stays in float32.
-        replace: swap out an existing encoder's folder as a whole.
+        encoder: the encoder. Its adapters must have been merged.
+        folder: a folder that does not exist or is empty, unless `replace` is True.
+        dtype: type of the backbone's stored weights. If None, the present one. A trained pooling
+            stays in float32.
+        replace: replace an existing encoder's folder as a whole.
 
     Raises:
-        InputError: unmerged adapters, a folder in the way (with `replace`: one that holds files and no encoder), an unknown dtype,
-            or another process that writes there.
-        OutputError: the place cannot be written, or there is no room.
+        InputError: adapters are not merged, a folder is in the way (with `replace`: one that holds
+            files but no model), the dtype is unknown, or another process is writing there.
+        OutputError: the folder cannot be written, or the disk is full.
     """
     backbone: Any = encoder.backbone
     if any("lora_" in name for name, _ in backbone.named_parameters()):
-        raise InputError("save: the encoder still carries adapters; merge them first (bothways.backbone.adapters.merge)")
+        raise InputError("save: the encoder has unmerged adapters; merge them first (bothways.backbone.adapters.merge)")
     kind = encoder.dtype if dtype is None else resolve_dtype(dtype, "cpu")
     _mode(encoder)
     if replace:
@@ -94,7 +95,7 @@ def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None 
         notes = loader_notes(encoder)
         for note in notes:
             log.warning("%s: %s", folder, note)
-        # noted for later saves: the base may be gone then
+        # noted for later saves, because the base may be gone then
         encoder.provenance["base_model"] = base_facts(encoder.provenance)
         ours = {
             **encoder.provenance,
@@ -115,13 +116,13 @@ def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None 
 
 
 def _refuse_others(folder: Path) -> None:
-    """Raise InputError if a folder that is to be swapped out holds other things than a model."""
+    """Raise InputError if a folder that is to be replaced holds files but no model."""
     if (
         folder.is_dir()
         and any(folder.iterdir())
         and not any((folder / name).is_file() for name in (OURS, MODULES, "config.json"))
     ):
-        raise InputError(f"{folder}: holds files and no encoder, so it is not replaced; choose another folder, or remove it")
+        raise InputError(f"{folder}: holds files but no encoder, so it is not replaced; choose another folder, or remove it")
 
 
 def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encoder) -> None:
@@ -133,18 +134,20 @@ def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encod
     kept = backbone.config
     try:
         config.architectures = [type(backbone).__name__]
-        if hasattr(config, "auto_map"):  # code of the base's author; the stock class is what was measured
+        # code of the base's author, but the stock class was measured
+        if hasattr(config, "auto_map"):
             del config.auto_map
         vllm = POOLINGS[_mode(encoder)][2] if _mode(encoder) in POOLINGS else None
         if vllm is not None:
             config.pooling = vllm
-        elif hasattr(config, "pooling"):  # of the folder that this encoder was loaded from; its pooling may be another one
+        # of the folder that was loaded, and may name another pooling
+        elif hasattr(config, "pooling"):
             del config.pooling
         backbone.config = config
         backbone.save_pretrained(part, state_dict=state)
     finally:
         backbone.config = kept
-    # transformers writes the type of the model in memory, and loads in the type that is written
+    # transformers writes the type of the model in memory, but loads in the type that is written
     written = json.loads((part / "config.json").read_text(encoding="utf-8"))
     written["dtype"] = str(dtype).removeprefix("torch.")
     if _needs_eager(encoder):
@@ -155,13 +158,18 @@ def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encod
 
 
 def _save_tokenizer(encoder: Encoder, part: Path) -> None:
-    """Write the tokenizer into a folder, without what would change texts in other loaders (a chat template, left padding)."""
+    """Write the tokenizer without settings that would change texts in other loaders.
+
+    These are a chat template and left padding.
+    """
     tokenizer = copy.deepcopy(encoder.tokenizer)
     tokenizer.chat_template = None
-    # Left padding shifts learned absolute positions in loaders that count them from the first column.
+    # Left padding shifts learned absolute positions in loaders that count them from the first
+    # column.
     tokenizer.padding_side = tokenizer.truncation_side = "right"
     tokenizer.model_max_length = encoder.max_length or VERY_LARGE_INTEGER
-    # what the backbone does not name it either refuses or hands on to layers that do not expect it (token_type_ids)
+    # The backbone refuses other inputs, or passes them to layers that do not expect them
+    # (token_type_ids).
     named = inspect.signature(encoder.backbone.forward).parameters
     tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in named]
     tokenizer.backend_tokenizer.no_truncation()
@@ -201,7 +209,7 @@ def _save_modules(encoder: Encoder, part: Path) -> None:
 
 
 def _save_pooling(encoder: Encoder, part: Path) -> list[tuple[str, str]]:
-    """Write the pooling's folder, or its two; the name and the module's type of each."""
+    """Write the pooling's folder, or its two. Returns folder and module type of each."""
     include = encoder.options.pool_prompt
     if pooling_module.is_trained(encoder.pooling):
         folder = f"1_{pooling_module.KIND}"
@@ -220,25 +228,28 @@ def _save_pooling(encoder: Encoder, part: Path) -> list[tuple[str, str]]:
 
 
 def _implied_prompts(encoder: Encoder) -> dict[str, str]:
-    """Prompts of roles that only the folder names: other loaders do not fall back to the default."""
+    """Find prompts of roles for the folder, because other loaders ignore the default."""
     return prompts.implied(encoder.prompts, encoder.options.default_prompt)
 
 
 def _needs_eager(encoder: Encoder) -> bool:
-    """Whether the family turns causal in other loaders unless they take its eager attention."""
+    """Return whether the family turns causal in other loaders unless they use eager attention."""
     return encoder.execution == "padded" or bool(encoder.provenance.get("report", {}).get("needs_eager"))
 
 
 def loader_notes(encoder: Encoder) -> list[str]:
-    """What the stock layout cannot express, one sentence each: vectors of other loaders differ there."""
+    """List what the stock layout cannot express, one sentence each.
+
+    Vectors of other loaders differ in these points.
+    """
     wrapper = encoder.options.wrapper
     notes = [*template_module.notes(encoder), *([layer_pooling.NOTE] if layer_pooling.is_layered(encoder) else [])]
     if pooling_module.is_trained(encoder.pooling):
         notes.append(
             f"{encoder.pooling.mode} pooling is a module of this folder ({pooling_module.CODE.name}): SentenceTransformer needs "
-            "trust_remote_code=True, and loaders that know stock poolings only (vLLM, TEI, llama.cpp) cannot use it"
+            "trust_remote_code=True, and loaders with stock poolings only (vLLM, TEI, llama.cpp) cannot use it"
         )
-    # a pooling of ours knows both of what stock poolings do not: a BOS that is left out, and prompts that merge with the text
+    # A pooling of ours handles both: a BOS that is left out, and prompts that merge with the text.
     trained = pooling_module.is_trained(encoder.pooling)
     if not trained and _left_out_bos(encoder) is not None:
         notes.append("BOS is left out of the pool here; other loaders pool it")
@@ -250,13 +261,13 @@ def loader_notes(encoder: Encoder) -> list[str]:
 
 
 def prompt_notes(encoder: Encoder) -> list[str]:
-    """A sentence for each stored prompt that leaves other tokens out of the pool in sentence-transformers."""
+    """Write a note for each stored prompt that sentence-transformers ends at another token."""
     options, trained = encoder.options, pooling_module.is_trained(encoder.pooling)
     if options.wrapper.prefix or options.pool_prompt:
         return []
     notes = []
     for name, whole in options.prompts.items():
-        prompt = whole.split(SLOT)[0]  # what comes before the text, of a template too
+        prompt = whole.split(SLOT)[0]  # the part before the text, if the prompt is a template
         row = encoder.tokenize([(whole, "text")], max_length=_ANY)[0]
         alone = stock_tokens(encoder.tokenizer, prompt)
         left_out = _shared(alone, row.ids) if trained else len(alone)
@@ -271,18 +282,21 @@ def prompt_notes(encoder: Encoder) -> list[str]:
 
 
 def _shared(one: list[int], other: list[int]) -> int:
-    """Tokens with which both begin."""
+    """Count the tokens at the beginning that both have in common."""
     return next((place for place, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
 
 
 def _prompt_tokens(encoder: Encoder) -> list[list[int]]:
-    """The tokens of each stored prompt, of a template what comes before the text; each once."""
+    """List the tokens of each stored prompt, or of a template's part before the text, each once."""
     found = (tuple(stock_tokens(encoder.tokenizer, whole.split(SLOT)[0])) for whole in encoder.options.prompts.values())
     return [list(ids) for ids in dict.fromkeys(found) if ids]
 
 
 def _left_out_bos(encoder: Encoder) -> int | None:
-    """The BOS that stands before a text and is not pooled; None where there is none, or it is pooled, or a wrapper comes first."""
+    """Return the id of the BOS that is added before a text but not pooled.
+
+    Returns None if there is no BOS, if it is pooled, or if a wrapper comes first.
+    """
     if encoder.options.pool_bos or encoder.options.wrapper.prefix:
         return None
     row = encoder.tokenize(["a"], max_length=_ANY)[0]
@@ -290,15 +304,17 @@ def _left_out_bos(encoder: Encoder) -> int | None:
 
 
 def _mode(encoder: Encoder) -> str:
-    """The pooling's mode, which the stock layout must know, or which brings its own module."""
+    """Return the pooling's mode, if the stock layout or a module of ours can express it."""
     mode = str(getattr(encoder.pooling, "mode", type(encoder.pooling).__name__))
     known = (*POOLINGS, *TRAINED, "last_tokens", layer_pooling.MODE)
     if mode not in known:
-        raise InputError(f"save: pooling {mode} has no place in the sentence-transformers layout; known: {', '.join(known)}")
+        raise InputError(
+            f"save: pooling {mode} cannot be written in the sentence-transformers layout; known: {', '.join(known)}"
+        )
     return mode
 
 
 def _write(file: Path, value: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    # a lone surrogate (of a file name) has no UTF-8 form; its escape is what JSON would write
+    # a lone surrogate (of a file name) has no UTF-8 form, so write its JSON escape
     file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")

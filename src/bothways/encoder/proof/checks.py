@@ -1,6 +1,8 @@
-"""What the doctor checks: one function per invariant, each (encoder, name, quick) → Check.
+"""The doctor's checks: one function per invariant, each (encoder, name, quick) → Check.
 
-References: stock transformers on a padded batch or a single text, the same text alone, and the attention plan itself.
+References are stock transformers on a padded batch or a single text, the same text alone, and the
+attention plan itself.
+
 Letters: T tokens of a packed row, N texts, H hidden.
 """
 
@@ -46,11 +48,14 @@ TEXTS = (
     "Water boils at a lower temperature in the mountains, because the pressure of the air is lower there.",
     "Open the file, read it line by line, and close it again.",
 )
-"""Real sentences of unlike length, so that any batch of them needs padding."""
+"""Real sentences of different lengths, so that any batch of them needs padding."""
 
 
 def claims(encoder: Encoder, name: str, quick: bool) -> Check:
-    """The config and every layer's flag say what the encoder says: other loaders read nothing else."""
+    """Check that the config and every layer's flag agree with the encoder.
+
+    Other loaders read nothing else.
+    """
     config = next(text_configs(encoder.backbone))
     claimed = direction_of(encoder.backbone)
     if claimed != encoder.direction:
@@ -76,7 +81,7 @@ def claims(encoder: Encoder, name: str, quick: bool) -> Check:
 
 
 def layers(encoder: Encoder, name: str, quick: bool) -> Check:
-    """Which pattern every layer really executed, read from the attention function itself."""
+    """Check which pattern every layer executed, as recorded by the attention function itself."""
     config = next(text_configs(encoder.backbone))
     batch = _batch(encoder, _rows(encoder)[:3])
     if encoder.execution == "padded":
@@ -109,7 +114,10 @@ def layers(encoder: Encoder, name: str, quick: bool) -> Check:
 
 
 def direction(encoder: Encoder, name: str, quick: bool) -> Check:
-    """Every token of a real text reaches every other (or earlier one), none reaches the neighbour in the row."""
+    """Check that every token of a real text reaches every other (or every earlier) one.
+
+    No token may reach the next text of the row.
+    """
     size = 6 if quick else 12
     rows = [_cut(row, size) for row in _rows(encoder)[:2]]
     rows[1] = _cut(rows[1], size // 2)
@@ -120,31 +128,37 @@ def direction(encoder: Encoder, name: str, quick: bool) -> Check:
     pairs = int(proof.plan.dense().sum())
     figure = f"{pairs - len(proof.missing)} of {pairs} pairs"
     if proof.ok:
-        what = (
+        reached = (
             "every other token of its text"
             if encoder.direction == "bidirectional"
             else "every earlier token of its text and no later one"
         )
-        return Check(name, True, figure, f"every token sees {what}, and none of its neighbour")
+        return Check(name, True, figure, f"every token sees {reached}, and no token of the next text")
     seen = layers(encoder, "", quick)
     cause = f": {seen.sentence}" if not seen.passed else ""
     return Check(name, False, f"{figure}, {len(proof.leaks)} leaks", proof.sentence + cause)
 
 
 def padding_right(encoder: Encoder, name: str, quick: bool) -> Check:
-    """A right-padded batch through stock transformers gives our vectors."""
+    """Check that a right-padded batch through stock transformers gives our vectors."""
     return _padding(encoder, name, "right", quick)
 
 
 def padding_left(encoder: Encoder, name: str, quick: bool) -> Check:
-    """A left-padded batch through stock transformers, with position ids where the family takes them, gives our vectors."""
+    """Check that a left-padded batch through stock transformers gives our vectors.
+
+    Position ids are passed if the family takes them.
+    """
     if not takes_positions(encoder.backbone) and not is_relative(encoder, _batch(encoder, _rows(encoder)[:2])):
         return Check(name, True, "–", "the family counts positions from the first column, so no loader may pad it left")
     return _padding(encoder, name, "left", quick)
 
 
 def batch_of_one(encoder: Encoder, name: str, quick: bool) -> Check:
-    """One text without padding through stock transformers: where shortcuts silently restore causality."""
+    """Check that one text without padding through stock transformers gives our vectors.
+
+    Shortcuts for such texts silently restore causality.
+    """
     rows = _rows(encoder, quick)
     batch = _batch(encoder, rows[:1])
     kinds = implementations(encoder)
@@ -168,27 +182,27 @@ def batch_of_one(encoder: Encoder, name: str, quick: bool) -> Check:
             if off.exceeds(ROUNDED) and not off.value <= allowed:
                 return Check(name, False, off.figure, f"one text through stock {implementation} attention gives another vector")
             worst = max(worst, off)
-    only = "" if "sdpa" in kinds else " (eager only: tell other loaders)"
+    only = "" if "sdpa" in kinds else " (eager only, so set it in other loaders)"
     return Check(
         name, True, worst.figure, f"one text gives the same vector through stock {' and '.join(kinds)} attention{only}"
     )
 
 
 def packing(encoder: Encoder, name: str, quick: bool) -> Check:
-    """A text alone has the vector that it has among neighbours."""
+    """Check that a text alone has the same vector as among other texts."""
     rows = _rows(encoder, quick)
     with quiet(encoder.backbone):
         together = encoder(_batch(encoder, rows))
         alone = torch.cat([encoder(_batch(encoder, [row])) for row in rows])
     off = compare(encoder, together, alone)
     what = (
-        "changes when neighbours are packed beside it" if off.exceeds(EXACT) else "is the same alone and packed with neighbours"
+        "changes when other texts are packed with it" if off.exceeds(EXACT) else "is the same alone and packed with other texts"
     )
     return Check(name, not off.exceeds(EXACT), off.figure, f"a text's vector {what}")
 
 
 def order(encoder: Encoder, name: str, quick: bool) -> Check:
-    """The order of the texts changes nothing."""
+    """Check that the order of the texts changes nothing."""
     rows = _rows(encoder, quick)
     with quiet(encoder.backbone):
         forward = encoder(_batch(encoder, rows))
@@ -199,12 +213,15 @@ def order(encoder: Encoder, name: str, quick: bool) -> Check:
 
 
 def gradient_checkpointing(encoder: Encoder, name: str, quick: bool) -> Check:
-    """Vectors and gradients with checkpointing, in training mode with its dropout, equal those without."""
+    """Check that checkpointing changes neither vectors nor gradients.
+
+    It runs in training mode with dropout.
+    """
     model: Any = encoder.backbone
     if not getattr(model, "supports_gradient_checkpointing", False):
         return Check(name, True, "–", "the family has no gradient checkpointing")
     batch = _batch(encoder, [_cut(row, 12) for row in _rows(encoder)[:3]])
-    # a matrix of the first block: its gradient has passed every layer above
+    # a matrix of the first block, whose gradient has passed every layer above
     weight = next(p for n, p in model.named_parameters() if p.ndim == 2 and p.is_floating_point() and "embed" not in n.lower())
     found: list[Tensor] = []
     with training(model), differentiable(weight):
@@ -227,7 +244,10 @@ def gradient_checkpointing(encoder: Encoder, name: str, quick: bool) -> Check:
 
 
 def training_direction(encoder: Encoder, name: str, quick: bool) -> Check:
-    """In training mode, with checkpointing on: the first token sees the last (or not), the neighbour sees neither."""
+    """Check the direction in training mode, with checkpointing on.
+
+    The first token must see the last one (or not, if causal), and the next text must see neither.
+    """
     model: Any = encoder.backbone
     batch = _batch(encoder, [_cut(row, 8) for row in _rows(encoder)[:2]])
     length = batch.plan.lengths[0]
@@ -250,7 +270,10 @@ def training_direction(encoder: Encoder, name: str, quick: bool) -> Check:
 
 
 def adapters(encoder: Encoder, name: str, quick: bool) -> Check:
-    """An adapter gives the same vectors beside the weights and merged into them: the encoder's own, or a random one for the test."""
+    """Check that an adapter gives the same vectors separately and merged into the weights.
+
+    It is the encoder's own adapter, or a random one if it has none.
+    """
     from bothways.backbone.adapters import adapter_off, lora_layers
 
     batch = _batch(encoder, _rows(encoder)[:3])
@@ -264,7 +287,8 @@ def adapters(encoder: Encoder, name: str, quick: bool) -> Check:
     effect, off = compare(encoder, beside, plain), compare(encoder, inside, beside)
     if not own and effect.value < 1e-6:
         return Check(name, False, effect.figure, "a random adapter changed nothing: it does not reach the layers")
-    # half precision rounds the merged weights themselves; a wrong merge is off by the adapter's whole effect
+    # Half precision rounds the merged weights, but a wrong merge is off by the adapter's whole
+    # effect.
     wrong = off.exceeds(ROUNDED) and not (off.half and off.value < effect.value / 4)
     which = "the encoder's adapter" if own else "a random adapter"
     return Check(name, not wrong, off.figure, f"{which} {'changes' if wrong else 'keeps'} the vectors when it is merged")
@@ -280,13 +304,13 @@ def _cut(row: TokenRow, size: int) -> TokenRow:
 
 
 def _farthest(encoder: Encoder, length: int) -> int:
-    """Index of the farthest token that the first token of a text of `length` tokens must see in every layer."""
+    """Return the farthest token that the first of `length` tokens must see in every layer."""
     windows = windowed_layers(next(text_configs(encoder.backbone)))
     return min([length - 1, *windows.values()])
 
 
 def _changed(ids: Tensor, place: int) -> Tensor:
-    """The same tokens with another one at `place`."""
+    """Return the same tokens with another one at `place`."""
     other = ids.clone()
     other[place] = ids[0] if ids[0] != ids[place] else (ids[0] - 1).abs()
     return other
@@ -297,7 +321,7 @@ def _batch(encoder: Encoder, rows: list[TokenRow]) -> TokenBatch:
 
 
 def _padding(encoder: Encoder, name: str, side: str, quick: bool) -> Check:
-    """Ours against a padded batch of stock code."""
+    """Compare our vectors with a padded batch through stock code."""
     batch = _batch(encoder, _rows(encoder, quick))
     worst = Difference(0.0, False)
     with quiet(encoder.backbone):

@@ -1,7 +1,7 @@
-"""Vectors of stock transformers beside ours, and how far apart two sets of vectors may be.
+"""Computes vectors with stock transformers, and how much two sets of vectors may differ.
 
-It stands apart from the checks because all of them measure with it: the reference (padded batches and single texts through
-transformers' own attention) and the limits for each dtype.
+All checks measure with it: the reference (padded batches and single texts through transformers' own
+attention) and the limits for each dtype.
 
 Letters: T tokens of a packed row, N texts, H hidden, D embedding.
 """
@@ -24,37 +24,47 @@ if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
 EXACT = 1e-5
-"""Largest difference of one number of two unit vectors in float32, by the same kernels: order of additions only."""
+"""Largest difference of one number of two unit vectors in float32, by the same kernels.
+Only the order of additions differs."""
 
 ROUNDED = 1e-4
-"""The same against other kernels or merged weights: rounding grows through the layers of an untrained direction (9e-6 measured on
-SmolLM2-135M, 30 layers); a wrong mask is off by 1e-2 and more."""
+"""The same for other kernels or merged weights. Rounding grows through the layers of an untrained
+direction (9e-6 measured on SmolLM2-135M, 30 layers). A wrong mask is off by 1e-2 or more."""
 
 COSINE = 0.9999
-"""Least cosine of two vectors in half precision."""
+"""Lowest cosine of two equal vectors in half precision."""
 
 HALF_NOISE = 0.05
-"""1 - cosine up to which stock code's distance from itself in half precision counts as rounding."""
+"""Largest distance (1 - cosine) of stock code from itself in half precision that counts as rounding."""
 
 
 class Difference(NamedTuple):
-    """How far two sets of vectors are apart: largest difference of unit vectors (float32), or 1 - cosine (half precision)."""
+    """The distance of two sets of vectors.
+
+    It is the largest difference of unit vectors in float32, or 1 - cosine in half precision.
+    """
 
     value: float
     half: bool
 
     def exceeds(self, limit: float) -> bool:
-        """Whether it is more than rounding; `limit` holds for float32, `COSINE` for half precision."""
+        """Return whether it is more than rounding.
+
+        `limit` applies in float32, `COSINE` in half precision.
+        """
         return not self.value <= (1 - COSINE if self.half else limit)
 
     @property
     def figure(self) -> str:
-        """For people."""
+        """The value as text for people."""
         return f"cos {1 - self.value:.5f}" if self.half else f"{self.value:.1e}"
 
 
 def compare(encoder: Encoder, a: Tensor, b: Tensor) -> Difference:
-    """Difference of two sets of vectors (N, D), each brought to unit length; its measure follows the encoder's dtype."""
+    """Compare two sets of vectors (N, D), each scaled to unit length.
+
+    The measure depends on the encoder's dtype.
+    """
     one, other = (nn.functional.normalize(x.detach().double().cpu(), dim=-1) for x in (a, b))
     if encoder.dtype in (torch.bfloat16, torch.float16):
         return Difference(float(1 - (one * other).sum(-1).min()), True)
@@ -62,11 +72,13 @@ def compare(encoder: Encoder, a: Tensor, b: Tensor) -> Difference:
 
 
 def allowance(encoder: Encoder, batch: TokenBatch) -> float:
-    """How far vectors may be from stock code in half precision, as 1 - cosine; 0 in float32.
+    """Return how far vectors may be from stock code in half precision, as 1 - cosine.
 
-    Stock code is apart from itself there: eager and SDPA, padded and not, cosine 0.996 for one text of SmolLM2-135M untrained for
-    this direction, and all of them are that far from float32. Kernel error is judged against that of the plain model: at most 1.25
-    times. A shortcut that turns one of the variants causal puts them farther apart than rounding can, and then nothing is allowed.
+    Returns 0 in float32. In half precision stock code differs from itself: eager and SDPA, padded
+    and not, cosine 0.996 for one text of SmolLM2-135M untrained for this direction. All of them are
+    that far from float32. So kernel error is judged against that of the plain model, at most 1.25
+    times. If a shortcut turns one of the variants causal, they differ by more than rounding can
+    explain, and then nothing is allowed.
     """
     if encoder.dtype not in (torch.bfloat16, torch.float16):
         return 0.0
@@ -85,14 +97,17 @@ def allowance(encoder: Encoder, batch: TokenBatch) -> float:
 
 
 def alone_states(model: nn.Module, batch: TokenBatch, layers: Layers = "last") -> Tensor:
-    """Give the states (T, H) of each text by itself, without a padding mask."""
+    """Compute the states (T, H) of each text by itself, without a padding mask."""
     texts = batch.input_ids.split(batch.plan.lengths)
     outputs = (model(input_ids=text[None], use_cache=False, **asked(layers)) for text in texts)
     return torch.cat([of_layers(model, output, layers)[0] for output in outputs])
 
 
 def padded_states(model: nn.Module, batch: TokenBatch, side: str, layers: Layers = "last") -> Tensor:
-    """Give the states (T, H) from one batch padded on `side`, with position ids where the family takes them."""
+    """Compute the states (T, H) from one batch padded on `side`.
+
+    Position ids are passed if the family takes them.
+    """
     texts = batch.input_ids.split(batch.plan.lengths)
     width = batch.plan.longest
     ids = torch.full((len(texts), width), int(batch.input_ids[0]), device=batch.input_ids.device)
@@ -108,28 +123,32 @@ def padded_states(model: nn.Module, batch: TokenBatch, side: str, layers: Layers
 
 
 def takes_positions(model: nn.Module) -> bool:
-    """Whether a caller can give the model its position ids."""
+    """Return whether a caller can pass position ids to the model."""
     return "position_ids" in inspect.signature(model.forward).parameters
 
 
 def is_relative(encoder: Encoder, batch: TokenBatch) -> bool:
-    """Whether positions come from the mask or do not matter: measured by shifting one text behind a column of padding."""
+    """Return whether positions come from the mask or do not matter.
+
+    It is measured by shifting one text behind a column of padding.
+    """
     with quiet(encoder.backbone), stock(encoder.backbone, "eager"):
         return distance(padded_states(encoder.backbone, batch, "left"), padded_states(encoder.backbone, batch, "right")) < 1e-2
 
 
 def report(encoder: Encoder) -> dict[str, Any]:
-    """What the switch of direction reported when the encoder was made."""
+    """Return the report of the switch of direction, from when the encoder was made."""
     found = encoder.provenance.get("report")
     return found if isinstance(found, dict) else {}
 
 
 def implementations(encoder: Encoder) -> list[str]:
-    """Stock attention implementations that a loader of the saved folder would use."""
+    """List the stock attention implementations that a loader of the saved folder would use."""
     model = encoder.backbone
     if not can_set_implementation(model):
         return [next(text_configs(model))._attn_implementation]
-    if report(encoder).get("needs_eager") and needs_eager(model):  # said so on disk, and true
+    # the folder says so, and it is true
+    if report(encoder).get("needs_eager") and needs_eager(model):
         return ["eager"]
     runnable = []
     ids = torch.full((1, 5), 5, device=encoder.device)
@@ -137,7 +156,9 @@ def implementations(encoder: Encoder) -> list[str]:
         try:
             with stock(model, implementation):
                 model(input_ids=ids, use_cache=False)
-        except Exception:  # families without this implementation stop loudly; loaders then choose the other one
+        # Families without this implementation raise an error, and loaders then choose the other
+        # one.
+        except Exception:
             continue
         runnable.append(implementation)
     return runnable

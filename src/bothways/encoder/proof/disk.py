@@ -1,8 +1,8 @@
-"""The doctor's last check: the vectors of the folder as it lies on disk, loaded afresh by plain transformers.
+"""The doctor's last check: vectors of the folder on disk, loaded again by plain transformers.
 
-Everything else that the doctor compares with runs on the model in memory, so it cannot see what loading changed. This check reads
-the folder again, in transformers' own attention and with nothing of ours around it, and takes texts of which one is longer than the
-smallest sliding window.
+All other checks run on the model in memory, so they cannot see errors of loading. This check reads
+the folder again, with transformers' own attention and nothing of bothways around it. One of its
+texts is longer than the smallest sliding window.
 
 Letters: T tokens of a packed row, N texts.
 """
@@ -25,22 +25,30 @@ if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
 LONGEST = 2048
-"""Tokens of the longest text that is tried: a window of 4,096 would take minutes on a CPU."""
+"""Tokens of the longest text in the check. A window of 4,096 would take minutes on a CPU."""
 
 
 def on_disk(encoder: Encoder, name: str, quick: bool) -> Check:
-    """The folder on disk, loaded by plain transformers, gives our vectors, on a text longer than its smallest window too."""
+    """Check that the folder on disk gives our vectors through plain transformers.
+
+    One of the texts is longer than the smallest sliding window.
+    """
     from bothways.encoder.proof.checks import TEXTS
 
     if encoder.folder is None:
-        return Check(name, True, "–", "the encoder was not loaded from a folder: save it, and ask again for the folder")
+        return Check(name, True, "–", "the encoder was not loaded from a folder; save it and check the folder")
     need, free = _bytes(encoder), _available(encoder)
     if free is not None and need > free:
         figure = f"{need / 2**30:.1f} GiB"
         return Check(name, True, "–", f"not compared: a second copy of the model takes {figure}, more than is free here")
     plain = _plain(encoder)
     if _differ(encoder.backbone, plain):
-        return Check(name, True, "–", "not compared: the weights are no longer those of the folder; save it, and ask again")
+        return Check(
+            name,
+            True,
+            "–",
+            "not compared: the weights differ from those in the folder; save the encoder and run the check again",
+        )
     windows = windowed_layers(plain.config.get_text_config())
     rows = [encoder.tokenize([text])[0] for text in TEXTS[:3]]
     smallest = min(windows.values(), default=0)
@@ -65,7 +73,7 @@ def on_disk(encoder: Encoder, name: str, quick: bool) -> Check:
 
 
 def _plain(encoder: Encoder) -> Any:
-    """The backbone as a plain loader reads it."""
+    """Load the backbone as a plain loader does."""
     from transformers import AutoModel
 
     from bothways.backbone.checkpoints import quiet as hushed
@@ -76,13 +84,13 @@ def _plain(encoder: Encoder) -> Any:
 
 
 def _differ(one: nn.Module, other: nn.Module) -> bool:
-    """Whether a weight that both have differs: training or an adapter has changed one of them."""
+    """Return whether a weight differs that both have, because of training or an adapter."""
     weights = dict(other.named_parameters())
     return any(name in weights and not torch.equal(value, weights[name]) for name, value in one.named_parameters())
 
 
 def _long(encoder: Encoder, texts: tuple[str, ...], length: int) -> TokenRow:
-    """A row of `length` tokens, or as many as the backbone has positions for."""
+    """Make a row of `length` tokens, or of as many as the backbone has positions for."""
     from bothways.encoder.convert import usable_positions
 
     limit = min(length, usable_positions(encoder.backbone) or length)
@@ -92,12 +100,12 @@ def _long(encoder: Encoder, texts: tuple[str, ...], length: int) -> TokenRow:
 
 
 def _bytes(encoder: Encoder) -> int:
-    """What a second copy of the backbone takes, with a tenth for the pass."""
+    """Return the bytes of a second copy of the backbone, plus a tenth for the pass."""
     return int(1.1 * sum(value.numel() * value.element_size() for value in encoder.backbone.state_dict().values()))
 
 
 def _available(encoder: Encoder) -> int | None:
-    """Free bytes where the model lies; None where nobody says."""
+    """Return the free bytes on the model's device, or None if unknown."""
     if encoder.device.type == "cuda":
         return int(torch.cuda.mem_get_info(encoder.device)[0])
     meminfo = Path("/proc/meminfo")

@@ -1,10 +1,11 @@
-"""The doctor: proof, on the loaded model, that an encoder does what it says.
+"""The doctor: proves, on the loaded model, that an encoder has the properties it claims.
 
-A direction is proved and not assumed: library versions ignore flags, shortcuts restore causality for texts without padding, layers
-keep windows of their own. Each check measures one invariant on real sentences, against stock transformers wherever it has a say,
-and ends in a figure and one plain sentence. Nothing of the encoder is changed: modes, flags, gradients and weights come back.
+A direction is proved and not assumed. Library versions ignore flags, shortcuts restore causality
+for texts without padding, and layers keep windows of their own. Each check measures one invariant
+on real sentences, against stock transformers if possible, and ends in a figure and one plain
+sentence. The encoder is not changed: modes, flags, gradients and weights are restored.
 
-The checks themselves are in `proof.checks` and `proof.disk`.
+The checks themselves are in `encoder.proof.checks` and `encoder.proof.disk`.
 """
 
 from __future__ import annotations
@@ -21,19 +22,22 @@ if TYPE_CHECKING:
 
 
 def doctor(encoder: Encoder, *, quick: bool = False) -> Diagnosis:
-    """Prove direction, padding, batching and packing invariance of an encoder, and that the folder it was loaded from agrees.
+    """Prove direction, padding, batching and packing invariance of an encoder.
+
+    If it was loaded from a folder, also prove that the folder agrees.
 
     Args:
-        encoder: from `bothways.convert` or `bothways.load`, with or without an adapter; left as it was.
-        quick: leave out gradient checkpointing and adapters, take fewer texts and perturb fewer tokens.
+        encoder: from `bothways.convert` or `bothways.load`, with or without an adapter. It is not
+            changed.
+        quick: leave out gradient checkpointing and adapters, and use fewer texts and tokens.
 
     Returns:
-        The checks; `.ok` is the verdict.
+        The checks. `.ok` is the verdict.
     """
     from bothways.encoder.proof import checks, disk
     from bothways.encoder.proof.temporary_state import untouched
 
-    _ = encoder.backbone  # an export has none, and says so here rather than in every check
+    _ = encoder.backbone  # an export has none, and says so here and not in every check
     chosen = [checks.claims, checks.layers, checks.direction, checks.padding_right, checks.padding_left, checks.batch_of_one]
     chosen += [checks.packing, checks.order, disk.on_disk]
     if not quick:
@@ -48,6 +52,7 @@ def _guarded(check: Callable[[Encoder, str, bool], Check], encoder: Encoder, qui
     try:
         with torch.random.fork_rng(devices=[encoder.device] if encoder.device.type == "cuda" else []):
             return check(encoder, name, quick)
-    except Exception as error:  # a model that is broken in an unforeseen way is a finding, and the other checks go on
+    # A model may be broken in any way. That is a finding, and the other checks continue.
+    except Exception as error:
         message = " ".join(str(error).split())[:200]
         return Check(name, False, "error", f"the model stopped with {type(error).__name__}: {message}")

@@ -1,6 +1,6 @@
-"""States that the doctor puts a model into and takes it out of again: training, checkpointing, an adapter, merged weights.
+"""Temporary states for the doctor: training, checkpointing, an adapter, merged weights.
 
-It stands apart because every one of them must leave no trace: modes, flags, modules and weights come back bit by bit.
+None of them leaves a trace: modes, flags, modules and weights are restored bit by bit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def untouched(encoder: Encoder) -> Iterator[None]:
-    """Whatever the checks do inside, modes and requires_grad flags of the encoder come back."""
+    """Restore modes and requires_grad flags of the encoder afterwards."""
     modes = [(module, module.training) for module in encoder.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in encoder.parameters()]
     try:
@@ -33,7 +33,7 @@ def untouched(encoder: Encoder) -> Iterator[None]:
 
 @contextmanager
 def training(model: nn.Module) -> Iterator[None]:
-    """Training mode with gradients inside."""
+    """Switch to training mode with gradients."""
     modes = [(module, module.training) for module in model.modules()]
     model.train()
     try:
@@ -46,7 +46,7 @@ def training(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def differentiable(weight: nn.Parameter) -> Iterator[None]:
-    """One weight that wants its gradient inside."""
+    """Let one weight require its gradient."""
     before = weight.requires_grad
     weight.requires_grad_(True)
     try:
@@ -57,7 +57,10 @@ def differentiable(weight: nn.Parameter) -> Iterator[None]:
 
 @contextmanager
 def checkpointing(model: Any, active: bool) -> Iterator[None]:
-    """Gradient checkpointing on or off inside; switches, hooks and attributes of every module come back."""
+    """Switch gradient checkpointing on or off.
+
+    Switches, hooks and attributes of every module are restored afterwards.
+    """
     switches = [
         (m, m.gradient_checkpointing) for m in model.modules() if isinstance(getattr(m, "gradient_checkpointing", None), bool)
     ]
@@ -86,7 +89,7 @@ def checkpointing(model: Any, active: bool) -> Iterator[None]:
 
 @contextmanager
 def _no_warnings() -> Iterator[None]:
-    """transformers 5.23 renames these methods and warns; 5.2 has the old names only."""
+    """Silence a warning: transformers 5.23 renames these methods, 5.2 has only the old names."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -94,7 +97,10 @@ def _no_warnings() -> Iterator[None]:
 
 @contextmanager
 def random_adapter(model: Any) -> Iterator[None]:
-    """A random LoRA on the first block's linear layers inside; afterwards the very same modules as before."""
+    """Put a random LoRA on the first block's linear layers.
+
+    The same modules are restored afterwards.
+    """
     from peft import LoraConfig, inject_adapter_in_model
 
     from bothways.backbone.adapters import LoraConfig as Settings
@@ -122,7 +128,10 @@ def random_adapter(model: Any) -> Iterator[None]:
 
 @contextmanager
 def merged(model: nn.Module) -> Iterator[None]:
-    """The adapter merged into its weights inside; afterwards the same bits as before, which subtracting would not give."""
+    """Merge the adapter into its weights, and restore the same bits afterwards.
+
+    Subtracting the adapter would not give the same bits.
+    """
     from bothways.backbone.adapters import lora_layers
 
     found: list[tuple[Any, Tensor]] = []

@@ -13,7 +13,9 @@ import bothways as bw
 from bothways.backbone.base_facts import base_facts
 from bothways.encoder.folder.card import CARD, GENERATED, is_ours, model_card
 from bothways.encoder.folder.card_metadata import CardOptions
+from bothways.encoder.folder.head_modules import with_mlp
 from bothways.errors import InputError
+from bothways.objectives.contrastive_base import mlp_layer
 from tiny import tiny_llama
 
 STAGE = {
@@ -175,3 +177,18 @@ def test_the_readme_of_an_export_becomes_a_card(encoder: bw.Encoder, tmp_path: P
         assert (stated["base_model"], stated["license"], stated["tags"][0]) == ("org/base", "mit", target)
         assert "library_name" not in stated and "texts.jsonl" in card.text and "| name | org/base |" in card.text
         assert "bothways verify-export" in card.text, "what the writer says stays"
+
+
+def test_the_limits_name_every_module_behind_the_pooling(base: Path, tmp_path: Path) -> None:
+    """SimCSE's kept MLP is a Dense, so whoever pools AutoModel's states must apply it too."""
+    encoder = bw.convert(base, dtype="float32", device="cpu", normalize=True)
+    encoder.pooling = with_mlp(encoder.pooling, mlp_layer(encoder.dimension), width=encoder.dimension)
+    encoder.save(tmp_path / "saved")
+    said = (tmp_path / "saved" / CARD).read_text()
+    behind = [module["path"] for module in json.loads((tmp_path / "saved" / "modules.json").read_text())[2:]]
+    assert behind == ["2_Dense", "3_Normalize"]
+    assert "Pool them as `1_Pooling/config.json` says, then apply `2_Dense` and `3_Normalize`." in said
+    encoder.options.normalize = False
+    assert "says, then apply `2_Dense`." in model_card(encoder, [])
+    encoder.pooling.keep = 8
+    assert "says, then apply `2_Dense`, and keep the first 8 numbers." in model_card(encoder, [])

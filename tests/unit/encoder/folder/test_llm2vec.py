@@ -184,7 +184,7 @@ def test_what_does_not_fit_is_refused(base: Path, published, tmp_path: Path) -> 
         bw.load(first)
     (first / "adapter_config.json").write_text(json.dumps(config))
     (first / CONFIG).write_text(json.dumps({**SETTINGS, "skip_instruction": False}))
-    with pytest.raises(InputError, match="skip_instruction false pools the instruction"):
+    with pytest.raises(InputError, match="skip_instruction is false, but pooling the instruction is not supported"):
         bw.load(first)
     (first / CONFIG).write_text(json.dumps({**SETTINGS, "pooling_mode": "latent_attention"}))
     with pytest.raises(InputError, match="pooling: unknown mode 'latent_attention'"):

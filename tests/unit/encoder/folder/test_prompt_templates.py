@@ -70,9 +70,9 @@ def test_rows_of_several_prompts_in_one_call():
 
 
 def test_what_cannot_be_a_template():
-    with pytest.raises(InputError, match="stands there twice"):
+    with pytest.raises(InputError, match="appears twice"):
         around("a", "{text} and {text}")
-    with pytest.raises(InputError, match="needs an EOS token, and the tokenizer has none"):
+    with pytest.raises(InputError, match="needs an EOS token, but the tokenizer has none"):
         around("a", "{text} {eos}", tokenizer={"eos": None})
 
 

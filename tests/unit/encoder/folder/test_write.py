@@ -200,11 +200,11 @@ def test_what_cannot_be_saved_truthfully_is_refused(encoder: Encoder, tmp_path: 
     from bothways.backbone.adapters import LoraConfig, attach
 
     attach(encoder.backbone, LoraConfig(r=2), seed=0)
-    with pytest.raises(InputError, match="still carries adapters; merge them first"):
+    with pytest.raises(InputError, match="has unmerged adapters; merge them first"):
         encoder.save(tmp_path / "out")
     other = bw.convert(encoder.provenance["base"], dtype="float32", device="cpu")
     other.pooling = torch.nn.Identity()
-    with pytest.raises(InputError, match="pooling Identity has no place in the sentence-transformers layout"):
+    with pytest.raises(InputError, match="pooling Identity cannot be written in the sentence-transformers layout"):
         other.save(tmp_path / "out")
     assert os.listdir(tmp_path) == []
 

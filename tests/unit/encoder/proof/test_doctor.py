@@ -78,7 +78,7 @@ def test_other_mechanisms_pass_too(kind, windows, tmp_path):
     if windows == "keep" and "sliding_window" in fields:
         assert "a sliding window of 4 tokens is kept" in str(diagnosis)
     if kind == "eager elsewhere":
-        assert "eager only: tell other loaders" in str(diagnosis)
+        assert "eager only, so set it in other loaders" in str(diagnosis)
 
 
 def test_nothing_of_the_encoder_is_changed(encoder):

@@ -74,8 +74,8 @@ def test_a_recipe_stores_its_prompts_and_every_loader_uses_them(tmp_path):
 
 
 def test_a_default_that_is_no_prompt_is_refused(tmp_path):
-    with pytest.raises(InputError, match="default_prompt: 'sink' is no name of a prompt"):
+    with pytest.raises(InputError, match="default_prompt: 'sink' is not the name of a prompt"):
         recipe(tmp_path, simcse(), default_prompt="sink")
     tiny_llama(tmp_path / "base2")
-    with pytest.raises(InputError, match="default_prompt: 'sink' is no name of a prompt"):
+    with pytest.raises(InputError, match="default_prompt: 'sink' is not the name of a prompt"):
         bw.convert(tmp_path / "base2", default_prompt="sink")
