@@ -1,4 +1,4 @@
-"""Cosine similarity of vectors in any form: numpy arrays, tensors on any device, lists of either."""
+"""Cosine similarity of numpy arrays, of tensors on any device, or of lists of either."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_discrete_views_change_the_second_view_only(views):
 def test_without_any_dropout_equal_views_are_refused():
     encoder = make_encoder()[0].train()
     objective, batch = ready(encoder, attention_dropout=None)
-    with pytest.raises(InputError, match=r"objective\.views: 'dropout' needs dropout, and the model has none in force"):
+    with pytest.raises(InputError, match=r"objective\.views: 'dropout' needs dropout, but none is active in the model"):
         objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
 
 

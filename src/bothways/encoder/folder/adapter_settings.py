@@ -1,8 +1,8 @@
 """The settings next to an adapter that say how vectors are read from base and adapter.
 
-    bothways.json          key "encoder": direction, pooling, lengths, prompts, wrapper (only we read it)
-    llm2vec_config.json    the part of it that LLM2Vec knows, so that `peft_model_name_or_path` takes
-                           the folder there too
+    bothways.json          key "encoder": direction, pooling, lengths, prompts, wrapper
+    llm2vec_config.json    the part of it that LLM2Vec knows, so that LLM2Vec's
+                           `peft_model_name_or_path` takes the folder too
     1_AttentionPooling/    weights of a trained pooling
     2_Dense/, …            layers behind the pooling
     tokenizer.*            the encoder's tokenizer

@@ -1,7 +1,7 @@
 """A trained pooling in the sentence-transformers layout: settings, weights, and a file of code.
 
     1_AttentionPooling/config.json, model.safetensors    settings and float32 weights
-    attention_pooling.py                                 copy of `bothways.pooling.attention_pooling`
+    attention_pooling.py                                 copy of that module of bothways
 
 `encoder.folder.write` and `read` handle stock modules only, so this module has a file of its own.
 sentence-transformers runs the copied code if you pass trust_remote_code=True, and refuses the

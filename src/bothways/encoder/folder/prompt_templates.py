@@ -88,7 +88,7 @@ class TemplateTransformer(Transformer):
         shutil.copyfile(__file__, Path(output_path) / Path(__file__).name)
 
     def _end(self, ids: list[int], special: list[int]) -> int:
-        """Find the end of the tokens before the special tokens that the tokenizer put at the end."""
+        """Find the end of the tokens before special tokens that the tokenizer put last."""
         opening = int(bool(ids) and ids[0] in (getattr(self.tokenizer, name) for name in FIRST))
         end = len(ids)
         while end > opening and special[end - 1]:

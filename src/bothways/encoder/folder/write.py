@@ -1,14 +1,14 @@
 """Writes encoders in the sentence-transformers layout, with stock module types if possible.
 
-    config.json, model.safetensors, tokenizer.*    the backbone, which AutoModel loads unchanged, with
-                                                   `is_causal: false`, and attn_implementation for
-                                                   families that need eager attention
-    modules.json, 1_Pooling/, 2_Normalize/         the pipeline for SentenceTransformer (for a trained
-                                                   pooling, see `encoder.folder.pooling_module`; for
-                                                   first_last_avg, see `encoder.folder.layer_pooling`)
+    config.json, model.safetensors, tokenizer.*    the backbone, which AutoModel loads unchanged
+    modules.json, 1_Pooling/, 2_Normalize/         the pipeline for SentenceTransformer
     sentence_bert_config.json                      max_seq_length, attn_implementation
     config_sentence_transformers.json              prompts
-    bothways.json                                  provenance, and options that the layout cannot hold
+    bothways.json                                  provenance, and options without another place
+
+config.json says `is_causal: false`, and names eager attention for families that need it. A trained
+pooling has other modules, see `encoder.folder.pooling_module`, and first_last_avg too, see
+`encoder.folder.layer_pooling`.
 
 Type names and pooling booleans are the legacy forms, which every loader reads (vLLM, TEI, older
 sentence-transformers). The new `pooling_mode` is written as well. There is no chat template,
