@@ -333,7 +333,9 @@ class Encoder(nn.Module):
             length: tokens per window, at most the number of the backbone's positions. If None, use
                 the encoder's `max_length`. Longer documents are read in several windows.
             overlap: tokens that neighboring windows share. If None, a quarter of the room for text.
-            normalize_embeddings, batch_tokens, show_progress_bar: see `encode`.
+            normalize_embeddings: see `encode`.
+            batch_tokens: see `encode`.
+            show_progress_bar: see `encode`.
 
         Returns:
             For each text `Chunks(vectors (C, D) float32, spans)`. For one text, a single `Chunks`

@@ -118,7 +118,7 @@ class ObjectiveConfig(Strict, ABC):
     language_model: ClassVar[bool] = False
     """Whether it trains the base as a causal language model, which is saved with its head."""
     measurable: ClassVar[bool] = True
-    """Whether the loss is meaningful in evaluation mode, so that it can be measured on held-out data."""
+    """Whether the loss is meaningful in evaluation mode, and so on held-out data."""
 
     @property
     def collapse_remedy(self) -> str:

@@ -28,8 +28,8 @@ REPLAY_TOLERANCE = 0.3
 """Largest relative distance between the vectors of a pass and their replay.
 
 Kernels may round differently with and without activations: up to 0.02 was measured on SmolLM2-135M
-in bfloat16. Other dropout masks move the vectors by 0.6 (attention dropout 0.1 and 0.3, hidden dropout
-0.1)."""
+in bfloat16. Other dropout masks move the vectors by 0.6 (attention dropout 0.1 and 0.3, hidden
+dropout 0.1)."""
 
 
 def cached_step(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 StopWords = Literal["english", "none"]
 TOGETHER = 1000
-"""Passages per call of the tokenizer: enough for its threads, and small compared with all tokens."""
+"""Passages per call of the tokenizer: enough for its threads, but few compared with all of them."""
 
 
 class LlaraRow(NamedTuple):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 METHODS = {
     "mntp": "masked next token prediction (LLM2Vec, arXiv 2404.05961)",
     "contrastive": "contrastive, two dropout views of each text (SimCSE, arXiv 2104.08821)",
-    "supervised": "contrastive, on labelled rows",
+    "supervised": "contrastive, on labeled rows",
     "llara": "embeddings that reproduce the text and predict what follows (LLaRA, arXiv 2312.15503)",
     "causal_lm": "next token prediction (LongLoRA, arXiv 2309.12307)",
 }

@@ -65,7 +65,8 @@ def write(
         root: folder of the encoder, which receives the code.
         folder: name of the module's folder in it.
         include_prompt: whether prompts are pooled too.
-        bos, prompts: tokens that are not pooled, see `attention_pooling.AttentionPooling`.
+        bos: token that is not pooled, see `attention_pooling.AttentionPooling`.
+        prompts: tokens of prompts that are not pooled.
     """
     place = root / folder
     place.mkdir()

@@ -35,7 +35,7 @@ COSINE = 0.9999
 """Lowest cosine of two equal vectors in half precision."""
 
 HALF_NOISE = 0.05
-"""Largest distance (1 - cosine) of stock code from itself in half precision that counts as rounding."""
+"""Largest distance (1 - cosine) of stock code from itself in half precision that is rounding."""
 
 
 class Difference(NamedTuple):
