@@ -18,7 +18,7 @@ TRANSFORMER = (
     "sentence_bert_config.json",
     *(f"sentence_{name}_config.json" for name in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")),
 )
-"""File names of a Transformer module. As in sentence-transformers, the first that exists is used."""
+"""File names of a Transformer module. The first one that exists is used."""
 
 _PLAIN = {"method": "forward", "method_output_name": "last_hidden_state"}
 _FOLLOWED = (
