@@ -44,8 +44,9 @@ INITIAL_STD = 0.02
 WORTH_KEEPING = 8
 """Batches with more than this many times `graph_tokens` keep no activations.
 
-There a second pass over the kept tokens costs less than 1 / 32 of the step (a quarter of the work,
-for at most an eighth of the tokens), but the activations take as much memory as in any other batch."""
+There a second pass over the kept tokens costs less than 1 / 32 of the step (a quarter of the
+work, for at most an eighth of the tokens), but the activations take as much memory as in any
+other batch."""
 
 
 class ContrastiveBaseConfig(ObjectiveConfig):
