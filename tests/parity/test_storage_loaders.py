@@ -242,7 +242,7 @@ def edit(file: Path, **changes: Any) -> None:
 def test_what_would_change_their_vectors_is_refused_by_name(tmp_path: Path) -> None:
     base = make(tmp_path / "base", "llama", SPECIALS["bos eos chat"])
     theirs_over(base, tmp_path / "chat", "mean")
-    with pytest.raises(InputError, match=r"sentence_bert_config.json: every text goes through the tokenizer's chat template"):
+    with pytest.raises(InputError, match=r"sentence_bert_config.json: texts go through the tokenizer's chat template"):
         bw.load(tmp_path / "chat")
     theirs_over(make(tmp_path / "plain", "llama"), tmp_path / "out", "mean")
     file = tmp_path / "out" / "sentence_bert_config.json"

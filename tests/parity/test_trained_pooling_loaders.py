@@ -260,5 +260,5 @@ def test_what_the_module_s_file_does_not_know_is_refused() -> None:
         AttentionPooling(16, mode="mean")
     with pytest.raises(ValueError, match="form: must be 'code' or 'paper'"):
         AttentionPooling(16, form="mean")
-    with pytest.raises(ValueError, match="form 'paper' shares the width 16 out to its heads"):
+    with pytest.raises(ValueError, match="form 'paper' divides the width 16 among its heads"):
         AttentionPooling(16, heads=5, form="paper")

@@ -227,7 +227,7 @@ def test_refusals(base: Path, caplog: pytest.LogCaptureFixture) -> None:
         made(base, max_length=12).encode_both(["A text."])
     encoder.pooling = bw.convert(base, **CPU).pooling
     with pytest.raises(
-        InputError, match="encode_both: vectors are read off the end of a question; use pooling last or last_tokens"
+        InputError, match="encode_both: vectors are read at the end of a question; use pooling last or last_tokens"
     ):
         encoder.encode_both(["A text."])
     caplog.clear()

@@ -30,7 +30,7 @@ def opened(folder: Path, **options: object) -> bw.Encoder:
     return bw.convert(folder, dtype="float32", device="cpu", **options)  # type: ignore[arg-type]
 
 
-SAID = r"the token '<title>' has number 384, and the model embeds 384"
+SAID = r"the token '<title>' has number 384, but the model embeds 384"
 
 
 def test_other_texts_are_encoded(base: Path) -> None:

@@ -200,7 +200,7 @@ def test_quantisation_that_would_mean_nothing_is_refused() -> None:
     vectors = np.ones((1, 12), dtype=np.float32)
     with pytest.raises(InputError, match="so it needs several texts"):
         quantize(vectors, "int8")
-    with pytest.raises(InputError, match="packs 8 numbers into a byte, and a vector has 12"):
+    with pytest.raises(InputError, match="packs 8 numbers into a byte, so the dimension must be a multiple of 8"):
         quantize(vectors, "binary")
     with pytest.raises(InputError, match="precision: must be one of float32, int8"):
         quantize(vectors, "float8")  # type: ignore[arg-type]

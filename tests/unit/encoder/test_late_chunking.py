@@ -173,7 +173,7 @@ def test_sentences_that_no_token_stands_for_join_their_neighbour(folder: Path, m
     one, other = encoder.encode_chunks([mark, "It rains."])
     assert (one.spans, one.vectors.shape, len(other.spans)) == ([], (0, 32), 1)
     # a passage that the caller gave stays an error
-    with pytest.raises(InputError, match=r"chunks\[0\]\[1\]: no token stands for the characters 0 to 2 of this text"):
+    with pytest.raises(InputError, match=r"chunks\[0\]\[1\]: no token represents the characters 0 to 2 of this text"):
         encoder.encode_chunks(text, [(4, 10), (0, 2)])
 
 

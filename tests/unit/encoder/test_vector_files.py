@@ -100,7 +100,7 @@ def test_no_text_is_an_error_and_no_file(encoder: Encoder, tmp_path: Path, suffi
 
 
 def test_other_formats_are_refused(encoder: Encoder, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"v.csv: vectors go to a file that ends in .npy or .parquet"):
+    with pytest.raises(InputError, match=r"v.csv: vectors must go to a file that ends in .npy or .parquet"):
         write_vectors(encoder, iter(TEXTS), tmp_path / "v.csv", {})
 
 
@@ -120,6 +120,6 @@ def test_passages_without_a_text_or_in_another_format_leave_no_file(encoder: Enc
     for texts in ([], ["  "]):
         with pytest.raises(InputError, match="there is no text to encode"):
             write_chunks(encoder, iter(texts), tmp_path / "c.parquet", "sentences", {})
-    with pytest.raises(InputError, match=r"c.npy: vectors of passages go to a file that ends in .parquet"):
+    with pytest.raises(InputError, match=r"c.npy: vectors of passages must go to a .parquet file"):
         write_chunks(encoder, iter(TEXTS), tmp_path / "c.npy", "sentences", {})
     assert os.listdir(tmp_path) == []

@@ -149,9 +149,7 @@ def test_the_head_trains_with_tied_embeddings_or_where_every_weight_does(base: P
 
 def test_refusals(base: Path) -> None:
     encoder, objective = build(base)
-    with pytest.raises(
-        InputError, match="1 documents hold 0 tokens, fewer than one row of 16; give it more text, or lower context"
-    ):
+    with pytest.raises(InputError, match="1 documents hold 0 tokens, fewer than one row of 16; add text, or lower context"):
         objective.prepare([""], encoder)
     with pytest.raises(InputError, match="1 documents hold 15 tokens"):
         objective.prepare([encoder.tokenizer.decode(encoder.tokenizer.encode(" ".join(TEXTS))[:15])], encoder)
@@ -167,7 +165,7 @@ def test_refusals(base: Path) -> None:
     with pytest.raises(UnsupportedFamily, match="holds its text decoder inside a larger model"):
         CausalLmConfig(context=16).build(encoder, head)
     with pytest.raises(
-        InputError, match=r"rows of 513 tokens \(objective.context\), and the model has 512 positions; set rope.context"
+        InputError, match=r"rows of 513 tokens \(objective.context\), but the model has 512 positions; set rope.context"
     ):
         CausalLmConfig(context=513).build(encoder, head)
     encoder.tokenizer.eos_token = None

@@ -280,13 +280,13 @@ def test_suffix_lengths_of_a_llama_2_tokenizer():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"prompts": {}}, "needs prompts 'document' .summarise. and 'query' .predict., each a template"),
-        ({"prompts": {"query": "{text} a", "document": "b {text} c"}}, "let the prompts begin alike before {text}"),
+        ({"prompts": {}}, "needs prompts 'document' .summarize. and 'query' .predict., each a template"),
+        ({"prompts": {"query": "{text} a", "document": "b {text} c"}}, "both prompts must have the same part before {text}"),
         ({"prompts": {"query": "{text} a", "document": "{text}"}}, "each a template with {text} and words after it"),
-        ({"wrapper": ("[INST] ", " [/INST]")}, r"the wrapper puts ' \[/INST\]' behind it"),
-        ({"max_length": 513}, r"rows of 513 tokens \(objective\.max_length\), and the model has 512 positions"),
+        ({"wrapper": ("[INST] ", " [/INST]")}, r"the wrapper adds ' \[/INST\]' after it"),
+        ({"max_length": 513}, r"rows of 513 tokens \(objective\.max_length\), but the model has 512 positions"),
         ({"pooling": "mean"}, r"use pooling last or last_tokens \(got mean\)"),
-        ({"prompts": {"query": "{text}a", "document": "{text}b"}}, "8 states are read, and a question has only 1 tokens"),
+        ({"prompts": {"query": "{text}a", "document": "{text}b"}}, "8 states are read, but a question has only 1 tokens"),
         (
             {"direction": "bidirectional", "text_loss": "next_token"},
             "next_token asks for a token that a bidirectional encoder sees",

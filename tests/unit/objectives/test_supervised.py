@@ -235,7 +235,7 @@ def test_training_finds_the_answers():
         (ROWS, {"in_batch": False, "negatives": 0}, "has no negatives"),
         (ROWS[:3], {"distillation": {}}, "distillation needs rows with positive_scores and negative_scores"),
         ([ROWS[0], "text"], {}, r"examples\[1\]: expected an Example \(got str\)"),
-        ([ROWS[0], Example("q", (3,))], {}, r"examples\[1\]: holds a int where a text belongs"),
+        ([ROWS[0], Example("q", (3,))], {}, r"examples\[1\]: holds a int in the place of a text"),
         (ROWS, {"max_length": 6}, r"prompt 'Find what answers the question: ': .* leaves no token for the text"),
     ],
 )  # fmt: skip

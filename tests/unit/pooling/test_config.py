@@ -35,8 +35,8 @@ def test_names_mappings_and_configs_mean_the_same() -> None:
         ({"mode": "latent_attention", "latent": 4}, "pooling: unknown key 'latent'; did you mean 'latents'?"),
         ({"mode": "latent_attention", "latents": 0}, r"pooling: latents: Input should be greater than or equal to 1 \(got 0\)"),
         ({"mode": "latent_attention", "form": "mean"}, "pooling: form: Input should be 'code' or 'paper'"),
-        ({"mode": "mean", "latents": 4}, "pooling: latents: mean pooling has none; leave it out"),
-        ({"mode": "self_attention", "form": "paper"}, "pooling: form: self_attention pooling has none"),
+        ({"mode": "mean", "latents": 4}, "pooling: latents: mean pooling does not have it; leave it out"),
+        ({"mode": "self_attention", "form": "paper"}, "pooling: form: self_attention pooling does not have it"),
         ({"latents": 4}, "pooling: mode: Field required"),
         (3, r"pooling: must be a name or a mapping with a mode \(got int\)"),
     ],
@@ -51,7 +51,7 @@ def test_the_paper_s_form_shares_the_width_out() -> None:
     assert PoolingConfig(mode="latent_attention", form="paper", heads=8).build(16).settings["head_width"] == 2
     for sizes in ({"heads": 5}, {"heads": 8, "head_width": 16}):
         with pytest.raises(
-            InputError, match="pooling: form 'paper' has no projections, so its heads share the states' width 16"
+            InputError, match="pooling: form 'paper' has no projections, so its heads must divide the states' width 16"
         ):
             PoolingConfig.of({"mode": "latent_attention", "form": "paper", **sizes}).build(16)
 

@@ -36,5 +36,5 @@ def test_config_builds_and_recognises_it():
     assert config.fits(made, 4) and not PoolingConfig.of("last_tokens").fits(made, 4)
     assert PoolingConfig.of("last_tokens").tokens == 8
     assert not hasattr(Pooling("mean"), "tokens"), "identities of other poolings stay as they were"
-    with pytest.raises(InputError, match="tokens: mean pooling has none"):
+    with pytest.raises(InputError, match="tokens: mean pooling does not have it"):
         PoolingConfig.of({"mode": "mean", "tokens": 3})

@@ -84,9 +84,9 @@ def test_what_does_not_fit_is_named() -> None:
         InputError, match=r"lacks cross_attend_blocks.0.fn.to_q.weight; expected the names of nvidia/NV-Embed-v1"
     ):
         from_nvidia(without, heads=HEADS)
-    with pytest.raises(InputError, match=r"holds cross_attend_blocks.2.norm.weight, which this pooling has no place for"):
+    with pytest.raises(InputError, match=r"holds cross_attend_blocks.2.norm.weight, which this pooling does not have"):
         from_nvidia({**tensors, f"{BLOCK}2.norm.weight": torch.ones(WIDTH)}, heads=HEADS)
-    with pytest.raises(InputError, match="8 query rows are no multiple of 3 heads"):
+    with pytest.raises(InputError, match="8 query rows are not a multiple of 3 heads"):
         from_nvidia(tensors, heads=3)
     with pytest.raises(InputError, match=r"fn.to_kv.weight: shape \(8, 6\), expected \(16, 6\) for width 6, 5 latents"):
         from_nvidia({**tensors, f"{BLOCK}0.fn.to_kv.weight": torch.ones(8, WIDTH)}, heads=HEADS)

@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_refused(base: Path, published, tmp_path: Path) -> 
         with pytest.raises(InputError, match="mntp: the adapter does not fit LlamaModel") as caught:
             bw.load(first, base=other)
         assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match=r"no adapter_config.json here"):
+    with pytest.raises(InputError, match=r"it has no adapter_config.json"):
         bw.load(first, adapter=base)
     config = json.loads((first / "adapter_config.json").read_text())
     (first / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": None}))

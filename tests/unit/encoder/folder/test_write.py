@@ -250,5 +250,5 @@ def test_a_config_that_lost_its_direction_is_noticed(encoder: Encoder, tmp_path:
     """Other loaders would be causal; putting it right in memory would hide that."""
     encoder.save(tmp_path / "out")
     edit(tmp_path / "out" / "config.json", is_causal=True, use_bidirectional_attention=False)
-    with pytest.raises(DirectionError, match=r"config.json: says causal attention, bothways.json says bidirectional"):
+    with pytest.raises(DirectionError, match=r"config.json: says causal attention but bothways.json says bidirectional"):
         load(tmp_path / "out")

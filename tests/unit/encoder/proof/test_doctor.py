@@ -154,7 +154,7 @@ def test_packed_passes_that_leak_are_caught(encoder, monkeypatch):
     real = interface.execute
     monkeypatch.setattr(interface, "execute", lambda q, k, v, plan, **kw: real(q, k, v, AttentionPlan((plan.total,)), **kw))
     found = failed(doctor(encoder))
-    assert found["packing"] == "a text's vector changes when neighbours are packed beside it"
+    assert found["packing"] == "a text's vector changes when other texts are packed with it"
     assert found["direction"] == "a token of text 1 sees a token of its neighbor, text 2"
     assert found["training direction"] == "in training mode a token of text 2 sees a token of text 1"
 
