@@ -1,4 +1,4 @@
-"""The result of a check, and the diagnosis that all of them make up."""
+"""The result of one check, and the diagnosis that consists of all of them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class Check:
     """One invariant.
 
     Args:
-        name: what was checked.
+        name: name of the invariant.
         passed: whether it held.
         figure: the measured quantity with its unit or limit, for people.
-        sentence: what was found, in plain words.
+        sentence: the finding in plain words.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All checks of one encoder; prints as a table."""
+    """All checks of one encoder. Prints as a table."""
 
     checks: tuple[Check, ...]
 
@@ -40,11 +40,11 @@ class Diagnosis:
         return tuple(check for check in self.checks if not check.passed)
 
     def __iter__(self) -> Iterator[Check]:
-        """Checks in the order in which they ran."""
+        """Iterate over the checks in the order in which they ran."""
         return iter(self.checks)
 
     def __str__(self) -> str:
-        """One line per check, and a last line with the verdict."""
+        """Return one line per check, and a last line with the verdict."""
         name = max(len(check.name) for check in self.checks)
         figure = max(len(check.figure) for check in self.checks)
         lines = [f"{'ok  ' if c.passed else 'FAIL'}  {c.name:{name}}  {c.figure:{figure}}  {c.sentence}" for c in self.checks]
