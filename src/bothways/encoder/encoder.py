@@ -349,8 +349,7 @@ class Encoder(nn.Module):
         found = late_chunking.encode_chunks(
             self,
             [texts] if single else list(texts),  # type: ignore[list-item]
-            # type: ignore[list-item]
-            [chunks] if single and not isinstance(chunks, (str, int, np.integer)) else chunks,
+            [chunks] if single and not isinstance(chunks, (str, int, np.integer)) else chunks,  # type: ignore[list-item]
             prompt=self.prompt(prompt, prompt_name),
             length=length,
             overlap=overlap,

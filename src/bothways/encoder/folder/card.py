@@ -134,8 +134,7 @@ def figures(options: CardOptions) -> str:
 
 def _oldest(encoder: Encoder) -> str:
     """Say which releases of transformers read the direction correctly. Empty if all of them do."""
-    # type: ignore[arg-type]
-    if encoder.direction != "bidirectional" or is_encoder_only(encoder.backbone.config):
+    if encoder.direction != "bidirectional" or is_encoder_only(encoder.backbone.config):  # type: ignore[arg-type]
         return ""
     return (
         f"**Needs transformers {OLDEST} or newer**, in sentence-transformers too. Releases 5.0 and 5.1 read it causally and give\n"
