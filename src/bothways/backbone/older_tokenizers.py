@@ -29,4 +29,5 @@ def for_transformers_4(settings: Mapping[str, Any], inputs: Sequence[str]) -> di
         values["tokenizer_class"] = _CLASSES[values["tokenizer_class"]]
     if isinstance(values.get("extra_special_tokens"), list):
         values["additional_special_tokens"] = values.pop("extra_special_tokens")
-    return values
+    # sorted as transformers writes them, so that an encoder saved again has the same file
+    return dict(sorted(values.items()))

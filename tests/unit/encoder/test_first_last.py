@@ -224,7 +224,7 @@ def test_filler_is_not_pooled(base: Path) -> None:
 
 def test_exports_say_what_has_no_place_for_it(saved: Path, tmp_path: Path) -> None:
     encoder = bw.load(saved, **CPU)
-    with pytest.raises(InputError, match="export: first_last_avg pooling has no form in the graph"):
+    with pytest.raises(InputError, match="export: first_last_avg pooling reads other layers than the last"):
         PaddedEncoder(encoder)
     with pytest.raises(InputError, match=r"llama\.cpp has no first_last_avg pooling"):
         check_gguf(encoder, "f32")
