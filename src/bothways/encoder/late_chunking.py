@@ -6,17 +6,20 @@ whole text has the same vector as `encode` gives.
 
     document ─▶ states of all tokens ─▶ pooling over each chunk's tokens ─▶ one vector per chunk
 
-Rules: - A token belongs to the chunk that contains its last character. So a token that begins with
-the blank before a word belongs to the word. If no token ends in a chunk, it takes the tokens that
-it shares a character with. Chunks may overlap and leave gaps. - Characters that the tokenizer drops
-(BERT's: U+200B, U+FEFF, NUL) have no token. A sentence of such characters only joins the one before
-it, or the first one with a token. Given as a chunk it is an error. A document of such characters
-only has no sentences. - Instruction tokens are seen but not pooled. Special tokens that `encode`
-pools go with the text's first token (BOS) or last one (EOS). - "last" is a chunk's own last token.
-EOS comes only after the whole text, so use mean with encoders that were trained on EOS. - A
-document longer than the encoder's length is read in overlapping windows. The overlap of two windows
-is divided in the middle, so each token comes from the window in which it is farther from the cut.
-The last window is moved back to be full.
+Rules:
+- A token belongs to the chunk that contains its last character. So a token that begins with the
+  blank before a word belongs to the word. If no token ends in a chunk, it takes the tokens that it
+  shares a character with. Chunks may overlap and leave gaps.
+- Characters that the tokenizer drops (BERT's: U+200B, U+FEFF, NUL) have no token. A sentence
+  that consists of them joins the one before it, or the first one with a token. As a given chunk it
+  is an error. A document that consists of them has no sentences.
+- Instruction tokens are seen but not pooled. Special tokens that `encode` pools go with the text's
+  first token (BOS) or last one (EOS).
+- "last" is a chunk's own last token. EOS comes only after the whole text, so use mean with encoders
+  that were trained on EOS.
+- A document longer than the encoder's length is read in overlapping windows. The overlap of two
+  windows is divided in the middle, so each token comes from the window in which it is farther from
+  the cut. The last window is moved back to be full.
 
 Method: late chunking, https://arxiv.org/abs/2409.04701. The windows follow its "long late
 chunking".

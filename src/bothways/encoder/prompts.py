@@ -1,9 +1,10 @@
 """Chooses the stored instruction for a call, by the rules of sentence-transformers 6.
 
-- A prompt that the caller gives wins. An empty one means no instruction. - Otherwise the name that
-the caller gives is used, or else the default's name. - `encode_query` uses "query".
-`encode_document` uses the first of "document", "passage" and "corpus" that is stored. - A stored
-prompt that is empty means no instruction. The default does not replace it.
+- A prompt that the caller gives wins. An empty one means no instruction.
+- Otherwise the name that the caller gives is used, or else the default's name.
+- `encode_query` uses "query". `encode_document` uses the first of "document", "passage" and
+  "corpus" that is stored.
+- A stored prompt that is empty means no instruction. The default does not replace it.
 
 sentence-transformers adds the empty prompts "query" and "document" to every folder that it reads.
 So a role without a prompt never gets the default there, and "passage" and "corpus" only work by

@@ -5,13 +5,14 @@ A text of 8 MB costs a tokenizer gigabytes and half a minute, but an encoder rea
 stay the same when the rest of the text follows.
 
 The proof has two forms. Both rest on one fact: a tokenizer reads from left to right, and looks
-ahead a limited distance. 1. *Words.* Most tokenizers split a text first and tokenize each piece by
-itself. A piece of the beginning is a piece of the whole text if it ends so far before the cut that
-no rule can look ahead from it to the cut (`split_patterns`). 2. *Joints.* Some pieces are as long
-as the text (SentencePiece without splitting, scripts without blanks). There a joint between two
-tokens stays if no entry of the vocabulary could span it. Then no merge of BPE ever crosses it, and
-every path of a Unigram model goes through it. Everything to its left is tokenized as if the text
-ended there.
+ahead a limited distance.
+1. *Words.* Most tokenizers split a text first and tokenize each piece by itself. A piece of the
+    beginning is a piece of the whole text if it ends so far before the cut that no rule can look
+    ahead from it to the cut (`split_patterns`).
+2. *Joints.* Some pieces are as long as the text (SentencePiece without splitting, scripts without
+    blanks). There a joint between two tokens stays if no entry of the vocabulary could span it.
+    Then no merge of BPE ever crosses it, and every path of a Unigram model goes through it.
+    Everything to its left is tokenized as if the text ended there.
 
 If neither holds, nothing is proved and the caller tokenizes the whole text. This happens, for
 example, inside one word of a million equal letters, or under rules that this file does not know.

@@ -5,16 +5,19 @@ mask follows from the character offsets that the tokenizer reports. LLM2Vec and
 sentence-transformers count the tokens of the instruction alone. That is wrong if the tokenizer
 merges across the boundary (a trailing blank, scripts without spaces) or adds special tokens.
 
-Rules: - With an instruction, pooling starts at the first token that contains a character of the
-text. BOS and the instruction are seen but never pooled (LLM2Vec §3, NV-Embed §3.2). Tokens after
-the text (chat suffix, EOS) are pooled, as in LLM2Vec's and NVIDIA's code. - Without an instruction,
-every token is pooled, BOS only if `pool_bos`. - An instruction that contains `{text}` is a
-template, for example "Text: {text} Summary:{eos}". The part after `{text}` is tokenized by itself,
-so that it has the same tokens after every text (LLaRA reads its vectors there). It is pooled, and
-it ends the row without closing special tokens. `{eos}` is the tokenizer's EOS. - Truncation drops
-tokens at the end of the text. Instruction, wrapper, template and special tokens stay. - If nothing
-is left to pool (an empty text without EOS or suffix), one token takes the place of the text: EOS,
-else BOS, else padding. So its vector is defined, and never that of the instruction.
+Rules:
+- With an instruction, pooling starts at the first token that contains a character of the text. BOS
+  and the instruction are seen but never pooled (LLM2Vec §3, NV-Embed §3.2). Tokens after the text
+  (chat suffix, EOS) are pooled, as in LLM2Vec's and NVIDIA's code.
+- Without an instruction, every token is pooled, BOS only if `pool_bos`.
+- An instruction that contains `{text}` is a template, for example "Text: {text} Summary:{eos}". The
+  part after `{text}` is tokenized by itself, so that it has the same tokens after every text (LLaRA
+  reads its vectors there). It is pooled, and it ends the row without closing special tokens.
+  `{eos}` is the tokenizer's EOS.
+- Truncation drops tokens at the end of the text. Instruction, wrapper, template and special tokens
+  stay.
+- If nothing is left to pool (an empty text without EOS or suffix), one token takes the place of the
+  text: EOS, else BOS, else padding. So its vector is defined, and never that of the instruction.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Objectives: what a method trains on and how it steps. See `objectives.base`."""
+"""Objectives: the examples, batches, losses and steps of each method. See `objectives.base`."""

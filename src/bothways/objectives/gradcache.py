@@ -1,9 +1,10 @@
 """The gradient cache: a contrastive step over many texts in the memory of a few.
 
 The loss needs the vectors of all texts together, but their activations only one pass at a time
-(GradCache, Gao et al. 2021, arXiv 2101.06983): 1. Run forward for every pass without activations.
-Only the vectors remain. 2. Compute the loss, and its gradient with respect to the vectors. 3. Run
-forward again for every pass with the same dropout, and backward from the cached gradient.
+(GradCache, Gao et al. 2021, arXiv 2101.06983):
+1. Run forward for every pass without activations. Only the vectors remain.
+2. Compute the loss, and its gradient with respect to the vectors.
+3. Run forward again for every pass with the same dropout, and backward from the cached gradient.
 
 There are two changes to the paper. First, dropout is replayed by seeding and not by saving
 generator states, so the randomness of pass i is a function of (seed, i). Second, the first passes,

@@ -1,4 +1,4 @@
-"""From token states to one vector per text. Poolings know nothing of models or transformers."""
+"""Poolings: from token states to one vector per text, without knowledge of models."""
 
 from bothways.pooling.config import PoolingConfig
 from bothways.pooling.latent_attention import LatentAttention

@@ -18,8 +18,8 @@ from bothways.pooling.latent_attention import LatentAttention
 
 PREFIX = "latent_attention_model."
 _BLOCKS = "cross_attend_blocks."
-# : our parameter → NVIDIA's. In both, `key_value` holds keys and then values, and `expand` holds
-# values and then gates.
+#: our parameter → NVIDIA's. In both, `key_value` holds keys and then values, and `expand` holds
+#: values and then gates.
 NAMES = {
     "layer.latents": "latents",
     "layer.norm.weight": f"{_BLOCKS}0.norm.weight",

@@ -1,10 +1,11 @@
 """Parameter-free poolings over packed states.
 
-- mean, and weighted mean (position weights 1..n, Muennighoff 2022, arXiv 2202.08904) - last token /
-EOS, BOS (first token, [CLS]) and max, as compared by LLM2Vec (arXiv 2404.05961) and SimCSE (arXiv
-2104.08821) - the mean of the last few tokens, which are special ones in LLaRA's prompts (arXiv
-2312.15503) - the mean of tokens whose states are averaged over the first and the last layer
-(`attention.run.of_layers`), SimCSE's "avg_first_last"
+- mean, and weighted mean (position weights 1..n, Muennighoff 2022, arXiv 2202.08904)
+- last token / EOS, BOS (first token, [CLS]) and max, as compared by LLM2Vec (arXiv 2404.05961) and
+  SimCSE (arXiv 2104.08821)
+- the mean of the last few tokens, which are special ones in LLaRA's prompts (arXiv 2312.15503)
+- the mean of tokens whose states are averaged over the first and the last layer
+  (`attention.run.of_layers`), SimCSE's "avg_first_last"
 
 Only tokens whose pool mask is True are pooled. So the text sees instructions (and BOS, if you
 choose so), but they are never pooled. Rows are packed, so the padding side does not matter.

@@ -31,11 +31,11 @@ from bothways.encoder.tokenization import Wrapper
 from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig
 
-# : Settings of LLM2Vec.
+#: Settings of LLM2Vec.
 LLM2VEC = "llm2vec_config.json"
 DOC_MAX_LENGTH = 400  # tokens of the text alone, LLM2Vec's default
 POOLING = f"1_{pooling_module.KIND}"
-# : LLM2Vec's names of our poolings. The others have no name there.
+#: LLM2Vec's names of our poolings. The others have no name there.
 MODES = {"mean": "mean", "weighted_mean": "weighted_mean", "last": "last_token", "bos": "bos_token"}
 
 

@@ -89,7 +89,7 @@ def is_ours(card: str) -> bool:
 
 
 def keep_edited(before: Path, folder: Path) -> None:
-    """Move the card of the old folder into the new one, if somebody has written or edited it.
+    """Copy the card of the old folder into the new one, if somebody has written or edited it.
 
     Args:
         before: the old folder. If it has no card, nothing happens.

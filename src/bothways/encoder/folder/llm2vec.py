@@ -8,10 +8,12 @@ The custom modeling code that LLM2Vec folders point to is not needed. The base i
 other and made bidirectional by its attention plan. The adapters are merged in LLM2Vec's order:
 first the folder's own (MNTP), then the second one (SimCSE or supervised).
 
-Facts from the authors' code, llm2vec/llm2vec.py: - If there is a second adapter, settings come from
-it. The defaults are mean and 512 tokens, and the authors' own models rely on them. - Instructions
-(`skip_instruction`) and BOS are never pooled, but the chat suffix is. - Text and instruction are
-joined by one blank. - The base model's name decides how inputs of chat models are wrapped.
+Facts from the authors' code, llm2vec/llm2vec.py:
+- If there is a second adapter, settings come from it. The defaults are mean and 512 tokens, and the
+  authors' own models rely on them.
+- Instructions (`skip_instruction`) and BOS are never pooled, but the chat suffix is.
+- Text and instruction are joined by one blank.
+- The base model's name decides how inputs of chat models are wrapped.
 
 One thing differs. LLM2Vec also drops whole words until the text alone has at most `doc_max_length`
 (400) tokens. Here a text is cut only if it exceeds `max_length` together with everything around it.
@@ -219,7 +221,7 @@ def _settings(path: Path, second: Path | None) -> dict[str, Any]:
     if settings.get("skip_instruction") is False:
         raise InputError(
             f"{places[0]}: skip_instruction is false, but pooling the instruction is not supported; "
-            "set it to true if the model was trained without it"
+            "set it to true if the model did not pool it in training"
         )
     return settings
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from bothways.backbone.origin import Origin, origin
 from bothways.encoder.tokenization import Wrapper
 
-# : Separator of instruction and text.
+#: Separator of instruction and text.
 JOINT = " "
 
 

@@ -1,1 +1,1 @@
-"""The doctor: checks that a loaded encoder does what it says."""
+"""The doctor: checks that a loaded encoder has the properties it claims."""

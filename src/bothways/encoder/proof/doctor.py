@@ -29,7 +29,8 @@ def doctor(encoder: Encoder, *, quick: bool = False) -> Diagnosis:
     Args:
         encoder: from `bothways.convert` or `bothways.load`, with or without an adapter. It is not
             changed.
-        quick: leave out gradient checkpointing and adapters, and use fewer texts and tokens.
+        quick: leave out gradient checkpointing, training mode and adapters, and use fewer texts
+            and tokens.
 
     Returns:
         The checks. `.ok` is the verdict.
