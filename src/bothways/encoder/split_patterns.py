@@ -47,7 +47,10 @@ class _Unbounded(Exception):
 
 
 def reach(pattern: str) -> Reach | None:
-    """Return the reach of a pattern, or None if this reader can find no bound."""
+    r"""Return the reach of a pattern, or None if this reader can find no bound.
+
+    For example, the reach of ` ?\p{L}+` is `Reach(steps=4, repeated=[["\p{L}"]])`.
+    """
     if _BACK_REFERENCE.search(pattern):
         return None
     try:

@@ -45,7 +45,7 @@ ENDING = 1024
 
 
 def is_template(instruction: str) -> bool:
-    """Return whether an instruction is a template around the text, and not a part before it."""
+    """Return whether an instruction is a template around the text, for example "Text: {text}"."""
     return SLOT in instruction
 
 
@@ -165,7 +165,7 @@ class TextTokenizer:
         return rows
 
     def frame(self, instruction: str) -> Frame:
-        """Build the parts around a text for this instruction.
+        """Build the parts around a text for an instruction, for example "Find:" or "{text}{eos}".
 
         Raises:
             InputError: a template has two places for the text, or contains `{eos}` although the
