@@ -32,7 +32,7 @@ from bothways.provenance import versions
 
 log = logging.getLogger("bothways")
 
-# tokens, for training and evaluation in LLM2Vec (arXiv 2404.05961, released configurations)
+# Tokens that LLM2Vec uses in training and evaluation (arXiv 2404.05961, released configurations).
 MAX_LENGTH = 512
 
 

@@ -28,17 +28,18 @@ if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
-# texts that are tokenized and sorted together (bounds memory if their number is unknown)
+# Texts that are tokenized and sorted together. It bounds memory if their number is unknown.
 WINDOW = 16_384
-# of a window's texts. Long texts close it earlier, because a token's row takes some 200 bytes of
-# lists.
+# Characters of a window. Long texts close it earlier, because a token's row takes some 200 bytes.
 CHARACTERS = 8_000_000
-# per pass: activations of a 135M model stay in a CPU's cache (benchmarks/encode.py)
+# Tokens per pass on a CPU. Activations of a 135M model stay in its cache (benchmarks/encode.py).
 CPU_TOKENS = 1024
-GPU_TOKENS = 32_768  # per pass: fills a GPU. Halved automatically when memory runs out.
-# passes that are not full are filled to a multiple of this, to bound the number of shapes
+# Tokens per pass on a GPU, enough to fill it. Halved automatically when memory runs out.
+GPU_TOKENS = 32_768
+# Passes that are not full are filled to a multiple of this, to bound the number of shapes.
 SHAPE_STEP = 64
-SMALL_PASS = 256  # below this many tokens, filler costs more than a new shape
+# Below this many tokens, filler costs more than a new shape.
+SMALL_PASS = 256
 
 _VISIBLE = re.compile(r"\S")
 

@@ -50,7 +50,7 @@ from bothways.progress import Progress
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
-# tokens of documents whose states are held together (a longer document is held alone)
+# Tokens of documents whose states are held together. A longer document is held alone.
 TOGETHER = 65_536
 _WHOLE = 10**9  # tokens, more than any document has
 log = logging.getLogger("bothways")

@@ -91,7 +91,7 @@ class Contrastive(ContrastiveObjective):
         self.views, self.plain = views, plain
         self._tokenize: Callable[[list[str]], list[TokenRow]] | None = None
         self._checked = False
-        # from spellings of one text to the first of them, both by `row_id`
+        # maps the `row_id` of each spelling of a text to that of its first spelling
         self._copies: dict[int, int] = {}
 
     def prepare(self, texts: Sequence[str], encoder: Encoder) -> Sequence[TokenRow] | Sequence[TextExample]:

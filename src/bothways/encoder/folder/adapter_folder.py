@@ -33,9 +33,8 @@ from bothways.foreign import read_object
 
 def is_adapter(root: Path) -> bool:
     """Return whether the folder of a transformer module holds an adapter instead of weights."""
-    ours = (root / OURS).is_file() and (
-        root / "config.json"
-    ).is_file()  # a merged encoder, which may keep its adapter in the same folder
+    # a merged encoder of ours may keep its adapter in the same folder
+    ours = (root / OURS).is_file() and (root / "config.json").is_file()
     return (root / NAME).is_file() and not ours
 
 

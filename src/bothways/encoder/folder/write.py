@@ -95,7 +95,7 @@ def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None 
         notes = loader_notes(encoder)
         for note in notes:
             log.warning("%s: %s", folder, note)
-        # noted for later saves, because the base may be gone then
+        # stored for later saves, because the base may be gone by then
         encoder.provenance["base_model"] = base_facts(encoder.provenance)
         ours = {
             **encoder.provenance,
@@ -134,13 +134,13 @@ def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encod
     kept = backbone.config
     try:
         config.architectures = [type(backbone).__name__]
-        # code of the base's author, but the stock class was measured
+        # auto_map names code of the base's author, but the stock class was measured
         if hasattr(config, "auto_map"):
             del config.auto_map
         vllm = POOLINGS[_mode(encoder)][2] if _mode(encoder) in POOLINGS else None
         if vllm is not None:
             config.pooling = vllm
-        # of the folder that was loaded, and may name another pooling
+        # the field comes from the folder that was loaded, and may name another pooling
         elif hasattr(config, "pooling"):
             del config.pooling
         backbone.config = config

@@ -147,7 +147,7 @@ def implementations(encoder: Encoder) -> list[str]:
     model = encoder.backbone
     if not can_set_implementation(model):
         return [next(text_configs(model))._attn_implementation]
-    # the folder says so, and it is true
+    # the folder says so, and the model in memory agrees
     if report(encoder).get("needs_eager") and needs_eager(model):
         return ["eager"]
     runnable = []
