@@ -92,5 +92,5 @@ def test_the_same_twice_is_refused(world: World) -> None:
 
 
 def test_bos_pooling_needs_a_bos(world: World) -> None:
-    with pytest.raises(InputError, match=r"row bi: pool_bos: false leaves nothing to pool for pooling 'bos'"):
+    with pytest.raises(InputError, match=r"row bi: pool_bos: false leaves nothing for pooling 'bos'"):
         grid(world, "bi@cls", overrides={"pool_bos": False})
