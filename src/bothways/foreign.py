@@ -119,6 +119,15 @@ def read_object(file: Path, default: Mapping[str, Any] | None = None, *, remedy:
     return dict(value)
 
 
+def object_if_whole(file: Path) -> dict[str, Any]:
+    """Read the JSON object in a file that may be absent, half written or of another kind; {} if it is not whole."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):  # thousands of nested brackets
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def json_type(value: Any) -> str:
     """Name a value's type as JSON does, for example "object" for a dict."""
     names = {dict: "object", list: "list", str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}

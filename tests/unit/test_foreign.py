@@ -15,7 +15,7 @@ import torch
 import bothways as bw
 from bothways.cli.app import main
 from bothways.errors import BothwaysError, InputError, SourceError
-from bothways.foreign import LIMIT, foreign, one_line, positive, read_json, read_object, read_tensors
+from bothways.foreign import LIMIT, foreign, object_if_whole, one_line, positive, read_json, read_object, read_tensors
 from tiny import tiny_gguf, tiny_llama
 
 RAISED = [
@@ -198,3 +198,13 @@ def test_debug_shows_the_traceback_before_and_after_the_verb(
         said = capsys.readouterr().err
         assert ("Traceback" in said) == shown
         assert said.splitlines()[-1].startswith(f"error: {folder}: its tokenizer cannot be loaded")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "9" * 6000, "[1]", "\x00", None])
+def test_an_object_that_is_not_whole_is_empty(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "config.json"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    assert object_if_whole(file) == {}
+    file.write_text('{"a": 1}', encoding="utf-8")
+    assert object_if_whole(file) == {"a": 1}

@@ -29,7 +29,7 @@ from bothways.backbone.adapters import LoraConfig, adapter_state, lora_layers, p
 from bothways.backbone.new_tokens import NewRows
 from bothways.backbone.rope import RopeConfig
 from bothways.errors import InputError
-from bothways.foreign import foreign, read_object, read_tensors
+from bothways.foreign import foreign, object_if_whole, read_object, read_tensors
 
 WHOLE = "trainable_params.safetensors"
 PUBLISHED_WHOLE = "trainable_params.bin"
@@ -165,11 +165,8 @@ def merged_in(place: str | os.PathLike[str]) -> list[str]:
     folder.
     """
     folder = Path(place).expanduser()
-    try:
-        found = json.loads((folder / NEEDS).read_text(encoding="utf-8"))
-        stated = [str(each) for each in found[MERGED]]
-    except (OSError, ValueError, KeyError, TypeError):
-        stated = []
+    held = object_if_whole(folder / NEEDS).get(MERGED)
+    stated = [str(each) for each in held] if isinstance(held, list) else []
     own = fingerprint(folder)
     return stated if own is None or own in stated else [*stated, own]
 
@@ -191,7 +188,7 @@ def copy_adapter(source: Path, target: Path) -> None:
         if (source / name).is_file():
             shutil.copy2(source / name, target / name)
     if (source / NEEDS).is_file():
-        found = json.loads((source / NEEDS).read_text(encoding="utf-8"))
+        found = read_object(source / NEEDS)
         before = read_needs(source).base_adapter
         # an absolute path is right from every folder
         if before is not None and Path(before).is_dir():

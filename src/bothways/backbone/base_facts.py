@@ -10,13 +10,13 @@ wrappers, but accepts any name.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bothways.backbone.embedded import CARDS, MODELS
 from bothways.backbone.origin import CACHED, hub_id
+from bothways.foreign import object_if_whole
 
 _DEPTH = 16  # the search ends here if folders name each other in a circle
 _HASHED = 4 * 2**30
@@ -63,7 +63,7 @@ def base_facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
         if cached:
             found = {"id": f"{cached['owner']}/{cached['name']}", "revision": cached["commit"]}
             return {**found, **card_facts(place / "README.md")}
-        ours = _read(place / "bothways.json")
+        ours = object_if_whole(place / "bothways.json")
         if not ours:
             return _of_folder(place)
         if isinstance(ours.get("base_model"), dict):
@@ -127,7 +127,7 @@ def _of_folder(place: Path) -> dict[str, Any]:
 
     transformers 4 wrote the hub id into config.json, and the folder may hold a card.
     """
-    stated = _read(place / "config.json").get("_name_or_path")
+    stated = object_if_whole(place / "config.json").get("_name_or_path")
     name = hub_id(stated) if isinstance(stated, str) and not Path(stated).exists() else None
     weights = sorted(file for pattern in _WEIGHTS for file in place.glob(pattern) if file.is_file())
     return {**({"id": name} if name else {}), **card_facts(place / "README.md"), "files": _hashes(weights)}
@@ -144,11 +144,3 @@ def _hashes(files: list[Path]) -> dict[str, str]:
                 digest.update(chunk)
         found[file.name] = digest.hexdigest()
     return found
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -9,11 +9,12 @@ transformers 4 wrote it.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from bothways.foreign import object_if_whole
 
 _DEPTH = 16  # The search ends after this many folders, in case they name each other in a circle.
 # The hub's cache keeps a repository's files under a hash, below a folder named after its id.
@@ -58,7 +59,7 @@ def origin(base: str | os.PathLike[str]) -> Origin:
         place = Path(name).expanduser()
         if not place.is_dir():
             break
-        model_type = model_type or _text(_read(place / "config.json").get("model_type"))
+        model_type = model_type or _text(object_if_whole(place / "config.json").get("model_type"))
         before = _before(place)
         if before is None or before == name:
             cached = CACHED.search(place.as_posix())
@@ -73,12 +74,12 @@ def origin(base: str | os.PathLike[str]) -> Origin:
 
 def _before(place: Path) -> str | None:
     """Return the model that the files of a folder name as its origin."""
-    ours = _read(place / "bothways.json")
+    ours = object_if_whole(place / "bothways.json")
     named = (
         ours.get("origin"),
         ours.get("base"),
-        _read(place / "adapter_config.json").get("base_model_name_or_path"),
-        _read(place / "config.json").get("_name_or_path"),
+        object_if_whole(place / "adapter_config.json").get("base_model_name_or_path"),
+        object_if_whole(place / "config.json").get("_name_or_path"),
     )
     return next((text for text in map(_text, named) if text), None)
 
@@ -91,11 +92,3 @@ def hub_id(name: str) -> str | None:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -174,7 +174,7 @@ def _saved(folder: Path, names: list[str]) -> set[str] | None:
     try:
         state: Any = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         return {str(each["filename"]) for each in state["_data_files"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{folder / 'state.json'}: not what save_to_disk writes; save the data set again") from None
 
 

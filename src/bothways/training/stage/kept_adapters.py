@@ -14,10 +14,12 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bothways.backbone.adapter_files import FACTORS, MERGED, WHOLE, fingerprint, local_adapter, save_adapter
+from bothways.backbone.adapter_files import FACTORS, MERGED, NEEDS, WHOLE, fingerprint, local_adapter, save_adapter
 from bothways.backbone.rope import given_positions
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.adapter_settings import LLM2VEC, describe
+from bothways.errors import InputError
+from bothways.foreign import object_if_whole, read_object
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.stage.stage_setup import is_encoder_folder, kept_folder, positions, stage_output
 
@@ -89,11 +91,7 @@ def withdraw_kept(out: Path) -> None:
 
 def is_kept(folder: Path) -> bool:
     """Whether `describe_kept` has completed there."""
-    try:
-        found = json.loads((folder / "bothways.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return (folder / ADAPTER_CONFIG).is_file() and isinstance(found, dict) and "encoder" in found
+    return (folder / ADAPTER_CONFIG).is_file() and "encoder" in object_if_whole(folder / NEEDS)
 
 
 def _place(encoder: Encoder, recipe: Recipe, index: int, out: Path) -> _Place:
@@ -113,7 +111,11 @@ def _place(encoder: Encoder, recipe: Recipe, index: int, out: Path) -> _Place:
 
 
 def _base_of(adapter: Path) -> str:
-    return str(json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    file = adapter / ADAPTER_CONFIG
+    named = read_object(file).get("base_model_name_or_path")
+    if not isinstance(named, str) or not named:
+        raise InputError(f"{file}: names no base model (base_model_name_or_path); write the model's name there")
+    return named
 
 
 def _absolute(name: str) -> str:
@@ -124,8 +126,8 @@ def _absolute(name: str) -> str:
 
 def _moved(file: Path, out: Path) -> str:
     """The adapter's bothways.json for the run's own folder, from where the other adapters lie elsewhere."""
-    found = json.loads(file.read_text(encoding="utf-8"))
-    before = found["base_adapter"]
+    found = read_object(file)
+    before = found.get("base_adapter")
     if before is not None and (file.parent / before).is_dir() and not Path(before).is_absolute():
         found["base_adapter"] = os.path.relpath(file.parent / before, out)
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
