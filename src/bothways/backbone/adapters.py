@@ -167,7 +167,7 @@ def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
     layers.0.self_attn.v_proj but not layers.0.self_attn.qkv_proj.
 
     Raises:
-        InputError: if no layer has the name of a target.
+        InputError: if no layer has the name of a target, or if the rank exceeds that of every layer.
     """
     from transformers.pytorch_utils import Conv1D
 
@@ -190,7 +190,14 @@ def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
             f"adapter.targets: no linear layer of the decoder blocks is named {missing[0] if missing else ()!r}; there are {known}"
         )
     picked = {name for found in chosen.values() for name in found}
-    return [name for name in linear if name in picked]
+    names = [name for name in linear if name in picked]
+    widest = max(min(model.get_submodule(name).weight.shape) for name in names)  # type: ignore[arg-type]
+    if config.r > widest:
+        raise InputError(
+            f"adapter.r: a rank of {config.r}, and none of the {len(names)} target layers has more than {widest}; lower r, or train "
+            "every weight (adapter: null)"
+        )
+    return names
 
 
 def _in_attention(model: nn.Module, name: str) -> bool:

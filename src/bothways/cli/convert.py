@@ -53,7 +53,8 @@ def command(
     if context is None and (rope is not None or factor is not None):
         raise InputError(f"--{'factor' if rope is None else 'rope'}: goes with --context, the tokens to be reached")
     from bothways.atomic import refuse_existing
-    from bothways.encoder.convert import convert, usable_positions
+    from bothways.attention.positions import usable_positions
+    from bothways.encoder.convert import convert
     from bothways.encoder.proof.doctor import doctor
 
     refuse_existing(out)  # before the model is read

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import torch
 
 from bothways.attention.direction import set_direction
+from bothways.attention.positions import usable_positions
 from bothways.attention.probe import measure_execution
-from bothways.attention.run import Execution, position_offset
+from bothways.attention.run import Execution
 from bothways.backbone.adapter_files import MERGED, merged_in
 from bothways.backbone.families import check_supported
 from bothways.backbone.hardware import resolve_device, resolve_dtype
@@ -223,16 +224,6 @@ def prepare(model: Any, direction: Direction, windows: str = "lift") -> tuple[Ex
     with foreign(name, "cannot be run", "its config.json holds values that do not go together"):
         report = set_direction(model, direction, windows=windows)
         return measure_execution(model.eval()), report.as_dict()
-
-
-def usable_positions(model: Any) -> int | None:
-    """Return how many tokens a backbone has positions for, or None if its config sets no limit."""
-    # With dynamic positions this is the training length, up to which a text's frequencies do not
-    # depend on its neighbors' lengths.
-    own = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    # RoBERTa and its descendants count positions from padding_idx + 1. XLNet writes -1 for no
-    # limit.
-    return own - position_offset(model) if own and own > 0 else None
 
 
 def _limit(max_length: int | None, model: Any) -> int | None:

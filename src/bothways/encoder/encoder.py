@@ -11,6 +11,7 @@ Letters: T tokens of a pass, N texts, H hidden, D embedding.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from bothways.attention.positions import table_positions
 from bothways.attention.run import Execution, hidden_states
 from bothways.config import Direction, Layers
 from bothways.encoder import both_vectors, inference, late_chunking, prompts
@@ -31,7 +33,7 @@ from bothways.encoder.inference import TokenStates
 from bothways.encoder.late_chunking import Chunks
 from bothways.encoder.options import EncoderOptions
 from bothways.encoder.similarity import cosine_similarity
-from bothways.encoder.tokenization import Text, TextTokenizer, embedding_rows
+from bothways.encoder.tokenization import Text, TextTokenizer, embedding_rows, least
 from bothways.errors import InputError
 
 __all__ = ["Encoder", "EncoderOptions"]
@@ -82,8 +84,7 @@ class Encoder(nn.Module):
     @property
     def reads(self) -> Layers:
         """The layers that the pooling reads."""
-        read: Layers = getattr(self.pooling, "reads", "last")
-        return read
+        return getattr(self.pooling, "reads", "last")
 
     def pooled_states(self, batch: TokenBatch) -> Tensor:
         """Compute the states (T, H) that the pooling reads, with gradient."""
@@ -116,13 +117,16 @@ class Encoder(nn.Module):
     def hidden_size(self) -> int:
         """H, width of the backbone's states."""
         config: Any = self.backbone.config
-        config = config.get_text_config() if hasattr(config, "get_text_config") else config
-        return int(config.hidden_size)
+        return int(getattr(config, "get_text_config", lambda: config)().hidden_size)
+
+    @functools.cached_property
+    def _table(self) -> int | None:
+        return table_positions(self.backbone)
 
     @property
     def max_length(self) -> int | None:
-        """Maximum number of tokens per text, or None if there is no limit."""
-        return self.options.max_length
+        """Maximum number of tokens per text, at most those of a table of positions, or None."""
+        return least(self.options.max_length, self._table)
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -140,7 +144,8 @@ class Encoder(nn.Module):
         options = self.options
         return TextTokenizer(
             self.tokenizer,
-            max_length=options.max_length,
+            max_length=self.max_length,
+            most=self._table,
             pool_bos=options.pool_bos,
             pool_prompt=options.pool_prompt,
             stock_prompts=options.stock_prompts,
@@ -380,9 +385,7 @@ class Encoder(nn.Module):
                 of `encode_chunks`.
         """
         if not isinstance(chunks, (str, int)):
-            raise InputError(
-                f"chunks: must be 'sentences' or a number of tokens for a stream of texts (got {type(chunks).__name__})"
-            )
+            raise InputError(f"chunks: a stream of texts takes 'sentences' or a number of tokens (got {type(chunks).__name__})")
         chosen = self.prompt(prompt, prompt_name)
         return late_chunking.chunk_groups(self, texts, chunks, prompt=chosen, normalize=normalize_embeddings, **options)
 

@@ -148,7 +148,7 @@ def _limit(encoder: Encoder, length: int | None) -> int | None:
         InputError: the length exceeds the backbone's positions. A learned table ends there, and
             rotary states mean nothing beyond it.
     """
-    from bothways.encoder.convert import usable_positions
+    from bothways.attention.positions import usable_positions
 
     own = usable_positions(encoder.backbone)
     if length is not None and own is not None and length > own:

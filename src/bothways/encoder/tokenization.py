@@ -103,6 +103,8 @@ class TextTokenizer:
         wrapper: chat wrapping. If None, there is none.
         rows: rows of the model's embedding, see `embedding_rows`. Tokens beyond are refused by
             name. If None, tokens are not checked.
+        most: number of positions in the model's table. No text is longer. If None, there is no
+            table.
 
     Raises:
         InputError: the tokenizer has no character offsets (a "slow" one).
@@ -118,6 +120,7 @@ class TextTokenizer:
         stock_prompts: bool = False,
         wrapper: Wrapper | None = None,
         rows: int | None = None,
+        most: int | None = None,
     ) -> None:
         if not tokenizer.is_fast:
             raise InputError(
@@ -130,6 +133,7 @@ class TextTokenizer:
         self.stock_prompts = stock_prompts
         self.wrapper = wrapper or Wrapper()
         self.rows = rows
+        self.most = most
 
     def __call__(
         self, texts: Sequence[Text], *, prompt: str | None = None, max_length: int | None = None, first: int = 0
@@ -146,7 +150,7 @@ class TextTokenizer:
             InputError: an item has another form (the message gives its index), or an instruction
                 leaves no room for the text.
         """
-        limit = self.max_length if max_length is None else _positive(max_length)
+        limit = least(self.max_length if max_length is None else _positive(max_length), self.most)
         pairs = [_pair(item, prompt, first + i) for i, item in enumerate(texts)]
         if self.wrapper.suffix and self.wrapper.joint:
             pairs = [(head, body if is_template(head) else body.rstrip()) for head, body in pairs]
@@ -362,6 +366,11 @@ def check_embedded(tokenizer: Any, ids: Sequence[int], rows: int | None, where: 
             f"{where}: the token {tokenizer.convert_ids_to_tokens(beyond)!r} has number {beyond}, but the model embeds {rows} "
             f"(0 to {rows - 1}); give the tokenizer that belongs to the model, or the model with its embedding resized"
         )
+
+
+def least(*limits: int | None) -> int | None:
+    """Return the smallest of the limits that are there; None if there is none."""
+    return min((each for each in limits if each is not None), default=None)
 
 
 def _positive(max_length: int | None) -> int | None:

@@ -29,16 +29,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bothways.attention.plan import AttentionPlan
+from bothways.attention.positions import usable_positions
 from bothways.attention.shifted import ShiftedGroups
 from bothways.backbone.head import Head
 from bothways.backbone.rope import is_dynamic
 from bothways.data.text.packing import Block, joined_ids, pack_documents
 from bothways.encoder.batch import TokenBatch
-from bothways.encoder.convert import usable_positions
+from bothways.encoder.tokenization import embedding_rows
 from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
 from bothways.objectives.base import Backward, Objective, ObjectiveConfig
-from bothways.objectives.documents import tokenised
+from bothways.objectives.documents import end_of_document, tokenised
 from bothways.objectives.seeding import pass_seed, seeded
 
 if TYPE_CHECKING:
@@ -157,10 +158,11 @@ class CausalLm(Objective):
             InputError: the tokenizer has no EOS, the texts do not fill one row, or an item is not a
                 string.
         """
-        separator = encoder.tokenizer.eos_token_id
+        rows = embedding_rows(encoder.backbone)
+        separator = end_of_document(encoder.tokenizer, rows) if len(texts) > 1 else None
         if separator is None and len(texts) > 1:
             raise InputError("objective causal_lm: the tokenizer has no EOS to put between documents; join them into one")
-        documents = tokenised(texts, encoder.tokenizer, special=False)
+        documents = tokenised(texts, encoder.tokenizer, special=False, rows=rows)
         blocks = pack_documents(documents, self.context, separator=separator, isolate=self.isolate_documents)
         found = len(blocks[0].ids) if blocks else 0
         if found < self.context:

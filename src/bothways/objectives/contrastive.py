@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from bothways.attention.positions import table_positions
 from bothways.backbone.dropout import active_dropout
 from bothways.data.labeled.answers import document_id
 from bothways.data.text.text_views import crop, delete_words
@@ -110,7 +111,9 @@ class Contrastive(ContrastiveObjective):
         length = self.settings.max_length
         prompt = None if self.plain else encoder.prompt()
         tokenizer = (
-            TextTokenizer(encoder.tokenizer, rows=embedding_rows(encoder.backbone)) if self.plain else encoder.text_tokenizer()
+            TextTokenizer(encoder.tokenizer, rows=embedding_rows(encoder.backbone), most=table_positions(encoder.backbone))
+            if self.plain
+            else encoder.text_tokenizer()
         )
         rows = tokenizer(texts, prompt=prompt, max_length=length)
         if len(self._names(texts, rows)) < 2:

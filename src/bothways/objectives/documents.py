@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bothways.encoder.tokenization import check_embedded
 from bothways.errors import InputError
 
 TOGETHER = 1000
@@ -13,23 +14,42 @@ CHARACTERS = 4_000_000
 """The same in characters, for texts that are books. A longer text gets a call of its own."""
 
 
-def tokenised(texts: Sequence[str], tokenizer: Any, *, special: bool = True) -> Iterator[list[int]]:
+def tokenised(texts: Sequence[str], tokenizer: Any, *, special: bool = True, rows: int | None = None) -> Iterator[list[int]]:
     """Tokenize each document as a whole: yields its token ids.
 
     Args:
         texts: the documents.
         tokenizer: a fast one.
         special: add the tokenizer's special tokens.
+        rows: rows of the model's embedding. A token beyond is refused. If None, tokens are not
+            checked.
 
     Raises:
-        InputError: an item is not a string. The message gives its index.
+        InputError: an item is not a string, or has a token beyond the embedding. The message gives
+            its index.
     """
+    index = 0
     for some in _together(texts):
         # tokenizers refuse lone surrogates, so each becomes U+FFFD
         valid = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in some]
         # `verbose` silences the warning about documents longer than the context, because rows are
         # cut later
-        yield from tokenizer(valid, add_special_tokens=special, verbose=False, return_attention_mask=False)["input_ids"]
+        for ids in tokenizer(valid, add_special_tokens=special, verbose=False, return_attention_mask=False)["input_ids"]:
+            check_embedded(tokenizer, ids, rows, f"texts[{index}]")
+            index += 1
+            yield ids
+
+
+def end_of_document(tokenizer: Any, rows: int | None) -> int | None:
+    """Return EOS, which is put between two documents, or None if the tokenizer has none.
+
+    Raises:
+        InputError: an EOS beyond the model's embedding of `rows` tokens.
+    """
+    found = tokenizer.eos_token_id
+    if found is not None:
+        check_embedded(tokenizer, [int(found)], rows, "the end of a document (eos_token)")
+    return found
 
 
 def _together(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -37,11 +37,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from bothways.attention.positions import usable_positions
 from bothways.backbone.new_tokens import special_ids
 from bothways.config import Direction
 from bothways.data.text.passages import Passage, consecutive
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
-from bothways.encoder.convert import usable_positions
 from bothways.encoder.questions import Questions
 from bothways.encoder.tokenization import embedding_rows
 from bothways.errors import InputError

@@ -24,6 +24,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bothways.attention.plan import AttentionPlan
+from bothways.attention.positions import table_positions
 from bothways.attention.shifted import ShiftedGroups
 from bothways.config import Direction
 from bothways.data.text.packing import Block, joined_ids, pack_documents
@@ -32,7 +33,7 @@ from bothways.encoder.tokenization import embedding_rows
 from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
 from bothways.objectives.base import Backward, Objective, ObjectiveConfig
-from bothways.objectives.documents import tokenised
+from bothways.objectives.documents import end_of_document, tokenised
 from bothways.objectives.masking import MaskToken, Style, mask_token_id, mask_tokens
 from bothways.objectives.seeding import pass_seed, seeded
 
@@ -72,10 +73,17 @@ class MntpConfig(ObjectiveConfig):
         `head` is not changed. A frozen view of it is used, or with `train_head` a trainable copy.
 
         Raises:
-            InputError: there is no head, or the tokenizer lacks the requested mask token.
+            InputError: there is no head, the tokenizer lacks the requested mask token, or a row is
+                longer than the model's table of positions.
         """
         if head is None:
             raise InputError("objective mntp: needs the base model's language-model head, but this model has none")
+        positions = table_positions(encoder.backbone)
+        if positions is not None and self.row_length > positions:
+            raise InputError(
+                f"objective mntp: rows of {self.row_length} tokens (objective.row_length), and the model has {positions} positions; set "
+                f"objective.row_length to {positions} or less"
+            )
         tokenizer, rows = encoder.tokenizer, embedding_rows(encoder.backbone)
         return Mntp(
             _trainable_copy(head) if self.train_head else _frozen_view(head),
@@ -164,8 +172,10 @@ class Mntp(Objective):
             InputError: the texts hold fewer than two tokens, or one of them is not a string.
         """
         tokenizer = encoder.tokenizer
-        separator = None if tokenizer("", verbose=False)["input_ids"] else tokenizer.eos_token_id
-        documents = tokenised(texts, tokenizer)
+        rows = embedding_rows(encoder.backbone)
+        closed = tokenizer("", verbose=False)["input_ids"] or len(texts) < 2
+        separator = None if closed else end_of_document(tokenizer, rows)
+        documents = tokenised(texts, tokenizer, rows=rows)
         blocks = pack_documents(documents, self.row_length, separator=separator, isolate=self.isolate_documents)
         if not blocks or len(blocks[0].ids) < 2:
             raise InputError(f"objective mntp: {len(texts)} texts hold fewer than two tokens; give more text")

@@ -12,8 +12,9 @@ import torch
 from transformers import AutoModelForMaskedLM, MambaConfig, MistralConfig, RobertaConfig
 
 import bothways as bw
+from bothways.attention.positions import usable_positions
 from bothways.encoder import convert as build
-from bothways.encoder.convert import is_encoder, usable_positions
+from bothways.encoder.convert import is_encoder
 from bothways.encoder.tokenization import Wrapper
 from bothways.errors import InputError, SourceError, UnsupportedFamily
 from tiny import SENTENCES, TINY, tiny_llama, tiny_model

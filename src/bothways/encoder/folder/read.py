@@ -288,7 +288,7 @@ def _limit(transformer: dict[str, Any], loaded: Pretrained, *, own: bool) -> int
 
     It keeps the number with the tokenizer and caps it at the model's positions.
     """
-    from bothways.encoder.convert import usable_positions
+    from bothways.attention.positions import usable_positions
 
     limit = transformer.get("max_seq_length")
     if limit is not None:

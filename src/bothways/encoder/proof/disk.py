@@ -91,7 +91,7 @@ def _differ(one: nn.Module, other: nn.Module) -> bool:
 
 def _long(encoder: Encoder, texts: tuple[str, ...], length: int) -> TokenRow:
     """Make a row of `length` tokens, or of as many as the backbone has positions for."""
-    from bothways.encoder.convert import usable_positions
+    from bothways.attention.positions import usable_positions
 
     limit = min(length, usable_positions(encoder.backbone) or length)
     text = " ".join(texts)

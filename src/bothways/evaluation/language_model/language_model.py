@@ -40,6 +40,7 @@ from bothways.backbone.rope import RopeConfig, forget_lengths, rope_overrides
 from bothways.backbone.sources import load_pretrained, source_config
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.tokenization import check_embedded, embedding_rows
 from bothways.errors import DirectionError, InputError, SourceError, UnsupportedFamily
 
 HEAD_CHUNK = 512
@@ -95,7 +96,9 @@ class CausalLM(nn.Module):
         # tokenizers refuse lone surrogates; each becomes U+FFFD
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         # `verbose` silences the warning that a text exceeds the context: whether it may is what is being measured
-        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        ids = list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        check_embedded(self.tokenizer, ids, embedding_rows(self.backbone), f"{self.name}: a text")
+        return ids
 
     def prompt(self, text: str) -> list[int]:
         """Token ids of a text to be continued: behind BOS where the tokenizer puts one, and never closed by EOS."""

@@ -29,6 +29,7 @@ from bothways.attention.shifted import ShiftedGroups
 from bothways.data.fingerprint import fingerprint_texts
 from bothways.data.text.documents import Unit, read_documents
 from bothways.encoder.inference import CPU_TOKENS, GPU_TOKENS
+from bothways.encoder.tokenization import check_embedded, embedding_rows
 from bothways.errors import InputError
 from bothways.evaluation.language_model.language_model import CausalLM
 from bothways.evaluation.language_model.language_task import LanguageModelTask
@@ -178,6 +179,8 @@ class Perplexity(LanguageModelTask):
             raise InputError(
                 f"{model.name}: its tokenizer has no EOS to put between {len(self.texts)} texts; join them into one"
             )
+        if separator is not None and len(self.texts) > 1:
+            check_embedded(model.tokenizer, [separator], embedding_rows(model.backbone), f"{model.name}: eos_token")
         parts: list[Tensor] = []
         count = 0
         for number, text in enumerate(self.texts):
