@@ -29,11 +29,12 @@ from bothways.encoder import both_vectors, inference, late_chunking, prompts
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
 from bothways.encoder.both_vectors import Both
 from bothways.encoder.chunk_spans import Chunking
+from bothways.encoder.embedding_rows import embedding_rows
 from bothways.encoder.inference import TokenStates
 from bothways.encoder.late_chunking import Chunks
 from bothways.encoder.options import EncoderOptions
 from bothways.encoder.similarity import cosine_similarity
-from bothways.encoder.tokenization import Text, TextTokenizer, embedding_rows, least
+from bothways.encoder.tokenization import Text, TextTokenizer, least
 from bothways.errors import InputError
 
 __all__ = ["Encoder", "EncoderOptions"]
@@ -343,8 +344,7 @@ class Encoder(nn.Module):
             show_progress_bar: see `encode`.
 
         Returns:
-            For each text `Chunks(vectors (C, D) float32, spans)`. For one text, a single `Chunks`
-                and not a list. See `encoder.late_chunking`.
+            A list of `Chunks(vectors (C, D) float32, spans)`, or for one text, its `Chunks`.
 
         Raises:
             InputError: chunks are outside their text or contain no token, or windows are too short

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
 
+from bothways.encoder.embedding_rows import embedding_rows
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.tokenization import embedding_rows
 from bothways.errors import InputError
 from bothways.exports import onnx_graph, openvino_graph
 from bothways.exports.exported import TITLES, verify_rows

@@ -39,8 +39,8 @@ from bothways.backbone.hardware import resolve_device
 from bothways.backbone.rope import RopeConfig, forget_lengths, rope_overrides
 from bothways.backbone.sources import load_pretrained, source_config
 from bothways.config import Direction
+from bothways.encoder.embedding_rows import check_embedded, embedding_rows
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.tokenization import check_embedded, embedding_rows
 from bothways.errors import DirectionError, InputError, SourceError, UnsupportedFamily
 
 HEAD_CHUNK = 512
