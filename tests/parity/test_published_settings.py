@@ -306,7 +306,7 @@ def test_layers_behind_the_pooling_are_trained_on(plain, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"activation_function": "my.Activation"}, "activation_function 'my.Activation' is code"),
+        ({"activation_function": "my.Activation"}, "activation_function 'my.Activation' is the author's code"),
         ({"module_input_name": "token_embeddings"}, "module_input_name"),
         ({"in_features": 31}, "Dense expects vectors of 31 numbers but gets 32"),
         ({"scale": 2}, "scale is a setting that Dense does not have"),
