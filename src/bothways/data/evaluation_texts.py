@@ -35,7 +35,7 @@ def read_evaluation_texts(sources: Iterable[str | Path]) -> list[str]:
 
 def _texts(source: str | Path) -> Iterator[str]:
     if is_beir(source):
-        yield from judged_queries(source, splits=("test", "dev"))
+        yield from judged_queries(source, splits=("test", "dev", "validation"))
         return
     found = resolve_texts(source, splits="held_out")
     if found.kind == "embedded":

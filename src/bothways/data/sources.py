@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bothways.data.formats.compressed import plain_name
-from bothways.data.rows import FORMATS, UNREAD, Row, format_of, plain_or_gzipped, unknown_format
-from bothways.data.splits import is_held_out
+from bothways.data.formats.shards import check_complete, in_order
+from bothways.data.retrieval_folder import retrieval_folder
+from bothways.data.rows import FORMATS, UNREAD, Row, format_of, unknown_format
+from bothways.data.splits import current_snapshot, is_held_out
 from bothways.errors import InputError, SourceError
 
 log = logging.getLogger("bothways")
@@ -59,7 +61,7 @@ def resolve_texts(source: str | Path, *, splits: Splits = "training") -> TextSou
         splits: which files of a folder are wanted. A file that is named itself is always read.
 
     Raises:
-        InputError: an empty name, a file of unknown kind, or a folder without any file that is wanted.
+        InputError: an empty name, a file of unknown kind, or a folder without any file that is wanted or without one of its shards.
         SourceError: nothing of this name.
     """
     if not str(source).strip():
@@ -94,7 +96,7 @@ def _files_below(folder: Path, splits: Splits) -> tuple[tuple[Path, ...], tuple[
     files: list[Path] = []
     skipped: list[str] = []
     unread: list[str] = []
-    for parent, folders, names in os.walk(_snapshot(folder)):
+    for parent, folders, names in os.walk(current_snapshot(folder)):
         skipped += [(Path(parent) / name).relative_to(folder).as_posix() + "/" for name in folders if name.startswith(".")]
         folders[:] = [name for name in folders if not name.startswith(".")]
         wanted = _saved(Path(parent), names)
@@ -118,8 +120,9 @@ def _files_below(folder: Path, splits: Splits) -> tuple[tuple[Path, ...], tuple[
     if unread:
         log.warning("%s: data that is not read: %s", folder, ", ".join(sorted(unread)))
     # not the file system's order: the same folder gives the same texts on every machine
-    files.sort(key=lambda path: path.relative_to(folder).parts)
-    return _chosen(folder, files, splits)
+    chosen, left_out = _chosen(folder, in_order(files), splits)
+    check_complete(chosen)
+    return chosen, left_out
 
 
 def _chosen(folder: Path, files: list[Path], splits: Splits) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
@@ -144,27 +147,12 @@ def _chosen(folder: Path, files: list[Path], splits: Splits) -> tuple[tuple[Path
 
 
 def _judgements(folder: Path) -> tuple[set[Path], set[Path]] | None:
-    """Of a BEIR folder, the files of judgements, and its queries if some of them are judged in test or dev; None for other folders."""
-    queries = plain_or_gzipped(folder / "queries.jsonl")
-    if queries is None or plain_or_gzipped(folder / "corpus.jsonl") is None or not (folder / "qrels").is_dir():
+    """Of a retrieval folder, the files of judgements, and its queries if some of them are judged in test or dev; None for others."""
+    found = retrieval_folder(folder)
+    if found is None:
         return None
-    judgements = set((folder / "qrels").iterdir())
-    return judgements, {queries} if any(is_held_out(path.name) for path in judgements) else set()
-
-
-def _snapshot(folder: Path) -> Path:
-    """Of a data set in the hub's cache (refs/, snapshots/REVISION/), the revision that is current; else the folder itself."""
-    snapshots = folder / "snapshots"
-    if not snapshots.is_dir() or not (folder / "blobs").is_dir():
-        return folder
-    main = folder / "refs" / "main"
-    current = snapshots / main.read_text(encoding="utf-8").strip() if main.is_file() else None
-    if current is not None and current.is_dir():
-        return current
-    there = sorted(path for path in snapshots.iterdir() if path.is_dir())
-    if len(there) != 1:
-        raise InputError(f"{folder}: holds {len(there)} snapshots; name one of those below {snapshots}")
-    return there[0]
+    judgements = set(found.judgements)
+    return judgements, set(found.queries) if any(is_held_out(path.name) for path in judgements) else set()
 
 
 def _saved(folder: Path, names: list[str]) -> set[str] | None:
@@ -173,9 +161,13 @@ def _saved(folder: Path, names: list[str]) -> set[str] | None:
         return None
     try:
         state: Any = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        return {str(each["filename"]) for each in state["_data_files"]}
+        listed = {str(each["filename"]) for each in state["_data_files"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{folder / 'state.json'}: not what save_to_disk writes; save the data set again") from None
+    missing = sorted(listed - set(names))
+    if missing:
+        raise InputError(f"{folder / missing[0]}: no such file, which state.json lists; fetch it, or save the data set again")
+    return listed
 
 
 def iter_hub_rows(source: TextSource, *, streaming: bool = False) -> Iterator[Row]:

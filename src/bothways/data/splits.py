@@ -29,6 +29,21 @@ SPLIT_COLUMNS = ("split", "data_split", "dataset_split", "partition", "set", "su
 _SHOWN = 5  # files named in a warning
 
 
+def current_snapshot(folder: Path) -> Path:
+    """Of a data set in the hub's cache (refs/, snapshots/REVISION/), the revision that is current; else the folder itself."""
+    snapshots = folder / "snapshots"
+    if not snapshots.is_dir() or not (folder / "blobs").is_dir():
+        return folder
+    main = folder / "refs" / "main"
+    current = snapshots / main.read_text(encoding="utf-8").strip() if main.is_file() else None
+    if current is not None and current.is_dir():
+        return current
+    there = sorted(path for path in snapshots.iterdir() if path.is_dir())
+    if len(there) != 1:
+        raise InputError(f"{folder}: holds {len(there)} snapshots; name one of those below {snapshots}")
+    return there[0]
+
+
 def is_held_out(path: str | PurePath) -> bool:
     """Whether a file, by its path below the folder that was named, belongs to a held-out split.
 

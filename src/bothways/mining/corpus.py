@@ -13,13 +13,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bothways.data.decontamination import Overlap
+from bothways.data.formats.shards import check_complete
 from bothways.data.labeled.dialects import detect
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.labeled.labeled_row import Fields, Reading
-from bothways.data.rows import Row, iter_rows, plain_or_gzipped
+from bothways.data.retrieval_folder import corpus_files
+from bothways.data.rows import Row, iter_rows
 from bothways.data.sources import iter_hub_rows, resolve_texts
-from bothways.data.splits import training_rows
+from bothways.data.splits import current_snapshot, training_rows
 from bothways.data.text.readers import iter_texts
 from bothways.data.words import normal_form
 
@@ -98,8 +100,10 @@ def read_corpus(source: str | Path, *, column: str | None = None) -> Iterator[st
         InputError, SourceError: as `iter_texts` does.
     """
     path = Path(source)
-    if path.is_dir():
-        path = plain_or_gzipped(path / "corpus.jsonl") or path
+    if path.is_dir() and (files := _documents_in(path)):
+        if column is None:
+            return _all_titled(files)
+        return itertools.chain.from_iterable(iter_texts(file, column=column) for file in files)
     source = path if path.exists() else source
     found = resolve_texts(source)
     if column is not None or found.kind not in ("file", "hub"):
@@ -110,6 +114,26 @@ def read_corpus(source: str | Path, *, column: str | None = None) -> Iterator[st
     if first is not None and "text" in names and not names.isdisjoint(_IDS):
         return _titled(found.label, itertools.chain([first], rows))
     return own_texts(read_examples(source)) if detect(list(names)) is not None else iter_texts(source)
+
+
+def _documents_in(folder: Path) -> tuple[Path, ...]:
+    """The files of a retrieval folder's corpus, or of a folder that holds such files alone; none for other folders.
+
+    Raises:
+        InputError: a shard is missing, or a broken file.
+    """
+    files = corpus_files(current_snapshot(folder))
+    if files:
+        check_complete(files)
+        return files
+    found = resolve_texts(folder)
+    heads = [next((set(row) for _, row in iter_rows(file)), set[str]()) for file in found.files]
+    return found.files if all("text" in names and not names.isdisjoint(_IDS) for names in heads) else ()
+
+
+def _all_titled(files: Iterable[Path]) -> Iterator[str]:
+    for file in files:
+        yield from _titled(str(file), iter_rows(file))
 
 
 def _titled(label: str, rows: Iterable[Row]) -> Iterator[str]:

@@ -4,26 +4,30 @@
     queries.jsonl     {"_id", "text"}
     qrels/SPLIT.tsv   query-id, corpus-id, score, under a header line
 
-Each file may be gzipped. Training needs the judged documents alone, so a corpus of millions is streamed and only those are kept;
-`evaluation/inputs/beir_collection.py` takes the whole corpus, which it ranks.
+Each may be compressed, in another format or in shards, in a folder of its own as MTEB's collections are on the hub: see
+`bothways.data.retrieval_folder`, which finds the files.
+
+Training needs the judged documents alone. A corpus of millions is streamed and only those are kept. Evaluation ranks the whole corpus,
+which `evaluation/inputs/beir_collection.py` takes.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bothways.data.labeled.labeled_row import Fields, Reading
-from bothways.data.rows import find_file, iter_rows, plain_or_gzipped
+from bothways.data.retrieval_folder import RetrievalFolder, retrieval_folder
+from bothways.data.rows import iter_rows
 from bothways.errors import InputError
 from bothways.foreign import one_line
 
 log = logging.getLogger("bothways")
 
-_FILES = ("corpus.jsonl", "queries.jsonl")
 # nine digits at most: a longer grade is damage, and Python refuses to read thousands; pandas writes 1.0 for 1
 _GRADE = re.compile(r"([+-]?\d{1,9})(?:\.0+)?")
 _QRELS = ("query-id", "corpus-id", "score")
@@ -46,8 +50,22 @@ class Judged:
 
 def is_beir(source: str | Path) -> bool:
     """Whether `source` is a folder in this layout."""
-    folder = Path(source)
-    return folder.is_dir() and (folder / "qrels").is_dir() and all(plain_or_gzipped(folder / name) for name in _FILES)
+    return retrieval_folder(source) is not None
+
+
+def collection_files(folder: str | Path, split: str) -> RetrievalFolder:
+    """Find the files of a collection, see `retrieval_folder`.
+
+    Raises:
+        InputError: it is not a folder in this layout.
+    """
+    found = retrieval_folder(folder)
+    if found is None:
+        raise InputError(
+            f"{folder}: no BEIR folder; expected corpus.jsonl, queries.jsonl and qrels/{split}.tsv in it, or MTEB's folders corpus, "
+            "queries and qrels of Parquet files"
+        )
+    return found
 
 
 def read_judged(folder: str | Path, split: str = "train") -> Judged:
@@ -57,15 +75,19 @@ def read_judged(folder: str | Path, split: str = "train") -> Judged:
         InputError: no such folder, file or column, a grade that is no whole number, an id that appears twice, or no judged query
             at all that queries.jsonl holds.
     """
-    folder = Path(folder)
-    if not is_beir(folder):
-        raise InputError(f"{folder}: no BEIR folder; expected corpus.jsonl, queries.jsonl and qrels/{split}.tsv in it")
-    grades = read_grades(folder, split)
-    queries = read_texts(find_file(folder / "queries.jsonl"), grades, title=False)
+    files = collection_files(folder, split)
+    grades = read_grades(files, split)
+    queries = read_texts(files.of_split(files.queries, split), grades, title=False)
     if not queries:
-        raise InputError(f"{folder}: none of the {len(grades)} queries judged in qrels/{split}.tsv is in queries.jsonl")
+        judged_in, held_in = _shown(files, files.judged(split)), _shown(files, files.queries)
+        raise InputError(f"{folder}: none of the {len(grades)} queries judged in {judged_in} is in {held_in}")
     wanted = {document for judged in grades.values() for document in judged}
-    return Judged(grades, queries, read_texts(find_file(folder / "corpus.jsonl"), wanted))
+    return Judged(grades, queries, read_texts(files.of_split(files.corpus, split), wanted))
+
+
+def _shown(files: RetrievalFolder, paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{paths[0].relative_to(files.folder).as_posix()}{more}"
 
 
 def judged_queries(folder: str | Path, splits: Iterable[str]) -> list[str]:
@@ -74,64 +96,85 @@ def judged_queries(folder: str | Path, splits: Iterable[str]) -> list[str]:
     Raises:
         InputError: the folder has none of the splits, or a broken file.
     """
-    folder = Path(folder)
-    there = [split for split in splits if plain_or_gzipped(folder / "qrels" / f"{split}.tsv") is not None]
+    splits = list(splits)
+    files = collection_files(folder, splits[0])
+    there = [split for split in splits if files.judged(split)]
     if not there:
         raise InputError(f"{folder}: qrels holds none of {', '.join(f'{split}.tsv' for split in splits)}")
-    judged = {query for split in there for query in read_grades(folder, split)}
-    return list(read_texts(find_file(folder / "queries.jsonl"), judged, title=False).values())
+    texts: dict[str, str] = {}
+    for split in there:
+        texts |= read_texts(files.of_split(files.queries, split), read_grades(files, split), title=False)
+    return list(texts.values())
 
 
-def read_grades(folder: Path, split: str) -> dict[str, dict[str, int]]:
-    """{query id: {document id: grade}} of a split, in the order of the file; 0 is judged and not relevant.
+def read_grades(files: RetrievalFolder, split: str) -> dict[str, dict[str, int]]:
+    """{query id: {document id: grade}} of a split, in the order of the files; 0 is judged and not relevant.
 
     Raises:
-        InputError: no such file or column, a grade that is no whole number, or no judgement.
+        InputError: no such split or column, a missing shard, a grade that is no whole number, or no judgement.
     """
-    path = find_file(folder / "qrels" / f"{split}.tsv")
+    paths = files.judged(split)
+    if not paths:
+        there = ", ".join(dict.fromkeys(path.name for path in files.judgements)) or "none"
+        raise InputError(
+            f"{files.folder / 'qrels' / f'{split}.tsv'}: no such file, gzipped or not; the files of judgements are: {there}"
+        )
     grades: dict[str, dict[str, int]] = {}
-    for number, row in iter_rows(path):
-        if any(name not in row for name in _QRELS):
-            raise InputError(f"{path}: expected the header {', '.join(_QRELS)} (by tabs), got {', '.join(row)}")
-        query, document, grade = (row[name] for name in _QRELS)
-        whole = _GRADE.fullmatch(grade.strip())
-        if whole is None:
-            raise InputError(f"{path}, row {number}: score must be a whole number, got {one_line(repr(grade), 60)}")
-        known = grades.setdefault(query, {})
-        if known.setdefault(document, int(whole[1])) != int(whole[1]):
-            raise InputError(
-                f"{path}, row {number}: query {query!r} and document {document!r} are judged twice, {known[document]} and {whole[1]}; "
-                "remove one of the rows"
-            )
+    for path in paths:
+        for number, row in iter_rows(path):
+            if any(name not in row for name in _QRELS):
+                how = " (by tabs)" if ".tsv" in path.name else ""
+                raise InputError(f"{path}: expected the header {', '.join(_QRELS)}{how}, got {', '.join(row)}")
+            _add_grade(grades, f"{path}, row {number}", *(row[name] for name in _QRELS))
     if not grades:
-        raise InputError(f"{path}: no judgements below the header line")
+        raise InputError(f"{paths[0]}: no judgements below the header line")
     return grades
 
 
-def read_texts(path: Path, wanted: Container[str] | None = None, *, title: bool = True) -> dict[str, str]:
-    """{id: text} of corpus.jsonl or queries.jsonl, of the `wanted` ids alone where they are given; with `title` the title before the text.
+def _add_grade(grades: dict[str, dict[str, int]], where: str, query: Any, document: Any, grade: Any) -> None:
+    query, document = _id(where, "query-id", query), _id(where, "corpus-id", document)
+    whole = None if isinstance(grade, bool) else _GRADE.fullmatch(str(grade).strip())
+    if whole is None:
+        raise InputError(f"{where}: score must be a whole number, got {one_line(repr(grade), 60)}")
+    known = grades.setdefault(query, {})
+    if known.setdefault(document, int(whole[1])) != int(whole[1]):
+        raise InputError(
+            f"{where}: query {query!r} and document {document!r} are judged twice, {known[document]} and {whole[1]}; "
+            "remove one of the rows"
+        )
+
+
+def _id(where: str, name: str, value: Any) -> str:
+    """An id as text; columnar tables hold whole numbers as such."""
+    if not isinstance(value, (str, int)) or isinstance(value, bool):
+        raise InputError(f"{where}: {name} is {value!r}, not a text or whole number")
+    return str(value)
+
+
+def read_texts(files: Sequence[Path], wanted: Container[str] | None = None, *, title: bool = True) -> dict[str, str]:
+    """{id: text} of a corpus or of queries, of the `wanted` ids alone where they are given; with `title` the title before the text.
 
     Raises:
-        InputError: a row without '_id' or 'text', a value of another type, or an id that appears twice.
+        InputError: a row without '_id' (or 'id') or 'text', a value of another type, or an id that appears twice.
     """
     texts: dict[str, str] = {}
-    for number, key, text in iter_documents(path, wanted, title=title):
-        if key in texts:
-            raise InputError(f"{path}, row {number}: _id {key!r} appears a second time")
-        texts[key] = text
+    for path in files:
+        for number, key, text in _documents(path, wanted, title=title):
+            if key in texts:
+                raise InputError(f"{path}, row {number}: _id {key!r} appears a second time")
+            texts[key] = text
     return texts
 
 
-def iter_documents(path: Path, wanted: Container[str] | None = None, *, title: bool = True) -> Iterator[tuple[int, str, str]]:
+def _documents(path: Path, wanted: Container[str] | None, *, title: bool) -> Iterator[tuple[int, str, str]]:
     """(row, id, text) of the rows of a file, as they come; see `read_texts`."""
     reading = Reading(str(path), "")
     for number, row in iter_rows(path):
         fields = Fields(number, row, reading)
-        key = row[fields.column("_id")]
-        if not isinstance(key, (str, int)) or isinstance(key, bool):
-            raise InputError(f"{fields.where}: _id is {key!r}, not a text or whole number")
-        if wanted is None or str(key) in wanted:
+        name = fields.column("_id", "id")
+        key = _id(fields.where, name, row[name])
+        if wanted is None or key in wanted:
             heading = fields.text("title") if title and row.get("title") is not None else ""
-            yield number, str(key), f"{heading} {fields.text('text')}".strip()
+            yield number, key, f"{heading} {fields.text('text')}".strip()
     if reading.repaired.counts:
         log.warning("%s: %s", path, reading.repaired)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from bothways.data.conversion.retrieval import retrieval
 from bothways.data.formats.compressed import plain_name
+from bothways.data.formats.shards import shard_of
 from bothways.data.labeled.beir import is_beir
 from bothways.data.labeled.dialects import DIALECTS, Dialect, detect, named
 from bothways.data.labeled.example import Example
@@ -99,6 +100,7 @@ def _examples(
         yield from itertools.islice(training_pairs(), *chosen_rows)
         return
     recognised = False
+    seen: dict[str, set[Example]] = {}
     warn_left_out(found.name, found.left_out)
     for label, task, every, cells in _files(found):
         rows = itertools.islice(every, *chosen_rows)
@@ -113,7 +115,13 @@ def _examples(
             log.warning("%s; the folder's other files are read without it", problem)
         else:
             recognised = True
-            yield from _read(chosen, itertools.chain([first], rows), Reading(label, task, template, cells), first)
+            yield from _read(
+                chosen,
+                itertools.chain([first], rows),
+                Reading(label, task, template, cells),
+                first,
+                seen.setdefault(_split(label), set()),
+            )
     if not recognised:
         known = "; ".join(f"{item.name} ({item.shape})" for item in DIALECTS)
         raise InputError(f"{found.label}: no labelled rows; expected a file in one of the dialects {known}")
@@ -124,13 +132,23 @@ def _files(source: TextSource) -> Iterator[tuple[str, str, Iterator[Row], bool]]
     if source.kind == "hub":
         yield source.label, source.name.split("/")[-1], iter_hub_rows(source), False
     for path in source.files:
-        task = Path(path.name[: len(plain_name(path.name))]).stem
+        shard = shard_of(path)
+        task = Path(path.name[: len(plain_name(path.name))]).stem if shard is None else path.name[: len(shard.stem)]
         yield str(path), task, training_rows(str(path), iter_rows(path)), is_table(path)
 
 
-def _read(dialect: Dialect, rows: Iterator[Row], reading: Reading, first: Row) -> Iterator[Example]:
-    """Examples of one file, each once; the log line is written when the file is done, also when it is left early."""
-    seen: set[Example] = set()
+def _split(label: str) -> str:
+    """What a file is a shard of, or its own name."""
+    shard = shard_of(Path(label))
+    return label if shard is None else str(Path(label).with_name(f"{shard.stem}{shard.suffix}"))
+
+
+def _read(dialect: Dialect, rows: Iterator[Row], reading: Reading, first: Row, seen: set[Example]) -> Iterator[Example]:
+    """Examples of one file, each once; the log line is written when the file is done, also when it is left early.
+
+    `seen` are those of the shards before it.
+    """
+    before = len(seen)
     counted = _Counted(rows)
     try:
         for number, example in dialect.read(counted, reading):
@@ -141,7 +159,7 @@ def _read(dialect: Dialect, rows: Iterator[Row], reading: Reading, first: Row) -
             yield example
     finally:
         _tell_unread(reading, first)
-        log.info("%s: %s", reading.label, _account(dialect, reading, first, counted.count, len(seen)))
+        log.info("%s: %s", reading.label, _account(dialect, reading, first, counted.count, len(seen) - before))
 
 
 # words in names of columns that train, or say what a row is worth

@@ -6,7 +6,7 @@ so every doubtful row is an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,18 @@ class Pairs:
         return len(self.scores)
 
 
-def read_pairs(source: str | Path, *, columns: tuple[str, str] = ("sentence1", "sentence2"), score: str = "score") -> Pairs:
+def read_pairs(
+    source: str | Path,
+    *,
+    files: Sequence[Path] = (),
+    columns: tuple[str, str] = ("sentence1", "sentence2"),
+    score: str = "score",
+) -> Pairs:
     """Read sentence pairs from a .jsonl, .json, .csv, .tsv or .parquet file, each also with .gz, or from a hub dataset.
 
     Args:
         source: the file, or `org/name:config/split`.
+        files: the shards of the source, which are then read in place of it; messages name each by itself.
         columns: the columns of the two texts.
         score: the column of the gold similarity, a finite number.
 
@@ -53,11 +60,7 @@ def read_pairs(source: str | Path, *, columns: tuple[str, str] = ("sentence1", "
     second: list[str] = []
     scores: list[float] = []
     subset: list[str] = []
-    found = resolve_texts(source)
-    if found.kind not in ("file", "hub"):
-        raise InputError(f"{source}: pairs are read from one file or hub dataset, not from a {found.kind} source")
-    for number, row in iter_rows(found.files[0]) if found.kind == "file" else iter_hub_rows(found):
-        where = f"{found.label}, row {number}"
+    for where, row in _located_rows(source, files):
         first.append(_text(where, row, columns[0]))
         second.append(_text(where, row, columns[1]))
         scores.append(finite_number(_value(where, row, score), score, where))
@@ -68,6 +71,18 @@ def read_pairs(source: str | Path, *, columns: tuple[str, str] = ("sentence1", "
     if not scores:
         raise InputError(f"{source}: holds no pair; give at least one row with {columns[0]}, {columns[1]} and {score}")
     return Pairs(first, second, scores, subset or None)
+
+
+def _located_rows(source: str | Path, files: Sequence[Path]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if not files:
+        found = resolve_texts(source)
+        if found.kind not in ("file", "hub"):
+            raise InputError(f"{source}: pairs are read from one file or hub dataset, not from a {found.kind} source")
+        if found.kind == "hub":
+            yield from ((f"{found.label}, row {number}", row) for number, row in iter_hub_rows(found))
+        files = found.files
+    for path in files:
+        yield from ((f"{path}, row {number}", row) for number, row in iter_rows(path))
 
 
 def _value(where: str, row: Mapping[str, Any], column: str) -> Any:

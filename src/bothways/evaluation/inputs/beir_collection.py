@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bothways.data.labeled.beir import read_grades, read_texts
-from bothways.data.rows import find_file
+from bothways.data.labeled.beir import collection_files, read_grades, read_texts
 from bothways.errors import InputError
 
 
@@ -31,15 +30,17 @@ def read_beir(folder: str | Path, split: str = "test") -> Collection:
         raise InputError(
             f"{folder}: no such folder; a retrieval task needs corpus.jsonl, queries.jsonl and qrels/{split}.tsv in one"
         )
-    qrels_file = find_file(folder / "qrels" / f"{split}.tsv")
-    qrels = read_grades(folder, split)
-    texts = read_texts(find_file(folder / "queries.jsonl"), qrels, title=False)
-    corpus = read_texts(find_file(folder / "corpus.jsonl"))
+    files = collection_files(folder, split)
+    qrels = read_grades(files, split)
+    judgements = files.judged(split)[0]
+    queries, documents = files.of_split(files.queries, split), files.of_split(files.corpus, split)
+    texts = read_texts(queries, qrels, title=False)
+    corpus = read_texts(documents)
     unknown = next((query for query in qrels if query not in texts), None)
     if unknown is not None:
-        raise InputError(f"{qrels_file}: judges query {unknown!r}, which is not in queries.jsonl")
+        raise InputError(f"{judgements}: judges query {unknown!r}, which is not in {queries[0].name}")
     if not any(document in corpus for judged in qrels.values() for document in judged):
         raise InputError(
-            f"{qrels_file}: none of the judged documents is in corpus.jsonl; the two belong to different collections"
+            f"{judgements}: none of the judged documents is in {documents[0].name}; the two belong to different collections"
         )
     return Collection({query: texts[query] for query in qrels}, corpus, qrels)

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from bothways.data.formats.cells import Elided, is_missing, listed
-from bothways.data.rows import is_table, iter_rows, type_name
+from bothways.data.rows import type_name
 from bothways.data.text.readers import TEXT_COLUMNS
-from bothways.errors import InputError, MissingExtra, SourceError
-from bothways.evaluation.inputs.named_data import checked_text, column, first_row, split_file
+from bothways.errors import InputError, MissingExtra
+from bothways.evaluation.inputs.named_data import checked_text, column
+from bothways.evaluation.inputs.split_table import open_split
 
 _TEXT = (*TEXT_COLUMNS, "sentences", "texts")
 _LABEL = ("label", "labels", "class", "category", "intent", "topic", "target")
@@ -60,19 +61,17 @@ def read_labelled(source: str | Path, *, split: str = "test", text: str | None =
 
 def read_labelled_sets(source: str | Path, *, split: str, text: str | None, label: str | None) -> list[Labelled]:
     """Read one set, or as many as there are rows where rows are lists; see `read_labelled`."""
-    path = Path(split_file(source, split))
-    if not path.exists():
-        raise SourceError(f"{path}: no such file or folder")
-    where, row = first_row(path)
+    table = open_split(source, split)
+    where, row = table.first()
     text = column(where, row, text, _TEXT, "text")
     label = column(where, row, label, _LABEL, "label")
-    rows = ((f"{path}, row {number}", row) for number, row in iter_rows(path))
-    if is_table(path) and _list_in(where, row, text) is not None and _list_in(where, row, label) is not None:
+    rows = table.rows()
+    if table.cells and _list_in(where, row, text) is not None and _list_in(where, row, label) is not None:
         rows = ((where, {name: _list_in(where, row, name) for name in (text, label)}) for where, row in rows)
-        return [_set(path, _cells(where, row, text, label)) for where, row in rows]
+        return [_set(table.name, _cells(where, row, text, label)) for where, row in rows]
     if isinstance(row[text], list):
-        return [_set(path, _cells(where, row, text, label)) for where, row in rows]
-    return [_set(path, (_cell(where, row, text, label) for where, row in rows))]
+        return [_set(table.name, _cells(where, row, text, label)) for where, row in rows]
+    return [_set(table.name, (_cell(where, row, text, label) for where, row in rows))]
 
 
 def _list_in(where: str, row: Any, name: str) -> list[Any] | None:
@@ -97,15 +96,15 @@ def unpacked_cell(where: str, name: str, value: str) -> str | list[Any]:
     return value if found is None or not all(isinstance(text, str) for text in found) else found
 
 
-def _set(path: Path, cells: Iterable[tuple[str, str]]) -> Labelled:
+def _set(name: str, cells: Iterable[tuple[str, str]]) -> Labelled:
     pairs = list(cells)
     labels = tuple(label for _, label in pairs)
     whole = [_WHOLE.fullmatch(label) for label in labels]
     if all(whole):
         labels = tuple(match[1] for match in whole if match is not None)
     if len(set(labels)) < 2:
-        raise InputError(f"{path}: {len(pairs)} texts of one class; at least two classes are needed")
-    return Labelled(tuple(text for text, _ in pairs), labels, str(path))
+        raise InputError(f"{name}: {len(pairs)} texts of one class; at least two classes are needed")
+    return Labelled(tuple(text for text, _ in pairs), labels, name)
 
 
 def _cells(where: str, row: Any, text: str, label: str) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,6 @@ Nothing is guessed beyond names that public data sets use; what is not found by 
 
 from __future__ import annotations
 
-import glob
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ import numpy as np
 
 from bothways.data.fingerprint import fingerprint_texts
 from bothways.data.labeled.pairs import read_pairs
-from bothways.data.rows import FORMATS, LONE_SURROGATE, iter_rows, type_name
+from bothways.data.rows import LONE_SURROGATE, type_name
 from bothways.errors import InputError
+from bothways.evaluation.inputs.split_table import open_split
 
 # how the two texts of a pair and its gold similarity are called in public data, in order of preference
 PAIR_COLUMNS = (
@@ -70,59 +70,21 @@ def gold_pairs(
         InputError: what `read_pairs` raises; no such split in the folder; only one distinct gold score (no correlation exists).
         SourceError: no such file.
     """
-    source = split_file(source, split)
     usual = PAIR_COLUMNS[0]
-    if Path(source).is_file():
-        where, row = first_row(Path(source))
+    files: tuple[Path, ...] = ()
+    if Path(source).exists():
+        table = open_split(source, split)
+        files, source = table.files, table.name
+        where, row = table.first()
         usual = pair_columns(where, row, first, second)
         score = column(where, row, score, SCORE_COLUMNS, "score")
-    pairs = read_pairs(source, columns=(first or usual[0], second or usual[1]), score=score or SCORE_COLUMNS[0])
+    pairs = read_pairs(source, files=files, columns=(first or usual[0], second or usual[1]), score=score or SCORE_COLUMNS[0])
     distinct = len(set(pairs.scores))
     if distinct < 2:
         raise InputError(f"{source}: {len(pairs)} pairs with {distinct} distinct gold score; a correlation needs at least two")
     content = fingerprint([pairs.first, pairs.second, pairs.scores, pairs.subset])
     subsets = tuple(pairs.subset) if pairs.subset else None
     return GoldPairs(tuple(pairs.first), tuple(pairs.second), np.array(pairs.scores), subsets, str(source), content)
-
-
-def split_file(source: str | Path, split: str) -> str | Path:
-    """The file of `split` in a folder, in any format, plain or gzipped; anything but a folder comes back as it is.
-
-    Raises:
-        InputError: the folder has no such file, or two.
-    """
-    folder = Path(source)
-    if not folder.is_dir():
-        return source
-    found = [folder / f"{split}{suffix}{zipped}" for suffix in FORMATS for zipped in ("", ".gz")]
-    found = [path for path in found if path.is_file()]
-    if not found:  # as a hub data set is downloaded
-        found = sorted(
-            path
-            for place in (folder, folder / "data")
-            for path in place.glob(f"{glob.escape(split)}-?????-of-?????.*")
-            if path.is_file()
-        )
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise InputError(f"{folder}: both {found[0].name} and {found[1].name} are there; name the file itself")
-    there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_file())) or "none"
-    raise InputError(
-        f"{folder}: no {split}.jsonl or {split} in another format; choose with split=, the files there are: {there}"
-    )
-
-
-def first_row(path: Path) -> tuple[str, Mapping[str, Any]]:
-    """Where the first row of a file stands, for messages, and the row; its columns are those of the file.
-
-    Raises:
-        InputError: the file is empty or broken.
-        SourceError: no such file.
-    """
-    for number, row in iter_rows(path):
-        return f"{path}, row {number}", row
-    raise InputError(f"{path}: is empty")
 
 
 def column(where: str, row: Mapping[str, Any], asked: str | None, usual: Sequence[str], what: str) -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from bothways.data.rows import iter_rows
-from bothways.errors import InputError, SourceError
+from bothways.errors import InputError
 from bothways.evaluation.inputs.beir_collection import Collection
-from bothways.evaluation.inputs.named_data import PAIR_COLUMNS, SCORE_COLUMNS, first_row, pair_columns, split_file, text_of
+from bothways.evaluation.inputs.named_data import PAIR_COLUMNS, SCORE_COLUMNS, pair_columns, text_of
+from bothways.evaluation.inputs.split_table import open_split
 
 _COLUMNS = (
     ("query", "document"),
@@ -49,22 +49,19 @@ def read_pair_collection(
     """
     if above is not None and not math.isfinite(above):
         raise InputError(f"{source}: above={above}; expected a finite number, since nothing can be compared with that")
-    path = Path(split_file(source, split))
-    if not path.exists():
-        raise SourceError(f"{path}: no such file or folder")
-    where, row = first_row(path)
+    table = open_split(source, split)
+    where, row = table.first()
     query, document = pair_columns(where, row, query, document, _COLUMNS, ("query", "document"))
     grade = next((name for name in _GRADES if name in row), None)
     if (grade is None) != (above is None):
         known = (
             f"has a column {grade!r}; say with above= which pairs are relevant" if grade else "has no score or label for above="
         )
-        raise InputError(f"{path}: {known}")
+        raise InputError(f"{table.name}: {known}")
     queries: dict[str, str] = {}
     corpus: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
-    for number, row in iter_rows(path):
-        where = f"{path}, row {number}"
+    for where, row in table.rows():
         asked, found = text_of(where, row, query), text_of(where, row, document)
         document_id = corpus.setdefault(found, f"d{len(corpus):08d}")
         if grade is not None and above is not None and _number(where, row.get(grade), grade) <= above:
@@ -72,7 +69,7 @@ def read_pair_collection(
         query_id = queries.setdefault(asked, f"q{len(queries):08d}")
         qrels.setdefault(query_id, {})[document_id] = 1
     if not qrels:
-        raise InputError(f"{path}: no pair is above {above:g}; nothing is relevant")
+        raise InputError(f"{table.name}: no pair is above {above:g}; nothing is relevant")
     return Collection({i: text for text, i in queries.items()}, {i: text for text, i in corpus.items()}, qrels)
 
 

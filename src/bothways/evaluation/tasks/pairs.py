@@ -7,16 +7,15 @@ outside all of them.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bothways.data.rows import iter_rows
-from bothways.errors import InputError, SourceError
+from bothways.errors import InputError
 from bothways.evaluation.inputs.contradictions import say_empty, say_two_labels
 from bothways.evaluation.inputs.labeled import require_scikit_learn
-from bothways.evaluation.inputs.named_data import column, fingerprint, first_row, pair_columns, split_file, text_of, zero_or_one
+from bothways.evaluation.inputs.named_data import column, fingerprint, pair_columns, text_of, zero_or_one
+from bothways.evaluation.inputs.split_table import open_split
 from bothways.evaluation.item_scores import pair_items
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
@@ -79,13 +78,11 @@ class PairClassification(Task):
             prompt: see `PairClassification`.
         """
         source = require_argument(argument, "pairs")
-        path = Path(split_file(source, split))
-        if not path.exists():
-            raise SourceError(f"{path}: no such file or folder")
-        where, row = first_row(path)
+        table = open_split(source, split)
+        where, row = table.first()
         one, two = pair_columns(where, row, first, second)
         label = column(where, row, label, _LABEL, "label")
-        rows = [(f"{path}, row {number}", row) for number, row in iter_rows(path)]
+        rows = list(table.rows())
         firsts, seconds = ([text_of(at, row, name) for at, row in rows] for name in (one, two))
         return cls(firsts, seconds, [zero_or_one(at, row, label) for at, row in rows], prompt=prompt, name=f"pairs:{source}")
 

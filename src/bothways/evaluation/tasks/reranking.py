@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bothways.data.rows import is_table, iter_rows
-from bothways.errors import InputError, SourceError
+from bothways.errors import InputError
 from bothways.evaluation.inputs.contradictions import say_empty
 from bothways.evaluation.inputs.labeled import unpacked_cell
-from bothways.evaluation.inputs.named_data import checked_text, column, fingerprint, first_row, split_file, text_of, zero_or_one
+from bothways.evaluation.inputs.named_data import checked_text, column, fingerprint, text_of, zero_or_one
+from bothways.evaluation.inputs.split_table import open_split
 from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.measures.ranking import measure
 from bothways.evaluation.registry import require_argument
@@ -164,19 +164,17 @@ def read_candidates(path: str | Path, *, split: str, columns: Mapping[str, str |
         InputError: a missing column, a value that is no text, a label that is neither 0 nor 1.
         SourceError: no such file.
     """
-    path = Path(split_file(path, split))
-    if not path.exists():
-        raise SourceError(f"{path}: no such file or folder")
-    where, row = first_row(path)
+    table = open_split(path, split)
+    where, row = table.first()
     query = column(where, row, columns["query"], _QUERY, "query")
-    rows = [(f"{path}, row {number}", row) for number, row in iter_rows(path)]
+    rows = list(table.rows())
     listed = columns["positive"] is not None or any(name in row for name in _POSITIVE)
     if listed:
         positive = column(where, row, columns["positive"], _POSITIVE, "positive")
         negative = column(where, row, columns["negative"], _NEGATIVE, "negative")
-        table = is_table(path)
         sides = (
-            (at, text_of(at, row, query), [_texts(at, row, name, table) for name in (positive, negative)]) for at, row in rows
+            (at, text_of(at, row, query), [_texts(at, row, name, table.cells) for name in (positive, negative)])
+            for at, row in rows
         )
         return [Candidates(asked, right, wrong) for _, asked, (right, wrong) in sides]
     candidate = column(where, row, columns["candidate"], _CANDIDATE, "candidate")

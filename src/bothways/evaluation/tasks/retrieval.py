@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
+from bothways.data.labeled.beir import is_beir
 from bothways.errors import InputError
 from bothways.evaluation.inputs.beir_collection import read_beir
 from bothways.evaluation.inputs.contradictions import check_judgements
 from bothways.evaluation.inputs.named_data import fingerprint
 from bothways.evaluation.inputs.pair_collection import read_pair_collection
+from bothways.evaluation.inputs.split_table import has_split
 from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.measures.ranking import CUTOFFS, measure
 from bothways.evaluation.registry import require_argument
@@ -192,13 +194,9 @@ class Retrieval(RankingTask):
         options: dict[str, Any] = {"k": k, "backend": backend, "ignore_identical_ids": ignore_identical_ids}
         options |= {"query_prompt": query_prompt, "document_prompt": document_prompt}
         pairs: dict[str, Any] = {"query": query, "document": document, "above": above}
-        if path.is_file() or (path.is_dir() and not (path / "qrels").is_dir() and _has_split(path, split)):
+        if path.is_file() or (path.is_dir() and not is_beir(path) and not (path / "qrels").is_dir() and has_split(path, split)):
             return cls.from_pairs(path, split=split, **pairs, **options)
         wrong = next((name for name, value in pairs.items() if value is not None), None)
         if wrong is not None:
             raise InputError(f"{path}: {wrong}= is for files of pairs, this is a folder in BEIR's layout")
         return cls.from_folder(path, split=split, **options)
-
-
-def _has_split(folder: Path, split: str) -> bool:
-    return any(path.name.startswith(f"{split}.") for path in folder.iterdir())

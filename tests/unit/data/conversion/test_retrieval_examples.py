@@ -91,7 +91,7 @@ def test_queries_of_the_test_split_are_kept_out(folder):
         ("qrels/train.tsv", "query-id\tcorpus-id\tscore\nq9\td1\t1\n", "none of the 1 queries judged"),
         ("queries.jsonl", '{"_id": "q1", "text": 1}\n', "queries.jsonl, row 1: column 'text' holds a number"),
         ("queries.jsonl", '{"_id": "q1", "text": "a"}\n' * 2, "row 2: _id 'q1' appears a second time"),
-        ("queries.jsonl", '{"id": "q1"}\n', "row 1: no column '_id'"),
+        ("queries.jsonl", '{"key": "q1"}\n', "row 1: no column '_id'"),
     ],
 )
 def test_broken_folders(folder, name, content, message):

@@ -9,7 +9,8 @@ import pytest
 
 from bothways.errors import InputError, SourceError
 from bothways.evaluation.inputs.labeled import class_numbers, read_labelled, read_labelled_sets
-from bothways.evaluation.inputs.named_data import pair_columns, split_file
+from bothways.evaluation.inputs.named_data import pair_columns
+from bothways.evaluation.inputs.split_table import split_files
 from unit.evaluation.vectors import write
 
 ROWS = [
@@ -79,7 +80,7 @@ def test_folders_and_files_that_are_not_there(tmp_path):
         read_labelled(tmp_path / "none.jsonl")
     write(tmp_path / "train.json", ROWS)
     with pytest.raises(InputError, match=r"both train\.json and train\.jsonl are there"):
-        split_file(tmp_path, "train")
+        split_files(tmp_path, "train")
 
 
 def test_pair_columns_come_in_couples():

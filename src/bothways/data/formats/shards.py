@@ -1,0 +1,115 @@
+"""Shards: the files that one split of a data set is cut into.
+
+    train-00000-of-00002.parquet   train-00000-of-00002-4746b8785c874cc7.parquet    what `datasets` and the hub write
+    c4-train.00000-of-01024.json.gz                                                 the same with another separator
+    test-0000.jsonl   test_1.csv                                                    numbered, without their number
+
+Files that tell their number say which of them is missing. To read some of them alone, name those files.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from bothways.data.formats.compressed import plain_name
+from bothways.errors import InputError
+
+_SHARD = re.compile(r"(?P<stem>.*?)[-._]?(?P<index>\d{1,9})-of-(?P<count>\d{1,9})(?:-[0-9a-f]{16})?(?P<suffix>\.[^/]*)?")
+_NUMBERED = re.compile(r"(?P<stem>.*?[^\d])[-._](?P<index>\d{1,9})(?P<suffix>\.[a-z][^/]*)")
+_SHOWN = 3  # missing files that an error names
+
+
+class Shard(NamedTuple):
+    """Which part of which split a file is.
+
+    Attributes:
+        stem: what stands before the number, as "train".
+        index: the number.
+        count: of all shards; None if the name does not tell.
+        suffix: of the format, without that of a compression.
+    """
+
+    stem: str
+    index: int
+    count: int | None
+    suffix: str
+
+
+def shard_of(path: Path) -> Shard | None:
+    """Read a file's name; None if it has no number as shards have."""
+    name = plain_name(path.name)
+    if match := _SHARD.fullmatch(name):
+        return Shard(match["stem"], int(match["index"]), int(match["count"]), match["suffix"] or "")
+    if match := _NUMBERED.fullmatch(name):
+        return Shard(match["stem"], int(match["index"]), None, match["suffix"])
+    return None
+
+
+def stem_of(path: Path) -> str:
+    """The name of a file's split: without number, format and compression, in lower case."""
+    shard = shard_of(path)
+    return Path(plain_name(path.name)).stem if shard is None else shard.stem
+
+
+def in_order(files: Iterable[Path]) -> list[Path]:
+    """Sort files by folder and name, and the shards of one split by their numbers (2 before 10)."""
+
+    def place(path: Path) -> tuple[tuple[str, ...], int, str]:
+        shard = shard_of(path)
+        if shard is None or shard.count is None:
+            return path.parts, 0, ""
+        return (*path.parent.parts, shard.stem), shard.index, path.name
+
+    return sorted(files, key=place)
+
+
+def check_complete(files: Iterable[Path]) -> None:
+    """Refuse a split of which a shard is missing.
+
+    Files whose names do not tell how many there are, are not judged. Numbers may count from 0 or from 1.
+
+    Raises:
+        InputError: a shard is missing or there twice, or two of them disagree on how many there are. Names the files.
+    """
+    splits: dict[tuple[Path, str, str], list[tuple[Shard, Path]]] = {}
+    for path in files:
+        shard = shard_of(path)
+        if shard is not None and shard.count is not None:
+            splits.setdefault((path.parent, shard.stem, shard.suffix), []).append((shard, path))
+    for found in splits.values():
+        found.sort()
+        _check_split(found)
+
+
+def _check_split(found: list[tuple[Shard, Path]]) -> None:
+    (first, path), (last, _) = found[0], found[-1]
+    counts = {shard.count: place for shard, place in found}
+    if len(counts) > 1:
+        one, two = list(counts.values())[:2]
+        raise InputError(f"{one}: belongs to another number of shards than {two.name}; keep the files of one of the two")
+    for (shard, place), (following, twin) in itertools.pairwise(found):
+        if shard.index == following.index:
+            raise InputError(f"{place}: shard {shard.index} is there twice, as {twin.name} too; remove one of the two files")
+    start = 1 if last.index == last.count else 0
+    there = {shard.index for shard, _ in found}
+    missing = sorted(set(range(start, (last.count or 0) + start)) - there)
+    if missing:
+        name = path.name.lower()
+        names = [_renumbered(name, first.index, index) for index in missing[:_SHOWN]]
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise InputError(
+            f"{path.parent}: the shard {', '.join(names)}{more} of {last.count} is missing; fetch it, or name the files that are to be "
+            "read without it"
+        )
+
+
+def _renumbered(name: str, old: int, new: int) -> str:
+    match = re.search(rf"(0*{old})(?=-of-)", name)
+    if match is None:
+        return f"number {new}"
+    renamed = f"{name[: match.start()]}{new:0{len(match[1])}d}{name[match.end() :]}"
+    return re.sub(r"-[0-9a-f]{16}(?=\.)", "-…", renamed)
