@@ -28,14 +28,14 @@ class Shard(NamedTuple):
 
     Attributes:
         stem: what stands before the number, as "train".
-        index: the number.
-        count: of all shards; None if the name does not tell.
+        number: its own.
+        total: number of all shards; None if the name does not tell.
         suffix: of the format, without that of a compression.
     """
 
     stem: str
-    index: int
-    count: int | None
+    number: int
+    total: int | None
     suffix: str
 
 
@@ -60,9 +60,9 @@ def in_order(files: Iterable[Path]) -> list[Path]:
 
     def place(path: Path) -> tuple[tuple[str, ...], int, str]:
         shard = shard_of(path)
-        if shard is None or shard.count is None:
+        if shard is None or shard.total is None:
             return path.parts, 0, ""
-        return (*path.parent.parts, shard.stem), shard.index, path.name
+        return (*path.parent.parts, shard.stem), shard.number, path.name
 
     return sorted(files, key=place)
 
@@ -78,7 +78,7 @@ def check_complete(files: Iterable[Path]) -> None:
     splits: dict[tuple[Path, str, str], list[tuple[Shard, Path]]] = {}
     for path in files:
         shard = shard_of(path)
-        if shard is not None and shard.count is not None:
+        if shard is not None and shard.total is not None:
             splits.setdefault((path.parent, shard.stem, shard.suffix), []).append((shard, path))
     for found in splits.values():
         found.sort()
@@ -87,22 +87,22 @@ def check_complete(files: Iterable[Path]) -> None:
 
 def _check_split(found: list[tuple[Shard, Path]]) -> None:
     (first, path), (last, _) = found[0], found[-1]
-    counts = {shard.count: place for shard, place in found}
+    counts = {shard.total: place for shard, place in found}
     if len(counts) > 1:
         one, two = list(counts.values())[:2]
         raise InputError(f"{one}: belongs to another number of shards than {two.name}; keep the files of one of the two")
     for (shard, place), (following, twin) in itertools.pairwise(found):
-        if shard.index == following.index:
-            raise InputError(f"{place}: shard {shard.index} is there twice, as {twin.name} too; remove one of the two files")
-    start = 1 if last.index == last.count else 0
-    there = {shard.index for shard, _ in found}
-    missing = sorted(set(range(start, (last.count or 0) + start)) - there)
+        if shard.number == following.number:
+            raise InputError(f"{place}: shard {shard.number} is there twice, as {twin.name} too; remove one of the two files")
+    start = 1 if last.number == last.total else 0
+    there = {shard.number for shard, _ in found}
+    missing = sorted(set(range(start, (last.total or 0) + start)) - there)
     if missing:
         name = path.name.lower()
-        names = [_renumbered(name, first.index, index) for index in missing[:_SHOWN]]
+        names = [_renumbered(name, first.number, index) for index in missing[:_SHOWN]]
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise InputError(
-            f"{path.parent}: the shard {', '.join(names)}{more} of {last.count} is missing; fetch it, or name the files that are to be "
+            f"{path.parent}: the shard {', '.join(names)}{more} of {last.total} is missing; fetch it, or name the files that are to be "
             "read without it"
         )
 
