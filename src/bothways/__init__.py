@@ -6,9 +6,8 @@ The public names below are imported on first use, so `import bothways` costs not
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
-
-from bothways import moved
 
 __version__ = "0.1.0"
 
@@ -66,7 +65,19 @@ if TYPE_CHECKING:
     from bothways.training.recipe.recipe import Recipe
 
 
-moved.install()
+class _Moved:
+    """A finder for old module names. It loads `bothways.moved` with the first submodule."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+        if not name.startswith("bothways.") or name == "bothways.moved":
+            return None
+        from bothways import moved
+
+        return moved.FINDER.find_spec(name, path, target)
+
+
+sys.meta_path.insert(0, _Moved)  # type: ignore[arg-type]
 
 
 def __getattr__(name: str) -> Any:

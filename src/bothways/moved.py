@@ -7,7 +7,6 @@ For example, `from bothways.data.supervised import read_examples` gives the func
 from __future__ import annotations
 
 import importlib
-import sys
 import warnings
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -124,6 +123,5 @@ class _Finder:
         module.__spec__ = module.__spec__.loader_state
 
 
-def install() -> None:
-    """Let the old names be imported. `bothways` calls it once, when it is imported."""
-    sys.meta_path.insert(0, _Finder())
+FINDER = _Finder()
+"""`bothways.__init__` puts a finder that asks this one first into `sys.meta_path`."""

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "bothways"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-COMMON = {"config", "errors", "foreign", "atomic", "locks", "printable", "progress", "provenance", "dropout"}
+COMMON = {"config", "errors", "foreign", "atomic", "locks", "printable", "digest", "progress", "provenance", "dropout"}
 # docs/architecture.md, "Who may import whom": each layer and those below it
 BELOW: dict[str, set[str]] = {
     "attention": set(),

@@ -12,7 +12,6 @@ changes models.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -28,6 +27,7 @@ from bothways.atomic import atomic_folder
 from bothways.backbone.adapters import LoraConfig, adapter_state, lora_layers, peft_config
 from bothways.backbone.new_tokens import NewRows
 from bothways.backbone.rope import RopeConfig
+from bothways.digest import file_sha256
 from bothways.errors import InputError
 from bothways.foreign import foreign, object_if_whole, read_object, read_tensors
 
@@ -154,10 +154,7 @@ def fingerprint(folder: Path) -> str | None:
     The result is None if the folder holds no factors.
     """
     file = next((folder / name for name in FACTORS if (folder / name).is_file()), None)
-    if file is None:
-        return None
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return None if file is None else file_sha256(file)
 
 
 def merged_in(place: str | os.PathLike[str]) -> list[str]:

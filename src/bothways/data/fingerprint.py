@@ -14,9 +14,8 @@ from typing import Any
 
 from bothways.data.labeled.beir import is_beir
 from bothways.data.sources import resolve_texts
+from bothways.digest import file_sha256
 from bothways.errors import SourceError
-
-_CHUNK = 1 << 20  # bytes read at a time
 
 
 def fingerprint_texts(texts: Iterable[str]) -> str:
@@ -37,14 +36,10 @@ def fingerprint_file(path: str | Path) -> str:
     Raises:
         SourceError: the file cannot be read.
     """
-    digest = hashlib.sha256()
     try:
-        with Path(path).open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
+        return file_sha256(path)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from None
-    return digest.hexdigest()
 
 
 def describe(source: str | Path, *, texts: Sequence[str] | None = None) -> dict[str, Any]:

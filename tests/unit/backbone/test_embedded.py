@@ -369,8 +369,8 @@ def test_files_are_hashed_only_when_they_were_touched(shop: Shop, monkeypatch: p
     folder = shop.ensure()
     embedded.is_current(folder, shop.wanted)
     hashed: list[str] = []
-    real = embedded._sha256
-    monkeypatch.setattr(embedded, "_sha256", lambda file: (hashed.append(file.name), real(file))[1])
+    real = embedded.file_sha256
+    monkeypatch.setattr(embedded, "file_sha256", lambda file: (hashed.append(file.name), real(file))[1])
     assert embedded.is_current(folder, shop.wanted) and hashed == []
     (folder / "model.safetensors").touch()
     assert embedded.is_current(folder, shop.wanted) and hashed == ["model.safetensors"]

@@ -75,8 +75,13 @@ VERBS = {
         *("plan", "--base", "--rows", "--poolings", "--eval-poolings", "--tasks", "--recipe", "--preset", "--option"),
         *("--data", "--dev", "--set", "--seeds", "--out", "--retrain", "--dry-run", "--device", "--dtype"),
     ],
-    "export": ["model", "--to", "--out", "--dtype", "--device"],
-    "verify-export": ["folder"],
+    "export": ["model", "--to", "--out", "--dtype", "--quantize", "--device"],
+    "verify-export": ["folder", "--with"],
+    "card": ["model", "--license", "--language", "--base-model", "--name", "--results", "--replace"],
+    "push": [
+        *("model", "name", "--private", "--dry-run", "--revision", "--message", "--license", "--language"),
+        *("--base-model", "--results", "--include", "--device"),
+    ],
     "report": ["results", "--out", "--baseline", "--seed"],
     "prepare": [],  # a group; its kinds are frozen in test_prepare.py
 }
