@@ -77,7 +77,7 @@ class _Moved:
         return moved.FINDER.find_spec(name, path, target)
 
 
-sys.meta_path.insert(0, _Moved)  # type: ignore[arg-type]
+sys.meta_path.insert(0, _Moved)
 
 
 def __getattr__(name: str) -> Any:
