@@ -74,6 +74,7 @@ class ExportedEncoder(Encoder):
                 wrapper=Wrapper(*manifest["wrapper"]),
             )
             self._rows = int(manifest.get("rows", 0)) or None
+            self._table = int(manifest.get("table", 0)) or None
             self._hidden = int(manifest.get("hidden", 0)) or int(manifest["dimension"])
             self._name = str(manifest.get("name", "encoder"))
         except BothwaysError:
@@ -114,7 +115,8 @@ class ExportedEncoder(Encoder):
         options = self.options
         return TextTokenizer(
             self.tokenizer,
-            max_length=options.max_length,
+            max_length=self.max_length,
+            most=self._table,
             pool_bos=options.pool_bos,
             pool_prompt=options.pool_prompt,
             stock_prompts=options.stock_prompts,

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
 
+from bothways.attention.positions import table_positions
 from bothways.encoder.embedding_rows import embedding_rows
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
@@ -86,6 +87,7 @@ def _write_settings(encoder: Encoder, folder: Path, name: str, dtype: str, targe
         name=name,
         tokens=options.max_length or 0,
         rows=embedding_rows(encoder.backbone) or 0,
+        table=table_positions(encoder.backbone) or 0,
         hidden=encoder.hidden_size,
         dimension=encoder.dimension,
         pooling=str(encoder.pooling.mode),

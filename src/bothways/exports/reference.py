@@ -2,6 +2,7 @@
 
 The texts are short, long and Korean, because loaders fail on each of them in other ways: a causal
 loader is nearly right on two tokens, a truncating one on short texts, a wrong pre-tokenizer on English.
+Raw text is there for 8-bit weights, which lose most on a single word, on markup and on repetition.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ TEXTS: dict[str, str] = {
     "long": " ".join(
         f"Sentence {number} says that the river runs past house {number * 7 % 31} and on to the sea." for number in range(1, 9)
     ),
+    "word": "bank",
+    "headline": "police probe after 3 die in wa crash",
+    "markup": '= Senjō no Valkyria 3 = \n The game sold 1 @,@ 500 copies , its " Extra Edition " was released in 2011 ; [ 4 ]',
+    "mixed": "Transformer 모델의 attention mask를 바꾸면 양방향 encoder가 된다 (2024년, arXiv:2404.05961).",
+    "repeated": "no no no no no no no no no no no no !!!!!!!!!!!!",
 }
 SAMPLE = "where does the river run"
 """The text that stored prompts are tried with."""

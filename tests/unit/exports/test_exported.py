@@ -85,6 +85,15 @@ def test_it_encodes_as_the_encoder_does(tmp_path: Path, torch_runtime: list[floa
         loaded.encode(TEXTS, prompt_name="nope")
 
 
+def test_texts_are_cut_at_a_table_of_positions(tmp_path: Path, torch_runtime: list[float]) -> None:
+    base = small_model(tmp_path / "base", "gpt2", n_positions=24)
+    encoder = bw.convert(base, dtype="float32", device="cpu", max_length=None)
+    assert len(encoder.tokenize(TEXTS, max_length=10**9)[1].ids) == encoder.max_length == 24
+    loaded = bw.load(bw.export(encoder, tmp_path / "out", to="onnx"))
+    assert loaded.max_length == 24
+    assert _near(encoder.encode(TEXTS), loaded.encode(TEXTS))
+
+
 @pytest.mark.parametrize("windows", ["keep", "lift"])
 @pytest.mark.parametrize("model_type", ["gemma3_text", "mistral", "gpt2", "bloom"])
 def test_padding_on_either_side(tmp_path: Path, model_type: str, windows: str) -> None:
