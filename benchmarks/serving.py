@@ -1,117 +1,172 @@
-"""Writes docs/serving.md: each family in each server, measured on small random models. Run by `make exports`.
+"""Measures each family in each server and writes the table of docs/serving.md. Run by `make exports`.
 
-Prints the table too. The cosine is the least over short, long and Korean texts, alone and in a batch.
+    python benchmarks/serving.py                       measures what serving.json lacks, then writes the table
+    python benchmarks/serving.py --again --only onnx   measures all ONNX cells anew
+    python benchmarks/serving.py --table               writes the table alone, from serving.json and the rules
+
+Every figure goes through `bw.export` and `bw.verify_export`, on small random models, and SmolLM2-135M with its weights. It is the least
+cosine over the stored texts, alone and in a batch. Cells are kept in benchmarks/serving.json as they come, so a run may be interrupted.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import logging
+import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import bothways as bw
 from bothways.errors import BothwaysError
+from bothways.exports import onnx_graph
 from bothways.exports.gguf_families import FAMILIES, REFUSED
+from bothways.exports.llm2vec_folder import FAMILIES as LLM2VEC
+from bothways.exports.llm2vec_folder import WRITTEN_AS_LLAMA
+from bothways.exports.server_rules import SERVERS, TEI, VLLM, Server
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from export_models import small_model
 
 PAGE = Path(__file__).parents[1] / "docs" / "serving.md"
-HEAD = """# Other servers
-
-`bothways export MODEL --to gguf --out DIR` writes an encoder for llama.cpp and Ollama, and `bothways verify-export DIR`
-runs it there and prints the cosine to bothways' own vectors. It exits with 1 below the bar: 0.9999 for f32, 0.999 for f16,
-0.99 for q8_0. A family that the server would run in another way is refused.
-
-## What a .gguf file cannot hold
-
-- Prompts. Put them before each text yourself. llama.cpp pools them with the text, so an encoder that leaves prompts out of
-  its pooling gives another vector there. The export's README shows the cosine for each prompt.
-- A wrapper around every text, BOS that is not pooled, kept sliding windows, and poolings other than mean, last and BOS.
-  They are refused.
-- A limit. llama.cpp refuses a text that is longer than its batch, where bothways cuts it. The command in the export's
-  README makes the batch as long as the encoder's limit.
-
-## ONNX and OpenVINO
-
-`bothways export MODEL --to onnx --out DIR` and `--to openvino` write one graph: token ids, attention mask and pool mask in,
-vectors out. Pooling (latent attention too), layers behind it, kept sliding windows and normalization are inside. Batch and length
-are free, and texts may be padded at either side. The pool mask is 0 for a prompt's tokens if the encoder leaves them out of its
-pooling. `bw.load(DIR)` gives an encoder that tokenizes as the original and runs the graph. `bothways encode`, `search` and
-`evaluate` take DIR too. What needs weights (`train`, `convert`, `doctor`) refuses it.
-
-`--quantize int8` rounds weights to 8 bits: in blocks of 32 for ONNX (`MatMulNBits`, whose kernel rounds activations in such
-blocks too), and by row for OpenVINO (nncf, activations stay float32). An export compares itself with the encoder before it
-appears, and stops below the bar: 0.9999 for f32, 0.99 for int8. A family that torch's exporter cannot trace is refused.
-
-## Old llama.cpp
-
-A llama.cpp from before March 2026 does not know the key for direction. It reads the text causally and says nothing.
-
-## Families in llama.cpp
-
-Measured by `make exports` with small random models, f32, xllamacpp {version}. The cosine is the least over short, long and
-Korean texts, alone and in a batch. Real weights: SmolLM2-135M, by `bothways export smollm2-135m --to gguf --dtype TYPE` and
-`bothways verify-export`: {real}.
-
-| family | llama.cpp's name | cosine |
-|---|---|---|
-"""
-
-GRAPHS = """
-## Families in ONNX and OpenVINO
-
-Small random models again, onnxruntime {onnxruntime} and openvino {openvino}: the least cosine over short, long and Korean texts,
-alone and in a batch.
-
-| family | ONNX f32 | ONNX int8 | OpenVINO f32 | OpenVINO int8 |
-|---|---|---|---|---|
-"""
-WAYS = [(to, dtype) for to in ("onnx", "openvino") for dtype in ("f32", "int8")]
+CELLS = Path(__file__).with_name("serving.json")
+START, END = "<!-- table: benchmarks/serving.py -->", "<!-- end of table -->"
+REAL = "smollm2-135m"
+GRAPHS = ("gptj", "helium", "mixtral", "olmo3", "qwen3_moe")
+"""Families that the graphs have and llama.cpp's list does not."""
+PACKAGES = {
+    "gguf": "xllamacpp",
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "sentence-transformers": "sentence-transformers",
+}
+COLUMNS = {
+    "gguf f32": "llama.cpp",
+    "onnx f32": "ONNX",
+    "onnx int8": "ONNX int8",
+    "openvino f32": "OpenVINO",
+    "openvino int8": "OpenVINO int8",
+    "sentence-transformers f32": "sentence-transformers",
+}
 
 
-def worst(model: str | Path, dtype: str = "f32", to: str = "gguf") -> float:
-    with tempfile.TemporaryDirectory() as place:
-        out = bw.export(model, Path(place) / "out", to=to, dtype=dtype)
-        return min(each.cosine for each in bw.verify_export(out))
+def measured_families(target: str) -> list[str]:
+    """Give the families that a target is measured with."""
+    if target == "gguf":
+        return sorted({*FAMILIES, *REFUSED})
+    return sorted({*FAMILIES, *REFUSED, *GRAPHS})
 
 
-def graph_row(name: str, model: str | Path) -> str:
-    cells = []
-    for to, dtype in WAYS:
-        try:
-            cells.append(f"{worst(model, dtype, to):.6f}")
-        except BothwaysError as error:
-            cells.append(f"refused: {str(error)[:120]}".replace("|", "/"))
-    return f"| {name} | {' | '.join(cells)} |"
-
-
-def graphs() -> str:
-    import onnxruntime
-    import openvino
-
-    rows = [graph_row("smollm2-135m, real weights", "smollm2-135m")]
-    for model_type in sorted({*FAMILIES, *REFUSED, "gptj", "helium", "olmo3"}):
+def measure(model: str | Path, to: str, dtype: str) -> str:
+    """Give the least cosine with six digits, or "refused: " and the reason."""
+    try:
         with tempfile.TemporaryDirectory() as place:
-            rows.append(graph_row(model_type, small_model(Path(place), model_type)))
-        print(rows[-1], flush=True)
-    head = GRAPHS.format(onnxruntime=onnxruntime.__version__, openvino=openvino.__version__.split("-")[0])
-    return head + "\n".join(rows) + "\n"
+            out = bw.export(model, Path(place) / "out", to=to, dtype=dtype)
+            return f"{min(each.cosine for each in bw.verify_export(out)):.6f}"
+    except BothwaysError as error:
+        name = Path(model).name
+        return "refused: " + str(error).removeprefix("export: ").removeprefix(f"{name}: ").replace(f"{name}: ", "")
+
+
+def traced_once(folder: Path) -> Callable[..., None]:
+    """Give a stand-in for `onnx_graph.write` that traces a model once and copies its files after that."""
+    real = onnx_graph.write
+
+    def write(module: Any, out: Path, name: str) -> None:
+        if not (folder / onnx_graph.GRAPH).exists():
+            folder.mkdir(exist_ok=True)
+            real(module, folder, name)
+        for file in folder.iterdir():
+            shutil.copy(file, out)
+
+    return write
+
+
+def fill(cells: dict[str, dict[str, str]], targets: Sequence[str], families: Sequence[str], *, again: bool) -> None:
+    """Measure the cells that are missing, and keep each family as it comes."""
+    kinds = [REAL, *sorted({kind for target in targets for kind in measured_families(target)})]
+    for kind in [kind for kind in kinds if not families or kind in families]:
+        row = cells.setdefault(kind, {})
+        wanted = [key.split() for key in COLUMNS if key.split()[0] in targets and (again or key not in row)]
+        wanted = [(to, dtype) for to, dtype in wanted if kind == REAL or kind in measured_families(to)]
+        with tempfile.TemporaryDirectory() as place:
+            model = REAL if kind == REAL else small_model(Path(place) / kind, kind) if wanted else ""
+            real, onnx_graph.write = onnx_graph.write, traced_once(Path(place) / "graph")  # type: ignore[assignment]
+            try:
+                for to, dtype in wanted:
+                    row[f"{to} {dtype}"] = measure(model, to, dtype)
+            finally:
+                onnx_graph.write = real
+        if wanted:
+            sys.stdout.write(f"{kind} {row}\n")
+            sys.stdout.flush()
+            keep(cells)
+
+
+def keep(cells: dict[str, dict[str, str]]) -> None:
+    """Write the cells."""
+    CELLS.write_text(json.dumps(cells, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def by_rule(server: Server, kind: str) -> str:
+    """Give what a server does with a family, from its rules."""
+    family = server.families.get(kind)
+    if family is None:
+        return f"refused: {server.refused.get(kind, server.otherwise)}"
+    return "by rule, as Llama" if family.architecture is None else "by rule"
+
+
+def llm2vec(kind: str) -> str:
+    """Give what llm2vec does with a family, from its classes."""
+    if kind in LLM2VEC:
+        return "by rule"
+    return "by rule, as Llama" if kind in WRITTEN_AS_LLAMA else "refused: llm2vec 0.2.3 has no class for the family"
+
+
+def table(cells: dict[str, dict[str, str]]) -> str:
+    """Write the table: one row for a family, one column for a server, and the reasons of the refusals below it."""
+    kinds = sorted(
+        {kind for server in SERVERS.values() for kind in (*server.families, *server.refused)} | (set(cells) - {REAL})
+    )
+    reasons: list[str] = []
+    lines = [f"| family | {' | '.join(COLUMNS.values())} | vLLM | TEI | llm2vec |", "|" + "---|" * (len(COLUMNS) + 4)]
+    for kind in [REAL, *kinds]:
+        family = "llama" if kind == REAL else kind
+        found = [cells.get(kind, {}).get(key, "–") for key in COLUMNS]
+        found += [by_rule(VLLM, family), by_rule(TEI, family), llm2vec(family)]
+        texts = []
+        for cell in found:
+            if cell.startswith("refused: "):
+                reason = cell.removeprefix("refused: ").replace("|", "/").replace("\n", " ")
+                if reason not in reasons:
+                    reasons.append(reason)
+                cell = f"refused ({reasons.index(reason) + 1})"
+            texts.append(cell)
+        lines.append(f"| {kind} | {' | '.join(texts)} |")
+    return "\n".join([*lines, "", "Refused because:", "", *(f"{place}. {reason}" for place, reason in enumerate(reasons, 1))])
 
 
 def main() -> None:
-    import xllamacpp
-
+    """Measure, keep, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default=",".join(PACKAGES), help="targets to measure, with commas between them")
+    parser.add_argument("--families", default="", help="families to measure, with commas between them; all if empty")
+    parser.add_argument("--again", action="store_true", help="measure cells that are there too")
+    parser.add_argument("--table", action="store_true", help="measure nothing")
+    given = parser.parse_args()
     logging.disable(logging.WARNING)
-    rows = []
-    for model_type, family in sorted(FAMILIES.items()):
-        with tempfile.TemporaryDirectory() as place:
-            rows.append(f"| {model_type} | {family.arch} | {worst(small_model(Path(place), model_type)):.6f} |")
-        print(rows[-1], flush=True)
-    rows += [f"| {model_type} | {model_type} | refused: {reason} |" for model_type, reason in sorted(REFUSED.items())]
-    real = ", ".join(f"{dtype} {worst('smollm2-135m', dtype):.6f}" for dtype in ("f32", "f16", "q8_0"))
-    PAGE.write_text(HEAD.format(version=xllamacpp.__version__, real=real) + "\n".join(rows) + "\n" + graphs(), encoding="utf-8")
+    cells: dict[str, dict[str, str]] = json.loads(CELLS.read_text(encoding="utf-8")) if CELLS.exists() else {}
+    if not given.table:
+        targets = given.only.split(",")
+        sys.stdout.write(", ".join(f"{PACKAGES[target]} {version(PACKAGES[target])}" for target in targets) + "\n")
+        fill(cells, targets, [kind for kind in given.families.split(",") if kind], again=given.again)
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(START)
+    PAGE.write_text(f"{before}{START}\n\n{table(cells)}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":
