@@ -1,11 +1,16 @@
 """Warns when sentence-transformers would end an instruction at another token than this encoder.
 
 This encoder finds the end by characters. sentence-transformers counts the tokens that the
-instruction has by itself. Both leave the same tokens out of the pool unless the instruction's last
-token merges with the text. In most tokenizers, for example, a blank at the end merges with the next
-word. Then sentence-transformers leaves out one token too many. Nothing remains of a one-token text,
-and its vector is zero. The rows of a call are compared one by one, and the first call with such an
-instruction logs a warning.
+instruction has by itself. Both leave the same tokens out of the pool with two exceptions:
+
+- The instruction's last token merges with the text. In most tokenizers, for example, a blank at the
+  end merges with the next word. Then sentence-transformers leaves out one token too many. Nothing
+  remains of a one-token text, and its vector is zero.
+- The instruction itself ends in a special token. sentence-transformers takes it for one that the
+  tokenizer added, and pools it with the text.
+
+The rows of a call are compared one by one, and the first call with such an instruction logs a
+warning.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.folder import pooling_module
@@ -24,7 +29,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bothways")
 
-ADVICE = "end the prompt without a blank, for example with a line feed, and both agree"
+MERGES = ("its last token merges with the text", "end the prompt without a blank, for example with a line feed, and both agree")
+SPECIAL = ("it ends in a special token", "end the prompt with an ordinary token, for example a line feed, and both agree")
+
+
+def cause(tokenizer: Any, prompt: str) -> tuple[str, str]:
+    """Explain why sentence-transformers ends a prompt at another token, and what to do about it."""
+    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    return SPECIAL if ids and ids[-1] in tokenizer.all_special_ids else MERGES
 
 
 def warn(encoder: Encoder, texts: Sequence[Text], rows: Sequence[TokenRow], prompt: str | None) -> None:
@@ -51,11 +63,12 @@ def warn(encoder: Encoder, texts: Sequence[Text], rows: Sequence[TokenRow], prom
     off = Counter(head for head, row in zip(heads, rows) if head in new and row.pool.index(True) != lengths[head])
     for head, count in off.items():
         encoder.warned_prompts.add(head)
+        why, advice = cause(encoder.tokenizer, head)
         log.warning(
-            "prompt %r: its last token merges with the text, so for %d of %d texts sentence-transformers pools "
-            "other tokens than this encoder; %s",
+            "prompt %r: %s, so for %d of %d texts sentence-transformers pools other tokens than this encoder; %s",
             head[-40:],
+            why,
             count,
             len(rows),
-            ADVICE,
+            advice,
         )

@@ -39,6 +39,16 @@ def test_a_prompt_that_merges_is_said_once_by_every_door(encoder, tmp_path, capl
     assert np.abs(theirs - encoder.encode_query(TEXTS)).max() > 1e-3, "both agree, so there is nothing to warn of"
 
 
+def test_a_prompt_that_ends_in_a_special_token_is_said_with_its_cause(encoder, tmp_path, caplog):
+    encoder.options.prompts = {"query": f"Find:{encoder.tokenizer.eos_token}"}
+    with caplog.at_level(logging.WARNING, "bothways"):
+        ours = encoder.encode_query(TEXTS)
+        encoder.save(tmp_path / "saved")
+    assert len(caplog.messages) == 2 and all("it ends in a special token" in message for message in caplog.messages)
+    theirs = SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode_query(TEXTS)
+    assert np.abs(theirs - ours).max() > 1e-3, "both agree, so there is nothing to warn of"
+
+
 def test_the_example_of_the_readme_gives_the_same_vectors_in_both(encoder, tmp_path, caplog):
     found = re.search(r'prompt="(Given a claim[^"]*)"', README.read_text(encoding="utf-8"))
     assert found

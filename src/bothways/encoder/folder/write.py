@@ -38,7 +38,7 @@ from bothways.backbone.checkpoints import quiet
 from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.older_tokenizers import for_transformers_4
 from bothways.backbone.rope import with_older_names
-from bothways.encoder import prompts
+from bothways.encoder import boundary, prompts
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.finite import check_weights
 from bothways.encoder.folder import head_modules, layer_pooling, pooling_module, template_module
@@ -272,9 +272,10 @@ def prompt_notes(encoder: Encoder) -> list[str]:
         alone = stock_tokens(encoder.tokenizer, prompt)
         left_out = _shared(alone, row.ids) if trained else len(alone)
         if prompt and left_out != row.pool.index(True):
+            why, advice = boundary.cause(encoder.tokenizer, prompt)
             notes.append(
-                f"prompt {name!r}: its last token merges with the text ({prompt[-12:]!r}), and sentence-transformers leaves out "
-                "one token more or less than this encoder; a prompt that ends without a blank, or with a line feed, avoids that"
+                f"prompt {name!r}: {why} ({prompt[-12:]!r}), and sentence-transformers leaves out one token more or less than "
+                f"this encoder; {advice}"
             )
         if prompt and encoder.pooling.mode == "weighted_mean" and not options.stock_prompts:
             notes.append(f"prompt {name!r}: sentence-transformers' weighted mean counts positions from the start of the prompt")

@@ -254,8 +254,8 @@ class Recipe(Strict):
     )
     default_prompt: str | None = Field(
         default=None,
-        description="name of the prompt put before every text that brings none, in contrastive training too; its tokens are seen and "
-        "never pooled, so that a bare special token takes the outlier activations of a text's first token",
+        description="name of the prompt put before each text that has none, in contrastive training too. Its tokens are seen but not "
+        "pooled, so a line feed, for example, takes the outlier activations of a text's first token",
     )
     dtype: DType = Field(
         default="auto",
