@@ -133,6 +133,30 @@ def is_current(folder: Path, wanted: WheelFile) -> bool:
         return False
 
 
+def damaged(name: str) -> list[Path]:
+    """Hash the converted files of an embedded name again and list those that differ from their conversion.
+
+    `is_current` trusts a file whose size and times are as they were. A disk may still return other bytes than were written. This reads
+    them all, which takes a second.
+
+    Raises:
+        SourceError: if there is no converted copy, or none with hashes.
+    """
+    folder = folder_of(name)
+    try:
+        hashes = json.loads((folder / MARKER).read_text(encoding="utf-8"))["sha256"]
+        return [folder / file for file, digest in hashes.items() if not _is(folder / file, digest)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SourceError(
+            f"{folder / MARKER}: does not tell the files' hashes ({type(error).__name__}); remove the folder, and the next load makes "
+            "it again"
+        ) from None
+
+
+def _is(file: Path, digest: str) -> bool:
+    return file.is_file() and _sha256(file) == digest
+
+
 def _state(file: Path) -> list[int]:
     found = file.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]

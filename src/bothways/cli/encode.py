@@ -54,7 +54,7 @@ def command(
             "of a .parquet, or a .npy of shape (texts, 2, numbers)",
         ),
     ] = False,
-    truncate_dim: Annotated[int | None, typer.Option(help="keep the first numbers only")] = None,
+    truncate_dim: Annotated[int | None, typer.Option(help="keep the first numbers only, cut before normalizing")] = None,
     batch_tokens: Annotated[int | None, typer.Option(help="tokens per pass; chosen for the device")] = None,
     device: Device = "auto",
     dtype: DType = "auto",

@@ -25,6 +25,16 @@ log = logging.getLogger("bothways")
 
 EMBEDDED = "python-stdlib"
 _HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+|[A-Za-z][\w-]*(?=:))(:(?P<config>[^:/]+)(/(?P<split>[^:/]+))?)?")
+_BARE = re.compile(r"[A-Za-z][\w-]*")
+#: Data sets of the methods' papers whose links name no owner, with a configuration and split to train on.
+OWNERLESS = {
+    "kor_nli": "snli/train",
+    "snli": "plain_text/train",
+    "multi_nli": "default/train",
+    "wikitext": "wikitext-103-raw-v1/train",
+    "glue": "mnli/train",
+    "squad": "plain_text/train",
+}
 # stems of files that describe a folder rather than belong to it
 _NOT_DATA = {"readme", "license", "licence", "dataset_info", "dataset_infos", "dataset_dict"}
 _CACHED = re.compile(r"(cache|tmp)-?[0-9a-z_]+\.arrow")  # what `datasets` keeps of map and filter beside the data itself
@@ -85,10 +95,20 @@ def resolve_texts(source: str | Path, *, splits: Splits = "training") -> TextSou
         return TextSource("file", str(source), (path,))
     match = _HUB_ID.fullmatch(str(source))
     if isinstance(source, Path) or match is None or format_of(path) is not None:
-        raise SourceError(
-            f"{source}: no such file or folder; expected a path, {EMBEDDED}, or a hub dataset as org/name:config/split"
-        )
+        raise SourceError(f"{source}: no such file or folder; {_meant(str(source))}")
     return TextSource("hub", match["name"], config=match["config"], split=match["split"] or "train")
+
+
+def _meant(name: str) -> str:
+    """What to type for a name that is neither a file nor a hub dataset."""
+    bare = name.rstrip("/:").lower()
+    if bare in OWNERLESS:
+        return f"for the hub's data set of this name write {bare}:{OWNERLESS[bare]}"
+    if _BARE.fullmatch(name):
+        return (
+            f"expected a path, {EMBEDDED}, or a hub dataset: org/name:config/split, or {name}:config/split if it has no owner"
+        )
+    return f"expected a path, {EMBEDDED}, or a hub dataset as org/name:config/split"
 
 
 def _files_below(folder: Path, splits: Splits) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
@@ -204,7 +224,13 @@ def _unreachable(source: TextSource, row: int, error: Exception) -> SourceError:
     lines = str(error).strip().splitlines()
     reason = lines[0] if lines else type(error).__name__
     where = f" after row {row}" if row else ""
+    first = source.name.split("/")[0].lower()
+    named = (
+        f"write {first}:{OWNERLESS[first]}, since its name has no owner; or "
+        if first in OWNERLESS and "/" in source.name
+        else ""
+    )
     return SourceError(
         f"{source.label}: no such file or folder here, and the hub dataset could not be read{where} ({reason}); "
-        "check the name and the network, or download the files and give their path"
+        f"{named}check the name and the network, or download the files and give their path"
     )

@@ -17,6 +17,7 @@ from bothways.data.conversion.stratified import stratified
 from bothways.data.decontamination import Overlap
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.templates import Prompts
+from bothways.data.words import normal_form
 from bothways.errors import InputError
 
 By = Literal["auto", "label", "example"]
@@ -39,8 +40,8 @@ def classification(
 
     Args:
         items: texts with labels.
-        by: "label" for label texts, "example" for other texts, "auto" for label texts where there are two classes and examples
-            where there are more, as NV-Embed v2.
+        by: "label" for label texts, "example" for other texts, "auto" for label texts if there are two classes, or one text of
+            each, and examples if there are more, as NV-Embed v2.
         label_texts: label -> its words, by label; by default its name with spaces for underscores.
         negatives: by label, the number of other labels (None: all of them); by example, of texts (None: 7).
         per_label, total, seed, task, without: see `by_example`.
@@ -76,6 +77,8 @@ def classification(
 def settled(by: By, items: Sequence[Labelled]) -> Literal["label", "example"]:
     """What "auto" means for these items: label texts for two classes, examples for more.
 
+    If no two texts share a label, there are no examples of any class, so label texts are all there is.
+
     Raises:
         InputError: `by` unknown.
     """
@@ -83,7 +86,12 @@ def settled(by: By, items: Sequence[Labelled]) -> Literal["label", "example"]:
         raise InputError(f"by: {by!r}; expected 'auto', 'label' or 'example'")
     if by != "auto":
         return by
-    return "label" if len({label for item in items for label in item.labels}) == 2 else "example"
+    members: dict[str, set[str]] = {}
+    for item in items:
+        for label in item.labels:
+            members.setdefault(label, set()).add(normal_form(item.text))
+    alone = all(len(texts) == 1 for texts in members.values())
+    return "label" if len(members) == 2 or alone else "example"
 
 
 def by_label(

@@ -24,17 +24,27 @@ def without_classes(rows: Sequence[Example]) -> list[Example]:
 def documents_are_labels(rows: Sequence[Example]) -> bool:
     """Tell whether the positives of one source are the names of classes, and not other texts of the class.
 
-    They are if each label has a single positive, which is never a query itself. If no label has two rows, its positive must also read
-    as the label does ("lost_card": "lost card").
+    They are if each label has a single text, which is never a query itself. Texts of a label are positives of its rows and negatives
+    that are marked with it. If no label occurs twice, there are two more signs: all rows have the same documents (a row's positive and
+    its negatives are all the names there are), or each positive reads as its label does ("lost_card": "lost card").
     """
     queries = {row.query for row in rows}
+    labeled = [row for row in rows if row.label is not None]
     positives: dict[str, set[str]] = {}
-    labels = [row.label for row in rows if row.label is not None]
-    for row in rows:
-        if row.label is not None:
-            positives.setdefault(row.label, set()).update(row.positives)
-    if any(len(texts) > 1 or texts & queries for texts in positives.values()):
+    texts: dict[str, set[str]] = {}
+    marked = 0
+    for row in labeled:
+        positives.setdefault(row.label or "", set()).update(row.positives)
+        texts.setdefault(row.label or "", set()).update(row.positives)
+        for text, own in zip(row.negatives, row.negative_labels or ()):
+            if len(own) == 1:
+                texts.setdefault(own[0], set()).add(text)
+                marked += 1
+    if any(len(found) > 1 or found & queries for found in texts.values()):
         return False
-    if len(labels) > len(positives):
+    if len(labeled) + marked > len(texts):
         return True
-    return all(normal_form(text) == normal_form(label) for label, texts in positives.items() for text in texts)
+    documents = {frozenset((*row.positives, *row.negatives)) for row in labeled}
+    if len(labeled) > 1 and len(documents) == 1 and not next(iter(documents)) & queries:
+        return True
+    return all(normal_form(text) == normal_form(label) for label, found in positives.items() for text in found)

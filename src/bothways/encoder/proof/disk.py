@@ -1,4 +1,4 @@
-"""The doctor's last check: vectors of the folder on disk, loaded again by plain transformers.
+"""The doctor's checks of files: vectors of the folder on disk, loaded again by plain transformers.
 
 All other checks run on the model in memory, so they cannot see errors of loading. This check reads
 the folder again, with transformers' own attention and nothing of bothways around it. One of its
@@ -17,6 +17,7 @@ from torch import nn
 
 from bothways.attention.stock import quiet
 from bothways.attention.text_config import windowed_layers
+from bothways.backbone import embedded
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.proof.check import Check
 from bothways.encoder.proof.comparison import ROUNDED, allowance, alone_states, compare
@@ -70,6 +71,29 @@ def on_disk(encoder: Encoder, name: str, quick: bool) -> Check:
     if off.exceeds(ROUNDED) and not off.value <= allowed:
         return Check(name, False, off.figure, "the folder on disk, loaded by plain transformers, gives other vectors")
     return Check(name, True, off.figure, sentence)
+
+
+def embedded_cache(encoder: Encoder, name: str, quick: bool) -> Check:
+    """Check that the cached copy of the embedded model has the bytes that its conversion wrote.
+
+    It matters for an encoder whose base is the embedded model, whether it was converted from it or trained on it.
+    """
+    base = embedded_base(encoder)
+    if base is None:
+        return Check(name, True, "–", "the base is not the embedded model")
+    wrong = embedded.damaged(base)
+    if wrong:
+        folder = embedded.folder_of(base)
+        sentence = f"{', '.join(path.name for path in wrong)} in {folder} differ from what was converted; remove this folder, and the next"
+        return Check(name, False, f"{len(wrong)} files", f"{sentence} load makes it again")
+    return Check(name, True, "sha256", f"the cached copy of {base} has the bytes that its conversion wrote")
+
+
+def embedded_base(encoder: Encoder) -> str | None:
+    """Give the embedded name of an encoder's base, if it has one and its copy is cached here."""
+    named = str(encoder.provenance.get("base", "")).lower()
+    found = [name for name in embedded.names() if name == named or encoder.folder == embedded.folder_of(name)]
+    return next((name for name in found if embedded.folder_of(name).is_dir()), None)
 
 
 def _plain(encoder: Encoder) -> Any:

@@ -41,6 +41,8 @@ def doctor(encoder: Encoder, *, quick: bool = False) -> Diagnosis:
     _ = encoder.backbone  # an export has none, and says so here and not in every check
     chosen = [checks.claims, checks.layers, checks.direction, checks.padding_right, checks.padding_left, checks.batch_of_one]
     chosen += [checks.packing, checks.order, disk.on_disk]
+    if disk.embedded_base(encoder) is not None:
+        chosen.append(disk.embedded_cache)
     if not quick:
         chosen += [checks.gradient_checkpointing, checks.training_direction, checks.adapters]
     with untouched(encoder):

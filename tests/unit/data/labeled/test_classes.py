@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import bothways as bw
 from bothways.data.conversion.by_example import by_example
-from bothways.data.conversion.classification import by_label
+from bothways.data.conversion.classification import by_label, classification, settled
 from bothways.data.conversion.converted import write_examples
 from bothways.data.conversion.labeled_text import Labelled
 from bothways.data.labeled.classes import documents_are_labels, without_classes
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.sources import resolve_texts
+from bothways.errors import SourceError
 from bothways.training.stage.stage_data import read_data
 
 ITEMS = [Labelled(f"text {number} of {name}", (name,), number) for name in ("lost_card", "top_up") for number in range(6)]
@@ -83,3 +85,38 @@ def test_several_labels_survive_the_file(tmp_path: Path) -> None:
         assert example.negative_labels == tuple(classes[text] for text in example.negatives)
         assert all(example.label in labels for labels in example.positive_labels or ((),))
         assert not any(set(labels) & set(classes[example.query]) for labels in example.negative_labels or ())
+
+
+@pytest.mark.parametrize("names", [("0", "1", "2"), ("lost_card", "top_up", "refund")])
+@pytest.mark.parametrize("negatives", [None, 1])
+def test_names_of_classes_are_told_when_every_label_has_one_row(tmp_path: Path, names, negatives) -> None:
+    """Numbers do not read as their names do, so other signs must tell."""
+    words = dict(zip(names, ("lost my card", "top up the card", "money back"), strict=True))
+    items = [Labelled(f"text of {name}", (name,), number) for number, name in enumerate(names)]
+    rows = by_label(items, label_texts=words, negatives=negatives).examples
+    assert len({row.label for row in rows}) == len(rows) == 3
+    assert documents_are_labels(rows)
+    if negatives is None:  # a file of others marks no negatives; then the same documents in each row are the sign
+        assert documents_are_labels([replace(row, negative_labels=None) for row in rows])
+    many = [Labelled(f"text {number} of {name}", (name,), number) for number in range(4) for name in names]
+    for count in (1, 3, 7):
+        assert not documents_are_labels(by_example(many, per_label=1, negatives=count).examples)
+
+
+def test_auto_takes_names_when_every_label_has_one_text() -> None:
+    items = [Labelled(f"text of {name}", (name,), number) for number, name in enumerate(("a", "b", "c"))]
+    assert settled("auto", items) == settled("auto", [*items, *items]) == "label"
+    assert [row.positives for row in classification(items).examples] == [("a",), ("b",), ("c",)]
+    assert settled("auto", [*items, Labelled("another of a", ("a",), 3)]) == "example"
+
+
+@pytest.mark.parametrize("name", ["kor_nli", "KOR_NLI", "kor_nli:", "kor_nli/"])
+def test_a_bare_name_of_a_hub_dataset_is_answered_with_its_specification(name) -> None:
+    with pytest.raises(
+        SourceError, match=r"no such file or folder; for the hub's data set of this name write kor_nli:snli/train$"
+    ):
+        resolve_texts(name)
+    with pytest.raises(SourceError, match=r"or some_set:config/split if it has no owner"):
+        resolve_texts("some_set")
+    with pytest.raises(SourceError, match=r"as org/name:config/split$"):
+        resolve_texts("missing.jsonl")
