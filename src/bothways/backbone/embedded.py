@@ -154,7 +154,7 @@ def damaged(name: str) -> list[Path]:
 
 
 def _is(file: Path, digest: str) -> bool:
-    return file.is_file() and _sha256(file) == digest
+    return file.is_file() and file_sha256(file) == digest
 
 
 def _state(file: Path) -> list[int]:
