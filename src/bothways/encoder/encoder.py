@@ -204,12 +204,9 @@ class Encoder(nn.Module):
                 quantization).
             convert_to_tensor: return a torch tensor on the CPU instead of a numpy array.
             normalize_embeddings: return unit vectors. If None, use the encoder's own setting.
-            truncate_dim: keep only this many leading numbers of a vector. The vector is cut first
-                and normalized afterwards, so an encoder that normalizes gives unit vectors of any
-                length, and inner products stay cosines. sentence-transformers 6 normalizes in a
-                module of the folder and cuts afterwards, so there the cut vectors are shorter
-                than 1. Pass it `normalize_embeddings=True` to get the vectors of this method, or
-                pass this method False to get the cut of raw vectors.
+            truncate_dim: keep only this many leading numbers. A vector is cut, then normalized.
+                sentence-transformers 6 cuts after its Normalize module, which gives shorter
+                vectors; its normalize_embeddings=True gives the same as here.
             batch_tokens: tokens per pass. If None, a number that suits the device. It is halved
                 automatically when memory runs out.
             convert_to_numpy: for callers written for sentence-transformers. If False, return a

@@ -29,9 +29,9 @@ Letters: T tokens of a document, C chunks, H hidden, D embedding.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -40,7 +40,8 @@ from torch import Tensor
 
 from bothways.attention.stock import quiet
 from bothways.encoder.batch import TokenRow
-from bothways.encoder.chunk_spans import EXPECTED, Chunking, Span, members_of, spans_of
+from bothways.encoder.chunk_pooling import Document, Places, body_offsets, pooled
+from bothways.encoder.chunk_spans import EXPECTED, Chunking, Span, spans_of
 from bothways.encoder.finite import check_vectors
 from bothways.encoder.inference import Budget, Settings, check_many, over_passes
 from bothways.encoder.tokenization import Text, is_pair
@@ -50,7 +51,8 @@ from bothways.progress import Progress
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
-# Tokens of documents whose states are held together. A longer document is held alone.
+# Tokens of documents whose states are held together. A longer document is alone in its group, and
+# its states are held for about as many tokens at a time.
 TOGETHER = 65_536
 _WHOLE = 10**9  # tokens, more than any document has
 log = logging.getLogger("bothways")
@@ -61,24 +63,6 @@ class Chunks(NamedTuple):
 
     vectors: np.ndarray
     spans: list[Span]
-
-
-@dataclass(frozen=True)
-class _Document:
-    """A tokenized document.
-
-    `before` and `after` are the instruction and special tokens around the text's own tokens.
-    """
-
-    text: Text
-    before: TokenRow
-    body: TokenRow
-    after: TokenRow
-    spans: list[Span]
-
-    @property
-    def tokens(self) -> int:
-        return len(self.before.ids) + len(self.body.ids) + len(self.after.ids)
 
 
 def encode_chunks(encoder: Encoder, texts: Sequence[Text], chunks: Chunking, **options: Any) -> list[Chunks]:
@@ -125,8 +109,7 @@ def chunk_groups(
             found: list[Chunks] = []
             # not around the yield, because the caller's mode applies between groups
             with quiet(encoder):
-                for document, states in zip(documents, _states(encoder, documents, done, limit, overlap, budget)):
-                    vectors = _pooled(encoder, document, states, done + len(found))
+                for document, vectors in zip(documents, _vectors(encoder, documents, done, limit, overlap, budget)):
                     chunk_count = len(vectors)
                     check_vectors(
                         vectors.numpy(), [done + len(found)] * chunk_count, [document.text] * chunk_count, encoder.dtype
@@ -160,7 +143,7 @@ def _limit(encoder: Encoder, length: int | None) -> int | None:
 # --- documents and chunks ------------------------------------------------------------
 
 
-def _documents(encoder: Encoder, texts: Iterable[Text], chunks: Chunking, prompt: str | None) -> Iterator[_Document]:
+def _documents(encoder: Encoder, texts: Iterable[Text], chunks: Chunking, prompt: str | None) -> Iterator[Document]:
     asked: set[str] = set()
     for index, item in enumerate(texts):
         row = encoder.tokenize([item], prompt=prompt, max_length=_WHOLE, first=index)[0]
@@ -170,7 +153,7 @@ def _documents(encoder: Encoder, texts: Iterable[Text], chunks: Chunking, prompt
         first = own.index(True) if True in own else len(own)
         last = len(own) - own[::-1].index(True) if True in own else len(own)
         before, body, after = (_part(row, *bounds) for bounds in ((0, first), (first, last), (last, len(own))))
-        yield _Document(item, before, body, after, spans_of(chunks, index, text, _offsets(body)))
+        yield Document(item, before, body, after, spans_of(chunks, index, text, body_offsets(body)))
 
 
 def _check_prompt(encoder: Encoder, prompt: str, asked: set[str]) -> None:
@@ -191,19 +174,8 @@ def _part(row: TokenRow, start: int, end: int) -> TokenRow:
     return TokenRow(row.ids[start:end], row.pool[start:end], row.offsets[start:end])
 
 
-def _offsets(body: TokenRow) -> list[Span]:
-    """Return characters of the text's tokens.
-
-    A token without characters (a normalizer dropped them) goes with the token before it.
-    """
-    offsets: list[Span] = []
-    for start, end in body.offsets:
-        offsets.append((start, end) if end > start else offsets[-1])
-    return offsets
-
-
-def _groups(documents: Iterator[_Document]) -> Iterator[list[_Document]]:
-    group: list[_Document] = []
+def _groups(documents: Iterator[Document]) -> Iterator[list[Document]]:
+    group: list[Document] = []
     tokens = 0
     for document in documents:
         if group and tokens + document.tokens > TOGETHER:
@@ -213,6 +185,65 @@ def _groups(documents: Iterator[_Document]) -> Iterator[list[_Document]]:
         tokens += document.tokens
     if group:
         yield group
+
+
+def _vectors(
+    encoder: Encoder, documents: Sequence[Document], first: int, limit: int | None, overlap: int | None, budget: Budget
+) -> Iterator[Tensor]:
+    """Compute vectors (C, D) float32 of the chunks of each document, on the CPU."""
+    cut = [_windows_of(document, first + number, limit, overlap) for number, document in enumerate(documents)]
+    if len(documents) == 1 and documents[0].tokens > TOGETHER:
+        yield _vectors_in_blocks(encoder, documents[0], cut[0], first, budget)
+        return
+    for number, (document, states) in enumerate(zip(documents, _states(encoder, documents, cut, budget))):
+        chunks = Places.of(document, first + number)
+        numbers = range(len(chunks.members))
+        yield (
+            pooled(encoder.pooling, chunks, numbers, states, 0, encoder.device)
+            if numbers
+            else torch.zeros(0, encoder.dimension)
+        )
+
+
+def _vectors_in_blocks(encoder: Encoder, document: Document, cut: Sequence[_Window], index: int, budget: Budget) -> Tensor:
+    """Compute the vectors of a long document window by window, without holding all its states.
+
+    A chunk is pooled as soon as the states of its last token are there. States are dropped when no
+    later chunk needs them.
+    """
+    chunks = Places.of(document, index)
+    vectors = torch.zeros(len(chunks.members), encoder.dimension)
+    # by their last token; needed[i] is the first token of chunk order[i] and those after it
+    order = sorted(range(len(chunks.members)), key=lambda number: chunks.bounds(number)[1])
+    needed = list(itertools.accumulate((chunks.bounds(number)[0] for number in reversed(order)), min))[::-1]
+    held = torch.zeros(0)
+    start = known = done = 0
+    for part in _blocks(cut):
+        final = part[-1] is cut[-1]
+        (states,) = _states(encoder, [document], [part], budget, opened=part[0] is not cut[0], open_end=not final)
+        held = states if not len(held) else torch.cat([held, states])
+        known += len(states)
+        ready = done
+        while ready < len(order) and chunks.bounds(order[ready])[1] <= known:
+            ready += 1
+        if ready > done:
+            vectors[order[done:ready]] = pooled(encoder.pooling, chunks, order[done:ready], held, start, encoder.device)
+            done = ready
+        keep = min(needed[done] if done < len(order) else known, known)
+        if keep > start:
+            held, start = held[keep - start :].clone(), keep
+    return vectors
+
+
+def _blocks(cut: Sequence[_Window]) -> Iterator[list[_Window]]:
+    """Cut windows into groups of at most `TOGETHER` tokens, or of one window."""
+    block: list[_Window] = []
+    for window in cut:
+        if block and sum(each.end - each.start for each in [*block, window]) > TOGETHER:
+            yield block
+            block = []
+        block.append(window)
+    yield block
 
 
 # --- states --------------------------------------------------------------------------
@@ -242,13 +273,19 @@ def windows(tokens: int, size: int, overlap: int) -> list[_Window]:
 
 
 def _states(
-    encoder: Encoder, documents: Sequence[_Document], first: int, limit: int | None, overlap: int | None, budget: Budget
+    encoder: Encoder,
+    documents: Sequence[Document],
+    cut: Sequence[Sequence[_Window]],
+    budget: Budget,
+    *,
+    opened: bool = False,
+    open_end: bool = False,
 ) -> list[Tensor]:
     """Compute states (T, H) float32 of each document, on the CPU.
 
-    Tokens around the text come from the outermost windows.
+    Tokens around the text come from the outermost windows. If `opened` or `open_end` is True, the
+    first or the last window given is not the outermost one of its document.
     """
-    cut = [_windows_of(document, first + number, limit, overlap) for number, document in enumerate(documents)]
     rows = [_row(document, window) for document, own in zip(documents, cut) for window in own]
     found: dict[int, Tensor] = {}
 
@@ -267,14 +304,14 @@ def _states(
         for place, window in enumerate(own):
             states = found.pop(number)
             number += 1
-            begin = 0 if place == 0 else lead + window.first - window.start
-            stop = len(states) if place == len(own) - 1 else lead + window.last - window.start
+            begin = 0 if place == 0 and not opened else lead + window.first - window.start
+            stop = len(states) if place == len(own) - 1 and not open_end else lead + window.last - window.start
             pieces.append(states[begin:stop])
         parts.append(torch.cat(pieces))
     return parts
 
 
-def _windows_of(document: _Document, index: int, limit: int | None, overlap: int | None) -> list[_Window]:
+def _windows_of(document: Document, index: int, limit: int | None, overlap: int | None) -> list[_Window]:
     tokens = len(document.body.ids)
     if limit is None or document.tokens <= limit:
         return [_Window(0, tokens, 0, tokens)]
@@ -288,7 +325,7 @@ def _windows_of(document: _Document, index: int, limit: int | None, overlap: int
     return windows(tokens, size, shared)
 
 
-def _row(document: _Document, window: _Window) -> TokenRow:
+def _row(document: Document, window: _Window) -> TokenRow:
     body = _part(document.body, window.start, window.end)
     return TokenRow(
         *(
@@ -296,24 +333,3 @@ def _row(document: _Document, window: _Window) -> TokenRow:
             for field in ("ids", "pool", "offsets")
         )
     )
-
-
-# --- pooling -------------------------------------------------------------------------
-
-
-def _pooled(encoder: Encoder, document: _Document, states: Tensor, index: int) -> Tensor:
-    """Compute vectors (C, D) float32, on the CPU."""
-    if not document.spans:
-        return torch.zeros(0, encoder.dimension)
-    members = members_of(document.spans, _offsets(document.body), index)
-    lead, last = len(document.before.ids), len(document.body.ids) - 1
-    opening = [place for place, kept in enumerate(document.before.pool) if kept]
-    closing = [lead + last + 1 + place for place, kept in enumerate(document.after.pool) if kept]
-    chosen = []
-    for first, end in members:
-        own = range(lead + first, lead + end)
-        chosen.append([*(opening if first == 0 else ()), *own, *(closing if end == last + 1 else ())])
-    places = torch.tensor([place for own in chosen for place in own])
-    segments = torch.repeat_interleave(torch.arange(len(chosen)), torch.tensor([len(own) for own in chosen])).to(encoder.device)
-    mask = torch.ones_like(segments, dtype=torch.bool)
-    return encoder.pooling(states[places].to(encoder.device), mask, segments, len(chosen)).float().cpu()

@@ -328,7 +328,7 @@ def test_a_stream_of_documents_is_read_group_by_group(folder: Path, monkeypatch,
     for wrong in ("one text", 3):
         with pytest.raises(InputError, match="texts: must be a string, a pair"):
             list(encoder.encode_chunks_stream(wrong))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="chunks: must be 'sentences' or a number of tokens for a stream"):
+    with pytest.raises(InputError, match="chunks: a stream of texts takes 'sentences' or a number of tokens"):
         encoder.encode_chunks_stream(texts, [[(0, 5)]])  # type: ignore[arg-type]
 
 

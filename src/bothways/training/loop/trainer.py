@@ -47,7 +47,6 @@ from bothways.training.parallel import sharding
 from bothways.training.parallel.parallel_request import Launch, hidden, requested
 from bothways.training.recipe.recipe import Recipe, as_resolved_now, binding, changed_keys
 from bothways.training.stage import stage_output as finish
-from bothways.training.stage.dev_prompt import instructed
 from bothways.training.stage.estimate import DryRun, estimate
 from bothways.training.stage.folder_lock import occupied
 from bothways.training.stage.kept_adapters import describe_kept
@@ -242,7 +241,7 @@ class _Runner:
                 [] if stage.objective.language_model else data.texts,
                 examples,
                 data.laid_out(len(examples)),
-                dev_metric(instructed(stage.eval.metric, data.items)) if stage.eval is not None else None,
+                dev_metric(stage.eval.metric, rows=data.items) if stage.eval is not None else None,
                 open_heldout(stage, encoder, objective, data.held_out, seed=recipe.seed),
                 self.accelerator,
                 _checkpoint_folder(recipe, index, self.out),

@@ -8,10 +8,10 @@ import pytest
 
 import bothways as bw
 from bothways.data.labeled.example import Example
+from bothways.evaluation.dev_prompt import instructed
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.specification import parse
 from bothways.evaluation.task import RunOptions
-from bothways.training.stage.dev_prompt import instructed
 from unit.training.material import TEXTS, metrics, recipe
 
 SAME = [
