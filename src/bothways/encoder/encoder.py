@@ -204,9 +204,8 @@ class Encoder(nn.Module):
                 quantization).
             convert_to_tensor: return a torch tensor on the CPU instead of a numpy array.
             normalize_embeddings: return unit vectors. If None, use the encoder's own setting.
-            truncate_dim: keep only this many leading numbers. A vector is cut, then normalized.
-                sentence-transformers 6 cuts after its Normalize module, which gives shorter
-                vectors; its normalize_embeddings=True gives the same as here.
+            truncate_dim: keep only this many leading numbers, then normalize. sentence-transformers
+                6 cuts last, and needs normalize_embeddings=True for the same unit vectors.
             batch_tokens: tokens per pass. If None, a number that suits the device. It is halved
                 automatically when memory runs out.
             convert_to_numpy: for callers written for sentence-transformers. If False, return a
