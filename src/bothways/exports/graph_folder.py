@@ -66,11 +66,11 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: 
         if target == "onnx":
             onnx_graph.write(module, folder, name)
             if int8:
-                onnx_graph.quantize(folder)
+                onnx_graph.quantize(folder, encoder.hidden_size)
         else:
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 onnx_graph.write(module, Path(place), name)
-                openvino_graph.write(Path(place) / onnx_graph.GRAPH, folder, int8=int8)
+                openvino_graph.write(Path(place) / onnx_graph.GRAPH, folder, int8=int8, width=encoder.hidden_size)
     encoder.tokenizer.save_pretrained(folder)
     _write_settings(encoder, folder, name, dtype, target, reference)
     _check(folder, dtype, target)

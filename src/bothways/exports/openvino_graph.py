@@ -29,13 +29,14 @@ def needs(*, int8: bool) -> None:
         raise MissingExtra("openvino and nncf" if int8 else "openvino", "openvino", "export to OpenVINO") from None
 
 
-def write(onnx_file: Path, folder: Path, *, int8: bool) -> None:
+def write(onnx_file: Path, folder: Path, *, int8: bool, width: int) -> None:
     """Read an ONNX graph and write it as openvino_model.xml and .bin.
 
     Args:
         onnx_file: the float32 graph.
         folder: where the two files go.
         int8: if True, nncf puts 8-bit weights with a scale for each row of a matrix, and leaves activations as they are.
+        width: H, of the backbone's states. A matrix that reads more values stays float32; see `onnx_graph.quantize`.
     """
     import openvino
 
@@ -44,8 +45,24 @@ def write(onnx_file: Path, folder: Path, *, int8: bool) -> None:
         import nncf
 
         logging.getLogger("nncf").setLevel(logging.ERROR)
-        model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
+        ignored = nncf.IgnoredScope(names=_wide(model, width), validate=False)
+        model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored)
     openvino.save_model(model, os.fspath(folder / GRAPH), compress_to_fp16=False)
+
+
+def _wide(model: Any, width: int) -> list[str]:
+    """Name the products with a stored matrix that reads more than `width` values."""
+    found = []
+    for node in model.get_ops():
+        if node.get_type_name() != "MatMul":
+            continue
+        stored = node.input_value(1).get_node()
+        shape = stored.get_output_partial_shape(0)
+        if stored.get_type_name() == "Constant" and shape.rank.get_length() == 2:
+            reads = shape[1] if node.get_attributes()["transpose_b"] else shape[0]
+            if reads.get_length() > width:
+                found.append(node.get_friendly_name())
+    return found
 
 
 def open_run(file: Path, threads: int | None) -> Run:
