@@ -81,8 +81,8 @@ def quantize(folder: Path, width: int) -> None:
 
     The quantizer of ONNX Runtime writes `MatMulNBits`. Activations stay float32, and so do matrices that read more than `width`
     values, which are the last ones of the feed-forward layers. A decoder's massive activations pass through these, and make a
-    rounding error there large. SmolLM2-135M over 66 sentences, mean and least cosine to float32: 0.9993 and 0.990 so, 0.9987 and
-    0.982 with all matrices rounded, 0.9968 and 0.916 with activations rounded too (`accuracy_level` 4).
+    rounding error there large. SmolLM2-135M over 66 texts, mean and least cosine to float32: 0.9993 and 0.990 so, 0.9968 and 0.916
+    with all matrices and activations rounded (`accuracy_level` 4). docs/serving.md has the table.
 
     Args:
         folder: holds the float32 graph, which is replaced.
