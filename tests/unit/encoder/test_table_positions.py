@@ -89,7 +89,7 @@ def test_an_end_of_document_beyond_the_embedding_is_refused(tmp_path: Path, kind
     file.write_text(json.dumps(state))
     named = base / "tokenizer_config.json"
     named.write_text(json.dumps({**json.loads(named.read_text()), "eos_token": "<|new|>"}))
-    with pytest.raises(InputError, match=r"eos_token\)?: the token '<\|new\|>' has number \d+, and the model embeds 384"):
+    with pytest.raises(InputError, match=r"eos_token\)?: the token '<\|new\|>' has number \d+, but the model embeds 384"):
         if kind == "perplexity":
             model = load_language_model(base, dtype="float32", device="cpu")
             Perplexity(list(TEXTS), name="p", length=16).run(model, RunOptions())

@@ -164,7 +164,7 @@ def test_the_best_checkpoint_brings_its_own_pooling(tmp_path: Path, monkeypatch)
         assert encoder.encode(TEXTS[:3]).shape == (3, 32)
         return (0.1, 0.9, 0.3)[len(seen) - 1]
 
-    monkeypatch.setattr(trainer_module, "dev_metric", lambda spec: metric)
+    monkeypatch.setattr(trainer_module, "dev_metric", lambda spec, **_: metric)
     made = recipe(tmp_path, simcse(eval={"metric": "scripted", "every": 2}), pooling=LATENT)
     bw.train(made, tmp_path / "out", texts=TEXTS)
     saved = pooling_tensors(tmp_path / "out")

@@ -298,7 +298,7 @@ class Recipe(Strict):
             raise ValueError(f"two stages are named {doubled[0]!r}; names address stages, so each needs its own")
         if self.default_prompt is not None and self.default_prompt not in self.prompts:
             raise ValueError(
-                f"default_prompt: {self.default_prompt!r} is no name of a prompt; prompts has {sorted(self.prompts)}"
+                f"default_prompt: {self.default_prompt!r} is not the name of a prompt; prompts has {sorted(self.prompts)}"
             )
         self._check_language_models()
         if self.dtype == "float16":

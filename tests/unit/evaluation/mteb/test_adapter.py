@@ -8,6 +8,7 @@ import torch
 
 from bothways.encoder.convert import convert
 from bothways.errors import InputError
+from bothways.evaluation.mteb.instructions import styled_prompt
 from bothways.evaluation.task import RunOptions
 from tiny import tiny_llama
 
@@ -113,8 +114,10 @@ def test_batch_size_precision_and_progress_are_handed_on():
     encode(MtebEncoder(Plain()), batch_size=7, precision="float32", show_progress_bar=False)
     with pytest.raises(InputError, match="Plain takes no precision, but 'int8' is asked for"):
         encode(MtebEncoder(Plain()), precision="int8")
-    with pytest.raises(InputError, match=r"Plain .*prompt"):
-        encode(MtebEncoder(Plain(), prompts="llm2vec"))
+    # it takes no prompt, so the instruction comes before each text
+    lengths = encode(MtebEncoder(Plain(), prompts="llm2vec"))[:, 0] - encode(MtebEncoder(Plain()))[:, 0]
+    prompt = styled_prompt("STS12", "llm2vec", "symmetric", own=None, kind="STS")
+    assert prompt and {int(length) for length in lengths} == {len(prompt)}
 
 
 @pytest.mark.parametrize("precision", ["binary", "ubinary"])

@@ -72,7 +72,7 @@ def split_runs(folder: Path) -> None:
     os.environ["FSDP_RESHARD_AFTER_FORWARD"] = "false"
     for name, asked in (("two", "true"), ("one", "false")):
         os.environ["ACCELERATE_USE_FSDP"] = asked
-        trainer_module.dev_metric = lambda spec: Scripted(rank)  # type: ignore[assignment]
+        trainer_module.dev_metric = lambda spec, **_: Scripted(rank)  # type: ignore[assignment]
         bw.train(chosen(folder / "chosen"), folder / "chosen" / name, texts=TEXTS)
     os.environ["ACCELERATE_USE_FSDP"] = "true"
     # a collapse that the main process alone has seen stops both
