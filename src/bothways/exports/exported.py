@@ -97,21 +97,21 @@ class ExportedEncoder(Encoder):
 
     @property
     def device(self) -> torch.device:
-        """The CPU, which runs the graph."""
+        """Return the CPU, which runs the graph."""
         return torch.device("cpu")
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the vectors."""
+        """Return the type of the vectors."""
         return torch.float32
 
     @property
     def hidden_size(self) -> int:
-        """H, width of the backbone's states."""
+        """Return H, the width of the backbone's states."""
         return self._hidden
 
     def text_tokenizer(self) -> TextTokenizer:
-        """What makes rows of texts, with the encoder's options."""
+        """Build the object that makes rows of texts, with the limits that the manifest holds."""
         options = self.options
         return TextTokenizer(
             self.tokenizer,
@@ -125,7 +125,7 @@ class ExportedEncoder(Encoder):
         )
 
     def forward(self, batch: TokenBatch) -> Tensor:
-        """Vectors (N, D) float32 of a packed batch, not normalized, without gradient."""
+        """Compute vectors (N, D) float32 of a packed batch, not normalized, without gradient."""
         lengths = batch.plan.lengths[: batch.rows]
         length = max(2, *lengths)  # the graph is traced for two tokens and more
         ids = np.zeros((len(lengths), length), dtype=np.int64)

@@ -85,7 +85,6 @@ def check(encoder: Encoder, dtype: str) -> None:
     if encoder.pooling.mode not in POOLINGS:
         raise InputError(f"export to GGUF: llama.cpp has no {encoder.pooling.mode} pooling; it has {', '.join(POOLINGS)}")
     head_modules.refuse(encoder.pooling, "export to GGUF")
-    head_modules.refuse(encoder.pooling, "export to GGUF")
     if any(astuple(encoder.options.wrapper)):
         raise InputError("export to GGUF: the encoder puts a wrapper around every text, which a .gguf file cannot hold")
     if encoder.provenance.get("report", {}).get("kept_windows"):

@@ -17,7 +17,8 @@ COMMANDS = [line for line in [*LINES, *re.findall(r"`(bothways [^`]*)`", README)
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if not re.fullmatch(r"bothways (doctor|--help)", line)])
 def test_a_command_is_one_that_the_command_line_takes(command: str) -> None:
-    parsed(command)
+    verb, values = parsed(command)
+    assert command.split()[1] == verb.split()[0] and values
 
 
 def test_the_public_names_exist() -> None:
