@@ -189,16 +189,21 @@ def batch_of_one(encoder: Encoder, name: str, quick: bool) -> Check:
 
 
 def packing(encoder: Encoder, name: str, quick: bool) -> Check:
-    """Check that a text alone has the same vector as among other texts."""
+    """Check that a text alone has the same vector as among other texts.
+
+    Half precision gets the same `allowance` as padding: matrix products of other sizes round
+    otherwise, most of all on a CPU with AMX.
+    """
     rows = _rows(encoder, quick)
     with quiet(encoder.backbone):
-        together = encoder(_batch(encoder, rows))
+        batch = _batch(encoder, rows)
+        together = encoder(batch)
         alone = torch.cat([encoder(_batch(encoder, [row])) for row in rows])
-    off = compare(encoder, together, alone)
-    what = (
-        "changes when other texts are packed with it" if off.exceeds(EXACT) else "is the same alone and packed with other texts"
-    )
-    return Check(name, not off.exceeds(EXACT), off.figure, f"a text's vector {what}")
+        off = compare(encoder, together, alone)
+        right = not off.exceeds(EXACT) or off.value <= allowance(encoder, batch)
+    what = "is the same alone and packed with other texts" if right else "changes when other texts are packed with it"
+    as_close = ", as closely as its own kernels agree" if right and off.exceeds(EXACT) else ""
+    return Check(name, right, off.figure, f"a text's vector {what}{as_close}")
 
 
 def order(encoder: Encoder, name: str, quick: bool) -> Check:
