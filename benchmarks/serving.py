@@ -24,11 +24,11 @@ from typing import Any
 import bothways as bw
 from bothways.backbone import zoo
 from bothways.errors import BothwaysError
-from bothways.exports import onnx_graph
-from bothways.exports.gguf_families import FAMILIES, REFUSED
-from bothways.exports.llm2vec_folder import FAMILIES as LLM2VEC
-from bothways.exports.llm2vec_folder import WRITTEN_AS_LLAMA
-from bothways.exports.server_rules import SERVERS, TEI, VLLM, Server
+from bothways.exports.folders.llm2vec_folder import FAMILIES as LLM2VEC
+from bothways.exports.folders.llm2vec_folder import WRITTEN_AS_LLAMA
+from bothways.exports.gguf.gguf_families import FAMILIES, REFUSED
+from bothways.exports.graphs import onnx_graph
+from bothways.exports.servers.server_rules import SERVERS, TEI, VLLM, Server
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from export_models import small_model

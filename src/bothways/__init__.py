@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "convert": "bothways.encoder.convert",
-    "load": "bothways.exports.exported",
+    "load": "bothways.exports.graphs.exported",
     "Encoder": "bothways.encoder.encoder",
     "doctor": "bothways.encoder.proof.doctor",
     "AttentionPlan": "bothways.attention.plan",
@@ -22,7 +22,7 @@ _WHERE = {
     "evaluate": "bothways.evaluation.evaluate",
     "ablate": "bothways.ablation.run",
     "export": "bothways.exports.export",
-    "load_export": "bothways.exports.exported",
+    "load_export": "bothways.exports.graphs.exported",
     "verify_export": "bothways.exports.verify",
     "push": "bothways.publishing.push",
     "BothwaysError": "bothways.errors",
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from bothways.errors import BothwaysError, InputError
     from bothways.evaluation.evaluate import evaluate
     from bothways.exports.export import export
-    from bothways.exports.exported import load, load_export
+    from bothways.exports.graphs.exported import load, load_export
     from bothways.exports.verify import verify_export
     from bothways.publishing.push import push
     from bothways.training.loop.trainer import train

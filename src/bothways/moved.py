@@ -84,6 +84,15 @@ _ROWS = (
     ),
     ("training", "training.parallel", "launch=parallel_request sharding zero"),
     ("cli", "cli", "evaluated=open_model"),
+    (
+        "cli",
+        "cli.verbs",
+        "ablate convert demo doctor encode evaluate export families mine prepare push recipes report search train",
+    ),
+    ("exports", "exports.gguf", "gguf_families gguf_folder gguf_settings gguf_vocabulary llama_cpp"),
+    ("exports", "exports.graphs", "graph=padded_encoder graph_folder onnx_graph openvino_graph exported"),
+    ("exports", "exports.folders", "llm2vec_folder st_folder folder_loaders folder_verify"),
+    ("exports", "exports.servers", "server_check server_folder server_readme server_rules"),
     ("report.charts", "report.charts", "colours=colors"),
     ("recipes", "recipes", "labelled=labeled"),
 )

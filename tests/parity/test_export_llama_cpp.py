@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import bothways as bw
-from bothways.exports import llama_cpp
-from bothways.exports.gguf_families import FAMILIES
+from bothways.exports.gguf import llama_cpp
+from bothways.exports.gguf.gguf_families import FAMILIES
 from export_models import small_model
 
 pytestmark = pytest.mark.skipif(not llama_cpp.installed(), reason="xllamacpp is not installed; see make exports")

@@ -18,8 +18,13 @@ MAX_FOLDER, MAX_FUNCTION = 20, 80
 CIRCLES = ("encoder",)
 """Packages whose modules and folders may form one circle."""
 
-FOLDERS = {"backbone", "cli", "exports"}
-FUNCTIONS = {"cli/mine.py: command", "encoder/convert.py: convert", "encoder/folder/read.py: load", "mining/mine.py: mine"}
+FOLDERS = {"backbone"}
+FUNCTIONS = {
+    "cli/verbs/mine.py: command",
+    "encoder/convert.py: convert",
+    "encoder/folder/read.py: load",
+    "mining/mine.py: mine",
+}
 FUNCTIONS |= {"recipes/longlora.py: longlora"}
 
 

@@ -33,6 +33,16 @@ def test_old_packages_and_their_modules() -> None:
     assert options.MiningOptions is MiningOptions
 
 
+def test_a_module_that_became_a_package_has_its_names() -> None:
+    from bothways.exports.gguf import gguf_file
+
+    package = importlib.import_module("bothways.exports.gguf")
+    with pytest.warns(DeprecationWarning, match=r"gguf\.write_gguf is bothways\.exports\.gguf\.gguf_file\.write_gguf now"):
+        assert package.write_gguf is gguf_file.write_gguf
+    with pytest.raises(AttributeError, match="nothing"):
+        package.nothing  # noqa: B018 - the access is what raises
+
+
 @pytest.mark.parametrize("old", sorted(MOVED))
 def test_no_name_leads_nowhere_or_hides_a_module(old: str) -> None:
     new = importlib.util.find_spec(MOVED[old])

@@ -14,7 +14,9 @@ from typing import Annotated
 
 import typer
 
-from bothways.cli import (
+from bothways.cli.options import first_process
+from bothways.cli.signals import exit_code, was_stopped
+from bothways.cli.verbs import (
     ablate,
     convert,
     demo,
@@ -31,8 +33,6 @@ from bothways.cli import (
     search,
     train,
 )
-from bothways.cli.options import first_process
-from bothways.cli.signals import exit_code, was_stopped
 from bothways.cli.words import check_words
 from bothways.errors import BothwaysError
 from bothways.printable import PrintableFormatter, one_line

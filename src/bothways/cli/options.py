@@ -42,7 +42,7 @@ def open_encoder(name: str, *, device: str, dtype: str, direction: str | None = 
         InputError: a direction for a finished encoder, which has its own, or a pooling that does not fit it.
     """
     from bothways.encoder.convert import convert, is_encoder
-    from bothways.exports.exported import load
+    from bothways.exports.graphs.exported import load
 
     if not is_encoder(name):
         chosen = {key: value for key, value in (("direction", direction), ("pooling", pooling)) if value is not None}

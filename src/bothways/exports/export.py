@@ -19,7 +19,10 @@ from bothways.encoder.convert import convert, is_encoder, load
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.card import CARD, complete_card
 from bothways.errors import InputError
-from bothways.exports import gguf_folder, graph_folder, llm2vec_folder, server_folder, st_folder
+from bothways.exports.folders import llm2vec_folder, st_folder
+from bothways.exports.gguf import gguf_folder
+from bothways.exports.graphs import graph_folder
+from bothways.exports.servers import server_folder
 
 Writer = Callable[[Encoder, Path, str, str], None]
 TARGETS: dict[str, Writer] = {

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bothways.errors import BothwaysError, InputError
-from bothways.exports import llama_cpp
-from bothways.exports.exported import TITLES, verify_rows
-from bothways.exports.folder_verify import verify_folder
+from bothways.exports.folders.folder_verify import verify_folder
+from bothways.exports.gguf import llama_cpp
+from bothways.exports.graphs.exported import TITLES, verify_rows
 from bothways.exports.manifest import read_manifest
 from bothways.exports.reference import cosine
 from bothways.exports.result import Result
-from bothways.exports.server_check import Rule, check_rules
-from bothways.exports.server_rules import SERVERS
+from bothways.exports.servers.server_check import Rule, check_rules
+from bothways.exports.servers.server_rules import SERVERS
 
 
 def verify_export(folder: str | os.PathLike[str], *, pythons: Sequence[str] = ()) -> list[Result]:

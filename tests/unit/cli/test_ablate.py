@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bothways.cli.ablate import spread
+from bothways.cli.verbs.ablate import spread
 from unit.ablation.material import World
 from unit.cli.cli_runner import Run, runner
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from bothways.cli.prepare import group
+from bothways.cli.verbs.prepare import group
 from bothways.data.labeled.labeled_reader import read_examples
 from unit.cli.cli_runner import Run, runner
 

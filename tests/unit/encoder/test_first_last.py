@@ -17,8 +17,8 @@ from transformers import AutoModel, BertConfig, FalconConfig, GPT2Config
 import bothways as bw
 from bothways.encoder.batch import TokenBatch
 from bothways.errors import InputError
-from bothways.exports.gguf import check as check_gguf
-from bothways.exports.graph import PaddedEncoder
+from bothways.exports.gguf.gguf_file import check as check_gguf
+from bothways.exports.graphs.padded_encoder import PaddedEncoder
 from bothways.pooling import Pooling
 from tiny import SENTENCES, tiny_llama, tiny_model
 from unit.cli.cli_runner import Run, runner

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from bothways.cli import evaluate as verb
+from bothways.cli.verbs import evaluate as verb
 from bothways.errors import InputError
 from bothways.evaluation.registry import kinds, make_task, options
 from bothways.evaluation.specification import Specification, options_of, parse, read_options

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 import bothways as bw
 from bothways.cli.app import app
 from bothways.errors import BothwaysError, InputError, SourceError
-from bothways.exports import onnx_graph
-from bothways.exports.graph import PaddedEncoder, plain_attention
+from bothways.exports.graphs import onnx_graph
+from bothways.exports.graphs.padded_encoder import PaddedEncoder, plain_attention
 from export_models import small_model
 from tiny import tiny_llama
 

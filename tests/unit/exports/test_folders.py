@@ -13,7 +13,7 @@ import pytest
 import bothways as bw
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
-from bothways.exports import folder_loaders, folder_verify
+from bothways.exports.folders import folder_loaders, folder_verify
 from bothways.exports.manifest import read_manifest
 from bothways.exports.reference import cosine
 from export_models import small_model

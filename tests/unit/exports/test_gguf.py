@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import bothways as bw
 from bothways.cli.app import app
 from bothways.errors import InputError, UnsupportedFamily
-from bothways.exports.gguf import write_gguf
+from bothways.exports.gguf.gguf_file import write_gguf
 from export_models import small_model
 from tiny import tiny_llama
 

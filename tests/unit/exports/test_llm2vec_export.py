@@ -10,7 +10,7 @@ import pytest
 
 import bothways as bw
 from bothways.errors import InputError, UnsupportedFamily
-from bothways.exports.folder_verify import VARIABLE
+from bothways.exports.folders.folder_verify import VARIABLE
 from bothways.exports.manifest import read_manifest
 from export_models import small_model
 

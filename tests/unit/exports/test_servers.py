@@ -16,7 +16,7 @@ from bothways.encoder.folder import head_modules
 from bothways.errors import InputError, UnsupportedFamily
 from bothways.exports.as_llama import FORMS
 from bothways.exports.reference import TEXTS, cosine
-from bothways.exports.server_rules import SERVERS
+from bothways.exports.servers.server_rules import SERVERS
 from bothways.exports.verify import verify_rules
 from export_models import small_model
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bothways.errors import InputError
-from bothways.exports import folder_loaders
-from bothways.exports.llama_cpp import LoaderError
+from bothways.exports.folders import folder_loaders
+from bothways.exports.gguf.llama_cpp import LoaderError
 from bothways.exports.reference import cosine
 from bothways.exports.result import Result
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bothways.errors import MissingExtra
-from bothways.exports.onnx_graph import Run
+from bothways.exports.graphs.onnx_graph import Run
 
 GRAPH = "openvino_model.xml"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bothways.encoder.encoder import Encoder
-from bothways.exports.gguf import write_gguf
+from bothways.exports.gguf.gguf_file import write_gguf
 from bothways.exports.manifest import BARS, write_manifest
 from bothways.exports.reference import Row, rows
 

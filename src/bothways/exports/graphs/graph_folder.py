@@ -20,9 +20,9 @@ from bothways.attention.positions import table_positions
 from bothways.encoder.embedding_rows import embedding_rows
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
-from bothways.exports import onnx_graph, openvino_graph
-from bothways.exports.exported import TITLES, verify_rows
-from bothways.exports.graph import PaddedEncoder, plain_attention
+from bothways.exports.graphs import onnx_graph, openvino_graph
+from bothways.exports.graphs.exported import TITLES, verify_rows
+from bothways.exports.graphs.padded_encoder import PaddedEncoder, plain_attention
 from bothways.exports.manifest import BARS, write_manifest
 from bothways.exports.reference import Row, own_rows
 

@@ -17,7 +17,7 @@ import torch
 
 from bothways.backbone.checkpoints import quiet
 from bothways.errors import MissingExtra, UnsupportedFamily
-from bothways.exports.graph import PaddedEncoder
+from bothways.exports.graphs.padded_encoder import PaddedEncoder
 from bothways.foreign import one_line
 
 GRAPH = "model.onnx"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bothways.attention.older_loaders import OLDEST
 from bothways.encoder.encoder import Encoder
 from bothways.exports.reference import Row
-from bothways.exports.server_rules import SERVERS, Family
+from bothways.exports.servers.server_rules import SERVERS, Family
 
 _POOLING = {"mean": "mean", "last": "last-token", "bos": "cls"}
 

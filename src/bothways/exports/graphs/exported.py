@@ -20,7 +20,7 @@ from bothways.encoder.encoder import Encoder
 from bothways.encoder.options import EncoderOptions
 from bothways.encoder.tokenization import TextTokenizer, Wrapper
 from bothways.errors import BothwaysError, InputError
-from bothways.exports import onnx_graph, openvino_graph
+from bothways.exports.graphs import onnx_graph, openvino_graph
 from bothways.exports.manifest import MANIFEST, read_manifest
 from bothways.exports.reference import cosine
 from bothways.exports.result import Result

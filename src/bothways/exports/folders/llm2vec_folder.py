@@ -29,9 +29,9 @@ from bothways.encoder.folder import head_modules
 from bothways.encoder.folder.adapter_settings import LLM2VEC, MODES
 from bothways.errors import InputError, UnsupportedFamily
 from bothways.exports.as_llama import FORMS, as_llama
+from bothways.exports.folders.st_folder import TYPES, check, positions
 from bothways.exports.manifest import BARS, write_manifest
 from bothways.exports.reference import SAMPLE, Row, cosine, own_rows
-from bothways.exports.st_folder import TYPES, check, positions
 
 FAMILIES = ("llama", "mistral", "gemma")
 """Families whose classes in the package are bidirectional. Its Qwen2BiModel is not: nothing keeps transformers 4.44's

@@ -15,12 +15,12 @@ from bothways.encoder.folder import pooling_module, template_module
 from bothways.encoder.tokenization import SLOT
 from bothways.errors import InputError, UnsupportedFamily
 from bothways.exports.as_llama import as_llama, with_parts
+from bothways.exports.folders.st_folder import TYPES, check, length
 from bothways.exports.manifest import write_manifest
 from bothways.exports.reference import Row, rows
-from bothways.exports.server_check import check_rules
-from bothways.exports.server_readme import readme
-from bothways.exports.server_rules import SERVERS, Family
-from bothways.exports.st_folder import TYPES, check, length
+from bothways.exports.servers.server_check import check_rules
+from bothways.exports.servers.server_readme import readme
+from bothways.exports.servers.server_rules import SERVERS, Family
 
 
 def write_vllm(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:

@@ -20,9 +20,9 @@ from bothways.backbone.tokenizers import specials
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder import head_modules
 from bothways.errors import InputError, MissingExtra
-from bothways.exports.gguf_families import Family, family
-from bothways.exports.gguf_settings import rope_factors, settings
-from bothways.exports.gguf_vocabulary import vocabulary
+from bothways.exports.gguf.gguf_families import Family, family
+from bothways.exports.gguf.gguf_settings import rope_factors, settings
+from bothways.exports.gguf.gguf_vocabulary import vocabulary
 
 # gguf.PoolingType
 POOLINGS = {"mean": 1, "bos": 2, "last": 3}

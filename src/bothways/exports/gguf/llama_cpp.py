@@ -3,7 +3,7 @@
 llama.cpp ends the whole process on some errors and writes to the terminal, so it is never loaded into
 the user's. `xllamacpp` is a ready wheel of it. This file is what that process runs:
 
-    python -m bothways.exports.llama_cpp FILE TOKENS < texts.json > vectors.json
+    python -m bothways.exports.gguf.llama_cpp FILE TOKENS < texts.json > vectors.json
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def encode(file: Path, texts: list[str], *, tokens: int, batch: bool, seconds: f
     if not installed():
         raise MissingExtra("xllamacpp", "verify", "running a .gguf file")
     given = json.dumps({"texts": texts, "batch": batch})
-    command = [sys.executable, "-m", "bothways.exports.llama_cpp", str(file), str(tokens)]
+    command = [sys.executable, "-m", "bothways.exports.gguf.llama_cpp", str(file), str(tokens)]
     try:
         done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:

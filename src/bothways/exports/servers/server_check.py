@@ -11,7 +11,7 @@ from typing import Any
 from bothways.attention.text_config import is_window
 from bothways.encoder.folder.write import POOLINGS
 from bothways.errors import InputError
-from bothways.exports.server_rules import SERVERS, Family, Server
+from bothways.exports.servers.server_rules import SERVERS, Family, Server
 from bothways.foreign import read_object
 
 _TYPES = {f"sentence_transformers.models.{kind}": kind for kind in ("Transformer", "Pooling", "Dense", "Normalize")}

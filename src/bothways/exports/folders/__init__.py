@@ -1,0 +1,1 @@
+"""Folders for sentence-transformers and for the package llm2vec."""

@@ -1,0 +1,1 @@
+"""ONNX and OpenVINO graphs, and `bw.load` of them."""
