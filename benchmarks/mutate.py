@@ -24,6 +24,7 @@ from mutation.runner import Runner, Seen
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ["losses", "pooling", "attention", "objectives", "encoder", "training"]
+GONE = ""
 FEW = 20
 """How many tests of another package's test file see a change, the quickest ones."""
 
@@ -46,13 +47,17 @@ def main() -> int:
         # The copy stays as it is, even if somebody works in the tree.
         sources = judge.runner.sources if judge else ROOT / "src/bothways"
         required = required_arguments([path.read_text(encoding="utf-8") for path in sorted(sources.rglob("*.py"))])
+        equivalent = _equivalent([path.relative_to(sources).as_posix() for path in sources.rglob("*.py")])
+        counts["unused"] += len(equivalent.pop(GONE, []))
         for name in _files(sources, options.only or PACKAGES):
             every = changes((sources / name).read_text(encoding="utf-8"), required)
-            counts["unused"] += _unused(name, every)
+            pieces = equivalent.get(name, [])
+            counts["unused"] += _unused(name, every, pieces)
             every = [change for change in every if options.text in change.text]
             counts["of"] += len(every)
             for change in _drawn(every, name, options.per_file, options.seed):
-                said = "equivalent" if _is_equivalent(name, change) else judge.verdict(name, change) if judge else "listed"
+                same = any(piece in change.text for piece in pieces)
+                said = "equivalent" if same else judge.verdict(name, change) if judge else "listed"
                 counts[said] += 1
                 if said in {"survived", "listed"}:
                     print(f"{name}:{change.line}: {change.text}", flush=True)
@@ -140,16 +145,27 @@ def _drawn(every: list[Change], name: str, count: int, seed: int) -> list[Change
     return sorted(random.Random(f"{seed} {name}").sample(every, count), key=every.index)
 
 
-def _is_equivalent(name: str, change: Change) -> bool:
-    return any(name == file and piece in change.text for file, piece in EQUIVALENT)
+def _equivalent(names: list[str]) -> dict[str, list[str]]:
+    """Equivalent changes of each source file. A file that moved to another folder is found by its name.
+
+    Changes of files that are not found are printed, and listed under `GONE`.
+    """
+    found: dict[str, list[str]] = {}
+    for file, piece in EQUIVALENT:
+        named = [name for name in names if Path(name).name == Path(file).name]
+        place = file if file in names else named[0] if len(named) == 1 else GONE
+        found.setdefault(place, []).append(piece)
+        if place == GONE:
+            print(f"{file}: mutation/equivalent.py names a change of a file that is not there: {piece}")
+    return found
 
 
-def _unused(name: str, every: list[Change]) -> int:
+def _unused(name: str, every: list[Change], pieces: list[str]) -> int:
     """Print and count the equivalent changes that a file no longer has."""
-    pieces = [piece for file, piece in EQUIVALENT if file == name and not any(piece in change.text for change in every)]
-    for piece in pieces:
+    unused = [piece for piece in pieces if not any(piece in change.text for change in every)]
+    for piece in unused:
         print(f"{name}: mutation/equivalent.py names a change that is not there: {piece}")
-    return len(pieces)
+    return len(unused)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,9 @@ UNSEEN = {
     "flush": "when a message is seen",
     "device": "tests run on the CPU",
     "strict": "a guard of zip: the lengths are equal",
+    "description": "a help text",
+    "maxsize": "the size of a cache: memory and time",
+    "verbose": "silences a warning of the tokenizer",
 }
 """Keyword arguments that are never dropped or changed, and why."""
 

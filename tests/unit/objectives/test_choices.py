@@ -6,6 +6,8 @@ import inspect
 
 import pytest
 
+from bothways.config import parse
+from bothways.errors import InputError
 from bothways.objectives.base import ObjectiveConfig
 from bothways.objectives.causal_lm import CausalLm, CausalLmConfig
 from bothways.objectives.contrastive import Contrastive, ContrastiveConfig
@@ -29,12 +31,33 @@ PUBLISHED = {
     CausalLmConfig: {"context": 8192, "isolate_documents": False},
     # LLM2Vec (arXiv 2404.05961), train_configs/mntp/MetaLlama3.json
     MntpConfig: {"mask_probability": 0.2, "style": "bert", "mask_token": "blank", "row_length": 512, "train_head": False},
-    # LLaRA (arXiv 2312.15503)
-    LlaraConfig: {"max_length": 1024},
+    # LLaRA (arXiv 2312.15503); its masked form is LLM2Vec's
+    LlaraConfig: {"max_length": 1024, "bow_weight": 0.1, "stop_words": "english", "mask_probability": 0.2},
     # SimCSE (arXiv 2104.08821): temperature 0.05; LLM2Vec: 128 tokens
     ContrastiveConfig: {"scale": 1 / 0.05, "max_length": 128, "mlp": False},
     # LLM2Vec's supervised stage: temperature 0.02, 512 tokens, one hard negative
     SupervisedConfig: {"scale": 1 / 0.02, "max_length": 512, "negatives": 1, "in_batch": True, "own_negative_log_weight": 0.0},
+}
+
+#: Numbers that a recipe may give, at the edges of each range, and the nearest that it may not.
+RANGES = {
+    CausalLmConfig: {"context": ([2], [1]), "head_chunk": ([1], [0])},
+    MntpConfig: {"mask_probability": ([0.001, 1], [0, 1.001]), "row_length": ([2], [1]), "head_chunk": ([1], [0])},
+    LlaraConfig: {
+        "max_length": ([8], [7]),
+        "bow_weight": ([0.001], [0]),
+        "mask_probability": ([0.001, 0.999], [0, 1]),
+        "head_chunk": ([1], [0]),
+    },
+    ContrastiveConfig: {
+        "scale": ([0.001], [0]),
+        "max_length": ([1], [0]),
+        "attention_dropout": ([0, 0.999], [-0.001, 1]),
+        "hidden_dropout": ([0, 0.999], [-0.001, 1]),
+        "batch_tokens": ([1], [0]),
+        "graph_tokens": ([0], [-1]),
+    },
+    SupervisedConfig: {"scale": ([0.001], [0]), "max_length": ([1], [0]), "negatives": ([0], [-1])},
 }
 
 CLASSES = {
@@ -57,6 +80,16 @@ def test_what_an_objective_asks_of_the_trainer(config: type[ObjectiveConfig]) ->
 def test_choices_that_are_not_made_are_the_papers(config: type[ObjectiveConfig]) -> None:
     made = config()
     assert {name: getattr(made, name) for name in PUBLISHED[config]} == PUBLISHED[config]
+
+
+@pytest.mark.parametrize(("config", "name"), [(config, name) for config, ranges in RANGES.items() for name in ranges])
+def test_a_number_may_lie_at_the_edge_of_its_range_and_not_beyond(config: type[ObjectiveConfig], name: str) -> None:
+    inside, outside = RANGES[config][name]
+    for value in inside:
+        assert getattr(parse(config, {name: value}, where="recipe.yaml"), name) == value
+    for value in outside:
+        with pytest.raises(InputError, match=rf"recipe\.yaml.*{name}"):
+            parse(config, {name: value}, where="recipe.yaml")
 
 
 @pytest.mark.parametrize("config", CLASSES)

@@ -128,6 +128,33 @@ def test_without_any_dropout_equal_views_are_refused():
         objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
 
 
+@pytest.mark.parametrize("kind", ["attention_dropout", "hidden_dropout"])
+def test_either_dropout_alone_tells_the_views_apart(kind):
+    encoder = make_encoder()[0].train()
+    objective, batch = ready(encoder, **{"attention_dropout": None, kind: 0.3})
+    result = objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
+    assert float(result["alignment"]) < 0.999
+
+
+def test_two_texts_are_one_negative_each():
+    encoder = make_encoder()[0].train()
+    objective = ContrastiveConfig(attention_dropout=0.1).build(encoder)
+    batch = objective.collate(objective.prepare(TEXTS[:2], encoder), generator())
+    result = objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
+    assert result["count"] == objective.count(batch) == 2
+    assert float(result["loss_sum"]) > 0
+
+
+def test_fillers_are_a_token_of_the_model_without_a_padding_token():
+    encoder = make_encoder()[0].eval()
+    encoder.tokenizer.pad_token = None
+    batch = ready(encoder, attention_dropout=None, views="crop")[1]
+    filled = [part.input_ids for part in batch.passes if len(part.plan.lengths) > part.rows]
+    assert filled and all(int(ids.min()) >= 0 and int(ids.max()) < len(encoder.tokenizer) for ids in filled)
+    vectors = torch.cat([encoder(part) for part in batch.passes])[batch.order]
+    torch.testing.assert_close(vectors[: len(TEXTS)], torch.from_numpy(encoder.encode(TEXTS)), rtol=1e-5, atol=1e-5)
+
+
 def test_evaluation_mode_is_refused():
     encoder = make_encoder()[0].eval()
     objective, batch = ready(encoder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from bothways.encoder.batch import TokenRow, pack
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.questions import Questions
 from bothways.errors import InputError
+from bothways.objectives import llara_rows
 from bothways.objectives.llara import LlaraConfig
 from bothways.pooling import Pooling
 from bothways.recipes.llara import FORMS
@@ -101,17 +104,19 @@ def words(tokenizer, text: str, mode: str) -> list[int]:
 def test_loss_equals_the_row_written_out_by_hand(base, mode):
     encoder, objective = made(base, mode, **({"text_loss": "next_token"} if mode == "paper" else {}))
     encoder.eval()
-    expected = []
+    expected, metrics = [], {"text": [], "summarize": [], "predict": []}
     for passage in PASSAGES:
         row = by_hand(base, encoder, passage, mode)
         predicted = row["logits"][row["text"] - 1].log_softmax(-1)
         text = -predicted.gather(1, row["ids"][row["text"]][:, None]).mean()
+        metrics["text"].append(float(text.detach()))
         bags = []
         for side in ("summarize", "predict"):
             bag = words(encoder.tokenizer, getattr(passage, side), mode)
             if bag:
                 scores = row["logits"][row[side]].max(0).values.log_softmax(-1)
                 bags.append(-scores[bag].mean())
+                metrics[side].append(float(bags[-1].detach()))
         weight = FORMS[mode].objective["bow_weight"]
         expected.append(float((text + weight * torch.stack(bags).mean() if bags else text).detach()))
     batch = batch_of(objective, encoder)
@@ -119,9 +124,61 @@ def test_loss_equals_the_row_written_out_by_hand(base, mode):
     assert result["count"] == len(PASSAGES)
     # float32 rounding of another attention and another order of sums
     assert float(result["loss_sum"]) == pytest.approx(sum(expected), rel=1e-5)
+    means = {name: sum(values) / len(values) for name, values in metrics.items()}
+    assert {name: float(result[name]) for name in means} == pytest.approx(means, rel=1e-5)
     single = [batch_of(objective, encoder, [passage]) for passage in PASSAGES]
     alone = [objective.step(encoder, one, scale=1.0, backward=lambda loss: None, seed=0)["loss_sum"] for one in single]
     assert [float(value) for value in alone] == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_a_text_loss_only_the_bags_are_learned(base):
+    encoder, objective = made(base, text_loss="none")
+    assert objective.likelihood is None and made(base)[1].likelihood == "text"
+
+    def step(*passages: Passage) -> dict:
+        batch = batch_of(objective, encoder.eval(), list(passages))
+        return objective.step(encoder, batch, scale=1.0, backward=lambda loss: None, seed=0)
+
+    results = [step(passage) for passage in PASSAGES]
+    assert all(set(result) == {"loss_sum", "count", "summarize", "predict"} for result in results)
+    for passage, result in zip(PASSAGES, results):
+        losses = [result[side] for side in ("summarize", "predict") if words(encoder.tokenizer, getattr(passage, side), "code")]
+        expected = 0.1 * float(sum(losses)) / max(1, len(losses))
+        assert float(result["loss_sum"]) == pytest.approx(expected, rel=1e-5)
+    together = step(*PASSAGES)
+    assert float(together["loss_sum"]) == pytest.approx(sum(float(result["loss_sum"]) for result in results), rel=1e-5)
+
+
+def test_accuracy_is_the_share_of_labels_that_the_head_ranks_first(base):
+    encoder, objective = made(base)
+    batch = batch_of(objective, encoder.eval())
+    with torch.no_grad():
+        first = objective.head(encoder.states(batch.tokens)[batch.places]).argmax(-1)
+    targets = torch.where(torch.arange(len(first)) % 4 == 0, first, (first + 1) % 300)
+    result = objective.step(encoder, replace(batch, targets=targets), scale=1.0, backward=lambda loss: None, seed=0)
+    assert float(result["accuracy"]) == pytest.approx(-(-len(first) // 4) / len(first))
+
+
+def test_the_first_token_of_a_row_is_not_a_label(tmp_path):
+    """No BOS and no words before the text: nothing predicts the text's first token, and every other one is predicted."""
+    bare = tiny_llama(tmp_path, tokenizer={"add_eos": True, "vocab_size": 420})
+    prompts = {"document": "{text} summary: {eos}", "query": "{text} next: {eos}"}
+    encoder = bw.convert(bare, direction="causal", pooling="last", prompts=prompts, dtype="float32", device="cpu")
+    head = load_pretrained(bare, dtype="float32", device="cpu", head=True).head
+    objective = LlaraConfig(max_length=192).build(encoder, head)
+    batch = batch_of(objective, encoder)
+    begins = [0, *torch.tensor(batch.tokens.plan.lengths).cumsum(0).tolist()]
+    sizes = sum(objective.questions.sizes)
+    expected = [place for start, end in pairwise(begins) for place in range(start, end - sizes - 1)]
+    assert batch.places.tolist() == expected
+    assert torch.equal(batch.targets, batch.tokens.input_ids[batch.places + 1])
+
+
+def test_rows_do_not_depend_on_how_many_are_tokenized_together(base, monkeypatch):
+    encoder, objective = made(base)
+    rows = objective.prepare(PASSAGES, encoder)
+    monkeypatch.setattr(llara_rows, "TOGETHER", 2)
+    assert objective.prepare(PASSAGES, encoder) == rows
 
 
 def test_states_equal_the_mask_drawn_by_hand(base):
