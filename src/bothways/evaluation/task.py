@@ -1,8 +1,9 @@
-"""What a task is: it reads its data when it is made, then scores any number of encoders.
+"""The base class of evaluation tasks.
 
-It stands apart so that a new kind of task is one file with one class: `registry.py` names it, `evaluate.py` runs it, and
-neither knows what it measures. Data is read at construction, so a wrong path fails before the first text is encoded, and a task
-that the trainer runs many times reads its files once.
+A task reads its data when it is made, and then scores any number of encoders. So a wrong path fails
+before the first text is encoded, and a task that the trainer runs many times reads its files once.
+A new kind of task is one file with one class. `registry.py` gives it a name and `evaluate.py` runs
+it. Neither of them depends on the quantity that it measures.
 """
 
 from __future__ import annotations
@@ -16,29 +17,33 @@ from typing import Any, ClassVar
 
 from bothways.errors import InputError
 
-MOST = 10_000  # repetitions of an experiment; more would never end
+MOST = 10_000  # repetitions of an experiment. More would never end
 
 
 def check_seed(seed: int | None) -> None:
-    """Refuse a seed that numpy's generators do not take.
+    """Refuse a seed that numpy's generators do not accept.
 
     Raises:
-        InputError: it is negative, or has more than 32 bits.
+        InputError: if the seed is negative, or has more than 32 bits.
     """
     if seed is not None and not 0 <= seed < 2**32:
-        raise InputError(f"seed: {seed}; expected a whole number from 0 to {2**32 - 1}")
+        raise InputError(f"seed: must be a whole number from 0 to {2**32 - 1} (got {seed})")
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a task runs an encoder; none of it may change a score, but for the seed of metrics that draw samples.
+    """How a task runs an encoder.
+
+    None of the options may change a score, except for the seed of metrics that draw samples.
 
     Attributes:
-        batch_tokens: tokens of one encoding pass; None leaves it to the encoder. Handed on only to an encoder that takes it.
-        show_progress_bar: None leaves it to the encoder.
-        seed: seed of the metrics that draw at random (geometry's random pairs).
-        work: folder where a task of several hours may keep what it has finished, under names that tell models and settings apart; it
-            goes when the task is done. None for none.
+        batch_tokens: tokens of one encoding pass, passed on only to an encoder that accepts it. If
+            None, the encoder decides.
+        show_progress_bar: whether to show progress. If None, the encoder decides.
+        seed: seed of metrics that draw at random (geometry's random pairs).
+        work: folder in which a task of several hours may keep finished parts, under names that
+            differ for each model and setting. The parts are removed when the task is done. If None,
+            nothing is kept.
     """
 
     batch_tokens: int | None = None
@@ -48,21 +53,22 @@ class RunOptions:
 
     @property
     def encoding(self) -> dict[str, Any]:
-        """The options that `bothways.search.vectors.encode_texts` takes."""
+        """Return the options that `bothways.search.vectors.encode_texts` accepts."""
         return {"batch_tokens": self.batch_tokens, "show_progress_bar": self.show_progress_bar}
 
     def __post_init__(self) -> None:
-        """Refuse a seed that generators do not take."""
+        """Refuse a seed that numpy's generators do not accept."""
         check_seed(self.seed)
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one run of a task measured.
+    """The result of one run of a task.
 
     Attributes:
-        metrics: finite numbers by metric name; correlations lie in [-1, 1], retrieval measures in [0, 1].
-        details: anything longer that a report may draw, as JSON values (a spectrum, counts).
+        metrics: finite numbers by metric name. Correlations are in [-1, 1], retrieval measures in
+            [0, 1].
+        details: longer results that a report may draw, as JSON values (a spectrum, counts).
     """
 
     metrics: dict[str, float]
@@ -74,11 +80,13 @@ class Task(ABC):
 
     Attributes:
         kind: the word before the colon of a task's specification.
-        main: the metric that stands for the task in a table.
-        higher_is_better: False for a task whose main metric describes rather than ranks; such a task cannot choose checkpoints.
-        name: how results call this task, e.g. `sts:stsb/dev.jsonl`.
-        fingerprint: sha256 of the data's content, the same for a file and its compressed copy.
-        settings: every option that can change a score, as JSON values; a finished task is only reused under the same ones.
+        main: the metric that represents the task in a table.
+        higher_is_better: False if the main metric describes and does not rank.
+            Such a task cannot choose checkpoints.
+        name: name of the task in results, for example `sts:stsb/dev.jsonl`.
+        fingerprint: sha256 of the content of the data, the same for a file and its compressed copy.
+        settings: every option that can change a score, as JSON values. A finished task is reused
+            only if they are equal.
     """
 
     kind: ClassVar[str]
@@ -91,19 +99,21 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def from_argument(cls, argument: str | None) -> Task:
-        """Make the task from what follows the colon of its specification; None where there was no colon.
+        """Make the task from the text after the colon of its specification.
 
-        The keyword-only parameters that a kind adds are the options of its specification, see `specification.py`.
+        Without a colon `argument` is None. For example, `sts:stsb` is `STS.from_argument("stsb")`.
+        The keyword-only parameters that a kind adds are the options of its specification, see
+        `specification.py`.
 
         Raises:
-            InputError: the argument is missing, superfluous, or names data that cannot be read.
+            InputError: if the argument is missing, superfluous, or names data that cannot be read.
         """
 
     def check(self, encoder: Any) -> None:  # noqa: B027 - most tasks ask nothing of an encoder beforehand
-        """Refuse an encoder that cannot do what the task asks, as far as can be told without work.
+        """Refuse an encoder that cannot do the task, as far as can be told without work.
 
         Raises:
-            InputError: it cannot.
+            InputError: if the encoder cannot do the task.
         """
 
     @abstractmethod
@@ -111,5 +121,5 @@ class Task(ABC):
         """Score one encoder.
 
         Raises:
-            InputError: the encoder cannot do what the task asks, or returns a vector that is not finite.
+            InputError: if the encoder cannot do the task, or returns a vector that is not finite.
         """

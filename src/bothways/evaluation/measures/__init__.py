@@ -1,1 +1,1 @@
-"""Measures: arrays in, numbers out. No encoder and no file."""
+"""Measures: functions from arrays to numbers. They use no encoder and no file."""

@@ -1,6 +1,7 @@
-"""The parts of a classification experiment: the few training texts, the logistic regression, the measures. Arrays only, no encoder.
+"""Parts of a classification experiment: the few training texts, logistic regression and measures.
 
-All three are MTEB's (Muennighoff et al. 2023, arXiv 2210.07316, and its code). Names: N training rows, M test rows, D embedding.
+All three are MTEB's (Muennighoff et al. 2023, arXiv 2210.07316, and its code). Functions take
+arrays only. Letters: N training rows, M test rows, D embedding.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-_ITERATIONS = 100  # MTEB's limit; reaching it is counted, not hidden
+_ITERATIONS = 100  # MTEB's limit. Reaching it is reported.
 
 
 def few_per_class(order: Iterable[int], numbers: np.ndarray, shots: int) -> np.ndarray:
-    """The first `shots` rows of each class, in the order given; a class with fewer gives all it has."""
+    """Return the first `shots` rows of each class, in the order given.
+
+    A class with fewer rows gives all of them.
+    """
     seen: dict[int, int] = {}
     chosen = []
     for row in order:
@@ -26,7 +30,11 @@ def few_per_class(order: Iterable[int], numbers: np.ndarray, shots: int) -> np.n
 
 
 def logistic_predictions(train: np.ndarray, classes: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Classes (M,) that a logistic regression on (N, D) vectors gives to (M, D) ones, and whether its 100 iterations sufficed."""
+    """Fit a logistic regression on vectors (N, D) and predict classes for (M, D).
+
+    Returns:
+        The classes (M,), and whether 100 iterations sufficed.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -37,10 +45,11 @@ def logistic_predictions(train: np.ndarray, classes: np.ndarray, test: np.ndarra
 
 
 def scores_of(gold: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """MTEB's measures of predicted classes (M,), each in [0, 1].
+    """Compute MTEB's measures of predicted classes (M,), each in [0, 1].
 
-    `ap`, where the test rows are of two classes, is the average precision of the predictions themselves (0 or 1, no
-    probabilities), with the larger class number as the positive one: that is how MTEB computes it.
+    If the test rows are of two classes, there is also `ap`, the average precision. As in MTEB it is
+    computed from the predicted classes (0 or 1) and not from probabilities, with the larger class
+    number as the positive one.
     """
     from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 

@@ -1,7 +1,8 @@
-"""How the cosines of pairs are distributed, apart for each range of gold scores.
+"""Distribution of the cosines of pairs, for each range of gold scores.
 
-SimCSE (arXiv 2104.08821, appendix on the distribution of singular values and cosines) draws STS-B this way in five groups: an encoder
-that orders pairs well moves the groups apart, one that has collapsed piles all of them up near 1. Functions of arrays only.
+SimCSE (arXiv 2104.08821, appendix on the distribution of singular values and cosines) draws STS-B
+this way in five groups. An encoder that orders pairs well separates the groups. In one that has
+collapsed, all groups pile up near 1. Functions take arrays only.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ RESOLUTION = 40
 
 
 def gold_bins(gold: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Edges (bins + 1,) of equal ranges from the lowest gold score rounded down to the highest rounded up: 0, 1, … 5 for STS-B.
+    """Return the edges (bins + 1,) of equal ranges of gold scores.
+
+    They run from the lowest score rounded down to the highest rounded up: 0, 1, … 5 for STS-B.
 
     Raises:
-        InputError: no scores, scores that are not finite, or only one whole number.
+        InputError: if there are no scores, if scores are not finite, or if they are all one whole
+            number.
     """
     gold = np.asarray(gold, dtype=np.float64)
     if not len(gold) or not np.isfinite(gold).all():
@@ -35,27 +39,29 @@ def gold_bins(gold: np.ndarray, bins: int = BINS) -> np.ndarray:
 def cosine_densities(
     cosines: np.ndarray, gold: np.ndarray, bins: int = BINS, resolution: int = RESOLUTION
 ) -> dict[str, dict[str, Any]]:
-    """Histograms of cosines for each range of gold scores, all over the same edges.
+    """Compute histograms of cosines for each range of gold scores, all over the same edges.
 
     Args:
         cosines: (N,) in [-1, 1].
         gold: (N,) true scores, on any scale.
-        bins: ranges of gold scores; a score on an inner edge belongs to the range above it.
+        bins: number of ranges of gold scores. A score on an inner edge belongs to the range above
+            it.
         resolution: bars of each histogram, from the lowest to the highest of all cosines.
 
     Returns:
-        By range, e.g. "0-1": `edges` (resolution + 1,), `counts` (resolution,), `pairs`, and `mean` and `deviation` of the cosines (null
-        where the range is empty). Divide counts by their sum and the bar's width for a density.
+        A mapping by range, for example "0-1", to `edges` (resolution + 1,), `counts` (resolution,),
+        `pairs`, and `mean` and `deviation` of the cosines (null if the range is empty). For a
+        density, divide counts by their sum and by the width of a bar.
 
     Raises:
-        InputError: see `gold_bins`; lengths that differ.
+        InputError: if the lengths differ, and see `gold_bins`.
     """
     cosines, gold = np.asarray(cosines, dtype=np.float64), np.asarray(gold, dtype=np.float64)
     if cosines.shape != gold.shape:
         raise InputError(f"densities need one gold score for each cosine, got {cosines.shape} cosines and {gold.shape} scores")
     ranges = gold_bins(gold, bins)
     low, high = float(cosines.min()), float(cosines.max())
-    if high - low < 1e-9:  # all alike: bars of some width around the one value
+    if high - low < 1e-9:  # all are equal: draw bars of some width around the one value
         low, high = low - 0.01, high + 0.01
     edges = np.linspace(low, high, resolution + 1)
     place = np.clip(np.searchsorted(ranges, gold, side="right") - 1, 0, bins - 1)

@@ -1,15 +1,19 @@
-"""Measures of a ranking against relevance judgements, by trec_eval's conventions. No encoder, no files.
+"""Measures of a ranking against relevance judgments, by trec_eval's conventions.
 
-With g_r the grade of the document at rank r (0 if unjudged or negative), R the number of documents of grade ≥ 1, k the cutoff:
+Functions use no encoder and no file. g_r is the grade of the document at rank r (0 if unjudged or
+negative), R the number of documents of grade ≥ 1, and k the cutoff:
 
-    DCG@k     Σ_{r≤k} g_r / log2(r + 1)           linear gain: trec_eval's ndcg_cut, not the 2^g - 1 of web search
+    DCG@k     Σ_{r≤k} g_r / log2(r + 1)
+              linear gain as in trec_eval's ndcg_cut, not the 2^g - 1 of web search
     nDCG@k    DCG@k / DCG@k of the best possible order of all judged documents
     recall@k  |relevant in the first k| / R
-    MRR@k     1 / rank of the first relevant document, 0 if it lies below k
-    MAP@k     (1/R) Σ_{r≤k, relevant} precision@r   R, not min(R, k): trec_eval's map_cut
+    MRR@k     1 / rank of the first relevant document, 0 if it is below k
+    MAP@k     (1/R) Σ_{r≤k, relevant} precision@r
+              divided by R, not by min(R, k), as in trec_eval's map_cut
 
-Järvelin & Kekäläinen 2002 for nDCG (gain and discount as in trec_eval 9). All in float64, each in [0, 1]. A judged query counts
-in every mean, with 0 if it has no relevant document or nothing was found for it (trec_eval -c); an unjudged one never does.
+nDCG is from Järvelin & Kekäläinen 2002, with gain and discount as in trec_eval 9. All measures are
+in float64 and in [0, 1]. A judged query counts in every mean. It counts with 0 if it does not have
+a relevant document or if nothing was found for it (trec_eval -c). An unjudged query never counts.
 """
 
 from __future__ import annotations
@@ -30,26 +34,29 @@ DEPTH = max(cut for cuts in CUTOFFS.values() for cut in cuts)
 def measure(
     ranking: Ranking, qrels: Qrels, cutoffs: Mapping[str, tuple[int, ...]] = CUTOFFS
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Means over the judged queries, and the values of each.
+    """Measure a ranking.
 
     Args:
-        ranking: reaches down to the largest cutoff, or to the end of the corpus.
-        qrels: `{query: {document: grade}}`; a document outside the corpus counts among the relevant ones, as in trec_eval.
-        cutoffs: by measure ("ndcg", "recall", "mrr", "map").
+        ranking: a ranking as deep as the largest cutoff, or as the corpus.
+        qrels: `{query: {document: grade}}`, for example `{"q1": {"d7": 2, "d9": 0}}`. As in
+            trec_eval, a relevant document counts in R even if it is not in the corpus.
+        cutoffs: cutoffs by measure, for example `{"ndcg": (10,), "recall": (5, 100)}`. The measures
+            are "ndcg", "recall", "mrr" and "map".
 
     Returns:
-        `{"ndcg@10": mean, …}` and `{"ndcg@10": (J,) values, …}` of the J judged queries, in the ranking's order.
+        The means over the judged queries, `{"ndcg@10": mean, …}`, and the values `{"ndcg@10": (J,),
+        …}` of the J judged queries, in the order of the ranking.
 
     Raises:
-        InputError: no query is judged, no judged one has a relevant document, or the ranking is too shallow.
+        InputError: if no judged query has a relevant document, or if the ranking is too shallow.
     """
     deepest = max(cut for cuts in cutoffs.values() for cut in cuts)
     if ranking.index.shape[1] < min(deepest, len(ranking.doc_ids)):
-        raise InputError(f"ranking holds {ranking.index.shape[1]} documents a query; a cutoff of {deepest} needs as many")
+        raise InputError(f"the ranking has {ranking.index.shape[1]} documents per query; a cutoff of {deepest} needs more")
     judged = [(qrels[query], row) for query, row in zip(ranking.query_ids, ranking.index) if query in qrels]
     if not any(grade > 0 for grades, _ in judged for grade in grades.values()):
         raise InputError(
-            f"none of the {len(ranking.query_ids)} queries has a relevant document; do judgements and queries share ids?"
+            f"none of the {len(ranking.query_ids)} queries has a relevant document; check that judgments and queries use the same ids"
         )
     per_query: dict[str, list[float]] = {f"{name}@{cut}": [] for name, cuts in cutoffs.items() for cut in cuts}
     for grades, row in judged:

@@ -1,7 +1,7 @@
-"""Spans from word tags, and how many of them were found: precision, recall and F1 by exact match.
+"""Spans from word tags, and precision, recall and F1 of predicted spans by exact match.
 
-The counting is that of the shared tasks (conlleval; Tjong Kim Sang & De Meulder 2003, section 2.4): a predicted span counts where a
-gold span has the same type, first and last word. Names: n words of a sentence.
+The counting is that of the shared tasks (conlleval; Tjong Kim Sang & De Meulder 2003, section 2.4).
+A predicted span counts if a gold span has the same type, first word and last word.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bothways.errors import InputError
 
 
 class Span(NamedTuple):
-    """Words `start` to `end - 1` of a sentence are one `kind`."""
+    """Words `start` to `end - 1` of a sentence, which together are one `kind`."""
 
     kind: str
     start: int
@@ -22,7 +22,10 @@ class Span(NamedTuple):
 
 
 class SpanScore(NamedTuple):
-    """Exact matches: all in [0, 1]; 0 where nothing was predicted, or nothing was to be found."""
+    """Precision, recall and F1 of exact matches, all in [0, 1].
+
+    Precision is 0 if nothing was predicted. Recall is 0 if there are no gold spans.
+    """
 
     precision: float
     recall: float
@@ -30,10 +33,13 @@ class SpanScore(NamedTuple):
 
 
 def spans(tags: Sequence[str]) -> list[Span]:
-    """The spans of one sentence, in order.
+    """Return the spans of one sentence, in order.
 
-    One rule reads IOB1 (B- only between neighbours of one type), IOB2 (B- opens every span) and whatever a classifier predicts: a span
-    begins at a B-, and at an I- whose predecessor is O or of another type; it ends before the next beginning or O.
+    One rule reads IOB1 (B- only between neighbors of one type), IOB2 (B- opens every span) and
+    anything that a classifier predicts. A span begins at a B-, and at an I- that follows O or
+    another type. It ends before the next beginning or O.
+
+    For example, `["I-PER", "I-PER", "O", "B-LOC"]` has the spans `PER` 0 to 2 and `LOC` 3 to 4.
     """
     found: list[Span] = []
     kind, start = "", 0
@@ -48,20 +54,26 @@ def spans(tags: Sequence[str]) -> list[Span]:
 
 
 def to_iob2(tags: Sequence[str]) -> tuple[str, ...]:
-    """The same spans, every one opened by B-."""
+    """Return tags of the same spans, with a B- at the start of each.
+
+    For example, `["I-PER", "I-PER"]` becomes `("B-PER", "I-PER")`.
+    """
     opened = {span.start for span in spans(tags)}
     return tuple(f"B-{tag[2:]}" if place in opened else tag for place, tag in enumerate(tags))
 
 
 def score_spans(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> tuple[SpanScore, dict[str, SpanScore]]:
-    """Exact matches over all sentences (micro), and for each type.
+    """Count exact matches over all sentences (micro average) and for each type.
 
     Args:
         gold: tags of every sentence.
         predicted: tags of the same sentences.
 
+    Returns:
+        The score over all types, and a score by type.
+
     Raises:
-        InputError: a sentence whose two sides differ in length.
+        InputError: if a sentence has more tags on one side than on the other.
     """
     right: Counter[str] = Counter()
     wanted: Counter[str] = Counter()

@@ -1,11 +1,14 @@
-"""Classification of texts by their vectors, MTEB's protocol (Muennighoff et al. 2023, arXiv 2210.07316, and its code).
+"""Classification of texts by their vectors (MTEB's protocol: Muennighoff et al. 2023, arXiv
+2210.07316, and its code).
 
-The encoder is frozen. A few texts per class (8 unless said otherwise, 16 for some of MTEB's sets) train a logistic regression of at
-most 100 iterations, or vote as nearest neighbours; the test split is scored; ten draws of the few are averaged. Each draw shuffles
-the order of the one before it with the same generator started anew, as MTEB does, so that with seed 42 the draws are MTEB's.
+The encoder is frozen. A few texts per class (8 by default, 16 for some of MTEB's sets) train a
+logistic regression of at most 100 iterations, or vote as nearest neighbors. The test split is
+scored, and the scores of ten such draws are averaged. As in MTEB, each draw shuffles the order that
+the previous draw left, with a generator of the same seed. So with seed 42 the draws are MTEB's.
 
-`shots=all` trains once on everything. `folds=K` takes a single file apart into K stratified parts, each tested once with the others as
-training data: the transfer tasks of SentEval (Conneau & Kiela 2018) with `folds=10` and `shots=all`.
+`shots=all` trains once on everything. `folds=K` splits a single file into K stratified parts and
+tests each part once, with the others as training data. With `folds=10` and `shots=all` these are
+the transfer tasks of SentEval (Conneau & Kiela 2018).
 """
 
 from __future__ import annotations
@@ -28,12 +31,15 @@ from bothways.search.vectors import encode_texts
 
 Method = Literal["logreg", "knn"]
 Shots = int | Literal["all"]
-# training rows and test rows of one experiment, as places in the pool of texts
+# training rows and test rows of one experiment, as indices into the pool of texts
 Draw = tuple[np.ndarray, np.ndarray]
 
 
 class Classification(Task):
-    """Accuracy (main), macro and weighted F1, and average precision where there are two classes; each in [0, 1]."""
+    """Accuracy (main), macro and weighted F1, each in [0, 1].
+
+    With two classes there is also an average precision.
+    """
 
     kind = "classification"
     main = "accuracy"
@@ -52,32 +58,33 @@ class Classification(Task):
         prompt: str | None = None,
         name: str = "classification",
     ) -> None:
-        """Hold the data.
+        """Keep the data and check it.
 
         Args:
-            train: training texts; None with `folds`.
-            test: texts to score on; with `folds`, all texts.
-            method: "logreg", or "knn" (see `knn.py`).
+            train: training texts. None with `folds`.
+            test: texts to score on. With `folds`, all texts.
+            method: "logreg", or "knn" (see `measures/knn.py`).
             shots: training texts per class, or "all".
-            experiments: draws of the training texts that are averaged; with `shots="all"` or `folds` there is nothing to draw.
-            k: neighbours of "knn".
-            folds: cross-validation in so many parts.
-            seed: of the draws; None takes that of the run. MTEB's is 42.
-            prompt: instruction for all texts in place of the encoder's own.
-            name: what results call the task.
+            experiments: number of draws of the training texts, whose scores are averaged. With
+                `shots="all"` or `folds` it is not used, because nothing is drawn.
+            k: number of neighbors of "knn".
+            folds: number of parts of a cross-validation. If None, train on `train`.
+            seed: seed of the draws. If None, use the seed of the run. MTEB's is 42.
+            prompt: instruction for all texts, used instead of the encoder's own.
+            name: name of the task in results.
 
         Raises:
-            InputError: a number out of range, or training data beside `folds`.
-            MissingExtra: scikit-learn is not installed.
+            InputError: if a number is out of range, or if there is both training data and `folds`.
+            MissingExtra: if scikit-learn is not installed.
         """
         require_scikit_learn("classification")
         if (train is None) == (folds is None):
             raise InputError(
-                f"{test.source}: classification needs a training split, or folds=K to take this one apart; not both"
+                f"{test.source}: classification needs either a training split or folds=K, which splits this one into K parts"
             )
-        for what, number, least in (("shots", shots, 1), ("experiments", experiments, 1), ("k", k, 1), ("folds", folds, 2)):
+        for option, number, least in (("shots", shots, 1), ("experiments", experiments, 1), ("k", k, 1), ("folds", folds, 2)):
             if number not in (None, "all") and int(number) < least:
-                raise InputError(f"classification: {what} must be at least {least} (got {number})")
+                raise InputError(f"classification: {option} must be at least {least} (got {number})")
         if experiments > MOST:
             raise InputError(f"classification: experiments must be at most {MOST:,} (got {experiments})")
         check_seed(seed)
@@ -110,14 +117,25 @@ class Classification(Task):
         label: str | None = None,
         prompt: str | None = None,
     ) -> Classification:
-        """`classification:FOLDER` with a training and a test split, or `classification:FILE?train=FILE` or `?folds=K`.
+        """Make the task from `classification:FOLDER` or `classification:FILE?folds=K`.
+
+        For example, `classification:banking77?shots=16` reads the training and test split of a
+        folder, and `classification:mr.tsv?folds=10&shots=all` cross-validates on one file.
+        `classification:test.tsv?train=train.tsv` names two files.
 
         Args:
             argument: the folder or file.
-            method, shots, experiments, k, folds, seed, prompt: see `Classification`.
+            method: see `Classification`.
+            shots: see `Classification`.
+            experiments: see `Classification`.
+            k: see `Classification`.
+            folds: see `Classification`.
+            seed: see `Classification`.
             train: the training split of the folder, or a file.
             split: the split of the folder to score on.
-            text, label: columns, found by the usual names otherwise.
+            text: column of the text. If None, it is found by its usual names.
+            label: column of the label. If None, it is found by its usual names.
+            prompt: see `Classification`.
         """
         source = Path(require_argument(argument, "classification"))
         columns = {"text": text, "label": label}
@@ -126,13 +144,17 @@ class Classification(Task):
         if folds is None:
             place = source if source.is_dir() and not Path(train).is_file() else Path(train)
             if not place.exists():
-                raise InputError(f"{source}: is one file; give a folder with train and test, train=FILE, or folds=K")
+                raise InputError(f"{source} is a single file; give a folder with train and test files, train=FILE, or folds=K")
             training = read_labelled(place, split=train, **columns)
         options: dict[str, Any] = {"method": method, "shots": shots, "experiments": experiments, "k": k, "folds": folds}
         return cls(training, test, **options, seed=seed, prompt=prompt, name=f"classification:{argument}")
 
     def _contradictions(self, train: Labelled | None, test: Labelled) -> dict[str, int]:
-        """Refuse or name what cannot be scored, before anything is encoded; return test rows by label that training lacks."""
+        """Refuse or warn about data that cannot be scored, before anything is encoded.
+
+        Returns:
+            Number of test rows by label, for labels that the training texts lack.
+        """
         parts = [test] if train is None else [train, test]
         for part in parts:
             say_two_labels(part.source, part.texts, part.labels)
@@ -157,7 +179,7 @@ class Classification(Task):
         return {} if train is None else check_labels(self.name, train.labels, test.labels)
 
     def run(self, encoder: Any, options: RunOptions) -> Score:
-        """Encode what the experiments need, once each, and score them. See `Task.run`."""
+        """Encode the texts that the experiments need, once each, and score them. See `Task.run`."""
         draws = self.draws(options.seed if self.seed is None else self.seed)
         needed = np.unique(np.concatenate([rows for draw in draws for rows in draw]))
         vectors = encode_texts(encoder, [self.pool[row] for row in needed], prompt=self.prompt, **options.encoding)
@@ -179,7 +201,7 @@ class Classification(Task):
         return Score(metrics, {**details, **value_items(right, self._texts)})
 
     def draws(self, seed: int) -> list[Draw]:
-        """Training and test rows of every experiment, as places in the pool."""
+        """Return the training and test rows of every experiment, as indices into the pool."""
         if self.folds is not None:
             return self._folds(seed)
         train, test = np.arange(self.trained_on), np.arange(self.trained_on, len(self.pool))
@@ -205,7 +227,11 @@ class Classification(Task):
     def _experiment(
         self, train_vectors: np.ndarray, test_vectors: np.ndarray, train: np.ndarray, test: np.ndarray
     ) -> tuple[dict[str, float], np.ndarray, bool]:
-        """Measures of one experiment, which test rows it got right, and whether the fit converged."""
+        """Run one experiment.
+
+        Returns:
+            Its measures, which test rows it got right, and whether the fit converged.
+        """
         gold = self.numbers[test]
         if self.method == "logreg":
             predicted, converged = logistic_predictions(train_vectors, self.numbers[train], test_vectors)
@@ -216,8 +242,8 @@ class Classification(Task):
         each = {distance: scores_of(gold, predicted) for distance, predicted in by_distance.items()}
         best = max(each, key=lambda distance: each[distance]["accuracy"])
         scores = {name: max(scores[name] for scores in each.values()) for name in each[best]}
-        apart = {f"accuracy[{distance}]": scores["accuracy"] for distance, scores in each.items()}
-        return {**scores, **apart}, by_distance[best] == gold, True
+        accuracies = {f"accuracy[{distance}]": scores["accuracy"] for distance, scores in each.items()}
+        return {**scores, **accuracies}, by_distance[best] == gold, True
 
     def _texts(self, item: int) -> dict[str, str]:
         row = self.trained_on + item

@@ -1,9 +1,14 @@
-"""Clustering: do k-means clusters of the vectors agree with the labels? V-measure (Rosenberg & Hirschberg 2007), as MTEB has it.
+"""Clustering: how well k-means clusters of the vectors agree with the labels.
 
-    whole   MTEB's first form: mini-batch k-means (batches of 500) with as many clusters as labels, once over all texts of each set
-    fast    MTEB 2's form: 4 % of the texts are encoded, 16,384 of them drawn with replacement, clustered (batches of 512), ten times
+The measure is V-measure (Rosenberg & Hirschberg 2007), in MTEB's two forms:
 
-Vectors go in as the encoder gives them, not normalised, as in MTEB. With seed 42 the draws and starting centres are MTEB's.
+- "whole", the first form: mini-batch k-means (batches of 500) with as many clusters as labels, once
+  over all texts of each set.
+- "fast", the form of MTEB 2: 4 % of the texts are encoded. Ten times, 16,384 of them are drawn with
+  replacement and clustered (batches of 512).
+
+As in MTEB, vectors are clustered as the encoder returns them, without normalization. With seed 42
+the draws and starting centers are MTEB's.
 """
 
 from __future__ import annotations
@@ -24,12 +29,15 @@ from bothways.search.vectors import encode_texts
 
 Protocol = Literal["whole", "fast"]
 
-_MOST_DOCUMENTS = 10_000_000  # of one draw
+_MOST_DOCUMENTS = 10_000_000  # in one draw
 _BATCH = {"whole": 500, "fast": 512}
 
 
 class Clustering(Task):
-    """V-measure (main) and adjusted mutual information of k-means clusters with labels; means over sets and experiments."""
+    """V-measure (main) and adjusted mutual information of k-means clusters with labels.
+
+    Both are means over sets and experiments.
+    """
 
     kind = "clustering"
     main = "v_measure"
@@ -46,21 +54,24 @@ class Clustering(Task):
         prompt: str | None = None,
         name: str = "clustering",
     ) -> None:
-        """Hold the sets.
+        """Keep the sets and check them.
 
         Args:
-            sets: each is clustered by itself; "fast" knows one set only, so that theirs are joined.
+            sets: sets of labeled texts. "whole" clusters each set by itself, "fast" joins all sets
+                into one.
             protocol: see the top of this file.
-            experiments: "whole": k-means runs from different starting centres, 1 by default; "fast": draws, 10 by default.
-            fraction: "fast": share of the texts that are encoded at all, in (0, 1].
-            documents: "fast": texts of one draw.
-            seed: of draws and starting centres (whole: of the first experiment); None takes that of the run. MTEB's is 42.
-            prompt: instruction for all texts in place of the encoder's own.
-            name: what results call the task.
+            experiments: for "whole", k-means runs from different starting centers. For "fast",
+                draws. If None, 1 and 10.
+            fraction: share of the texts that "fast" encodes, in (0, 1].
+            documents: texts in one draw of "fast".
+            seed: seed of draws and starting centers. With "whole" it is the seed of the first
+                experiment. If None, use the seed of the run. MTEB's is 42.
+            prompt: instruction for all texts, used instead of the encoder's own.
+            name: name of the task in results.
 
         Raises:
-            InputError: a number out of range.
-            MissingExtra: scikit-learn is not installed.
+            InputError: if a number is out of range.
+            MissingExtra: if scikit-learn is not installed.
         """
         require_scikit_learn("clustering")
         experiments = experiments if experiments is not None else {"whole": 1, "fast": 10}[protocol]
@@ -99,13 +110,22 @@ class Clustering(Task):
         label: str | None = None,
         prompt: str | None = None,
     ) -> Clustering:
-        """`clustering:PATH`, a file or a folder with a test split; rows are texts with a label, or lists of both.
+        """Make the task from `clustering:PATH`, for example `clustering:arxiv.tsv?protocol=fast`.
+
+        PATH is a file, or a folder with a test split. A row holds a text and a label, or a list of
+        texts and a list of labels.
 
         Args:
             argument: the file or folder.
-            protocol, experiments, fraction, documents, seed, prompt: see `Clustering`.
+            protocol: see `Clustering`.
+            experiments: see `Clustering`.
+            fraction: see `Clustering`.
+            documents: see `Clustering`.
+            seed: see `Clustering`.
             split: the split of a folder.
-            text, label: columns, found by the usual names otherwise.
+            text: column of the text. If None, it is found by its usual names.
+            label: column of the label. If None, it is found by its usual names.
+            prompt: see `Clustering`.
         """
         path = require_argument(argument, "clustering")
         sets = read_labelled_sets(path, split=split, text=text, label=label)
@@ -132,18 +152,18 @@ class Clustering(Task):
     def _fast(self, encoder: Any, options: RunOptions, seed: int) -> Iterator[dict[str, float]]:
         texts = [text for part in self.sets for text in part.texts]
         labels = [label for part in self.sets for label in part.labels]
-        generator = random.Random(seed)  # MTEB's generator, drawn from in MTEB's order
+        generator = random.Random(seed)  # the same generator as MTEB's, used in the same order
         if self.fraction < 1:
             kept = generator.sample(range(len(texts)), k=max(int(self.fraction * len(texts)), 1))
             texts, labels = [texts[row] for row in kept], [labels[row] for row in kept]
         numbers, classes = class_numbers(labels)
         if len(classes) < 2:
             raise InputError(
-                f"{self.name}: fraction={self.fraction:g} leaves {len(texts)} texts of one class; use a larger one"
+                f"{self.name}: fraction={self.fraction:g} leaves {len(texts)} texts of one class; use a larger fraction"
             )
         if self.documents < len(classes):
             raise InputError(
-                f"{self.name}: documents={self.documents} cannot fall into {len(classes)} clusters, one for each label; draw more"
+                f"{self.name}: documents={self.documents} is fewer than the {len(classes)} clusters, one for each label; draw more"
             )
         vectors, gold = encode_texts(encoder, texts, prompt=self.prompt, **options.encoding), np.array(numbers)
         model = _k_means(len(classes), "fast", seed)
@@ -153,7 +173,11 @@ class Clustering(Task):
 
 
 def agreement(gold: np.ndarray, found: np.ndarray) -> dict[str, float]:
-    """V-measure in [0, 1] and adjusted mutual information (0 by chance, 1 at best) of clusters `found` (N,) with `gold` (N,)."""
+    """Compare clusters `found` (N,) with labels `gold` (N,).
+
+    Returns:
+        V-measure in [0, 1], and adjusted mutual information (0 by chance, 1 at best).
+    """
     from sklearn.metrics import adjusted_mutual_info_score, v_measure_score
 
     return {"v_measure": float(v_measure_score(gold, found)), "ami": float(adjusted_mutual_info_score(gold, found))}

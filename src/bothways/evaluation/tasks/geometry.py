@@ -1,4 +1,8 @@
-"""The geometry of an encoder on a pair file, as SimCSE reports it on STS-B: pairs for alignment, sentences for the rest."""
+"""The geometry of an encoder on a pair file, as SimCSE reports it on STS-B.
+
+Alignment is measured on the pairs with a high gold score, everything else on the distinct
+sentences.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +19,18 @@ from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
 from bothways.search.vectors import encode_texts, unit
 
-# enough that the standard error of a mean of cosines (deviation below 0.3) is under 0.003
+# With so many pairs the standard error of a mean of cosines (deviation below 0.3) is under 0.003.
 _RANDOM_PAIRS = 10_000
 
 
 class Geometry(Task):
-    """Alignment, uniformity, mean cosine (exact and of random pairs), effective rank.
+    """Alignment, uniformity (main), mean cosine (exact and of random pairs) and effective rank.
 
-    The details hold the spectrum (descending, the first is 1) and the cosine densities by gold score, see `densities`.
+    The details hold the spectrum (descending, the first value is 1) and the densities of the
+    cosines by gold score, see `measures/densities.py`.
 
-    These describe and do not rank: an encoder can be perfectly uniform and know nothing.
+    These numbers describe an encoder. They do not rank it: an encoder can be perfectly uniform and
+    know nothing.
     """
 
     kind = "geometry"
@@ -47,14 +53,18 @@ class Geometry(Task):
 
         Args:
             path: a pair file, or a folder.
-            positive_above: pairs with gold above it are the positives of alignment; 4 on the scale of 0 to 5, as SimCSE has it.
-            split: which file of a folder.
-            first, second, score: columns, where they do not have one of their usual names.
-            prompt: instruction for all sentences in place of the encoder's own ("" for none).
-            name: what results call the task; `geometry:PATH` by default.
+            positive_above: pairs with a gold score above it are the positives of alignment. The
+                default is 4 on the scale from 0 to 5, as in SimCSE.
+            split: the split of a folder.
+            first: column of the first sentence. If None, it is found by its usual names.
+            second: column of the second sentence. If None, it is found by its usual names.
+            score: column of the gold score. If None, it is found by its usual names.
+            prompt: instruction for all sentences, used instead of the encoder's own. "" means none.
+            name: name of the task in results. If None, `geometry:PATH`.
 
         Raises:
-            InputError: the file cannot be read as pairs, or no pair has so high a score.
+            InputError: if the file cannot be read as pairs, or if no score is above
+                `positive_above`.
         """
         self.pairs: GoldPairs = gold_pairs(path, split=split, first=first, second=second, score=score)
         if not (self.pairs.gold > positive_above).any():
@@ -64,7 +74,7 @@ class Geometry(Task):
             )
         self.positive_above = positive_above
         self.prompt = prompt
-        # without one the settings are those of results that were written before there was a choice
+        # Older results have no prompt among their settings, so an absent prompt is left out here.
         self.settings = {"positive_above": positive_above} | ({} if prompt is None else {"prompt": prompt})
         self.name = name or f"geometry:{path}"
         self.fingerprint = self.pairs.fingerprint
@@ -81,7 +91,10 @@ class Geometry(Task):
         score: str | None = None,
         prompt: str | None = None,
     ) -> Geometry:
-        """`geometry:PATH`; options as the class has them."""
+        """Make the task from `geometry:PATH`, for example `geometry:stsb?positive_above=3.5`.
+
+        The options are those of `Geometry`.
+        """
         path = require_argument(argument, "geometry")
         columns = {"first": first, "second": second, "score": score}
         return cls(path, positive_above=positive_above, split=split, **columns, prompt=prompt)

@@ -1,4 +1,7 @@
-"""The layer × token cosines of a model's causal and bidirectional states as a task: one heatmap, and means over several texts."""
+"""Cosines of a model's causal and bidirectional states, by layer and token, as a task.
+
+The result is one heatmap, and means over several texts.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,17 @@ from bothways.evaluation.task import RunOptions, Score, Task
 from bothways.progress import Progress
 
 TEXTS = 32
-"""Texts read by default. The longest of so many lines of Wikipedia is a paragraph rather than a heading."""
+"""Number of texts that are read by default.
+
+The longest of so many lines of Wikipedia is a paragraph and not a heading.
+"""
 
 
 class Layers(Task):
-    """Mean cosine of causal and bidirectional states, over all tokens and layers, and of the first and last layer; in [-1, 1].
+    """Mean cosine (main) of causal and bidirectional states over all tokens and layers, in [-1, 1].
 
-    It describes a base model (or how far training has taken it from one) and does not rank.
+    The metrics also hold the mean of the first and of the last layer. They describe a base model,
+    or how far training has taken an encoder from its base. They do not rank.
     """
 
     kind = "layers"
@@ -33,12 +40,13 @@ class Layers(Task):
         """Read the texts.
 
         Args:
-            source: a text file, or whatever else training text may come from.
-            limit: the first so many texts.
-            name: what results call the task; `layers:SOURCE` by default.
+            source: a text file, or any other source of training texts.
+            limit: number of texts to read, from the start.
+            name: name of the task in results. If None, `layers:SOURCE`.
 
         Raises:
-            InputError, SourceError: see `read_texts`.
+            InputError: see `read_texts`.
+            SourceError: see `read_texts`.
         """
         self.texts = read_texts(source, limit=limit, splits="held_out")
         self.name = name or f"layers:{source}"
@@ -47,14 +55,15 @@ class Layers(Task):
 
     @classmethod
     def from_argument(cls, argument: str | None, *, limit: int = TEXTS) -> Layers:
-        """`layers:TEXTFILE`."""
+        """Make the task from `layers:TEXTFILE`, for example `layers:articles.txt?limit=8`."""
         return cls(require_argument(argument, "layers"), limit=limit)
 
     def run(self, encoder: Any, options: RunOptions) -> Score:
         """Run every text in both directions. See `Task.run`.
 
-        The details hold the longest text's `heatmap` (layers × tokens) with its `tokens` as they stand in the text, and `layers`, the
-        mean cosine of each layer over the tokens of all texts.
+        The details hold the `heatmap` of the longest text (layers × tokens) with its `tokens` as
+        they are written in the text. They also hold `layers`, the mean cosine of each layer over
+        the tokens of all texts.
         """
         model = token_encoder(encoder, "layers")
         rows = model.tokenize(self.texts)

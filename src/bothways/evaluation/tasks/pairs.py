@@ -1,8 +1,9 @@
-"""Pair classification: does a similarity tell pairs that mean the same from pairs that do not? As MTEB has it (arXiv 2210.07316).
+"""Pair classification: tell pairs that mean the same from other pairs by their similarity.
 
-Four similarities (cosine, dot product, minus Euclidean and minus Manhattan distance), and for each: average precision, which needs no
-threshold, and accuracy and F1 at the threshold that is best on these very pairs. Thresholds lie between two different scores, never
-outside all of them.
+The protocol is MTEB's (arXiv 2210.07316). There are four similarities: cosine, dot product, minus
+Euclidean and minus Manhattan distance. For each, the task reports average precision, which needs no
+threshold, and accuracy and F1 at the threshold that is best on these very pairs. A threshold lies
+between two different scores, never outside all of them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ _LABEL = ("label", "labels", "is_duplicate", "is_paraphrase", "binary_label")
 
 
 class PairClassification(Task):
-    """`cosine_ap` (main), and `ap`, `accuracy`, `f1` of every similarity and their maxima, in [0, 1]."""
+    """Average precision, accuracy and F1 of four similarities and their maxima, all in [0, 1].
+
+    The main metric is `cosine_ap`.
+    """
 
     kind = "pairs"
     main = "cosine_ap"
@@ -34,17 +38,18 @@ class PairClassification(Task):
     def __init__(
         self, first: list[str], second: list[str], labels: list[int], *, prompt: str | None = None, name: str = "pairs"
     ) -> None:
-        """Hold N pairs.
+        """Keep N pairs and check them.
 
         Args:
-            first, second: N texts each.
-            labels: N numbers, 1 for pairs that mean the same and 0 for the others; both must occur.
-            prompt: instruction for all texts in place of the encoder's own.
-            name: what results call the task.
+            first: N texts.
+            second: N texts.
+            labels: N numbers, 1 for pairs that mean the same and 0 for the others. Both must occur.
+            prompt: instruction for all texts, used instead of the encoder's own.
+            name: name of the task in results.
 
         Raises:
-            InputError: only one of the labels occurs.
-            MissingExtra: scikit-learn is not installed.
+            InputError: if only one of the labels occurs.
+            MissingExtra: if scikit-learn is not installed.
         """
         require_scikit_learn("pair classification")
         if len(set(labels)) < 2:
@@ -69,12 +74,14 @@ class PairClassification(Task):
         label: str | None = None,
         prompt: str | None = None,
     ) -> PairClassification:
-        """`pairs:PATH`, a file or a folder with a test split.
+        """Make the task from `pairs:PATH`, for example `pairs:twitter.tsv?label=same`.
 
         Args:
-            argument: the file or folder.
+            argument: a file, or a folder with a test split.
             split: the split of a folder.
-            first, second, label: columns, found by the usual names otherwise; labels are 0 or 1.
+            first: column of the first text. If None, it is found by its usual names.
+            second: column of the second text. If None, it is found by its usual names.
+            label: column of the label, 0 or 1. If None, it is found by its usual names.
             prompt: see `PairClassification`.
         """
         source = require_argument(argument, "pairs")
@@ -107,7 +114,11 @@ class PairClassification(Task):
 
 
 def similarities(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
-    """Similarity of row i with row i, higher is closer: two (N, D) arrays → (N,) float64 for each of the four."""
+    """Compute the similarity of row i with row i: two (N, D) arrays → (N,) float64 for each of the
+    four.
+
+    Higher is closer.
+    """
     a, b = first.astype(np.float64), second.astype(np.float64)
     return {
         "cosine": pair_cosines(first, second),
@@ -118,11 +129,12 @@ def similarities(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]
 
 
 def separation(scores: np.ndarray, labels: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
-    """How well a threshold on `scores` (N,) gives `labels` (N,) of 0 and 1.
+    """Measure how well a threshold on `scores` (N,) separates `labels` (N,) of 0 and 1.
 
     Returns:
-        `ap`, `accuracy`, `f1`; and the thresholds of the last two. Where all scores are equal no threshold lies between two of
-        them: accuracy and F1 are 0 then, as in MTEB, and there are no thresholds.
+        `ap`, `accuracy` and `f1`, and the thresholds of the last two. If all scores are equal, no
+        threshold lies between two of them. Accuracy and F1 are then 0, as in MTEB, and there are no
+        thresholds.
     """
     from sklearn.metrics import average_precision_score
 

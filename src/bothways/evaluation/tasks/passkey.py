@@ -1,16 +1,19 @@
-"""Passkey retrieval: a number hidden in a long text of nothing, asked for at its end.
+"""Passkey retrieval: hide a random number in filler text and ask the model for it at the end.
 
-Prompt of Landmark Attention (Mohtashami & Jaggi 2023, arXiv 2305.16300), which LongLoRA (arXiv 2309.12307, section 4.2) measures
-with: an announcement, filler, the line that holds the key, filler, the question. Its sentences are the instrument and stand here
-as published. A prompt counts when the greedy continuation equals the key token by token.
+The prompt is that of Landmark Attention (Mohtashami & Jaggi 2023, arXiv 2305.16300), which LongLoRA
+(arXiv 2309.12307, section 4.2) measures with: an announcement, filler, the line that holds the key,
+filler, the question. Its sentences are the instrument and are kept as published. A prompt counts as
+right if the greedy continuation equals the key token by token.
 
-Two ways to bring a prompt to a length, because they answer different questions:
+A prompt gets its length in one of two ways, which answer different questions:
 
-- "exact" (default): the filler is cut, to the character, so that the model's own tokenizer counts exactly `length` tokens, BOS
-  included; the key stands at fixed depths. Lengths and depths then mean the same for every model, and a grid can be compared cell by
-  cell. "Fits 4,096 positions" is a claim about tokens.
-- "published": filler of 3.75 characters per token, rounded down to a multiple of 1,024 characters, and the key at a depth drawn at
-  random. The tokens are what they are (about 3.75 characters each with Llama's tokenizer, often more); they are measured and reported.
+- "exact" (default): the filler is cut, to the character, so that the model's own tokenizer counts
+  exactly `length` tokens, BOS included. The key is placed at fixed depths. Lengths and depths then
+  mean the same for every model, and grids can be compared cell by cell. "Fits 4,096 positions" is a
+  claim about tokens.
+- "published": the filler has 3.75 characters per token, rounded down to a multiple of 1,024
+  characters, and the key is placed at a random depth. The number of tokens depends on the tokenizer
+  (about 3.75 characters each with Llama's, often fewer with others). It is measured and reported.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ KEYS = range(1, 50_000)
 
 LENGTHS = (512, 1024, 2048, 4096)  # tokens
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-REPEATS = {"exact": 3, "published": 10}  # keys for each cell; LongLoRA draws ten for each length
+REPEATS = {"exact": 3, "published": 10}  # keys for each cell. LongLoRA draws ten for each length
 _PER_TOKEN = 3.75  # characters of filler, as published
 
 
@@ -57,11 +60,11 @@ class Prompt:
     """One question.
 
     Attributes:
-        text: the whole prompt; the answer is to follow a space.
-        key: the number that is right.
-        depth: share of the filler that stands before the key, in [0, 1].
-        ids: the prompt's tokens.
-        answer: the key's tokens as they follow the prompt.
+        text: the whole prompt. The answer follows after a space.
+        key: the right number.
+        depth: share of the filler that precedes the key, in [0, 1].
+        ids: tokens of the prompt.
+        answer: tokens of the key as they follow the prompt.
     """
 
     text: str
@@ -72,7 +75,10 @@ class Prompt:
 
 
 class Passkey(LanguageModelTask):
-    """Share of keys found (main), over all prompts and for each length; by length and depth in the details."""
+    """Share of keys found, over all prompts (main) and for each length.
+
+    The details hold it by length and depth.
+    """
 
     kind = "passkey"
     main = "accuracy"
@@ -86,18 +92,21 @@ class Passkey(LanguageModelTask):
         style: Style = "exact",
         name: str = "passkey",
     ) -> None:
-        """Describe the grid; prompts are made for a model's tokenizer when it is measured.
+        """Describe the grid.
+
+        Prompts are written later, for the tokenizer of the model that is measured.
 
         Args:
             lengths: tokens of a prompt.
-            depths: where the key stands, as a share of the filler, in [0, 1]; by default quarters of the way for "exact", and for
-                "published" drawn at random for each prompt.
-            repeats: prompts for each cell, each with its own key; 3, and 10 for "published".
+            depths: positions of the key, as shares of the filler in [0, 1]. If None, "exact" uses
+                0, ¼, ½, ¾ and 1, and "published" draws one at random for each prompt.
+            repeats: prompts for each cell, each with its own key. If None, 3 for "exact" and 10 for
+                "published".
             style: how a prompt gets its length, see the top of this file.
-            name: what results call the task.
+            name: name of the task in results.
 
         Raises:
-            InputError: lengths, depths or repeats out of range, or an unknown style.
+            InputError: if lengths, depths or repeats are out of range, or if the style is unknown.
         """
         if style not in get_args(Style):
             raise InputError(f"task {name!r}: style must be one of {', '.join(get_args(Style))} (got {style!r})")
@@ -129,10 +138,12 @@ class Passkey(LanguageModelTask):
         repeats: int | None = None,
         style: Style = "exact",
     ) -> Passkey:
-        """`passkey`, or with options `passkey?lengths=1024,4096&depths=0,0.5,1&repeats=10&style=published`.
+        """Make the task from `passkey`, or with options.
+
+        For example, `passkey?lengths=1024,4096&depths=0,0.5,1&repeats=10&style=published`.
 
         Raises:
-            InputError: something behind a colon, or a number out of range.
+            InputError: if something follows a colon, or if a number is out of range.
         """
         forbid_argument(argument, cls.kind)
         return cls(lengths, depths=depths, repeats=repeats, style=style)
@@ -143,7 +154,7 @@ class Passkey(LanguageModelTask):
             encoder.require_reach(max(self.lengths))
 
     def measure(self, model: CausalLM, options: RunOptions) -> Score:
-        """Make every prompt, then ask. See `LanguageModelTask.measure`."""
+        """Write every prompt, then ask. See `LanguageModelTask.measure`."""
         model.require_reach(max(self.lengths))
         rows = self.depths or (None,)
         prompts = [p for n in self.lengths for depth in rows for p in self.prompts(model, n, depth, seed=options.seed)]
@@ -172,21 +183,25 @@ class Passkey(LanguageModelTask):
         return Score(metrics, {**details, **value_items(right, texts)})
 
     def prompts(self, model: CausalLM, length: int, depth: float | None, *, seed: int) -> list[Prompt]:
-        """The prompts of one cell: a function of (seed, length, depth, repeat) and the tokenizer, whatever else is measured.
+        """Write the prompts of one cell.
+
+        They depend on (seed, length, depth, repeat) and the tokenizer alone, whatever else is
+        measured.
 
         Args:
-            model: whose tokenizer counts.
-            length: tokens (in "published", what the number of characters is derived from).
-            depth: share of the filler before the key, or None to draw it.
-            seed: of keys and drawn depths.
+            model: the model with the tokenizer that counts.
+            length: tokens of a prompt. "published" derives the number of characters from it.
+            depth: share of the filler before the key. If None, it is drawn.
+            seed: seed of keys and drawn depths.
 
         Raises:
-            InputError: `length` is shorter than the prompt without filler, or cannot be met exactly.
+            InputError: if `length` is shorter than the prompt without filler, or cannot be met
+                exactly.
         """
         made: list[Prompt] = []
         characters = published_characters(length)
         for repeat in range(self.repeats):
-            # a string as seed is hashed with SHA-512, the same on every machine and in every process
+            # Python hashes a string seed with SHA-512, alike on every machine and in every process.
             draw = random.Random(f"passkey {seed} {length} {depth} {repeat}")
             key = draw.choice(KEYS)
             place = draw.random() if depth is None else depth
@@ -201,36 +216,44 @@ class Passkey(LanguageModelTask):
         return made
 
     def picture(self, details: Mapping[str, Any]) -> list[str]:
-        """Accuracy in percent, depths down, lengths across."""
+        """Draw accuracy in percent, with depths down and lengths across."""
         rows = [f"{depth:.0%}" for depth in details["depths"] or ()] or ["random"]
         return heatmap(details["accuracy"], rows, [str(length) for length in details["lengths"]], "depth")
 
 
 def write(filler: int, depth: float, key: int) -> str:
-    """The prompt's text with so many characters of filler, `depth` of them before the key; each part on a line of its own."""
+    """Return the prompt's text, with each part on a line of its own.
+
+    Args:
+        filler: characters of filler.
+        depth: share of the filler before the key, in [0, 1].
+        key: the number to hide.
+    """
     before = round(filler * depth)
     endless = FILLER * (filler // len(FILLER) + 1)
     return "\n".join((ANNOUNCEMENT, endless[:before], HIDDEN.format(key=key), endless[: filler - before], QUESTION))
 
 
 def published_characters(tokens: int) -> int:
-    """Characters of filler that LongLoRA's script takes for a number of tokens."""
+    """Return the characters of filler that LongLoRA's script uses for a number of tokens."""
     return int(_PER_TOKEN * tokens) // 1024 * 1024
 
 
 def fit(count: Callable[[int], int], length: int, *, guess: int = 0) -> int:
-    """Characters of filler for which `count` gives exactly `length` tokens.
+    """Return the number of characters of filler for which `count` gives exactly `length` tokens.
 
-    The count rises by about a token every four characters, yet not evenly: a cut inside a word can cost a token or save one. So the
-    place is approached by the rate measured so far, and its neighbourhood searched outwards.
+    The count rises by about one token for every four characters, but unevenly: a cut inside a word
+    can add a token or save one. So the search first approaches the place by the rate measured so
+    far, and then tries its neighborhood from the center outwards.
 
     Args:
-        count: characters of filler → tokens of the whole prompt.
-        length: tokens wanted.
-        guess: characters to start from.
+        count: maps characters of filler to tokens of the whole prompt.
+        length: number of tokens wanted.
+        guess: number of characters to start from.
 
     Raises:
-        InputError: the prompt without filler is longer, or no number of characters near the right place gives `length`.
+        InputError: if the prompt without filler is longer, or if no number of characters near the
+            right place gives `length`.
     """
     least = count(0)
     if least > length:
@@ -246,13 +269,14 @@ def fit(count: Callable[[int], int], length: int, *, guess: int = 0) -> int:
         for near in {place - distance, place + distance}:
             if near >= 0 and count(near) == length:
                 return near
-    raise InputError(f"passkey: no amount of filler gives exactly {length} tokens with this tokenizer; take style=published")
+    raise InputError(f"passkey: no amount of filler gives exactly {length} tokens with this tokenizer; use style=published")
 
 
 def continuation(model: CausalLM, text: str, answer: str) -> tuple[list[int], list[int]]:
-    """Tokens of a text, and those that an answer written behind it adds.
+    """Return the tokens of a text, and the tokens that an answer after it adds.
 
-    Where the tokenizer joins the seam into one token, that token is asked of the model: the prompt ends before it.
+    If the tokenizer joins the seam into one token, the model has to produce that token: the prompt
+    ends before it.
     """
     whole, alone = model.prompt(text + answer), model.prompt(text)
     shared = next((place for place, (a, b) in enumerate(zip(whole, alone)) if a != b), min(len(whole), len(alone)))

@@ -1,18 +1,22 @@
-"""Perplexity over sliding windows: how well a language model predicts a long text with a given number of tokens before its eyes.
+"""Perplexity over sliding windows: how well a language model predicts a long text.
 
-Two protocols, which give different numbers and must never share a table:
+The context is a given number of tokens. There are two protocols. They give different numbers and
+must never share a table:
 
-- "all", the one LongLoRA publishes (arXiv 2309.12307, section 4.2; its `eval.py`, after Landmark Attention): each window of `length`
-  tokens stands alone; its loss is the mean over *all* its predicted positions, those with little context included; the windows' losses
-  are averaged and exponentiated. Complete windows only. (The released script leaves out one complete window more, the last; among
-  thousands it does not show.)
-- "new", the usual one: every token of the text is scored once, with at least `length - stride` tokens before it as soon as the text
-  has so many; the last window may be shorter.
+- "all" is the protocol that LongLoRA publishes (arXiv 2309.12307, section 4.2, and its `eval.py`,
+  after Landmark Attention). Each window of `length` tokens is read alone. Its loss is the mean over
+  *all* its predicted positions, including those with little context. The losses of the windows are
+  averaged and exponentiated. Only complete windows count. (The released script also leaves out the
+  last complete window. Among thousands of windows this does not show.)
+- "new" is the usual protocol. Every token of the text is scored once. It has at least `length -
+  stride` tokens before it, unless it is nearer to the start of the text. The last window may be
+  shorter.
 
-Windows overlap, yet nothing is reused between them: under causal attention a token's state depends on where its window began.
+Windows overlap, but nothing is reused between them: under causal attention the state of a token
+depends on the start of its window.
 
-Attention is full, unless shifted groups are asked for: LongLoRA compares both for a model that was trained in groups. Each window is
-then cut into groups of its own.
+Attention is full, unless shifted groups are requested. LongLoRA compares both for a model that was
+trained in groups. Each window is then cut into groups of its own.
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ STRIDE = 256  # tokens; LongLoRA's
 
 
 class Window(NamedTuple):
-    """Tokens [start, end) of the stream, of which the last `scored` are scored."""
+    """Tokens [start, end) of the stream. The last `scored` of them are scored."""
 
     start: int
     end: int
@@ -52,9 +56,9 @@ class Window(NamedTuple):
 
 
 class Perplexity(LanguageModelTask):
-    """Perplexity (main), and the mean loss in nats per scored token behind it; lower is better for both.
+    """Perplexity (main) and mean loss in nats per scored token. Lower is better for both.
 
-    As a dev metric it cannot serve: those choose the highest.
+    Perplexity cannot be a dev metric, because those choose the highest value.
     """
 
     kind = "perplexity"
@@ -72,31 +76,34 @@ class Perplexity(LanguageModelTask):
         scored: Scored = "all",
         shifted: ShiftedGroups | None = None,
     ) -> None:
-        """Hold the texts.
+        """Keep the texts and check the options.
 
         Args:
-            texts: documents; they become one stream of tokens with an EOS between two of them.
-            name: what results call the task.
+            texts: documents. They become one stream of tokens, with an EOS between two of them.
+            name: name of the task in results.
             length: tokens of a window, at least 2.
-            stride: tokens between the starts of neighbouring windows, 1 to `length`, with "new" below `length`; None for 256, or the
-                most there can be with shorter windows.
-            windows: measure the first so many windows only; None for all of them.
+            stride: tokens between the starts of neighboring windows, from 1 to `length`, or to
+                `length` - 1 with "new". If None, 256, or the largest possible value for shorter
+                windows.
+            windows: number of windows to measure, from the start. If None, measure all.
             scored: the protocol, see the top of this file.
-            shifted: `ShiftedGroups(at_test=True)` to run each window in shifted groups; None for full attention.
+            shifted: `ShiftedGroups(at_test=True)` runs each window in shifted groups. If None,
+                attention is full.
 
         Raises:
-            InputError: no text, a number out of range, or groups that would not be run or let a token see what it predicts.
+            InputError: if there are no texts, if a number is out of range, or if the groups would
+                not be run or would let a token see the one it predicts.
         """
         if not texts:
-            raise InputError(f"task {name!r}: holds no text")
+            raise InputError(f"task {name!r}: no texts; give at least one")
         if length < 2:
-            raise InputError(f"task {name!r}: length must be at least 2 tokens, one to predict from the other (got {length})")
+            raise InputError(f"task {name!r}: length must be at least 2 tokens, one to predict the other from (got {length})")
         if scored not in get_args(Scored):
             raise InputError(f"task {name!r}: scored must be one of {', '.join(get_args(Scored))} (got {scored!r})")
-        most = length - (scored == "new")  # a window that scores its own first token would have nothing to predict it from
+        most = length - (scored == "new")  # a first token is not scored
         stride = min(STRIDE, most) if stride is None else stride
         if not 1 <= stride <= most:
-            raise InputError(f"task {name!r}: stride must lie between 1 and {most} for windows of {length} (got {stride})")
+            raise InputError(f"task {name!r}: stride must be from 1 to {most} for windows of {length} tokens (got {stride})")
         if windows is not None and windows < 1:
             raise InputError(f"task {name!r}: windows must be at least 1 (got {windows})")
         _check_groups(shifted, name)
@@ -121,17 +128,23 @@ class Perplexity(LanguageModelTask):
         column: str | None = None,
         unit: Unit = "auto",
     ) -> Perplexity:
-        """`perplexity:TEXT`, any source of documents; with options `perplexity:TEXT?length=8192&stride=256&windows=100&scored=new`.
+        """Make the task from `perplexity:TEXT`, with any source of documents.
+
+        For example, `perplexity:book.txt?length=8192&stride=256&windows=100&scored=new`.
 
         Args:
-            argument: the source; `column` and `unit` say what a document is there (`data.documents`).
-            length, stride, windows, scored: see the class.
-            shifted: run each window in shifted groups, as published.
-            column: the documents' column.
-            unit: of .txt files: "auto", a whole file or its marked articles; "line", every line.
+            argument: the source, see `bothways.data.text.documents`.
+            length: see `Perplexity`.
+            stride: see `Perplexity`.
+            windows: see `Perplexity`.
+            scored: see `Perplexity`.
+            shifted: if True, run each window in shifted groups, as published.
+            column: column of the documents.
+            unit: the documents of .txt files. "auto" reads a whole file or its marked articles,
+                "line" reads every line as one.
 
         Raises:
-            InputError: no source, one that cannot be read, or a number out of range.
+            InputError: if the source is missing or cannot be read, or if a number is out of range.
         """
         source = require_argument(argument, cls.kind)
         texts = read_documents(source, column=column, unit=unit, splits="held_out")
@@ -157,10 +170,11 @@ class Perplexity(LanguageModelTask):
                 losses += found.double().mean(dim=1).tolist()
                 bar.advance(len(together))
         tokens = sum(window.scored for window in windows)
-        # windows of one length weigh the same, so this is the published mean of means; with "new" it is the mean over tokens
+        # Windows of one length have equal weights, so this is the published mean of means.
+        # With "new" it is the mean over tokens.
         loss = math.fsum(value * window.scored for value, window in zip(losses, windows)) / tokens
         if not loss < math.log(1e300):
-            raise InputError(f"{model.name}: its loss on {self.name} is {loss}; load it in float32 or bfloat16")
+            raise InputError(f"{model.name}: the loss on {self.name} is {loss}; load the model in float32 or bfloat16")
         details = {
             **self.settings,
             "windows": len(windows),
@@ -171,13 +185,16 @@ class Perplexity(LanguageModelTask):
         return Score({"perplexity": math.exp(loss), "loss": loss}, details)
 
     def _stream(self, model: CausalLM) -> Tensor:
-        """Token ids (N,) int32 of the texts, an EOS between two of them; no more than the first `windows` windows need."""
-        # "new" looks one stride further, to know that a window is not the last one
+        """Return token ids (N,) int32 of the texts, with an EOS between two of them.
+
+        It stops once the first `windows` windows have enough tokens.
+        """
+        # "new" needs one stride more, to know that a window is not the last one
         wanted = None if self.limit is None else self.length + self.limit * self.stride
         separator = model.tokenizer.eos_token_id
         if separator is None and len(self.texts) > 1:
             raise InputError(
-                f"{model.name}: its tokenizer has no EOS to put between {len(self.texts)} texts; join them into one"
+                f"{model.name}: the tokenizer does not have an EOS to put between {len(self.texts)} texts; join them into one"
             )
         if separator is not None and len(self.texts) > 1:
             check_embedded(model.tokenizer, [separator], embedding_rows(model.backbone), f"{model.name}: eos_token")
@@ -208,9 +225,9 @@ def _check_groups(shifted: ShiftedGroups | None, name: str) -> None:
     if shifted is None:
         return
     if not shifted.at_test:
-        raise InputError(f"task {name!r}: shifted groups are left out in evaluation mode; give ShiftedGroups(at_test=True)")
+        raise InputError(f"task {name!r}: shifted groups do not run in evaluation mode; pass ShiftedGroups(at_test=True)")
     if shifted.wrap == "roll":
-        raise InputError(f"task {name!r}: shifted groups with wrap='roll' let tokens see those they predict; use wrap='none'")
+        raise InputError(f"task {name!r}: shifted groups with wrap='roll' let a token see the one it predicts; use wrap='none'")
 
 
 def _tokens_per_pass(model: CausalLM, options: RunOptions) -> int:
@@ -218,7 +235,10 @@ def _tokens_per_pass(model: CausalLM, options: RunOptions) -> int:
 
 
 def _passes(windows: Sequence[Window], tokens: int) -> Iterator[list[Window]]:
-    """Neighbouring windows of one shape, together as many as fit into `tokens`, at least one."""
+    """Yield groups of neighboring windows of one shape that fit into `tokens` together.
+
+    A group has at least one window.
+    """
     together: list[Window] = []
     for window in windows:
         size = window.end - window.start

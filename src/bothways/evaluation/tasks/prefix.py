@@ -1,9 +1,10 @@
-"""The prefix test: does a word's vector know what comes after it?
+"""The prefix test: whether a word's vector depends on the words that come after it.
 
-LLM2Vec's analysis (arXiv 2404.05961, section 5.1): triples q = (A, B), s+ = (A, C), s- = (A, D) share a prefix A, whose meaning what
-follows decides; C goes with B and D does not ("He went to the bank" to deposit money / for a loan / to watch the swans). Only the
-tokens of A are pooled, seen in their sentence. A causal model gives A the same vector three times, so cos(q, s+) = cos(q, s-); an encoder
-that looks ahead should bring q nearer to s+.
+This is LLM2Vec's analysis (arXiv 2404.05961, section 5.1). The triples q = (A, B), s+ = (A, C), s-
+= (A, D) share a prefix A whose meaning depends on the continuation. C goes with B, and D does not
+("He went to the bank" to deposit money / for a loan / to watch the swans). Only the tokens of A are
+pooled, read inside their sentence. A causal model gives A the same vector three times, so cos(q,
+s+) = cos(q, s-). An encoder that looks ahead should place q nearer to s+.
 
 The 48 triples that come with the library are our own.
 """
@@ -32,7 +33,10 @@ _FIELDS = ("prefix", "query", "same", "other")
 
 @dataclass(frozen=True)
 class Triple:
-    """A prefix and three ways to go on: `query` and `same` give it one meaning, `other` another."""
+    """A prefix and three continuations.
+
+    `query` and `same` give the prefix one meaning, `other` gives it another.
+    """
 
     prefix: str
     query: str
@@ -41,30 +45,38 @@ class Triple:
 
     @property
     def sentences(self) -> tuple[str, str, str]:
-        """q, s+ and s-."""
+        """Return q, s+ and s-."""
         return tuple(f"{self.prefix} {rest}" for rest in (self.query, self.same, self.other))  # type: ignore[return-value]
 
 
 def read_triples(path: str | Path) -> list[Triple]:
     """Read rows with the columns prefix, query, same and other.
 
+    For example, a row is `{"prefix": "He went to the bank", "query": "to deposit money", "same":
+    "for a loan", "other": "to watch the swans"}`.
+
     Raises:
-        InputError: a column that is missing or empty (with file and row), or no row.
-        SourceError: no such file.
+        InputError: if a column is missing or empty (with file and row), or if there are no rows.
+        SourceError: if the file does not exist.
     """
     triples: list[Triple] = []
     for number, row in iter_rows(path):
         wrong = next((name for name in _FIELDS if not isinstance(row.get(name), str) or not row[name].strip()), None)
         if wrong is not None:
-            raise InputError(f"{path}, row {number}: column {wrong!r} holds no text; a triple has {', '.join(_FIELDS)}")
+            raise InputError(
+                f"{path}, row {number}: column {wrong!r} is missing or not a text; a triple has {', '.join(_FIELDS)}"
+            )
         triples.append(Triple(*(row[name].strip() for name in _FIELDS)))
     if not triples:
-        raise InputError(f"{path}: holds no triple; give at least one row with {', '.join(_FIELDS)}")
+        raise InputError(f"{path}: no rows; give at least one row with {', '.join(_FIELDS)}")
     return triples
 
 
 class Prefix(Task):
-    """Share of triples with cos(q, s+) > cos(q, s-) (main), share of ties, both in [0, 1], and the mean difference (`margin`)."""
+    """Share of triples with cos(q, s+) > cos(q, s-) (main) and share of ties, both in [0, 1].
+
+    `margin` is the mean difference of the two cosines.
+    """
 
     kind = "prefix"
     main = "share"
@@ -73,11 +85,13 @@ class Prefix(Task):
         """Read the triples.
 
         Args:
-            path: a file with the columns prefix, query, same and other; None for those of the library.
-            name: what results call the task.
+            path: a file with the columns prefix, query, same and other. If None, read the library's
+                triples.
+            name: name of the task in results. If None, `prefix` or `prefix:PATH`.
 
         Raises:
-            InputError, SourceError: see `read_triples`.
+            InputError: see `read_triples`.
+            SourceError: see `read_triples`.
         """
         if path is None:
             with importlib.resources.as_file(
@@ -91,14 +105,18 @@ class Prefix(Task):
 
     @classmethod
     def from_argument(cls, argument: str | None) -> Prefix:
-        """`prefix` for the library's triples, `prefix:FILE` for your own."""
+        """Make the task from `prefix`, or from `prefix:FILE` for your own triples.
+
+        For example, `prefix:triples.jsonl`.
+        """
         return cls(argument)
 
     def run(self, encoder: Any, options: RunOptions) -> Score:
-        """Pool the prefixes inside their sentences, by the encoder's own pooling. See `Task.run`.
+        """Pool the prefixes inside their sentences, with the encoder's own pooling. See `Task.run`.
 
         Raises:
-            DirectionError: a causal encoder whose prefix changes with what follows: it is not causal.
+            DirectionError: if a prefix changes with its continuation although the encoder says it
+                is causal.
         """
         model = token_encoder(encoder, "prefix")
         vectors = pooled_rows(model, prefix_rows(model, self.triples), options)
@@ -109,8 +127,8 @@ class Prefix(Task):
         if model.direction == "causal" and np.abs(margins).max() > limit:
             worst = int(np.abs(margins).argmax())
             raise DirectionError(
-                f"prefix test: the encoder says it is causal, but {self.triples[worst].prefix!r} changes with what follows "
-                f"(cosines apart by {abs(margins[worst]):.1e}); run bothways.doctor"
+                f"prefix test: the encoder says it is causal, but {self.triples[worst].prefix!r} changes with the words after it "
+                f"(its cosines differ by {abs(margins[worst]):.1e}); run `bothways doctor`"
             )
         metrics = {
             "share": float((margins > limit).mean()),
@@ -125,13 +143,13 @@ class Prefix(Task):
 
 
 def prefix_rows(encoder: Encoder, triples: list[Triple]) -> list[TokenRow]:
-    """The sentences q, s+, s- of each triple, one after the other; only the tokens of the prefix are pooled.
+    """Tokenize the sentences q, s+, s- of each triple in order, and pool only the prefix.
 
-    These are the tokens wholly inside the prefix that all three sentences begin with: a tokenizer may split the last word differently
-    before different neighbours.
+    Pooled are the tokens wholly inside the prefix with which all three sentences begin. A tokenizer
+    may split the last word differently before different neighbors.
 
     Raises:
-        InputError: a prefix without such a token.
+        InputError: if a prefix does not have such a token.
     """
     rows = encoder.tokenize([sentence for triple in triples for sentence in triple.sentences])
     found: list[TokenRow] = []
@@ -145,15 +163,17 @@ def prefix_rows(encoder: Encoder, triples: list[Triple]) -> list[TokenRow]:
             shared += 1
         places = [place for place in range(shared) if three[0].offsets[place][0] < three[0].offsets[place][1]]
         if not places:
-            raise InputError(f"prefix test: {triple.prefix!r} shares no token among its three sentences; lengthen the prefix")
+            raise InputError(f"prefix test: {triple.prefix!r} has no token that its three sentences share; use a longer prefix")
         pool = [place in places for place in range(max(len(row.ids) for row in three))]
         found += [row._replace(pool=pool[: len(row.ids)]) for row in three]
     return found
 
 
 def rounding(encoder: Encoder) -> float:
-    """Difference of two cosines that counts as none: the same prefix in passes of other shapes is rounded differently.
+    """Return the largest difference of two cosines that counts as a tie.
 
-    Causal SmolLM2-135M over the library's triples: 0 in float32, at most 1e-4 in bfloat16; a tenth of what half precision is allowed here.
+    The same prefix is rounded differently in passes of other shapes. For causal SmolLM2-135M over
+    the library's triples the difference is 0 in float32 and at most 1e-4 in bfloat16, a tenth of
+    the limit for half precision.
     """
     return 1e-5 if encoder.dtype in (torch.float32, torch.float64) else 1e-3

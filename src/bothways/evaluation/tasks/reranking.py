@@ -1,8 +1,12 @@
-"""Reranking: order the candidates of each query by cosine, measured by MAP and MRR (MTEB, arXiv 2210.07316; WikiQA, Yang et al. 2015).
+"""Reranking: order the candidates of each query by cosine, measured by MAP and MRR.
 
-Two layouts of a file: a row is a query with its positives and negatives (MTEB), or a row is a query, one candidate and a label, and
-the rows of one query belong together (WikiQA). A query without a right candidate has no score; one without a wrong candidate has 1
-whatever the model does. Both are left out, as in MTEB; `all_right=keep` keeps the second sort, as papers on WikiQA do.
+Sources: MTEB (arXiv 2210.07316) and WikiQA (Yang et al. 2015).
+
+A file has one of two layouts. In MTEB's, a row is a query with its positives and negatives. In
+WikiQA's, a row is a query, one candidate and a label, and all rows of one query belong together. A
+query without a right candidate does not have a score. A query without a wrong candidate scores 1
+with any model. Both are left out, as in MTEB. `all_right=keep` keeps the second sort, as papers on
+WikiQA do.
 """
 
 from __future__ import annotations
@@ -40,7 +44,13 @@ _LABEL = ("label", "score", "relevance")
 
 @dataclass(frozen=True)
 class Candidates:
-    """One query: its text, right candidates and wrong ones, in the file's order."""
+    """One query with its right and wrong candidates, in the order of the file.
+
+    Attributes:
+        query: text of the query.
+        positive: texts of the right candidates.
+        negative: texts of the wrong candidates.
+    """
 
     query: str
     positive: list[str] = field(default_factory=list)
@@ -50,7 +60,8 @@ class Candidates:
 class Reranking(Task):
     """MAP (main), MRR@10 and nDCG@10 over each query's own candidates, in [0, 1].
 
-    Among equal scores wrong candidates come first, so that a model which cannot tell texts apart gains nothing by their order.
+    Among equal scores wrong candidates come first. So a model that gives all texts the same vector
+    gains nothing from their order.
     """
 
     kind = "reranking"
@@ -65,16 +76,17 @@ class Reranking(Task):
         document_prompt: str | None = None,
         name: str = "reranking",
     ) -> None:
-        """Hold the queries that can be scored.
+        """Keep the queries that can be scored.
 
         Args:
-            queries: with their candidates.
-            all_right: what to do with queries that have no wrong candidate.
-            query_prompt, document_prompt: instructions in place of the encoder's own for queries and candidates.
-            name: what results call the task.
+            queries: queries with their candidates.
+            all_right: "drop" leaves out queries without a wrong candidate, "keep" keeps them.
+            query_prompt: instruction for queries, used instead of the encoder's own.
+            document_prompt: instruction for candidates, used instead of the encoder's own.
+            name: name of the task in results.
 
         Raises:
-            InputError: no query with a right and a wrong candidate.
+            InputError: if no query has both a right and a wrong candidate.
         """
         self.queries = [q for q in queries if q.positive and (q.negative or all_right == "keep")]
         self.left_out = len(queries) - len(self.queries)
@@ -88,14 +100,14 @@ class Reranking(Task):
     def _say_doubtful(self, queries: list[Candidates], name: str) -> None:
         if self.left_out:
             log.warning(
-                "%s: left out %d of %d queries: %d have no right candidate and so no score, %d no wrong one and so a perfect score",
+                "%s: left out %d of %d queries: %d without a right candidate (no score), %d without a wrong one (always perfect)",
                 *(name, self.left_out, len(queries)),
                 sum(not query.positive for query in queries),
                 sum(bool(query.positive) and not query.negative for query in queries),
             )
         both = sum(bool(set(query.positive) & set(query.negative)) for query in self.queries)
         if both:
-            log.warning("%s: %d queries have a text among both their right and their wrong candidates", name, both)
+            log.warning("%s: in %d queries a text is both a right and a wrong candidate", name, both)
         say_empty(name, (query.query for query in self.queries), "queries")
         say_empty(name, (text for query in self.queries for text in (*query.positive, *query.negative)), "candidates")
 
@@ -114,13 +126,19 @@ class Reranking(Task):
         query_prompt: str | None = None,
         document_prompt: str | None = None,
     ) -> Reranking:
-        """`reranking:PATH`, a file or a folder with a test split.
+        """Make the task from `reranking:PATH`, for example `reranking:wikiqa?all_right=keep`.
 
         Args:
-            argument: the file or folder.
-            all_right, query_prompt, document_prompt: see `Reranking`.
+            argument: a file, or a folder with a test split.
+            all_right: see `Reranking`.
             split: the split of a folder.
-            query, positive, negative, candidate, label: columns, found by the usual names otherwise.
+            query: column of the query. If None, it is found by its usual names.
+            positive: column of the right candidates (MTEB's layout). If None, as `query`.
+            negative: column of the wrong candidates (MTEB's layout). If None, as `query`.
+            candidate: column of the candidate (WikiQA's layout). If None, as `query`.
+            label: column of the label, 0 or 1 (WikiQA's layout). If None, as `query`.
+            query_prompt: see `Reranking`.
+            document_prompt: see `Reranking`.
         """
         path = require_argument(argument, "reranking")
         asked = {"query": query, "positive": positive, "negative": negative, "candidate": candidate, "label": label}
@@ -137,7 +155,7 @@ class Reranking(Task):
         )
         documents = _unit(encode_texts(encoder, flat, "document", prompt=self.document_prompt, **options.encoding))
         if queries.shape[1] != documents.shape[1]:
-            raise InputError(f"query vectors have {queries.shape[1]} dimensions, documents {documents.shape[1]}")
+            raise InputError(f"query vectors have {queries.shape[1]} dimensions, document vectors {documents.shape[1]}")
         most = max(len(texts) for texts in candidates)
         ranking = _order(queries, documents, [len(texts) for texts in candidates], most)
         qrels = {
@@ -158,11 +176,18 @@ class Reranking(Task):
 
 
 def read_candidates(path: str | Path, *, split: str, columns: Mapping[str, str | None]) -> list[Candidates]:
-    """Read a file in either layout; see the top of this file.
+    """Read a file in either layout, see the top of this file.
+
+    Args:
+        path: the file, or a folder with splits.
+        split: the split of a folder.
+        columns: names of the columns "query", "positive", "negative", "candidate" and "label". None
+            finds a column by its usual names. For example, `{"query": "question", "positive": None,
+            "negative": None, "candidate": "sentence", "label": None}`.
 
     Raises:
-        InputError: a missing column, a value that is no text, a label that is neither 0 nor 1.
-        SourceError: no such file.
+        InputError: if a column is missing, a value is not a text, or a label is neither 0 nor 1.
+        SourceError: if the file does not exist.
     """
     table = open_split(path, split)
     where, row = table.first()
@@ -188,7 +213,10 @@ def read_candidates(path: str | Path, *, split: str, columns: Mapping[str, str |
 
 
 def _texts(where: str, row: Mapping[str, Any], name: str, table: bool) -> list[str]:
-    """The texts in a column. A table spells a list as text, and an empty cell of one holds none."""
+    """Return the texts in a column.
+
+    A table spells a list as text. An empty cell of a table holds an empty list.
+    """
     value = row.get(name)
     if table and isinstance(value, str):
         value = unpacked_cell(where, name, value)
@@ -204,17 +232,23 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _ids(number: int, wrong: int, right: int) -> list[str]:
-    """Ids of a query's candidates, wrong ones first, that sort in this order over all queries."""
+    """Return ids of a query's candidates, wrong ones first.
+
+    The ids sort in this order over all queries.
+    """
     return [f"{number:08d}.{place:06d}" for place in range(wrong + right)]
 
 
 def _order(queries: np.ndarray, documents: np.ndarray, counts: list[int], most: int) -> Ranking:
-    """Every query's own candidates by cosine, best first; `documents` lie in the order of the queries, wrong ones first."""
+    """Order every query's own candidates by cosine, best first.
+
+    `documents` are in the order of the queries, and those of one query have the wrong ones first.
+    """
     ends = np.cumsum(counts)
     index = np.full((len(counts), max(most, 10)), -1, dtype=np.int64)
     scores = np.full(index.shape, -np.inf, dtype=np.float32)
     for number, (end, count) in enumerate(zip(ends, counts)):
-        # 12 decimals: a text that appears twice has one cosine, not two that differ in the last bit
+        # Rounding to 12 decimals gives a text that occurs twice the same cosine to the last bit.
         cosines = (documents[end - count : end] @ queries[number]).round(12)
         order = np.argsort(-cosines, kind="stable")  # stable: wrong ones stay first among equals
         index[number, :count] = end - count + order

@@ -1,7 +1,8 @@
 """Retrieval: rank a corpus for each query and measure the ranking (main: nDCG@10, as in BEIR).
 
-A collection is a folder in BEIR's layout, or any file of pairs. Encoders use their stored prompts for queries and documents unless the
-task brings its own; documents are searched exactly, block by block, or by FAISS.
+A collection is a folder in BEIR's layout, or any file of pairs. Encoders use their stored prompts
+for queries and documents, unless the task has its own. Documents are searched exactly, block by
+block, or with FAISS.
 """
 
 from __future__ import annotations
@@ -25,30 +26,33 @@ from bothways.search.dense import Backend
 from bothways.search.ranker import DenseRanker, Ranker, Ranking
 
 _MAIN_CUT = 10
-_DEEPEST = 1_000_000  # documents that are kept for a query
+_DEEPEST = 1_000_000  # documents kept for one query
 
 
 class Judged(Protocol):
-    """A collection with relevance judgements, wherever it came from."""
+    """A collection with relevance judgments, from any source."""
 
     @property
     def queries(self) -> dict[str, str]:
-        """Query text by id."""
+        """Return the query texts by id."""
         ...
 
     @property
     def corpus(self) -> dict[str, str]:
-        """Document text by id."""
+        """Return the document texts by id."""
         ...
 
     @property
     def qrels(self) -> dict[str, dict[str, int]]:
-        """Grades: `{query: {document: grade}}`."""
+        """Return the grades, `{query: {document: grade}}`, for example `{"q1": {"d7": 2}}`."""
         ...
 
 
 class RankingTask(Task):
-    """nDCG, recall, MRR and MAP over one collection. Takes encoders and whatever ranks by itself (BM25)."""
+    """nDCG, recall, MRR and MAP over one collection.
+
+    It takes encoders, and models that rank texts themselves (BM25).
+    """
 
     main = f"ndcg@{_MAIN_CUT}"
 
@@ -63,19 +67,24 @@ class RankingTask(Task):
         query_prompt: str | None = None,
         document_prompt: str | None = None,
     ) -> None:
-        """Hold a collection.
+        """Keep a collection and check it.
 
         Args:
-            collection: queries, corpus and judgements.
-            name: what results call the task.
-            ignore_identical_ids: leave a document out of the ranking of the query with the same id. Needed where queries are
-                taken from the corpus (ArguAna, Quora); elsewhere equal ids mean nothing, so it is off.
-            k: cutoffs at which all four measures are taken, 10 always among them; None for those of `trec.CUTOFFS`.
+            collection: queries, corpus and judgments.
+            name: name of the task in results.
+            ignore_identical_ids: if True, leave a document out of the ranking of the query with the
+                same id. This is needed if the queries are taken from the corpus (ArguAna, Quora).
+                In other collections equal ids mean nothing, so it is off by default.
+            k: cutoffs of all four measures. 10 is always added. If None, use
+                `measures.ranking.CUTOFFS`.
             backend: "exact" (bounded memory) or "faiss", see `DenseRanker`.
-            query_prompt, document_prompt: instructions in place of those stored with the encoder ("" for none).
+            query_prompt: instruction for queries, used instead of the encoder's own. "" means none.
+            document_prompt: instruction for documents, used instead of the encoder's own. "" means
+                none.
 
         Raises:
-            InputError: a cutoff below 1, or an unknown backend.
+            InputError: if a cutoff is out of range, if the backend is unknown, or if the judgments
+                do not fit the queries and the corpus.
         """
         cuts = None if k is None else tuple(sorted({*k, _MAIN_CUT}))
         if cuts is not None and cuts[0] < 1:
@@ -92,7 +101,7 @@ class RankingTask(Task):
         self.backend = backend
         self.prompts: dict[str, Any] = {"query_prompt": query_prompt, "document_prompt": document_prompt}
         parts = (collection.queries, collection.corpus, collection.qrels)
-        # item by item: a collection is never held a second time
+        # item by item, so that the collection is not copied in memory
         self.fingerprint = fingerprint(item for part in parts for item in _items(part))
         facts = {"ignore_identical_ids": ignore_identical_ids, "k": None if cuts is None else list(cuts), "backend": backend}
         self.settings = {**facts, **self.prompts}
@@ -109,17 +118,20 @@ class RankingTask(Task):
         return Score(metrics, {"queries": judged, "documents": len(data.corpus), **items})
 
     def _ranker(self, encoder: Any, options: RunOptions) -> Ranker:
-        # an encoder may have an attribute called rank for other reasons (its place among processes)
+        # an encoder may have an attribute `rank` for another reason (its number among processes)
         if isinstance(encoder, Ranker) and not hasattr(encoder, "encode"):
             asked = [name for name, prompt in self.prompts.items() if prompt]
             if asked or self.backend != "exact":
-                what = asked[0] if asked else f"backend={self.backend}"
-                raise InputError(f"{self.name}: {what} is for encoders; {type(encoder).__name__} ranks texts by itself")
+                option = asked[0] if asked else f"backend={self.backend}"
+                raise InputError(f"{self.name}: {option} is for encoders only; {type(encoder).__name__} ranks texts itself")
             return encoder
         return DenseRanker(encoder, backend=self.backend, **self.prompts, **options.encoding)
 
     def _texts(self, ranking: Ranking) -> Callable[[int], dict[str, str]]:
-        """The texts of the i-th judged query: itself, its most relevant document, and what was ranked first."""
+        """Return a function that gives the texts of the i-th judged query.
+
+        They are the query, its most relevant document and the document ranked first.
+        """
         data = self.collection
         judged = [row for row, query in enumerate(ranking.query_ids) if query in data.qrels]
 
@@ -143,13 +155,19 @@ def _items(part: Mapping[str, Any]) -> Iterator[Any]:
 
 
 class Retrieval(RankingTask):
-    """A collection from the disk."""
+    """Retrieval over a collection on disk."""
 
     kind = "retrieval"
 
     @classmethod
     def from_folder(cls, folder: str | Path, *, split: str = "test", **options: Any) -> Retrieval:
-        """A folder in BEIR's layout, see `read_beir` for what it raises; `options` are those of `RankingTask`."""
+        """Read a folder in BEIR's layout, see `read_beir` also for the errors.
+
+        Args:
+            folder: the folder, with corpus.jsonl, queries.jsonl and qrels/.
+            split: the split of the judgments.
+            **options: options of `RankingTask`.
+        """
         return cls(read_beir(folder, split), name=f"retrieval:{folder}", **options)
 
     @classmethod
@@ -163,7 +181,16 @@ class Retrieval(RankingTask):
         above: float | None = None,
         **options: Any,
     ) -> Retrieval:
-        """A file of pairs, see `read_pair_collection`; `options` are those of `RankingTask`."""
+        """Read a file of pairs, see `read_pair_collection`.
+
+        Args:
+            source: the file, or a folder with splits.
+            split: the split of a folder.
+            query: see `read_pair_collection`.
+            document: see `read_pair_collection`.
+            above: see `read_pair_collection`.
+            **options: options of `RankingTask`.
+        """
         collection = read_pair_collection(source, split=split, query=query, document=document, above=above)
         return cls(collection, name=f"retrieval:{source}", **options)
 
@@ -182,13 +209,21 @@ class Retrieval(RankingTask):
         document: str | None = None,
         above: float | None = None,
     ) -> Retrieval:
-        """`retrieval:PATH`: a folder in BEIR's layout, a file of pairs, or a folder of such files.
+        """Make the task from `retrieval:PATH`, for example `retrieval:scifact?k=10,100`.
+
+        PATH is a folder in BEIR's layout, a file of pairs, or a folder of such files.
 
         Args:
             argument: the folder or file.
             split: the split of a folder.
-            k, backend, query_prompt, document_prompt, ignore_identical_ids: see `RankingTask`.
-            query, document, above: pairs only, see `read_pair_collection`.
+            k: see `RankingTask`.
+            backend: see `RankingTask`.
+            query_prompt: see `RankingTask`.
+            document_prompt: see `RankingTask`.
+            ignore_identical_ids: see `RankingTask`.
+            query: for pairs only, see `read_pair_collection`.
+            document: for pairs only, see `read_pair_collection`.
+            above: for pairs only, see `read_pair_collection`.
         """
         path = Path(require_argument(argument, "retrieval"))
         options: dict[str, Any] = {"k": k, "backend": backend, "ignore_identical_ids": ignore_identical_ids}
@@ -198,5 +233,5 @@ class Retrieval(RankingTask):
             return cls.from_pairs(path, split=split, **pairs, **options)
         wrong = next((name for name, value in pairs.items() if value is not None), None)
         if wrong is not None:
-            raise InputError(f"{path}: {wrong}= is for files of pairs, this is a folder in BEIR's layout")
+            raise InputError(f"{path}: {wrong}= is for files of pairs only, and this is a folder in BEIR's layout")
         return cls.from_folder(path, split=split, **options)

@@ -1,7 +1,8 @@
-"""Retrieval over the running Python's standard library: find a function by its description. Nothing to download.
+"""Retrieval over the running Python's standard library: find a function by its description.
 
-Beside the measures of retrieval it gives SimCSE's lens on the same vectors: alignment of each description with its function, and
-uniformity of all texts (arXiv 2104.08821, section 4).
+The task needs no download. In addition to the measures of retrieval it reports SimCSE's two
+measures on the same vectors (arXiv 2104.08821, section 4): alignment of each description with its
+function, and uniformity of all texts.
 """
 
 from __future__ import annotations
@@ -20,26 +21,30 @@ from bothways.search.vectors import encode_texts, unit
 
 
 class Stdlib(RankingTask):
-    """The held-out part of `bothways.data.embedded.stdlib`. Its fingerprint differs between Python versions, as their libraries do."""
+    """Retrieval over the held-out part of `bothways.data.embedded.stdlib`.
+
+    The fingerprint differs between Python versions because their libraries differ.
+    """
 
     kind = "stdlib"
 
     def __init__(self) -> None:
+        """Read the held-out descriptions and functions of the running Python."""
         super().__init__(retrieval_task(), name="stdlib")
 
     @classmethod
     def from_argument(cls, argument: str | None) -> Stdlib:
-        """`stdlib`.
+        """Make the task from `stdlib`.
 
         Raises:
-            InputError: an argument was given.
+            InputError: if there is an argument.
         """
         if argument is not None:
             raise InputError(f"task 'stdlib' takes no argument, got {argument!r}; write stdlib")
         return cls()
 
     def run(self, encoder: Any, options: RunOptions) -> Score:
-        """Rank and measure; encoders also get `alignment` and `uniformity`. See `Task.run`."""
+        """Rank and measure. Encoders also get `alignment` and `uniformity`. See `Task.run`."""
         if not hasattr(encoder, "encode"):
             return super().run(encoder, options)
         remembered = encoder if isinstance(encoder, Remembered) else Remembered(encoder, options)
@@ -54,9 +59,18 @@ class Stdlib(RankingTask):
 
 
 class Remembered:
-    """An encoder that encodes each text once: retrieval and geometry share the vectors of this small collection."""
+    """An encoder that encodes each text only once.
+
+    Retrieval and geometry share the vectors of this small collection.
+    """
 
     def __init__(self, encoder: Any, options: RunOptions) -> None:
+        """Wrap an encoder.
+
+        Args:
+            encoder: any encoder that `bothways.search.vectors.encode_texts` accepts.
+            options: how to run it.
+        """
         self.encoder = encoder
         self.options = options
         self.known: dict[tuple[str, str], np.ndarray] = {}
@@ -71,17 +85,17 @@ class Remembered:
         return np.stack([self.known[role, text] for text in texts])
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors (n, d) of symmetric texts."""
+        """Return vectors (n, d) of texts without a role."""
         return self._encode(texts, "symmetric")
 
     def encode_query(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors (n, d) of queries."""
+        """Return vectors (n, d) of queries."""
         return self._encode(texts, "query")
 
     def encode_document(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors (n, d) of documents."""
+        """Return vectors (n, d) of documents."""
         return self._encode(texts, "document")
 
     def vectors(self, role: str) -> list[np.ndarray]:
-        """Unit vectors of every text seen in a role, as blocks (1, d)."""
+        """Return the unit vectors of every text seen in a role, as blocks (1, d)."""
         return [unit(vector[None]) for (known, _), vector in self.known.items() if known == role]

@@ -1,8 +1,10 @@
 """Semantic textual similarity: how well the cosine of two vectors orders pairs as people do.
 
-Protocol of SimCSE (Gao et al. 2021, arXiv 2104.08821, §B of its appendix) and SentEval (Conneau & Kiela 2018): plain cosine, no
-regressor; a year's subsets are concatenated and correlated once ("all"). The older habits, the mean over subsets ("mean") and
-the mean weighted by their sizes ("wmean"), differ by a point or more and are there for comparison with papers that used them.
+The protocol is that of SimCSE (Gao et al. 2021, arXiv 2104.08821, appendix B) and SentEval (Conneau
+& Kiela 2018): plain cosine without a regressor. The subsets of a year are concatenated and
+correlated once ("all"). The older habits are the mean over subsets ("mean") and the mean weighted
+by their sizes ("wmean"). They differ from "all" by a point or more and exist for comparison with
+papers that used them.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ Aggregation = Literal["all", "mean", "wmean"]
 
 
 class STS(Task):
-    """Spearman (main) and Pearson correlation of cosine with gold, in [-1, 1]; per subset too where the file names subsets."""
+    """Spearman (main) and Pearson correlation of cosine with gold, in [-1, 1].
+
+    If the file names subsets, each subset gets both correlations too.
+    """
 
     kind = "sts"
     main = "spearman"
@@ -50,14 +55,17 @@ class STS(Task):
 
         Args:
             path: a pair file, a folder with a test split, or a hub data set.
-            aggregation: how subsets become one number, see the top of this file; without subsets it changes nothing.
+            aggregation: how subsets become one number, see the top of this file. Without subsets it
+                changes nothing.
             split: the split of a folder.
-            first, second, score: columns, found by the usual names otherwise.
-            prompt: instruction for all sentences in place of the encoder's own ("" for none).
-            name: what results call the task; `sts:PATH` by default.
+            first: column of the first sentence. If None, it is found by its usual names.
+            second: column of the second sentence. If None, it is found by its usual names.
+            score: column of the gold score. If None, it is found by its usual names.
+            prompt: instruction for all sentences, used instead of the encoder's own. "" means none.
+            name: name of the task in results. If None, `sts:PATH`.
 
         Raises:
-            InputError: the file cannot be read as pairs, or the aggregation is unknown.
+            InputError: if the file cannot be read as pairs, or if the aggregation is unknown.
         """
         if aggregation not in get_args(Aggregation):
             raise InputError(f"aggregation {aggregation!r} is unknown; choose one of {', '.join(get_args(Aggregation))}")
@@ -84,7 +92,10 @@ class STS(Task):
         score: str | None = None,
         prompt: str | None = None,
     ) -> STS:
-        """`sts:PATH`; the options are those of `STS`."""
+        """Make the task from `sts:PATH`, for example `sts:stsb?split=dev&aggregation=wmean`.
+
+        The options are those of `STS`.
+        """
         path = require_argument(argument, "sts")
         return cls(path, aggregation=aggregation, split=split, first=first, second=second, score=score, prompt=prompt)
 
@@ -105,10 +116,11 @@ class STS(Task):
 
 
 def pair_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Cosine of row i with row i: two (N, D) arrays → (N,) float64; 0 where a vector is zero.
+    """Compute the cosine of row i with row i: two (N, D) arrays → (N,) float64.
 
-    Rounded to 12 decimals, far below what float32 vectors carry: a sentence paired with itself has cosine 1, and all such pairs must
-    share a rank instead of being ordered by the last bit of float64.
+    The cosine is 0 if a vector is zero. Cosines are rounded to 12 decimals, far below the precision
+    of float32 vectors. A sentence paired with itself has cosine 1, and all such pairs must share a
+    rank. Without rounding, the last bit of float64 would order them.
     """
     a, b = unit(first.astype(np.float64)), unit(second.astype(np.float64))
     return np.einsum("nd,nd->n", a, b).round(12)
@@ -117,13 +129,15 @@ def pair_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def correlate(
     predicted: np.ndarray, gold: np.ndarray, subsets: tuple[str, ...] | None = None, aggregation: Aggregation = "all"
 ) -> dict[str, float]:
-    """Spearman and Pearson of `predicted` (N,) with `gold` (N,).
+    """Compute the Spearman and Pearson correlation of `predicted` (N,) with `gold` (N,).
 
     Args:
         predicted: scores to judge.
-        gold: the true scores.
-        subsets: the subset of each pair; adds `spearman[NAME]` and `pearson[NAME]` for each.
-        aggregation: "all" correlates the concatenation once; "mean" and "wmean" average the subsets' correlations.
+        gold: true scores.
+        subsets: the subset of each pair. If given, the result also has `spearman[NAME]` and
+            `pearson[NAME]` for each subset.
+        aggregation: "all" correlates the concatenation once. "mean" and "wmean" average the
+            correlations of the subsets.
     """
     whole = {"spearman": spearman(predicted, gold), "pearson": pearson(predicted, gold)}
     if subsets is None:
@@ -148,15 +162,18 @@ def correlate(
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson correlation of the ranks; tied values share the mean of their ranks. See `pearson` for constant input."""
+    """Compute the Pearson correlation of the ranks.
+
+    Tied values share the mean of their ranks. See `pearson` for constant input.
+    """
     return pearson(rankdata(a), rankdata(b))
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:
-    """Linear correlation in [-1, 1], computed in float64.
+    """Compute the linear correlation in [-1, 1], in float64.
 
-    If either side is constant no correlation is defined; it counts as 0, no better than chance, with a warning: a collapsed
-    encoder then loses every comparison instead of poisoning it with NaN.
+    If either side is constant, the correlation is undefined. It then counts as 0, no better than
+    chance, with a warning. So a collapsed encoder loses every comparison and does not spread NaN.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if len(a) == 0 or (a == a[0]).all() or (b == b[0]).all():

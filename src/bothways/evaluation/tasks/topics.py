@@ -1,13 +1,15 @@
-"""Topic retrieval: which topic did this long conversation begin with?
+"""Topic retrieval: name the topic with which a long conversation began.
 
-The task of LongChat's LongEval (Li et al. 2023, "How long can open-source LLMs truly promise on context length?"), which LongLoRA
-measures at 3k to 16k tokens (arXiv 2309.12307, section 4.2): a conversation wanders from topic to topic, and at its end the first one is
-asked for. Harder than a passkey, because every passage looks like every other. The conversations here are our own
-(`topics_text.py`), so figures compare models with each other and not with the published table. As there, longer prompts
-hold more topics: about one for every 600 tokens.
+This is the task of LongChat's LongEval (Li et al. 2023, "How long can open-source LLMs truly
+promise on context length?"), which LongLoRA measures at 3k to 16k tokens (arXiv 2309.12307, section
+4.2). A conversation wanders from topic to topic, and at its end the prompt asks for the first one.
+It is harder than a passkey because every passage looks like every other. The conversations here are
+our own (`topics_text.py`), so figures compare models with each other, not with the published table.
+As there, longer prompts hold more topics: about one for every 600 tokens.
 
-The prompt ends in a list of the topics that has just begun ("1."), because a base LLM that was never taught to answer continues a list.
-Scored is whether all words of the first topic stand in the first entry of the greedy continuation.
+The prompt ends with the start of a list of the topics ("1."), because a base LLM that was never
+taught to answer continues a list. An answer is right if the first entry of the greedy continuation
+contains all words of the first topic.
 """
 
 from __future__ import annotations
@@ -30,14 +32,19 @@ from bothways.progress import Progress
 
 LENGTHS = (1024, 2048, 4096)  # tokens
 REPEATS = 10
-TOKENS_PER_TOPIC = 600  # LongEval: five topics in 3,000 tokens, 25 in 15,000
+TOKENS_PER_TOPIC = 600  # as in LongEval: five topics in 3,000 tokens, 25 in 15,000
 ANSWER_TOKENS = 20
-# a comma too: whoever lists every topic of the conversation on one line has not said which came first
+# A comma ends an entry too: a list of all topics on one line does not say which one came first.
 _ENTRY_END = re.compile(r"[,;\r\n]|2\.")
 
 
 class Conversation(NamedTuple):
-    """One prompt: its tokens, at most as many as asked for, and the topics in the order they come up."""
+    """One prompt: its tokens and its topics in order.
+
+    Attributes:
+        ids: at most as many tokens as asked for.
+        topics: the topics in the order in which they come up.
+    """
 
     ids: list[int]
     topics: tuple[str, ...]
@@ -50,30 +57,33 @@ class Topics(LanguageModelTask):
     main = "accuracy"
 
     def __init__(self, lengths: Sequence[int] = LENGTHS, *, repeats: int = REPEATS, name: str = "topics") -> None:
-        """Describe the prompts; they are made for a model's tokenizer when it is measured.
+        """Describe the prompts.
+
+        They are written later, for the tokenizer of the model that is measured.
 
         Args:
-            lengths: tokens of a prompt at most; it falls short by less than one exchange, and what it has is reported.
+            lengths: maximal tokens of a prompt. A prompt falls short of it by less than one
+                exchange, and its real length is reported.
             repeats: conversations for each length.
-            name: what results call the task.
+            name: name of the task in results.
 
         Raises:
-            InputError: lengths or repeats out of range.
+            InputError: if lengths or repeats are out of range.
         """
         self.lengths = check_lengths(lengths, name)
         if not 1 <= repeats <= MOST:
             raise InputError(f"task {name!r}: repeats must be at least 1 and at most {MOST:,} (got {repeats})")
         self.repeats, self.name = repeats, name
         self.fingerprint = fingerprint_texts(topics_text.everything())
-        # scores under another rule of what counts as an answer are not reused
+        # scores under another rule for right answers are not reused
         self.settings = {"lengths": list(self.lengths), "repeats": repeats, "answer": "the first entry alone"}
 
     @classmethod
     def from_argument(cls, argument: str | None, *, lengths: tuple[int, ...] = LENGTHS, repeats: int = REPEATS) -> Topics:
-        """`topics`, or with options `topics?lengths=1024,8192&repeats=20`.
+        """Make the task from `topics`, or with options from `topics?lengths=1024,8192&repeats=20`.
 
         Raises:
-            InputError: something behind a colon, or a number out of range.
+            InputError: if something follows a colon, or if a number is out of range.
         """
         forbid_argument(argument, cls.kind)
         return cls(lengths, repeats=repeats)
@@ -84,7 +94,7 @@ class Topics(LanguageModelTask):
             encoder.require_reach(max(self.lengths))
 
     def measure(self, model: CausalLM, options: RunOptions) -> Score:
-        """Make every conversation, then ask. See `LanguageModelTask.measure`."""
+        """Write every conversation, then ask. See `LanguageModelTask.measure`."""
         model.require_reach(max(self.lengths))
         flat = [c for length in self.lengths for c in self.conversations(model, length, seed=options.seed)]
         model.require_positions(max(len(conversation.ids) for conversation in flat) + ANSWER_TOKENS)
@@ -112,15 +122,17 @@ class Topics(LanguageModelTask):
         return Score(metrics, {**details, **value_items(right, texts)})
 
     def conversations(self, model: CausalLM, length: int, *, seed: int) -> list[Conversation]:
-        """The prompts of one length: a function of (seed, length, repeat) and the tokenizer.
+        """Write the prompts of one length.
+
+        They depend on (seed, length, repeat) and the tokenizer alone.
 
         Raises:
-            InputError: not even two topics with nothing said about them fit into `length` tokens.
+            InputError: if not even two topics without any exchange fit into `length` tokens.
         """
         count = max(2, min(len(topics_text.TOPICS), round(length / TOKENS_PER_TOPIC)))
         made = []
         for repeat in range(self.repeats):
-            # a string as seed is hashed with SHA-512, the same on every machine and in every process
+            # Python hashes a string seed with SHA-512, alike on every machine and in every process.
             draw = random.Random(f"topics {seed} {length} {repeat}")
             chosen = draw.sample(topics_text.TOPICS, count)
             talk = [topics_text.exchanges(topic, draw, _most(length, count)) for topic in chosen]
@@ -128,17 +140,23 @@ class Topics(LanguageModelTask):
         return made
 
     def picture(self, details: Mapping[str, Any]) -> list[str]:
-        """Accuracy in percent, lengths across."""
+        """Draw accuracy in percent, with lengths across."""
         return heatmap([details["accuracy"]], ["first topic"], [str(length) for length in details["lengths"]], "tokens")
 
 
 def _most(length: int, count: int) -> int:
-    """More exchanges than any tokenizer could fit for one topic: none of them is shorter than eight tokens."""
+    """Return more exchanges than any tokenizer could fit for one topic.
+
+    None of them is shorter than eight tokens.
+    """
     return length // (8 * count) + 1
 
 
 def _longest(model: CausalLM, chosen: Sequence[str], talk: Sequence[Sequence[str]], length: int) -> list[int]:
-    """Tokens of the longest conversation that fits, its exchanges spread evenly over the topics."""
+    """Return the tokens of the longest conversation that fits.
+
+    Its exchanges are spread evenly over the topics.
+    """
 
     def ids(exchanges: int) -> list[int]:
         share, more = divmod(exchanges, len(chosen))
@@ -155,12 +173,15 @@ def _longest(model: CausalLM, chosen: Sequence[str], talk: Sequence[Sequence[str
 
 
 def first_entry(answer: str) -> str:
-    """The first entry of the list that the answer continues: up to a comma, a semicolon, the second number or the end of the line."""
+    """Return the first entry of the list that the answer continues.
+
+    It ends at a comma, a semicolon, the second number or the end of the line.
+    """
     return _ENTRY_END.split(answer.strip(), maxsplit=1)[0].strip()
 
 
 def names(answer: str, topic: str) -> bool:
-    """Whether every word of `topic` is a word of `answer`, in any order and case."""
+    """Return whether every word of `topic` is a word of `answer`, in any order and case."""
     return _words(topic) <= _words(answer)
 
 

@@ -1,8 +1,9 @@
-"""Word level: part of speech, chunks and named entities of CoNLL-2003, read off a frozen encoder by a linear layer.
+"""Word level: part of speech, chunks and named entities of CoNLL-2003, read by a linear layer.
 
-LLM2Vec's first experiment (arXiv 2404.05961, section 3.1, figure 2). Its figure is the share of words with the right tag, O included;
-since most words of the entity task are O, the F1 of whole spans stands beside it. Tags are brought to IOB2, as in the release of the
-data on the hub that LLM2Vec used; accuracy depends on that, F1 does not.
+The encoder is frozen. This is LLM2Vec's first experiment (arXiv 2404.05961, section 3.1, figure 2).
+Its figure is the share of words with the right tag, O included. Most words of the entity task are
+O, so the F1 of whole spans is reported too. Tags are converted to IOB2, as in the release on the
+hub that LLM2Vec used. Accuracy depends on that scheme, F1 does not.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ Cache = Literal["disk", "memory"]
 
 
 class Words(Task):
-    """Test accuracy for each tag column and their mean (main), precision, recall and F1 of chunks and entities; all in [0, 1]."""
+    """Test accuracy for each tag column and their mean (main), all in [0, 1].
+
+    Chunks and entities also get precision, recall and F1.
+    """
 
     kind = "words"
     main = "accuracy"
@@ -52,15 +56,18 @@ class Words(Task):
         """Read the three files.
 
         Args:
-            folder: holds train.txt, dev.txt and test.txt in the layout of CoNLL-2003, each also gzipped.
-            alignment: "same_token" or "next_token"; None follows the encoder: next_token where it has an MNTP stage.
-            limit: the first so many sentences of each file, for a quick look; None takes all.
-            probe: how the probe is trained; None as published.
-            cache: where word vectors are kept: "disk" (the user's cache, 2 · H bytes a word: 350 MB for H = 576) or "memory".
-            name: what results call the task; `words:FOLDER` by default.
+            folder: holds train.txt, dev.txt and test.txt in the layout of CoNLL-2003. Each may be
+                gzipped.
+            alignment: "same_token" or "next_token". If None, it is next_token if the encoder has an
+                MNTP stage, else same_token.
+            limit: number of sentences to read of each file, for a quick look. If None, read all.
+            probe: how the probe is trained. If None, as published.
+            cache: "disk" keeps the word vectors in the user's cache (2 · H bytes a word: 350 MB for
+                H = 576), "memory" in memory.
+            name: name of the task in results. If None, `words:FOLDER`.
 
         Raises:
-            InputError: a file that is missing or broken, or an option out of range.
+            InputError: if a file is missing or broken, or if an option is out of range.
         """
         for option, value, known in (("alignment", alignment, Alignment), ("cache", cache, Cache)):
             if value is not None and value not in get_args(known):
@@ -94,13 +101,19 @@ class Words(Task):
         lr: float = ProbeSettings.lr,
         dev_every: int = ProbeSettings.dev_every,
     ) -> Words:
-        """`words:FOLDER`; options as the class has them, and the probe's."""
+        """Make the task from `words:FOLDER`, for example `words:conll2003?limit=500&steps=200`.
+
+        The options are those of `Words` and of `ProbeSettings`.
+        """
         folder = require_argument(argument, "words")
         probe = ProbeSettings(steps=steps, batch_size=batch_size, lr=lr, dev_every=dev_every)
         return cls(folder, alignment=alignment, limit=limit, cache=cache, probe=probe)
 
     def run(self, encoder: Any, options: RunOptions) -> Score:
-        """Encode every sentence once, train the probes on their words, score the test set. See `Task.run`."""
+        """Encode every sentence once, train the probes on their words and score the test set.
+
+        See `Task.run`.
+        """
         model = token_encoder(encoder, "words")
         alignment = self.alignment or default_alignment(model)
         texts = [sentence.words for split in _SPLITS for sentence in self.sentences[split]]
@@ -140,7 +153,7 @@ class Words(Task):
             "classes": len(names),
             "step": fitted.step,
             "dev_accuracy": {str(step): accuracy for step, accuracy in fitted.dev.items()},
-            # what a probe that has learned nothing but the commonest tag would score
+            # the score of a probe that has learned nothing but the most common tag
             "accuracy_of_commonest": float(np.mean([tag == usual for sentence in gold for tag in sentence])),
         }
         if column in SPANNED:
@@ -152,11 +165,11 @@ class Words(Task):
 
 
 def _tags(sentences: Sequence[Sentence]) -> dict[str, list[tuple[str, ...]]]:
-    """The tags of every sentence by column, spans in IOB2."""
+    """Return the tags of every sentence by column, with spans in IOB2."""
     return {column: [to_iob2(s.tags[column]) if column in SPANNED else s.tags[column] for s in sentences] for column in COLUMNS}
 
 
 def _numbers(tags: Sequence[Sequence[str]], names: Sequence[str]) -> np.ndarray:
-    """Class of every word; -1 for a tag that is not among the names."""
+    """Return the class of every word, -1 for a tag that is not among the names."""
     number = {tag: index for index, tag in enumerate(names)}
     return np.array([number.get(tag, -1) for sentence in tags for tag in sentence], dtype=np.int64)

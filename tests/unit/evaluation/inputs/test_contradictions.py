@@ -180,8 +180,8 @@ def test_reranking_says_what_it_leaves_out(tmp_path, said):
         {"query": "c", "positive": ["x"], "negative": []},
     ]
     make_task(f"reranking:{write(tmp_path, test_jsonl=rows)}")
-    assert "left out 2 of 3 queries: 1 have no right candidate and so no score, 1 no wrong one" in said.text
-    assert "1 queries have a text among both" in said.text
+    assert "left out 2 of 3 queries: 1 without a right candidate (no score), 1 without a wrong one" in said.text
+    assert "in 1 queries a text is both a right and a wrong candidate" in said.text
 
 
 def test_lists_in_tables(tmp_path):

@@ -172,8 +172,8 @@ def test_results_tell_shifted_groups_from_full_attention(tmp_path):
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        (ShiftedGroups(), r"left out in evaluation mode; give ShiftedGroups\(at_test=True\)"),
-        (ShiftedGroups(at_test=True, wrap="roll"), "wrap='roll' let tokens see those they predict"),
+        (ShiftedGroups(), r"do not run in evaluation mode; pass ShiftedGroups\(at_test=True\)"),
+        (ShiftedGroups(at_test=True, wrap="roll"), "wrap='roll' let a token see the one it predicts"),
     ],
 )
 def test_groups_that_measure_nothing_are_refused(groups, message):

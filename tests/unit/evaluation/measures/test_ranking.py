@@ -72,7 +72,7 @@ def test_perfect_order_is_one_and_gain_is_linear():
 
 def test_what_cannot_be_measured():
     found = ranking({"q": ["a"]}, list("abc"))
-    with pytest.raises(InputError, match="do judgements and queries share ids"):
+    with pytest.raises(InputError, match="check that judgments and queries use the same ids"):
         measure(found, {"other": {"a": 1}}, {"ndcg": (1,)})
-    with pytest.raises(InputError, match="holds 1 documents a query"):
+    with pytest.raises(InputError, match="the ranking has 1 documents per query"):
         measure(found, {"q": {"a": 1}})

@@ -148,7 +148,7 @@ def test_from_a_folder_a_file_and_options(tmp_path):
     make_task(f"classification:{tmp_path}/d?split=val&prompt=Sort: ").run(encoder, OPTIONS)
     assert encoder.calls[0][1] == "Sort: "
     for spec, message in [
-        ("d/val.jsonl", "is one file; give a folder with train and test, train=FILE, or folds=K"),
+        ("d/val.jsonl", "is a single file; give a folder with train and test files, train=FILE, or folds=K"),
         ("d?split=val&shots=0", "shots must be at least 1"),
         ("d?split=val&method=svm", "method must be one of logreg, knn"),
         ("d/val.jsonl?folds=30", "folds=30, but the smallest class has"),

@@ -107,7 +107,7 @@ def test_from_files(tmp_path):
         ("experiments=0", "must be at least 1"),
         ("protocol=slow", "protocol must be one of whole, fast"),
         ("protocol=fast&fraction=0.001", "leaves 1 texts of one class"),
-        ("protocol=fast&fraction=1&documents=2", "documents=2 cannot fall into 5 clusters, one for each label; draw more"),
+        ("protocol=fast&fraction=1&documents=2", "documents=2 is fewer than the 5 clusters, one for each label; draw more"),
     ]:
         with pytest.raises(InputError, match=message):
             make_task(f"clustering:{tmp_path}/d?{options}").run(Written(), OPTIONS)

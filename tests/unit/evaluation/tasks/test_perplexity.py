@@ -242,8 +242,8 @@ def test_interpolated_positions_reach_the_model(base):
     ("options", "message"),
     [
         ({"length": 1}, "length must be at least 2 tokens"),
-        ({"length": 8, "stride": 9}, "stride must lie between 1 and 8"),
-        ({"length": 8, "stride": 8, "scored": "new"}, "stride must lie between 1 and 7"),
+        ({"length": 8, "stride": 9}, "stride must be from 1 to 8"),
+        ({"length": 8, "stride": 8, "scored": "new"}, "stride must be from 1 to 7"),
         ({"windows": 0}, "windows must be at least 1"),
         ({"scored": "some"}, "scored must be one of all, new"),
     ],

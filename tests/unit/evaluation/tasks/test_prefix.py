@@ -75,7 +75,7 @@ def test_an_encoder_that_only_claims_to_be_causal(folder):
             return honest.pack(rows, fill_to)
 
     liar = Liar(honest.backbone, honest.tokenizer, Pooling("mean"), direction="causal")
-    with pytest.raises(DirectionError, match=r"says it is causal, but '.*' changes with what follows"):
+    with pytest.raises(DirectionError, match=r"says it is causal, but '.*' changes with the words after it"):
         evaluate(liar, "prefix")
 
 
@@ -112,7 +112,7 @@ def test_only_tokens_that_all_three_share_inside_the_prefix_are_pooled(cuts, kep
 
 
 def test_a_prefix_without_a_token_of_its_own():
-    with pytest.raises(InputError, match="'ab' shares no token"):
+    with pytest.raises(InputError, match="'ab' has no token that its three sentences share"):
         prefix_rows(Splits([[3], [3], [1]]), [Triple("ab", "ef", "xy", "zz")])
 
 
@@ -127,7 +127,7 @@ def test_own_triples_and_broken_files(folder, tmp_path):
         with pytest.raises(InputError, match=message):
             Prefix(path)
     path.write_text("")
-    with pytest.raises(InputError, match="holds no triple"):
+    with pytest.raises(InputError, match="no rows; give at least one"):
         Prefix(path)
 
     class Plain:

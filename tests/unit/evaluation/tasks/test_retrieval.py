@@ -132,7 +132,7 @@ def test_prompts_are_for_encoders():
             raise AssertionError("ranked")
 
     task = Retrieval(collection(), name="toy", query_prompt="Find: ")
-    with pytest.raises(InputError, match="toy: query_prompt is for encoders; Lexical ranks texts by itself"):
+    with pytest.raises(InputError, match="toy: query_prompt is for encoders only; Lexical ranks texts itself"):
         task.run(Lexical(), OPTIONS)
 
 
