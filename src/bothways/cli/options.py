@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the console they print to."""
+"""Options that several verbs share, and printing to the console."""
 
 from __future__ import annotations
 
@@ -15,13 +15,26 @@ from bothways.printable import printable
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, mps")]
-DType = Annotated[str, typer.Option(help="auto (bfloat16 where the device computes it), float32, bfloat16, float16")]
-Model = Annotated[str, typer.Argument(help="an encoder folder, or a base: hub id, folder, .gguf file, embedded name")]
+POOLINGS = "mean, weighted_mean, last, last_tokens, bos, max, first_last_avg, latent_attention, self_attention"
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 or mps")]
+DType = Annotated[
+    str, typer.Option(help="auto (bfloat16 if the device computes it, else float32), float32, bfloat16 or float16")
+]
+Model = Annotated[str, typer.Argument(help="an encoder folder, or a base model: hub id, folder, .gguf file or embedded name")]
+BatchTokens = Annotated[int | None, typer.Option(help="tokens of one forward pass; chosen for the device if not given")]
+Rope = Annotated[
+    str | None,
+    typer.Option(
+        help="how --context stretches the positions: linear, yarn (the best without training afterwards) or dynamic; if not "
+        "given, as the adapter or the base was stretched before, else linear",
+        show_default=False,
+    ),
+]
 Factor = Annotated[
     float | None,
     typer.Option(
-        help="the whole stretch from the base's first training, where it has been stretched before; else found from --context",
+        help="for a base that was stretched before: the whole factor since its first training; found from --context if not given",
         show_default=False,
     ),
 ]
@@ -29,17 +42,17 @@ BaseDirection = Annotated[str | None, typer.Option(help="for a base model: bidir
 BasePooling = Annotated[
     str | None,
     typer.Option(
-        help="for a base model: mean (default), weighted_mean, last, last_tokens, bos, max, first_last_avg, latent_attention, "
-        "self_attention; for an encoder: one without parameters, in place of its own"
+        help=f"for a base model: {POOLINGS}; mean if not given; for an encoder: one without parameters, in place of its own"
     ),
 ]
 
 
 def open_encoder(name: str, *, device: str, dtype: str, direction: str | None = None, pooling: str | None = None) -> Encoder:
-    """An encoder from whatever a user names: a finished encoder is loaded, a base model is converted.
+    """Load a finished encoder, or convert a base model.
 
     Raises:
-        InputError: a direction for a finished encoder, which has its own, or a pooling that does not fit it.
+        InputError: if a finished encoder is given a direction, which it already has, or a pooling
+            that does not fit it.
     """
     from bothways.encoder.convert import convert, is_encoder
     from bothways.exports.graphs.exported import load
@@ -58,10 +71,13 @@ def open_encoder(name: str, *, device: str, dtype: str, direction: str | None = 
 
 
 def assignments(given: Iterable[str]) -> dict[str, Any]:
-    """`--option name=value` as values: each is YAML, so that numbers, true, null and lists are what they look like.
+    """Read the values of `--option name=value`.
+
+    Each value is YAML. For example, `["steps=50", "data=[a, b]"]` gives
+    `{"steps": 50, "data": ["a", "b"]}`.
 
     Raises:
-        InputError: no `=`, a name given twice, or no YAML.
+        InputError: if there is no `=`, if a name occurs twice, or if a value is not YAML.
     """
     from bothways.training.recipe.yaml_text import load_yaml
 
@@ -78,11 +94,11 @@ def assignments(given: Iterable[str]) -> dict[str, Any]:
 
 
 def hold(context: typer.Context, out: Path | None) -> Path | None:
-    """Hold an output from the command's first moment to its last, so that a second writer is refused before it has worked.
+    """Lock an output until the command ends, so that a second writer is refused before it works.
 
     Raises:
-        InputError: another process holds it.
-        OutputError: nothing can be written there.
+        InputError: if another process has locked it.
+        OutputError: if nothing can be written there.
     """
     from bothways.locks import held
 
@@ -92,12 +108,15 @@ def hold(context: typer.Context, out: Path | None) -> Path | None:
 
 
 def first_process() -> bool:
-    """Whether this process speaks for all that were launched together."""
+    """Return whether this process is the one that prints, of all that were launched together."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def say(text: str = "") -> None:
-    """Print a line for people, printable and with rich's markup off; of several processes (`accelerate launch`) the first does."""
+    """Print a line for people, without rich's markup.
+
+    Of the processes of one launch (`accelerate launch`) only the first prints.
+    """
     from rich.console import Console
 
     if not first_process():

@@ -1,88 +1,214 @@
-"""Options that the conversions of `bothways prepare` share, and what all of them do before and after."""
+"""Options that the conversions of `bothways prepare` and `bothways mine` share."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
 import typer
 
 from bothways.cli.options import hold, say
+from bothways.errors import InputError
 
 if TYPE_CHECKING:
     from bothways.data.conversion.converted import Converted
     from bothways.data.decontamination import Overlap
+    from bothways.data.labeled.example import Example
     from bothways.data.labeled.templates import Prompts
 
-Sources = Annotated[list[str], typer.Argument(help="files, folders or hub datasets org/name:config/split")]
+Sources = Annotated[
+    list[str],
+    typer.Argument(help="files, folders or hub datasets, for example rows.jsonl or org/name:config/split"),
+]
+Task = Annotated[str, typer.Option(help="name of the task, which is stored in each row")]
+Seed = Annotated[int, typer.Option(help="seed of every random choice")]
 
 
 def _checked(context: typer.Context, out: Path) -> Path:
-    """Before the sources are read: a large conversion must not end at the name of its file, or at another writer."""
+    """Check the name of the output and hold it, before a source is read.
+
+    A conversion of an hour must not fail at the name of its file, or because of another writer.
+    """
     from bothways.data.conversion.converted import check_name
 
     hold(context, check_name(out))
     return out
 
 
-Out = Annotated[Path, typer.Option(help="file to write: .jsonl or .jsonl.gz of {query, pos, neg, …}", callback=_checked)]
-Task = Annotated[str, typer.Option(help="name of the task, which each row carries")]
-TaskOfFile = Annotated[str | None, typer.Option(help="name of the task, which each row carries; by default the source's")]
-Template = Annotated[
-    str,
-    typer.Option(
-        help="how the instruction is written: nv_embed, e5_mistral, e5, llm2vec, plain, none, or a text with {instruction}"
-    ),
-]
-Instruction = Annotated[str | None, typer.Option(help="the task's description; by default the known one of its name")]
-Without = Annotated[list[str] | None, typer.Option(help="evaluation set whose texts must not occur; repeatable")]
-Near = Annotated[
-    float | None, typer.Option(help="similarity (0-1] from which a text counts as a copy; exact copies alone without")
-]
-NearBy = Annotated[str, typer.Option(help="measure of near copies: jaccard (word pairs) or bm25")]
-Seed = Annotated[int, typer.Option(help="of every random choice")]
-Summary = Annotated[Path | None, typer.Option(help="write the account of what was made and left out as JSON", callback=hold)]
-Negatives = Annotated[int, typer.Option(min=0, help="negatives per example")]
-PerLabel = Annotated[int | None, typer.Option(min=1, help="at most so many queries of each label")]
-Total = Annotated[int | None, typer.Option(min=1, help="at most so many queries, shared equally by the labels")]
-Label = Annotated[str | None, typer.Option(help="column of the label")]
-Separator = Annotated[str | None, typer.Option(help="cuts a label into several, as ' ' does 'cs.CL cs.LG'")]
+class Account(Protocol):
+    """The counts of a conversion or of mining."""
+
+    def lines(self) -> list[str]:
+        """Return them as lines for people."""
+
+    def summary(self) -> dict[str, object]:
+        """Return them as JSON values."""
 
 
-def evaluation_texts(without: list[str] | None, near: float | None, near_by: str) -> Overlap | None:
-    """The evaluation texts to keep out, or None where no set is named."""
-    from bothways.data.decontamination import Overlap
-    from bothways.data.evaluation_texts import read_evaluation_texts
-    from bothways.errors import InputError
+@dataclass(frozen=True)
+class Output:
+    """The files that a conversion writes."""
 
-    if not without:
-        if near is not None:
-            raise InputError("--near: says how close a text may come to an evaluation set; name the set with --without")
-        return None
-    return Overlap(read_evaluation_texts(without), near=near, method=near_by)  # type: ignore[arg-type]
+    out: Annotated[
+        Path,
+        typer.Option(help="file to write, .jsonl or .jsonl.gz, with rows {query, pos, neg, …}", callback=_checked),
+    ]
+    summary: Annotated[
+        Path | None,
+        typer.Option(help="JSON file for the counts of rows that were made and left out", callback=hold),
+    ] = None
+
+    def write(self, examples: Sequence[Example], account: Account) -> None:
+        """Write the examples, and the account if `--summary` asks for it."""
+        from bothways.atomic import atomic_file
+        from bothways.data.conversion.converted import write_examples
+
+        write_examples(examples, self.out)
+        if self.summary is not None:
+            with atomic_file(self.summary) as part:
+                text = json.dumps(account.summary(), ensure_ascii=False, indent=2)
+                part.write_text(text + "\n", encoding="utf-8")
+
+    def report(self, account: Account) -> None:
+        """Print the account."""
+        first, *rest = account.lines()
+        say(f"{self.out}: {first}")
+        for line in rest:
+            say(line)
+
+    def finish(self, converted: Converted) -> None:
+        """Write the examples of a conversion and print its account.
+
+        Raises:
+            InputError: if there is no example.
+        """
+        if not converted.examples:
+            raise InputError(f"no example was made: {joined(converted)}")
+        self.write(converted.examples, converted)
+        self.report(converted)
 
 
-def prompts(template: str, task: str, instruction: str | None, *, symmetric: bool) -> Prompts:
-    """The prompts that the options ask for."""
-    from bothways.data.labeled.templates import task_prompts
-
-    return task_prompts(template, task, instruction=instruction, symmetric=symmetric)
+def joined(account: Account) -> str:
+    """Return an account as one line, for an error."""
+    return "; ".join(line.strip() for line in account.lines())
 
 
-def finish(converted: Converted, out: Path, summary: Path | None) -> None:
-    """Write the examples and say what was made of what."""
-    from bothways.atomic import atomic_file
-    from bothways.data.conversion.converted import write_examples
-    from bothways.errors import InputError
+@dataclass(frozen=True)
+class Layout:
+    """How labeled rows are read."""
 
-    if not converted.examples:
-        raise InputError(f"no example was made: {'; '.join(line.strip() for line in converted.lines())}")
-    write_examples(converted.examples, out)
-    if summary is not None:
-        with atomic_file(summary) as part:
-            part.write_text(json.dumps(converted.summary(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    first, *rest = converted.lines()
-    say(f"{out}: {first}")
-    for line in rest:
-        say(line)
+    PANEL: ClassVar[str] = "Reading the rows"
+
+    dialect: Annotated[
+        str | None,
+        typer.Option(help="layout of the rows, for example tevatron; recognized by their columns if not given"),
+    ] = None
+    task: Annotated[
+        str | None,
+        typer.Option(help="name of the task, stored in each row; the rows' own or the file's name if not given"),
+    ] = None
+    limit: Annotated[int | None, typer.Option(min=1, help="read only the first rows of each source")] = None
+    template: Annotated[
+        str,
+        typer.Option(
+            help="form of an instruction in a row: nv_embed, e5_mistral, e5, llm2vec, plain, none, or a text with {instruction}"
+        ),
+    ] = "nv_embed"
+
+    def read(self, sources: Sequence[str]) -> list[Example]:
+        """Read the rows of all sources."""
+        from bothways.data.labeled.labeled_reader import read_examples
+
+        return [
+            row
+            for source in sources
+            for row in read_examples(source, dialect=self.dialect, task=self.task, limit=self.limit, template=self.template)
+        ]
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """The prompts of a task."""
+
+    PANEL: ClassVar[str] = "Prompts"
+
+    template: Annotated[
+        str,
+        typer.Option(
+            help="form of the instruction: nv_embed, e5_mistral, e5, llm2vec, plain, none, or a text with {instruction}"
+        ),
+    ] = "none"
+    instruction: Annotated[
+        str | None,
+        typer.Option(help="the instruction; the known one for the name of the task if not given"),
+    ] = None
+
+    def prompts(self, task: str, *, symmetric: bool) -> Prompts:
+        """Return the prompts of a task.
+
+        Args:
+            task: its name, for example "nli".
+            symmetric: if True, documents get the prompt of queries.
+        """
+        from bothways.data.labeled.templates import task_prompts
+
+        return task_prompts(self.template, task, instruction=self.instruction, symmetric=symmetric)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The evaluation sets that training rows must not contain."""
+
+    PANEL: ClassVar[str] = "Evaluation texts"
+
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="evaluation set (file, folder or hub dataset) with texts to leave out; repeat for several"),
+    ] = None
+    near: Annotated[
+        float | None,
+        typer.Option(
+            help="similarity, above 0 and at most 1, from which a text counts as a copy; only exact copies if not given"
+        ),
+    ] = None
+    near_by: Annotated[str, typer.Option(help="similarity of --near: jaccard (of word pairs) or bm25")] = "jaccard"
+
+    def read(self) -> Overlap | None:
+        """Read the evaluation texts. Return None if no set is named.
+
+        Raises:
+            InputError: if there is `--near` without a set.
+        """
+        from bothways.data.decontamination import Overlap
+        from bothways.data.evaluation_texts import read_evaluation_texts
+
+        if not self.without:
+            if self.near is not None:
+                raise InputError("--near: needs an evaluation set to compare with; name it with --without")
+            return None
+        return Overlap(read_evaluation_texts(self.without), near=self.near, method=self.near_by)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How labels are read, and how many rows each gives."""
+
+    PANEL: ClassVar[str] = "Labels"
+
+    label: Annotated[str | None, typer.Option(help="column of the label; found by its name if not given")] = None
+    separator: Annotated[
+        str | None,
+        typer.Option(help="text between several labels in one cell, for example ' ' in 'cs.CL cs.LG'"),
+    ] = None
+    label_texts: Annotated[
+        Path | None, typer.Option(help='JSON file with a text for each label, for example {"0": "negative"}')
+    ] = None
+    negatives: Annotated[
+        int | None,
+        typer.Option(min=0, help="negatives per row; all other labels or 7 examples, by --by, if not given"),
+    ] = None
+    per_label: Annotated[int | None, typer.Option(min=1, help="largest number of queries of each label")] = None
+    total: Annotated[int | None, typer.Option(min=1, help="largest number of queries, shared equally by the labels")] = None

@@ -86,7 +86,7 @@ def test_a_stopped_run_is_continued_only_when_asked(run: Run, rows: Path, tmp_pa
     assert not out.exists()
     again = run("mine", rows, "--with", "bm25", "--out", out, *FREE)
     assert again.code == 2
-    assert "holds the work of an earlier run; --resume" in again.err
+    assert "holds the work of an earlier run; use it with --resume" in again.err
     assert run("mine", rows, "--with", "bm25", "--out", out, *FREE, "--resume", "--keep").code == 0
     assert work.is_dir()
     assert read_examples(out) == mine(read_examples(rows), perc=None, negatives=2, window=(1, 4)).examples
@@ -103,7 +103,7 @@ def test_a_stopped_run_is_continued_only_when_asked(run: Run, rows: Path, tmp_pa
         (("--corpus", "no/such/file.jsonl"), "no such file or folder"),
         (("--out", "mined.csv"), "written as .jsonl"),
         (("--sampling", "best"), "sampling: 'best'"),
-        (("--near", "0.9"), "--near: says how close"),
+        (("--near", "0.9"), "--near: needs an evaluation set"),
         (("--max-score", "0", "--empty", "drop"), "no row has a negative"),
     ],
 )

@@ -13,36 +13,17 @@ from bothways.cli.verbs.prepare import group
 from bothways.data.labeled.labeled_reader import read_examples
 from unit.cli.cli_runner import Run, runner
 
-WHERE = ["--without", "--near", "--near-by"]
-LAST = [*WHERE, "--seed", "--summary"]
-PROMPT = ["--task", "--template", "--instruction"]
+OUTPUT = ["sources", "--out", "--summary"]
+PROMPT = ["--template", "--instruction", "--without", "--near", "--near-by"]
+LABELS = ["--label", "--separator", "--label-texts", "--negatives", "--per-label", "--total"]
+LAST = ["--task", "--seed"]
 KINDS = {
-    "examples": ["sources", "--out", "--dialect", "--task", "--limit", "--template", "--queries-only", *WHERE, "--summary"],
-    "retrieval": ["folder", "--out", "--split", "--min-grade", *PROMPT, *WHERE, "--summary"],
-    "nli": ["sources", "--out", "--pairing", *PROMPT, *LAST],
-    "classification": [
-        *(
-            "sources",
-            "--out",
-            "--by",
-            "--label-texts",
-            "--text",
-            "--label",
-            "--separator",
-            "--negatives",
-            "--per-label",
-            "--total",
-        ),
-        *PROMPT,
-        *LAST,
-    ],
-    "clustering": [
-        *("sources", "--out", "--form", "--title", "--body", "--label", "--separator", "--title-before-body"),
-        *("--by", "--label-texts", "--negatives", "--per-label", "--total"),
-        *PROMPT,
-        *LAST,
-    ],
-    "sts": ["sources", "--out", "--threshold", "--ceiling", "--negatives", "--chosen-by", "--first-rank", *PROMPT, *LAST],
+    "examples": [*OUTPUT, "--dialect", "--task", "--limit", "--template", *PROMPT[2:], "--queries-only"],
+    "retrieval": ["folder", *OUTPUT[1:], *PROMPT, "--split", "--min-grade", "--task"],
+    "nli": [*OUTPUT, *PROMPT, "--pairing", *LAST],
+    "classification": [*OUTPUT, *LABELS, *PROMPT, "--by", "--text", *LAST],
+    "clustering": [*OUTPUT, *LABELS, *PROMPT, "--form", "--title", "--body", "--title-before-body", "--by", *LAST],
+    "sts": [*OUTPUT, *PROMPT, "--threshold", "--ceiling", "--negatives", "--chosen-by", "--first-rank", *LAST],
 }
 
 
@@ -164,7 +145,7 @@ def test_retrieval_and_examples(run: Run, tmp_path: Path) -> None:
         (["nli", "DATA", "--out", "DIR/a.csv"], "written as .jsonl"),
         # before anything is read: the source is not even there
         (["nli", "DIR/absent.jsonl", "--out", "DIR/a.csv"], "written as .jsonl"),
-        (["nli", "DATA", "--out", "OUT", "--near", "0.5"], "--near: .* name the set with --without"),
+        (["nli", "DATA", "--out", "OUT", "--near", "0.5"], "--near: .* name it with --without"),
         (["nli", "DATA", "--out", "OUT", "--task", "new", "--template", "plain"], "task 'new': no instruction is known"),
         (["nli", "DATA", "--out", "OUT", "--without", "DATA"], "no example was made: .* held by evaluation data"),
         (["examples", "DATA", "--out", "OUT", "--dialect", "simcse"], "row 1: no column 'sent0'"),

@@ -1,4 +1,4 @@
-"""Every verb on tiny models: what it writes, what it prints, its exit code. The options are frozen here on purpose."""
+"""Every verb on tiny models: the files it writes, its output, its exit code. The options are frozen here on purpose."""
 
 from __future__ import annotations
 
@@ -21,22 +21,11 @@ from tiny import SENTENCES, tiny_llama
 from unit.cli.cli_runner import Run, runner
 
 MINE = [
-    *(
-        "sources",
-        "--out",
-        "--with",
-        "--corpus",
-        "--column",
-        "--negatives",
-        "--window",
-        "--perc",
-        "--fill",
-        "--margin",
-        "--relative-margin",
-    ),
-    *("--max-score", "--sampling", "--seed", "--empty", "--same-label", "--query-prompt", "--document-prompt", "--dialect"),
-    *("--task", "--limit", "--template", "--without", "--near", "--near-by", "--backend", "--store", "--sample", "--summary"),
-    *("--resume", "--keep", "--batch-tokens", "--device", "--dtype"),
+    *("sources", "--out", "--summary", "--with"),
+    *("--negatives", "--window", "--perc", "--margin", "--relative-margin", "--max-score", "--sampling", "--fill", "--empty"),
+    *("--same-label", "--seed", "--corpus", "--column", "--dialect", "--task", "--limit", "--template"),
+    *("--query-prompt", "--document-prompt", "--without", "--near", "--near-by"),
+    *("--backend", "--store", "--batch-tokens", "--device", "--dtype", "--resume", "--keep", "--sample"),
 ]
 VERBS = {
     "demo": ["--out", "--base", "--seed", "--device"],

@@ -1,4 +1,4 @@
-"""`bothways prepare KIND SOURCE… --out FILE`: labelled data of any task as training examples for the contrastive objective."""
+"""`bothways prepare KIND SOURCE… --out FILE`: convert labeled data of any task to training rows."""
 
 from __future__ import annotations
 
@@ -7,199 +7,193 @@ from typing import Annotated
 
 import typer
 
+from bothways.cli.option_groups import flat
 from bothways.cli.prepare_options import (
+    HeldOut,
     Instruction,
-    Label,
-    Near,
-    NearBy,
-    Negatives,
-    Out,
-    PerLabel,
+    Labels,
+    Layout,
+    Output,
     Seed,
-    Separator,
     Sources,
-    Summary,
     Task,
-    TaskOfFile,
-    Template,
-    Total,
-    Without,
-    evaluation_texts,
-    finish,
-    prompts,
 )
 
 NAME = "prepare"
 group = typer.Typer(
-    no_args_is_help=True, help="Convert labelled data into training examples, without the texts of evaluation sets."
+    no_args_is_help=True,
+    help="Convert labeled data to training rows, without the texts of evaluation sets.",
 )
 
 
 @group.command()
+@flat
 def examples(
     sources: Sources,
-    out: Out,
-    dialect: Annotated[str | None, typer.Option(help="the sources' layout, instead of telling it from the columns")] = None,
-    task: TaskOfFile = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="of each source, the first examples only")] = None,
-    template: Template = "nv_embed",
-    queries_only: Annotated[bool, typer.Option(help="look for evaluation texts among queries, not among documents")] = False,
-    without: Without = None,
-    near: Near = None,
-    near_by: NearBy = "jaccard",
-    summary: Summary = None,
+    output: Output,
+    layout: Layout,
+    held_out: HeldOut,
+    queries_only: Annotated[
+        bool, typer.Option(help="look for evaluation texts among queries only, not among documents")
+    ] = False,
 ) -> None:
-    """Any dialect that training reads, as one file: FlagEmbedding, Tevatron, sentence-transformers, E5, SimCSE, ms-swift, BEIR."""
+    """Write rows of any known layout as one file.
+
+    The layouts are those that training reads: FlagEmbedding, Tevatron, sentence-transformers, E5,
+    SimCSE, ms-swift, BEIR and others.
+    """
     from bothways.data.conversion.converted import Converted
     from bothways.data.decontamination import remove_overlap
-    from bothways.data.labeled.labeled_reader import read_examples
 
-    held = evaluation_texts(without, near, near_by)
-    converted = Converted()
-    for source in sources:
-        converted.examples += read_examples(source, dialect=dialect, task=task, limit=limit, template=template)
+    held = held_out.read()
+    converted = Converted(layout.read(sources))
     converted.rows = len(converted.examples)
     if held is not None:
         converted.examples, matches, gone = remove_overlap(converted.examples, held, documents=not queries_only)
         converted.matches += matches
         if gone:
             converted.drop("examples held by evaluation data or close to it", count=gone)
-    finish(converted, out, summary)
+    output.finish(converted)
 
 
 @group.command()
+@flat
 def retrieval(
-    folder: Annotated[Path, typer.Argument(help="BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv")],
-    out: Out,
-    split: Annotated[str, typer.Option(help="whose judgements")] = "train",
-    min_grade: Annotated[int, typer.Option(min=1, help="least grade of a positive")] = 1,
-    task: TaskOfFile = None,
-    template: Template = "none",
-    instruction: Instruction = None,
-    without: Without = None,
-    near: Near = None,
-    near_by: NearBy = "jaccard",
-    summary: Summary = None,
+    folder: Annotated[Path, typer.Argument(help="BEIR folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv")],
+    output: Output,
+    instruction: Instruction,
+    held_out: HeldOut,
+    split: Annotated[str, typer.Option(help="split of the judgments, a file in qrels/")] = "train",
+    min_grade: Annotated[int, typer.Option(min=1, help="lowest grade of a relevant document")] = 1,
+    task: Annotated[
+        str | None,
+        typer.Option(help="name of the task, stored in each row; the folder's name if not given"),
+    ] = None,
 ) -> None:
-    """Judged queries with their relevant documents; hard negatives are mined afterwards."""
+    """Pair judged queries with their relevant documents.
+
+    The rows have no hard negatives. Add them with `bothways mine`.
+    """
     from bothways.data.conversion.retrieval import retrieval as convert
 
     name = task or folder.resolve().name
-    held = evaluation_texts(without, near, near_by)
-    side = prompts(template, name, instruction, symmetric=False)
-    finish(convert(folder, split=split, min_grade=min_grade, task=name, prompts=side, without=held), out, summary)
+    held = held_out.read()
+    prompts = instruction.prompts(name, symmetric=False)
+    output.finish(convert(folder, split=split, min_grade=min_grade, task=name, prompts=prompts, without=held))
 
 
 @group.command()
+@flat
 def nli(
     sources: Sources,
-    out: Out,
+    output: Output,
+    instruction: Instruction,
+    held_out: HeldOut,
     pairing: Annotated[
-        str, typer.Option(help="entailment (each once), one_to_one, or premise (one example a premise)")
+        str,
+        typer.Option(
+            help="entailment (one row for each entailed sentence), one_to_one (each sentence at most once), or premise "
+            "(one row for each premise)"
+        ),
     ] = "entailment",
     task: Task = "nli",
-    template: Template = "none",
-    instruction: Instruction = None,
-    without: Without = None,
-    near: Near = None,
-    near_by: NearBy = "jaccard",
     seed: Seed = 0,
-    summary: Summary = None,
 ) -> None:
-    """(premise, entailment, contradiction) triplets from tables of premise, hypothesis and label, as supervised SimCSE."""
+    """Make triplets of premise, entailed sentence and contradiction, as supervised SimCSE does.
+
+    The sources are tables with the columns premise, hypothesis and label.
+    """
     from bothways.data.conversion.converted import Converted
     from bothways.data.conversion.nli import read_inferences, triplets
 
     read = Converted()
     rows = [item for source in sources for item in read_inferences(source, read)]
-    held = evaluation_texts(without, near, near_by)
-    both = prompts(template, task, instruction, symmetric=True)
-    converted = triplets(rows, pairing=pairing, seed=seed, task=task, prompts=both, without=held)  # type: ignore[arg-type]
+    converted = triplets(
+        rows,
+        pairing=pairing,  # type: ignore[arg-type]
+        seed=seed,
+        task=task,
+        prompts=instruction.prompts(task, symmetric=True),
+        without=held_out.read(),
+    )
     converted.rows += read.rows
     for reason, count in read.dropped.items():
         converted.drop(reason, read.first[reason], count)
-    finish(converted, out, summary)
+    output.finish(converted)
 
 
 @group.command()
+@flat
 def classification(
     sources: Sources,
-    out: Out,
+    output: Output,
+    labels: Labels,
+    instruction: Instruction,
+    held_out: HeldOut,
     by: Annotated[
-        str, typer.Option(help="positives: label (its text), example (of the class), auto (label for two classes)")
+        str,
+        typer.Option(
+            help="the positive of a text: label (the text of its label), example (a text of its class), or auto (label for "
+            "two classes, else example)"
+        ),
     ] = "auto",
-    label_texts: Annotated[Path | None, typer.Option(help="JSON object: label to its text")] = None,
-    text: Annotated[str | None, typer.Option(help="column of the text")] = None,
-    label: Label = None,
-    separator: Separator = None,
-    negatives: Annotated[
-        int | None, typer.Option(min=0, help="per example; by default all other labels, or 7 examples")
-    ] = None,
-    per_label: PerLabel = None,
-    total: Total = None,
+    text: Annotated[str | None, typer.Option(help="column of the text; found by its name if not given")] = None,
     task: Task = "classification",
-    template: Template = "none",
-    instruction: Instruction = None,
-    without: Without = None,
-    near: Near = None,
-    near_by: NearBy = "jaccard",
     seed: Seed = 0,
-    summary: Summary = None,
 ) -> None:
-    """Texts with the text of their label, or with a text of their class, as NV-Embed."""
+    """Pair each text with the text of its label, or with another text of its class, as NV-Embed does."""
     from bothways.data.conversion.classification import classification as convert
     from bothways.data.conversion.classification import settled
     from bothways.data.conversion.labeled_text import read_label_texts, read_labelled
 
-    items = [item for source in sources for item in read_labelled(source, text=text, label=label, separator=separator)]
+    items = [
+        item for source in sources for item in read_labelled(source, text=text, label=labels.label, separator=labels.separator)
+    ]
     chosen = settled(by, items)  # type: ignore[arg-type]
     converted = convert(
         items,
         by=chosen,
-        label_texts=None if label_texts is None else read_label_texts(label_texts),
-        negatives=negatives,
-        per_label=per_label,
-        total=total,
+        label_texts=None if labels.label_texts is None else read_label_texts(labels.label_texts),
+        negatives=labels.negatives,
+        per_label=labels.per_label,
+        total=labels.total,
         seed=seed,
         task=task,
-        prompts=prompts(template, task, instruction, symmetric=chosen == "example"),
-        without=evaluation_texts(without, near, near_by),
+        prompts=instruction.prompts(task, symmetric=chosen == "example"),
+        without=held_out.read(),
     )
-    finish(converted, out, summary)
+    output.finish(converted)
 
 
 @group.command()
+@flat
 def clustering(
     sources: Sources,
-    out: Out,
+    output: Output,
+    labels: Labels,
+    instruction: Instruction,
+    held_out: HeldOut,
     form: Annotated[str, typer.Option(help="s2s (titles) or p2p (bodies)")] = "s2s",
-    title: Annotated[str | None, typer.Option(help="column of the title")] = None,
-    body: Annotated[str | None, typer.Option(help="column of the body")] = None,
-    label: Label = None,
-    separator: Separator = None,
-    title_before_body: Annotated[bool, typer.Option(help="p2p: title and body, as MTEB's sets")] = False,
-    by: Annotated[str, typer.Option(help="positives: example (of the category), or label (its text)")] = "example",
-    label_texts: Annotated[Path | None, typer.Option(help="JSON object: category to its text")] = None,
-    negatives: Annotated[int | None, typer.Option(min=0, help="per example; by default 7, or all other categories")] = None,
-    per_label: PerLabel = None,
-    total: Total = None,
+    title: Annotated[str | None, typer.Option(help="column of the title; found by its name if not given")] = None,
+    body: Annotated[str | None, typer.Option(help="column of the body; found by its name if not given")] = None,
+    title_before_body: Annotated[
+        bool, typer.Option(help="for p2p: put the title before the body, as MTEB's data sets do")
+    ] = False,
+    by: Annotated[
+        str,
+        typer.Option(help="the positive of a text: example (a text of its category) or label (the text of the category)"),
+    ] = "example",
     task: Task = "clustering",
-    template: Template = "none",
-    instruction: Instruction = None,
-    without: Without = None,
-    near: Near = None,
-    near_by: NearBy = "jaccard",
     seed: Seed = 0,
-    summary: Summary = None,
 ) -> None:
-    """Texts with another text of their category, or the category's own text, as NV-Embed."""
+    """Pair each text with another text of its category, or with the category's own text, as NV-Embed does."""
     from bothways.data.conversion.classification import classification as convert
     from bothways.data.conversion.clustering import read_documents
     from bothways.data.conversion.labeled_text import read_label_texts
     from bothways.errors import InputError
 
     if by not in ("example", "label"):
-        raise InputError(f"--by {by}: expected example (another text of the category) or label (the category's text)")
+        raise InputError(f"--by {by}: must be example (a text of the category) or label (the category's text)")
 
     items = [
         item
@@ -209,51 +203,52 @@ def clustering(
             form=form,  # type: ignore[arg-type]
             title=title,
             body=body,
-            label=label,
-            separator=separator,
+            label=labels.label,
+            separator=labels.separator,
             title_before_body=title_before_body,
         )
     ]
     converted = convert(
         items,
         by=by,  # type: ignore[arg-type]
-        label_texts=None if label_texts is None else read_label_texts(label_texts),
-        negatives=negatives,
-        per_label=per_label,
-        total=total,
+        label_texts=None if labels.label_texts is None else read_label_texts(labels.label_texts),
+        negatives=labels.negatives,
+        per_label=labels.per_label,
+        total=labels.total,
         seed=seed,
         task=task,
-        prompts=prompts(template, task, instruction, symmetric=by == "example"),
-        without=evaluation_texts(without, near, near_by),
+        prompts=instruction.prompts(task, symmetric=by == "example"),
+        without=held_out.read(),
     )
-    finish(converted, out, summary)
+    output.finish(converted)
 
 
 @group.command()
+@flat
 def sts(
     sources: Sources,
-    out: Out,
-    threshold: Annotated[float, typer.Option(help="least score of a positive")] = 4.0,
-    ceiling: Annotated[float, typer.Option(help="greatest score that a negative may have with the query")] = 2.5,
-    negatives: Negatives = 7,
-    chosen_by: Annotated[str, typer.Option(help="negatives: bm25 (the best ranked) or random")] = "bm25",
-    first_rank: Annotated[int, typer.Option(min=1, help="bm25: first rank taken, counted without the query")] = 1,
+    output: Output,
+    instruction: Instruction,
+    held_out: HeldOut,
+    threshold: Annotated[float, typer.Option(help="lowest score of a positive")] = 4.0,
+    ceiling: Annotated[float, typer.Option(help="highest score that a negative may have with the query")] = 2.5,
+    negatives: Annotated[int, typer.Option(min=0, help="negatives of each row")] = 7,
+    chosen_by: Annotated[str, typer.Option(help="choice of negatives: bm25 (the highest ranked) or random")] = "bm25",
+    first_rank: Annotated[int, typer.Option(min=1, help="for bm25: first rank to take; the query itself is not counted")] = 1,
     task: Task = "sts",
-    template: Template = "none",
-    instruction: Instruction = None,
-    without: Without = None,
-    near: Near = None,
-    near_by: NearBy = "jaccard",
     seed: Seed = 0,
-    summary: Summary = None,
 ) -> None:
-    """Scored sentence pairs: those that mean the same, in both directions, as NV-Embed."""
+    """Make rows in both directions of the scored sentence pairs that mean the same, as NV-Embed does."""
     from bothways.data.conversion.sts import directed_pairs
     from bothways.data.labeled.pairs import Pairs, read_pairs
 
     read = [read_pairs(source) for source in sources]
     converted = directed_pairs(
-        Pairs([t for p in read for t in p.first], [t for p in read for t in p.second], [s for p in read for s in p.scores]),
+        Pairs(
+            [text for pairs in read for text in pairs.first],
+            [text for pairs in read for text in pairs.second],
+            [score for pairs in read for score in pairs.scores],
+        ),
         threshold=threshold,
         ceiling=ceiling,
         negatives=negatives,
@@ -261,7 +256,7 @@ def sts(
         first_rank=first_rank,
         seed=seed,
         task=task,
-        prompts=prompts(template, task, instruction, symmetric=True),
-        without=evaluation_texts(without, near, near_by),
+        prompts=instruction.prompts(task, symmetric=True),
+        without=held_out.read(),
     )
-    finish(converted, out, summary)
+    output.finish(converted)
