@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    from bothways.backbone.sources import load_pretrained
+    from bothways.backbone.loading.sources import load_pretrained
 
     loaded = load_pretrained(options.base, dtype="float32", device="auto", head=True)
     assert loaded.head is not None

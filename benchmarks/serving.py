@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import bothways as bw
-from bothways.backbone import zoo
+from bothways.backbone.family import zoo
 from bothways.errors import BothwaysError
 from bothways.exports.folders.llm2vec_folder import FAMILIES as LLM2VEC
 from bothways.exports.folders.llm2vec_folder import WRITTEN_AS_LLAMA

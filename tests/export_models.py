@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModel
 
-from bothways.backbone import zoo
+from bothways.backbone.family import zoo
 from tiny import tiny_tokenizer
 
 # llama.cpp has these in its code, so a model without them is refused

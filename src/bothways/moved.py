@@ -56,6 +56,10 @@ _ROWS = (
         "token_passes word_states word_alignment array_file layers=layer_cosines probe=linear_probe weights=encoder_digest",
     ),
     ("evaluation", "evaluation", "items=item_scores identity=model_identity"),
+    ("backbone", "backbone.adapter", "adapters=lora adapter_config adapter_files merging new_tokens"),
+    ("backbone", "backbone.tokenizer", "tokenizers=preparation tokenizer_file older_tokenizers"),
+    ("backbone", "backbone.loading", "sources checkpoints left_out gguf_source hub embedded wheel"),
+    ("backbone", "backbone.family", "families proof zoo"),
     ("encoder", "encoder", "build=convert files=vector_files"),
     ("encoder", "encoder.proof", "doctor checks comparison disk temporary=temporary_state"),
     (

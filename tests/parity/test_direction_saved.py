@@ -8,7 +8,7 @@ from bothways.attention.direction import set_direction
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.probe import measure_execution
 from bothways.attention.run import hidden_states
-from bothways.backbone import zoo
+from bothways.backbone.family import zoo
 
 TEXT = torch.randint(5, 90, (11,), generator=torch.Generator().manual_seed(4))
 

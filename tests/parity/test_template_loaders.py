@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import bothways as bw
-from bothways.backbone.new_tokens import add_tokens
+from bothways.backbone.adapter.new_tokens import add_tokens
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder import template_module
 from bothways.errors import InputError

@@ -12,9 +12,9 @@ import pytest
 import regex
 import torch
 
-from bothways.backbone import embedded
-from bothways.backbone.sources import Pretrained, load_pretrained
-from bothways.backbone.tokenizers import Specials, specials
+from bothways.backbone.loading import embedded
+from bothways.backbone.loading.sources import Pretrained, load_pretrained
+from bothways.backbone.tokenizer.preparation import Specials, specials
 from bothways.errors import SourceError
 
 pytestmark = pytest.mark.real

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import bothways as bw
-from bothways.backbone import embedded
+from bothways.backbone.loading import embedded
 from bothways.encoder.encoder import Encoder
 from bothways.errors import SourceError
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import bothways as bw
-from bothways.backbone import embedded
+from bothways.backbone.loading import embedded
 from bothways.encoder.questions import Questions
 from bothways.errors import SourceError
 from bothways.training.stage.stage_setup import open_base

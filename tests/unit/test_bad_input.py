@@ -3,7 +3,7 @@
 empty, whitespace, long words, no spaces, emoji, surrogates, NUL, non-strings unit/encoder/test_tokenization.py
 NaN labels, truncated lines, missing columns, damaged files         unit/data/, unit/evaluation/
 unknown config keys                                                 unit/test_config.py, unit/training/recipe/test_recipe_files.py
-a model folder without tokenizer                                    unit/backbone/test_sources.py, unit/encoder/test_convert.py
+a model folder without tokenizer                                    unit/backbone/loading/test_sources.py, unit/encoder/test_convert.py
 a full disk, a killed run                                           unit/test_atomic.py, unit/training/loop/test_trainer.py
 the same on the command line                                        unit/cli/test_errors.py
 """

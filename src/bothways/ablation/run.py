@@ -28,9 +28,9 @@ from bothways.ablation.reuse import Inventory
 from bothways.ablation.rows import read_rows
 from bothways.ablation.table import AblationTable, Measured, tabulate, whole_seeds
 from bothways.atomic import atomic_file, remove_folder, remove_parts
-from bothways.backbone.checkpoints import read_config
-from bothways.backbone.families import check_supported
-from bothways.backbone.sources import resolve
+from bothways.backbone.family.families import check_supported
+from bothways.backbone.loading.checkpoints import read_config
+from bothways.backbone.loading.sources import resolve
 from bothways.config import parse
 from bothways.data.sources import resolve_texts
 from bothways.encoder.convert import is_encoder, load

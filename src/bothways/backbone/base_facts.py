@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bothways.backbone.embedded import CARDS, MODELS
+from bothways.backbone.loading.embedded import CARDS, MODELS
 from bothways.backbone.origin import CACHED, hub_id
 from bothways.digest import file_sha256
 from bothways.foreign import object_if_whole

@@ -29,7 +29,7 @@ from typing import Any, Literal
 from pydantic import Field
 from torch import nn
 
-from bothways.backbone.sources import source_config
+from bothways.backbone.loading.sources import source_config
 from bothways.config import Strict, parse
 from bothways.errors import InputError
 

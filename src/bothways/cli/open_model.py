@@ -88,8 +88,8 @@ def _open(name: str, *, device: str, dtype: str, direction: str | None, pooling:
 
 def _is_foreign(name: str) -> bool:
     """Whether this is a sentence-transformers folder that bothways did not write."""
-    from bothways.backbone.hub import has_file
-    from bothways.backbone.sources import resolve
+    from bothways.backbone.loading.hub import has_file
+    from bothways.backbone.loading.sources import resolve
     from bothways.encoder.folder.write import MODULES, OURS
 
     folder = Path(name).expanduser()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from bothways.backbone.sources import source_config
+from bothways.backbone.loading.sources import source_config
 from bothways.errors import InputError
 
 #: Arguments of transformers' `from_pretrained` that change no vector here, whatever their value.

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from bothways.atomic import atomic_folder
 from bothways.attention.text_config import text_configs
-from bothways.backbone.adapter_files import copy_adapter
-from bothways.backbone.tokenizers import prepare_tokenizer
+from bothways.backbone.adapter.adapter_files import copy_adapter
+from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.compat.arguments import SETTINGS, check, device_of, dtype_of, token_for_hub
 from bothways.encoder.convert import convert, is_encoder, local_folder, prepare
 from bothways.encoder.encoder import Encoder, EncoderOptions

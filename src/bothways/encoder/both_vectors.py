@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from bothways.attention.stock import quiet
-from bothways.backbone.new_tokens import special_ids
+from bothways.backbone.adapter.new_tokens import special_ids
 from bothways.encoder.batch import TokenBatch, TokenRow
 from bothways.encoder.finite import check_vectors
 from bothways.encoder.inference import WINDOW, Budget, Settings, finish, is_cut, over_passes, windows

@@ -14,14 +14,14 @@ from bothways.attention.direction import set_direction
 from bothways.attention.positions import usable_positions
 from bothways.attention.probe import measure_execution
 from bothways.attention.run import Execution
-from bothways.backbone.adapter_files import MERGED, merged_in
-from bothways.backbone.families import check_supported
+from bothways.backbone.adapter.adapter_files import MERGED, merged_in
+from bothways.backbone.adapter.merging import adapter_rope, merge_saved
+from bothways.backbone.family.families import check_supported
 from bothways.backbone.hardware import resolve_device, resolve_dtype
-from bothways.backbone.hub import has_file, snapshot
-from bothways.backbone.merging import adapter_rope, merge_saved
+from bothways.backbone.loading.hub import has_file, snapshot
+from bothways.backbone.loading.sources import EXPORT, load_pretrained, resolve
 from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trained_positions
-from bothways.backbone.sources import EXPORT, load_pretrained, resolve
-from bothways.backbone.tokenizers import append_eos, prepend_bos
+from bothways.backbone.tokenizer.preparation import append_eos, prepend_bos
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import head_modules

@@ -38,7 +38,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bothways.attention.positions import usable_positions
-from bothways.backbone.new_tokens import special_ids
+from bothways.backbone.adapter.new_tokens import special_ids
 from bothways.config import Direction
 from bothways.data.text.passages import Passage, consecutive
 from bothways.encoder.batch import TokenBatch, TokenRow, pack

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from bothways.backbone.new_tokens import special_ids
+from bothways.backbone.adapter.new_tokens import special_ids
 from bothways.data.text.passages import Passage
 from bothways.data.text.stop_words import content_words
 from bothways.encoder.questions import Questions

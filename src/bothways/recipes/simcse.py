@@ -204,7 +204,7 @@ def _is_encoder(base: str) -> bool:
     if config.is_file():
         values = read_object(config)
         return values.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not values.get("is_decoder", False)
-    from bothways.backbone.sources import resolve, source_config
+    from bothways.backbone.loading.sources import resolve, source_config
 
     try:
         if resolve(base).kind != "hub":

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModel
 
 from bothways.attention.direction import ORIGINAL, direction_of, set_direction
 from bothways.attention.text_config import UNBOUNDED, windowed_layers
-from bothways.backbone import zoo
+from bothways.backbone.family import zoo
 from bothways.errors import InputError, UnsupportedFamily
 
 

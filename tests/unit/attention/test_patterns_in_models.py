@@ -13,7 +13,7 @@ from bothways.attention.plan import AttentionPlan
 from bothways.attention.probe import measure_execution
 from bothways.attention.run import hidden_states
 from bothways.attention.shifted import ShiftedGroups
-from bothways.backbone import zoo
+from bothways.backbone.family import zoo
 from bothways.errors import InputError, UnsupportedFamily
 
 SMALL = {

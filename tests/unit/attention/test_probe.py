@@ -8,7 +8,7 @@ from bothways.attention.interface import NAME
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.probe import explain_execution, measure_execution, prove_direction, reach_matrix
 from bothways.attention.stock import distance, needs_eager, stock
-from bothways.backbone import zoo
+from bothways.backbone.family import zoo
 
 
 def bidirectional(family="llama"):

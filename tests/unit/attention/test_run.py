@@ -7,7 +7,7 @@ from bothways.attention.direction import set_direction
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.probe import measure_execution
 from bothways.attention.run import hidden_states, position_offset
-from bothways.backbone import zoo
+from bothways.backbone.family import zoo
 
 LENGTHS = (7, 2, 7)
 

@@ -35,7 +35,7 @@ from transformers import (
 )
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from bothways.backbone.adapters import LoraConfig, attach
+from bothways.backbone.adapter.lora import LoraConfig, attach
 from bothways.backbone.dropout import active_dropout, set_dropout
 from bothways.errors import InputError
 

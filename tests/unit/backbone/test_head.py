@@ -11,7 +11,7 @@ import transformers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from bothways.backbone.head import take_apart
-from bothways.backbone.sources import load_pretrained
+from bothways.backbone.loading.sources import load_pretrained
 from bothways.errors import UnsupportedFamily
 from tiny import TINY, tiny_llama, tiny_model
 

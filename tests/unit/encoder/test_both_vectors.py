@@ -14,7 +14,7 @@ from transformers import AutoModel, FalconConfig
 
 import bothways as bw
 from bothways.attention import run
-from bothways.backbone.new_tokens import add_tokens
+from bothways.backbone.adapter.new_tokens import add_tokens
 from bothways.data.text.passages import Passage
 from bothways.encoder.both_vectors import rows_of
 from bothways.encoder.encoder import Encoder

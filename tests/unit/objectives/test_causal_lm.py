@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM
 
 import bothways as bw
 from bothways.attention.shifted import ShiftedGroups
-from bothways.backbone.adapters import LoraConfig, attach
-from bothways.backbone.sources import load_pretrained
+from bothways.backbone.adapter.lora import LoraConfig, attach
+from bothways.backbone.loading.sources import load_pretrained
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError, UnsupportedFamily
 from bothways.objectives.causal_lm import CausalLm, CausalLmConfig

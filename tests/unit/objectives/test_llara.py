@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, models, normalizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
 import bothways as bw
-from bothways.backbone.new_tokens import add_tokens, special_ids
-from bothways.backbone.sources import load_pretrained
+from bothways.backbone.adapter.new_tokens import add_tokens, special_ids
+from bothways.backbone.loading.sources import load_pretrained
 from bothways.data.text.passages import Passage
 from bothways.encoder.batch import TokenRow, pack
 from bothways.encoder.encoder import Encoder, EncoderOptions

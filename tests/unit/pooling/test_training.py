@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import bothways as bw
-from bothways.backbone.adapters import LoraConfig, attach
+from bothways.backbone.adapter.lora import LoraConfig, attach
 from bothways.backbone.dropout import set_dropout
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError

@@ -12,7 +12,7 @@ from transformers import MistralConfig
 
 import bothways as bw
 from bothways import recipes
-from bothways.backbone.adapters import meta_model, trainable_counts
+from bothways.backbone.adapter.lora import meta_model, trainable_counts
 from bothways.pooling import PoolingConfig
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.stage.stage_setup import open_base

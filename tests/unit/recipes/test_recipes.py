@@ -10,7 +10,7 @@ import pytest
 from transformers import BertConfig, LlamaConfig
 
 from bothways import recipes
-from bothways.backbone import sources
+from bothways.backbone.loading import sources
 from bothways.errors import InputError, SourceError
 from bothways.training.loop.optim import lr_factor
 from bothways.training.recipe.recipe import Recipe

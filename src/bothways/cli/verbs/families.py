@@ -18,7 +18,7 @@ def command(
 ) -> None:
     """Build a small random model of every decoder family of transformers and prove or refuse each."""
     from bothways.atomic import atomic_file
-    from bothways.backbone.families import measure, to_markdown
+    from bothways.backbone.family.families import measure, to_markdown
 
     rows = measure(names or None, progress=True)
     table = to_markdown(rows)

@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 
-from bothways.backbone.adapter_config import NAME
-from bothways.backbone.adapter_files import MERGED, merged_in
-from bothways.backbone.checkpoints import read_tokenizer
-from bothways.backbone.merging import adapter_rope, merge_saved
+from bothways.backbone.adapter.adapter_config import NAME
+from bothways.backbone.adapter.adapter_files import MERGED, merged_in
+from bothways.backbone.adapter.merging import adapter_rope, merge_saved
+from bothways.backbone.loading.checkpoints import read_tokenizer
+from bothways.backbone.loading.sources import TOKENIZER_FILES, Pretrained, load_pretrained
 from bothways.backbone.rope import rope_overrides
-from bothways.backbone.sources import TOKENIZER_FILES, Pretrained, load_pretrained
-from bothways.backbone.tokenizers import prepare_tokenizer
+from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.encoder.folder.write import OURS
 from bothways.errors import InputError, SourceError
 from bothways.foreign import read_object

@@ -7,7 +7,7 @@
     2_Dense/, …            layers behind the pooling
     tokenizer.*            the encoder's tokenizer
 
-The adapter's own files are in `backbone.adapter_files`. `encoder.folder.llm2vec` reads all of them.
+The adapter's own files are in `backbone.adapter.adapter_files`. `encoder.folder.llm2vec` reads all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import ConfigDict, Field
 from torch import nn
 
 from bothways.atomic import atomic_file
-from bothways.backbone.adapter_files import MERGED, NEEDS
+from bothways.backbone.adapter.adapter_files import MERGED, NEEDS
 from bothways.config import Direction, Strict, parse
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import head_modules, pooling_module

@@ -31,13 +31,13 @@ import torch
 from torch import nn
 
 from bothways.attention.text_config import text_configs
-from bothways.backbone.adapter_files import MERGED, NEEDS, local_adapter, merged_in
-from bothways.backbone.checkpoints import read_tokenizer
-from bothways.backbone.hub import snapshot
-from bothways.backbone.merging import adapter_rope, merge_saved
+from bothways.backbone.adapter.adapter_files import MERGED, NEEDS, local_adapter, merged_in
+from bothways.backbone.adapter.merging import adapter_rope, merge_saved
+from bothways.backbone.loading.checkpoints import read_tokenizer
+from bothways.backbone.loading.hub import snapshot
+from bothways.backbone.loading.sources import load_pretrained, resolve
 from bothways.backbone.rope import rope_overrides
-from bothways.backbone.sources import load_pretrained, resolve
-from bothways.backbone.tokenizers import prepare_tokenizer
+from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder.adapter_settings import LLM2VEC, AdapterSettings, read_settings

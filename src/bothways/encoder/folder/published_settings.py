@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bothways.backbone.tokenizers import specials
+from bothways.backbone.tokenizer.preparation import specials
 from bothways.errors import InputError
 from bothways.foreign import read_object
 

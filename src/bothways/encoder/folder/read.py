@@ -18,7 +18,7 @@ from torch import nn
 from bothways.attention.direction import looks_ahead, uses_own_switch
 from bothways.attention.drawn import drawn
 from bothways.attention.text_config import is_encoder_only
-from bothways.backbone.sources import Pretrained, load_pretrained
+from bothways.backbone.loading.sources import Pretrained, load_pretrained
 from bothways.config import Direction, Strict, parse
 from bothways.encoder import prompts
 from bothways.encoder.encoder import Encoder, EncoderOptions

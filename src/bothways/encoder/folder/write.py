@@ -34,10 +34,10 @@ from bothways.attention.direction import published_form
 from bothways.attention.older_loaders import guarded, unguard
 from bothways.attention.text_config import is_encoder_only
 from bothways.backbone.base_facts import base_facts
-from bothways.backbone.checkpoints import quiet
 from bothways.backbone.hardware import resolve_dtype
-from bothways.backbone.older_tokenizers import for_transformers_4
+from bothways.backbone.loading.checkpoints import quiet
 from bothways.backbone.rope import with_older_names
+from bothways.backbone.tokenizer.older_tokenizers import for_transformers_4
 from bothways.encoder import boundary, prompts
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.finite import check_weights
@@ -83,7 +83,7 @@ def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None 
     """
     backbone: Any = encoder.backbone
     if any("lora_" in name for name, _ in backbone.named_parameters()):
-        raise InputError("save: the encoder has unmerged adapters; merge them first (bothways.backbone.adapters.merge)")
+        raise InputError("save: the encoder has unmerged adapters; merge them first (bothways.backbone.adapter.lora.merge)")
     kind = encoder.dtype if dtype is None else resolve_dtype(dtype, "cpu")
     _mode(encoder)
     if replace:

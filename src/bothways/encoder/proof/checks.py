@@ -279,7 +279,7 @@ def adapters(encoder: Encoder, name: str, quick: bool) -> Check:
 
     It is the encoder's own adapter, or a random one if it has none.
     """
-    from bothways.backbone.adapters import adapter_off, lora_layers
+    from bothways.backbone.adapter.lora import adapter_off, lora_layers
 
     batch = _batch(encoder, _rows(encoder)[:3])
     own = any(True for _ in lora_layers(encoder.backbone))

@@ -17,7 +17,7 @@ from torch import nn
 
 from bothways.attention.stock import quiet
 from bothways.attention.text_config import windowed_layers
-from bothways.backbone import embedded
+from bothways.backbone.loading import embedded
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.proof.check import Check
 from bothways.encoder.proof.comparison import ROUNDED, allowance, alone_states, compare
@@ -100,7 +100,7 @@ def _plain(encoder: Encoder) -> Any:
     """Load the backbone as a plain loader does."""
     from transformers import AutoModel
 
-    from bothways.backbone.checkpoints import quiet as hushed
+    from bothways.backbone.loading.checkpoints import quiet as hushed
 
     with hushed():
         model = AutoModel.from_pretrained(str(encoder.folder), dtype=encoder.dtype, local_files_only=True)

@@ -103,8 +103,8 @@ def random_adapter(model: Any) -> Iterator[None]:
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    from bothways.backbone.adapters import LoraConfig as Settings
-    from bothways.backbone.adapters import target_names
+    from bothways.backbone.adapter.lora import LoraConfig as Settings
+    from bothways.backbone.adapter.lora import target_names
 
     names = target_names(model, Settings())[:8]
     modules = {name: model.get_submodule(name) for name in names}
@@ -132,7 +132,7 @@ def merged(model: nn.Module) -> Iterator[None]:
 
     Subtracting the adapter would not give the same bits.
     """
-    from bothways.backbone.adapters import lora_layers
+    from bothways.backbone.adapter.lora import lora_layers
 
     found: list[tuple[Any, Tensor]] = []
     for _, layer in lora_layers(model):

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from bothways.attention.stock import quiet
-from bothways.backbone.new_tokens import special_ids
-from bothways.backbone.sources import load_pretrained
+from bothways.backbone.adapter.new_tokens import special_ids
+from bothways.backbone.loading.sources import load_pretrained
 from bothways.data.text.stop_words import content_words
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError

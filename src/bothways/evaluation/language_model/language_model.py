@@ -36,8 +36,8 @@ from bothways.attention.shifted import ShiftedGroups
 from bothways.attention.stock import quiet, set_implementation, stock
 from bothways.attention.text_config import text_configs
 from bothways.backbone.hardware import resolve_device
+from bothways.backbone.loading.sources import load_pretrained, source_config
 from bothways.backbone.rope import RopeConfig, forget_lengths, rope_overrides
-from bothways.backbone.sources import load_pretrained, source_config
 from bothways.config import Direction
 from bothways.encoder.embedding_rows import check_embedded, embedding_rows
 from bothways.encoder.encoder import Encoder

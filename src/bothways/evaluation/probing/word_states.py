@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from bothways.backbone.embedded import cache_root
+from bothways.backbone.loading.embedded import cache_root
 from bothways.encoder.embedding_rows import embedding_rows
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.tokenization import TextTokenizer

@@ -22,7 +22,7 @@ import torch
 
 from bothways.attention.direction import ORIGINAL
 from bothways.attention.older_loaders import GUARD
-from bothways.backbone.tokenizers import specials
+from bothways.backbone.tokenizer.preparation import specials
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder import head_modules

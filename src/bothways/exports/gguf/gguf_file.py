@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bothways.atomic import atomic_file
-from bothways.backbone.tokenizers import specials
+from bothways.backbone.tokenizer.preparation import specials
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder import head_modules
 from bothways.errors import InputError, MissingExtra

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bothways.attention.older_loaders import GUARD
-from bothways.backbone.tokenizers import specials
+from bothways.backbone.tokenizer.preparation import specials
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder import pooling_module, template_module
 from bothways.encoder.tokenization import SLOT

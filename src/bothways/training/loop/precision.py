@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from bothways.backbone.adapters import lora_layers
+from bothways.backbone.adapter.lora import lora_layers
 from bothways.backbone.hardware import resolve_dtype
 
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bothways.backbone.adapters import decoder_blocks, trained
+from bothways.backbone.adapter.lora import decoder_blocks, trained
 from bothways.errors import InputError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from bothways.backbone.adapter_files import fingerprint, local_adapter, merged_in
+from bothways.backbone.adapter.adapter_files import fingerprint, local_adapter, merged_in
 from bothways.backbone.origin import origin
 from bothways.config import Strict, parse
 from bothways.encoder.folder.llm2vec_texts import JOINT, text_wrapper

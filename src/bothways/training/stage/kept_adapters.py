@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bothways.backbone.adapter_files import FACTORS, MERGED, NEEDS, WHOLE, fingerprint, local_adapter, save_adapter
+from bothways.backbone.adapter.adapter_files import FACTORS, MERGED, NEEDS, WHOLE, fingerprint, local_adapter, save_adapter
 from bothways.backbone.rope import given_positions
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.adapter_settings import LLM2VEC, describe

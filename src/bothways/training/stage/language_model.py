@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from bothways.atomic import atomic_folder
-from bothways.backbone.adapter_files import MERGED
-from bothways.backbone.checkpoints import quiet
+from bothways.backbone.adapter.adapter_files import MERGED
 from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.head import Head
+from bothways.backbone.loading.checkpoints import quiet
 from bothways.backbone.rope import with_older_names
 from bothways.encoder.encoder import Encoder
 from bothways.foreign import foreign, read_object

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from bothways.backbone.adapters import target_names, whole_names
+from bothways.backbone.adapter.lora import target_names, whole_names
 from bothways.data.labeled.example import Example
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bothways.atomic import move_in
 from bothways.attention.positions import usable_positions
-from bothways.backbone.adapters import adapter_state, attach, load_adapter_state, merge
+from bothways.backbone.adapter.lora import adapter_state, attach, load_adapter_state, merge
 from bothways.backbone.head import Head
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.card import keep_edited

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from bothways.backbone.adapter_files import MERGED
-from bothways.backbone.adapters import attach
-from bothways.backbone.merging import adapter_rope, merge_saved
-from bothways.backbone.new_tokens import add_tokens, train_rows
+from bothways.backbone.adapter.adapter_files import MERGED
+from bothways.backbone.adapter.lora import attach
+from bothways.backbone.adapter.merging import adapter_rope, merge_saved
+from bothways.backbone.adapter.new_tokens import add_tokens, train_rows
+from bothways.backbone.loading.sources import load_pretrained
 from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trained_positions
-from bothways.backbone.sources import load_pretrained
-from bothways.backbone.tokenizers import append_eos, prepend_bos
+from bothways.backbone.tokenizer.preparation import append_eos, prepend_bos
 from bothways.encoder.convert import convert, load
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.adapter_settings import read_settings

@@ -197,7 +197,7 @@ def test_a_disk_that_is_really_full(encoder: Encoder, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_saved_truthfully_is_refused(encoder: Encoder, tmp_path: Path) -> None:
-    from bothways.backbone.adapters import LoraConfig, attach
+    from bothways.backbone.adapter.lora import LoraConfig, attach
 
     attach(encoder.backbone, LoraConfig(r=2), seed=0)
     with pytest.raises(InputError, match="has unmerged adapters; merge them first"):

@@ -7,7 +7,7 @@ from transformers import Gemma3TextConfig, GPTJConfig, MistralConfig, StableLmCo
 import bothways as bw
 from bothways.attention import interface
 from bothways.attention.plan import AttentionPlan
-from bothways.backbone import adapters
+from bothways.backbone.adapter import lora
 from bothways.encoder.proof.doctor import Check, Diagnosis, doctor
 from tiny import TINY, tiny_llama, tiny_model
 
@@ -195,7 +195,7 @@ def test_a_plan_that_checkpointing_loses_is_caught(encoder, monkeypatch):
 
 
 def test_the_encoders_own_adapter_is_checked_and_left_in_place(encoder):
-    adapters.attach(encoder.backbone, adapters.LoraConfig(r=4))
+    lora.attach(encoder.backbone, lora.LoraConfig(r=4))
     for name, parameter in encoder.backbone.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
@@ -207,8 +207,8 @@ def test_the_encoders_own_adapter_is_checked_and_left_in_place(encoder):
 
 
 def test_a_merge_with_a_wrong_scale_is_caught(encoder):
-    adapters.attach(encoder.backbone, adapters.LoraConfig(r=4))
-    for _, layer in adapters.lora_layers(encoder.backbone):
+    lora.attach(encoder.backbone, lora.LoraConfig(r=4))
+    for _, layer in lora.lora_layers(encoder.backbone):
         torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.1)
         delta = layer.get_delta_weight
         layer.get_delta_weight = lambda name, delta=delta: 2 * delta(name)

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import bothways as bw
-from bothways.backbone import embedded
+from bothways.backbone.loading import embedded
 from bothways.encoder.proof.doctor import doctor
-from unit.backbone.test_embedded import NAME, Shop, goods, shop  # noqa: F401 - fixtures
+from unit.backbone.loading.test_embedded import NAME, Shop, goods, shop  # noqa: F401 - fixtures
 
 
 def test_the_doctor_hashes_the_copy_again(

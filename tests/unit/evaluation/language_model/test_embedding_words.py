@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import bothways as bw
-from bothways.backbone.new_tokens import add_tokens, special_ids
-from bothways.backbone.sources import load_pretrained
+from bothways.backbone.adapter.new_tokens import add_tokens, special_ids
+from bothways.backbone.loading.sources import load_pretrained
 from bothways.errors import InputError
 from bothways.evaluation.language_model.embedding_words import _stands_alone, embedding_words
 from bothways.recipes.llara import FORMS

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import bothways as bw
-from bothways.backbone.adapters import trainable_counts
+from bothways.backbone.adapter.lora import trainable_counts
 from bothways.errors import InputError
 from bothways.training.loop import trainer as trainer_module
 from bothways.training.loop.optimizer_step import Stepper

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import bothways as bw
-from bothways.backbone.adapter_files import WHOLE
-from bothways.backbone.adapters import attach
-from bothways.backbone.sources import load_pretrained
+from bothways.backbone.adapter.adapter_files import WHOLE
+from bothways.backbone.adapter.lora import attach
+from bothways.backbone.loading.sources import load_pretrained
 from bothways.errors import InputError
 from bothways.evaluation.language_model.language_model import as_language_model, load_language_model
 from bothways.evaluation.tasks.perplexity import Perplexity

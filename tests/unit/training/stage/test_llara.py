@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import bothways as bw
-from bothways.backbone.sources import load_pretrained
+from bothways.backbone.loading.sources import load_pretrained
 from bothways.data.labeled.example import Example
 from bothways.data.text.passages import Passage
 from bothways.errors import InputError

@@ -3,8 +3,8 @@
 import pytest
 from transformers import CONFIG_MAPPING, AutoConfig
 
-from bothways.backbone import proof, zoo
-from bothways.backbone.families import FamilyRow, check_supported, measure, to_markdown
+from bothways.backbone.family import proof, zoo
+from bothways.backbone.family.families import FamilyRow, check_supported, measure, to_markdown
 from bothways.errors import InputError, UnsupportedFamily
 
 EXPECTED = {

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import processors
 from transformers import BertTokenizer, PreTrainedTokenizer
 
-from bothways.backbone.tokenizers import Specials, prepare_tokenizer, specials
+from bothways.backbone.tokenizer.preparation import Specials, prepare_tokenizer, specials
 from bothways.errors import InputError
 from tiny import tiny_tokenizer
 

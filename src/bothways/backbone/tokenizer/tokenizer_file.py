@@ -16,7 +16,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from bothways.backbone.tokenizers import append_eos, prepend_bos, specials
+from bothways.backbone.tokenizer.preparation import append_eos, prepend_bos, specials
 from bothways.errors import InputError
 from bothways.foreign import read_object
 

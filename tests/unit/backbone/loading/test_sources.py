@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, LlamaConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from bothways.backbone import checkpoints, embedded, sources
 from bothways.backbone.hardware import auto_dtype
-from bothways.backbone.sources import Source, load_pretrained, resolve
+from bothways.backbone.loading import checkpoints, embedded, sources
+from bothways.backbone.loading.sources import Source, load_pretrained, resolve
 from bothways.errors import InputError, SourceError, UnsupportedFamily
 from tiny import TINY, tiny_llama, tiny_model
 

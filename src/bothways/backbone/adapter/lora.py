@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from bothways.backbone.new_tokens import fold_rows
+from bothways.backbone.adapter.new_tokens import fold_rows
 from bothways.config import Strict
 from bothways.dropout import Dropout
 from bothways.errors import InputError

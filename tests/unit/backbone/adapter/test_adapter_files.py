@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 import bothways as bw
-from bothways.backbone import adapters, merging
-from bothways.backbone.adapter_files import PUBLISHED_WHOLE, WHOLE, save_adapter
-from bothways.backbone.adapters import LoraConfig
-from bothways.backbone.sources import load_pretrained
+from bothways.backbone.adapter import lora, merging
+from bothways.backbone.adapter.adapter_files import PUBLISHED_WHOLE, WHOLE, save_adapter
+from bothways.backbone.adapter.lora import LoraConfig
+from bothways.backbone.loading.sources import load_pretrained
 from bothways.errors import InputError
 from tiny import SENTENCES, tiny_llama
 
@@ -25,7 +25,7 @@ PLUS = LoraConfig(**LORA, train_whole=("embed", "norm"))
 
 
 def llama_2_7b(vocabulary: int) -> torch.nn.Module:
-    return adapters.meta_model(
+    return lora.meta_model(
         LlamaConfig(
             hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, vocab_size=vocabulary
         )
@@ -35,16 +35,16 @@ def llama_2_7b(vocabulary: int) -> torch.nn.Module:
 def test_published_counts_on_llama_2_7b() -> None:
     """arXiv 2309.12307: 8,388,608 factors, 131,076,096 in embeddings (of 32,001 rows: LongLoRA adds a padding token), 266,240 in norms."""
     model = llama_2_7b(32_001)
-    assert adapters.trainable_counts(model, LoraConfig(**LORA)).trainable == 8_388_608
-    assert adapters.trainable_counts(model, PLUS).trainable == 8_388_608 + 131_076_096 + 266_240
+    assert lora.trainable_counts(model, LoraConfig(**LORA)).trainable == 8_388_608
+    assert lora.trainable_counts(model, PLUS).trainable == 8_388_608 + 131_076_096 + 266_240
     # the prediction equals what is attached
-    adapters.attach(model, PLUS)
+    lora.attach(model, PLUS)
     trained = {name: each.numel() for name, each in model.named_parameters() if each.requires_grad}
     by_kind = {kind: sum(n for name, n in trained.items() if kind in name) for kind in (".lora_", "embed", "norm")}
     assert by_kind == {".lora_": 8_388_608, "embed": 131_076_096, "norm": 266_240}
-    assert sum(by_kind.values()) == sum(trained.values()) == adapters.trainable_counts(model).trainable
+    assert sum(by_kind.values()) == sum(trained.values()) == lora.trainable_counts(model).trainable
     # without the padding token
-    assert adapters.trainable_counts(llama_2_7b(32_000), PLUS).trainable == 8_388_608 + 131_072_000 + 266_240
+    assert lora.trainable_counts(llama_2_7b(32_000), PLUS).trainable == 8_388_608 + 131_072_000 + 266_240
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def base(tmp_path: Path) -> Path:
 def trained(base: Path, config: LoraConfig = PLUS, dtype: str = "float32") -> Any:
     """A decoder with an adapter whose every trained number was moved."""
     loaded = load_pretrained(base, dtype=dtype, device="cpu", head=True)
-    adapters.attach(loaded.model, config)
+    lora.attach(loaded.model, config)
     generator = torch.Generator().manual_seed(1)
     for parameter in loaded.model.parameters():
         if parameter.requires_grad:
@@ -79,7 +79,7 @@ def test_whole_parameters_are_float32_over_frozen_bfloat16(base: Path) -> None:
 def test_a_part_that_names_nothing_is_refused(base: Path) -> None:
     model = load_pretrained(base, dtype="float32").model
     with pytest.raises(InputError, match=r"adapter\.train_whole: no parameter's name contains 'wte'; there are .*embed_tokens"):
-        adapters.attach(model, LoraConfig(train_whole=("wte",)))
+        lora.attach(model, LoraConfig(train_whole=("wte",)))
 
 
 def test_merged_equals_unmerged_on_states_and_on_logits_of_a_tied_head(base: Path) -> None:
@@ -88,7 +88,7 @@ def test_merged_equals_unmerged_on_states_and_on_logits_of_a_tied_head(base: Pat
     loaded.head.tie(loaded.model)
     before = states(loaded.model)
     logits = loaded.head(before)
-    assert adapters.merge(loaded.model, verify=lambda: states(loaded.model)) < 1e-5
+    assert lora.merge(loaded.model, verify=lambda: states(loaded.model)) < 1e-5
     after = states(loaded.model)
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(loaded.head(after), logits, atol=1e-4, rtol=1e-4)
@@ -101,7 +101,7 @@ def test_merged_equals_unmerged_on_states_and_on_logits_of_a_tied_head(base: Pat
 def test_saved_and_merged_again_equals_merged(base: Path, tmp_path: Path) -> None:
     loaded = trained(base)
     save_adapter(loaded.model, PLUS, tmp_path / "adapter", base=str(base))
-    adapters.merge(loaded.model)
+    lora.merge(loaded.model)
     other = load_pretrained(base, dtype="float32").model
     merging.merge_saved(other, tmp_path / "adapter")
     for (name, one), (_, two) in zip(loaded.model.named_parameters(), other.named_parameters()):
@@ -199,6 +199,6 @@ def test_a_published_adapter_comes_from_the_hub_with_both_its_pickles(base: Path
         PUBLISHED_WHOLE,
         "bothways.json",
     }
-    adapters.merge(loaded.model)
+    lora.merge(loaded.model)
     for name, tensor in loaded.model.state_dict().items():
         torch.testing.assert_close(other.state_dict()[name], tensor, atol=1e-6, rtol=1e-6, msg=name)

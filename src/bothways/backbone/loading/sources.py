@@ -23,8 +23,10 @@ from transformers import (
     AutoModelForCausalLM,
 )
 
-from bothways.backbone import embedded
-from bothways.backbone.checkpoints import (
+from bothways.backbone.hardware import resolve_device, resolve_dtype
+from bothways.backbone.head import take_apart
+from bothways.backbone.loading import embedded
+from bothways.backbone.loading.checkpoints import (
     ACCEPTED,
     one_line,
     override,
@@ -33,11 +35,9 @@ from bothways.backbone.checkpoints import (
     read_tokenizer,
     read_weights,
 )
-from bothways.backbone.gguf_source import read_gguf
-from bothways.backbone.hardware import resolve_device, resolve_dtype
-from bothways.backbone.head import take_apart
-from bothways.backbone.tokenizer_file import warn_of_difference
-from bothways.backbone.tokenizers import prepare_tokenizer
+from bothways.backbone.loading.gguf_source import read_gguf
+from bothways.backbone.tokenizer.preparation import prepare_tokenizer
+from bothways.backbone.tokenizer.tokenizer_file import warn_of_difference
 from bothways.errors import InputError, SourceError, UnsupportedFamily
 
 Kind = Literal["hub", "folder", "gguf", "embedded"]

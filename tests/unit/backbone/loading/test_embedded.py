@@ -17,8 +17,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from bothways.backbone import embedded, wheel
-from bothways.backbone.wheel import WheelFile
+from bothways.backbone.loading import embedded, wheel
+from bothways.backbone.loading.wheel import WheelFile
 from bothways.errors import MissingExtra, SourceError
 from tiny import tiny_gguf, tiny_llama
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 import bothways as bw
-from bothways.backbone.adapters import lora_layers
+from bothways.backbone.adapter.lora import lora_layers
 from bothways.errors import InputError
 from tiny import tiny_llama
 

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer, LlamaTokenizer
 
 import bothways as bw
-from bothways.backbone.tokenizers import append_eos, prepend_bos, specials
+from bothways.backbone.tokenizer.preparation import append_eos, prepend_bos, specials
 from bothways.errors import InputError
 from tiny import SENTENCES, tiny_llama, tiny_tokenizer
 from unit.cli.cli_runner import runner

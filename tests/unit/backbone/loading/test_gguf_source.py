@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-from bothways.backbone import gguf_source
-from bothways.backbone.gguf_source import read_gguf
-from bothways.backbone.sources import load_pretrained
+from bothways.backbone.loading import gguf_source
+from bothways.backbone.loading.gguf_source import read_gguf
+from bothways.backbone.loading.sources import load_pretrained
 from bothways.errors import MissingExtra, SourceError
 from tiny import SENTENCES, tiny_gguf, tiny_llama, tiny_tokenizer
 

@@ -28,7 +28,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 from transformers.utils import logging
 
 from bothways.attention.text_config import is_encoder_only
-from bothways.backbone import zoo
+from bothways.backbone.family import zoo
 from bothways.errors import InputError, UnsupportedFamily
 from bothways.progress import Progress
 
@@ -199,7 +199,7 @@ def _row(family: str, limit_s: float) -> FamilyRow:
 
 
 def _verdict(family: str) -> dict[str, Any]:
-    from bothways.backbone.proof import prove_encoder, prove_family
+    from bothways.backbone.family.proof import prove_encoder, prove_family
 
     other = _not_a_text_decoder(family)
     if other:

@@ -10,7 +10,7 @@ from tokenizers import processors
 from transformers import AutoTokenizer, LlamaTokenizer
 
 import bothways as bw
-from bothways.backbone.tokenizers import append_eos, specials
+from bothways.backbone.tokenizer.preparation import append_eos, specials
 from bothways.errors import InputError
 from tiny import SENTENCES, tiny_llama, tiny_tokenizer
 

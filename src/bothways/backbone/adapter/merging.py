@@ -26,15 +26,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bothways.backbone.adapter_config import read_adapter_config
-from bothways.backbone.adapter_files import (
+from bothways.backbone.adapter.adapter_config import read_adapter_config
+from bothways.backbone.adapter.adapter_files import (
     FACTORS,
     fingerprint,
     local_adapter,
     put_whole,
     read_needs,
 )
-from bothways.backbone.adapters import forget_peft
+from bothways.backbone.adapter.lora import forget_peft
 from bothways.backbone.rope import RopeConfig
 from bothways.errors import InputError
 from bothways.foreign import foreign, read_tensors
@@ -288,8 +288,8 @@ def _make_room(model: Any, root: _Root, named: Mapping[str, Tensor]) -> None:
 def _adapter_folder(place: str | os.PathLike[str]) -> Path:
     folder = local_adapter(place)
     if not folder.is_dir():
-        from bothways.backbone.hub import adapter_snapshot
-        from bothways.backbone.sources import resolve
+        from bothways.backbone.loading.hub import adapter_snapshot
+        from bothways.backbone.loading.sources import resolve
 
         folder = adapter_snapshot(resolve(place))
     if not (folder / "adapter_config.json").is_file():

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, LlamaConfig, Qwen2Config
 
 import bothways as bw
-from bothways.backbone.tokenizer_file import difference
+from bothways.backbone.tokenizer.tokenizer_file import difference
 from tiny import TINY, tiny_llama, tiny_model
 
 # pairs of digits stay together here; transformers' Qwen2Tokenizer writes each digit as a token of its own

@@ -16,8 +16,8 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from bothways.backbone.left_out import refuse_left_out
-from bothways.backbone.tokenizer_file import follow_flags
+from bothways.backbone.loading.left_out import refuse_left_out
+from bothways.backbone.tokenizer.tokenizer_file import follow_flags
 from bothways.errors import InputError, SourceError
 from bothways.foreign import foreign
 from bothways.foreign import one_line as one_line_of

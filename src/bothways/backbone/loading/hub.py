@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bothways.backbone.checkpoints import one_line
-from bothways.backbone.sources import Source
+from bothways.backbone.loading.checkpoints import one_line
+from bothways.backbone.loading.sources import Source
 
 #: The files of an adapter. Those that LongLoRA published are pickles and have two parts.
 ADAPTER_FILES = (

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig, GPT2Config, LlamaConfig, MistralConfig, Phi3Config, Qwen2MoeConfig
 
-from bothways.backbone import adapters, merging
-from bothways.backbone.adapters import LoraConfig
+from bothways.backbone.adapter import lora, merging
+from bothways.backbone.adapter.lora import LoraConfig
 from bothways.errors import InputError
 
 TINY = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 64}
@@ -73,17 +73,17 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_trainable_counts_on_the_meta_device(name: str) -> None:
     config, expected = PUBLISHED[name]
-    model = adapters.meta_model(config)
-    counted = adapters.trainable_counts(model, LoraConfig(r=16))
+    model = lora.meta_model(config)
+    counted = lora.trainable_counts(model, LoraConfig(r=16))
     assert counted.trainable == expected
     # the prediction equals what peft really builds
-    adapters.attach(model, LoraConfig(r=16))
-    assert adapters.trainable_counts(model) == counted
+    lora.attach(model, LoraConfig(r=16))
+    assert lora.trainable_counts(model) == counted
     assert all(parameter.is_meta for parameter in model.parameters())
 
 
 def test_all_linear_is_the_published_seven_for_llama() -> None:
-    names = adapters.target_names(tiny(), LoraConfig())
+    names = lora.target_names(tiny(), LoraConfig())
     assert {name.split(".")[-1] for name in names} == SEVEN
     assert len(names) == 2 * len(SEVEN)
 
@@ -97,7 +97,7 @@ def test_all_linear_is_the_published_seven_for_llama() -> None:
     ids=["gpt2", "bert"],
 )
 def test_other_families_stay_inside_their_blocks(config, expected: set[str]) -> None:
-    names = adapters.target_names(tiny(config), LoraConfig())
+    names = lora.target_names(tiny(config), LoraConfig())
     assert {name.split(".")[-1] for name in names} == expected
     assert not any("pooler" in name or "embeddings" in name for name in names)
 
@@ -106,26 +106,26 @@ def test_an_expert_list_as_long_as_the_model_does_not_hide_the_blocks() -> None:
     config = Qwen2MoeConfig(
         **TINY, num_key_value_heads=2, num_experts=2, moe_intermediate_size=16, shared_expert_intermediate_size=16
     )
-    names = adapters.target_names(tiny(config), LoraConfig())
+    names = lora.target_names(tiny(config), LoraConfig())
     assert len(names) == len(set(names))
     assert {"q_proj", "o_proj"} <= {name.split(".")[-1] for name in names}
 
 
 def test_chosen_targets_and_a_wrong_one() -> None:
-    names = adapters.target_names(tiny(), LoraConfig(targets=("q_proj", "v_proj")))
+    names = lora.target_names(tiny(), LoraConfig(targets=("q_proj", "v_proj")))
     assert {name.split(".")[-1] for name in names} == {"q_proj", "v_proj"}
     with pytest.raises(InputError, match=r"adapter\.targets.*q_proj"):
-        adapters.target_names(tiny(), LoraConfig(targets=("query",)))
+        lora.target_names(tiny(), LoraConfig(targets=("query",)))
 
 
 def test_every_target_must_be_there_and_is_matched_as_peft_matches_it() -> None:
     with pytest.raises(InputError, match=r"adapter\.targets: no linear layer .* named 'k_porj'; there are .*k_proj, o_proj"):
-        adapters.target_names(tiny(), LoraConfig(targets=("q_proj", "k_porj")))
+        lora.target_names(tiny(), LoraConfig(targets=("q_proj", "k_porj")))
     # the end of a word is not its name: Phi-3 has one qkv_proj
     fused = tiny(Phi3Config(**TINY, num_key_value_heads=2, pad_token_id=0))
     with pytest.raises(InputError, match=r"named 'v_proj'; there are down_proj, gate_up_proj, o_proj, qkv_proj"):
-        adapters.target_names(fused, LoraConfig(targets=("v_proj",)))
-    assert {name.split(".", 2)[2] for name in adapters.target_names(fused, LoraConfig(targets=("self_attn.o_proj",)))} == {
+        lora.target_names(fused, LoraConfig(targets=("v_proj",)))
+    assert {name.split(".", 2)[2] for name in lora.target_names(fused, LoraConfig(targets=("self_attn.o_proj",)))} == {
         "self_attn.o_proj"
     }
 
@@ -134,21 +134,21 @@ def test_every_target_must_be_there_and_is_matched_as_peft_matches_it() -> None:
 def test_fresh_adapter_changes_nothing_and_merged_equals_adapter(config) -> None:
     model = tiny(config)
     plain = states(model)
-    adapters.attach(model, LoraConfig(r=4, dropout=0.5))
+    lora.attach(model, LoraConfig(r=4, dropout=0.5))
     assert torch.equal(states(model.eval()), plain)  # B is zero
 
     shake(model)
     adapted = states(model)
     assert (adapted - plain).abs().max() > 0.05  # the comparison below is not vacuous
-    with adapters.adapter_off(model):
+    with lora.adapter_off(model):
         assert torch.equal(states(model), plain)
     assert torch.equal(states(model), adapted)
 
-    difference = adapters.merge(model, verify=lambda: states(model))
+    difference = lora.merge(model, verify=lambda: states(model))
     # two roundings per layer in float32
     assert difference < 1e-5
     torch.testing.assert_close(states(model), adapted, atol=1e-5, rtol=1e-5)
-    assert not list(adapters.lora_layers(model))
+    assert not list(lora.lora_layers(model))
     assert not any("lora" in name for name in model.state_dict())
     assert not hasattr(model, "peft_config")
 
@@ -156,35 +156,35 @@ def test_fresh_adapter_changes_nothing_and_merged_equals_adapter(config) -> None
 def test_merge_equals_the_formula_in_float64() -> None:
     model = tiny()
     before = copy.deepcopy(model.layers[0].mlp.down_proj.weight.data).double()
-    adapters.attach(model, LoraConfig(r=4, alpha=6))
+    lora.attach(model, LoraConfig(r=4, alpha=6))
     shake(model)
     layer = model.layers[0].mlp.down_proj
     a, b = layer.lora_A["default"].weight.double(), layer.lora_B["default"].weight.double()
     expected = before + 6 / 4 * b @ a
-    adapters.merge(model)
+    lora.merge(model)
     torch.testing.assert_close(model.layers[0].mlp.down_proj.weight.double(), expected, atol=1e-6, rtol=1e-6)
 
 
 def test_a_wrong_merge_is_caught() -> None:
     model = tiny()
-    adapters.attach(model, LoraConfig(r=4))
+    lora.attach(model, LoraConfig(r=4))
     shake(model)
-    target = next(layer for _, layer in adapters.lora_layers(model))
+    target = next(layer for _, layer in lora.lora_layers(model))
     original = target.get_delta_weight
     target.get_delta_weight = lambda name: original(name) * 2
     with pytest.raises(RuntimeError, match="merging changed the hidden states"):
-        adapters.merge(model, verify=lambda: states(model))
+        lora.merge(model, verify=lambda: states(model))
 
 
 def test_adapter_is_float32_over_bfloat16_and_refuses_to_merge_there() -> None:
     model = tiny().to(torch.bfloat16)
-    adapters.attach(model, LoraConfig(r=4))
+    lora.attach(model, LoraConfig(r=4))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert len(trained) == 2 * 2 * len(SEVEN)
     assert all(parameter.dtype == torch.float32 for parameter in trained)
     assert model.layers[0].self_attn.q_proj.base_layer.weight.dtype == torch.bfloat16
     with pytest.raises(ValueError, match="float32"):
-        adapters.merge(model)
+        lora.merge(model)
 
 
 def test_initialisation_is_a_function_of_the_seed_and_leaves_the_global_generator_alone() -> None:
@@ -193,9 +193,9 @@ def test_initialisation_is_a_function_of_the_seed_and_leaves_the_global_generato
         torch.manual_seed(noise)
         expected = torch.rand(1)
         torch.manual_seed(noise)
-        adapters.attach(model, LoraConfig(r=4), seed=seed)
+        lora.attach(model, LoraConfig(r=4), seed=seed)
         assert torch.equal(torch.rand(1), expected)
-        return adapters.adapter_state(model)
+        return lora.adapter_state(model)
 
     one, same, other = factors(3, 0), factors(3, 1), factors(4, 0)
     assert all(torch.equal(one[name], same[name]) for name in one)
@@ -204,11 +204,11 @@ def test_initialisation_is_a_function_of_the_seed_and_leaves_the_global_generato
 
 def test_a_second_adapter_is_refused_until_the_first_is_merged() -> None:
     model = tiny()
-    adapters.attach(model, LoraConfig(r=2))
+    lora.attach(model, LoraConfig(r=2))
     with pytest.raises(InputError, match="already carries"):
-        adapters.attach(model, LoraConfig(r=2))
-    adapters.merge(model)
-    adapters.attach(model, LoraConfig(r=2))
+        lora.attach(model, LoraConfig(r=2))
+    lora.merge(model)
+    lora.attach(model, LoraConfig(r=2))
 
 
 def test_state_round_trip_and_saved_adapter(tmp_path) -> None:
@@ -216,11 +216,11 @@ def test_state_round_trip_and_saved_adapter(tmp_path) -> None:
     from peft import get_peft_model
 
     model = tiny()
-    adapters.attach(model, LoraConfig(r=4))
+    lora.attach(model, LoraConfig(r=4))
     shake(model)
     twin = tiny()
-    adapters.attach(twin, LoraConfig(r=4), seed=9)
-    adapters.load_adapter_state(twin, adapters.adapter_state(model))
+    lora.attach(twin, LoraConfig(r=4), seed=9)
+    lora.load_adapter_state(twin, lora.adapter_state(model))
     assert torch.equal(states(twin.eval()), states(model.eval()))
 
     published = get_peft_model(tiny(), PeftConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"]))

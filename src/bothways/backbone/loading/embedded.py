@@ -22,9 +22,9 @@ import transformers
 from filelock import FileLock, Timeout
 
 from bothways.atomic import atomic_file, atomic_folder
-from bothways.backbone.checkpoints import one_line
-from bothways.backbone.gguf_source import read_gguf, require_gguf
-from bothways.backbone.wheel import WheelFile, obtain
+from bothways.backbone.loading.checkpoints import one_line
+from bothways.backbone.loading.gguf_source import read_gguf, require_gguf
+from bothways.backbone.loading.wheel import WheelFile, obtain
 from bothways.digest import file_sha256
 from bothways.errors import BothwaysError, SourceError
 

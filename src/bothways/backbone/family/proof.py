@@ -23,7 +23,7 @@ from bothways.attention.plan import AttentionPlan
 from bothways.attention.probe import explain_execution, prove_direction
 from bothways.attention.run import Execution, hidden_states, position_offset
 from bothways.attention.stock import distance
-from bothways.backbone import zoo
+from bothways.backbone.family import zoo
 
 EXACT = 1e-5
 """Tolerance for float32 states that differ only by the order of additions, as a relative distance.

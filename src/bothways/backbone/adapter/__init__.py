@@ -1,0 +1,1 @@
+"""LoRA adapters: attach, read, write and merge them, and train the rows of new tokens."""
