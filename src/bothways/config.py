@@ -85,7 +85,11 @@ def parse(kind: type[Model], values: Mapping[str, Any], *, where: str) -> Model:
 
 def explain(error: ValidationError, kind: type[BaseModel]) -> str:
     """Describe the first problem of a pydantic error in one line, with the key that was meant."""
-    first = error.errors()[0]
+    return explain_first(error.errors()[0], kind)
+
+
+def explain_first(first: Mapping[str, Any], kind: type[BaseModel]) -> str:
+    """Describe one entry of pydantic's `errors()` of a `kind` in one line."""
     raised = first.get("ctx", {}).get("error")
     place = (*first["loc"], raised.field) if isinstance(raised, _Implausible) else first["loc"]
     path = ".".join(str(part) for part in place)

@@ -30,6 +30,7 @@ BELOW: dict[str, set[str]] = {
     "exports": {"encoder", "backbone", "attention", "pooling"},
     "evaluation": {"encoder", "search", "data", "backbone", "attention", "pooling"},
     "report": {"evaluation"},
+    "serving": {"encoder", "search", "backbone", "attention", "pooling"},
     "publishing": {"encoder", "evaluation", "data", "backbone", "attention", "pooling"},
     "objectives": {"losses", "data", "encoder", "pooling", "backbone", "attention"},
     "training": {
@@ -48,7 +49,7 @@ BELOW: dict[str, set[str]] = {
 }
 BELOW["moved"] = set()
 BELOW["compat"] = {"encoder", "pooling", "backbone", "attention"}
-BELOW["ablation"] = set(BELOW) - {"report", "publishing"}
+BELOW["ablation"] = set(BELOW) - {"report", "publishing", "serving"}
 BELOW["cli"] = {*BELOW, "recipes"}
 WITHOUT_TRANSFORMERS = (
     "pooling/",
@@ -74,7 +75,13 @@ EXTRAS = {
     "mteb",
     "tensorboard",
     "psutil",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "prometheus_client",
 }
+OF_LAYER = {"serving": {"fastapi", "starlette", "uvicorn", "prometheus_client"}}
+"""Extras that a layer is made of. Only the command line imports such a layer, and says what is missing."""
 
 
 class Import(NamedTuple):
@@ -152,12 +159,28 @@ def test_extras_are_imported_where_they_are_used() -> None:
         f"{name(path)}:{item.line} {item.module}"
         for path in FILES
         for item in imports(path)
-        if item.top and item.module.split(".")[0] in EXTRAS
+        if item.top and item.module.split(".")[0] in EXTRAS - OF_LAYER.get(layer(path), set())
     ]
     assert found == []
-    used = {item.module.split(".")[0]: path for path in FILES for item in imports(path)}
+    used = {
+        item.module.split(".")[0]: path
+        for path in FILES
+        for item in imports(path)
+        if item.module.split(".")[0] not in OF_LAYER.get(layer(path), set())
+    }
     for extra in EXTRAS & used.keys():
         assert "MissingExtra" in used[extra].read_text(encoding="utf-8"), f"{name(used[extra])}: {extra} without MissingExtra"
+
+
+def test_a_layer_of_extras_is_imported_by_the_command_line_alone() -> None:
+    for name_of, extras in OF_LAYER.items():
+        users = {path for path in FILES for item in imports(path) if item.module.startswith(f"bothways.{name_of}")}
+        users = {path for path in users if layer(path) != name_of}
+        assert {layer(path) for path in users} == {"cli"}
+        for path in users:
+            text = path.read_text(encoding="utf-8")
+            assert "MissingExtra" in text and all(extra in text for extra in extras - {"starlette"}), name(path)
+            assert not any(item.top for item in imports(path) if item.module.startswith(f"bothways.{name_of}"))
 
 
 def run(code: str) -> str:

@@ -31,6 +31,7 @@ from bothways.cli.verbs import (
     recipes,
     report,
     search,
+    serve,
     train,
 )
 from bothways.cli.words import check_words
@@ -46,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for verb in (demo, convert, doctor, families, recipes, train, encode, search, mine, evaluate, report):
+for verb in (demo, convert, doctor, families, recipes, train, encode, search, serve, mine, evaluate, report):
     app.command(name=verb.NAME)(verb.command)
 app.command(name=export.NAME)(export.command)
 app.command(name="verify-export")(export.verify)

@@ -1,0 +1,56 @@
+"""Vectors as an answer holds them: cut, scaled, quantized, and written in JSON or base64."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from bothways.encoder.inference import Precision, finish, quantize
+from bothways.errors import InputError
+
+
+def check(dimensions: int | None, precision: Precision, width: int) -> None:
+    """Raise InputError for a request that vectors of `width` numbers cannot satisfy."""
+    if dimensions is not None and dimensions > width:
+        raise InputError(f"dimensions: must be at most {width}, the numbers of a vector of this model (got {dimensions})")
+    if precision in ("int8", "uint8"):
+        raise InputError(
+            f"precision: {precision!r} scales numbers by their ranges over many texts, and the ranges of one request do not fit the "
+            "next one's; ask for float32 and quantize them together, or ask for 'binary'"
+        )
+    kept = dimensions or width
+    if precision in ("binary", "ubinary") and kept % 8:
+        raise InputError(f"dimensions: {precision!r} packs 8 numbers into a byte, so they must be a multiple of 8 (got {kept})")
+
+
+def finished(
+    vectors: Sequence[np.ndarray], *, dimensions: int | None, normalize: bool, precision: Precision = "float32"
+) -> np.ndarray:
+    """Do what `Encoder.encode` does after pooling.
+
+    Args:
+        vectors: each (D,) float32.
+        dimensions: keep this many leading numbers.
+        normalize: scale to unit length, after the cut.
+        precision: see `Encoder.encode`.
+
+    Returns:
+        (N, D') in the type of `precision`.
+    """
+    return quantize(finish(np.stack(vectors)[:, :dimensions], normalize), precision)
+
+
+def written(vectors: np.ndarray, encoding: Literal["float", "base64"] | None) -> list[Any]:
+    """Write vectors (N, D) for JSON.
+
+    Base64 holds float32 in little-endian order, and OpenAI's client reads it so. Quantized vectors
+    are always lists of whole numbers: that client asks for base64 by itself, and would read their
+    bytes as float32.
+    """
+    if encoding == "base64" and vectors.dtype == np.float32:
+        little = np.ascontiguousarray(vectors, dtype="<f4")
+        return [base64.b64encode(row.tobytes()).decode("ascii") for row in little]
+    return vectors.tolist()
