@@ -59,6 +59,11 @@ VERBS = {
         *("model", "--task", "--out", "--resume", "--direction", "--pooling", "--max-length"),
         *("--batch-tokens", "--context", "--rope", "--factor", "--seed", "--device", "--dtype"),
     ],
+    "serve": [
+        *("models", "--host", "--port", "--batch-tokens", "--normalize", "--accept-token-ids", "--max-rows", "--max-tokens"),
+        *("--max-bytes", "--max-requests", "--queue-rows", "--queue-tokens", "--timeout", "--drain", "--cors", "--pooling"),
+        *("--device", "--dtype"),
+    ],
     "mine": MINE,
     "ablate": [
         *("plan", "--base", "--rows", "--poolings", "--eval-poolings", "--tasks", "--recipe", "--preset", "--option"),
