@@ -1,1 +1,1 @@
-"""How good is an encoder: tasks, their measures, and results that say how they came about."""
+"""Evaluation of encoders: tasks, measures, and results that record how they came about."""

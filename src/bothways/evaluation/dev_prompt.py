@@ -1,7 +1,8 @@
 """Adds the instruction of a stage's rows to its development metric.
 
-A model must be asked as it was trained. The recipe states the instructions of known tasks, but rows may bring prompts of their own
-(`query_prompt` in a file), which only the reader of the data sees. A metric that names a prompt itself keeps it.
+A model must be asked as it was trained. The recipe states the instructions of known tasks, but rows
+may have prompts of their own (`query_prompt` in a file), which only the reader of the data sees. A
+metric with a prompt of its own keeps it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def _classes(row: Example) -> bool:
     return row.label is not None
 
 
-#: By kind of metric: which rows are of its kind. For each, the first test that any row passes counts.
+#: Tests for rows of the same kind as a metric, by kind. The first test that any row passes counts.
 _ALIKE: dict[str, tuple[Callable[[Example], bool], ...]] = {
     "sts": (lambda row: _symmetric(row) and row.task.startswith("sts"), lambda row: _symmetric(row) and not _classes(row)),
     "pairs": (lambda row: _symmetric(row) and not _classes(row),),
@@ -36,17 +37,19 @@ _ALIKE: dict[str, tuple[Callable[[Example], bool], ...]] = {
 
 
 def instructed(metric: str, rows: Sequence[Any]) -> str:
-    """Add the one instruction of the rows that are like the metric's, as `?prompt=`.
+    """Add the instruction of the rows that are like the metric's, as `?prompt=`.
 
-    Rows of a task that the metric's path names come first. For example, `classification:data/banking77` takes the instruction of the
-    rows of the task "banking77". If such rows have several instructions, a warning asks for `prompt=`.
+    Rows of a task named in the metric's path come first. For example,
+    `classification:data/banking77` gets the instruction of the rows of the task "banking77". If
+    such rows have several instructions, a warning asks for `prompt=`.
 
     Args:
         metric: a specification, see `evaluation.specification`.
-        rows: of the stage. Only labeled rows have prompts.
+        rows: training rows of the stage. Only labeled rows have prompts.
 
     Returns:
-        The metric, unchanged if it has a prompt, is of another kind, or the rows have no instruction.
+        The metric. It is unchanged if it has a prompt, if it is of another kind, or if the rows do
+        not have an instruction.
     """
     asked = parse(metric)
     examples = [row for row in rows if isinstance(row, Example)]
@@ -62,8 +65,8 @@ def instructed(metric: str, rows: Sequence[Any]) -> str:
         return metric
     if len(prompts) > 1:
         log.warning(
-            "dev metric %s: is measured without an instruction, since the rows have %d, the first %r and %r; give the right one as "
-            "?prompt=… (?prompt= for none)",
+            "dev metric %s: is measured without an instruction, because the rows have %d of them, the first are %r and %r; "
+            "name the right one as ?prompt=… (?prompt= for none)",
             *(metric, len(prompts), prompts[0], prompts[1]),
         )
         return metric

@@ -1,4 +1,7 @@
-"""One number by which training chooses its best checkpoint. The data is read once, when the metric is made."""
+"""The development metric: the number by which training chooses its best checkpoint.
+
+The data is read once, when the metric is made.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ from bothways.evaluation.task import RunOptions, Task
 
 @dataclass(frozen=True)
 class DevMetric:
-    """Call it with an encoder: the task's main metric, higher is better, never NaN.
+    """A task as a function from an encoder to its main metric.
+
+    Higher is better, and the value is never NaN.
 
     Attributes:
-        task: what is measured; `task.main` names the metric, `task.fingerprint` the data.
+        task: the task. `task.main` names the metric, `task.fingerprint` the data.
         options: how encoders are run.
     """
 
@@ -26,33 +31,37 @@ class DevMetric:
 
     @property
     def name(self) -> str:
-        """For logs and metric files, e.g. `sts:dev.jsonl/spearman`."""
+        """Return the name for logs and metric files, for example `sts:dev.jsonl/spearman`."""
         return f"{self.task.name}/{self.task.main}"
 
     def __call__(self, encoder: Any) -> float:
         """Measure one encoder.
 
         Raises:
-            InputError: the encoder returns vectors that are not finite.
+            InputError: if the encoder returns vectors that are not finite.
         """
         return self.task.run(encoder, self.options).metrics[self.task.main]
 
 
 def dev_metric(spec: str, *, rows: Sequence[Any] = (), batch_tokens: int | None = None, seed: int = 0) -> DevMetric:
-    """The metric of a task specification, e.g. `sts:stsb/dev.jsonl` (Spearman) or `stdlib` (nDCG@10).
+    """Make the metric of a task specification.
+
+    For example, `sts:stsb/dev.jsonl` (Spearman) or `stdlib` (nDCG@10).
 
     Args:
-        spec: as `evaluate` takes it.
-        rows: of the stage. The one instruction that those of the metric's kind bring is the metric's prompt, see `dev_prompt`.
-        batch_tokens: tokens of one encoding pass; None leaves it to the encoder.
-        seed: of the metrics that draw at random.
+        spec: the specification, as in `evaluate`.
+        rows: training rows of the stage. If those of the metric's kind have one instruction, it
+            becomes the metric's prompt, see `dev_prompt`.
+        batch_tokens: tokens of one encoding pass. If None, the encoder decides.
+        seed: seed of metrics that draw at random.
 
     Raises:
-        InputError: unknown or unreadable task, or one whose metric does not rank encoders (geometry).
+        InputError: if the task is unknown or unreadable, or if its metric does not rank encoders
+            (geometry).
     """
     task = make_task(instructed(spec, rows))
     if not task.higher_is_better:
         raise InputError(
-            f"dev metric {spec!r}: {task.main} describes an encoder and cannot choose between two; use sts, retrieval or stdlib"
+            f"dev metric {spec!r}: {task.main} describes an encoder and does not rank it; use sts, retrieval or stdlib"
         )
     return DevMetric(task, RunOptions(batch_tokens=batch_tokens, show_progress_bar=False, seed=seed))

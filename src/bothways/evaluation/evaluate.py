@@ -1,6 +1,7 @@
-"""Run an encoder through tasks. The tasks know what to measure; this file only calls them and notes down what happened.
+"""Run an encoder through tasks.
 
-With a file to write to, what is finished is on the disk: the file is replaced as a whole after each task.
+This file calls the tasks and records their results. With an output file, every finished task is on
+disk: after each task the file is replaced as a whole.
 """
 
 from __future__ import annotations
@@ -37,34 +38,42 @@ def evaluate(
 ) -> Results:
     """Score an encoder on one or more tasks.
 
+    For example, `evaluate(encoder, ["stdlib", "sts:dev.jsonl?aggregation=mean"],
+    out="results.json")`.
+
     Args:
-        encoder: anything with `encode(list[str])` → (n, d): ours, a SentenceTransformer, your own. `encode_query` and
-            `encode_document` are used for retrieval where it has them. For retrieval alone also a ranker such as `BM25()`.
-        tasks: specifications `KIND[:ARGUMENT][?option=value&option=value]` (`"stdlib"`, `"sts:dev.jsonl?aggregation=mean"`,
-            `"retrieval:FOLDER"`; `registry.kinds()` names all kinds, `registry.options(kind)` their options) or `Task` objects.
-            All data is read before the first text is encoded.
-        batch_tokens: tokens of one encoding pass, handed on to an encoder that takes it; changes speed, not scores.
-        show_progress_bar: handed on to an encoder that takes it.
-        seed: of the metrics that draw at random.
-        out: a results file, written anew after each task. Beside it `OUT.work` holds what a suite of MTEB tasks has finished, until
-            the suite is done.
-        resume: take the tasks that `out` holds already from there, and keep those it holds beyond the ones asked for. It must be
-            about the same model and seed, and the same data and options of each task.
+        encoder: any object with `encode(list[str])` → (n, d): ours, a SentenceTransformer, your
+            own. If it has `encode_query` and `encode_document`, retrieval uses them. Retrieval
+            alone also takes a ranker such as `BM25()`.
+        tasks: `Task` objects, or specifications `KIND[:ARGUMENT][?option=value&option=value]`.
+            `registry.kinds()` lists all kinds, `registry.options(kind)` their options. All data is
+            read before the first text is encoded.
+        batch_tokens: tokens of one encoding pass, passed on to an encoder that accepts it. It
+            changes speed, not scores. If None, the encoder decides.
+        show_progress_bar: whether to show progress, passed on to an encoder that accepts it. If
+            None, the encoder decides.
+        seed: seed of metrics that draw at random.
+        out: a results file, rewritten after each task. Next to it `OUT.work` holds finished tasks
+            of a suite of MTEB tasks, until the suite is done. If None, nothing is written.
+        resume: if True, take tasks from `out` that are finished there, and keep all other results
+            that it holds. The model and the seed must be the same, and so must the data and options
+            of each task.
 
     Returns:
-        Metrics by task name (the specification as given): correlations in [-1, 1], retrieval measures in [0, 1]. With `resume`,
-        what `out` holds in the end.
+        Metrics by task name (the specification as given). Correlations are in [-1, 1], retrieval
+        measures in [0, 1]. With `resume`, everything that `out` holds in the end.
 
     Raises:
-        InputError: no task, an unknown one, the same one twice, unreadable data, an encoder that cannot do what a task asks, or
-            `resume` without a file or with one about something else; or another process that writes `out`.
-        OutputError: `out` cannot be written.
+        InputError: if there are no tasks, if a task is unknown or given twice, if data cannot be
+            read, if the encoder cannot do a task, if `resume` is given without a file or with one
+            of another model, or if another process writes `out`.
+        OutputError: if `out` cannot be written.
     """
     ready = _ready(tasks)
     for task in ready:
         task.check(encoder)
     if resume and out is None:
-        raise InputError("resume: there is no results file to continue; name it with out")
+        raise InputError("resume: needs a results file to continue; pass it as out")
     with nullcontext() if out is None else held(out):
         model = describe(encoder)
         date = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -73,7 +82,7 @@ def evaluate(
         ledger = Ledger([task.name for task in ready], told, out=out, known=known, earlier=earlier)
         work = None if out is None else Path(f"{os.fspath(out)}.work") / _FINISHED
         if work is not None and not resume:
-            _remove(work)  # of a run that was stopped and is not wanted any more
+            _remove(work)  # left by a run that was stopped and is not resumed
         options = RunOptions(batch_tokens=batch_tokens, show_progress_bar=show_progress_bar, seed=seed, work=work)
         for task in ready:
             if task.name not in ledger.done:
@@ -84,7 +93,7 @@ def evaluate(
 
 
 def _remove(work: Path) -> None:
-    """Remove what finished tasks have left; files of somebody else beside it stay."""
+    """Remove the files of finished tasks. Other files in the parent folder stay."""
     shutil.rmtree(work, ignore_errors=True)
     with suppress(OSError):
         work.parent.rmdir()
@@ -93,12 +102,14 @@ def _remove(work: Path) -> None:
 def _ready(tasks: str | Task | Sequence[str | Task]) -> list[Task]:
     chosen = [tasks] if isinstance(tasks, (str, Task)) else list(tasks)
     if not chosen:
-        raise InputError("no task to evaluate; give at least one, e.g. 'stdlib'")
+        raise InputError("no task to evaluate; give at least one, for example 'stdlib'")
     ready = [make_task(task) if isinstance(task, str) else task for task in chosen]
     names = [task.name for task in ready]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"task {twice!r} is given twice; results go by name, so give the second another name= or drop it")
+        raise InputError(
+            f"task {twice!r} is given twice, and results are stored by name; add ?name=ANOTHER to one of them or leave it out"
+        )
     return ready
 
 

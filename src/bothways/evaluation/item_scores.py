@@ -1,16 +1,22 @@
-"""What a task scored item by item, kept beside its metrics so that a report can put intervals on them and show examples.
+"""Scores of the single items of a task, saved next to its metrics.
 
-A metric is one number; whether two models differ by more than chance needs the pairs or queries behind it (Efron & Tibshirani 1993,
-the paired bootstrap), and what changed needs their texts. `details["items"]` of a record holds both, in one of two forms:
+A metric is one number. Whether two models differ by more than chance depends on the pairs or
+queries behind it (Efron & Tibshirani 1993, the paired bootstrap), and a reader wants to see
+examples. `details["items"]` of a record holds both, in one of two forms:
 
-    {"values": [v, …]}                                     the main metric is their mean (nDCG by query)
-    {"predicted": [p, …], "gold": [g, …]}                  the main metric is their Spearman correlation (STS)
-      with "groups": [0, 0, 1, …], "weighting": "mean" | "wmean"       … averaged over groups
-      with "measure": "average_precision"                    … or the average precision, gold being labels 0 and 1
+    {"values": [v, …]}
+        the main metric is their mean (nDCG by query)
+    {"predicted": [p, …], "gold": [g, …]}
+        the main metric is their Spearman correlation (STS)
+      with "groups": [0, 0, 1, …], "weighting": "mean" | "wmean"
+        … averaged over groups
+      with "measure": "average_precision"
+        … or the average precision, with gold labels 0 and 1
 
-and in both `"texts": [{"item": i, name: text, …}, …]` for the items that this model gets most wrong. Of a pair that improves from one
-model to the next the older file has the text, of one that gets worse the newer: the worst items of each suffice to show either. Files
-stay small: at most `MOST` items (beyond that nothing is kept), `TEXTS` of them with texts, cut to `CHARACTERS`.
+Both forms also have `"texts": [{"item": i, name: text, …}, …]` for the items that this model gets
+most wrong. If an item improves from one model to the next, the older file has its text. If it gets
+worse, the newer file has it. So the worst items of each file suffice to show either. Files stay
+small: tasks of more than `MOST` items save none, and `TEXTS` items have texts, cut to `CHARACTERS`.
 """
 
 from __future__ import annotations
@@ -24,20 +30,21 @@ from scipy.stats import rankdata
 MOST = 10_000
 TEXTS = 150
 CHARACTERS = 240
-# decimals of what is ranked: those of `sts.pair_cosines`. With fewer, neighbours that the score told apart would tie (cosines of
-# count vectors lie 1e-9 apart by the hundred), and the items would give another score than the one they stand beside
+# Decimals of ranked values, as in `sts.pair_cosines`. With fewer decimals, values that differ in
+# the score would tie here (hundreds of cosines of count vectors differ by 1e-9), and the items
+# would give another score than the task.
 _RANKED = 12
 
 
 def value_items(values: np.ndarray, texts: Callable[[int], dict[str, str]]) -> dict[str, Any]:
-    """Items of a metric that is a mean.
+    """Make the items of a metric that is a mean.
 
     Args:
         values: (n,) finite, higher is better.
-        texts: the texts of item i by what they are ("query", "relevant", …).
+        texts: returns the texts of item i by name, for example `{"query": "…", "relevant": "…"}`.
 
     Returns:
-        `{"items": …}` to merge into a score's details; empty where there are more than `MOST`.
+        `{"items": …}` to merge into a score's details. It is empty if there are more than `MOST`.
     """
     if len(values) > MOST:
         return {}
@@ -54,18 +61,21 @@ def pair_items(
     weighting: str = "all",
     measure: Literal["spearman", "average_precision"] = "spearman",
 ) -> dict[str, Any]:
-    """Items of a rank correlation or an average precision; what an item loses is the distance between its two ranks.
+    """Make the items of a rank correlation or an average precision.
+
+    The loss of an item is the distance between its two ranks.
 
     Args:
         predicted: (n,) cosines.
         gold: (n,) true scores, or labels 0 and 1.
-        texts: the texts of pair i by what they are.
-        groups: the subset of each pair; kept only where `weighting` needs it.
-        weighting: "all" for one correlation over everything, "mean" or "wmean" for an average over subsets.
-        measure: what the main metric is.
+        texts: returns the texts of pair i by name, for example `{"first": "…", "second": "…"}`.
+        groups: the subset of each pair. It is saved only if `weighting` needs it.
+        weighting: "all" for one correlation over everything, "mean" or "wmean" for an average over
+            subsets.
+        measure: the kind of the main metric.
 
     Returns:
-        `{"items": …}` to merge into a score's details; empty where there are more than `MOST`.
+        `{"items": …}` to merge into a score's details. It is empty if there are more than `MOST`.
     """
     if len(predicted) > MOST:
         return {}
@@ -80,14 +90,17 @@ def pair_items(
 
 
 def shorten(text: str) -> str:
-    """One line of at most `CHARACTERS`, an ellipsis at its end where something is missing."""
-    # a document may be megabytes long: what cannot be shown need not be split
+    """Return one line of at most `CHARACTERS`.
+
+    It ends with an ellipsis if something is missing.
+    """
+    # A document may have megabytes, so only its start is split into words.
     line = " ".join(text[: 8 * CHARACTERS].split())
     return line if len(line) <= CHARACTERS else line[: CHARACTERS - 1].rstrip() + "…"
 
 
 def _texts(lost: np.ndarray, texts: Callable[[int], dict[str, str]]) -> list[dict[str, Any]]:
-    # stable, so that among equals every model keeps the same ones
+    # stable, so that every model keeps the same items among equals
     worst = np.argsort(-lost, kind="stable")[:TEXTS]
     return [{"item": int(i), **{name: shorten(text) for name, text in texts(int(i)).items()}} for i in sorted(worst)]
 

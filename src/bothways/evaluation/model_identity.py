@@ -1,11 +1,15 @@
-"""Which model is this? A fingerprint that tells any two models apart that could score differently, in milliseconds even at 7B.
+"""Fingerprints of models: they differ for any two models that could score differently.
 
-Hashing all weights of a 7B model takes as long as loading it, and files would not do: two fine-tunes of one base have equal names,
-sizes and headers, an encoder converted in memory has no files at all. So the weights themselves are sampled: of every tensor its name,
-type, shape and 256 of its numbers, evenly spaced. Training changes (nearly) all numbers of what it trains; a change that leaves every
-sampled number as it was, of one token's embedding say, goes unnoticed. Beside the weights count what else changes a vector: the
-configuration, vocabulary, direction, pooling, lengths, prompts, and the precision the weights are held in. Names, paths, devices and
-library versions do not.
+A fingerprint takes milliseconds, even at 7B. To hash all weights of a 7B model takes as long as to
+load it. To hash files would not work: two fine-tunes of one base have equal names, sizes and
+headers, and an encoder converted in memory does not have files. So the weights are sampled. Of
+every tensor, the fingerprint contains its name, type, shape and 256 of its numbers, evenly spaced.
+Training changes (nearly) all numbers of the tensors that it trains. A change that leaves every
+sampled number as it was, for example in the embedding of one token, goes unnoticed.
+
+The fingerprint also contains everything else that changes a vector: configuration, vocabulary,
+direction, pooling, lengths, prompts and the precision of the weights. It does not contain names,
+paths, devices and library versions.
 """
 
 from __future__ import annotations
@@ -19,17 +23,19 @@ from typing import Any
 import torch
 
 _SAMPLE = 256
-# of a configuration: where it came from and how it is run, neither of which is the model
+# fields of a configuration that name its origin or how it is run, which do not change the model
 _VOLATILE = {"transformers_version", "architectures", "dtype", "torch_dtype", "attn_implementation", "pooling", "use_cache"}
-# of an encoder: measured or noted about the machine or the run
+# attributes of an encoder that describe the machine or the run
 _PASSING = {"training", "execution", "provenance", "device", "model_card_data"}
 
 
 def model_fingerprint(encoder: Any) -> str:
-    """SHA-256 (64 hex digits) of what an encoder is.
+    """Compute the SHA-256 (64 hex digits) of an encoder.
 
-    A torch module is told by its sampled weights and its settings; any other object by its class and plain attributes (BM25's k1 and
-    b, the modules it wraps), so that an encoder behind an interface should carry what tells it apart in an attribute.
+    A torch module is identified by its sampled weights and its settings. Any other object is
+    identified by its class, its plain attributes (for example BM25's k1 and b) and the modules
+    among its attributes. So if your encoder calls a remote service, give it an attribute that
+    identifies the model.
     """
     digest = hashlib.sha256()
     _add(digest, type(encoder).__qualname__)
@@ -52,7 +58,8 @@ def _add(digest: Any, value: Any) -> None:
 
 def _add_module(digest: Any, module: torch.nn.Module) -> None:
     _add(digest, _plain(module))
-    for name, child in module.named_children():  # pooling and the like; a model's own attributes are in its configuration
+    # pooling and similar parts. The attributes of a transformers model are in its configuration.
+    for name, child in module.named_children():
         _add(digest, [name, type(child).__name__, {} if hasattr(child, "config") else _plain(child)])
     for config in _configurations(module):
         facts = config.to_diff_dict()
@@ -67,7 +74,7 @@ def _add_module(digest: Any, module: torch.nn.Module) -> None:
 
 
 def _configurations(module: torch.nn.Module) -> list[Any]:
-    """The transformers configurations of a module and its parts, each once."""
+    """Return the transformers configurations of a module and its parts, each once."""
     found: dict[int, Any] = {}
     for part in module.modules():
         config: Any = getattr(part, "config", None)
@@ -77,7 +84,7 @@ def _configurations(module: torch.nn.Module) -> list[Any]:
 
 
 def _sample(tensor: torch.Tensor) -> bytes:
-    """`_SAMPLE` evenly spaced numbers of a tensor, all of a smaller one."""
+    """Return `_SAMPLE` evenly spaced numbers of a tensor, or all of a smaller one, as bytes."""
     if tensor.device.type == "meta" or tensor.numel() == 0:
         return b""
     flat = tensor.detach().reshape(-1)
@@ -89,7 +96,10 @@ def _sample(tensor: torch.Tensor) -> bytes:
 
 
 def _plain(thing: Any) -> dict[str, Any]:
-    """The public attributes of an object that are plain values, or collections of them; and its options."""
+    """Return the public attributes of an object that are plain values or collections of them.
+
+    The fields of its options are included.
+    """
     found = {}
     for name, value in getattr(thing, "__dict__", {}).items():
         if name.startswith("_") or name in _PASSING:

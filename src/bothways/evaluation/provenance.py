@@ -1,4 +1,7 @@
-"""What a reader needs to get a score again beside library versions: which encoder, which command."""
+"""The facts that a reader needs to reproduce a score: which encoder, and which command.
+
+Library versions come from `bothways.provenance`.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,18 @@ from bothways.evaluation.model_identity import model_fingerprint
 
 
 def command_line() -> str:
-    """The running command, quoted so that a shell would take it."""
+    """Return the running command, quoted so that a shell accepts it."""
     return shlex.join(sys.argv)
 
 
 def describe(encoder: Any) -> dict[str, Any]:
-    """Class, name, training stages, direction, precision and fingerprint of an encoder; what it does not tell is left out."""
+    """Describe an encoder by class, name, training stages, direction, precision and fingerprint.
+
+    Facts that the encoder does not have are left out.
+    """
     own = getattr(encoder, "provenance", None)
     own = own if isinstance(own, Mapping) else {}
-    card = getattr(encoder, "model_card_data", None)  # where a SentenceTransformer keeps what it was loaded from
+    card = getattr(encoder, "model_card_data", None)  # a SentenceTransformer keeps its base here
     parameter = next(iter(encoder.parameters()), None) if callable(getattr(encoder, "parameters", None)) else None
     stages = [stage.get("name", stage) if isinstance(stage, Mapping) else stage for stage in own.get("stages") or ()]
     told = {

@@ -1,6 +1,6 @@
-"""From a specification such as `sts:dev.jsonl?aggregation=mean` to a task.
+"""The kinds of tasks, and tasks from specifications such as `sts:dev.jsonl?aggregation=mean`.
 
-Each kind lives in its own file, imported when first asked for; `specification.py` says how a specification is written.
+Each kind has its own file, which is imported on first use. `specification.py` describes the syntax.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bothways.errors import InputError
 from bothways.evaluation.specification import options_of, parse, read_options
 from bothways.evaluation.task import Task
 
-# kind → where its class is, and how a user writes it
+# kind → module and name of its class, and the form of its specification
 _KINDS: dict[str, tuple[str, str, str]] = {
     "stdlib": ("bothways.evaluation.tasks.stdlib", "Stdlib", "stdlib"),
     "sts": ("bothways.evaluation.tasks.sts", "STS", "sts:PAIRS"),
@@ -34,15 +34,19 @@ _KINDS: dict[str, tuple[str, str, str]] = {
 
 
 def kinds() -> dict[str, str]:
-    """Every kind of task with the form of its specification, for help texts."""
+    """Return every kind of task with the form of its specification, for help texts."""
     return {kind: form for kind, (_, _, form) in _KINDS.items()}
 
 
 def task_class(kind: str, spec: str | None = None) -> type[Task]:
-    """The class behind a kind, imported now.
+    """Import and return the class of a kind.
+
+    Args:
+        kind: the kind, for example "sts".
+        spec: the whole specification, for the error message. If None, quote the kind.
 
     Raises:
-        InputError: the kind is unknown; `spec` is what the message quotes.
+        InputError: if the kind is unknown.
     """
     if kind not in _KINDS:
         near = difflib.get_close_matches(kind, _KINDS, n=1)
@@ -54,17 +58,21 @@ def task_class(kind: str, spec: str | None = None) -> type[Task]:
 
 
 def options(kind: str) -> dict[str, object]:
-    """The options a specification of this kind may carry, each with the type of its value; `name` goes with every kind."""
+    """Return the options of a kind, each with the type of its value.
+
+    `name` is an option of every kind.
+    """
     return {**options_of(task_class(kind).from_argument), "name": str}
 
 
 def make_task(spec: str) -> Task:
-    """The task that `spec` names: `KIND[:ARGUMENT][?option=value&option=value]`.
+    """Make the task of a specification `KIND[:ARGUMENT][?option=value&option=value]`.
 
-    Its name in results is `spec` as it stands, or what the option `name` says.
+    For example, `sts:dev.jsonl?aggregation=mean&name=dev`. The name of the task in results is the
+    option `name`, or else `spec` as written.
 
     Raises:
-        InputError: the kind or an option is unknown, a value cannot be read, or the data cannot.
+        InputError: if the kind or an option is unknown, or if a value or the data cannot be read.
     """
     written = parse(spec)
     chosen = task_class(written.kind, spec)
@@ -73,16 +81,16 @@ def make_task(spec: str) -> Task:
     task = chosen.from_argument(written.argument, **values)
     if written.options:
         task.name = name
-    if values and not task.settings:  # a kind that does not say which of its options count: all that were written do
+    if values and not task.settings:  # the kind does not say which of its options count, so all do
         task.settings = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
     return task
 
 
 def require_argument(argument: str | None, kind: str) -> str:
-    """The argument of a specification that must have one.
+    """Return the argument of a specification that must have one.
 
     Raises:
-        InputError: there is none.
+        InputError: if there is none.
     """
     if not argument:
         raise InputError(f"task {kind!r} needs a path; write {_KINDS[kind][2]}")

@@ -1,4 +1,7 @@
-"""Scores by task, with what a reader needs to trust them; saved as one JSON file that appears whole or not at all."""
+"""Scores by task, with everything a reader needs to trust them.
+
+They are saved as one JSON file, which is replaced as a whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +19,21 @@ from bothways.errors import InputError
 from bothways.foreign import why
 
 _FORMAT = "bothways-results-1"
-# a list of numbers, which goes on one line: thousands of items would take a line each. No JSON string holds a line break.
+# A list of numbers, which is written on one line. Otherwise thousands of items would take a line
+# each. A JSON string never contains a line break.
 _NUMBERS = re.compile(r"\[\n([-+.,\deE\s]+)\n\s*\]")
 
 
 @dataclass(frozen=True)
 class Record:
-    """One task's outcome.
+    """The result of one task.
 
     Attributes:
-        kind: kind of task, e.g. "sts".
-        main: name of the metric that stands for the task.
+        kind: kind of task, for example "sts".
+        main: name of the metric that represents the task.
         metrics: finite numbers by name.
-        details: longer findings, as JSON values.
-        data: sha256 of the data's content.
+        details: longer results, as JSON values.
+        data: sha256 of the content of the data.
         seconds: wall time of encoding and scoring.
         options: every option that could have changed the score, as JSON values.
     """
@@ -45,7 +49,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Results(Mapping[str, dict[str, float]]):
-    """A mapping from task name to its metrics; `records` and `provenance` hold the rest."""
+    """A mapping from task names to metrics.
+
+    Attributes:
+        records: the whole result of each task, by task name.
+        provenance: model, command, versions and date of the run.
+    """
 
     records: dict[str, Record]
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -61,7 +70,7 @@ class Results(Mapping[str, dict[str, float]]):
 
     @property
     def main(self) -> dict[str, float]:
-        """Each task's main score."""
+        """Return each task's main score."""
         return {name: record.metrics[record.main] for name, record in self.records.items()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -74,15 +83,15 @@ class Results(Mapping[str, dict[str, float]]):
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
         with atomic_file(path) as part:
-            # a surrogate that came in through a file name has no UTF-8 form; its escape is what JSON would write
+            # A surrogate from a file name has no UTF-8 form. Its escape is valid JSON.
             part.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Results:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            InputError: no such file, or not a results file of this format.
+            InputError: if the file does not exist, or is not a results file of this format.
         """
         path = Path(path)
         try:
@@ -92,23 +101,25 @@ class Results(Mapping[str, dict[str, float]]):
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: not a results file ({why(error)})") from None
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise InputError(f"{path}: not a results file; expected format {_FORMAT!r}, as evaluate's save writes it")
+            raise InputError(
+                f"{path}: not a results file; expected the format {_FORMAT!r}, which `bothways evaluate --out` writes"
+            )
         try:
             records = {name: _record(**record) for name, record in content["tasks"].items()}
             provenance = dict(content["provenance"])
             broken = next((name for name, record in records.items() if not math.isfinite(record.metrics[record.main])), None)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError(f"{path}: results file with missing, unknown or wrong entries ({why(error)})") from None
+            raise InputError(f"{path}: a results file with missing, unknown or wrong entries ({why(error)})") from None
         if broken is not None:
-            raise InputError(f"{path}: main score of {broken!r} is not a finite number")
+            raise InputError(f"{path}: the main score of {broken!r} is not a finite number")
         return cls(records, provenance)
 
 
 def _record(**fields: Any) -> Record:
-    """A record as it was read, after a look at what its readers rely on.
+    """Make a record from the entries of a file, after checking the types that readers rely on.
 
     Raises:
-        TypeError: an entry that is missing, unknown, or of another type.
+        TypeError: if an entry is missing, unknown, or of another type.
     """
     record = Record(**fields)
     number = (int, float)
@@ -125,5 +136,5 @@ def _record(**fields: Any) -> Record:
     if wrong is None and not all(isinstance(value, number) for value in record.metrics.values()):
         wrong = "metrics"
     if wrong is not None:
-        raise TypeError(f"{wrong} is not what evaluate writes there")
+        raise TypeError(f"{wrong} has another type than evaluate writes")
     return record

@@ -1,7 +1,8 @@
-"""Long evaluations continue where they stopped: each finished task stands in the results file, and is taken from there.
+"""Long evaluations that continue after a stop: finished tasks are taken from the results file.
 
-A results file is about one model under one seed. A task counts as finished if it was measured on the same data with the same options;
-anything else is refused rather than mixed, because a reader of the file could not see it.
+A results file is about one model under one seed. A task is finished if it was measured on the same
+data with the same options. Anything else is refused, because a reader of a file with mixed results
+could not notice it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ log = logging.getLogger("bothways")
 
 
 class Ledger:
-    """The results of a run while it goes on: what is finished, what is to come, and the file that follows it."""
+    """The results of a run in progress: finished and pending tasks, and the file that records them."""
 
     def __init__(
         self,
@@ -34,16 +35,19 @@ class Ledger:
         known: Mapping[str, Record] | None = None,
         earlier: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """Start with nothing finished but what is known.
+        """Start with the results of earlier runs.
 
         Args:
-            names: the tasks asked for, in order.
+            names: tasks to measure, in order.
             told: provenance that holds for the whole run.
-            out: the results file; None for none.
-            known, earlier: what `finished` gave.
+            out: the results file. If None, nothing is written.
+            known: records of an earlier run, from `finished`.
+            earlier: entries about earlier runs, from `finished`.
 
         Raises:
-            InputError, OutputError: nothing can be written at `out`; found out now, not after hours.
+            InputError: if `out` is a folder.
+            OutputError: if `out` cannot be written. This is checked now, and not after hours of
+                work.
         """
         self.names, self.told, self.out, self.earlier = list(names), dict(told), out, list(earlier)
         self.known = dict(known or {})
@@ -54,13 +58,13 @@ class Ledger:
             _check_place(Path(out))
 
     def add(self, name: str, record: Record) -> None:
-        """Note a finished task, on the disk too."""
+        """Record a finished task, and write the file."""
         self.done[name] = record
         if self.out is not None:
             self.results().save(self.out)
 
     def results(self) -> Results:
-        """The tasks asked for, as far as they are finished and in their order, then the others that the file held."""
+        """Return the finished tasks of this run in order, then the other tasks of the file."""
         order = [name for name in self.names if name in self.done]
         records = {name: self.done[name] for name in order} | {n: r for n, r in self.known.items() if n not in self.names}
         pending = [name for name in self.names if name not in self.done]
@@ -72,20 +76,21 @@ class Ledger:
 def finished(
     path: str | os.PathLike[str], tasks: Sequence[Task], *, model: Mapping[str, Any], seed: int
 ) -> tuple[dict[str, Record], list[dict[str, Any]]]:
-    """What an earlier run left in a results file.
+    """Read the results that an earlier run left in a file.
 
     Args:
-        path: the file; one that is not there yet holds nothing.
-        tasks: what is to be measured now.
-        model: as `provenance.describe` has it.
-        seed: of the run.
+        path: the file. If it does not exist yet, the result is empty.
+        tasks: tasks to measure now.
+        model: description of the encoder from `provenance.describe`.
+        seed: seed of the run.
 
     Returns:
-        The file's records by task name, those of `tasks` checked against them; and one entry for each earlier run: when, by which
-        command, under which versions.
+        The file's records by task name, of which those of `tasks` are checked. And one entry for
+        each earlier run with its date, command and versions.
 
     Raises:
-        InputError: the file is no results file, or is about another model, seed, or (in a task asked for) other data or options.
+        InputError: if it is not a results file, or if it is about another model, another seed, or
+            (for one of `tasks`) other data or options.
     """
     if not Path(path).exists():
         return {}, []
@@ -93,22 +98,22 @@ def finished(
     told = results.provenance
     _refuse_other_model(path, told.get("model", {}), model)
     if told.get("seed") != seed:
-        raise InputError(f"{path}: was measured with seed {told.get('seed')}, not {seed}; give the same seed, or another file")
+        raise InputError(f"{path}: was measured with seed {told.get('seed')}, not {seed}; use the same seed, or another file")
     for task in tasks:
         record = results.records.get(task.name)
         if record is None:
             continue
         if record.kind != task.kind or record.data != task.fingerprint:
             raise InputError(
-                f"{path}: {task.name!r} was measured on other data there; give another file, or the task another name="
+                f"{path}: {task.name!r} was measured on other data there; use another file, or give the task another name="
             )
         changed = _changed(record.options, task.settings)
         if changed:
             raise InputError(
-                f"{path}: {task.name!r} was measured there with {changed}; give another file, or the task another name="
+                f"{path}: {task.name!r} was measured there with {changed}; use another file, or give the task another name="
             )
     if told.get("versions") != versions():
-        log.warning("%s: finished tasks were measured under other library versions; they are kept", path)
+        log.warning("%s: finished tasks were measured with other library versions; they are kept", path)
     run = {key: told[key] for key in ("date", "command", "versions") if key in told}
     return results.records, [*told.get("earlier", []), {**run, "tasks": list(results.records)}]
 
@@ -119,12 +124,12 @@ def _refuse_other_model(path: str | os.PathLike[str], there: Any, here: Mapping[
         return
     facts = ("class", "name", "direction", "dtype", "stages")
     differ = [f"{fact} {there.get(fact)} there, {here.get(fact)} here" for fact in facts if there.get(fact) != here.get(fact)]
-    why = "; ".join(differ) or "other weights or settings" if "fingerprint" in there else "it names no fingerprint of a model"
-    raise InputError(f"{path}: holds scores of another model ({why}); give another file, or leave resume out to start anew")
+    why = "; ".join(differ) or "other weights or settings" if "fingerprint" in there else "it does not have a model fingerprint"
+    raise InputError(f"{path}: holds scores of another model ({why}); use another file, or leave out resume to start again")
 
 
 def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """The first option that differs, as it stands in the file; empty if none does."""
+    """Return the first option that differs, as it is in the file, or "" if none differs."""
     for name in sorted(there.keys() | here.keys()):
         if there.get(name) != here.get(name):
             return f"{name}={there.get(name)}, not {here.get(name)}"
@@ -133,9 +138,11 @@ def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 
 def _check_place(path: Path) -> None:
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; name a file for the results")
+        raise InputError(f"{path} is a folder; name a file for the results")
     if is_stream(path):
         return
     place = next(parent for parent in path.absolute().parents if parent.exists())
     if not place.is_dir() or not os.access(place, os.W_OK):
-        raise OutputError(f"{path}: cannot be written ({place} is not a folder that may be written to); choose another place")
+        raise OutputError(
+            f"{path}: cannot be written, because {place} is not a folder that you may write to; choose another path"
+        )

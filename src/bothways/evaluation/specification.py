@@ -1,8 +1,12 @@
-"""What a user writes for a task: `KIND[:ARGUMENT][?option=value&option=value…]`, the query syntax of a web address.
+"""The specification of a task: `KIND[:ARGUMENT][?option=value&option=value…]`.
 
-One syntax for all kinds, taken apart here and nowhere else. A kind declares its options as the keyword-only parameters of its
-`from_argument`; their annotations say how the written value is read, so that the options a user may write, those a programmer may
-pass and those an error message lists are one thing. In a value, `&` is written `%26` and `%` `%25`; nothing else is special.
+The syntax is that of a query in a web address, and the same for all kinds. Only this file parses
+it. A kind declares its options as the keyword-only parameters of its `from_argument`, and their
+annotations say how a value is read. So the options that a user writes, a programmer passes and an
+error message lists are the same. In a value, write `&` as `%26` and `%` as `%25`. Nothing else is
+special.
+
+For example, `sts:stsb/dev.jsonl?aggregation=mean&prompt=Retrieve similar text: `.
 """
 
 from __future__ import annotations
@@ -24,12 +28,12 @@ _TRUTH = {"true": True, "false": False}
 
 @dataclass(frozen=True)
 class Specification:
-    """A specification taken apart.
+    """A parsed specification.
 
     Attributes:
         kind: the word before the colon.
-        argument: what stands behind it, mostly a path; None without a colon.
-        options: values as written (percent signs resolved), by option.
+        argument: the text after the colon, usually a path. None without a colon.
+        options: values by option, as text with percent signs resolved.
     """
 
     kind: str
@@ -38,10 +42,13 @@ class Specification:
 
 
 def parse(spec: str) -> Specification:
-    """Take `spec` apart: options behind the first `?`, the argument behind the first `:` before it.
+    """Split `spec` at the first `?` into argument and options, and before it at the first `:`.
+
+    For example, `sts:dev.tsv?split=dev` has the kind "sts", the argument "dev.tsv" and the options
+    `{"split": "dev"}`.
 
     Raises:
-        InputError: an option that is not `name=value`, or one written twice.
+        InputError: if an option is not `name=value`, or is written twice.
     """
     head, mark, tail = spec.partition("?")
     kind, colon, argument = head.partition(":")
@@ -49,7 +56,7 @@ def parse(spec: str) -> Specification:
     for piece in tail.split("&") if mark else ():
         name, equals, value = piece.partition("=")
         if not equals or not name:
-            raise InputError(f"task {spec!r}: {piece!r} is no option; write {FORM} (a '&' inside a value as %26)")
+            raise InputError(f"task {spec!r}: {piece!r} is not an option; write {FORM} (and '&' inside a value as %26)")
         if name in options:
             raise InputError(f"task {spec!r}: option {name!r} is written twice")
         options[name] = unquote(value)
@@ -57,17 +64,28 @@ def parse(spec: str) -> Specification:
 
 
 def options_of(factory: Callable[..., Any]) -> dict[str, Any]:
-    """The annotation of every keyword-only parameter of `factory`, by name: the options of a kind."""
+    """Return the annotation of every keyword-only parameter of `factory`, by name.
+
+    These are the options of a kind. For example, `options_of(Prefix.from_argument)` is empty.
+    """
     names = [p.name for p in inspect.signature(factory).parameters.values() if p.kind is p.KEYWORD_ONLY]
     hints = get_type_hints(factory) if names else {}
     return {name: hints.get(name, str) for name in names}
 
 
 def read_options(spec: str, given: dict[str, str], known: dict[str, Any]) -> dict[str, Any]:
-    """Written values as what the annotations in `known` ask for.
+    """Convert written values to the types of their annotations.
+
+    Args:
+        spec: the specification, for error messages.
+        given: values by option, as text. For example, `{"k": "10,100"}`.
+        known: annotations by option, see `options_of`. For example, `{"k": tuple[int, ...]}`.
+
+    Returns:
+        Values by option. For the examples above, `{"k": (10, 100)}`.
 
     Raises:
-        InputError: an option that is not known, or a value that cannot be read as its type.
+        InputError: if an option is unknown, or if a value cannot be read as its type.
     """
     values: dict[str, Any] = {}
     for name, text in given.items():
@@ -85,7 +103,10 @@ def read_options(spec: str, given: dict[str, str], known: dict[str, Any]) -> dic
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
-    """The alternatives of a union, without None: an option is left out instead; the annotation itself where it is no union."""
+    """Return the alternatives of a union, or the annotation itself if it is not a union.
+
+    None is left out, because a user leaves out the option instead.
+    """
     if get_origin(annotation) in (Union, types.UnionType):
         return tuple(member for member in get_args(annotation) if member is not type(None))
     return (annotation,)
@@ -112,7 +133,7 @@ def _read_one(annotation: Any, text: str) -> Any:
             raise ValueError(text)
         return _TRUTH[text]
     if annotation is float and not math.isfinite(float(text)):
-        raise ValueError(text)  # nan and inf, which no option means
+        raise ValueError(text)  # nan and inf are not valid for any option
     return annotation(text) if annotation in (int, float) else text
 
 

@@ -55,7 +55,10 @@ def test_a_prompt_of_the_metric_stays(metric):
 def test_several_instructions_are_named(caplog):
     others = [Example("r", ("s",), query_prompt="Other: ", document_prompt="Other: ", task="y")]
     assert instructed("sts:dev.jsonl", SAME + others) == "sts:dev.jsonl"
-    assert "since the rows have 2, the first 'Other: ' and 'Similar & same: '; give the right one as ?prompt=" in caplog.text
+    assert (
+        "because the rows have 2 of them, the first are 'Other: ' and 'Similar & same: '; name the right one as ?prompt="
+        in caplog.text
+    )
 
 
 def test_a_run_measures_with_it(tmp_path, caplog):

@@ -127,7 +127,7 @@ def test_wrong_tasks_fail_before_the_first_text_is_encoded(pairs, tmp_path):
         (["sts"], InputError, "task 'sts' needs a path; write sts:PAIRS"),
         ([sts, f"sts:{tmp_path}/none.jsonl"], SourceError, "none.jsonl"),
         ([sts, sts], InputError, "given twice"),
-        ([sts, "stdlib:3"], InputError, "takes no argument"),
+        ([sts, "stdlib:3"], InputError, "does not take an argument"),
     ]:
         with pytest.raises(error, match=message):
             evaluate(Untouched(), tasks)

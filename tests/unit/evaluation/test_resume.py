@@ -103,11 +103,11 @@ def test_resume_without_a_file_yet_is_a_first_run(out):
             object(),
             Counted("a", k=1),
             0,
-            r"another model \(class Toy there, object here\); give another file, or leave resume out",
+            r"another model \(class Toy there, object here\); use another file, or leave out resume",
         ),
         (Toy(), Counted("a", k=1), 1, "was measured with seed 0, not 1"),
-        (Toy(), Counted("a", k=1, data="1"), 0, "'a' was measured on other data there; give another file"),
-        (Toy(), Counted("a", k=2), 0, "'a' was measured there with k=1, not 2; give another file"),
+        (Toy(), Counted("a", k=1, data="1"), 0, "'a' was measured on other data there; use another file"),
+        (Toy(), Counted("a", k=2), 0, "'a' was measured there with k=1, not 2; use another file"),
         (Toy(), Counted("a"), 0, "'a' was measured there with k=1, not None"),
     ],
 )
@@ -122,7 +122,7 @@ def test_nothing_is_mixed(out, encoder, task, seed, message):
 
 
 def test_files_that_cannot_be_continued_or_written(out, tmp_path):
-    with pytest.raises(InputError, match="there is no results file to continue"):
+    with pytest.raises(InputError, match="resume: needs a results file to continue"):
         evaluate(Toy(), [Counted("a")], resume=True)
     out.write_text("{}")
     with pytest.raises(InputError, match="not a results file"):
@@ -131,7 +131,7 @@ def test_files_that_cannot_be_continued_or_written(out, tmp_path):
     content = json.loads(out.read_text())
     del content["provenance"]["model"]["fingerprint"]
     out.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="it names no fingerprint of a model"):
+    with pytest.raises(InputError, match="it does not have a model fingerprint"):
         evaluate(Toy(), [Counted("a")], out=out, resume=True)
     task = Counted("a")
     with pytest.raises(InputError, match="is a folder; name a file"):

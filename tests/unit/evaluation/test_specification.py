@@ -32,7 +32,7 @@ def test_parts(spec, kind, argument, given):
 
 @pytest.mark.parametrize("spec", ["sts:x?", "sts:x?mean", "sts:x?=mean", "sts:x?a=1&", "sts:x?a=1&a=2"])
 def test_what_is_no_option(spec):
-    with pytest.raises(InputError, match=r"is no option; write KIND|is written twice"):
+    with pytest.raises(InputError, match=r"is not an option; write KIND|is written twice"):
         parse(spec)
 
 

@@ -1,1 +1,1 @@
-"""Tasks that need a causal language model: opening it, its topics, and the words of an embedding."""
+"""Parts of the tasks that need a causal language model, and the words that an embedding holds."""

@@ -1,8 +1,9 @@
-"""The words that an embedding holds: a text's vectors put through the language-model head, most probable words first.
+"""The words that an embedding holds: the language-model head applied to a text's vectors.
 
-LLaRA (arXiv 2312.15503) trains a text's two vectors to predict the words of the text and of what follows it, so the head can be asked
-what they hold. A reader sees whether one summarises and the other foresees; numbers do not show it. As in `losses.bag_of_words`, of
-several states that make a vector the largest logit counts.
+LLaRA (arXiv 2312.15503) trains the two vectors of a text to predict the words of the text and of
+its continuation. So the head can tell which words they hold, most probable first. A reader sees
+whether one vector summarizes and the other predicts, which numbers do not show. If a vector
+consists of several states, the largest logit counts, as in `losses.bag_of_words`.
 
 Letters: P states of a vector, H hidden, V vocabulary, N texts.
 """
@@ -25,37 +26,48 @@ from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 
 WORD_BEGINS = ("\u0120", "\u2581")
-"""What byte-level tokenizers and SentencePiece write for the blank before a word."""
+"""The blank before a word, as byte-level tokenizers and SentencePiece write it."""
 
 
 @dataclass(frozen=True)
 class EmbeddingWords:
-    """A text and its words, the most probable first: those of the vector as a document (summary) and as a query (prediction)."""
+    """A text and the words of its two vectors, most probable first.
+
+    Attributes:
+        text: the text.
+        summary: words of the vector as a document.
+        prediction: words of the vector as a query.
+    """
 
     text: str
     summary: tuple[str, ...]
     prediction: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Three lines for a reader."""
+        """Return three lines for a reader."""
         return f"{self.text}\n  summary:    {', '.join(self.summary)}\n  prediction: {', '.join(self.prediction)}"
 
 
 def embedding_words(
     encoder: Encoder, texts: Sequence[str], *, words: int = 10, head: nn.Module | None = None, content: bool = True
 ) -> list[EmbeddingWords]:
-    """The words that both vectors of each text hold.
+    """Find the words that both vectors of each text hold.
+
+    For example, `print(embedding_words(encoder, ["Bees make honey."], words=5)[0])`.
 
     Args:
-        encoder: with last-token pooling ("last", "last_tokens") and the prompts that it is asked with.
-        texts: what to look at.
-        words: how many of each.
-        head: (M, H) to (M, V) logits; None loads that of the encoder's base model.
-        content: leave out punctuation, stop words, single letters, a word's other spellings (a capital) and, where the tokenizer marks
-            how a word begins, tokens that only continue one.
+        encoder: an encoder with last-token pooling ("last", "last_tokens"), and with the prompts of
+            its training.
+        texts: texts to examine.
+        words: number of words for each vector, at least 1.
+        head: maps states (M, H) to logits (M, V). If None, load the head of the encoder's base.
+        content: if True, leave out punctuation, stop words, single letters and other spellings of a
+            word (a capital). If the tokenizer marks the start of a word, also leave out tokens that
+            only continue one.
 
     Raises:
-        InputError: a pooling of other states, no head to ask, or `words` below 1.
+        InputError: if the pooling is not of the last tokens, if there is no head, or if `words` is
+            below 1.
     """
     mode = getattr(encoder.pooling, "mode", None)
     if mode not in ("last", "last_tokens"):
@@ -63,16 +75,16 @@ def embedding_words(
             f"embedding_words: the vectors of {mode} pooling are not states of the language model; it needs last or last_tokens"
         )
     if words < 1:
-        raise InputError(f"words: {words}; expected at least 1")
+        raise InputError(f"words: must be at least 1 (got {words})")
     if head is None:
         base = str(encoder.provenance.get("base", ""))
         loaded: Any = load_pretrained(base, dtype=torch.float32, device=encoder.device, head=True).head if base else None
         if loaded is not None:
-            # the embeddings may have been trained, and the head with them
+            # the embeddings, and with them a tied head, may have been trained
             loaded.take(encoder.backbone)
         head = loaded
     if head is None:
-        raise InputError("embedding_words: the encoder's base has no language-model head; give head=")
+        raise InputError("embedding_words: the encoder's base does not have a language-model head; pass one as head=")
     special = special_ids(encoder.tokenizer)
     sides: tuple[Literal["document", "query"], ...] = ("document", "query")
     inner = _continuing(encoder) if content else set()
@@ -83,7 +95,7 @@ def embedding_words(
 
 
 def _logits(encoder: Encoder, head: nn.Module, texts: Sequence[str], side: Literal["document", "query"]) -> list[Tensor]:
-    """(V,) of each text."""
+    """Return the logits (V,) of each text."""
     read = int(getattr(encoder.pooling, "tokens", 1))
     found = []
     with quiet(encoder):
@@ -95,7 +107,10 @@ def _logits(encoder: Encoder, head: nn.Module, texts: Sequence[str], side: Liter
 
 
 def _continuing(encoder: Encoder) -> set[int]:
-    """Tokens that do not begin a word; none where the tokenizer marks no beginnings."""
+    """Return the tokens that do not begin a word.
+
+    The set is empty if the tokenizer does not mark the start of words.
+    """
     pieces = encoder.tokenizer.get_vocab()
     found = {index for piece, index in pieces.items() if not piece.startswith(WORD_BEGINS)}
     return found if len(found) < len(pieces) else set()
@@ -116,5 +131,9 @@ def _words(encoder: Encoder, logits: Tensor, count: int, special: set[int], inne
 
 
 def _stands_alone(word: str, *, inner: bool) -> bool:
-    """Whether a token says something by itself; a character of a script without cases may, and most have no blanks between words."""
+    """Return whether a token has a meaning by itself.
+
+    A character of a script without cases can have one, and most such scripts have no blanks between
+    words.
+    """
     return unicodedata.category(word[0]) == "Lo" or (len(word) > 1 and not inner)

@@ -1,16 +1,19 @@
-"""A causal language model to be measured: its decoder, its vocabulary head, its tokenizer.
+"""A causal language model to be measured: a decoder, its vocabulary head and its tokenizer.
 
-Apart from the encoder, which has no head and cuts texts to its length. What is measured is the model that others would load, with full
-causal attention: LongLoRA trains with shifted groups and is evaluated without (arXiv 2309.12307, section 3.2). There are two ways to
-run it, with one result:
+An encoder does not have a head and cuts texts to its maximal length. A `CausalLM` does neither. It
+is the model that other programs would load, with full causal attention: LongLoRA trains with
+shifted groups and is evaluated without them (arXiv 2309.12307, section 3.2). It runs in two ways,
+with the same result:
 
-- losses of whole rows under an attention plan, where the family takes one. transformers' own attention draws a mask of L × L for a
-  sliding window and writes scores out for soft-capping; the plan's memory grows with L alone;
-- the families that take no plan, and the tokens generated behind a prompt, as plain transformers runs them: fused attention where they
-  have one, and a key-value cache, which plans fill with the prompt and do not read.
+- Under an attention plan, for the losses of whole rows, if the family takes plans. transformers'
+  own attention draws an L × L mask for a sliding window and writes scores out for soft-capping. The
+  memory of a plan grows only linearly with L.
+- As plain transformers runs it, for families that do not take plans and for tokens generated after
+  a prompt: with fused attention if the family has one, and with a key-value cache. Plans fill such
+  a cache with the prompt but do not read it.
 
-Before anything is measured, a perturbation proves of both that no token sees a later one: a model that reads its own answer has no
-perplexity.
+Before anything is measured, a perturbation proves for both ways that no token sees a later one. The
+perplexity of a model that reads its own answer would be meaningless.
 
 Letters: B rows, L tokens of a row, H hidden, V vocabulary, M positions.
 """
@@ -44,23 +47,34 @@ from bothways.encoder.encoder import Encoder
 from bothways.errors import DirectionError, InputError, SourceError, UnsupportedFamily
 
 HEAD_CHUNK = 512
-"""Positions whose logits exist at the same time: 512 · 128,256 · 4 bytes = 263 MB for the largest vocabularies, at any length."""
+"""Number of positions with logits in memory at the same time.
+
+This is 512 · 128,256 · 4 bytes = 263 MB for the largest vocabularies, at any length.
+"""
 
 log = logging.getLogger("bothways")
 
 _PROBE_TOKENS = 6
-FAR = 4  # times the positions of a model; LongLoRA's passkeys (arXiv 2309.12307) go to 1.5 times those of the training
+FAR = 4
+"""Longest prompt, in multiples of a model's positions.
+
+LongLoRA's passkeys (arXiv 2309.12307) go to 1.5 times the positions of the training.
+"""
 
 
 class CausalLM(nn.Module):
-    """A decoder and its head. Made by `load_language_model`, or from an encoder by `as_language_model`.
+    """A decoder and its head.
+
+    `load_language_model` makes one from a base, `as_language_model` from an encoder.
 
     Args:
-        backbone: bare transformers decoder in evaluation mode, causal, with an attention that needs no plan.
-        head: (M, H) states to (M, V) logits.
-        tokenizer: its tokenizer.
-        execution: "packed" where the family runs plans (`attention.probe` measures it), "padded" where it does not, or nobody knows.
-        provenance: where it comes from; "base" names it.
+        backbone: bare causal transformers decoder in evaluation mode, with an attention that runs
+            without a plan.
+        head: maps states (M, H) to logits (M, V).
+        tokenizer: the model's tokenizer.
+        execution: "packed" if the family runs plans (`attention.probe` measures it), "padded" if it
+            does not or if it is unknown.
+        provenance: origin of the model. "base" is its name.
     """
 
     direction: Direction = "causal"
@@ -81,44 +95,52 @@ class CausalLM(nn.Module):
 
     @property
     def name(self) -> str:
-        """How messages name the model."""
+        """Return the name of the model for messages."""
         return str(self.provenance.get("base", type(self.backbone).__name__))
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Return the device of the weights."""
         return next(self.backbone.parameters()).device
 
-    # --- tokens ------------------------------------------------------------------------------------------------------------
+    # --- tokens --------------------------------------------------------------------------
 
     def tokens(self, text: str) -> list[int]:
-        """Token ids of a text, without special tokens."""
-        # tokenizers refuse lone surrogates; each becomes U+FFFD
+        """Return the token ids of a text, without special tokens.
+
+        Raises:
+            InputError: if the tokenizer gives an id that the model does not have an embedding for.
+        """
+        # Tokenizers refuse lone surrogates, so each becomes U+FFFD.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        # `verbose` silences the warning that a text exceeds the context: whether it may is what is being measured
+        # verbose=False silences the warning that a text exceeds the context. Tasks measure that.
         ids = list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         check_embedded(self.tokenizer, ids, embedding_rows(self.backbone), f"{self.name}: a text")
         return ids
 
     def prompt(self, text: str) -> list[int]:
-        """Token ids of a text to be continued: behind BOS where the tokenizer puts one, and never closed by EOS."""
+        """Return the token ids of a text to be continued.
+
+        They start with BOS if the tokenizer adds one. They never end with EOS.
+        """
         bos = self.tokenizer.bos_token_id
         opened = bos is not None and self.tokenizer("a", verbose=False)["input_ids"][:1] == [bos]
         return [bos] * opened + self.tokens(text)
 
-    # --- what is measured --------------------------------------------------------------------------------------------------
+    # --- losses and continuations --------------------------------------------------------
 
     @torch.no_grad()
     def token_losses(self, ids: Tensor, last: int | None = None, *, shifted: ShiftedGroups | None = None) -> Tensor:
-        """Negative log-likelihood of tokens given all earlier ones of their row, in nats.
+        """Compute the negative log-likelihood (nats) of tokens given all earlier ones in the row.
 
         Args:
             ids: (B, L) int64, L ≥ 2.
-            last: score the last so many tokens of each row only, 1 to L - 1; None for all that have a token before them.
+            last: number of tokens to score at the end of each row, from 1 to L - 1. If None, score
+                all tokens except the first.
             shifted: see `states`.
 
         Returns:
-            (B, last) float32. The logits of at most `HEAD_CHUNK` positions exist at a time.
+            (B, last) float32. At most `HEAD_CHUNK` positions have logits at the same time.
 
         Raises:
             UnsupportedFamily: see `states`.
@@ -134,14 +156,16 @@ class CausalLM(nn.Module):
         return torch.cat(parts).view(-1, count)
 
     def states(self, ids: Tensor, *, shifted: ShiftedGroups | None = None) -> Tensor:
-        """Last hidden states (B, L, H) of rows (B, L) of one length, under a plan where the family takes one.
+        """Compute the last hidden states (B, L, H) of rows (B, L) of one length.
+
+        They are computed under a plan if the family takes one.
 
         Args:
-            ids: int64, where the weights are.
-            shifted: groups that are kept `at_test`; None for full attention.
+            ids: int64, on the device of the weights.
+            shifted: shifted groups with `at_test`. If None, attention is full.
 
         Raises:
-            UnsupportedFamily: groups, for a family that takes no plan.
+            UnsupportedFamily: if there are groups and the family does not take plans.
         """
         forget_lengths(self.backbone)
         if self.execution == "packed":
@@ -150,7 +174,7 @@ class CausalLM(nn.Module):
                 return hidden_states(self.backbone, ids.flatten(), plan).unflatten(0, tuple(ids.shape))
         if shifted is not None:
             raise UnsupportedFamily(
-                f"{self.name}: cannot be measured in shifted groups, because its attention code takes no plan; measure it without"
+                f"{self.name}: cannot run in shifted groups, because its attention code does not take plans; leave out shifted"
             )
         return self._plain_states(ids)
 
@@ -160,7 +184,10 @@ class CausalLM(nn.Module):
 
     @torch.no_grad()
     def greedy(self, ids: Sequence[int], count: int) -> list[int]:
-        """The most probable continuation, token by token: at most `count` tokens, fewer where an EOS ends it (left out)."""
+        """Return the most probable continuation, token by token.
+
+        It has at most `count` tokens, or fewer if an EOS ends it. The EOS is left out.
+        """
         row = torch.tensor([list(ids)], device=self.device)
         fed, cache = row, None
         found: list[int] = []
@@ -170,80 +197,96 @@ class CausalLM(nn.Module):
             if token == self.tokenizer.eos_token_id:
                 break
             found.append(token)
-            # recurrent families keep their state in another field; reading the whole row again is slower and as exact
+            # Recurrent families keep their state in another field. For them the whole row is read
+            # again, which is slower but equally exact.
             cache = getattr(output, "past_key_values", None)
             row = torch.cat([row, row.new_tensor([[token]])], dim=1)
             fed = row if cache is None else row[:, -1:]
         return found
 
     def _read(self, ids: Tensor, cache: Any) -> Any:
-        """Output for a row (1, L) from its beginning, under a plan where the family takes one; for its next token with a cache."""
+        """Run the backbone over a row (1, L) from its start, or over its next token with a cache.
+
+        From the start it runs under a plan if the family takes one.
+        """
         if cache is not None:
             return self.backbone(input_ids=ids, use_cache=True, past_key_values=cache)
         forget_lengths(self.backbone)
         if self.execution == "packed":
-            # stock attention draws an (L, L) mask where there are windows
+            # stock attention draws an (L, L) mask if the family has windows
             with stock(self.backbone, NAME):
                 return prefill(self.backbone, ids[0])
         return self.backbone(input_ids=ids, use_cache=True)
 
-    # --- what the model is -------------------------------------------------------------------------------------------------
+    # --- properties and checks -----------------------------------------------------------
 
     @property
     def positions(self) -> int | None:
-        """Tokens that the config was written for; a rotary model runs beyond them, well or badly."""
+        """Return the number of tokens that the config was written for.
+
+        A rotary model also runs beyond them, well or badly.
+        """
         found = getattr(next(text_configs(self.backbone)), "max_position_embeddings", None)
         return int(found) if found and found > 0 else None
 
     @property
     def rope(self) -> dict[str, Any] | None:
-        """The config's rotary settings, position interpolation included; None for a family that has no such setting."""
+        """Return the config's rotary settings, position interpolation included.
+
+        The result is None for a family without such settings.
+        """
         found = getattr(next(text_configs(self.backbone)), "rope_parameters", None)
         return dict(found) if found else None
 
     def require_positions(self, length: int) -> None:
-        """Refuse a row that the model has no positions for.
+        """Refuse a row that is longer than the model's table of positions.
 
         Raises:
-            InputError: positions are a table (learned, or computed once) and `length` tokens exceed it.
+            InputError: if the positions are a table (learned, or computed once) and `length` tokens
+                exceed it.
         """
         if self.rope is None and self.positions is not None and length > self.positions:
             raise InputError(
-                f"{self.name}: has a table of {self.positions} positions, {length} tokens do not fit; choose fewer"
+                f"{self.name}: has a table of {self.positions} positions, so {length} tokens do not fit; choose fewer"
             )
 
     def require_reach(self, length: int) -> None:
-        """Refuse prompts far beyond the positions that the model was trained at, before they are made.
+        """Refuse prompts far beyond the positions of the training, before they are written.
 
-        Rotary positions go on for ever, and a length a little beyond those of the training is a fair question. A length `FAR` times
-        beyond has one answer, and costs all memory there is.
+        Rotary positions do not end, and to ask for a length a little beyond the training is
+        reasonable. At more than `FAR` times that length a model fails for certain, and the pass
+        needs all memory there is.
 
         Raises:
-            InputError: `length` tokens are more than a table of positions, or `FAR` times the model's positions.
+            InputError: if `length` tokens exceed a table of positions, or `FAR` times the model's
+                positions.
         """
         self.require_positions(length)
         if self.positions is None or length <= self.positions:
             return
         if length > FAR * self.positions:
             raise InputError(
-                f"{self.name}: {length} tokens are more than {FAR} times its {self.positions} positions; choose fewer, or stretch them "
-                "with --context"
+                f"{self.name}: {length} tokens are more than {FAR} times its {self.positions} positions; choose fewer, "
+                "or extend the positions with --context"
             )
         log.warning(
-            "%s: %d tokens are more than its %d positions, beyond which it was not trained", self.name, length, self.positions
+            "%s: %d tokens are more than its %d positions; it was not trained for them", self.name, length, self.positions
         )
 
     def prove_causal(self) -> None:
-        """Perturb each token of a short row in turn: earlier states must stay, its own must move, whichever way the row is run.
+        """Perturb each token of a short row in turn, in every way that the row is run.
+
+        Earlier states must stay the same, and the token's own state must change.
 
         Raises:
-            InputError: the config says that the model is bidirectional.
-            DirectionError: it says causal and is not, or its states do not react at all (or are NaN).
+            InputError: if the config says that the model is bidirectional.
+            DirectionError: if it says causal and is not, or if its states do not react at all (or
+                are NaN).
         """
         if direction_of(self.backbone) != "causal":
-            raise InputError(f"{self.name}: is bidirectional, and {_NEEDS_CAUSAL}")
+            raise InputError(f"{self.name} is bidirectional, and {_NEEDS_CAUSAL}")
         vocabulary = int(next(text_configs(self.backbone)).vocab_size)
-        # the first ids are special tokens in many vocabularies
+        # skip the first ids, which are special tokens in many vocabularies
         ids = 5 + 7 * torch.arange(_PROBE_TOKENS, device=self.device) % (vocabulary - 5)
         others = 5 + (ids - 5 + (vocabulary - 5) // 2) % (vocabulary - 5)
         for run in (self._plain_states, self.states)[: 2 if self.execution == "packed" else 1]:
@@ -257,7 +300,7 @@ class CausalLM(nn.Module):
             raise DirectionError(f"{self.name}: claims to be causal, but token {token} sees token {later}; {_NEEDS_CAUSAL}")
         if not bool(reach.diagonal().all()):
             raise DirectionError(
-                f"{self.name}: its states do not react to its tokens, or are NaN; load it in float32 or bfloat16"
+                f"{self.name}: the states do not react to the tokens, or are NaN; load the model in float32 or bfloat16"
             )
 
 
@@ -271,19 +314,21 @@ def load_language_model(
     device: str | torch.device = "auto",
     rope: Mapping[str, Any] | RopeConfig | None = None,
 ) -> CausalLM:
-    """A base LLM with its head, causal and with full attention.
+    """Load a base LLM with its head, causal and with full attention.
 
     Args:
         name: hub id, folder, .gguf file or embedded name.
-        dtype: as `bothways.convert`; the published perplexities are half-precision ones.
-        device: as `bothways.convert`.
-        rope: fields of transformers' `rope_parameters` to set over the base's own, e.g. {"rope_type": "linear", "factor": 4.0}
-            for position interpolation (arXiv 2306.15595) without training; or a `RopeConfig`, which finds them from a context.
+        dtype: as in `bothways.convert`. The published perplexities are measured in half precision.
+        device: as in `bothways.convert`.
+        rope: fields of transformers' `rope_parameters` that override the base's own, for example
+            {"rope_type": "linear", "factor": 4.0} for position interpolation (arXiv 2306.15595)
+            without training. A `RopeConfig` derives them from a context.
 
     Raises:
-        SourceError: the model cannot be found, reached or read.
-        UnsupportedFamily: no text decoder, or one whose head cannot stand alone.
-        InputError: an encoder-only model, which has no such head; a wrong dtype or device; `rope` for a family without RoPE.
+        SourceError: if the model cannot be found, reached or read.
+        UnsupportedFamily: if it is not a text decoder, or if its head cannot be used alone.
+        InputError: if it is an encoder-only model without such a head, if the dtype or device is
+            wrong, or if `rope` is given for a family without RoPE.
     """
     overrides = rope_overrides(name, rope) if isinstance(rope, RopeConfig) else _rope(name, rope)
     place = resolve_device(device)
@@ -296,7 +341,10 @@ def load_language_model(
 
 
 def _execution(backbone: Any) -> Execution:
-    """How the backbone runs plans; its attention stays the one that transformers chose, for what runs without a plan."""
+    """Measure how the backbone runs plans, and restore the attention that transformers chose.
+
+    Passes without a plan use that attention.
+    """
     config: Any = next(text_configs(backbone))
     before = config._attn_implementation
     try:
@@ -307,14 +355,18 @@ def _execution(backbone: Any) -> Execution:
 
 @contextmanager
 def as_language_model(model: Any) -> Iterator[CausalLM]:
-    """The language model in whatever is to be measured, proved causal; an encoder runs in plain attention meanwhile.
+    """Open a language model from anything that can be measured, and prove it causal.
+
+    Inside the block an encoder runs in plain attention.
 
     Args:
-        model: a `CausalLM`, or a causal `Encoder`. An encoder has no head: that of the base it was made from is loaded. Where
-            the family ties the head to the input embeddings, the encoder's own embeddings serve, trained or not.
+        model: a `CausalLM`, or a causal `Encoder`. An encoder does not have a head, so the head of
+            its base is loaded. If the family ties the head to the input embeddings, the encoder's
+            own embeddings are used, trained or not.
 
     Raises:
-        InputError: anything else, a bidirectional encoder, or one whose base is unknown or has no head.
+        InputError: if it is something else, a bidirectional encoder, or an encoder with a base that
+            is unknown or does not have a head.
         DirectionError: see `CausalLM.prove_causal`.
     """
     with ExitStack() as stack:
@@ -322,7 +374,7 @@ def as_language_model(model: Any) -> Iterator[CausalLM]:
             language_model = model
         elif isinstance(model, Encoder):
             if model.direction != "causal":
-                raise InputError(f"{model.provenance.get('base', 'this encoder')}: is bidirectional here, and {_NEEDS_CAUSAL}")
+                raise InputError(f"{model.provenance.get('base', 'this encoder')} is bidirectional here, and {_NEEDS_CAUSAL}")
             head = _head_of(model)
             language_model = CausalLM(
                 model.backbone, head, model.tokenizer, execution=model.execution, provenance=model.provenance
@@ -330,7 +382,7 @@ def as_language_model(model: Any) -> Iterator[CausalLM]:
             stack.enter_context(_plain_attention(model.backbone))
         else:
             raise InputError(
-                f"{type(model).__name__}: is no language model; give load_language_model(BASE) or a causal encoder"
+                f"{type(model).__name__} is not a language model; pass load_language_model(BASE) or a causal encoder"
             )
         stack.enter_context(quiet(language_model))
         language_model.prove_causal()
@@ -339,10 +391,11 @@ def as_language_model(model: Any) -> Iterator[CausalLM]:
 
 @contextmanager
 def _plain_attention(backbone: Any) -> Iterator[None]:
-    """transformers' fused attention inside, its written-out one where the family has no other.
+    """Use transformers' fused attention inside the block, or eager attention if the family has no
+    other.
 
-    Without a plan an encoder's own attention draws a mask of L × L and writes its scores out. Behind a prompt, tokens are generated
-    without one.
+    Without a plan, an encoder's own attention draws an L × L mask and writes its scores out. Tokens
+    after a prompt are generated without a plan.
     """
     with ExitStack() as stack:
         try:
@@ -355,11 +408,15 @@ def _plain_attention(backbone: Any) -> Iterator[None]:
 def _head_of(encoder: Encoder) -> nn.Module:
     base = encoder.provenance.get("base")
     if base is None:
-        raise InputError("this encoder does not say which base it was made from, so its vocabulary head cannot be had")
+        raise InputError(
+            "this encoder does not name its base, so its vocabulary head cannot be loaded; pass a base LLM instead"
+        )
     try:
         loaded = load_pretrained(str(base), dtype=encoder.dtype, device=encoder.device, head=True)
     except SourceError as error:
-        raise SourceError(f"the encoder's vocabulary head is that of its base, {base}, which is not found: {error}") from error
+        raise SourceError(
+            f"the encoder's vocabulary head comes from its base, {base}, which cannot be loaded: {error}"
+        ) from error
     if loaded.head is None:
         raise InputError(f"{base}: {loaded.model.config.model_type} is an encoder-only model, and {_NEEDS_CAUSAL}")
     backbone: Any = encoder.backbone
@@ -372,13 +429,13 @@ def _head_of(encoder: Encoder) -> nn.Module:
 
 
 def _rope(name: str | os.PathLike[str], values: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The config field with the base's own rotary settings and `values` over them."""
+    """Return the config field with the base's own rotary settings, overridden by `values`."""
     if values is None:
         return None
     config = source_config(name)
     own = getattr(config.get_text_config(decoder=True), "rope_parameters", None)
     if not own:
-        raise InputError(f"rope: {name} ({config.model_type}) has no rotary positions to interpolate")
+        raise InputError(f"rope: {name} ({config.model_type}) does not have rotary positions to interpolate")
     if "rope_type" not in own:
         raise InputError(f"rope: {name} has rotary settings per layer type ({', '.join(own)}); set them in its config.json")
     return {"rope_parameters": {**own, **values}}

@@ -1,7 +1,7 @@
-"""What tasks that need a language model share: how the model is opened, and how accuracy by length is shown on a terminal.
+"""Shared parts of tasks that need a language model: opening the model, and a heatmap by length.
 
-`Task.run` gets whatever is to be evaluated. The tasks here turn it into a proved causal model first (`as_language_model`), so that
-an encoder, a base and an object of the user's own are one case to them.
+`Task.run` gets an encoder, a base, or an object of the user's own. The tasks here first turn it
+into a causal model and prove it (`as_language_model`), so they handle one case only.
 """
 
 from __future__ import annotations
@@ -18,35 +18,45 @@ _SHADES = " ░▒▓█"
 
 
 class LanguageModelTask(Task):
-    """A task that measures a language model: a `CausalLM`, or a causal encoder whose base is known."""
+    """A task that measures a language model.
+
+    The model is a `CausalLM`, or a causal encoder with a known base.
+    """
 
     def run(self, encoder: Any, options: RunOptions) -> Score:
-        """Open the model, prove it causal, measure. See `Task.run`."""
+        """Open the model, prove it causal and measure it. See `Task.run`."""
         with as_language_model(encoder) as model:
             score = self.measure(model, options)
             return Score(score.metrics, {**score.details, "positions": model.positions, "rope": model.rope})
 
     @abstractmethod
     def measure(self, model: CausalLM, options: RunOptions) -> Score:
-        """Score one model, proved causal and in evaluation mode.
+        """Score one model, which is proved causal and in evaluation mode.
 
         Raises:
-            InputError: the model cannot do what the task asks.
+            InputError: if the model cannot do the task.
         """
 
     def picture(self, details: Mapping[str, Any]) -> list[str]:
-        """Lines to show on a terminal below the metrics, from a score's details; none for a task that is one number."""
+        """Return lines to show on a terminal below the metrics, drawn from a score's details.
+
+        A task with a single number has none.
+        """
         return []
 
 
 def heatmap(table: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str], corner: str = "") -> list[str]:
-    """A table of shares in [0, 1] as lines of text: a shade that is darker where more is right, and the percentage beside it.
+    """Draw a table of shares in [0, 1] as lines of text.
+
+    A cell is a shade, darker for a larger share, followed by the percentage.
+    For example, `heatmap([[1.0, 0.5]], ["0%"], ["512", "1024"], "depth")` draws the cells "██ 100"
+    and "▒▒  50".
 
     Args:
         table: one list for each row.
         rows: a label for each row.
         columns: a label for each column.
-        corner: what stands above the row labels.
+        corner: text above the row labels.
     """
     cells = [[_cell(value) for value in row] for row in table]
     left = max(map(len, [corner, *rows]))
@@ -60,10 +70,10 @@ def _cell(value: float) -> str:
 
 
 def check_lengths(lengths: Sequence[int], kind: str) -> tuple[int, ...]:
-    """Token lengths in rising order.
+    """Return token lengths in rising order.
 
     Raises:
-        InputError: none, one given twice, or one below 1.
+        InputError: if there are none, or if one occurs twice or is below 1.
     """
     if not lengths or min(lengths) < 1 or len(set(lengths)) < len(lengths):
         raise InputError(f"task {kind!r}: lengths must be different numbers of tokens from 1 up (got {tuple(lengths)})")
@@ -71,10 +81,12 @@ def check_lengths(lengths: Sequence[int], kind: str) -> tuple[int, ...]:
 
 
 def forbid_argument(argument: str | None, kind: str) -> None:
-    """Refuse what follows the colon of a task that makes its own data.
+    """Refuse text after the colon of a task that makes its own data.
 
     Raises:
-        InputError: there is something.
+        InputError: if there is any.
     """
     if argument is not None:
-        raise InputError(f"task {kind!r} takes no argument, got {argument!r}; its options stand behind a question mark")
+        raise InputError(
+            f"task {kind!r} does not take an argument (got {argument!r}); write options after a question mark, {kind}?OPTION=VALUE"
+        )

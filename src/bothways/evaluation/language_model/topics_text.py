@@ -1,7 +1,7 @@
-"""What the conversations of topic retrieval are made of: topics, and questions and answers that fit any of them.
+"""Text of the conversations of topic retrieval: topics, and questions and answers that fit all.
 
-The same questions are asked about every topic, so that nothing but its name tells one passage from another. No two topics share a
-word, so that an answer names one of them or none.
+The same questions are asked about every topic, so that only its name distinguishes one passage from
+another. No two topics share a word, so that an answer names one of them or none.
 """
 
 from __future__ import annotations
@@ -53,13 +53,14 @@ TOPICS = (
 )
 
 _OPENING = "What follows is a conversation between a user and an assistant. They move from one topic to the next."
-# a list that has begun is continued even by a small base LLM, which answers "The first topic was" with "the first topic"
+# Even a small base LLM continues a list that has begun. It answers "The first topic was" with
+# "the first topic".
 _CLOSING = (
     "USER: That is all. Which topics did we talk about? List them in the order in which they came up, names only.\n"
     "ASSISTANT: 1."
 )
 
-_ASPECTS = (  # question with a place for the topic, answer
+_ASPECTS = (  # a question with {} for the topic, and its answer
     ("How does one start with {}?", "Most people watch somebody experienced for a day and then try one small thing alone."),
     ("What does {} cost?", "The first year is cheap if you borrow what you need; good equipment can be bought later."),
     ("Where was {} first heard of?", "Historians disagree, and at least three regions claim to have been the first."),
@@ -91,7 +92,15 @@ _REMARKS = (
 
 
 def exchanges(topic: str, draw: random.Random, count: int) -> list[str]:
-    """So many questions and answers about a topic: every question once in drawn order, then all again in another."""
+    """Write `count` questions and answers about a topic.
+
+    Every question comes once in a random order, then all again in another order.
+
+    Args:
+        topic: name of the topic.
+        draw: source of the order and the remarks.
+        count: number of exchanges.
+    """
     found: list[str] = []
     while len(found) < count:
         for question, answer in draw.sample(_ASPECTS, len(_ASPECTS)):
@@ -100,11 +109,14 @@ def exchanges(topic: str, draw: random.Random, count: int) -> list[str]:
 
 
 def conversation(topics: Sequence[str], told: Sequence[Sequence[str]]) -> str:
-    """The prompt: each topic is opened in the same words, its exchanges follow, and at the end the list of topics is begun.
+    """Write the prompt.
+
+    Each topic is opened in the same words and followed by its exchanges. At the end the list of
+    topics is begun.
 
     Args:
-        topics: in the order they come up.
-        told: the exchanges about each of them.
+        topics: topics in order.
+        told: exchanges about each topic.
     """
     return "\n".join((_OPENING, *_lines(topics, told), _CLOSING))
 
@@ -116,5 +128,5 @@ def _lines(topics: Sequence[str], told: Sequence[Sequence[str]]) -> Iterator[str
 
 
 def everything() -> tuple[str, ...]:
-    """All that prompts are made of, for the fingerprint of the task."""
+    """Return all texts that prompts consist of, for the fingerprint of the task."""
     return (_OPENING, _CLOSING, *TOPICS, *(part for aspect in _ASPECTS for part in aspect), *_REMARKS)

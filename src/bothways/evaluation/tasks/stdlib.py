@@ -40,7 +40,7 @@ class Stdlib(RankingTask):
             InputError: if there is an argument.
         """
         if argument is not None:
-            raise InputError(f"task 'stdlib' takes no argument, got {argument!r}; write stdlib")
+            raise InputError(f"task 'stdlib' does not take an argument (got {argument!r}); write stdlib")
         return cls()
 
     def run(self, encoder: Any, options: RunOptions) -> Score:

@@ -100,7 +100,7 @@ def test_a_family_that_takes_no_plan_is_measured_as_it_is(tmp_path):
     assert model.execution == "padded"
     with torch.no_grad():
         torch.testing.assert_close(model.token_losses(ids), losses_of(plain(ids).logits, ids), atol=1e-5, rtol=0)
-    with pytest.raises(UnsupportedFamily, match=r"gptj: cannot be measured in shifted groups, .* takes no plan") as caught:
+    with pytest.raises(UnsupportedFamily, match=r"gptj: cannot run in shifted groups, .* does not take plans") as caught:
         Perplexity(TEXTS, name="p", length=32, shifted=GROUPS).run(model, RunOptions(show_progress_bar=False))
     assert "\n" not in str(caught.value)
 

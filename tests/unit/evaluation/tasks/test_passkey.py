@@ -205,7 +205,7 @@ def test_specifications_and_wrong_options():
         "style": "published",
     }
     for spec, message in [
-        ("passkey:512", "takes no argument"),
+        ("passkey:512", "does not take an argument"),
         ("passkey?lengths=512,x", "lengths must be a whole number"),
         ("passkey?lengths=512,512", "lengths must be different numbers"),
         ("passkey?depths=0,2", "depths must be different numbers from 0 to 1"),

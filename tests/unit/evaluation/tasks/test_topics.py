@@ -120,7 +120,7 @@ def test_specifications_and_wrong_options(model):
         "repeats": 2,
         "answer": "the first entry alone",
     }
-    for spec, message in [("topics:400", "takes no argument"), ("topics?repeats=0", "repeats must be at least 1")]:
+    for spec, message in [("topics:400", "does not take an argument"), ("topics?repeats=0", "repeats must be at least 1")]:
         with pytest.raises(InputError, match=message):
             make_task(spec)
     with pytest.raises(InputError, match="a conversation over two topics has"):
