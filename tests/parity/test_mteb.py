@@ -246,7 +246,7 @@ def test_what_mteb_has_no_task_for_is_refused(tmp_path):
         make_task("mteb-local:sts")
     with pytest.raises(InputError, match="instruction needs prompts"):
         make_task(f"mteb-local:classification:{tmp_path}?instruction=Find it")
-    with pytest.raises(InputError, match="mteb has a logistic regression on a few texts per class only"):
+    with pytest.raises(InputError, match="mteb only has a logistic regression on a few texts per class"):
         LocalTask(make_task(f"classification:{tmp_path}?shots=all"))
     pairs = write(tmp_path / "pairs.jsonl", [{"sentence1": "a", "sentence2": "b", "score": score} for score in (1, 5)])
     with pytest.raises(InputError, match="no mteb task for 'geometry'"):

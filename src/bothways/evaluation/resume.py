@@ -24,7 +24,7 @@ log = logging.getLogger("bothways")
 
 
 class Ledger:
-    """The results of a run in progress: finished and pending tasks, and the file that records them."""
+    """The results of a run in progress, and the file that records them."""
 
     def __init__(
         self,

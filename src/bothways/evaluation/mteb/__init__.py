@@ -1,11 +1,11 @@
-"""MTEB (Muennighoff et al. 2022, arXiv 2210.07316): our encoders in mteb's tasks, and our data in mteb's tasks.
+"""MTEB (Muennighoff et al. 2022, arXiv 2210.07316): our encoders and our data in mteb's tasks.
 
-    instructions   what LLM2Vec, NV-Embed and E5-mistral put in front of the texts of each MTEB task
-    adapter        any encoder behind mteb's encoder protocol; metadata says what is known of it
-    task           an mteb task as one of ours, so that `evaluate` runs it beside the others
-    hub, local     where its data comes from: the Hugging Face hub by the task's name, or files on this machine
+    instructions   the instructions of LLM2Vec, NV-Embed and E5-mistral for each MTEB task
+    adapter        any encoder under mteb's encoder protocol, described by metadata
+    task           an mteb task as one of our tasks, so that `evaluate` runs it with the others
+    hub, local     data from the Hugging Face hub by the task's name, or from files on this machine
 
-Only functions import mteb, which takes seconds and is an optional dependency.
+Only functions import mteb, because it takes seconds and is an optional dependency.
 """
 
 from bothways.evaluation.mteb.instructions import Style, task_prompt

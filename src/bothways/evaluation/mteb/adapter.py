@@ -1,11 +1,15 @@
-"""Any encoder behind mteb 2's encoder protocol: `mteb.evaluate(MtebEncoder(encoder), tasks)`.
+"""Any encoder under mteb 2's encoder protocol: `mteb.evaluate(MtebEncoder(encoder), tasks)`.
 
-It implements the protocol by its methods alone; inheriting from mteb's base class would import mteb with this file. What it decides:
+The protocol is implemented by its methods alone, because inheriting from mteb's base class would
+import mteb with this file. The adapter decides:
 
-- side: queries go to `encode_query`, documents to `encode_document`, everything else to `encode`;
-- prompt: a published instruction of the task, where `prompts` names whose; else the one stored with the encoder for this task, type
-  of task or side, in mteb's own order of preference;
-- batch size, precision and progress bar are handed on to encoders that take them; vectors come back as float32.
+- The side: queries go to `encode_query`, documents to `encode_document`, everything else to
+  `encode`.
+- The prompt: if `prompts` names a style, the published instruction of the task. Otherwise the
+  prompt stored with the encoder for this task, type of task or side, in mteb's own order of
+  preference.
+- Batch size, precision and progress bar are passed on to encoders that accept them. Vectors are
+  returned as float32.
 """
 
 from __future__ import annotations
@@ -26,27 +30,33 @@ from bothways.evaluation.task import RunOptions
 from bothways.evaluation.tasks.sts import pair_cosines
 from bothways.search.vectors import Role, as_array, encode_texts, unit
 
-_BINARY = ("binary", "ubinary")  # sentence-transformers' names: eight signs to a byte
+_BINARY = ("binary", "ubinary")  # sentence-transformers' names for eight signs in a byte
 
 
 class MtebEncoder:
-    """What mteb calls an encoder, around one of ours, a SentenceTransformer or anything with `encode(list[str])`."""
+    """An encoder for mteb.
+
+    It wraps one of our encoders, a SentenceTransformer or any object with `encode(list[str])`.
+    """
 
     def __init__(self, encoder: Any, *, prompts: Style | None = None, options: RunOptions | None = None) -> None:
         """Wrap an encoder.
 
         Args:
-            encoder: has `encode`; `encode_query` and `encode_document` are used where there are any.
-            prompts: whose task instructions to use ("llm2vec", "nv_embed", "e5"); None for those stored with the encoder.
-            options: how to run the encoder, in place of the batch size and progress bar that mteb asks for.
+            encoder: an object with `encode`. `encode_query` and `encode_document` are used if it
+                has them.
+            prompts: whose task instructions to use ("llm2vec", "nv_embed", "e5"). If None, use the
+                prompts stored with the encoder.
+            options: how to run the encoder. They replace the batch size and progress bar that mteb
+                asks for.
 
         Raises:
-            MissingExtra: mteb is not installed.
-            InputError: the encoder has no `encode`.
+            MissingExtra: if mteb is not installed.
+            InputError: if the encoder does not have `encode`.
         """
         load_mteb()
         if not callable(getattr(encoder, "encode", None)):
-            raise InputError(f"cannot run {type(encoder).__name__} on MTEB: it has no encode(list of texts) method")
+            raise InputError(f"cannot run {type(encoder).__name__} on MTEB: it does not have a method encode(list of texts)")
         self.model = encoder
         self.prompts: Style | None = prompts
         self.options = options
@@ -54,7 +64,7 @@ class MtebEncoder:
 
     @cached_property
     def mteb_model_meta(self) -> Any:
-        """`mteb.ModelMeta`; see `metadata.model_meta`."""
+        """Return the `mteb.ModelMeta` of the encoder, see `metadata.model_meta`."""
         return model_meta(self.model, self.prompts)
 
     def encode(
@@ -67,19 +77,21 @@ class MtebEncoder:
         prompt_type: Any = None,
         **kwargs: Any,
     ) -> np.ndarray:
-        """Vectors (n, d) float32 of the texts of `inputs`, in order.
+        """Encode the texts of `inputs`, in order, to vectors (n, d) float32.
 
         Args:
             inputs: batches, each with its texts under "text".
             task_metadata: name, type and own instruction of the task.
-            hf_split: split of the task; changes nothing here.
-            hf_subset: subset of the task; changes nothing here.
-            prompt_type: mteb's PromptType, query or document; None in tasks without sides.
-            **kwargs: `batch_size`, `precision`, `show_progress_bar`, as mteb was given them. Binary vectors, eight signs to a byte,
-                are unpacked to -1 and 1, on which cosine means what the Hamming distance does.
+            hf_split: split of the task. It is not used.
+            hf_subset: subset of the task. It is not used.
+            prompt_type: mteb's PromptType, query or document. None in tasks without sides.
+            **kwargs: `batch_size`, `precision` and `show_progress_bar` from mteb. Binary vectors,
+                eight signs in a byte, are unpacked to -1 and 1. On these the cosine is a linear
+                function of the Hamming distance.
 
         Raises:
-            InputError: a precision for an encoder that takes none, or a result that is not (n, d) and finite.
+            InputError: if there is a precision for an encoder that does not accept one, or if a
+                result is not (n, d) and finite.
         """
         role: Role = prompt_type.value if prompt_type is not None else "symmetric"
         texts = [text for batch in inputs for text in batch["text"]]
@@ -88,20 +100,26 @@ class MtebEncoder:
         if options is None:
             options = RunOptions(show_progress_bar=settings.get("show_progress_bar"))
         elif options.batch_tokens is not None or _takes(self.model, "batch_tokens"):
-            settings.pop("batch_size", None)  # 32 texts, mteb's default, would cut passes that are measured in tokens
+            settings.pop("batch_size", None)  # mteb's 32 texts would cut passes that are sized in tokens
         prompt = self._prompt(task_metadata, role, prompt_type)
         vectors = encode_texts(self._bound(settings), texts, role, prompt=prompt, **options.encoding)
         return _signs(vectors, settings["precision"]) if settings.get("precision") in _BINARY else vectors
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
-        """Similarity (n, m) of (n, d) and (m, d): the encoder's own function if it names one other than cosine, else cosine."""
+        """Compute the similarity (n, m) of (n, d) and (m, d).
+
+        The encoder's own function is used if it names one other than cosine, otherwise cosine.
+        """
         if self._own_similarity():
             return torch.as_tensor(self.model.similarity(embeddings1, embeddings2))
         left, right = (torch.from_numpy(unit(np.atleast_2d(as_array(side)))) for side in (embeddings1, embeddings2))
         return left @ right.T
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
-        """Similarity (n,) of row i with row i; cosines as `sts.pair_cosines` has them, so that equal pairs tie exactly."""
+        """Compute the similarity (n,) of row i with row i.
+
+        Cosines are those of `sts.pair_cosines`, so that equal pairs tie exactly.
+        """
         if self._own_similarity():
             return torch.as_tensor(self.model.similarity_pairwise(embeddings1, embeddings2))
         left, right = (np.atleast_2d(as_array(side)) for side in (embeddings1, embeddings2))
@@ -111,12 +129,14 @@ class MtebEncoder:
         return getattr(self.model, "similarity_fn_name", None) not in (None, "cosine")
 
     def _prompt(self, task_metadata: Any, role: Role, prompt_type: Any) -> str | None:
-        """The instruction; "" for none at all, None where the encoder's own method knows."""
+        """Return the instruction.
+
+        "" means none at all, and None leaves the choice to the encoder's own method.
+        """
         if self.prompts is not None:
             place = (task_metadata.name, role)
-            if (
-                place not in self._instructions
-            ):  # a clustering task asks once for each of its sets, and the log should say it once
+            # A clustering task asks once for each of its sets, but the log should say it once.
+            if place not in self._instructions:
                 self._instructions[place] = styled_prompt(
                     task_metadata.name, self.prompts, role, own=task_metadata.prompt, kind=str(task_metadata.type)
                 )
@@ -130,10 +150,15 @@ class MtebEncoder:
         return None if name is None else stored[name]
 
     def _bound(self, settings: dict[str, Any]) -> Any:
-        """The encoder with mteb's settings filled in, under its own class name, which error messages quote."""
+        """Return the encoder with mteb's settings filled in.
+
+        It keeps its own class name, which error messages quote.
+        """
         filled = {key: settings[key] for key in ("batch_size", "precision") if settings.get(key) is not None}
         if not _takes(self.model, "precision") and filled.get("precision", "float32") != "float32":
-            raise InputError(f"{type(self.model).__name__} takes no precision, but {filled['precision']!r} is asked for")
+            raise InputError(
+                f"{type(self.model).__name__} does not accept a precision, but {filled['precision']!r} is asked for"
+            )
         filled = {key: value for key, value in filled.items() if _takes(self.model, key)}
         methods = {name: getattr(self.model, name, None) for name in ("encode", "encode_query", "encode_document")}
         bound = {name: partial(method, **filled) for name, method in methods.items() if callable(method)}
@@ -148,6 +173,9 @@ def _takes(encoder: Any, name: str) -> bool:
 
 
 def _signs(packed: np.ndarray, precision: str) -> np.ndarray:
-    """-1 and 1, float32 (n, 8 b), from bytes (n, b): "ubinary" 0 to 255, "binary" the same less 128."""
+    """Unpack bytes (n, b) to -1 and 1, float32 (n, 8 b).
+
+    "ubinary" bytes are 0 to 255, "binary" bytes are smaller by 128.
+    """
     raw = packed + (128 if precision == "binary" else 0)
     return np.unpackbits(raw.astype(np.uint8), axis=1).astype(np.float32) * 2 - 1

@@ -1,7 +1,8 @@
-"""MTEB's own tasks by name, their data from the Hugging Face hub or its local cache: `mteb:SciFact`, `mteb:subset15`.
+"""MTEB's own tasks by name, for example `mteb:SciFact` and `mteb:subset15`.
 
-Data is fetched when the task is made, at the revision that mteb pins. Where the hub does not answer, only the cache is asked: the
-libraries would otherwise spend half a minute on retries for each data set before they look there.
+Their data comes from the Hugging Face hub or its local cache. It is fetched when the task is made,
+at the revision that mteb pins. If the hub does not answer, only the cache is used. Otherwise the
+libraries would retry for half a minute for each data set before they look there.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from bothways.evaluation.mteb.task import MtebTask
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
 
-# The 15 tasks on which LLM2Vec compares its stages and poolings (BehnamGhader et al. 2024, arXiv 2404.05961), in MTEB's names and
-# first versions; of the two multilingual sets the English part, and STS17's is called "en-en".
+# The 15 tasks on which LLM2Vec compares its stages and poolings (BehnamGhader et al. 2024,
+# arXiv 2404.05961), with MTEB's names and in their first versions. Of the two multilingual sets
+# only the English part is used, which STS17 calls "en-en".
 SUBSET15: tuple[tuple[str, tuple[str, ...] | None], ...] = (
     ("SciFact", None),
     ("ArguAna", None),
@@ -40,7 +42,7 @@ SUBSET15: tuple[tuple[str, tuple[str, ...] | None], ...] = (
     ("STSBenchmark", None),
 )
 _SUITES = {"subset15": SUBSET15}
-_SECONDS = 10  # how long the hub may take to answer before it counts as not reachable
+_SECONDS = 10  # the hub counts as not reachable if it does not answer within this time
 
 
 class HubTask(MtebTask):
@@ -59,17 +61,20 @@ class HubTask(MtebTask):
         """Find the task and fetch its data.
 
         Args:
-            task_name: mteb's name.
-            prompts: whose task instructions to use; None for those stored with the encoder.
-            subsets: mteb's names of the parts (languages) to run; None for all.
-            splits: None for "test", as the leaderboards have it, or all splits of a task without one.
-            cache: folder of results, see `MtebTask`; mteb's own, ~/.cache/mteb, or any other.
-            name: what results call the task; `mteb:NAME` by default.
+            task_name: mteb's name, for example "SciFact".
+            prompts: whose task instructions to use ("llm2vec", "nv_embed", "e5"). If None, use the
+                prompts stored with the encoder.
+            subsets: mteb's names of the parts (languages) to run. If None, run all.
+            splits: splits to run. If None, run "test" as the leaderboards do, or all splits of a
+                task without one.
+            cache: folder of results, see `MtebTask`. For example, mteb's own, ~/.cache/mteb.
+            name: name of the task in results. If None, `mteb:NAME`.
 
         Raises:
-            InputError: mteb has no such task, subset or split, or the task is not about text alone.
-            SourceError: the data is neither in the cache nor to be had from the hub.
-            MissingExtra: mteb is not installed.
+            InputError: if mteb does not have the task, subset or split, or if the task is not about
+                text alone.
+            SourceError: if the data is neither in the cache nor available from the hub.
+            MissingExtra: if mteb is not installed.
         """
         task = find_task(task_name, subsets, splits)
         for part in _leaves(task):
@@ -88,32 +93,43 @@ class HubTask(MtebTask):
         splits: tuple[str, ...] | None = None,
         cache: str | None = None,
     ) -> Task:
-        """`mteb:TASK`, or `mteb:subset15` for LLM2Vec's 15 tasks; `cache=FOLDER` keeps the finished ones for other runs too.
+        """Make the task from `mteb:TASK`, or LLM2Vec's 15 tasks from `mteb:subset15`.
+
+        For example, `mteb:STS17?subsets=en-en&cache=results` keeps finished results for other runs
+        in the folder `results`.
 
         Args:
             argument: the name of a task or a suite.
-            prompts, subsets, splits, cache: see `HubTask`; a suite fixes its subsets and splits.
+            prompts: see `HubTask`.
+            subsets: see `HubTask`. A suite has fixed subsets.
+            splits: see `HubTask`. A suite has fixed splits.
+            cache: see `HubTask`.
 
         Raises:
-            InputError: subsets or splits for a suite, and what `HubTask` raises.
+            InputError: if there are subsets or splits for a suite, and see `HubTask`.
         """
         name = require_argument(argument, "mteb")
         if name not in _SUITES:
             return cls(name, prompts=prompts, subsets=subsets, splits=splits, cache=cache)
         if subsets or splits:
-            raise InputError(f"mteb:{name}: fixes its subsets and splits; for others name the tasks one by one")
+            raise InputError(f"mteb:{name} has fixed subsets and splits; leave them out, or name the tasks one by one")
         parts = tuple(cls(task, prompts=prompts, subsets=part, cache=cache) for task, part in _SUITES[name])
         return Suite(parts, name=f"mteb:{name}")
 
 
 class Suite(Task):
-    """Several mteb tasks whose plain mean (main: `average`) stands for them, as in the tables of the papers."""
+    """Several mteb tasks and their plain mean (main: `average`), as in the tables of the papers."""
 
     kind = "mteb"
     main = "average"
 
     def __init__(self, parts: Sequence[MtebTask], *, name: str) -> None:
-        """Hold the tasks; `parts` may be run one by one as well."""
+        """Keep the tasks.
+
+        Args:
+            parts: the tasks, which may also be run one by one.
+            name: name of the suite in results.
+        """
         self.parts = tuple(parts)
         self.name = name
         self.fingerprint = fingerprint([part.fingerprint for part in self.parts])
@@ -121,11 +137,14 @@ class Suite(Task):
 
     @classmethod
     def from_argument(cls, argument: str | None) -> Task:
-        """See `HubTask.from_argument`, which knows the suites by name."""
+        """Make a task from its name. See `HubTask.from_argument`, which also knows the suites."""
         return HubTask.from_argument(argument)
 
     def run(self, encoder: Any, options: RunOptions) -> Score:
-        """Each task in turn, then their mean; what a task raises ends the run, and `options.work` keeps what is finished."""
+        """Run each task in turn, then take their mean.
+
+        An error of one task ends the run. `options.work` keeps the finished ones.
+        """
         scores = {part.task.metadata.name: part.measure(encoder, options, keep=options.work) for part in self.parts}
         metrics = {name: score.metrics[MtebTask.main] for name, score in scores.items()}
         average = statistics.fmean(metrics.values())
@@ -133,22 +152,22 @@ class Suite(Task):
 
 
 def find_task(task_name: str, subsets: Sequence[str] | None = None, splits: Sequence[str] | None = None) -> Any:
-    """An mteb task by name, without its data; see `HubTask` for arguments and errors."""
+    """Find an mteb task by name, without its data. See `HubTask` for arguments and errors."""
     mteb = load_mteb()
     try:
         task = mteb.get_task(task_name)
     except KeyError as error:
         told = str(error.args[0]).removeprefix("KeyError: ")
         raise InputError(
-            f"mteb:{task_name}: mteb {mteb_version()} has no such task: {told} (suites: {', '.join(_SUITES)})"
+            f"mteb:{task_name}: mteb {mteb_version()} does not have this task: {told} (suites: {', '.join(_SUITES)})"
         ) from None
     metadata = task.metadata
     if list(metadata.modalities) != ["text"]:
-        raise InputError(f"mteb:{task_name}: is about {', '.join(metadata.modalities)}; encoders here take text alone")
-    for what, asked, known in (("subset", subsets, metadata.hf_subsets), ("split", splits, metadata.eval_splits)):
+        raise InputError(f"mteb:{task_name} needs {', '.join(metadata.modalities)}; encoders here take text alone")
+    for part, asked, known in (("subset", subsets, metadata.hf_subsets), ("split", splits, metadata.eval_splits)):
         unknown = next((name for name in asked or () if name not in known), None)
         if unknown is not None:
-            raise InputError(f"mteb:{task_name}: no {what} {unknown!r}; it has: {', '.join(known)}")
+            raise InputError(f"mteb:{task_name} does not have the {part} {unknown!r}; choose from: {', '.join(known)}")
     if splits is None and "test" in metadata.eval_splits:
         splits = ("test",)
     if task.is_aggregate:
@@ -159,7 +178,10 @@ def find_task(task_name: str, subsets: Sequence[str] | None = None, splits: Sequ
 
 
 def _leaves(task: Any) -> Iterator[Any]:
-    """The tasks that have data: the task itself, or those that an aggregate (CQADupstack) is made of."""
+    """Yield the tasks that have data.
+
+    This is the task itself, or the parts of an aggregate (CQADupstack).
+    """
     if not task.is_aggregate:
         yield task
         return
@@ -173,29 +195,29 @@ def _load(task: Any) -> None:
     metadata = task.metadata
     silent = _silence(metadata.dataset["path"])
     with quiet_datasets(), _cache_only() if silent else nullcontext():
-        # `datasets` lets errors of four libraries through; all mean that the data cannot be had
+        # `datasets` lets errors of four libraries through. All mean that the data is unavailable.
         try:
             task.load_data()
         except Exception as error:
             place = f"data set {metadata.dataset['path']} at revision {metadata.dataset['revision'][:12]}"
-            what = f"the Hugging Face hub was not reached ({silent}) and the cache lacks its" if silent else "cannot load its"
+            fault = f"the Hugging Face hub did not answer ({silent}) and the cache lacks its" if silent else "cannot load its"
             why = "" if silent else f" ({_line(error)})"
             raise SourceError(
-                f"mteb:{metadata.name}: {what} {place}{why}; connect, or fill the cache (HF_HOME) on a machine that is, "
+                f"mteb:{metadata.name}: {fault} {place}{why}; connect, or fill the cache (HF_HOME) on a connected machine, "
                 "or score your own files with mteb-local:KIND:PATH"
             ) from error
 
 
 def _silence(dataset: str) -> str | None:
-    """Why the hub does not answer when asked about a data set; None if it does."""
+    """Return the reason why the hub does not answer about a data set, or None if it answers."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    # whichever http client huggingface_hub is built on, its errors are not those that the hub sends
+    # HfHubHTTPError is an answer of the hub. All errors of the HTTP client below it mean silence.
     try:
         HfApi().dataset_info(dataset, timeout=_SECONDS)
     except HfHubHTTPError:
-        return None  # it answered; what is wrong with the data set, loading it will say
+        return None  # the hub answered. Loading will report the problem with the data set
     except Exception as error:
         return _line(error)
     return None
@@ -203,7 +225,10 @@ def _silence(dataset: str) -> str | None:
 
 @contextmanager
 def _cache_only() -> Iterator[None]:
-    """What HF_HUB_OFFLINE=1 does, for a while: the libraries read it once, when they are imported."""
+    """Set HF_HUB_OFFLINE=1 inside the block.
+
+    The libraries read the variable only once, when they are imported, so their own values are set.
+    """
     import datasets.config
     import huggingface_hub.constants
 

@@ -1,13 +1,18 @@
-r"""What stands in front of the texts of each MTEB task, in the three published ways. Data and string formatting, no mteb needed.
+r"""Instructions for the texts of each MTEB task, in the three published styles.
 
-The instructions are those of E5-mistral (Wang et al. 2023, arXiv 2401.00368); the others took them over:
+This file holds data and string formatting, and does not need mteb. The instructions are those of
+E5-mistral (Wang et al. 2023, arXiv 2401.00368). The other projects adopted them:
 
-    llm2vec    "Retrieve semantically similar text: …"                          LLM2Vec, test_configs/mteb/task_to_instructions.json
-    nv_embed   "Instruct: Retrieve semantically similar text\nQuery: …"         NV-Embed (arXiv 2405.17428, §3.2)
-    e5         "Instruct: Retrieve semantically similar text.\nQuery: …"        E5-mistral
+    llm2vec    "Retrieve semantically similar text: …"
+               LLM2Vec, test_configs/mteb/task_to_instructions.json
+    nv_embed   "Instruct: Retrieve semantically similar text\nQuery: …"
+               NV-Embed (arXiv 2405.17428, §3.2)
+    e5         "Instruct: Retrieve semantically similar text.\nQuery: …"
+               E5-mistral
 
-Documents of retrieval tasks get none; every other task has it on both sides, reranking too, as in LLM2Vec's and E5's evaluation.
-NV-Embed's own list could not be had: its texts here are E5-mistral's, without the full stop.
+Documents of retrieval tasks do not get an instruction. In every other task both sides get it,
+including reranking, as in the evaluation of LLM2Vec and E5. NV-Embed's own list is not public, so
+its texts here are E5-mistral's without the full stop.
 """
 
 from __future__ import annotations
@@ -102,7 +107,7 @@ _BOTH_SIDES = {
     "SummEval": "Given a news summary, retrieve other semantically similar summaries",
 }
 
-# where a project's published text differs from the others'
+# published texts that differ from those of the other projects
 _OWN_WORDS: dict[str, dict[str, str]] = {
     "e5": dict.fromkeys(_STS, f"{_SIMILAR}."),
     "llm2vec": {
@@ -112,31 +117,34 @@ _OWN_WORDS: dict[str, dict[str, str]] = {
     },
 }
 
-# mteb publishes repaired and sampled versions of a task under names of their own; the instruction is that of the task
+# mteb gives repaired and sampled versions of a task other names. They have the task's instruction.
 _VERSION = re.compile(r"(HardNegatives)?(\.v\d+)?$")
 _RENAMED = {"Touche2020Retrieval": "Touche2020", "SummEvalSummarization": "SummEval"}
 
 
 def instructed_tasks() -> tuple[str, ...]:
-    """The MTEB tasks that have a published instruction."""
+    """Return the names of the MTEB tasks that have a published instruction."""
     return (*_RETRIEVAL, *_BOTH_SIDES)
 
 
 def task_prompt(task_name: str, style: Style = "llm2vec", side: Role = "query") -> str:
-    """What one of the three projects puts in front of a text of an MTEB task: the `prompt` of `encode`.
+    """Return the `prompt` that one of the three projects puts before the texts of an MTEB task.
 
-    A task outside the table gets mteb's own instruction for it, in the style's form, or none; the log says which.
+    For example, `task_prompt("STS12")` is "Retrieve semantically similar text: ". A task outside
+    the table gets mteb's own instruction for it in the form of the style, or none. The log says
+    which.
 
     Args:
-        task_name: mteb's name, e.g. "SciFact"; versions ("…​.v2", "…HardNegatives") count as their task.
-        style: whose form, see the top of this file.
-        side: "query", "document", or "symmetric" for tasks whose texts have no sides.
+        task_name: mteb's name, for example "SciFact". Versions ("….v2", "…HardNegatives") count as
+            their task.
+        style: the project, see the top of this file.
+        side: "query", "document", or "symmetric" for tasks with texts that have no sides.
 
     Returns:
-        The whole prefix with the blank at its end, `"Retrieve semantically similar text: "`; "" where nothing stands in front.
+        The whole prefix with the blank at its end. "" if there is no instruction.
 
     Raises:
-        InputError: an unknown style.
+        InputError: if the style is unknown.
     """
     if _table_name(task_name) is not None:
         return styled_prompt(task_name, style, side)
@@ -150,23 +158,32 @@ def task_prompt(task_name: str, style: Style = "llm2vec", side: Role = "query") 
 def styled_prompt(
     task_name: str, style: Style, side: Role, *, own: str | Mapping[str, str] | None = None, kind: str | None = None
 ) -> str:
-    """`task_prompt` for a caller that holds the task's metadata, among them tasks that mteb does not list.
+    """Return `task_prompt` for a caller that has the task's metadata.
+
+    It also serves tasks that mteb does not list.
 
     Args:
-        task_name, style, side: see `task_prompt`.
-        own: the task's own instruction, one for both sides or by side; used where the table has none.
-        kind: the task's type in mteb's words; decides about the documents of `own`.
+        task_name: see `task_prompt`.
+        style: see `task_prompt`.
+        side: see `task_prompt`.
+        own: the task's own instruction for both sides, or one by side, for example `{"query": "Find
+            the answer"}`. It is used if the table has none.
+        kind: the task's type in mteb's words, for example "Retrieval". Documents of retrieval tasks
+            do not get `own`.
 
     Raises:
-        InputError: an unknown style.
+        InputError: if the style is unknown.
     """
     if style not in get_args(Style):
-        raise InputError(f"prompts {style!r} are unknown; choose one of {', '.join(get_args(Style))}")
+        raise InputError(f"prompts={style!r} is unknown; choose one of {', '.join(get_args(Style))}")
     name = _table_name(task_name)
     if name is None:
         text = _own_instruction(own, side, kind)
         log.info(
-            "%s: no %s instruction for this task; %s", task_name, style, f"using its own: {text}" if text else "using none"
+            "%s: there is no %s instruction for this task; %s",
+            task_name,
+            style,
+            f"using its own: {text}" if text else "using none",
         )
     elif side == "document" and name in _RETRIEVAL:
         text = ""

@@ -1,4 +1,4 @@
-"""The import of mteb, in one place: an error that names the install line, and no progress bars but our own."""
+"""The import of mteb: an error with the install line, and no progress bars of its libraries."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from bothways.errors import MissingExtra
 
 
 def load_mteb() -> Any:
-    """The module `mteb`, version 2 or later.
+    """Import and return the module `mteb`, version 2 or later.
 
     Raises:
-        MissingExtra: it is not installed, or is of version 1, whose encoder protocol is another one.
+        MissingExtra: if it is not installed, or is version 1, which has another encoder protocol.
     """
     try:
         import mteb
     except ImportError:
         raise MissingExtra("mteb", "eval", "evaluation on MTEB tasks") from None
     if not hasattr(mteb, "evaluate"):
-        raise MissingExtra("mteb>=2", "eval", f"evaluation on MTEB tasks (mteb {mteb.__version__} is there)")
+        raise MissingExtra("mteb>=2", "eval", f"evaluation on MTEB tasks (mteb {mteb.__version__} is installed)")
     return mteb
 
 
 def mteb_version() -> str:
-    """The installed version, e.g. "2.26.24".
+    """Return the installed version, for example "2.26.24".
 
     Raises:
-        MissingExtra: mteb is not installed.
+        MissingExtra: if mteb is not installed.
     """
     return str(load_mteb().__version__)
 
 
 @contextmanager
 def quiet_datasets() -> Iterator[None]:
-    """Without the progress bars that `datasets` draws for each column it rewrites."""
+    """Hide the progress bars that `datasets` draws for each column it rewrites."""
     from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     if are_progress_bars_disabled():

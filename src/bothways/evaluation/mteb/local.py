@@ -1,10 +1,12 @@
-"""Data sets on this machine as real mteb tasks: `mteb-local:sts:PAIRS`, `mteb-local:retrieval:FOLDER` and so on.
+"""Data sets on this machine as real mteb tasks, for example `mteb-local:sts:PAIRS`.
 
-One of our tasks reads the data; mteb's own class for its kind then scores it, code that shares nothing with ours beyond the vectors.
-So a figure can be had both ways, and they agree to 1e-9 (tests/parity/test_mteb.py).
+One of our tasks reads the data, and mteb's own class for its kind scores it. That code shares
+nothing with ours except the vectors. So a figure can be computed both ways, and they agree to 1e-9
+(tests/parity/test_mteb.py).
 
-Where mteb's class has several figures, the main one is that of the adapter's similarity, a cosine in which equal pairs tie. Seeds are
-mteb's (42), which our tasks take with `seed=42`. mteb rounds retrieval measures to five decimals; here they keep all.
+If mteb's class has several figures, the main one is that of the adapter's similarity, a cosine
+under which equal pairs tie. Seeds are mteb's (42), which our tasks use with `seed=42`. mteb rounds
+retrieval measures to five decimals. Here they keep all.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ _MEASURES = {"ndcg_cut": "ndcg_at", "map_cut": "map_at", "recall": "recall_at", 
 
 
 class LocalTask(MtebTask):
-    """One of our tasks' data in mteb's task for it."""
+    """The data of one of our tasks in mteb's task for it."""
 
     kind = "mteb-local"
 
@@ -44,20 +46,24 @@ class LocalTask(MtebTask):
         """Build the mteb task.
 
         Args:
-            task: an `STS`, `Retrieval`, `Classification`, `Clustering`, `Reranking` or `PairClassification`; gives the data.
-            prompts: in whose form to put `instruction`; None for the prompts stored with the encoder.
-            instruction: the task in words, as "Given a claim, retrieve abstracts that support it".
-            name: what results call the task; `mteb-` and our task's name by default.
+            task: an `STS`, `Retrieval`, `Classification`, `Clustering`, `Reranking` or
+                `PairClassification`, which has the data.
+            prompts: the style in which `instruction` is put before a text ("llm2vec", "nv_embed",
+                "e5"). If None, use the prompts stored with the encoder.
+            instruction: the task in words, for example "Given a claim, retrieve abstracts that
+                support it".
+            name: name of the task in results. If None, `mteb-local:` and our task's name.
 
         Raises:
-            InputError: a kind or an option of it that mteb has no task for, or an instruction without `prompts`.
-            MissingExtra: mteb is not installed.
+            InputError: if mteb does not have a task for the kind or for one of its options, or if
+                there is an instruction without `prompts`.
+            MissingExtra: if mteb is not installed.
         """
         if instruction is not None and prompts is None:
-            raise InputError(f"{task.name}: instruction needs prompts=STYLE, which says in what form the encoder gets it")
+            raise InputError(f"{task.name}: instruction needs prompts=STYLE, which sets its form (llm2vec, nv_embed or e5)")
         load_mteb()
         if task.kind not in _BUILDERS:
-            raise InputError(f"mteb-local: no mteb task for {task.kind!r}; known: {', '.join(_BUILDERS)}")
+            raise InputError(f"mteb-local: there is no mteb task for {task.kind!r}; choose one of {', '.join(_BUILDERS)}")
         built = _BUILDERS[task.kind](task, instruction)
         super().__init__(built, name=name or f"mteb-local:{task.name}", fingerprint=task.fingerprint, prompts=prompts)
         self.settings = {"prompts": prompts, "instruction": instruction, "seed": _SEED}
@@ -74,29 +80,33 @@ class LocalTask(MtebTask):
         split: str = "test",
         ignore_identical_ids: bool = False,
     ) -> LocalTask:
-        """`mteb-local:KIND:PATH`, where `KIND:PATH` is the specification of one of our tasks.
+        """Make the task from `mteb-local:KIND:PATH`, for example `mteb-local:sts:stsb?split=dev`.
+
+        `KIND:PATH` is the specification of one of our tasks.
 
         Args:
             argument: kind and path.
-            prompts, instruction: see `LocalTask`.
+            prompts: see `LocalTask`.
+            instruction: see `LocalTask`.
             split: the split of a folder.
-            ignore_identical_ids: retrieval only, see `RankingTask`; for ArguAna and Quora.
+            ignore_identical_ids: for retrieval only, see `RankingTask`. ArguAna and Quora need it.
 
         Raises:
-            InputError: an unknown kind, `ignore_identical_ids` for another kind, and what the task itself raises.
+            InputError: if the kind is unknown, if `ignore_identical_ids` is given for another kind,
+                and for every reason of the task itself.
         """
         kind, colon, path = require_argument(argument, "mteb-local").partition(":")
         if kind not in _BUILDERS or not colon:
             raise InputError(f"mteb-local:{argument}: write mteb-local:KIND:PATH with KIND one of {', '.join(_BUILDERS)}")
         if ignore_identical_ids and kind != "retrieval":
-            raise InputError(f"mteb-local:{argument}: ignore_identical_ids is for retrieval; leave it out")
+            raise InputError(f"mteb-local:{argument}: ignore_identical_ids is for retrieval only; leave it out")
         chosen: dict[str, Any] = {"ignore_identical_ids": True} if ignore_identical_ids else {}
         task: Any = task_class(kind)
         return cls(task.from_argument(path, split=split, **chosen), prompts=prompts, instruction=instruction)
 
 
 def _made(base: str, task: Task, kind: str, main_score: str, dataset: Any, instruction: str | None, **attributes: Any) -> Any:
-    """An object of a new subclass of mteb's class `base`, its data in place.
+    """Make an object of a new subclass of mteb's class `base`, with its data.
 
     mteb takes a task's description from its class, so each data set is a class with one object.
     """
@@ -129,7 +139,7 @@ def _dataset(columns: Mapping[str, list[Any]]) -> Any:
 def _sts(task: STS, instruction: str | None) -> Any:
     pairs = task.pairs
     columns = {"sentence1": list(pairs.first), "sentence2": list(pairs.second), "score": pairs.gold.tolist()}
-    # mteb maps gold scores to [0, 1] first; no correlation changes by that
+    # mteb maps gold scores to [0, 1] first, which does not change a correlation
     span = {"min_score": float(pairs.gold.min()), "max_score": float(pairs.gold.max())}
     return _made("AbsTaskSTS", task, "STS", "spearman", {"test": _dataset(columns)}, instruction, **span)
 
@@ -154,7 +164,8 @@ def _reranking(task: Reranking, instruction: str | None) -> Any:
     relevant: dict[str, dict[str, int]] = {}
     candidates: dict[str, list[str]] = {}
     for number, row in enumerate(task.queries):
-        # trec_eval orders equal scores by descending id: wrong candidates ("b") before right ones ("a"), as our task does
+        # trec_eval orders equal scores by descending id, so wrong candidates ("b") come before
+        # right ones ("a"), as in our task.
         right = {f"{number:08d}-a{place:06d}": text for place, text in enumerate(row.positive)}
         wrong = {f"{number:08d}-b{place:06d}": text for place, text in enumerate(row.negative)}
         queries[str(number)] = row.query
@@ -176,7 +187,10 @@ def _reranking(task: Reranking, instruction: str | None) -> Any:
 def _unrounded(
     task: Any, scores: Mapping[str, Mapping[str, float]], qrels: Any, results: Any, hf_split: str, hf_subset: str
 ) -> dict[str, float]:
-    """mteb's hook for more figures of a retrieval task: the means of each query's measures, which replace the rounded ones."""
+    """Return the means of each query's measures, which replace mteb's rounded ones.
+
+    This is mteb's hook for additional figures of a retrieval task.
+    """
     measures: dict[str, list[float]] = {}
     for query in scores.values():
         for measure, value in query.items():
@@ -189,7 +203,7 @@ def _unrounded(
 def _classification(task: Classification, instruction: str | None) -> Any:
     if task.method != "logreg" or task.shots == "all" or task.folds is not None:
         raise InputError(
-            f"{task.name}: mteb has a logistic regression on a few texts per class only; leave method, shots, folds"
+            f"{task.name}: mteb only has a logistic regression on a few texts per class; leave out method, shots and folds"
         )
     numbers = task.numbers.tolist()
     cut = task.trained_on
@@ -204,7 +218,7 @@ def _classification(task: Classification, instruction: str | None) -> Any:
 def _clustering(task: Clustering, instruction: str | None) -> Any:
     if task.protocol != "whole" or task.experiments != 1:
         raise InputError(
-            f"{task.name}: only mteb's first form of clustering is built from local data; leave protocol, experiments"
+            f"{task.name}: local data supports mteb's first form of clustering only; leave out protocol and experiments"
         )
     columns: dict[str, list[Any]] = {
         "sentences": [list(part.texts) for part in task.sets],

@@ -1,7 +1,9 @@
-"""What mteb is told of an encoder (its `ModelMeta`): measured where it can be, None where nobody knows.
+"""The description of an encoder for mteb, its `ModelMeta`.
 
-mteb files results under name, revision and experiment. A name says little here (every model trained from one base has the same),
-so the revision is a fingerprint of the weights: results of one encoder are never taken for another's.
+Facts are measured if possible, and None if they are unknown. mteb stores results by name, revision
+and experiment. The name is not enough here, because every model trained from one base has the same.
+So the revision is a fingerprint of the weights, and results of one encoder are never taken for
+another's.
 """
 
 from __future__ import annotations
@@ -15,20 +17,21 @@ from bothways.evaluation.mteb.instructions import Style
 from bothways.evaluation.mteb.library import load_mteb
 from bothways.evaluation.provenance import describe
 
-# numbers taken from each weight: any training step changes every matrix that it touches, so a sample shows it
+# Numbers sampled from each weight. A training step changes whole matrices, so a sample shows it.
 _SAMPLE = 1024
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
 def model_meta(encoder: Any, prompts: Style | None = None) -> Any:
-    """The `mteb.ModelMeta` of an encoder.
+    """Make the `mteb.ModelMeta` of an encoder.
 
     Args:
-        encoder: ours, a SentenceTransformer, or anything with `encode`.
-        prompts: whose task instructions it is run with; part of the experiment, so that results with and without stay apart.
+        encoder: ours, a SentenceTransformer, or any object with `encode`.
+        prompts: whose task instructions the encoder is run with. They are part of the experiment,
+            so that results with and without them are not mixed.
 
     Raises:
-        MissingExtra: mteb is not installed.
+        MissingExtra: if mteb is not installed.
     """
     mteb = load_mteb()
     facts = describe(encoder)
@@ -41,7 +44,8 @@ def model_meta(encoder: Any, prompts: Style | None = None) -> Any:
         "framework": ["PyTorch"] if ours else ["Sentence Transformers", "PyTorch"] if hasattr(encoder, "tokenize") else [],
         "embed_dim": _call(encoder, "dimension", "get_embedding_dimension", "get_sentence_embedding_dimension"),
         "max_tokens": _call(encoder, "max_length", "max_seq_length"),
-        # mteb's ModelMeta knows these two; for another it is told None and asks the encoder's own `similarity`
+        # mteb's ModelMeta accepts these two. For others it gets None and calls the encoder's own
+        # `similarity`.
         "similarity_fn_name": function if function in ("cosine", "dot") else None if function else "cosine",
         "use_instructions": prompts is not None or any((getattr(encoder, "prompts", None) or {}).values()),
         "adapted_from": base,
@@ -57,9 +61,10 @@ def model_meta(encoder: Any, prompts: Style | None = None) -> Any:
 
 
 def weights_fingerprint(encoder: Any) -> str | None:
-    """16 hexadecimal digits that stand for the weights and the settings of an encoder; None for one without weights.
+    """Return 16 hexadecimal digits that identify the weights and the settings of an encoder.
 
-    Equal encoders have equal fingerprints on every machine; it costs one read of a sample of each weight.
+    Equal encoders have equal fingerprints on every machine. Only a sample of each weight is read.
+    The result is None for an encoder without weights.
     """
     if not callable(getattr(encoder, "state_dict", None)):
         return None
@@ -75,7 +80,7 @@ def weights_fingerprint(encoder: Any) -> str | None:
 
 
 def _name(told: str) -> str:
-    """`organisation/model`, the form that mteb insists on; a path keeps its last two parts."""
+    """Return `organization/model`, the form that mteb requires. A path keeps its last two parts."""
     parts = [_NOT_IN_NAMES.sub("-", part).strip("-.") for part in told.replace("\\", "/").split("/")]
     parts = [part for part in parts if part] or ["encoder"]
     return "/".join(parts[-2:] if len(parts) > 1 else ["bothways", parts[0]])
@@ -97,7 +102,10 @@ def _sizes(encoder: Any) -> dict[str, Any]:
 
 
 def _call(encoder: Any, *names: str) -> Any:
-    """The first of these attributes that the encoder has, called if it is a method; None if it has none."""
+    """Return the first of these attributes that the encoder has, called if it is a method.
+
+    If the encoder has none of them, the result is None.
+    """
     for name in names:
         if hasattr(encoder, name):
             value = getattr(encoder, name)

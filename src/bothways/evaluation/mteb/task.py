@@ -1,4 +1,7 @@
-"""An mteb task as one of ours: `evaluate` runs it, and its result says what mteb measured and on which data."""
+"""An mteb task as one of our tasks.
+
+`evaluate` runs it, and the result records mteb's numbers and the data they belong to.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ from bothways.evaluation.task import RunOptions, Score, Task
 
 
 class MtebTask(Task):
-    """One task of mteb with its data loaded. `main_score` is whatever mteb ranks models by on it."""
+    """One task of mteb with its data loaded.
+
+    `main_score` is the metric by which mteb ranks models on it.
+    """
 
     kind = "mteb"
     main = "main_score"
@@ -31,15 +37,17 @@ class MtebTask(Task):
         prompts: Style | None = None,
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
-        """Hold a task.
+        """Keep a task.
 
         Args:
             task: an mteb `AbsTask`, loaded.
-            name: what results call it.
-            fingerprint: of its data.
-            prompts: whose task instructions to use; None for those stored with the encoder.
-            cache: folder of results in mteb's own layout, where what is finished for the same weights, settings and prompts is
-                taken from and the rest is added to, subset by subset; None to measure anew and keep nothing.
+            name: name of the task in results.
+            fingerprint: fingerprint of its data.
+            prompts: whose task instructions to use ("llm2vec", "nv_embed", "e5"). If None, use the
+                prompts stored with the encoder.
+            cache: folder of results in mteb's own layout. Results of the same weights, settings and
+                prompts are taken from it, and new ones are added, subset by subset. If None,
+                everything is measured and nothing is kept.
         """
         self.task = task
         self.name = name
@@ -49,27 +57,30 @@ class MtebTask(Task):
         self.settings = {"prompts": prompts, "splits": list(task.eval_splits), "subsets": list(task.hf_subsets)}
 
     def run(self, encoder: Any, options: RunOptions) -> Score:
-        """Have mteb run it. See `Task.run` and `measure`."""
+        """Run the task in mteb. See `Task.run` and `measure`."""
         return self.measure(encoder, options)
 
     def measure(self, encoder: Any, options: RunOptions, *, keep: Path | None = None) -> Score:
-        """Have mteb run it.
+        """Run the task in mteb.
 
         Args:
-            encoder, options: see `Task.run`.
-            keep: cache of a task without one of its own; it is not used for an encoder without weights to know it again by.
+            encoder: see `Task.run`.
+            options: see `Task.run`.
+            keep: cache for a task without one of its own. It is ignored for an encoder without
+                weights, because its results could not be recognized later.
 
         Raises:
-            InputError: the encoder has no `encode`, takes no prompt where one is asked for, its vectors are not finite, or a cache
-                is asked for and it has no weights to know it by.
-            MissingExtra: mteb is not installed.
+            InputError: if the encoder does not have `encode`, if its vectors are not finite, or if
+                there is a cache and the encoder does not have weights to recognize it by.
+            MissingExtra: if mteb is not installed.
         """
         mteb = load_mteb()
         adapter = MtebEncoder(encoder, prompts=self.prompts, options=options)
         known = (self.cache or keep) is not None and adapter.mteb_model_meta.revision is not None
         if self.cache is not None and not known:
             raise InputError(
-                f"{self.name}: cache={self.cache}, but {type(encoder).__name__} has no weights to know it again by"
+                f"{self.name}: cache={self.cache}, but {type(encoder).__name__} does not have weights to recognize its results by; "
+                "leave out cache"
             )
         with quiet_datasets():
             found = mteb.evaluate(
@@ -85,13 +96,19 @@ class MtebTask(Task):
 
 
 def score_of(result: Any, task: Any) -> Score:
-    """Our form of an `mteb.TaskResult` of `task`; a cached one may hold more splits and subsets than the task has.
+    """Convert an `mteb.TaskResult` of `task` to a `Score`.
+
+    A cached result may hold more splits and subsets than the task. A score that is undefined (NaN,
+    a correlation with constant cosines) counts as 0, with a warning, as in `sts.pearson`.
+
+    Args:
+        result: the result.
+        task: the mteb task.
 
     Returns:
-        Metrics: `main_score`, the plain mean over splits and subsets, and where there are several of them `main_score[split/subset]`.
-        Details: type, the name of the main metric, mteb's version, and under `scores` every number that mteb reports.
-
-    A score that is undefined (NaN: a correlation with constant cosines) counts as 0, with a warning, as in `sts.pearson`.
+        Metrics: `main_score`, the plain mean over splits and subsets, and
+            `main_score[split/subset]` if there are several of them. Details: type, name of the main
+            metric, mteb's version, and under `scores` every number that mteb reports.
     """
     metadata = task.metadata
     rows = {
@@ -116,7 +133,7 @@ def score_of(result: Any, task: Any) -> Score:
 def _defined(value: float, name: str) -> float:
     if math.isfinite(value):
         return value
-    warnings.warn(f"{name}: the main score is undefined for these vectors and counted as 0", RuntimeWarning, stacklevel=3)
+    warnings.warn(f"{name}: the main score is undefined for these vectors and counts as 0", RuntimeWarning, stacklevel=3)
     return 0.0
 
 

@@ -62,13 +62,15 @@ def test_the_fifteen_are_those_of_the_paper_in_english():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(InputError, match=r"mteb:SciFat: mteb 2\S+ has no such task: .*Did you mean: 'SciFact'.*subset15"):
+    with pytest.raises(
+        InputError, match=r"mteb:SciFat: mteb 2\S+ does not have this task: .*Did you mean: 'SciFact'.*subset15"
+    ):
         make_task("mteb:SciFat")
-    with pytest.raises(InputError, match=r"mteb:STS17: no subset 'en'; it has: .*en-en"):
+    with pytest.raises(InputError, match=r"mteb:STS17 does not have the subset 'en'; choose from: .*en-en"):
         make_task("mteb:STS17?subsets=en")
-    with pytest.raises(InputError, match="mteb:SciFact: no split 'dev'; it has: test"):
+    with pytest.raises(InputError, match="mteb:SciFact does not have the split 'dev'; choose from: test"):
         make_task("mteb:SciFact?splits=dev")
-    with pytest.raises(InputError, match="fixes its subsets"):
+    with pytest.raises(InputError, match="has fixed subsets"):
         make_task("mteb:subset15?subsets=en")
     with pytest.raises(InputError, match="prompts must be one of llm2vec, nv_embed, e5"):
         make_task("mteb:SciFact?prompts=gte")
@@ -87,7 +89,7 @@ def test_without_a_hub_one_line_says_what_was_not_reached(spec, data, monkeypatc
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
     monkeypatch.setattr(hub, "_silence", lambda dataset: "ConnectError: no such host")
     before = (huggingface_hub.constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE)
-    with pytest.raises(SourceError, match=r"the Hugging Face hub was not reached \(ConnectError: no such host\)") as caught:
+    with pytest.raises(SourceError, match=r"the Hugging Face hub did not answer \(ConnectError: no such host\)") as caught:
         make_task(spec)
     assert data in str(caught.value) and "mteb-local:KIND:PATH" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -161,7 +163,7 @@ def test_a_stopped_suite_continues_from_its_cache(stsb, tmp_path):
     prompted = Weighted()
     evaluate(prompted, HubTask("STSBenchmark", cache=tmp_path / "cache", prompts="e5"))
     assert prompted.calls == 2, "other prompts are another experiment"
-    with pytest.raises(InputError, match="Letters has no weights to know it again by"):
+    with pytest.raises(InputError, match="Letters does not have weights to recognize its results by"):
         evaluate(Letters(), suite())
 
 

@@ -69,8 +69,8 @@ def test_other_tasks_get_their_own_instruction_or_none_and_the_log_says_which(ca
         assert styled_prompt("Mine", "e5", "document", own="Find it", kind="Retrieval") == ""
         assert styled_prompt("Mine", "e5", "document", own="Find it", kind="Reranking") == "Instruct: Find it\nQuery: "
         assert styled_prompt("Mine", "nv_embed", "symmetric") == ""
-    assert "Mine: no llm2vec instruction for this task; using its own: Find the recipe" in caplog.text
-    assert "Mine: no nv_embed instruction for this task; using none" in caplog.text
+    assert "Mine: there is no llm2vec instruction for this task; using its own: Find the recipe" in caplog.text
+    assert "Mine: there is no nv_embed instruction for this task; using none" in caplog.text
 
 
 def test_a_task_that_only_mteb_knows_gets_mtebs_instruction():
@@ -81,7 +81,7 @@ def test_a_task_that_only_mteb_knows_gets_mtebs_instruction():
 
 
 def test_unknown_style():
-    with pytest.raises(InputError, match=r"prompts 'gte' are unknown; choose one of llm2vec, nv_embed, e5"):
+    with pytest.raises(InputError, match=r"prompts='gte' is unknown; choose one of llm2vec, nv_embed, e5"):
         task_prompt("SciFact", "gte")  # type: ignore[arg-type]
 
 
