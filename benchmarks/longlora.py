@@ -42,7 +42,8 @@ from bothways.attention.shifted import ShiftedGroups
 from bothways.backbone.rope import RopeConfig
 from bothways.data.text.readers import read_texts
 from bothways.errors import BothwaysError
-from bothways.evaluation.language_model.language_model import CausalLM, load_language_model
+from bothways.evaluation.language_model.causal_model import CausalLM
+from bothways.evaluation.language_model.language_model import load_language_model
 from bothways.evaluation.tasks.passkey import Passkey
 from bothways.evaluation.tasks.perplexity import Perplexity
 from bothways.recipes.longlora import Interpolation, Train

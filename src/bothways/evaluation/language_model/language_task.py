@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bothways.errors import InputError
-from bothways.evaluation.language_model.language_model import CausalLM, as_language_model
+from bothways.evaluation.language_model.causal_model import CausalLM
+from bothways.evaluation.language_model.language_model import as_language_model
 from bothways.evaluation.task import RunOptions, Score, Task
 
 _SHADES = " ░▒▓█"

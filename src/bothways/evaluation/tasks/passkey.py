@@ -28,7 +28,7 @@ import numpy as np
 from bothways.data.fingerprint import fingerprint_texts
 from bothways.errors import InputError
 from bothways.evaluation.item_scores import value_items
-from bothways.evaluation.language_model.language_model import CausalLM
+from bothways.evaluation.language_model.causal_model import CausalLM
 from bothways.evaluation.language_model.language_task import (
     LanguageModelTask,
     check_lengths,

@@ -35,7 +35,7 @@ from bothways.data.text.documents import Unit, read_documents
 from bothways.encoder.embedding_rows import check_embedded, embedding_rows
 from bothways.encoder.inference import CPU_TOKENS, GPU_TOKENS
 from bothways.errors import InputError
-from bothways.evaluation.language_model.language_model import CausalLM
+from bothways.evaluation.language_model.causal_model import CausalLM
 from bothways.evaluation.language_model.language_task import LanguageModelTask
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score

@@ -25,7 +25,7 @@ from bothways.data.fingerprint import fingerprint_texts
 from bothways.errors import InputError
 from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.language_model import topics_text
-from bothways.evaluation.language_model.language_model import CausalLM
+from bothways.evaluation.language_model.causal_model import CausalLM
 from bothways.evaluation.language_model.language_task import LanguageModelTask, check_lengths, forbid_argument, heatmap
 from bothways.evaluation.task import MOST, RunOptions, Score
 from bothways.progress import Progress

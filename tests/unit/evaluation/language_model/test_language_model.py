@@ -18,7 +18,8 @@ from bothways.attention.plan import AttentionPlan
 from bothways.attention.shifted import ShiftedGroups
 from bothways.backbone.rope import RopeConfig
 from bothways.errors import DirectionError, InputError, UnsupportedFamily
-from bothways.evaluation.language_model.language_model import CausalLM, as_language_model, load_language_model
+from bothways.evaluation.language_model.causal_model import CausalLM
+from bothways.evaluation.language_model.language_model import as_language_model, load_language_model
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
 from bothways.evaluation.tasks.perplexity import Perplexity

@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM
 
 import bothways as bw
 from bothways.errors import InputError
-from bothways.evaluation.language_model.language_model import CausalLM, load_language_model
+from bothways.evaluation.language_model.causal_model import CausalLM
+from bothways.evaluation.language_model.language_model import load_language_model
 from bothways.evaluation.language_model.language_task import heatmap
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions

@@ -14,7 +14,8 @@ import bothways as bw
 from bothways.attention.interface import recording
 from bothways.errors import DirectionError, InputError
 from bothways.evaluation.language_model import language_model
-from bothways.evaluation.language_model.language_model import CausalLM, as_language_model, load_language_model
+from bothways.evaluation.language_model.causal_model import CausalLM
+from bothways.evaluation.language_model.language_model import as_language_model, load_language_model
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.results import Results
 from bothways.evaluation.task import RunOptions, Score

@@ -9,7 +9,8 @@ import pytest
 
 from bothways.errors import InputError
 from bothways.evaluation.language_model import topics_text
-from bothways.evaluation.language_model.language_model import CausalLM, load_language_model
+from bothways.evaluation.language_model.causal_model import CausalLM
+from bothways.evaluation.language_model.language_model import load_language_model
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
 from bothways.evaluation.tasks.topics import Topics, first_entry, names
