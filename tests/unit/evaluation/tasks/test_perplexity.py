@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, GPT2Config
 import bothways as bw
 from bothways.attention.interface import recording
 from bothways.errors import DirectionError, InputError
-from bothways.evaluation.language_model import language_model
+from bothways.evaluation.language_model import causal_model
 from bothways.evaluation.language_model.causal_model import CausalLM
 from bothways.evaluation.language_model.language_model import as_language_model, load_language_model
 from bothways.evaluation.registry import make_task
@@ -88,7 +88,7 @@ def naive_new(reference, ids: list[int], length: int, stride: int) -> float:
 
 @pytest.mark.parametrize(("length", "stride", "batch_tokens"), [(64, 16, 1024), (100, 37, 1), (33, 33, None)])
 def test_equals_a_naive_loop_with_the_models_own_loss(model, reference, monkeypatch, length, stride, batch_tokens):
-    monkeypatch.setattr(language_model, "HEAD_CHUNK", 29)  # no divisor of anything here, so that the last chunk is ragged
+    monkeypatch.setattr(causal_model, "HEAD_CHUNK", 29)  # no divisor of anything here, so that the last chunk is ragged
     found = run(model, task(length=length, stride=stride), batch_tokens).metrics
     assert found["perplexity"] == pytest.approx(naive_all(reference, stream_of(model), length, stride), rel=EXACT)
     assert found["loss"] == pytest.approx(math.log(found["perplexity"]), rel=1e-12)
@@ -138,7 +138,7 @@ def test_a_limit_takes_the_first_windows_and_reads_no_further(model, scored, mon
 
 
 def test_logits_never_cover_more_than_a_chunk(base, monkeypatch):
-    monkeypatch.setattr(language_model, "HEAD_CHUNK", 32)
+    monkeypatch.setattr(causal_model, "HEAD_CHUNK", 32)
     model = load_language_model(base, dtype="float32", device="cpu")
     seen: list[int] = []
     model.head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[0]))
