@@ -1,8 +1,9 @@
-"""A large array on disk that is computed once, block by block, and survives being killed.
+"""A large array on disk that is computed once, block by block, and survives interruption.
 
-Blocks are appended to NAME.part; the finished file is renamed to NAME. What a killed run has appended is whole up to its last rows,
-so the next run goes on from there. It is written as an ordinary file and only read through a memory map: writing to a map of a full
-disk kills the process, writing to a file raises.
+Blocks are appended to NAME.part, and the finished file is renamed to NAME. If a run is killed, the
+rows that it has appended are complete except the last ones, so the next run continues from there.
+The array is written as an ordinary file and only read through a memory map: to write to a map of a
+full disk kills the process, to write to a file raises an error.
 """
 
 from __future__ import annotations
@@ -17,26 +18,27 @@ from filelock import FileLock
 from bothways.errors import OutputError
 
 Blocks = Callable[[int], Iterator[np.ndarray]]
-"""Given how many rows there are already, yields the others in order, in blocks (n, width)."""
+"""Maps the number of finished rows to an iterator of the others, in order, in blocks (n, width)."""
 
 
 def array_file(
     path: Path, rows: int, width: int, dtype: type[np.generic], blocks: Blocks, *, unit: Callable[[int], int]
 ) -> np.ndarray:
-    """The array (rows, width) in file `path`, read-only and memory-mapped; computed where it is not there.
+    """Return the array (rows, width) in file `path`, read-only and memory-mapped.
 
-    Processes that ask for one file at the same time wait for the first.
+    If the file does not exist, compute it. Processes that ask for the same file at the same time
+    wait for the first one.
 
     Args:
-        path: the file; its name must say everything that decides its content.
-        rows: of the finished array, at least 1.
+        path: the file. Its name must identify everything that determines its content.
+        rows: number of rows of the finished array, at least 1.
         width: numbers in a row.
-        dtype: of the numbers.
-        blocks: computes the rows that are missing.
-        unit: rounds a number of rows down to where `blocks` can go on.
+        dtype: type of the numbers.
+        blocks: computes the missing rows.
+        unit: rounds a number of rows down to one from which `blocks` can continue.
 
     Raises:
-        OutputError: the place cannot be written, or there is no room.
+        OutputError: if the path cannot be written, or if the disk is full.
     """
     size = rows * width * np.dtype(dtype).itemsize
     if not _is_whole(path, size):
@@ -49,7 +51,9 @@ def array_file(
             if isinstance(error, OutputError):
                 raise
             reason = error.strerror or str(error)
-            raise OutputError(f"{path}: cannot be written ({reason}); make room there, or keep the states in memory") from error
+            raise OutputError(
+                f"{path}: cannot be written ({reason}); free some space there, or keep the states in memory (cache=memory)"
+            ) from error
     return np.memmap(path, dtype=dtype, mode="r", shape=(rows, width))
 
 
@@ -66,12 +70,12 @@ def _write(path: Path, rows: int, width: int, dtype: type[np.generic], blocks: B
         stream.seek(done * stride)
         for block in blocks(done):
             if block.shape[1:] != (width,):
-                raise RuntimeError(f"{path}: a block of shape {block.shape} where rows of {width} numbers were announced")
+                raise RuntimeError(f"{path}: got a block of shape {block.shape}, but rows have {width} numbers")
             done += len(block)
             stream.write(np.ascontiguousarray(block, dtype=dtype).data)
             stream.flush()
-            # the length of a file may reach the disk before its content; only what is there may be built on
+            # The length of a file may reach the disk before its content, and the next run needs both.
             os.fsync(stream.fileno())
     if done != rows:
-        raise RuntimeError(f"{path}: {done} rows were computed where {rows} were announced")
+        raise RuntimeError(f"{path}: {done} rows were computed instead of {rows}")
     os.replace(part, path)

@@ -1,8 +1,10 @@
-"""Which encoder is this, to the bit: a digest of what decides its states, for results that are kept on disk.
+"""An exact digest of everything that determines an encoder's states, for results cached on disk.
 
-Names and paths lie (a folder is trained anew under its old name), so the weights themselves are read; at about a gigabyte a second
-that is little beside encoding anything. `model_identity.py` samples them, which is right for telling results apart in milliseconds; a cache
-that outlives the run must not miss a change to one token's embedding, and need not care about pooling and prompts.
+Names and paths are not reliable: a folder can be trained again under its old name. So the weights
+themselves are read, at about a gigabyte a second, which is little compared with encoding.
+`model_identity.py` only samples them, which suffices to distinguish results in milliseconds. A
+cache lives longer than a run and must not miss a change to the embedding of one token. It does not
+depend on pooling and prompts.
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ from bothways.encoder.encoder import Encoder
 
 
 def encoder_digest(encoder: Encoder) -> str:
-    """SHA-256 (64 hex digits) over weights with their dtype, adapters' settings, direction, windows and tokenizer."""
+    """Compute a SHA-256 (64 hex digits) over the parts of an encoder that determine its states.
+
+    They are weights with their dtype, settings of adapters, direction, windows and tokenizer.
+    """
     digest = hashlib.sha256()
     for name, value in sorted(encoder.backbone.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     for name, module in encoder.backbone.named_modules():
-        if hasattr(module, "lora_A"):  # its scaling and its switch are no weights
+        if hasattr(module, "lora_A"):  # its scaling and its switch are not among the weights
             state = (module.scaling, module.disable_adapters, module.active_adapters, module.merged_adapters)
             digest.update(f"{name} {state!r}\n".encode())
     config = next(text_configs(encoder.backbone))

@@ -1,8 +1,10 @@
-"""How far switching attention on both sides moves the hidden states of an untrained model: layer × token cosines.
+"""How much the switch to bidirectional attention changes the hidden states: layer × token cosines.
 
-LLM2Vec's analysis (arXiv 2404.05961, section 5.2): the same text through the same weights, once causally and once bidirectionally; the
-cosine of the two states of each token after each layer. Near 1 throughout for Mistral-7B, low for the Llamas, in line with how much
-each suffers from the switch before MNTP. Names: L layers, T tokens, H hidden.
+This is LLM2Vec's analysis of untrained models (arXiv 2404.05961, section 5.2). The same text goes
+through the same weights, once causally and once bidirectionally. The result is the cosine of the
+two states of each token after each layer. It is near 1 throughout for Mistral-7B and low for the
+Llamas, in line with how much each suffers from the switch before MNTP. Letters: L layers, T tokens,
+H hidden.
 """
 
 from __future__ import annotations
@@ -28,19 +30,19 @@ from bothways.errors import InputError
 
 
 def layer_cosines(base: Encoder | str | os.PathLike[str], texts: str | Sequence[str]) -> np.ndarray:
-    """Cosine of causal and bidirectional states for each layer and token.
+    """Compute the cosine of causal and bidirectional states for each layer and token.
 
     Args:
         base: an encoder of either direction, or the name of a base model.
-        texts: one text or several; each is run by itself, cut at the encoder's `max_length`.
+        texts: one text or several. Each is run by itself, cut at the encoder's `max_length`.
 
     Returns:
-        (L, T) float64, tokens of all texts one after the other. Row l is the output of layer l + 1; the last one is taken behind the
-        final norm, as transformers returns it.
+        (L, T) float64, with the tokens of all texts one after the other. Row l is the output of
+        layer l + 1. The last row is taken after the final norm, as transformers returns it.
 
     Raises:
-        InputError: no text, or states that are not finite.
-        UnsupportedFamily: a backbone that cannot run in both directions.
+        InputError: if there are no texts, or if states are not finite.
+        UnsupportedFamily: if the backbone cannot run in both directions.
     """
     if not isinstance(base, Encoder):
         from bothways.encoder.convert import convert
@@ -53,7 +55,7 @@ def layer_cosines(base: Encoder | str | os.PathLike[str], texts: str | Sequence[
 
 
 def row_cosines(encoder: Encoder, row: TokenRow) -> np.ndarray:
-    """(L, T) of one tokenised text, see `layer_cosines`."""
+    """Compute the cosines (L, T) of one tokenized text, see `layer_cosines`."""
     with running(encoder, "causal"):
         causal = layer_states(encoder, row)
     with running(encoder, "bidirectional"):
@@ -65,7 +67,10 @@ def row_cosines(encoder: Encoder, row: TokenRow) -> np.ndarray:
 
 
 def layer_states(encoder: Encoder, row: TokenRow) -> list[Tensor]:
-    """States (T, H) of one text after each of the L layers, in the encoder's present direction."""
+    """Compute the states (T, H) of one text after each of the L layers.
+
+    The encoder runs in its present direction.
+    """
     batch = encoder.pack([row]).to(encoder.device)
     ids = batch.input_ids[None]
     with quiet(encoder):
@@ -77,26 +82,27 @@ def layer_states(encoder: Encoder, row: TokenRow) -> list[Tensor]:
             out = encoder.backbone(
                 input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, output_hidden_states=True
             )
-    # the first are the embeddings, which no direction changes
+    # leave out the embeddings, which do not depend on the direction
     return [states[0] for states in out.hidden_states[1:]]
 
 
 @contextmanager
 def running(encoder: Encoder, direction: Direction) -> Iterator[None]:
-    """The encoder's backbone runs in `direction` inside; afterwards its direction, configuration and execution are as before.
+    """Run the encoder's backbone in `direction` inside the block.
 
-    A bidirectional encoder that keeps its windows has them back afterwards; for the bidirectional run of a causal one they are
-    lifted, as `convert` does.
+    Afterwards its direction, configuration and execution are restored. For the bidirectional run of
+    a causal encoder its windows are lifted, as `convert` does. A bidirectional encoder that keeps
+    its windows has them again afterwards.
 
     Raises:
-        UnsupportedFamily: an encoder-only backbone has no causal direction.
+        UnsupportedFamily: if the backbone is encoder-only and cannot run causally.
     """
     if encoder.direction == direction:
         yield
         return
     model = encoder.backbone
     before, execution = encoder.direction, encoder.execution
-    # what a causal model reports as kept are the windows it was trained with; nobody has chosen to keep them
+    # A causal model reports the windows of its training as kept, but nobody chose to keep them.
     kept = encoder.direction == "bidirectional" and (encoder.provenance.get("report") or {}).get("kept_windows")
     windows = "keep" if kept else "lift"
     fields = [(config, dict(vars(config))) for config in text_configs(model)]
@@ -106,7 +112,7 @@ def running(encoder: Encoder, direction: Direction) -> Iterator[None]:
         yield
     finally:
         set_direction(model, before, windows=windows)
-        measure_execution(model)  # puts the attention implementation back
+        measure_execution(model)  # this restores the attention implementation
         encoder.direction, encoder.execution = before, execution
         for config, values in fields:
             vars(config).clear()

@@ -1,13 +1,16 @@
-"""A linear probe on frozen word vectors: one linear layer for each tag column, trained together in one run over the data.
+"""A linear probe on frozen word vectors: one linear layer for each tag column.
 
-The protocol of LLM2Vec's word-level tasks (arXiv 2404.05961, section 3.1, and its code): dropout 0.1 on the word vector, one linear
-layer, cross-entropy over all words of a batch of 8 sentences, AdamW at 5e-4 without weight decay, gradient norm clipped at 1, a rate that
-falls linearly over 10 epochs, training stopped at 4000 steps; the layer starts at N(0, 0.02²) and zero. Its step is chosen
-on the dev set, every 500 steps. Computed in float32 (theirs in bfloat16).
+The protocol is that of LLM2Vec's word-level tasks (arXiv 2404.05961, section 3.1, and its code):
+dropout 0.1 on the word vector, one linear layer, and cross-entropy over all words of a batch of 8
+sentences. The optimizer is AdamW at 5e-4 without weight decay, with the gradient norm clipped at 1
+and a rate that falls linearly over 10 epochs. Training stops at 4000 steps. The layer starts at
+N(0, 0.02²) and zero. The best step is chosen on the dev set, every 500 steps. Computation is in
+float32 (LLM2Vec's is in bfloat16).
 
-The columns share batches and dropout masks and nothing else, so each is trained as if it were alone.
+All columns are trained together. They share batches and dropout masks and nothing else, so each is
+trained as if it were alone.
 
-Names: W words, S sentences, H hidden, C classes.
+Letters: W words, S sentences, H hidden, C classes.
 """
 
 from __future__ import annotations
@@ -23,20 +26,22 @@ from bothways.errors import InputError
 from bothways.progress import Progress
 
 _ROWS = 8192  # words classified at a time
-_DEVIATION = 0.02  # initializer_range of the Llama and Mistral configurations, with which LLM2Vec's layer starts
+# initializer_range of the Llama and Mistral configurations, with which LLM2Vec's layer starts
+_DEVIATION = 0.02
 
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """How probes are trained; the defaults are LLM2Vec's.
+    """How probes are trained. The defaults are LLM2Vec's.
 
     Attributes:
-        dropout: rate on the word vectors.
-        lr: first learning rate.
+        dropout: dropout rate on the word vectors.
+        lr: initial learning rate.
         batch_size: sentences of a step.
-        steps: at most so many.
-        epochs: the rate would reach 0 after so many epochs, or at the last step where that comes later.
-        dev_every: steps between two looks at the dev set.
+        steps: maximal number of steps.
+        epochs: the rate reaches 0 after this number of epochs, or at the last step if that is
+            later.
+        dev_every: steps between two evaluations on the dev set.
     """
 
     dropout: float = 0.1
@@ -47,12 +52,12 @@ class ProbeSettings:
     dev_every: int = 500
 
     def __post_init__(self) -> None:
-        """Refuse what cannot train."""
+        """Refuse settings that cannot train."""
         for name in ("batch_size", "steps", "dev_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"probe {name}: must be at least 1 (got {getattr(self, name)})")
         if not 0 <= self.dropout < 1 or self.lr <= 0 or self.epochs <= 0:
-            raise InputError(f"probe: dropout must lie in [0, 1), lr and epochs above 0 (got {self})")
+            raise InputError(f"probe: dropout must be in [0, 1), and lr and epochs above 0 (got {self})")
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ class Split:
     Attributes:
         vectors: (W, H), any float type.
         starts: (S + 1,) first word of each sentence, and W.
-        classes: (W,) int64 by column; -1 for a tag that the training data lacks, which no probe can give.
+        classes: (W,) int64 by column. A tag that the training data lacks is -1, which a probe
+            cannot predict.
     """
 
     vectors: np.ndarray
@@ -75,8 +81,9 @@ class Fitted:
     """One column's probe at its best step.
 
     Attributes:
-        weight: (C, H). bias: (C,).
-        step: the step chosen.
+        weight: (C, H).
+        bias: (C,).
+        step: the chosen step.
         dev: accuracy on the dev set by step, in [0, 1].
     """
 
@@ -86,22 +93,27 @@ class Fitted:
     dev: dict[int, float] = field(default_factory=dict)
 
     def predict(self, vectors: np.ndarray) -> np.ndarray:
-        """The class (W,) int64 of each word."""
+        """Return the class (W,) int64 of each word."""
         return _predict(vectors, self.weight, self.bias)
 
 
 def fit(
     train: Split, dev: Split, classes: dict[str, int], settings: ProbeSettings, *, seed: int, show: bool | None = None
 ) -> dict[str, Fitted]:
-    """Train one probe for each column and keep each at its best dev accuracy, the earliest of equals.
+    """Train one probe for each column and keep each at its best dev accuracy.
+
+    Among equal accuracies the earliest step is kept.
 
     Args:
-        train: what is trained on, in random order by `seed`.
-        dev: what the step is chosen on.
-        classes: number of classes by column.
-        settings: how.
-        seed: of initial weights, order and dropout.
-        show: progress bar, None for "when it takes long".
+        train: training data, which is visited in a random order.
+        dev: data on which the step is chosen.
+        classes: number of classes by column, for example `{"pos": 45, "ner": 9}`.
+        settings: how to train.
+        seed: seed of initial weights, order and dropout.
+        show: whether to show progress. If None, show it when training takes long.
+
+    Returns:
+        The probe of each column.
     """
     generator = torch.Generator().manual_seed(seed)
     layers = {column: _layer(train.vectors.shape[1], count, seed) for column, count in classes.items()}
@@ -124,7 +136,7 @@ def fit(
 
 
 def _layer(width: int, count: int, seed: int) -> nn.Linear:
-    generator = torch.Generator().manual_seed(seed)  # one for each column: how many others there are must not matter
+    generator = torch.Generator().manual_seed(seed)  # one for each column, which makes it independent of the others
     layer = nn.utils.skip_init(nn.Linear, width, count)
     with torch.no_grad():
         layer.weight.normal_(0, _DEVIATION, generator=generator)
@@ -133,7 +145,10 @@ def _layer(width: int, count: int, seed: int) -> nn.Linear:
 
 
 def _batches(starts: np.ndarray, settings: ProbeSettings, generator: torch.Generator) -> Iterator[np.ndarray]:
-    """Row numbers of the words of each step's sentences; every sentence once an epoch."""
+    """Yield the row numbers of the words of each step's sentences.
+
+    Every sentence occurs once in an epoch.
+    """
     step = 0
     while True:
         order = torch.randperm(len(starts) - 1, generator=generator).numpy()

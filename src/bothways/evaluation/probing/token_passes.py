@@ -1,7 +1,7 @@
-"""Token rows that a task made itself, run through an encoder in packed passes.
+"""Runs token rows that a task has made through an encoder, in packed passes.
 
-`Encoder.encode` and `encode_tokens` make their rows from texts alone. Tasks that move a row's pool mask (prefix test) or put a token in
-front of it (word probe) need the passes without that first step.
+`Encoder.encode` and `encode_tokens` make their rows from texts. The prefix test moves a row's pool
+mask, and the word probe puts a token before a row, so these tasks make the rows themselves.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from bothways.evaluation.task import RunOptions
 
 
 def token_encoder(encoder: Any, kind: str) -> Encoder:
-    """The encoder itself, if it gives token states.
+    """Return the encoder itself, if it gives token states.
 
     Raises:
-        InputError: it is no encoder of ours.
+        InputError: if it is not an encoder of this library.
     """
     if isinstance(encoder, Encoder):
         return encoder
@@ -34,7 +34,10 @@ def token_encoder(encoder: Any, kind: str) -> Encoder:
 
 
 def row_states(encoder: Encoder, rows: Sequence[TokenRow], options: RunOptions) -> Iterator[tuple[int, np.ndarray]]:
-    """(number of the row, its states (tokens, H) float32) for every row, in order of length; no gradient, evaluation mode."""
+    """Yield (number of the row, its states (tokens, H) float32) for every row, in order of length.
+
+    The encoder runs without gradient and in evaluation mode.
+    """
     budget = Budget(encoder, options.batch_tokens)
 
     def run(part: list[TokenRow]) -> list[np.ndarray]:
@@ -48,7 +51,10 @@ def row_states(encoder: Encoder, rows: Sequence[TokenRow], options: RunOptions) 
 
 
 def pooled_rows(encoder: Encoder, rows: Sequence[TokenRow], options: RunOptions) -> np.ndarray:
-    """Vectors (N, D) float32 of the rows, each over the tokens that its pool mask marks; not normalised."""
+    """Compute the vectors (N, D) float32 of the rows, not normalized.
+
+    Each vector pools the tokens that the row's pool mask marks.
+    """
     budget = Budget(encoder, options.batch_tokens)
     vectors = np.empty((len(rows), encoder.dimension), dtype=np.float32)
 

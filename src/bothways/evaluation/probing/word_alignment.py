@@ -1,22 +1,26 @@
-"""Which token states stand for a word.
+"""The token states that represent a word.
 
-Words are joined by single blanks and tokenised as one text; a token belongs to the word whose characters it covers, by the character
-offsets that the tokenizer reports. So any tokenizer will do, and none needs to be told that its input is already split. A token of
-nothing but the blank opens the word behind it (Llama's tokenizers give numbers such a token); one that covers characters of several
-words belongs to each.
+Words are joined by single blanks and tokenized as one text. A token belongs to the word with the
+characters that it covers, by the character offsets that the tokenizer reports. So any tokenizer
+works, and none needs to know that its input is already split. A token that covers only the blank
+opens the next word (Llama's tokenizers give numbers such a token). A token that covers characters
+of several words belongs to each of them.
 
-Two alignments, of LLM2Vec (arXiv 2404.05961, section 3.1 and its word-level code):
+There are two alignments, both LLM2Vec's (arXiv 2404.05961, section 3.1 and its word-level code):
 
-- `same_token`: sub-tokens of a word are averaged where they stand;
-- `next_token`: each sub-token is read one place earlier, because MNTP trains the state at i-1 to describe token i. With tokens
-  BOS a1 | b1 b2 | c1:  e_a = h[BOS],  e_b = (h[a1] + h[b1]) / 2,  e_c = h[b2].
+- `same_token` averages the states of a word's sub-tokens.
+- `next_token` reads each sub-token one position earlier, because MNTP trains the state at i-1 to
+  describe token i. With tokens BOS a1 | b1 b2 | c1 the vectors are e_a = h[BOS], e_b = (h[a1] +
+  h[b1]) / 2 and e_c = h[b2].
 
-`next_token` needs a token before the first word. LLM2Vec's models have BOS there. Where a tokenizer puts none, EOS is put there for the
-probe (BOS where it has no EOS): it separates the documents of MNTP's training rows, so its state was trained to describe the
-document's first token. SmolLM2-135M after a short MNTP stage, on the first words of sentences: chunk accuracy 0.87 with a token in front
-(EOS or BOS alike), 0.56 where the first token keeps its own state; `same_token` has 0.68.
+`next_token` needs a token before the first word. LLM2Vec's models have BOS there. If a tokenizer
+does not put one there, the probe adds EOS (or BOS if there is no EOS). EOS separates the documents
+of MNTP's training rows, so its state was trained to describe the first token of a document. With
+SmolLM2-135M after a short MNTP stage, chunk accuracy on the first words of sentences is 0.87 with a
+token in front (EOS or BOS alike), 0.56 if the first token keeps its own state, and 0.68 for
+`same_token`.
 
-Names: T tokens of a sentence, W words, H hidden.
+Letters: T tokens of a sentence, W words, H hidden.
 """
 
 from __future__ import annotations
@@ -33,9 +37,10 @@ Alignment = Literal["same_token", "next_token"]
 
 
 def default_alignment(encoder: Any) -> Alignment:
-    """`next_token` where an MNTP stage is in the encoder's provenance (anywhere: later stages build on it), else `same_token`.
+    """Return `next_token` if the encoder's provenance has an MNTP stage, else `same_token`.
 
-    Published LLM2Vec folders count: MNTP is the first of their adapters.
+    The stage may be anywhere, because later stages build on it. Published LLM2Vec folders count,
+    because MNTP is the first of their adapters.
     """
     provenance = getattr(encoder, "provenance", None)
     provenance = provenance if isinstance(provenance, Mapping) else {}
@@ -54,7 +59,12 @@ def _is_mntp(stage: Any) -> bool:
 
 
 def join_words(words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    """The sentence as text, and the characters (start, end) of each word in it."""
+    """Join words to a sentence.
+
+    Returns:
+        The text, and the characters (start, end) of each word in it. For example, `["He", "went"]`
+        gives "He went" and [(0, 2), (3, 7)].
+    """
     places: list[tuple[int, int]] = []
     start = 0
     for word in words:
@@ -64,21 +74,24 @@ def join_words(words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
 
 
 def tokens_of_words(offsets: Sequence[tuple[int, int]], places: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """The tokens of each word, see the top of this file.
+    """Find the tokens of each word, see the top of this file.
 
     Args:
-        offsets: characters (start, end) of the T tokens; empty spans (special tokens) belong to no word.
-        places: characters of the W words, in order, one blank between two.
+        offsets: characters (start, end) of the T tokens. Empty spans (special tokens) belong to no
+            word.
+        places: characters of the W words, in order, with one blank between two.
 
     Returns:
-        W ascending lists of token numbers; empty for a word that was cut off, or of which the tokenizer keeps nothing.
+        W ascending lists of token numbers. The list is empty for a word that was cut off, or that
+        the tokenizer drops.
     """
     members: list[list[int]] = [[] for _ in places]
     first = 0
     for token, (start, end) in enumerate(offsets):
         if start >= end:
             continue
-        # offsets ascend, up to tokens that share one character (bytes of it), so a word that ends before this token is done with
+        # Offsets ascend, except that tokens may share one character (bytes of it). So a word that
+        # ends before this token cannot get more tokens.
         while first < len(places) and places[first][1] <= start:
             first += 1
         word = first
@@ -93,16 +106,16 @@ def tokens_of_words(offsets: Sequence[tuple[int, int]], places: Sequence[tuple[i
 def aligned(
     row: TokenRow, members: list[list[int]], alignment: Alignment, front: int | None
 ) -> tuple[TokenRow, list[list[int]]]:
-    """The row to run and the places of the states that stand for each word.
+    """Return the row to run, and the positions of the states that represent each word.
 
     Args:
-        row: the tokenised sentence.
+        row: the tokenized sentence.
         members: tokens of each word.
         alignment: see the top of this file.
         front: token to put before a row that begins with a word, for `next_token`.
 
     Raises:
-        InputError: such a row, and no token to put there.
+        InputError: if the row begins with a word and `front` is None.
     """
     if alignment == "same_token":
         return row, members
@@ -110,19 +123,22 @@ def aligned(
         return row, [[token - 1 for token in tokens] for tokens in members]
     if front is None:
         raise InputError(
-            "alignment next_token: the tokenizer has neither EOS nor BOS to stand before the first word; use same_token"
+            "alignment next_token: the tokenizer has neither EOS nor BOS to put before the first word; use same_token"
         )
     return TokenRow([front, *row.ids], [False, *row.pool], [(0, 0), *row.offsets]), members
 
 
 def front_token(tokenizer: Any) -> int | None:
-    """What stands before a first word that has no predecessor: EOS, else BOS; None where the tokenizer has neither."""
+    """Return the token to put before a first word: EOS, else BOS, else None."""
     found = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.bos_token_id
     return None if found is None else int(found)
 
 
 def average(states: np.ndarray, members: Sequence[Sequence[int]]) -> np.ndarray:
-    """One vector per word, the mean of its states: (T, H) → (W, H) float32; zeros for a word without tokens."""
+    """Average the states of each word: (T, H) → (W, H) float32.
+
+    A word without tokens gets zeros.
+    """
     vectors = np.zeros((len(members), states.shape[1]), dtype=np.float32)
     present = [word for word, tokens in enumerate(members) if tokens]
     if present:

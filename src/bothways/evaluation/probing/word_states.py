@@ -1,9 +1,11 @@
-"""The vectors of all words of some sentences, computed in one pass of the frozen encoder and kept for every probe trained on them.
+"""Vectors of all words of some sentences, computed in one pass of the frozen encoder.
 
-On disk they are float16: two bytes a number, and its rounding (2^-11) is far below what dropout does to a probe. Two thirds of the time
-of a word-level evaluation is this pass, so it is kept under the user's cache, by the digest of encoder and data.
+They are kept for every probe that is trained on them. On disk they are float16, two bytes a number.
+Its rounding (2^-11) is far below the noise that dropout adds for a probe. This pass takes two
+thirds of the time of a word-level evaluation, so its result is cached in the user's cache, by the
+digest of encoder and data.
 
-Names: S sentences, W words of all of them, H hidden.
+Letters: S sentences, W words of all of them, H hidden.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ from bothways.evaluation.probing.word_alignment import Alignment, aligned, avera
 from bothways.evaluation.task import RunOptions
 from bothways.progress import Progress
 
-_FORMAT = 1  # raise it when the same encoder and data would give other vectors
-_TOGETHER = 1024  # sentences sorted by length together, and written together: what a killed run can lose
+_FORMAT = 1  # raise it if the same encoder and data would give other vectors
+_TOGETHER = 1024  # sentences sorted and written together. A killed run loses at most so many
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ class WordStates:
 
     Attributes:
         vectors: (W, H) float16, possibly memory-mapped.
-        starts: (S + 1,) int64; the words of sentence s are rows starts[s] to starts[s + 1] - 1.
-        without_tokens: words that have a zero vector, because the encoder's `max_length` cut them off or its tokenizer drops them.
+        starts: (S + 1,) int64. The words of sentence s are rows starts[s] to starts[s + 1] - 1.
+        without_tokens: number of words with a zero vector, because the encoder's `max_length` cut
+            them off or its tokenizer drops them.
     """
 
     vectors: np.ndarray
@@ -48,7 +51,11 @@ class WordStates:
     without_tokens: int
 
     def split(self, sentences: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Consecutive parts of so many sentences each, as (vectors, starts)."""
+        """Split into consecutive parts, as (vectors, starts).
+
+        Args:
+            sentences: number of sentences in each part, for example [14041, 3250, 3453].
+        """
         bounds = np.cumsum([0, *sentences])
         return [
             (self.vectors[self.starts[a] : self.starts[b]], self.starts[a : b + 1] - self.starts[a])
@@ -59,22 +66,24 @@ class WordStates:
 def word_states(
     encoder: Encoder, sentences: Sequence[Sequence[str]], alignment: Alignment, options: RunOptions, *, on_disk: bool = True
 ) -> WordStates:
-    """Vectors of every word of every sentence.
+    """Compute the vectors of every word of every sentence.
 
-    Sentences are run bare: no instruction and no chat wrapping, as in LLM2Vec's word-level code, but with the special tokens that the
-    tokenizer adds.
+    As in LLM2Vec's word-level code, sentences are run without an instruction or a chat template,
+    but with the special tokens that the tokenizer adds.
 
     Args:
         encoder: the frozen encoder.
         sentences: S ≥ 1 sentences of at least one word.
         alignment: see `word_alignment`.
         options: how the encoder is run.
-        on_disk: keep the vectors in the user's cache (BOTHWAYS_CACHE, else ~/.cache/bothways, folder `words`), and take them from
-            there; a run that is killed goes on where it was. Otherwise they live in memory.
+        on_disk: if True, cache the vectors on disk (BOTHWAYS_CACHE, else ~/.cache/bothways, folder
+            `words`) and reuse them. A run that was killed continues from there. If False, keep them
+            in memory.
 
     Raises:
-        InputError: a state that is not finite, or too large for float16; no token to stand before the first word.
-        OutputError: the cache cannot be written.
+        InputError: if a state is not finite or too large for float16, or if there is no token to
+            put before the first word.
+        OutputError: if the cache cannot be written.
     """
     starts = np.cumsum([0, *map(len, sentences)])
     pass_ = _Pass(encoder, sentences, alignment, options)
@@ -90,7 +99,7 @@ def word_states(
 
 
 def _whole(starts: np.ndarray, rows: int) -> int:
-    """The most words, at most `rows`, after which a sentence ends."""
+    """Return the largest number of words, at most `rows`, after which a sentence ends."""
     return int(starts[np.searchsorted(starts, rows, side="right") - 1])
 
 
@@ -108,7 +117,7 @@ class _Pass:
         self.front = front_token(encoder.tokenizer)
 
     def blocks(self, starts: np.ndarray, done: int) -> Iterator[np.ndarray]:
-        """Vectors (n, H) float16 of the sentences whose words are not among the first `done`."""
+        """Yield vectors (n, H) float16 of the sentences after the first `done` words."""
         first = int(np.searchsorted(starts, done))
         with Progress("word states", len(self.sentences) - first, "sentences", show=self.options.show_progress_bar) as bar:
             for start in range(first, len(self.sentences), _TOGETHER):

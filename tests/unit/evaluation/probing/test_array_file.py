@@ -69,9 +69,9 @@ def test_a_file_of_another_size_is_made_again(tmp_path):
 
 def test_no_place_and_wrong_blocks(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"x\.f32: cannot be written .*; make room there, or keep the states in memory"):
+    with pytest.raises(OutputError, match=r"x\.f32: cannot be written .*; free some space there, or keep the states in memory"):
         make(tmp_path / "file" / "x.f32", Work())
-    with pytest.raises(RuntimeError, match="4 rows were computed where 20"):
+    with pytest.raises(RuntimeError, match="4 rows were computed instead of 20"):
         make(tmp_path / "y.f32", lambda done: iter([WHOLE[:4]]))
     with pytest.raises(RuntimeError, match=r"shape \(4, 2\)"):
         make(tmp_path / "z.f32", lambda done: iter([WHOLE[:4, :2]]))
