@@ -4,8 +4,8 @@ A text of 8 MB costs a tokenizer gigabytes and half a minute, but an encoder rea
 512 tokens. So only a beginning of the text is tokenized, and this file proves which of its tokens
 stay the same when the rest of the text follows.
 
-The proof has two forms. Both rest on one fact: a tokenizer reads from left to right, and looks
-ahead a limited distance.
+The proof has three forms. The first two rest on one fact: a tokenizer reads from left to right, and
+looks ahead a limited distance.
 1. *Words.* Most tokenizers split a text first and tokenize each piece by itself. A piece of the
     beginning is a piece of the whole text if it ends so far before the cut that no rule can look
     ahead from it to the cut (`split_patterns`).
@@ -13,9 +13,12 @@ ahead a limited distance.
     blanks). There a joint between two tokens stays if no entry of the vocabulary could span it.
     Then no merge of BPE ever crosses it, and every path of a Unigram model goes through it.
     Everything to its left is tokenized as if the text ended there.
+3. *Long words.* One word of a million letters has no such place. There the tokens stay that the word
+    has for every place near the cut at which a token may end (`long_words`).
 
-If neither holds, nothing is proved and the caller tokenizes the whole text. This happens, for
-example, inside one word of a million equal letters, or under rules that this file does not know.
+If none holds, nothing is proved and the caller tokenizes the whole text. This happens, for example,
+under rules that this file does not know, or if the tokens of a word change from the end to the
+beginning when it grows.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
+from bothways.encoder.long_words.long_word import LongWord
+from bothways.encoder.long_words.open_piece import BY_CHARACTER, OWN_PATTERNS
 from bothways.encoder.split_patterns import Reach, Stops, reach
 
 _LOCAL_NORMALIZERS = {
@@ -43,21 +48,7 @@ _LOCAL_NORMALIZERS = {
     "StripAccents",
 }
 """Their result for a character depends only on its grapheme, or on being first or last."""
-_LOCAL_SPLITTERS = {
-    "BertPreTokenizer",
-    "CharDelimiterSplit",
-    "Digits",
-    "FixedLength",
-    "Metaspace",
-    "Punctuation",
-    "UnicodeScripts",
-    "WhitespaceSplit",
-}
-"""They decide at each character by that character and those before it."""
-_OWN_PATTERNS = {
-    "ByteLevel": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    "Whitespace": r"\w+|[^\w\s]+",
-}
+_LOCAL_SPLITTERS = BY_CHARACTER | {"FixedLength", "UnicodeScripts"}
 _MARGIN = 16
 """Letters before the cut that are never trusted, more than in a normalizer's longest grapheme or
 replacement."""
@@ -89,10 +80,16 @@ class TextPrefix:
 
     def __init__(self, tokenizer: Any) -> None:
         self._backend = tokenizer.backend_tokenizer
-        added = self._backend.get_added_tokens_decoder().values()
+        added = list(self._backend.get_added_tokens_decoder().values())
         self._margin = max([_MARGIN, *(len(each.content) for each in added)]) + 1
         self._made_joints: _Joints | None = None
-        stages = [*_parts(self._backend.normalizer, "normalizers"), *_parts(self._backend.pre_tokenizer, "pretokenizers")]
+        self._made_long_word: LongWord | None = None
+        normalizers = _parts(self._backend.normalizer, "normalizers")
+        self._splitters = _parts(self._backend.pre_tokenizer, "pretokenizers")
+        stages = [*normalizers, *self._splitters]
+        # Blanks before the cut vanish if an added token that strips them, or a normalizer that trims
+        # or joins them, follows.
+        self._blanks_stay = not any(each.lstrip for each in added) and all(each["type"] == "NFC" for each in normalizers)
         reaches = [_reach_of(stage) for stage in stages]
         known = [each for each in reaches if each is not None]
         # a tokenizer that keeps the end of a long text needs that end
@@ -126,8 +123,11 @@ class TextPrefix:
         """
         if not self.usable:
             return False
-        end = self._last_stop(text, self._back(text, cut))
-        return self._by_words(encoding, end) >= wanted or self._joints().before(encoding, end) >= wanted
+        edge = self._back(text, cut)
+        end = self._last_stop(text, edge)
+        if self._by_words(encoding, end) >= wanted or self._joints().before(encoding, end) >= wanted:
+            return True
+        return self._long_word().proves(encoding, text, cut, edge, wanted)
 
     def ended(self, encoding: Any, start: int) -> bool:
         """Return whether the tokens behind some joint after `start` are those of the whole text.
@@ -142,9 +142,17 @@ class TextPrefix:
         left = self._margin
         while cut > 0 and left:
             cut -= 1
-            # Marks do not count, because any number of them changes only the letter before them.
-            left -= text[cut].isalnum() and not unicodedata.combining(text[cut])
+            left -= self._counts(text[cut])
         return cut
+
+    def _counts(self, character: str) -> bool:
+        """Return whether a normalizer or an added token may reach across few such characters only.
+
+        Marks do not count, because any number of them changes only the letter before them.
+        """
+        if "!" <= character <= "~" or (character.isspace() and self._blanks_stay):
+            return True
+        return character.isalnum() and not unicodedata.combining(character)
 
     def _last_stop(self, text: str, edge: int) -> int:
         """Find the place from which no pattern looks as far as `edge`."""
@@ -177,6 +185,11 @@ class TextPrefix:
         if self._made_joints is None:
             self._made_joints = _Joints(self._backend)
         return self._made_joints
+
+    def _long_word(self) -> LongWord:
+        if self._made_long_word is None:
+            self._made_long_word = LongWord(self._backend, self._splitters)
+        return self._made_long_word
 
     def _seen_as(self, character: str) -> str:
         """Return the normalizer's result for a character inside a word."""
@@ -295,7 +308,7 @@ def _reach_of(stage: dict[str, Any]) -> Reach | None:
         # for.
         return Reach() if _literal(stage) is not None else reach(stage["pattern"]["Regex"])
     if kind == "ByteLevel" and "use_regex" in stage:
-        return reach(_OWN_PATTERNS[kind]) if stage["use_regex"] else Reach()
-    if kind in _OWN_PATTERNS and kind != "ByteLevel":
-        return reach(_OWN_PATTERNS[kind])
+        return reach(OWN_PATTERNS[kind]) if stage["use_regex"] else Reach()
+    if kind in OWN_PATTERNS and kind != "ByteLevel":
+        return reach(OWN_PATTERNS[kind])
     return Reach() if kind in _LOCAL_NORMALIZERS | _LOCAL_SPLITTERS else None
