@@ -10,24 +10,35 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from bothways.config import Strict
 from bothways.losses.loss_sum import LossSum
+from bothways.objectives.step_output import StepOutput
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
-__all__ = ["Backward", "LossSum", "Objective", "ObjectiveConfig"]
+__all__ = ["Backward", "LossSum", "Objective", "ObjectiveConfig", "StepOutput"]
 
 Backward = Callable[[Tensor], None]
 
 
-class Objective(nn.Module, ABC):
-    """A training loss and its batches.
+class Movable(Protocol):
+    """A batch, which moves to the device of the step as a whole."""
+
+    def to(self, device: torch.device) -> Any:
+        """Return the same batch on another device."""
+
+
+Batch = TypeVar("Batch", bound=Movable)
+
+
+class Objective(nn.Module, ABC, Generic[Batch]):
+    """A training loss and its batches, for example `Mntp(Objective[MntpBatch])`.
 
     Its parameters that require a gradient are trained together with the encoder's.
     """
@@ -51,21 +62,21 @@ class Objective(nn.Module, ABC):
         """
 
     @abstractmethod
-    def collate(self, examples: Sequence[Any], generator: torch.Generator) -> Any:
-        """Make a batch on the CPU, with a method `.to(device)`.
+    def collate(self, examples: Sequence[Any], generator: torch.Generator) -> Batch:
+        """Make a batch on the CPU.
 
         All randomness of the data comes from `generator` (a CPU generator).
         """
 
     @abstractmethod
-    def count(self, batch: Any) -> int:
+    def count(self, batch: Batch) -> int:
         """Count the labels of this batch.
 
         The summed loss is divided by their total over the batches of an optimizer step.
         """
 
     @abstractmethod
-    def step(self, encoder: Encoder, batch: Any, *, scale: float, backward: Backward, seed: int) -> dict[str, Any]:
+    def step(self, encoder: Encoder, batch: Batch, *, scale: float, backward: Backward, seed: int) -> StepOutput:
         """Run forward, and backward of scale · Σ loss, on the batch's device.
 
         Args:
@@ -78,8 +89,7 @@ class Objective(nn.Module, ABC):
             seed: of dropout. Torch's generators are restored afterwards.
 
         Returns:
-            "loss_sum": () detached, unscaled. "count": int. Also metrics, which are means over the
-                count, each () detached.
+            The unscaled loss, the count and metrics, all detached.
         """
 
     @property
@@ -126,7 +136,7 @@ class ObjectiveConfig(Strict, ABC):
         return "lower optim.lr, raise the batch size, or check that the objective has negatives"
 
     @abstractmethod
-    def build(self, encoder: Encoder, head: nn.Module | None = None) -> Objective:
+    def build(self, encoder: Encoder, head: nn.Module | None = None) -> Objective[Any]:
         """Build the objective for this encoder.
 
         Args:

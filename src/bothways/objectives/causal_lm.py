@@ -41,6 +41,7 @@ from bothways.losses.masked_next_token import masked_next_token
 from bothways.objectives.base import Backward, Objective, ObjectiveConfig
 from bothways.objectives.documents import end_of_document, tokenised
 from bothways.objectives.seeding import pass_seed, seeded
+from bothways.objectives.step_output import StepOutput
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
@@ -122,7 +123,7 @@ class CausalLmBatch:
         return replace(self, tokens=self.tokens.to(device), places=self.places.to(device), targets=self.targets.to(device))
 
 
-class CausalLm(Objective):
+class CausalLm(Objective[CausalLmBatch]):
     """Causal language modeling, see the module docstring.
 
     Args:
@@ -187,7 +188,7 @@ class CausalLm(Objective):
         """Return M, the number of predicted tokens."""
         return batch.targets.shape[0]
 
-    def step(self, encoder: Encoder, batch: CausalLmBatch, *, scale: float, backward: Backward, seed: int) -> dict[str, Any]:
+    def step(self, encoder: Encoder, batch: CausalLmBatch, *, scale: float, backward: Backward, seed: int) -> StepOutput:
         """Run one pass.
 
         Metric "accuracy" is the share of tokens that the head ranks first.
@@ -196,4 +197,4 @@ class CausalLm(Objective):
             states = encoder.states(batch.tokens)[batch.places]
             loss = masked_next_token(states, batch.targets, self.head, chunk=self.head_chunk)
         backward(loss.total * scale)
-        return {"loss_sum": loss.total.detach(), "count": loss.count, "accuracy": loss.correct / max(loss.count, 1)}
+        return StepOutput(loss.total.detach(), loss.count, {"accuracy": loss.correct / max(loss.count, 1)})

@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -30,6 +30,7 @@ from bothways.losses.infonce import SIMCSE_SCALE, alignment
 from bothways.losses.matryoshka import Matryoshka
 from bothways.objectives.base import Backward, Objective, ObjectiveConfig
 from bothways.objectives.gradcache import cached_step
+from bothways.objectives.step_output import StepOutput
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
@@ -201,7 +202,7 @@ class ContrastiveBatch:
         )
 
 
-class ContrastiveObjective(Objective):
+class ContrastiveObjective(Objective[ContrastiveBatch]):
     """A contrastive step over the batches of `collate`.
 
     Args:
@@ -218,7 +219,7 @@ class ContrastiveObjective(Objective):
         """Count the rows that have at least one negative."""
         return batch.rows if batch.learning is None else int(batch.learning.sum())
 
-    def step(self, encoder: Encoder, batch: ContrastiveBatch, *, scale: float, backward: Backward, seed: int) -> dict[str, Any]:
+    def step(self, encoder: Encoder, batch: ContrastiveBatch, *, scale: float, backward: Backward, seed: int) -> StepOutput:
         """Run all passes, the loss and its gradients.
 
         Metrics: "accuracy" is the share of rows that rank their own positive first. "alignment" is
@@ -254,7 +255,7 @@ class ContrastiveObjective(Objective):
             metrics["masked"] = result.masked / result.count
         if self.options.distillation is not None:
             metrics["divergence"] = result.divergence / result.count
-        return {"loss_sum": result.total.detach(), "count": self.count(batch), **metrics}
+        return StepOutput(result.total.detach(), self.count(batch), metrics)
 
     def hand_over(self, encoder: Encoder) -> None:
         """Move a layer that is kept behind the encoder's pooling.

@@ -51,6 +51,7 @@ from bothways.objectives.base import Backward, Objective, ObjectiveConfig
 from bothways.objectives.llara_rows import LlaraRow, StopWords, counter, make_rows
 from bothways.objectives.masking import MaskToken, mask_token_id, mask_tokens
 from bothways.objectives.seeding import pass_seed, seeded
+from bothways.objectives.step_output import StepOutput
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
@@ -180,7 +181,7 @@ class LlaraBatch:
         return replace(self, tokens=self.tokens.to(device), **moved)
 
 
-class Llara(Objective):
+class Llara(Objective[LlaraBatch]):
     """LLaRA's adaptation, see the module docstring.
 
     Args:
@@ -271,7 +272,7 @@ class Llara(Objective):
         """Return N, the number of rows."""
         return batch.tokens.rows
 
-    def step(self, encoder: Encoder, batch: LlaraBatch, *, scale: float, backward: Backward, seed: int) -> dict[str, Any]:
+    def step(self, encoder: Encoder, batch: LlaraBatch, *, scale: float, backward: Backward, seed: int) -> StepOutput:
         """Run one pass.
 
         Metrics are means per row. "text" is the text's loss, and "accuracy" is the share of its
@@ -293,7 +294,7 @@ class Llara(Objective):
         }
         if self.text_loss != "none":
             metrics |= {"text": text.total.detach() / rows, "accuracy": text.correct / max(1, text.count)}
-        return {"loss_sum": total.detach(), "count": rows, **metrics}
+        return StepOutput(total.detach(), rows, metrics)
 
     def _labels(
         self, examples: Sequence[LlaraRow], tokens: TokenBatch, starts: Tensor, generator: torch.Generator

@@ -36,6 +36,7 @@ from bothways.objectives.base import Backward, Objective, ObjectiveConfig
 from bothways.objectives.documents import end_of_document, tokenised
 from bothways.objectives.masking import MaskToken, Style, mask_token_id, mask_tokens
 from bothways.objectives.seeding import pass_seed, seeded
+from bothways.objectives.step_output import StepOutput
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
@@ -121,7 +122,7 @@ class MntpBatch:
         return replace(self, tokens=self.tokens.to(device), places=self.places.to(device), targets=self.targets.to(device))
 
 
-class Mntp(Objective):
+class Mntp(Objective[MntpBatch]):
     """Masked next-token prediction, see the module docstring.
 
     Args:
@@ -203,7 +204,7 @@ class Mntp(Objective):
         """Return M, the number of masked positions (labels) in the batch."""
         return batch.targets.shape[0]
 
-    def step(self, encoder: Encoder, batch: MntpBatch, *, scale: float, backward: Backward, seed: int) -> dict[str, Any]:
+    def step(self, encoder: Encoder, batch: MntpBatch, *, scale: float, backward: Backward, seed: int) -> StepOutput:
         """Run one pass.
 
         Metric "accuracy" is the share of labels that the head ranks first.
@@ -212,8 +213,7 @@ class Mntp(Objective):
             states = encoder.states(batch.tokens)[batch.places]
             loss = masked_next_token(states, batch.targets, self.head, chunk=self.head_chunk)
         backward(loss.total * scale)
-        accuracy = loss.correct / max(loss.count, 1)
-        return {"loss_sum": loss.total.detach(), "count": loss.count, "accuracy": accuracy}
+        return StepOutput(loss.total.detach(), loss.count, {"accuracy": loss.correct / max(loss.count, 1)})
 
 
 def _frozen_view(head: nn.Module) -> nn.Module:

@@ -93,7 +93,7 @@ def test_loss_and_every_gradient_equal_transformers_with_labels(base: Path) -> N
     encoder.train()
     result = step(encoder, objective, objective.collate(blocks, GENERATOR))
     model, expected = transformers_loss(base, blocks)
-    torch.testing.assert_close(result["loss_sum"], expected, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(result.loss_sum, expected, rtol=1e-5, atol=1e-4)
     own: Any = encoder.backbone
     for name, parameter in model.model.named_parameters():
         # sums over 45 labels in float32, in another order
@@ -129,7 +129,7 @@ def test_groups_while_training_and_full_attention_in_evaluation(base: Path) -> N
 
 
 def step_without_backward(encoder: Encoder, objective: CausalLm, batch: Any) -> torch.Tensor:
-    return objective.step(encoder, batch, scale=1.0, backward=lambda loss: None, seed=0)["loss_sum"]
+    return objective.step(encoder, batch, scale=1.0, backward=lambda loss: None, seed=0).loss_sum
 
 
 # --- what trains ---------------------------------------------------------------------------------------------------------------

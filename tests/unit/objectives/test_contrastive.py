@@ -68,10 +68,10 @@ def test_step_equals_brute_force_with_dropout_active(graph_tokens, lora):
         plain_objective, plain_encoder, batch, seed=5, scale=0.1, cosines=chosen.get("scale", 20.0)
     )
     result = objective.step(encoder, batch, scale=0.1, backward=torch.Tensor.backward, seed=5)
-    assert result["count"] == objective.count(batch) == len(TEXTS)
-    torch.testing.assert_close(result["loss_sum"].double(), loss, rtol=1e-5, atol=1e-5)  # float32 against float64
-    torch.testing.assert_close(result["alignment"].double(), aligned, rtol=1e-5, atol=1e-5)
-    assert float(result["accuracy"]) == float(accuracy)
+    assert result.count == objective.count(batch) == len(TEXTS)
+    torch.testing.assert_close(result.loss_sum.double(), loss, rtol=1e-5, atol=1e-5)  # float32 against float64
+    torch.testing.assert_close(result.metrics["alignment"].double(), aligned, rtol=1e-5, atol=1e-5)
+    assert float(result.metrics["accuracy"]) == float(accuracy)
     compared = 0
     for ours, plain in ((encoder, plain_encoder), (objective, plain_objective)):
         for (name, parameter), reference in zip(ours.named_parameters(), plain.parameters()):
@@ -113,7 +113,7 @@ def test_discrete_views_change_the_second_view_only(views):
     torch.testing.assert_close(first, torch.from_numpy(encoder.encode(TEXTS)), rtol=1e-5, atol=1e-5)
     assert (torch.nn.functional.cosine_similarity(first, second) < 0.9999).sum() >= len(TEXTS) - 1
     result = objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
-    assert float(result["alignment"]) < 1
+    assert float(result.metrics["alignment"]) < 1
     _, again = ready(encoder, views=views, attention_dropout=None)
     _, other = ready(encoder, views=views, attention_dropout=None, seed=1)
     ids = lambda batch: [part.input_ids.tolist() for part in batch.passes]  # noqa: E731
@@ -141,8 +141,8 @@ def test_two_texts_are_one_negative_each():
     objective = ContrastiveConfig(attention_dropout=0.1).build(encoder)
     batch = objective.collate(objective.prepare(TEXTS[:2], encoder), generator())
     result = objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
-    assert result["count"] == objective.count(batch) == 2
-    assert float(result["loss_sum"]) > 0
+    assert result.count == objective.count(batch) == 2
+    assert float(result.loss_sum) > 0
 
 
 def test_fillers_are_a_token_of_the_model_without_a_padding_token():
@@ -172,7 +172,7 @@ def test_same_seed_same_numbers_and_the_callers_generator_stays():
         after = torch.rand(1)
         torch.manual_seed(21)
         assert torch.equal(after, torch.rand(1))
-        results.append((float(result["loss_sum"]), encoder.backbone.layers[0].mlp.up_proj.weight.grad))
+        results.append((float(result.loss_sum), encoder.backbone.layers[0].mlp.up_proj.weight.grad))
     assert results[0][0] == results[1][0] != results[2][0]
     assert torch.equal(results[0][1], results[1][1])
 
@@ -235,5 +235,5 @@ def test_training_tells_the_texts_apart():
         results.append(objective.step(encoder, batch, scale=1 / batch.rows, backward=torch.Tensor.backward, seed=step))
         optimizer.step()
         optimizer.zero_grad()
-    assert float(results[-1]["loss_sum"]) < 0.5 * float(results[0]["loss_sum"])
-    assert float(results[-1]["accuracy"]) >= 0.9
+    assert float(results[-1].loss_sum) < 0.5 * float(results[0].loss_sum)
+    assert float(results[-1].metrics["accuracy"]) >= 0.9

@@ -57,8 +57,8 @@ def test_copies_are_left_out(options):
     expected = by_hand(other, batch, NAMES, seed=5)
     expected.backward()
     result = objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=5)
-    torch.testing.assert_close(result["loss_sum"].double(), expected.detach(), rtol=1e-5, atol=1e-5)
-    assert float(result["masked"]) * batch.rows == pytest.approx(6)
+    torch.testing.assert_close(result.loss_sum.double(), expected.detach(), rtol=1e-5, atol=1e-5)
+    assert float(result.metrics["masked"]) * batch.rows == pytest.approx(6)
     for (name, parameter), reference in zip(encoder.named_parameters(), other.parameters()):
         error = (parameter.grad - reference.grad).norm() / reference.grad.norm().clamp_min(1e-6)
         assert float(error) < 1e-4, (name, float(error))  # float32 sums in another order
@@ -70,7 +70,7 @@ def test_a_batch_of_copies_teaches_nothing_and_does_not_count():
     rows = objective.prepare([TEXTS[0], TEXTS[0], TEXTS[1]], encoder)
     batch = objective.collate(rows[:2], torch.Generator())
     assert objective.count(batch) == 0
-    assert float(objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)["loss_sum"]) == 0
+    assert float(objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0).loss_sum) == 0
     assert objective.count(objective.collate(rows, torch.Generator())) == 3
 
 
@@ -92,7 +92,7 @@ def test_a_document_cut_to_the_answer_is_not_a_negative():
         objective = SupervisedConfig(max_length=length, negatives=2, **options).build(encoder)
         batch = objective.collate(objective.prepare(rows, encoder), torch.Generator())
         result = objective.step(encoder, batch, scale=1.0, backward=lambda *_, **__: None, seed=0)
-        return round(float(result["masked"]) * 3, 4)
+        return round(float(result.metrics["masked"]) * 3, 4)
 
     # the first row's own negative and the second's answer; the first's answer and its negative for the second row
     assert masked(LENGTH) == 4
@@ -113,7 +113,7 @@ def process(rank: int, port: int, folder: str) -> None:
     result = objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
     batch = objective.collate([rows[0], rows[2]], torch.Generator().manual_seed(0))
     copies = objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
-    torch.save((result, copies), f"{folder}/{rank}.pt")
+    torch.save((result.metrics["masked"], copies.loss_sum), f"{folder}/{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -128,6 +128,6 @@ def test_copies_on_another_process_are_left_out(tmp_path):
     mp.spawn(process, (port, str(tmp_path)), nprocs=2)
     parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     sizes = [last - first for first, last in SPLITS]
-    assert sum(float(part[0]["masked"]) * size for part, size in zip(parts, sizes)) == pytest.approx(6)
+    assert sum(float(part[0]) * size for part, size in zip(parts, sizes)) == pytest.approx(6)
     # both processes hold the same text twice: nothing to be told apart from
-    assert [float(part[1]["loss_sum"]) for part in parts] == [0, 0]
+    assert [float(part[1]) for part in parts] == [0, 0]

@@ -121,13 +121,13 @@ def test_loss_equals_the_row_written_out_by_hand(base, mode):
         expected.append(float((text + weight * torch.stack(bags).mean() if bags else text).detach()))
     batch = batch_of(objective, encoder)
     result = objective.step(encoder, batch, scale=1.0, backward=lambda loss: None, seed=0)
-    assert result["count"] == len(PASSAGES)
+    assert result.count == len(PASSAGES)
     # float32 rounding of another attention and another order of sums
-    assert float(result["loss_sum"]) == pytest.approx(sum(expected), rel=1e-5)
+    assert float(result.loss_sum) == pytest.approx(sum(expected), rel=1e-5)
     means = {name: sum(values) / len(values) for name, values in metrics.items()}
-    assert {name: float(result[name]) for name in means} == pytest.approx(means, rel=1e-5)
+    assert {name: float(result.metrics[name]) for name in means} == pytest.approx(means, rel=1e-5)
     single = [batch_of(objective, encoder, [passage]) for passage in PASSAGES]
-    alone = [objective.step(encoder, one, scale=1.0, backward=lambda loss: None, seed=0)["loss_sum"] for one in single]
+    alone = [objective.step(encoder, one, scale=1.0, backward=lambda loss: None, seed=0).loss_sum for one in single]
     assert [float(value) for value in alone] == pytest.approx(expected, rel=1e-5)
 
 
@@ -144,9 +144,9 @@ def test_without_a_text_loss_only_the_bags_are_learned(base):
     for passage, result in zip(PASSAGES, results):
         losses = [result[side] for side in ("summarize", "predict") if words(encoder.tokenizer, getattr(passage, side), "code")]
         expected = 0.1 * float(sum(losses)) / max(1, len(losses))
-        assert float(result["loss_sum"]) == pytest.approx(expected, rel=1e-5)
+        assert float(result.loss_sum) == pytest.approx(expected, rel=1e-5)
     together = step(*PASSAGES)
-    assert float(together["loss_sum"]) == pytest.approx(sum(float(result["loss_sum"]) for result in results), rel=1e-5)
+    assert float(together.loss_sum) == pytest.approx(sum(float(result.loss_sum) for result in results), rel=1e-5)
 
 
 def test_accuracy_is_the_share_of_labels_that_the_head_ranks_first(base):
@@ -241,9 +241,7 @@ def test_micro_batches_add_up_with_gradients(base):
         total = 0.0
         for part in parts:
             batch = objective.collate(part, torch.Generator().manual_seed(0))
-            total += float(
-                objective.step(encoder, batch, scale=0.25, backward=lambda loss: loss.backward(), seed=0)["loss_sum"]
-            )
+            total += float(objective.step(encoder, batch, scale=0.25, backward=lambda loss: loss.backward(), seed=0).loss_sum)
         found.append((total, [p.grad.clone() for p in encoder.backbone.parameters()]))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     for one, other in zip(found[0][1], found[1][1]):
@@ -275,7 +273,7 @@ def test_bidirectional_texts_are_masked_and_their_loss_is_mntp(base):
     again = objective.collate(rows, torch.Generator().manual_seed(3))
     assert torch.equal(again.tokens.input_ids, batch.tokens.input_ids)
     result = objective.step(encoder, batch, scale=1.0, backward=lambda loss: None, seed=0)
-    assert torch.isfinite(result["loss_sum"])
+    assert torch.isfinite(result.loss_sum)
 
 
 @pytest.mark.parametrize("direction", ["causal", "bidirectional"])
@@ -289,7 +287,7 @@ def test_a_text_may_spell_a_new_token(base, full, direction):
     assert set(encoder.tokenizer.convert_tokens_to_ids(["<s1>", "<s3>", "<s16>"])) <= set(batch.tokens.input_ids.tolist())
     assert not torch.isin(batch.targets, hidden).any() and not torch.isin(batch.words, hidden).any() and len(batch.targets) > 5
     result = objective.step(encoder, batch, scale=1.0, backward=lambda loss: loss.backward() if full else None, seed=0)
-    assert torch.isfinite(result["loss_sum"])
+    assert torch.isfinite(result.loss_sum)
 
 
 def test_documents_are_cut_to_rows_that_fit(base):

@@ -52,9 +52,7 @@ def test_bidirectional_shifted_groups_while_training_and_full_attention_in_evalu
         for training in (True, False):
             encoder.train(training)
             with torch.no_grad():
-                losses[name, training] = float(
-                    mntp.step(encoder, batch, scale=1.0, backward=lambda _: None, seed=0)["loss_sum"]
-                )
+                losses[name, training] = float(mntp.step(encoder, batch, scale=1.0, backward=lambda _: None, seed=0).loss_sum)
     assert losses["s2", False] == losses["full", False]
     assert abs(losses["s2", True] - losses["full", True]) > 1e-3
 
@@ -101,11 +99,11 @@ def test_loss_equals_the_shifted_causal_loss_over_all_positions():
     logits = head(states.view(4, 24, 32))
     expected = F.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1), reduction="sum")
     expected.backward()
-    torch.testing.assert_close(result["loss_sum"], expected.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(result.loss_sum, expected.detach(), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(ours, states.grad, rtol=1e-12, atol=1e-12)
-    assert result["count"] == int((labels[:, 1:] != -100).sum()) == mntp.count(batch)
-    hits = (logits[:, :-1].argmax(-1) == labels[:, 1:]).sum() / result["count"]
-    torch.testing.assert_close(result["accuracy"], hits)
+    assert result.count == int((labels[:, 1:] != -100).sum()) == mntp.count(batch)
+    hits = (logits[:, :-1].argmax(-1) == labels[:, 1:]).sum() / result.count
+    torch.testing.assert_close(result.metrics["accuracy"], hits)
 
 
 def test_loss_equals_transformers_causal_model():
@@ -120,7 +118,7 @@ def test_loss_equals_transformers_causal_model():
     causal.config.is_causal = False
     # a full additive mask of zeros: every token sees every token
     output = causal(batch.tokens.input_ids.view(3, 16), attention_mask=torch.zeros(3, 1, 16, 16), labels=labels.view(3, 16))
-    assert float(result["loss_sum"]) / result["count"] == pytest.approx(float(output.loss.detach()), rel=1e-5)
+    assert float(result.loss_sum) / result.count == pytest.approx(float(output.loss.detach()), rel=1e-5)
 
 
 def test_scale_reaches_the_gradient_only():
@@ -130,7 +128,7 @@ def test_scale_reaches_the_gradient_only():
         mntp = MntpConfig(row_length=24).build(encoder, causal.lm_head)
         batch = mntp.collate(mntp.prepare(TEXTS, encoder), generator())
         result = mntp.step(encoder.train(), batch, scale=scale, backward=torch.Tensor.backward, seed=0)
-        gradients.append((result["loss_sum"], encoder.backbone.layers[0].mlp.up_proj.weight.grad))
+        gradients.append((result.loss_sum, encoder.backbone.layers[0].mlp.up_proj.weight.grad))
     torch.testing.assert_close(gradients[0][0], gradients[1][0])
     torch.testing.assert_close(gradients[0][1] * 0.25, gradients[1][1])
 
@@ -218,7 +216,7 @@ def test_a_batch_without_labels_has_a_zero_gradient():
     mntp = MntpConfig(row_length=8).build(encoder, causal.lm_head)
     batch = mntp.collate([Block([7], (1,))], generator())
     result = mntp.step(encoder.train(), batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
-    assert result["count"] == 0
+    assert result.count == 0
     assert all(float(p.grad.abs().sum()) == 0 for p in encoder.parameters() if p.grad is not None)
 
 
@@ -233,6 +231,6 @@ def test_training_lowers_the_loss_and_raises_the_accuracy():
         results.append(mntp.step(encoder, batch, scale=1 / mntp.count(batch), backward=torch.Tensor.backward, seed=step))
         optimizer.step()
         optimizer.zero_grad()
-    mean = lambda result: float(result["loss_sum"]) / result["count"]  # noqa: E731
+    mean = lambda result: float(result.loss_sum) / result.count  # noqa: E731
     assert mean(results[-1]) < 0.75 * mean(results[0])  # the head is random and frozen
-    assert float(results[-1]["accuracy"]) > float(results[0]["accuracy"]) + 0.3
+    assert float(results[-1].metrics["accuracy"]) > float(results[0].metrics["accuracy"]) + 0.3

@@ -27,7 +27,7 @@ def ready(rows, batch=None, **options):
 def masked(rows, batch=None, **options) -> float:
     encoder, objective, _, made = ready(rows, batch, **options)
     result = objective.step(encoder, made, scale=1.0, backward=lambda *_, **__: None, seed=0)
-    return round(float(result["masked"]) * made.rows, 4)
+    return round(float(result.metrics["masked"]) * made.rows, 4)
 
 
 @pytest.mark.parametrize("again", [CAT, "where is  the\tcat ", "Where is the cat?", "where is the\u00a0cat\n"])
@@ -104,7 +104,7 @@ def test_in_batch_negatives_can_differ_by_task(in_batch) -> None:
     for number, places in enumerate(seen):
         logits = 5 * query[number] @ columns[list(places)].T
         expected -= float(logits[list(places).index(number)] - logits.logsumexp(0))
-    assert float(result["loss_sum"]) == pytest.approx(expected, rel=1e-5)
+    assert float(result.loss_sum) == pytest.approx(expected, rel=1e-5)
     with pytest.raises(InputError, match="no rows of a task 'other'"):
         ready(rows, in_batch={"other": False})
 

@@ -91,8 +91,8 @@ def test_step_equals_brute_force_with_dropout_active(graph_tokens, pooling):
     plain_encoder, plain_objective = copy.deepcopy((encoder, objective))
     loss = by_hand(plain_objective, plain_encoder, batch, seed=5, scale=0.1, log_weight=0.7)
     result = objective.step(encoder, batch, scale=0.1, backward=torch.Tensor.backward, seed=5)
-    assert result["count"] == objective.count(batch) == len(ROWS)
-    torch.testing.assert_close(result["loss_sum"].double(), loss, rtol=1e-5, atol=1e-5)  # float32 against float64
+    assert result.count == objective.count(batch) == len(ROWS)
+    torch.testing.assert_close(result.loss_sum.double(), loss, rtol=1e-5, atol=1e-5)  # float32 against float64
     compared = set()
     for ours, plain in ((encoder, plain_encoder), (objective, plain_objective)):
         for (name, parameter), reference in zip(ours.named_parameters(), plain.parameters()):
@@ -174,8 +174,8 @@ def test_metrics_tell_what_was_masked_and_how_far_the_teacher_is():
     objective, batch = ready(encoder, distillation={}, negatives=2)
     result = objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
     # the two films of one label mask each other's positive; "It is there." answers row 0 and is a negative of row 1
-    assert float(result["masked"]) * len(ROWS) == pytest.approx(3)
-    assert float(result["divergence"]) > 0
+    assert float(result.metrics["masked"]) * len(ROWS) == pytest.approx(3)
+    assert float(result.metrics["divergence"]) > 0
     objective, batch = ready(encoder, false_negatives=None)
     assert "masked" not in objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
 
@@ -198,7 +198,7 @@ def test_evaluation_without_gradients_gives_the_loss_without_dropout():
     trained = objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
     with torch.no_grad():
         read = objective.step(encoder.eval(), batch, scale=1.0, backward=pytest.fail, seed=0)
-    torch.testing.assert_close(read["loss_sum"], trained["loss_sum"])
+    torch.testing.assert_close(read.loss_sum, trained.loss_sum)
 
 
 def test_matryoshka_trains_the_first_numbers():
@@ -206,7 +206,7 @@ def test_matryoshka_trains_the_first_numbers():
     objective, batch = ready(encoder, matryoshka=[32, 8], attention_dropout=None)
     whole, part = (ready(encoder, matryoshka=[width], attention_dropout=None)[0] for width in (32, 8))
     totals = [
-        float(each.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)["loss_sum"])
+        float(each.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0).loss_sum)
         for each in (objective, whole, part)
     ]
     assert totals[0] == pytest.approx(totals[1] + totals[2], rel=1e-5)
@@ -223,8 +223,8 @@ def test_training_finds_the_answers():
         results.append(objective.step(encoder, batch, scale=1 / batch.rows, backward=torch.Tensor.backward, seed=step))
         optimizer.step()
         optimizer.zero_grad()
-    assert float(results[-1]["loss_sum"]) < 0.3 * float(results[0]["loss_sum"])
-    assert float(results[-1]["accuracy"]) >= 0.8
+    assert float(results[-1].loss_sum) < 0.3 * float(results[0].loss_sum)
+    assert float(results[-1].metrics["accuracy"]) >= 0.8
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def process(rank: int, port: int, folder: str) -> None:
     objective, batch = ready(encoder, FIXED[slice(*SPLITS[rank])], **EXACT)
     result = objective.step(encoder, batch, scale=0.2, backward=torch.Tensor.backward, seed=0)
     found = {name: parameter.grad for name, parameter in encoder.named_parameters() if parameter.grad is not None}
-    torch.save((result["loss_sum"], found), f"{folder}/{rank}.pt")
+    torch.save((result.loss_sum, found), f"{folder}/{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -296,7 +296,7 @@ def test_two_processes_equal_one(tmp_path):
     encoder = make("latent")
     objective, batch = ready(encoder, FIXED, **EXACT)
     result = objective.step(encoder, batch, scale=0.2, backward=torch.Tensor.backward, seed=0)
-    torch.testing.assert_close(parts[0][0] + parts[1][0], result["loss_sum"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(parts[0][0] + parts[1][0], result.loss_sum, rtol=1e-5, atol=1e-5)
     compared = set()
     for name, parameter in encoder.named_parameters():
         summed = sum(part[1][name] for part in parts)

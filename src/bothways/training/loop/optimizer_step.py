@@ -1,10 +1,12 @@
-"""One optimiser step: gather its micro-batches, normalise over all of them, backward, clip, update.
+"""One optimizer step: gather its micro-batches, normalize over all of them, backward, clip, update.
 
-It stands apart because here accumulation, ragged batches and processes are made equal: a loss is a sum and a count; the counts of
-every micro-batch and process are added *before* the first backward pass, and each backward pass is scaled by 1 / total. Gradients
-of micro-batches and processes are sums then. They are added over processes here, once per step, rather than by wrapping the model
-in DistributedDataParallel: a gradient cache runs many backward passes per step, a head runs outside the backbone's forward, and the
-few trainable parameters make one exchange cheap.
+Accumulation, ragged batches and processes give equal results, because a loss is a sum and a count.
+The counts of every micro-batch and process are added *before* the first backward pass, and each
+backward pass is scaled by 1 / total. So gradients of micro-batches and processes simply add up.
+
+They are added over processes here, once per step. The model is not wrapped in
+DistributedDataParallel, because a gradient cache runs many backward passes per step, a head runs
+outside the backbone's forward, and the few trainable parameters make one exchange cheap.
 """
 
 from __future__ import annotations
@@ -23,12 +25,22 @@ from bothways.encoder.batch import TokenBatch
 from bothways.encoder.encoder import Encoder
 from bothways.errors import BothwaysError
 from bothways.objectives.base import Objective
+from bothways.objectives.step_output import StepTotals
 from bothways.training.loop.randomness import Order, derive, generator
 from bothways.training.loop.update import Update
 
 
 class StepResult(NamedTuple):
-    """What one optimiser step did, over all micro-batches and processes."""
+    """The figures of one optimizer step, over all micro-batches and processes.
+
+    Attributes:
+        loss: mean over all labels.
+        grad_norm: norm of the whole gradient before clipping.
+        lr: learning rate of the step.
+        tokens: tokens of real texts, without fillers.
+        metrics: means over all labels by name, sorted.
+        interrupted: True if any process has been asked to stop.
+    """
 
     loss: float
     grad_norm: float
@@ -39,20 +51,26 @@ class StepResult(NamedTuple):
 
 
 class Diverged(BothwaysError):
-    """Loss or gradient is not a finite number."""
+    """The loss or the gradient is not a finite number."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Stepper:
-    """Everything a step needs; call it with the step's number and learning rate.
+    """Takes optimizer steps. Call it with the step's number and learning rate.
 
     Attributes:
-        update: of the trained parameters.
-        seed, stage: with step, micro-batch and process they fix all randomness.
+        encoder: in training mode.
+        objective: built for the encoder.
+        examples: from `Objective.prepare`.
+        order: which examples belong to which micro-batch.
+        update: changes the trained parameters.
+        accelerator: its processes and device.
+        accumulation: micro-batches per step and process.
+        seed, stage: with step, micro-batch and process they determine all randomness.
     """
 
     encoder: Encoder
-    objective: Objective
+    objective: Objective[Any]
     examples: Sequence[Any]
     order: Order
     update: Update
@@ -62,49 +80,46 @@ class Stepper:
     stage: int
 
     def __call__(self, step: int, lr: float, *, interrupted: bool = False) -> StepResult:
-        """Take optimiser step `step` (from 0).
+        """Take optimizer step `step` (from 0).
 
         Args:
             step: its number.
             lr: learning rate.
-            interrupted: whether this process has been asked to stop; returned for all processes together.
+            interrupted: True if this process has been asked to stop. The result says so if any
+                process has.
 
         Raises:
-            Diverged: loss or gradient is not finite; no parameter has been changed by this step.
+            Diverged: if the loss or the gradient is not finite. The step has changed no parameter.
         """
         batches = [self.batch(step, micro) for micro in range(self.accumulation)]
         counts = [self.objective.count(batch) for batch in batches]
         tokens = sum(token_count(batch) for batch in batches)
         total, tokens, stops = (int(n) for n in self._sum([sum(counts), tokens, interrupted]))
+        # A step without a single label has loss 0, not 0 / 0.
+        total = max(1, total)
         self.update.begin()
-        sums: dict[str, float] = {}
+        totals = StepTotals()
         for micro, batch in enumerate(batches):
-            result = self.objective.step(
+            output = self.objective.step(
                 self.encoder,
                 batch.to(self.accelerator.device),
-                # a step without a single label has loss 0, not 0 / 0
-                scale=1.0 / max(1, total),
+                scale=1.0 / total,
                 backward=partial(self.update.backward, last=micro == len(batches) - 1),
                 seed=derive(self.seed, "step", self.stage, step, micro, self.accelerator.process_index),
             )
-            count = int(result["count"])
-            for name, value in result.items():
-                if name != "count":
-                    sums[name] = sums.get(name, 0.0) + float(value) * (1 if name == "loss_sum" else count)
-        names = sorted(sums)
-        values = dict(zip(names, self._sum([sums[name] for name in names])))
-        means = {name: value / max(1, total) for name, value in values.items()}
-        loss = means.pop("loss_sum")
+            totals.add(output)
+        names = sorted(totals.metrics)
+        loss, *means = (n / total for n in self._sum([totals.loss_sum, *(totals.metrics[name] for name in names)]))
         grad_norm = self.update.finish()
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise Diverged(
                 f"step {step + 1}: loss {loss}, gradient norm {grad_norm}; lower optim.lr or train with dtype float32"
             )
         self.update.step(lr)
-        return StepResult(loss, grad_norm, lr, tokens, means, stops > 0)
+        return StepResult(loss, grad_norm, lr, tokens, dict(zip(names, means)), stops > 0)
 
     def batch(self, step: int, micro: int) -> Any:
-        """One collated micro-batch of this process, on the CPU."""
+        """Collate one micro-batch of this process, on the CPU."""
         process = self.accelerator.process_index
         rows = self.order.rows(step, micro, process)
         return self.objective.collate(
@@ -112,16 +127,17 @@ class Stepper:
         )
 
     def _sum(self, values: Sequence[float]) -> list[float]:
+        """Add up each value over all processes."""
         if self.accelerator.num_processes == 1:
             return [float(value) for value in values]
-        # not every device has float64 (MPS); counts stay exact in float32 up to 2^24 and these go through the CPU's type otherwise
+        # MPS has no float64. Counts stay exact in float32 up to 2^24.
         wide = torch.float32 if self.accelerator.device.type == "mps" else torch.float64
         tensor = torch.tensor([float(value) for value in values], dtype=wide, device=self.accelerator.device)
         return [float(value) for value in self.accelerator.reduce(tensor, "sum")]
 
 
 def token_count(batch: Any) -> int:
-    """Tokens of real texts in a batch: over every TokenBatch it holds, whatever the objective's batch looks like."""
+    """Count the tokens of real texts in a batch of any objective, over every TokenBatch in it."""
     if isinstance(batch, TokenBatch):
         return batch.tokens
     if isinstance(batch, (list, tuple)):
@@ -132,7 +148,11 @@ def token_count(batch: Any) -> int:
 
 
 def trainable_parameters(encoder: nn.Module, objective: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that require a gradient, each once, under the prefixes `encoder.` and `objective.`."""
+    """Collect the parameters that require a gradient, by name.
+
+    Names start with `encoder.` or `objective.`. A shared parameter appears once, under its first
+    name.
+    """
     found: dict[str, nn.Parameter] = {}
     seen: set[int] = set()
     for prefix, module in (("encoder", encoder), ("objective", objective)):

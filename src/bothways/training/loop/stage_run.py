@@ -196,12 +196,12 @@ class StageRun:
 
     def _stepper(self) -> Stepper:
         return Stepper(
-            self.encoder,
-            self.objective,
-            self.examples,
-            self.order,
-            self.update,
-            self.accelerator,
+            encoder=self.encoder,
+            objective=self.objective,
+            examples=self.examples,
+            order=self.order,
+            update=self.update,
+            accelerator=self.accelerator,
             accumulation=self.stage.batch.accumulation,
             seed=self.recipe.seed,
             stage=self.index,

@@ -94,12 +94,12 @@ def _measure(recipe: Recipe, index: int, accelerator: Accelerator, given: GivenT
         order = order_of(recipe, index, data.laid_out(len(examples)), accelerator.num_processes)
         parameters = trainable_parameters(encoder, objective)
         stepper = Stepper(
-            encoder,
-            objective,
-            examples,
-            order,
-            PlainUpdate(parameters, build_optimizer(parameters, stage.optim), accelerator, stage.optim.clip_norm),
-            accelerator,
+            encoder=encoder,
+            objective=objective,
+            examples=examples,
+            order=order,
+            update=PlainUpdate(parameters, build_optimizer(parameters, stage.optim), accelerator, stage.optim.clip_norm),
+            accelerator=accelerator,
             accumulation=1,
             seed=recipe.seed,
             stage=index,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from bothways.errors import InputError
-from bothways.objectives.base import Objective
+from bothways.objectives.base import Objective, StepOutput
 from bothways.training.loop.checkpoints import Checkpoints, StageState
 from bothways.training.loop.optim import OptimConfig, build_optimizer
 from bothways.training.loop.optimizer_step import Stepper, trainable_parameters
@@ -39,7 +40,7 @@ class Masks(Objective):
         self.seen.append(nn.functional.dropout(torch.ones(64), 0.5))
         loss = encoder(batch).sum() * 0
         backward(loss)
-        return {"loss_sum": loss.detach(), "count": len(batch)}
+        return StepOutput(loss.detach(), len(batch))
 
 
 def test_steps_over_the_same_rows_draw_different_masks() -> None:
@@ -48,10 +49,12 @@ def test_steps_over_the_same_rows_draw_different_masks() -> None:
     # as many rows as a step takes, so each step has all of them
     order = Order(4, size=2, accumulation=2, world=1, seed=5, stage=0)
     update = PlainUpdate(parameters, build_optimizer(parameters, OptimConfig(lr=0.1)), accelerator, None)
-    made = Stepper(encoder, objective, list(range(4)), order, update, accelerator, 2, seed=5, stage=0)
+    parts: Any = {"encoder": encoder, "objective": objective, "examples": list(range(4)), "order": order, "update": update}
+    parts |= {"accelerator": accelerator, "accumulation": 2, "seed": 5, "stage": 0}
+    made = Stepper(**parts)
     for step in range(3):
         made(step, 0.1)
-    again = Stepper(encoder, objective, list(range(4)), order, update, accelerator, 2, seed=5, stage=0)
+    again = Stepper(**parts)
     again(2, 0.1)  # resumed there
     masks = objective.seen
     assert len(masks) == 8

@@ -16,7 +16,7 @@ from torch import nn
 
 import bothways as bw
 from bothways.errors import InputError
-from bothways.objectives.base import Objective
+from bothways.objectives.base import Objective, StepOutput
 from bothways.training.loop.optim import OptimConfig, build_optimizer
 from bothways.training.loop.optimizer_step import Diverged, Stepper, trainable_parameters
 from bothways.training.loop.randomness import Order
@@ -58,7 +58,7 @@ class Regression(Objective):
         backward(errors.sum() * scale)
         count = self.count(batch)
         hit = (errors.detach() < 1).float().mean() if count else torch.zeros(())
-        return {"loss_sum": errors.sum().detach(), "count": count, "hit": hit}
+        return StepOutput(errors.sum().detach(), count, {"hit": hit})
 
 
 def stepper(size: int, accumulation: int, *, clip: float | None = None) -> Stepper:
@@ -69,7 +69,17 @@ def stepper(size: int, accumulation: int, *, clip: float | None = None) -> Stepp
     examples = objective.prepare([], encoder)
     order = Order(len(examples), size=size, accumulation=accumulation, world=accelerator.num_processes, seed=5, stage=0)
     update = PlainUpdate(parameters, build_optimizer(parameters, OptimConfig(lr=0.1)), accelerator, clip)
-    return Stepper(encoder, objective, examples, order, update, accelerator, accumulation, seed=5, stage=0)
+    return Stepper(
+        encoder=encoder,
+        objective=objective,
+        examples=examples,
+        order=order,
+        update=update,
+        accelerator=accelerator,
+        accumulation=accumulation,
+        seed=5,
+        stage=0,
+    )
 
 
 def result(made: Stepper, steps: int = 3) -> dict:
