@@ -99,10 +99,11 @@ def untrained(seed: int) -> Any:
     """The base as the recipe without adaptation starts: prompts and new tokens, nothing trained."""
     import torch
 
-    from bothways.training.stage.stage_setup import open_base
+    from bothways.training.stage.base_encoder import open_base
+    from bothways.training.stage.stage_context import StageContext
 
     recipe = bw.recipes.llara(base=BASE, supervised="python-stdlib", adaptation=False, preset="laptop", seed=seed)
-    return open_base(recipe, device=torch.device("cpu"), dtype=torch.float32).eval()
+    return open_base(StageContext(recipe, 0), device=torch.device("cpu"), dtype=torch.float32).eval()
 
 
 def words(folder: Path, file: Path, count: int = 6) -> None:

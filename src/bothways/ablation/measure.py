@@ -32,7 +32,7 @@ from bothways.evaluation.resume import finished
 from bothways.evaluation.specification import parse
 from bothways.evaluation.task import Task
 from bothways.training.recipe.recipe import Recipe
-from bothways.training.stage.stage_setup import open_llm
+from bothways.training.stage.product import ENCODER
 
 log = logging.getLogger("bothways")
 
@@ -168,7 +168,7 @@ class Bench:
         # prompts. So rows differ only in the things that they are named for.
         own = {"base": self.plan.base, "direction": cell.row.direction, "pooling": pooling_value(cell.pooling)}
         recipe = Recipe.from_values({**cell.row.recipe.resolved(), **own}, where=f"row {cell.row.label}")
-        return open_llm(recipe, recipe.base, False, device=self.device, dtype=self.dtype, rope=recipe.rope)
+        return ENCODER.convert(recipe.base, recipe, device=self.device, dtype=self.dtype, rope=recipe.rope)
 
 
 def _encoder_task(spec: str) -> Task:

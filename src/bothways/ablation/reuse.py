@@ -23,8 +23,8 @@ from bothways.locks import is_leftover
 from bothways.provenance import versions
 from bothways.training.loop.checkpoints import Checkpoints
 from bothways.training.recipe.recipe import as_resolved_now, changed_keys
+from bothways.training.stage.product import ENCODER
 from bothways.training.stage.stage_data import read_stage_data
-from bothways.training.stage.stage_output import is_finished
 
 LIBRARIES = ("bothways", "torch", "transformers", "tokenizers", "peft", "accelerate")
 """The libraries that training uses. Others, such as scipy or mteb, do not change a weight."""
@@ -74,7 +74,7 @@ class Inventory:
         stored = folder / "recipe.yaml"
         if not stored.is_file():
             return State("differs", "it does not contain a recipe.yaml, so its content is unknown")
-        if is_finished(folder):
+        if ENCODER.finished(folder):
             why = self._finished_otherwise(node, folder, stored)
             return State("differs", why) if why else State("finished")
         return self._begun(node, folder, stored)

@@ -39,7 +39,7 @@ from bothways.evaluation.devmetric import dev_metric
 from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig
 from bothways.training.loop.trainer import train
-from bothways.training.stage.folder_lock import occupied
+from bothways.training.stage.folder_lock import locked
 
 log = logging.getLogger("bothways")
 
@@ -120,7 +120,7 @@ def ablate(
     inventory = Inventory(folder)
     if dry_run:
         return forecast(chosen, grid, inventory, bench, retrain=retrain)
-    with occupied(folder):
+    with locked(folder):
         return _Run(chosen, folder, grid, inventory, bench, retrain=retrain, progress=progress, chosen_on=chosen_on).table()
 
 

@@ -133,7 +133,7 @@ def test_either_dropout_alone_tells_the_views_apart(kind):
     encoder = make_encoder()[0].train()
     objective, batch = ready(encoder, **{"attention_dropout": None, kind: 0.3})
     result = objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
-    assert float(result["alignment"]) < 0.999
+    assert float(result.metrics["alignment"]) < 0.999
 
 
 def test_two_texts_are_one_negative_each():

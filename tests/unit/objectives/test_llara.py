@@ -142,7 +142,11 @@ def test_without_a_text_loss_only_the_bags_are_learned(base):
     results = [step(passage) for passage in PASSAGES]
     assert all(set(result) == {"loss_sum", "count", "summarize", "predict"} for result in results)
     for passage, result in zip(PASSAGES, results):
-        losses = [result[side] for side in ("summarize", "predict") if words(encoder.tokenizer, getattr(passage, side), "code")]
+        losses = [
+            result.metrics[side]
+            for side in ("summarize", "predict")
+            if words(encoder.tokenizer, getattr(passage, side), "code")
+        ]
         expected = 0.1 * float(sum(losses)) / max(1, len(losses))
         assert float(result.loss_sum) == pytest.approx(expected, rel=1e-5)
     together = step(*PASSAGES)
@@ -156,7 +160,7 @@ def test_accuracy_is_the_share_of_labels_that_the_head_ranks_first(base):
         first = objective.head(encoder.states(batch.tokens)[batch.places]).argmax(-1)
     targets = torch.where(torch.arange(len(first)) % 4 == 0, first, (first + 1) % 300)
     result = objective.step(encoder, replace(batch, targets=targets), scale=1.0, backward=lambda loss: None, seed=0)
-    assert float(result["accuracy"]) == pytest.approx(-(-len(first) // 4) / len(first))
+    assert float(result.metrics["accuracy"]) == pytest.approx(-(-len(first) // 4) / len(first))
 
 
 def test_the_first_token_of_a_row_is_not_a_label(tmp_path):

@@ -17,11 +17,11 @@ from bothways.backbone.adapter.lora import LoraConfig, attach
 from bothways.backbone.dropout import set_dropout
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
+from bothways.evaluation import devmetric
 from bothways.losses.infonce import info_nce
 from bothways.objectives.gradcache import cached_step
 from bothways.objectives.seeding import pass_seed
 from bothways.pooling import PoolingConfig
-from bothways.training.loop import trainer as trainer_module
 from bothways.training.loop.optimizer_step import Stepper
 from bothways.training.loop.signals import Interrupted
 from tiny import SENTENCES
@@ -164,7 +164,7 @@ def test_the_best_checkpoint_brings_its_own_pooling(tmp_path: Path, monkeypatch)
         assert encoder.encode(TEXTS[:3]).shape == (3, 32)
         return (0.1, 0.9, 0.3)[len(seen) - 1]
 
-    monkeypatch.setattr(trainer_module, "dev_metric", lambda spec, **_: metric)
+    monkeypatch.setattr(devmetric, "dev_metric", lambda spec, **_: metric)
     made = recipe(tmp_path, simcse(eval={"metric": "scripted", "every": 2}), pooling=LATENT)
     bw.train(made, tmp_path / "out", texts=TEXTS)
     saved = pooling_tensors(tmp_path / "out")

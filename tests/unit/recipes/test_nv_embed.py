@@ -15,7 +15,8 @@ from bothways import recipes
 from bothways.backbone.adapter.lora import meta_model, trainable_counts
 from bothways.pooling import PoolingConfig
 from bothways.training.recipe.recipe import Recipe
-from bothways.training.stage.stage_setup import open_base
+from bothways.training.stage.base_encoder import open_base
+from bothways.training.stage.stage_context import StageContext
 from tiny import SENTENCES, tiny_llama
 
 TOPICS = ("rivers", "kettles", "violins", "glaciers", "ledgers", "orchards", "engines", "lanterns")
@@ -98,7 +99,7 @@ def test_orders_of_the_papers_comparison(order: str, plan: list[tuple[str, bool,
 def test_what_is_pooled(tmp_path: Path) -> None:
     """BOS and instruction are seen and not pooled; the text and the appended EOS are. So it is for passages, which have none."""
     made = small(tmp_path, {"source": "r.jsonl", "instruction": "Find it"}, bos=True)
-    encoder = open_base(made, device=torch.device("cpu"), dtype=torch.float32)
+    encoder = open_base(StageContext(made, 0), device=torch.device("cpu"), dtype=torch.float32)
     bos, eos = encoder.tokenizer.bos_token_id, encoder.tokenizer.eos_token_id
     prompt = encoder.prompts["query"]
     assert prompt == "Instruct: Find it\nQuery: "

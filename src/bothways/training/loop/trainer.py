@@ -1,59 +1,45 @@
-"""Run a recipe: its stages one after the other, each from the encoder that the stage before it saved.
+"""Runs a recipe: its stages one after the other, each from the product of the stage before.
 
-    out/  config.json, model.safetensors, modules.json, bothways.json, …    the last stage's encoder (or language model: no modules)
+    out/  config.json, model.safetensors, modules.json, bothways.json, …    the final encoder (a language model has no modules)
           recipe.yaml          every value, defaults included
-          metrics.jsonl        loss, rate, speed, dev metric, collapse watch
+          metrics.jsonl        loss, learning rate, speed, dev metric, collapse watch
           stages/1-mntp/       encoders of the stages before the last
           checkpoints/1-mntp/step-00000100/
-          adapters/1-mntp/     what a stage trained, apart from the base; with `keep: adapter` all that it leaves
+          adapters/1-mntp/     the adapter that a stage trained; with `keep: adapter` nothing else
 
-It stands apart because folders, resuming and precision are the same for every objective. On Accelerate: devices, processes, trackers
-(https://huggingface.co/docs/accelerate); start it with `accelerate launch` for several processes.
+The path of one batch: `stage_runner.py` builds a `StageRun` (`stage_run.py`), which calls a `Stepper`
+(`optimizer_step.py`), which calls the objective. Hooks (`training/hooks/`) follow each step.
 """
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import torch
-import yaml
 from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin
 
-from bothways.atomic import atomic_file, remove_parts
 from bothways.backbone.hardware import resolve_device
 from bothways.data.sources import resolve_texts
-from bothways.encoder.convert import load
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
-from bothways.evaluation.devmetric import dev_metric
-from bothways.foreign import foreign
-from bothways.locks import sweep
-from bothways.training.loop import precision
+from bothways.evaluation import devmetric
+from bothways.training.loop.accelerator_setup import build_accelerator, start_trackers
 from bothways.training.loop.checkpoints import Checkpoints
 from bothways.training.loop.metrics import MetricsLog
-from bothways.training.loop.optimizer_step import trainable_parameters
-from bothways.training.loop.stage_run import StageRun
-from bothways.training.parallel import sharding
-from bothways.training.parallel.parallel_request import Launch, hidden, requested
-from bothways.training.recipe.recipe import Recipe, as_resolved_now, binding, changed_keys
-from bothways.training.stage import stage_output as finish
+from bothways.training.loop.run_context import RunContext
+from bothways.training.loop.run_folder import METRICS, prepare_folder, traceless
+from bothways.training.loop.stage_runner import train_stage
+from bothways.training.parallel.parallel_request import hidden, requested
+from bothways.training.recipe.recipe import Recipe
 from bothways.training.stage.estimate import DryRun, estimate
-from bothways.training.stage.folder_lock import occupied
-from bothways.training.stage.kept_adapters import describe_kept
-from bothways.training.stage.later_stages import check_later, check_negatives
-from bothways.training.stage.overwrite import is_run, remove_run
+from bothways.training.stage.folder_lock import locked
+from bothways.training.stage.product import product_of
+from bothways.training.stage.stage_context import StageContext
 from bothways.training.stage.stage_data import GivenTexts, read_stage_data
-from bothways.training.stage.stage_setup import open_heldout, open_llm, open_stage, ready, stage_output
 
 log = logging.getLogger("bothways")
 
@@ -97,191 +83,76 @@ def train(
 ) -> Encoder | DryRun:
     """Train an encoder.
 
+    For example, `train(recipes.llm2vec(texts="my.txt"), "out")`.
+
     Args:
-        recipe: what to do.
-        out: output folder; absent or empty unless resuming.
-        resume: continue what lies in `out`; starts from the beginning where nothing lies there yet.
-        dry_run: write nothing; return sizes, steps, and time and memory measured on single micro-batches.
-        texts: data in memory, in place of the recipe's sources: texts, or `Example`s for a supervised stage; one list for all
-            stages, or lists by stage name.
-        device: "auto", "cpu", "cuda", …; under `accelerate launch` each process has its own.
-        progress: show a bar (plain lines without a terminal); None: when it takes long.
-        overwrite: begin again where `out` holds an earlier run, whose files are removed; not with `resume`.
+        recipe: the stages, and the base that they start from.
+        out: output folder. It must be absent or empty unless you resume or overwrite.
+        resume: continue the run in `out`. If there is none yet, start from the beginning.
+        dry_run: write nothing. Return sizes, steps, and the time and memory of single micro-batches.
+        texts: data in memory, in place of the recipe's sources: texts, or `Example`s for a
+            supervised stage. Either one list for all stages, or a mapping from stage names to lists.
+        device: "auto", "cpu", "cuda" and so on. Under `accelerate launch` each process has its own.
+        progress: show a bar, or plain lines without a terminal. If None, only when it takes long.
+        overwrite: start again if `out` holds an earlier run. Its files are removed. Do not combine
+            it with `resume`.
 
     Returns:
-        The last stage's encoder, read back from `out` (a trained language model as a causal one); or the estimate.
+        The last stage's encoder, read back from `out`, or the estimate of a dry run. A trained
+            language model is returned as a causal encoder.
 
     Raises:
-        InputError: a recipe that cannot be run, a folder in the way, a resumed recipe that has changed (the keys are named), or a
-            launcher that splits the model in a way that is not supported (see `training.parallel.parallel_request`).
-        SourceError: a model or data source that cannot be found.
-        Interrupted: stopped by a signal, after saving.
-        Diverged: loss or gradient is not finite.
-        Collapse: the vectors collapsed, where the stage is to stop then.
+        InputError: if the recipe cannot be run, if the folder is not empty, if a resumed recipe has
+            changed (the message names the keys), or if the launcher splits the model in a way that
+            is not supported (see `training.parallel.parallel_request`).
+        SourceError: if a model or a data source cannot be found.
+        Interrupted: if a signal stopped the run. Everything is saved.
+        Diverged: if the loss or the gradient is not finite.
+        Collapse: if the vectors collapsed and the stage is to stop then.
     """
     _check_sources(recipe, texts)
-    launch = requested(recipe, dry_run=dry_run)
+    parallel = requested(recipe, dry_run=dry_run)
     with hidden():
-        accelerator = _accelerator(recipe, resolve_device(device), None if dry_run or out is None else Path(out))
+        accelerator = build_accelerator(recipe, resolve_device(device), None if dry_run or out is None else Path(out))
         if dry_run:
             return estimate(recipe, accelerator, texts)
         if out is None:
             raise InputError("out: name the folder that the trained encoder goes to")
         folder = Path(out)
-        with occupied(folder) if accelerator.is_main_process else nullcontext():
-            _run(recipe, folder, accelerator, launch, resume=resume, overwrite=overwrite, texts=texts, progress=progress)
-        # what had to be split need not fit on one device
-        place = accelerator.device if launch.sharding is None else torch.device("cpu")
-        if recipe.stages[-1].objective.language_model:
-            return open_llm(recipe, str(folder), True, device=place, dtype=recipe.dtype)
-        return load(folder, device=place, dtype=recipe.dtype)
+        run = RunContext(
+            accelerator=accelerator,
+            parallel=parallel,
+            metrics=MetricsLog(folder / METRICS, accelerator),
+            texts=texts,
+            progress=progress,
+        )
+        with locked(folder) if run.main else nullcontext():
+            _train_stages(StageContext.all_of(recipe, folder), run, resume=resume, overwrite=overwrite)
+        # A model that had to be split need not fit on one device.
+        place = accelerator.device if parallel.sharding is None else torch.device("cpu")
+        product = product_of(recipe.stages[-1])
+        return product.open(folder, recipe, following=product, device=place, dtype=recipe.dtype)
 
 
-def _run(
-    recipe: Recipe,
-    folder: Path,
-    accelerator: Accelerator,
-    launch: Launch,
-    *,
-    resume: bool,
-    overwrite: bool,
-    texts: GivenTexts,
-    progress: bool | None,
-) -> None:
-    """All stages that are not finished yet."""
-    with _traceless(folder, accelerator):
-        again = overwrite and not resume and is_run(folder)
-        accelerator.wait_for_everyone()
-        if again and accelerator.is_main_process:
-            remove_run(folder, _starts(recipe))
-        _prepare_folder(recipe, folder, resume=resume, again=again, accelerator=accelerator)
-        if finish.is_finished(folder, language_model=recipe.stages[-1].objective.language_model):
+def _train_stages(stages: list[StageContext], run: RunContext, *, resume: bool, overwrite: bool) -> None:
+    """Train all stages that are not finished yet."""
+    recipe, out = stages[0].recipe, stages[0].run_folder
+    accelerator: Accelerator = run.accelerator
+    with traceless(out, accelerator):
+        prepare_folder(recipe, out, accelerator, resume=resume, overwrite=overwrite)
+        if product_of(stages[-1].stage).finished(out):
             return
-        _start_trackers(recipe, accelerator)
-        metrics = MetricsLog(folder / "metrics.jsonl", accelerator)
+        start_trackers(recipe, accelerator)
         offset, first = 0, True
-        for index in range(len(recipe.stages)):
-            stage = recipe.stages[index]
-            kind = stage.objective.language_model
-            if finish.is_finished(stage_output(recipe, index, folder), language_model=kind):
-                log.info("stage %s is finished", stage.name)
-                offset += max(Checkpoints(_checkpoint_folder(recipe, index, folder), keep=1).steps(), default=0)
+        for context in stages:
+            if product_of(context.stage).finished(context.output):
+                log.info("stage %s is finished", context.name)
+                offset += max(Checkpoints(context.checkpoint_folder, keep=1).steps(), default=0)
                 continue
-            runner = _Runner(recipe, index, folder, accelerator, launch, metrics, texts, progress, first)
+            offset += train_stage(context, run, resume=resume, offset=offset, check_others=first)
             first = False
-            offset += runner.run(resume=resume, offset=offset)
         for tracker in accelerator.trackers:
             tracker.finish()
-
-
-@contextmanager
-def _traceless(folder: Path, accelerator: Accelerator) -> Iterator[None]:
-    """A run that ends before it has trained anything leaves no folder in the way of the next one: a wrong base, data that does not
-    fit, a signal while the model loads.
-    """
-    made = not folder.exists()
-    fresh = not (folder.is_dir() and any(folder.iterdir()))
-    try:
-        yield
-    except BaseException:
-        if fresh and accelerator.is_main_process and folder.is_dir() and not _has_trained(folder):
-            for name in ("metrics.jsonl", "recipe.yaml"):
-                (folder / name).unlink(missing_ok=True)
-            with suppress(OSError):
-                if made:
-                    folder.rmdir()
-        raise
-
-
-def _has_trained(folder: Path) -> bool:
-    """Whether a run's folder holds more than its recipe and a log without a step."""
-    names = {each.name for each in folder.iterdir()}
-    log_file = folder / "metrics.jsonl"
-    return not names <= {"recipe.yaml", "metrics.jsonl"} or (
-        log_file.is_file() and '"loss"' in log_file.read_text(encoding="utf-8")
-    )
-
-
-@dataclass
-class _Runner:
-    """One stage from opening its start to saving its end."""
-
-    recipe: Recipe
-    index: int
-    out: Path
-    accelerator: Accelerator
-    launch: Launch
-    metrics: MetricsLog
-    given: GivenTexts
-    progress: bool | None
-    first: bool
-
-    def run(self, *, resume: bool, offset: int) -> int:
-        """Train and save the stage; the number of its steps."""
-        recipe, index = self.recipe, self.index
-        stage = recipe.stages[index]
-        data = read_stage_data(stage, self.given)
-        check_negatives(stage, data.items)
-        sources = stage.data.all_sources if self.given is None else ()
-        chosen = precision.choose(recipe.dtype, self.accelerator.device, adapter=stage.adapter is not None)
-        split, accelerator = self.launch.sharding, self.accelerator
-        first = accelerator.device if split is None else torch.device("cpu")
-        encoder = open_stage(recipe, index, self.out, device=first, dtype=chosen.weights)
-        if self.first:
-            check_later(recipe, index, encoder, self.given, processes=accelerator.num_processes)
-        place = None if split is None else partial(sharding.shard, sharding=split, accelerator=accelerator)
-        with ready(recipe, index, encoder, chosen, place) as objective:
-            examples = data.first(objective.prepare(data.items, encoder))
-            run = StageRun(
-                recipe,
-                index,
-                encoder,
-                objective,
-                # a language model has no vectors to watch
-                [] if stage.objective.language_model else data.texts,
-                examples,
-                data.laid_out(len(examples)),
-                dev_metric(stage.eval.metric, rows=data.items) if stage.eval is not None else None,
-                open_heldout(stage, encoder, objective, data.held_out, seed=recipe.seed),
-                self.accelerator,
-                _checkpoint_folder(recipe, index, self.out),
-                self.metrics,
-                facts={
-                    "recipe": recipe.fingerprint(),
-                    "texts": data.fingerprint,
-                    "processes": self.accelerator.num_processes,
-                },
-                offset=offset,
-                progress=self.progress,
-                refresher=None if stage.refresh is None else stage.refresh.build(data.items, seed=recipe.seed, sources=sources),
-                zero=self.launch.zero,
-            )
-            state = run.train(resume=resume)
-        trainable = sum(parameter.numel() for parameter in trainable_parameters(encoder, objective).values())
-        head = getattr(objective, "head", None) if stage.objective.language_model else None
-        # memory for the float32 copy that the adapter is merged into
-        del run, objective
-        whole = None if split is None else sharding.trained_state(encoder, keep=accelerator.is_main_process)
-        if accelerator.is_main_process:
-            encoder, difference = finish.merge_stage(recipe, index, encoder, self.out, data.texts, whole)
-            finish.record(encoder, recipe, index, data, state, trainable, difference)
-            describe_kept(encoder, recipe, index, self.out)
-            if head is not None:
-                finish.save_trained_llm(encoder, head, recipe, index, self.out)
-            else:
-                finish.save_stage(encoder, stage_output(recipe, index, self.out), recipe, index)
-        self.accelerator.wait_for_everyone()
-        return state.step
-
-
-def _starts(recipe: Recipe) -> list[str]:
-    """Names of what a run reads: its base, an adapter, data."""
-    sources = [source for stage in recipe.stages for source in stage.data.all_sources]
-    return [recipe.base, *([recipe.base_adapter] if recipe.base_adapter else []), *sources]
-
-
-def _checkpoint_folder(recipe: Recipe, index: int, out: Path) -> Path:
-    return out / "checkpoints" / recipe.stage_folder(index)
 
 
 def _check_sources(recipe: Recipe, given: GivenTexts) -> None:
@@ -298,81 +169,4 @@ def _check_sources(recipe: Recipe, given: GivenTexts) -> None:
         if given is not None:
             read_stage_data(stage, given)
         if stage.eval is not None:
-            dev_metric(stage.eval.metric)
-
-
-def _accelerator(recipe: Recipe, device: torch.device, out: Path | None) -> Accelerator:
-    trackers: Any = list(recipe.trackers) if out is not None else []
-    try:
-        accelerator = Accelerator(
-            cpu=device.type == "cpu",
-            # precision and accumulation are this trainer's: a scale or a division from the launcher's settings would be applied twice
-            mixed_precision="no",
-            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-            log_with=trackers or None,
-            project_dir=str(out) if out is not None else None,
-        )
-    except (ValueError, ImportError) as error:
-        raise InputError(f"trackers {list(recipe.trackers)}: {str(error).splitlines()[0]}") from error
-    given, found = device, accelerator.device
-    if accelerator.num_processes == 1 and (given.type, given.index or 0) != (found.type, found.index or 0):
-        raise InputError(
-            f"device: {given} was asked for and Accelerate gives {found}, once per process and for good; choose a GPU with "
-            "CUDA_VISIBLE_DEVICES, and another kind of device in a new process"
-        )
-    if accelerator.num_processes > 1:
-        atexit.unregister(_leave)
-        atexit.register(_leave, accelerator)
-    return accelerator
-
-
-def _leave(accelerator: Accelerator) -> None:
-    """End the process group, which a script that trains several times keeps until its end.
-
-    A thread of gloo that lets go of its last tensor while the interpreter is torn down asks for the GIL in vain and aborts the process.
-    It lives as long as anything refers to the group, as caches of sharded tensors do; a moment without the GIL lets it finish first.
-    """
-    accelerator.state.destroy_process_group()
-    time.sleep(0.2)
-
-
-def _start_trackers(recipe: Recipe, accelerator: Accelerator) -> None:
-    if not recipe.trackers:
-        return
-    if len(accelerator.trackers) == 0 and len(accelerator.log_with) < len(recipe.trackers):
-        known = [str(getattr(each, "value", each)) for each in accelerator.log_with]
-        raise InputError(f"trackers: {sorted(set(recipe.trackers) - set(known))} not installed; pip install 'bothways[track]'")
-    plain = {
-        key: value if isinstance(value, (int, float, str, bool)) else str(value)
-        for key, value in binding(recipe.resolved()).items()
-    }
-    accelerator.init_trackers("bothways", config=plain)
-
-
-def _prepare_folder(recipe: Recipe, out: Path, *, resume: bool, again: bool, accelerator: Accelerator) -> None:
-    """Check what lies in the output folder, unless a run there begins `again`, and leave the resolved recipe there."""
-    stored = out / "recipe.yaml"
-    if accelerator.is_main_process:
-        sweep(stored)  # a run that was killed at its very beginning has left nothing else
-    accelerator.wait_for_everyone()
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; name a folder for the trained encoder")
-    if not again and out.exists() and any(out.iterdir()):
-        if not resume:
-            raise InputError(f"{out}: already exists and is not empty; resume or overwrite it, or choose another folder")
-        if not stored.exists():
-            raise InputError(f"{out}: holds no recipe.yaml, so there is no run to resume; choose another folder")
-        with foreign(stored, "is not the recipe that a run wrote", "restore it, or train into another folder"):
-            changed = changed_keys(as_resolved_now(yaml.safe_load(stored.read_text(encoding="utf-8"))), recipe.resolved())
-        if changed:
-            raise InputError(
-                f"{out}: the recipe has changed since this run began: {'; '.join(changed)}; restore it, or train into another folder"
-            )
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        out.mkdir(parents=True, exist_ok=True)
-        finish.remove_part(out)
-        remove_parts(out)  # of a run that was killed while it wrote; no other one is at work here
-        with atomic_file(stored) as part:
-            part.write_text(recipe.to_yaml(), encoding="utf-8")
-    accelerator.wait_for_everyone()
+            devmetric.dev_metric(stage.eval.metric)

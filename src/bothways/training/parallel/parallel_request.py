@@ -26,14 +26,14 @@ FSDP, DEEPSPEED = "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"
 OTHERS = {"ACCELERATE_USE_MEGATRON_LM": "Megatron-LM", "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config"}
 
 
-class Launch(NamedTuple):
+class ParallelRequest(NamedTuple):
     """How the launcher wants a stage split over its processes; at most one of the two."""
 
     sharding: Sharding | None = None
     zero: Zero | None = None
 
 
-def requested(recipe: Recipe, *, dry_run: bool = False) -> Launch:
+def requested(recipe: Recipe, *, dry_run: bool = False) -> ParallelRequest:
     """What the launcher asks for.
 
     Raises:
@@ -44,10 +44,10 @@ def requested(recipe: Recipe, *, dry_run: bool = False) -> Launch:
             raise InputError(f"accelerate: {name} ({variable}) is not supported; to shard the model use FSDP2: {HOW}")
     asked = [variable for variable in (FSDP, DEEPSPEED) if _on(variable)]
     if not asked:
-        return Launch()
+        return ParallelRequest()
     if len(asked) > 1:
         raise InputError(f"accelerate: {FSDP} and {DEEPSPEED} are both set; a model is split one way, unset one of them")
-    launch = Launch(sharding=Sharding.asked()) if asked == [FSDP] else Launch(zero=Zero.asked())
+    launch = ParallelRequest(sharding=Sharding.asked()) if asked == [FSDP] else ParallelRequest(zero=Zero.asked())
     if dry_run:
         raise InputError(f"accelerate: a dry run measures whole models; start it without {asked[0]}")
     for stage in recipe.stages:

@@ -1,7 +1,7 @@
-"""The dry run: what a recipe would cost, measured on single micro-batches, with nothing written.
+"""The dry run: measures the cost of a recipe on single micro-batches, and writes nothing.
 
-It stands apart because it must not share the trainer's folders. Every stage is measured on the base model: the stages' own starts do
-not exist yet, and cost depends on shapes only.
+Every stage is measured on the base model. The stages' own starts do not exist yet, and the cost
+depends on shapes only.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from accelerate import Accelerator
 from bothways.training.loop import precision
 from bothways.training.loop.optim import build_optimizer
 from bothways.training.loop.optimizer_step import Stepper, token_count, trainable_parameters
-from bothways.training.loop.stage_run import order_of
 from bothways.training.loop.update import PlainUpdate
 from bothways.training.recipe.recipe import Recipe
+from bothways.training.stage.base_encoder import open_base
+from bothways.training.stage.stage_context import StageContext
 from bothways.training.stage.stage_data import GivenTexts, read_stage_data
-from bothways.training.stage.stage_setup import open_base, ready
+from bothways.training.stage.stage_order import stage_order
+from bothways.training.stage.stage_setup import ready
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,18 @@ class StageEstimate:
     """Cost of one stage.
 
     Attributes:
-        name, objective: which stage.
-        texts, examples: training texts or rows, and what the objective made of them.
-        trainable, parameters: numbers of trained and of all parameters.
-        steps, horizon: optimiser steps taken, and those over which the rate decays.
-        tokens: in the whole stage, over all processes.
+        name: the stage's name.
+        objective: kind of its objective, for example mntp.
+        texts: number of training texts or rows.
+        examples: number of examples that the objective makes of them.
+        trainable: number of trained parameters.
+        parameters: number of all parameters.
+        steps: optimizer steps that are taken.
+        horizon: optimizer steps over which the learning rate decays.
+        tokens: tokens of the whole stage, over all processes.
         seconds: of the whole stage, without evaluations.
-        memory: bytes at the peak: of the process on a CPU, allocated on a GPU.
-        dtype: of the matrix products.
+        memory: bytes at the peak. On a CPU of the process, on a GPU allocated.
+        dtype: type of the matrix products.
     """
 
     name: str
@@ -55,7 +61,7 @@ class StageEstimate:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a run would be: the resolved recipe and the cost of each stage."""
+    """The result of a dry run: the recipe with all defaults, and the cost of each stage."""
 
     recipe: Recipe
     stages: tuple[StageEstimate, ...]
@@ -64,11 +70,11 @@ class DryRun:
 
     @property
     def seconds(self) -> float:
-        """Of all stages."""
+        """Seconds of all stages together, without evaluations."""
         return sum(stage.seconds for stage in self.stages)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the result as plain JSON types."""
         return {
             "recipe": self.recipe.resolved(),
             "device": self.device,
@@ -80,18 +86,18 @@ class DryRun:
 
 def estimate(recipe: Recipe, accelerator: Accelerator, texts: GivenTexts = None) -> DryRun:
     """Measure every stage of a recipe; see `bothways.train` for the arguments."""
-    stages = tuple(_measure(recipe, index, accelerator, texts) for index in range(len(recipe.stages)))
+    stages = tuple(_measure(context, accelerator, texts) for context in StageContext.all_of(recipe))
     return DryRun(recipe, stages, str(accelerator.device), accelerator.num_processes)
 
 
-def _measure(recipe: Recipe, index: int, accelerator: Accelerator, given: GivenTexts) -> StageEstimate:
-    stage = recipe.stages[index]
+def _measure(context: StageContext, accelerator: Accelerator, given: GivenTexts) -> StageEstimate:
+    recipe, stage = context.recipe, context.stage
     data = read_stage_data(stage, given)
     chosen = precision.choose(recipe.dtype, accelerator.device, adapter=stage.adapter is not None)
-    encoder = open_base(recipe, device=accelerator.device, dtype=chosen.weights, stage=stage)
-    with ready(recipe, index, encoder, chosen) as objective:
+    encoder = open_base(context, device=accelerator.device, dtype=chosen.weights)
+    with ready(context, encoder, chosen) as objective:
         examples = data.first(objective.prepare(data.items, encoder))
-        order = order_of(recipe, index, data.laid_out(len(examples)), accelerator.num_processes)
+        order = stage_order(context, data.groups_of(len(examples)), accelerator.num_processes)
         parameters = trainable_parameters(encoder, objective)
         stepper = Stepper(
             encoder=encoder,
@@ -102,7 +108,7 @@ def _measure(recipe: Recipe, index: int, accelerator: Accelerator, given: GivenT
             accelerator=accelerator,
             accumulation=1,
             seed=recipe.seed,
-            stage=index,
+            stage=context.index,
         )
         encoder.train()
         objective.train()
@@ -126,11 +132,14 @@ def _measure(recipe: Recipe, index: int, accelerator: Accelerator, given: GivenT
 
 
 def _timed(stepper: Stepper) -> tuple[float, int]:
-    """Seconds of the second of two micro-batches (the first compiles kernels and fills caches), and bytes at the peak."""
+    """Run two micro-batches. Return the seconds of the second one and the bytes at the peak.
+
+    The first one compiles kernels and fills caches.
+    """
     device = stepper.accelerator.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    # at rate 0 the throw-away model stays as it is, so the second step is as the first of training
+    # At learning rate 0 the model does not change, so the second step is like the first of training.
     stepper(0, 0.0)
     begin = time.perf_counter()
     stepper(0, 0.0)
@@ -141,7 +150,7 @@ def _timed(stepper: Stepper) -> tuple[float, int]:
 
 
 def _process_peak() -> int:
-    """Largest resident size of this process so far, in bytes; 0 where the system does not tell."""
+    """Return the largest resident size of this process so far, in bytes, or 0 if it is unknown."""
     if sys.platform == "win32":
         return 0
     import resource

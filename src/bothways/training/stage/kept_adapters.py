@@ -1,9 +1,13 @@
-"""Adapters that stages leave: adapters/1-mntp in PEFT's format, and where each belongs.
+"""Writes the adapters that stages keep: adapters/1-mntp in PEFT's format, and what each belongs to.
 
-Open it when something about `Stage.keep` is unclear. A stage that keeps its adapter names the base that it was trained over and, by
-`base_adapter`, the adapters that were merged before it. So `peft_model_name_or_path: out/mntp`, `convert BASE --adapter out/mntp` and
-`bothways.load("out/mntp/adapters/1-mntp")` all give what the stage has trained. Where a stage before it keeps no adapter, its merged
-encoder is the base.
+Open it if something about `Stage.keep` is unclear. A kept adapter names the base that it was
+trained over, and by `base_adapter` the adapters that were merged before it. If the stage before
+keeps no adapter, its merged encoder is the base. So these three all give what the stage has
+trained:
+
+    peft_model_name_or_path: out/mntp
+    convert BASE --adapter out/mntp
+    bothways.load("out/mntp/adapters/1-mntp")
 """
 
 from __future__ import annotations
@@ -20,94 +24,102 @@ from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.adapter_settings import LLM2VEC, describe
 from bothways.errors import InputError
 from bothways.foreign import object_if_whole, read_object
-from bothways.training.recipe.recipe import Recipe
-from bothways.training.stage.stage_setup import is_encoder_folder, kept_folder, positions, stage_output
+from bothways.training.stage.encoder_options import is_encoder_folder, positions
+from bothways.training.stage.stage_context import StageContext
 
 ADAPTER_CONFIG = "adapter_config.json"
-#: Entry of `MERGED` for a stage whose change no adapter on disk holds.
 UNKEPT = "not kept: "
+"""Start of the entry in `MERGED` for a stage without a kept adapter, followed by its name."""
 
 
-class _Place(NamedTuple):
-    """What an adapter is trained over: a base, and adapters that are merged into it first."""
+class _Below(NamedTuple):
+    """The model that an adapter is trained over: a base, and an adapter that is merged into it."""
 
     base: str
     base_adapter: str | None = None
 
 
-def save_kept(encoder: Encoder, recipe: Recipe, index: int, out: Path) -> None:
-    """Write the adapter that the encoder carries, if the stage keeps it, and note in the provenance what the encoder holds then."""
-    stage = recipe.stages[index]
-    held: Any = encoder.provenance.get(MERGED, [])
+def save_kept(encoder: Encoder, context: StageContext, *, causal: bool) -> None:
+    """Write the encoder's adapter, if the stage keeps it, and record the merge in the provenance.
+
+    Args:
+        encoder: with the trained adapter, before it is merged.
+        context: the stage.
+        causal: name the adapter's layers as in the causal LM, not as in the bare decoder.
+    """
+    stage = context.stage
+    merged: Any = encoder.provenance.get(MERGED, [])
     if not stage.keeps_adapter:
-        encoder.provenance[MERGED] = [*held, f"{UNKEPT}{stage.name}"]
+        encoder.provenance[MERGED] = [*merged, f"{UNKEPT}{stage.name}"]
         return
     assert stage.adapter is not None
-    folder = kept_folder(recipe, index, out)
-    place = _place(encoder, recipe, index, out)
-    rope = positions(recipe) if index == 0 else None
+    folder, below = context.adapter_folder, _below(encoder, context)
+    rope = positions(context.recipe) if context.before is None else None
     save_adapter(
         encoder.backbone,
         stage.adapter,
         folder,
-        base=place.base,
-        base_adapter=place.base_adapter,
-        rope=None if rope is None else given_positions(recipe.base, rope),
-        # LLM2Vec's adapters are named in the bare decoder
-        causal=stage.objective.language_model,
+        base=below.base,
+        base_adapter=below.base_adapter,
+        rope=None if rope is None else given_positions(context.recipe.base, rope),
+        causal=causal,
     )
-    encoder.provenance[MERGED] = [*held, str(fingerprint(folder))]
+    encoder.provenance[MERGED] = [*merged, str(fingerprint(folder))]
 
 
-def describe_kept(encoder: Encoder, recipe: Recipe, index: int, out: Path) -> None:
-    """Write beside the kept adapter of a stage what makes an encoder of it; needs the stage in the provenance."""
-    stage = recipe.stages[index]
-    if stage.keeps_adapter and not stage.objective.language_model:
-        describe(encoder, kept_folder(recipe, index, out), pooling="eos_token" if recipe.pooling == "eos" else None)
+def describe_kept(encoder: Encoder, context: StageContext) -> None:
+    """Write next to a stage's kept adapter the settings that make an encoder of it.
+
+    The stage must be in the provenance already.
+    """
+    if context.stage.keeps_adapter:
+        describe(encoder, context.adapter_folder, pooling="eos_token" if context.recipe.pooling == "eos" else None)
 
 
-def publish_kept(recipe: Recipe, out: Path) -> None:
-    """Put the last stage's adapter, which is all that is kept of it, into the run's own folder; the markers arrive last."""
-    folder = kept_folder(recipe, len(recipe.stages) - 1, out)
-    marker = "bothways.json"
-    for place in sorted(folder.iterdir(), key=lambda place: (place.name == marker, place.name)):
-        target = out / place.name
-        if place.is_dir():
-            shutil.copytree(place, target, dirs_exist_ok=True)
-        elif place.name == marker:
+def publish_kept(context: StageContext) -> None:
+    """Link the last stage's adapter into the run's own folder. The markers arrive last."""
+    folder, out = context.adapter_folder, context.run_folder
+    marker = NEEDS
+    for file in sorted(folder.iterdir(), key=lambda file: (file.name == marker, file.name)):
+        target = out / file.name
+        if file.is_dir():
+            shutil.copytree(file, target, dirs_exist_ok=True)
+        elif file.name == marker:
             part = out / f".{marker}.part"
-            part.write_text(_moved(place, out), encoding="utf-8", errors="backslashreplace")
+            part.write_text(_moved(file, out), encoding="utf-8", errors="backslashreplace")
             os.replace(part, target)
         else:
             target.unlink(missing_ok=True)
-            _link(place, target)
+            _link(file, target)
 
 
 def withdraw_kept(out: Path) -> None:
-    """Take back what a stopped `publish_kept` has put into the run's folder: loaders would merge it into the encoder beside it."""
+    """Remove the files that an interrupted `publish_kept` has put into the run's folder.
+
+    Loaders would merge the adapter into the encoder that is saved next to it.
+    """
     for name in (ADAPTER_CONFIG, *FACTORS, WHOLE, LLM2VEC):
         (out / name).unlink(missing_ok=True)
 
 
 def is_kept(folder: Path) -> bool:
-    """Whether `describe_kept` has completed there."""
+    """Tell if a folder holds an adapter with an encoder's settings, so `describe_kept` is done."""
     return (folder / ADAPTER_CONFIG).is_file() and "encoder" in object_if_whole(folder / NEEDS)
 
 
-def _place(encoder: Encoder, recipe: Recipe, index: int, out: Path) -> _Place:
-    if index > 0:
-        before = recipe.stages[index - 1]
-        if before.keeps_adapter and not before.objective.language_model:
-            kept = kept_folder(recipe, index - 1, out)
-            return _Place(_base_of(kept), f"../{kept.name}")
-        return _Place(_absolute(str(stage_output(recipe, index - 1, out))))
+def _below(encoder: Encoder, context: StageContext) -> _Below:
+    recipe, before = context.recipe, context.before
+    if before is not None:
+        if is_kept(before.adapter_folder):
+            return _Below(_base_of(before.adapter_folder), f"../{before.adapter_folder.name}")
+        return _Below(_absolute(str(before.output)))
     adapter = None if recipe.base_adapter is None else _absolute(recipe.base_adapter)
     if not is_encoder_folder(recipe.base):
-        return _Place(_absolute(str(encoder.provenance["base"])), adapter)
+        return _Below(_absolute(str(encoder.provenance["base"])), adapter)
     kept = local_adapter(recipe.base)
     if adapter is None and (kept / ADAPTER_CONFIG).is_file():
-        return _Place(_base_of(kept), _absolute(str(kept)))
-    return _Place(_absolute(recipe.base), adapter)
+        return _Below(_base_of(kept), _absolute(str(kept)))
+    return _Below(_absolute(recipe.base), adapter)
 
 
 def _base_of(adapter: Path) -> str:
@@ -119,22 +131,22 @@ def _base_of(adapter: Path) -> str:
 
 
 def _absolute(name: str) -> str:
-    """A folder's name that means the same wherever it is read; hub ids and embedded names stay."""
-    place = Path(name).expanduser()
-    return str(place.absolute()) if place.is_dir() else name
+    """Return a folder's absolute path, and a hub id or an embedded name as it is."""
+    folder = Path(name).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else name
 
 
 def _moved(file: Path, out: Path) -> str:
-    """The adapter's bothways.json for the run's own folder, from where the other adapters lie elsewhere."""
-    found = read_object(file)
-    before = found.get("base_adapter")
+    """Return an adapter's bothways.json for the run's own folder, with a relative path adjusted."""
+    facts = read_object(file)
+    before = facts.get("base_adapter")
     if before is not None and (file.parent / before).is_dir() and not Path(before).is_absolute():
-        found["base_adapter"] = os.path.relpath(file.parent / before, out)
-    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+        facts["base_adapter"] = os.path.relpath(file.parent / before, out)
+    return json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
 
 
 def _link(file: Path, target: Path) -> None:
-    """The same file at a second place: as a link, which takes no room, else as a copy."""
+    """Link a file to a second path, which takes no space. Copy it if links are not possible."""
     try:
         os.link(file, target)
     except OSError:

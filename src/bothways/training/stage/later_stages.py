@@ -1,7 +1,8 @@
 """Finds the mistakes of later stages before the first one trains for hours.
 
-Each later stage is tried on the encoder that is open already: its data, its objective, its dropout, the layers of its adapter. What
-only its own start can tell (a pooling that is trained before it) is left to it.
+Each later stage is tried on the encoder that is open already: its data, its objective, its dropout,
+the layers of its adapter. Mistakes that only show on its own start, such as a pooling that is
+trained before it, are found later.
 """
 
 from __future__ import annotations
@@ -16,32 +17,32 @@ from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.objectives.contrastive import Contrastive, ContrastiveConfig
 from bothways.objectives.supervised import SupervisedConfig
-from bothways.training.loop.stage_run import order_of
-from bothways.training.recipe.recipe import Recipe, Stage
+from bothways.training.recipe.recipe import Stage
+from bothways.training.stage.stage_context import StageContext
 from bothways.training.stage.stage_data import GivenTexts, read_stage_data
+from bothways.training.stage.stage_order import stage_order
 
 
-def check_later(recipe: Recipe, first: int, encoder: Encoder, given: GivenTexts, *, processes: int) -> None:
+def check_later(first: StageContext, encoder: Encoder, given: GivenTexts, *, processes: int) -> None:
     """Check the stages after `first`.
 
     Args:
-        recipe: the run.
-        first: number of the stage that trains next.
-        encoder: what it starts from; comes back as it is.
+        first: the stage that trains next.
+        encoder: opened for it. It is unchanged afterwards.
         given: data in memory, in place of the recipe's.
-        processes: of the run.
+        processes: number of processes of the run.
 
     Raises:
-        InputError: a stage that cannot run, with its name.
-        SourceError: data that cannot be found.
+        InputError: if a stage cannot run. The message starts with its name.
+        SourceError: if data cannot be found.
     """
-    for index in range(first + 1, len(recipe.stages)):
-        stage = recipe.stages[index]
+    for context in StageContext.all_of(first.recipe, first.out)[first.index + 1 :]:
+        stage = context.stage
         data = read_stage_data(stage, given)
         check_negatives(stage, data.items)
         if isinstance(stage.objective, (ContrastiveConfig, SupervisedConfig)):
-            # one example of each text or row, so the number of steps is known
-            order_of(recipe, index, data.laid_out(len(data.items)), processes)
+            # Each text or row is one example, so the number of steps is known.
+            stage_order(context, data.groups_of(len(data.items)), processes)
             _try_objective(stage, encoder, data.items)
         if stage.adapter is not None:
             target_names(encoder.backbone, stage.adapter)
@@ -49,7 +50,9 @@ def check_later(recipe: Recipe, first: int, encoder: Encoder, given: GivenTexts,
 
 
 def check_negatives(stage: Stage, items: Sequence[object]) -> None:
-    """Refuse labelled rows that all lack negatives, if a row has no others either: the loss would be 0 at every step.
+    """Refuse labeled rows that all lack negatives, if a row gets none from its batch either.
+
+    The loss would be 0 at every step.
 
     Raises:
         InputError: see above.
@@ -68,12 +71,12 @@ def check_negatives(stage: Stage, items: Sequence[object]) -> None:
 
 
 def _try_objective(stage: Stage, encoder: Encoder, items: Sequence[object]) -> None:
-    """Build the objective on the encoder, look whether its views can differ, and take it off again."""
+    """Build the objective on the encoder, check that its views can differ, and take it off again."""
     training = encoder.training
     with torch.random.fork_rng(devices=[]):  # a layer that only training has draws its weights
         objective = stage.objective.build(encoder)
         try:
-            # two that differ, which the whole must have
+            # Two items that differ. The whole data must have such a pair.
             other = next((item for item in items if item != items[0]), items[-1])
             objective.prepare([items[0], other], encoder)  # type: ignore[list-item]
             if isinstance(objective, Contrastive) and (stage.adapter is None or stage.adapter.dropout == 0):

@@ -59,7 +59,7 @@ class StageData:
         """What is trained on, of all that the objective has made of `items`."""
         return examples[: self.rows]
 
-    def laid_out(self, examples: int) -> tuple[Group, ...]:
+    def groups_of(self, examples: int) -> tuple[Group, ...]:
         """Groups of the objective's examples.
 
         Args:

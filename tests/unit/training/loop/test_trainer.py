@@ -16,7 +16,7 @@ import torch
 import bothways as bw
 from bothways.backbone.adapter.lora import trainable_counts
 from bothways.errors import InputError
-from bothways.training.loop import trainer as trainer_module
+from bothways.evaluation import devmetric
 from bothways.training.loop.optimizer_step import Stepper
 from bothways.training.loop.signals import Interrupted
 from bothways.training.recipe.overrides import override
@@ -240,7 +240,7 @@ class Scripted:
 
 def test_the_best_checkpoint_ends_the_stage_and_survives_pruning(tmp_path: Path, monkeypatch) -> None:
     metric = Scripted([0.1, 0.9, 0.3, 0.2])
-    monkeypatch.setattr(trainer_module, "dev_metric", lambda spec, **_: metric)
+    monkeypatch.setattr(devmetric, "dev_metric", lambda spec, **_: metric)
     made = recipe(tmp_path, mntp(eval={"metric": "scripted", "every": 2}, save_every=1), keep_checkpoints=1)
     encoder = bw.train(made, tmp_path / "out", texts=TEXTS)
     assert encoder.provenance["stages"][0]["best"] == {"step": 4, "value": 0.9}

@@ -16,14 +16,13 @@ from transformers import LlamaConfig
 
 import bothways as bw
 from bothways.errors import InputError
-from bothways.training.loop import stage_run as stage_module
-from bothways.training.loop import trainer as trainer_module
+from bothways.evaluation import devmetric
 from bothways.training.loop.optimizer_step import Stepper
 from bothways.training.loop.signals import Interrupted
-from bothways.training.parallel.parallel_request import Launch, requested
+from bothways.training.parallel.parallel_request import ParallelRequest, requested
 from bothways.training.parallel.sharding import Sharding, shard
 from bothways.training.recipe.recipe import Recipe
-from bothways.training.stage.collapse import Collapse
+from bothways.training.stage.collapse import Collapse, CollapseWatch
 from unit.training.material import TEXTS, metrics, mntp, recipe, simcse
 from unit.training.processes import ONE, SHORT, TWO, full, plus, rows, same_runs, two_processes
 from unit.training.stage.test_llara import DOCUMENTS
@@ -72,14 +71,14 @@ def split_runs(folder: Path) -> None:
     os.environ["FSDP_RESHARD_AFTER_FORWARD"] = "false"
     for name, asked in (("two", "true"), ("one", "false")):
         os.environ["ACCELERATE_USE_FSDP"] = asked
-        trainer_module.dev_metric = lambda spec, **_: Scripted(rank)  # type: ignore[assignment]
+        devmetric.dev_metric = lambda spec, **_: Scripted(rank)  # type: ignore[assignment]
         bw.train(chosen(folder / "chosen"), folder / "chosen" / name, texts=TEXTS)
     os.environ["ACCELERATE_USE_FSDP"] = "true"
     # a collapse that the main process alone has seen stops both
     calls = iter(
         [{"mean_cosine": 0.1, "effective_rank": 30.0}, {"mean_cosine": 0.999 if rank == 0 else 0.1, "effective_rank": 30.0}]
     )
-    stage_module.CollapseWatch.read = lambda self, encoder: next(calls)  # type: ignore[method-assign]
+    CollapseWatch.read = lambda self, encoder: next(calls)  # type: ignore[method-assign]
     with pytest.raises(Collapse):
         bw.train(recipe(folder / "chosen", mntp(optim=SHORT, on_collapse="stop")), folder / "collapsed", texts=TEXTS)
 
@@ -187,6 +186,6 @@ def test_objectives_with_uneven_passes_and_dry_runs_are_refused(tmp_path: Path, 
     assert not (tmp_path / "out").exists()
     monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "false")
     asked = requested(recipe(tmp_path, mntp()))
-    assert asked == Launch(sharding=Sharding(reshard_after_forward=False))
+    assert asked == ParallelRequest(sharding=Sharding(reshard_after_forward=False))
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "false")
-    assert requested(recipe(tmp_path, simcse())) == Launch()
+    assert requested(recipe(tmp_path, simcse())) == ParallelRequest()

@@ -10,7 +10,8 @@ import torch
 import bothways as bw
 from bothways.objectives.contrastive import ContrastiveConfig
 from bothways.training.recipe.recipe_files import read_recipe
-from bothways.training.stage.stage_setup import open_base
+from bothways.training.stage.base_encoder import open_base
+from bothways.training.stage.stage_context import StageContext
 from tiny import tiny_llama
 from unit.training.material import TEXTS
 from unit.training.recipe.test_recipe_files import MNTP, SIMCSE, SUPERVISED, write
@@ -54,7 +55,7 @@ def test_every_stage_leaves_what_llm2vec_would_load(tmp_path: Path) -> None:
     old = read_recipe(
         write(tmp_path, {**SUPERVISED, **small}), base=str(tmp_path / "out-llm2vec-mntp"), data=str(tmp_path / "rows.jsonl")
     )
-    options = open_base(old, device=torch.device("cpu"), dtype=torch.float32).options
+    options = open_base(StageContext(old, 0), device=torch.device("cpu"), dtype=torch.float32).options
     assert (options.pool_bos, options.wrapper.prefix, options.wrapper.joint) == (False, wrapper[0], " ")
 
 

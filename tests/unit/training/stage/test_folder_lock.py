@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from bothways.errors import InputError
-from bothways.training.stage.folder_lock import occupied
+from bothways.training.stage.folder_lock import locked
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from bothways.training.stage.folder_lock import occupied
-with occupied(Path(sys.argv[1])):
+from bothways.training.stage.folder_lock import locked
+with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -27,11 +27,11 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> 
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match=r"run: another process is training into this folder"), occupied(out):
+        with pytest.raises(InputError, match=r"run: another process is training into this folder"), locked(out):
             pass
     finally:
         holder.kill()
         holder.communicate()
-    with occupied(out):  # killed, so the system has freed it
+    with locked(out):  # killed, so the system has freed it
         pass
     assert list(tmp_path.iterdir()) == []

@@ -158,11 +158,11 @@ def test_merged_alone_and_mixed(both: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_stopped_between_stages_goes_on_with_another_choice(both: Path, tmp_path: Path) -> None:
-    from bothways.training.stage import stage_output as finish
+    from bothways.training.stage import product
 
     out = tmp_path / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finish, "publish_kept", lambda *_: 1 / 0)
+        patch.setattr(product, "publish_kept", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             bw.train(run(both.parent, "adapter"), out, texts=TEXTS)
     assert not (out / "bothways.json").exists()

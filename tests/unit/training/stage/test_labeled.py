@@ -17,11 +17,12 @@ from bothways.data.labeled.example import Example
 from bothways.errors import InputError
 from bothways.training.loop.optimizer_step import Stepper
 from bothways.training.loop.signals import Interrupted
-from bothways.training.loop.stage_run import order_of
 from bothways.training.recipe.data_config import DataConfig
 from bothways.training.recipe.overrides import override
 from bothways.training.recipe.recipe import Recipe, changed_keys
+from bothways.training.stage.stage_context import StageContext
 from bothways.training.stage.stage_data import LOADERS, fingerprint_examples, read_data, read_stage_data
+from bothways.training.stage.stage_order import stage_order
 from unit.training.material import TEXTS, metrics, mntp, recipe, simcse, state, weights
 
 ROWS = [
@@ -113,9 +114,9 @@ def test_bfloat16_training_keeps_the_trained_pooling(tmp_path: Path) -> None:
 
 
 def latent_start(made: Recipe, folder: Path):
-    from bothways.training.stage.stage_setup import open_base
+    from bothways.training.stage.base_encoder import open_base
 
-    return open_base(made, device=torch.device("cpu"), dtype=torch.float32)
+    return open_base(StageContext(made, 0), device=torch.device("cpu"), dtype=torch.float32)
 
 
 def test_mntp_before_it_leaves_the_pooling_alone(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_tasks_from_files_with_prompts_limits_and_weights(tmp_path: Path) -> Non
         (12, "colours", 0.5, 6),
         (6, "numbers", 1.0, 6),
     ]
-    order = order_of(made, 0, found.laid_out(18), 1)
+    order = stage_order(StageContext(made, 0), found.groups_of(18), 1)
     assert order.steps_per_epoch == 2
     tasks_seen = [{found.items[row].task for micro in (0, 1) for row in order.rows(step, micro, 0)} for step in range(4)]
     assert all(len(each) == 1 for each in tasks_seen)
@@ -228,8 +229,8 @@ def test_too_few_rows_of_every_task(tmp_path: Path, caplog) -> None:
     made = recipe(tmp_path, supervised(batch={"size": 20}))
     groups = read_stage_data(made.stages[0], ROWS).groups
     with pytest.raises(InputError, match=r"stages\.supervised: the data gives 13 of one task at most, and one step takes 20"):
-        order_of(made, 0, groups, 1)
-    order_of(recipe(tmp_path, supervised(batch={"size": 10})), 0, groups, 1)
+        stage_order(StageContext(made, 0), groups, 1)
+    stage_order(StageContext(recipe(tmp_path, supervised(batch={"size": 10})), 0), groups, 1)
     assert "no batch of the tasks nli is ever full" in caplog.text
 
 

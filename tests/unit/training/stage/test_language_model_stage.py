@@ -25,7 +25,7 @@ from bothways.evaluation.tasks.perplexity import Perplexity
 from bothways.training.loop.optimizer_step import Stepper
 from bothways.training.loop.signals import Interrupted
 from bothways.training.recipe.recipe import Recipe
-from bothways.training.stage import stage_setup as start
+from bothways.training.stage import product
 from tiny import tiny_gguf, tiny_llama
 from unit.training.material import TEXTS, metrics, mntp, recipe, simcse, state, weights
 
@@ -294,13 +294,13 @@ def test_gradient_checkpointing_changes_nothing(whole: Path, tmp_path: Path) -> 
 
 def test_encoder_stages_go_on_from_the_language_model(tmp_path: Path, monkeypatch) -> None:
     heads = []
-    plain = start.open_head
+    plain = product.open_head
 
-    def watched(recipe, index, encoder, dtype):
-        heads.append((index, plain(recipe, index, encoder, dtype)))
+    def watched(context, encoder, dtype, **options):
+        heads.append((context.index, plain(context, encoder, dtype, **options)))
         return heads[-1][1]
 
-    monkeypatch.setattr(start, "open_head", watched)
+    monkeypatch.setattr(product, "open_head", watched)
     chosen = made(tmp_path, longlora(), mntp(), simcse(), pooling="weighted_mean")
     encoder = bw.train(chosen, tmp_path / "out", texts=TEXTS)
     assert (encoder.direction, encoder.pooling.mode, encoder.max_length) == ("bidirectional", "weighted_mean", 64)

@@ -1,0 +1,1 @@
+"""Small objects that are called after each optimizer step: log, evaluation, alarm, checkpoint."""

@@ -1,0 +1,101 @@
+"""Measures the model between steps: the collapse watch, and the development metric."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bothways.encoder.encoder import Encoder
+from bothways.training.hooks.hook import Hook, Moment, Readers
+from bothways.training.loop.metrics import MetricsLog
+from bothways.training.recipe.recipe import EvalConfig
+from bothways.training.stage.collapse import EARLY_STEPS
+
+log = logging.getLogger("bothways")
+
+
+class Measurement(Protocol):
+    """One kind of figure about the model."""
+
+    def due(self, moment: Moment) -> bool:
+        """Tell if the figure is wanted at this moment."""
+
+    def measure(self, moment: Moment) -> dict[str, Any]:
+        """Measure, and return values for the metrics file."""
+
+
+@dataclass(kw_only=True)
+class DevMetric:
+    """A measurement that chooses the best checkpoint. Higher is better.
+
+    Attributes:
+        metric: called with the encoder.
+        config: when to measure.
+        stage: name of the stage, for the log line.
+    """
+
+    metric: Callable[[Encoder], float]
+    encoder: Encoder
+    config: EvalConfig
+    stage: str
+    readers: Readers
+
+    def due(self, moment: Moment) -> bool:
+        """Tell if an evaluation is due; before the first step only if the config says so."""
+        if moment.result is None:
+            return self.config.at_start
+        return moment.last or moment.due(self.config.every)
+
+    def measure(self, moment: Moment) -> dict[str, Any]:
+        """Evaluate, and mark the moment as better if this is the best value so far."""
+        state = moment.state
+        value = self.readers.agree(float(self.metric(self.encoder)))
+        moment.better = state.best is None or value > state.best["value"]
+        if moment.better:
+            state.best = {"step": state.step, "value": value}
+        name = getattr(self.metric, "name", "dev")
+        log.info("%s step %d: %s %.4f%s", self.stage, state.step, name, value, " (best)" if moment.better else "")
+        return {"dev": value, "dev_metric": name}
+
+
+@dataclass(kw_only=True)
+class Measurements(Hook):
+    """Takes all measurements, and writes them as one line of the metrics file.
+
+    This happens before the first step, at each evaluation and checkpoint, after the last step, and
+    at `EARLY_STEPS`, because most collapses come early.
+
+    Attributes:
+        measurements: in order. An earlier one may stop the stage before a later one is taken.
+        save_every: steps between checkpoints. If None, there are no regular ones.
+    """
+
+    measurements: Sequence[Measurement]
+    encoder: Encoder
+    eval: EvalConfig | None
+    save_every: int | None
+    readers: Readers
+    log: MetricsLog
+
+    def before_first_step(self, moment: Moment) -> None:
+        """Measure the untrained stage."""
+        self._measure(moment)
+
+    def after_step(self, moment: Moment) -> None:
+        """Measure if it is due."""
+        evaluate = self.eval is not None and moment.due(self.eval.every)
+        if evaluate or moment.last or moment.due(self.save_every) or moment.step in EARLY_STEPS:
+            self._measure(moment)
+
+    def _measure(self, moment: Moment) -> None:
+        if not self.readers.active:
+            return
+        values: dict[str, Any] = {}
+        for each in self.measurements:
+            if each.due(moment):
+                values |= each.measure(moment)
+        if values:
+            self.log.write(moment.step, values)
+        self.encoder.train()

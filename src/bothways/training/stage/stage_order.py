@@ -1,0 +1,49 @@
+"""Builds the order of a stage's examples from its config."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from bothways.data.batches import Group
+from bothways.data.sampling import rows_by_task
+from bothways.errors import InputError
+from bothways.training.loop.randomness import Order
+from bothways.training.stage.stage_context import StageContext
+
+log = logging.getLogger("bothways")
+
+
+def stage_order(context: StageContext, groups: Sequence[Group], processes: int) -> Order:
+    """Build the order of a stage's examples.
+
+    Args:
+        context: the stage.
+        groups: its examples, by task and weight.
+        processes: number of processes of the run.
+
+    Raises:
+        InputError: if there are fewer examples than one optimizer step takes.
+    """
+    stage = context.stage
+    order = Order(
+        groups,
+        size=stage.batch.size,
+        accumulation=stage.batch.accumulation,
+        world=processes,
+        seed=context.recipe.seed,
+        stage=context.index,
+        batches=stage.data.batches,
+    )
+    step = (
+        f"one step takes {order.global_size} (batch.size {stage.batch.size} x accumulation {stage.batch.accumulation} x "
+        f"{processes} processes)"
+    )
+    tasks = rows_by_task(groups)
+    if order.steps_per_epoch == 0:
+        found = f"{sum(tasks.values())} examples" if order.kind == "blended" else f"{max(tasks.values())} of one task at most"
+        raise InputError(f"stages.{stage.name}: the data gives {found}, and {step}; give more text or a smaller batch")
+    left_out = [task for task, rows in tasks.items() if rows < order.global_size]
+    if order.kind == "homogeneous" and left_out:
+        log.warning("stages.%s: no batch of the tasks %s is ever full, because %s", stage.name, ", ".join(left_out), step)
+    return order
