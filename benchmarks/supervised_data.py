@@ -8,13 +8,13 @@ from pathlib import Path
 
 from bothways.data.conversion.classification import classification
 from bothways.data.conversion.converted import Converted, write_examples
-from bothways.data.conversion.labeled_text import read_labelled
 from bothways.data.conversion.nli import read_inferences, triplets
 from bothways.data.conversion.retrieval import retrieval
 from bothways.data.decontamination import Overlap
 from bothways.data.evaluation_texts import read_evaluation_texts
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_reader import read_examples
+from bothways.data.labeled.labeled_text import read_labeled
 from bothways.mining import mine
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -87,7 +87,7 @@ def _scifact() -> list[Example]:
 
 def _banking() -> list[Example]:
     held_out = Overlap(read_evaluation_texts([BANKING / "test.jsonl"]))
-    return classification(read_labelled(BANKING / "train.jsonl.gz"), task="banking77", without=held_out).examples
+    return classification(read_labeled(BANKING / "train.jsonl.gz"), task="banking77", without=held_out).examples
 
 
 def _mined(rows: Sequence[Example], corpus: str | None, *, window: tuple[int, int]) -> list[Example]:

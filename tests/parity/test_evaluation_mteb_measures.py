@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from bothways.evaluation.inputs.labeled import Labelled
+from bothways.evaluation.inputs.labeled import LabeledSet
 from bothways.evaluation.task import RunOptions
 from bothways.evaluation.tasks.classification import Classification
 from bothways.evaluation.tasks.clustering import Clustering
@@ -25,8 +25,8 @@ def material(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return vectors, numbers
 
 
-def labelled(vectors: np.ndarray, numbers: np.ndarray) -> Labelled:
-    return Labelled(tuple(written(vectors)), tuple(str(n) for n in numbers), "made")
+def labelled(vectors: np.ndarray, numbers: np.ndarray) -> LabeledSet:
+    return LabeledSet(tuple(written(vectors)), tuple(str(n) for n in numbers), "made")
 
 
 def test_few_shot_draws_and_scores():

@@ -1,6 +1,6 @@
-"""The texts of evaluation sets, whatever their task: what `overlap` must keep out of training.
+"""The texts of evaluation sets of any task, which `decontamination` keeps out of training.
 
-Apart from the readers of training text, which choose one column: here every column that holds text counts.
+Readers of training text choose one column. Here every column that holds text counts.
 """
 
 from __future__ import annotations
@@ -8,27 +8,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bothways.data.columns import EVALUATED, shown
 from bothways.data.labeled.beir import is_beir, judged_queries
 from bothways.data.rows import Row, iter_rows
 from bothways.data.sources import iter_hub_rows, resolve_texts
 from bothways.errors import InputError
 
-_COLUMNS = (
-    *("text", "sentence", "sentence1", "sentence2", "premise", "hypothesis", "query", "question", "title"),
-    *("anchor", "sent0", "sent1", "content", "document", "passage", "abstract", "body"),
-)
-
 
 def read_evaluation_texts(sources: Iterable[str | Path]) -> list[str]:
-    """All texts of evaluation sets.
+    """Read all texts of evaluation sets.
+
+    For example, read_evaluation_texts(["stsb/test.jsonl", "scifact"]) reads the pairs of a file and
+    the judged queries of a BEIR folder.
 
     Args:
-        sources: files, folders or hub datasets, of which each row's usual text columns are taken; BEIR folders, of which the
-            queries that test and dev judge are taken, since training shares their corpus; or `python-stdlib` for its queries. Of a
-            folder with a test or validation split, those splits alone are taken: its training rows are nobody's evaluation.
+        sources: files, folders or hub datasets. Every usual text column of a row is taken
+            (`bothways.data.columns.EVALUATED`), and each text of a list. Of a BEIR folder only the
+            queries that test and dev judge are taken, because training shares its corpus. Of a
+            folder with a test or validation split only those splits are taken. `python-stdlib`
+            gives the queries of its retrieval task.
 
     Raises:
-        InputError, SourceError: as the readers do; a row without any column that is known to hold text.
+        InputError: what the readers raise, or a row has no column that is known to hold text.
+        SourceError: what the readers raise.
     """
     return [text for source in sources for text in _texts(source)]
 
@@ -50,8 +52,11 @@ def _texts(source: str | Path) -> Iterator[str]:
 
 def _columns(label: str, rows: Iterable[Row]) -> Iterator[str]:
     for number, row in rows:
-        texts = [row[name] for name in _COLUMNS if isinstance(row.get(name), str)]
+        texts: list[str] = []
+        for name in EVALUATED:
+            value = row.get(name)
+            several = value if isinstance(value, (list, tuple)) else [value]
+            texts += [text for text in several if isinstance(text, str)]
         if not texts:
-            there = ", ".join(row) or "none"
-            raise InputError(f"{label}, row {number}: no column that is known to hold text; the columns there are: {there}")
+            raise InputError(f"{label}, row {number}: no column that is known to hold text; the columns are: {shown(row)}")
         yield from texts

@@ -70,7 +70,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["encode", "base", "missing.txt", "--out", "v.npy"], "error: missing.txt: no such file or folder"),
     (["encode", "base", "texts.txt", "--out", "v.csv"], "error: --out v.csv: must end in .npy or .parquet"),
     (["encode", "base", "cut.jsonl", "--out", "v.npy"], "error: cut.jsonl, row 2: "),
-    (["encode", "base", "columns.csv", "--out", "v.npy"], "error: columns.csv, row 2: no column that is known to hold text"),
+    (["encode", "base", "columns.csv", "--out", "v.npy"], "error: columns.csv, row 2: no column for text"),
     (["encode", "base", "texts.txt", "--column", "body", "--out", "v.npy"], "error: texts.txt, row 1: no column 'body'"),
     (
         ["encode", "base", "texts.txt", "--truncate-dim", "99", "--out", "v.npy"],

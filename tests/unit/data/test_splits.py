@@ -5,10 +5,10 @@ import logging
 
 import pytest
 
-from bothways.data.conversion.labeled_text import read_labelled
 from bothways.data.evaluation_texts import read_evaluation_texts
 from bothways.data.fingerprint import describe
 from bothways.data.labeled.labeled_reader import read_examples
+from bothways.data.labeled.labeled_text import read_labeled
 from bothways.data.splits import is_held_out
 from bothways.data.text.passages import read_passages
 from bothways.data.text.readers import read_texts
@@ -53,7 +53,7 @@ def published(folder, *, labelled=False, splits=("train", "validation", "test"))
 READERS = {
     "texts": lambda folder: read_texts(folder),
     "passages": lambda folder: read_passages(folder),
-    "labels": lambda folder: [item.text for item in read_labelled(folder)],
+    "labels": lambda folder: [item.text for item in read_labeled(folder)],
     "corpus": lambda folder: list(read_corpus(folder)),
 }
 

@@ -144,10 +144,11 @@ def classification(
     """Pair each text with the text of its label, or with another text of its class, as NV-Embed does."""
     from bothways.data.conversion.classification import classification as convert
     from bothways.data.conversion.classification import settled
-    from bothways.data.conversion.labeled_text import read_label_texts, read_labelled
+    from bothways.data.conversion.labeled_text import read_label_texts
+    from bothways.data.labeled.labeled_text import read_labeled
 
     items = [
-        item for source in sources for item in read_labelled(source, text=text, label=labels.label, separator=labels.separator)
+        item for source in sources for item in read_labeled(source, text=text, label=labels.label, separator=labels.separator)
     ]
     chosen = settled(by, items)  # type: ignore[arg-type]
     converted = convert(

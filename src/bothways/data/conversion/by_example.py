@@ -10,10 +10,11 @@ import random
 from collections.abc import Sequence
 
 from bothways.data.conversion.converted import Converted
-from bothways.data.conversion.labeled_text import Labelled, usable
+from bothways.data.conversion.labeled_text import usable
 from bothways.data.conversion.stratified import stratified
 from bothways.data.decontamination import Overlap
 from bothways.data.labeled.example import Example
+from bothways.data.labeled.labeled_text import LabeledText
 from bothways.data.labeled.templates import Prompts
 from bothways.errors import InputError
 
@@ -22,7 +23,7 @@ _TRIES = 20  # draws per negative before the classes are gone through one by one
 
 
 def by_example(
-    items: Sequence[Labelled],
+    items: Sequence[LabeledText],
     *,
     positives: int = 1,
     negatives: int = NEGATIVES,
@@ -97,11 +98,11 @@ def by_example(
 class _Others:
     """Texts of other labels than a query's."""
 
-    def __init__(self, items: Sequence[Labelled]) -> None:
+    def __init__(self, items: Sequence[LabeledText]) -> None:
         self.items = items
         self._rare: dict[frozenset[str], list[int]] = {}  # labels -> places without any of them, where those are few
 
-    def draw(self, query: Labelled, count: int, draw: random.Random) -> list[int]:
+    def draw(self, query: LabeledText, count: int, draw: random.Random) -> list[int]:
         """Places of `count` different texts without a label of the query's."""
         own = frozenset(query.labels)
         found: dict[int, None] = {}

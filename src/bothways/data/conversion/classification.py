@@ -12,10 +12,11 @@ from typing import Literal
 
 from bothways.data.conversion.by_example import NEGATIVES, by_example
 from bothways.data.conversion.converted import Converted
-from bothways.data.conversion.labeled_text import Labelled, in_words, usable
+from bothways.data.conversion.labeled_text import in_words, usable
 from bothways.data.conversion.stratified import stratified
 from bothways.data.decontamination import Overlap
 from bothways.data.labeled.example import Example
+from bothways.data.labeled.labeled_text import LabeledText
 from bothways.data.labeled.templates import Prompts
 from bothways.data.words import normal_form
 from bothways.errors import InputError
@@ -24,7 +25,7 @@ By = Literal["auto", "label", "example"]
 
 
 def classification(
-    items: Sequence[Labelled],
+    items: Sequence[LabeledText],
     *,
     by: By = "auto",
     label_texts: Mapping[str, str] | None = None,
@@ -74,7 +75,7 @@ def classification(
     )
 
 
-def settled(by: By, items: Sequence[Labelled]) -> Literal["label", "example"]:
+def settled(by: By, items: Sequence[LabeledText]) -> Literal["label", "example"]:
     """What "auto" means for these items: label texts for two classes, examples for more.
 
     If no two texts share a label, there are no examples of any class, so label texts are all there is.
@@ -95,7 +96,7 @@ def settled(by: By, items: Sequence[Labelled]) -> Literal["label", "example"]:
 
 
 def by_label(
-    items: Sequence[Labelled],
+    items: Sequence[LabeledText],
     *,
     label_texts: Mapping[str, str] | None = None,
     negatives: int | None = None,

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from bothways.data.columns import BODY, LABEL, TITLE, find_column
 from bothways.data.conversion.by_example import NEGATIVES, by_example
 from bothways.data.conversion.converted import Converted
-from bothways.data.conversion.labeled_text import LABEL_COLUMNS, Labelled, iter_source, labels_in
 from bothways.data.decontamination import Overlap
 from bothways.data.labeled.labeled_row import Fields, Reading
+from bothways.data.labeled.labeled_text import LabeledText, iter_source, labels_in
 from bothways.data.labeled.templates import Prompts
 from bothways.data.rows import is_table
 from bothways.errors import InputError
@@ -23,8 +24,6 @@ from bothways.errors import InputError
 log = logging.getLogger("bothways")
 
 Form = Literal["s2s", "p2p"]
-TITLE_COLUMNS = ("title", "headline", "sentence", "sentences", "text", "question")
-BODY_COLUMNS = ("abstract", "body", "paragraph", "description", "content", "text")
 
 
 def read_documents(
@@ -36,7 +35,7 @@ def read_documents(
     label: str | None = None,
     separator: str | None = None,
     title_before_body: bool = False,
-) -> list[Labelled]:
+) -> list[LabeledText]:
     """Read titles or bodies with their categories.
 
     Args:
@@ -52,31 +51,32 @@ def read_documents(
     """
     if form not in ("s2s", "p2p"):
         raise InputError(f"form: {form!r}; expected 's2s' (titles) or 'p2p' (bodies)")
-    wanted = []
+    wanted: list[tuple[str | None, tuple[str, ...], str]] = []
     if form == "s2s" or title_before_body:
-        wanted.append([title] if title else list(TITLE_COLUMNS))
+        wanted.append((title, TITLE, "title"))
     if form == "p2p":
-        wanted.append([body] if body else list(BODY_COLUMNS))
-    items: list[Labelled] = []
+        wanted.append((body, BODY, "body"))
+    wanted.append((label, LABEL, "label"))
+    items: list[LabeledText] = []
     for name, rows in iter_source(source):
         reading = Reading(name, "", cells=is_table(Path(name)))
         columns: list[str] = []
         for number, row in rows:
             fields = Fields(number, row, reading)
             if not columns:
-                columns = [fields.column(*names) for names in (*wanted, [label] if label else LABEL_COLUMNS)]
+                columns = [find_column(fields.where, row, usual, asked=asked, option=option) for asked, usual, option in wanted]
                 if len(set(columns)) < len(columns):
                     raise InputError(f"{fields.where}: title and body would both be {columns[0]!r}; name the columns")
                 log.info("%s: %s from %s, categories from %r", name, form, " and ".join(columns[:-1]), columns[-1])
             text = " ".join(part for part in map(fields.text, columns[:-1]) if part)
-            items.append(Labelled(text, labels_in(fields, columns[-1], separator), number))
+            items.append(LabeledText(text, labels_in(fields, columns[-1], separator), number))
     if not items:
         raise InputError(f"{source}: holds no row")
     return items
 
 
 def clustering(
-    items: Sequence[Labelled],
+    items: Sequence[LabeledText],
     *,
     negatives: int = NEGATIVES,
     per_label: int | None = None,

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bothways.data.columns import NLI
 from bothways.data.conversion.converted import Converted
-from bothways.data.conversion.labeled_text import iter_source
 from bothways.data.decontamination import Overlap
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_row import Fields, Reading
+from bothways.data.labeled.labeled_text import iter_source
 from bothways.data.labeled.templates import Prompts
 from bothways.data.rows import Row, is_table
 from bothways.errors import InputError
@@ -28,7 +29,6 @@ from bothways.errors import InputError
 log = logging.getLogger("bothways")
 
 Pairing = Literal["entailment", "one_to_one", "premise"]
-PREMISE, HYPOTHESIS, LABEL = ("premise", "sentence1"), ("hypothesis", "sentence2"), ("label", "gold_label")
 # numbers as the hub's snli, multi_nli, xnli and klue have them; -1 and "-" mean that the annotators did not agree
 _LABELS = {"0": "entailment", "1": "neutral", "2": "contradiction", "-1": None, "-": None}
 _NAMES = ("entailment", "neutral", "contradiction")
@@ -69,8 +69,8 @@ def iter_inferences(rows: Iterable[Row], reading: Reading) -> Iterator[Inference
     """
     for number, row in rows:
         fields = Fields(number, row, reading)
-        premise, hypothesis = fields.text(*PREMISE), fields.text(*HYPOTHESIS)
-        label = _label(fields, row[fields.column(*LABEL)])
+        premise, hypothesis = fields.text(*NLI[0]), fields.text(*NLI[1])
+        label = _label(fields, row[fields.column(*NLI[2])])
         if label is None:
             reading.skipped.add("without a gold label", number)
         elif not premise or not hypothesis:

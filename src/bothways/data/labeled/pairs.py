@@ -1,7 +1,7 @@
-"""Sentence pairs with a gold similarity: the files of STS Benchmark, SemEval STS 2012-2016 and SICK.
+"""Sentence pairs with a gold similarity: STS Benchmark, SemEval STS 2012-2016, SICK and their like.
 
-Apart from the text readers because nothing may be skipped here: a dropped or guessed pair changes a published score in silence,
-so every doubtful row is an error.
+No row is skipped and no text is repaired, because a missing or guessed pair would change a
+published score in silence. Every doubtful row is an error.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bothways.data.rows import LONE_SURROGATE, finite_number, iter_rows, type_name
+from bothways.data.columns import SCORE, find_column, find_pair, text_in
+from bothways.data.rows import finite_number, iter_rows
 from bothways.data.sources import iter_hub_rows, resolve_texts
 from bothways.errors import InputError
 
@@ -22,9 +23,10 @@ class Pairs:
 
     Attributes:
         first: N texts.
-        second: N texts, `second[i]` compared with `first[i]`.
-        scores: N finite gold similarities in the file's own scale (0-5 for STS, 1-5 for SICK).
-        subset: N names of the part each pair comes from (MSRpar, headlines …), or None where the file has no such column.
+        second: N texts. `second[i]` is compared with `first[i]`.
+        scores: N finite gold similarities on the scale of the file (0-5 for STS, 1-5 for SICK).
+        subset: N names of the part that each pair comes from (MSRpar, headlines …), or None if the
+            file has no such column.
     """
 
     first: list[str]
@@ -40,37 +42,50 @@ def read_pairs(
     source: str | Path,
     *,
     files: Sequence[Path] = (),
-    columns: tuple[str, str] = ("sentence1", "sentence2"),
-    score: str = "score",
+    first: str | None = None,
+    second: str | None = None,
+    score: str | None = None,
 ) -> Pairs:
-    """Read sentence pairs from a .jsonl, .json, .csv, .tsv or .parquet file, each also with .gz, or from a hub dataset.
+    """Read sentence pairs from a .jsonl, .json, .csv, .tsv or .parquet file, or from a hub dataset.
+
+    For example, read_pairs("pairs.csv", first="a", second="b", score="gold") reads three columns
+    that have unusual names.
 
     Args:
-        source: the file, or `org/name:config/split`.
-        files: the shards of the source, which are then read in place of it; messages name each by itself.
-        columns: the columns of the two texts.
-        score: the column of the gold similarity, a finite number.
+        source: the file, each format also compressed, or `org/name:config/split`.
+        files: the shards of the source, which are read in its place. Messages name each of them.
+        first: the column of the first text. If None, the first usual pair of
+            `bothways.data.columns.PAIR`.
+        second: the column of the second text.
+        score: the column of the gold similarity, a finite number. If None, the first of
+            `bothways.data.columns.SCORE`.
 
     Raises:
-        InputError: a broken file, a missing column, a text that is none or holds a lone surrogate, a score that is missing,
-            NaN, infinite or no number, or no pair at all; names the file and the row.
-        SourceError: no such file, or the hub dataset cannot be reached.
+        InputError: a broken file, a missing column, a value that is not a text or holds a lone
+            surrogate, a score that is not a finite number, or no pair. Names the file and the row.
+        SourceError: the file does not exist, or the hub dataset cannot be reached.
     """
-    first: list[str] = []
-    second: list[str] = []
-    scores: list[float] = []
+    found = Pairs([], [], [])
     subset: list[str] = []
+    one, two = "", ""
     for where, row in _located_rows(source, files):
-        first.append(_text(where, row, columns[0]))
-        second.append(_text(where, row, columns[1]))
-        scores.append(finite_number(_value(where, row, score), score, where))
+        if not found.scores:
+            one, two = find_pair(where, row, asked=(first, second))
+            score = find_column(where, row, SCORE, asked=score, option="score")
+        assert score is not None
+        found.first.append(text_in(where, row, one, surrogates="refuse"))
+        found.second.append(text_in(where, row, two, surrogates="refuse"))
+        found.scores.append(finite_number(row[find_column(where, row, (score,))], score, where))
         if "subset" in row:
             subset.append(str(row["subset"]))
-        if len(subset) not in (0, len(scores)):
-            raise InputError(f"{where}: some rows have a column 'subset' and some have not; give it to all or to none")
-    if not scores:
-        raise InputError(f"{source}: holds no pair; give at least one row with {columns[0]}, {columns[1]} and {score}")
-    return Pairs(first, second, scores, subset or None)
+        if len(subset) not in (0, len(found.scores)):
+            raise InputError(f"{where}: some rows have a column 'subset' and some do not; give it to all or to none")
+    if not found.scores:
+        raise InputError(
+            f"{source}: holds no pair; give at least one row with two texts and a score, for example "
+            "sentence1, sentence2 and score"
+        )
+    return Pairs(found.first, found.second, found.scores, subset or None)
 
 
 def _located_rows(source: str | Path, files: Sequence[Path]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -79,22 +94,9 @@ def _located_rows(source: str | Path, files: Sequence[Path]) -> Iterator[tuple[s
         if found.kind not in ("file", "hub"):
             raise InputError(f"{source}: pairs are read from one file or hub dataset, not from a {found.kind} source")
         if found.kind == "hub":
-            yield from ((f"{found.label}, row {number}", row) for number, row in iter_hub_rows(found))
+            for number, row in iter_hub_rows(found):
+                yield f"{found.label}, row {number}", row
         files = found.files
     for path in files:
-        yield from ((f"{path}, row {number}", row) for number, row in iter_rows(path))
-
-
-def _value(where: str, row: Mapping[str, Any], column: str) -> Any:
-    if column not in row:
-        raise InputError(f"{where}: no column {column!r}; the columns there are: {', '.join(row) or 'none'}")
-    return row[column]
-
-
-def _text(where: str, row: Mapping[str, Any], column: str) -> str:
-    value = _value(where, row, column)
-    if not isinstance(value, str):
-        raise InputError(f"{where}: column {column!r} holds a {type_name(value)}, not a text")
-    if LONE_SURROGATE.search(value):
-        raise InputError(f"{where}: column {column!r} holds a lone surrogate, which is no character; repair the text")
-    return value
+        for number, row in iter_rows(path):
+            yield f"{path}, row {number}", row

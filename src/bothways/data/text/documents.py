@@ -1,8 +1,9 @@
-"""Whole documents, from whatever holds them: what objectives read that learn from long text.
+"""Whole documents, for objectives that learn from long text.
 
-`readers.iter_texts` gives texts, and the lines of a .txt are texts of their own there. A document is a row of JSON, CSV or parquet, or a
-whole .txt (a book), unless that marks its articles, as WikiExtractor (`<doc …>`) and WikiText (` = Title = `) do. Columns that hold
-parts of labelled rows (a query, a premise) are no documents, and are read only where they are asked for by name.
+`readers.iter_texts` takes each line of a .txt as a text. Here a document is a row of JSON, CSV or
+parquet, or a whole .txt, for example a book. If the .txt marks its articles, as WikiExtractor
+(`<doc …>`) and WikiText (` = Title = `) do, each article is a document. Columns that hold parts of
+labeled rows, such as a query or a premise, are read only if you name them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from bothways.data.columns import DOCUMENT_TEXT
 from bothways.data.rows import TEXT_COLUMN, Row, iter_lines
 from bothways.data.sources import Splits
-from bothways.data.text.readers import TEXT_COLUMNS, Places, iter_texts
+from bothways.data.text.readers import Places, iter_texts
 
 Unit = Literal["auto", "line"]
-#: Of the columns that may hold a text, those that hold a whole one.
-DOCUMENT_COLUMNS = TEXT_COLUMNS[:5]
 
 _DOC = re.compile(r"\s*<doc(\s[^>]*)?>\s*$")
 _DOC_END = re.compile(r"\s*</doc>\s*$")
@@ -46,28 +46,38 @@ def iter_documents(
     places: Places | None = None,
     splits: Splits = "training",
 ) -> Iterator[str]:
-    """Stream the documents of a file, folder, hub data set or the embedded text.
+    """Stream the documents of a file, a folder, a hub dataset or the embedded text.
 
     Args:
-        source: as `readers.iter_texts` takes it.
-        column: the document's column; by default the first of DOCUMENT_COLUMNS that the file's first row has.
-        limit: documents at most; None reads everything.
-        unit: of .txt files: "auto", the articles where they are marked, else the whole file; "line", every line by itself.
-        places: see `readers.iter_texts`; an article's row is its first line.
+        source: a source of `readers.iter_texts`.
+        column: the column of the document. If None, the first of `columns.DOCUMENT_TEXT` in the
+            first row of each file.
+        limit: the maximum number of documents. If None, read everything.
+        unit: how a .txt file is cut. "auto" takes its articles if they are marked, and otherwise
+            the whole file. "line" takes each line.
+        places: see `readers.iter_texts`. The row of an article is its first line.
         splits: see `readers.iter_texts`.
 
     Raises:
-        InputError: a broken file, no such column, a value that is no text, or no document at all.
+        InputError: a broken file, a missing column, a value that is not a text, or no document.
         SourceError: the source cannot be found or reached.
     """
-    split = None if unit == "line" else txt_documents
-    return iter_texts(source, column=column, limit=limit, columns=DOCUMENT_COLUMNS, txt=split, places=places, splits=splits)
+    return iter_texts(
+        source,
+        column=column,
+        limit=limit,
+        columns=DOCUMENT_TEXT,
+        txt=None if unit == "line" else txt_documents,
+        places=places,
+        splits=splits,
+    )
 
 
 def txt_documents(path: Path) -> Iterator[Row]:
-    """The documents of a .txt file, each with the number of its first line.
+    """Yield the documents of a .txt file, each with the number of its first line.
 
-    Text between WikiExtractor's articles is nobody's, and headings of WikiText belong to no sentence.
+    Text between the articles of WikiExtractor is left out. Headings of WikiText become empty lines,
+    because they do not belong to a sentence.
     """
     lines: list[str] = []
     first = 1

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bothways.data.rows import TEXT_COLUMN, format_of, iter_lines, iter_rows, type_name
+from bothways.data.columns import NoKnownColumn, text_in
+from bothways.data.rows import TEXT_COLUMN, format_of, iter_lines, iter_rows
 from bothways.data.sources import TextSource, iter_hub_rows, resolve_texts
 from bothways.data.splits import training_rows, warn_left_out
 from bothways.data.text.documents import Unit, txt_documents
-from bothways.data.text.readers import NoTextColumn, TextColumn, iter_texts
+from bothways.data.text.readers import TextColumn, iter_texts
 from bothways.data.text.sentences import joined, sentences
 from bothways.errors import InputError
 
@@ -91,7 +92,7 @@ def _items(source: TextSource, column: str | None, unit: Unit, *, streaming: boo
             continue
         try:
             yield from _rows(str(path), training_rows(str(path), iter_rows(path)), column)
-        except NoTextColumn as error:
+        except NoKnownColumn as error:
             if source.kind != "folder":
                 raise
             log.warning("%s; the folder's other files are read without it", error)
@@ -106,16 +107,14 @@ def _rows(label: str, rows: Iterable[tuple[int, dict[str, Any]]], column: str | 
     chooser = TextColumn(label, column)
     for number, row in rows:
         if column is None and all(name in row for name in COLUMNS):
-            values = [row[name] for name in COLUMNS]
-            for name, value in zip(COLUMNS, values):
-                if not isinstance(value, str):
-                    raise InputError(f"{label}, row {number}: {name} holds a {type_name(value)}, not a text")
+            values = [text_in(f"{label}, row {number}", row, name, surrogates="repair") for name in COLUMNS]
             if values[0].strip():
                 yield Passage(*values)
         else:
             text = chooser.text(number, row)
             if text.strip():
                 yield text
+    chooser.report()
 
 
 def consecutive(

@@ -1,8 +1,9 @@
-"""Texts for training, from whatever holds them: "any text in".
+"""Texts for training, read from files, folders and hub datasets.
 
-`iter_texts` streams, `read_texts` collects. Formats are `rows.py`'s business and names of sources `sources.py`'s; here stands
-which column is the text, and what happens to texts that cannot be used. Training text may be dropped only when it is empty, and
-every change to a text is counted and said: a silently shortened corpus is the hardest bug to notice.
+`iter_texts` streams them and `read_texts` collects them. Formats are read by `bothways.data.rows`,
+and names of sources are resolved by `bothways.data.sources`. This module decides which column is
+the text, and how texts that cannot be used are treated. Only empty texts are left out. Every change
+to a text is counted and logged, because a corpus that got shorter in silence is hard to notice.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import Any
 
+from bothways.data.columns import TEXT, NoKnownColumn, find_column, read_text
 from bothways.data.formats.cells import listed
 from bothways.data.labeled.pairs import Pairs, read_pairs
-from bothways.data.rows import LONE_SURROGATE, Row, format_of, is_table, iter_rows, type_name
+from bothways.data.rows import Row, format_of, is_table, iter_rows
 from bothways.data.sources import EMBEDDED, Splits, TextSource, iter_hub_rows, resolve_texts
 from bothways.data.splits import split_columns, training_rows, warn_left_out
 from bothways.errors import InputError
@@ -25,12 +27,13 @@ __all__ = ["Pairs", "iter_rows", "iter_texts", "read_pairs", "read_texts"]
 
 log = logging.getLogger("bothways")
 
-# In order of preference. The first five are the usual names of unlabelled text; the others let labelled files serve as text.
-TEXT_COLUMNS = ("text", "sentence", "content", "document", "passage", "sentence1", "premise", "question", "query", "title")
-
 
 def read_texts(
-    source: str | Path, *, column: str | None = None, limit: int | None = None, splits: Splits = "training"
+    source: str | Path,
+    *,
+    column: str | None = None,
+    limit: int | None = None,
+    splits: Splits = "training",
 ) -> list[str]:
     """Read all texts of a source, in order; see `iter_texts`."""
     return list(iter_texts(source, column=column, limit=limit, splits=splits))
@@ -41,48 +44,53 @@ def iter_texts(
     *,
     column: str | None = None,
     limit: int | None = None,
-    columns: Sequence[str] = TEXT_COLUMNS,
+    columns: Sequence[str] = TEXT,
     txt: Callable[[Path], Iterable[Row]] | None = None,
     places: Places | None = None,
     splits: Splits = "training",
 ) -> Iterator[str]:
-    """Stream the texts of a file, folder, hub dataset or the embedded text.
+    """Stream the texts of a file, a folder, a hub dataset or the embedded text.
 
-    Texts come as they stand (no stripping, NUL kept), but empty and whitespace-only ones are skipped with a logged count, and
-    lone surrogates, which no UTF-8 tokenizer can take, become U+FFFD with one warning.
+    Texts are not changed: they are not stripped, and NUL characters stay. Empty texts and texts of
+    white space are skipped, with a logged count. Lone surrogates, which no UTF-8 tokenizer takes,
+    become U+FFFD, with one warning for each file. For example, iter_texts("org/name:en/train")
+    streams a split of a hub dataset.
 
     Args:
-        source: a .txt, .json, .jsonl, .csv, .tsv or .parquet file (each also with .gz); a folder of such files; a hub dataset
-            `org/name`, `org/name:config` or `org/name:config/split`; or `python-stdlib`, whose columns are `text` (documents)
+        source: a .txt, .json, .jsonl, .csv, .tsv or .parquet file, each also compressed. Or a
+            folder of such files, a hub dataset `org/name`, `org/name:config` or
+            `org/name:config/split`, or `python-stdlib`, which has the columns `text` (documents)
             and `sentence` (short texts).
-        column: the text's column; by default the first of `columns` that the file's first row has, chosen once a file and
-            logged. A folder's file without any of them is passed over with a warning; one without the column asked for is an
-            error.
-        limit: stop after this many texts, at least 1; None reads everything.
-        columns: names that a column of texts may have, in order of preference.
-        txt: cuts a .txt into rows; None: every line is one.
-        places: gets the file and row of every text before the text is given; whoever writes texts down takes them from there.
-        splits: "training" leaves out the files and rows of a folder that are held out (test, validation), and says so; "all" reads
-            everything.
+        column: the column of the text. If None, the first of `columns` in the first row of each
+            file, which is logged. A file of a folder that has none of them is skipped with a
+            warning. A file without the column that you asked for is an error.
+        limit: stop after this many texts, at least 1. If None, read everything.
+        columns: the names that a column of texts may have, in order of preference.
+        txt: cuts a .txt into rows. If None, each line is one.
+        places: receives the file and row of every text before the text is yielded.
+        splits: "training" leaves out the files and rows that a folder holds out (test and
+            validation) and logs it. "all" reads everything.
 
     Raises:
-        InputError: a broken file, a missing column, a value that is no text (each with file and row), or no text at all.
+        InputError: a broken file, a missing column, a value that is not a text, or no text at all.
+            Names the file and the row.
         SourceError: the source cannot be found or reached.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit: {limit} texts; expected at least 1, or None for all")
-    # before the first text is asked for, so that a wrong name fails where it is written
+    # resolved before the first text is asked for, so that a wrong name fails at once
     found = resolve_texts(source, splits=splits)
     warn_left_out(found.name, found.left_out)
-    # a few texts of a large hub dataset are read over the network; a whole one is worth a place in the cache
+    # a few texts of a large hub dataset are streamed; a whole dataset is worth a place in the cache
     parts = _parts(found, column, columns, txt, streaming=limit is not None)
     if splits == "training":
         parts = ((label, training_rows(label, rows), chooser) for label, rows, chooser in parts)
     return _texts(found, parts, limit, places)
 
 
-#: (file or data set, row as `rows.iter_rows` counts) of texts, in order.
 Places = deque[tuple[str, int]]
+"""The file or dataset and the row of each text, in order. Rows count as in `rows.iter_rows`."""
+
 Part = tuple[str, Iterable[Row], "TextColumn"]
 
 
@@ -90,13 +98,13 @@ def _texts(source: TextSource, parts: Iterable[Part], limit: int | None, places:
     count = 0
     for label, rows, chooser in parts:
         try:
-            with contextlib.closing(_clean(label, rows, chooser, places)) as texts:
+            with contextlib.closing(_usable(label, rows, chooser, places)) as texts:
                 for text in texts:
                     count += 1
                     yield text
                     if count == limit:
                         return
-        except NoTextColumn as error:
+        except NoKnownColumn as error:
             if source.kind != "folder":
                 raise
             log.warning("%s; the folder's other files are read without it", error)
@@ -112,14 +120,16 @@ def _parts(
     *,
     streaming: bool,
 ) -> Iterator[Part]:
-    """The source as (label, rows, column) of each file, opened one after the other."""
+    """Yield (label, rows, column) of each file of a source. A file is opened when it is reached."""
     if source.kind == "embedded":
         yield EMBEDDED, _embedded_rows(column), TextColumn(EMBEDDED, column)
     elif source.kind == "hub":
-        yield source.label, iter_hub_rows(source, streaming=streaming), TextColumn(source.label, column, columns)
+        rows: Iterable[Row] = iter_hub_rows(source, streaming=streaming)
+        yield source.label, rows, TextColumn(source.label, column, columns)
     for path in source.files:
         chooser = TextColumn(str(path), column, columns)
-        rows = txt(path) if txt is not None and format_of(path) == ".txt" else iter_rows(path, keep=chooser.keep)
+        by_txt = txt is not None and format_of(path) == ".txt"
+        rows = txt(path) if by_txt and txt is not None else iter_rows(path, keep=chooser.keep)
         yield str(path), rows, chooser
 
 
@@ -134,87 +144,91 @@ def _embedded_rows(column: str | None) -> Iterator[Row]:
         yield number, {name: text}
 
 
-class NoTextColumn(InputError):
-    """A file none of whose columns is known to hold text; raised at its first row, so that nothing of it was used."""
-
-
 class TextColumn:
-    """The column a file's texts stand in: the one asked for, or chosen at the file's first row."""
+    """The column of a file that holds its texts, and the count of texts that were repaired.
 
-    def __init__(self, label: str, column: str | None, columns: Sequence[str] = TEXT_COLUMNS) -> None:
+    The column is the one asked for, or is chosen at the first row of the file.
+    """
+
+    def __init__(self, label: str, column: str | None, columns: Sequence[str] = TEXT) -> None:
         self.label = label
         self.column = column
         self.columns = columns
         self.table = is_table(Path(label))
         self.seen = False
+        self.repaired = 0
+        self.first_repaired = 0
 
     def keep(self, names: list[str]) -> list[str]:
-        """The columns worth decoding, for formats that know their columns beforehand: the text, and the split if there is one."""
+        """Return the columns to decode: the text, and the split if there is one.
+
+        For formats that know their columns before the first row.
+        """
         return list(dict.fromkeys([self._choose(None, names), *split_columns(names)]))
 
     def text(self, number: int, row: Mapping[str, Any]) -> str:
-        """The text of one row.
+        """Return the text of a row. Lone surrogates become U+FFFD and are counted.
 
         Raises:
-            InputError: the row has no such column, or its value is no text.
+            InputError: the row lacks the column, or its value is not a text.
         """
-        column = self.column if self.column is not None and self.column in row else self._choose(number, list(row))
+        known = self.column is not None and self.column in row
+        column = self.column if known and self.column else self._choose(number, list(row))
         value = row[column]
         if not self.seen and self.table and isinstance(value, str):
             self._refuse_list(number, column, value)
         self.seen = True
-        if not isinstance(value, str):
-            shown = "" if value is None or isinstance(value, (list, dict, bytes)) else f" ({value!r})"
-            raise InputError(
-                f"{self.label}, row {number}: column {column!r} holds a {type_name(value)}{shown}, not a text; "
-                "remove the row or choose another column"
+        try:
+            text = read_text(f"{self.label}, row {number}", column, value, surrogates="repair")
+        except InputError as error:
+            raise InputError(f"{error}; remove the row or choose another column") from None
+        if text is not value:
+            self.repaired += 1
+            self.first_repaired = self.first_repaired or number
+        return text
+
+    def report(self) -> None:
+        """Log how many texts were repaired, if any."""
+        if self.repaired:
+            log.warning(
+                "%s: lone surrogates in %d texts became U+FFFD, first in row %d",
+                *(self.label, self.repaired, self.first_repaired),
             )
-        return value
 
     def _refuse_list(self, number: int, column: str, value: str) -> None:
-        """A column of lists is told by its first cell; later ones may be texts in brackets."""
+        """Refuse a column of lists, by its first cell. Later cells may be texts in brackets."""
         try:
             found = listed(value)
         except ValueError:
             found = [""]
         if found and all(isinstance(item, str) for item in found):
             raise InputError(
-                f"{self.label}, row {number}: column {column!r} holds a list, not a text; give each text a row of its own, or choose "
-                "another column"
+                f"{self.label}, row {number}: column {column!r} holds a list, not a text; "
+                "give each text a row, or choose another column"
             )
 
     def _choose(self, number: int | None, names: list[str]) -> str:
         where = self.label if number is None else f"{self.label}, row {number}"
-        there = ", ".join(name if len(name) <= 40 else name[:39] + "…" for name in names) or "none"
         if self.column is not None:
-            if self.column not in names:
-                raise InputError(f"{where}: no column {self.column!r}; the columns there are: {there}")
-            return self.column
-        self.column = next((name for name in self.columns if name in names), None)
-        if self.column is None:
-            raise NoTextColumn(f"{where}: no column that is known to hold text; name it with column=, one of: {there}")
+            return find_column(where, names, (), asked=self.column)
+        self.column = find_column(where, names, self.columns, option="column", what="text")
         log.info("%s: texts from column %r", self.label, self.column)
         return self.column
 
 
-def _clean(label: str, rows: Iterable[Row], chooser: TextColumn, places: Places | None = None) -> Generator[str, None, None]:
-    """Texts of the rows; empty ones skipped and lone surrogates replaced, both counted and reported when the file is done."""
-    empty = surrogates = first = 0
+def _usable(label: str, rows: Iterable[Row], chooser: TextColumn, places: Places | None) -> Generator[str, None, None]:
+    """Yield the texts of the rows that are not empty, and log the counts when the file is done."""
+    empty = 0
     try:
         for number, row in rows:
             text = chooser.text(number, row)
             if not text or text.isspace():
                 empty += 1
                 continue
-            if LONE_SURROGATE.search(text):
-                text = LONE_SURROGATE.sub("\ufffd", text)
-                first = first or number
-                surrogates += 1
             if places is not None:
                 places.append((label, number))
             yield text
     finally:
         if empty:
             log.info("%s: skipped %d empty texts", label, empty)
-        if surrogates:
-            log.warning("%s: lone surrogates in %d texts became U+FFFD, first in row %d", label, surrogates, first)
+        chooser.report()

@@ -7,23 +7,14 @@ still gives its document to the collection.
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
+from bothways.data.columns import ANSWERED, ANSWERS, DUPLICATE, PAIR, POSITIVE, QUERY, SCORE, find_pair, text_in
 from bothways.errors import InputError
 from bothways.evaluation.inputs.beir_collection import Collection
-from bothways.evaluation.inputs.named_data import PAIR_COLUMNS, SCORE_COLUMNS, pair_columns, text_of
 from bothways.evaluation.inputs.split_table import open_split
-
-_COLUMNS = (
-    ("query", "document"),
-    ("query", "passage"),
-    ("query", "positive"),
-    ("anchor", "positive"),
-    ("question", "answer"),
-    *PAIR_COLUMNS,
-)
-_GRADES = (*SCORE_COLUMNS, "label", "labels", "relevance")
 
 
 def read_pair_collection(
@@ -51,8 +42,9 @@ def read_pair_collection(
         raise InputError(f"{source}: above={above}; expected a finite number, since nothing can be compared with that")
     table = open_split(source, split)
     where, row = table.first()
-    query, document = pair_columns(where, row, query, document, _COLUMNS, ("query", "document"))
-    grade = next((name for name in _GRADES if name in row), None)
+    couples = (*ANSWERED, *itertools.product(QUERY, POSITIVE), *PAIR)
+    query, document = find_pair(where, row, asked=(query, document), usual=couples, options=("query", "document"))
+    grade = next((name for name in (*SCORE, *ANSWERS, *DUPLICATE) if name in row), None)
     if (grade is None) != (above is None):
         known = (
             f"has a column {grade!r}; say with above= which pairs are relevant" if grade else "has no score or label for above="
@@ -62,7 +54,7 @@ def read_pair_collection(
     corpus: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
     for where, row in table.rows():
-        asked, found = text_of(where, row, query), text_of(where, row, document)
+        asked, found = (text_in(where, row, name, surrogates="refuse") for name in (query, document))
         document_id = corpus.setdefault(found, f"d{len(corpus):08d}")
         if grade is not None and above is not None and _number(where, row.get(grade), grade) <= above:
             continue

@@ -222,7 +222,7 @@ def _clustering(task: Clustering, instruction: str | None) -> Any:
         )
     columns: dict[str, list[Any]] = {
         "sentences": [list(part.texts) for part in task.sets],
-        "labels": [class_numbers(part.labels)[0] for part in task.sets],
+        "labels": [class_numbers(part.labels, part.numbers)[0] for part in task.sets],
     }
     dataset = {"test": _dataset(columns)}
     return _made("AbsTaskClusteringLegacy", task, "Clustering", "v_measure", dataset, instruction)

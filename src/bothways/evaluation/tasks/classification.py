@@ -20,7 +20,13 @@ import numpy as np
 
 from bothways.errors import InputError
 from bothways.evaluation.inputs.contradictions import check_labels, say_empty, say_overlap, say_two_labels
-from bothways.evaluation.inputs.labeled import Labelled, class_numbers, read_labelled, require_scikit_learn
+from bothways.evaluation.inputs.labeled import (
+    LabeledSet,
+    class_numbers,
+    joint_numbers,
+    read_labeled_set,
+    require_scikit_learn,
+)
 from bothways.evaluation.inputs.named_data import fingerprint
 from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.measures.classifiers import few_per_class, logistic_predictions, scores_of
@@ -46,8 +52,8 @@ class Classification(Task):
 
     def __init__(
         self,
-        train: Labelled | None,
-        test: Labelled,
+        train: LabeledSet | None,
+        test: LabeledSet,
         *,
         method: Method = "logreg",
         shots: Shots = 8,
@@ -92,7 +98,7 @@ class Classification(Task):
         self.seed, self.prompt, self.name = seed, prompt, name
         parts = [test] if train is None else [train, test]
         self.pool = [text for part in parts for text in part.texts]
-        numbers, self.classes = class_numbers(label for part in parts for label in part.labels)
+        numbers, self.classes = class_numbers((label for part in parts for label in part.labels), joint_numbers(parts))
         self.numbers = np.array(numbers)
         self.unknown = self._contradictions(train, test)
         self.trained_on = 0 if train is None else len(train.texts)
@@ -139,17 +145,17 @@ class Classification(Task):
         """
         source = Path(require_argument(argument, "classification"))
         columns = {"text": text, "label": label}
-        test = read_labelled(source, split=split, **columns)
+        test = read_labeled_set(source, split=split, **columns)
         training = None
         if folds is None:
             place = source if source.is_dir() and not Path(train).is_file() else Path(train)
             if not place.exists():
                 raise InputError(f"{source} is a single file; give a folder with train and test files, train=FILE, or folds=K")
-            training = read_labelled(place, split=train, **columns)
+            training = read_labeled_set(place, split=train, **columns)
         options: dict[str, Any] = {"method": method, "shots": shots, "experiments": experiments, "k": k, "folds": folds}
         return cls(training, test, **options, seed=seed, prompt=prompt, name=f"classification:{argument}")
 
-    def _contradictions(self, train: Labelled | None, test: Labelled) -> dict[str, int]:
+    def _contradictions(self, train: LabeledSet | None, test: LabeledSet) -> dict[str, int]:
         """Refuse or warn about data that cannot be scored, before anything is encoded.
 
         Returns:

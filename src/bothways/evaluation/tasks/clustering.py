@@ -21,7 +21,13 @@ import numpy as np
 
 from bothways.errors import InputError
 from bothways.evaluation.inputs.contradictions import check_clusters, say_empty, say_two_labels
-from bothways.evaluation.inputs.labeled import Labelled, class_numbers, read_labelled_sets, require_scikit_learn
+from bothways.evaluation.inputs.labeled import (
+    LabeledSet,
+    class_numbers,
+    joint_numbers,
+    read_labeled_sets,
+    require_scikit_learn,
+)
 from bothways.evaluation.inputs.named_data import fingerprint
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import MOST, RunOptions, Score, Task, check_seed
@@ -44,7 +50,7 @@ class Clustering(Task):
 
     def __init__(
         self,
-        sets: list[Labelled],
+        sets: list[LabeledSet],
         *,
         protocol: Protocol = "whole",
         experiments: int | None = None,
@@ -128,7 +134,7 @@ class Clustering(Task):
             prompt: see `Clustering`.
         """
         path = require_argument(argument, "clustering")
-        sets = read_labelled_sets(path, split=split, text=text, label=label)
+        sets = read_labeled_sets(path, split=split, text=text, label=label)
         options: dict[str, Any] = {"protocol": protocol, "experiments": experiments, "fraction": fraction}
         return cls(sets, **options, documents=documents, seed=seed, prompt=prompt, name=f"clustering:{path}")
 
@@ -143,7 +149,7 @@ class Clustering(Task):
 
     def _whole(self, encoder: Any, options: RunOptions, seed: int) -> Iterator[dict[str, float]]:
         for part in self.sets:
-            numbers, classes = class_numbers(part.labels)
+            numbers, classes = class_numbers(part.labels, part.numbers)
             vectors = encode_texts(encoder, part.texts, prompt=self.prompt, **options.encoding)
             for experiment in range(self.experiments):
                 model = _k_means(len(classes), "whole", seed + experiment)
@@ -156,7 +162,7 @@ class Clustering(Task):
         if self.fraction < 1:
             kept = generator.sample(range(len(texts)), k=max(int(self.fraction * len(texts)), 1))
             texts, labels = [texts[row] for row in kept], [labels[row] for row in kept]
-        numbers, classes = class_numbers(labels)
+        numbers, classes = class_numbers(labels, joint_numbers(self.sets))
         if len(classes) < 2:
             raise InputError(
                 f"{self.name}: fraction={self.fraction:g} leaves {len(texts)} texts of one class; use a larger fraction"

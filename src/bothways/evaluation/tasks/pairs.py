@@ -12,18 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from bothways.data.columns import ANSWERS, DUPLICATE, find_column, find_pair, text_in
 from bothways.errors import InputError
 from bothways.evaluation.inputs.contradictions import say_empty, say_two_labels
 from bothways.evaluation.inputs.labeled import require_scikit_learn
-from bothways.evaluation.inputs.named_data import column, fingerprint, pair_columns, text_of, zero_or_one
+from bothways.evaluation.inputs.named_data import fingerprint, zero_or_one
 from bothways.evaluation.inputs.split_table import open_split
 from bothways.evaluation.item_scores import pair_items
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
 from bothways.evaluation.tasks.sts import pair_cosines
 from bothways.search.vectors import encode_texts
-
-_LABEL = ("label", "labels", "is_duplicate", "is_paraphrase", "binary_label")
 
 
 class PairClassification(Task):
@@ -87,10 +86,10 @@ class PairClassification(Task):
         source = require_argument(argument, "pairs")
         table = open_split(source, split)
         where, row = table.first()
-        one, two = pair_columns(where, row, first, second)
-        label = column(where, row, label, _LABEL, "label")
+        one, two = find_pair(where, row, asked=(first, second))
+        label = find_column(where, row, (*ANSWERS, *DUPLICATE), asked=label, option="label")
         rows = list(table.rows())
-        firsts, seconds = ([text_of(at, row, name) for at, row in rows] for name in (one, two))
+        firsts, seconds = ([text_in(at, row, name, surrogates="refuse") for at, row in rows] for name in (one, two))
         return cls(firsts, seconds, [zero_or_one(at, row, label) for at, row in rows], prompt=prompt, name=f"pairs:{source}")
 
     def run(self, encoder: Any, options: RunOptions) -> Score:

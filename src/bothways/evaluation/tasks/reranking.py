@@ -19,10 +19,23 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bothways.data.columns import (
+    ANSWERS,
+    DOCUMENT,
+    DUPLICATE,
+    NEGATIVE,
+    POSITIVE,
+    QUERY,
+    SCORE,
+    find_column,
+    list_in,
+    read_text,
+    text_in,
+)
+from bothways.data.formats.cells import is_missing
 from bothways.errors import InputError
 from bothways.evaluation.inputs.contradictions import say_empty
-from bothways.evaluation.inputs.labeled import unpacked_cell
-from bothways.evaluation.inputs.named_data import checked_text, column, fingerprint, text_of, zero_or_one
+from bothways.evaluation.inputs.named_data import fingerprint, zero_or_one
 from bothways.evaluation.inputs.split_table import open_split
 from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.measures.ranking import measure
@@ -34,12 +47,6 @@ from bothways.search.vectors import encode_texts, unit
 log = logging.getLogger("bothways")
 
 AllRight = Literal["drop", "keep"]
-
-_QUERY = ("query", "question", "anchor")
-_POSITIVE = ("positive", "positives", "pos")
-_NEGATIVE = ("negative", "negatives", "neg")
-_CANDIDATE = ("answer", "document", "passage", "candidate", "text", "sentence")
-_LABEL = ("label", "score", "relevance")
 
 
 @dataclass(frozen=True)
@@ -191,24 +198,32 @@ def read_candidates(path: str | Path, *, split: str, columns: Mapping[str, str |
     """
     table = open_split(path, split)
     where, row = table.first()
-    query = column(where, row, columns["query"], _QUERY, "query")
+
+    def named(option: str, usual: tuple[str, ...]) -> str:
+        return find_column(where, row, usual, asked=columns[option], option=option)
+
+    query = named("query", QUERY)
     rows = list(table.rows())
-    listed = columns["positive"] is not None or any(name in row for name in _POSITIVE)
-    if listed:
-        positive = column(where, row, columns["positive"], _POSITIVE, "positive")
-        negative = column(where, row, columns["negative"], _NEGATIVE, "negative")
-        sides = (
-            (at, text_of(at, row, query), [_texts(at, row, name, table.cells) for name in (positive, negative)])
+    if columns["positive"] is not None or any(name in row for name in POSITIVE):
+        positive, negative = named("positive", POSITIVE), named("negative", NEGATIVE)
+        return [
+            Candidates(
+                text_in(at, row, query, surrogates="refuse"),
+                _texts(at, row, positive, table.cells),
+                _texts(at, row, negative, table.cells),
+            )
             for at, row in rows
-        )
-        return [Candidates(asked, right, wrong) for _, asked, (right, wrong) in sides]
-    candidate = column(where, row, columns["candidate"], _CANDIDATE, "candidate")
-    label = column(where, row, columns["label"], _LABEL, "label")
+        ]
+    # a query may be called "question" and its documents "text", so no column is taken twice
+    documents = tuple(name for name in DOCUMENT if name != query)
+    candidate = named("candidate", documents)
+    label = named("label", (*ANSWERS, *DUPLICATE, *SCORE))
     found: dict[str, Candidates] = {}
     for at, row in rows:
-        text = text_of(at, row, query)
+        text = text_in(at, row, query, surrogates="refuse")
         known = found.setdefault(text, Candidates(text))
-        (known.positive if zero_or_one(at, row, label) else known.negative).append(text_of(at, row, candidate))
+        side = known.positive if zero_or_one(at, row, label) else known.negative
+        side.append(text_in(at, row, candidate, surrogates="refuse"))
     return list(found.values())
 
 
@@ -219,12 +234,18 @@ def _texts(where: str, row: Mapping[str, Any], name: str, table: bool) -> list[s
     """
     value = row.get(name)
     if table and isinstance(value, str):
-        value = unpacked_cell(where, name, value)
+        value = [] if is_missing(value) else _unpacked(where, name, value)
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list):
         raise InputError(f"{where}: column {name!r} must hold a text or a list of texts")
-    return [checked_text(where, name, text) for text in value]
+    return [read_text(where, name, text, surrogates="refuse") for text in value]
+
+
+def _unpacked(where: str, name: str, cell: str) -> str | list[Any]:
+    """Return the list of texts that a table's cell spells, or the cell itself."""
+    found = list_in(where, name, cell)
+    return cell if found is None or not all(isinstance(text, str) for text in found) else found
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

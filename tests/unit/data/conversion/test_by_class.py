@@ -8,14 +8,15 @@ import pytest
 from bothways.data.conversion.by_example import by_example
 from bothways.data.conversion.classification import by_label, classification
 from bothways.data.conversion.clustering import clustering, read_documents
-from bothways.data.conversion.labeled_text import Labelled, read_label_texts, read_labelled
+from bothways.data.conversion.labeled_text import read_label_texts
 from bothways.data.decontamination import Overlap
+from bothways.data.labeled.labeled_text import LabeledText, read_labeled
 from bothways.data.labeled.templates import Prompts
 from bothways.errors import InputError
 
 CLASSES = ("card_arrival", "top_up", "pin", "rare")
-ITEMS = [Labelled(f"text {number} about {label}", (label,), number) for number in range(12) for label in CLASSES[:3]]
-ITEMS += [Labelled("the only rare one", ("rare",), 99)]
+ITEMS = [LabeledText(f"text {number} about {label}", (label,), number) for number in range(12) for label in CLASSES[:3]]
+ITEMS += [LabeledText("the only rare one", ("rare",), 99)]
 OF = {item.text: item.label for item in ITEMS}
 
 
@@ -49,14 +50,14 @@ def test_draws_depend_on_the_seed_alone():
 
 def test_all_the_negatives_there_are():
     """Asked for more than there are, or where draws nearly always fail: every text of another class, each once."""
-    items = [Labelled(f"a{n}", ("a",)) for n in range(300)] + [Labelled("b0", ("b",)), Labelled("b1", ("b",))]
+    items = [LabeledText(f"a{n}", ("a",)) for n in range(300)] + [LabeledText("b0", ("b",)), LabeledText("b1", ("b",))]
     for example in by_example(items, negatives=7, per_label=5).examples:
         assert sorted(example.negatives) == ["b0", "b1"] if example.label == "a" else len(set(example.negatives)) == 7
 
 
 def test_draws_are_even_over_a_class_and_never_the_query():
     """Every other text of the class is drawn about equally often, the first, the last and the neighbours of the query too."""
-    items = [Labelled(f"{label}{number}", (label,)) for number in range(5) for label in "ab"]
+    items = [LabeledText(f"{label}{number}", (label,)) for number in range(5) for label in "ab"]
     drawn = Counter()
     for seed in range(400):
         for example in by_example(items, negatives=0, seed=seed).examples:
@@ -74,14 +75,14 @@ def test_negatives_of_the_frequent_class_do_not_cost_a_pass_over_all_texts():
             looked["labels"] += 1
             return super().__iter__()
 
-    items = [Labelled(f"a{number}", Looked("a" if number else "b")) for number in range(1500)]
+    items = [LabeledText(f"a{number}", Looked("a" if number else "b")) for number in range(1500)]
     by_example(items, negatives=1, seed=1)
     assert looked["labels"] < 100 * len(items)
 
 
 def test_several_categories():
     """One is drawn as the label; a negative shares none of them, drawn or not."""
-    items = [Labelled(f"{a}{b}{n}", (a, b)) for n in range(6) for a, b in ("xy", "yz", "zx", "uv")]
+    items = [LabeledText(f"{a}{b}{n}", (a, b)) for n in range(6) for a, b in ("xy", "yz", "zx", "uv")]
     labels = {item.text: set(item.labels) for item in items}
     converted = clustering(items, negatives=4)
     assert {len(labels[example.query]) for example in converted.examples} == {2}
@@ -94,13 +95,13 @@ def test_several_categories():
 
 def test_doubtful_texts_are_left_out():
     items = [
-        Labelled("same", ("a",), 1),
-        Labelled("Same!", ("b",), 2),
-        Labelled("twice", ("a",), 3),
-        Labelled("TWICE", ("a",), 4),
-        Labelled(" ", ("a",), 5),
-        *(Labelled(f"{label} {n}", (label,), 10) for label in "ab" for n in range(3)),
-        Labelled("held", ("b",), 20),
+        LabeledText("same", ("a",), 1),
+        LabeledText("Same!", ("b",), 2),
+        LabeledText("twice", ("a",), 3),
+        LabeledText("TWICE", ("a",), 4),
+        LabeledText(" ", ("a",), 5),
+        *(LabeledText(f"{label} {n}", (label,), 10) for label in "ab" for n in range(3)),
+        LabeledText("held", ("b",), 20),
     ]
     converted = by_example(items, without=Overlap(["Held."]), negatives=9)
     assert converted.dropped == {
@@ -131,7 +132,7 @@ def test_stratified_queries():
 
 
 def test_labels_need_words():
-    numbered = [Labelled(f"t{n}", (str(n % 2),)) for n in range(6)]
+    numbered = [LabeledText(f"t{n}", (str(n % 2),)) for n in range(6)]
     with pytest.raises(InputError, match="label '0': a number says nothing"):
         by_label(numbered)
     with pytest.raises(InputError, match="label '1': has no text"):
@@ -145,11 +146,11 @@ def test_reading(tmp_path):
     rows = [{"text": "a", "label": 1, "label_name": "one"}, {"text": "b", "label": 2, "label_name": "two"}]
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert read_labelled(path) == [Labelled("a", ("one",), 1), Labelled("b", ("two",), 2)]
-    assert read_labelled(path, label="label")[0].labels == ("1",)
+    assert read_labeled(path) == [LabeledText("a", ("one",), 1), LabeledText("b", ("two",), 2)]
+    assert read_labeled(path, label="label")[0].labels == ("1",)
     table = tmp_path / "b.csv"
     table.write_text("sentence,category\na,cs.CL cs.LG\nb,math.CA\n")
-    assert read_labelled(table, separator=" ")[0].labels == ("cs.CL", "cs.LG")
+    assert read_labeled(table, separator=" ")[0].labels == ("cs.CL", "cs.LG")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_reading(tmp_path):
         ({"text": "b", "label": None}, "row 2: the label is nothing"),
         ({"text": "b", "label": ""}, "row 2: the label is nothing"),
         ({"text": "b", "label": 1.5}, "row 2: the label is 1.5"),
-        ({"text": "b", "label": True}, "row 2: the label is True"),
+        ({"text": "b", "label": 0.5}, "row 2: the label is 0.5"),
         ({"text": "b", "label": []}, "row 2: column 'label' holds no label"),
         ({"text": 1, "label": "x"}, "row 2: column 'text' holds a number"),
         ({"label": "x"}, "row 2: no column 'text'"),
@@ -170,16 +171,16 @@ def test_wrong_rows(tmp_path, row, message):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"text": "a", "label": "x"}) + "\n" + json.dumps(row) + "\n")
     with pytest.raises(InputError, match=f"a.jsonl, {message}"):
-        read_labelled(path)
+        read_labeled(path)
 
 
 def test_forms_of_clustering(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"title": "T", "abstract": "long", "category": ["x", "y"]}) + "\n")
-    assert read_documents(path) == [Labelled("T", ("x", "y"), 1)]
+    assert read_documents(path) == [LabeledText("T", ("x", "y"), 1)]
     assert read_documents(path, form="p2p")[0].text == "long"
     assert read_documents(path, form="p2p", title_before_body=True)[0].text == "T long"
-    with pytest.raises(InputError, match="no column 'headline'; the columns there are: title, abstract, category"):
+    with pytest.raises(InputError, match="no column 'headline'; the columns are: title, abstract, category"):
         read_documents(path, title="headline")
     with pytest.raises(InputError, match="form: 'p2s'"):
         read_documents(path, form="p2s")  # type: ignore[arg-type]

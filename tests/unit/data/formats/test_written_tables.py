@@ -105,7 +105,7 @@ def test_a_tsv_keeps_quotes_that_nobody_wrote_around_cells(tmp_path):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("a.csv", "query,pos\nq,\"['a' 'b' ... 'c']\"\n", "row 2: column 'pos' holds an array whose middle"),
+        ("a.csv", "query,pos\nq,\"['a' 'b' ... 'c']\"\n", "row 2: column 'pos' holds an array with '...' for its middle"),
         ("a.csv", "query,pos\nq,\"['a', 'b\"\n", "row 2: column 'pos' holds .* not a whole list"),
         ("a.csv", "query,positive\n\"['a', 'b']\",p\n", "row 2: column 'query' holds a list, not a text"),
         (

@@ -12,15 +12,15 @@ import bothways as bw
 from bothways.data.conversion.by_example import by_example
 from bothways.data.conversion.classification import by_label, classification, settled
 from bothways.data.conversion.converted import write_examples
-from bothways.data.conversion.labeled_text import Labelled
 from bothways.data.labeled.classes import documents_are_labels, without_classes
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_reader import read_examples
+from bothways.data.labeled.labeled_text import LabeledText
 from bothways.data.sources import resolve_texts
 from bothways.errors import SourceError
 from bothways.training.stage.stage_data import read_data
 
-ITEMS = [Labelled(f"text {number} of {name}", (name,), number) for name in ("lost_card", "top_up") for number in range(6)]
+ITEMS = [LabeledText(f"text {number} of {name}", (name,), number) for name in ("lost_card", "top_up") for number in range(6)]
 
 
 def test_documents_are_told_apart_by_what_each_label_has() -> None:
@@ -74,7 +74,7 @@ def test_a_hub_dataset_without_an_owner_is_named_with_its_configuration() -> Non
 
 def test_several_labels_survive_the_file(tmp_path: Path) -> None:
     classes = {"a": ("x", "y"), "b": ("x",), "c": ("y", "z"), "d": ("z",), "e": ("w", "z"), "f": ("w",)}
-    items = [Labelled(text, labels, number) for number, (text, labels) in enumerate(classes.items())]
+    items = [LabeledText(text, labels, number) for number, (text, labels) in enumerate(classes.items())]
     write_examples(by_example(items, task="t", negatives=2).examples, tmp_path / "t.jsonl")
     found = read_examples(tmp_path / "t.jsonl")
     assert any(len(example.labels) > 1 for example in found) and all(example.negatives for example in found)
@@ -92,22 +92,22 @@ def test_several_labels_survive_the_file(tmp_path: Path) -> None:
 def test_names_of_classes_are_told_when_every_label_has_one_row(tmp_path: Path, names, negatives) -> None:
     """Numbers do not read as their names do, so other signs must tell."""
     words = dict(zip(names, ("lost my card", "top up the card", "money back"), strict=True))
-    items = [Labelled(f"text of {name}", (name,), number) for number, name in enumerate(names)]
+    items = [LabeledText(f"text of {name}", (name,), number) for number, name in enumerate(names)]
     rows = by_label(items, label_texts=words, negatives=negatives).examples
     assert len({row.label for row in rows}) == len(rows) == 3
     assert documents_are_labels(rows)
     if negatives is None:  # a file of others marks no negatives; then the same documents in each row are the sign
         assert documents_are_labels([replace(row, negative_labels=None) for row in rows])
-    many = [Labelled(f"text {number} of {name}", (name,), number) for number in range(4) for name in names]
+    many = [LabeledText(f"text {number} of {name}", (name,), number) for number in range(4) for name in names]
     for count in (1, 3, 7):
         assert not documents_are_labels(by_example(many, per_label=1, negatives=count).examples)
 
 
 def test_auto_takes_names_when_every_label_has_one_text() -> None:
-    items = [Labelled(f"text of {name}", (name,), number) for number, name in enumerate(("a", "b", "c"))]
+    items = [LabeledText(f"text of {name}", (name,), number) for number, name in enumerate(("a", "b", "c"))]
     assert settled("auto", items) == settled("auto", [*items, *items]) == "label"
     assert [row.positives for row in classification(items).examples] == [("a",), ("b",), ("c",)]
-    assert settled("auto", [*items, Labelled("another of a", ("a",), 3)]) == "example"
+    assert settled("auto", [*items, LabeledText("another of a", ("a",), 3)]) == "example"
 
 
 @pytest.mark.parametrize("name", ["kor_nli", "KOR_NLI", "kor_nli:", "kor_nli/"])

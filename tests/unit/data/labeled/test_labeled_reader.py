@@ -149,12 +149,12 @@ NAN = float("nan")
         (rows_with(pos_scores=["high"]), "row 2: column 'pos_scores' holds a string, not a finite number"),
         (rows_with(label=NAN), "row 2: the label is nan"),
         (rows_with(prompt=[1]), "row 2: the prompt is a list, not a text"),
-        ([ROWS["flagembedding"], {"query": "q"}], "row 2: no column 'pos'; the columns there are: query"),
+        ([ROWS["flagembedding"], {"query": "q"}], "row 2: no column 'pos'; the columns are: query"),
         ([ROWS["tevatron"], {"query": "q"}], "row 2: no column 'positive_passages'"),
         ([{**ROWS["tevatron"], "positive_passages": [{"docid": "1"}]}], r"positive_passages\[0\] is a object without 'text'"),
         (
             [{"query_id": "1", "query_text": "q", "positive_document_ids": ["7"], "negative_document_ids": []}],
-            "row 1: documents by id .* a BEIR folder",
+            "row 1: the documents of positive_document_ids .* a BEIR folder",
         ),
         ([ROWS["sentence-transformers"], {"anchor": "a"}], "row 2: no column 'positive' or 'positive_1'"),
         ([ROWS["simcse"], {"sent0": "a"}], "row 2: no column 'sent1'"),
@@ -261,7 +261,7 @@ def test_forced_dialect(tmp_path, told):
         read_examples(path)
     assert read_examples(path, dialect="sentence-transformers") == [Example("q", ("a",), ("w",), task="a")]
     assert "by order: question, answer, wrong" in told.text
-    with pytest.raises(InputError, match="row 1: no column 'premise' or 'sentence1'; the columns there are: question"):
+    with pytest.raises(InputError, match="row 1: no column 'premise' or 'sentence1'; the columns are: question"):
         read_examples(path, dialect="nli")
     with pytest.raises(InputError, match="dialect 'flag': unknown; use one of flagembedding, tevatron"):
         read_examples(path, dialect="flag")
@@ -320,7 +320,7 @@ def test_folders_mix_dialects_and_pass_over_strangers(tmp_path, told):
     (tmp_path / "d.jsonl").write_text("")
     assert [e.task for e in read_examples(tmp_path)] == ["a", "b"]
     assert "c.jsonl, row 1: the columns x fit no known dialect" in told.text and "d.jsonl: holds no row" in told.text
-    with pytest.raises(InputError, match=r"b.jsonl, row 1: no column 'positive'"):
+    with pytest.raises(InputError, match=r"b.jsonl, row 1: no column 'pos' or 'positive'"):
         read_examples(tmp_path, dialect="e5")
 
 

@@ -34,7 +34,7 @@ def test_formats_agree(tmp_path, name, suffix):
 def test_other_columns(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"a": "x", "b": "y", "gold": "1.5"}')
-    assert read_pairs(path, columns=("a", "b"), score="gold") == Pairs(["x"], ["y"], [1.5], None)
+    assert read_pairs(path, first="a", second="b", score="gold") == Pairs(["x"], ["y"], [1.5], None)
 
 
 def rows_with(**change):
@@ -56,7 +56,7 @@ def rows_with(**change):
         (rows_with(sentence1="\ud800"), "row 2: column 'sentence1' holds a lone surrogate"),
         (
             [ROWS[0], {"sentence1": "a", "sentence2": "b"}],
-            "row 2: no column 'score'; the columns there are: sentence1, sentence2",
+            "row 2: no column 'score'; the columns are: sentence1, sentence2",
         ),
         ([ROWS[0], {"sentence1": "a", "sentence2": "b", "score": 1}], "row 2: some rows have a column 'subset'"),
         ([{"sentence1": "a", "sentence2": "b", "score": 1}, ROWS[0]], "row 2: some rows have a column 'subset'"),
@@ -83,5 +83,5 @@ def test_sources(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(InputError, match="one file or hub dataset, not from a folder"):
         read_pairs(tmp_path)
-    with pytest.raises(InputError, match="row 1: no column 'sentence1'; the columns there are: text"):
+    with pytest.raises(InputError, match="row 1: no column for first, such as 'sentence1'; name it with first=, one of: text"):
         read_pairs(tmp_path / "a.txt")

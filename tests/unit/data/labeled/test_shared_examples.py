@@ -9,12 +9,12 @@ from bothways.data.conversion.by_example import by_example
 from bothways.data.conversion.classification import by_label
 from bothways.data.conversion.clustering import clustering, read_documents
 from bothways.data.conversion.converted import Converted
-from bothways.data.conversion.labeled_text import read_labelled
 from bothways.data.conversion.nli import read_inferences, triplets
 from bothways.data.conversion.sts import directed_pairs
 from bothways.data.decontamination import Overlap
 from bothways.data.evaluation_texts import read_evaluation_texts
 from bothways.data.labeled.labeled_reader import read_examples
+from bothways.data.labeled.labeled_text import read_labeled
 from bothways.data.labeled.pairs import read_pairs
 from bothways.data.words import normal_form
 
@@ -86,7 +86,7 @@ def test_normal_form_finds_the_known_leaks(year, shared_pairs):
 
 
 def test_banking77():
-    items = read_labelled(DATA / "banking77" / "train.jsonl.gz")
+    items = read_labeled(DATA / "banking77" / "train.jsonl.gz")
     test = Overlap(read_evaluation_texts([DATA / "banking77" / "test.jsonl"]))
     converted = by_label(items, without=test)
     assert converted.rows == 10_003 == len(converted.examples) + sum(converted.dropped.values())

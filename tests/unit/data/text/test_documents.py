@@ -41,7 +41,7 @@ def test_parts_of_labelled_rows_are_read_by_name_only(tmp_path: Path) -> None:
     rows.write_text(json.dumps({"query": "q", "positive": "a long answer"}) + "\n", encoding="utf-8")
     assert read_texts(rows) == ["q"]
     with pytest.raises(
-        InputError, match="row 1: no column that is known to hold text; name it with column=, one of: query, positive"
+        InputError, match="row 1: no column for text, such as 'text'; name it with column=, one of: query, positive"
     ):
         read_documents(rows)
     assert read_documents(rows, column="positive") == ["a long answer"]

@@ -106,7 +106,7 @@ def test_rows_are_documents_or_finished_pairs(tmp_path):
 def test_what_cannot_be_used_is_named(tmp_path):
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"input": "a", "output_summarize": null, "output_predict": "c"}\n')
-    with pytest.raises(InputError, match=r"broken.jsonl, row 1: output_summarize holds a null, not a text"):
+    with pytest.raises(InputError, match=r"broken.jsonl, row 1: column 'output_summarize' holds a null, not a text"):
         read_passages(broken)
     (tmp_path / "empty.txt").write_text(" \n\n")
     with pytest.raises(InputError, match="holds no text"):
@@ -125,5 +125,5 @@ def test_a_folder_s_files_without_text_are_passed_over(tmp_path, caplog):
     (tmp_path / "meta.json").write_text('{"name": 3}')
     assert read_passages(tmp_path) == ["A b. C d."]
     assert "meta.json" in caplog.text and "other files are read without it" in caplog.text
-    with pytest.raises(InputError, match="no column that is known to hold text"):
+    with pytest.raises(InputError, match="no column for text"):
         read_passages(tmp_path / "meta.json")

@@ -32,16 +32,16 @@ def test_column_is_chosen_once_a_file(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", [{"content": "a"}, {"content": "b", "text": "not this"}])
     assert read_texts(path) == ["a", "b"]
     write_jsonl(path, [{"content": "a"}, {"text": "b"}])
-    with pytest.raises(InputError, match=r"a\.jsonl, row 2: no column 'content'; the columns there are: text"):
+    with pytest.raises(InputError, match=r"a\.jsonl, row 2: no column 'content'; the columns are: text"):
         read_texts(path)
 
 
 def test_asked_column(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", [{"text": "a", "title": "b"}])
     assert read_texts(path, column="title") == ["b"]
-    with pytest.raises(InputError, match="row 1: no column 'body'; the columns there are: text, title"):
+    with pytest.raises(InputError, match="row 1: no column 'body'; the columns are: text, title"):
         read_texts(path, column="body")
-    with pytest.raises(InputError, match=r"no column that is known to hold text; name it with column=, one of: lead, n"):
+    with pytest.raises(InputError, match=r"no column for text, such as 'text'; name it with column=, one of: lead, n"):
         read_texts(write_jsonl(path, [{"lead": "a", "n": 1}]))
 
 
@@ -53,7 +53,7 @@ def test_parquet_columns(tmp_path):
     pq.write_table(pa.table({"title": ["b"], "text": ["a"]}), path)
     assert read_texts(path) == ["a"]
     assert read_texts(path, column="title") == ["b"]
-    with pytest.raises(InputError, match=r"a\.parquet: no column 'body'; the columns there are: title, text"):
+    with pytest.raises(InputError, match=r"a\.parquet: no column 'body'; the columns are: title, text"):
         read_texts(path, column="body")
     pq.write_table(pa.table({"text": ["a", None]}), path)
     with pytest.raises(InputError, match="row 2: column 'text' holds a null"):
@@ -118,7 +118,7 @@ def test_folder_with_a_file_that_holds_no_texts(tmp_path, told):
     (tmp_path / "b.txt").write_text("text")
     assert read_texts(tmp_path) == ["text"]
     warnings = [record.getMessage() for record in told.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 1 and warnings[0].startswith(f"{tmp_path / 'a.tsv'}, row 2: no column that is known to hold text")
+    assert len(warnings) == 1 and warnings[0].startswith(f"{tmp_path / 'a.tsv'}, row 2: no column for text")
     with pytest.raises(InputError, match=r"a\.tsv, row 2: no column 'text'"):
         read_texts(tmp_path, column="text")
     (tmp_path / "b.txt").write_bytes(b"caf\xe9")

@@ -1,4 +1,4 @@
-"""Labelled text: found by name or by option, in every format; what cannot be read is named with file and row."""
+"""LabeledSet text: found by name or by option, in every format; what cannot be read is named with file and row."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import json
 import pytest
 
 from bothways.errors import InputError, SourceError
-from bothways.evaluation.inputs.labeled import class_numbers, read_labelled, read_labelled_sets
-from bothways.evaluation.inputs.named_data import pair_columns
+from bothways.evaluation.inputs.labeled import class_numbers, read_labeled_set, read_labeled_sets
 from bothways.evaluation.inputs.split_table import split_files
 from unit.evaluation.vectors import write
 
@@ -29,20 +28,20 @@ def test_formats_agree(tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "test.tsv").write_text("label\tsentence\n2\tone\n10\ttwo\n2\tthree, or so\n")
     for folder in "abcd":
-        found = read_labelled(tmp_path / folder)
+        found = read_labeled_set(tmp_path / folder)
         assert found.texts == ("one", "two", "three, or so")
         assert found.labels == ("2", "10", "2")
 
 
 def test_columns_by_option_and_sets_of_texts(tmp_path):
     path = write(tmp_path / "x.jsonl", [{"t": "one", "y": "b"}, {"t": "two", "y": "a"}])
-    assert read_labelled(path, text="t", label="y").labels == ("b", "a")
+    assert read_labeled_set(path, text="t", label="y").labels == ("b", "a")
     rows = [{"sentences": ["a", "b"], "labels": [0, 1]}, {"sentences": ["c", "d", "e"], "labels": ["x", "y", "x"]}]
     path = write(tmp_path / "sets.jsonl", rows)
-    sets = read_labelled_sets(path, split="test", text=None, label=None)
+    sets = read_labeled_sets(path, split="test", text=None, label=None)
     assert [part.texts for part in sets] == [("a", "b"), ("c", "d", "e")]
     with pytest.raises(InputError, match="rows are lists"):
-        read_labelled(path)
+        read_labeled_set(path)
 
 
 def test_class_numbers_follow_numbers_or_the_alphabet():
@@ -55,19 +54,19 @@ def test_class_numbers_follow_numbers_or_the_alphabet():
     [
         ([{"text": "a", "label": 0}], "1 texts of one class"),
         ([{"txt": "a", "label": 0}], r"row 1: no column for text, such as 'text'; name it with text=, one of: txt, label"),
-        ([{"text": "a", "y": 0}], r"row 1: no column for label, such as 'label'; name it with label=, one of: text, y"),
+        ([{"text": "a", "y": 0}], r"row 1: no column for label, such as 'label_text'; name it with label=, one of: text, y"),
         ([{"text": "a", "label": 0}, {"text": None, "label": 1}], "row 2: column 'text' holds a null, not a text"),
         ([{"text": "a", "label": 0}, {"text": "\ud800", "label": 1}], "row 2: column 'text' holds a lone surrogate"),
         ([{"text": "a", "label": 0}, {"label": 1}], "row 2: no column 'text'"),
-        ([{"text": "a", "label": 0}, {"text": "b", "label": 0.5}], "row 2: column 'label' holds a number; a label is"),
-        ([{"text": "a", "label": 0}, {"text": "b", "label": ""}], "row 2: column 'label' holds nothing"),
+        ([{"text": "a", "label": 0}, {"text": "b", "label": 0.5}], "row 2: the label is 0.5; give the row a name"),
+        ([{"text": "a", "label": 0}, {"text": "b", "label": ""}], "row 2: the label is nothing"),
         ([{"text": ["a"], "label": [0, 1]}], "row 1: columns 'text' and 'label' must be lists of one length"),
         ([], "is empty"),
     ],
 )
 def test_broken_rows_are_named(tmp_path, rows, message):
     with pytest.raises(InputError, match=message):
-        read_labelled_sets(write(tmp_path / "test.jsonl", rows), split="test", text=None, label=None)
+        read_labeled_sets(write(tmp_path / "test.jsonl", rows), split="test", text=None, label=None)
 
 
 def test_folders_and_files_that_are_not_there(tmp_path):
@@ -75,17 +74,9 @@ def test_folders_and_files_that_are_not_there(tmp_path):
     with pytest.raises(
         InputError, match=r"no test\.jsonl or test in another format; choose with split=, the files there are: train\.jsonl"
     ):
-        read_labelled(tmp_path)
+        read_labeled_set(tmp_path)
     with pytest.raises(SourceError, match=r"none\.jsonl: no such file"):
-        read_labelled(tmp_path / "none.jsonl")
+        read_labeled_set(tmp_path / "none.jsonl")
     write(tmp_path / "train.json", ROWS)
     with pytest.raises(InputError, match=r"both train\.json and train\.jsonl are there"):
         split_files(tmp_path, "train")
-
-
-def test_pair_columns_come_in_couples():
-    row = {"text2": "", "sentence_A": "", "sentence_B": "", "x": ""}
-    assert pair_columns("f", row, None, None) == ("sentence_A", "sentence_B")
-    assert pair_columns("f", row, "x", None) == ("x", "sentence_B")
-    with pytest.raises(InputError, match="no column for first, such as 'sentence1'; name it with first=, one of: a"):
-        pair_columns("f", {"a": ""}, None, None)

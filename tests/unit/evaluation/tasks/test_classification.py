@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bothways.errors import InputError
-from bothways.evaluation.inputs.labeled import Labelled
+from bothways.evaluation.inputs.labeled import LabeledSet
 from bothways.evaluation.measures.classifiers import few_per_class, logistic_predictions, scores_of
 from bothways.evaluation.measures.knn import knn_predictions
 from bothways.evaluation.registry import make_task
@@ -21,13 +21,13 @@ OPTIONS = RunOptions(seed=42)
 CLASSES = 4
 
 
-def material(count: int, distance: float, seed: int, classes: int = CLASSES) -> Labelled:
+def material(count: int, distance: float, seed: int, classes: int = CLASSES) -> LabeledSet:
     """Vectors of 16 normal numbers; those of class c have `distance` more in place c."""
     rng = np.random.default_rng(seed)
     numbers = rng.integers(0, classes, count)
     vectors = rng.standard_normal((count, 16))
     vectors[np.arange(count), numbers] += distance
-    return Labelled(tuple(written(vectors)), tuple(str(n) for n in numbers), "made")
+    return LabeledSet(tuple(written(vectors)), tuple(str(n) for n in numbers), "made")
 
 
 @pytest.mark.parametrize("options", [{}, {"method": "knn"}, {"method": "knn", "k": 5}, {"shots": "all"}, {"folds": 4}])

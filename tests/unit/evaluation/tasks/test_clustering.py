@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bothways.errors import InputError
-from bothways.evaluation.inputs.labeled import Labelled
+from bothways.evaluation.inputs.labeled import LabeledSet
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
 from bothways.evaluation.tasks.clustering import Clustering, agreement
@@ -27,9 +27,9 @@ def vectors_of(count: int, distance: float, seed: int) -> tuple[np.ndarray, np.n
     return vectors, numbers
 
 
-def material(count: int, distance: float, seed: int) -> Labelled:
+def material(count: int, distance: float, seed: int) -> LabeledSet:
     vectors, numbers = vectors_of(count, distance, seed)
-    return Labelled(tuple(written(vectors)), tuple(f"c{n}" for n in numbers), "made")
+    return LabeledSet(tuple(written(vectors)), tuple(f"c{n}" for n in numbers), "made")
 
 
 def entropy(counts: np.ndarray) -> float:

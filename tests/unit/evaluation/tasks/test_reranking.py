@@ -88,11 +88,11 @@ def test_both_layouts_roles_and_prompts(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"query": "a", "positive": ["b"]}, "row 1: no column for negative, such as 'negative'; name it with negative="),
-        ({"query": "a", "positive": ["b"], "negative": [3]}, "row 1: column 'negative' holds a number, not a text"),
+        ({"query": "a", "positive": ["b"]}, "row 1: no column for negative, such as 'neg'; name it with negative="),
+        ({"query": "a", "positive": ["b"], "negative": [3]}, "row 1: column 'negative' holds a number \\(3\\), not a text"),
         ({"query": "a", "positive": None, "negative": []}, "row 1: column 'positive' must hold a text or a list"),
         ({"query": "a", "answer": "b", "label": 2}, r"row 1: column 'label' must be 0 or 1 \(got 2\)"),
-        ({"query": "a", "label": 1}, "row 1: no column for candidate, such as 'answer'"),
+        ({"query": "a", "label": 1}, "row 1: no column for candidate, such as 'document'"),
     ],
 )
 def test_broken_rows_are_named(tmp_path, row, message):

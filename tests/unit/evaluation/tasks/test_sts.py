@@ -152,7 +152,7 @@ def test_any_pair_file_any_split_any_columns(tmp_path):
         InputError, match=r"row 1: no column for first, such as 'sentence1'; name it with first=, one of: x, y, z"
     ):
         make_task(f"sts:{tmp_path}/own.jsonl")
-    with pytest.raises(InputError, match=r"row 1: no column 'w'; the columns there are: x, y, z"):
+    with pytest.raises(InputError, match=r"row 1: no column 'w'; the columns are: x, y, z"):
         make_task(f"sts:{tmp_path}/own.jsonl?first=w&second=y&score=z")
 
 

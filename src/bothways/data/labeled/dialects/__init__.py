@@ -1,7 +1,7 @@
-"""Dialects: the layouts in which the field writes labelled data, one file each, and how one is told from another.
+"""Dialects: the layouts of labeled data that other projects write, one file each.
 
-A dialect is recognised by the columns of a file's first row. The order below matters only where a file could fit two of them:
-the one that asks for more comes first.
+A dialect is recognized by the columns of a file's first row. The order below matters only if a file
+could fit two of them: the dialect that asks for more comes first.
 """
 
 from __future__ import annotations
@@ -29,21 +29,24 @@ DIALECTS: tuple[Dialect, ...] = (
     DPR,
     MS_SWIFT_MESSAGES,
     MS_SWIFT,
-    SENTENCE_TRANSFORMERS,  # before E5, which would not see its numbered negatives
+    SENTENCE_TRANSFORMERS,  # before E5, which does not see numbered negatives
     E5,
     SIMCSE,
     NLI,
     STS,
     NOMIC,
 )
-NAMES = (*(dialect.name for dialect in DIALECTS), "beir")  # what can be forced; beir is a folder and has no columns
+"""Every dialect, in the order in which they are tried."""
+
+NAMES = (*(dialect.name for dialect in DIALECTS), "beir")
+"""The dialects that a user can name. BEIR is a folder, so it is not recognized by columns."""
 
 
 def named(name: str) -> Dialect:
-    """The dialect of this name.
+    """Return the dialect of this name, for example "e5".
 
     Raises:
-        InputError: there is none.
+        InputError: the name is unknown.
     """
     for dialect in DIALECTS:
         if dialect.name == name:
@@ -52,6 +55,9 @@ def named(name: str) -> Dialect:
 
 
 def detect(columns: Sequence[str]) -> Dialect | None:
-    """The dialect that a file with these columns is written in, or None."""
+    """Return the dialect of a file that has these columns, or None.
+
+    For example, detect(["query", "pos", "neg"]) is FlagEmbedding's.
+    """
     names = frozenset(columns)
     return next((dialect for dialect in DIALECTS if dialect.fits(names)), None)

@@ -1,4 +1,4 @@
-"""What a dialect is: how its files are recognised, and how its rows become examples."""
+"""The type of a dialect: how its files are recognized, and how its rows become examples."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bothways.data.rows import Row
 
 @dataclass(frozen=True)
 class Dialect:
-    """A layout of labelled data.
+    """A layout of labeled data.
 
     Attributes:
-        name: how it is forced.
+        name: the name that a user gives.
         shape: its columns, for messages.
-        fits: whether a file with these columns is written in it.
-        read: rows to (row number, example).
+        fits: returns whether a file with these columns has this layout.
+        read: makes (row number, example) of rows.
     """
 
     name: str
@@ -26,8 +26,10 @@ class Dialect:
     read: Callable[[Iterable[Row], Reading], Iterator[Numbered]]
 
 
-def row_by_row(parse: Callable[[Fields], Numbered | None]) -> Callable[[Iterable[Row], Reading], Iterator[Numbered]]:
-    """The `read` of a dialect in which each row is an example."""
+def row_by_row(
+    parse: Callable[[Fields], Numbered | None],
+) -> Callable[[Iterable[Row], Reading], Iterator[Numbered]]:
+    """Return the `read` of a dialect in which each row is an example."""
 
     def read(rows: Iterable[Row], reading: Reading) -> Iterator[Numbered]:
         for number, row in rows:

@@ -1,11 +1,15 @@
 """Pairs of an instruction and a text in place of texts, as GritLM and INSTRUCTOR train with.
 
-    GritLM       {"query": ["instruction", "text"], "pos": [["instruction", "text"], …], "neg": [["instruction", "text"], …]}
-    INSTRUCTOR   {"query": ["instruction", "text"], "pos": ["instruction", "text"], "neg": ["instruction", "text"]}
+    GritLM       {"query": ["instruction", "text"], "pos": [["instruction", "text"], …],
+                  "neg": [["instruction", "text"], …]}
+    INSTRUCTOR   {"query": ["instruction", "text"], "pos": ["instruction", "text"],
+                  "neg": ["instruction", "text"]}
 
-GritLM's instructions may be empty, and are so for most documents (arXiv 2402.09906, gritlm/training/data.py). INSTRUCTOR's MEDI has one
-positive and one negative a row (arXiv 2212.09741). An instruction goes through the reading's template, unless it ends in white space:
-then it is a prompt already. A row has one prompt of its documents. Where they differ within a row, each is part of its text.
+GritLM's instructions may be empty, and most documents have an empty one (arXiv 2402.09906,
+gritlm/training/data.py). INSTRUCTOR's MEDI has one positive and one negative a row (arXiv
+2212.09741). An instruction goes through the template of the reading. If it ends in white space, it
+is a prompt already. A row has one prompt for all its documents. If their instructions differ, each
+becomes part of its text.
 """
 
 from __future__ import annotations
@@ -27,14 +31,19 @@ class Instructed(NamedTuple):
     prompts: Prompts
 
 
-Pair = tuple[str, str]  # instruction, text
+Pair = tuple[str, str]
+"""An instruction and a text."""
 
 
 def read_instructed(fields: Fields) -> Instructed | None:
-    """Read the row's texts when its query or one of its documents is a pair of instruction and text; None for a row of plain texts.
+    """Read the texts of a row if its query or a document is a pair of instruction and text.
+
+    Returns:
+        The texts, or None for a row of plain texts.
 
     Raises:
-        InputError: pairs that are not two texts, or texts next to pairs where nothing says which of them are instructions.
+        InputError: a pair does not consist of two texts, or texts are mixed with pairs so that
+            nothing says which texts are instructions.
     """
     query, sides = fields.unpacked("query"), [_listed(fields, name) for name in ("pos", "neg")]
     paired = isinstance(query, (list, tuple))
@@ -44,8 +53,8 @@ def read_instructed(fields: Fields) -> Instructed | None:
         sides = [[side] if side else [] for side in sides]  # INSTRUCTOR's
     elif paired and any(len(side) > 1 and any(isinstance(item, str) for item in side) for side in sides):
         raise InputError(
-            f"{fields.where}: the query is a pair of instruction and text, and pos or neg hold texts; write each as "
-            "[instruction, text], with an empty instruction for none"
+            f"{fields.where}: the query is a pair of instruction and text, but pos or neg hold texts; "
+            "write each as [instruction, text], with an empty instruction for none"
         )
     asked = _pair(fields, query, "query")
     documents = [
@@ -54,7 +63,8 @@ def read_instructed(fields: Fields) -> Instructed | None:
     written = {instruction: _prompt(fields, instruction) for side in [[asked], *documents] for instruction, _ in side}
     used = {written[instruction] for side in documents for instruction, text in side if text}
     if len(used) > 1:
-        fields.reading.notes["instructions that differ within a row as part of their texts"] = None
+        note = "instructions that differ within a row as part of their texts"
+        fields.reading.notes[note] = None
         texts = [[f"{written[instruction]}{text}" if text else "" for instruction, text in side] for side in documents]
     else:
         texts = [[text for _, text in side] for side in documents]
@@ -77,7 +87,8 @@ def _pair(fields: Fields, value: Any, name: str) -> Pair:
     if isinstance(value, str):
         return "", fields.clean(value, name)
     if not isinstance(value, (list, tuple)) or len(value) != 2:
-        shown = f"{len(value)} values" if isinstance(value, (list, tuple)) else f"a {type_name(value)}"
+        several = isinstance(value, (list, tuple))
+        shown = f"{len(value)} values" if several else f"a {type_name(value)}"
         raise InputError(f"{fields.where}: {name} holds {shown}; expected a text, or [instruction, text]")
     instruction = "" if value[0] is None else fields.clean(value[0], f"{name}[0]")
     return instruction, fields.clean(value[1], f"{name}[1]")
@@ -86,5 +97,6 @@ def _pair(fields: Fields, value: Any, name: str) -> Pair:
 def _prompt(fields: Fields, instruction: str) -> str:
     if not instruction or instruction[-1].isspace():
         return instruction
-    fields.reading.notes[f"instructions as {fields.reading.template.query!r}"] = None
-    return fields.reading.template.prompts(instruction, symmetric=False).query
+    template = fields.reading.template
+    fields.reading.notes[f"instructions as {template.query!r}"] = None
+    return template.prompts(instruction, symmetric=False).query

@@ -1,13 +1,14 @@
-"""NLI tables as training data: (premise, hypothesis, label) rows become (premise, entailment, contradiction) examples.
+"""NLI tables: rows of premise, hypothesis and label become (premise, entailment, contradiction).
 
-Reading one is the conversion of `bothways.data.conversion.nli` with its defaults, so that `train --data nli.jsonl` needs no file in
-between.
+This is the conversion of `bothways.data.conversion.nli` with its defaults, so that you can train on
+an NLI table without a file in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from bothways.data.columns import SCORE
 from bothways.data.conversion.nli import iter_inferences, triplets
 from bothways.data.labeled.dialects.base import Dialect
 from bothways.data.labeled.labeled_row import Numbered, Reading
@@ -22,14 +23,17 @@ def _read(rows: Iterable[Row], reading: Reading) -> Iterator[Numbered]:
     converted = triplets(inferences, task=reading.task)
     reading.notes["every entailment with a contradiction of its premise"] = None
     for reason, count in converted.dropped.items():
-        reading.skipped.counts[reason] = reading.skipped.counts.get(reason, 0) + count
-        reading.skipped.first.setdefault(reason, converted.first[reason])
+        reading.skipped.add(reason, converted.first[reason], count)
     for example in converted.examples:
         yield first[example.query], example
 
 
 def _fits(names: frozenset[str]) -> bool:
-    return {"premise", "hypothesis"} <= names or {"sentence1", "sentence2", "gold_label"} <= names
+    # premises and hypotheses with a score and no label are pairs with a similarity
+    scored = "label" not in names and "gold_label" not in names and not names.isdisjoint(SCORE)
+    if {"premise", "hypothesis"} <= names:
+        return not scored
+    return {"sentence1", "sentence2", "gold_label"} <= names
 
 
 NLI = Dialect("nli", "premise, hypothesis, label", _fits, _read)

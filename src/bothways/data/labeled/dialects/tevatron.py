@@ -1,13 +1,15 @@
-"""Tevatron's `{query_id, query, positive_passages, negative_passages}` with passages `{docid, title, text}`.
+"""Tevatron: `{query_id, query, positive_passages, negative_passages}`.
 
-A passage is its title, a space and its text, as Tevatron joins them (src/tevatron/retriever/dataset.py). Its newer form, which
-names documents by id in a corpus of its own, cannot be read without that corpus and is refused with that reason.
+A passage is `{docid, title, text}`, and its text is the title, a space and the text, as Tevatron
+joins them (src/tevatron/retriever/dataset.py). The newer form names documents by id in a corpus of
+its own. It cannot be read without that corpus, so it is refused.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from bothways.data.columns import QUERY
 from bothways.data.labeled.dialects.base import Dialect, row_by_row
 from bothways.data.labeled.labeled_row import Fields, Numbered
 from bothways.data.rows import type_name
@@ -17,20 +19,24 @@ from bothways.errors import InputError
 def _parse(fields: Fields) -> Numbered | None:
     if "positive_passages" not in fields.row and "positive_document_ids" in fields.row:
         raise InputError(
-            f"{fields.where}: documents by id (positive_document_ids) stand in a corpus apart; give rows with positive_passages, "
-            "or a BEIR folder with the corpus in it"
+            f"{fields.where}: the documents of positive_document_ids are in another file; give rows "
+            "with positive_passages, or a BEIR folder that holds the corpus"
         )
-    query = fields.text("query", "query_text")
+    query = fields.text(*QUERY)
     fields.column("positive_passages")
     positives = passages(fields, "positive_passages")
-    return fields.example(query, positives, passages(fields, "negative_passages"), prompts=fields.prompts(symmetric=False))
+    negatives = passages(fields, "negative_passages")
+    return fields.example(query, positives, negatives, prompts=fields.prompts(symmetric=False))
 
 
 def passages(fields: Fields, name: str) -> list[str]:
-    """The texts of a column of passages `{title, text}`, each with its title before it; [] where there is no such column.
+    """Return the texts of a column of passages `{title, text}`, each with its title before it.
+
+    Returns:
+        The texts, or [] if the row lacks the column.
 
     Raises:
-        InputError: no list, or a passage without a text.
+        InputError: the value is not a list, or a passage has no text.
     """
     value = fields.unpacked(name)
     if value is None or value == "":

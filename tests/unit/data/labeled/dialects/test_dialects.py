@@ -81,7 +81,7 @@ def test_labelled_pairs_of_sentence_transformers(tmp_path, told):
     # a margin or a class beside negatives says nothing of a text by itself
     margin = write_jsonl(tmp_path / "m.jsonl", [{"query": "q", "positive": "p", "negative": "n", "score": 0.3, "label": 7}])
     assert read_examples(margin) == [Example("q", ("p",), ("n",), task="m")]
-    assert "labels beside negatives left aside; one score a row left aside" in told.text
+    assert "labels next to negatives ignored; one score a row ignored" in told.text
 
 
 def test_flagembedding_s_name_for_rows_without_in_batch_negatives(tmp_path, told):

@@ -59,7 +59,7 @@ def test_pairs_that_pandas_wrote_as_csv(tmp_path):
         ({"query": "q", "pos": [[GIVE]]}, r"row 1: pos\[0\] holds 1 values"),
         (
             {"query": [ASK, "q"], "pos": ["p", "r", "s"]},
-            "row 1: the query is a pair of instruction and text, and pos or neg hold texts",
+            "row 1: the query is a pair of instruction and text, but pos or neg hold texts",
         ),
         ({"query": [ASK, 1], "pos": [[GIVE, "p"]]}, r"row 1: column 'query\[1\]' holds a number"),
     ],
