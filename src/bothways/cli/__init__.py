@@ -1,4 +1,4 @@
-"""The command line: one file per verb, errors as one line with exit code 2."""
+"""The command line: one file for each verb, errors as one line, and exit code 2 for bad input."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of the `bothways` command; see `bothways.cli.app.main`.
+    """Run the `bothways` command, see `bothways.cli.app.main`.
 
-    Signals are taken care of first, because loading the libraries takes seconds.
+    Signal handlers are installed first, because loading the libraries takes seconds.
     """
     from bothways.cli.signals import signals
 
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
                 if isinstance(error, KeyboardInterrupt):
                     sys.exit(130)
                 raise  # a library that cannot be loaded
-            print("interrupted", file=sys.stderr)  # noqa: T201 - the command line's voice
+            print("interrupted", file=sys.stderr)  # noqa: T201 - output of the command line
             sys.exit(received.code)
 
 

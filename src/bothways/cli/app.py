@@ -1,6 +1,6 @@
-"""Assembly of the verbs, logging, and what an error looks like to a user.
+"""The verbs as one program, logging, and how an error is shown to a user.
 
-Verbs import torch and friends inside their functions, so that `--help` answers at once.
+Verbs import torch and other large libraries inside their functions, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -39,9 +39,11 @@ from bothways.errors import BothwaysError
 from bothways.printable import PrintableFormatter, one_line
 from bothways.training.loop.signals import Interrupted
 
+_PURPOSE = "Turn any decoder-only LLM into a text encoder, prove it, and save it in a format that other libraries load."
+
 app = typer.Typer(
     name="bothways",
-    help="Turn any decoder-only LLM into a text encoder, prove it, and save it in the format that everybody loads.",
+    help=_PURPOSE,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -57,28 +59,35 @@ app.command(name=ablate.NAME, cls=ablate.ManyValues)(ablate.command)
 app.add_typer(prepare.group, name=prepare.NAME)
 
 
-@app.callback()
+@app.callback(help=_PURPOSE)
 def _every_verb(
     debug: Annotated[
-        bool, typer.Option("--debug", help="show the traceback behind an error line; taken after a verb too")
+        bool, typer.Option("--debug", help="show the traceback of an error; you can write it after the verb too")
     ] = False,
 ) -> None:
-    """Turn any decoder-only LLM into a text encoder, prove it, and save it in the format that everybody loads."""
+    """Declare the options of the program itself."""
 
 
-# What the command-line parser raises. typer exports one of the classes only; older typers take them all from click.
+# The base class of the parser's errors. typer exports only one of the classes, and older versions
+# take all of them from click.
 _USAGE_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of the `bothways` command. Exit codes: 0 done, 1 a proof failed, 2 bad input, 130 interrupted (143 by SIGTERM, 129 by
-    SIGHUP).
+    """Run the `bothways` command.
+
+    Exit codes: 0 done, 1 a proof failed, 2 bad input, 130 interrupted by Ctrl-C, 143 by SIGTERM,
+    129 by SIGHUP.
+
+    Args:
+        arguments: the words after `bothways`. If None, those of the process.
     """
-    voice = logging.StreamHandler(sys.stderr)
-    voice.setFormatter(PrintableFormatter("%(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[voice])
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("bothways").setLevel(logging.INFO if first_process() else logging.WARNING)
-    # Before transformers is imported: its own progress bars and advice are about loading, not about the user's job.
+    # transformers reads these when it is imported. Its progress bars and advice are about loading,
+    # not about the user's task.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not sys.warnoptions:
@@ -90,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str] | None) -> int:
     """Run one command and return its exit code."""
-    # Not `app(…)`, whose own handling turns Ctrl-C and a closed pipe into exit codes before they can be told apart.
+    # `app(…)` would turn Ctrl-C and a closed pipe into the same exit code.
     command = typer.main.get_command(app)
     words, debug = _without_debug(list(sys.argv[1:] if arguments is None else arguments))
     try:
@@ -107,7 +116,7 @@ def _run(arguments: list[str] | None) -> int:
         _say("interrupted")
         return exit_code()
     except BrokenPipeError:
-        # the reader went away (| head); nothing is wrong with the work
+        # the reader has closed the pipe (| head), which is not an error of the command
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -115,12 +124,15 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _failed(error: Exception, *, debug: bool) -> int:
-    """Say what went wrong in one line and return the exit code; what is a fault of ours goes on as it is."""
+    """Print an error in one line and return the exit code.
+
+    An error that is not the user's is raised again.
+    """
     if isinstance(error, Interrupted):
         _say(f"error: {error}")
         return error.code
     if was_stopped():
-        _say("interrupted")  # what came is what a library made of the signal
+        _say("interrupted")  # a library has turned the signal into an error of its own
         return exit_code()
     if isinstance(error, BothwaysError):
         if debug:
@@ -135,14 +147,17 @@ def _failed(error: Exception, *, debug: bool) -> int:
 
 
 def _without_debug(words: list[str]) -> tuple[list[str], bool]:
-    """The command line without --debug, which is taken before and after the verb, and whether it was there."""
+    """Return the words without `--debug`, and whether it was among them.
+
+    `--debug` may come before or after the verb.
+    """
     end = words.index("--") if "--" in words else len(words)
     kept = [word for word in words[:end] if word != "--debug"]
     return kept + words[end:], len(kept) < end
 
 
 def _usage(error: Exception) -> int:
-    """A wrong command line: what is wrong, and where the right one is described."""
+    """Print what is wrong with a command line, and the command that shows the right options."""
     if type(error).__name__ == "NoArgsIsHelpError":
         return 2  # the help has been printed
     context = getattr(error, "ctx", None)
@@ -152,4 +167,4 @@ def _usage(error: Exception) -> int:
 
 
 def _say(line: str) -> None:
-    print(one_line(line), file=sys.stderr)  # noqa: T201 - the command line's voice
+    print(one_line(line), file=sys.stderr)  # noqa: T201 - output of the command line

@@ -1,4 +1,4 @@
-"""Options of `bothways mine`: the corpus, the limits on scores, prompts, and how the search runs."""
+"""Options of `bothways mine`: the corpus, the limits on scores, prompts, and the search."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class Work:
     )
 
     def folder(self, out: Path) -> Path:
-        """Return the folder, next to the output. Nothing in it is used or removed without `--resume`.
+        """Return the folder next to the output. Only `--resume` uses an earlier one.
 
         Raises:
             InputError: if it holds the work of an earlier run and there is no `--resume`.

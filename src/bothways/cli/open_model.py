@@ -1,7 +1,8 @@
-"""What `bothways evaluate` evaluates: an encoder, BM25, or, where every task measures a language model, the base with its head.
+"""Opens the model of `bothways evaluate`: an encoder, BM25, or a base LLM with its head.
 
-A sentence-transformers folder with modules that our encoder has no equivalent for (static embeddings, a Dense layer) is run by
-sentence-transformers itself: to be compared with, a model need not be one of ours.
+A sentence-transformers folder can have modules without an equivalent in our encoder (static
+embeddings, a Dense layer). sentence-transformers itself runs such a folder, so that you can compare
+with models that are not ours.
 """
 
 from __future__ import annotations
@@ -16,8 +17,15 @@ from bothways.cli.options import open_encoder
 from bothways.errors import InputError, UnsupportedFamily
 
 if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
     from bothways.backbone.rope import RopeConfig
+    from bothways.encoder.encoder import Encoder
+    from bothways.evaluation.language_model.language_model import CausalLM
     from bothways.evaluation.task import Task
+    from bothways.search.bm25_ranker import BM25
+
+    Evaluated = Encoder | SentenceTransformer | CausalLM | BM25
 
 log = logging.getLogger("bothways")
 
@@ -31,16 +39,25 @@ def open_evaluated(
     direction: str | None = None,
     pooling: str | None = None,
     rope: RopeConfig | None = None,
-) -> Any:
-    """The object that `evaluate` gets for what a user names.
+) -> Evaluated:
+    """Open the model that a user names.
 
-    A base is opened as a language model when all tasks want one and nothing asks for an encoder. In a mixed list it is one encoder for
-    all tasks, which measures perplexity too when its direction is causal; otherwise the list is refused before anything is measured.
-    Positions are stretched by `rope` for a language model only.
+    A base is opened as a language model if all tasks measure one and no option asks for an encoder.
+    In a mixed list it is one encoder for all tasks. A causal encoder also measures perplexity. A
+    bidirectional one does not, so the list is refused before anything is measured.
+
+    Args:
+        name: "bm25", an encoder folder, or a base model.
+        tasks: the tasks that it will be measured on.
+        device: for example "cpu" or "cuda:0", or "auto".
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        direction: "bidirectional" or "causal", only for a base. If None, bidirectional.
+        pooling: a mode of `bothways.pooling`. If None, mean for a base, else the encoder's own.
+        rope: how positions are stretched, only for a language model.
 
     Raises:
-        InputError: a task that measures a language model, for a bidirectional encoder; `rope` for an encoder, or for positions that
-            cannot be stretched; and see `open_encoder`.
+        InputError: if a task measures a language model and the encoder is bidirectional, if `rope`
+            is given for an encoder or does not fit the base, and as `open_encoder` does.
     """
     from bothways.encoder.convert import is_encoder
     from bothways.evaluation.language_model.language_model import load_language_model
@@ -53,41 +70,41 @@ def open_evaluated(
         return load_language_model(name, device=device, dtype=dtype, rope=rope)
     if rope is not None:
         raise InputError(
-            f"--context {rope.context}: only for a base that every task measures as a language model (perplexity, passkey, topics); an "
-            "encoder gets its context from convert or training"
+            f"--context {rope.context}: only for a base that every task measures as a language model (perplexity, passkey, "
+            "topics); an encoder gets its context from convert or training"
         )
     if name == "bm25":
         return BM25()
     if base and of_language and direction != "causal":
         raise InputError(
-            f"task {of_language[0].name!r}: measures a language model, and {name} would be opened as a bidirectional encoder for the "
-            "other tasks and options; give it a command of its own, or --direction causal for all"
+            f"task {of_language[0].name!r}: measures a language model, but the other tasks and options make {name} a "
+            "bidirectional encoder; run this task in a command of its own, or use --direction causal for all"
         )
     encoder = _open(name, device=device, dtype=dtype, direction=direction, pooling=pooling)
     if of_language and getattr(encoder, "direction", None) != "causal":
         raise InputError(
-            f"task {of_language[0].name!r}: measures a language model, and {name} is no causal one; name its base LLM"
+            f"task {of_language[0].name!r}: measures a language model, and {name} is not a causal one; name its base LLM"
         )
     return encoder
 
 
-def _open(name: str, *, device: str, dtype: str, direction: str | None, pooling: str | None) -> Any:
-    """Our encoder; a SentenceTransformer where a folder in its layout holds what ours cannot run."""
+def _open(name: str, *, device: str, dtype: str, direction: str | None, pooling: str | None) -> Encoder | SentenceTransformer:
+    """Open our encoder, or a SentenceTransformer for a folder with modules that ours cannot run."""
     try:
         return open_encoder(name, device=device, dtype=dtype, direction=direction, pooling=pooling)
     except (InputError, UnsupportedFamily) as error:
-        if direction is not None or pooling is not None or not _is_foreign(name) or _brings_code(Path(name).expanduser()):
+        if direction is not None or pooling is not None or not _is_foreign(name) or _has_code(Path(name).expanduser()):
             raise
         try:
             model = _sentence_transformer(name, device=device, dtype=dtype)
-        except Exception:  # whatever it says, the first reason is the one that names the file
+        except Exception:  # the first error is the one that names the file
             raise error from None
         log.info("%s: run by sentence-transformers (%s)", name, error)
         return model
 
 
 def _is_foreign(name: str) -> bool:
-    """Whether this is a sentence-transformers folder that bothways did not write."""
+    """Return whether this is a sentence-transformers folder that bothways did not write."""
     from bothways.backbone.loading.hub import has_file
     from bothways.backbone.loading.sources import resolve
     from bothways.encoder.folder.write import MODULES, OURS
@@ -99,10 +116,11 @@ def _is_foreign(name: str) -> bool:
     return source.kind == "hub" and has_file(source, MODULES) and not has_file(source, OURS)
 
 
-def _brings_code(folder: Path) -> bool:
-    """Whether a local folder names module types outside sentence-transformers, whose code some of its versions run without being asked.
+def _has_code(folder: Path) -> bool:
+    """Return whether a local folder names module types outside sentence-transformers.
 
-    Releases before trust_remote_code was asked for in folders (5.2) run it. What is on the hub is never run without it.
+    Releases of sentence-transformers before 5.2 run the code of such types in a local folder
+    without asking for trust_remote_code. They never run code from the hub without it.
     """
     if not folder.is_dir():
         return False
@@ -120,7 +138,7 @@ def _brings_code(folder: Path) -> bool:
     return not all(isinstance(kind, str) and kind.startswith(STOCK) for kind in found)
 
 
-def _sentence_transformer(name: str, *, device: str, dtype: str) -> Any:
+def _sentence_transformer(name: str, *, device: str, dtype: str) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
 
     from bothways.backbone.hardware import resolve_device, resolve_dtype
@@ -130,16 +148,17 @@ def _sentence_transformer(name: str, *, device: str, dtype: str) -> Any:
     model = SentenceTransformer(
         str(folder) if folder.is_dir() else name, device=str(place), model_kwargs={"dtype": resolve_dtype(dtype, place)}
     )
-    # where results look for a SentenceTransformer's name
+    # results read the name of a SentenceTransformer from here
     model.model_card_data.base_model = model.model_card_data.base_model or name
     return model
 
 
-def cut_texts(model: Any, tokens: int) -> None:
-    """Have an encoder read at most `tokens` of a text, which its fingerprint then tells.
+def cut_texts(model: Evaluated, tokens: int) -> None:
+    """Make an encoder read at most `tokens` of a text. Its fingerprint changes with this.
 
     Raises:
-        InputError: BM25, a language model or an encoder of static vectors, which have no such limit.
+        InputError: for BM25, a language model or an encoder of static vectors, which do not have
+            such a limit.
     """
     from bothways.encoder.encoder import Encoder
 
@@ -147,14 +166,19 @@ def cut_texts(model: Any, tokens: int) -> None:
         model.options.max_length = tokens
         return
     if hasattr(model, "max_seq_length"):
-        with contextlib.suppress(AttributeError):  # of modules that read all of a text, whatever they are told
+        with contextlib.suppress(AttributeError):  # modules that always read the whole text
             model.max_seq_length = tokens
     if getattr(model, "max_seq_length", None) != tokens:
-        raise InputError(f"--max-length {tokens}: only for an encoder with a limit; {type(model).__name__} here has none")
+        raise InputError(
+            f"--max-length {tokens}: only for an encoder with a limit, and {type(model).__name__} here does not have one"
+        )
 
 
 def pictures(task: Task | None, details: dict[str, Any]) -> list[str]:
-    """Lines that show a task's result better than its numbers do; none for most tasks, and for one not at hand."""
+    """Return lines that show a result better than its numbers do.
+
+    Most tasks do not have such lines. If the task is None, there are none either.
+    """
     from bothways.evaluation.language_model.language_task import LanguageModelTask
 
     return task.picture(details) if isinstance(task, LanguageModelTask) else []

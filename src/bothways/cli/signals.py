@@ -1,7 +1,9 @@
-"""Ctrl-C, a polite kill (SIGTERM) and a closed terminal (SIGHUP) end a command in the same way: cleaned up, with exit code 128 + number.
+"""Ends a command in the same way on Ctrl-C, SIGTERM and SIGHUP.
 
-Python knows Ctrl-C alone: by default the other two end the process on the spot and leave its temporary files. A signal that the
-process was started to ignore stays ignored, so that nohup works.
+The command cleans up, and its exit code is 128 plus the number of the signal. Python handles only
+Ctrl-C. By default SIGTERM (a polite kill) and SIGHUP (a closed terminal) end the process at once
+and leave its temporary files. A signal that the process was started to ignore stays ignored, so
+that nohup works.
 """
 
 from __future__ import annotations
@@ -13,16 +15,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-#: Terminals and launchers send one signal several times; what comes within so many seconds must not disturb the cleaning up.
 _ONCE = 5.0
+"""Seconds within which a repeated signal is ignored.
+
+Terminals and launchers send one signal several times, which must not interrupt the cleaning up.
+"""
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has ended the command."""
+    """Raised in the main thread when a signal ends the command."""
 
 
 class Received:
-    """The signal that came, if one did."""
+    """The signal that was received, if any."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -30,11 +35,14 @@ class Received:
 
     @property
     def code(self) -> int | None:
-        """The exit code that tells of the signal: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP; None without one."""
+        """Exit code of the signal. It is 130 for SIGINT, 143 for SIGTERM and 129 for SIGHUP.
+
+        None if there was no signal.
+        """
         return None if self.number is None else 128 + self.number
 
     def stop(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal: end what the main thread is doing, as Ctrl-C does."""
+        """Handle a signal by ending the work of the main thread, as Ctrl-C does."""
         again = self.number is not None and time.monotonic() - self._when < _ONCE
         if again and number != signal.SIGINT:
             return
@@ -46,18 +54,21 @@ _received = Received()
 
 
 def exit_code() -> int:
-    """The exit code of a command that was stopped."""
+    """Return the exit code of a command that was stopped."""
     return _received.code or 130
 
 
 def was_stopped() -> bool:
-    """Whether a signal has come, whatever a library made of the exception."""
+    """Return whether a signal was received, even if a library has replaced the exception."""
     return _received.number is not None
 
 
 @contextmanager
 def signals() -> Iterator[Received]:
-    """Handle the three signals inside. Outside the main thread Python allows no handlers; then nothing changes."""
+    """Handle the three signals inside the block.
+
+    Outside the main thread Python does not allow handlers, so there this changes nothing.
+    """
     global _received
     _received = Received()
     before: dict[int, object] = {}

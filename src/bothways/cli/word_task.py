@@ -1,12 +1,18 @@
-"""`bothways train` on one of LLM2Vec's word-task configurations: the probe is trained on a frozen encoder, and tested."""
+"""Runs `bothways train` on one of LLM2Vec's word-task configurations.
+
+It trains the probe on a frozen encoder, then tests it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bothways.cli.options import say
 from bothways.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 RESULTS = "results.json"
 
@@ -17,15 +23,16 @@ def run_word_task(
     """Train and test the probe of a configuration.
 
     Args:
-        path: the file.
-        base: in place of its model.
-        data: the folder of CoNLL-2003.
-        out: folder for results.json; None for the configuration's output_dir.
-        device: where to compute.
-        dry_run: say what would be done.
+        path: file of the configuration.
+        base: model to use. If None, the one in the configuration.
+        data: the folder of CoNLL-2003, as a list of one.
+        out: folder for results.json. If None, the configuration's output_dir.
+        device: for example "cpu" or "cuda:0", or "auto".
+        dry_run: if True, only print the settings.
 
     Raises:
-        InputError: no data, or several; a configuration that cannot be followed.
+        InputError: if there is no folder, or more than one, or if the configuration asks for
+            something that is not supported.
     """
     from bothways.compat import LLM2Vec
     from bothways.evaluation.evaluate import evaluate
@@ -65,8 +72,8 @@ def run_word_task(
         say(f"saved {place / RESULTS}")
 
 
-def _dtype(device: str) -> Any:
-    """bfloat16, which all of these configurations name, if the device computes it; else float32."""
+def _dtype(device: str) -> torch.dtype:
+    """Return bfloat16, which all of these configurations use. Without hardware for it, float32."""
     from bothways.backbone.hardware import resolve_device, resolve_dtype
 
     return resolve_dtype("auto", resolve_device(device))

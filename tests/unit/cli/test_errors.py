@@ -85,16 +85,16 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["recipes", "lm2vec"], "error: recipe 'lm2vec' does not exist; did you mean 'llm2vec'?"),
     (
         ["train", "lm2vec", "--out", "o"],
-        "error: lm2vec: neither a recipe (llm2vec, simcse, nv_embed, llara, longlora) nor a file",
+        "error: lm2vec: is neither a recipe nor a file; did you mean 'llm2vec'? recipes: llm2vec, simcse, nv_embed, llara, longlora",
     ),
     (["train", "missing.yaml", "--out", "o"], "error: missing.yaml: "),
     (["train", "unknown.yaml", "--out", "o"], "error: unknown.yaml: unknown key 'sede'; did you mean 'seed'?"),
     (["train", "unknown.json", "--out", "o"], "error: unknown.json: "),
-    (["train", "unknown.yaml", "--dev", "sts:x", "--out", "o"], "error: --dev: only for a recipe's name"),
+    (["train", "unknown.yaml", "--dev", "sts:x", "--out", "o"], "error: --dev: only for a recipe by name"),
     ([*TRAIN, "--set", "stages.mntp.optim.lrr=1"], "error: "),
     ([*TRAIN, "--set", "nonsense"], "error: --set nonsense: expected path=value"),
     ([*TRAIN, "--preset", "huge"], "error: "),
-    ([*TRAIN], "error: --out: name the folder that the trained encoder goes to"),
+    ([*TRAIN], "error: --out: name the folder for the trained encoder"),
 ]
 
 

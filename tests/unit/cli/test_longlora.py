@@ -148,8 +148,8 @@ def test_positions_that_were_stretched_before_go_on_with_a_factor(trained: Path,
         (("--adapter", trained / "out" / "adapters" / "1-longlora"), "is already merged in"),
         (("--context", 256, "--factor", 4), "stretches the 32 tokens"),
         (("--context", 48, "--factor", 4), "already reads 64 tokens"),
-        (("--rope", "yarn"), "--rope: goes with --context"),
-        (("--factor", 2), "--factor: goes with --context"),
+        (("--rope", "yarn"), "--rope: needs --context"),
+        (("--factor", 2), "--factor: needs --context"),
         (("--context", 256, "--rope", "dynamic", "--factor", 8), "was trained with linear positions, not dynamic"),
     ):
         done = run("convert", trained / "out", *options, "--out", tmp_path / "encoder")

@@ -118,4 +118,4 @@ def test_texts_are_cut_as_asked(run: Run, base: Path, static: Path, pairs: Path,
 
     for model, named in (("bm25", "BM25"), (static, "SentenceTransformer")):
         done = run("evaluate", model, "--task", f"sts:{pairs}", "--max-length", 3)
-        assert done.code == 2 and f"error: --max-length 3: only for an encoder with a limit; {named}" in done.err
+        assert done.code == 2 and f"error: --max-length 3: only for an encoder with a limit, and {named}" in done.err

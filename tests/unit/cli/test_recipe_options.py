@@ -57,7 +57,7 @@ def test_train_knows_them_too(run: Run, tmp_path: Path) -> None:
             "'single' does not have a retrieval stage",
         ),
         (("recipes", "--option", "order=single"), "name the recipe"),
-        (("train", "x.yaml", "--option", "order=single"), "only for a recipe's name"),
+        (("train", "x.yaml", "--option", "order=single"), "only for a recipe by name"),
     ],
 )
 def test_wrong_options_get_one_line(run: Run, words: tuple[str, ...], message: str) -> None:

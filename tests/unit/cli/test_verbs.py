@@ -203,7 +203,7 @@ def test_encode_passages_by_late_chunking(run: Run, saved: Path, tmp_path: Path)
         assert done.code == 0, done.err
         expected = encoder.encode_chunks(texts, chunks, normalize_embeddings=True)  # type: ignore[arg-type]
         rows = pq.read_table(out).to_pylist()
-        assert f"{len(rows)} vectors of 32 numbers, of passages of 2 texts" in done.out
+        assert f"{len(rows)} vectors of 32 numbers, for the passages of 2 texts" in done.out
         places = [(number, *span) for number, each in enumerate(expected) for span in each.spans]
         assert [(row["document"], row["start"], row["end"]) for row in rows] == places
         assert [row["text"] for row in rows] == [texts[number][start:end] for number, start, end in places]
@@ -213,7 +213,7 @@ def test_encode_passages_by_late_chunking(run: Run, saved: Path, tmp_path: Path)
         (["--out", tmp_path / "v.npy", "--chunks", "5"], "v.npy: must end in .parquet with --chunks"),
         (["--out", out, "--chunks", "0"], "--chunks 0: must be sentences, or a number of tokens of at least 1"),
         (["--out", out, "--chunks", "words"], "--chunks words: must be sentences"),
-        (["--out", out, "--chunks", "5", "--truncate-dim", "3"], "--truncate-dim: not with --chunks"),
+        (["--out", out, "--chunks", "5", "--truncate-dim", "3"], "--truncate-dim: does not work with --chunks"),
     ):
         done = run("encode", saved, books, *arguments, *options)
         assert (done.code, done.out) == (2, "")
@@ -296,7 +296,7 @@ def test_recipes_are_listed_and_printed_as_files_that_train_takes(run: Run, base
                 "train", tmp_path / "recipe.yaml", "--base", base, "--data", texts, "--dry-run", "--device", "cpu", *sets
             )
             assert done.code == 0, done.err
-            assert "parameters train" in done.out
+            assert "parameters; " in done.out
             assert f"base: {base}" in done.out
 
 

@@ -256,7 +256,7 @@ def test_command_line(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert table.column_names == ["file", "row", "text", "ebae", "ebar"] and table.column("text").to_pylist() == list(SENTENCES)
     assert np.array(table.column("ebar").to_pylist()).shape == (8, 8)
     done = run_(*words, "--out", tmp_path / "x.npy", "--prompt", "Find: ")
-    assert done.code == 2 and done.err.startswith("error: --prompt Find: : not with --both")
+    assert done.code == 2 and done.err.startswith("error: --prompt Find: : does not work with --both")
     done = run_("encode", base, texts, "--both", "--out", tmp_path / "x.npy", "--device", "cpu")
     assert (
         done.code == 2 and done.err.startswith("error: encode_both: asks two questions") and not (tmp_path / "x.npy").exists()

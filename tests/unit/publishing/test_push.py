@@ -244,7 +244,7 @@ def test_the_command_by_its_environment(saved: Path) -> None:
         run = [sys.executable, "-c", "from bothways.cli import main; main()", "push", str(saved), NAME, "--private"]
         done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
-        assert "10 files" in done.stdout and "stays here  checkpoints/" in done.stdout
+        assert "10 files" in done.stdout and "not uploaded  checkpoints/" in done.stdout
         assert hub.files(NAME)["model.safetensors"] == (saved / "model.safetensors").read_bytes()
 
 

@@ -1,4 +1,7 @@
-"""`bothways ablate [PLAN.yaml] --base B --rows uni bi bi+mntp … --tasks … --out DIR`: methods and poolings side by side."""
+"""`bothways ablate [PLAN.yaml] --base B --rows uni bi bi+mntp … --tasks … --out DIR`.
+
+Trains methods and poolings on one base and measures them next to each other.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,23 @@ _STAGE = re.compile(r"([A-Za-z0-9*][A-Za-z0-9_-]*)=(.+)", re.DOTALL)
 
 
 class ManyValues(TyperCommand):
-    """A command whose listing options take several values at once: `--rows uni bi`, the same as `--rows uni --rows bi`."""
+    """A command with list options that take several values at once.
+
+    `--rows uni bi` is the same as `--rows uni --rows bi`.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the option before each further value, then parse as ever."""
+        """Repeat the option before each further value, then parse as usual."""
+        # the class of `ctx` is click's or a copy in typer, which differs between versions of typer
         return super().parse_args(ctx, spread(args))
 
 
 def spread(words: Sequence[str]) -> list[str]:
-    """`--rows a b` as `--rows a --rows b`; a value that stands first after its option may start with anything."""
+    """Repeat a list option before each of its values.
+
+    For example, `["--rows", "a", "b"]` becomes `["--rows", "a", "--rows", "b"]`. The first value
+    after an option may start with anything, two dashes too.
+    """
     found: list[str] = []
     option = ""
     for word in words:
@@ -44,56 +55,82 @@ def spread(words: Sequence[str]) -> list[str]:
 
 def command(
     plan: Annotated[
-        Path | None, typer.Argument(help="YAML file: base, rows, tasks, …, and --set under overrides; options here win")
+        Path | None,
+        typer.Argument(
+            help="YAML file with the keys base, rows, tasks and so on, and --set values under overrides; options on the "
+            "command line take precedence"
+        ),
     ] = None,
     base: Annotated[str | None, typer.Option(help="base LLM of all rows")] = None,
     rows: Annotated[
         list[str] | None,
-        typer.Option(help="direction+stage…@pooling,…: uni, bi, bi+mntp, bi+mntp+simcse@mean; or NAME=RECIPE.yaml"),
+        typer.Option(
+            help="DIRECTION+STAGE…@POOLING,…, for example uni, bi, bi+mntp or bi+mntp+simcse@mean; or NAME=RECIPE.yaml"
+        ),
     ] = None,
     poolings: Annotated[
-        list[str] | None, typer.Option(help="of rows that name none: mean (default), weighted_mean, last, latent_attention, …")
+        list[str] | None,
+        typer.Option(
+            help="poolings of the rows that do not name one: mean (default), weighted_mean, last, latent_attention, …"
+        ),
     ] = None,
     eval_poolings: Annotated[
-        list[str] | None, typer.Option(help="poolings without parameters to measure every encoder under as well")
+        list[str] | None,
+        typer.Option(help="poolings without parameters with which every encoder is measured as well"),
     ] = None,
     tasks: Annotated[
-        list[str] | None, typer.Option(help="as bothways evaluate takes them: sts:PAIRS, retrieval:FOLDER, …")
+        list[str] | None, typer.Option(help="tasks as for bothways evaluate: sts:PAIRS, retrieval:FOLDER, …")
     ] = None,
     recipe: Annotated[
-        list[str] | None, typer.Option(help="recipes, by name or file, that the rows' stages come from (llm2vec)")
+        list[str] | None,
+        typer.Option(help="recipes, by name or file, that have the stages of the rows; llm2vec if not given"),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="of recipes by name: published (default) or laptop")] = None,
+    preset: Annotated[str | None, typer.Option(help="for recipes by name: published (default) or laptop")] = None,
     options: Annotated[
-        list[str] | None, typer.Option("--option", help="a choice of recipes by name, e.g. supervised=rows.jsonl")
+        list[str] | None,
+        typer.Option("--option", help="for recipes by name: an option of the recipe, for example supervised=rows.jsonl"),
     ] = None,
     data: Annotated[
-        list[str] | None, typer.Option(help="training data of all stages, or STAGE=SOURCE; the recipes' own when absent")
+        list[str] | None,
+        typer.Option(help="training data of all stages, or STAGE=SOURCE for one; the recipes' own data if not given"),
     ] = None,
     dev: Annotated[
-        str | None, typer.Option(help="task that chooses the best checkpoint of recipes by name, e.g. sts:dev.jsonl")
+        str | None,
+        typer.Option(help="for recipes by name: task that chooses the best checkpoint, for example sts:dev.jsonl"),
     ] = None,
     sets: Annotated[
-        list[str] | None, typer.Option("--set", help="one value of the recipe by its path: stages.mntp.optim.steps=50")
+        list[str] | None,
+        typer.Option("--set", help="one value of the recipe by its path, for example stages.mntp.optim.steps=50"),
     ] = None,
-    seeds: Annotated[list[int] | None, typer.Option(help="of training: 0 1 2 (42)")] = None,
-    out: Annotated[Path | None, typer.Option(help="folder for encoders, results and tables; continued where it stands")] = None,
+    seeds: Annotated[list[int] | None, typer.Option(help="seeds of training, for example 0 1 2; 42 if not given")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="folder for encoders, results and tables; an earlier run in it continues"),
+    ] = None,
     retrain: Annotated[
         bool,
-        typer.Option("--retrain", help="train anew what was trained otherwise (recipe, data, versions), instead of stopping"),
+        typer.Option(
+            "--retrain",
+            help="train encoders in --out again if their recipe, data or versions have changed, instead of stopping",
+        ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="say what would be trained, reused and measured, and for how long; write nothing")
+        bool,
+        typer.Option("--dry-run", help="print which rows would be trained, reused and measured, and how long; write nothing"),
     ] = False,
     device: Device = "auto",
-    dtype: Annotated[str | None, typer.Option(help="in which encoders are measured: auto (default), float32, bfloat16")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="type in which encoders are measured: auto (default), float32, bfloat16")
+    ] = None,
 ) -> None:
-    """Train and measure rows x poolings on one base, and print the papers' table.
+    """Train and measure every combination of rows and poolings on one base, and print the table.
 
-    What lies in --out is reused, what was cut short continues. Options of lists take several values, or are repeated; PLAN comes first.
+    Finished work in --out is reused, and an interrupted run continues. List options take several
+    values, or are repeated. PLAN comes first.
 
-      bothways ablate --base smollm2-135m --rows uni bi bi+mntp bi+mntp+simcse --poolings mean weighted_mean last
-        --tasks sts:stsb sts:sick --data texts.txt --preset laptop --seeds 0 1 2 --out runs/ablation
+      bothways ablate --base smollm2-135m --rows uni bi bi+mntp bi+mntp+simcse
+        --poolings mean weighted_mean last --tasks sts:stsb sts:sick --data texts.txt
+        --preset laptop --seeds 0 1 2 --out runs/ablation
     """
     from bothways.ablation.run import ablate
 
@@ -121,15 +158,15 @@ def command(
         return
     table = ablate(plan, out, retrain=retrain, device=device, **choices)
     say(table.markdown())
-    say(f"saved {out / 'table.md'}, table.json; for a page to look at: bothways report {out / 'results'} --out report.html")
+    say(f"saved {out / 'table.md'} and table.json; for a page with charts: bothways report {out / 'results'} --out report.html")
 
 
 def _by_stage(data: list[str] | None) -> dict[str, list[str]]:
-    """Sources by stage; those without a stage belong to all others."""
+    """Sort sources by stage. Those without a stage are for all other stages, under "*"."""
     found: dict[str, list[str]] = {}
     for item in data or ():
         match = _STAGE.fullmatch(item)
-        # a file may have a sign of equality in its name
+        # a file may have an equals sign in its name
         stage, source = (match[1], match[2]) if match and not Path(item).exists() else ("*", item)
         found.setdefault(stage, []).append(source)
     return found
@@ -142,6 +179,6 @@ def _overrides(sets: list[str] | None) -> dict[str, Any]:
     for assignment in sets or ():
         path, equals, text = assignment.partition("=")
         if not equals or not path.strip():
-            raise InputError(f"--set {assignment}: expected path=value, e.g. stages.mntp.optim.lr=1e-3")
+            raise InputError(f"--set {assignment}: expected path=value, for example stages.mntp.optim.lr=1e-3")
         found[path.strip()] = load_yaml(text, where=f"--set {path.strip()}")
     return found

@@ -1,37 +1,47 @@
-"""`bothways demo`: the whole journey on the embedded model and the standard library's text, with nothing to download but the model.
+"""`bothways demo`: all steps on the embedded model and the text of Python's library.
 
-convert → prove direction → measure → MNTP → SimCSE → measure → save → search. Sized for two CPU cores and ten minutes; the recipe is
-the ordinary `llm2vec` one with fewer steps, and every number comes from the held-out functions of the running Python.
+It converts the base, proves its direction, measures it, trains MNTP and SimCSE, measures again,
+saves the encoder and searches. Only the model is downloaded. The sizes are for two CPU cores and
+ten minutes. The recipe is the ordinary `llm2vec` with fewer steps, and every number comes from the
+held-out functions of the running Python.
 """
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bothways.cli.options import Device, say
 
+if TYPE_CHECKING:
+    from bothways.encoder.encoder import Encoder
+    from bothways.evaluation.tasks.stdlib import Remembered, Stdlib
+    from bothways.search.bm25_ranker import BM25
+    from bothways.training.recipe.recipe import Recipe
+
 NAME = "demo"
 
-# asked in other words than the documentation's; turtle's pensize, tarfile and calendar have held-out functions in every Python
+# Not in the words of the documentation. turtle's pensize, tarfile and calendar have held-out
+# functions in every version of Python.
 SEARCHES = (
     "set the thickness of the drawing pen",
     "permissions of a file inside a tar archive",
     "how many days does this month have",
 )
-MAX_LENGTH = 96  # tokens of a function that are read when measuring; a quarter of the documents is longer
+MAX_LENGTH = 96
+"""Tokens of a function that are read when measuring. A quarter of the documents is longer."""
 
 
 def command(
-    out: Annotated[Path, typer.Option(help="folder for the encoder; a stopped demo is resumed there")] = Path("runs/demo"),
-    base: Annotated[str, typer.Option(help="another base LLM")] = "smollm2-135m",
-    seed: Annotated[int, typer.Option(help="same seed, same machine: same numbers")] = 42,
+    out: Annotated[Path, typer.Option(help="folder for the encoder; a stopped demo in it continues")] = Path("runs/demo"),
+    base: Annotated[str, typer.Option(help="base LLM")] = "smollm2-135m",
+    seed: Annotated[int, typer.Option(help="seed; the same one gives the same numbers on the same machine")] = 42,
     device: Device = "auto",
 ) -> None:
-    """Turn SmolLM2-135M into a text encoder and show, step by step, what that does."""
+    """Turn SmolLM2-135M into a text encoder, and show the effect of each step."""
     from bothways.encoder.convert import load
     from bothways.evaluation.task import RunOptions
     from bothways.evaluation.tasks.stdlib import Remembered, Stdlib
@@ -61,8 +71,11 @@ def command(
     say(f"Took {(time.perf_counter() - started) / 60:.1f} minutes.")
 
 
-def demo_recipe(base: str, seed: int) -> Any:
-    """The `llm2vec` recipe, scaled down until the whole demo fits ten minutes on two cores with bfloat16 instructions."""
+def demo_recipe(base: str, seed: int) -> Recipe:
+    """Return the `llm2vec` recipe with fewer steps.
+
+    The whole demo takes ten minutes on two cores with bfloat16 instructions.
+    """
     from bothways.recipes import llm2vec
 
     small: dict[str, Any] = {
@@ -75,8 +88,8 @@ def demo_recipe(base: str, seed: int) -> Any:
     return llm2vec(base=base, texts="python-stdlib", preset="laptop", seed=seed, **small)
 
 
-def _untrained(base: str, task: Any, device: str) -> list[tuple[str, dict[str, float]]]:
-    """Rows of the base model in both directions, and the proof that the switch happened."""
+def _untrained(base: str, task: Stdlib, device: str) -> list[tuple[str, dict[str, float]]]:
+    """Measure the base model in both directions, and print the proof of each direction."""
     from bothways.encoder.convert import convert
     from bothways.encoder.proof.doctor import doctor
 
@@ -91,7 +104,7 @@ def _untrained(base: str, task: Any, device: str) -> list[tuple[str, dict[str, f
     return rows
 
 
-def _score(encoder: Any, task: Any) -> dict[str, float]:
+def _score(encoder: Encoder | Remembered | BM25, task: Stdlib) -> dict[str, float]:
     from bothways.evaluation.evaluate import evaluate
 
     return evaluate(encoder, task)["stdlib"]
@@ -112,15 +125,15 @@ def _table(rows: list[tuple[str, dict[str, float]]]) -> None:
         )
     Console().print(table)
     lexical, last = rows[0][1]["ndcg@10"], rows[-1][1]["ndcg@10"]
-    say("alignment: distance of a description to its function, lower is closer; uniformity: lower is more spread out")
+    say("alignment: distance of a description to its function (lower is closer); uniformity: lower is more evenly spread")
     if lexical > last:
         say(
-            f"BM25 is still ahead by {100 * (lexical - last):.1f} points: descriptions share their words with names and code, and this "
-            "encoder saw no labels and trained for minutes."
+            f"BM25 is still ahead by {100 * (lexical - last):.1f} points: descriptions have many words in common with names "
+            "and code, and this encoder was trained for minutes, without labels."
         )
 
 
-def _searches(encoder: Any, task: Any) -> None:
+def _searches(encoder: Remembered, task: Stdlib) -> None:
     from bothways.search.vectors import unit
 
     documents = task.collection.corpus

@@ -1,4 +1,4 @@
-"""`bothways doctor MODEL`: proof that a loaded model is what it claims; exit code 1 if not."""
+"""`bothways doctor MODEL`: prove that a model does what it claims. If not, exit with code 1."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ NAME = "doctor"
 def command(
     model: Model,
     direction: BaseDirection = None,
-    quick: Annotated[bool, typer.Option(help="leave out checkpointing and adapters")] = False,
+    quick: Annotated[bool, typer.Option(help="skip the checks of checkpointing and adapters")] = False,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="float32 gives the strictest proof")] = "float32",
 ) -> None:
-    """Prove direction, padding, batching, packing, checkpointing and adapters on the model itself; say what other loaders do otherwise."""
+    """Prove that a model reads in the direction that it claims.
+
+    It also proves that padding, batching, packing, gradient checkpointing and adapters do not
+    change the vectors. Notes say how other loaders treat the folder.
+    """
     from bothways.encoder.folder.write import loader_notes
     from bothways.encoder.proof.doctor import doctor
     from bothways.errors import DirectionError
@@ -27,7 +31,7 @@ def command(
     try:
         encoder = open_encoder(model, device=device, dtype=dtype, direction=direction)
         diagnosis = doctor(encoder, quick=quick)
-    except DirectionError as error:  # found while loading: a failed proof like any other
+    except DirectionError as error:  # raised while loading, but a failed proof like any other
         say(f"FAIL  {one_line(error)}")
         raise typer.Exit(1) from None
     for note in loader_notes(encoder):

@@ -1,4 +1,4 @@
-"""`bothways encode MODEL INPUT --out vectors.npy|.parquet`: any text in, vectors out, at constant memory."""
+"""`bothways encode MODEL INPUT --out vectors.npy|.parquet`: encode a source of any size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bothways.cli.options import BasePooling, Device, DType, hold, open_encoder, say
+from bothways.cli.options import BasePooling, BatchTokens, Device, DType, Model, hold, open_encoder, say
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,29 +20,34 @@ NAME = "encode"
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="an encoder folder, or a base model")],
+    model: Model,
     source: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT", help="texts: .txt .json .jsonl .csv .tsv .parquet, .gz of these, a folder, a hub dataset"
+            metavar="INPUT",
+            help="texts: a .txt, .json, .jsonl, .csv, .tsv or .parquet file, .gz of these, a folder, or a hub dataset",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="vectors.npy, or vectors.parquet with the texts beside the vectors", callback=hold)],
+    out: Annotated[
+        Path,
+        typer.Option(help="file to write: .npy, or .parquet with the texts next to the vectors", callback=hold),
+    ],
     column: Annotated[str | None, typer.Option(help="column that holds the text")] = None,
     unit: Annotated[
         str | None,
         typer.Option(
-            help="what a text of a .txt is: line, or document (the file, or each article that it marks); "
-            "line, but document with --chunks"
+            help="for .txt files: line (each line is a text) or document (each file is one, or each article that it marks); "
+            "if not given, document with --chunks, else line"
         ),
     ] = None,
     prompt: Annotated[str | None, typer.Option(help="instruction before every text")] = None,
-    prompt_name: Annotated[str | None, typer.Option(help="name of a stored prompt")] = None,
-    normalize: Annotated[bool, typer.Option(help="unit vectors")] = True,
+    prompt_name: Annotated[str | None, typer.Option(help="name of a prompt that the encoder stores, for example query")] = None,
+    normalize: Annotated[bool, typer.Option(help="scale vectors to length 1")] = True,
     chunks: Annotated[
         str | None,
         typer.Option(
-            help="late chunking: a vector for each passage, read as part of its document; sentences, or tokens of a passage"
+            help="late chunking: one vector for each passage, read as part of its document; sentences, or the number of tokens "
+            "of a passage"
         ),
     ] = None,
     pooling: BasePooling = None,
@@ -50,16 +55,21 @@ def command(
         bool,
         typer.Option(
             "--both",
-            help="LLaRA: both vectors of a text in one pass, of the text itself (ebae) and of what follows it (ebar): two columns "
-            "of a .parquet, or a .npy of shape (texts, 2, numbers)",
+            help="for LLaRA: two vectors of each text in one pass, one of the text itself (ebae) and one of the text after it "
+            "(ebar), as two columns of a .parquet or a .npy of shape (texts, 2, numbers)",
         ),
     ] = False,
-    truncate_dim: Annotated[int | None, typer.Option(help="keep the first numbers only, cut before normalizing")] = None,
-    batch_tokens: Annotated[int | None, typer.Option(help="tokens per pass; chosen for the device")] = None,
+    truncate_dim: Annotated[
+        int | None, typer.Option(help="keep only the first numbers of a vector; it is cut before normalizing")
+    ] = None,
+    batch_tokens: BatchTokens = None,
     device: Device = "auto",
     dtype: DType = "auto",
 ) -> None:
-    """Encode every text of a source, in order. Empty ones are skipped and counted; a .parquet names file and row of each text."""
+    """Encode every text of a source, in order.
+
+    Empty texts are skipped and counted. A .parquet also names the file and row of each text.
+    """
     from bothways.encoder.vector_files import SUFFIXES, write_both, write_chunks, write_vectors
 
     suffixes = SUFFIXES if chunks is None else (".parquet",)
@@ -67,36 +77,41 @@ def command(
         raise InputError(f"--out {out}: must end in {' or '.join(suffixes)}{'' if chunks is None else ' with --chunks'}")
     passages = None if chunks is None else _passages(chunks)
     if passages is not None and truncate_dim is not None:
-        raise InputError("--truncate-dim: not with --chunks; cut the vectors of the file")
+        raise InputError("--truncate-dim: does not work with --chunks; cut the vectors of the file instead")
     if both:
         _check_both({"--chunks": chunks, "--prompt": prompt, "--prompt-name": prompt_name, "--pooling": pooling})
     places: Places = deque()
     texts = _texts(source, column, unit if unit is not None else "line" if passages is None else "document", places)
-    # the first text is read before the model is, so that a wrong path fails at once
+    # the first text is read before the model, so that a wrong path fails at once
     texts = chain([next(texts)], texts)
     encoder = open_encoder(model, device=device, dtype=dtype, pooling=pooling)
     options: dict[str, Any] = {"prompt": prompt, "prompt_name": prompt_name, "normalize_embeddings": normalize}
     options["batch_tokens"] = batch_tokens
     if passages is not None:
         documents, count, dimension = write_chunks(encoder, texts, out, passages, options, places)
-        say(f"{out}: {count} vectors of {dimension} numbers, of passages of {documents} texts")
+        say(f"{out}: {count} vectors of {dimension} numbers, for the passages of {documents} texts")
         return
     options["truncate_dim"] = truncate_dim
     if both:
         del options["prompt"], options["prompt_name"]
         count, dimension = write_both(encoder, texts, out, options, places)
-        say(f"{out}: {count} texts, two vectors each of {dimension} numbers (ebae, ebar)")
+        say(f"{out}: {count} texts, each with two vectors of {dimension} numbers (ebae, ebar)")
         return
     count, dimension = write_vectors(encoder, texts, out, options, places)
     say(f"{out}: {count} vectors of {dimension} numbers")
 
 
 def _check_both(given: dict[str, str | None]) -> None:
-    """Raise InputError for an option that has no meaning where both of LLaRA's questions are asked."""
+    """Refuse options that do not work with both of LLaRA's questions.
+
+    Raises:
+        InputError: if one is given.
+    """
     for option, value in given.items():
         if value is not None:
             raise InputError(
-                f"{option} {value}: not with --both, which asks the encoder's own two questions of whole texts; leave one out"
+                f"{option} {value}: does not work with --both, which asks the encoder's own two questions about whole texts; leave one "
+                "of the two options out"
             )
 
 

@@ -1,4 +1,4 @@
-"""`bothways evaluate MODEL --task KIND[:ARGUMENT][?option=value&option=value] …`: scores, on the screen and in a file."""
+"""`bothways evaluate MODEL --task KIND[:ARGUMENT][?option=value&…] …`: measure an encoder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bothways.cli.options import BaseDirection, BasePooling, Device, DType, Factor, Model, hold, say
+from bothways.cli.options import BaseDirection, BasePooling, BatchTokens, Device, DType, Factor, Model, Rope, hold, say
 from bothways.errors import InputError
 from bothways.evaluation.registry import kinds
 
@@ -16,58 +16,73 @@ if TYPE_CHECKING:
 
 NAME = "evaluate"
 
-_TASK = f"{', '.join(kinds().values())}; with ?option=value&option=value behind it (quote it for the shell); repeat for several"
+_TASK = (
+    f"{', '.join(kinds().values())}; add options as ?option=value&option=value, quoted for the shell; repeat for several tasks"
+)
 
 
 def command(
     model: Model,
     task: Annotated[list[str], typer.Option(help=_TASK)],
     out: Annotated[
-        Path | None, typer.Option(help="results.json with scores and provenance, written after each task", callback=hold)
+        Path | None,
+        typer.Option(help="JSON file for scores and provenance; it is written after each task", callback=hold),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="take the tasks that --out holds already from there")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="skip the tasks that --out already holds, and use their scores")
+    ] = False,
     direction: BaseDirection = None,
     pooling: BasePooling = None,
     max_length: Annotated[
-        int | None, typer.Option(min=1, help="tokens of a text that are read; the encoder's own limit by default")
+        int | None, typer.Option(min=1, help="tokens that are read of a text; the encoder's own limit if not given")
     ] = None,
-    batch_tokens: Annotated[int | None, typer.Option(help="tokens per pass; chosen for the device")] = None,
+    batch_tokens: BatchTokens = None,
     context: Annotated[
-        int | None, typer.Option(help="of a base measured as a language model: stretch rotary positions to this many tokens")
+        int | None,
+        typer.Option(help="for a base measured as a language model: stretch rotary positions to this many tokens"),
     ] = None,
-    rope: Annotated[
-        str | None,
-        typer.Option(
-            help="how --context stretches them: linear, yarn or dynamic; as the base was stretched before, else linear"
-        ),
-    ] = None,
+    rope: Rope = None,
     factor: Factor = None,
-    seed: Annotated[int, typer.Option(help="of draws: few-shot texts, k-means centres, random pairs (MTEB's is 42)")] = 0,
+    seed: Annotated[int, typer.Option(help="seed of few-shot texts, k-means centers and random pairs; MTEB uses 42")] = 0,
     device: Device = "auto",
     dtype: DType = "auto",
 ) -> None:
-    """Score an encoder, a base LLM in either direction or as a language model, or BM25 (MODEL `bm25`, retrieval only).
+    """Measure an encoder, a base LLM or BM25 (MODEL `bm25`, for retrieval only).
 
-    A task is KIND:PATH, and carries options as a web address does:
+    A base is measured as an encoder in either direction, or as a language model. A task is
+    KIND:PATH, and you add options as in a web address:
 
-      sts:stsb                                        test split of a folder, or any file of scored pairs
-      'sts:sts12?aggregation=mean'                    over the file's subsets: all (default), mean, wmean
-      'retrieval:scifact?k=1,10,100'                  BEIR folder, or file of pairs; backend=faiss, split=train
-      'retrieval:stsb?above=4&query_prompt=Find: '    a pair's score says whether its second text is relevant
-      'classification:banking77?method=knn&shots=16'  method=logreg, knn; shots=8, all; experiments=10; folds=10
-      'clustering:titles.csv?protocol=fast'           protocol=whole, fast; experiments=10; fraction=0.04
-      'reranking:wikiqa?all_right=keep'               query, positives, negatives; or query, answer, label
-      'pairs:mrpc?split=val'                          two texts and a label 0 or 1
-      'mteb:subset15?prompts=llm2vec'                 MTEB tasks from the hub; prompts=nv_embed, e5; cache=FOLDER; subsets=en
-      mteb-local:sts:stsb                             the same data in mteb's own task of that kind
-      'perplexity:novels?length=8192&stride=256'      of a base LLM, as the next two; scored=all, new; windows=100
-                                                      shifted=true; column=; unit=auto, line: what a text of a .txt is
-      'passkey?lengths=1024,4096&depths=0,0.5,1'      style=exact, published; repeats=10
-      'topics?lengths=4096,16000'                     repeats=20
+      sts:stsb
+          the test split of a folder, or a file of scored pairs
+      'sts:sts12?aggregation=mean'
+          several subsets in a file; aggregation=all (default), mean, wmean
+      'retrieval:scifact?k=1,10,100'
+          a BEIR folder, or a file of pairs; backend=faiss, split=train
+      'retrieval:stsb?above=4&query_prompt=Find: '
+          scored pairs, of which those above 4 are relevant
+      'classification:banking77?method=knn&shots=16'
+          method=logreg, knn; shots=8, all; experiments=10; folds=10
+      'clustering:titles.csv?protocol=fast'
+          protocol=whole, fast; experiments=10; fraction=0.04
+      'reranking:wikiqa?all_right=keep'
+          query, positives, negatives; or query, answer, label
+      'pairs:mrpc?split=val'
+          two texts and a label 0 or 1
+      'mteb:subset15?prompts=llm2vec'
+          tasks from the hub; prompts=nv_embed, e5; cache=FOLDER; subsets=en
+      mteb-local:sts:stsb
+          the same data in mteb's own task of that kind
+      'perplexity:novels?length=8192&stride=256'
+          for a base LLM, as the next two; scored=all, new; windows=100;
+          shifted=true; column=; unit=auto, line (texts of a .txt)
+      'passkey?lengths=1024,4096&depths=0,0.5,1'
+          style=exact, published; repeats=10
+      'topics?lengths=4096,16000'
+          repeats=20
 
-    Every kind knows name=, what results call the task; sts, retrieval, classification, clustering, reranking, pairs and geometry
-    know split= and their columns.
-    Inside a value & is written %26. A wrong option is answered with the list of the right ones.
+    Every kind has the option name=, the task's name in the results. The kinds sts, retrieval,
+    classification, clustering, reranking, pairs and geometry also have split= and the names of
+    their columns. Write & inside a value as %26. The error for a wrong option lists the right ones.
     """
     from bothways.cli.open_model import cut_texts, open_evaluated, pictures
     from bothways.evaluation.evaluate import evaluate
@@ -98,6 +113,6 @@ def _stretched(context: int | None, rope: str | None, factor: float | None) -> R
     if context is None:
         if rope is not None or factor is not None:
             given = f"--factor {factor:g}" if rope is None else f"--rope {rope}"
-            raise InputError(f"{given}: needs --context, the tokens that positions are stretched to")
+            raise InputError(f"{given}: needs --context, the number of tokens to stretch to")
         return None
     return RopeConfig.of({"type": rope, "context": context, "factor": factor})

@@ -23,28 +23,39 @@ def command(
     out: Annotated[Path, typer.Option(help="folder to write")],
     dtype: Annotated[
         str | None,
-        typer.Option(help="of the matrices: f32 (default); for gguf also f16 or q8_0; for onnx and openvino also int8"),
+        typer.Option(
+            help="type of the matrices: f32 (default), f16 (gguf and folders), q8_0 (gguf) or int8 (onnx and openvino)"
+        ),
     ] = None,
     quantize: Annotated[
-        str | None, typer.Option(help="weights in 8 bits: int8 for onnx and openvino, q8_0 for gguf; the same as --dtype")
+        str | None, typer.Option(help="8-bit weights, another way to write --dtype: int8 for onnx and openvino, q8_0 for gguf")
     ] = None,
     device: Device = "cpu",
 ) -> None:
-    """Write an encoder for another server, with the command that starts it and vectors to check it by."""
+    """Write an encoder for another server.
+
+    The folder has a README with the server's command, and vectors that `verify-export` checks.
+    """
     from bothways.exports.export import export
 
     folder = export(model, out, to=to, dtype=dtype, quantize=quantize, device=device)
-    say(f"{folder}: written; see {folder / 'README.md'} for the server's command, then: bothways verify-export {folder}")
+    say(f"{folder}: written; the server's command is in {folder / 'README.md'}; check it with: bothways verify-export {folder}")
 
 
 def verify(
-    folder: Annotated[Path, typer.Argument(help="what bothways export wrote")],
+    folder: Annotated[Path, typer.Argument(help="folder of bothways export")],
     pythons: Annotated[
         list[str] | None,
-        typer.Option("--with", help="Python of another environment, whose loaders are asked too; may be repeated"),
+        typer.Option(
+            "--with",
+            help="Python of another environment, to check with its loaders too; repeat for several",
+        ),
     ] = None,
 ) -> None:
-    """Run an export in its server's code and print the cosine to bothways' vectors; exit code 1 below the bar."""
+    """Run an export in the code of its server, and print the cosine to bothways' vectors.
+
+    The exit code is 1 if a cosine is too low.
+    """
     from bothways.exports.verify import verify_export, verify_rules
 
     rules = verify_rules(folder)
@@ -53,9 +64,9 @@ def verify(
         say(f"{'ok  ' if rule.ok else 'FAIL'}  {rule.server}, by rule, not measured: {rule.rule}{fault}")
     results = verify_export(folder, pythons=pythons or ())
     for each in results:
-        note = "" if each.cost > 0.99995 else f"  (pools the prompt: {each.cost:.4f} to the encoder's own vector)"
+        note = "" if each.cost > 0.99995 else f"  (pools the prompt: cosine {each.cost:.4f} to the encoder's own vector)"
         say(f"{'ok  ' if each.ok else 'FAIL'}  {each.loader}  {each.case:<24} {each.cosine:.6f}{note}")
     worst = min(each.cosine for each in results)
-    say(f"least cosine {worst:.6f}, bar {results[0].bar}")
+    say(f"lowest cosine {worst:.6f}, at least {results[0].bar} is needed")
     if not (all(rule.ok for rule in rules) and all(each.ok for each in results)):
         raise typer.Exit(1)

@@ -13,10 +13,12 @@ NAME = "families"
 
 
 def command(
-    names: Annotated[list[str] | None, typer.Argument(help="model types to measure; all by default")] = None,
-    out: Annotated[Path | None, typer.Option(help="write the table as Markdown", callback=hold)] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="model types to measure, for example llama qwen3; all if not given")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write", callback=hold)] = None,
 ) -> None:
-    """Build a small random model of every decoder family of transformers and prove or refuse each."""
+    """Prove or refuse every decoder family of transformers, on a small random model of each."""
     from bothways.atomic import atomic_file
     from bothways.backbone.family.families import measure, to_markdown
 

@@ -1,4 +1,4 @@
-"""`bothways mine ROWS… --with bm25|MODEL|hybrid:MODEL --out FILE`: find hard negatives for training rows."""
+"""`bothways mine ROWS… --with bm25|MODEL|hybrid:MODEL --out FILE`: find hard negatives."""
 
 from __future__ import annotations
 

@@ -141,7 +141,11 @@ def classification(
     task: Task = "classification",
     seed: Seed = 0,
 ) -> None:
-    """Pair each text with the text of its label, or with another text of its class, as NV-Embed does."""
+    """Pair each text with the text of its label, or with another text of its class.
+
+    NV-Embed's first version uses the texts of labels. The second does so for two classes, and uses
+    texts of the same class for more.
+    """
     from bothways.data.conversion.classification import classification as convert
     from bothways.data.conversion.classification import settled
     from bothways.data.conversion.labeled_text import read_label_texts
@@ -187,7 +191,7 @@ def clustering(
     task: Task = "clustering",
     seed: Seed = 0,
 ) -> None:
-    """Pair each text with another text of its category, or with the category's own text, as NV-Embed does."""
+    """Pair each text with another text of its category, or with the category's own text."""
     from bothways.data.conversion.classification import classification as convert
     from bothways.data.conversion.clustering import read_documents
     from bothways.data.conversion.labeled_text import read_label_texts
@@ -239,7 +243,7 @@ def sts(
     task: Task = "sts",
     seed: Seed = 0,
 ) -> None:
-    """Make rows in both directions of the scored sentence pairs that mean the same, as NV-Embed does."""
+    """Pair sentences of high similarity, in both directions, as NV-Embed does."""
     from bothways.data.conversion.sts import directed_pairs
     from bothways.data.labeled.pairs import Pairs, read_pairs
 

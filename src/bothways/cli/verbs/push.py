@@ -13,38 +13,50 @@ NAME = "push"
 
 Encoder = Annotated[Path, typer.Argument(help="folder of a finished encoder")]
 License = Annotated[
-    str | None, typer.Option("--license", help="for the card, as the hub writes it: apache-2.0, mit, other; else the base's")
+    str | None,
+    typer.Option(
+        "--license", help="for the card, as the hub writes it: apache-2.0, mit, other; the base's license if not given"
+    ),
 ]
 Language = Annotated[
-    list[str] | None, typer.Option(help="for the card: en, ko, multilingual; repeat for several; else the base's")
+    list[str] | None,
+    typer.Option(help="for the card: en, ko, multilingual; repeat for several; the base's languages if not given"),
 ]
 BaseName = Annotated[
-    str | None, typer.Option("--base-model", help="for the card: the base's name on the hub, if it is not known")
+    str | None,
+    typer.Option("--base-model", help="for the card: name of the base on the hub, needed only if it is not known"),
 ]
 ResultFiles = Annotated[
     list[Path] | None,
-    typer.Option("--results", help="file of bothways evaluate --out, whose figures the card shows; repeat for several"),
+    typer.Option("--results", help="file of bothways evaluate --out, to show its scores on the card; repeat for several"),
 ]
 
 
 def command(
     model: Encoder,
-    name: Annotated[str, typer.Argument(metavar="ORG/NAME", help="repository on the hub; made if it does not exist")],
-    private: Annotated[bool, typer.Option("--private", help="make it private; stop if it exists and is public")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="check all and list the files; send nothing")] = False,
-    revision: Annotated[str | None, typer.Option(help="branch; made if it does not exist; else the main one")] = None,
-    message: Annotated[str | None, typer.Option(help="of the commit")] = None,
+    name: Annotated[str, typer.Argument(metavar="ORG/NAME", help="repository on the hub; it is created if it does not exist")],
+    private: Annotated[
+        bool, typer.Option("--private", help="create a private repository; stop if it exists and is public")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything and list the files; send nothing")] = False,
+    revision: Annotated[
+        str | None, typer.Option(help="branch, which is created if it does not exist; the main one if not given")
+    ] = None,
+    message: Annotated[str | None, typer.Option(help="message of the commit")] = None,
     license: License = None,
     language: Language = None,
     base_model: BaseName = None,
     results: ResultFiles = None,
-    include: Annotated[list[str] | None, typer.Option(help="further files of the folder, for example '*.png'")] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(help="more files to upload, for example '*.png'; repeat for several")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Upload a finished encoder and its card to the hub, after the doctor has proved it.
 
-    Only the files of the encoder go up. Checkpoints, logs and whatever else lies in the folder stay, and paths of this machine are taken
-    out of bothways.json. The token comes from HF_TOKEN, or from hf auth login.
+    Only the files of the encoder are uploaded. Checkpoints, logs and other files in the folder are
+    not, and paths of this machine are removed from bothways.json. The token comes from HF_TOKEN, or
+    from hf auth login.
     """
     from bothways.publishing.push import push
 
@@ -66,7 +78,7 @@ def command(
         for file, size in upload.files:
             say(f"{size:>14,}  {file}")
     for file in upload.left_out:
-        say(f"{'stays here':>14}  {file}")
+        say(f"{'not uploaded':>14}  {file}")
     for file in upload.removed:
         say(f"{'removed there':>14}  {file}")
     count = f"{len(upload.files)} files, {upload.size:,} bytes"
@@ -78,11 +90,11 @@ def card(
     license: License = None,
     language: Language = None,
     base_model: BaseName = None,
-    name: Annotated[str | None, typer.Option(help="the model's own name on the hub, ORG/NAME")] = None,
+    name: Annotated[str | None, typer.Option(help="name of this model on the hub, ORG/NAME")] = None,
     results: ResultFiles = None,
-    replace: Annotated[bool, typer.Option("--replace", help="also if somebody has changed the card")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="replace a card that somebody has changed")] = False,
 ) -> None:
-    """Write the model card (README.md) of a saved encoder anew, with a license, languages and figures."""
+    """Write the model card (README.md) again, with a license, languages and scores."""
     from bothways.publishing.cards import write_card
 
     written = write_card(

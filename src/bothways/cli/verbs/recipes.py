@@ -1,4 +1,4 @@
-"""`bothways recipes [NAME]`: what there is to train, and every value of one."""
+"""`bothways recipes [NAME]`: list the recipes, or print all values of one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ NAME = "recipes"
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="print this recipe with all its values, as YAML")] = None,
+    name: Annotated[str | None, typer.Argument(help="recipe to print with all its values, as YAML")] = None,
     preset: Annotated[str, typer.Option(help="published or laptop")] = "published",
     options: Annotated[
-        list[str] | None, typer.Option("--option", help="a choice of the recipe's own, e.g. supervised=rows.jsonl; repeatable")
+        list[str] | None,
+        typer.Option("--option", help="an option of the recipe, for example supervised=rows.jsonl; repeat for several"),
     ] = None,
 ) -> None:
     """List the recipes, or print one as YAML to edit and give to `bothways train`."""
@@ -24,7 +25,7 @@ def command(
 
     if name is None:
         if options:
-            raise InputError(f"--option {options[0]}: name the recipe that it is for")
+            raise InputError(f"--option {options[0]}: name the recipe to set it for")
         for known in recipes.NAMES:
             entry = recipes.get(known)
             say(f"{known:10} {entry.description}")

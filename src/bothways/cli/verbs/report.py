@@ -1,4 +1,4 @@
-"""`bothways report RESULTS… --out report.html`: results and training runs as one page to look at."""
+"""`bothways report RESULTS… --out report.html`: show results and training runs on one page."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ NAME = "report"
 
 def command(
     results: Annotated[
-        list[str], typer.Argument(help="results files, folders of them, folders of training runs; NAME=PATH names one")
+        list[str],
+        typer.Argument(help="results files, folders of results, or folders of training runs; NAME=PATH gives one a name"),
     ],
-    out: Annotated[Path, typer.Option(help="the HTML file", callback=hold)],
-    baseline: Annotated[str | None, typer.Option(help="model that differences are taken from; the first one")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="of the bootstrap")] = 0,
+    out: Annotated[Path, typer.Option(help="HTML file to write", callback=hold)],
+    baseline: Annotated[
+        str | None, typer.Option(help="model that the others are compared with; the first one if not given")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the bootstrap")] = 0,
 ) -> None:
-    """Write one self-contained HTML page: scores, differences with intervals, training curves, geometry, examples."""
+    """Write one self-contained HTML page of results.
+
+    It shows scores, differences with intervals, training curves, geometry and examples.
+    """
     from bothways.report.page import write_report
 
     write_report(results, out, baseline=baseline, seed=seed)

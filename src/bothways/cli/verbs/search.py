@@ -1,4 +1,4 @@
-"""`bothways search MODEL SOURCE QUERY…`: the nearest texts of a source, to see with one's own eyes what an encoder finds."""
+"""`bothways search MODEL SOURCE QUERY…`: print the nearest texts of a source."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ NAME = "search"
 
 def command(
     model: Model,
-    source: Annotated[str, typer.Argument(help="texts to search: file, folder, hub dataset, python-stdlib")],
-    queries: Annotated[list[str], typer.Argument(help="what to look for")],
+    source: Annotated[str, typer.Argument(help="texts to search: file, folder, hub dataset or python-stdlib")],
+    queries: Annotated[list[str], typer.Argument(help="texts to search for")],
     top: Annotated[int, typer.Option(min=1, help="results per query")] = 5,
-    limit: Annotated[int | None, typer.Option(help="search the first texts only")] = None,
+    limit: Annotated[int | None, typer.Option(help="search only the first texts")] = None,
     device: Device = "auto",
     dtype: DType = "auto",
 ) -> None:

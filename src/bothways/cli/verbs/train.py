@@ -1,9 +1,10 @@
-"""`bothways train RECIPE|FILE`: run a recipe by name or from a file, resume it, or say what it would cost."""
+"""`bothways train RECIPE|FILE`: run a recipe, resume it, or estimate its cost."""
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,45 +12,62 @@ from bothways.cli.options import Device, assignments, say
 from bothways.cli.word_task import run_word_task
 from bothways.errors import InputError
 
+if TYPE_CHECKING:
+    from bothways.training.recipe.recipe import Recipe
+    from bothways.training.stage.estimate import DryRun
+
 NAME = "train"
 
 
 def command(
     recipe: Annotated[
-        str, typer.Argument(help="a recipe's name (bothways recipes), a YAML file, or one of LLM2Vec's JSON configurations")
+        str,
+        typer.Argument(help="name of a recipe (see bothways recipes), a YAML file, or one of LLM2Vec's JSON configurations"),
     ],
-    out: Annotated[Path | None, typer.Option(help="folder for the encoder, recipe, metrics and checkpoints")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for the encoder, the recipe, metrics and checkpoints")] = None,
     base: Annotated[str | None, typer.Option(help="base LLM or encoder folder")] = None,
     data: Annotated[
-        list[str] | None, typer.Option(help="texts: file, folder, hub dataset, python-stdlib; repeat for several")
+        list[str] | None,
+        typer.Option(help="training texts: file, folder, hub dataset or python-stdlib; repeat for several"),
     ] = None,
-    preset: Annotated[str, typer.Option(help="for a recipe's name: published or laptop")] = "published",
+    preset: Annotated[str, typer.Option(help="for a recipe by name: published or laptop")] = "published",
     dev: Annotated[
-        str | None, typer.Option(help="for a recipe's name: task that chooses the best checkpoint, e.g. sts:dev.jsonl")
+        str | None,
+        typer.Option(help="for a recipe by name: task that chooses the best checkpoint, for example sts:dev.jsonl"),
     ] = None,
     options: Annotated[
         list[str] | None,
-        typer.Option("--option", help="for a recipe's name: a choice of its own, e.g. supervised=rows.jsonl; repeatable"),
+        typer.Option(
+            "--option",
+            help="for a recipe by name: an option of the recipe, for example supervised=rows.jsonl; repeat for several",
+        ),
     ] = None,
     sets: Annotated[
-        list[str] | None, typer.Option("--set", help="one value by its path: stages.mntp.optim.lr=1e-3; repeatable")
+        list[str] | None,
+        typer.Option("--set", help="one value by its path, for example stages.mntp.optim.lr=1e-3; repeat for several"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue a stopped run in --out")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="begin again in the --out of an earlier run, whose files are removed")
+        bool,
+        typer.Option("--overwrite", help="remove the files of an earlier run in --out, and start from the beginning"),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print the resolved recipe, sizes, steps, time and memory; write nothing")
+        bool,
+        typer.Option("--dry-run", help="print the whole recipe, sizes, steps, time and memory; write nothing"),
     ] = False,
     device: Device = "auto",
 ) -> None:
-    """Train an encoder."""
+    """Train an encoder with a recipe.
+
+    bothways train llm2vec --base smollm2-135m --data texts.txt --preset laptop --out runs/mine
+    """
+    from bothways.objectives.causal_lm import CausalLmConfig
     from bothways.training.loop.trainer import train
     from bothways.training.recipe.llm2vec_words import is_word_task
 
     if is_word_task(recipe):
         if dev is not None or options or sets or resume or overwrite:
-            raise InputError(f"{recipe}: a word-task configuration takes --base, --data, --out, --device and --dry-run alone")
+            raise InputError(f"{recipe}: a word-task configuration takes only --base, --data, --out, --device and --dry-run")
         run_word_task(recipe, base=base, data=data, out=out, device=device, dry_run=dry_run)
         return
     chosen, folder = _read(recipe, out, base=base, data=data, preset=preset, dev=dev, options=options or [], sets=sets or [])
@@ -57,13 +75,13 @@ def command(
         _print_estimate(train(chosen, dry_run=True, device=device))
         return
     if folder is None:
-        raise InputError("--out: name the folder that the trained encoder goes to")
+        raise InputError("--out: name the folder for the trained encoder")
     if resume and overwrite:
-        raise InputError("--overwrite: begins again, and --resume goes on; choose one")
+        raise InputError("--overwrite starts again and --resume continues; use only one of them")
     encoder = train(chosen, folder, resume=resume, device=device, overwrite=overwrite or _file_overwrites(recipe))
     last = chosen.stages[-1].objective
-    if last.language_model:
-        say(f"{folder}: language model, {last.context} tokens of context; a base for convert, train and evaluate")
+    if isinstance(last, CausalLmConfig):
+        say(f"{folder}: language model, {last.context} tokens of context; use it as a base of convert, train and evaluate")
         return
     say(f"{folder}: {encoder.direction} encoder, {encoder.dimension} dimensions, {encoder.pooling.mode} pooling")
 
@@ -78,7 +96,8 @@ def _read(
     dev: str | None,
     options: list[str],
     sets: list[str],
-) -> tuple[Any, Path | None]:
+) -> tuple[Recipe, Path | None]:
+    """Return the recipe and the folder to write."""
     from bothways import recipes
     from bothways.training.recipe.overrides import override
     from bothways.training.recipe.recipe_files import output_dir, read_recipe
@@ -88,11 +107,13 @@ def _read(
         common |= {key: value for key, value in (("base", base), ("texts", data)) if value is not None}
         return override(recipes.get(name).make(assignments(options), **common), sets), out
     if not Path(name).is_file() and not name.endswith((".yaml", ".yml", ".json")):
-        raise InputError(f"{name}: neither a recipe ({', '.join(recipes.NAMES)}) nor a file")
+        near = difflib.get_close_matches(name, recipes.NAMES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"{name}: is neither a recipe nor a file; {hint}recipes: {', '.join(recipes.NAMES)}")
     if dev is not None:
-        raise InputError("--dev: only for a recipe's name; in a file set stages.NAME.eval")
+        raise InputError("--dev: only for a recipe by name; for a file use --set stages.NAME.eval=…")
     if options:
-        raise InputError(f"--option {options[0]}: only for a recipe's name; in a file use --set")
+        raise InputError(f"--option {options[0]}: only for a recipe by name; for a file use --set")
     found = output_dir(name) if out is None else None
     return read_recipe(name, base=base, data=data, sets=sets), out or (Path(found) if found else None)
 
@@ -103,15 +124,15 @@ def _file_overwrites(name: str) -> bool:
     return name.endswith(".json") and Path(name).is_file() and overwrites(name)
 
 
-def _print_estimate(plan: Any) -> None:
+def _print_estimate(plan: DryRun) -> None:
     typer.echo(plan.recipe.to_yaml())
     for stage in plan.stages:
         cost = f"about {_duration(stage.seconds)}, {stage.memory / 2**30:.1f} GiB, {stage.dtype}"
         say(
-            f"{stage.name}: {stage.trainable:,} of {stage.parameters:,} parameters train; {stage.examples:,} examples, "
+            f"{stage.name}: trains {stage.trainable:,} of {stage.parameters:,} parameters; {stage.examples:,} examples, "
             f"{stage.steps:,} steps, {stage.tokens:,} tokens; {cost}"
         )
-    say(f"on {plan.device}, {plan.processes} process(es): about {_duration(plan.seconds)} in all, without evaluations")
+    say(f"on {plan.device}, {plan.processes} process(es): about {_duration(plan.seconds)} in total, without evaluations")
 
 
 def _duration(seconds: float) -> str:

@@ -310,5 +310,5 @@ def test_the_command_line_opens_a_base_as_a_language_model(base, tmp_path, capsy
     refused = runner(capsys)("evaluate", base, "--task", spec, "--direction", "bidirectional", *options)
     assert (refused.code, refused.out) == (2, "")
     assert refused.err.startswith(
-        f"error: task {spec!r}: measures a language model, and {base} would be opened as a bidirectional"
+        f"error: task {spec!r}: measures a language model, but the other tasks and options make {base} a bidirectional"
     )
