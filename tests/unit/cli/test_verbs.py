@@ -56,13 +56,19 @@ VERBS = {
     ],
     "search": ["model", "source", "queries", "--top", "--limit", "--device", "--dtype"],
     "evaluate": [
-        *("model", "--task", "--out", "--resume", "--direction", "--pooling", "--max-length"),
-        *("--batch-tokens", "--context", "--rope", "--factor", "--seed", "--device", "--dtype"),
-    ],
-    "serve": [
-        *("models", "--host", "--port", "--batch-tokens", "--normalize", "--accept-token-ids", "--max-rows", "--max-tokens"),
-        *("--max-bytes", "--max-requests", "--queue-rows", "--queue-tokens", "--timeout", "--drain", "--cors", "--pooling"),
-        *("--device", "--dtype"),
+        *(
+            "model",
+            "--task",
+            "--context",
+            "--rope",
+            "--factor",
+            "--out",
+            "--resume",
+            "--direction",
+            "--pooling",
+            "--max-length",
+        ),
+        *("--batch-tokens", "--seed", "--device", "--dtype"),
     ],
     "mine": MINE,
     "ablate": [

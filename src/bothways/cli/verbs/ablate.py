@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperCommand
 
+from bothways.cli.option_groups import flat
 from bothways.cli.options import Device, assignments, say
 from bothways.errors import InputError
 
@@ -53,7 +55,68 @@ def spread(words: Sequence[str]) -> list[str]:
     return found
 
 
+@dataclass(frozen=True)
+class Combinations:
+    """The rows, poolings and tasks that are compared."""
+
+    PANEL: ClassVar[str] = "Combinations"
+
+    base: Annotated[str | None, typer.Option(help="base LLM of all rows")] = None
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="DIRECTION+STAGE…@POOLING,…, for example uni, bi, bi+mntp or bi+mntp+simcse@mean; or NAME=RECIPE.yaml"
+        ),
+    ] = None
+    poolings: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="poolings of the rows that do not name one: mean (default), weighted_mean, last, latent_attention, …"
+        ),
+    ] = None
+    eval_poolings: Annotated[
+        list[str] | None,
+        typer.Option(help="poolings without parameters with which every encoder is measured as well"),
+    ] = None
+    tasks: Annotated[list[str] | None, typer.Option(help="tasks as for bothways evaluate: sts:PAIRS, retrieval:FOLDER, …")] = (
+        None
+    )
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the stages of the rows are trained."""
+
+    PANEL: ClassVar[str] = "Training"
+
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(help="recipes, by name or file, that have the stages of the rows; llm2vec if not given"),
+    ] = None
+    preset: Annotated[str | None, typer.Option(help="for recipes by name: published (default) or laptop")] = None
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="for recipes by name: an option of the recipe, for example supervised=rows.jsonl"),
+    ] = None
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="training data of all stages, or STAGE=SOURCE for one; the recipes' own data if not given"),
+    ] = None
+    dev: Annotated[
+        str | None,
+        typer.Option(help="for recipes by name: task that chooses the best checkpoint, for example sts:dev.jsonl"),
+    ] = None
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="one value of the recipe by its path, for example stages.mntp.optim.steps=50"),
+    ] = None
+    seeds: Annotated[list[int] | None, typer.Option(help="seeds of training, for example 0 1 2; 42 if not given")] = None
+
+
+@flat
 def command(
+    combinations: Combinations,
+    training: Training,
     plan: Annotated[
         Path | None,
         typer.Argument(
@@ -61,48 +124,6 @@ def command(
             "command line take precedence"
         ),
     ] = None,
-    base: Annotated[str | None, typer.Option(help="base LLM of all rows")] = None,
-    rows: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="DIRECTION+STAGE…@POOLING,…, for example uni, bi, bi+mntp or bi+mntp+simcse@mean; or NAME=RECIPE.yaml"
-        ),
-    ] = None,
-    poolings: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="poolings of the rows that do not name one: mean (default), weighted_mean, last, latent_attention, …"
-        ),
-    ] = None,
-    eval_poolings: Annotated[
-        list[str] | None,
-        typer.Option(help="poolings without parameters with which every encoder is measured as well"),
-    ] = None,
-    tasks: Annotated[
-        list[str] | None, typer.Option(help="tasks as for bothways evaluate: sts:PAIRS, retrieval:FOLDER, …")
-    ] = None,
-    recipe: Annotated[
-        list[str] | None,
-        typer.Option(help="recipes, by name or file, that have the stages of the rows; llm2vec if not given"),
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="for recipes by name: published (default) or laptop")] = None,
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--option", help="for recipes by name: an option of the recipe, for example supervised=rows.jsonl"),
-    ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(help="training data of all stages, or STAGE=SOURCE for one; the recipes' own data if not given"),
-    ] = None,
-    dev: Annotated[
-        str | None,
-        typer.Option(help="for recipes by name: task that chooses the best checkpoint, for example sts:dev.jsonl"),
-    ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="one value of the recipe by its path, for example stages.mntp.optim.steps=50"),
-    ] = None,
-    seeds: Annotated[list[int] | None, typer.Option(help="seeds of training, for example 0 1 2; 42 if not given")] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="folder for encoders, results and tables; an earlier run in it continues"),
@@ -137,18 +158,11 @@ def command(
     if out is None:
         raise InputError("--out: name the folder of the ablation")
     choices: dict[str, Any] = {
-        "base": base,
-        "rows": rows,
-        "poolings": poolings,
-        "eval_poolings": eval_poolings,
-        "tasks": tasks,
-        "recipe": recipe,
-        "preset": preset,
-        "options": assignments(options or []),
-        "data": _by_stage(data),
-        "dev": dev,
-        "overrides": _overrides(sets),
-        "seeds": seeds,
+        **vars(combinations),
+        **{name: getattr(training, name) for name in ("recipe", "preset", "dev", "seeds")},
+        "options": assignments(training.options or []),
+        "data": _by_stage(training.data),
+        "overrides": _overrides(training.sets),
         "dtype": dtype,
     }
     choices = {name: value for name, value in choices.items() if value not in (None, [], {})}

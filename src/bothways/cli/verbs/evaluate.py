@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from bothways.cli.option_groups import flat
 from bothways.cli.options import BaseDirection, BasePooling, BatchTokens, Device, DType, Factor, Model, Rope, hold, say
 from bothways.errors import InputError
 from bothways.evaluation.registry import kinds
 
 if TYPE_CHECKING:
     from bothways.backbone.rope import RopeConfig
+    from bothways.evaluation.results import Results
+    from bothways.evaluation.task import Task
 
 NAME = "evaluate"
 
@@ -21,9 +25,40 @@ _TASK = (
 )
 
 
+@dataclass(frozen=True)
+class Stretching:
+    """Rotary positions of a base that is measured as a language model."""
+
+    PANEL: ClassVar[str] = "Longer contexts of a language model"
+
+    context: Annotated[
+        int | None,
+        typer.Option(help="stretch rotary positions to this many tokens"),
+    ] = None
+    rope: Rope = None
+    factor: Factor = None
+
+    def config(self) -> RopeConfig | None:
+        """Return the settings, or None without `--context`.
+
+        Raises:
+            InputError: if there are other settings without `--context`.
+        """
+        from bothways.backbone.rope import RopeConfig
+
+        if self.context is None:
+            if self.rope is not None or self.factor is not None:
+                given = f"--factor {self.factor:g}" if self.rope is None else f"--rope {self.rope}"
+                raise InputError(f"{given}: needs --context, the number of tokens to stretch to")
+            return None
+        return RopeConfig.of({"type": self.rope, "context": self.context, "factor": self.factor})
+
+
+@flat
 def command(
     model: Model,
     task: Annotated[list[str], typer.Option(help=_TASK)],
+    stretching: Stretching,
     out: Annotated[
         Path | None,
         typer.Option(help="JSON file for scores and provenance; it is written after each task", callback=hold),
@@ -37,12 +72,6 @@ def command(
         int | None, typer.Option(min=1, help="tokens that are read of a text; the encoder's own limit if not given")
     ] = None,
     batch_tokens: BatchTokens = None,
-    context: Annotated[
-        int | None,
-        typer.Option(help="for a base measured as a language model: stretch rotary positions to this many tokens"),
-    ] = None,
-    rope: Rope = None,
-    factor: Factor = None,
     seed: Annotated[int, typer.Option(help="seed of few-shot texts, k-means centers and random pairs; MTEB uses 42")] = 0,
     device: Device = "auto",
     dtype: DType = "auto",
@@ -84,18 +113,26 @@ def command(
     classification, clustering, reranking, pairs and geometry also have split= and the names of
     their columns. Write & inside a value as %26. The error for a wrong option lists the right ones.
     """
-    from bothways.cli.open_model import cut_texts, open_evaluated, pictures
+    from bothways.cli.open_model import cut_texts, open_evaluated
     from bothways.evaluation.evaluate import evaluate
     from bothways.evaluation.registry import make_task
 
     if resume and out is None:
         raise InputError("--resume needs --out, the results file to continue")
-    stretched = _stretched(context, rope, factor)
+    rope = stretching.config()
     tasks = [make_task(spec) for spec in task]
-    encoder = open_evaluated(model, tasks, device=device, dtype=dtype, direction=direction, pooling=pooling, rope=stretched)
+    encoder = open_evaluated(model, tasks, device=device, dtype=dtype, direction=direction, pooling=pooling, rope=rope)
     if max_length is not None:
         cut_texts(encoder, max_length)
     results = evaluate(encoder, tasks, batch_tokens=batch_tokens, seed=seed, out=out, resume=resume)
+    _print(results, tasks)
+    if out is not None:
+        say(f"saved {out}")
+
+
+def _print(results: Results, tasks: list[Task]) -> None:
+    from bothways.cli.open_model import pictures
+
     shown = {t.name: pictures(t, results.records[t.name].details) for t in tasks}
     for name, metrics in results.items():
         say(name)
@@ -103,16 +140,3 @@ def command(
             say(f"  {metric:24} {value:.4f}")
         for line in shown.get(name, []):
             say(f"  {line}")
-    if out is not None:
-        say(f"saved {out}")
-
-
-def _stretched(context: int | None, rope: str | None, factor: float | None) -> RopeConfig | None:
-    from bothways.backbone.rope import RopeConfig
-
-    if context is None:
-        if rope is not None or factor is not None:
-            given = f"--factor {factor:g}" if rope is None else f"--rope {rope}"
-            raise InputError(f"{given}: needs --context, the number of tokens to stretch to")
-        return None
-    return RopeConfig.of({"type": rope, "context": context, "factor": factor})
