@@ -1,1 +1,4 @@
-"""Search over texts: exact top-K in blocks, BM25, vectors on disk. Below mining and evaluation, and knows of neither."""
+"""Search over texts: exact top-K in blocks, BM25, and vectors on disk.
+
+This package is below mining and evaluation and imports neither.
+"""

@@ -1,10 +1,12 @@
-r"""BM25 over texts (Robertson & Zaragoza 2009) through the bm25s package: its tokens and its scores.
+r"""BM25 over texts (Robertson & Zaragoza 2009) with the bm25s package: tokens and scores.
 
-Tokens: every `\w+` run, lower-cased; and, so that code and prose meet, the parts of each run that is an identifier, split at
-underscores and at camelCase humps (`getFileName` → getfilename, get, file, name). English stop words (Lucene's 33) are removed;
-nothing is stemmed, so a figure does not depend on which stemmer is installed. k1 = 1.5, b = 0.75 and Lucene's idf are bm25s'
-defaults (Lù 2024, arXiv 2407.03618). By option, each character of a script that writes no spaces is a word, as in Lucene's CJK
-analysers: without it two Chinese sentences share a word only if they are equal.
+A token is a `\w+` run in lower case. If a run is a compound identifier, its parts follow, split at
+underscores and at camelCase humps (`getFileName` → getfilename, get, file, name), so that code and
+prose share tokens. English stop words (Lucene's 33) are removed. Nothing is stemmed, so a figure
+does not depend on the installed stemmer. k1 = 1.5, b = 0.75 and Lucene's idf are the defaults of
+bm25s (Lù 2024, arXiv 2407.03618). As an option, each character of a script without spaces is a
+word, as in Lucene's CJK analyzers. Without it two Chinese sentences share a word only if they are
+equal.
 """
 
 from __future__ import annotations
@@ -21,16 +23,19 @@ from bothways.errors import InputError, MissingExtra
 K1, B = 1.5, 0.75
 
 _WORD = re.compile(r"\w+")
-# capitals before a capitalised word (HTTP|Server), a word with its capital, capitals alone, digits
+# capitals before a capitalized word (HTTP|Server), a word with its capital, capitals alone, digits
 _HUMP = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 
 
 def tokenize(text: str, *, characters: bool = False) -> list[str]:
-    """Lower-cased words of `text` and, right after a word that is a compound identifier, its parts; stop words left out.
+    """Return the words of `text` in lower case, without stop words.
+
+    A compound identifier is followed by its parts. For example, "The getFileName" gives
+    ["getfilename", "get", "file", "name"].
 
     Args:
         text: any text.
-        characters: split what is written in a script without spaces into its characters.
+        characters: if True, split text in a script without spaces into its characters.
     """
     from bm25s.stopwords import STOPWORDS_EN
 
@@ -45,7 +50,7 @@ def _tokens(text: str, characters: bool) -> Iterator[str]:
                 yield from single
                 continue
         yield word.lower()
-        # humps are looked for in ASCII runs only, where identifiers live; elsewhere they would cut words (straße at its ß)
+        # Only ASCII runs are split at humps. Other words would be cut (straße at its ß).
         pieces = [_HUMP.findall(piece) if piece.isascii() else [piece] for piece in word.split("_") if piece]
         parts = [part for piece in pieces for part in piece]
         if len(parts) > 1:
@@ -53,7 +58,7 @@ def _tokens(text: str, characters: bool) -> Iterator[str]:
 
 
 class Bm25Index:
-    """An index of N texts, held in memory: about 8 bytes for each different word of each text."""
+    """An index of N texts in memory: about 8 bytes for each different word of each text."""
 
     def __init__(
         self,
@@ -69,14 +74,16 @@ class Bm25Index:
 
         Args:
             texts: N texts.
-            purpose, extra: what an error says bm25s is needed for, and the extra that installs it.
+            purpose: the purpose that the error names if bm25s is not installed, for example "the
+                BM25 baseline".
+            extra: the extra that installs bm25s, for the same error.
             tokens: splits texts and queries.
             k1: ≥ 0, how soon repeated words saturate.
             b: in [0, 1], how much long texts are discounted.
 
         Raises:
-            MissingExtra: bm25s is not installed.
-            InputError: no text has a word in it.
+            MissingExtra: if bm25s is not installed.
+            InputError: if no text has a word in it.
         """
         try:
             import bm25s
@@ -86,12 +93,16 @@ class Bm25Index:
         self.tokens, self.size = tokens, len(texts)
         documents = [tokens(text) for text in texts]
         if not any(documents):
-            raise InputError(f"none of the {self.size} documents has a word in it; BM25 has nothing to rank by")
+            raise InputError(f"none of the {self.size} documents has a word in it, so BM25 cannot rank them")
         self._index = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy")
         self._index.index(documents, show_progress=False)
 
     def scores(self, query: str) -> np.ndarray:
-        """(N,) float32 scores, ≥ 0; 0 where no word is shared. A word that the query repeats counts as often."""
+        """Return the scores (N,) float32 of a query, ≥ 0.
+
+        A text that shares no word with the query scores 0. A word that the query repeats counts as
+        often.
+        """
         known = [token for token in self.tokens(query) if token in self._index.vocab_dict]
         if not known:
             return np.zeros(self.size, dtype=np.float32)

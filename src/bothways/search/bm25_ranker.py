@@ -1,6 +1,6 @@
-"""BM25, the lexical baseline that a dense encoder has to beat (Robertson & Zaragoza 2009), as a ranker.
+"""BM25 as a ranker: the lexical baseline for dense encoders (Robertson & Zaragoza 2009).
 
-Its tokens, parameters and scores are those of `search/bm25.py`, which mining shares.
+Its tokens, parameters and scores are those of `search/bm25.py`, which mining also uses.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ __all__ = ["BM25", "tokenize"]
 
 
 class BM25:
-    """A `Ranker`: `evaluate(BM25(), "stdlib")` gives it a row beside the encoders."""
+    """A `Ranker`. For example, `evaluate(BM25(), "stdlib")` gives its scores next to those of
+    encoders.
+    """
 
     name = "bm25"
 
     def __init__(self, *, k1: float = 1.5, b: float = 0.75) -> None:
-        """Choose the two parameters.
+        """Set the two parameters.
 
         Args:
             k1: ≥ 0, how soon repeated words saturate.
             b: in [0, 1], how much long documents are discounted.
 
         Raises:
-            MissingExtra: bm25s is not installed.
-            InputError: a parameter out of range.
+            MissingExtra: if bm25s is not installed.
+            InputError: if a parameter is out of range.
         """
         try:
             import bm25s  # noqa: F401
@@ -44,10 +46,10 @@ class BM25:
     def rank(
         self, queries: Mapping[str, str], corpus: Mapping[str, str], *, depth: int, ignore_identical_ids: bool = False
     ) -> Ranking:
-        """Rank; a document that shares no token with the query is not ranked at all, as in Lucene.
+        """Rank documents. One that shares no token with the query is not ranked, as in Lucene.
 
         Raises:
-            InputError: no queries, or no documents with a word in them.
+            InputError: if there are no queries, or if no document has a word in it.
         """
         running = RunningRanking(queries, corpus, depth=depth, ignore_identical_ids=ignore_identical_ids)
         texts = [corpus[doc] for doc in running.doc_ids]

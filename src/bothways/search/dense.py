@@ -1,11 +1,13 @@
-"""The nearest documents by inner product: exactly, block by block, or through FAISS.
+"""The nearest documents by inner product: exactly, block by block, or with FAISS.
 
-The exact search reads the vectors on disk once for each call and holds one block of them and one tile of scores. FAISS (Douze et al.
-2024, arXiv 2401.08281; a flat index, exact as well) holds all of them in memory and is there for machines on which it is faster.
+For each call, the exact search reads the vectors on disk once. It keeps one block of them and one
+tile of scores in memory. FAISS (Douze et al. 2024, arXiv 2401.08281) uses a flat index, which is
+exact too. It keeps all vectors in memory and is faster on some machines.
 
-A float32 product depends in its last bit on where a document stands in its block, and FAISS keeps any of the documents that tie. So
-a few more than the wanted number are kept, more still if their products hardly differ, and their scores are computed again in
-float64, one query at a time. The result does not depend on blocks or backend.
+The last bit of a float32 product depends on the position of a document in its block, and FAISS
+keeps any of the documents that tie. So a few more documents than wanted are kept, and more still if
+their products hardly differ. Their scores are computed again in float64, one query at a time. The
+result does not depend on blocks or backend.
 
 Letters: q queries, N documents, D numbers, K kept.
 """
@@ -23,10 +25,9 @@ from bothways.search.topk import DOCUMENT_BLOCK, QUERY_TILE, TopK, spans
 
 Backend = Literal["exact", "faiss"]
 
-SPARE = 16  # kept beyond K, for documents whose order the last bit decides
+SPARE = 16  # kept beyond K, for documents with an order that the last bit decides
 
-
-NOISE = 1e-5  # more than a float32 product of unit vectors is wrong by
+NOISE = 1e-5  # more than the error of a float32 product of unit vectors
 
 
 def check_backend(backend: str) -> None:
@@ -46,22 +47,23 @@ def check_backend(backend: str) -> None:
 
 
 class DenseIndex:
-    """The first `stop` of the vectors in `shards`, to be searched."""
+    """A search over the first `stop` vectors in `shards`."""
 
     def __init__(
         self, shards: Shards, stop: int, *, backend: Backend = "exact", block: int | None = None, tile: int | None = None
     ) -> None:
-        """Hold the vectors.
+        """Prepare the search.
 
         Args:
-            shards: documents.
-            stop: how many of them may be found.
+            shards: vectors of the documents.
+            stop: number of documents that may be found, from the start.
             backend: "exact" or "faiss".
-            block, tile: documents and queries of one product; they bound memory and change nothing else.
+            block: documents of one product. It bounds memory and changes nothing else.
+            tile: queries of one product. It bounds memory and changes nothing else.
 
         Raises:
-            InputError: an unknown backend.
-            MissingExtra: faiss is not installed.
+            InputError: if the backend is unknown.
+            MissingExtra: if faiss is not installed.
         """
         check_backend(backend)
         self.shards, self.stop = shards, stop
@@ -71,25 +73,29 @@ class DenseIndex:
     def search(
         self, queries: np.ndarray, depth: int, *, floors: np.ndarray | None = None
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return documents (k,) int64 and scores (k,) float32 of each query, best first, the earlier of equals first.
+        """Return documents (k,) int64 and scores (k,) float32 of each query, best first.
+
+        Among equal scores the earlier document comes first.
 
         Args:
             queries: (q, D) float32.
-            depth: K; fewer come back if there are fewer documents.
-            floors: scores (q,) below which a document is of no use. Most of those are left out, which saves time.
+            depth: K. Fewer documents are returned if there are fewer.
+            floors: (q,) scores below which a document is not useful. Most of those are left out,
+                which saves time.
 
         Raises:
-            InputError: queries of another width than the documents.
+            InputError: if the queries have another width than the documents.
         """
         if queries.shape[1] != self.shards.width:
-            raise InputError(f"query vectors have {queries.shape[1]} dimensions, documents {self.shards.width}")
+            raise InputError(f"query vectors have {queries.shape[1]} dimensions, document vectors {self.shards.width}")
         lowest = np.full(len(queries), -np.inf, np.float32) if floors is None else floors
         found: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
         rows, wanted = np.arange(len(queries)), min(depth + SPARE, self.stop)
         while len(rows):
             places, near = self._nearest(queries[rows], wanted)
             open_ended = np.zeros(len(rows), dtype=bool)
-            if wanted < self.stop:  # more than SPARE documents about as near as the last one: any of them may belong there
+            # If more than SPARE documents are about as near as the last one, any of them may win.
+            if wanted < self.stop:
                 limits = np.maximum(near[:, depth - 1], lowest[rows])
                 open_ended = near[:, -1] >= limits - NOISE * np.maximum(1, np.abs(limits))
             useful = (places >= 0) & (near >= lowest[rows, None] - NOISE * np.maximum(1, np.abs(near)))
@@ -100,7 +106,10 @@ class DenseIndex:
         return found
 
     def scores(self, query: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Scores (k,) float32 of one query (D,) with these documents, computed in float64."""
+        """Return the scores (k,) float32 of one query (D,) with these documents.
+
+        They are computed in float64.
+        """
         return (self.shards.rows(places).astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
 
     def _sorted(self, query: np.ndarray, places: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +118,10 @@ class DenseIndex:
         return places[order], scores[order]
 
     def _nearest(self, queries: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return documents (q, wanted) and float32 products, best first; ties are not settled yet."""
+        """Return documents (q, wanted) and float32 products, best first.
+
+        Ties are not settled yet.
+        """
         return self._by_faiss(queries, wanted) if self._faiss is not None else self._by_blocks(queries, wanted)
 
     def _by_blocks(self, queries: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,9 @@
-"""Rank documents for queries, by vectors or by any scores, at bounded memory and with one order for ties.
+"""Rank documents for queries, by vectors or by any scores, with one order for ties.
 
-Evaluation measures these rankings; mining searches with `DenseIndex`, which ranks vectors here too. The order is trec_eval's:
-score descending, then document id descending (scores compared in single precision, as there). Getting it exactly matters if
-scores tie: BM25 on short documents, duplicates, quantized vectors.
+Memory is bounded. Evaluation measures these rankings. They use `DenseIndex`, with which mining
+searches too. The order is trec_eval's: score descending, then document id descending (scores
+compared in single precision, as there). The exact order matters if scores tie: BM25 on short
+documents, duplicates, quantized vectors.
 
 Letters: Q queries, N documents, K kept, D numbers in a vector.
 """
@@ -22,7 +23,7 @@ from bothways.search.shards import Shards
 from bothways.search.topk import TopK
 from bothways.search.vectors import AnyEncoder, Role, encode_texts, unit
 
-# documents whose vectors are held at a time: 32,768 x 4,096 in float32 is 0.5 GB
+# number of documents with vectors in memory: 32,768 x 4,096 in float32 is 0.5 GB
 ENCODE_CHUNK = 32768
 
 
@@ -33,8 +34,8 @@ class Ranking:
     Attributes:
         query_ids: Q ids.
         doc_ids: N ids, in descending order.
-        index: (Q, K) int64, positions in `doc_ids`; -1 if a query has fewer documents.
-        scores: (Q, K) float32; -inf where `index` is -1.
+        index: (Q, K) int64, positions in `doc_ids`. -1 if a query has fewer documents.
+        scores: (Q, K) float32. -inf if `index` is -1.
     """
 
     query_ids: tuple[str, ...]
@@ -52,7 +53,7 @@ class Ranking:
 
 @runtime_checkable
 class Ranker(Protocol):
-    """Anything that ranks texts without being asked for vectors, such as BM25."""
+    """Anything that ranks texts itself instead of giving vectors, such as BM25."""
 
     def rank(
         self, queries: Mapping[str, str], corpus: Mapping[str, str], *, depth: int, ignore_identical_ids: bool = False
@@ -62,7 +63,10 @@ class Ranker(Protocol):
 
 
 class RunningRanking:
-    """The best K documents of each query so far. Documents arrive in the order of `doc_ids`; the earlier of equals wins."""
+    """The best K documents of each query so far.
+
+    Documents arrive in the order of `doc_ids`. Among equal scores the earlier one wins.
+    """
 
     def __init__(
         self, queries: Mapping[str, str], corpus: Mapping[str, str], *, depth: int, ignore_identical_ids: bool = False
@@ -70,11 +74,11 @@ class RunningRanking:
         """Fix the order of the documents.
 
         Args:
-            queries: text by id; only the ids matter here.
-            corpus: text by id, likewise.
-            depth: K; cut to N if the corpus is smaller.
-            ignore_identical_ids: never rank a document under a query of the same id (ArguAna and Quora, whose queries are
-                documents).
+            queries: text by id, for example `{"q1": "what is BM25"}`. Only the ids matter here.
+            corpus: text by id. Only the ids matter here.
+            depth: K, reduced to N if the corpus is smaller.
+            ignore_identical_ids: if True, never rank a document under a query of the same id. The
+                queries of ArguAna and Quora are documents.
 
         Raises:
             InputError: if there are no queries or no documents, or if depth < 1.
@@ -91,28 +95,44 @@ class RunningRanking:
         self._best = TopK(len(self.query_ids), self.depth)
 
     def update(self, scores: torch.Tensor, first_query: int, first_document: int) -> None:
-        """Take float32 scores (q, n) of queries `first_query`… with documents `first_document`…; -inf is "do not rank"."""
+        """Add float32 scores (q, n), with -inf for "do not rank".
+
+        Args:
+            scores: scores of q queries with n documents.
+            first_query: number of the first of these queries.
+            first_document: number of the first of these documents.
+        """
         for row, own in enumerate(self._own[first_query : first_query + len(scores)]):
             if 0 <= own - first_document < scores.shape[1]:
                 scores[row, own - first_document] = -torch.inf
         self._best.update(scores, first_query, first_document)
 
     def add(self, vectors: Shards, first_document: int, queries: np.ndarray, backend: Backend) -> None:
-        """Search a chunk of document vectors, which begins at `first_document`, for all Q query vectors (Q, D) float32."""
+        """Search a chunk of document vectors for all queries.
+
+        Args:
+            vectors: the chunk.
+            first_document: number of its first document.
+            queries: (Q, D) float32 vectors of all queries.
+            backend: "exact" or "faiss".
+        """
         index = DenseIndex(vectors, vectors.count, backend=backend)
-        spare = any(own >= 0 for own in self._own)  # one more, for the one that is left out
+        spare = any(own >= 0 for own in self._own)  # one more, for the document that is left out
         for row, (places, scores) in enumerate(index.search(queries, self.depth + spare, floors=self._best.floors())):
             kept = places + first_document != self._own[row]
             self._best.insert(row, places[kept] + first_document, scores[kept])
 
     def ranking(self) -> Ranking:
-        """Return what was kept, in order."""
+        """Return the kept documents, in order."""
         index, scores = self._best.best()
         return Ranking(self.query_ids, self.doc_ids, index, scores)
 
 
 class DenseRanker:
-    """Ranks by cosine, exactly: documents are encoded chunk by chunk, searched, and forgotten."""
+    """A ranker by cosine, which is exact.
+
+    Documents are encoded chunk by chunk, searched, and forgotten.
+    """
 
     def __init__(
         self,
@@ -124,19 +144,21 @@ class DenseRanker:
         batch_tokens: int | None = None,
         show_progress_bar: bool | None = None,
     ) -> None:
-        """Hold the encoder.
+        """Keep the encoder and its options.
 
         Args:
-            encoder: see `encode_texts`, whose options `batch_tokens` and `show_progress_bar` are.
-            backend: "exact" or "faiss". Both give the same ranking; FAISS is there for machines on which it is faster.
-            query_prompt: prompt of the queries in place of the stored one ("" for none). If None, the stored one is used.
+            encoder: see `encode_texts`.
+            backend: "exact" or "faiss". Both give the same ranking. FAISS is faster on some
+                machines.
+            query_prompt: prompt of the queries, used instead of the stored one. "" means none. If
+                None, use the stored one.
             document_prompt: the same for documents.
-            batch_tokens: tokens per forward pass.
-            show_progress_bar: of the encoder.
+            batch_tokens: see `encode_texts`.
+            show_progress_bar: see `encode_texts`.
 
         Raises:
             InputError: if the backend is unknown.
-            MissingExtra: if faiss is asked for and is not installed.
+            MissingExtra: if the backend is "faiss" and faiss is not installed.
         """
         check_backend(backend)
         self.encoder, self.backend = encoder, backend
@@ -146,13 +168,15 @@ class DenseRanker:
     def rank(
         self, queries: Mapping[str, str], corpus: Mapping[str, str], *, depth: int, ignore_identical_ids: bool = False
     ) -> Ranking:
-        """Rank, see `Ranker`. Holds the Q query vectors, one chunk of document vectors and one block of scores.
+        """Rank, see `Ranker`.
 
-        Scores are computed in float64 and rounded once to float32, so documents with the same vector tie exactly.
+        In memory are the Q query vectors, one chunk of document vectors and one block of scores.
+        Scores are computed in float64 and rounded once to float32, so documents with the same
+        vector tie exactly.
 
         Raises:
-            InputError: if there are no queries or documents, if documents do not get as many numbers as queries, or for
-                any reason of `encode_texts`.
+            InputError: if there are no queries or documents, if document vectors do not have the
+                width of query vectors, or for any reason of `encode_texts`.
         """
         running = RunningRanking(queries, corpus, depth=depth, ignore_identical_ids=ignore_identical_ids)
         vectors = self._vectors(list(queries.values()), "query")
@@ -161,7 +185,7 @@ class DenseRanker:
         return running.ranking()
 
     def _chunks(self, doc_ids: Sequence[str], corpus: Mapping[str, str]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the place of a chunk's first document in `doc_ids` and the chunk's unit vectors (n, D)."""
+        """Yield the first position of each chunk in `doc_ids` and its unit vectors (n, D)."""
         for start in range(0, len(doc_ids), ENCODE_CHUNK):
             yield start, self._vectors([corpus[doc] for doc in doc_ids[start : start + ENCODE_CHUNK]], "document")
 

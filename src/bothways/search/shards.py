@@ -1,7 +1,8 @@
-"""Vectors of many texts on disk: encoded chunk by chunk, read through memory maps, and whole up to where a run was killed.
+"""Vectors of many texts on disk: encoded chunk by chunk and read through memory maps.
 
-Each chunk is a file of its own that appears whole or not at all, so nothing has to be repaired: the next run encodes the chunks that
-are not there. The folder's name must say everything that decides what is in it (model, prompt, texts).
+Each chunk is a file of its own that is written as a whole or not at all. So nothing needs repair
+after a run was killed: the next run encodes the missing chunks. The name of the folder must
+identify everything that determines its content (model, prompt, texts).
 """
 
 from __future__ import annotations
@@ -20,20 +21,30 @@ Store = Literal["float32", "float16"]
 
 log = logging.getLogger("bothways")
 
-CHUNK = 4096  # texts of one file: what a kill loses at most; 4,096 vectors of 4,096 numbers in float32 are 64 MB
+# Texts of one file, and the most that a killed run can lose. 4,096 vectors of 4,096 numbers in
+# float32 are 64 MB.
+CHUNK = 4096
 
 
 class Shards:
     """N vectors in files of `chunk` each."""
 
     def __init__(self, arrays: Sequence[np.ndarray], chunk: int) -> None:
-        """Hold memory maps (n, D); all but the last have `chunk` rows."""
+        """Keep the files.
+
+        Args:
+            arrays: memory maps (n, D). All but the last have `chunk` rows.
+            chunk: vectors of a file.
+        """
         self.arrays, self.chunk = list(arrays), chunk
         self.count = sum(len(array) for array in arrays)
         self.width = arrays[0].shape[1]
 
     def blocks(self, size: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
-        """(number of the first, vectors (n, D) float32) of the first `stop` vectors, at most `size` at a time, in order."""
+        """Yield the first `stop` vectors in order, in blocks of at most `size`.
+
+        A block is (number of its first vector, vectors (n, D) float32).
+        """
         for number, array in enumerate(self.arrays):
             start = number * self.chunk
             for first in range(start, min(start + len(array), stop), size):
@@ -41,7 +52,7 @@ class Shards:
                 yield first, np.array(array[first - start : end - start], dtype=np.float32)
 
     def rows(self, places: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The vectors (n, D) float32 at these places, in this order."""
+        """Return the vectors (n, D) float32 at these places, in this order."""
         wanted = np.asarray(places, dtype=np.int64)
         found = np.empty((len(wanted), self.width), dtype=np.float32)
         files = wanted // self.chunk
@@ -60,19 +71,20 @@ def encode_shards(
     chunk: int | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Shards:
-    """The vectors in `folder`, those that are missing computed.
+    """Open the vectors in `folder`, and compute the missing ones.
 
     Args:
-        folder: of the files; made where it is not there.
+        folder: folder of the files. It is created if it does not exist.
         count: N ≥ 1.
-        encode: vectors (end - first, D) of the items [first, end).
-        store: type of the numbers on disk; float16 halves the files and rounds cosines to about 0.0005.
-        chunk: items of a file; by default CHUNK.
-        advance: told how many items are done.
+        encode: returns vectors (end - first, D) of the items [first, end).
+        store: type of the numbers on disk. float16 halves the files and rounds cosines to about
+            0.0005.
+        chunk: items of a file. If None, CHUNK.
+        advance: called with the number of items after each file.
 
     Raises:
-        InputError: two chunks have vectors of different widths.
-        OutputError: the place cannot be written, or there is no room.
+        InputError: if two chunks have vectors of different widths.
+        OutputError: if the folder cannot be written, or if the disk is full.
     """
     chunk = CHUNK if chunk is None else chunk
     arrays: list[np.ndarray] = []
@@ -86,8 +98,8 @@ def encode_shards(
             array = np.load(path, mmap_mode="r")
         if arrays and array.shape[1] != arrays[0].shape[1]:
             raise InputError(
-                f"{path}: vectors of {array.shape[1]} numbers where those before have {arrays[0].shape[1]}; "
-                "an encoder must give all texts the same"
+                f"{path}: its vectors have {array.shape[1]} numbers and the earlier ones {arrays[0].shape[1]}; "
+                "an encoder must return vectors of one width"
             )
         arrays.append(array)
         advance(end - first)
@@ -100,6 +112,6 @@ def _read(path: Path, rows: int, store: Store) -> np.ndarray | None:
     try:
         array = np.load(path, mmap_mode="r")
     except (ValueError, OSError, EOFError) as error:
-        log.warning("%s: cannot be read (%s); encoded anew", path, error)
+        log.warning("%s: cannot be read (%s), so its texts are encoded again", path, error)
         return None
     return array if array.ndim == 2 and len(array) == rows and array.dtype == np.dtype(store) else None

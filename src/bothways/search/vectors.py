@@ -1,10 +1,10 @@
-"""Ask any encoder for the vectors of texts: ours, a SentenceTransformer, or a plain function from texts to an array.
+"""Get the vectors of texts from any encoder: ours, a SentenceTransformer, or a function.
 
 Evaluation and mining both call `encode_texts`, so that a model gets the same texts in both.
 
-A prompt has one rule. If the encoder's method names an argument `prompt`, it is passed there, in place of the prompt that is
-stored with the encoder. If it does not, the prompt is put before each text, which is what sentence-transformers does
-itself. None leaves prompts to the encoder, and "" means no prompt.
+A prompt has one rule. If the encoder's method names an argument `prompt`, it is passed there and
+replaces the prompt that is stored with the encoder. Otherwise the prompt is put before each text,
+as sentence-transformers does itself. None leaves prompts to the encoder, and "" means no prompt.
 
 Letters: N texts, D numbers in a vector.
 """
@@ -23,14 +23,14 @@ from bothways.errors import InputError
 Role = Literal["symmetric", "query", "document"]
 
 _METHODS: dict[Role, str] = {"symmetric": "encode", "query": "encode_query", "document": "encode_document"}
-_PROBES = 4  # texts from the beginning, and the longest ones, that tell one model from another
+_PROBES = 4  # number of first texts, and of longest texts, in a fingerprint
 
 
 class SupportsEncode(Protocol):
     """An object with `encode(list of texts)`, such as a bothways or sentence-transformers encoder.
 
-    `encode_query` and `encode_document` are used for these roles if the object has them. The result is an array or
-    tensor (N, D), or a list of N vectors.
+    `encode_query` and `encode_document` are used for these roles if the object has them. The result
+    is an array or tensor (N, D), or a list of N vectors.
     """
 
     def encode(self, texts: list[str], /) -> Any:
@@ -39,7 +39,7 @@ class SupportsEncode(Protocol):
 
 
 AnyEncoder = SupportsEncode | Callable[[list[str]], Any]
-"""What can be asked for vectors: an object with `encode`, or a function of a list of texts."""
+"""An object with `encode`, or a function of a list of texts."""
 
 
 def encode_texts(
@@ -56,14 +56,16 @@ def encode_texts(
     Args:
         encoder: an object with `encode(list of texts)`, or a function of a list of texts.
         texts: N ≥ 1 texts.
-        role: the side of a search that the texts are on. A symmetric task such as STS always uses `encode`.
-        prompt: the instruction for the texts, for example "query: ". See the rule at the top of this file.
+        role: the side of a search that the texts are on. A symmetric task such as STS always uses
+            `encode`.
+        prompt: the instruction for the texts, for example "query: ". See the rule at the top of
+            this file.
         batch_tokens: tokens per forward pass. Passed on only if the encoder's signature names it.
         show_progress_bar: passed on only if it is not None and the encoder's signature names it.
 
     Raises:
-        InputError: if the encoder cannot encode, if the result is not (N, D), or if a vector holds NaN or infinity (the
-            text is named).
+        InputError: if the encoder cannot encode, if the result is not (N, D), or if a vector holds
+            NaN or infinity (the error names the text).
     """
     distinct = list(dict.fromkeys(texts))
     options = {"batch_tokens": batch_tokens, "show_progress_bar": show_progress_bar, "prompt": prompt}
@@ -80,7 +82,7 @@ def encode_texts(
 
 
 def check_encoder(encoder: Any) -> None:
-    """Check that vectors can be asked for.
+    """Check that an object can encode.
 
     Raises:
         InputError: if `encoder` has no `encode` method and is not a function.
@@ -88,7 +90,7 @@ def check_encoder(encoder: Any) -> None:
     if not callable(getattr(encoder, "encode", None)) and not callable(encoder):
         name = type(encoder).__name__
         raise InputError(
-            f"{name} cannot encode: it has no encode(list of texts) method; give an encoder, or a function of texts"
+            f"{name} cannot encode: it does not have a method encode(list of texts); pass an encoder, or a function of texts"
         )
 
 
@@ -98,14 +100,14 @@ def encoder_name(encoder: Any) -> str:
 
 
 class Vectors:
-    """An encoder that is asked for unit vectors, by role and prompt."""
+    """An encoder that returns unit vectors, by role and prompt."""
 
     def __init__(self, encoder: AnyEncoder, *, batch_tokens: int | None = None) -> None:
-        """Hold the encoder.
+        """Keep the encoder.
 
         Args:
             encoder: see `encode_texts`.
-            batch_tokens: tokens per forward pass, for encoders that take it.
+            batch_tokens: tokens per forward pass, for encoders that accept it.
 
         Raises:
             InputError: if it is neither an encoder nor a function.
@@ -115,15 +117,16 @@ class Vectors:
         self.name = encoder_name(encoder)
 
     def __call__(self, texts: Sequence[str], role: Role, prompt: str | None) -> np.ndarray:
-        """Return unit vectors (N, D) float32; a vector of zeros stays one. See `encode_texts` for arguments and errors."""
+        """Return unit vectors (N, D) float32, see `encode_texts`. A vector of zeros stays one."""
         options: dict[str, Any] = {"prompt": prompt, "batch_tokens": self.batch_tokens, "show_progress_bar": False}
         return unit(encode_texts(self.encoder, texts, role, **options))
 
     def fingerprint(self, texts: Sequence[str], role: Role, prompt: str | None) -> str:
-        """Return SHA-256 (hex) over the vectors of a few of these texts: the same for the same model on the same machine.
+        """Return a SHA-256 (hex) over the vectors of a few of these texts.
 
-        The model is asked, and not its weights read, so that functions have a fingerprint too. The longest texts are
-        among the few, because a length limit shows only there.
+        It is the same for the same model on the same machine. It is computed from vectors and not
+        from weights, so that functions have a fingerprint too. The longest texts are among the few,
+        because a length limit shows only there.
         """
         probes = dict.fromkeys([*texts[:_PROBES], *sorted(texts, key=len, reverse=True)[:_PROBES]])
         digest = hashlib.sha256(f"{self.name}\x1f{role}\x1f{prompt!r}".encode("utf-8", "surrogatepass"))
@@ -132,16 +135,22 @@ class Vectors:
 
 
 def as_array(vectors: Any) -> np.ndarray:
-    """Return what an encoder returned (array, tensor of any type and device, list of either) as a float32 array."""
+    """Convert the output of an encoder to a float32 array.
+
+    The output is an array, a tensor of any type and device, or a list of either.
+    """
     if isinstance(vectors, (list, tuple)) and vectors and hasattr(vectors[0], "detach"):
         return np.stack([as_array(vector) for vector in vectors])
-    if hasattr(vectors, "detach"):  # a tensor; numpy knows neither bfloat16 nor other devices
+    if hasattr(vectors, "detach"):  # a tensor. numpy supports neither bfloat16 nor other devices
         return vectors.detach().float().cpu().numpy()
     return np.asarray(vectors, dtype=np.float32)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Scale rows (N, D) to length 1, in the dtype given. A row of zeros stays, so that its cosine with anything is 0."""
+    """Scale rows (N, D) to length 1, in the dtype given.
+
+    A row of zeros stays, so that its cosine with anything is 0.
+    """
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(norms > 0, norms, 1)
 
@@ -153,7 +162,7 @@ def _encode(encoder: Any, texts: list[str], role: Role, options: dict[str, Any])
         return encoder(_prompted(texts, options.get("prompt")))
     named = _parameters(method)
     if "**" in named and callable(getattr(encoder, "encode", None)):
-        named |= _parameters(encoder.encode)  # encode_query(texts, **options) hands its options on to encode
+        named |= _parameters(encoder.encode)  # encode_query(texts, **options) passes options on to encode
     if "prompt" not in named:
         texts = _prompted(texts, options.get("prompt"))
     return method(texts, **{key: value for key, value in options.items() if key in named})

@@ -105,7 +105,7 @@ def test_geometry_takes_a_prompt_as_sts_does(pairs):
 def test_bm25_takes_retrieval_and_nothing_else(pairs, collection):
     pytest.importorskip("bm25s", reason="bm25s is not installed (pip install 'bothways[eval]')")
     assert evaluate(BM25(), Retrieval(collection, name="toy")).main == {"toy": 1.0}
-    with pytest.raises(InputError, match="BM25 cannot encode: it has no encode"):
+    with pytest.raises(InputError, match="BM25 cannot encode: it does not have a method encode"):
         evaluate(BM25(), f"sts:{pairs}")
 
 

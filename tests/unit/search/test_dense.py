@@ -78,9 +78,9 @@ def test_missing_and_broken_files_are_encoded_again_and_others_not(tmp_path: Pat
 
 
 def test_widths_that_differ(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="vectors of 3 numbers where those before have 2"):
+    with pytest.raises(InputError, match="vectors have 3 numbers and the earlier ones 2"):
         encode_shards(tmp_path, 4, lambda first, end: np.ones((end - first, 2 + (first > 1)), np.float32), chunk=2)
-    with pytest.raises(InputError, match="query vectors have 5 dimensions, documents 12"):
+    with pytest.raises(InputError, match="query vectors have 5 dimensions, document vectors 12"):
         DenseIndex(shards(tmp_path / "other"), 9).search(np.ones((1, 5), np.float32), 2)
 
 

@@ -124,5 +124,5 @@ def test_bad_requests():
         def encode(self, texts):
             return np.ones((len(texts), 4))
 
-    with pytest.raises(InputError, match="query vectors have 3 dimensions, documents 4"):
+    with pytest.raises(InputError, match="query vectors have 3 dimensions, document vectors 4"):
         DenseRanker(TwoSizes()).rank({"q": "q"}, {"d": "d"}, depth=1)

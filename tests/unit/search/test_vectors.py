@@ -89,7 +89,7 @@ def test_wrong_encoders_are_refused():
         def encode(self, texts):
             return np.array([[1.0, np.inf if text == "b" * 99 else 1.0] for text in texts])
 
-    with pytest.raises(InputError, match=r"no encode\(list of texts\)"):
+    with pytest.raises(InputError, match=r"does not have a method encode\(list of texts\)"):
         encode_texts(object(), ["a"], **OPTIONS)
     with pytest.raises(InputError, match=r"shape \(1, 2\) for 2 texts"):
         encode_texts(Short(), ["a", "b"], **OPTIONS)

@@ -74,7 +74,7 @@ def _write(path: Path, rows: int, width: int, dtype: type[np.generic], blocks: B
             done += len(block)
             stream.write(np.ascontiguousarray(block, dtype=dtype).data)
             stream.flush()
-            # The length of a file may reach the disk before its content, and the next run needs both.
+            # The length of a file may reach the disk before its content. The next run needs both.
             os.fsync(stream.fileno())
     if done != rows:
         raise RuntimeError(f"{path}: {done} rows were computed instead of {rows}")
