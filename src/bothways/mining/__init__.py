@@ -1,4 +1,4 @@
-"""Hard negatives for training: searched for in a corpus, kept away from true answers, accounted for."""
+"""Hard negatives for training: searched in a corpus, checked against true answers, and counted."""
 
 from bothways.mining.mine import Mined, mine
 from bothways.mining.options import MiningOptions

@@ -1,11 +1,12 @@
-"""The ranking of a corpus for a query, without the texts that are known to be no negatives: by BM25, by vectors, or by both.
+"""The ranking of a corpus for a query, by BM25, by vectors or by both, without excluded texts.
 
-Hybrid fuses the two rankings by reciprocal rank, Σ 1 / (60 + rank) (Cormack, Clarke & Büttcher 2009), and not by a weighted sum of
-scores: BM25 has no upper end and cosines of one model may all lie in [0.6, 0.9], so weights would have to be found for each model and
-corpus, while ranks need none. A fused rank is no score, though, of which 95 % could be taken: candidates come from both rankings, the
-score of each, by which limits judge it, is its cosine.
+"hybrid" fuses the two rankings by reciprocal rank, Σ 1 / (60 + rank) (Cormack, Clarke & Büttcher
+2009). A weighted sum of scores would need weights for each model and corpus, because BM25 has no
+upper end and the cosines of one model may all be in [0.6, 0.9]. Ranks need no weights. But a limit
+such as 95 % cannot be applied to a fused rank. So candidates come from both rankings, and the score
+of each, to which limits apply, is its cosine.
 
-BM25's ranks stop where no word is shared. Letters: N documents, K ranks.
+BM25 ranks only documents that share a word with the query. Letters: N documents, K ranks.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bothways.search.topk import TopK, spans
 
 RRF = 60  # Cormack et al.'s constant
 RANKS = 2**22  # (queries x ranks) of one dense search: 48 MB of scores and places
-STEP = 4  # by how much a ranking is lengthened that texts of the query's label fill up
+STEP = 4  # factor by which a ranking is lengthened if texts of the query's label fill it up
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Ranked:
     Attributes:
         places: (k,) int64, best first.
         scores: (k,) float32, of the kind that limits judge.
-        dropped: (place, score) of excluded documents that stood before the last of them.
-        asked: (m,) float32, scores of the documents that were asked for.
+        dropped: (place, score) of excluded documents that ranked before the last of them.
+        asked: (m,) float32, scores of the requested documents.
     """
 
     places: np.ndarray
@@ -48,7 +49,13 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Request:
-    """One query: its number, what its ranking is taken without, and places (m,) whose scores are wanted wherever they stand."""
+    """One query.
+
+    Attributes:
+        query: number of the query.
+        excluded: documents to leave out of its ranking.
+        asked: (m,) places of documents with scores that are needed whatever their rank.
+    """
 
     query: int
     excluded: Excluded
@@ -56,36 +63,40 @@ class Request:
 
 
 class Search(Protocol):
-    """Ranks documents for the queries it was made with, which are known by number."""
+    """Ranks documents for the queries it was made with, which have numbers."""
 
     def ranked(self, requests: Sequence[Request], depth: int) -> list[Ranked]:
-        """The first `depth` documents of each query that are not excluded for it."""
+        """Return the first `depth` documents of each query that are not excluded for it."""
         ...
 
     def scores(self, query: int, places: np.ndarray) -> np.ndarray:
-        """Scores (k,) float32 of places (k,), of the kind that `ranked` gives."""
+        """Return the scores (k,) float32 of places (k,), of the kind that `ranked` gives."""
         ...
 
 
 class Bm25Search:
-    """By BM25; characters count as words where a script writes no spaces."""
+    """A search by BM25. In a script without spaces, each character counts as a word."""
 
     def __init__(self, documents: Documents, queries: Sequence[str]) -> None:
         """Index the documents.
 
+        Args:
+            documents: the corpus.
+            queries: texts of the queries.
+
         Raises:
-            MissingExtra: bm25s is not installed.
-            InputError: no document has a word in it.
+            MissingExtra: if bm25s is not installed.
+            InputError: if no document has a word in it.
         """
         self.candidates, self.queries = documents.candidates, queries
         self.index = Bm25Index(documents.texts, purpose="mining by BM25", tokens=_tokens)
 
     def ranked(self, requests: Sequence[Request], depth: int) -> list[Ranked]:
-        """See `Search`."""
+        """Rank, see `Search`."""
         return [self._ranked(request, depth) for request in requests]
 
     def scores(self, query: int, places: np.ndarray) -> np.ndarray:
-        """See `Search`."""
+        """Score, see `Search`."""
         return self.index.scores(self.queries[query])[places].astype(np.float32)
 
     def _ranked(self, request: Request, depth: int) -> Ranked:
@@ -100,18 +111,25 @@ class Bm25Search:
 
 
 class DenseSearch:
-    """By cosine of unit vectors on disk."""
+    """A search by cosine of unit vectors on disk."""
 
     def __init__(self, index: DenseIndex, queries: Shards, rows: Sequence[int]) -> None:
-        """Search `index`; query number i has vector rows[i] of `queries`."""
+        """Prepare the search.
+
+        Args:
+            index: the documents.
+            queries: vectors of the distinct queries.
+            rows: for each query number, its row in `queries`.
+        """
         self.index, self.queries = index, queries
         self.rows = np.asarray(rows, dtype=np.int64)
 
     def ranked(self, requests: Sequence[Request], depth: int) -> list[Ranked]:
-        """See `Search`.
+        """Rank, see `Search`.
 
-        Excluded are few answers, and where a row has a label all texts of it, maybe half of the corpus: as many ranks as could all be
-        such texts would be gigabytes. So a ranking is lengthened step by step, for the queries that need it.
+        Excluded are a few answers, and all texts of a row's label, which may be half of the corpus.
+        A ranking long enough for all of them would need gigabytes. So rankings are lengthened step
+        by step, for the queries that need it.
         """
         vectors = self.vectors([request.query for request in requests])
         asked = [self.index.scores(vector, request.asked) for vector, request in zip(vectors, requests)]
@@ -132,28 +150,28 @@ class DenseSearch:
         return [found[number] for number in range(len(requests))]
 
     def scores(self, query: int, places: np.ndarray) -> np.ndarray:
-        """See `Search`."""
+        """Score, see `Search`."""
         return self.index.scores(self.vectors([query])[0], places)
 
     def vectors(self, queries: Sequence[int]) -> np.ndarray:
-        """Vectors (q, D) of these queries."""
+        """Return the vectors (q, D) of these queries."""
         return self.queries.rows(self.rows[list(queries)])
 
 
 class HybridSearch:
-    """Both, fused; see the file's head."""
+    """A search by both, fused as described at the top of this file."""
 
     def __init__(self, lexical: Bm25Search, dense: DenseSearch) -> None:
         self.lexical, self.dense = lexical, dense
 
     def ranked(self, requests: Sequence[Request], depth: int) -> list[Ranked]:
-        """See `Search`; each side gives its first `depth`."""
+        """Rank, see `Search`. Each of the two rankings gives its first `depth`."""
         vectors = self.dense.vectors([request.query for request in requests])
         sides = zip(self.dense.ranked(requests, depth), self.lexical.ranked(requests, depth))
         return [self._fused(vector, pair, depth) for vector, pair in zip(vectors, sides)]
 
     def scores(self, query: int, places: np.ndarray) -> np.ndarray:
-        """See `Search`: cosines."""
+        """Return cosines, see `Search`."""
         return self.dense.scores(query, places)
 
     def _fused(self, vector: np.ndarray, sides: tuple[Ranked, Ranked], depth: int) -> Ranked:

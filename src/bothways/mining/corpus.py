@@ -1,8 +1,10 @@
-"""What negatives are taken from: the texts of a corpus, each once, and where the answers of the examples stand among them.
+"""The documents of mining: the texts of a corpus, each once, and the answers of the examples among
+them.
 
-Copies are told by normal form (case, punctuation, white space aside): of two copies one would be the other's hard negative, and a copy
-of an answer would be a false one. Answers that the corpus does not hold to the letter are listed behind it: they are scored, since
-limits depend on them, and never found.
+Texts with the same normal form (which ignores case, punctuation and white space) are copies. Of two
+copies one would become the other's hard negative, and a copy of an answer would be a false
+negative. Answers that the corpus does not contain literally are listed after it. They are scored,
+because limits depend on them, but never found.
 """
 
 from __future__ import annotations
@@ -31,14 +33,17 @@ _IDS = ("_id", "docid")
 
 
 class Documents:
-    """Candidates, then the answers that are no candidates.
+    """Candidates, followed by answers that are not candidates.
 
     Attributes:
         texts: all of them.
-        candidates: how many of them, from the first, may become negatives.
+        candidates: number of texts, from the first, that may become negatives.
         by_key: normal form -> place of the candidate.
         places: text -> place, of every answer.
-        given, empty, copies, held: texts of the corpus, and those left out as empty, as copies, as held by evaluation data.
+        given: number of texts in the corpus.
+        empty: number of texts left out because they are empty.
+        copies: number of texts left out as copies.
+        held: number of texts left out because evaluation data contains them.
     """
 
     def __init__(self, texts: Iterable[str], answers: Iterable[str], without: Overlap | None = None) -> None:
@@ -46,8 +51,8 @@ class Documents:
 
         Args:
             texts: the corpus.
-            answers: the positives of all examples that are mined here.
-            without: evaluation texts, none of which may become a negative.
+            answers: positives of all examples that are mined here.
+            without: evaluation texts, which must not become negatives.
         """
         self.texts: list[str] = []
         self.by_key: dict[str, int] = {}
@@ -78,26 +83,29 @@ class Documents:
 
 
 def own_texts(examples: Sequence[Example]) -> Iterator[str]:
-    """The corpus that examples are by themselves: their positives and the negatives they have."""
+    """Yield the corpus that examples are themselves: their positives and negatives."""
     for example in examples:
         yield from example.positives
         yield from example.negatives
 
 
 def read_corpus(source: str | Path, *, column: str | None = None) -> Iterator[str]:
-    """The texts of a corpus, in order.
+    """Read the texts of a corpus, in order.
 
-    Documents with an id are BEIR's (`_id`) or Tevatron's (`docid`), which both put the title and a space before the text; so do the
-    passages of their training rows, and a document without its title would not be known as one of those. Labelled rows are the
-    corpus of their positives and negatives.
+    For example, `read_corpus("beir/scifact")`. Documents with an id are BEIR's (`_id`) or
+    Tevatron's (`docid`). Both put the title and a space before the text, and so do the passages of
+    their training rows. A document without its title would not be recognized as one of those. The
+    corpus of labeled rows is their positives and negatives.
 
     Args:
-        source: a BEIR folder or its corpus.jsonl; a file or hub dataset of such documents or of labelled rows; or anything that
-            `iter_texts` reads.
-        column: the text's column, where it is not found by its name; it is then all that is read.
+        source: a BEIR folder or its corpus.jsonl, a file or hub data set of such documents or of
+            labeled rows, or anything that `iter_texts` reads.
+        column: column of the text. If given, only this column is read. If None, it is found by its
+            name.
 
     Raises:
-        InputError, SourceError: as `iter_texts` does.
+        InputError: see `iter_texts`.
+        SourceError: see `iter_texts`.
     """
     path = Path(source)
     if path.is_dir() and (files := _documents_in(path)):
@@ -117,10 +125,12 @@ def read_corpus(source: str | Path, *, column: str | None = None) -> Iterator[st
 
 
 def _documents_in(folder: Path) -> tuple[Path, ...]:
-    """The files of a retrieval folder's corpus, or of a folder that holds such files alone; none for other folders.
+    """Return the files of a retrieval folder's corpus, or of a folder of such files.
+
+    For other folders the result is empty.
 
     Raises:
-        InputError: a shard is missing, or a broken file.
+        InputError: if a shard is missing, or if a file is broken.
     """
     files = corpus_files(current_snapshot(folder))
     if files:

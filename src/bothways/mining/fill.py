@@ -1,9 +1,10 @@
 """Random negatives for a row for which too few documents passed.
 
-BM25 ranks nothing that shares no word with the query, and a small corpus may have no document within the window of ranks. Without
-in-batch negatives a row that has no negative teaches nothing, so it gets random texts of the corpus that it is mined in, its own
-task's if the rows are their own corpus. A random text of a large corpus is an easy negative, and hardly ever an answer that nobody
-labeled.
+BM25 does not rank documents that share no word with the query, and a small corpus may not have
+documents within the window of ranks. Without in-batch negatives a row without a negative teaches
+nothing. So it gets random texts of the corpus that it is mined in. That is its own task's corpus if
+the rows are their own corpus. A random text of a large corpus is an easy negative, and hardly ever
+an answer that nobody labeled.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from bothways.mining.known import Excluded
 from bothways.mining.options import MiningOptions
 from bothways.mining.select import Choice, shortest
 
-_DENSE = 4  # of fewer candidates than this many times what may be ruled out, all are listed; of more, places are drawn
-_TRIES = 64  # random documents that are scored and asked about, for each negative that is wanted
+# If there are at most so many candidates for each place that may be ruled out, all are listed.
+# Otherwise places are drawn.
+_DENSE = 4
+_TRIES = 64  # random documents that are scored and tested, for each wanted negative
 
 
 def filled(
@@ -36,19 +39,20 @@ def filled(
     options: MiningOptions,
     rules: Sequence[Rule] = (),
 ) -> Choice:
-    """Add random documents to a choice until it has as many negatives as are wanted, or none is left.
+    """Add random documents to a choice until it has enough negatives, or none is left.
 
     Args:
-        choice: what passed.
-        row: its number among all rows, which the draw depends on.
+        choice: the documents that passed.
+        row: number of the row among all rows, on which the draw depends.
         example: the row.
         documents: the corpus.
-        excluded: places that are known to be no negatives.
-        scored: gives the scores (k,) of k places.
-        answer: lowest score of the query's answers, from which limits on cosines are taken. For BM25 only `max_score` holds: a
-            document that shares no word with the query scores 0, and so may the answer.
-        options: how many are wanted, and the limits.
-        rules: of the caller.
+        excluded: places that cannot be negatives.
+        scored: returns the scores (k,) of k places.
+        answer: lowest score of the query's answers, to which limits on cosines are relative. For
+            BM25 only `max_score` holds, because a document that shares no word with the query
+            scores 0, and so may the answer.
+        options: number of negatives, and limits.
+        rules: additional rules of the caller.
     """
     draw = random.Random(f"{options.seed}:{row}:fill")
     limits = replace(options, window=(1, options.ranks[1]))
@@ -66,7 +70,7 @@ def filled(
             if excluded.reason(place) is not None:
                 continue
             asked += 1
-            # the window counts ranks, and a random document has none
+            # the window counts ranks, which random documents do not have
             limit = reasons(scored([place]), answer, limits)[0] if judged else None
             if limit is None and broken_rule(rules, example, documents.texts[place]) is None:
                 found.append(place)
@@ -86,13 +90,14 @@ def filled(
 
 
 def _random(candidates: int, seen: set[int], excluded: int, draw: random.Random) -> Iterator[int]:
-    """Places of the corpus in random order, each once, without those of `seen`."""
+    """Yield places of the corpus in random order, each once, without those of `seen`."""
     if candidates <= _DENSE * (len(seen) + excluded):
         left = [place for place in range(candidates) if place not in seen]
         yield from draw.sample(left, len(left))
         return
     given = set(seen)
-    # most places are free here, so a draw rarely meets one that is taken; the bound ends a search that finds nothing more
+    # Most places are free here, so a draw rarely meets a used one. The bound ends a search that
+    # finds nothing more.
     for _ in range(2 * candidates):
         place = draw.randrange(candidates)
         if place not in given:

@@ -1,7 +1,8 @@
-"""Which ranked documents may become negatives: the rank window, the limits on scores, and rules of the caller.
+"""Tests for ranked documents: the rank window, the limits on scores, and rules of the caller.
 
-A limit is relative to a query's lowest-scored answer. Scores are float32 sums of many products, so a score within 1e-6 of a limit (as a
-share of it) counts as having reached it: 0.95 of 0.8 is one and the same number here and on paper.
+A limit is relative to a query's lowest-scored answer. Scores are float32 sums of many products, so
+a score within 1e-6 of a limit (as a share of it) counts as having reached it. Then 0.95 of 0.8 is
+the same number here and on paper.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from bothways.data.labeled.example import Example
 from bothways.mining.options import MiningOptions
 
 Rule = Callable[[Example, str], "str | None"]
-"""Given a row and a document, why the document must not be its negative; None where it may."""
+"""Returns why a document must not be a negative of a row, or None if it may."""
 
 ROUNDING = 1e-6
 
@@ -25,17 +26,22 @@ MAXIMUM = "scored above the maximum"
 
 
 def share_limit(positive: float, share: float) -> float:
-    """`share` of a score; of a negative score, where a share would lie above it, the same distance below."""
+    """Return `share` of a score.
+
+    A share of a negative score would be above it, so the same distance below is returned.
+    """
     return positive - (1 - share) * abs(positive)
 
 
 def reached(scores: np.ndarray, limit: float) -> np.ndarray:
-    """(k,) bool: scores (k,) at or above the limit, up to rounding."""
+    """Return which scores (k,) are at or above the limit, up to rounding, as (k,) bool."""
     return scores.astype(np.float64) >= limit - ROUNDING * abs(limit)
 
 
 def reasons(scores: np.ndarray, positive: float, options: MiningOptions) -> list[str | None]:
-    """Why each ranked document cannot become a negative, None where it can; the first reason in order window, maximum, share, margin.
+    """Return why each ranked document cannot become a negative, or None if it can.
+
+    The first reason counts, in the order window, maximum, share, margin.
 
     Args:
         scores: (k,) float32 of ranks 1 to k.
@@ -59,5 +65,5 @@ def reasons(scores: np.ndarray, positive: float, options: MiningOptions) -> list
 
 
 def broken_rule(rules: Sequence[Rule], example: Example, document: str) -> str | None:
-    """What the first rule that objects says."""
+    """Return the reason of the first rule that objects, or None."""
     return next((reason for rule in rules if (reason := rule(example, document)) is not None), None)

@@ -1,7 +1,8 @@
-"""Rows that are mined together: one list of documents, encoded under one prompt.
+"""Rows that are mined together, with one list of documents that is encoded under one prompt.
 
-A document's vector depends on the prompt before it, and documents of one task are no hard negatives of another. So rows are mined
-prompt by prompt where vectors are used, and task by task where the examples are their own corpus.
+The vector of a document depends on the prompt before it, and documents of one task are not hard
+negatives of another. So rows are mined prompt by prompt if vectors are used, and task by task if
+the examples are their own corpus.
 """
 
 from __future__ import annotations
@@ -28,22 +29,23 @@ from bothways.search.vectors import Vectors
 
 @dataclass(frozen=True)
 class Prompting:
-    """Which prompt comes before a text.
+    """The prompts before texts.
 
     Attributes:
-        query, document: of all rows; None for each row's own, and for a row without one what the encoder holds for queries and
-            documents, as in training.
+        query: prompt of all queries. If None, each row's own. A row without one uses the prompt
+            that the encoder stores for queries, as in training.
+        document: the same for documents.
     """
 
     query: str | None = None
     document: str | None = None
 
     def of_query(self, example: Example) -> str | None:
-        """Before the row's query; None leaves it to the encoder."""
+        """Return the prompt of the row's query, or None to leave it to the encoder."""
         return self._chosen(self.query, example.query_prompt)
 
     def of_document(self, example: Example) -> str | None:
-        """Before the row's documents."""
+        """Return the prompt of the row's documents, or None to leave it to the encoder."""
         return self._chosen(self.document, example.document_prompt)
 
     def _chosen(self, given: str | None, own: str) -> str | None:
@@ -53,7 +55,7 @@ class Prompting:
 def grouped(
     examples: Sequence[Example], corpus: Sequence[str] | None, options: MiningOptions, prompting: Prompting
 ) -> list[list[int]]:
-    """Row numbers of each group, in order of first appearance."""
+    """Return the row numbers of each group, in order of first appearance."""
     groups: dict[tuple[str, str | None], list[int]] = {}
     for number, example in enumerate(examples):
         task = example.task if corpus is None else ""
@@ -63,12 +65,12 @@ def grouped(
 
 
 class Group:
-    """A group ready to be mined, row by row.
+    """A group of rows to mine, row by row.
 
     Attributes:
-        rows: numbers among all rows.
-        documents: what its negatives come from.
-        facts: what decides its choices beside options and examples.
+        rows: their numbers among all rows.
+        documents: the corpus of their negatives.
+        facts: everything that determines the choices, in addition to options and examples.
     """
 
     def __init__(
@@ -94,11 +96,11 @@ class Group:
         self._search: Search | None = None
 
     def open(self, work: Work, vectors: Vectors | None, prompting: Prompting, *, show: bool | None) -> None:
-        """Encode and index, or take the vectors that lie in `work`.
+        """Encode and index, or use the vectors in `work`.
 
         Raises:
-            MissingExtra: bm25s or faiss is not installed.
-            InputError: what the encoder gives cannot be used.
+            MissingExtra: if bm25s or faiss is needed and not installed.
+            InputError: if the output of the encoder cannot be used.
         """
         queries = [example.query for example in self.examples]
         lexical = None if self.options.method == "dense" else Bm25Search(self.documents, queries)
@@ -109,9 +111,9 @@ class Group:
         self._search = dense if lexical is None else HybridSearch(lexical, dense)
 
     def choices_of(self, numbers: Sequence[int]) -> list[Choice]:
-        """Of some of the group's own rows."""
+        """Return the choices of some of the group's own rows."""
         if self._search is None:
-            raise RuntimeError("a group is opened before it is searched")
+            raise RuntimeError("call open before choices_of")
         requests = [self._request(number) for number in numbers]
         found = self._search.ranked(requests, self.options.ranks[1])
         return [self._choice(number, request, ranked) for number, request, ranked in zip(numbers, requests, found)]
@@ -130,7 +132,7 @@ class Group:
 
     def _request(self, number: int) -> Request:
         example = self.examples[number]
-        # the row's own answers first, then those that other rows give to the same query
+        # the row's own answers first, then the answers of other rows with the same query
         own = set(example.positives)
         others = [text for text in self._answers[normal_form(example.query)] if text not in own]
         places = [self.documents.places[text] for text in (*example.positives, *others)]

@@ -1,8 +1,9 @@
-"""What can never be a negative of a row, whatever it scores: the query, every known answer to it, and copies of these.
+"""Documents that can never be a negative of a row, whatever their score.
 
-Known answers are the positives of the row and of all rows with the same query, in whatever task, and texts whose positive the
-query is; by option, also all texts of rows
-of the same task and label, since within a class or cluster each text answers each (NV-Embed, arXiv 2405.17428).
+These are the query, every known answer to it, and copies of them. Known answers are the positives
+of the row and of all rows with the same query, in any task, and texts that have the query as a
+positive. As an option, all texts of rows of the same task and label are known answers too, because
+within a class or cluster each text answers each (NV-Embed, arXiv 2405.17428).
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ LABEL = "of the same label"
 
 @dataclass(frozen=True)
 class Excluded:
-    """Places that a query's ranking is taken without.
+    """Places that are left out of a query's ranking.
 
     Attributes:
-        own: place -> why.
+        own: place -> reason.
         label: places of texts of the same label.
     """
 
@@ -32,11 +33,11 @@ class Excluded:
     label: frozenset[int]
 
     def __len__(self) -> int:
-        """How many places at most."""
+        """Return the largest possible number of places."""
         return len(self.own) + len(self.label)
 
     def reason(self, place: int) -> str | None:
-        """Why this place is excluded, None if it is not."""
+        """Return why this place is excluded, or None if it is not."""
         found = self.own.get(place)
         return found if found is not None else LABEL if place in self.label else None
 
@@ -45,7 +46,12 @@ class Known:
     """The answers to every query of a set of examples."""
 
     def __init__(self, examples: Sequence[Example], *, same_label: bool = True) -> None:
-        """Collect them; `same_label` as in `MiningOptions`."""
+        """Collect the answers.
+
+        Args:
+            examples: all rows.
+            same_label: see `MiningOptions`.
+        """
         self.same_label = same_label
         self._answers: dict[str, dict[str, None]] = {}
         self._labels: dict[tuple[str, str], dict[str, None]] = {}
@@ -56,7 +62,7 @@ class Known:
             keys = [normal_form(text) for text in example.positives]
             self._answers[query].update(dict.fromkeys(keys))
             for key in keys:
-                # pairs of equals answer each other, as in STS, NLI and duplicates
+                # symmetric pairs answer each other, as in STS, NLI and duplicates
                 if key in self._answers and key != query:
                     self._answers[key][query] = None
             if same_label:
@@ -71,27 +77,27 @@ class Known:
                 self._labels.setdefault((example.task, label), {})[key] = None
 
     def among(self, documents: Documents) -> Among:
-        """The same as places in a corpus."""
+        """Return the same answers as places in a corpus."""
         return Among(self, documents)
 
     def answers(self, example: Example) -> dict[str, None]:
-        """Normal forms of all answers to its query."""
+        """Return the normal forms of all answers to the row's query."""
         return self._answers[normal_form(example.query)]
 
     def same(self, example: Example) -> dict[str, None]:
-        """Normal forms of the texts of its label."""
+        """Return the normal forms of the texts of the row's label."""
         return {key: None for label in example.all_labels for key in self._labels.get((example.task, label), ())}
 
 
 class Among:
-    """What is known, as places among documents."""
+    """The known answers, as places among documents."""
 
     def __init__(self, known: Known, documents: Documents) -> None:
         self.known, self.documents = known, documents
         self._labels: dict[tuple[str, tuple[str, ...]], frozenset[int]] = {}
 
     def excluded(self, example: Example) -> Excluded:
-        """The places that a row's ranking is taken without."""
+        """Return the places to leave out of a row's ranking."""
         places = self.documents.by_key
         own: dict[int, str] = {}
         for key in self.known.answers(example):

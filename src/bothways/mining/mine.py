@@ -1,10 +1,12 @@
-"""Mining of hard negatives: `mine`.
+"""Mining of hard negatives.
 
-For every row the corpus is ranked by BM25, by a model or by both, known answers are taken out, and of the ranks in a window those are
-kept that score clearly below the row's answers (positive-aware mining: NV-Retriever, Moreira et al. 2024, arXiv 2407.15831, used by
-NV-Embed, arXiv 2405.17428). Without that limit many hard negatives are answers that nobody labelled.
+For every row the corpus is ranked by BM25, by a model or by both, and known answers are taken out.
+Of the ranks in a window, documents are kept that score clearly below the row's answers
+(positive-aware mining: NV-Retriever, Moreira et al. 2024, arXiv 2407.15831, used by NV-Embed, arXiv
+2405.17428). Without that limit many hard negatives are answers that nobody labeled.
 
-Memory: the texts, one block of rows, one block of document vectors; with BM25 its index. Vectors lie on disk.
+In memory are the texts, one block of rows, one block of document vectors, and the index of BM25.
+Vectors are on disk.
 """
 
 from __future__ import annotations
@@ -36,20 +38,23 @@ from bothways.search.dense import Backend
 from bothways.search.shards import Store
 from bothways.search.vectors import Vectors
 
-ROW_BLOCK = 1024  # rows searched together, and what a kill loses; each block reads the document vectors once
+# Rows that are searched together, and the most that a killed run loses. Each block reads the
+# document vectors once.
+ROW_BLOCK = 1024
 
-_FREE = ("empty", "backend")  # options that change no choice
+_FREE = ("empty", "backend")  # options that do not change a choice
 
 
 @dataclass(frozen=True)
 class Mined:
-    """What mining gives.
+    """The result of mining.
 
     Attributes:
-        examples: the rows in order, with mined negatives in place of those they had. With vectors they carry the scores of
-            positives and negatives, a teacher's if the encoder is one. BM25's scores are not: they stay in the statistics.
-        statistics: the account.
-        samples: some rows with everything that was seen of them.
+        examples: the rows in order, with mined negatives instead of those they had. If an encoder
+            scored them, they have its scores of positives and negatives, like those of a teacher.
+            BM25's scores are only in the statistics.
+        statistics: counts and scores.
+        samples: some rows with everything that mining saw of them.
     """
 
     examples: list[Example]
@@ -87,31 +92,54 @@ def mine(
 ) -> Mined:
     """Find hard negatives for every row.
 
-    A document never becomes a negative of a row if it is, in normal form, the query, a positive of the row or a positive of any row
-    with the same query. Limits are taken from the lowest-scored of these positives. With "bm25" limits are shares and distances of
-    BM25 scores, which are not cosines. There is none by default, since an answer in other words than its query's scores near zero,
-    and then every ranked document reaches a share of that score. The window guards instead, and random texts fill up.
+    For example, `mine(rows, "beir/scifact", method="dense", encoder=encoder).examples`.
+
+    A document never becomes a negative of a row if it is, in normal form, the query, a positive of
+    the row or a positive of any row with the same query. Limits are relative to the lowest-scored
+    of these positives. With "bm25" limits are shares and distances of BM25 scores, which are not
+    cosines. By default "bm25" has no limit: an answer in other words than its query's scores near
+    zero, so every ranked document would be above a share of that score. The window guards instead,
+    and random texts fill up.
 
     Args:
         examples: the rows.
-        corpus: texts; a BEIR folder, its corpus.jsonl, or any source of texts; None for the positives and negatives of the examples,
-            task by task.
-        method: "bm25", "dense" or "hybrid".
-        encoder: for the latter two: an Encoder, a SentenceTransformer, anything with `encode`, or a function of a list of texts.
-        negatives, window, perc, margin, relative_margin, max_score, sampling, seed, fill, same_label, empty, backend, store: see
-            `MiningOptions`.
-        exclude: rules of the caller, asked about every document that has passed everything else; rows are then not kept in `work`.
+        corpus: a list of texts, a BEIR folder or its corpus.jsonl, or any source of texts. If None,
+            use the positives and negatives of the examples, task by task.
+        method: see `MiningOptions`.
+        encoder: for "dense" and "hybrid": an Encoder, a SentenceTransformer, any object with
+            `encode`, or a function of a list of texts.
+        negatives: see `MiningOptions`.
+        window: see `MiningOptions`.
+        perc: see `MiningOptions`.
+        margin: see `MiningOptions`.
+        relative_margin: see `MiningOptions`.
+        max_score: see `MiningOptions`.
+        sampling: see `MiningOptions`.
+        seed: see `MiningOptions`.
+        fill: see `MiningOptions`.
+        exclude: additional rules, called for every document that has passed all others. With rules,
+            finished rows are not kept in `work`. For example, `lambda row, text: "too short" if
+            len(text) < 20 else None`.
+        same_label: see `MiningOptions`.
         without: evaluation texts that must not become negatives.
-        query_prompt, document_prompt: before every text, "" for none; None for the row's own, and where a row has none, the encoder's.
-        batch_tokens: tokens per pass, for encoders that know the word.
-        sample: rows to keep in full, drawn by `seed`.
-        work: folder for vectors and finished blocks; what it holds of the same model and data is used, so a killed run goes on.
-        progress: show bars; None: when it takes long.
+        empty: see `MiningOptions`.
+        query_prompt: prompt before every query, "" for none. If None, use the row's own prompt, or
+            else the encoder's.
+        document_prompt: prompt before every document, "" for none. If None, use the row's own
+            prompt, or else the encoder's.
+        backend: see `MiningOptions`.
+        store: see `MiningOptions`.
+        batch_tokens: tokens per pass, for encoders that accept it.
+        sample: number of rows to keep in full, drawn by `seed`.
+        work: folder for vectors and finished blocks. Results of the same model and data are reused,
+            so a killed run continues. If None, a temporary folder is used.
+        progress: whether to show bars. If None, show them when mining takes long.
 
     Raises:
-        InputError: no example, an empty corpus, an option out of range, or an encoder that cannot be used.
-        MissingExtra: bm25s or faiss is not installed.
-        OutputError: `work` cannot be written.
+        InputError: if there are no examples, if the corpus is empty, if an option is out of range,
+            or if the encoder cannot be used.
+        MissingExtra: if bm25s or faiss is needed and not installed.
+        OutputError: if `work` cannot be written.
     """
     options = MiningOptions(
         method=method,
@@ -157,12 +185,21 @@ def mine_with(
     progress: bool | None = None,
     only: Collection[int] | None = None,
 ) -> Mined:
-    """`mine` with its choices made; see there.
+    """Run `mine` with its options made.
 
     Args:
-        examples, corpus, options, rules, without, sample, work, progress: see `mine`.
-        encoder, prompting: its encoder and prompts.
-        only: numbers of the rows to mine for, None for all; the others stay as they are, and what they know holds for all.
+        examples: see `mine`.
+        corpus: see `mine`.
+        options: the options.
+        encoder: its encoder, wrapped.
+        prompting: its prompts.
+        rules: `exclude` of `mine`.
+        without: see `mine`.
+        sample: see `mine`.
+        work: see `mine`.
+        progress: see `mine`.
+        only: numbers of the rows to mine for. The others stay as they are, but their answers count
+            for all. If None, mine for all rows.
     """
     rows = list(examples)
     texts = list(read_corpus(corpus)) if isinstance(corpus, (str, Path)) else corpus
@@ -181,7 +218,7 @@ def mine_with(
                 continue
             group = Group(rows, numbers, corpus=texts, known=known, options=options, rules=rules, without=without)
             if not group.documents.candidates:
-                raise InputError("corpus: no text that is not empty and may become a negative")
+                raise InputError("corpus: all texts are empty or excluded; give at least one that may become a negative")
             if texts is None or not statistics.documents:  # a corpus that all groups share counts once
                 statistics.corpus(group.documents)
             group.open(place, encoder, prompting, show=progress)
@@ -207,14 +244,20 @@ def mine_with(
 
 
 def _unscored(row: Example, before: Example) -> Example:
-    """A mined row with the scores that its positives had before: BM25's are not a teacher's, which is what a row's scores mean."""
+    """Return a mined row with the scores that its positives had before.
+
+    Scores of a row are a teacher's, and BM25's are not.
+    """
     return replace(row, positive_scores=before.positive_scores, negative_scores=None)
 
 
 def _mined(
     group: Group, chosen: Sequence[int], blocks: Finished | None, advance: Callable[[int], None]
 ) -> Iterable[tuple[dict[int, Example], Counts]]:
-    """The finished rows of each block by number, and what is counted of them; `chosen` of the group's own rows."""
+    """Yield the finished rows of each block by number, and their counts.
+
+    `chosen` holds indices into the group's own rows.
+    """
     for number, first in enumerate(range(0, len(chosen), ROW_BLOCK)):
         block = chosen[first : first + ROW_BLOCK]
         kept = None if blocks is None else blocks.read(number)
@@ -229,7 +272,7 @@ def _mined(
 
 
 def _rows(group: Group, block: Sequence[int], kept: Mapping[str, Any]) -> dict[int, Example]:
-    """The rows of a block with what was chosen for them, by number."""
+    """Return the rows of a block with their negatives, by number."""
     texts = group.documents.texts
     return {
         group.rows[row]: replace(
@@ -244,7 +287,7 @@ def _rows(group: Group, block: Sequence[int], kept: Mapping[str, Any]) -> dict[i
 
 def _place(place: Any, count: int) -> int:
     if type(place) is not int or not 0 <= place < count:
-        raise ValueError(f"a text is numbered {place!r:.40}, and there are {count}")
+        raise ValueError(f"there is no text number {place!r:.40}, only {count} texts")
     return place
 
 
@@ -256,7 +299,7 @@ def _block(choices: Sequence[Choice]) -> dict[str, Any]:
 
 
 def _blocks(place: Work, group: Group, chosen: Sequence[int], whole: str) -> Finished | None:
-    """Where finished blocks of this group are kept; nowhere if nobody could find them again."""
+    """Return the store of this group's finished blocks, or None if none is kept."""
     if not place.kept:
         return None
 
@@ -271,12 +314,12 @@ def _blocks(place: Work, group: Group, chosen: Sequence[int], whole: str) -> Fin
 
 def _check(rows: Sequence[Example], texts: Sequence[str] | None, options: MiningOptions, encoder: Vectors | None) -> None:
     if not rows:
-        raise InputError("examples: none to mine negatives for")
+        raise InputError("examples: empty; give at least one row to mine negatives for")
     wrong = next((number for number, row in enumerate(rows) if not isinstance(row, Example)), None)
     if wrong is not None:
         raise InputError(f"examples[{wrong}]: expected an Example (got {type(rows[wrong]).__name__})")
     if (encoder is None) != (options.method == "bm25"):
-        what = "needs an encoder" if encoder is None else "takes no encoder"
-        raise InputError(f"method: {options.method!r} {what}; bm25 is for words, dense and hybrid are for vectors")
+        fault = "needs an encoder" if encoder is None else "does not use an encoder"
+        raise InputError(f"method: {options.method!r} {fault}; bm25 ranks by words, dense and hybrid by vectors")
     if texts is not None and not len(texts):
-        raise InputError("corpus: holds no text; give at least one that is not empty")
+        raise InputError("corpus: no texts; give at least one that is not empty")

@@ -1,8 +1,10 @@
-"""Negatives mined anew with the model in training, every so many steps (ANCE, Xiong et al. 2020, arXiv 2007.00808).
+"""Negatives that are mined again with the model in training, every n steps.
 
-Negatives that were hard for the model before training are easy ones soon. ANCE refreshes its index beside the training; here training
-waits, so that the negatives of a step depend on nothing but the weights at the last refresh, and a resumed run equals an uninterrupted
-one. The present rows are written beside each checkpoint and read from there.
+This is ANCE (Xiong et al. 2020, arXiv 2007.00808). Negatives that were hard for the model before
+training soon are easy. ANCE refreshes its index in parallel with training. Here training waits, so
+that the negatives of a step depend only on the weights at the last refresh, and a resumed run
+equals an uninterrupted one. The present rows are written next to each checkpoint and read from
+there.
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ from bothways.search.vectors import Vectors
 
 
 class Refresher:
-    """Holds the rows of a training and replaces their negatives.
+    """The rows of a training, with negatives that can be replaced.
 
     Attributes:
-        examples: the rows as they are now, always as many and in the same order.
+        examples: the present rows, always in the same number and order.
     """
 
     def __init__(
@@ -42,41 +44,44 @@ class Refresher:
         """Plan the refreshes.
 
         Args:
-            examples: the rows as training begins.
-            every: n, steps between refreshes.
-            options: "dense" or "hybrid"; `seed` is combined with the step.
-            corpus: as in `mine`.
+            examples: the rows at the start of training.
+            every: steps between refreshes.
+            options: "dense" or "hybrid". `seed` is combined with the step.
+            corpus: see `mine`.
             batch_tokens: tokens per pass of the encoder.
 
         Raises:
-            InputError: `every` below 1, a method that asks no model, or a text that no file can hold.
+            InputError: if `every` is below 1, if the method does not use a model, or if a text
+                cannot be written to a file.
         """
         if every < 1:
-            raise InputError(f"every: {every} steps; expected at least 1")
+            raise InputError(f"every: must be at least 1 step (got {every})")
         if options.method == "bm25":
-            raise InputError("method: 'bm25' finds the same at every step; a refresh is dense or hybrid")
+            raise InputError("method: 'bm25' finds the same negatives at every step; use dense or hybrid for a refresh")
         self.examples = list(examples)
-        # mined from what training began with: a document that no row holds any more must not be lost to the next refresh
+        # Every refresh mines from the rows at the start, so that later ones lose no document.
         self._start = tuple(self.examples)
         for number, row in enumerate(self.examples):
             if any(LONE_SURROGATE.search(text) for text in (row.query, *row.positives, *row.negatives)):
-                raise InputError(f"examples[{number}]: a lone surrogate, which no checkpoint can hold; repair the text")
-        # a row that is left without negatives keeps those it has, so none is ever dropped
+                raise InputError(
+                    f"examples[{number}]: a lone surrogate, which cannot be written to a checkpoint; repair the text"
+                )
+        # a row that finds no negatives keeps those it has, so rows are never dropped
         self.options, self.corpus = replace(options, empty="keep"), corpus
         self.every, self.batch_tokens = every, batch_tokens
 
     def due(self, step: int) -> bool:
-        """Whether rows are refreshed after optimiser step `step`, counted from 1."""
+        """Return whether rows are refreshed after optimizer step `step`, counted from 1."""
         return step > 0 and step % self.every == 0
 
     def __call__(self, step: int, encoder: Any, *, progress: bool | None = None) -> Statistics:
-        """Mine with the model as it is; rows for which nothing passes keep their negatives.
+        """Mine with the present model. Rows for which nothing passes keep their negatives.
 
         Args:
-            step: optimiser steps taken; with the options' seed it decides random draws.
-            encoder: the model in evaluation mode: anything that `mine` takes. A row without a prompt
-                takes the encoder's, as in training.
-            progress: as in `mine`.
+            step: optimizer steps taken. Random draws depend on it and on the options' seed.
+            encoder: the model in evaluation mode, anything that `mine` accepts. A row without a
+                prompt uses the encoder's, as in training.
+            progress: see `mine`.
         """
         mined = mine_with(
             self._start,
@@ -86,7 +91,7 @@ class Refresher:
             prompting=Prompting(),
             progress=progress,
         )
-        # the scores are the model's in training, and a model is not its own teacher
+        # the scores are those of the model in training, which is not its own teacher
         self.examples = [
             replace(old, negatives=new.negatives, negative_scores=None, negative_labels=None) if new.negatives else old
             for new, old in zip(mined.examples, self.examples)
@@ -94,14 +99,14 @@ class Refresher:
         return mined.statistics
 
     def write(self, path: str | Path) -> None:
-        """Write the rows as they are now, as a .jsonl that `read_examples` knows."""
+        """Write the present rows as a .jsonl file that `read_examples` can read."""
         write_examples(self.examples, path)
 
     def read(self, path: str | Path) -> None:
-        """Take the negatives that `write` has written; every other field stays.
+        """Take the negatives from a file that `write` has written. All other fields stay.
 
         Raises:
-            InputError: the file holds other rows.
+            InputError: if the file holds other rows.
         """
         rows = [row for _, row in iter_rows(path)]
         same = len(rows) == len(self.examples) and all(
@@ -109,9 +114,7 @@ class Refresher:
             for row, example in zip(rows, self.examples)
         )
         if not same:
-            raise InputError(
-                f"{path}: holds other rows than this run trains on; restore the data, or train into another folder"
-            )
+            raise InputError(f"{path}: its rows differ from the training data; restore the data, or train into another folder")
         self.examples = [
             replace(
                 example,

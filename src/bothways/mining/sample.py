@@ -1,4 +1,7 @@
-"""A few rows with everything that mining saw of them, to be looked at: statistics do not show a false negative."""
+"""A few rows with everything that mining saw of them, for reading.
+
+Statistics do not show a false negative. These samples do.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,11 @@ class Seen:
     """A document as mining saw it.
 
     Attributes:
-        text: it.
+        text: the document.
         score: by the method's measure.
-        rank: from 1; 0 for what is left out before ranks are counted, and for positives.
-        reason: why it is no negative; "" for one.
+        rank: from 1. It is 0 for positives and for documents that were left out before ranks were
+            counted.
+        reason: why it is not a negative, or "" for a negative.
     """
 
     text: str
@@ -33,9 +37,11 @@ class Sample:
 
     Attributes:
         row: its number, from 0.
-        query, task: of the row.
-        positives, negatives: of the finished row.
-        filtered: what did not become a negative, best score first.
+        query: text of the query.
+        task: name of the task.
+        positives: positives of the finished row.
+        negatives: negatives of the finished row.
+        filtered: documents that did not become negatives, best score first.
     """
 
     row: int
@@ -47,12 +53,12 @@ class Sample:
 
 
 def sampled_rows(rows: int, count: int, seed: int | str) -> list[int]:
-    """`count` row numbers (all, where there are fewer), ascending."""
+    """Draw `count` row numbers, or all if there are fewer, in ascending order."""
     return sorted(random.Random(f"{seed}:sample").sample(range(rows), min(count, rows)))
 
 
 def make_sample(row: int, example: Example, choice: Choice, documents: Documents) -> Sample:
-    """A row's sample from its choice."""
+    """Make the sample of a row from its choice."""
     texts = documents.texts
     gone = sorted(choice.filtered, key=lambda each: (-each[2], each[1]))
     return Sample(

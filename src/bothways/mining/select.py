@@ -1,4 +1,7 @@
-"""From a ranking to the negatives of one row, with the reason of everything that did not become one."""
+"""The choice of one row's negatives from a ranking.
+
+Every other document of the ranking gets a reason why it is not a negative.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,17 @@ from bothways.mining.options import MiningOptions
 
 @dataclass(frozen=True)
 class Choice:
-    """What mining found for one row.
+    """The result of mining for one row.
 
     Attributes:
-        places: of the negatives among the documents, in rank order.
-        scores: of the negatives.
-        ranks: of the negatives, from 1.
-        positive_scores: of the row's positives, in their order.
-        filtered: (rank, place, score, reason) of what could not be one; rank 0: excluded before ranks were counted.
-        spare: documents that passed and were not needed.
-        filled: how many of the negatives, the last ones, were drawn at random; their rank is 0.
+        places: negatives, as indices into the documents, in rank order.
+        scores: scores of the negatives.
+        ranks: ranks of the negatives, from 1.
+        positive_scores: scores of the row's positives, in their order.
+        filtered: (rank, place, score, reason) of documents that cannot be negatives. Rank 0 means
+            excluded before ranks were counted.
+        spare: number of documents that passed and were not needed.
+        filled: number of negatives, at the end, that were drawn at random. Their rank is 0.
     """
 
     places: list[int]
@@ -49,16 +53,17 @@ def choose(
     options: MiningOptions,
     rules: Sequence[Rule] = (),
 ) -> Choice:
-    """The negatives of one row.
+    """Choose the negatives of one row.
 
     Args:
-        row: its number among all rows, which a random draw depends on.
+        row: number of the row among all rows, on which a random draw depends.
         example: the row.
-        documents: that `ranked` speaks of.
-        ranked: its ranking to the last rank of the window.
-        excluded: why documents were left out of it.
-        answers: scores of all answers to the query, those of the row itself first.
-        options, rules: what may become a negative, and how many.
+        documents: the corpus of `ranked`.
+        ranked: ranking of the row, to the last rank of the window.
+        excluded: documents that were left out of the ranking, with reasons.
+        answers: scores of all answers to the query, with those of the row itself first.
+        options: limits, sampling and number of negatives.
+        rules: additional rules of the caller.
     """
     filtered = [(0, place, score, str(excluded.reason(place))) for place, score in ranked.dropped]
     passed: list[int] = []
@@ -77,7 +82,7 @@ def choose(
             filtered.append((number + 1, place, shortest(ranked.scores[number]), reason))
     taken = passed[: options.negatives]
     if options.sampling == "random" and len(passed) > options.negatives:
-        # a string seeds by its SHA-512: the same in every process, and no other row's draw
+        # Python hashes a string seed with SHA-512: alike in every process, different for each row.
         taken = sorted(random.Random(f"{options.seed}:{row}").sample(passed, options.negatives))
     return Choice(
         [int(ranked.places[number]) for number in taken],
@@ -90,5 +95,5 @@ def choose(
 
 
 def shortest(score: float | np.floating) -> float:
-    """A float32 as the shortest decimal that means it: 0.76 and not 0.7599999904632568."""
+    """Return a float32 as its shortest decimal: 0.76 and not 0.7599999904632568."""
     return float(str(np.float32(score)))

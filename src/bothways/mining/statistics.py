@@ -1,4 +1,8 @@
-"""The account of a mining: what was looked at, what was left out and why, how scores lie, and which rows came away empty."""
+"""The statistics of a mining run.
+
+They hold how many texts were searched, what was left out and why, how scores are distributed, and
+which rows stayed without a negative.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,12 @@ _SHOWN = 3  # queries named among those without a negative
 
 @dataclass
 class Counts:
-    """What can be added up over blocks of rows.
+    """Counts that can be added up over blocks of rows.
 
     Attributes:
         filtered: reason -> documents, counted once for every row that met them.
         spare: documents that passed and were not needed.
-        filled: negatives drawn at random, since too few passed.
+        filled: negatives drawn at random, because too few passed.
         empty_by: reason -> rows that were left without a negative and met it most often.
     """
 
@@ -44,25 +48,25 @@ class Counts:
             self.empty_by[met.most_common(1)[0][0] if met else "no document ranked"] += 1
 
     def merge(self, other: Counts) -> None:
-        """Add another block's."""
+        """Add the counts of another block."""
         self.filtered.update(other.filtered)
         self.spare += other.spare
         self.filled += other.filled
         self.empty_by.update(other.empty_by)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready; `Counts(**…)` of `from_dict` reads it back."""
+        """Return the counts as JSON values, which `from_dict` reads."""
         return {"filtered": dict(self.filtered), "spare": self.spare, "filled": self.filled, "empty_by": dict(self.empty_by)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Counts:
-        """The counts that `as_dict` wrote."""
+        """Read the counts that `as_dict` wrote."""
         return cls(Counter(values["filtered"]), int(values["spare"]), int(values["filled"]), Counter(values["empty_by"]))
 
 
 @dataclass
 class Statistics:
-    """See the file's head; `summary` names every figure."""
+    """The statistics of a run. `summary` names every figure."""
 
     options: MiningOptions
     counts: Counts = field(default_factory=Counts)
@@ -104,7 +108,7 @@ class Statistics:
         self.hardest = quantiles([max(row.negative_scores or ()) / min(row.positive_scores or ()) for row in both])
 
     def summary(self) -> dict[str, Any]:
-        """Every figure, JSON-ready."""
+        """Return every figure as JSON values."""
         options = self.options
         return {
             "method": options.method,
@@ -129,7 +133,7 @@ class Statistics:
         }
 
     def lines(self) -> list[str]:
-        """The account for people."""
+        """Return the statistics as lines for people."""
         options = self.options
         kind = {"bm25": "BM25 scores", "dense": "cosines", "hybrid": "cosines of candidates from both rankings"}[options.method]
         ratio = self.negatives / self.rows if self.rows else 0.0
@@ -144,7 +148,7 @@ class Statistics:
         lines += [f"  filtered: {count} {reason}" for reason, count in self.counts.filtered.most_common()]
         lines.append(f"  passed and not needed: {self.counts.spare}")
         if self.counts.filled:
-            lines.append(f"  drawn at random where fewer passed: {self.counts.filled}")
+            lines.append(f"  drawn at random because too few passed: {self.counts.filled}")
         names = {"positives": self.positive_scores, "negatives": self.negative_scores}
         names["hardest negative / lowest positive"] = self.hardest
         lines += [f"  {name}: {_row(values)}" for name, values in names.items() if values]
@@ -157,7 +161,7 @@ class Statistics:
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """Quantiles by name, "q50" the median; empty without values."""
+    """Return quantiles by name, with "q50" for the median. Without values the result is empty."""
     if not values:
         return {}
     found = np.quantile(np.asarray(values, dtype=np.float64), QUANTILES)

@@ -1,11 +1,12 @@
-"""Where a mining keeps what took long, so that a killed one goes on: vectors of documents and queries, finished blocks of rows.
+"""Caches vectors and finished blocks on disk, so that an interrupted mining run can resume.
 
     WORK/documents-3f2c…/000000.npy     vectors of one model, prompt and corpus
     WORK/queries-91ab…/000000.npy
-    WORK/rows-c07d…/000000.json         choices of a block of rows, of one set of options
+    WORK/rows-c07d…/000000.json         choices of a block of rows, for one set of options
 
-Each name holds a fingerprint of everything that decides the content, so what fits is used and nothing else: other limits use the same
-vectors and choose anew. Without a folder of the caller's all of it lies in a temporary one.
+Each name contains a fingerprint of everything that determines the content, so only matching results
+are reused. For example, a run with other limits uses the same vectors and chooses again. If the
+caller does not name a folder, a temporary one is used.
 """
 
 from __future__ import annotations
@@ -33,19 +34,19 @@ from bothways.search.shards import Shards, Store, encode_shards
 from bothways.search.vectors import Role, Vectors
 
 REMOVE = "remove the file, and its rows are mined again"
-#: Folders and files of ours in a kept folder.
+#: Our folders and files in a kept folder.
 _PLACE = re.compile(r"(documents|queries|rows)-[0-9a-f]{20}")
 _FILE = re.compile(r"[0-9]{6,}\.(npy|json)|\.[0-9]{6,}\.(npy|json)\.lock")
 
 Prompts = Callable[[int], "str | None"]
-"""The prompt of each text by its number; None leaves it to the encoder."""
+"""Maps the number of a text to its prompt, or to None to leave it to the encoder."""
 
 
 class Work:
     """A folder for intermediate results.
 
     Args:
-        folder: it.
+        folder: its path.
         kept: whether another run may find it again.
     """
 
@@ -54,7 +55,13 @@ class Work:
         self._count = 0
 
     def place(self, kind: str, facts: Callable[[], Sequence[str]]) -> Path:
-        """Folder of one result. `facts` decide its content; asked for only where the folder outlives this run."""
+        """Return the folder of one result.
+
+        Args:
+            kind: first part of its name, for example "documents".
+            facts: returns everything that determines the content. It is called only if the folder
+                outlives this run.
+        """
         self._count += 1
         if not self.kept:
             return self.folder / f"{kind}-{self._count}"
@@ -63,7 +70,16 @@ class Work:
     def encode(
         self, vectors: Vectors, texts: Sequence[str], prompts: Prompts, role: Role, *, store: Store, show: bool | None
     ) -> tuple[Shards, str]:
-        """Vectors of texts, and the name that stands for them."""
+        """Return the vectors of texts, and the name that identifies them.
+
+        Args:
+            vectors: the encoder.
+            texts: texts to encode.
+            prompts: see `Prompts`.
+            role: "query" or "document".
+            store: type of vectors on disk.
+            show: whether to show progress. If None, show it when encoding takes long.
+        """
 
         def facts() -> list[str]:
             alike = [number for number in range(len(texts)) if prompts(number) == prompts(0)]
@@ -83,7 +99,9 @@ class Work:
                 }
                 widths = sorted({part.shape[1] for part in parts.values()})
                 if len(widths) > 1:
-                    raise InputError(f"{vectors.name} returned vectors of {widths[0]} and of {widths[1]} numbers")
+                    raise InputError(
+                        f"{vectors.name} returned vectors of {widths[0]} and of {widths[1]} numbers; use one width"
+                    )
                 found = np.empty((end - first, widths[0]), dtype=np.float32)
                 for prompt, some in by_prompt.items():
                     found[np.array(some) - first] = parts[prompt]
@@ -99,29 +117,32 @@ class Finished:
         self.folder = folder
 
     def path(self, number: int) -> Path:
-        """File of a block."""
+        """Return the file of a block."""
         return self.folder / f"{number:06d}.json"
 
     def read(self, number: int) -> dict[str, Any] | None:
-        """What was written for this block; None where nothing was."""
+        """Read a block, or return None if it was not written."""
         path = self.path(number)
         if not path.is_file():
             return None
         return read_object(path, remedy=REMOVE)
 
     def write(self, number: int, values: dict[str, Any]) -> None:
-        """Keep a block; it appears whole or not at all."""
+        """Write a block, as a whole or not at all."""
         with atomic_file(self.path(number)) as part:
             part.write_text(json.dumps(values), encoding="utf-8")
 
 
 def is_work(folder: Path) -> bool:
-    """Whether a folder holds results of a mining, and not files of somebody else alone."""
+    """Return whether a folder holds results of mining, and not only other files."""
     return folder.is_dir() and any(_PLACE.fullmatch(entry.name) for entry in folder.iterdir())
 
 
 def remove_work(folder: Path) -> None:
-    """Remove what a mining has kept; files of somebody else in the folder stay, and then the folder does too."""
+    """Remove the results of mining from a folder.
+
+    If it holds other files, they stay, and so does the folder.
+    """
     with suppress(OSError):
         for place in folder.iterdir():
             if not _PLACE.fullmatch(place.name):
@@ -137,11 +158,13 @@ def remove_work(folder: Path) -> None:
 
 @contextmanager
 def workspace(folder: str | Path | None) -> Iterator[Work]:
-    """A folder to work in: the caller's, which stays and is held by one run at a time, or a temporary one.
+    """Open a folder to work in.
+
+    The caller's folder stays, and one run at a time can use it. A temporary folder is removed.
 
     Raises:
-        InputError: another process is working there.
-        OutputError: the place cannot be written.
+        InputError: if another process is working there.
+        OutputError: if the folder cannot be written.
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="bothways-mining-") as name:
@@ -151,21 +174,21 @@ def workspace(folder: str | Path | None) -> Iterator[Work]:
     made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # the operating system's lock, so a killed run leaves none behind
+        # a lock of the operating system, which ends with a killed run
         lock = FileLock(folder / ".lock")
         lock.acquire(timeout=0)
     except Timeout:
         raise InputError(f"{folder}: another process is mining there; wait for it, or choose another output") from None
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); choose another place") from error
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
     try:
         yield Work(folder, kept=True)
     finally:
         if made and [entry.name for entry in folder.iterdir()] == [".lock"]:
-            remove_work(folder)  # stopped before there was anything to keep
+            remove_work(folder)  # the run stopped before there was anything to keep
         lock.release()
 
 
 def digest(*parts: Any) -> str:
-    """SHA-256 (hex) over JSON values."""
+    """Compute a SHA-256 (hex) over JSON values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -79,7 +79,7 @@ def test_its_file_brings_the_same_rows(tmp_path: Path) -> None:
     two.read(tmp_path / "examples.jsonl")
     assert two.examples == one.examples
     other = made(examples[:-1])
-    with pytest.raises(InputError, match="holds other rows"):
+    with pytest.raises(InputError, match="its rows differ from the training data"):
         other.read(tmp_path / "examples.jsonl")
 
 
@@ -98,8 +98,8 @@ def test_a_row_without_a_prompt_takes_the_encoders_as_in_training() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"every": 0}, "every: 0 steps"),
-        ({"options": MiningOptions()}, "'bm25' finds the same at every step"),
+        ({"every": 0}, "every: must be at least 1 step"),
+        ({"options": MiningOptions()}, "'bm25' finds the same negatives at every step"),
         ({"examples": [Example("\ud800", ("p",))]}, r"examples\[0\]: a lone surrogate"),
     ],
 )

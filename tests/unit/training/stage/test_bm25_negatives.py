@@ -108,7 +108,7 @@ def test_rows_in_memory_are_filled_too(tmp_path: Path) -> None:
 
 
 def test_wrong_choices_and_what_no_recipe_of_before_has(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data.mine: window: 1:3 has 3 ranks, and 7 negatives are wanted"):
+    with pytest.raises(InputError, match=r"data.mine: window: 1:3 has only 3 ranks for 7 negatives"):
         recipe(tmp_path, simcse(objective={"kind": "supervised"}, data={"source": "x", "mine": {"window": [1, 3]}}))
     with pytest.raises(InputError, match="mine: has no meaning for the objective contrastive"):
         recipe(tmp_path, simcse(data={"source": "x", "mine": {}}))
