@@ -1,4 +1,7 @@
-"""A retrieval collection from a BEIR folder, whose files `bothways.data.labeled.beir` describes and reads."""
+"""A retrieval collection from a BEIR folder.
+
+`bothways.data.labeled.beir` describes and reads the files.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,13 @@ from bothways.errors import InputError
 
 @dataclass(frozen=True)
 class Collection:
-    """Queries and documents by id, and how relevant is what: `{query: {document: grade}}`, 0 for judged and not relevant."""
+    """Queries, documents and relevance judgments.
+
+    Attributes:
+        queries: query text by id.
+        corpus: document text by id.
+        qrels: `{query: {document: grade}}`. 0 means judged and not relevant.
+    """
 
     queries: dict[str, str]
     corpus: dict[str, str]
@@ -21,14 +30,16 @@ class Collection:
 def read_beir(folder: str | Path, split: str = "test") -> Collection:
     """Read one split of a folder: its judged queries, and every document.
 
+    For example, `read_beir("scifact", "test")`.
+
     Raises:
-        InputError: a missing file or column, an id that appears twice, a grade that is no whole number, a judged query without
-            text, or judgements none of whose documents is in the corpus.
+        InputError: if a file or column is missing, an id occurs twice, a grade is not a whole
+            number, a judged query does not have a text, or no judged document is in the corpus.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(
-            f"{folder}: no such folder; a retrieval task needs corpus.jsonl, queries.jsonl and qrels/{split}.tsv in one"
+            f"{folder}: no such folder; a retrieval task needs a folder with corpus.jsonl, queries.jsonl and qrels/{split}.tsv"
         )
     files = collection_files(folder, split)
     qrels = read_grades(files, split)
@@ -41,6 +52,6 @@ def read_beir(folder: str | Path, split: str = "test") -> Collection:
         raise InputError(f"{judgements}: judges query {unknown!r}, which is not in {queries[0].name}")
     if not any(document in corpus for judged in qrels.values() for document in judged):
         raise InputError(
-            f"{judgements}: none of the judged documents is in {documents[0].name}; the two belong to different collections"
+            f"{judgements}: none of the judged documents is in {documents[0].name}; the two files belong to different collections"
         )
     return Collection({query: texts[query] for query in qrels}, corpus, qrels)

@@ -1,7 +1,8 @@
-"""CoNLL-2003: sentences of words, each word with a part of speech, a chunk tag and an entity tag.
+"""CoNLL-2003: sentences of words with a part of speech, a chunk tag and an entity tag each.
 
-The layout of the shared task (Tjong Kim Sang & De Meulder 2003, https://aclanthology.org/W03-0419): one word a line with its three
-tags, a blank line after each sentence. It stands apart because it knows the layout and nothing of encoders or scores.
+The layout is that of the shared task (Tjong Kim Sang & De Meulder 2003,
+https://aclanthology.org/W03-0419): one word a line with its three tags, and a blank line after each
+sentence.
 """
 
 from __future__ import annotations
@@ -16,14 +17,19 @@ COLUMNS = ("pos", "chunk", "ner")
 """The tag columns, in the order of the file."""
 
 SPANNED = ("chunk", "ner")
-"""Those whose tags mark spans: O, B-TYPE, I-TYPE."""
+"""The columns with tags that mark spans: O, B-TYPE, I-TYPE."""
 
-_DOCUMENT = "-DOCSTART-"  # stands alone in a sentence of its own where a new document begins; nobody scores it
+_DOCUMENT = "-DOCSTART-"  # the only word of a sentence that marks a new document. It is not scored
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence: n words, and for each of `COLUMNS` the tag of every word."""
+    """One sentence of n words.
+
+    Attributes:
+        words: the n words.
+        tags: for each of `COLUMNS`, the tag of every word.
+    """
 
     words: tuple[str, ...]
     tags: dict[str, tuple[str, ...]]
@@ -32,20 +38,22 @@ class Sentence:
 def read_conll(path: str | Path, *, limit: int | None = None) -> list[Sentence]:
     """Read a file of the shared task, plain (.txt) or gzipped (.txt.gz).
 
+    For example, the line `EU NNP B-NP B-ORG` is one word with its tags.
+
     Args:
         path: the file.
-        limit: stop after this many sentences; None reads all.
+        limit: number of sentences to read. If None, read all.
 
     Raises:
-        InputError: a line without exactly four columns, a span tag that is neither O, B-TYPE nor I-TYPE (each with file and row), or
-            no sentence at all.
-        SourceError: no such file.
+        InputError: if a line does not have exactly four columns, if a span tag is not O, B-TYPE or
+            I-TYPE (each with file and row), or if there are no sentences.
+        SourceError: if the file does not exist.
     """
     sentences: list[Sentence] = []
     rows: list[list[str]] = []
     before = 0
     for number, row in iter_rows(path):
-        # blank lines yield no row but are counted, so a gap in the numbers is the end of a sentence
+        # Blank lines are skipped but counted, so a gap in the numbers is the end of a sentence.
         if rows and number > before + 1:
             sentences.append(_sentence(rows))
             rows = []
@@ -58,9 +66,7 @@ def read_conll(path: str | Path, *, limit: int | None = None) -> list[Sentence]:
     if rows:
         sentences.append(_sentence(rows))
     if not sentences:
-        raise InputError(
-            f"{path}: holds no sentence; expected lines of WORD POS CHUNK NER, and a blank line after each sentence"
-        )
+        raise InputError(f"{path}: no sentences; expected lines of WORD POS CHUNK NER, and a blank line after each sentence")
     return sentences
 
 

@@ -1,4 +1,4 @@
-"""The table of one split: a file, or the shards that a split is cut into, read one after the other."""
+"""The table of one split: a file, or the shards of a split, read one after the other."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class SplitTable:
     """Rows of one split.
 
     Attributes:
-        files: one file, or all shards in their order.
-        name: how messages name the whole.
+        files: one file, or all shards in order.
+        name: name of the whole for messages.
     """
 
     files: tuple[Path, ...]
@@ -31,32 +31,34 @@ class SplitTable:
 
     @property
     def cells(self) -> bool:
-        """Whether values are cells of a table of text, in which a list is written as text."""
+        """Return whether values are cells of a text table, in which a list is written as text."""
         return is_table(self.files[0])
 
     def rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Where each row stands, for messages, and the row."""
+        """Yield each row with its place, "FILE, row N", for messages."""
         for path in self.files:
             for number, row in iter_rows(path):
                 yield f"{path}, row {number}", row
 
     def first(self) -> tuple[str, Mapping[str, Any]]:
-        """The first row, whose columns are those of the table.
+        """Return the first row and its place. Its columns are those of the table.
 
         Raises:
-            InputError: the table is empty or broken.
+            InputError: if the table is empty or broken.
         """
         for found in self.rows():
             return found
-        raise InputError(f"{self.name}: is empty")
+        raise InputError(f"{self.name} is empty")
 
 
 def open_split(source: str | Path, split: str) -> SplitTable:
-    """Find the table of `split` in a folder; a file is a table itself.
+    """Find the table of `split` in a folder. A file is a table itself.
+
+    For example, `open_split("stsb", "dev")` opens stsb/dev.tsv.
 
     Raises:
         InputError: see `split_files`.
-        SourceError: no such file or folder.
+        SourceError: if the file or folder does not exist.
     """
     path = Path(source)
     if path.is_dir():
@@ -69,13 +71,15 @@ def open_split(source: str | Path, split: str) -> SplitTable:
 
 
 def split_files(folder: Path, split: str) -> tuple[Path, ...]:
-    """The files of `split` in a folder, in any format and compression: one, or its shards in their order.
+    """Return the files of `split` in a folder: one file, or its shards in order.
 
-    A split is `test.csv`, `test-00000-of-00002.parquet` and so on, or a folder `test` of files. Each may lie in the folder itself, in
-    `data` or in `default`, as data sets are downloaded and saved.
+    They may have any format and compression. A split is `test.csv`, `test-00000-of-00002.parquet`
+    and so on, or a folder `test` of files. Each may be in the folder itself, in `data` or in
+    `default`, as data sets are downloaded and saved.
 
     Raises:
-        InputError: the folder has no such split, has it twice, or a shard is missing.
+        InputError: if the folder does not have the split, or has it twice, or if a shard is
+            missing.
     """
     found = _splits(folder, split)
     if len(found) == 1:
@@ -83,20 +87,23 @@ def split_files(folder: Path, split: str) -> tuple[Path, ...]:
         return found[0]
     if found:
         one, two = (_below(folder, files) for files in found[:2])
-        raise InputError(f"{folder}: both {one} and {two} are there; name the file itself")
+        raise InputError(f"{folder} has both {one} and {two}; name the file itself")
     there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_file())) or "none"
     raise InputError(
-        f"{folder}: no {split}.jsonl or {split} in another format; choose with split=, the files there are: {there}"
+        f"{folder}: no {split}.jsonl or {split} in another format; choose one with split=NAME, the files are: {there}"
     )
 
 
 def has_split(folder: Path, split: str) -> bool:
-    """Whether a folder has files of a split."""
+    """Return whether a folder has files of a split."""
     return bool(_splits(folder, split))
 
 
 def _splits(folder: Path, split: str) -> list[tuple[Path, ...]]:
-    """Each set of files that a split may be: plain files before shards, and those before folders."""
+    """Return each set of files that a split may be.
+
+    Plain files come before shards, and those before folders.
+    """
     places = [current_snapshot(folder) / place for place in _PLACES]
     names = [f"{split}{suffix}{zipped}" for suffix in FORMATS for zipped in ("", *COMPRESSIONS)]
     if plain := [(path,) for path in (places[0] / name for name in names) if path.is_file()]:
@@ -115,7 +122,7 @@ def _splits(folder: Path, split: str) -> list[tuple[Path, ...]]:
 
 
 def _is_of(stem: str, split: str) -> bool:
-    """Whether a shard's name is that of a split, or ends in it as `c4-test` does."""
+    """Return whether a shard's name is that of a split, or ends with it as `c4-test` does."""
     split = split.lower()
     return stem == split or (len(stem) > len(split) and stem.endswith(split) and stem[-len(split) - 1] in "-._")
 

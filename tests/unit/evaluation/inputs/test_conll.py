@@ -40,8 +40,8 @@ def test_sentences_and_tags(tmp_path):
         ("EU NNP I-NP I-ORG\nrejects VBZ O", r"dev\.txt, row 2: 3 columns; expected four"),
         ("\nEU NNP NP O", r"dev\.txt, row 2: chunk tag 'NP'; expected O, B-TYPE or I-TYPE"),
         ("EU NNP O I-", r"row 1: ner tag 'I-'"),
-        ("-DOCSTART- -X- -X- O\n\n", "holds no sentence"),
-        ("", "holds no sentence"),
+        ("-DOCSTART- -X- -X- O\n\n", "no sentences; expected lines"),
+        ("", "no sentences; expected lines"),
     ],
 )
 def test_broken_files(tmp_path, text, message):

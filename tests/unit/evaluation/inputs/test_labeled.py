@@ -72,11 +72,11 @@ def test_broken_rows_are_named(tmp_path, rows, message):
 def test_folders_and_files_that_are_not_there(tmp_path):
     write(tmp_path / "train.jsonl", ROWS)
     with pytest.raises(
-        InputError, match=r"no test\.jsonl or test in another format; choose with split=, the files there are: train\.jsonl"
+        InputError, match=r"no test\.jsonl or test in another format; choose one with split=NAME, the files are: train\.jsonl"
     ):
         read_labeled_set(tmp_path)
     with pytest.raises(SourceError, match=r"none\.jsonl: no such file"):
         read_labeled_set(tmp_path / "none.jsonl")
     write(tmp_path / "train.json", ROWS)
-    with pytest.raises(InputError, match=r"both train\.json and train\.jsonl are there"):
+    with pytest.raises(InputError, match=r"has both train\.json and train\.jsonl"):
         split_files(tmp_path, "train")

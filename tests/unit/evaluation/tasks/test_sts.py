@@ -126,7 +126,7 @@ def test_bad_files_are_named(tmp_path, rows, message):
 
 
 def test_empty_folder_and_unknown_aggregation(tmp_path):
-    with pytest.raises(InputError, match=r"no test\.jsonl or test in another format; .* the files there are: none"):
+    with pytest.raises(InputError, match=r"no test\.jsonl or test in another format; .* the files are: none"):
         STS(tmp_path)
     with pytest.raises(InputError, match="aggregation 'median'"):
         STS(tmp_path, aggregation="median")
