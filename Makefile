@@ -46,7 +46,7 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-# Slow, and not part of CI: figures for docs/results.md and docs/families.md.
+# Slow, and not part of CI: figures for docs/results/ and docs/families.md.
 bench: setup
 	$(BIN)/python benchmarks/run.py
 

@@ -1,4 +1,4 @@
-"""LLM2Vec's unsupervised recipe on SmolLM2-135M, scored on STS: the tables of docs/results.md.
+"""LLM2Vec's unsupervised recipe on SmolLM2-135M, scored on STS: the tables of docs/results/.
 
 Run: make quality, or .venv/bin/python benchmarks/quality.py [--seeds 0 1 2] [--rows bi+mntp+simcse …] [--dtype float32] [--out DIR]
 Needs the data folder ../shared/data. Finished runs and scores are reused, killed ones resume; the table is printed at the end and

@@ -1,4 +1,4 @@
-"""What labels are worth: five tables of docs/results.md on SmolLM2-135M, one command each.
+"""What labels are worth: five tables of docs/results/ on SmolLM2-135M, one command each.
 
     sts        supervised over unsupervised SimCSE on STS (LingNLI + SNLI dev/test triplets)
     negatives  hard negatives over none

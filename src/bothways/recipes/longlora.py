@@ -23,7 +23,7 @@ STAGE = "longlora"
 ROWS = 64
 CONTEXT = {"published": 8192, "laptop": 16384}
 #: The paper's type, and one that does not need a thousand steps: with yarn and no training at all,
-#: SmolLM2-135M reads 16,384 tokens with perplexity 20 (docs/results.md).
+#: SmolLM2-135M reads 16,384 tokens with perplexity 20 (docs/results/).
 ROPE: dict[Preset, Interpolation] = {"published": "linear", "laptop": "yarn"}
 
 
