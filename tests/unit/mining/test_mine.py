@@ -301,7 +301,7 @@ def test_every_document_of_the_window_is_accounted_for() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"negatives": 0}, "negatives: 0"),
+        ({"negatives": 0}, "negatives: must be at least 1"),
         ({"window": (0, 5)}, "window: 0:5"),
         ({"window": (5, 4)}, "window: 5:4"),
         ({"window": (1, 3)}, "window: 1:3 has only 3 ranks for 7 negatives"),
