@@ -1,1 +1,0 @@
-"""Evaluation data: labeled text, BEIR collections, pair collections, CoNLL files and their columns."""

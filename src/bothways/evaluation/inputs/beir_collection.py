@@ -43,15 +43,15 @@ def read_beir(folder: str | Path, split: str = "test") -> Collection:
         )
     files = collection_files(folder, split)
     qrels = read_grades(files, split)
-    judgements = files.judged(split)[0]
+    judgments = files.judged(split)[0]
     queries, documents = files.of_split(files.queries, split), files.of_split(files.corpus, split)
     texts = read_texts(queries, qrels, title=False)
     corpus = read_texts(documents)
     unknown = next((query for query in qrels if query not in texts), None)
     if unknown is not None:
-        raise InputError(f"{judgements}: judges query {unknown!r}, which is not in {queries[0].name}")
+        raise InputError(f"{judgments}: judges query {unknown!r}, which is not in {queries[0].name}")
     if not any(document in corpus for judged in qrels.values() for document in judged):
         raise InputError(
-            f"{judgements}: none of the judged documents is in {documents[0].name}; the two files belong to different collections"
+            f"{judgments}: none of the judged documents is in {documents[0].name}; the two files belong to different collections"
         )
     return Collection({query: texts[query] for query in qrels}, corpus, qrels)

@@ -190,7 +190,7 @@ def say_two_scores(name: str, pairs: Sequence[tuple[str, str]], scores: Iterable
         log.warning("%s: %d pairs occur with different scores, so no model can be right about all of them", name, count)
 
 
-def check_judgements(
+def check_judgments(
     name: str, queries: Mapping[str, str], corpus: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
 ) -> None:
     """Look for judgments that cannot be met.

@@ -49,9 +49,9 @@ def read_labeled_set(
         label: the column of the label. If None, the first usual name.
 
     Raises:
-        InputError: the split or a column is missing, a value is not a text, a row has several
+        InputError: if the split or a column is missing, a value is not a text, a row has several
             labels, a label is neither a word nor a whole number, or there is only one class.
-        SourceError: the file or folder does not exist.
+        SourceError: if the file or folder does not exist.
     """
     sets = read_labeled_sets(source, split=split, text=text, label=label)
     if len(sets) > 1:
@@ -60,7 +60,10 @@ def read_labeled_set(
 
 
 def read_labeled_sets(source: str | Path, *, split: str, text: str | None = None, label: str | None = None) -> list[LabeledSet]:
-    """Read one set, or one for each row if rows are lists of texts; see `read_labeled_set`."""
+    """Read one set, or one for each row if rows are lists of texts.
+
+    See `read_labeled_set` for arguments and errors.
+    """
     table = open_split(source, split)
     table.first()  # refuses an empty table
     readings = ((Reading(str(path), "", cells=table.cells, surrogates="refuse"), iter_rows(path)) for path in table.files)
@@ -104,7 +107,10 @@ def class_numbers(labels: Iterable[str], numbers: Mapping[str, int] | None = Non
 
 
 def joint_numbers(parts: Iterable[LabeledSet]) -> dict[str, int] | None:
-    """Return the numbers of the labels of several sets, or None if one lacks them or they differ."""
+    """Return the numbers of the labels of several sets.
+
+    The result is None if a set lacks numbers, or if they differ.
+    """
     joint: dict[str, int] = {}
     for part in parts:
         if part.numbers is None:
@@ -116,7 +122,14 @@ def joint_numbers(parts: Iterable[LabeledSet]) -> dict[str, int] | None:
 
 
 def require_scikit_learn(purpose: str) -> None:
-    """Raise MissingExtra, with the line that installs it, if scikit-learn is not installed."""
+    """Check that scikit-learn is installed.
+
+    Args:
+        purpose: the purpose that the error names, for example "clustering".
+
+    Raises:
+        MissingExtra: if it is not installed, with the line that installs it.
+    """
     try:
         import sklearn  # noqa: F401
     except ImportError:

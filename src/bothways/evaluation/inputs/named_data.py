@@ -1,6 +1,7 @@
-"""Gold pairs, 0/1 labels, and the fingerprint of what was read.
+"""Gold pairs, 0/1 labels, and the fingerprint of evaluation data.
 
-`bothways.data.columns` has the names of columns. If a file has none of them, the error asks for the name.
+`bothways.data.columns` has the usual names of columns. If a file has none of them, the error asks
+for the name.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from bothways.evaluation.inputs.split_table import open_split
 
 @dataclass(frozen=True)
 class GoldPairs:
-    """N ≥ 2 pairs that a correlation can be computed on.
+    """N ≥ 2 pairs with gold scores that a correlation can be computed on.
 
     Attributes:
         first: N texts.
         second: N texts.
         gold: (N,) float64, finite, not all equal, on the file's own scale (0 to 5 in STS).
-        subsets: the subset of each pair, or None where the file names none.
-        source: the file read.
+        subsets: the subset of each pair, or None if the file does not name subsets.
+        source: the file.
         fingerprint: sha256 of the content.
     """
 
@@ -48,16 +49,22 @@ def gold_pairs(
     second: str | None = None,
     score: str | None = None,
 ) -> GoldPairs:
-    """Read a pair file, one split of a folder, or whatever else `bothways.data.labeled.pairs.read_pairs` takes.
+    """Read a pair file, one split of a folder, or any other source of pairs.
+
+    For example, `gold_pairs("stsb", split="dev")`. `bothways.data.labeled.pairs.read_pairs` lists
+    the sources.
 
     Args:
-        source: the file, a folder that holds `SPLIT.jsonl` or another format, or a hub data set.
-        split: which file of a folder.
-        first, second, score: columns. If None, the first usual names (`bothways.data.columns`).
+        source: the file, a folder with `SPLIT.jsonl` or another format, or a hub data set.
+        split: the split of a folder.
+        first: column of the first text. If None, it is found by its usual names.
+        second: column of the second text. If None, it is found by its usual names.
+        score: column of the score. If None, it is found by its usual names.
 
     Raises:
-        InputError: what `read_pairs` raises; no such split in the folder; only one distinct gold score (no correlation exists).
-        SourceError: no such file.
+        InputError: if the folder does not have the split, if all gold scores are equal (there is no
+            correlation), and for every reason of `read_pairs`.
+        SourceError: if the file does not exist.
     """
     files: tuple[Path, ...] = ()
     if Path(source).exists():
@@ -74,10 +81,11 @@ def gold_pairs(
 
 
 def zero_or_one(where: str, row: Mapping[str, Any], name: str) -> int:
-    """A label that says no or yes.
+    """Read a label that says no or yes.
 
     Raises:
-        InputError: it is neither 0 nor 1 (true and false, 1.0 and 0.0, and the digits as text, count as these).
+        InputError: if it is neither 0 nor 1. True and false, 1.0 and 0.0, and the digits as text
+            count as these.
     """
     value = row.get(name)
     for number in (0, 1):
@@ -87,5 +95,8 @@ def zero_or_one(where: str, row: Mapping[str, Any], name: str) -> int:
 
 
 def fingerprint(records: Iterable[Any]) -> str:
-    """sha256 over JSON values, one after the other: what was scored, whatever the file's format and compression."""
+    """Compute a sha256 over JSON values, one after the other.
+
+    It identifies the scored data, for any format and compression of the file.
+    """
     return fingerprint_texts(json.dumps(record, sort_keys=True) for record in records)

@@ -1,8 +1,9 @@
-"""A retrieval collection out of a pair file: each pair is a query and the document to be found, the collection is all second texts.
+"""A retrieval collection from a pair file: each pair is a query and its document.
 
-Equal texts are one query, or one document: a document that answers two queries is relevant to both, and never competes with its own
-copy. Where the file says how good a pair is (a score, a label), `above` says from where on it counts; a pair that does not count
-still gives its document to the collection.
+All second texts together are the corpus. Equal texts are one query, or one document. So a document
+that answers two queries is relevant to both, and never competes with its own copy. If the file
+rates its pairs (a score, a label), pairs rated higher than `above` are relevant. The document of
+any other pair is still in the corpus.
 """
 
 from __future__ import annotations
@@ -27,19 +28,23 @@ def read_pair_collection(
 ) -> Collection:
     """Read a pair file, or one split of a folder.
 
+    For example, `read_pair_collection("stsb", split="dev", above=4)`.
+
     Args:
         source: the file or folder.
-        split: which file of a folder.
-        query, document: columns, found by the usual names otherwise.
-        above: pairs whose score or label is greater are relevant; None for a file without such a column, where every pair is.
+        split: the split of a folder.
+        query: column of the query. If None, it is found by its usual names.
+        document: column of the document. If None, it is found by its usual names.
+        above: pairs with a greater score or label are relevant. If None, the file must not have
+            such a column, and every pair is relevant.
 
     Raises:
-        InputError: a missing column, a value that is no text, a score or label without `above` or the other way round, or no
-            relevant pair.
-        SourceError: no such file.
+        InputError: if a column is missing, if a value is not a text, if there is a score or label
+            without `above` or the reverse, or if no pair is relevant.
+        SourceError: if the file does not exist.
     """
     if above is not None and not math.isfinite(above):
-        raise InputError(f"{source}: above={above}; expected a finite number, since nothing can be compared with that")
+        raise InputError(f"{source}: above={above} cannot be compared with scores; give a finite number")
     table = open_split(source, split)
     where, row = table.first()
     couples = (*ANSWERED, *itertools.product(QUERY, POSITIVE), *PAIR)
@@ -47,9 +52,11 @@ def read_pair_collection(
     grade = next((name for name in (*SCORE, *ANSWERS, *DUPLICATE) if name in row), None)
     if (grade is None) != (above is None):
         known = (
-            f"has a column {grade!r}; say with above= which pairs are relevant" if grade else "has no score or label for above="
+            f"has a column {grade!r}; set above=NUMBER to say which pairs are relevant"
+            if grade
+            else "does not have a score or label for above=; leave it out"
         )
-        raise InputError(f"{table.name}: {known}")
+        raise InputError(f"{table.name} {known}")
     queries: dict[str, str] = {}
     corpus: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
@@ -61,7 +68,7 @@ def read_pair_collection(
         query_id = queries.setdefault(asked, f"q{len(queries):08d}")
         qrels.setdefault(query_id, {})[document_id] = 1
     if not qrels:
-        raise InputError(f"{table.name}: no pair is above {above:g}; nothing is relevant")
+        raise InputError(f"{table.name}: no pair is above {above:g}, so nothing is relevant; lower above=")
     return Collection({i: text for text, i in queries.items()}, {i: text for text, i in corpus.items()}, qrels)
 
 
@@ -70,6 +77,6 @@ def _number(where: str, value: object, name: str) -> float:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         number = math.nan
-    if math.isnan(number):  # which is not above anything, nor below it
+    if math.isnan(number):  # NaN is neither above nor below a number
         raise InputError(f"{where}: column {name!r} holds {value!r}, not a number to compare with above=")
     return number

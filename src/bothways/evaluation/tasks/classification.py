@@ -28,6 +28,7 @@ from bothways.evaluation.inputs.labeled import (
     require_scikit_learn,
 )
 from bothways.evaluation.inputs.named_data import fingerprint
+from bothways.evaluation.inputs.split_table import has_split
 from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.measures.classifiers import few_per_class, logistic_predictions, scores_of
 from bothways.evaluation.measures.knn import knn_predictions
@@ -117,7 +118,7 @@ class Classification(Task):
         k: int = 1,
         folds: int | None = None,
         seed: int | None = None,
-        train: str = "train",
+        train: str | None = None,
         split: str = "test",
         text: str | None = None,
         label: str | None = None,
@@ -137,7 +138,7 @@ class Classification(Task):
             k: see `Classification`.
             folds: see `Classification`.
             seed: see `Classification`.
-            train: the training split of the folder, or a file.
+            train: the training split of the folder, or a file. If None, the split "train".
             split: the split of the folder to score on.
             text: column of the text. If None, it is found by its usual names.
             label: column of the label. If None, it is found by its usual names.
@@ -148,10 +149,8 @@ class Classification(Task):
         test = read_labeled_set(source, split=split, **columns)
         training = None
         if folds is None:
-            place = source if source.is_dir() and not Path(train).is_file() else Path(train)
-            if not place.exists():
-                raise InputError(f"{source} is a single file; give a folder with train and test files, train=FILE, or folds=K")
-            training = read_labeled_set(place, split=train, **columns)
+            place = _training_source(source, train)
+            training = read_labeled_set(place, split=train or "train", **columns)
         options: dict[str, Any] = {"method": method, "shots": shots, "experiments": experiments, "k": k, "folds": folds}
         return cls(training, test, **options, seed=seed, prompt=prompt, name=f"classification:{argument}")
 
@@ -181,7 +180,7 @@ class Classification(Task):
                 labels = (test if train is None else train).labels
                 least = min(least, self.shots * len(set(labels)))
             if self.k > least:
-                raise InputError(f"{self.name}: k={self.k} neighbours of {least} training texts; choose a smaller k")
+                raise InputError(f"{self.name}: k={self.k} neighbors of {least} training texts; choose a smaller k")
         return {} if train is None else check_labels(self.name, train.labels, test.labels)
 
     def run(self, encoder: Any, options: RunOptions) -> Score:
@@ -243,7 +242,7 @@ class Classification(Task):
             predicted, converged = logistic_predictions(train_vectors, self.numbers[train], test_vectors)
             return scores_of(gold, predicted), predicted == gold, converged
         if self.k > len(train):
-            raise InputError(f"{self.name}: k={self.k} neighbours of {len(train)} training texts; choose a smaller k")
+            raise InputError(f"{self.name}: k={self.k} neighbors of {len(train)} training texts; choose a smaller k")
         by_distance = knn_predictions(train_vectors, self.numbers[train], test_vectors, self.k)
         each = {distance: scores_of(gold, predicted) for distance, predicted in by_distance.items()}
         best = max(each, key=lambda distance: each[distance]["accuracy"])
@@ -254,3 +253,18 @@ class Classification(Task):
     def _texts(self, item: int) -> dict[str, str]:
         row = self.trained_on + item
         return {"text": self.pool[row], "label": self.classes[self.numbers[row]]}
+
+
+def _training_source(source: Path, train: str | None) -> Path:
+    """Return the folder or file of the training texts.
+
+    A split of the folder comes before a file of the same name in the working directory.
+
+    Raises:
+        InputError: if `source` is a file and `train` does not name another.
+    """
+    if source.is_dir() and (train is None or has_split(source, train) or not Path(train).is_file()):
+        return source
+    if train is None or not Path(train).exists():
+        raise InputError(f"{source} is a single file; give a folder with train and test files, train=FILE, or folds=K")
+    return Path(train)

@@ -14,7 +14,7 @@ from typing import Any, Protocol, get_args
 from bothways.data.labeled.beir import is_beir
 from bothways.errors import InputError
 from bothways.evaluation.inputs.beir_collection import read_beir
-from bothways.evaluation.inputs.contradictions import check_judgements
+from bothways.evaluation.inputs.contradictions import check_judgments
 from bothways.evaluation.inputs.named_data import fingerprint
 from bothways.evaluation.inputs.pair_collection import read_pair_collection
 from bothways.evaluation.inputs.split_table import has_split
@@ -93,7 +93,7 @@ class RankingTask(Task):
             raise InputError(f"{name}: cutoffs k must be at most {_DEEPEST:,} (got {cuts[-1]})")
         if backend not in get_args(Backend):
             raise InputError(f"{name}: backend {backend!r} is unknown; choose one of {', '.join(get_args(Backend))}")
-        check_judgements(name, collection.queries, collection.corpus, collection.qrels)
+        check_judgments(name, collection.queries, collection.corpus, collection.qrels)
         self.collection = collection
         self.name = name
         self.ignore_identical_ids = ignore_identical_ids

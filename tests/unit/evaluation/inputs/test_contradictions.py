@@ -75,7 +75,7 @@ def test_doubtful_rows_of_a_classification(tmp_path, said):
     "options, message",
     [
         ("folds=3", "folds=3, but the smallest class has 2 texts"),
-        ("folds=2&method=knn&k=9", "k=9 neighbours of 2 training texts"),
+        ("folds=2&method=knn&k=9", "k=9 neighbors of 2 training texts"),
     ],
 )
 def test_too_few_texts_are_seen_before_any_work(tmp_path, options, message):

@@ -152,10 +152,24 @@ def test_from_a_folder_a_file_and_options(tmp_path):
         ("d?split=val&shots=0", "shots must be at least 1"),
         ("d?split=val&method=svm", "method must be one of logreg, knn"),
         ("d/val.jsonl?folds=30", "folds=30, but the smallest class has"),
-        ("d?split=val&method=knn&shots=1&k=9", "k=9 neighbours of 4 training texts"),
+        ("d?split=val&method=knn&shots=1&k=9", "k=9 neighbors of 4 training texts"),
     ]:
         with pytest.raises(InputError, match=message):
             make_task(f"classification:{tmp_path}/{spec}").run(Written(), OPTIONS)
+
+
+def test_a_split_is_never_mistaken_for_a_file_of_its_name(tmp_path, monkeypatch):
+    rows = [{"text": text, "label": label} for text, label in zip("abcdef", "xyxyxy")]
+    write(tmp_path / "d" / "train.jsonl", rows[:4])
+    write(tmp_path / "d" / "test.jsonl", rows[4:])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train").write_text("notes of somebody")
+    assert make_task("classification:d?shots=1").trained_on == 4
+    assert make_task("classification:d?shots=1&train=train").trained_on == 4
+    (tmp_path / "train").unlink()
+    write(tmp_path / "train" / "train.jsonl", rows)
+    with pytest.raises(InputError, match=r"d/test\.jsonl is a single file; give a folder"):
+        make_task("classification:d/test.jsonl")
 
 
 @pytest.mark.shared

@@ -64,12 +64,12 @@ def test_above_says_which_pairs_count(tmp_path):
     assert [data.queries[q] for q in data.qrels] == ["a"]
     assert [{data.corpus[d] for d in judged} for judged in data.qrels.values()] == [{"x"}]
     assert len(data.corpus) == 3
-    with pytest.raises(InputError, match="has a column 'score'; say with above= which pairs are relevant"):
+    with pytest.raises(InputError, match="has a column 'score'; set above=NUMBER to say which pairs are relevant"):
         read_pair_collection(path)
-    with pytest.raises(InputError, match="no pair is above 9; nothing is relevant"):
+    with pytest.raises(InputError, match="no pair is above 9, so nothing is relevant"):
         read_pair_collection(path, above=9)
     plain = write(tmp_path / "plain.jsonl", [{"query": "a", "document": "x"}])
-    with pytest.raises(InputError, match="has no score or label for above="):
+    with pytest.raises(InputError, match="does not have a score or label for above="):
         read_pair_collection(plain, above=1)
     words = write(tmp_path / "nli.jsonl", [{"premise": "a", "hypothesis": "x", "label": "neutral"}])
     with pytest.raises(InputError, match="row 1: column 'label' holds 'neutral', not a number"):
