@@ -1,8 +1,9 @@
-"""Checkpoints of a stage: what training has changed, and where it stands.
+"""Checkpoints of a stage: everything that training has changed, and its progress.
 
-It stands apart because "a killed run loses at most the work since the last checkpoint" is a property of the files alone. A folder
-holds the trainable parameters, the optimiser and a small state; frozen weights come from the stage's start, and randomness is a
-function of position, so nothing else is needed. A folder appears whole or not at all.
+A killed run loses at most the work since the last checkpoint. A folder holds the trainable
+parameters, the optimizer and a small state. Frozen weights come from the stage's start, and
+randomness is a function of the step, so nothing else is needed. A folder appears whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bothways.training.parallel.sharding import put
 
 _NAME = re.compile(r"step-(\d+)")
 REMOVE = "remove the folder to resume before it"
-# what a whole state.json holds; a damaged one is refused before training starts from it
+# The content of a whole state.json. A damaged one is refused before training starts from it.
 _TYPES: dict[str, Any] = {
     "step": int,
     "losses": list,
@@ -40,16 +41,17 @@ _TYPES: dict[str, Any] = {
 
 @dataclass
 class StageState:
-    """Where a stage stands after `step` optimiser steps.
+    """The progress of a stage.
 
     Attributes:
-        step: optimiser steps taken.
+        step: optimizer steps taken.
         losses: mean loss of each step, in order.
         tokens: tokens trained on.
         seconds: time spent training, over all sittings.
-        best: {"step", "value"} of the best evaluation.
-        watch: first reading of the collapse watch, what later ones are compared with.
-        facts: fingerprints of recipe, texts and processes; a checkpoint continues under the same ones only.
+        best: {"step", "value"} of the best evaluation, or None.
+        watch: first reading of the collapse watch, with which later ones are compared.
+        facts: fingerprints of recipe and texts, and the number of processes. A checkpoint continues
+            only under the same ones.
     """
 
     step: int = 0
@@ -62,18 +64,18 @@ class StageState:
 
 
 class Checkpoints:
-    """The checkpoint folders of one stage: `folder`/step-00000100 and so on."""
+    """The checkpoint folders of one stage, for example `folder`/step-00000100."""
 
     def __init__(self, folder: Path, *, keep: int) -> None:
-        """Look after `folder`; `keep` latest checkpoints stay, and the best one."""
+        """Use `folder`, and keep the `keep` latest checkpoints and the best one."""
         self.folder, self.keep = folder, keep
 
     def path(self, step: int) -> Path:
-        """Folder of one step; sorts by name as by number."""
+        """Return the folder of one step. Names sort like numbers."""
         return self.folder / f"step-{step:08d}"
 
     def steps(self) -> list[int]:
-        """Steps that have a whole checkpoint, ascending."""
+        """List the steps that have a whole checkpoint, ascending."""
         if not self.folder.is_dir():
             return []
         found = (_NAME.fullmatch(entry.name) for entry in self.folder.iterdir() if (entry / "state.json").is_file())
@@ -86,13 +88,13 @@ class Checkpoints:
         state: StageState,
         extra: Callable[[Path], None] | None = None,
     ) -> Path:
-        """Write the checkpoint of `state.step` and drop those that are no longer kept.
+        """Write the checkpoint of `state.step`, and remove those that are no longer kept.
 
         Args:
             parameters: the trained ones by name, whole; see `sharding.whole`.
             optimizer: its state dict, whole; see `update.Update`.
-            state: where the stage stands.
-            extra: adds files to the folder.
+            state: the stage's progress.
+            extra: called with the folder, to add files to it. If None, nothing is added.
         """
         target = self.path(state.step)
         with atomic_folder(target, replace=True) as part:
@@ -106,10 +108,10 @@ class Checkpoints:
         return target
 
     def load(self, step: int) -> StageState:
-        """The state of one checkpoint.
+        """Read the state of one checkpoint.
 
         Raises:
-            InputError: the file does not hold one.
+            InputError: if the file does not hold one.
         """
         path = self.path(step) / "state.json"
         with foreign(path, "not a checkpoint of this version", REMOVE):
@@ -117,15 +119,15 @@ class Checkpoints:
             state = StageState(**{key: values[key] for key in (each.name for each in fields(StageState))})
         wrong = next((name for name, kinds in _TYPES.items() if not isinstance(getattr(state, name), kinds)), None)
         if wrong is not None or isinstance(state.step, bool) or state.step != step or len(state.losses) != step:
-            what = wrong or "step, or the number of losses"
-            raise InputError(f"{path}: {what} is not what training writes there; {REMOVE}")
+            entry = wrong or "step, or the number of losses"
+            raise InputError(f"{path}: {entry} is not what training writes there; {REMOVE}")
         return state
 
     def restore(self, step: int, parameters: Mapping[str, nn.Parameter], update: Update | None) -> None:
-        """Put a checkpoint's parameters, and with an update its optimiser's state, in place.
+        """Restore a checkpoint's parameters, and with an update its optimizer's state.
 
         Raises:
-            InputError: the checkpoint holds other parameters.
+            InputError: if the checkpoint holds other parameters.
         """
         folder = self.path(step)
         tensors = read_tensors(folder / "trainable.safetensors", remedy=REMOVE)
@@ -141,7 +143,7 @@ class Checkpoints:
         kept = set(self.steps()[-self.keep :])
         if state.best is not None:
             kept.add(int(state.best["step"]))
-        # from the names and not from `steps`: one that an older version was killed in removing has no state any more
+        # By names, not by `steps`: a folder that an older version was killed in removing has no state.
         found = (_NAME.fullmatch(entry.name) for entry in self.folder.iterdir())
         for step in sorted(int(match[1]) for match in found if match):
             if step not in kept:

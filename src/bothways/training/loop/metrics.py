@@ -1,7 +1,7 @@
-"""metrics.jsonl: one JSON object per line, and the same numbers to Accelerate's trackers.
+"""metrics.jsonl: one JSON object per line. Accelerate's trackers get the same numbers.
 
-It stands apart because a resumed run must not leave two versions of a step in the file: on resume, lines beyond the checkpoint are
-dropped before new ones are written.
+A resumed run must not leave two versions of a step in the file. So on resume, lines after the
+checkpoint are dropped before new ones are written.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from bothways.atomic import atomic_file
 
 
 class MetricsLog:
-    """Appends to `path` on the main process; every process may call it."""
+    """Appends to `path` on the main process. Every process may call it."""
 
     def __init__(self, path: Path, accelerator: Accelerator) -> None:
         self.path, self.accelerator = path, accelerator
         self._stage, self._number, self._offset = "", 0, 0
 
     def begin(self, stage: str, number: int, after_step: int, offset: int) -> None:
-        """Start or continue stage `number` (from 0): lines of this stage after `after_step`, and of later stages, are dropped.
+        """Start or continue stage `number` (from 0).
+
+        Lines of this stage after `after_step`, and of later stages, are dropped.
 
         Args:
             stage: name, written into every line.
-            number: of the stage.
+            number: number of the stage.
             after_step: last step that stays.
             offset: steps of the stages before, so that trackers see one growing axis.
         """
@@ -40,7 +42,10 @@ class MetricsLog:
             part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
     def write(self, step: int, values: dict[str, Any]) -> None:
-        """One line for `step` of the present stage; numbers that are not finite become null, which JSON knows."""
+        """Write one line for `step` of the present stage.
+
+        Numbers that are not finite become null, because JSON has no others.
+        """
         if self.accelerator.is_main_process:
             clean = {
                 key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
@@ -52,12 +57,15 @@ class MetricsLog:
         self.accelerator.log(numbers, step=self._offset + step)
 
     def read(self) -> list[dict[str, Any]]:
-        """All whole lines; a line that a kill cut short is passed over."""
+        """Read all whole lines; see `read_metrics`."""
         return read_metrics(self.path)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Lines of a metrics file. Lines that are not whole, as a kill leaves the last one, are passed over."""
+    """Read the lines of a metrics file.
+
+    Lines that are not whole are skipped. A killed run may leave one at the end.
+    """
     lines: list[dict[str, Any]] = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:

@@ -1,8 +1,8 @@
-"""Every random choice of a run as a function of where it stands: (seed, stage, step, micro-batch, process).
+"""Every random choice of a run as a function of seed, stage, step, micro-batch and process.
 
-It stands apart because resuming rests on it alone: nothing random is carried from step to step, so there is no generator state
-to save, and a run resumed at step k draws what the uninterrupted run draws. Derived seeds are hashes, not sums: seed 1 of step 2
-must not be seed 2 of step 1.
+Resuming relies on this alone. Nothing random is carried from step to step, so there is no generator
+state to save, and a run resumed at step k draws the same as the uninterrupted run. Derived seeds
+are hashes, not sums: seed 1 of step 2 must not be seed 2 of step 1.
 """
 
 from __future__ import annotations
@@ -17,22 +17,27 @@ from bothways.data.sampling import Batching, batches_per_epoch, epoch_batches
 
 
 def derive(*parts: int | str) -> int:
-    """A seed in [0, 2^63) from any sequence of numbers and words; the same on every machine and Python."""
+    """Derive a seed in [0, 2^63) from numbers and words, for example `derive(42, "order", 0)`.
+
+    The result is the same on every machine and Python.
+    """
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def generator(*parts: int | str) -> torch.Generator:
-    """A CPU generator seeded with `derive(*parts)`."""
+    """Return a CPU generator seeded with `derive(*parts)`."""
     return torch.Generator().manual_seed(derive(*parts))
 
 
 class Order:
-    """Which examples belong to which micro-batch: every epoch anew in global batches of size x accumulation x world rows.
+    """Which examples belong to which micro-batch.
 
-    What does not fill one at the end of an epoch is left out of it, and since each epoch permutes anew, no example is left out
-    for good. Micro-batch m of process p takes block m x world + p of its global batch, so two processes with N rows see together
-    what one process sees with 2 N or with twice the accumulation.
+    Every epoch is permuted again and cut into global batches of size x accumulation x world rows. A
+    rest that does not fill one is left out of the epoch, but since each epoch permutes again, no
+    example is left out for good. Micro-batch m of process p takes block m x world + p of its global
+    batch. So two processes with N rows see together the same rows as one process with 2 N, or with
+    twice the accumulation.
     """
 
     def __init__(
@@ -46,7 +51,17 @@ class Order:
         stage: int,
         batches: Batching = "blended",
     ) -> None:
-        """Lay out the data: a number of examples, or groups with tasks and weights; `size` rows per micro-batch and process."""
+        """Lay out the data.
+
+        Args:
+            data: number of examples, or groups with tasks and weights.
+            size: rows per micro-batch and process.
+            accumulation: micro-batches per step and process.
+            world: number of processes.
+            seed: seed of the run.
+            stage: number of the stage, from 0.
+            batches: "blended" (every task in one batch) or "homogeneous" (each batch of one task).
+        """
         self.groups = (Group(range(data)),) if isinstance(data, int) else tuple(data)
         self.size, self.world, self.kind = size, world, batches
         self.global_size = size * accumulation * world
@@ -56,7 +71,7 @@ class Order:
         self._batches: list[list[int]] = []
 
     def rows(self, step: int, micro: int, process: int) -> list[int]:
-        """Example numbers of one micro-batch of optimiser step `step` (from 0)."""
+        """Return the example numbers of one micro-batch of optimizer step `step` (from 0)."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             rows = epoch_rows(self.groups, epoch, lambda group, lap: generator(self.seed, "mix", self.stage, group, lap))

@@ -1,7 +1,8 @@
-"""Ctrl-C, a polite kill and a closed terminal: finish the step, save, then stop.
+"""Handles Ctrl-C, a polite kill and a closed terminal: finish the step, save, then stop.
 
-A handler may do nothing but take a note; the loop decides when it is safe to stop. A second Ctrl-C gets Python's own treatment, so an
-impatient user is not held. Terminals and launchers send the other signals several times by themselves, so those are noted only.
+A handler only takes a note. The loop decides when it is safe to stop. A second Ctrl-C gets Python's
+own treatment, so an impatient user does not have to wait. Terminals and launchers send the other
+signals several times by themselves, so repeats of those are only noted.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from bothways.errors import BothwaysError
 
 
 class Interrupted(BothwaysError):
-    """Training stopped on a signal after saving; the message says where and how to continue.
+    """Training stopped on a signal after saving. The message says how to continue.
 
     Attributes:
-        code: the exit code that tells of the signal, 128 + its number; 130 if another process has got it.
+        code: exit code for the signal, 128 + its number. If another process has received it, 130.
     """
 
     def __init__(self, message: str, received: str | None = None) -> None:
@@ -26,9 +27,10 @@ class Interrupted(BothwaysError):
 
 
 class StopSignal:
-    """Within its block, SIGINT, SIGTERM and SIGHUP set `received` (the signal's name) instead of stopping the process.
+    """A block in which SIGINT, SIGTERM and SIGHUP do not stop the process.
 
-    A SIGHUP that the process ignores (nohup) stays ignored. Outside the main thread Python allows no handlers; then nothing is caught.
+    They set `received` to the signal's name. If the process ignores SIGHUP (nohup), it goes on ignoring
+    it. Outside the main thread Python allows no handlers, so nothing is caught there.
     """
 
     def __init__(self) -> None:
@@ -46,7 +48,7 @@ class StopSignal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        """Put the old handlers back."""
+        """Restore the old handlers."""
         for number in list(self._before):
             self._restore(number)
 
@@ -58,5 +60,5 @@ class StopSignal:
     def _restore(self, number: signal.Signals) -> None:
         if number in self._before:
             handler = self._before.pop(number)
-            # a handler installed from C reads as None and cannot be put back by Python
+            # A handler that was installed from C reads as None, and Python cannot restore it.
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
-"""From gradients to changed parameters: summed over processes, limited, applied.
+"""From gradients to changed parameters: sum over processes, clip, update.
 
-It stands apart because that is what differs between whole parameters, shards of FSDP2 and the parts of DeepSpeed (`zero.py`); a step
+Whole parameters, shards of FSDP2 and the parts of DeepSpeed (`zero.py`) differ only here. A step
 (`optimizer_step.py`) knows none of them.
 """
 
@@ -17,40 +17,51 @@ from torch import Tensor, nn
 from bothways.training.loop.optim import set_lr
 from bothways.training.parallel import sharding
 
-#: Numbers exchanged at a time, 256 MB: a flat copy of all gradients would double their memory when every weight trains.
 EXCHANGED = 1 << 26
+"""Numbers exchanged at a time, 256 MB. A flat copy of all gradients would double their memory."""
 
 
 class Update(Protocol):
-    """One optimiser step's second half.
+    """The second half of an optimizer step.
 
     Attributes:
-        together: whether every process must take part in `state`.
+        together: True if every process must take part in `state`.
     """
 
     together: bool
 
     def begin(self) -> None:
-        """Forget the gradients of the step before."""
+        """Drop the gradients of the step before."""
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Add the gradient of a scalar, which over all passes and processes adds up to the step's loss; `last` of this process's."""
+        """Accumulate the gradient of one scaled partial loss.
+
+        Args:
+            loss: a scalar. Over all passes and processes these add up to the step's loss.
+            last: True for this process's final backward pass of the step.
+        """
 
     def finish(self) -> float:
-        """Sum gradients over processes and limit them; their norm before."""
+        """Sum gradients over processes and clip them. Return their norm before clipping."""
 
     def step(self, lr: float) -> None:
         """Change the parameters."""
 
     def state(self, *, keep: bool) -> dict[str, Any]:
-        """The optimiser's state dict with whole tensors, in which those of a process that does not `keep` are empty or missing."""
+        """Return the optimizer's state dict with whole tensors.
+
+        If `keep` is False, this process only helps the others, and tensors may be empty or missing.
+        """
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take over such a state dict, after the parameters have been put in place; used up."""
+        """Take over a state dict from `state`, after the parameters have been restored.
+
+        The dict must not be used afterwards.
+        """
 
 
 class PlainUpdate:
-    """Update by torch's optimiser: whole parameters, or shards beside whole ones."""
+    """An update by torch's own optimizer. Parameters are whole, or some are shards."""
 
     def __init__(
         self,
@@ -59,7 +70,14 @@ class PlainUpdate:
         accelerator: Accelerator,
         clip_norm: float | None,
     ) -> None:
-        """Of `parameters` by name, the same on every process, over which `optimizer` runs; gradients limited to `clip_norm`."""
+        """Update `parameters`, over which `optimizer` runs.
+
+        Args:
+            parameters: by name, the same on every process.
+            optimizer: over these parameters.
+            accelerator: processes to sum gradients over.
+            clip_norm: maximum norm of the whole gradient. If None, it is not clipped.
+        """
         self.parameters = list(parameters.values())
         self.optimizer, self.accelerator, self.clip_norm = optimizer, accelerator, clip_norm
         self._replicated = sharding.replicated(self.parameters)
@@ -96,7 +114,10 @@ class PlainUpdate:
         sharding.load_optimizer(self.optimizer, state)
 
     def _exchange(self) -> None:
-        """Add gradients over processes; a parameter unused on one process counts as zero there. Shards have been added up already."""
+        """Add gradients over processes. Shards have been added up already.
+
+        A parameter that is unused on one process counts as zero there.
+        """
         if self.accelerator.num_processes == 1:
             return
         bucket: list[nn.Parameter] = []

@@ -1,8 +1,9 @@
-"""What `accelerate launch` asks for beyond several processes: FSDP2 (`sharding.py`) or DeepSpeed's ZeRO (`zero.py`).
+"""Reads how `accelerate launch` wants a stage split: FSDP2 (`sharding.py`) or ZeRO (`zero.py`).
 
-It is read from the launcher's environment and hidden from Accelerate, which drops FSDP of CPUs without a word, would wrap the model whole
-and scale its gradients, which here are sums (`optimizer_step.py`), and takes DeepSpeed's optimiser step within a backward pass; and from
-transformers, whose loaders leave weights to be sent by the first process.
+The request is read from the launcher's environment, and hidden from Accelerate and transformers.
+Accelerate drops FSDP on CPUs without a message, would wrap the whole model, scales its gradients,
+which here are sums (`optimizer_step.py`), and takes DeepSpeed's optimizer step within a backward
+pass. The loaders of transformers leave weights for the first process to send.
 """
 
 from __future__ import annotations
@@ -19,25 +20,28 @@ from bothways.training.parallel.zero import Zero
 if TYPE_CHECKING:
     from bothways.training.recipe.recipe import Recipe
 
-#: Objectives with one pass per micro-batch, whatever its texts. Every pass exchanges something, so all processes must make equally many.
 SHARDABLE = ("causal_lm", "mntp", "llara")
+"""Objectives that run one pass per micro-batch.
+
+Every pass exchanges data, so all processes must run equally many."""
 FSDP, DEEPSPEED = "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"
-#: What is not supported, and what it is called.
 OTHERS = {"ACCELERATE_USE_MEGATRON_LM": "Megatron-LM", "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config"}
+"""Variables of ways to split that are not supported, and their names."""
 
 
 class ParallelRequest(NamedTuple):
-    """How the launcher wants a stage split over its processes; at most one of the two."""
+    """How the launcher wants a stage split over its processes. At most one field is set."""
 
     sharding: Sharding | None = None
     zero: Zero | None = None
 
 
 def requested(recipe: Recipe, *, dry_run: bool = False) -> ParallelRequest:
-    """What the launcher asks for.
+    """Read the launcher's request.
 
     Raises:
-        InputError: a way of splitting, a setting or an objective that is not supported; DeepSpeed is not installed.
+        InputError: if a way of splitting, a setting or an objective is not supported, or if DeepSpeed
+            is not installed.
     """
     for variable, name in OTHERS.items():
         if _on(variable):
@@ -46,26 +50,28 @@ def requested(recipe: Recipe, *, dry_run: bool = False) -> ParallelRequest:
     if not asked:
         return ParallelRequest()
     if len(asked) > 1:
-        raise InputError(f"accelerate: {FSDP} and {DEEPSPEED} are both set; a model is split one way, unset one of them")
+        raise InputError(
+            f"accelerate: {FSDP} and {DEEPSPEED} are both set, but a model is split in one way only; unset one of them"
+        )
     launch = ParallelRequest(sharding=Sharding.asked()) if asked == [FSDP] else ParallelRequest(zero=Zero.asked())
     if dry_run:
         raise InputError(f"accelerate: a dry run measures whole models; start it without {asked[0]}")
     for stage in recipe.stages:
         if stage.objective.kind not in SHARDABLE:
             raise InputError(
-                f"stages.{stage.name}: {stage.objective.kind} cannot be sharded ({asked[0]}), since its processes make different numbers "
-                f"of passes ({', '.join(SHARDABLE)} can); train it by a recipe of its own, without {asked[0]}"
+                f"stages.{stage.name}: {stage.objective.kind} cannot be sharded ({asked[0]}), because its processes run different numbers "
+                f"of passes; only {', '.join(SHARDABLE)} can; train this stage with a recipe of its own, without {asked[0]}"
             )
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         raise InputError(
-            f"accelerate: one process has nobody to share with ({asked[0]}); launch it with --num_processes 2 or more"
+            f"accelerate: a single process cannot share a model ({asked[0]}); launch with --num_processes 2 or more"
         )
     return launch
 
 
 @contextmanager
 def hidden() -> Iterator[None]:
-    """Within the block neither Accelerate nor transformers sees the request."""
+    """Hide the request from Accelerate and transformers inside the block."""
     before = {variable: os.environ[variable] for variable in (FSDP, DEEPSPEED) if variable in os.environ}
     os.environ.update(dict.fromkeys(before, "false"))
     try:

@@ -1,20 +1,23 @@
-"""FSDP2: a stage's decoder blocks split over the processes, for models and lengths that no single GPU holds.
+"""FSDP2: splits a stage's decoder blocks over the processes, if no single GPU holds them.
 
     accelerate launch --use_fsdp --fsdp_version 2 --num_processes 8 --no_python bothways train RECIPE --out FOLDER
 
-Each process holds its part of every block, frozen weights and adapter alike, with gradients and optimiser state; a block is put together
-for the moment in which it runs. Embeddings, last norm, head and pooling stay whole on every process, so that a head stays tied to its
-embeddings. Everything that knows of it lies here: the trainer asks for a model with `shard`, and elsewhere for whole
-tensors. Whether it is wanted, `parallel_request.py` reads.
+Each process holds its part of every block, frozen weights and adapter alike, with gradients and
+optimizer state. A block is put together only while it runs. Embeddings, last norm, head and pooling
+stay whole on every process, so a head stays tied to its embeddings. The trainer splits a model with
+`shard`, and elsewhere asks for whole tensors. `parallel_request.py` reads if it is wanted.
 
-Every pass gathers parameters on all processes together. So all must make equally many: objectives with one pass per micro-batch are
-sharded, those with a gradient cache are refused; and readings that the main process otherwise makes alone are made by all.
+Every pass gathers parameters on all processes together, so all must run equally many. Objectives
+with one pass per micro-batch can be sharded, those with a gradient cache are refused. Readings that
+the main process makes alone otherwise are made by all.
 
-Proved on two processes of a CPU (gloo): the same training as with whole models. It has not been run on GPUs. Each process reads the whole
-start of a stage into its main memory before it is split, blocks are not fetched ahead of their turn, and the merge at the end runs on
-the main process's CPU.
+It was verified on two CPU processes (gloo): the training is the same as with whole models. It has
+not been run on GPUs. Each process reads the whole start of a stage into its main memory before the
+model is split, blocks are not fetched ahead, and the merge at the end runs on the main process's
+CPU.
 
-FSDP2: https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html; ZeRO, whose third stage it is: arXiv 1910.02054.
+FSDP2: https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html. It is the third stage
+of ZeRO: arXiv 1910.02054.
 """
 
 from __future__ import annotations
@@ -37,31 +40,33 @@ if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
 HOW = "accelerate launch --use_fsdp --fsdp_version 2"
-#: FSDP settings that would change what is done, and what to do instead.
 REFUSED = {
     "FSDP_OFFLOAD_PARAMS": "parameters stay on their device: leave --fsdp_offload_params out",
     "FSDP_ACTIVATION_CHECKPOINTING": "set the stage's gradient_checkpointing instead of --fsdp_activation_checkpointing",
-    "FSDP_ACTIVATION_CHECKPOINTING_OFFLOAD": "activations stay on their device: leave --fsdp_activation_checkpointing_offload out",
+    "FSDP_ACTIVATION_CHECKPOINTING_OFFLOAD": "activations stay on their device: leave "
+    "--fsdp_activation_checkpointing_offload out",
 }
+"""FSDP settings that would change the training, and the advice for each."""
 
 
 @dataclass(frozen=True)
 class Sharding:
-    """What the launcher asks for.
+    """The launcher's settings.
 
     Attributes:
-        reshard_after_forward: drop a block's whole weights after its forward pass and gather them again for the backward pass (less
-            memory, half as much exchange again); otherwise they stay in between.
+        reshard_after_forward: if True, drop a block's whole weights after its forward pass and gather
+            them again for the backward pass. This needs less memory, and half as much exchange again.
+            If False, they stay in between.
     """
 
     reshard_after_forward: bool = True
 
     @classmethod
     def asked(cls) -> Sharding:
-        """From the launcher's environment.
+        """Read the settings from the launcher's environment.
 
         Raises:
-            InputError: a setting that is not supported.
+            InputError: if a setting is not supported.
         """
         _check_settings()
         return cls(os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() == "true")
@@ -75,26 +80,32 @@ def _check_settings() -> None:
         if os.environ.get(variable, "").lower() in ("true", "1", "yes"):
             raise InputError(f"accelerate: {variable} is not supported; {instead}")
     if os.environ.get("FSDP_IGNORED_MODULES"):
-        raise InputError("accelerate: FSDP_IGNORED_MODULES is not supported; all decoder blocks are sharded, and nothing else")
+        raise InputError(
+            "accelerate: FSDP_IGNORED_MODULES is not supported, because exactly the decoder blocks are sharded; leave it out"
+        )
     if os.environ.get("FSDP_AUTO_WRAP_POLICY", "").upper() == "SIZE_BASED_WRAP":
-        raise InputError("accelerate: FSDP_AUTO_WRAP_POLICY SIZE_BASED_WRAP is not supported; the unit is the decoder block")
+        raise InputError(
+            "accelerate: FSDP_AUTO_WRAP_POLICY SIZE_BASED_WRAP is not supported, because the unit is the "
+            "decoder block; leave it out"
+        )
     reshard = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true")
     if reshard.lower() not in ("true", "false"):
-        raise InputError(f"accelerate: FSDP_RESHARD_AFTER_FORWARD is {reshard!r}; FSDP version 2 knows true and false")
+        raise InputError(f"accelerate: FSDP_RESHARD_AFTER_FORWARD is {reshard!r}; set it to true or false")
 
 
 def shard(encoder: Encoder, sharding: Sharding, accelerator: Accelerator) -> None:
-    """Split the decoder blocks over all processes and move the encoder to this process's device, in place.
+    """Split the decoder blocks over all processes, and move the encoder to this process's device.
 
-    Gradients of a block are summed over the processes in each backward pass; those of the other parameters are left to the caller.
+    This happens in place. Gradients of a block are summed over the processes in each backward pass. The
+    caller sums those of the other parameters.
 
     Args:
-        encoder: on the CPU, adapter attached, the same on every process.
-        sharding: how.
-        accelerator: whose processes and device.
+        encoder: on the CPU, with the adapter attached, the same on every process.
+        sharding: the settings.
+        accelerator: processes and device.
 
     Raises:
-        InputError: an older torch, or blocks that cannot be split.
+        InputError: if torch is too old, or blocks cannot be split.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -106,7 +117,7 @@ def shard(encoder: Encoder, sharding: Sharding, accelerator: Accelerator) -> Non
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     for block in blocks:
         fully_shard(block, mesh=mesh, reshard_after_forward=sharding.reshard_after_forward)
-        # sums, not means; and without scaling inside the exchange, which gloo does not know
+        # Sums, not means. Gloo does not know scaling inside the exchange.
         block.set_gradient_divide_factor(1.0)
         block.set_force_sum_reduction_for_comms(True)
         if not sharding.reshard_after_forward:
@@ -115,16 +126,18 @@ def shard(encoder: Encoder, sharding: Sharding, accelerator: Accelerator) -> Non
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether `shard` has split blocks of a module."""
+    """Tell if `shard` has split blocks of a module."""
     return any(_is_shard(parameter) for parameter in module.parameters())
 
 
 def whole(tensor: Tensor, *, keep: bool = True) -> Tensor:
-    """A tensor as it is, or a shard as the whole that it is part of, on the CPU: every process must ask for it.
+    """Return a tensor as it is, or the whole tensor that a shard is a part of, on the CPU.
+
+    Every process must ask for it.
 
     Args:
-        tensor: parameter or optimiser state.
-        keep: false on processes that only help the others; they get an empty tensor of a shard.
+        tensor: parameter or optimizer state.
+        keep: False on processes that only help the others. They get an empty tensor of a shard.
     """
     if not _is_shard(tensor):
         return tensor.detach()
@@ -143,18 +156,24 @@ def gathered(optimizer: torch.optim.Optimizer, *, keep: bool) -> dict[str, Any]:
 
 
 def trained_state(encoder: Encoder, *, keep: bool) -> dict[str, Tensor]:
-    """Trained parameters of the backbone by name, whole and on the CPU; see `whole`. `adapters.load_adapter_state` takes it."""
+    """Return the trained parameters of the backbone by name, whole and on the CPU.
+
+    See `whole`. `load_adapter_state` takes the result.
+    """
     return {name: whole(tensor, keep=keep).cpu() for name, tensor in trained(encoder.backbone).items()}
 
 
 def put(parameter: nn.Parameter, value: Tensor) -> None:
-    """Copy a whole tensor into a parameter, or the part of it that this process holds."""
+    """Copy a whole tensor into a parameter, or into the part of it that this process holds."""
     with torch.no_grad():
         parameter.copy_(_part(value, parameter) if _is_shard(parameter) else value)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a state dict of whole tensors, of which each process keeps its part; used up."""
+    """Load a state dict of whole tensors, of which each process keeps its part.
+
+    The dict must not be used afterwards.
+    """
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, each in state["state"].items():
         parameter = held[number]
@@ -166,26 +185,30 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     loops = [group["foreach"] for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, foreach in zip(optimizer.param_groups, loops):
-        # of this run, not of the one that wrote the file
+        # Of this run, not of the run that wrote the file.
         group["foreach"] = foreach
 
 
 def replicated(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    """Those that every process holds whole, whose gradients are not yet summed over processes."""
+    """Return the parameters that every process holds whole.
+
+    Their gradients are not yet summed over processes.
+    """
     return [parameter for parameter in parameters if not _is_shard(parameter)]
 
 
 def clip(parameters: Iterable[nn.Parameter], limit: float, accelerator: Accelerator) -> float:
-    """Scale gradients, shards among them, to a norm of at most `limit`, as torch.nn.utils.clip_grad_norm_; their norm before.
+    """Scale gradients, shards among them, to a norm of at most `limit`. Return their norm before.
 
-    Torch's own refuses shards beside whole tensors.
+    It does the same as torch.nn.utils.clip_grad_norm_, which does not accept shards together with
+    whole tensors.
     """
     gradients = [(_is_shard(parameter), parameter.grad) for parameter in parameters if parameter.grad is not None]
     squares = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
     for sharded, gradient in gradients:
         local: Tensor = gradient.to_local() if sharded else gradient  # type: ignore[attr-defined]
         squares[int(sharded)] += torch.linalg.vector_norm(local, dtype=torch.float32).double().square()
-    # only shards add up over processes; the others are the same everywhere
+    # Only shards add up over processes. The others are the same everywhere.
     shards: Any = accelerator.reduce(squares[1:], "sum")
     norm = math.sqrt(float(squares[0]) + float(shards))
     factor = limit / (norm + 1e-6)
@@ -196,14 +219,14 @@ def clip(parameters: Iterable[nn.Parameter], limit: float, accelerator: Accelera
 
 
 def _is_shard(tensor: Tensor) -> bool:
-    # by an attribute of DTensor, whose import costs runs that never see one
+    # Test an attribute of DTensor. Importing the class is slow, and most runs never need it.
     return hasattr(tensor, "device_mesh")
 
 
 def _part(value: Tensor, like: Any) -> Tensor:
     from torch.distributed.tensor import distribute_tensor
 
-    # every process has read the same value, so none is sent
+    # Every process has read the same value, so none is sent.
     return distribute_tensor(value.to(like.device, like.dtype), like.device_mesh, like.placements, src_data_rank=None)
 
 
@@ -213,14 +236,15 @@ def _check_blocks(blocks: list[Any], family: str) -> None:
         raise InputError(f"accelerate: {family} cannot be sharded, its decoder blocks share parameters; train without FSDP")
     if any(isinstance(module, nn.ModuleList) for block in blocks for module in block.modules()):
         raise InputError(
-            f"accelerate: {family} cannot be sharded, its decoder blocks hold lists of modules (experts) of which a process may use some "
-            "and not others; train without FSDP"
+            f"accelerate: {family} cannot be sharded, its decoder blocks hold lists of modules (experts), "
+            "and a process may use only "
+            "some of them; train without FSDP"
         )
     if any(parameter.ndim == 0 for block in blocks for parameter in block.parameters()):
         raise InputError(f"accelerate: {family} cannot be sharded, its decoder blocks hold single numbers; train without FSDP")
 
 
 def _reshard_after_reading(block: Any, inputs: Any, output: Any) -> None:
-    # a pass without backward would leave the whole weights in place, to be taken for the newest ones
+    # After a pass without backward, the whole weights would stay, and be taken for the newest ones.
     if not torch.is_grad_enabled():
         block.reshard()

@@ -1,19 +1,24 @@
-"""DeepSpeed's ZeRO: gradients and optimiser state of a stage split over the processes, the state in main memory if wanted.
+"""DeepSpeed's ZeRO: splits gradients and optimizer state of a stage over the processes.
 
     pip install 'bothways[deepspeed]'
     accelerate launch --use_deepspeed --zero_stage 2 [--offload_optimizer_device cpu] --num_processes 8 --no_python bothways train …
 
-Stage 1 splits the optimiser's state, stage 2 gradients too; the weights stay whole on every process. Stage 3 splits them as well, which is
-what FSDP2 does here (`sharding.py`). A DeepSpeed file (`--deepspeed_config_file`) is read for its `zero_optimization`; rates, batches,
-clipping and precision are the recipe's, so the file must leave them out or say "auto".
+Stage 1 splits the optimizer's state, stage 2 gradients too. The weights stay whole on every
+process. Stage 3 splits them as well, which here is done by FSDP2 (`sharding.py`). The state may be
+in main memory. A DeepSpeed file (`--deepspeed_config_file`) is read for its `zero_optimization`.
+Learning rates, batches, clipping and precision are the recipe's, so the file must leave them out or
+say "auto".
 
-DeepSpeed gets the trained parameters alone, and the engine's forward pass is not used: its gradients are hooked per parameter. It takes the
-mean over processes where gradients here are sums (`optimizer_step.py`), hence the factor. Checkpoints hold whole tensors, as those of
-any other run.
+DeepSpeed gets only the trained parameters. The engine's forward pass is not used, because its
+gradients are hooked per parameter. It takes the mean over processes, but gradients here are sums
+(`optimizer_step.py`), so the loss is multiplied by their number. Checkpoints hold whole tensors,
+like those of any other run.
 
-Proved on two processes of a CPU (gloo), with and without offload: the same training as without it. It has not been run on GPUs.
+It was verified on two CPU processes (gloo), with and without offload: the training is the same as
+without it. It has not been run on GPUs.
 
-ZeRO: arXiv 1910.02054; ZeRO-Offload: arXiv 2101.06840; settings: https://www.deepspeed.ai/docs/config-json/
+ZeRO: arXiv 1910.02054. ZeRO-Offload: arXiv 2101.06840. Settings:
+https://www.deepspeed.ai/docs/config-json/
 """
 
 from __future__ import annotations
@@ -35,7 +40,6 @@ from bothways.training.parallel.sharding import HOW
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-#: Keys of a DeepSpeed file whose values the recipe has, and where.
 RECIPE_KEYS = {
     "train_batch_size": "batch",
     "train_micro_batch_size_per_gpu": "batch.size",
@@ -46,30 +50,31 @@ RECIPE_KEYS = {
     "fp16": "the recipe's dtype",
     "bf16": "the recipe's dtype",
 }
-#: Keys that change nothing in what is trained.
+"""Keys of a DeepSpeed file that the recipe decides, and the recipe's key."""
 KEPT = ("zero_optimization", "communication_data_type", "comms_logger", "steps_per_print", "wall_clock_breakdown")
+"""Keys that do not change the training."""
 STATE = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
 class Zero:
-    """What the launcher asks for.
+    """The launcher's request.
 
     Attributes:
-        config: DeepSpeed's own, without what the recipe decides.
+        config: DeepSpeed's own, without the settings that the recipe decides.
     """
 
     config: Mapping[str, Any]
 
     @classmethod
     def asked(cls) -> Zero:
-        """From the launcher's environment.
+        """Read the request from the launcher's environment.
 
         Raises:
-            InputError: DeepSpeed is not installed, or a setting that is not supported.
+            InputError: if DeepSpeed is not installed, or a setting is not supported.
         """
         if find_spec("deepspeed") is None:
-            raise InputError("accelerate: DeepSpeed is asked for and not installed; pip install 'bothways[deepspeed]'")
+            raise InputError("accelerate: DeepSpeed is requested but not installed; pip install 'bothways[deepspeed]'")
         from accelerate.utils import DeepSpeedPlugin
 
         try:
@@ -84,15 +89,15 @@ def _checked(found: Mapping[str, Any]) -> dict[str, Any]:
         if key in RECIPE_KEYS:
             if not _says_nothing(key, value):
                 raise InputError(
-                    f"accelerate: DeepSpeed's {key} is for the recipe to say ({RECIPE_KEYS[key]}); leave it out, or set it to auto"
+                    f"accelerate: the recipe decides DeepSpeed's {key} ({RECIPE_KEYS[key]}); leave it out, or set it to auto"
                 )
         elif key not in KEPT and not _says_nothing(key, value):
-            raise InputError(f"accelerate: DeepSpeed's {key} is not supported; leave it out (read: {', '.join(KEPT)})")
+            raise InputError(f"accelerate: DeepSpeed's {key} is not supported; leave it out (supported: {', '.join(KEPT)})")
     zero = {key: value for key, value in found["zero_optimization"].items() if value != "auto"}
     stage = zero.get("stage")
     if stage == 3:
         raise InputError(
-            f"accelerate: ZeRO stage 3 is not supported, stages 1 and 2 are; to split the weights too use FSDP2: {HOW}"
+            f"accelerate: ZeRO stage 3 is not supported; use stage 1 or 2, or to split the weights too use FSDP2: {HOW}"
         )
     if stage not in (1, 2):
         raise InputError(f"accelerate: ZeRO stage {stage!r} splits nothing; use stage 1 or 2, or launch without DeepSpeed")
@@ -108,13 +113,13 @@ def _checked(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _says_nothing(key: str, value: Any) -> bool:
-    """Whether a setting leaves to the recipe what the recipe has."""
+    """Tell if a setting leaves the decision to the recipe."""
     if isinstance(value, Mapping):
         if key in ("fp16", "bf16"):
             return value.get("enabled") in (None, False, "auto")
         if key == "optimizer":
             return value.get("type") == "AdamW" and all(each == "auto" for each in value.get("params", {}).values())
-    # Accelerate puts the 1 there where a file does not
+    # Accelerate sets the 1 if a file does not.
     return value is None or value is False or value == "auto" or (key == "gradient_accumulation_steps" and value == 1)
 
 
@@ -127,7 +132,7 @@ class _Held(nn.Module):
 
 
 class ZeroUpdate:
-    """`update.Update` by DeepSpeed: each process keeps the gradients and moments of its part."""
+    """An `update.Update` by DeepSpeed: each process keeps the gradients and moments of its part."""
 
     together = True
 
@@ -142,11 +147,12 @@ class ZeroUpdate:
         """Start an engine.
 
         Args:
-            zero: what the launcher asks for.
-            parameters: the trained ones by name, float32, on the accelerator's device, the same on every process.
-            optimizer: over them.
-            accelerator: whose processes.
-            clip_norm: largest norm of the whole gradient; None for any.
+            zero: the launcher's request.
+            parameters: the trained ones by name, float32, on the accelerator's device, the same on every
+                process.
+            optimizer: over these parameters.
+            accelerator: the run's processes.
+            clip_norm: maximum norm of the whole gradient. If None, it is not clipped.
         """
         if accelerator.device.type == "cpu":
             os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -158,11 +164,11 @@ class ZeroUpdate:
         self._world = accelerator.num_processes
         config = {
             **zero.config,
-            # of the engine's own accounts alone: batches are laid out here
+            # Only the engine's own accounts use these. Batches are made here.
             "train_micro_batch_size_per_gpu": 1,
             "gradient_accumulation_steps": 1,
             "gradient_clipping": clip_norm or 0.0,
-            # the optimiser is torch's AdamW, also where its state lies in main memory
+            # The optimizer is torch's AdamW, also if its state is in main memory.
             "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False,
         }
@@ -172,26 +178,32 @@ class ZeroUpdate:
         self.optimizer = optimizer
 
     def begin(self) -> None:
-        """Nothing: the engine's step has dropped the gradients before."""
+        """Do nothing: the engine's step has dropped the gradients already."""
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Backward pass of a scalar; the last one of a step ends the exchange."""
+        """Run the backward pass of a scalar. The last one of a step ends the exchange."""
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss * self._world, scale_wrt_gas=False)
 
     def finish(self) -> float:
-        """The norm of the whole gradient, before it is limited in `step`; not a number where one is not finite."""
+        """Return the norm of the whole gradient before clipping, which happens in `step`.
+
+        It is NaN if a gradient is not finite.
+        """
         norm = float(self.zero.scaled_global_norm().detach())
-        # infinite and undefined norms are given as -1
+        # The engine returns infinite and undefined norms as -1.
         return norm if norm >= 0 else float("nan")
 
     def step(self, lr: float) -> None:
-        """Limit the gradient, and change the parameters."""
+        """Clip the gradient, and change the parameters."""
         set_lr(self.zero, lr)
         self.engine.step()
 
     def state(self, *, keep: bool) -> dict[str, Any]:
-        """The optimiser's state dict as AdamW's own over whole parameters. Every process must ask for it; see `sharding.whole`."""
+        """Return the optimizer's state dict like AdamW's own over whole parameters.
+
+        Every process must ask for it, see `sharding.whole`.
+        """
         from deepspeed.utils import safe_get_full_optimizer_state
 
         states = self.optimizer.state
@@ -201,7 +213,7 @@ class ZeroUpdate:
         found: dict[int, dict[str, Tensor]] = {}
         for number, parameter in enumerate(self.parameters):
             if count is None:
-                # before the first step
+                # Before the first step there is no state.
                 break
             whole = {name: safe_get_full_optimizer_state(parameter, name) for name in STATE}
             if keep:
@@ -218,13 +230,13 @@ class ZeroUpdate:
         return {"state": found, "param_groups": groups}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take over a state dict of whole tensors, and the values that the parameters have now."""
+        """Take over a state dict of whole tensors, and the present values of the parameters."""
         from deepspeed.utils import safe_set_full_optimizer_state
 
         self.zero.refresh_fp32_params()
         if not state["state"]:
             return
-        # what the first step would make: moments of this process's parts, to be filled below
+        # Make the moments of this process's parts, as the first step would. They are filled below.
         for group in self.zero.single_partition_of_fp32_groups:
             moments = {name: torch.zeros_like(group) for name in STATE}
             self.optimizer.state[group] = {"step": state["state"][0]["step"].clone(), **moments}
@@ -235,6 +247,9 @@ class ZeroUpdate:
                 safe_set_full_optimizer_state(parameter, value.flatten().to(parameter.device), name)
 
     def _link(self) -> None:
-        """Tie parameters to their moments. DeepSpeed does so after the first group's first step, before the others have any."""
+        """Connect parameters to their moments.
+
+        DeepSpeed does so after the first group's first step, before the other groups have moments.
+        """
         self.zero._hp_optimizer_states_linked = False
         self.zero._lazy_init_hp_params_optimizer_state()

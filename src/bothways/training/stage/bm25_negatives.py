@@ -1,7 +1,8 @@
-"""Hard negatives for labelled rows that bring none, found by BM25 when the data is read.
+"""Mines BM25 hard negatives for labeled rows that have none, while the data is read.
 
-What is mined and why is `bothways.mining`'s business. It stands apart from `negative_refresh`, which asks the model in training: this is
-what a stage without in-batch negatives (NV-Embed's second, arXiv 2405.17428) needs before its first step, and no model is at hand then.
+A stage without in-batch negatives (NV-Embed's second, arXiv 2405.17428) needs them before its first
+step, when no trained model exists yet. `negative_refresh` asks the model in training instead. How
+mining works is in `bothways.mining`.
 """
 
 from __future__ import annotations
@@ -22,23 +23,28 @@ log = logging.getLogger("bothways")
 
 
 class MineConfig(Strict):
-    """BM25's negatives for rows without any; see `bothways.mining.MiningOptions` for the options."""
+    """BM25 negatives for rows without any; see `bothways.mining.MiningOptions` for the options."""
 
     negatives: int = Field(default=7, ge=1, description="per row at most; NV-Embed trains with 7")
     window: tuple[int, int] = Field(
-        default=WINDOW["bm25"], description="first and last rank looked at, known answers not counted; the first guards"
+        default=WINDOW["bm25"],
+        description="first and last rank considered, known answers not counted; skipping the first ranks "
+        "avoids unknown answers",
     )
     perc: float | None = Field(
         default=None,
-        description="share of the lowest positive's BM25 score that a negative stays below; null for no such limit, since an "
-        "answer in other words than its query's scores near zero",
+        description="a negative scores below this share of the lowest positive's BM25 score; null for no "
+        "such limit, because an "
+        "answer in other words than its query scores near zero",
     )
     fill: Fill = Field(
-        default="random", description="random texts of the same corpus where fewer pass than are wanted, or none"
+        default="random",
+        description="random: add random texts of the same corpus if fewer pass than are wanted; none: add nothing",
     )
     corpus: str | None = Field(
         default=None,
-        description="where negatives come from; null: a BEIR folder's corpus, else the rows' own texts, task by task",
+        description="file or folder of texts to choose negatives from; null: a BEIR folder's corpus, else "
+        "the rows' own texts, task by task",
     )
 
     @model_validator(mode="after")
@@ -50,23 +56,25 @@ class MineConfig(Strict):
         return self
 
     def options(self) -> MiningOptions:
-        """The same for `bothways.mining`."""
+        """Return the same choices for `bothways.mining`."""
         return MiningOptions(method="bm25", negatives=self.negatives, window=self.window, perc=self.perc, fill=self.fill)
 
 
 def fill(rows: Sequence[Example], config: MineConfig, source: str | None = None) -> list[Example]:
-    """Mine BM25's negatives for rows that have none; rows that have some stay as they are, in their order.
+    """Mine BM25 negatives for rows that have none. Other rows stay as they are, in their order.
 
-    A row for which fewer pass than are wanted gets random texts of its corpus. It stays without only if every text is a known answer.
+    If fewer texts pass than are wanted, the row gets random texts of its corpus. It stays without only
+    if every text is a known answer.
 
     Args:
-        rows: of one source.
-        config: what may become a negative.
-        source: where the rows come from; a BEIR folder brings a corpus of its own.
+        rows: rows of one source.
+        config: which texts may become a negative.
+        source: where the rows come from. A BEIR folder has its own corpus. If None, they come from
+            memory.
 
     Raises:
-        InputError: no text to search in.
-        MissingExtra: bm25s is not installed.
+        InputError: if there is no text to search in.
+        MissingExtra: if bm25s is not installed.
     """
     bare = {number for number, row in enumerate(rows) if not row.negatives}
     if not bare:
@@ -74,7 +82,8 @@ def fill(rows: Sequence[Example], config: MineConfig, source: str | None = None)
     corpus = config.corpus or (source if source is not None and is_beir(source) else None)
     mined = mine_with(rows, corpus, config.options(), only=bare).examples
     log.info(
-        "%s: BM25 gave negatives to %d of the %d rows that brought none; %d stay without, since nothing may be their negative",
+        "%s: BM25 added negatives to %d of %d rows that had none; %d rows are still without, because no "
+        "text may be their negative",
         source or "rows in memory",
         sum(bool(mined[number].negatives) for number in bare),
         len(bare),

@@ -1,8 +1,9 @@
-"""The collapse alarm: notices while training that all texts are getting the same vector.
+"""The collapse alarm: notices during training that all texts are getting the same vector.
 
-It stands apart because a collapse does not show in the loss: bag-of-words training alone ends with all cosines near 1 (reported for
-LLaRA), and a contrastive loss may be low on a batch of near-duplicates. A fixed sample of training texts is encoded with the model
-as it is, in evaluation mode, and two numbers are read: mean cosine of all pairs, and effective rank (Roy & Vetterli 2007).
+A collapse does not show in the loss. Bag-of-words training alone ends with all cosines near 1
+(reported for LLaRA), and a contrastive loss may be low on a batch of near-duplicates. So a fixed
+sample of training texts is encoded in evaluation mode, and two numbers are read: the mean cosine of
+all pairs, and the effective rank (Roy & Vetterli 2007).
 """
 
 from __future__ import annotations
@@ -22,15 +23,18 @@ from bothways.training.loop.randomness import generator
 log = logging.getLogger("bothways")
 
 SAMPLE = 64
-#: Characters of each text that are read: some hundred tokens show a collapse, and a book would cost as much as many steps.
 CHARACTERS = 2000
-#: Optimiser steps after which the sample is looked at whether or not an evaluation is due: most collapses come early.
+"""Characters of each text that are read. Some hundred tokens show a collapse, and a whole book would
+cost as much as many steps."""
 EARLY_STEPS = frozenset({0, 10, 25, 50})
+"""Optimizer steps after which the sample is read even if no evaluation is due. Most collapses come
+early."""
 MAX_COSINE = 0.98
-#: An untrained decoder may stand above MAX_COSINE already; then only half of the distance that was left counts as a collapse.
 SHRUNK = 0.5
-#: Share of the first effective rank below which directions have been lost.
+"""An untrained decoder may exceed MAX_COSINE already. Then only half of the remaining distance to 1
+counts as a collapse."""
 RANK_LEFT = 0.25
+"""Share of the first effective rank. Below it, directions have been lost."""
 
 
 class Collapse(BothwaysError):
@@ -38,14 +42,14 @@ class Collapse(BothwaysError):
 
 
 class CollapseWatch:
-    """Reads the sample and warns once.
+    """Reads the sample, and warns once.
 
     Args:
         texts: training texts.
-        seed: of the sample.
+        seed: seed of the sample.
         stage: name of the stage, for messages.
         action: "warn" logs a warning, "stop" raises.
-        remedy: what to do then, by the objective (`ObjectiveConfig.collapse_remedy`).
+        remedy: advice in the message (`ObjectiveConfig.collapse_remedy`).
     """
 
     def __init__(
@@ -58,7 +62,10 @@ class CollapseWatch:
         self.warned = False
 
     def read(self, encoder: Encoder) -> dict[str, float]:
-        """`mean_cosine` and `effective_rank` of the sample; empty where fewer than two distinct texts exist."""
+        """Compute `mean_cosine` and `effective_rank` of the sample.
+
+        The result is empty if there are fewer than two different texts.
+        """
         if len(self.sample) < 2:
             return {}
         try:
@@ -69,10 +76,10 @@ class CollapseWatch:
             ) from error
 
     def judge(self, now: dict[str, float], start: dict[str, float] | None, step: int) -> str | None:
-        """What is wrong with a reading, compared with the first one; None when nothing is.
+        """Describe the problem of a reading, compared with the first one. Return None if there is none.
 
         Raises:
-            Collapse: something is, and the action is "stop".
+            Collapse: if there is one, and the action is "stop".
         """
         message = describe_collapse(now, start)
         if message is None:
@@ -87,10 +94,10 @@ class CollapseWatch:
 
 
 def describe_collapse(now: dict[str, float], start: dict[str, float] | None) -> str | None:
-    """Name the collapse between two readings, or None.
+    """Describe the collapse between two readings, or return None.
 
-    Either the mean cosine exceeds MAX_COSINE and the distance to 1 has at least halved since the start, or the effective rank has
-    fallen below a quarter of the first.
+    There is one if the mean cosine exceeds MAX_COSINE and the distance to 1 has at least halved since
+    the start, or if the effective rank has fallen below a quarter of the first.
     """
     if not now or not start:
         return None

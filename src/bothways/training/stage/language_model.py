@@ -1,10 +1,10 @@
-"""A trained language model on disk: a plain transformers folder, which AutoModelForCausalLM loads and `convert` takes as a base.
+"""Writes a trained language model: a plain transformers folder.
 
-    config.json, generation_config.json, model.safetensors, tokenizer.*    as any checkpoint; stretched positions are in the config
-    bothways.json                                                          what only we read: the stages that made it
+    config.json, generation_config.json, model.safetensors, tokenizer.*    as any checkpoint, with extended positions in the config
+    bothways.json                                                          the stages that made it; only bothways reads it
 
-It stands apart from `finish`, which saves encoders: those have a pooling and no head, this has a head and no pooling. Where the family
-ties its head to the input embeddings, the trained embeddings are both.
+AutoModelForCausalLM loads it, and `convert` takes it as a base. If the family ties its head to the
+input embeddings, the trained embeddings are both.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ FORMAT = 1
 
 
 def write_language_model(encoder: Encoder, head: Head, folder: Path, *, context: int, dtype: str) -> None:
-    """Put decoder and head together and write them; the folder appears whole, in place of what stood there.
+    """Join decoder and head, and write them. The folder appears as a whole, and replaces an older one.
 
     Args:
-        encoder: its backbone is the decoder, without adapter; used up.
-        head: of the same model, loaded with the config that is to be written; used up.
-        folder: where.
-        context: tokens that it may read, for the tokenizer; under dynamic positions the config has another number.
-        dtype: of the stored weights.
+        encoder: its backbone is the decoder, without adapter. It must not be used afterwards.
+        head: of the same model, loaded with the config that is to be written. It must not be used
+            afterwards.
+        folder: folder to write.
+        context: maximum number of tokens, for the tokenizer. Under dynamic positions the config has
+            another number.
+        dtype: type of the stored weights.
 
     Raises:
-        UnsupportedFamily: the decoder is part of a larger model.
+        UnsupportedFamily: if the decoder is part of a larger model.
     """
     backbone: Any = encoder.backbone
     causal = head.join(backbone)
@@ -58,9 +60,9 @@ def write_language_model(encoder: Encoder, head: Head, folder: Path, *, context:
 
 
 def history(base: str) -> dict[str, Any]:
-    """What the encoder made from a language model that was trained here inherits of its provenance: stages and origin.
+    """Read the provenance that a language model trained here passes on: its stages and its origin.
 
-    Empty for any other base.
+    The result is empty for any other base.
     """
     place = Path(base).expanduser() / OURS
     if not place.is_file():
@@ -74,5 +76,5 @@ def history(base: str) -> dict[str, Any]:
 
 
 def _write(file: Path, value: Any) -> None:
-    # a lone surrogate (of a file name) has no UTF-8 form; its escape is what JSON would write
+    # A lone surrogate (of a file name) has no UTF-8 form. Write its escape, as JSON would.
     file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")

@@ -1,7 +1,7 @@
-"""A stage's negatives mined anew with the model in training: the choices, and the step at which they happen.
+"""Mines a stage's negatives again with the model in training, every so many steps.
 
-What is mined and why is `bothways.mining`'s business (ANCE, arXiv 2007.00808); here it meets the stage. One process mines, the others
-read its file, so that all train on the same rows; they wait for it, so a launcher's timeout must allow for a refresh.
+How mining works is in `bothways.mining` (ANCE, arXiv 2007.00808). One process mines, and the others
+wait and read its file, so all train on the same rows. A launcher's timeout must allow for this.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from bothways.search.dense import Backend
 
 log = logging.getLogger("bothways")
 
-#: The rows of the last refresh: in the stage's checkpoint folder while it runs, and in each checkpoint after one.
 FILE = "examples.jsonl"
+"""The rows of the last refresh. The file is in the stage's checkpoint folder during a refresh, and in each
+checkpoint after one."""
 
 
 class RefreshConfig(Strict):
@@ -34,25 +35,29 @@ class RefreshConfig(Strict):
 
     every: int = Field(ge=1, description="optimiser steps between refreshes; none after the last step")
     method: str = Field(default="dense", description="dense, or hybrid (BM25 as well)")
-    negatives: int = Field(default=7, ge=1, description="per row; a row for which nothing passes keeps those it has")
-    window: tuple[int, int] = Field(default=(1, 100), description="first and last rank looked at, known answers not counted")
-    perc: float | None = Field(default=0.95, description="share of the lowest positive's score; null for no such limit")
-    margin: float | None = Field(default=None, description="distance below the lowest positive's score")
-    relative_margin: float | None = Field(default=None, description="0.05 is perc 0.95")
-    max_score: float | None = Field(default=None, description="absolute limit")
-    sampling: Sampling = Field(default="top", description="top or random, drawn anew at each refresh")
-    same_label: bool = Field(default=True, description="texts of one task and label are no negatives of each other")
+    negatives: int = Field(default=7, ge=1, description="per row; a row keeps its own if no candidate passes")
+    window: tuple[int, int] = Field(default=(1, 100), description="first and last rank considered, known answers not counted")
+    perc: float | None = Field(
+        default=0.95, description="a negative scores below this share of the lowest positive's score; null for no such limit"
+    )
+    margin: float | None = Field(default=None, description="a negative scores at least this much below the lowest positive")
+    relative_margin: float | None = Field(default=None, description="the same as perc, counted from 1: 0.05 is perc 0.95")
+    max_score: float | None = Field(default=None, description="absolute limit of a negative's score")
+    sampling: Sampling = Field(default="top", description="top, or random, drawn again at each refresh")
+    same_label: bool = Field(default=True, description="texts of one task and label are not negatives of each other")
     corpus: str | None = Field(
         default=None,
-        description="where negatives come from; null: a BEIR folder's corpus where that is the only source, else the rows' own texts",
+        description="file or folder of texts to choose negatives from; null: the corpus of a BEIR folder "
+        "if that is the only source, "
+        "else the rows' own texts",
     )
     backend: Backend = Field(default="exact", description="exact or faiss")
-    batch_tokens: int | None = Field(default=None, ge=1, description="tokens per pass; chosen for the device")
+    batch_tokens: int | None = Field(default=None, ge=1, description="tokens per pass; null: chosen for the device")
 
     @model_validator(mode="after")
     def _usable(self) -> RefreshConfig:
         if self.method not in ("dense", "hybrid"):
-            raise ValueError("method: a refresh asks the model in training: dense or hybrid")
+            raise ValueError("method: a refresh asks the model in training; use dense or hybrid")
         try:
             self.options(seed=0)
         except InputError as error:
@@ -60,12 +65,19 @@ class RefreshConfig(Strict):
         return self
 
     def options(self, *, seed: int) -> MiningOptions:
-        """The same for `bothways.mining`."""
+        """Return the same choices for `bothways.mining`."""
         others = {"every", "corpus", "batch_tokens"}
         return MiningOptions(seed=seed, **{key: getattr(self, key) for key in type(self).model_fields if key not in others})
 
     def build(self, examples: Sequence[Example], *, seed: int, sources: Sequence[str] = ()) -> Refresher:
-        """For the rows of a stage, and where they were read from."""
+        """Build the refresher of a stage.
+
+        Args:
+            examples: rows of the stage.
+            seed: seed of random choices.
+            sources: names that the rows were read from. If the only one is a BEIR folder, its corpus is
+                used.
+        """
         own = sources[0] if len(sources) == 1 and is_beir(sources[0]) else None
         return Refresher(
             examples,
@@ -77,15 +89,26 @@ class RefreshConfig(Strict):
 
 
 def refresh(refresher: Refresher, step: int, encoder: Encoder, accelerator: Accelerator, folder: Path) -> dict[str, Any]:
-    """Mine after `step`, on every process alike; numbers for the log, on the main process."""
+    """Mine after `step`. All processes must call this.
+
+    Args:
+        refresher: holds the rows, and gets the new ones.
+        step: number of steps taken.
+        encoder: the model in training.
+        accelerator: the run's processes.
+        folder: for the file that the other processes read.
+
+    Returns:
+        On the main process, the number of changed rows and median scores. On the others, nothing.
+    """
     values: dict[str, Any] = {}
     if accelerator.is_main_process:
         before = refresher.examples
-        # `encode` switches to evaluation mode and back; an adapter that is attached takes part
+        # `encode` switches to evaluation mode and back. It uses an attached adapter.
         statistics = refresher(step, encoder)
         changed = sum(old.negatives != new.negatives for old, new in zip(before, refresher.examples))
         log.info(
-            "step %d: negatives mined anew for %d of %d rows (%d kept theirs, for want of any that passes)",
+            "step %d: new negatives for %d of %d rows (%d rows keep theirs, because no candidate passed the filters)",
             step,
             changed,
             statistics.rows,

@@ -1,6 +1,7 @@
-"""Removes an earlier run from its folder, so that another can begin there (LLM2Vec's `overwrite_output_dir`).
+"""Removes an earlier run from its folder, so that another can start there.
 
-Only what a run writes is removed. Where no run has begun, and what else a user keeps in the folder, stays.
+LLM2Vec's `overwrite_output_dir` asks for it. Only files that a run writes are removed. If the
+folder holds no run, nothing is removed, and other files of the user always stay.
 """
 
 from __future__ import annotations
@@ -11,28 +12,29 @@ from pathlib import Path
 
 from bothways.errors import InputError
 
-#: Folders and files of a run's own, the recipe last: until it is gone, the folder is known as a run's.
 OF_A_RUN = ("checkpoints", "stages", "adapters", "metrics.jsonl")
-#: Files without which what lies beside them is no model, encoder or adapter; the new one's take the places of the others.
+"""Folders and files that only a run has. The recipe is removed last: until then the folder is known as
+a run's."""
 MARKERS = ("bothways.json", "modules.json", "config.json", "adapter_config.json", "llm2vec_config.json")
+"""Files that make a folder a model, an encoder or an adapter. The new run replaces all its other files."""
 RECIPE = "recipe.yaml"
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model.*", "trainable_params.*")
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run has begun in `folder`."""
+    """Tell if a run has begun in `folder`."""
     return (folder / RECIPE).is_file()
 
 
 def remove_run(folder: Path, needed: Iterable[str] = ()) -> None:
-    """Remove the run that lies in `folder`; nothing happens where there is none.
+    """Remove the run in `folder`, if there is one.
 
     Args:
-        folder: the run's.
-        needed: what the next run starts from: models, adapters, sources of data.
+        folder: the run's folder.
+        needed: inputs of the next run: models, adapters, sources of data.
 
     Raises:
-        InputError: something of that lies in the folder.
+        InputError: if one of them is in the folder.
     """
     if not is_run(folder):
         return
@@ -41,7 +43,7 @@ def remove_run(folder: Path, needed: Iterable[str] = ()) -> None:
         start = Path(name).expanduser()
         if start.exists() and place in (start.resolve(), *start.resolve().parents):
             raise InputError(
-                f"{folder}: cannot be overwritten, since {name} in it is what this run starts from; choose another --out"
+                f"{folder}: cannot be overwritten, because this run starts from {name} in it; choose another --out"
             )
     weights = (place for pattern in _WEIGHTS for place in folder.glob(pattern))
     for place in (*(folder / name for name in (*MARKERS, *OF_A_RUN)), *weights, folder / RECIPE):

@@ -1,7 +1,8 @@
-"""What a stage learns from: texts or labelled examples, from the recipe's sources or from memory, with their origin.
+"""Reads the data of a stage: texts or labeled examples, from the recipe's sources or from memory.
 
-It stands apart because objectives differ in the kind of data they want (`ObjectiveConfig.wants`) and the trainer must not: it hands
-`StageData.items` to the objective and asks for nothing else. A new kind of data is one loader in `LOADERS`.
+Objectives differ in the kind of data that they want (`ObjectiveConfig.wants`), but the trainer does
+not see it: it hands `StageData.items` to the objective. A new kind of data is one loader in
+`LOADERS`.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from bothways.training.stage.bm25_negatives import fill
 
 log = logging.getLogger("bothways")
 
-log = logging.getLogger("bothways")
-
-#: Data in memory for every stage, or by stage name, in place of the recipe's sources: texts, or what the stage's objective wants.
 GivenTexts = Sequence[Any] | Mapping[str, Sequence[Any]] | None
+"""Data in memory for every stage, or by stage name, in place of the recipe's sources.
+
+Rows are texts, or of another kind that the stage's objective wants. For example, {"mntp": ["a text",
+"another"]}."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,12 @@ class StageData:
 
     Attributes:
         items: rows of the kind that the objective wants, in order.
-        texts: plain texts among them: what the collapse watch and the proof of the merge sample.
-        origin: where the rows came from, for provenance, JSON-ready.
+        texts: plain texts among them, for the collapse watch and the verification of the merge.
+        origin: sources of the rows, for provenance, as plain JSON types.
         fingerprint: SHA-256 (hex) over all rows in order.
-        groups: rows by task and weight; one group where the data has neither.
-        held_out: rows before these, on which the loss is read and nothing is trained.
-        rows: of what the objective makes of `items`, so many at most.
+        groups: rows by task and weight, or one group if the data has neither.
+        held_out: rows before `items` that are not trained on. The held-out loss is read on them.
+        rows: maximum number of examples that the objective may make of `items`. If None, all.
     """
 
     items: Sequence[Any]
@@ -56,14 +58,15 @@ class StageData:
     rows: int | None = None
 
     def first(self, examples: Sequence[Any]) -> Sequence[Any]:
-        """What is trained on, of all that the objective has made of `items`."""
+        """Return the examples that are trained on, of all that the objective made of `items`."""
         return examples[: self.rows]
 
     def groups_of(self, examples: int) -> tuple[Group, ...]:
-        """Groups of the objective's examples.
+        """Return the groups of the objective's examples.
 
         Args:
-            examples: how many it has made of `items`; where rows have tasks or weights, one of each.
+            examples: number of examples that the objective made of `items`. If rows have tasks or weights,
+                it must be one per row.
         """
         if not self.groups:
             return (Group(range(examples)),)
@@ -73,17 +76,18 @@ class StageData:
 
 
 def read_stage_data(stage: Stage, given: GivenTexts = None) -> StageData:
-    """The data of a stage: each source in order, or what is given in memory.
+    """Read the data of a stage: each source in order, or the data given in memory.
 
     Raises:
-        InputError: a source that cannot be read, nothing given for this stage, or rows of another kind than the objective wants.
-        SourceError: a source that cannot be found.
+        InputError: if a source cannot be read, if nothing is given for this stage, or if rows are not
+            of the kind that the objective wants.
+        SourceError: if a source cannot be found.
     """
     data = replace(_all_data(stage, given), rows=stage.data.rows)
     share = None if stage.heldout is None else stage.heldout.share
     if share is None:
         return data
-    # datasets rounds a percentage of rows in this way, and LLM2Vec's script takes the first ones
+    # The datasets library rounds a percentage of rows like this, and LLM2Vec's script takes the first.
     count = round(len(data.items) * share)
     if count == 0:
         log.warning("stages.%s.heldout: %d texts are too few to hold any out", stage.name, len(data.items))
@@ -107,19 +111,19 @@ def _all_data(stage: Stage, given: GivenTexts) -> StageData:
         return read_data(stage.data, wants)
     if isinstance(given, Mapping):
         if stage.name not in given:
-            raise InputError(f"texts: none for stage {stage.name!r} (there are {', '.join(map(repr, given)) or 'none'})")
+            raise InputError(f"texts: none for stage {stage.name!r} (the mapping has {', '.join(map(repr, given)) or 'none'})")
         given = given[stage.name]
     if isinstance(given, str):
-        raise InputError("texts: expected a list of texts, got one string; a file or folder goes into the recipe's data.source")
+        raise InputError("texts: expected a list of texts, got one string; name a file or a folder in the recipe's data.source")
     return LOADERS[wants].given(list(given), stage.data)
 
 
 def read_data(data: DataConfig, wants: str) -> StageData:
-    """The rows of each source in order, `limit` of each.
+    """Read the rows of each source in order, up to the config's limit of each.
 
     Args:
         data: sources, or tasks.
-        wants: the kind of rows.
+        wants: kind of the rows, see `ObjectiveConfig.wants`.
     """
     return LOADERS[wants].read(data)
 
@@ -157,7 +161,7 @@ def _given_texts(rows: list[Any], data: DataConfig) -> StageData:
     return StageData(rows, rows, [{"source": "memory", "texts": len(rows), "sha256": digest}], digest)
 
 
-# --- labelled examples ---------------------------------------------------------------------------------------------------------
+# --- labeled examples ----------------------------------------------------------------------------------------------------------
 
 
 def _read_examples(data: DataConfig) -> StageData:
@@ -179,18 +183,18 @@ def _read_examples(data: DataConfig) -> StageData:
 
 
 def _unlabeled(parts: list[tuple[TaskConfig, str, list[Example]]]) -> list[tuple[TaskConfig, str, list[Example]]]:
-    """The parts without classification and clustering; all rows if there is nothing else."""
+    """Return the parts without classification and clustering, or all of them if nothing else is there."""
     kept = [(task, source, without_classes(rows)) for task, source, rows in parts]
     before, after = (sum(len(rows) for _, _, rows in some) for some in (parts, kept))
     if not after:
         log.warning(
-            "all %d rows have a label, and this stage is for rows without: it takes them all; texts of a row's class are not its "
+            "all %d rows have a label, so this stage, which is for rows without, takes them all. Texts of a row's class are not its "
             "negatives. Give the stage retrieval data (--option retrieval=…), or use --option order=single",
             before,
         )
         return parts
     if after < before:
-        log.info("%d of %d rows have a label, and are left out of this stage, which learns retrieval", before - after, before)
+        log.info("%d of %d rows have a label. They are left out of this stage, which learns retrieval", before - after, before)
     return [part for part in kept if part[2]]
 
 
@@ -214,7 +218,7 @@ def _given_examples(rows: list[Any], data: DataConfig) -> StageData:
     for index, row in enumerate(rows):
         if not isinstance(row, Example):
             raise InputError(
-                f"texts[{index}]: the objective learns from labelled rows, bothways.data.labeled.example.Example "
+                f"texts[{index}]: the objective learns from labeled rows, bothways.data.labeled.example.Example "
                 f"(got {type(row).__name__})"
             )
     if data.mine is not None and rows:
@@ -233,7 +237,10 @@ def _stage_examples(rows: list[Example], weights: list[float], origin: list[dict
 
 
 def fingerprint_examples(rows: Sequence[Example]) -> str:
-    """SHA-256 (hex) over every field of every row, in order; see `data.fingerprint.fingerprint_texts`."""
+    """Return the SHA-256 (hex) over every field of every row, in order.
+
+    See `data.fingerprint.fingerprint_texts`.
+    """
     return fingerprint_texts(json.dumps(list(vars(row).values()), ensure_ascii=True) for row in rows)
 
 
@@ -262,7 +269,7 @@ def _given_passages(rows: list[Any], data: DataConfig) -> StageData:
 
 
 def fingerprint_passages(rows: Sequence[str | Passage]) -> str:
-    """SHA-256 (hex) over every document and pair, in order."""
+    """Return the SHA-256 (hex) over every document and pair, in order."""
     return fingerprint_texts(
         json.dumps(row if isinstance(row, str) else list(vars(row).values()), ensure_ascii=True) for row in rows
     )
@@ -276,10 +283,10 @@ class Loader:
     given: Callable[[list[Any], DataConfig], StageData]
 
 
-#: By `ObjectiveConfig.wants`.
 LOADERS: dict[str, Loader] = {
     "texts": Loader(_read_texts, _given_texts),
     "documents": Loader(_read_documents, _given_texts),
     "examples": Loader(_read_examples, _given_examples),
     "passages": Loader(_read_passages, _given_passages),
 }
+"""Loaders by `ObjectiveConfig.wants`."""

@@ -50,7 +50,7 @@ def test_classes_are_left_out_of_the_retrieval_stage(tmp_path: Path, caplog) -> 
     with caplog.at_level("INFO", logger="bothways"):
         rows = [read_data(stage.data, "examples").items for stage in recipe.stages]
     assert [len(part) for part in rows] == [3, 7]
-    assert "4 of 7 rows have a label, and are left out of this stage" in caplog.text
+    assert "4 of 7 rows have a label. They are left out of this stage" in caplog.text
     # a label of one query, as NLI's premises have, is not a class
     premise = [Example("p", (text,), label="p") for text in ("a", "b")]
     assert without_classes(premise) == premise

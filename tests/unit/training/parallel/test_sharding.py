@@ -137,8 +137,8 @@ ASKED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "WORLD_SIZE": "2"}
         ({**ASKED, "FSDP_ACTIVATION_CHECKPOINTING": "true"}, "gradient_checkpointing instead"),
         ({**ASKED, "FSDP_IGNORED_MODULES": "x"}, "FSDP_IGNORED_MODULES is not supported"),
         ({**ASKED, "FSDP_AUTO_WRAP_POLICY": "SIZE_BASED_WRAP"}, "the unit is the decoder block"),
-        ({**ASKED, "FSDP_RESHARD_AFTER_FORWARD": "FULL_SHARD"}, "'FULL_SHARD'; FSDP version 2 knows true and false"),
-        ({**ASKED, "WORLD_SIZE": "1"}, "one process has nobody to share with"),
+        ({**ASKED, "FSDP_RESHARD_AFTER_FORWARD": "FULL_SHARD"}, "'FULL_SHARD'; set it to true or false"),
+        ({**ASKED, "WORLD_SIZE": "1"}, "a single process cannot share a model"),
     ],
 )
 def test_what_is_not_supported_is_refused_in_one_line_and_not_dropped(
@@ -179,7 +179,7 @@ def test_families_whose_blocks_cannot_be_split_are_refused(kind: str) -> None:
 def test_objectives_with_uneven_passes_and_dry_runs_are_refused(tmp_path: Path, monkeypatch) -> None:
     for name, value in ASKED.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=r"^stages\.simcse: contrastive cannot be sharded .*causal_lm, mntp, llara can"):
+    with pytest.raises(InputError, match=r"^stages\.simcse: contrastive cannot be sharded .*only causal_lm, mntp, llara can"):
         bw.train(recipe(tmp_path, mntp(), simcse()), tmp_path / "out", texts=TEXTS)
     with pytest.raises(InputError, match="a dry run measures whole models"):
         bw.train(recipe(tmp_path, mntp()), dry_run=True, texts=TEXTS)

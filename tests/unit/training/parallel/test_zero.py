@@ -132,17 +132,17 @@ def test_flags_of_the_launcher_are_read(tmp_path: Path, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"zero_optimization": {"stage": 3}}, "ZeRO stage 3 is not supported, stages 1 and 2 are; .* use FSDP2"),
+        ({"zero_optimization": {"stage": 3}}, "ZeRO stage 3 is not supported; use stage 1 or 2, .* use FSDP2"),
         ({"zero_optimization": {"stage": 0}}, "ZeRO stage 0 splits nothing"),
         ({"zero_optimization": {"stage": 2, "offload_param": {"device": "cpu"}}}, "offload_param needs stage 3"),
         ({"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "nvme"}}}, "offload_optimizer to 'nvme' is not"),
-        ({"gradient_clipping": 0.5}, r"gradient_clipping is for the recipe to say \(optim\.clip_norm\)"),
-        ({"gradient_clipping": 1}, r"gradient_clipping is for the recipe to say"),
-        ({"gradient_accumulation_steps": 8}, r"gradient_accumulation_steps is for the recipe to say"),
-        ({"bf16": {"enabled": True}}, "bf16 is for the recipe to say"),
-        ({"optimizer": {"type": "Lamb", "params": {"lr": "auto"}}}, "optimizer is for the recipe to say"),
-        ({"optimizer": {"type": "AdamW", "params": {"lr": 1e-3}}}, "optimizer is for the recipe to say"),
-        ({"scheduler": {"type": "WarmupLR"}}, "scheduler is for the recipe to say"),
+        ({"gradient_clipping": 0.5}, r"the recipe decides DeepSpeed's gradient_clipping \(optim\.clip_norm\)"),
+        ({"gradient_clipping": 1}, r"the recipe decides DeepSpeed's gradient_clipping"),
+        ({"gradient_accumulation_steps": 8}, r"the recipe decides DeepSpeed's gradient_accumulation_steps"),
+        ({"bf16": {"enabled": True}}, "the recipe decides DeepSpeed's bf16"),
+        ({"optimizer": {"type": "Lamb", "params": {"lr": "auto"}}}, "the recipe decides DeepSpeed's optimizer"),
+        ({"optimizer": {"type": "AdamW", "params": {"lr": 1e-3}}}, "the recipe decides DeepSpeed's optimizer"),
+        ({"scheduler": {"type": "WarmupLR"}}, "the recipe decides DeepSpeed's scheduler"),
         ({"prescale_gradients": True}, "prescale_gradients is not supported; leave it out"),
     ],
 )
@@ -157,7 +157,7 @@ def test_what_cannot_run_is_refused_in_one_line(tmp_path: Path, monkeypatch) -> 
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("bothways.training.parallel.zero.find_spec", lambda name: None)
     with pytest.raises(
-        InputError, match=r"^accelerate: DeepSpeed is asked for and not installed; pip install 'bothways\[deepspeed\]'"
+        InputError, match=r"^accelerate: DeepSpeed is requested but not installed; pip install 'bothways\[deepspeed\]'"
     ):
         bw.train(recipe(tmp_path, mntp()), tmp_path / "out", texts=TEXTS)
     monkeypatch.setattr("bothways.training.parallel.zero.find_spec", lambda name: object())
@@ -166,7 +166,7 @@ def test_what_cannot_run_is_refused_in_one_line(tmp_path: Path, monkeypatch) -> 
     with pytest.raises(InputError, match="a dry run measures whole models"):
         bw.train(recipe(tmp_path, mntp()), dry_run=True, texts=TEXTS)
     monkeypatch.setenv("WORLD_SIZE", "1")
-    with pytest.raises(InputError, match="one process has nobody to share with"):
+    with pytest.raises(InputError, match="a single process cannot share a model"):
         bw.train(recipe(tmp_path, mntp()), tmp_path / "out", texts=TEXTS)
     monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(tmp_path / "missing.json"))
     with pytest.raises(InputError, match=r"^accelerate: DeepSpeed's settings: "):

@@ -79,7 +79,7 @@ def test_only_rows_without_negatives_are_searched_for_and_what_the_others_know_h
         made = fill(rows, MineConfig(**RANKED), "rows.jsonl")
     assert asked == [0, 2, 3]
     assert TEXTS[1] not in made[0].negatives and made[4] is rows[4]
-    assert "rows.jsonl: BM25 gave negatives to 1 of the 3 rows that brought none; 2 stay without" in caplog.text
+    assert "rows.jsonl: BM25 added negatives to 1 of 3 rows that had none; 2 rows are still without" in caplog.text
 
 
 def test_a_corpus_of_ones_own_and_that_of_a_beir_folder(tmp_path: Path) -> None:

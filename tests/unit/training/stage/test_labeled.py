@@ -220,7 +220,7 @@ def test_rows_given_in_memory_are_of_the_kind_the_objective_wants(tmp_path: Path
     made = recipe(tmp_path, simcse(), supervised())
     with pytest.raises(InputError, match=r"texts\[0\]: must be a string \(got Example\)"):
         read_stage_data(made.stages[0], ROWS)
-    with pytest.raises(InputError, match=r"texts\[0\]: the objective learns from labelled rows.*\(got str\)"):
+    with pytest.raises(InputError, match=r"texts\[0\]: the objective learns from labeled rows.*\(got str\)"):
         read_stage_data(made.stages[1], TEXTS)
     assert read_stage_data(made.stages[1], {"supervised": ROWS}).items == ROWS
 
