@@ -8,6 +8,7 @@ ROOT is a checkout; by default the one that holds this file. Run it before and a
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import re
 import statistics
@@ -21,6 +22,16 @@ MARKERS = re.compile(
     re.IGNORECASE,
 )
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def parsed(path: Path) -> ast.Module:
+    """Parse a file, or return the tree of a file with the same text."""
+    return _parsed(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
 
 
 def sources(root: Path, folder: str) -> list[Path]:
@@ -53,7 +64,7 @@ def graph(files: list[Path], base: Path, *, checking: bool, deferred: bool = Tru
     found: dict[str, set[str]] = {}
     for name, path in names.items():
         targets = set()
-        for node in _imports(ast.parse(path.read_text(encoding="utf-8")), checking, deferred):
+        for node in _imports(parsed(path), checking, deferred):
             if isinstance(node, ast.Import):
                 targets |= {alias.name for alias in node.names}
             elif node.module:
@@ -109,11 +120,47 @@ def cycles(edges: dict[str, set[str]]) -> list[list[str]]:
     return sorted(found)
 
 
+def circles(root: Path) -> list[list[str]]:
+    """Return the circles of imports in a checkout, those in functions and under TYPE_CHECKING included."""
+    return cycles(graph(sources(root, "src"), root / "src", checking=True))
+
+
+def large_folders(root: Path, most: int = 20) -> dict[str, int]:
+    """Return the folders of a checkout with more than `most` Python files, with their number."""
+    counts: dict[str, int] = {}
+    for path in sources(root, "src"):
+        folder = str(path.parent.relative_to(root / "src"))
+        counts[folder] = counts.get(folder, 0) + 1
+    return {folder: count for folder, count in counts.items() if count > most}
+
+
+def long_functions(root: Path, most: int = 80) -> dict[str, int]:
+    """Return the functions of a checkout with more than `most` lines, with their length."""
+    return {
+        f"{path.relative_to(root / 'src')}: {node.name}": length(node)
+        for path in sources(root, "src")
+        for node in functions(parsed(path))
+        if length(node) > most
+    }
+
+
+def many_parameters(root: Path, most: int = 10) -> dict[str, int]:
+    """Return the functions of a checkout with more than `most` parameters (without self), with their number."""
+    found = {}
+    for path in sources(root, "src"):
+        for node in functions(parsed(path)):
+            names = [each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            count = len([name for name in names if name not in ("self", "cls")])
+            if count > most:
+                found[f"{path.relative_to(root / 'src')}: {node.name}"] = count
+    return found
+
+
 def prose(path: Path) -> str:
     """Return the docstrings and comments of a file."""
     text = path.read_text(encoding="utf-8")
     parts = []
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(path)):
         body = getattr(node, "body", None)
         if isinstance(body, list):  # docstrings, and strings under constants
             parts += [
@@ -140,7 +187,7 @@ def main() -> None:
     for folder in ("src", "tests", "benchmarks"):
         files = sources(root, folder)
         lines = [len(path.read_text(encoding="utf-8").splitlines()) for path in files]
-        trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
+        trees = [parsed(path) for path in files]
         sizes = [length(node) for tree in trees for node in functions(tree)]
         tenth = statistics.quantiles(lines, n=10)[-1]
         print(
@@ -149,8 +196,7 @@ def main() -> None:
             f"{sum(size > 80 for size in sizes)} over 80"
         )
     files = sources(root, "src")
-    full = {path.parent for path in files}
-    print("folders over 20 files:", sum(len(list(folder.glob("*.py"))) > 20 for folder in full))
+    print("folders over 20 files:", len(large_folders(root)))
     for title, options in (
         ("load time", {"checking": False, "deferred": False}),
         ("with deferred imports", {"checking": False}),
@@ -158,9 +204,10 @@ def main() -> None:
     ):
         found = cycles(graph(files, root / "src", **options))
         print(f"cycles, {title}: {len(found)} (files in them: {sum(map(len, found))})")
+    print("functions with more than 10 parameters:", len(many_parameters(root)))
     print(
         "signatures with a bare Any:",
-        sum(bare_any(node) for path in files for node in functions(ast.parse(path.read_text("utf-8")))),
+        sum(bare_any(node) for path in files for node in functions(parsed(path))),
     )
     every = [line for path in files for line in path.read_text(encoding="utf-8").splitlines()]
     print(f"lines over 100 columns: {100 * sum(len(line) > 100 for line in every) / len(every):.1f} %")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,40 +19,34 @@ SOURCE = ROOT / "src" / "bothways"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 COMMON = {"config", "errors", "foreign", "atomic", "locks", "printable", "digest", "progress", "provenance", "dropout"}
-# docs/architecture.md, "Who may import whom": each layer and those below it
+# Each layer and those below it. docs/architecture.md shows the same table.
 BELOW: dict[str, set[str]] = {
     "attention": set(),
-    "pooling": {"attention"},
     "losses": set(),
     "data": set(),
+    "moved": set(),
+    "pooling": {"attention"},
+    "backbone": {"attention"},
     "search": {"data"},
     "mining": {"search", "data"},
-    "backbone": {"attention"},
     "encoder": {"pooling", "backbone", "attention"},
-    "exports": {"encoder", "backbone", "attention", "pooling"},
-    "evaluation": {"encoder", "search", "data", "backbone", "attention", "pooling"},
+    "compat": {"encoder", "pooling", "backbone", "attention"},
+    "exports": {"encoder", "pooling", "backbone", "attention"},
+    "serving": {"encoder", "search", "pooling", "backbone", "attention"},
+    "evaluation": {"encoder", "search", "data", "backbone", "attention"},
     "report": {"evaluation"},
-    "serving": {"encoder", "search", "backbone", "attention", "pooling"},
-    "publishing": {"encoder", "evaluation", "data", "backbone", "attention", "pooling"},
-    "objectives": {"losses", "data", "encoder", "pooling", "backbone", "attention"},
+    "publishing": {"evaluation", "encoder", "data", "pooling", "backbone", "attention"},
+    "objectives": {"losses", "encoder", "data", "pooling", "backbone", "attention"},
     "training": {
-        "objectives",
-        "losses",
-        "mining",
-        "search",
-        "data",
-        "encoder",
-        "pooling",
-        "backbone",
-        "attention",
-        "evaluation",
+        *("objectives", "losses", "evaluation", "mining", "search"),
+        *("encoder", "data", "pooling", "backbone", "attention"),
     },
-    "recipes": {"training", "objectives", "losses", "mining", "data", "encoder", "pooling", "backbone", "attention"},
+    "recipes": {
+        *("training", "objectives", "losses", "mining", "encoder", "data", "pooling", "backbone", "attention"),
+    },
+    "ablation": {"recipes", "training", "evaluation", "encoder", "data", "pooling", "backbone", "attention"},
 }
-BELOW["moved"] = set()
-BELOW["compat"] = {"encoder", "pooling", "backbone", "attention"}
-BELOW["ablation"] = set(BELOW) - {"report", "publishing", "serving"}
-BELOW["cli"] = {*BELOW, "recipes"}
+BELOW["cli"] = set(BELOW) - {"moved"}
 WITHOUT_TRANSFORMERS = (
     "pooling/",
     "losses/",
@@ -88,27 +84,34 @@ class Import(NamedTuple):
     module: str
     line: int
     top: bool  # runs when the file is imported
+    checking: bool = False  # under TYPE_CHECKING, so it never runs
+
+
+@functools.cache  # parsing every file takes seconds, and each test asks for all of them
+def every_import(path: Path) -> list[Import]:
+    """Every import of a file, also in functions and under TYPE_CHECKING."""
+    return list(_imports(ast.parse(path.read_text(encoding="utf-8")), True, False))
 
 
 def imports(path: Path) -> list[Import]:
-    """Every import of a file that runs; those under TYPE_CHECKING do not."""
-    return list(_imports(ast.parse(path.read_text(encoding="utf-8")), True))
+    """Every import of a file that runs."""
+    return [each for each in every_import(path) if not each.checking]
 
 
-def _imports(node: ast.AST, top: bool) -> Iterator[Import]:
+def _imports(node: ast.AST, top: bool, checking: bool) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
-            continue
         if isinstance(child, ast.Import):
-            yield from (Import(alias.name, child.lineno, top) for alias in child.names)
+            yield from (Import(alias.name, child.lineno, top, checking) for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
             assert child.level == 0, "imports are absolute, so that they can be read at a glance"
             assert child.module is not None
             if child.module == "bothways":
-                yield from (Import(f"bothways.{alias.name}", child.lineno, top) for alias in child.names)
+                yield from (Import(f"bothways.{alias.name}", child.lineno, top, checking) for alias in child.names)
             else:
-                yield Import(child.module, child.lineno, top)
-        yield from _imports(child, top and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))
+                yield Import(child.module, child.lineno, top, checking)
+        inside = isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"
+        deferred = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        yield from _imports(child, top and not deferred, checking or inside)
 
 
 def name(path: Path) -> str:
@@ -127,11 +130,26 @@ def violations(below: dict[str, set[str]]) -> list[str]:
         if own == "__init__":
             continue
         allowed = {own, "__version__", *COMMON, *below.get(own, set())}
-        for item in imports(path):
+        for item in every_import(path):
             parts = item.module.split(".")
             if parts[0] == "bothways" and parts[1] not in allowed:
                 found.append(f"{name(path)}:{item.line} imports {item.module}")
     return found
+
+
+def layer_lines() -> str:
+    """The table as docs/architecture.md shows it, highest layers first."""
+    lines = []
+    for layer_name in sorted(BELOW, key=lambda each: (-len(BELOW[each]), each)):
+        below = ", ".join(sorted(BELOW[layer_name])) or "(no other)"
+        lines += textwrap.wrap(f"{layer_name:12}{below}", 92, subsequent_indent=" " * 12)
+    return textwrap.indent("\n".join(lines), "    ")
+
+
+def test_the_page_shows_the_table() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert layer_lines() in page, f"copy these lines to docs/architecture.md:\n{layer_lines()}"
+    assert ", ".join(sorted(COMMON)) in page
 
 
 def test_layers_import_downwards_only() -> None:
@@ -184,7 +202,7 @@ def test_a_layer_of_extras_is_imported_by_the_command_line_alone() -> None:
 
 
 def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
     return done.stdout.strip()
 
 
