@@ -32,7 +32,8 @@ from bothways.attention.interface import NAME
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.run import hidden_states
 from bothways.attention.shifted import ShiftedGroups
-from bothways.backbone.adapter.lora import LoraConfig, attach
+from bothways.backbone.adapter.lora import attach
+from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.hardware import auto_device, resolve_dtype
 from bothways.losses.masked_next_token import masked_next_token
 from bothways.training.loop.precision import autocast, choose

@@ -120,7 +120,7 @@ def read_object(file: Path, default: Mapping[str, Any] | None = None, *, remedy:
 
 
 def object_if_whole(file: Path) -> dict[str, Any]:
-    """Read the JSON object in a file that may be absent, half written or of another kind; {} if it is not whole."""
+    """Read the JSON object in a file, or return {} if the file is absent or not whole."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):  # thousands of nested brackets

@@ -1,7 +1,8 @@
-"""Old import paths of modules that moved: each still imports, with a DeprecationWarning that names the new path.
+"""Old import paths of modules that moved. They still work, with a DeprecationWarning.
 
 For example, `from bothways.data.supervised import read_examples` gives the function of
-`bothways.data.labeled.labeled_reader`. Both names are one module object, so classes and patches are shared.
+`bothways.data.labeled.labeled_reader`. Both names are one module object, so classes and patches are
+shared.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ _ROWS = (
     ("backbone", "backbone.tokenizer", "tokenizers=preparation tokenizer_file older_tokenizers"),
     ("backbone", "backbone.loading", "sources checkpoints left_out gguf_source hub embedded wheel"),
     ("backbone", "backbone.family", "families proof zoo"),
+    ("encoder", "encoder.texts", "tokenization text_prefix split_patterns embedding_rows prompts boundary"),
+    ("encoder", "encoder.chunks", "late_chunking chunk_spans chunk_pooling"),
     ("encoder", "encoder", "build=convert files=vector_files"),
     ("encoder", "encoder.proof", "doctor checks comparison disk temporary=temporary_state"),
     (
@@ -116,7 +119,7 @@ MOVED |= {
 
 
 class _Finder:
-    """A finder and loader of `sys.meta_path`: imports the new module if an old name is asked for."""
+    """A finder and loader of `sys.meta_path` that imports the new module for an old name."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return a spec for the old names in `MOVED`, and None for every other name."""
@@ -131,7 +134,7 @@ class _Finder:
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give the module its own spec back, which the import system has replaced. It has run already."""
+        """Give the module its own spec back, because the import system has replaced it."""
         assert module.__spec__ is not None
         module.__spec__ = module.__spec__.loader_state
 

@@ -1,6 +1,6 @@
 """Input that nobody wants, through the public doors: strange texts, a full disk. Each layer's tests hold the finer cases:
 
-empty, whitespace, long words, no spaces, emoji, surrogates, NUL, non-strings unit/encoder/test_tokenization.py
+empty, whitespace, long words, no spaces, emoji, surrogates, NUL, non-strings unit/encoder/texts/test_tokenization.py
 NaN labels, truncated lines, missing columns, damaged files         unit/data/, unit/evaluation/
 unknown config keys                                                 unit/test_config.py, unit/training/recipe/test_recipe_files.py
 a model folder without tokenizer                                    unit/backbone/loading/test_sources.py, unit/encoder/test_convert.py

@@ -20,8 +20,8 @@ from bothways.ablation.plan import Plan, pooling_label, pooling_value
 from bothways.ablation.rows import frame
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.loading.sources import resolve
-from bothways.encoder.convert import load
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.load import load
 from bothways.errors import InputError
 from bothways.evaluation.evaluate import evaluate
 from bothways.evaluation.language_model.language_task import LanguageModelTask

@@ -33,7 +33,7 @@ from bothways.backbone.loading.checkpoints import read_config
 from bothways.backbone.loading.sources import resolve
 from bothways.config import parse
 from bothways.data.sources import resolve_texts
-from bothways.encoder.convert import is_encoder, load
+from bothways.encoder.load import is_encoder, load
 from bothways.errors import InputError
 from bothways.evaluation.devmetric import dev_metric
 from bothways.foreign import read_object

@@ -1,7 +1,8 @@
 """How many tokens a backbone has positions for, and whether a longer text stops it.
 
-Open it when a length is to be checked. Rotary positions go on beyond the length of training, with worse vectors. A table of
-learned or precomputed positions ends, and the first token beyond it is an index error.
+Open it when a length is to be checked. Rotary positions go on beyond the length of training, with
+worse vectors. A table of learned or precomputed positions ends, and the first token beyond it is an
+index error.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from bothways.attention.run import position_offset
 
 def usable_positions(model: Any) -> int | None:
     """Tokens that a backbone has positions for; None if its config sets no limit."""
-    # under dynamic positions the length of training, up to which a text's frequencies do not follow its neighbours' lengths
+    # under dynamic positions the length of training, up to which a text's frequencies do not follow
+    # its neighbours' lengths
     own = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     # RoBERTa's lineage counts positions from padding_idx + 1; XLNet writes -1 for no limit
     return own - position_offset(model) if own and own > 0 else None
 
 
 def table_positions(model: Any) -> int | None:
-    """Tokens after which a backbone's table of positions ends; None if its positions are rotary or have no limit."""
+    """Return the number of tokens after which a backbone's table of positions ends.
+
+    Returns None if the positions are rotary or have no limit.
+    """
     rotary = any("rotary" in type(module).__name__.lower() for module in model.modules())
     return None if rotary else usable_positions(model)

@@ -72,6 +72,6 @@ def windowed_layers(config: PretrainedConfig) -> dict[int, int]:
     return {layer: size for layer, kind in enumerate(kinds) if "sliding" in kind or "chunked" in kind}
 
 
-def is_window(value: Any) -> bool:
+def is_window(value: object) -> bool:
     """Tell if a config value is a window that could hide a token."""
     return isinstance(value, int) and not isinstance(value, bool) and value < UNBOUNDED

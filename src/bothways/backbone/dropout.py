@@ -247,7 +247,7 @@ def _own_hooks(module: nn.Module) -> list[ResidualDropout]:
     return [hook for hook in module._forward_hooks.values() if isinstance(hook, ResidualDropout)]
 
 
-def _assign(holder: Any, name: str, value: float, undo: Undo) -> None:
+def _assign(holder: object, name: str, value: float, undo: Undo) -> None:
     before = getattr(holder, name)
     setattr(holder, name, value)
     undo.append(lambda: setattr(holder, name, before))

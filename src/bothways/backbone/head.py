@@ -54,7 +54,8 @@ class Head(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Compute logits (M, V) from last hidden states (M, H)."""
-        return self.causal(inputs_embeds=states.unsqueeze(0), use_cache=False).logits.squeeze(0)
+        logits: Tensor = self.causal(inputs_embeds=states.unsqueeze(0), use_cache=False).logits
+        return logits.squeeze(0)
 
     def tie(self, decoder: Any) -> None:
         """Use the input embeddings of `decoder` for the output, if the family ties the two.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bothways.foreign import object_if_whole
 
@@ -90,5 +90,5 @@ def hub_id(name: str) -> str | None:
     return name if looks_so and not name.lower().endswith(".gguf") else None
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None

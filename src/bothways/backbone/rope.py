@@ -196,19 +196,33 @@ def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
             name,
         )
     factor = float(math.ceil(rope.context / original)) if rope.factor is None else rope.factor
+    fields = _fields(own, wanted, factor, rope.context, original)
+    _check_taken(config, fields, name)
+    return fields
+
+
+def _fields(own: Mapping[str, Any], kind: str, factor: float, context: int, original: int) -> dict[str, Any]:
+    """Build the config fields of positions of a kind.
+
+    Args:
+        own: the model's own settings.
+        kind: type of interpolation.
+        factor: factor of stretching.
+        context: tokens of a text afterwards.
+        original: tokens of a text before any stretching.
+    """
     # The other fields do not depend on how far positions are stretched.
     kept = {key: value for key, value in own.items() if key not in _ANEW}
-    settings = {**kept, "rope_type": wanted, "factor": factor}
+    settings = {**kept, "rope_type": kind, "factor": factor}
     # dynamic grows from this length, the others end at it
-    fields = {
+    fields: dict[str, Any] = {
         "rope_parameters": settings,
-        "max_position_embeddings": original if wanted == "dynamic" else rope.context,
+        "max_position_embeddings": original if kind == "dynamic" else context,
     }
-    if wanted == "yarn":
+    if kind == "yarn":
         # transformers compares the ratio of both lengths with the factor
         settings["original_max_position_embeddings"] = original
-        fields["max_position_embeddings"] = max(rope.context, round(factor * original))
-    _check_taken(config, fields, name)
+        fields["max_position_embeddings"] = max(context, round(factor * original))
     return fields
 
 

@@ -59,7 +59,7 @@ def open_evaluated(
         InputError: if a task measures a language model and the encoder is bidirectional, if `rope`
             is given for an encoder or does not fit the base, and as `open_encoder` does.
     """
-    from bothways.encoder.convert import is_encoder
+    from bothways.encoder.load import is_encoder
     from bothways.evaluation.language_model.language_model import load_language_model
     from bothways.evaluation.language_model.language_task import LanguageModelTask
     from bothways.search.bm25_ranker import BM25

@@ -54,7 +54,8 @@ def open_encoder(name: str, *, device: str, dtype: str, direction: str | None = 
         InputError: if a finished encoder is given a direction, which it already has, or a pooling
             that does not fit it.
     """
-    from bothways.encoder.convert import convert, is_encoder
+    from bothways.encoder.convert import convert
+    from bothways.encoder.load import is_encoder
     from bothways.exports.graphs.exported import load
 
     if not is_encoder(name):

@@ -17,7 +17,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -28,14 +28,18 @@ from bothways.attention.text_config import text_configs
 from bothways.backbone.adapter.adapter_files import copy_adapter
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.compat.arguments import SETTINGS, check, device_of, dtype_of, token_for_hub
-from bothways.encoder.convert import convert, is_encoder, local_folder, prepare
+from bothways.encoder.convert import convert
+from bothways.encoder.encode_types import Vectors
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import llm2vec as llm2vec_folder
 from bothways.encoder.folder import read as reading
 from bothways.encoder.folder import write as storage
 from bothways.encoder.folder.adapter_settings import DOC_MAX_LENGTH, LLM2VEC, MODES, describe, save_tokenizer, write_json
 from bothways.encoder.folder.llm2vec_texts import text_wrapper
-from bothways.encoder.tokenization import Text, Wrapper
+from bothways.encoder.load import is_encoder, local_folder
+from bothways.encoder.prepare import prepare
+from bothways.encoder.texts.tokenization import Text
+from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
 from bothways.pooling import Pooling
 
@@ -140,6 +144,40 @@ class LLM2Vec(nn.Module):
     def max_length(self, value: int) -> None:
         self.encoder.options.max_length = int(value)
 
+    @overload
+    def encode(
+        self,
+        sentences: str | Sequence[Any],
+        batch_size: int = ...,
+        show_progress_bar: bool = ...,
+        convert_to_numpy: Literal[False] = ...,
+        convert_to_tensor: bool = ...,
+        device: str | torch.device | None = ...,
+    ) -> Tensor: ...
+
+    @overload
+    def encode(
+        self,
+        sentences: str | Sequence[Any],
+        batch_size: int = ...,
+        show_progress_bar: bool = ...,
+        *,
+        convert_to_numpy: Literal[True],
+        convert_to_tensor: Literal[False] = ...,
+        device: str | torch.device | None = ...,
+    ) -> Vectors: ...
+
+    @overload
+    def encode(
+        self,
+        sentences: str | Sequence[Any],
+        batch_size: int = ...,
+        show_progress_bar: bool = ...,
+        convert_to_numpy: bool = ...,
+        convert_to_tensor: bool = ...,
+        device: str | torch.device | None = ...,
+    ) -> Vectors | Tensor: ...
+
     def encode(
         self,
         sentences: str | Sequence[Any],
@@ -148,7 +186,7 @@ class LLM2Vec(nn.Module):
         convert_to_numpy: bool = False,
         convert_to_tensor: bool = False,
         device: str | torch.device | None = None,
-    ) -> Any:
+    ) -> Vectors | Tensor:
         """Encode texts, or pairs of an instruction and a text.
 
         Args:
@@ -168,7 +206,7 @@ class LLM2Vec(nn.Module):
         self.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.eval()
         texts = [self._text(item, index) for index, item in enumerate(_items(sentences))]
-        vectors: np.ndarray = self.encoder.encode(
+        vectors = self.encoder.encode(
             texts,
             batch_size=batch_size,
             show_progress_bar=None if show_progress_bar else False,

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,12 +36,10 @@ from bothways.backbone.adapter.new_tokens import special_ids
 from bothways.encoder.batch import TokenBatch, TokenRow
 from bothways.encoder.finite import check_vectors
 from bothways.encoder.inference import WINDOW, Budget, Settings, finish, is_cut, over_passes, windows
+from bothways.encoder.module import EncoderModule
 from bothways.encoder.questions import Questions
 from bothways.errors import InputError
 from bothways.progress import Progress
-
-if TYPE_CHECKING:
-    from bothways.encoder.encoder import Encoder
 
 WHO = "encode_both"
 REMEDY = "; train it with `bothways train llara`, or load an encoder that was"
@@ -74,7 +72,7 @@ class _Part(NamedTuple):
 
 
 def encode_both(
-    encoder: Encoder,
+    encoder: EncoderModule,
     texts: str | Iterable[str],
     *,
     convert_to_tensor: bool = False,
@@ -108,7 +106,7 @@ def encode_both(
 
 
 def encode_both_stream(
-    encoder: Encoder,
+    encoder: EncoderModule,
     texts: Iterable[str],
     *,
     window: int = WINDOW,
@@ -135,7 +133,7 @@ def encode_both_stream(
 
 
 def _windows(
-    encoder: Encoder, questions: Questions, texts: Iterable[Any], settings: Settings, show: bool | None, window: int
+    encoder: EncoderModule, questions: Questions, texts: Iterable[Any], settings: Settings, show: bool | None, window: int
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     if encoder.direction == "bidirectional":
         log.warning(
@@ -165,7 +163,7 @@ def _windows(
         log.info("%d of %d texts were longer than the encoder's %d tokens and were cut", cut, done, encoder.max_length)
 
 
-def questions_of(encoder: Encoder) -> Questions:
+def questions_of(encoder: EncoderModule) -> Questions:
     """Find the questions of an encoder that can answer both at once.
 
     Raises:
@@ -186,12 +184,12 @@ def questions_of(encoder: Encoder) -> Questions:
     return questions
 
 
-def _kind(stage: Any) -> Any:
+def _kind(stage: object) -> Any:
     objective = stage.get("objective") if isinstance(stage, dict) else None
     return objective.get("kind") if isinstance(objective, dict) else None
 
 
-def rows_of(encoder: Encoder, questions: Questions, texts: Sequence[str], first: int) -> tuple[list[_Part], int]:
+def rows_of(encoder: EncoderModule, questions: Questions, texts: Sequence[str], first: int) -> tuple[list[_Part], int]:
     """Tokenize texts with both questions.
 
     Returns the parts of each text, and how many texts were cut.
@@ -219,7 +217,7 @@ def rows_of(encoder: Encoder, questions: Questions, texts: Sequence[str], first:
 
 
 def _encode(
-    encoder: Encoder,
+    encoder: EncoderModule,
     questions: Questions,
     parts: Sequence[_Part],
     texts: Sequence[str],
@@ -243,7 +241,7 @@ def _encode(
     return vectors
 
 
-def answers(encoder: Encoder, batch: TokenBatch, read: int) -> Tensor:
+def answers(encoder: EncoderModule, batch: TokenBatch, read: int) -> Tensor:
     """Compute vectors (R, D) of a packed batch.
 
     They are read at the end of each of a row's blocks, from the left, or at the end of a row

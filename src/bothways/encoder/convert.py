@@ -1,34 +1,31 @@
-"""The ways to an encoder: `convert` makes one from a base LLM, `load` reads a finished one."""
+"""Makes an untrained encoder from a base LLM. `encoder.load` reads a finished one."""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from bothways.attention.direction import set_direction
 from bothways.attention.positions import usable_positions
-from bothways.attention.probe import measure_execution
-from bothways.attention.run import Execution
 from bothways.backbone.adapter.adapter_files import MERGED, merged_in
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
-from bothways.backbone.family.families import check_supported
 from bothways.backbone.hardware import resolve_device, resolve_dtype
-from bothways.backbone.loading.hub import has_file, snapshot
-from bothways.backbone.loading.sources import EXPORT, load_pretrained, resolve
+from bothways.backbone.loading.sources import Pretrained, load_pretrained
 from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trained_positions
 from bothways.backbone.tokenizer.preparation import append_eos, prepend_bos
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
-from bothways.encoder.folder import head_modules
-from bothways.encoder.tokenization import Wrapper
+from bothways.encoder.folder.write import MODULES
+from bothways.encoder.prepare import prepare
+from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
-from bothways.foreign import foreign
-from bothways.pooling import Pooling, PoolingConfig
+from bothways.pooling import PoolingConfig
 from bothways.provenance import versions
 
 log = logging.getLogger("bothways")
@@ -63,86 +60,117 @@ def convert(
 
     Args:
         base: hub id, local folder, .gguf file, or embedded name ("smollm2-135m").
-        direction: "bidirectional" (every token sees every other) or "causal" (as the LLM was
-            trained).
-        pooling: "mean", "weighted_mean", "last" (or "eos"), "bos" (or "cls") or "max".
-            "first_last_avg" (or "avg_first_last") is the mean over tokens of the first layer's and
-            the last layer's states, see `attention.run.of_layers`. "latent_attention" and
-            "self_attention" need training. To choose sizes, give a `PoolingConfig` or the same as a
-            mapping, for example {"mode": "latent_attention", "latents": 64}.
+        direction: "bidirectional" (every token sees every other) or "causal" (as in training).
+        pooling: a name, for example "mean", "last" or "first_last_avg" (see `pooling.pool`). To
+            choose sizes, give a `PoolingConfig` or the same as a mapping, for example
+            {"mode": "latent_attention", "latents": 64}.
         device: "auto", "cpu", "cuda", "cuda:0", "mps".
-        dtype: "float32", "bfloat16", "float16" or "auto". If "auto", use bfloat16 if the device
-            computes it, else float32.
-        windows: "lift" removes sliding windows. "keep" leaves them and records that in
-            `provenance`.
-        max_length: tokens per text, never more than the model has positions for. If None, use all
-            of these. If "auto", use the length that `rope` or the adapter reaches, or 512 as
-            LLM2Vec does if positions are not stretched.
-        pool_bos: pool the BOS token, if the tokenizer adds one.
-        add_bos: put BOS before every text, if the tokenizer does not. The text sees it, and
-            `pool_bos` decides if it is pooled.
+        dtype: "float32", "bfloat16", "float16" or "auto", see `hardware.auto_dtype`.
+        windows: "lift" removes sliding windows. "keep" leaves them, as `provenance` then says.
+        max_length: tokens per text, at most those that the model has positions for. If None, all of
+            these. If "auto", the length that `rope` or the adapter reaches, else 512 as LLM2Vec.
+        pool_bos: pool the BOS token, if there is one.
+        add_bos: put BOS before every text, if the tokenizer does not.
         add_eos: put EOS after every text, if the tokenizer does not. It is pooled, and "last" then
             means EOS (NV-Embed).
         normalize: make `encode` return unit vectors by default.
         prompts: instructions by name, for example {"query": "Find: "}.
-        default_prompt: name of the prompt for every text that has none of its own. It may be a bare
-            special token. A decoder parks outlier activations on the first token of a document, and
-            if that is a prompt's token, it is left out of the pool (docs/log.md).
+        default_prompt: name of the prompt for texts without one, see `EncoderOptions`.
         wrapper: (before, after) every input, for chat models. A third string separates instruction
             and text, for example ("[INST] ", " [/INST]", " ").
         seed: for the initial weights of a trained pooling.
-        rope: position interpolation as a `RopeConfig` or the same as a mapping, for example
-            {"context": 32768}. Fields you omit default to the adapter's training settings, or to
-            linear interpolation without an adapter. If None, use the adapter's setting, then the
-            base model's.
+        rope: position interpolation, for example {"context": 32768}. Fields that you omit are the
+            adapter's, or linear interpolation. If None, use the adapter's, then the base's.
         adapter: folder or hub id of a PEFT adapter, which is merged into the base first.
 
     Raises:
         SourceError: the model cannot be found or reached.
-        UnsupportedFamily: the model's layers cannot be made bidirectional. The message gives the
-            reason.
+        UnsupportedFamily: the model's layers cannot be made bidirectional. The message says why.
         InputError: an argument cannot be used.
     """
     chosen = PoolingConfig.of(pooling)
-    if adapter is not None:
-        _check_unmerged(base, adapter)
-    own = adapter_rope(adapter)
-    if max_length == "auto":
-        reached = own if rope is None else RopeConfig.of(rope)
-        max_length = MAX_LENGTH if reached is None else reached.context
-    _check(base, direction, windows, max_length, prompts or {}, wrapper)
-    check_default_prompt(default_prompt, prompts or {})
-    if chosen.mode == "bos" and not pool_bos:
-        raise InputError("pool_bos: false leaves nothing to pool for pooling 'bos'; choose another pooling")
-    place = resolve_device(device)
-    kind = resolve_dtype(dtype, place)
-    positions = _positions(base, direction, rope, own, adapter)
-    # an adapter is added to float32 weights, not to rounded ones
-    first = torch.float32 if adapter is not None else kind
-    loaded = load_pretrained(base, dtype=first, device=place, config_overrides=positions or None)
-    if adapter is not None:
-        held = merge_saved(loaded.model, adapter, merged_in(base))
-        loaded.model.to(kind)
-    pool = chosen.build(int(loaded.model.config.get_text_config().hidden_size), seed=seed).to(place)
-    execution, report = prepare(loaded.model, direction, windows)
-    if add_bos:
-        prepend_bos(loaded.tokenizer)
-    if add_eos:
-        append_eos(loaded.tokenizer)
+    own = _adapter_positions(base, adapter)
+    length = _length(max_length, own if rope is None else RopeConfig.of(rope))
+    _check(base, direction, windows, length, prompts or {}, wrapper)
     options = EncoderOptions(
-        max_length=_limit(max_length, loaded.model),
+        max_length=length,
         pool_bos=pool_bos,
         normalize=normalize,
         prompts=dict(prompts or {}),
         default_prompt=default_prompt,
         wrapper=Wrapper(*wrapper),
     )
-    provenance = {"base": str(base), "source": loaded.source.kind, "stages": [], "report": report, "versions": versions()}
+    _check_options(options, chosen)
+    place = resolve_device(device)
+    positions = _positions(base, direction, rope, own, adapter)
+    loaded, provenance = _load_base(base, adapter, place, resolve_dtype(dtype, place), positions)
+    if add_bos:
+        prepend_bos(loaded.tokenizer)
+    if add_eos:
+        append_eos(loaded.tokenizer)
+    return _assemble(loaded, chosen, seed, direction, windows, options, provenance)
+
+
+def _adapter_positions(base: str | os.PathLike[str], adapter: str | os.PathLike[str] | None) -> RopeConfig | None:
+    """Return the positions that an adapter was trained with.
+
+    Raises:
+        InputError: the adapter is already merged in the base.
+    """
     if adapter is not None:
-        provenance |= {"base_adapter": str(adapter), MERGED: held}
+        _check_unmerged(base, adapter)
+    return adapter_rope(adapter)
+
+
+def _length(max_length: int | Literal["auto"] | None, reached: RopeConfig | None) -> int | None:
+    if max_length != "auto":
+        return max_length
+    return MAX_LENGTH if reached is None else reached.context
+
+
+def _load_base(
+    base: str | os.PathLike[str],
+    adapter: str | os.PathLike[str] | None,
+    place: torch.device,
+    kind: torch.dtype,
+    positions: dict[str, Any],
+) -> tuple[Pretrained, dict[str, Any]]:
+    """Load the base and merge the adapter. Return it with the beginning of the provenance."""
+    # an adapter is added to float32 weights, not to rounded ones
+    first = torch.float32 if adapter is not None else kind
+    loaded = load_pretrained(base, dtype=first, device=place, config_overrides=positions or None)
+    provenance: dict[str, Any] = {"base": str(base), "source": loaded.source.kind, "stages": [], "versions": versions()}
+    if adapter is not None:
+        provenance |= {"base_adapter": str(adapter), MERGED: merge_saved(loaded.model, adapter, merged_in(base))}
+        loaded.model.to(kind)
+    return loaded, provenance
+
+
+def _assemble(
+    loaded: Pretrained,
+    pooling: PoolingConfig,
+    seed: int,
+    direction: Direction,
+    windows: str,
+    options: EncoderOptions,
+    provenance: dict[str, Any],
+) -> Encoder:
+    """Build the pooling, prepare the backbone, and put the encoder together."""
+    model: Any = loaded.model
+    pool = pooling.build(int(model.config.get_text_config().hidden_size), seed=seed).to(model.device)
+    execution, report = prepare(model, direction, windows)
+    options.max_length = _limit(options.max_length, model)
+    provenance["report"] = report
     return Encoder(
-        loaded.model, loaded.tokenizer, pool, direction=direction, execution=execution, options=options, provenance=provenance
+        model, loaded.tokenizer, pool, direction=direction, execution=execution, options=options, provenance=provenance
     ).eval()
+
+
+def _check_options(options: EncoderOptions, pooling: PoolingConfig) -> None:
+    """Raise InputError if options contradict each other or the pooling."""
+    check_default_prompt(options.default_prompt, options.prompts)
+    if pooling.mode == "bos" and not options.pool_bos:
+        raise InputError("pool_bos: false leaves nothing to pool for pooling 'bos'; choose another pooling")
 
 
 def _positions(
@@ -187,8 +215,6 @@ def _check(
     wrapper: Sequence[str],
 ) -> None:
     """Refuse wrong arguments before gigabytes are read."""
-    from bothways.encoder.folder.write import MODULES
-
     for name, value, known in (("direction", direction, ("bidirectional", "causal")), ("windows", windows, ("lift", "keep"))):
         if value not in known:
             raise InputError(f"{name}: must be {known[0]!r} or {known[1]!r} (got {value!r})")
@@ -211,21 +237,6 @@ def check_default_prompt(name: str | None, prompts: Mapping[str, str]) -> None:
         )
 
 
-def prepare(model: Any, direction: Direction, windows: str = "lift") -> tuple[Execution, dict[str, Any]]:
-    """Switch a bare backbone to `direction`, and choose how it runs.
-
-    Returns that choice and a report for provenance.
-
-    Raises:
-        UnsupportedFamily: the family has layers that no mask can turn.
-    """
-    check_supported(model.config)
-    name = getattr(model, "name_or_path", "") or type(model).__name__
-    with foreign(name, "cannot be run", "its config.json holds values that do not go together"):
-        report = set_direction(model, direction, windows=windows)
-        return measure_execution(model.eval()), report.as_dict()
-
-
 def _limit(max_length: int | None, model: Any) -> int | None:
     own = usable_positions(model)
     return own if max_length is None else min(max_length, own or max_length)
@@ -240,142 +251,13 @@ def _check_unmerged(base: str | os.PathLike[str], adapter: str | os.PathLike[str
         )
 
 
-def load(
-    folder: str | os.PathLike[str],
-    *,
-    adapter: str | os.PathLike[str] | None = None,
-    base: str | os.PathLike[str] | None = None,
-    pooling: str | Mapping[str, Any] | PoolingConfig | None = None,
-    device: str | torch.device = "auto",
-    dtype: str | torch.dtype = "auto",
-) -> Encoder:
-    """Load a finished encoder.
-
-    The folder may be one of ours, a sentence-transformers folder over a decoder, an adapter of
-    ours, or a published LLM2Vec folder.
-
-    Args:
-        folder: local folder or hub id.
-        adapter: folder or hub id of an adapter to merge as well, for example LLM2Vec's second one
-            (SimCSE or supervised). You can also name the run of ours that kept it.
-        base: the base model of a folder that holds an adapter (ours, sentence-transformers' or
-            LLM2Vec's). Only needed if the base that the adapter names cannot be reached.
-        pooling: read the same states with another pooling, as SimCSE and LLM2Vec do to compare
-            poolings at test. It must have no parameters, for example "first_last_avg". If None, use
-            the encoder's own.
-        device: see `convert`.
-        dtype: see `convert`. With "float32" or the stored type, the weights are the stored ones bit
-            by bit.
-
-    Raises:
-        InputError: the folder holds no encoder (use `convert` for a base LLM), or one with modules
-            that cannot be read. Also if `pooling` needs training, or would replace a pooling that
-            was trained.
-        SourceError: the folder does not exist, or the hub cannot be reached.
-    """
-    chosen = None if pooling is None else PoolingConfig.of(pooling)
-    if chosen is not None and chosen.trained:
-        raise InputError(
-            f"pooling: {chosen.mode} needs training, so a finished encoder cannot take it; train one with it, starting from "
-            f"{folder}"
-        )
-    encoder = _load(folder, adapter, base, resolve_device(device), dtype)
-    if chosen is not None:
-        _change_pooling(encoder, chosen, folder)
-    return encoder
+_MOVED = {"load": "load", "is_encoder": "load", "local_folder": "load", "is_exported_graph": "load", "prepare": "prepare"}
 
 
-def _change_pooling(encoder: Encoder, chosen: PoolingConfig, folder: str | os.PathLike[str]) -> None:
-    """Replace the pooling of an encoder.
-
-    Raises:
-        InputError: the encoder's own pooling or a layer behind it was trained, or nothing would be
-            left to pool.
-    """
-    own: Any = encoder.pooling
-    behind = " and ".join(head_modules.names(own))
-    if behind or any(True for _ in own.parameters()):
-        trained = f"{behind} behind it" if behind else "its parameters"
-        raise InputError(
-            f"pooling: {folder} was trained with {own.mode} pooling and {trained}, so no other pooling fits it; leave pooling out"
-        )
-    if chosen.mode == "bos" and not encoder.options.pool_bos:
-        raise InputError(f"pooling: {folder} does not pool BOS, but 'bos' reads nothing else; choose another pooling")
-    keep, pooling = getattr(own, "keep", None), chosen.build(encoder.hidden_size)
-    if isinstance(pooling, Pooling):
-        pooling.from_start = getattr(getattr(own, "inner", own), "from_start", False)
-    encoder.pooling = pooling if keep is None else head_modules.Headed(pooling, [], width=encoder.hidden_size, keep=keep)
-
-
-def _load(
-    folder: str | os.PathLike[str],
-    adapter: str | os.PathLike[str] | None,
-    base: str | os.PathLike[str] | None,
-    place: torch.device,
-    dtype: str | torch.dtype,
-) -> Encoder:
-    """Read a finished encoder. See `load`."""
-    from bothways.encoder.folder import llm2vec as llm2vec_folder
-    from bothways.encoder.folder import read as reading
-    from bothways.encoder.folder import write as storage
-
-    path = local_folder(folder)
-    kind = resolve_dtype(dtype, place)
-    if llm2vec_folder.is_llm2vec(path) and not (path / storage.MODULES).exists():
-        return llm2vec_folder.load(path, adapter=adapter, base=base, device=place, dtype=kind)
-    if (path / storage.MODULES).exists() and adapter is not None:
-        return llm2vec_folder.add(reading.load(path, device=place, dtype=torch.float32, base=base), adapter, path, kind)
-    if adapter is not None:
-        raise InputError(
-            f"adapter: only valid for encoders, and {folder} is not one; bothways.convert merges an adapter into a base"
-        )
-    if (path / storage.MODULES).exists():
-        return reading.load(path, device=place, dtype=kind, base=base)
-    if base is not None:
-        raise InputError(f"base: only valid for adapters and LLM2Vec folders, and {folder} has weights of its own")
-    if (path / llm2vec_folder.ADAPTER).exists():
-        raise InputError(
-            f"{folder}: a PEFT adapter, not an encoder, because it does not name a pooling; make an encoder with "
-            f"bothways.convert(base, adapter={str(folder)!r})"
-        )
-    if is_exported_graph(path):
-        raise InputError(
-            f"{folder}: is an export, which only encodes; open it with bothways.load, and give its encoder elsewhere"
-        )
-    if (path / "config.json").exists():
-        raise InputError(f"{folder}: a base model, not an encoder; use bothways.convert, or train one first")
-    raise InputError(f"{folder}: no encoder here (neither {storage.MODULES} nor {llm2vec_folder.CONFIG} exists)")
-
-
-def is_encoder(name: str | os.PathLike[str]) -> bool:
-    """Return whether `name` is a finished encoder (for `load`) and not a base (for `convert`)."""
-    from bothways.encoder.folder import llm2vec as llm2vec_folder
-    from bothways.encoder.folder import write as storage
-
-    files = (storage.MODULES, llm2vec_folder.CONFIG, llm2vec_folder.ADAPTER)
-    folder = Path(name).expanduser()
-    if is_exported_graph(folder):
-        return True
-    # Check this before `resolve`, because an adapter folder is not a model folder.
-    if any((folder / file).is_file() for file in files):
-        return True
-    source = resolve(name)
-    return source.kind == "hub" and any(has_file(source, file) for file in files)
-
-
-def is_exported_graph(folder: Path) -> bool:
-    """Return whether a folder is an export that `bothways.load` opens.
-
-    A model's folder is not, and neither is one with a .gguf file.
-    """
-    return (folder / EXPORT).is_file() and not (folder / "config.json").is_file() and not any(folder.glob("*.gguf"))
-
-
-def local_folder(folder: str | os.PathLike[str]) -> Path:
-    """Return the folder itself, or the snapshot of a hub id."""
-    if Path(folder).expanduser().is_dir():
-        return Path(folder).expanduser()
-    source = resolve(folder)
-    if source.kind != "hub":
-        raise InputError(f"{folder}: a base model, not an encoder; use bothways.convert")
-    return snapshot(source)
+def __getattr__(name: str) -> Any:
+    """Return a function that has moved from this file to another one, with a DeprecationWarning."""
+    if name not in _MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    place = f"bothways.encoder.{_MOVED[name]}"
+    warnings.warn(f"{__name__}.{name} is {place}.{name} now", DeprecationWarning, stacklevel=2)
+    return getattr(importlib.import_module(place), name)

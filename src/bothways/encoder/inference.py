@@ -11,23 +11,21 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
 
 from bothways.attention.stock import quiet
-from bothways.encoder import boundary
 from bothways.encoder.batch import TokenRow, passes
+from bothways.encoder.encode_types import Precision
 from bothways.encoder.finite import check_vectors
-from bothways.encoder.tokenization import Text, is_pair
+from bothways.encoder.module import EncoderModule
+from bothways.encoder.texts import boundary
+from bothways.encoder.texts.tokenization import Text, is_pair
 from bothways.errors import BothwaysError, InputError
 from bothways.progress import Progress
 
-if TYPE_CHECKING:
-    from bothways.encoder.encoder import Encoder
-
-Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 # Texts that are tokenized and sorted together. It bounds memory if their number is unknown.
 WINDOW = 16_384
 # Characters of a window. Long texts close it earlier, because a token's row takes some 200 bytes.
@@ -75,7 +73,7 @@ class Settings:
 
 
 def encode_windows(
-    encoder: Encoder, texts: Iterable[Text], settings: Settings, *, show: bool | None, window: int = WINDOW
+    encoder: EncoderModule, texts: Iterable[Text], settings: Settings, *, show: bool | None, window: int = WINDOW
 ) -> Iterator[tuple[list[Text], np.ndarray]]:
     """Encode any iterable by windows: yields (texts, vectors (n, D) float32) in order.
 
@@ -106,13 +104,20 @@ def is_cut(text: Text, row: TokenRow, limit: int | None) -> bool:
 
 
 def _encode(
-    encoder: Encoder, rows: list[TokenRow], texts: Sequence[Text], start: int, settings: Settings, budget: Budget, bar: Progress
+    encoder: EncoderModule,
+    rows: list[TokenRow],
+    texts: Sequence[Text],
+    start: int,
+    settings: Settings,
+    budget: Budget,
+    bar: Progress,
 ) -> np.ndarray:
     vectors = np.empty((len(rows), settings.truncate_dim or encoder.dimension), dtype=np.float32)
 
     def run(part: list[TokenRow]) -> np.ndarray:
         batch = encoder.pack(part, fill_to=budget.fill(part)).to(encoder.device)
-        return encoder(batch).float().cpu().numpy()
+        made: np.ndarray = encoder(batch).float().cpu().numpy()
+        return made
 
     # Not torch.inference_mode, because cached tensors (positions of a plan, rotary tables) could
     # not take part in training later.
@@ -125,7 +130,7 @@ def _encode(
 
 
 def encode_tokens(
-    encoder: Encoder,
+    encoder: EncoderModule,
     texts: Sequence[Text],
     *,
     prompt: str | None,
@@ -178,12 +183,12 @@ def windows(texts: Iterable[Text], size: int) -> Iterator[tuple[int, list[Text]]
         yield start, window
 
 
-def is_one(texts: Any) -> bool:
+def is_one(texts: object) -> bool:
     """Return whether a caller gave one text (or one pair) and not several."""
     return isinstance(texts, str) or (isinstance(texts, tuple) and len(texts) == 2 and all(isinstance(t, str) for t in texts))
 
 
-def check_many(texts: Any) -> None:
+def check_many(texts: object) -> None:
     """Raise InputError if `texts` is not a collection of texts.
 
     A single text would be read letter by letter.
@@ -202,7 +207,7 @@ def _characters(text: Any) -> int:
 class Budget:
     """Tokens per pass: chosen for the device, halved when memory runs out. Also fills passes."""
 
-    def __init__(self, encoder: Encoder, batch_tokens: int | None) -> None:
+    def __init__(self, encoder: EncoderModule, batch_tokens: int | None) -> None:
         on_cpu = encoder.device.type == "cpu"
         self.padded = encoder.execution == "padded"
         self.fills = on_cpu and not self.padded
@@ -270,7 +275,8 @@ def finish(vectors: np.ndarray, normalize: bool) -> np.ndarray:
     if not normalize:
         return vectors
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(norms, 1e-12)
+    unit: np.ndarray = vectors / np.maximum(norms, 1e-12)
+    return unit
 
 
 def quantize(vectors: np.ndarray, precision: Precision) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bothways.encoder.tokenization import Wrapper
+from bothways.encoder.texts.wrapping import Wrapper
 
 
 @dataclass
@@ -22,7 +22,9 @@ class EncoderOptions:
         normalize: whether `encode` returns unit vectors by default.
         prompts: instructions by name, for example {"query": "Find: "}. `encode_query` uses "query"
             and `encode_document` uses "document".
-        default_prompt: name of the prompt that `encode` uses if the caller gives none.
+        default_prompt: name of the prompt that `encode` uses if the caller gives none. It may be a
+            bare special token. A decoder parks outlier activations on the first token of a
+            document, and if that is a prompt's token, it is left out of the pool (docs/log.md).
         wrapper: chat wrapping of every input.
     """
 

@@ -1,7 +1,7 @@
 """LLaRA's two questions as tokens: templates around a text, whose last states give the vectors.
 
 An encoder's prompt "document" asks for a summary of the text (EBAE), and its prompt "query" for the
-continuation (EBAR). Both are templates (`encoder.tokenization`) with the same beginning, for
+continuation (EBAR). Both are templates (`encoder.texts.tokenization`) with the same beginning, for
 example "{text} Summary:{eos}" and "{text} Next:{eos}". The objective trains them in one row
 (`objectives.llara_rows`), and `both_vectors` reads them in one pass.
 
@@ -11,13 +11,10 @@ Method: LLaRA (Llama2Vec), arXiv 2312.15503.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from bothways.encoder.tokenization import SLOT, is_template
+from bothways.encoder.module import EncoderModule
+from bothways.encoder.texts.wrapping import SLOT, is_template
 from bothways.errors import InputError
-
-if TYPE_CHECKING:
-    from bothways.encoder.encoder import Encoder
 
 WHOLE = 10**9  # tokens, more than any row has
 
@@ -38,7 +35,7 @@ class Questions:
     read: int
 
     @classmethod
-    def of(cls, encoder: Encoder, who: str = "objective llara", remedy: str = "") -> Questions:
+    def of(cls, encoder: EncoderModule, who: str = "objective llara", remedy: str = "") -> Questions:
         """Find the questions that are stored with an encoder.
 
         Args:
@@ -80,7 +77,7 @@ class Questions:
         """Number of tokens of each block."""
         return len(self.blocks[0]), len(self.blocks[1])
 
-    def overhead(self, encoder: Encoder) -> int:
+    def overhead(self, encoder: EncoderModule) -> int:
         """Count a row's tokens other than the text's: special ones, beginning, both blocks."""
         alone = encoder.tokenize([(self.summarize, "")], max_length=WHOLE)[0].ids
         return len(alone) + len(self.blocks[1])

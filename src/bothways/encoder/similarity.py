@@ -21,4 +21,5 @@ def cosine_similarity(a: Any, b: Any) -> Tensor:
 def _rows(vectors: Any) -> Tensor:
     if isinstance(vectors, (list, tuple)):
         vectors = torch.stack([torch.as_tensor(vector).detach().cpu() for vector in vectors])
-    return torch.atleast_2d(torch.as_tensor(vectors).detach().cpu().float())
+    rows: Tensor = torch.atleast_2d(torch.as_tensor(vectors).detach().cpu().float())
+    return rows

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from bothways.atomic import atomic_file
+from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
-
-if TYPE_CHECKING:
-    from bothways.data.text.readers import Places
-    from bothways.encoder.encoder import Encoder
 
 SUFFIXES = (".npy", ".parquet")
 _PLACE = ("file", "row")
+Places = deque[tuple[str, int]]
+"""File and row of texts that have been read but not yet written."""
 Parts = Iterator[tuple[list[Any], np.ndarray]]
 """Texts, and an array with a row for each."""
 Table = tuple[dict[str, list[Any]], dict[str, np.ndarray]]

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from bothways.atomic import atomic_folder
-from bothways.encoder.convert import convert, is_encoder, load
+from bothways.encoder.convert import convert
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.card import CARD, complete_card
+from bothways.encoder.load import is_encoder, load
 from bothways.errors import InputError
 from bothways.exports.folders import llm2vec_folder, st_folder
 from bothways.exports.gguf import gguf_folder

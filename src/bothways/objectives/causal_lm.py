@@ -35,7 +35,7 @@ from bothways.backbone.head import Head
 from bothways.backbone.rope import is_dynamic
 from bothways.data.text.packing import Block, joined_ids, pack_documents
 from bothways.encoder.batch import TokenBatch
-from bothways.encoder.embedding_rows import embedding_rows
+from bothways.encoder.texts.embedding_rows import embedding_rows
 from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
 from bothways.objectives.base import Backward, Objective, ObjectiveConfig

@@ -23,8 +23,8 @@ from bothways.backbone.dropout import active_dropout
 from bothways.data.labeled.answers import document_id
 from bothways.data.text.text_views import crop, delete_words
 from bothways.encoder.batch import TokenRow, row_id
-from bothways.encoder.embedding_rows import embedding_rows
-from bothways.encoder.tokenization import TextTokenizer
+from bothways.encoder.texts.embedding_rows import embedding_rows
+from bothways.encoder.texts.tokenization import TextTokenizer
 from bothways.errors import InputError
 from bothways.losses.contrastive import ContrastiveOptions
 from bothways.losses.false_negatives import NONE, FalseNegatives, Texts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bothways.encoder.embedding_rows import check_embedded
+from bothways.encoder.texts.embedding_rows import check_embedded
 from bothways.errors import InputError
 
 TOGETHER = 1000

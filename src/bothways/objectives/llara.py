@@ -42,8 +42,8 @@ from bothways.backbone.adapter.new_tokens import special_ids
 from bothways.config import Direction
 from bothways.data.text.passages import Passage, consecutive
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
-from bothways.encoder.embedding_rows import embedding_rows
 from bothways.encoder.questions import Questions
+from bothways.encoder.texts.embedding_rows import embedding_rows
 from bothways.errors import InputError
 from bothways.losses.bag_of_words import bag_of_words
 from bothways.losses.masked_next_token import masked_next_token

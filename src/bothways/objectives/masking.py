@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from bothways.encoder.embedding_rows import check_embedded
+from bothways.encoder.texts.embedding_rows import check_embedded
 from bothways.errors import InputError
 
 Style = Literal["bert", "all_mask"]

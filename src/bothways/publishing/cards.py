@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from bothways.atomic import atomic_file
 from bothways.backbone.base_facts import license_of
-from bothways.encoder.convert import load
 from bothways.encoder.folder.card import CARD, is_ours, model_card
 from bothways.encoder.folder.card_metadata import CardOptions
 from bothways.encoder.folder.write import loader_notes
+from bothways.encoder.load import load
 from bothways.errors import InputError
 from bothways.foreign import foreign
 from bothways.publishing.contents import contents

@@ -93,7 +93,7 @@ def _fingerprint(encoder: Encoder, kind: str | None) -> str:
     """Fingerprint of the encoder as it is loaded in a precision; loading again takes a second and is exact."""
     import torch
 
-    from bothways.encoder.convert import load
+    from bothways.encoder.load import load
 
     if kind is None or encoder.folder is None or getattr(torch, kind, None) == encoder.dtype:
         return model_fingerprint(encoder)

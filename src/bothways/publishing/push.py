@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bothways.backbone.origin import hub_id
-from bothways.encoder.convert import load
 from bothways.encoder.folder.card import CARD
 from bothways.encoder.folder.card_metadata import CardOptions
 from bothways.encoder.folder.write import OURS
+from bothways.encoder.load import load
 from bothways.encoder.proof.doctor import doctor
 from bothways.errors import DirectionError, InputError
 from bothways.provenance import versions

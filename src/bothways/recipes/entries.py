@@ -1,7 +1,7 @@
 """Recipes by name: what a list of them says, and how one is found and made.
 
-`TEXT_ENCODERS` are the recipes that end in an encoder of texts. Any of them can follow longlora, which therefore finds them
-here and not in the list of all recipes.
+`TEXT_ENCODERS` are the recipes that end in an encoder of texts. Any of them can follow longlora,
+which therefore finds them here and not in the list of all recipes.
 """
 
 from __future__ import annotations

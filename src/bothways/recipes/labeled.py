@@ -103,7 +103,8 @@ def _of_stage(given: Labelled, stage: str) -> Labelled:
         raise InputError(
             f"texts: none for stage {stage!r} (there are {there}); a mapping has data by stage, or source or tasks"
         )
-    return given[stage]
+    found: Labelled = given[stage]
+    return found
 
 
 def _listed(given: Any) -> list[str]:

@@ -7,6 +7,7 @@ the Hugging Face Trainer's defaults, with which the authors ran.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bothways.encoder.folder.llm2vec_texts import JOINT, text_wrapper
@@ -70,11 +71,6 @@ def llm2vec(
         sources["supervised"] = labelled(supervised, "supervised", template=TEMPLATE, batches="homogeneous")
     if not sources:
         raise InputError("llm2vec: no stage is left; switch mntp or simcse on, or give labelled rows (supervised)")
-    made = _published(base) if preset == "published" else _laptop(base)
-    stages = [
-        {"name": name, **made[name], "adapter": ADAPTER | made[name].get("adapter", {}), "data": source}
-        for name, source in sources.items()
-    ]
     title = "llm2vec" if supervised is None else "llm2vec-supervised"
     values: dict[str, Any] = {
         "name": title if preset == "published" else f"{title}-{preset}",
@@ -82,20 +78,34 @@ def llm2vec(
         "direction": "bidirectional",
         "pooling": "mean",
         "max_length": 512,
-        "stages": stages,
+        "stages": _stages(sources, base, preset),
+        **_texts(base, preset, sources.get("supervised")),
     }
+    return finish(values, overrides, dev=dev, dev_every=dev_every)
+
+
+def _stages(sources: Mapping[str, dict[str, Any]], base: str, preset: Preset) -> list[dict[str, Any]]:
+    made = _published(base) if preset == "published" else _laptop(base)
+    return [
+        {"name": name, **made[name], "adapter": ADAPTER | made[name].get("adapter", {}), "data": source}
+        for name, source in sources.items()
+    ]
+
+
+def _texts(base: str, preset: Preset, labeled: dict[str, Any] | None) -> dict[str, Any]:
+    """Build the values that say how texts are wrapped, and which prompts they have."""
     # `LLM2Vec.encode` wraps the texts of chat models, recognized by their base's name, and never
     # pools BOS.
     around = text_wrapper(base)
-    values |= {"pool_bos": False, "wrapper": [around.prefix, around.suffix] if around.prefix else None}
+    values: dict[str, Any] = {"pool_bos": False, "wrapper": [around.prefix, around.suffix] if around.prefix else None}
     if preset == "published":
         values["joint"] = JOINT
-    if supervised is not None:
-        values["prompts"] = stored_prompts([sources["supervised"]])
+    if labeled is not None:
+        values["prompts"] = stored_prompts([labeled])
     if preset == "laptop":
         values["prompts"] = LINE_FEED | values.get("prompts", {})
         values["default_prompt"] = "default"
-    return finish(values, overrides, dev=dev, dev_every=dev_every)
+    return values
 
 
 def _mntp(base: str) -> dict[str, Any]:

@@ -83,6 +83,22 @@ def longlora(
             override does not fit.
     """
     check_preset(preset)
+    _check(train, shifted, processes, context, text_length, then)
+    length = CONTEXT[preset] if context is None else context
+    _check_text_length(text_length, length)
+    source = data(texts if documents is None else documents, STAGE, short=False)
+    values = _values(base, preset, length, train, shifted, ROPE[preset] if rope is None else rope)
+    values["stages"][0] |= {"data": source, **(_published(processes) if preset == "published" else _laptop())}
+    if then is None:
+        return finish(values, overrides, dev=dev, dev_every=1)
+    second = _second(then, base=base, texts=texts, preset=preset, dev=dev)
+    values = compose(Recipe.from_values(values, where=f"recipe {STAGE}"), second, max_length=length).resolved()
+    values["stages"] = _continued(values["stages"], second.name, length, text_length)
+    return finish(values, overrides, dev=None, dev_every=1)
+
+
+def _check(train: str, shifted: object, processes: object, context: object, text_length: object, then: object) -> None:
+    """Raise InputError if an argument has a wrong type or value."""
     for key, value in (("processes", processes), ("context", context), ("text_length", text_length)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise InputError(f"{key}: must be a whole number (got {value!r})")
@@ -94,47 +110,54 @@ def longlora(
         raise InputError(f"then: must be the name of a recipe, or a Recipe (got {then!r})")
     if train not in get_args(Train):
         raise InputError(f"train: {train!r} does not exist; there are {', '.join(get_args(Train))}")
-    if not 1 <= processes <= ROWS or ROWS % processes:
+    if not isinstance(processes, int) or not 1 <= processes <= ROWS or ROWS % processes:
         raise InputError(f"processes: must divide the batch of {ROWS} rows (got {processes})")
-    length = CONTEXT[preset] if context is None else context
-    if text_length is not None and not 1 <= text_length <= length:
+
+
+def _check_text_length(text_length: int | None, context: int) -> None:
+    if text_length is not None and not 1 <= text_length <= context:
         raise InputError(
-            f"text_length: tokens of a text in the stages of `then`, 1 to the context of {length} (got {text_length})"
+            f"text_length: tokens of a text in the stages of `then`, 1 to the context of {context} (got {text_length})"
         )
-    stage = _published(processes) if preset == "published" else _laptop()
-    stage |= {
-        "name": STAGE,
-        "objective": {"kind": "causal_lm", "context": length, **({} if shifted else {"shifted": None})},
-        "adapter": _adapter(train),
-        "data": data(texts if documents is None else documents, STAGE, short=False),
-        "gradient_checkpointing": True,
-    }
-    values: dict[str, Any] = {
+
+
+def _values(base: object, preset: Preset, context: int, train: Train, shifted: bool, rope: str) -> dict[str, Any]:
+    """Build the values of the recipe, without data, batch and optimizer of its stage."""
+    return {
         "name": STAGE if preset == "published" else f"{STAGE}-{preset}",
         "base": str(base),
         "direction": "causal",
-        "max_length": length,
-        "rope": {"type": ROPE[preset] if rope is None else rope, "context": length},
-        "stages": [stage],
+        "max_length": context,
+        "rope": {"type": rope, "context": context},
+        "stages": [
+            {
+                "name": STAGE,
+                "objective": {"kind": "causal_lm", "context": context, **({} if shifted else {"shifted": None})},
+                "adapter": _adapter(train),
+                "gradient_checkpointing": True,
+            }
+        ],
     }
-    if then is None:
-        return finish(values, overrides, dev=dev, dev_every=1)
-    if dev is not None and isinstance(then, Recipe):
-        raise InputError(
-            "dev: is only valid here if `then` is a name; otherwise give dev to the recipe that you pass as `then`"
-        )
-    second = _second(then, base=base, texts=texts, preset=preset, dev=dev)
-    values = compose(Recipe.from_values(values, where=f"recipe {STAGE}"), second, max_length=length).resolved()
-    stages = [_lengthened(each, length, text_length) for each in values["stages"]]
+
+
+def _continued(stages: list[dict[str, Any]], recipe: str, context: int, text_length: int | None) -> list[dict[str, Any]]:
+    """Give the stages of `then` longer rows.
+
+    Raises:
+        InputError: if no stage uses the text length.
+    """
     if text_length is not None and not any(each["objective"]["kind"] in SENTENCE_KINDS for each in stages):
-        raise InputError(f"text_length: recipe {second.name} does not have a contrastive stage to use it; leave it out")
-    values["stages"] = stages
-    return finish(values, overrides, dev=None, dev_every=1)
+        raise InputError(f"text_length: recipe {recipe} does not have a contrastive stage to use it; leave it out")
+    return [_lengthened(each, context, text_length) for each in stages]
 
 
 def _second(then: Recipe | str, **choices: Any) -> Recipe:
-    """Make the recipe that follows; a recipe that is given comes back as it is."""
+    """Make the recipe that follows, or return the one that the caller gave."""
     if isinstance(then, Recipe):
+        if choices["dev"] is not None:
+            raise InputError(
+                "dev: is only valid here if `then` is a name; otherwise give dev to the recipe that you pass as `then`"
+            )
         return then
     if then == STAGE:
         raise InputError("then: two stages are named 'longlora'; give another recipe, for example then=\"llm2vec\"")

@@ -215,7 +215,8 @@ def _centred_ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     ranks = np.cumsum(at_value, axis=1) - (at_value - 1) / 2 - (counts.sum(axis=1, keepdims=True) + 1) / 2
     value_of = np.empty(len(values), dtype=np.int64)
     value_of[order] = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(values)]))
-    return ranks[:, value_of]
+    ranked: np.ndarray = ranks[:, value_of]
+    return ranked
 
 
 def interval(sample: np.ndarray, level: float = LEVEL) -> tuple[float, float]:

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from bothways.encoder.chunks.late_chunking import Chunks
 from bothways.encoder.inference import finish
-from bothways.encoder.late_chunking import Chunks
 from bothways.errors import InputError
 from bothways.serving import vectors
 from bothways.serving.engine import Engine, Full, Stopped

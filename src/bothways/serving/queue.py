@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from bothways.encoder.batch import TokenRow
-from bothways.encoder.tokenization import Text
+from bothways.encoder.texts.tokenization import Text
 
 # Requests that are asked for a text that fits, when a pass is nearly full. It bounds the search.
 _TRIES = 64

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bothways.encoder import boundary
 from bothways.encoder.batch import TokenRow
-from bothways.encoder.embedding_rows import check_embedded
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.inference import is_cut
-from bothways.encoder.tokenization import Text, least
+from bothways.encoder.texts import boundary
+from bothways.encoder.texts.embedding_rows import check_embedded
+from bothways.encoder.texts.tokenization import Text, least
 from bothways.errors import InputError
 from bothways.serving.refusal import Refusal
 

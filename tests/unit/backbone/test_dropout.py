@@ -35,7 +35,8 @@ from transformers import (
 )
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from bothways.backbone.adapter.lora import LoraConfig, attach
+from bothways.backbone.adapter.lora import attach
+from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.dropout import active_dropout, set_dropout
 from bothways.errors import InputError
 

@@ -135,7 +135,7 @@ def test_the_text_is_computed_once(base: Path, monkeypatch: pytest.MonkeyPatch) 
         tokens.append(plan.total)
         return run.hidden_states(model, ids, plan, *rest)
 
-    monkeypatch.setattr("bothways.encoder.encoder.hidden_states", counted)
+    monkeypatch.setattr("bothways.encoder.module.hidden_states", counted)
     encoder.encode_both([long] * 2)
     together = tokens.copy()
     tokens.clear()

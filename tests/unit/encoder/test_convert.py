@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,8 @@ from transformers import AutoModelForMaskedLM, MambaConfig, MistralConfig, Rober
 import bothways as bw
 from bothways.attention.positions import usable_positions
 from bothways.encoder import convert as build
-from bothways.encoder.convert import is_encoder
-from bothways.encoder.tokenization import Wrapper
-from bothways.errors import InputError, SourceError, UnsupportedFamily
+from bothways.encoder.texts.wrapping import Wrapper
+from bothways.errors import InputError, UnsupportedFamily
 from tiny import SENTENCES, TINY, tiny_llama, tiny_model
 
 TEXTS = list(SENTENCES)
@@ -110,50 +110,16 @@ def test_windows_are_reported(tmp_path: Path) -> None:
     assert report["notes"] == ["sliding window of 4 tokens in 2 layers lifted"]
 
 
-def test_load_says_what_a_folder_is_instead(base: Path, saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a base model, not an encoder; use bothways.convert"):
-        bw.load(base)
-    with pytest.raises(InputError, match=r"a base model, not an encoder; use bothways.convert"):
-        bw.load("smollm2-135m")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: no encoder here \(neither modules.json nor llm2vec_config.json exists\)"):
-        bw.load(tmp_path / "empty")
-    with pytest.raises(SourceError, match="no-such-folder/at/all"):
-        bw.load("no-such-folder/at/all")
-    with pytest.raises(InputError, match="base: only valid for adapters and LLM2Vec folders"):
-        bw.load(saved, base=base)
-    with pytest.raises(InputError, match=r"not an adapter, because it has no adapter_config.json"):
-        bw.load(saved, adapter=base)
-    with pytest.raises(InputError, match="dtype"):
-        bw.load(saved, dtype="int4")
-
-
-def test_an_encoder_folder_without_tokenizer(saved: Path, tmp_path: Path) -> None:
-    for file in saved.rglob("*"):
-        if file.is_file() and "tokenizer" not in file.name:
-            (tmp_path / file.relative_to(saved)).parent.mkdir(exist_ok=True)
-            (tmp_path / file.relative_to(saved)).write_bytes(file.read_bytes())
-    with pytest.raises(SourceError, match="has no tokenizer"):
-        bw.load(tmp_path)
-
-
-def test_is_encoder(base: Path, saved: Path, tmp_path: Path) -> None:
-    assert is_encoder(saved)
-    assert not is_encoder(base)
-    assert not is_encoder("smollm2-135m")
-    (tmp_path / "adapter_config.json").write_text("{}")  # a folder that is no base model by itself
-    assert is_encoder(tmp_path)
-    with pytest.raises(SourceError):
-        is_encoder("/no/such/folder")
-
-
-def test_home_folder_is_understood(saved: Path, monkeypatch) -> None:
-    monkeypatch.setenv("HOME", str(saved.parent))
-    assert is_encoder("~/encoder")
-    assert bw.load("~/encoder").dimension == 32
-
-
 def test_a_finished_encoder_is_not_converted_in_silence(saved: Path) -> None:
     with pytest.raises(InputError, match=r"is a finished encoder; use bothways.load"):
         bw.convert(saved)
     assert json.loads((saved / "bothways.json").read_text())["stages"] == []
+
+
+def test_functions_that_moved_to_other_files_keep_their_old_names() -> None:
+    for name, place in (("load", "load"), ("is_encoder", "load"), ("local_folder", "load"), ("prepare", "prepare")):
+        with pytest.warns(DeprecationWarning, match=rf"encoder\.convert\.{name} is bothways\.encoder\.{place}\.{name} now"):
+            old = getattr(build, name)
+        assert old is getattr(importlib.import_module(f"bothways.encoder.{place}"), name)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = build.nonsense

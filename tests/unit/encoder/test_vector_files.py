@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import bothways as bw
-from bothways.encoder import late_chunking
 from bothways.encoder import vector_files as files
+from bothways.encoder.chunks import late_chunking
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.vector_files import write_chunks, write_vectors
 from bothways.errors import InputError, OutputError

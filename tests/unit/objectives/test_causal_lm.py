@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM
 
 import bothways as bw
 from bothways.attention.shifted import ShiftedGroups
-from bothways.backbone.adapter.lora import LoraConfig, attach
+from bothways.backbone.adapter.lora import attach
+from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.loading.sources import load_pretrained
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError, UnsupportedFamily

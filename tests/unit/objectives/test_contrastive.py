@@ -7,7 +7,8 @@ import copy
 import pytest
 import torch
 
-from bothways.backbone.adapter.lora import LoraConfig, attach
+from bothways.backbone.adapter.lora import attach
+from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.dropout import active_dropout
 from bothways.config import parse
 from bothways.errors import InputError

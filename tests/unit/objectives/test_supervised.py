@@ -12,7 +12,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from bothways.backbone.adapter.lora import LoraConfig, attach
+from bothways.backbone.adapter.lora import attach
+from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.config import parse
 from bothways.data.labeled.answers import text_id
 from bothways.data.labeled.example import Example

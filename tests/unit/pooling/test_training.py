@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 import bothways as bw
-from bothways.backbone.adapter.lora import LoraConfig, attach
+from bothways.backbone.adapter.lora import attach
+from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.dropout import set_dropout
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError

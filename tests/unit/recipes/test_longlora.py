@@ -10,7 +10,8 @@ from transformers import GPTNeoXConfig, LlamaConfig
 
 from bothways import recipes
 from bothways.attention.shifted import ShiftedGroups
-from bothways.backbone.adapter.lora import meta_model, target_names
+from bothways.backbone.adapter.lora import meta_model
+from bothways.backbone.adapter.targets import target_names
 from bothways.errors import InputError
 from bothways.training.loop.optim import lr_factor
 from bothways.training.recipe.overrides import override

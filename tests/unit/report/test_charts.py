@@ -13,7 +13,7 @@ import bothways.report
 from bothways.report.charts.canvas import SERIES, Scale, Style, spread, tick_text
 from bothways.report.charts.colors import dark_ink, level
 from bothways.report.charts.forest import Row, forest
-from bothways.report.charts.heatmap import heatmap
+from bothways.report.charts.heatmap import Axis, heatmap
 from bothways.report.charts.lines import Series, lines, thin
 from bothways.report.charts.scatter import Point, lens
 from bothways.report.markup import clip, esc, number, short_labels, width
@@ -136,7 +136,7 @@ def test_heat_colours_grow_lighter_evenly() -> None:
 
 def test_heatmap_puts_each_value_into_its_cell() -> None:
     chart = heatmap(
-        "t", "d", [[0.0, 1.0], [None, 0.5]], rows=["a", "b"], columns=["x", "y"], row_name="r", column_name="c", numbers=True
+        "t", "d", [[0.0, 1.0], [None, 0.5]], rows=Axis("r", ["a", "b"]), columns=Axis("c", ["x", "y"]), numbers=True
     )
     cells = {}
     for path, fill in re.findall(r'<path d="([^"]+)" fill="(#\w+)" class="cells"/>', chart):

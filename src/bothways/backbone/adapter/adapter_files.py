@@ -24,7 +24,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bothways.atomic import atomic_folder
-from bothways.backbone.adapter.lora import LoraConfig, adapter_state, lora_layers, peft_config
+from bothways.backbone.adapter.lora import adapter_state, lora_layers, peft_config
+from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.adapter.new_tokens import NewRows
 from bothways.backbone.rope import RopeConfig
 from bothways.digest import file_sha256

@@ -15,14 +15,14 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import nn
 
+from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.adapter.new_tokens import fold_rows
-from bothways.config import Strict
+from bothways.backbone.adapter.targets import target_names, whole_names
 from bothways.dropout import Dropout
 from bothways.errors import InputError
 
@@ -32,41 +32,6 @@ log = logging.getLogger("bothways")
 #: with depth. A wrong merge (a forgotten scale, a transposed factor) is off by the adapter's whole
 #: effect. The tolerance is relative to the largest state.
 MERGE_TOLERANCE = 1e-3
-
-
-class LoraConfig(Strict):
-    """A LoRA adapter.
-
-    The defaults are LLM2Vec's: lora_r 16 in train_configs/*, alpha = 2 r and dropout 0.05 in its
-    scripts.
-    """
-
-    r: int = Field(default=16, ge=1, description="rank")
-    alpha: float | None = Field(
-        default=None,
-        gt=0,
-        description="numerator of the scale alpha / r; if absent, twice the rank",
-    )
-    dropout: float = Field(
-        default=0.05,
-        ge=0,
-        lt=1,
-        description="dropout on the adapter's input, in addition to the model's own",
-    )
-    targets: Literal["all-linear", "attention"] | tuple[str, ...] = Field(
-        default="all-linear",
-        description="layers to adapt, by the ends of their names, for example q_proj; all-linear selects every linear layer "
-        "of the decoder blocks, attention the linear layers of their attention",
-    )
-    train_whole: tuple[str, ...] | None = Field(
-        default=None,
-        description="parameters to train in full next to the factors, by parts of their names; LoRA+ uses embed and norm",
-    )
-
-    @property
-    def scaling(self) -> float:
-        """Return alpha / r, the factor on B A x."""
-        return (2 * self.r if self.alpha is None else self.alpha) / self.r
 
 
 class Counts(NamedTuple):
@@ -139,89 +104,6 @@ def peft_config(config: LoraConfig, targets: list[str], **options: Any) -> Any:
         bias="none",
         **options,
     )
-
-
-def whole_names(model: nn.Module, config: LoraConfig) -> list[str]:
-    """List the parameters that `config.train_whole` selects.
-
-    You can call it before or after an adapter is attached.
-
-    Raises:
-        InputError: if a part of `train_whole` occurs in no name.
-    """
-    names = [name for name, _ in model.named_parameters() if ".lora_" not in name and ".base_layer." not in name]
-    parts = config.train_whole or ()
-    for part in parts:
-        if not any(part in name for name in names):
-            known = sorted({name.removesuffix(".weight").split(".")[-1] for name in names if name.endswith(".weight")})
-            raise InputError(f"adapter.train_whole: no parameter's name contains {part!r}; there are {', '.join(known)}")
-    return [name for name in names if any(part in name for part in parts)]
-
-
-def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
-    """List the full names of the linear layers in the decoder blocks that `config.targets` selects.
-
-    For Llama, Mistral and Qwen, "all-linear" gives the published seven: q, k, v, o, gate, up, down.
-
-    As in peft, a target is a full name or the end of a name after a dot. So v_proj selects
-    layers.0.self_attn.v_proj but not layers.0.self_attn.qkv_proj.
-
-    Raises:
-        InputError: if no layer has the name of a target, or if the rank exceeds that of every layer.
-    """
-    from transformers.pytorch_utils import Conv1D
-
-    linear = [
-        f"{prefix}.{name}"
-        for prefix, module_list in decoder_blocks(model)
-        for name, module in module_list.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D))
-    ]
-    if config.targets == "all-linear":
-        chosen = {"all-linear": linear}
-    elif config.targets == "attention":
-        chosen = {"attention": [name for name in linear if _in_attention(model, name)]}
-    else:
-        chosen = {target: [name for name in linear if f".{name}".endswith(f".{target}")] for target in config.targets}
-    missing = [target for target, found in chosen.items() if not found]
-    if missing or not chosen:
-        known = ", ".join(sorted({name.split(".")[-1] for name in linear})) or "none"
-        raise InputError(
-            f"adapter.targets: no linear layer of the decoder blocks is named {missing[0] if missing else ()!r}; there are {known}"
-        )
-    picked = {name for found in chosen.values() for name in found}
-    names = [name for name in linear if name in picked]
-    widest = max(min(model.get_submodule(name).weight.shape) for name in names)  # type: ignore[arg-type]
-    if config.r > widest:
-        raise InputError(
-            f"adapter.r: a rank of {config.r}, and none of the {len(names)} target layers has more than {widest}; lower r, or train "
-            "every weight (adapter: null)"
-        )
-    return names
-
-
-def _in_attention(model: nn.Module, name: str) -> bool:
-    """Tell if a layer lies inside a module that its family calls attention."""
-    parts = name.split(".")
-    holders = (model.get_submodule(".".join(parts[:end])) for end in range(1, len(parts)))
-    return any("attention" in type(holder).__name__.lower() for holder in holders)
-
-
-def decoder_blocks(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
-    """Find the decoder blocks: the name and the module list of each. A model may have several
-    lists.
-
-    They are the module lists as long as the model is deep. This leaves out embeddings, heads and
-    poolers without a table of families. If no list has that length, all lists count.
-    """
-    config_of_model: Any = getattr(model, "config", None)
-    text_config = config_of_model.get_text_config() if config_of_model is not None else None
-    depth = getattr(text_config, "num_hidden_layers", None)
-    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    blocks = [(name, module) for name, module in lists if len(module) == depth] or lists
-    # An expert list inside a block may happen to be as long as the model is deep. Only the
-    # outermost list counts.
-    return [(name, module) for name, module in blocks if not any(name.startswith(f"{other}.") for other, _ in blocks)]
 
 
 def lora_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -315,7 +197,8 @@ def meta_model(config: object) -> nn.Module:
     from transformers import AutoModel
 
     with torch.device("meta"):
-        return AutoModel.from_config(config)
+        model: nn.Module = AutoModel.from_config(config)
+    return model
 
 
 def adapter_state(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import AddedToken
@@ -23,8 +23,11 @@ from torch import Tensor, nn
 
 from bothways.errors import InputError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-def add_tokens(model: Any, tokenizer: Any, tokens: Sequence[str], *, seed: int = 0) -> list[int]:
+
+def add_tokens(model: Any, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], *, seed: int = 0) -> list[int]:
     """Add special tokens to `tokenizer` and rows for them to the embeddings of `model`, in place.
 
     Tokens that already exist keep their rows. New rows are drawn from the distribution of the
@@ -49,7 +52,8 @@ def add_tokens(model: Any, tokenizer: Any, tokens: Sequence[str], *, seed: int =
     fresh = [token for token in tokens if token not in known]
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in fresh], special_tokens=True)
     rows = model.get_input_embeddings().weight.shape[0]
-    ids = tokenizer.convert_tokens_to_ids(fresh)
+    number = tokenizer.get_vocab()
+    ids = [number[token] for token in fresh]
     if fresh:
         own = model.get_input_embeddings().weight.detach()
         drawn = _drawn(own, len(fresh), seed)
@@ -58,10 +62,10 @@ def add_tokens(model: Any, tokenizer: Any, tokens: Sequence[str], *, seed: int =
         with torch.no_grad():
             weight = model.get_input_embeddings().weight
             weight[torch.tensor(ids, device=weight.device)] = drawn.to(weight)
-    return list(tokenizer.convert_tokens_to_ids(list(tokens)))
+    return [number[token] for token in tokens]
 
 
-def special_ids(tokenizer: Any) -> set[int]:
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Return the ids of every special token: those with a role (BOS, EOS, …) and those added as
     special.
     """
@@ -107,7 +111,8 @@ class NewRows(nn.Module):
     @property
     def weight(self) -> Tensor:
         """Return the frozen table (V, H), in which the rows in training keep their old values."""
-        return self.base.weight
+        weight: Tensor = self.base.weight
+        return weight
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Look up tokens: (…,) int64 to (…, H) in the table's dtype."""

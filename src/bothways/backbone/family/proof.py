@@ -257,13 +257,15 @@ def padded(model: PreTrainedModel, ids: Tensor, side: str, *, positions: bool = 
         extra["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0) + position_offset(model)
     with torch.no_grad():
         output = model(input_ids=batch, attention_mask=mask, use_cache=False, **extra)
-    return output.last_hidden_state[mask.bool()]
+    last: Tensor = output.last_hidden_state
+    return last[mask.bool()]
 
 
 def states(model: PreTrainedModel, text: Tensor, **inputs: Tensor) -> Tensor:
     """Compute the states (L, H) of one text alone, without a padding mask, with stock code."""
     with torch.no_grad():
-        return model(input_ids=text[None], use_cache=False, **inputs).last_hidden_state[0]
+        last: Tensor = model(input_ids=text[None], use_cache=False, **inputs).last_hidden_state
+    return last[0]
 
 
 def run(model: PreTrainedModel, ids: Tensor, plan: AttentionPlan, execution: Execution) -> Tensor:

@@ -149,7 +149,8 @@ def build(model_type: str, *, seed: int = 0) -> PreTrainedModel:
         torch.manual_seed(seed)
         model: PreTrainedModel = AutoModel.from_config(config, dtype=torch.float32, attn_implementation="eager")
         enliven(model)
-    return model.eval()
+    model.eval()
+    return model
 
 
 @torch.no_grad()

@@ -1,1 +1,1 @@
-"""Loading: from a name (hub id, folder, .gguf file, embedded name) to a bare decoder and its tokenizer."""
+"""From a name (hub id, folder, .gguf file, embedded name) to a decoder and its tokenizer."""

@@ -134,10 +134,10 @@ def is_current(folder: Path, wanted: WheelFile) -> bool:
 
 
 def damaged(name: str) -> list[Path]:
-    """Hash the converted files of an embedded name again and list those that differ from their conversion.
+    """List the converted files of an embedded name whose hashes have changed since.
 
-    `is_current` trusts a file whose size and times are as they were. A disk may still return other bytes than were written. This reads
-    them all, which takes a second.
+    `is_current` trusts a file whose size and times are as they were. A disk may still return other
+    bytes than were written. This reads them all, which takes a second.
 
     Raises:
         SourceError: if there is no converted copy, or none with hashes.

@@ -11,7 +11,7 @@ import io
 import logging
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import pre_tokenizers
@@ -19,6 +19,9 @@ from transformers import AutoModelForCausalLM
 
 from bothways.backbone.loading.checkpoints import one_line, read_tokenizer, read_weights
 from bothways.errors import MissingExtra, SourceError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +102,7 @@ def pre_tokenizer_name(path: str | Path) -> str | None:
     return "default" if pre is None else bytes(pre.parts[-1]).decode("utf-8")
 
 
-def restore_pre_tokenizer(tokenizer: Any, pre: str | None) -> None:
+def restore_pre_tokenizer(tokenizer: PreTrainedTokenizerBase, pre: str | None) -> None:
     """Cut texts as the vocabulary was trained, in cases in which transformers does not.
 
     Otherwise white space before a number would become other tokens than in training: two line

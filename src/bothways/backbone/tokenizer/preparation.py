@@ -11,11 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from bothways.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _PROBE = "The river runs to the sea."
 
@@ -37,7 +40,7 @@ class Specials:
     suffix_ids: tuple[int, ...]
 
 
-def specials(tokenizer: Any) -> Specials:
+def specials(tokenizer: PreTrainedTokenizerBase) -> Specials:
     """Measure the special tokens that `tokenizer` adds to a single text.
 
     For example, Llama 2's gives bos_added True, eos_added False and prefix_ids (1,).
@@ -60,7 +63,7 @@ def specials(tokenizer: Any) -> Specials:
     return Specials(bool(first & set(prefix)), bool(last & set(suffix)), prefix, suffix)
 
 
-def append_eos(tokenizer: Any) -> None:
+def append_eos(tokenizer: PreTrainedTokenizerBase) -> None:
     """Make a fast `tokenizer` put EOS after every text, in place.
 
     If it already does so, nothing changes. The rule is written into the tokenizer itself, so it is
@@ -76,7 +79,7 @@ def append_eos(tokenizer: Any) -> None:
         _put_around(tokenizer, around.prefix_ids, (*around.suffix_ids, token))
 
 
-def prepend_bos(tokenizer: Any) -> None:
+def prepend_bos(tokenizer: PreTrainedTokenizerBase) -> None:
     """Make a fast `tokenizer` put BOS before every text, in place, as `append_eos` does with EOS.
 
     A decoder puts outlier activations on the first token that it sees. If that is BOS, they stay
@@ -91,7 +94,7 @@ def prepend_bos(tokenizer: Any) -> None:
         _put_around(tokenizer, (token, *around.prefix_ids), around.suffix_ids)
 
 
-def _token_id(tokenizer: Any, name: str, found: int | None) -> int:
+def _token_id(tokenizer: PreTrainedTokenizerBase, name: str, found: int | None) -> int:
     if found is None:
         option = f"add_{name.lower()}"
         raise InputError(
@@ -100,7 +103,7 @@ def _token_id(tokenizer: Any, name: str, found: int | None) -> int:
     return int(found)
 
 
-def _put_around(tokenizer: Any, before: Sequence[int], after: Sequence[int]) -> None:
+def _put_around(tokenizer: PreTrainedTokenizerBase, before: Sequence[int], after: Sequence[int]) -> None:
     """Write the rule that puts these ids around every text."""
     from tokenizers import processors
 
@@ -123,7 +126,7 @@ def _byte_level(post: Any) -> Any:
     return None if found is None else processors.ByteLevel(trim_offsets=found["trim_offsets"])
 
 
-def prepare_tokenizer(tokenizer: Any, config: Any) -> Any:
+def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, config: Any) -> Any:
     """Check `tokenizer` against the model's `config`, give it a pad token, and return it.
 
     The tokenizer is changed in place. If the pad token is absent or outside the model's embeddings,
@@ -173,7 +176,7 @@ def prepare_tokenizer(tokenizer: Any, config: Any) -> Any:
     return tokenizer
 
 
-def _check_length(tokenizer: Any) -> None:
+def _check_length(tokenizer: PreTrainedTokenizerBase) -> None:
     length = tokenizer.model_max_length
     if not isinstance(length, (int, float)) or isinstance(length, bool):
         raise InputError(
@@ -184,7 +187,7 @@ def _check_length(tokenizer: Any) -> None:
         tokenizer.model_max_length = VERY_LARGE_INTEGER
 
 
-def _choose_pad(tokenizer: Any, rows: int | None) -> None:
+def _choose_pad(tokenizer: PreTrainedTokenizerBase, rows: int | None) -> None:
     for token, index in (
         (tokenizer.eos_token, tokenizer.eos_token_id),
         (tokenizer.unk_token, tokenizer.unk_token_id),
@@ -202,5 +205,5 @@ def _embedded(index: int | None, rows: int | None) -> bool:
     return index is not None and (rows is None or index < rows)
 
 
-def _name(tokenizer: Any) -> str:
+def _name(tokenizer: PreTrainedTokenizerBase) -> str:
     return getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__

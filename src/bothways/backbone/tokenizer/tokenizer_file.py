@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bothways.backbone.tokenizer.preparation import append_eos, prepend_bos, specials
 from bothways.errors import InputError
 from bothways.foreign import read_object
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger("bothways")
 
@@ -43,7 +46,7 @@ Measured with 4.57. The flags of other classes had no effect.
 """
 
 
-def follow_flags(tokenizer: Any, where: str, name: str) -> None:
+def follow_flags(tokenizer: PreTrainedTokenizerBase, where: str, name: str) -> None:
     """Put BOS and EOS around every text, in place, if tokenizer_config.json promises them.
 
     A promise counts if the class that the file names kept it in transformers 4, or if the author's
@@ -83,7 +86,7 @@ def follow_flags(tokenizer: Any, where: str, name: str) -> None:
         )
 
 
-def difference(tokenizer: Any, where: str) -> str | None:
+def difference(tokenizer: PreTrainedTokenizerBase, where: str) -> str | None:
     """Find a text that `tokenizer` splits in another way than the tokenizer.json next to it.
 
     Args:
@@ -107,7 +110,7 @@ def difference(tokenizer: Any, where: str) -> str | None:
     return None
 
 
-def warn_of_difference(tokenizer: Any, where: str, name: str) -> None:
+def warn_of_difference(tokenizer: PreTrainedTokenizerBase, where: str, name: str) -> None:
     """Log one warning if `tokenizer` does not split texts as its own tokenizer.json says.
 
     The vectors follow transformers, as they do in sentence-transformers. A server that reads

@@ -42,7 +42,7 @@ def command(
     device: Device = "auto",
 ) -> None:
     """Turn SmolLM2-135M into a text encoder, and show the effect of each step."""
-    from bothways.encoder.convert import load
+    from bothways.encoder.load import load
     from bothways.evaluation.task import RunOptions
     from bothways.evaluation.tasks.stdlib import Remembered, Stdlib
     from bothways.search.bm25_ranker import BM25

@@ -7,7 +7,8 @@
     2_Dense/, …            layers behind the pooling
     tokenizer.*            the encoder's tokenizer
 
-The adapter's own files are in `backbone.adapter.adapter_files`. `encoder.folder.llm2vec` reads all of them.
+The adapter's own files are in `backbone.adapter.adapter_files`. `encoder.folder.llm2vec` reads all
+of them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from bothways.config import Direction, Strict, parse
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import head_modules, pooling_module
 from bothways.encoder.folder.write import _save_tokenizer as save_tokenizer
-from bothways.encoder.tokenization import Wrapper
+from bothways.encoder.texts.wrapping import Wrapper
 from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig
 
@@ -148,7 +149,7 @@ def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> N
     write_json(folder / NEEDS, {**needs, **history, "encoder": settings})
 
 
-def write_json(file: Path, value: Any) -> None:
+def write_json(file: Path, value: object) -> None:
     """Write a value as JSON. The file appears whole or not at all."""
     with atomic_file(file) as part:
         # a lone surrogate (of a file name) has no UTF-8 form, so write its JSON escape

@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bothways.attention.older_loaders import OLDEST
 from bothways.attention.text_config import is_encoder_only
@@ -20,10 +20,8 @@ from bothways.encoder.folder import head_modules, layer_pooling, pooling_module,
 from bothways.encoder.folder.card_loading import FOLDER, loading, needs_trust
 from bothways.encoder.folder.card_metadata import CardOptions, facts, front_matter, metadata
 from bothways.encoder.folder.card_training import last_name, short, stages_of, table, training
+from bothways.encoder.module import EncoderModule
 from bothways.printable import printable
-
-if TYPE_CHECKING:
-    from bothways.encoder.encoder import Encoder
 
 CARD, GENERATED = "README.md", "README.generated.md"
 _SEAL = "<!-- written by bothways, sha256 of the text above: {}. Change the text, and it is yours: bothways keeps it. -->\n"
@@ -32,7 +30,7 @@ _SEALED = re.compile(r"<!-- written by bothways, sha256 of the text above: ([0-9
 log = logging.getLogger("bothways")
 
 
-def model_card(encoder: Encoder, notes: list[str], options: CardOptions | None = None) -> str:
+def model_card(encoder: EncoderModule, notes: list[str], options: CardOptions | None = None) -> str:
     """Write the model card in Markdown, with the metadata block that hubs read.
 
     Args:
@@ -55,7 +53,7 @@ def model_card(encoder: Encoder, notes: list[str], options: CardOptions | None =
     return sealed(body)
 
 
-def complete_card(card: Path, encoder: Encoder, target: str) -> None:
+def complete_card(card: Path, encoder: EncoderModule, target: str) -> None:
     """Add metadata and the encoder's origin to the README.md of an export.
 
     A card that already has metadata is left unchanged.
@@ -108,7 +106,7 @@ def keep_edited(before: Path, folder: Path) -> None:
     )
 
 
-def made_from(encoder: Encoder, options: CardOptions) -> str:
+def made_from(encoder: EncoderModule, options: CardOptions) -> str:
     """Write the sections "Base model", "Training" and, if there are any figures, "Figures"."""
     return "\n".join(part for part in (_base(encoder, options), training(encoder), figures(options)) if part)
 
@@ -132,7 +130,7 @@ def figures(options: CardOptions) -> str:
     )
 
 
-def _oldest(encoder: Encoder) -> str:
+def _oldest(encoder: EncoderModule) -> str:
     """Say which releases of transformers read the direction correctly. Empty if all of them do."""
     if encoder.direction != "bidirectional" or is_encoder_only(encoder.backbone.config):  # type: ignore[arg-type]
         return ""
@@ -142,7 +140,7 @@ def _oldest(encoder: Encoder) -> str:
     )
 
 
-def _summary(encoder: Encoder) -> str:
+def _summary(encoder: EncoderModule) -> str:
     count = len(encoder.provenance.get("stages", []))
     stages = ", ".join(stage["name"] for stage in stages_of(encoder))
     made = f"Trained in the stage{'s' if count > 1 else ''} {stages}" if count else "Not trained"
@@ -152,7 +150,7 @@ def _summary(encoder: Encoder) -> str:
     )
 
 
-def _base(encoder: Encoder, options: CardOptions) -> str:
+def _base(encoder: EncoderModule, options: CardOptions) -> str:
     found = facts(encoder, options)
     rows = [["name", found.get("id") or "a local model, not on the hub"]]
     rows += [["revision", found["revision"]]] if "revision" in found else []
@@ -167,11 +165,11 @@ def _base(encoder: Encoder, options: CardOptions) -> str:
     return f"## Base model\n\n{table(('', ''), rows)}{unknown}"
 
 
-def _base_name(encoder: Encoder, base: Mapping[str, Any]) -> str:
+def _base_name(encoder: EncoderModule, base: Mapping[str, Any]) -> str:
     return str(base.get("id") or last_name(str(encoder.provenance.get("base") or "a language model")))
 
 
-def _limits(encoder: Encoder, notes: list[str], place: str) -> str:
+def _limits(encoder: EncoderModule, notes: list[str], place: str) -> str:
     how = f"`{pooling_module.CODE.name}` does" if pooling_module.is_trained(encoder.pooling) else "`1_Pooling/config.json` says"
     if template_module.is_last_tokens(encoder):
         how = f"`{template_module.CODE.name}` does"
@@ -199,7 +197,7 @@ def _limits(encoder: Encoder, notes: list[str], place: str) -> str:
 """
 
 
-def _behind(encoder: Encoder) -> str:
+def _behind(encoder: EncoderModule) -> str:
     """Say what follows the pooling, for example ", then apply `2_Dense` and `3_Normalize`"."""
     kinds = [*head_modules.names(encoder.pooling), *(["Normalize"] if encoder.options.normalize else [])]
     first = 3 if layer_pooling.is_layered(encoder) else 2

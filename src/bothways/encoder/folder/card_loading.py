@@ -11,13 +11,9 @@ the prompt.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from bothways.encoder.folder import pooling_module, template_module
-from bothways.encoder.prompts import NAMES, Role, implied
-
-if TYPE_CHECKING:
-    from bothways.encoder.encoder import Encoder
+from bothways.encoder.module import EncoderModule
+from bothways.encoder.texts.prompts import NAMES, Role, implied
 
 FOLDER = "this folder"
 """Name of the model in the code, until it has a name on the hub."""
@@ -25,7 +21,7 @@ FOLDER = "this folder"
 _QUERY, _DOCUMENTS = '"a query"', '["a document"]'
 
 
-def loading(encoder: Encoder, place: str = FOLDER) -> str:
+def loading(encoder: EncoderModule, place: str = FOLDER) -> str:
     """Write the sections "Load it" and, if there are any prompts, "Prompts", as Markdown."""
     trust = needs_trust(encoder)
     flag = ", trust_remote_code=True" if trust else ""
@@ -41,12 +37,12 @@ def loading(encoder: Encoder, place: str = FOLDER) -> str:
     return f"## Load it\n\n{code}\n{_prompts(encoder)}"
 
 
-def needs_trust(encoder: Encoder) -> bool:
+def needs_trust(encoder: EncoderModule) -> bool:
     """Return whether the folder has a module that needs trust_remote_code=True."""
     return pooling_module.is_trained(encoder.pooling) or template_module.needs_code(encoder)
 
 
-def prompt_name(encoder: Encoder, role: Role) -> str:
+def prompt_name(encoder: EncoderModule, role: Role) -> str:
     """Return the name of a role's prompt in the folder.
 
     If there is none, sentence-transformers adds an empty one under the role's first name.
@@ -54,7 +50,7 @@ def prompt_name(encoder: Encoder, role: Role) -> str:
     return next((name for name in NAMES[role] if name in encoder.prompts), NAMES[role][0])
 
 
-def _stored(encoder: Encoder) -> dict[str, str]:
+def _stored(encoder: EncoderModule) -> dict[str, str]:
     return {**encoder.prompts, **implied(encoder.prompts, encoder.options.default_prompt)}
 
 
@@ -76,7 +72,7 @@ documents = model.encode_document({_DOCUMENTS})
 """
 
 
-def _langchain(encoder: Encoder, place: str, trust: bool) -> str:
+def _langchain(encoder: EncoderModule, place: str, trust: bool) -> str:
     model = '\n    model_kwargs={"trust_remote_code": True},' if trust else ""
     return f"""from langchain_huggingface import HuggingFaceEmbeddings
 
@@ -90,7 +86,7 @@ documents = embeddings.embed_documents({_DOCUMENTS})
 """
 
 
-def _llama_index(encoder: Encoder, place: str, flag: str) -> str:
+def _llama_index(encoder: EncoderModule, place: str, flag: str) -> str:
     stored = _stored(encoder)
     texts = [stored.get(prompt_name(encoder, role), "") for role in NAMES]
     instructions = f"\n    query_instruction={texts[0]!r},\n    text_instruction={texts[1]!r},\n" if any(texts) else ""
@@ -104,7 +100,7 @@ documents = embedding.get_text_embedding_batch({_DOCUMENTS})
 """
 
 
-def _haystack(encoder: Encoder, place: str, flag: str) -> str:
+def _haystack(encoder: EncoderModule, place: str, flag: str) -> str:
     query, document = (prompt_name(encoder, role) for role in NAMES)
     return f"""from haystack import Document
 from haystack_integrations.components.embedders.sentence_transformers import (
@@ -137,7 +133,7 @@ found = collection.query(query_embeddings=[query], n_results=1)
 """
 
 
-def _prompts(encoder: Encoder) -> str:
+def _prompts(encoder: EncoderModule) -> str:
     """Write which prompts are stored and who applies them. Empty if there are none."""
     stored = _stored(encoder)
     if not any(stored.values()):
@@ -158,7 +154,7 @@ def _prompts(encoder: Encoder) -> str:
 """
 
 
-def _default(encoder: Encoder) -> str:
+def _default(encoder: EncoderModule) -> str:
     name = encoder.options.default_prompt
     return "no prompt at all" if name is None else f'the default one, "{name}"'
 

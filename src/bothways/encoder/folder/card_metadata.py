@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from bothways.backbone.base_facts import base_facts
 from bothways.backbone.origin import hub_id
+from bothways.encoder.module import EncoderModule
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-    from bothways.encoder.encoder import Encoder
 
 LIBRARY, TASK = "sentence-transformers", "sentence-similarity"
 _TAGS = ("sentence-transformers", "feature-extraction", "sentence-similarity", "bothways")
@@ -61,7 +61,7 @@ class CardOptions:
                 raise InputError(f"language: {code!r} is not a language's code; write for example en, ko or multilingual")
 
 
-def facts(encoder: Encoder, options: CardOptions) -> dict[str, Any]:
+def facts(encoder: EncoderModule, options: CardOptions) -> dict[str, Any]:
     """Collect the facts about the base, see `base_facts`. The options override them."""
     found = dict(base_facts(encoder.provenance))
     if options.base_model is not None and options.base_model != found.get("id"):
@@ -76,7 +76,7 @@ def facts(encoder: Encoder, options: CardOptions) -> dict[str, Any]:
 
 
 def metadata(
-    encoder: Encoder, options: CardOptions, *, library: str | None = LIBRARY, tags: tuple[str, ...] = _TAGS
+    encoder: EncoderModule, options: CardOptions, *, library: str | None = LIBRARY, tags: tuple[str, ...] = _TAGS
 ) -> dict[str, Any]:
     """Collect the fields of the front matter. Unknown ones are left out.
 

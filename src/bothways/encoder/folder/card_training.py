@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from bothways.encoder.encoder import Encoder
+from bothways.encoder.module import EncoderModule
 
 METHODS = {
     "mntp": "masked next token prediction (LLM2Vec, arXiv 2404.05961)",
@@ -19,7 +18,7 @@ METHODS = {
 """Name of each objective in a card."""
 
 
-def training(encoder: Encoder) -> str:
+def training(encoder: EncoderModule) -> str:
     """Write the section "Training". Empty for an encoder that was only converted."""
     stages = stages_of(encoder)
     if not stages:
@@ -32,7 +31,7 @@ def training(encoder: Encoder) -> str:
     return text + "\nEvery option of each stage is in `bothways.json`.\n"
 
 
-def stages_of(encoder: Encoder) -> list[dict[str, Any]]:
+def stages_of(encoder: EncoderModule) -> list[dict[str, Any]]:
     """Collect each stage's cells of the table. Folders of other programs give only a name."""
     found = []
     for stage in encoder.provenance.get("stages", []):
@@ -74,11 +73,11 @@ def table(head: tuple[str, ...], rows: list[list[Any]]) -> str:
     return "".join(f"| {' | '.join(cell(each) for each in line)} |\n" for line in lines)
 
 
-def short(digest: Any) -> str:
+def short(digest: object) -> str:
     """Return the first 16 digits of a hash."""
     return f"`{str(digest)[:16]}`" if digest else ""
 
 
-def cell(value: Any) -> str:
+def cell(value: object) -> str:
     """Convert a value to text that a cell of a Markdown table can hold."""
     return " ".join(str(value).split()).replace("|", "\\|")

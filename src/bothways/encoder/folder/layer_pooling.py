@@ -14,18 +14,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import ConfigDict, Field
 from safetensors.torch import save_file
 
 from bothways.config import Strict, parse
+from bothways.encoder.module import EncoderModule
 from bothways.errors import InputError
 from bothways.foreign import read_object, read_tensors
-
-if TYPE_CHECKING:
-    from bothways.encoder.encoder import Encoder
 
 KIND = "WeightedLayerPooling"
 MODE = "first_last_avg"
@@ -46,12 +44,12 @@ class _Stored(Strict):
     layer_start: int = Field(default=4, ge=0)
 
 
-def is_layered(encoder: Encoder) -> bool:
+def is_layered(encoder: EncoderModule) -> bool:
     """Return whether the pooling reads the first layer too."""
     return encoder.reads == "first_last"
 
 
-def write(encoder: Encoder, root: Path) -> tuple[str, str]:
+def write(encoder: EncoderModule, root: Path) -> tuple[str, str]:
     """Write the module that averages the layers. Returns its folder and its type."""
     folder = f"1_{KIND}"
     config: Any = encoder.backbone.config

@@ -42,6 +42,7 @@ from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder.adapter_settings import LLM2VEC, AdapterSettings, read_settings
 from bothways.encoder.folder.llm2vec_texts import text_wrapper
+from bothways.encoder.prepare import prepare
 from bothways.errors import InputError
 from bothways.foreign import positive, read_object
 from bothways.pooling import Pooling
@@ -93,8 +94,6 @@ def load(
     Raises:
         InputError: a setting is not supported, or an adapter's weights do not fit the base.
     """
-    from bothways.encoder.convert import prepare
-
     own = path / ADAPTER
     second = None if adapter is None else find_adapter(adapter)
     places = ([path] if own.is_file() else []) + ([second] if second is not None else [])

@@ -12,7 +12,7 @@ import os
 from typing import NamedTuple
 
 from bothways.backbone.origin import Origin, origin
-from bothways.encoder.tokenization import Wrapper
+from bothways.encoder.texts.wrapping import Wrapper
 
 #: Separator of instruction and text.
 JOINT = " "

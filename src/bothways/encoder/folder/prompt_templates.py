@@ -8,8 +8,8 @@ the tokenizer's EOS. `encode_query` and `encode_document` choose the template li
 
 `encoder.folder.write` copies this file into the folder of a saved encoder. Plain
 sentence-transformers (6 or later) runs it there with trust_remote_code=True on a machine without
-bothways. So it imports nothing of bothways. It produces the same tokens as `encoder.tokenization`,
-which a test checks.
+bothways. So it imports nothing of bothways. It produces the same tokens as
+`encoder.texts.tokenization`, which a test checks.
 
 Letters: B rows of L tokens, H width of the states.
 """

@@ -8,11 +8,14 @@ decoding, kernels, types) are ignored.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bothways.backbone.tokenizer.preparation import specials
 from bothways.errors import InputError
 from bothways.foreign import read_object
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 TRANSFORMER = (
     "sentence_bert_config.json",
@@ -110,7 +113,7 @@ def _loader_arguments(config: dict[str, Any], file: Path) -> Any:
     return length
 
 
-def check_tokenizer(root: Path, tokenizer: Any, transformer: dict[str, Any]) -> None:
+def check_tokenizer(root: Path, tokenizer: PreTrainedTokenizerBase, transformer: dict[str, Any]) -> None:
     """Refuse a tokenizer that contradicts its files, or settings that only other loaders follow.
 
     Args:

@@ -13,17 +13,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from bothways.config import Strict, parse
-from bothways.encoder.tokenization import EOS, is_template
+from bothways.encoder.module import EncoderModule
+from bothways.encoder.texts.wrapping import EOS, is_template
 from bothways.foreign import read_object
 from bothways.pooling import Pooling
-
-if TYPE_CHECKING:
-    from bothways.encoder.encoder import Encoder
 
 CODE = Path(__file__).with_name("prompt_templates.py")
 TRANSFORMER = "TemplateTransformer"
@@ -40,17 +37,17 @@ class _Stored(Strict):
     include_prompt: bool = False
 
 
-def has_templates(encoder: Encoder) -> bool:
+def has_templates(encoder: EncoderModule) -> bool:
     """Return whether a stored prompt is a template around the text."""
     return any(is_template(prompt) for prompt in encoder.prompts.values())
 
 
-def is_last_tokens(encoder: Encoder) -> bool:
+def is_last_tokens(encoder: EncoderModule) -> bool:
     """Return whether the pooling is the mean of the last few states."""
     return getattr(encoder.pooling, "mode", None) == "last_tokens"
 
 
-def needs_code(encoder: Encoder) -> bool:
+def needs_code(encoder: EncoderModule) -> bool:
     """Return whether sentence-transformers needs our code to run this encoder."""
     return has_templates(encoder) or is_last_tokens(encoder)
 
@@ -60,7 +57,7 @@ def write_code(root: Path) -> None:
     shutil.copyfile(CODE, root / CODE.name)
 
 
-def write_pooling(encoder: Encoder, root: Path) -> tuple[str, str]:
+def write_pooling(encoder: EncoderModule, root: Path) -> tuple[str, str]:
     """Write the pooling's settings. Returns its folder and the module's type."""
     folder = f"1_{POOLING}"
     stored = {
@@ -84,7 +81,7 @@ def read_pooling(place: Path) -> tuple[Pooling, bool]:
     return Pooling("last_tokens", tokens=stored.tokens), stored.include_prompt
 
 
-def notes(encoder: Encoder) -> list[str]:
+def notes(encoder: EncoderModule) -> list[str]:
     """List what other loaders cannot do, one sentence each."""
     found = []
     if is_last_tokens(encoder):

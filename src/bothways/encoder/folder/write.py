@@ -38,12 +38,13 @@ from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.loading.checkpoints import quiet
 from bothways.backbone.rope import with_older_names
 from bothways.backbone.tokenizer.older_tokenizers import for_transformers_4
-from bothways.encoder import boundary, prompts
-from bothways.encoder.encoder import Encoder
 from bothways.encoder.finite import check_weights
 from bothways.encoder.folder import head_modules, layer_pooling, pooling_module, template_module
 from bothways.encoder.folder.card import CARD, keep_edited, model_card
-from bothways.encoder.tokenization import SLOT, stock_tokens
+from bothways.encoder.module import EncoderModule
+from bothways.encoder.texts import boundary, prompts
+from bothways.encoder.texts.tokenization import stock_tokens
+from bothways.encoder.texts.wrapping import SLOT
 from bothways.errors import InputError
 from bothways.pooling.config import TRAINED
 from bothways.provenance import versions
@@ -66,7 +67,7 @@ _ANY = 10**9  # tokens, more than any prompt has
 log = logging.getLogger("bothways")
 
 
-def save(encoder: Encoder, folder: str | os.PathLike[str], *, dtype: str | None = None, replace: bool = False) -> None:
+def save(encoder: EncoderModule, folder: str | os.PathLike[str], *, dtype: str | None = None, replace: bool = False) -> None:
     """Write an encoder. The folder appears whole or not at all.
 
     Args:
@@ -125,7 +126,7 @@ def _refuse_others(folder: Path) -> None:
         raise InputError(f"{folder}: holds files but no encoder, so it is not replaced; choose another folder, or remove it")
 
 
-def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encoder) -> None:
+def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: EncoderModule) -> None:
     published = published_form(backbone.config)
     config = published or copy.deepcopy(backbone.config)
     unguard(config)
@@ -157,7 +158,7 @@ def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: Encod
     _write(part / "config.json", with_older_names(written))
 
 
-def _save_tokenizer(encoder: Encoder, part: Path) -> None:
+def _save_tokenizer(encoder: EncoderModule, part: Path) -> None:
     """Write the tokenizer without settings that would change texts in other loaders.
 
     These are a chat template and left padding.
@@ -179,7 +180,7 @@ def _save_tokenizer(encoder: Encoder, part: Path) -> None:
     _write(file, for_transformers_4(json.loads(file.read_text(encoding="utf-8")), tokenizer.model_input_names))
 
 
-def _save_modules(encoder: Encoder, part: Path) -> None:
+def _save_modules(encoder: EncoderModule, part: Path) -> None:
     stock = "sentence_transformers.models."
     first = template_module.TYPES[0] if template_module.has_templates(encoder) else f"{stock}Transformer"
     modules = [("", first), *_save_pooling(encoder, part)]
@@ -208,7 +209,7 @@ def _save_modules(encoder: Encoder, part: Path) -> None:
     _write(part / "config_sentence_transformers.json", stored)
 
 
-def _save_pooling(encoder: Encoder, part: Path) -> list[tuple[str, str]]:
+def _save_pooling(encoder: EncoderModule, part: Path) -> list[tuple[str, str]]:
     """Write the pooling's folder, or its two. Returns folder and module type of each."""
     include = encoder.options.pool_prompt
     if pooling_module.is_trained(encoder.pooling):
@@ -227,17 +228,17 @@ def _save_pooling(encoder: Encoder, part: Path) -> list[tuple[str, str]]:
     return [*modules, (folder, "sentence_transformers.models.Pooling")]
 
 
-def _implied_prompts(encoder: Encoder) -> dict[str, str]:
+def _implied_prompts(encoder: EncoderModule) -> dict[str, str]:
     """Find prompts of roles for the folder, because other loaders ignore the default."""
     return prompts.implied(encoder.prompts, encoder.options.default_prompt)
 
 
-def _needs_eager(encoder: Encoder) -> bool:
+def _needs_eager(encoder: EncoderModule) -> bool:
     """Return whether the family turns causal in other loaders unless they use eager attention."""
     return encoder.execution == "padded" or bool(encoder.provenance.get("report", {}).get("needs_eager"))
 
 
-def loader_notes(encoder: Encoder) -> list[str]:
+def loader_notes(encoder: EncoderModule) -> list[str]:
     """List what the stock layout cannot express, one sentence each.
 
     Vectors of other loaders differ in these points.
@@ -260,7 +261,7 @@ def loader_notes(encoder: Encoder) -> list[str]:
     return [*notes, *prompt_notes(encoder)]
 
 
-def prompt_notes(encoder: Encoder) -> list[str]:
+def prompt_notes(encoder: EncoderModule) -> list[str]:
     """Write a note for each stored prompt that sentence-transformers ends at another token."""
     options, trained = encoder.options, pooling_module.is_trained(encoder.pooling)
     if options.wrapper.prefix or options.pool_prompt:
@@ -287,13 +288,13 @@ def _shared(one: list[int], other: list[int]) -> int:
     return next((place for place, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
 
 
-def _prompt_tokens(encoder: Encoder) -> list[list[int]]:
+def _prompt_tokens(encoder: EncoderModule) -> list[list[int]]:
     """List the tokens of each stored prompt, or of a template's part before the text, each once."""
     found = (tuple(stock_tokens(encoder.tokenizer, whole.split(SLOT)[0])) for whole in encoder.options.prompts.values())
     return [list(ids) for ids in dict.fromkeys(found) if ids]
 
 
-def _left_out_bos(encoder: Encoder) -> int | None:
+def _left_out_bos(encoder: EncoderModule) -> int | None:
     """Return the id of the BOS that is added before a text but not pooled.
 
     Returns None if there is no BOS, if it is pooled, or if a wrapper comes first.
@@ -304,7 +305,7 @@ def _left_out_bos(encoder: Encoder) -> int | None:
     return None if row.pool[0] else row.ids[0]
 
 
-def _mode(encoder: Encoder) -> str:
+def _mode(encoder: EncoderModule) -> str:
     """Return the pooling's mode, if the stock layout or a module of ours can express it."""
     mode = str(getattr(encoder.pooling, "mode", type(encoder.pooling).__name__))
     known = (*POOLINGS, *TRAINED, "last_tokens", layer_pooling.MODE)
@@ -315,7 +316,7 @@ def _mode(encoder: Encoder) -> str:
     return mode
 
 
-def _write(file: Path, value: Any) -> None:
+def _write(file: Path, value: object) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     # a lone surrogate (of a file name) has no UTF-8 form, so write its JSON escape
     file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")

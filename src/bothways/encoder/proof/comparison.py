@@ -9,7 +9,7 @@ Letters: T tokens of a packed row, N texts, H hidden, D embedding.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,7 @@ from bothways.attention.stock import can_set_implementation, distance, needs_eag
 from bothways.attention.text_config import text_configs
 from bothways.config import Layers
 from bothways.encoder.batch import TokenBatch
-
-if TYPE_CHECKING:
-    from bothways.encoder.encoder import Encoder
+from bothways.encoder.module import EncoderModule
 
 EXACT = 1e-5
 """Largest difference of one number of two unit vectors in float32, by the same kernels.
@@ -60,7 +58,7 @@ class Difference(NamedTuple):
         return f"cos {1 - self.value:.5f}" if self.half else f"{self.value:.1e}"
 
 
-def compare(encoder: Encoder, a: Tensor, b: Tensor) -> Difference:
+def compare(encoder: EncoderModule, a: Tensor, b: Tensor) -> Difference:
     """Compare two sets of vectors (N, D), each scaled to unit length.
 
     The measure depends on the encoder's dtype.
@@ -71,7 +69,7 @@ def compare(encoder: Encoder, a: Tensor, b: Tensor) -> Difference:
     return Difference(float((one - other).abs().max()), False)
 
 
-def allowance(encoder: Encoder, batch: TokenBatch) -> float:
+def allowance(encoder: EncoderModule, batch: TokenBatch) -> float:
     """Return how far vectors may be from stock code in half precision, as 1 - cosine.
 
     Returns 0 in float32. In half precision stock code differs from itself: eager and SDPA, padded
@@ -127,7 +125,7 @@ def takes_positions(model: nn.Module) -> bool:
     return "position_ids" in inspect.signature(model.forward).parameters
 
 
-def is_relative(encoder: Encoder, batch: TokenBatch) -> bool:
+def is_relative(encoder: EncoderModule, batch: TokenBatch) -> bool:
     """Return whether positions come from the mask or do not matter.
 
     It is measured by shifting one text behind a column of padding.
@@ -136,13 +134,13 @@ def is_relative(encoder: Encoder, batch: TokenBatch) -> bool:
         return distance(padded_states(encoder.backbone, batch, "left"), padded_states(encoder.backbone, batch, "right")) < 1e-2
 
 
-def report(encoder: Encoder) -> dict[str, Any]:
+def report(encoder: EncoderModule) -> dict[str, Any]:
     """Return the report of the switch of direction, from when the encoder was made."""
     found = encoder.provenance.get("report")
     return found if isinstance(found, dict) else {}
 
 
-def implementations(encoder: Encoder) -> list[str]:
+def implementations(encoder: EncoderModule) -> list[str]:
     """List the stock attention implementations that a loader of the saved folder would use."""
     model = encoder.backbone
     if not can_set_implementation(model):

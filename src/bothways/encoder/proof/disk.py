@@ -10,7 +10,7 @@ Letters: T tokens of a packed row, N texts.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,23 +19,20 @@ from bothways.attention.stock import quiet
 from bothways.attention.text_config import windowed_layers
 from bothways.backbone.loading import embedded
 from bothways.encoder.batch import TokenRow
+from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
 from bothways.encoder.proof.comparison import ROUNDED, allowance, alone_states, compare
-
-if TYPE_CHECKING:
-    from bothways.encoder.encoder import Encoder
+from bothways.encoder.proof.samples import TEXTS
 
 LONGEST = 2048
 """Tokens of the longest text in the check. A window of 4,096 would take minutes on a CPU."""
 
 
-def on_disk(encoder: Encoder, name: str, quick: bool) -> Check:
+def on_disk(encoder: EncoderModule, name: str, quick: bool) -> Check:
     """Check that the folder on disk gives our vectors through plain transformers.
 
     One of the texts is longer than the smallest sliding window, unless that takes too long.
     """
-    from bothways.encoder.proof.checks import TEXTS
-
     if encoder.folder is None:
         return Check(name, True, "–", "the encoder was not loaded from a folder; save it and check the folder")
     need, free = _bytes(encoder), _available(encoder)
@@ -73,10 +70,11 @@ def on_disk(encoder: Encoder, name: str, quick: bool) -> Check:
     return Check(name, True, off.figure, sentence)
 
 
-def embedded_cache(encoder: Encoder, name: str, quick: bool) -> Check:
+def embedded_cache(encoder: EncoderModule, name: str, quick: bool) -> Check:
     """Check that the cached copy of the embedded model has the bytes that its conversion wrote.
 
-    It matters for an encoder whose base is the embedded model, whether it was converted from it or trained on it.
+    It matters for an encoder whose base is the embedded model, whether it was converted from it or
+    trained on it.
     """
     base = embedded_base(encoder)
     if base is None:
@@ -89,14 +87,14 @@ def embedded_cache(encoder: Encoder, name: str, quick: bool) -> Check:
     return Check(name, True, "sha256", f"the cached copy of {base} has the bytes that its conversion wrote")
 
 
-def embedded_base(encoder: Encoder) -> str | None:
+def embedded_base(encoder: EncoderModule) -> str | None:
     """Give the embedded name of an encoder's base, if it has one and its copy is cached here."""
     named = str(encoder.provenance.get("base", "")).lower()
     found = [name for name in embedded.names() if name == named or encoder.folder == embedded.folder_of(name)]
     return next((name for name in found if embedded.folder_of(name).is_dir()), None)
 
 
-def _plain(encoder: Encoder) -> Any:
+def _plain(encoder: EncoderModule) -> Any:
     """Load the backbone as a plain loader does."""
     from transformers import AutoModel
 
@@ -113,7 +111,7 @@ def _differ(one: nn.Module, other: nn.Module) -> bool:
     return any(name in weights and not torch.equal(value, weights[name]) for name, value in one.named_parameters())
 
 
-def _long(encoder: Encoder, texts: tuple[str, ...], length: int) -> TokenRow:
+def _long(encoder: EncoderModule, texts: tuple[str, ...], length: int) -> TokenRow:
     """Make a row of `length` tokens, or of as many as the backbone has positions for."""
     from bothways.attention.positions import usable_positions
 
@@ -123,12 +121,12 @@ def _long(encoder: Encoder, texts: tuple[str, ...], length: int) -> TokenRow:
     return encoder.tokenize([" ".join([text] * (limit // once + 2))], max_length=limit)[0]
 
 
-def _bytes(encoder: Encoder) -> int:
+def _bytes(encoder: EncoderModule) -> int:
     """Return the bytes of a second copy of the backbone, plus a tenth for the pass."""
     return int(1.1 * sum(value.numel() * value.element_size() for value in encoder.backbone.state_dict().values()))
 
 
-def _available(encoder: Encoder) -> int | None:
+def _available(encoder: EncoderModule) -> int | None:
     """Return the free bytes on the model's device, or None if unknown."""
     if encoder.device.type == "cuda":
         return int(torch.cuda.mem_get_info(encoder.device)[0])

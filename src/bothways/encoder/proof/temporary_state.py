@@ -8,17 +8,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from bothways.encoder.encoder import Encoder
+from bothways.encoder.module import EncoderModule
 
 
 @contextmanager
-def untouched(encoder: Encoder) -> Iterator[None]:
+def untouched(encoder: EncoderModule) -> Iterator[None]:
     """Restore modes and requires_grad flags of the encoder afterwards."""
     modes = [(module, module.training) for module in encoder.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in encoder.parameters()]
@@ -103,8 +102,8 @@ def random_adapter(model: Any) -> Iterator[None]:
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    from bothways.backbone.adapter.lora import LoraConfig as Settings
-    from bothways.backbone.adapter.lora import target_names
+    from bothways.backbone.adapter.lora_config import LoraConfig as Settings
+    from bothways.backbone.adapter.targets import target_names
 
     names = target_names(model, Settings())[:8]
     modules = {name: model.get_submodule(name) for name in names}

@@ -38,7 +38,7 @@ from bothways.attention.stock import quiet, stock
 from bothways.attention.text_config import text_configs
 from bothways.backbone.rope import forget_lengths
 from bothways.config import Direction
-from bothways.encoder.embedding_rows import check_embedded, embedding_rows
+from bothways.encoder.texts.embedding_rows import check_embedded, embedding_rows
 from bothways.errors import DirectionError, InputError, UnsupportedFamily
 
 HEAD_CHUNK = 512

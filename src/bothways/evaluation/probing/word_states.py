@@ -19,9 +19,9 @@ from itertools import pairwise
 import numpy as np
 
 from bothways.backbone.loading.embedded import cache_root
-from bothways.encoder.embedding_rows import embedding_rows
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.tokenization import TextTokenizer
+from bothways.encoder.texts.embedding_rows import embedding_rows
+from bothways.encoder.texts.tokenization import TextTokenizer
 from bothways.errors import InputError
 from bothways.evaluation.inputs.named_data import fingerprint
 from bothways.evaluation.probing.array_file import array_file

@@ -32,8 +32,8 @@ from torch import Tensor
 from bothways.attention.shifted import ShiftedGroups
 from bothways.data.fingerprint import fingerprint_texts
 from bothways.data.text.documents import Unit, read_documents
-from bothways.encoder.embedding_rows import check_embedded, embedding_rows
 from bothways.encoder.inference import CPU_TOKENS, GPU_TOKENS
+from bothways.encoder.texts.embedding_rows import check_embedded, embedding_rows
 from bothways.errors import InputError
 from bothways.evaluation.language_model.causal_model import CausalLM
 from bothways.evaluation.language_model.language_task import LanguageModelTask

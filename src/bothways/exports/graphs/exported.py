@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
-from bothways.encoder import convert
 from bothways.encoder.batch import TokenBatch
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.load import load as load_encoder
 from bothways.encoder.options import EncoderOptions
-from bothways.encoder.tokenization import TextTokenizer, Wrapper
+from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import BothwaysError, InputError
 from bothways.exports.graphs import onnx_graph, openvino_graph
 from bothways.exports.manifest import MANIFEST, read_manifest
@@ -110,19 +110,9 @@ class ExportedEncoder(Encoder):
         """Return H, the width of the backbone's states."""
         return self._hidden
 
-    def text_tokenizer(self) -> TextTokenizer:
-        """Build the object that makes rows of texts, with the limits that the manifest holds."""
-        options = self.options
-        return TextTokenizer(
-            self.tokenizer,
-            max_length=self.max_length,
-            most=self._table,
-            pool_bos=options.pool_bos,
-            pool_prompt=options.pool_prompt,
-            stock_prompts=options.stock_prompts,
-            wrapper=options.wrapper,
-            rows=self._rows,
-        )
+    def embedding_rows(self) -> int | None:
+        """Return the number of tokens that the graph has embeddings for, or None if unknown."""
+        return self._rows
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Compute vectors (N, D) float32 of a packed batch, not normalized, without gradient."""
@@ -155,7 +145,7 @@ def load(folder: str | os.PathLike[str], **options: Any) -> Encoder:
 
     Args:
         folder: local folder or hub id.
-        **options: those of `bothways.encoder.convert.load`. An export takes "device" (auto or cpu) and "dtype" (auto or float32) alone.
+        **options: those of `bothways.encoder.load.load`. An export takes "device" (auto or cpu) and "dtype" (auto or float32) alone.
 
     Raises:
         InputError: not an encoder, or an option that an export does not have.
@@ -163,7 +153,7 @@ def load(folder: str | os.PathLike[str], **options: Any) -> Encoder:
         MissingExtra: the runtime of an export is not installed.
     """
     if not is_graph(folder):
-        return convert.load(folder, **options)
+        return load_encoder(folder, **options)
     for key, value in options.items():
         fitting = {"device": ("auto", "cpu"), "dtype": ("auto", "float32")}.get(key, ())
         if value is not None and str(value).removeprefix("torch.") not in fitting:

@@ -17,8 +17,8 @@ from dataclasses import astuple
 from pathlib import Path
 
 from bothways.attention.positions import table_positions
-from bothways.encoder.embedding_rows import embedding_rows
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.texts.embedding_rows import embedding_rows
 from bothways.errors import InputError
 from bothways.exports.graphs import onnx_graph, openvino_graph
 from bothways.exports.graphs.exported import TITLES, verify_rows

@@ -12,7 +12,7 @@ from bothways.attention.older_loaders import GUARD
 from bothways.backbone.tokenizer.preparation import specials
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder import pooling_module, template_module
-from bothways.encoder.tokenization import SLOT
+from bothways.encoder.texts.wrapping import SLOT
 from bothways.errors import InputError, UnsupportedFamily
 from bothways.exports.as_llama import as_llama, with_parts
 from bothways.exports.folders.st_folder import TYPES, check, length

@@ -7,6 +7,7 @@ there are few large cells, they show their numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from bothways.report.charts.canvas import LETTER, WIDTH, Canvas, label_width, tick_text
 from bothways.report.charts.colors import dark_ink, level
@@ -17,15 +18,20 @@ _SHADES = 32
 _LABEL = 14
 
 
+class Axis(NamedTuple):
+    """The rows or the columns of a map: their meaning, and a label for each."""
+
+    name: str
+    labels: Sequence[str]
+
+
 def heatmap(
     title: str,
     desc: str,
     matrix: Sequence[Sequence[float | None]],
     *,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    row_name: str,
-    column_name: str,
+    rows: Axis,
+    columns: Axis,
     low: float = 0.0,
     high: float = 1.0,
     cell: tuple[float, float] | None = None,
@@ -37,38 +43,36 @@ def heatmap(
         title: shown above it.
         desc: its content in words, for screen readers.
         matrix: one list per row, top to bottom.
-        rows: labels of the rows. If there are too many, some are left out.
-        columns: labels of the columns.
-        row_name: meaning of the rows.
-        column_name: meaning of the columns.
+        rows: name and labels of the rows. If there are too many labels, some are left out.
+        columns: name and labels of the columns.
         low: value of the darkest color.
         high: value of the lightest color.
         cell: width and height in units. If None, cells fill `WIDTH`.
         numbers: if True, print each value as a percentage in its cell.
     """
-    left = 12 + max(label_width(rows, _LABEL), 26)
-    wide, tall = cell or ((WIDTH - left - 6) / max(1, len(columns)), 26.0)
-    turned = any(width(clip(name, _LABEL)) * LETTER > wide - 4 for name in columns)
-    foot = (label_width(columns, _LABEL) + 12) if turned else 18.0
+    left = 12 + max(label_width(rows.labels, _LABEL), 26)
+    wide, tall = cell or ((WIDTH - left - 6) / max(1, len(columns.labels)), 26.0)
+    turned = any(width(clip(name, _LABEL)) * LETTER > wide - 4 for name in columns.labels)
+    foot = (label_width(columns.labels, _LABEL) + 12) if turned else 18.0
     top = 62.0
-    right = max(WIDTH, left + wide * len(columns) + 6)
+    right = max(WIDTH, left + wide * len(columns.labels) + 6)
     bottom = top + tall * len(matrix)
     canvas = Canvas(title, desc, bottom + foot + 20, wide=right)
     canvas.text(2, 14, title, classes="title", columns=42)
     _legend(canvas, left, low, high)
-    canvas.text(2, top - 8, row_name, classes="name")
+    canvas.text(2, top - 8, rows.name, classes="name")
     _cells(canvas, matrix, left, top, wide, tall, low, high, numbers=numbers)
     every = max(1, -(-12 // int(max(1.0, tall))))
-    for i, name in enumerate(rows):
-        if (len(rows) - 1 - i) % every == 0:
+    for i, name in enumerate(rows.labels):
+        if (len(rows.labels) - 1 - i) % every == 0:
             canvas.text(left - 5, top + tall * (i + 0.5) + 3.8, name, anchor="end", classes="tick", columns=_LABEL)
-    for i, name in enumerate(columns):
+    for i, name in enumerate(columns.labels):
         x = left + wide * (i + 0.5)
         if turned:
             canvas.text(x + 3.5, bottom + 6, name, anchor="end", classes="tick", columns=_LABEL, turn=-90)
         else:
             canvas.text(x, bottom + 15, name, anchor="middle", classes="tick", columns=_LABEL)
-    canvas.text(left, bottom + foot + 14, column_name, classes="name")
+    canvas.text(left, bottom + foot + 14, columns.name, classes="name")
     return canvas.render()
 
 

@@ -82,7 +82,8 @@ def _judge(column: Column, label: str) -> Judged | None:
 
 def _share(values: np.ndarray) -> np.ndarray:
     """Convert to ranks (n,) as a share from 0, the lowest, to 1."""
-    return (rankdata(values) - 1) / max(1, len(values) - 1)
+    ranks: np.ndarray = rankdata(values)
+    return (ranks - 1) / max(1, len(values) - 1)
 
 
 def _texts(record: Record) -> dict[int, dict[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bothways.report import findings
-from bothways.report.charts.heatmap import heatmap
+from bothways.report.charts.heatmap import Axis, heatmap
 from bothways.report.charts.strip import strip
 from bothways.report.comparison import Comparison
 from bothways.report.markup import clip, number
@@ -29,10 +29,8 @@ def layer_maps(comparison: Comparison, styles: Styles) -> Section | Missing:
                 f"{clip(names, 30)}: mean {number(mean, 2)}",
                 f"{names}, {column.name}: {len(values)} layers, {len(tokens)} tokens; mean {mean:.2f}",
                 values[::-1],
-                rows=[str(i + 1) for i in range(len(values))][::-1],
-                columns=[" ".join(token.split()) or "␣" for token in tokens],
-                row_name="layer",
-                column_name="token",
+                rows=Axis("layer", [str(i + 1) for i in range(len(values))][::-1]),
+                columns=Axis("token", [" ".join(token.split()) or "␣" for token in tokens]),
                 low=low,
                 cell=_CELL,
             )
@@ -92,10 +90,8 @@ def passkey(comparison: Comparison, styles: Styles) -> Section | Missing:
                 f"{clip(label, 30)} · {clip(column.name, 16)}",
                 f"{label}, {column.name}: {100 * whole:.0f} % right",
                 values,
-                rows=depths,
-                columns=lengths,
-                row_name="depth",
-                column_name="tokens",
+                rows=Axis("depth", depths),
+                columns=Axis("tokens", lengths),
                 numbers=len(lengths) <= 10,
             )
             charts.append(chart)

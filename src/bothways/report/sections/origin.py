@@ -72,7 +72,7 @@ def _model(model: Model) -> str:
     return "".join(parts) + table("Tasks and their data", head, rows, classes="plain")
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
     if isinstance(value, (list, tuple)):

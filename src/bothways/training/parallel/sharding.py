@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bothways.backbone.adapter.lora import decoder_blocks, trained
+from bothways.backbone.adapter.lora import trained
+from bothways.backbone.adapter.targets import decoder_blocks
 from bothways.errors import InputError
 
 if TYPE_CHECKING:

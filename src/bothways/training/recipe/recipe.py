@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from bothways.backbone.adapter.lora import LoraConfig
+from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.rope import RopeConfig
 from bothways.config import Direction, DType, Strict, parse
 from bothways.errors import InputError

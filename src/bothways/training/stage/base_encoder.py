@@ -13,8 +13,8 @@ import torch
 from bothways.backbone.adapter.adapter_files import MERGED
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
 from bothways.backbone.rope import say_further
-from bothways.encoder.convert import load
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.load import load
 from bothways.errors import InputError
 from bothways.pooling import PoolingConfig
 from bothways.training.loop.randomness import derive

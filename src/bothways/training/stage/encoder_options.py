@@ -13,7 +13,7 @@ from bothways.backbone.tokenizer.preparation import append_eos, prepend_bos
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.adapter_settings import read_settings
 from bothways.encoder.folder.write import MODULES
-from bothways.encoder.tokenization import Wrapper
+from bothways.encoder.texts.wrapping import Wrapper
 from bothways.training.loop.randomness import derive
 from bothways.training.recipe.recipe import Recipe, Stage
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from bothways.backbone.adapter.lora import target_names, whole_names
+from bothways.backbone.adapter.targets import target_names, whole_names
 from bothways.data.labeled.example import Example
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError

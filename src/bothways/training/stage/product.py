@@ -17,10 +17,11 @@ from bothways.atomic import move_in
 from bothways.attention.positions import usable_positions
 from bothways.backbone.head import Head
 from bothways.backbone.rope import RopeConfig
-from bothways.encoder.convert import convert, load
+from bothways.encoder.convert import convert
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.card import keep_edited
 from bothways.encoder.folder.write import MODULES
+from bothways.encoder.load import load
 from bothways.errors import InputError
 from bothways.objectives.base import Objective
 from bothways.training.recipe.recipe import Recipe, Stage

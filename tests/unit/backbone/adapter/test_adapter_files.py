@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 import bothways as bw
 from bothways.backbone.adapter import lora, merging
 from bothways.backbone.adapter.adapter_files import PUBLISHED_WHOLE, WHOLE, save_adapter
-from bothways.backbone.adapter.lora import LoraConfig
+from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.loading.sources import load_pretrained
 from bothways.errors import InputError
 from tiny import SENTENCES, tiny_llama

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoModel, Gemma3TextConfig, GPT2Config
 
 from bothways.attention.probe import measure_execution
-from bothways.backbone.adapter.lora import LoraConfig, adapter_state, attach, load_adapter_state, merge
+from bothways.backbone.adapter.lora import adapter_state, attach, load_adapter_state, merge
+from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.adapter.new_tokens import NewRows, add_tokens, fold_rows, special_ids, train_rows
 from bothways.errors import InputError
 from tiny import TINY, tiny_llama, tiny_model, tiny_tokenizer

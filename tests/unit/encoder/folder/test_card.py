@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from huggingface_hub import EvalResult, ModelCard
+from huggingface_hub import ModelCard
 
 import bothways as bw
 from bothways.backbone.base_facts import base_facts
 from bothways.encoder.folder.card import CARD, GENERATED, is_ours, model_card
-from bothways.encoder.folder.card_metadata import CardOptions
 from bothways.encoder.folder.head_modules import with_mlp
-from bothways.errors import InputError
 from bothways.objectives.contrastive_base import mlp_layer
 from tiny import tiny_llama
 
@@ -45,53 +43,6 @@ def encoder(base: Path) -> bw.Encoder:
 
 def front(folder: Path) -> dict:
     return yaml.safe_load((folder / CARD).read_text().split("---\n")[1])
-
-
-def test_the_metadata_is_what_the_hub_reads(encoder: bw.Encoder, tmp_path: Path) -> None:
-    encoder.provenance |= {
-        "stages": [STAGE],
-        "base_model": {"id": "org/base", "revision": "f" * 40, "license": "mit", "language": ["en"]},
-    }
-    result = EvalResult(
-        "semantic-similarity", "stsb", "STS-B dev", "spearman", 0.75, metric_name="Spearman", dataset_args={"sha256": "12" * 32}
-    )
-    text = model_card(encoder, [], CardOptions(name="me/mine", figures=(result,)))
-    card = ModelCard(text)
-    assert card.data.to_dict() == {
-        "language": ["en"],
-        "license": "mit",
-        "library_name": "sentence-transformers",
-        "pipeline_tag": "sentence-similarity",
-        "tags": ["sentence-transformers", "feature-extraction", "sentence-similarity", "bothways", "mntp"],
-        "base_model": "org/base",
-        "base_model_relation": "finetune",
-        "datasets": ["org/corpus"],
-        "model-index": [
-            {
-                "name": "mine",
-                "results": [
-                    {
-                        "task": {"type": "semantic-similarity"},
-                        "dataset": {"name": "STS-B dev", "type": "stsb", "args": {"sha256": "12" * 32}},
-                        "metrics": [{"type": "spearman", "value": 0.75, "name": "Spearman"}],
-                    }
-                ],
-            }
-        ],
-    }
-    assert card.data.eval_results == [result]
-    for words in (
-        "# me/mine",
-        "f" * 40,
-        "LLM2Vec, arXiv 2404.05961",
-        "LoRA, rank 16",
-        "texts.jsonl",
-        "abababab",
-        "| 0.7500 |",
-        'bw.load("me/mine")',
-    ):
-        assert words in text
-    assert "someone" not in text and "this folder" not in text
 
 
 def test_a_local_base_is_not_named(encoder: bw.Encoder, base: Path, tmp_path: Path) -> None:
@@ -157,12 +108,6 @@ def test_an_edited_card_is_kept(encoder: bw.Encoder, tmp_path: Path, caplog: pyt
         encoder.save(out, replace=True)
     assert (out / CARD).read_text() == edited and "55 tokens" in (out / GENERATED).read_text()
     assert len(caplog.messages) == 1 and GENERATED in caplog.messages[0]
-
-
-def test_options_that_the_hub_would_refuse() -> None:
-    for options in ({"license": "my own"}, {"base_model": "/tmp/model"}, {"name": "mine"}, {"language": ("English",)}):
-        with pytest.raises(InputError, match=next(iter(options))):
-            CardOptions(**options)
 
 
 def test_the_readme_of_an_export_becomes_a_card(encoder: bw.Encoder, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 import bothways as bw
 from bothways.encoder.folder.llm2vec import CONFIG, is_llm2vec
-from bothways.encoder.tokenization import Wrapper
+from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
 from tiny import SENTENCES, tiny_llama
 

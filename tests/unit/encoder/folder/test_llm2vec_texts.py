@@ -11,7 +11,7 @@ import pytest
 import bothways as bw
 from bothways.backbone.origin import origin
 from bothways.encoder.folder.llm2vec_texts import text_wrapper
-from bothways.encoder.tokenization import Wrapper
+from bothways.encoder.texts.wrapping import Wrapper
 from bothways.objectives.published import published_masking
 from tiny import tiny_llama
 

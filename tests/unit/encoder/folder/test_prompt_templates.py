@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bothways.encoder.tokenization import TextTokenizer, Wrapper
+from bothways.encoder.texts.tokenization import TextTokenizer
+from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
 from tiny import SENTENCES, tiny_tokenizer
 

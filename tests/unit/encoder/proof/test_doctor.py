@@ -6,8 +6,6 @@ from transformers import Gemma3TextConfig, GPTJConfig, MistralConfig, StableLmCo
 
 import bothways as bw
 from bothways.attention import interface
-from bothways.attention.plan import AttentionPlan
-from bothways.backbone.adapter import lora
 from bothways.encoder.proof.doctor import Check, Diagnosis, doctor
 from tiny import TINY, tiny_llama, tiny_model
 
@@ -54,7 +52,6 @@ def test_quick_leaves_out_training_and_adapters(encoder):
     }
 
 
-SIZES = {"num_hidden_layers": 2, "initializer_range": 0.1}
 KINDS = {
     "padded": (
         GPTJConfig,
@@ -98,121 +95,6 @@ def test_nothing_of_the_encoder_is_changed(encoder):
     assert set(vars(encoder.backbone)) == attributes and not encoder.backbone.gradient_checkpointing
     assert torch.equal(torch.get_rng_state(), random)
     assert all(p.grad is None for p in encoder.parameters())
-
-
-def test_a_config_that_says_causal_is_caught(encoder):
-    encoder.backbone.config.is_causal = True
-    found = failed(doctor(encoder))
-    assert found["claims"] == "the config says causal, the encoder bidirectional: other loaders follow the config"
-    assert (
-        found["batch of one"].startswith("through stock eager attention token 1 does not see token")
-        and "padding right" in found
-    )
-
-
-def test_layers_that_say_causal_are_caught(encoder):
-    encoder.backbone.layers[1].self_attn.is_causal = True
-    assert failed(doctor(encoder)) == {"claims": "1 of 2 attention layers carry is_causal=True"}
-
-
-def test_another_attention_implementation_is_caught(encoder):
-    encoder.backbone.set_attn_implementation("sdpa")
-    found = failed(doctor(encoder))
-    assert found["layers"] == "no layer ran the plan: the attention is 'sdpa', not 'bothways'"
-    assert found["direction"].startswith("a token of text 1 sees a token of its neighbor, text 2: no layer ran the plan")
-    assert "packing" in found
-
-
-def test_a_causal_layer_is_named_with_the_token_that_cannot_see(encoder, monkeypatch):
-    """All layers run a causal plan behind the encoder's back."""
-    real = interface.execute
-    monkeypatch.setattr(
-        interface, "execute", lambda q, k, v, plan, **kw: real(q, k, v, AttentionPlan(plan.lengths, "causal"), **kw)
-    )
-    found = failed(doctor(encoder))
-    assert found["direction"] == "token 1 does not see token 2"
-    assert found["training direction"].startswith("in training mode token 1 does not see token")
-
-
-def test_a_layer_with_a_mask_of_its_own_is_named(encoder):
-    inner = encoder.backbone.layers[1].self_attn
-    forward = inner.forward
-    mask = torch.ones(1, 1, 500, 500).tril().bool()
-
-    def own(hidden_states, *args, attention_mask=None, **kwargs):
-        length = hidden_states.shape[1]
-        return forward(hidden_states, *args, attention_mask=mask[..., :length, :length], **kwargs)
-
-    inner.forward = own
-    found = failed(doctor(encoder))
-    assert found["layers"] == "layer 1 ran a mask of its own"
-    assert found["direction"].endswith(": layer 1 ran a mask of its own")
-
-
-def test_packed_passes_that_leak_are_caught(encoder, monkeypatch):
-    """A kernel that forgets the borders between texts."""
-    real = interface.execute
-    monkeypatch.setattr(interface, "execute", lambda q, k, v, plan, **kw: real(q, k, v, AttentionPlan((plan.total,)), **kw))
-    found = failed(doctor(encoder))
-    assert found["packing"] == "a text's vector changes when other texts are packed with it"
-    assert found["direction"] == "a token of text 1 sees a token of its neighbor, text 2"
-    assert found["training direction"] == "in training mode a token of text 2 sees a token of text 1"
-
-
-def test_a_window_that_came_back_is_caught(tmp_path):
-    encoder = encoder_of(tiny_model(tmp_path / "m", MistralConfig, **{**TINY, "head_dim": 8, "sliding_window": 4}))
-    encoder.backbone.config.sliding_window = 3
-    found = failed(doctor(encoder))
-    assert found["claims"] == "the config has a sliding window of 3 tokens that was not kept"
-
-
-def test_a_padded_model_with_another_implementation_is_caught(folder):
-    encoder = encoder_of(folder)
-    encoder.execution = "padded"
-    assert failed(doctor(encoder, quick=True))["layers"] == "padded passes need eager attention, and the model runs bothways"
-
-
-def test_a_causal_encoder_that_looks_ahead_is_caught(folder, monkeypatch):
-    encoder = encoder_of(folder, direction="causal")
-    real = interface.execute
-    monkeypatch.setattr(interface, "execute", lambda q, k, v, plan, **kw: real(q, k, v, AttentionPlan(plan.lengths), **kw))
-    found = failed(doctor(encoder))
-    assert found["direction"] == "token 1 sees the later token 2"
-    assert found["training direction"].startswith("in training mode token 1 sees token")
-
-
-def test_a_plan_that_checkpointing_loses_is_caught(encoder, monkeypatch):
-    """Attention that looks the plan up during the layer, as a global would: gone when the backward pass recomputes."""
-    real = interface.execute
-
-    def forgetful(q, k, v, plan, **kw):
-        active = interface._active.get()
-        return real(q, k, v, active or AttentionPlan((plan.total,), "causal"), **kw)
-
-    monkeypatch.setattr(interface, "execute", forgetful)
-    found = failed(doctor(encoder))
-    assert found == {"gradient checkpointing": "the backward pass recomputes the layers differently: it has lost the plan"}
-
-
-def test_the_encoders_own_adapter_is_checked_and_left_in_place(encoder):
-    lora.attach(encoder.backbone, lora.LoraConfig(r=4))
-    for name, parameter in encoder.backbone.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
-    before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    diagnosis = doctor(encoder)
-    assert diagnosis.ok, str(diagnosis)
-    assert "the encoder's adapter keeps the vectors" in str(diagnosis)
-    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
-
-
-def test_a_merge_with_a_wrong_scale_is_caught(encoder):
-    lora.attach(encoder.backbone, lora.LoraConfig(r=4))
-    for _, layer in lora.lora_layers(encoder.backbone):
-        torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.1)
-        delta = layer.get_delta_weight
-        layer.get_delta_weight = lambda name, delta=delta: 2 * delta(name)
-    assert failed(doctor(encoder)) == {"adapters": "the encoder's adapter changes the vectors when it is merged"}
 
 
 def test_a_model_that_stops_is_a_finding(encoder, monkeypatch):

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from bothways.encoder.batch import TokenRow
-from bothways.encoder.tokenization import TextTokenizer
+from bothways.encoder.texts.tokenization import TextTokenizer
 from bothways.errors import InputError
 from bothways.evaluation.probing.word_alignment import (
     aligned,

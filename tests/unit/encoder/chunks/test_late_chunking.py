@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import random
-import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
 
 import bothways as bw
-from bothways.encoder import chunk_spans, late_chunking
-from bothways.encoder.chunk_spans import members_of, sentence_spans, token_spans
+from bothways.encoder.chunks import late_chunking
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.late_chunking import windows
 from bothways.errors import InputError
 from tiny import SENTENCES, tiny_llama
 
@@ -111,99 +102,6 @@ def test_unit_length_on_request(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "sentences"),
-    [
-        ("One. Two! Three?  Four", ["One. ", "Two! ", "Three?  ", "Four"]),
-        ('He said "no." Then he left.', ['He said "no." ', "Then he left."]),
-        ("今日は天気。散歩しましょう。", ["今日は天気。", "散歩しましょう。"]),
-        ("A line\n\n  another line\n", ["A line\n\n  ", "another line\n"]),
-        ("  \n ", []),
-        ("", []),
-        ("... \n x", ["... \n ", "x"]),
-        ("3.14 is pi.", ["3.14 is pi."]),
-    ],
-)
-def test_sentences_cover_the_text(text: str, sentences: list[str]) -> None:
-    assert [text[start:end] for start, end in sentence_spans(text)] == sentences
-
-
-def test_sentences_are_those_of_the_plain_expression(monkeypatch) -> None:
-    """What was added to it for speed changes no sentence."""
-    plain = re.compile(r"[.!?…]+[\"'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|\s*\n\s*")
-    drawn = random.Random(0)
-    texts = ["".join(drawn.choices("ab.!…\"')]。？」”  \n\t\u2003", k=drawn.randrange(40))) for _ in range(3000)]
-    found = [sentence_spans(text) for text in texts]
-    monkeypatch.setattr(chunk_spans, "_BREAK", plain)
-    assert found == [sentence_spans(text) for text in texts]
-
-
-@pytest.mark.parametrize("text", [".", " ", "\n", " .", ".)", "。", "\n a", '"', "a"])
-def test_sentences_are_found_in_linear_time(text: str) -> None:
-    long = text * (200_000 // len(text))
-    start = time.process_time()
-    spans = sentence_spans(long + "x")
-    assert time.process_time() - start < 1
-    assert (spans[0][0], spans[-1][1]) == (0, len(long) + 1)
-    assert all(one[1] == other[0] for one, other in pairwise(spans))
-
-
-def bert_like() -> PreTrainedTokenizerFast:
-    """Drops invisible characters, as BERT's."""
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "a", "cat", "sits", "it", "rains"]
-    raw = Tokenizer(models.WordPiece({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
-    raw.normalizer = normalizers.BertNormalizer(lowercase=True)
-    raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    specials = [(words[index], index) for index in (2, 3)]
-    raw.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=specials)
-    roles = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    return PreTrainedTokenizerFast(tokenizer_object=raw, **roles)
-
-
-@pytest.mark.parametrize("mark", ["\u200b", "\ufeff", "\u00ad", "\0"])
-def test_sentences_that_no_token_stands_for_join_their_neighbour(folder: Path, mark: str) -> None:
-    encoder = encoder_of(folder)
-    encoder.tokenizer = bert_like()
-    text = f"{mark}\n{mark}\nA cat sits.\n{mark}\nIt rains.\n{mark}"
-    found = encoder.encode_chunks(text)
-    first = f"{mark}\n{mark}\nA cat sits.\n{mark}\n"
-    assert [text[start:end] for start, end in found.spans] == [first, f"It rains.\n{mark}"]
-    np.testing.assert_allclose(found.vectors, encoder.encode_chunks("A cat sits.\nIt rains.").vectors, atol=1e-6)
-    assert encoder.encode_chunks(text, 4).spans[-1][1] == len(text)
-    # of a document of nothing else there is no passage
-    one, other = encoder.encode_chunks([mark, "It rains."])
-    assert (one.spans, one.vectors.shape, len(other.spans)) == ([], (0, 32), 1)
-    # a passage that the caller gave stays an error
-    with pytest.raises(InputError, match=r"chunks\[0\]\[1\]: no token represents the characters 0 to 2 of this text"):
-        encoder.encode_chunks(text, [(4, 10), (0, 2)])
-
-
-@pytest.mark.parametrize("size", [1, 7, 1000])
-def test_chunks_of_tokens_cover_the_text_and_share_no_token(folder: Path, size: int) -> None:
-    encoder = encoder_of(folder)
-    offsets = [(a, b) for a, b in encoder.encode_tokens(DOCUMENT).offsets if b > a]
-    spans = token_spans(offsets, size, len(DOCUMENT))
-    assert "".join(DOCUMENT[start:end] for start, end in spans) == DOCUMENT
-    members = members_of(spans, offsets)
-    assert [place for first, end in members for place in range(first, end)] == list(range(len(offsets)))
-    # bytes of one character stay together, so that only of ASCII all but the last have the size
-    plain = DOCUMENT.encode("ascii", "ignore").decode()
-    offsets_of_plain = [(a, b) for a, b in encoder.encode_tokens(plain).offsets if b > a]
-    counts = [end - first for first, end in members_of(token_spans(offsets_of_plain, size, len(plain)), offsets_of_plain)]
-    assert counts[:-1] == [size] * (len(counts) - 1)
-    assert 1 <= counts[-1] <= size
-    assert encoder.encode_chunks(DOCUMENT, size).spans == spans
-
-
-def test_a_token_goes_where_its_last_character_lies() -> None:
-    offsets = [(0, 3), (3, 9), (9, 12)]  # "The", " quick", " ox"
-    assert members_of([(0, 4), (4, 12)], offsets) == [(0, 1), (1, 3)]
-    # inside one token: that one
-    assert members_of([(5, 6)], offsets) == [(1, 2)]
-    # three tokens of one character stay together
-    assert members_of([(0, 1), (1, 2)], [(0, 1), (0, 1), (0, 1), (1, 2)]) == [(0, 3), (3, 4)]
-
-
-@pytest.mark.parametrize(
     ("chunks", "message"),
     [
         ("words", "chunks: must be 'sentences', a number of tokens"),
@@ -235,67 +133,6 @@ def test_a_pooling_of_closing_tokens_has_no_passages(folder: Path) -> None:
 
 
 # --- windows -------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("tokens", "size", "overlap"), [(100, 30, 10), (31, 30, 0), (30, 30, 5), (7, 3, 2), (1000, 64, 16), (0, 8, 2)]
-)
-def test_windows_keep_every_token_once_farthest_from_the_cuts(tokens: int, size: int, overlap: int) -> None:
-    found = windows(tokens, size, overlap)
-    assert [place for window in found for place in range(window.first, window.last)] == list(range(tokens))
-    assert all(window.end - window.start == min(size, tokens) for window in found)
-    for one, other in pairwise(found):
-        assert one.end - other.start >= overlap
-        # how far a kept token is from where its window was cut is never less than in the other window
-        for place in range(other.start, one.end):
-            kept, left = (one, other) if place < one.last else (other, one)
-            assert from_cut(place, kept, tokens) >= from_cut(place, left, tokens) - 1
-
-
-def from_cut(place: int, window: Any, tokens: int) -> int:
-    before = place - window.start + 1 if window.start else tokens
-    return min(before, window.end - place if window.end < tokens else tokens)
-
-
-def test_long_documents_equal_a_naive_loop_over_windows(folder: Path) -> None:
-    encoder = encoder_of(folder)
-    length, overlap, prompt = 40, 9, "Find: "
-    row = encoder.tokenize([DOCUMENT], prompt=prompt, max_length=10**6)[0]
-    own = [place for place, (start, end) in enumerate(row.offsets) if end > start]
-    before, after = own[0], len(row.ids) - own[-1] - 1
-    body = len(own)
-    states = np.zeros((body, 32))
-    for window in windows(body, length - before - after, overlap):
-        ids = row.ids[:before] + row.ids[before + window.start : before + window.end] + row.ids[own[-1] + 1 :]
-        part = type(row)(ids, [True] * len(ids), [(0, 0)] * len(ids))
-        found = encoder.states(encoder.pack([part])).detach().numpy()[before:]
-        states[window.first : window.last] = found[window.first - window.start : window.last - window.start]
-    chosen = [place for place in range(body) if 60 <= row.offsets[before + place][1] - 1 < 200]
-    expected = states[chosen].mean(0)
-    vectors = encoder.encode_chunks(DOCUMENT, [(60, 200)], prompt=prompt, length=length, overlap=overlap).vectors
-    np.testing.assert_allclose(vectors[0], expected, atol=1e-5)
-    # the encoder's own length is the default
-    encoder.options.max_length = length
-    again = encoder.encode_chunks(DOCUMENT, [(60, 200)], prompt=prompt, overlap=overlap).vectors
-    np.testing.assert_allclose(again, vectors, atol=1e-6)
-    with pytest.raises(InputError, match=r"texts\[0\]: windows of 8 tokens have"):
-        encoder.encode_chunks(DOCUMENT, 5, prompt=prompt, length=8, overlap=100)
-
-
-def test_windows_are_no_longer_than_the_model_has_positions(tmp_path: Path, caplog) -> None:
-    encoder = encoder_of(tiny_llama(tmp_path, max_position_embeddings=40), max_length=None)
-    with pytest.raises(InputError, match=r"length: must be at most the 40 tokens .* positions for \(got 5000\)"):
-        encoder.encode_chunks(DOCUMENT, 16, length=5000)
-    expected = encoder.encode_chunks(DOCUMENT, 16, length=40).vectors
-    caplog.clear()  # where a test of the command line has set the level before, this was said already
-    for limit in (5000, None):
-        encoder.options.max_length = limit
-        with caplog.at_level(logging.INFO, "bothways"):
-            found = encoder.encode_chunks([DOCUMENT, "short"], 16)
-        np.testing.assert_allclose(found[0].vectors, expected, atol=1e-6)
-        # said once, where there are any
-        assert caplog.messages == ["1 of 2 texts were longer than 40 tokens and were read in overlapping windows"]
-        caplog.clear()
 
 
 # --- a stream ------------------------------------------------------------------------------------------------------------------

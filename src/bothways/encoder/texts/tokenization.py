@@ -23,70 +23,25 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase
 
 from bothways.encoder.batch import TokenRow
-from bothways.encoder.embedding_rows import check_embedded
-from bothways.encoder.text_prefix import TextPrefix
+from bothways.encoder.texts.embedding_rows import check_embedded
+from bothways.encoder.texts.text_prefix import TextPrefix
+from bothways.encoder.texts.wrapping import EOS, SLOT, Frame, Wrapper, is_template
 from bothways.errors import InputError
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
 
 Text = str | tuple[str, str] | list[str]
 """A text, or a pair (instruction, text) as a tuple or a list, as LLM2Vec writes pairs."""
 
-SLOT = "{text}"
-"""Place of the text in a template, for example "Text: {text} Summary:{eos}"."""
-EOS = "{eos}"
-"""Place of the tokenizer's EOS token in a template."""
 ENDING = 1024
 """Characters at the end of a long text that are kept if a wrapper's suffix may merge with them."""
-
-
-def is_template(instruction: str) -> bool:
-    """Return whether an instruction is a template around the text, for example "Text: {text}"."""
-    return SLOT in instruction
-
-
-@dataclass(frozen=True)
-class Wrapper:
-    """Chat wrapping of every input: `prefix + instruction + joint + text + suffix`.
-
-    For example, `Wrapper("[INST] ", " [/INST]", " ")`.
-
-    Args:
-        prefix: before everything.
-        suffix: after the text.
-        joint: separator of instruction and text, which replaces white space at the instruction's
-            end. White space between the text and a suffix is also removed, as in LLM2Vec, so "a
-            cat" and "a cat " have the same vector. If "", keep all white space.
-    """
-
-    prefix: str = ""
-    suffix: str = ""
-    joint: str = ""
-
-    def before(self, instruction: str) -> str:
-        """Build the part before the text."""
-        if instruction.strip() and self.joint:
-            instruction = instruction.rstrip() + self.joint
-        return self.prefix + instruction
-
-
-class Frame(NamedTuple):
-    """The parts around a text.
-
-    Args:
-        before: in front of the text.
-        joined: after the text, tokenized with it.
-        closing: ids that end the row, tokenized by themselves.
-    """
-
-    before: str
-    joined: str
-    closing: list[int]
 
 
 class TextTokenizer:
@@ -194,8 +149,8 @@ class TextTokenizer:
         """Encode each (before, text, suffix). Also returns how many characters of the text it used.
 
         Of a text far longer than `limit` tokens, only a beginning is encoded. Its first `limit`
-        tokens are proved to be those of the whole text (`encoder.text_prefix`). So the row is the
-        same, and the cost does not grow with the length.
+        tokens are proved to be those of the whole text (`encoder.texts.text_prefix`). So the row is
+        the same, and the cost does not grow with the length.
         """
         shortened = [_shorten(text, _beginning(limit), bool(suffix)) for _, text, suffix in parts]
         encodings = self._backend().encode_batch([b + text + s for (b, _, s), (text, _) in zip(parts, shortened)])
@@ -207,7 +162,7 @@ class TextTokenizer:
             found.append((encoding, len(short)))
         return found
 
-    def _same(self, encoding: Any, before: str, short: str, cut: int, suffix: str, limit: int) -> bool:
+    def _same(self, encoding: Encoding, before: str, short: str, cut: int, suffix: str, limit: int) -> bool:
         """Return whether a shortened text's row is proved to be that of the whole text.
 
         Its first `cut` characters are those of the whole text.
@@ -227,7 +182,7 @@ class TextTokenizer:
         return backend
 
     def _row(
-        self, encoding: Any, start: int, length: int, limit: int | None, index: int, closing: Sequence[int] = ()
+        self, encoding: Encoding, start: int, length: int, limit: int | None, index: int, closing: Sequence[int] = ()
     ) -> TokenRow:
         """Build the row of one joined string and of the closing ids.
 
@@ -296,7 +251,7 @@ class TextTokenizer:
         raise InputError("tokenizer: has no EOS, BOS or padding token to represent an empty text; set one of them")
 
 
-def stock_tokens(tokenizer: Any, prompt: str) -> list[int]:
+def stock_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """Return the tokens that sentence-transformers counts as those of a prompt.
 
     These are the tokens of the prompt alone, without a closing special token. It assumes that the
@@ -316,7 +271,7 @@ def _pair(item: Any, prompt: str | None, index: int) -> tuple[str, str]:
     return _valid(head), _valid(body)
 
 
-def is_pair(item: Any) -> bool:
+def is_pair(item: object) -> bool:
     """Return whether an item has the form of a pair. Its parts may still not be strings."""
     return isinstance(item, (tuple, list)) and len(item) == 2
 

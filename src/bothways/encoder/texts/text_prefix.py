@@ -26,12 +26,16 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from bothways.encoder.long_words.long_word import LongWord
 from bothways.encoder.long_words.open_piece import BY_CHARACTER, OWN_PATTERNS
-from bothways.encoder.split_patterns import Reach, Stops, reach
+from bothways.encoder.texts.split_patterns import Reach, Stops, reach
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+    from transformers import PreTrainedTokenizerBase
 
 _LOCAL_NORMALIZERS = {
     "BertNormalizer",
@@ -68,7 +72,7 @@ class TextPrefix:
     _made: ClassVar[WeakKeyDictionary[Any, tuple[int, TextPrefix]]] = WeakKeyDictionary()
 
     @classmethod
-    def of(cls, tokenizer: Any) -> TextPrefix:
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> TextPrefix:
         """Return the instance of this tokenizer.
 
         It is made at the first call, and again if tokens have been added since.
@@ -78,7 +82,7 @@ class TextPrefix:
             cls._made[tokenizer] = (size, cls(tokenizer))
         return cls._made[tokenizer][1]
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._backend = tokenizer.backend_tokenizer
         added = list(self._backend.get_added_tokens_decoder().values())
         self._margin = max([_MARGIN, *(len(each.content) for each in added)]) + 1
@@ -110,7 +114,7 @@ class TextPrefix:
         first = [each for each in self._backend.get_added_tokens_decoder().values() if suffix.startswith(each.content)]
         return bool(first) and not any(each.normalized or each.lstrip or each.single_word for each in first)
 
-    def proved(self, encoding: Any, text: str, cut: int, wanted: int) -> bool:
+    def proved(self, encoding: Encoding, text: str, cut: int, wanted: int) -> bool:
         """Return whether the whole text also begins with the first `wanted` tokens.
 
         Special tokens in front are included.
@@ -129,7 +133,7 @@ class TextPrefix:
             return True
         return self._long_word().proves(encoding, text, cut, edge, wanted)
 
-    def ended(self, encoding: Any, start: int) -> bool:
+    def ended(self, encoding: Encoding, start: int) -> bool:
         """Return whether the tokens behind some joint after `start` are those of the whole text.
 
         A joint that no entry spans separates both sides. Nothing is known about the text's end if a
@@ -164,7 +168,7 @@ class TextPrefix:
             left -= self._stops.between(text[edge - 1], text[edge])
         return 0 if left else edge
 
-    def _by_words(self, encoding: Any, end: int) -> int:
+    def _by_words(self, encoding: Encoding, end: int) -> int:
         """Count the tokens of the pieces that end before the character `end`.
 
         The last two pieces do not count, because a later piece may join them.
@@ -212,7 +216,7 @@ class _Joints:
         self._longest = max(map(len, self._entries), default=0)
         self._unknown = {getattr(model, "unk_token", None), "<unk>"}
 
-    def before(self, encoding: Any, end: int) -> int:
+    def before(self, encoding: Encoding, end: int) -> int:
         """Count the tokens in front of the last joint before the character `end`.
 
         Returns 0 if there is none among the last tokens.
@@ -221,13 +225,13 @@ class _Joints:
         places = [i for i in self._own(encoding) if offsets[i][1] <= end]
         return next((i for i in places[: -_TRIED - 1 : -1] if self._is_joint(tokens, i, closed=False)), 0)
 
-    def after(self, encoding: Any, start: int) -> bool:
+    def after(self, encoding: Encoding, start: int) -> bool:
         """Return whether there is a joint whose neighborhood is behind the character `start`."""
         tokens, offsets = encoding.tokens, encoding.offsets
         places = [i for i in self._own(encoding) if offsets[i][0] >= start + self._longest]
         return any(self._is_joint(tokens, i, closed=True) for i in places[:_TRIED])
 
-    def _own(self, encoding: Any) -> list[int]:
+    def _own(self, encoding: Encoding) -> list[int]:
         """List the tokens of the text, without the first one."""
         words = encoding.word_ids if self.usable else []
         return [i for i in range(1, len(words)) if words[i - 1] is not None and words[i] is not None]

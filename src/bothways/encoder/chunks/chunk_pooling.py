@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from bothways.encoder.batch import TokenRow
-from bothways.encoder.chunk_spans import Span, members_of
-from bothways.encoder.tokenization import Text
+from bothways.encoder.chunks.chunk_spans import Span, members_of
+from bothways.encoder.texts.tokenization import Text
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bothways as bw
-from bothways.encoder import late_chunking
+from bothways.encoder.chunks import late_chunking
 from tiny import SENTENCES, tiny_llama
 
 DOCUMENT = " ".join(SENTENCES)

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from bothways.encoder.batch import TokenRow
-from bothways.encoder.tokenization import TextTokenizer, Wrapper
+from bothways.encoder.texts.tokenization import TextTokenizer
+from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
 from tiny import SENTENCES, tiny_tokenizer
 
@@ -170,23 +171,6 @@ def test_an_instruction_can_be_pooled_where_an_encoder_was_trained_so(tokenizers
     assert all(row.pool)
     (row,) = TextTokenizer(tokenizers["untrimmed bos"], pool_prompt=True, pool_bos=False)([("Find: ", "x")])
     assert row.pool == [False] + [True] * (len(row.ids) - 1)
-
-
-@pytest.mark.parametrize("name", BYTE_LEVEL)
-def test_chat_wrapper_is_seen_and_only_its_suffix_pooled(tokenizers, name: str) -> None:
-    tokenizer = tokenizers[name]
-    wrapped = TextTokenizer(tokenizer, wrapper=Wrapper("[INST] ", " [/INST]"))
-    for instruction in ("", "Find: ", CHINESE[:11]):
-        for text, row in zip(TEXTS, wrapped([(instruction, text) for text in TEXTS])):
-            assert row.ids == tokenizer(f"[INST] {instruction}{text} [/INST]")["input_ids"]
-            assert row.pool == reference_mask(tokenizer, row.ids, f"[INST] {instruction}")
-
-
-def test_joint_separates_instruction_and_text(tokenizers) -> None:
-    joined = TextTokenizer(tokenizers["untrimmed"], wrapper=Wrapper(joint=" "))
-    plain = TextTokenizer(tokenizers["untrimmed"])
-    assert joined([("Find:", "x"), ("Find: \n", "x"), ("", "x")]) == plain([("Find: ", "x"), ("Find: ", "x"), ("", "x")])
-    assert joined([("\n", "x")]) == plain([("\n", "x")])  # a prompt of white space alone is there for its token
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)

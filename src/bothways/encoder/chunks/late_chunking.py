@@ -32,7 +32,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,16 +40,15 @@ from torch import Tensor
 
 from bothways.attention.stock import quiet
 from bothways.encoder.batch import TokenRow
-from bothways.encoder.chunk_pooling import Document, Places, body_offsets, pooled
-from bothways.encoder.chunk_spans import EXPECTED, Chunking, Span, spans_of
+from bothways.encoder.chunks.chunk_pooling import Document, Places, body_offsets, pooled
+from bothways.encoder.chunks.chunk_spans import EXPECTED, Chunking, Span, spans_of
+from bothways.encoder.chunks.windows import Window, blocks, part_of, row_of, windows_of
 from bothways.encoder.finite import check_vectors
 from bothways.encoder.inference import Budget, Settings, check_many, over_passes
-from bothways.encoder.tokenization import Text, is_pair
+from bothways.encoder.module import EncoderModule
+from bothways.encoder.texts.tokenization import Text, is_pair
 from bothways.errors import InputError
 from bothways.progress import Progress
-
-if TYPE_CHECKING:
-    from bothways.encoder.encoder import Encoder
 
 # Tokens of documents whose states are held together. A longer document is alone in its group, and
 # its states are held for about as many tokens at a time.
@@ -65,7 +64,7 @@ class Chunks(NamedTuple):
     spans: list[Span]
 
 
-def encode_chunks(encoder: Encoder, texts: Sequence[Text], chunks: Chunking, **options: Any) -> list[Chunks]:
+def encode_chunks(encoder: EncoderModule, texts: Sequence[Text], chunks: Chunking, **options: Any) -> list[Chunks]:
     """Compute vectors of every chunk of every document. Options are those of `chunk_groups`."""
     if not isinstance(chunks, (str, int, np.integer)) and isinstance(chunks, Sequence) and len(chunks) != len(texts):
         raise InputError(f"chunks: one list of (start, end) per text, so {len(texts)} lists (got {len(chunks)})")
@@ -73,7 +72,7 @@ def encode_chunks(encoder: Encoder, texts: Sequence[Text], chunks: Chunking, **o
 
 
 def chunk_groups(
-    encoder: Encoder,
+    encoder: EncoderModule,
     texts: Iterable[Text],
     chunks: Chunking,
     *,
@@ -124,7 +123,7 @@ def chunk_groups(
         log.info("%d of %d texts were longer than %d tokens and were read in overlapping windows", longer, done, limit)
 
 
-def _limit(encoder: Encoder, length: int | None) -> int | None:
+def _limit(encoder: EncoderModule, length: int | None) -> int | None:
     """Return the maximum number of tokens per window, or None if unlimited.
 
     Raises:
@@ -143,7 +142,7 @@ def _limit(encoder: Encoder, length: int | None) -> int | None:
 # --- documents and chunks ------------------------------------------------------------
 
 
-def _documents(encoder: Encoder, texts: Iterable[Text], chunks: Chunking, prompt: str | None) -> Iterator[Document]:
+def _documents(encoder: EncoderModule, texts: Iterable[Text], chunks: Chunking, prompt: str | None) -> Iterator[Document]:
     asked: set[str] = set()
     for index, item in enumerate(texts):
         row = encoder.tokenize([item], prompt=prompt, max_length=_WHOLE, first=index)[0]
@@ -152,11 +151,11 @@ def _documents(encoder: Encoder, texts: Iterable[Text], chunks: Chunking, prompt
         own = [end > start for start, end in row.offsets]
         first = own.index(True) if True in own else len(own)
         last = len(own) - own[::-1].index(True) if True in own else len(own)
-        before, body, after = (_part(row, *bounds) for bounds in ((0, first), (first, last), (last, len(own))))
+        before, body, after = (part_of(row, *bounds) for bounds in ((0, first), (first, last), (last, len(own))))
         yield Document(item, before, body, after, spans_of(chunks, index, text, body_offsets(body)))
 
 
-def _check_prompt(encoder: Encoder, prompt: str, asked: set[str]) -> None:
+def _check_prompt(encoder: EncoderModule, prompt: str, asked: set[str]) -> None:
     """Raise InputError if "last" would read a question behind the text.
 
     `asked` keeps the prompts that passed.
@@ -168,10 +167,6 @@ def _check_prompt(encoder: Encoder, prompt: str, asked: set[str]) -> None:
             "late chunking: the prompt asks a question after the text, but a passage in the middle has no question; give prompt=''"
         )
     asked.add(prompt)
-
-
-def _part(row: TokenRow, start: int, end: int) -> TokenRow:
-    return TokenRow(row.ids[start:end], row.pool[start:end], row.offsets[start:end])
 
 
 def _groups(documents: Iterator[Document]) -> Iterator[list[Document]]:
@@ -188,10 +183,10 @@ def _groups(documents: Iterator[Document]) -> Iterator[list[Document]]:
 
 
 def _vectors(
-    encoder: Encoder, documents: Sequence[Document], first: int, limit: int | None, overlap: int | None, budget: Budget
+    encoder: EncoderModule, documents: Sequence[Document], first: int, limit: int | None, overlap: int | None, budget: Budget
 ) -> Iterator[Tensor]:
     """Compute vectors (C, D) float32 of the chunks of each document, on the CPU."""
-    cut = [_windows_of(document, first + number, limit, overlap) for number, document in enumerate(documents)]
+    cut = [windows_of(document, first + number, limit, overlap) for number, document in enumerate(documents)]
     if len(documents) == 1 and documents[0].tokens > TOGETHER:
         yield _vectors_in_blocks(encoder, documents[0], cut[0], first, budget)
         return
@@ -205,7 +200,7 @@ def _vectors(
         )
 
 
-def _vectors_in_blocks(encoder: Encoder, document: Document, cut: Sequence[_Window], index: int, budget: Budget) -> Tensor:
+def _vectors_in_blocks(encoder: EncoderModule, document: Document, cut: Sequence[Window], index: int, budget: Budget) -> Tensor:
     """Compute the vectors of a long document window by window, without holding all its states.
 
     A chunk is pooled as soon as the states of its last token are there. States are dropped when no
@@ -218,7 +213,7 @@ def _vectors_in_blocks(encoder: Encoder, document: Document, cut: Sequence[_Wind
     needed = list(itertools.accumulate((chunks.bounds(number)[0] for number in reversed(order)), min))[::-1]
     held = torch.zeros(0)
     start = known = done = 0
-    for part in _blocks(cut):
+    for part in blocks(cut, TOGETHER):
         final = part[-1] is cut[-1]
         (states,) = _states(encoder, [document], [part], budget, opened=part[0] is not cut[0], open_end=not final)
         held = states if not len(held) else torch.cat([held, states])
@@ -235,47 +230,13 @@ def _vectors_in_blocks(encoder: Encoder, document: Document, cut: Sequence[_Wind
     return vectors
 
 
-def _blocks(cut: Sequence[_Window]) -> Iterator[list[_Window]]:
-    """Cut windows into groups of at most `TOGETHER` tokens, or of one window."""
-    block: list[_Window] = []
-    for window in cut:
-        if block and sum(each.end - each.start for each in [*block, window]) > TOGETHER:
-            yield block
-            block = []
-        block.append(window)
-    yield block
-
-
 # --- states --------------------------------------------------------------------------
 
 
-class _Window(NamedTuple):
-    """Body tokens [start, end) that are read together, of which [first, last) are kept."""
-
-    start: int
-    end: int
-    first: int
-    last: int
-
-
-def windows(tokens: int, size: int, overlap: int) -> list[_Window]:
-    """Cut `tokens` into windows of at most `size` that share at least `overlap` with neighbors.
-
-    Every token is kept from one window. For example, `windows(10, 6, 2)` returns [0, 6) and [4,
-    10), of which [0, 5) and [5, 10) are kept.
-    """
-    starts = [0]
-    while starts[-1] + size < tokens:
-        starts.append(min(starts[-1] + size - overlap, tokens - size))
-    ends = [min(start + size, tokens) for start in starts]
-    cuts = [0, *((start + end) // 2 for start, end in zip(starts[1:], ends)), tokens]
-    return [_Window(start, end, first, last) for start, end, first, last in zip(starts, ends, cuts, cuts[1:])]
-
-
 def _states(
-    encoder: Encoder,
+    encoder: EncoderModule,
     documents: Sequence[Document],
-    cut: Sequence[Sequence[_Window]],
+    cut: Sequence[Sequence[Window]],
     budget: Budget,
     *,
     opened: bool = False,
@@ -286,7 +247,7 @@ def _states(
     Tokens around the text come from the outermost windows. If `opened` or `open_end` is True, the
     first or the last window given is not the outermost one of its document.
     """
-    rows = [_row(document, window) for document, own in zip(documents, cut) for window in own]
+    rows = [row_of(document, window) for document, own in zip(documents, cut) for window in own]
     found: dict[int, Tensor] = {}
 
     def run(part: list[TokenRow]) -> list[Tensor]:
@@ -309,27 +270,3 @@ def _states(
             pieces.append(states[begin:stop])
         parts.append(torch.cat(pieces))
     return parts
-
-
-def _windows_of(document: Document, index: int, limit: int | None, overlap: int | None) -> list[_Window]:
-    tokens = len(document.body.ids)
-    if limit is None or document.tokens <= limit:
-        return [_Window(0, tokens, 0, tokens)]
-    size = limit - len(document.before.ids) - len(document.after.ids)
-    shared = size // 4 if overlap is None else overlap
-    if size < 1 or not 0 <= shared < size:
-        raise InputError(
-            f"texts[{index}]: windows of {limit} tokens have {size} left for the text next to instruction and special "
-            f"tokens, and must overlap by less than that (got {shared}); raise length or lower overlap"
-        )
-    return windows(tokens, size, shared)
-
-
-def _row(document: Document, window: _Window) -> TokenRow:
-    body = _part(document.body, window.start, window.end)
-    return TokenRow(
-        *(
-            getattr(document.before, field) + getattr(body, field) + getattr(document.after, field)
-            for field in ("ids", "pool", "offsets")
-        )
-    )

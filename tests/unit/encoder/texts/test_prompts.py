@@ -7,7 +7,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 import bothways as bw
-from bothways.encoder import prompts
+from bothways.encoder.texts import prompts
 from bothways.errors import InputError
 from tiny import tiny_llama
 

@@ -9,10 +9,11 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from bothways.encoder import tokenization
-from bothways.encoder.split_patterns import reach
-from bothways.encoder.text_prefix import TextPrefix
-from bothways.encoder.tokenization import TextTokenizer, Wrapper
+from bothways.encoder.texts import tokenization
+from bothways.encoder.texts.split_patterns import reach
+from bothways.encoder.texts.text_prefix import TextPrefix
+from bothways.encoder.texts.tokenization import TextTokenizer
+from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
 from tiny import SENTENCES, tiny_tokenizer
 

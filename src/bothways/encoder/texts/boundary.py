@@ -18,14 +18,16 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.folder import pooling_module
-from bothways.encoder.tokenization import Text, is_template, stock_tokens
+from bothways.encoder.module import EncoderModule
+from bothways.encoder.texts.tokenization import Text, stock_tokens
+from bothways.encoder.texts.wrapping import is_template
 
 if TYPE_CHECKING:
-    from bothways.encoder.encoder import Encoder
+    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger("bothways")
 
@@ -33,13 +35,13 @@ MERGES = ("its last token merges with the text", "end the prompt without a blank
 SPECIAL = ("it ends in a special token", "end the prompt with an ordinary token, for example a line feed, and both agree")
 
 
-def cause(tokenizer: Any, prompt: str) -> tuple[str, str]:
+def cause(tokenizer: PreTrainedTokenizerBase, prompt: str) -> tuple[str, str]:
     """Explain why sentence-transformers ends a prompt at another token, and what to do about it."""
     ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     return SPECIAL if ids and ids[-1] in tokenizer.all_special_ids else MERGES
 
 
-def warn(encoder: Encoder, texts: Sequence[Text], rows: Sequence[TokenRow], prompt: str | None) -> None:
+def warn(encoder: EncoderModule, texts: Sequence[Text], rows: Sequence[TokenRow], prompt: str | None) -> None:
     """Log one line for each instruction that sentence-transformers cuts at another token.
 
     Each encoder logs an instruction only once.

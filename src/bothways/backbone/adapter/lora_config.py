@@ -1,0 +1,44 @@
+"""The settings of a LoRA adapter, as a recipe holds them. `lora` attaches one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bothways.config import Strict
+
+
+class LoraConfig(Strict):
+    """A LoRA adapter.
+
+    The defaults are LLM2Vec's: lora_r 16 in train_configs/*, alpha = 2 r and dropout 0.05 in its
+    scripts.
+    """
+
+    r: int = Field(default=16, ge=1, description="rank")
+    alpha: float | None = Field(
+        default=None,
+        gt=0,
+        description="numerator of the scale alpha / r; if absent, twice the rank",
+    )
+    dropout: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="dropout on the adapter's input, in addition to the model's own",
+    )
+    targets: Literal["all-linear", "attention"] | tuple[str, ...] = Field(
+        default="all-linear",
+        description="layers to adapt, by the ends of their names, for example q_proj; all-linear selects every linear layer "
+        "of the decoder blocks, attention the linear layers of their attention",
+    )
+    train_whole: tuple[str, ...] | None = Field(
+        default=None,
+        description="parameters to train in full next to the factors, by parts of their names; LoRA+ uses embed and norm",
+    )
+
+    @property
+    def scaling(self) -> float:
+        """Return alpha / r, the factor on B A x."""
+        return (2 * self.r if self.alpha is None else self.alpha) / self.r
