@@ -9,6 +9,7 @@ from pathlib import Path
 from bothways.data.conversion.classification import classification
 from bothways.data.conversion.converted import Converted, write_examples
 from bothways.data.conversion.nli import read_inferences, triplets
+from bothways.data.conversion.options import ClassOptions, JudgedOptions, NliOptions
 from bothways.data.conversion.retrieval import retrieval
 from bothways.data.decontamination import Overlap
 from bothways.data.evaluation_texts import read_evaluation_texts
@@ -78,16 +79,18 @@ class Files:
 def _nli() -> list[Example]:
     converted = Converted()
     rows = [row for name in NLI for row in read_inferences(SHARED / name, converted)]
-    return triplets(rows, task="nli", without=Overlap(read_evaluation_texts([DEV, *STS.values()]))).examples
+    return triplets(rows, NliOptions(task="nli", without=Overlap(read_evaluation_texts([DEV, *STS.values()])))).examples
 
 
 def _scifact() -> list[Example]:
-    return retrieval(SCIFACT, split="train", task="scifact", without=Overlap(read_evaluation_texts([SCIFACT]))).examples
+    return retrieval(
+        SCIFACT, JudgedOptions(split="train", task="scifact", without=Overlap(read_evaluation_texts([SCIFACT])))
+    ).examples
 
 
 def _banking() -> list[Example]:
     held_out = Overlap(read_evaluation_texts([BANKING / "test.jsonl"]))
-    return classification(read_labeled(BANKING / "train.jsonl.gz"), task="banking77", without=held_out).examples
+    return classification(read_labeled(BANKING / "train.jsonl.gz"), ClassOptions(task="banking77", without=held_out)).examples
 
 
 def _mined(rows: Sequence[Example], corpus: str | None, *, window: tuple[int, int]) -> list[Example]:

@@ -30,7 +30,7 @@ _ROWS = (
     ("data", "data.embedded", "stdlib stdlib_pairs stdlib_source"),
     ("data", "data", "overlap=decontamination mixing=batches"),
     ("data.conversion", "data.conversion", "labelled=labeled_text sampling=stratified"),
-    ("data.conversion", "data", "lexical=words"),
+    ("data.conversion", "data", "lexical=lexicon"),
     ("data.search", "search", "bm25 dense shards topk vectors"),
     (
         "data.mining",

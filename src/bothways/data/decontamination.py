@@ -19,7 +19,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bothways.data.labeled.example import Example
-from bothways.data.words import Lexicon, normal_form, words
+from bothways.data.lexicon import Lexicon
+from bothways.data.words import normal_form, words
 from bothways.errors import InputError
 
 NGRAM = 2  # words; with 1 the order of words does not count, with 3 one changed word of ten already costs six n-grams of eleven

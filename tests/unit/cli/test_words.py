@@ -5,6 +5,7 @@ import pytest
 from bothways.cli.app import main
 from bothways.cli.words import check_words
 from bothways.data.conversion.by_example import by_example
+from bothways.data.conversion.options import ClassOptions
 from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.labeled.labeled_text import LabeledText
 from bothways.errors import InputError
@@ -103,7 +104,7 @@ def test_counts_without_bounds(tmp_path):
 
 def test_all_negatives_there_are():
     items = [LabeledText(f"text {n}", (str(n % 2),), n) for n in range(6)]
-    made = by_example(items, negatives=10**23)
+    made = by_example(items, ClassOptions(negatives=10**23))
     assert all(len(example.negatives) == 3 for example in made.examples)
 
 

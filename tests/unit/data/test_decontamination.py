@@ -9,7 +9,8 @@ import pytest
 from bothways.data.decontamination import Overlap, remove_overlap
 from bothways.data.evaluation_texts import read_evaluation_texts
 from bothways.data.labeled.example import Example
-from bothways.data.words import Lexicon, normal_form, words
+from bothways.data.lexicon import Lexicon
+from bothways.data.words import normal_form, words
 from bothways.errors import InputError
 
 TEXTS = ["The cat sat on the mat.", "A plane is taking off.", "고양이가 매트에 앉았다.", "猫がマットに座った。", "?!"]

@@ -74,12 +74,18 @@ def retrieval(
 
     The rows have no hard negatives. Add them with `bothways mine`.
     """
+    from bothways.data.conversion.options import JudgedOptions
     from bothways.data.conversion.retrieval import retrieval as convert
 
     name = task or folder.resolve().name
-    held = held_out.read()
-    prompts = instruction.prompts(name, symmetric=False)
-    output.finish(convert(folder, split=split, min_grade=min_grade, task=name, prompts=prompts, without=held))
+    options = JudgedOptions(
+        split=split,
+        min_grade=min_grade,
+        task=name,
+        prompts=instruction.prompts(name, symmetric=False),
+        without=held_out.read(),
+    )
+    output.finish(convert(folder, options))
 
 
 @group.command()
@@ -105,16 +111,19 @@ def nli(
     """
     from bothways.data.conversion.converted import Converted
     from bothways.data.conversion.nli import read_inferences, triplets
+    from bothways.data.conversion.options import NliOptions
 
     read = Converted()
     rows = [item for source in sources for item in read_inferences(source, read)]
     converted = triplets(
         rows,
-        pairing=pairing,  # type: ignore[arg-type]
-        seed=seed,
-        task=task,
-        prompts=instruction.prompts(task, symmetric=True),
-        without=held_out.read(),
+        NliOptions(
+            pairing=pairing,  # type: ignore[arg-type]
+            seed=seed,
+            task=task,
+            prompts=instruction.prompts(task, symmetric=True),
+            without=held_out.read(),
+        ),
     )
     converted.rows += read.rows
     for reason, count in read.dropped.items():
@@ -149,14 +158,14 @@ def classification(
     from bothways.data.conversion.classification import classification as convert
     from bothways.data.conversion.classification import settled
     from bothways.data.conversion.labeled_text import read_label_texts
+    from bothways.data.conversion.options import ClassOptions
     from bothways.data.labeled.labeled_text import read_labeled
 
     items = [
         item for source in sources for item in read_labeled(source, text=text, label=labels.label, separator=labels.separator)
     ]
     chosen = settled(by, items)  # type: ignore[arg-type]
-    converted = convert(
-        items,
+    options = ClassOptions(
         by=chosen,
         label_texts=None if labels.label_texts is None else read_label_texts(labels.label_texts),
         negatives=labels.negatives,
@@ -167,7 +176,7 @@ def classification(
         prompts=instruction.prompts(task, symmetric=chosen == "example"),
         without=held_out.read(),
     )
-    output.finish(converted)
+    output.finish(convert(items, options))
 
 
 @group.command()
@@ -193,28 +202,24 @@ def clustering(
 ) -> None:
     """Pair each text with another text of its category, or with the category's own text."""
     from bothways.data.conversion.classification import classification as convert
-    from bothways.data.conversion.clustering import read_documents
+    from bothways.data.conversion.clustering import DocumentColumns, read_documents
     from bothways.data.conversion.labeled_text import read_label_texts
+    from bothways.data.conversion.options import ClassOptions
     from bothways.errors import InputError
 
     if by not in ("example", "label"):
         raise InputError(f"--by {by}: must be example (a text of the category) or label (the category's text)")
 
-    items = [
-        item
-        for source in sources
-        for item in read_documents(
-            source,
-            form=form,  # type: ignore[arg-type]
-            title=title,
-            body=body,
-            label=labels.label,
-            separator=labels.separator,
-            title_before_body=title_before_body,
-        )
-    ]
-    converted = convert(
-        items,
+    columns = DocumentColumns(
+        form=form,  # type: ignore[arg-type]
+        title=title,
+        body=body,
+        label=labels.label,
+        separator=labels.separator,
+        title_before_body=title_before_body,
+    )
+    items = [item for source in sources for item in read_documents(source, columns)]
+    options = ClassOptions(
         by=by,  # type: ignore[arg-type]
         label_texts=None if labels.label_texts is None else read_label_texts(labels.label_texts),
         negatives=labels.negatives,
@@ -225,7 +230,7 @@ def clustering(
         prompts=instruction.prompts(task, symmetric=by == "example"),
         without=held_out.read(),
     )
-    output.finish(converted)
+    output.finish(convert(items, options))
 
 
 @group.command()
@@ -244,6 +249,7 @@ def sts(
     seed: Seed = 0,
 ) -> None:
     """Pair sentences of high similarity, in both directions, as NV-Embed does."""
+    from bothways.data.conversion.options import StsOptions
     from bothways.data.conversion.sts import directed_pairs
     from bothways.data.labeled.pairs import Pairs, read_pairs
 
@@ -254,14 +260,16 @@ def sts(
             [text for pairs in read for text in pairs.second],
             [score for pairs in read for score in pairs.scores],
         ),
-        threshold=threshold,
-        ceiling=ceiling,
-        negatives=negatives,
-        chosen_by=chosen_by,  # type: ignore[arg-type]
-        first_rank=first_rank,
-        seed=seed,
-        task=task,
-        prompts=instruction.prompts(task, symmetric=True),
-        without=held_out.read(),
+        StsOptions(
+            threshold=threshold,
+            ceiling=ceiling,
+            negatives=negatives,
+            chosen_by=chosen_by,  # type: ignore[arg-type]
+            first_rank=first_rank,
+            seed=seed,
+            task=task,
+            prompts=instruction.prompts(task, symmetric=True),
+            without=held_out.read(),
+        ),
     )
     output.finish(converted)

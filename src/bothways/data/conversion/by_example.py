@@ -1,7 +1,8 @@
-"""Positive and negatives are other texts of the data: same class for the one, other classes for the others.
+"""Examples by example: the positive is another text of the same label, negatives are of other labels.
 
-NV-Embed v2 (arXiv 2405.17428, section on example-based labels) found this better than label texts for classification with several
-classes and for all clustering sets: 72.31 against 70.82 on average over MTEB's English sets.
+NV-Embed v2 (arXiv 2405.17428, section on example-based labels) found this better than label texts for
+classification with several classes and for all clustering sets: 72.31 against 70.82 on average over
+MTEB's English sets.
 """
 
 from __future__ import annotations
@@ -11,51 +12,38 @@ from collections.abc import Sequence
 
 from bothways.data.conversion.converted import Converted
 from bothways.data.conversion.labeled_text import usable
+from bothways.data.conversion.options import NEGATIVES, ClassOptions
 from bothways.data.conversion.stratified import stratified
-from bothways.data.decontamination import Overlap
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_text import LabeledText
-from bothways.data.labeled.templates import Prompts
 from bothways.errors import InputError
 
-NEGATIVES = 7  # NV-Embed trains with one positive and seven negatives
-_TRIES = 20  # draws per negative before the classes are gone through one by one
+_TRIES = 20  # draws for each negative before the texts are listed one by one
 
 
-def by_example(
-    items: Sequence[LabeledText],
-    *,
-    positives: int = 1,
-    negatives: int = NEGATIVES,
-    per_label: int | None = None,
-    total: int | None = None,
-    seed: int = 0,
-    task: str = "",
-    prompts: Prompts | None = None,
-    without: Overlap | None = None,
-) -> Converted:
-    """Examples of random texts of the same label against random texts of others.
+def by_example(items: Sequence[LabeledText], options: ClassOptions | None = None) -> Converted:
+    """Return examples of random texts of the query's label and random texts of other labels.
+
+    No negative has one of the labels of the query, and the negatives of an example differ.
 
     Args:
         items: texts with labels.
-        positives: other texts of the query's label, fewer where it has fewer.
-        negatives: texts none of whose labels is one of the query's, each another one; fewer where there are fewer.
-        per_label, total: which texts become queries, see `stratified`; positives and negatives come from all of them.
-        seed: of every choice.
-        task: of the examples.
-        prompts: of both sides.
-        without: evaluation texts, which become neither query, positive nor negative.
+        options: if None, the defaults. `per_label` and `total` limit the queries. Positives and
+            negatives come from all texts.
 
     Returns:
-        One example a query, whose `label` is the query's; texts that are the only one of their label have no positive and make none.
+        One example for each query, with the query's label. A text that is the only one of its label
+        has no positive and does not make an example.
 
     Raises:
-        InputError: a number out of range, or fewer than two labels.
+        InputError: a number is out of range, or there are fewer than two labels.
     """
-    if positives < 1 or negatives < 0:
-        raise InputError(f"by_example: {positives} positives and {negatives} negatives; expected at least 1 and 0")
+    options = options or ClassOptions()
+    negatives = NEGATIVES if options.negatives is None else options.negatives
+    if options.positives < 1 or negatives < 0:
+        raise InputError(f"by_example: {options.positives} positives and {negatives} negatives; expected at least 1 and 0")
     converted = Converted()
-    kept = usable(items, converted, seed=seed, without=without)
+    kept = usable(items, converted, seed=options.seed, without=options.without)
     members: dict[str, list[int]] = {}
     ranks: list[int] = []  # of each text among those of its label
     for place, item in enumerate(kept):
@@ -63,19 +51,24 @@ def by_example(
         ranks.append(len(same))
         same.append(place)
     others = _Others(kept)
-    queries = stratified([item.label for item in kept], per_label=per_label, total=total, seed=seed)
+    queries = stratified(
+        [item.label for item in kept],
+        per_label=options.per_label,
+        total=options.total,
+        seed=options.seed,
+    )
     if len(queries) < len(kept):
         converted.drop("not drawn as a query", count=len(kept) - len(queries))
-    draw = random.Random(f"{seed}:examples")
-    query_prompt, document_prompt = prompts or Prompts()
+    draw = random.Random(f"{options.seed}:examples")
     for place in queries:
         item = kept[place]
         same = members[item.label]
         if len(same) == 1:
             converted.drop("alone with their label", item.row)
             continue
-        # drawn among one fewer, and moved past the query itself: a list without it would cost each query a pass over its class
-        drawn = draw.sample(range(len(same) - 1), min(positives, len(same) - 1))
+        # drawn among one fewer and moved past the query: a list without the query would cost each
+        # query a pass over its class
+        drawn = draw.sample(range(len(same) - 1), min(options.positives, len(same) - 1))
         right = [same[number + (number >= ranks[place])] for number in drawn]
         wrong = others.draw(item, negatives, draw)
         converted.examples.append(
@@ -83,9 +76,9 @@ def by_example(
                 item.text,
                 tuple(kept[other].text for other in right),
                 tuple(kept[other].text for other in wrong),
-                query_prompt=query_prompt,
-                document_prompt=document_prompt,
-                task=task,
+                query_prompt=options.prompts.query,
+                document_prompt=options.prompts.document,
+                task=options.task,
                 label=item.label,
                 labels=item.labels if len(item.labels) > 1 else (),
                 positive_labels=tuple(kept[other].labels for other in right),
@@ -96,17 +89,18 @@ def by_example(
 
 
 class _Others:
-    """Texts of other labels than a query's."""
+    """Draws texts of other labels than a query's."""
 
     def __init__(self, items: Sequence[LabeledText]) -> None:
         self.items = items
-        self._rare: dict[frozenset[str], list[int]] = {}  # labels -> places without any of them, where those are few
+        # labels -> places of the texts that have none of them, if those are few
+        self._rare: dict[frozenset[str], list[int]] = {}
 
     def draw(self, query: LabeledText, count: int, draw: random.Random) -> list[int]:
-        """Places of `count` different texts without a label of the query's."""
+        """Return the places of `count` different texts that share no label with the query."""
         own = frozenset(query.labels)
         found: dict[int, None] = {}
-        # where all that there are are wanted, there is nothing to draw
+        # if all texts are wanted, there is nothing to draw
         for _ in range(count * _TRIES if count < len(self.items) else 0):
             if len(found) == count:
                 return list(found)

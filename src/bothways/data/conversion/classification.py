@@ -1,87 +1,52 @@
-"""Classification as retrieval of the label's text, or of a text of the same class.
+"""Classification as retrieval of the label's text, or of another text of the same class.
 
-NV-Embed (arXiv 2405.17428): version 1 has the text of the label as positive and those of all other labels as negatives; version 2
-keeps that for two classes and takes examples for more.
+In NV-Embed version 1 (arXiv 2405.17428) the positive is the text of the label, and the negatives are
+the texts of all other labels. Version 2 keeps this for two classes and takes examples for more.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
-from bothways.data.conversion.by_example import NEGATIVES, by_example
+from bothways.data.conversion.by_example import by_example
 from bothways.data.conversion.converted import Converted
 from bothways.data.conversion.labeled_text import in_words, usable
+from bothways.data.conversion.options import By, ClassOptions
 from bothways.data.conversion.stratified import stratified
-from bothways.data.decontamination import Overlap
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_text import LabeledText
-from bothways.data.labeled.templates import Prompts
 from bothways.data.words import normal_form
 from bothways.errors import InputError
 
-By = Literal["auto", "label", "example"]
 
+def classification(items: Sequence[LabeledText], options: ClassOptions | None = None) -> Converted:
+    """Return examples of texts with classes.
 
-def classification(
-    items: Sequence[LabeledText],
-    *,
-    by: By = "auto",
-    label_texts: Mapping[str, str] | None = None,
-    negatives: int | None = None,
-    per_label: int | None = None,
-    total: int | None = None,
-    seed: int = 0,
-    task: str = "classification",
-    prompts: Prompts | None = None,
-    without: Overlap | None = None,
-) -> Converted:
-    """Examples from texts with classes.
+    For example, classification(items, ClassOptions(by="label", label_texts={"18": "sports"})).
 
     Args:
         items: texts with labels.
-        by: "label" for label texts, "example" for other texts, "auto" for label texts if there are two classes, or one text of
-            each, and examples if there are more, as NV-Embed v2.
-        label_texts: label -> its words, by label; by default its name with spaces for underscores.
-        negatives: by label, the number of other labels (None: all of them); by example, of texts (None: 7).
-        per_label, total, seed, task, without: see `by_example`.
-        prompts: of queries and documents; label texts are documents and carry none of the query's instruction by themselves.
+        options: if None, the defaults, with the task "classification". Label texts are documents,
+            so they carry the prompt of documents.
 
     Raises:
-        InputError: `by` unknown, fewer than two labels, or labels without words.
+        InputError: `by` is unknown, there are fewer than two labels, or a label has no text.
     """
-    if settled(by, items) == "label":
-        return by_label(
-            items,
-            label_texts=label_texts,
-            negatives=negatives,
-            per_label=per_label,
-            total=total,
-            seed=seed,
-            task=task,
-            prompts=prompts,
-            without=without,
-        )
-    return by_example(
-        items,
-        negatives=NEGATIVES if negatives is None else negatives,
-        per_label=per_label,
-        total=total,
-        seed=seed,
-        task=task,
-        prompts=prompts,
-        without=without,
-    )
+    options = options or ClassOptions(task="classification")
+    chosen = settled(options.by, items)
+    return (by_label if chosen == "label" else by_example)(items, replace(options, by=chosen))
 
 
 def settled(by: By, items: Sequence[LabeledText]) -> Literal["label", "example"]:
-    """What "auto" means for these items: label texts for two classes, examples for more.
+    """Return the meaning of "auto" for these items: "label" for two classes, "example" for more.
 
-    If no two texts share a label, there are no examples of any class, so label texts are all there is.
+    If no two texts share a label, a class has no other example, so the answer is "label".
 
     Raises:
-        InputError: `by` unknown.
+        InputError: `by` is unknown.
     """
     if by not in ("auto", "label", "example"):
         raise InputError(f"by: {by!r}; expected 'auto', 'label' or 'example'")
@@ -95,33 +60,28 @@ def settled(by: By, items: Sequence[LabeledText]) -> Literal["label", "example"]
     return "label" if len(members) == 2 or alone else "example"
 
 
-def by_label(
-    items: Sequence[LabeledText],
-    *,
-    label_texts: Mapping[str, str] | None = None,
-    negatives: int | None = None,
-    per_label: int | None = None,
-    total: int | None = None,
-    seed: int = 0,
-    task: str = "classification",
-    prompts: Prompts | None = None,
-    without: Overlap | None = None,
-) -> Converted:
-    """Examples of a text, the words of its label, and those of other labels; arguments as `classification`.
+def by_label(items: Sequence[LabeledText], options: ClassOptions | None = None) -> Converted:
+    """Return examples of a text, the text of its label, and the texts of other labels.
 
     Raises:
-        InputError: fewer than two labels, or labels without words.
+        InputError: there are fewer than two labels, or a label has no text.
     """
+    options = options or ClassOptions(task="classification")
+    negatives = options.negatives
     if negatives is not None and negatives < 0:
         raise InputError(f"negatives: {negatives}; expected a number of other labels, or none for all")
     converted = Converted()
-    kept = usable(items, converted, seed=seed, without=without)
-    words = in_words(sorted({label for item in kept for label in item.labels}), label_texts)
-    chosen = stratified([item.label for item in kept], per_label=per_label, total=total, seed=seed)
+    kept = usable(items, converted, seed=options.seed, without=options.without)
+    words = in_words(sorted({label for item in kept for label in item.labels}), options.label_texts)
+    chosen = stratified(
+        [item.label for item in kept],
+        per_label=options.per_label,
+        total=options.total,
+        seed=options.seed,
+    )
     if len(chosen) < len(kept):
         converted.drop("not drawn as a query", count=len(kept) - len(chosen))
-    draw = random.Random(f"{seed}:labels of others")
-    query_prompt, document_prompt = prompts or Prompts()
+    draw = random.Random(f"{options.seed}:labels of others")
     for place in chosen:
         item = kept[place]
         others = [label for label in words if label not in item.labels]
@@ -132,9 +92,9 @@ def by_label(
                 item.text,
                 (words[item.label],),
                 tuple(words[label] for label in others),
-                query_prompt=query_prompt,
-                document_prompt=document_prompt,
-                task=task,
+                query_prompt=options.prompts.query,
+                document_prompt=options.prompts.document,
+                task=options.task,
                 label=item.label,
                 labels=item.labels if len(item.labels) > 1 else (),
                 negative_labels=tuple((label,) for label in others),

@@ -1,42 +1,39 @@
-"""NLI tables as triplets: a premise, a hypothesis it entails, one it contradicts.
+"""NLI tables as triplets: a premise, a hypothesis it entails, and one that contradicts it.
 
-Supervised SimCSE (arXiv 2104.08821, §4): entailment pairs as positives (84.9 on STS-B dev), and the contradiction of the same premise
-as a hard negative (86.2). Premises with only one of the two make no example; neutral hypotheses are not used, since they lowered the
-score as negatives (85.3).
+Supervised SimCSE (arXiv 2104.08821, section 4) takes entailment pairs as positives (84.9 on the STS-B
+development set) and the contradiction of the same premise as a hard negative (86.2). A premise that
+has only one of the two does not make an example. Neutral hypotheses are not used, because as
+negatives they lowered the score (85.3).
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bothways.data.columns import NLI
 from bothways.data.conversion.converted import Converted
+from bothways.data.conversion.options import NliOptions, Pairing
 from bothways.data.decontamination import Overlap
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_row import Fields, Reading
 from bothways.data.labeled.labeled_text import iter_source
-from bothways.data.labeled.templates import Prompts
 from bothways.data.rows import Row, is_table
 from bothways.errors import InputError
 
-log = logging.getLogger("bothways")
-
-Pairing = Literal["entailment", "one_to_one", "premise"]
-# numbers as the hub's snli, multi_nli, xnli and klue have them; -1 and "-" mean that the annotators did not agree
-_LABELS = {"0": "entailment", "1": "neutral", "2": "contradiction", "-1": None, "-": None}
 _NAMES = ("entailment", "neutral", "contradiction")
+# the numbers of snli, multi_nli, xnli and klue on the hub; -1 and "-" mean that annotators disagree
+_LABELS = {**dict(zip("012", _NAMES)), "-1": None, "-": None}
 
 
 @dataclass(frozen=True)
 class Inference:
-    """One row; `label` is entailment, neutral or contradiction."""
+    """One row of an NLI table. `label` is entailment, neutral or contradiction."""
 
     premise: str
     hypothesis: str
@@ -45,11 +42,12 @@ class Inference:
 
 
 def read_inferences(source: str | Path, converted: Converted) -> list[Inference]:
-    """Read an NLI table from a file, folder or hub dataset; rows passed over are counted in `converted`.
+    """Read an NLI table from a file, folder or hub dataset. Skipped rows are counted in `converted`.
 
     Raises:
-        InputError: a missing column, a value that is no text, or an unknown label; file and row.
-        SourceError: no such source.
+        InputError: a missing column, a value that is not a text, or an unknown label. Names the
+            file and the row.
+        SourceError: the source cannot be found.
     """
     found: list[Inference] = []
     for name, rows in iter_source(source):
@@ -62,10 +60,10 @@ def read_inferences(source: str | Path, converted: Converted) -> list[Inference]
 
 
 def iter_inferences(rows: Iterable[Row], reading: Reading) -> Iterator[Inference]:
-    """Rows of an NLI table that have both texts and a gold label; the others are counted in `reading.skipped`.
+    """Yield the rows that have both texts and a gold label. The others count in `reading.skipped`.
 
     Raises:
-        InputError: a missing column, a value that is no text, or an unknown label.
+        InputError: a missing column, a value that is not a text, or an unknown label.
     """
     for number, row in rows:
         fields = Fields(number, row, reading)
@@ -79,57 +77,47 @@ def iter_inferences(rows: Iterable[Row], reading: Reading) -> Iterator[Inference
             yield Inference(premise, hypothesis, label, number)
 
 
-def triplets(
-    inferences: Sequence[Inference],
-    *,
-    pairing: Pairing = "entailment",
-    seed: int = 0,
-    task: str = "nli",
-    prompts: Prompts | None = None,
-    without: Overlap | None = None,
-) -> Converted:
-    """Examples of premises that have both an entailment and a contradiction.
+def triplets(inferences: Sequence[Inference], options: NliOptions | None = None) -> Converted:
+    """Return examples of the premises that have both an entailment and a contradiction.
 
     Args:
-        inferences: rows, in any order.
-        pairing: "entailment" uses every entailment once, with the contradictions of its premise in turn, again from the first
-            where they are fewer; "one_to_one" uses every hypothesis at most once; "premise" makes one example a premise, of all
-            its entailments and contradictions, of which training draws.
-        seed: of the order in which a premise's contradictions are dealt out.
-        task: of the examples.
-        prompts: of premises and hypotheses.
-        without: evaluation texts, which are used as neither.
+        inferences: the rows, in any order.
+        options: if None, the defaults.
 
     Returns:
-        Examples in the order of their premises. Where a premise makes several, they share a label, so that they are not each
-        other's negatives.
+        Examples in the order of their premises. If a premise makes several, they share a label, so
+        that they are not each other's negatives.
 
     Raises:
-        InputError: `pairing` unknown.
+        InputError: the pairing is unknown.
     """
-    if pairing not in ("entailment", "one_to_one", "premise"):
-        raise InputError(f"pairing: {pairing!r}; expected 'entailment', 'one_to_one' or 'premise'")
+    options = options or NliOptions()
+    if options.pairing not in ("entailment", "one_to_one", "premise"):
+        raise InputError(f"pairing: {options.pairing!r}; expected 'entailment', 'one_to_one' or 'premise'")
     converted = Converted(rows=len(inferences))
-    groups = _by_premise(inferences, converted, without)
-    query_prompt, document_prompt = prompts or Prompts()
+    groups = _by_premise(inferences, converted, options.without)
     for premise, (row, right, wrong) in groups.items():
         if not right or not wrong:
             missing = "entailment" if not right else "contradiction"
-            converted.drop(f"hypotheses of a premise without {missing}", row, len(right) + len(wrong))
+            count = len(right) + len(wrong)
+            converted.drop(f"hypotheses of a premise without {missing}", row, count)
             continue
-        dealt = _deal(premise, right, wrong, pairing, seed)
-        used = {text for _, negatives in dealt for text in negatives} | {text for positives, _ in dealt for text in positives}
+        dealt = _deal(premise, right, wrong, options.pairing, options.seed)
+        used = {text for sides in dealt for side in sides for text in side}
         if len(used) < len(right) + len(wrong):
-            converted.drop("hypotheses without a counterpart", row, len(right) + len(wrong) - len(used))
-        label = hashlib.sha256(premise.encode("utf-8", "surrogatepass")).hexdigest()[:16] if len(dealt) > 1 else None
+            unused = len(right) + len(wrong) - len(used)
+            converted.drop("hypotheses without a counterpart", row, unused)
+        label = None
+        if len(dealt) > 1:
+            label = hashlib.sha256(premise.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         converted.examples += [
             Example(
                 premise,
                 positives,
                 negatives,
-                query_prompt=query_prompt,
-                document_prompt=document_prompt,
-                task=task,
+                query_prompt=options.prompts.query,
+                document_prompt=options.prompts.document,
+                task=options.task,
                 label=label,
             )
             for positives, negatives in dealt
@@ -140,7 +128,10 @@ def triplets(
 def _by_premise(
     inferences: Sequence[Inference], converted: Converted, without: Overlap | None
 ) -> dict[str, tuple[int, list[str], list[str]]]:
-    """Premise -> (row, entailments, contradictions), each hypothesis once; those that are both are neither."""
+    """Return premise -> (row, entailments, contradictions), each hypothesis once.
+
+    A hypothesis that is both is left out.
+    """
     labels: dict[tuple[str, str], set[str]] = {}
     for item in inferences:
         labels.setdefault((item.premise, item.hypothesis), set()).add(item.label)
@@ -166,21 +157,24 @@ def _deal(
 ) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     if pairing == "premise":
         return [(tuple(right), tuple(wrong))]
+    # the seed decides the order in which the contradictions of a premise are dealt
     order = random.Random(f"{seed}:{premise}").sample(wrong, len(wrong))
     count = len(right) if pairing == "entailment" else min(len(right), len(wrong))
     return [((right[place],), (order[place % len(order)],)) for place in range(count)]
 
 
 def _label(fields: Fields, value: Any) -> str | None:
-    """A name, or None for no agreement among the annotators."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value == int(value):
+    """Return the name of a label, or None if the annotators disagree."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if number and math.isfinite(value) and value == int(value):
         value = str(int(value))
     name = value.strip().lower() if isinstance(value, str) else None
     if name in _NAMES:
         return name
     if name in _LABELS:
         if name.isdecimal():
-            fields.reading.notes["labels 0, 1, 2 as entailment, neutral, contradiction"] = None
+            note = "labels 0, 1, 2 as entailment, neutral, contradiction"
+            fields.reading.notes[note] = None
         return _LABELS[name]
     shown = "nothing" if value is None or value == "" else repr(value)
     raise InputError(f"{fields.where}: label {shown}; expected {', '.join(_NAMES)}, or 0, 1, 2 in this order, or - for none")

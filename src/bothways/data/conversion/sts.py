@@ -1,8 +1,9 @@
 """Scored sentence pairs as retrieval of the sentence that means the same.
 
-NV-Embed (arXiv 2405.17428): pairs that score at least 4 of 5 are positives of each other, hence two examples, (a, b) and (b, a);
-negatives are other texts of the set, the best of BM25, none of which the annotators scored above 2.5 with the query. The paper takes
-rank 2 and on in a pool of all texts; the query stands in it, and is taken as its rank 1.
+In NV-Embed (arXiv 2405.17428) pairs that score at least 4 of 5 are positives of each other, so they
+make two examples, (a, b) and (b, a). Negatives are other texts of the set: those that BM25 ranks
+highest and that the annotators did not score above 2.5 with the query. The paper takes ranks from 2
+on in a pool of all texts. The pool holds the query itself, which is taken as its rank 1.
 """
 
 from __future__ import annotations
@@ -10,88 +11,59 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator
-from typing import Literal
 
-from bothways.data.conversion.by_example import NEGATIVES
 from bothways.data.conversion.converted import Converted
+from bothways.data.conversion.options import CEILING, THRESHOLD, StsOptions
 from bothways.data.decontamination import Overlap
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.pairs import Pairs
-from bothways.data.labeled.templates import Prompts
-from bothways.data.words import Lexicon, normal_form
+from bothways.data.lexicon import Lexicon
+from bothways.data.words import normal_form
 from bothways.errors import InputError
 from bothways.progress import Progress
 
-SCALE = 5.0  # the highest score of STS and SICK
-THRESHOLD = 4.0
-CEILING = 2.5
-_FIRST_RANK = 1  # the paper's rank 2, whose pool holds the query itself at rank 1; related texts are left out by their scores
+__all__ = ["CEILING", "SCALE", "THRESHOLD", "directed_pairs"]
 
-Chooser = Literal["bm25", "random"]
+SCALE = 5.0
+"""The highest score of STS and SICK."""
 
 
-def directed_pairs(
-    pairs: Pairs,
-    *,
-    threshold: float = THRESHOLD,
-    ceiling: float = CEILING,
-    negatives: int = NEGATIVES,
-    chosen_by: Chooser = "bm25",
-    first_rank: int = _FIRST_RANK,
-    seed: int = 0,
-    task: str = "sts",
-    prompts: Prompts | None = None,
-    without: Overlap | None = None,
-) -> Converted:
-    """Examples of pairs with a high score, in both directions.
+def directed_pairs(pairs: Pairs, options: StsOptions | None = None) -> Converted:
+    """Return examples of the pairs that have a high score, in both directions.
 
     Args:
-        pairs: with scores on one scale.
-        threshold: least score of a positive; 4 of 5.
-        ceiling: greatest score that a negative may have with the query, in either order; texts that were never scored with it count
-            as unrelated. 2.5 of 5.
-        negatives: how many each example gets; fewer where BM25 ranks fewer.
-        chosen_by: "bm25" takes the highest ranks, "random" any.
-        first_rank: with "bm25", the first rank that is taken, counted over the texts other than the query.
-        seed: of random negatives.
-        task: of the examples.
-        prompts: of both sides.
-        without: evaluation texts; pairs with one of them are not used, and it is no negative.
+        pairs: pairs with scores on one scale.
+        options: if None, the defaults. Pairs that hold one of the texts of `without` are not used.
 
     Returns:
-        Examples in the order of their pairs. Texts that scores above the ceiling connect share a label where they are more than one
-        pair, so that neither a batch nor later mining makes them each other's negatives.
+        Examples in the order of their pairs. Texts that are connected by scores above the ceiling
+        share a label if they are more than one pair, so that neither a batch nor later mining makes
+        them each other's negatives.
 
     Raises:
-        InputError: a number out of range, or no pair that reaches the threshold.
+        InputError: a number is out of range, or no pair reaches the threshold.
         MissingExtra: "bm25" without bm25s.
     """
-    if not ceiling < threshold:
-        raise InputError(f"ceiling {ceiling:g} and threshold {threshold:g}: a negative must score below a positive")
-    if negatives < 0 or first_rank < 1 or chosen_by not in ("bm25", "random"):
-        raise InputError(
-            f"negatives {negatives}, first_rank {first_rank}, chosen_by {chosen_by!r}; expected at least 0, at least 1, 'bm25' or "
-            "'random'"
-        )
+    options = options or StsOptions()
+    _check(options)
     converted = Converted(rows=len(pairs))
-    kept = _kept(pairs, converted, without)
-    related, texts = _relations(kept, ceiling)
-    positives = _positives(kept, threshold, converted)
+    kept = _kept(pairs, converted, options.without)
+    related, texts = _relations(kept, options.ceiling)
+    positives = _positives(kept, options.threshold, converted)
     if not positives:
-        raise InputError(f"none of {len(pairs)} pairs scores at least {threshold:g}; check the scale of the scores")
-    query_prompt, document_prompt = prompts or Prompts()
+        raise InputError(f"none of {len(pairs)} pairs scores at least {options.threshold:g}; check the scale of the scores")
     labels = _labels(related)
-    pick = _Picker(texts, related, negatives, chosen_by, first_rank, seed)
+    pick = _Picker(texts, related, options)
     with Progress("negatives", len(positives), "examples") as progress:
         for query, positive in positives:
             converted.examples.append(
                 Example(
                     query,
                     (positive,),
-                    tuple(pick(query)) if negatives else (),
-                    query_prompt=query_prompt,
-                    document_prompt=document_prompt,
-                    task=task,
+                    tuple(pick(query)) if options.negatives else (),
+                    query_prompt=options.prompts.query,
+                    document_prompt=options.prompts.document,
+                    task=options.task,
                     label=labels.get(normal_form(query)),
                 )
             )
@@ -99,12 +71,27 @@ def directed_pairs(
     return converted
 
 
-Scored = tuple[int, str, str, float]  # place in the data from 1, first, second, score
+def _check(options: StsOptions) -> None:
+    if not options.ceiling < options.threshold:
+        raise InputError(
+            f"ceiling {options.ceiling:g} and threshold {options.threshold:g}: a negative must score below a positive"
+        )
+    chosen_by = options.chosen_by
+    if options.negatives < 0 or options.first_rank < 1 or chosen_by not in ("bm25", "random"):
+        raise InputError(
+            f"negatives {options.negatives}, first_rank {options.first_rank}, chosen_by {chosen_by!r}; "
+            "expected at least 0, at least 1, 'bm25' or 'random'"
+        )
+
+
+Scored = tuple[int, str, str, float]
+"""The place in the data, counted from 1, the two texts, and their score."""
 
 
 def _kept(pairs: Pairs, converted: Converted, without: Overlap | None) -> list[Scored]:
     kept: list[Scored] = []
-    for number, (first, second, score) in enumerate(zip(pairs.first, pairs.second, pairs.scores), start=1):
+    rows = zip(pairs.first, pairs.second, pairs.scores)
+    for number, (first, second, score) in enumerate(rows, start=1):
         if not first.strip() or not second.strip():
             converted.drop("with an empty text", number)
         elif not (without and converted.overlaps(without.first((first, second)), number)):
@@ -113,7 +100,10 @@ def _kept(pairs: Pairs, converted: Converted, without: Overlap | None) -> list[S
 
 
 def _relations(pairs: list[Scored], ceiling: float) -> tuple[dict[str, set[str]], dict[str, str]]:
-    """Normal form -> those that score above the ceiling with it, itself included; and normal form -> text, each text once."""
+    """Return which texts are related, and every text once, both by normal form.
+
+    A text is related to itself and to those that score above the ceiling with it.
+    """
     texts: dict[str, str] = {}
     related: dict[str, set[str]] = {}
     for _, first, second, score in pairs:
@@ -128,7 +118,7 @@ def _relations(pairs: list[Scored], ceiling: float) -> tuple[dict[str, set[str]]
 
 
 def _labels(related: dict[str, set[str]]) -> dict[str, str]:
-    """Normal form -> one name for all that are connected to it; only where they are more than two texts."""
+    """Return normal form -> a name that all connected texts share, if they are more than two."""
     labels: dict[str, str] = {}
     seen: set[str] = set()
     for start in related:
@@ -160,16 +150,15 @@ def _positives(pairs: list[Scored], threshold: float, converted: Converted) -> l
 
 
 class _Picker:
-    """Negatives of a query: texts that are not related to it."""
+    """Picks the negatives of a query: texts that are not related to it."""
 
-    def __init__(
-        self, texts: dict[str, str], related: dict[str, set[str]], count: int, chosen_by: Chooser, first_rank: int, seed: int
-    ) -> None:
+    def __init__(self, texts: dict[str, str], related: dict[str, set[str]], options: StsOptions) -> None:
         self.keys, self.texts, self.related = list(texts), texts, related
-        self.count, self.first_rank = count, first_rank
-        self.draw = random.Random(f"{seed}:sts")
-        ranked = chosen_by == "bm25" and count
-        self.lexicon = Lexicon(list(texts.values()), "BM25 negatives of STS pairs") if ranked else None
+        self.count, self.first_rank = options.negatives, options.first_rank
+        self.draw = random.Random(f"{options.seed}:sts")
+        self.lexicon: Lexicon | None = None
+        if options.chosen_by == "bm25" and options.negatives:
+            self.lexicon = Lexicon(list(texts.values()), "BM25 negatives of STS pairs")
 
     def __call__(self, query: str) -> list[str]:
         own = normal_form(query)
@@ -183,9 +172,11 @@ class _Picker:
 
     def _candidates(self, own: str, query: str) -> Iterator[str]:
         if self.lexicon is None:
-            yield from (self.keys[place] for place in self.draw.sample(range(len(self.keys)), len(self.keys)))
+            order = self.draw.sample(range(len(self.keys)), len(self.keys))
+            yield from (self.keys[place] for place in order)
             return
-        # deep enough for every rank that may be passed over: the query itself, the first ranks, and all that is related to it
+        # deep enough for every rank that may be skipped: the query, the first ranks, related texts
         depth = self.count + self.first_rank + len(self.related[own])
-        others = [self.keys[place] for place in self.lexicon.ranking(query, depth) if self.keys[place] != own]
+        ranking = self.lexicon.ranking(query, depth)
+        others = [self.keys[place] for place in ranking if self.keys[place] != own]
         yield from others[self.first_rank - 1 :]

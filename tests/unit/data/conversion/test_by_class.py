@@ -7,8 +7,9 @@ import pytest
 
 from bothways.data.conversion.by_example import by_example
 from bothways.data.conversion.classification import by_label, classification
-from bothways.data.conversion.clustering import clustering, read_documents
+from bothways.data.conversion.clustering import DocumentColumns, clustering, read_documents
 from bothways.data.conversion.labeled_text import read_label_texts
+from bothways.data.conversion.options import ClassOptions
 from bothways.data.decontamination import Overlap
 from bothways.data.labeled.labeled_text import LabeledText, read_labeled
 from bothways.data.labeled.templates import Prompts
@@ -21,19 +22,19 @@ OF = {item.text: item.label for item in ITEMS}
 
 
 def test_by_label_text():
-    converted = by_label(ITEMS, task="t", prompts=Prompts("q: "))
+    converted = by_label(ITEMS, ClassOptions(task="t", prompts=Prompts("q: ")))
     assert len(converted.examples) == len(ITEMS) == converted.rows
     first = converted.examples[0]
     assert (first.positives, first.negatives) == (("card arrival",), ("pin", "rare", "top up"))
     assert (first.label, first.query_prompt, first.document_prompt) == ("card_arrival", "q: ", "")
-    few = by_label(ITEMS, negatives=2, label_texts={label: label.upper() for label in CLASSES})
+    few = by_label(ITEMS, ClassOptions(negatives=2, label_texts={label: label.upper() for label in CLASSES}))
     assert {len(example.negatives) for example in few.examples} == {2}
     assert all(example.positives[0] not in example.negatives for example in few.examples)
     assert len({example.negatives for example in few.examples}) > 3  # drawn anew for each
 
 
 def test_by_example():
-    converted = by_example(ITEMS, positives=2, negatives=5)
+    converted = by_example(ITEMS, ClassOptions(positives=2, negatives=5))
     assert len(converted.examples) == 36 and converted.dropped == {"alone with their label": 1}
     for example in converted.examples:
         assert example.label == OF[example.query]
@@ -44,14 +45,14 @@ def test_by_example():
 
 
 def test_draws_depend_on_the_seed_alone():
-    assert by_example(ITEMS, seed=3).examples == by_example(ITEMS, seed=3).examples
-    assert by_example(ITEMS, seed=3).examples != by_example(ITEMS, seed=4).examples
+    assert by_example(ITEMS, ClassOptions(seed=3)).examples == by_example(ITEMS, ClassOptions(seed=3)).examples
+    assert by_example(ITEMS, ClassOptions(seed=3)).examples != by_example(ITEMS, ClassOptions(seed=4)).examples
 
 
 def test_all_the_negatives_there_are():
     """Asked for more than there are, or where draws nearly always fail: every text of another class, each once."""
     items = [LabeledText(f"a{n}", ("a",)) for n in range(300)] + [LabeledText("b0", ("b",)), LabeledText("b1", ("b",))]
-    for example in by_example(items, negatives=7, per_label=5).examples:
+    for example in by_example(items, ClassOptions(negatives=7, per_label=5)).examples:
         assert sorted(example.negatives) == ["b0", "b1"] if example.label == "a" else len(set(example.negatives)) == 7
 
 
@@ -60,7 +61,7 @@ def test_draws_are_even_over_a_class_and_never_the_query():
     items = [LabeledText(f"{label}{number}", (label,)) for number in range(5) for label in "ab"]
     drawn = Counter()
     for seed in range(400):
-        for example in by_example(items, negatives=0, seed=seed).examples:
+        for example in by_example(items, ClassOptions(negatives=0, seed=seed)).examples:
             drawn[example.query, example.positives[0]] += 1
     assert len(drawn) == 2 * 5 * 4 and all(query != positive and query[0] == positive[0] for query, positive in drawn)
     # 400 draws of one in four: 100, standard deviation 8.7
@@ -76,7 +77,7 @@ def test_negatives_of_the_frequent_class_do_not_cost_a_pass_over_all_texts():
             return super().__iter__()
 
     items = [LabeledText(f"a{number}", Looked("a" if number else "b")) for number in range(1500)]
-    by_example(items, negatives=1, seed=1)
+    by_example(items, ClassOptions(negatives=1, seed=1))
     assert looked["labels"] < 100 * len(items)
 
 
@@ -84,7 +85,7 @@ def test_several_categories():
     """One is drawn as the label; a negative shares none of them, drawn or not."""
     items = [LabeledText(f"{a}{b}{n}", (a, b)) for n in range(6) for a, b in ("xy", "yz", "zx", "uv")]
     labels = {item.text: set(item.labels) for item in items}
-    converted = clustering(items, negatives=4)
+    converted = clustering(items, ClassOptions(negatives=4))
     assert {len(labels[example.query]) for example in converted.examples} == {2}
     for example in converted.examples:
         assert example.label in labels[example.query]
@@ -103,7 +104,7 @@ def test_doubtful_texts_are_left_out():
         *(LabeledText(f"{label} {n}", (label,), 10) for label in "ab" for n in range(3)),
         LabeledText("held", ("b",), 20),
     ]
-    converted = by_example(items, without=Overlap(["Held."]), negatives=9)
+    converted = by_example(items, ClassOptions(without=Overlap(["Held."]), negatives=9))
     assert converted.dropped == {
         "with contradicting labels": 2,
         "repeated": 1,
@@ -122,11 +123,11 @@ def test_auto_is_label_text_for_two_classes():
     assert {example.positives for example in classification(two).examples} == {("card arrival",), ("top up",)}
     assert all(len(example.negatives) == 7 for example in classification(ITEMS).examples)
     with pytest.raises(InputError, match="by: 'class'"):
-        classification(ITEMS, by="class")  # type: ignore[arg-type]
+        classification(ITEMS, ClassOptions(by="class"))  # type: ignore[arg-type]
 
 
 def test_stratified_queries():
-    converted = by_label(ITEMS, per_label=4)
+    converted = by_label(ITEMS, ClassOptions(per_label=4))
     assert Counter(example.label for example in converted.examples) == {"card_arrival": 4, "top_up": 4, "pin": 4, "rare": 1}
     assert converted.dropped == {"not drawn as a query": 24}
 
@@ -136,10 +137,10 @@ def test_labels_need_words():
     with pytest.raises(InputError, match="label '0': a number says nothing"):
         by_label(numbered)
     with pytest.raises(InputError, match="label '1': has no text"):
-        by_label(numbered, label_texts={"0": "zero"})
+        by_label(numbered, ClassOptions(label_texts={"0": "zero"}))
     with pytest.raises(InputError, match="several of them read 'one'"):
-        by_label(numbered, label_texts={"0": "one", "1": "one"})
-    assert by_label(numbered, label_texts={"0": "zero", "1": "one"}).examples[0].positives == ("zero",)
+        by_label(numbered, ClassOptions(label_texts={"0": "one", "1": "one"}))
+    assert by_label(numbered, ClassOptions(label_texts={"0": "zero", "1": "one"})).examples[0].positives == ("zero",)
 
 
 def test_reading(tmp_path):
@@ -178,17 +179,17 @@ def test_forms_of_clustering(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"title": "T", "abstract": "long", "category": ["x", "y"]}) + "\n")
     assert read_documents(path) == [LabeledText("T", ("x", "y"), 1)]
-    assert read_documents(path, form="p2p")[0].text == "long"
-    assert read_documents(path, form="p2p", title_before_body=True)[0].text == "T long"
+    assert read_documents(path, DocumentColumns(form="p2p"))[0].text == "long"
+    assert read_documents(path, DocumentColumns(form="p2p", title_before_body=True))[0].text == "T long"
     with pytest.raises(InputError, match="no column 'headline'; the columns are: title, abstract, category"):
-        read_documents(path, title="headline")
+        read_documents(path, DocumentColumns(title="headline"))
     with pytest.raises(InputError, match="form: 'p2s'"):
-        read_documents(path, form="p2s")  # type: ignore[arg-type]
+        read_documents(path, DocumentColumns(form="p2s"))  # type: ignore[arg-type]
     plain = tmp_path / "b.jsonl"
     plain.write_text('{"text": "T", "label": "x"}\n')
     assert read_documents(plain)[0].text == "T"
     with pytest.raises(InputError, match="title and body would both be 'text'"):
-        read_documents(plain, form="p2p", title_before_body=True)
+        read_documents(plain, DocumentColumns(form="p2p", title_before_body=True))
 
 
 def test_label_texts_file(tmp_path):

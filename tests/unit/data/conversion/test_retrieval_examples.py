@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from bothways.data.conversion.options import JudgedOptions
 from bothways.data.conversion.retrieval import retrieval
 from bothways.data.decontamination import Overlap
 from bothways.data.evaluation_texts import read_evaluation_texts
@@ -44,15 +45,15 @@ def folder(tmp_path):
 
 
 def test_examples(folder):
-    converted = retrieval(folder, prompts=Prompts("q: "))
+    converted = retrieval(folder, JudgedOptions(prompts=Prompts("q: ")))
     assert converted.examples == [
         Example("first", ("T one", "two"), ("three",), query_prompt="q: ", task="animals"),
         Example("second", ("three",), query_prompt="q: ", task="animals"),
     ]
     assert converted.rows == 5
     assert converted.dropped == {"queries without a relevant document in the corpus": 1, "queries without a text": 2}
-    assert retrieval(folder, min_grade=2).examples == [Example("first", ("T one",), ("three",), task="animals")]
-    assert retrieval(folder, split="test").examples[0].query == "third"
+    assert retrieval(folder, JudgedOptions(min_grade=2)).examples == [Example("first", ("T one",), ("three",), task="animals")]
+    assert retrieval(folder, JudgedOptions(split="test")).examples[0].query == "third"
 
 
 def test_copies_in_the_corpus_are_one_text(folder):
@@ -74,7 +75,7 @@ def test_the_reader_takes_the_folder(folder):
 def test_queries_of_the_test_split_are_kept_out(folder):
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n2\td2\t1\n")
     assert read_evaluation_texts([folder]) == ["second"] == judged_queries(folder, ["test", "dev"])
-    converted = retrieval(folder, without=Overlap(read_evaluation_texts([folder])))
+    converted = retrieval(folder, JudgedOptions(without=Overlap(read_evaluation_texts([folder]))))
     assert [example.query for example in converted.examples] == ["first"]
 
 
@@ -102,8 +103,8 @@ def test_broken_folders(folder, name, content, message):
 
 def test_missing_parts(folder, tmp_path):
     with pytest.raises(InputError, match=r"dev.tsv: no such file, gzipped or not"):
-        retrieval(folder, split="dev")
+        retrieval(folder, JudgedOptions(split="dev"))
     with pytest.raises(InputError, match=r"no BEIR folder; expected corpus.jsonl, queries.jsonl and qrels/train.tsv"):
         retrieval(tmp_path)
     with pytest.raises(InputError, match="min_grade: 0"):
-        retrieval(folder, min_grade=0)
+        retrieval(folder, JudgedOptions(min_grade=0))

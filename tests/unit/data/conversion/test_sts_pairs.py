@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from bothways.data.conversion.options import StsOptions
 from bothways.data.conversion.sts import directed_pairs
 from bothways.data.decontamination import Overlap
 from bothways.data.labeled.example import Example
@@ -28,7 +29,7 @@ ROWS = pairs(
 
 
 def test_both_directions_of_pairs_from_the_threshold_on():
-    converted = directed_pairs(ROWS, negatives=0, task="t")
+    converted = directed_pairs(ROWS, StsOptions(negatives=0, task="t"))
     # "a cat sleeps" is related to one of them, so three texts belong together
     label = converted.examples[0].label
     assert label is not None
@@ -43,7 +44,7 @@ def test_both_directions_of_pairs_from_the_threshold_on():
 @pytest.mark.parametrize("chosen_by", ["bm25", "random"])
 def test_negatives_score_at_most_the_ceiling(chosen_by):
     """2.6 with the query is too much, 2.5 is not; who was never compared counts as unrelated."""
-    converted = directed_pairs(ROWS, negatives=9, chosen_by=chosen_by, first_rank=1)
+    converted = directed_pairs(ROWS, StsOptions(negatives=9, chosen_by=chosen_by, first_rank=1))
     by_query = {example.query: set(example.negatives) for example in converted.examples}
     assert by_query["a cat sits"] == {"a dog sits", "a bird sits", "a bird flies"}
     assert by_query["a cat is sitting"] == {"a cat sleeps", "a dog sits", "a bird sits", "a bird flies"}
@@ -59,7 +60,7 @@ def test_no_negative_is_related_on_random_pairs():
         for key in ((first, second), (second, first)):
             worst[key] = max(score, worst.get(key, 0.0))
     for chosen_by in ("bm25", "random"):
-        converted = directed_pairs(pairs(*rows), negatives=5, chosen_by=chosen_by)
+        converted = directed_pairs(pairs(*rows), StsOptions(negatives=5, chosen_by=chosen_by))
         assert converted.examples
         for example in converted.examples:
             assert example.query not in example.negatives and len(set(example.negatives)) == len(example.negatives)
@@ -69,7 +70,7 @@ def test_no_negative_is_related_on_random_pairs():
 def test_related_texts_share_a_label():
     """3.0 connects what no example joins; 2.5 does not; a pair that nothing else touches needs no label."""
     rows = pairs(("a", "b", 5.0), ("b", "c", 3.0), ("C!", "d", 4.5), ("e", "f", 4.0), ("f", "a", 2.5), ("g", "h", 4.0))
-    label = {example.query: example.label for example in directed_pairs(rows, negatives=0).examples}
+    label = {example.query: example.label for example in directed_pairs(rows, StsOptions(negatives=0)).examples}
     assert len({label[query] for query in ("a", "b", "C!", "d")}) == 1 and label["a"] is not None
     assert {label[query] for query in "efgh"} == {None}
 
@@ -86,28 +87,28 @@ def test_mining_for_a_table_that_is_read_as_it_is_keeps_related_texts_apart(tmp_
 def test_bm25_goes_by_rank():
     """Ranks among the other texts, in order; the first ones can be passed over."""
     rows = pairs(("x y z w", "q q q", 4.0), ("x y z u", "x y s t", 0.0), ("x n m o", "j k l i", 0.0))
-    example = directed_pairs(rows, negatives=2, first_rank=2).examples[0]
+    example = directed_pairs(rows, StsOptions(negatives=2, first_rank=2)).examples[0]
     assert example.query == "x y z w" and example.negatives == ("x y s t", "x n m o")
-    assert directed_pairs(rows, negatives=2).examples[0].negatives == ("x y z u", "x y s t")
+    assert directed_pairs(rows, StsOptions(negatives=2)).examples[0].negatives == ("x y z u", "x y s t")
 
 
 def test_random_negatives_depend_on_the_seed():
     rows = pairs(*[(f"a{n}", f"b{n}", 5.0) for n in range(20)])
-    one, same, other = (directed_pairs(rows, chosen_by="random", seed=seed).examples for seed in (1, 1, 2))
+    one, same, other = (directed_pairs(rows, StsOptions(chosen_by="random", seed=seed)).examples for seed in (1, 1, 2))
     assert one == same != other
 
 
 def test_evaluation_texts():
     rows = pairs(("held", "b", 5.0), ("c", "d", 5.0), ("e", "Held!", 0.0))
-    converted = directed_pairs(rows, chosen_by="random", without=Overlap(["HELD"]))
+    converted = directed_pairs(rows, StsOptions(chosen_by="random", without=Overlap(["HELD"])))
     assert [example.query for example in converted.examples] == ["c", "d"]
     assert converted.dropped == {"held by evaluation data": 2} and converted.examples[0].negatives == ()
 
 
 def test_wrong_numbers():
     with pytest.raises(InputError, match="none of 6 pairs scores at least 6"):
-        directed_pairs(ROWS, threshold=6)
+        directed_pairs(ROWS, StsOptions(threshold=6))
     with pytest.raises(InputError, match="ceiling 4 and threshold 4"):
-        directed_pairs(ROWS, ceiling=4)
+        directed_pairs(ROWS, StsOptions(ceiling=4))
     with pytest.raises(InputError, match="chosen_by 'dense'"):
-        directed_pairs(ROWS, chosen_by="dense")  # type: ignore[arg-type]
+        directed_pairs(ROWS, StsOptions(chosen_by="dense"))  # type: ignore[arg-type]

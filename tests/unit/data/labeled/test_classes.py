@@ -12,6 +12,7 @@ import bothways as bw
 from bothways.data.conversion.by_example import by_example
 from bothways.data.conversion.classification import by_label, classification, settled
 from bothways.data.conversion.converted import write_examples
+from bothways.data.conversion.options import ClassOptions
 from bothways.data.labeled.classes import documents_are_labels, without_classes
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_reader import read_examples
@@ -26,14 +27,14 @@ ITEMS = [LabeledText(f"text {number} of {name}", (name,), number) for name in ("
 def test_documents_are_told_apart_by_what_each_label_has() -> None:
     assert documents_are_labels(by_label(ITEMS).examples)
     assert not documents_are_labels(by_example(ITEMS).examples)
-    assert documents_are_labels(by_label(ITEMS, per_label=1).examples)
-    assert not documents_are_labels(by_example(ITEMS, per_label=1).examples)
+    assert documents_are_labels(by_label(ITEMS, ClassOptions(per_label=1)).examples)
+    assert not documents_are_labels(by_example(ITEMS, ClassOptions(per_label=1)).examples)
 
 
 @pytest.mark.parametrize("convert", [by_label, by_example])
 def test_a_class_name_carries_no_instruction_and_a_text_of_the_class_does(tmp_path: Path, convert) -> None:
     path = tmp_path / "banking77.jsonl"
-    write_examples(convert(ITEMS, task="banking77").examples, path)
+    write_examples(convert(ITEMS, ClassOptions(task="banking77")).examples, path)
     recipe = bw.recipes.nv_embed(texts=str(path), order="single", preset="laptop")
     rows = read_data(recipe.stages[0].data, "examples").items
     query = rows[0].query_prompt
@@ -75,7 +76,7 @@ def test_a_hub_dataset_without_an_owner_is_named_with_its_configuration() -> Non
 def test_several_labels_survive_the_file(tmp_path: Path) -> None:
     classes = {"a": ("x", "y"), "b": ("x",), "c": ("y", "z"), "d": ("z",), "e": ("w", "z"), "f": ("w",)}
     items = [LabeledText(text, labels, number) for number, (text, labels) in enumerate(classes.items())]
-    write_examples(by_example(items, task="t", negatives=2).examples, tmp_path / "t.jsonl")
+    write_examples(by_example(items, ClassOptions(task="t", negatives=2)).examples, tmp_path / "t.jsonl")
     found = read_examples(tmp_path / "t.jsonl")
     assert any(len(example.labels) > 1 for example in found) and all(example.negatives for example in found)
     for example in found:
@@ -93,14 +94,14 @@ def test_names_of_classes_are_told_when_every_label_has_one_row(tmp_path: Path, 
     """Numbers do not read as their names do, so other signs must tell."""
     words = dict(zip(names, ("lost my card", "top up the card", "money back"), strict=True))
     items = [LabeledText(f"text of {name}", (name,), number) for number, name in enumerate(names)]
-    rows = by_label(items, label_texts=words, negatives=negatives).examples
+    rows = by_label(items, ClassOptions(label_texts=words, negatives=negatives)).examples
     assert len({row.label for row in rows}) == len(rows) == 3
     assert documents_are_labels(rows)
     if negatives is None:  # a file of others marks no negatives; then the same documents in each row are the sign
         assert documents_are_labels([replace(row, negative_labels=None) for row in rows])
     many = [LabeledText(f"text {number} of {name}", (name,), number) for number in range(4) for name in names]
     for count in (1, 3, 7):
-        assert not documents_are_labels(by_example(many, per_label=1, negatives=count).examples)
+        assert not documents_are_labels(by_example(many, ClassOptions(per_label=1, negatives=count)).examples)
 
 
 def test_auto_takes_names_when_every_label_has_one_text() -> None:

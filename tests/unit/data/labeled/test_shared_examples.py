@@ -10,6 +10,7 @@ from bothways.data.conversion.classification import by_label
 from bothways.data.conversion.clustering import clustering, read_documents
 from bothways.data.conversion.converted import Converted
 from bothways.data.conversion.nli import read_inferences, triplets
+from bothways.data.conversion.options import ClassOptions, NliOptions
 from bothways.data.conversion.sts import directed_pairs
 from bothways.data.decontamination import Overlap
 from bothways.data.evaluation_texts import read_evaluation_texts
@@ -43,9 +44,9 @@ def test_nli_triplets_of_the_readme():
     names = ("lingnli/train", "snli-devtest/dev", "snli-devtest/test")
     rows = [item for name in names for item in read_inferences(DATA / f"{name}.jsonl.gz", read)]
     assert len(rows) == 44_983 + 9_842 + 9_824 and not read.dropped
-    assert len(triplets(rows, pairing="one_to_one").examples) == 20_848
+    assert len(triplets(rows, NliOptions(pairing="one_to_one")).examples) == 20_848
     assert len(triplets(rows).examples) == 21_310
-    premises = triplets(rows, pairing="premise").examples
+    premises = triplets(rows, NliOptions(pairing="premise")).examples
     assert 5_006 + 2_943 + 2_921 - len(premises) == 1
 
 
@@ -88,15 +89,15 @@ def test_normal_form_finds_the_known_leaks(year, shared_pairs):
 def test_banking77():
     items = read_labeled(DATA / "banking77" / "train.jsonl.gz")
     test = Overlap(read_evaluation_texts([DATA / "banking77" / "test.jsonl"]))
-    converted = by_label(items, without=test)
+    converted = by_label(items, ClassOptions(without=test))
     assert converted.rows == 10_003 == len(converted.examples) + sum(converted.dropped.values())
     assert {len(example.negatives) for example in converted.examples} == {76}
     assert converted.dropped["held by evaluation data"] == 28 == len(converted.matches)
-    few = by_example(items, per_label=20)
+    few = by_example(items, ClassOptions(per_label=20))
     assert len(few.examples) == 77 * 20 and set(Counter(example.label for example in few.examples).values()) == {20}
 
 
 def test_stackoverflow_clusters():
-    converted = clustering(read_documents(DATA / "stackoverflow-clustering" / "test.jsonl.gz"), total=2_000)
+    converted = clustering(read_documents(DATA / "stackoverflow-clustering" / "test.jsonl.gz"), ClassOptions(total=2_000))
     assert set(Counter(example.label for example in converted.examples).values()) == {100}
     assert {example.label for example in converted.examples} >= {"linq", "haskell", "magento"}

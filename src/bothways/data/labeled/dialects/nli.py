@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from bothways.data.columns import SCORE
 from bothways.data.conversion.nli import iter_inferences, triplets
+from bothways.data.conversion.options import NliOptions
 from bothways.data.labeled.dialects.base import Dialect
 from bothways.data.labeled.labeled_row import Numbered, Reading
 from bothways.data.rows import Row
@@ -20,7 +21,7 @@ def _read(rows: Iterable[Row], reading: Reading) -> Iterator[Numbered]:
     first: dict[str, int] = {}
     for item in inferences:
         first.setdefault(item.premise, item.row)
-    converted = triplets(inferences, task=reading.task)
+    converted = triplets(inferences, NliOptions(task=reading.task))
     reading.notes["every entailment with a contradiction of its premise"] = None
     for reason, count in converted.dropped.items():
         reading.skipped.add(reason, converted.first[reason], count)

@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from bothways.data.columns import DUPLICATE, LABEL_NAMES, PAIR, SCORE
+from bothways.data.conversion.options import StsOptions
 from bothways.data.conversion.sts import CEILING, SCALE, THRESHOLD, directed_pairs
 from bothways.data.labeled.dialects.base import Dialect
 from bothways.data.labeled.labeled_row import Fields, Numbered, Reading
@@ -44,7 +45,7 @@ def _read(rows: Iterable[Row], reading: Reading) -> Iterator[Numbered]:
     unit = bool(pairs.scores) and min(pairs.scores) >= 0 and max(pairs.scores) <= 1
     factor = 1 / SCALE if unit else 1.0
     threshold = THRESHOLD * factor
-    converted = directed_pairs(pairs, threshold=threshold, ceiling=CEILING * factor, negatives=0, task=reading.task)
+    converted = directed_pairs(pairs, StsOptions(threshold=threshold, ceiling=CEILING * factor, negatives=0, task=reading.task))
     note = f"pairs with a score of at least {threshold:g}, in both directions"
     reading.notes[note] = None
     for reason, count in converted.dropped.items():
