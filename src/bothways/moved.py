@@ -28,7 +28,7 @@ _ROWS = (
     ("data", "data.formats", "cells columnar compressed delimited json_tables"),
     ("data", "data.text", "blocks=packing documents readers passages sentences stop_words views=text_views"),
     ("data", "data.embedded", "stdlib stdlib_pairs stdlib_source"),
-    ("data", "data", "overlap=decontamination mixing=batches"),
+    ("data", "data", "overlap=decontamination mixing=batches sampling=batches"),
     ("data.conversion", "data.conversion", "labelled=labeled_text sampling=stratified"),
     ("data.conversion", "data", "lexical=lexicon"),
     ("data.search", "search", "bm25 dense shards topk vectors"),

@@ -1,4 +1,4 @@
-"""Our ranking measures against trec_eval itself (pytrec_eval), with graded judgements and with scores that tie."""
+"""Our ranking measures against trec_eval itself (pytrec_eval), with graded judgments and with scores that tie."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def compare(ranking: Ranking, qrels: dict[str, dict[str, int]]) -> None:
 
 @pytest.mark.parametrize("levels", [1, 4, 30, 10**6])  # from "all scores equal" to "hardly any tie"
 @pytest.mark.parametrize("seed", range(3))
-def test_graded_judgements_and_ties(levels, seed):
+def test_graded_judgments_and_ties(levels, seed):
     rng = np.random.default_rng(seed)
     corpus = {f"d{i}": "" for i in range(300)}
     queries = {f"q{i}": "" for i in range(25)}

@@ -1,1 +1,1 @@
-"""Data: texts and pairs from files, folders and the hub, the embedded text, packing, views and fingerprints."""
+"""Data: texts, pairs and labeled rows from files, folders and the hub, and the embedded text."""

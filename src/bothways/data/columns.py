@@ -22,7 +22,7 @@ DOCUMENT_TEXT = TEXT[:5]
 """Whole documents."""
 
 LABELED_TEXT = (*TEXT, "sentences", "texts")
-"""Texts that have a class or cluster. The plurals are lists of texts (MTEB's older clustering sets)."""
+"""Texts that have a class or cluster. Plurals are lists (MTEB's older clustering sets)."""
 
 LABEL = (
     *("label_text", "label_name", "label", "labels", "category", "categories"),
@@ -79,7 +79,7 @@ NLI = (("premise", "sentence1"), ("hypothesis", "sentence2"), ("label", "gold_la
 """Premise, hypothesis and label of natural language inference."""
 
 Surrogates = Literal["repair", "refuse"]
-"""How lone surrogates are treated, which no tokenizer takes: U+FFFD in training, an error in evaluation."""
+"""How lone surrogates are treated: U+FFFD in training, an error in evaluation."""
 
 
 class NoKnownColumn(InputError):
@@ -205,5 +205,5 @@ def list_in(where: str, name: str, cell: str) -> list[Any] | None:
 
 
 def shown(names: Iterable[str]) -> str:
-    """Return column names for a message, long ones shortened to 40 characters; "none" if there are none."""
+    """Return column names for a message, each cut at 40 characters, or "none"."""
     return ", ".join(name if len(name) <= 40 else name[:39] + "…" for name in names) or "none"

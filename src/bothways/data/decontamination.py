@@ -1,12 +1,14 @@
-"""Removal of training texts that evaluation sets hold too, to the letter or nearly.
+"""Removal of training texts that evaluation sets hold too, exactly or nearly.
 
-A model that has trained on its test set scores what it remembers. Exact copies are found by normal form (case, punctuation, white
-space and Unicode form aside); near copies, by option, in one of two ways:
+A model that has trained on its test set scores what it remembers. Exact copies are found by normal
+form (without case, punctuation, white space and Unicode form). With the option `near`, near copies
+are found too, in one of two ways:
 
-- "jaccard": the share of word n-grams that two texts have in common, |A ∩ B| / |A ∪ B|;
-- "bm25": their BM25 score divided by the larger of the scores that each has for itself: rare words count more than frequent ones,
-  their order not at all. NV-Embed v2 (arXiv 2405.17428) filters Emotion and AmazonCounterfactual by BM25; it publishes neither its
-  threshold nor a normalisation, and this one is ours.
+- "jaccard": the share of word n-grams that two texts have in common, |A ∩ B| / |A ∪ B|
+- "bm25": their BM25 score divided by the larger of the scores that each has for itself. Rare words
+  count more than frequent ones, and their order does not count. NV-Embed v2 (arXiv 2405.17428)
+  filters Emotion and AmazonCounterfactual by BM25. It publishes neither its threshold nor a
+  normalization, so this one is ours.
 """
 
 from __future__ import annotations
@@ -23,11 +25,15 @@ from bothways.data.lexicon import Lexicon
 from bothways.data.words import normal_form, words
 from bothways.errors import InputError
 
-NGRAM = 2  # words; with 1 the order of words does not count, with 3 one changed word of ten already costs six n-grams of eleven
+NGRAM = 2
+"""The words of an n-gram.
+
+With 1 the order of words does not count. With 3 one changed word of ten costs six n-grams of eleven.
+"""
 
 
 class Match(NamedTuple):
-    """A training text and the evaluation text it copies; `similarity` is 1 for an exact copy."""
+    """A training text and the evaluation text it copies. `similarity` is 1 for an exact copy."""
 
     text: str
     evaluation: str
@@ -40,7 +46,7 @@ class Match(NamedTuple):
 
 
 class Overlap:
-    """Evaluation texts, to be asked whether they hold a training text."""
+    """Evaluation texts, and the search for copies of them."""
 
     def __init__(
         self,
@@ -50,16 +56,18 @@ class Overlap:
         method: Literal["jaccard", "bm25"] = "jaccard",
         ngram: int = NGRAM,
     ) -> None:
-        """Index the evaluation texts; empty ones and repetitions are passed over.
+        """Index the evaluation texts. Empty ones and repetitions are skipped.
 
         Args:
-            texts: what must not be trained on.
-            near: similarity in (0, 1] from which a text counts as a copy; None finds exact copies only.
-            method: how near copies are measured.
-            ngram: words in an n-gram of "jaccard"; a text of fewer words is one n-gram.
+            texts: the texts that must not be trained on.
+            near: the similarity in (0, 1] from which a text counts as a copy. If None, only exact
+                copies are found.
+            method: the measure of near copies.
+            ngram: the number of words of an n-gram of "jaccard". A text with fewer words is one
+                n-gram.
 
         Raises:
-            InputError: `near`, `method` or `ngram` out of range, or no evaluation text.
+            InputError: `near`, `method` or `ngram` is out of range, or there is no evaluation text.
             MissingExtra: "bm25" without bm25s.
         """
         if near is not None and not 0 < near <= 1:
@@ -83,11 +91,11 @@ class Overlap:
             self._own = np.array([self._lexicon.own_score(text) for text in self._texts])
 
     def __len__(self) -> int:
-        """Different evaluation texts."""
+        """Return the number of different evaluation texts."""
         return len(self._texts)
 
     def find(self, text: str) -> Match | None:
-        """The evaluation text that `text` copies, the closest one if several, or None."""
+        """Return the evaluation text that `text` copies, the closest one if several, or None."""
         exact = self._exact.get(normal_form(text))
         if exact is not None:
             return Match(text, exact, 1.0, True)
@@ -97,7 +105,7 @@ class Overlap:
         return Match(text, self._texts[place], similarity, False) if similarity >= self.near else None
 
     def first(self, texts: Iterable[str]) -> Match | None:
-        """The match of the first of several texts that has one."""
+        """Return the match of the first text that has one, or None."""
         return next((match for text in texts if (match := self.find(text)) is not None), None)
 
     def _index_ngrams(self) -> None:
@@ -137,19 +145,19 @@ class Overlap:
 def remove_overlap(
     examples: Sequence[Example], overlap: Overlap, *, documents: bool = True
 ) -> tuple[list[Example], list[Match], int]:
-    """Examples without the texts that evaluation data holds.
+    """Return examples without the texts that evaluation data holds.
 
-    An example goes when its query is held, or all of its positives are. A single positive or negative that is held is taken out of
-    it, with its score.
+    An example is removed if its query or all of its positives are held. A single positive or
+    negative that is held is taken out of its example, with its score.
 
     Args:
         examples: training data.
         overlap: the evaluation texts.
-        documents: look at positives and negatives too; not wanted where training and evaluation share a corpus, as the splits of
-            a retrieval collection do.
+        documents: look at positives and negatives too. Use False if training and evaluation share a
+            corpus, as the splits of a retrieval collection do.
 
     Returns:
-        The examples that remain, every match found, and the number of examples that went.
+        The examples that remain, every match, and the number of examples that were removed.
     """
     kept: list[Example] = []
     matches: list[Match] = []

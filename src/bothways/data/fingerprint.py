@@ -1,7 +1,8 @@
-"""Fingerprints of training data, for the provenance an encoder carries.
+"""Fingerprints of training data, for the provenance that an encoder carries.
 
-A fingerprint answers one question: were these the same texts, in the same order? Therefore each text goes into the hash with
-its length before it (["ab", "c"] and ["a", "bc"] differ), and nothing else does: no path, no time, no file format.
+A fingerprint answers one question: were these the same texts, in the same order? So each text goes
+into the hash with its length before it (["ab", "c"] and ["a", "bc"] differ). Paths, times and file
+formats do not.
 """
 
 from __future__ import annotations
@@ -19,19 +20,21 @@ from bothways.errors import SourceError
 
 
 def fingerprint_texts(texts: Iterable[str]) -> str:
-    """SHA-256 (64 hex digits) over the UTF-8 texts, each behind its byte length as 8 bytes, little-endian; order matters."""
+    """Return the SHA-256 (64 hex digits) of texts in their order.
+
+    Each text is hashed as UTF-8, behind its number of bytes (8 bytes, little-endian).
+    """
     digest = hashlib.sha256()
     for text in texts:
-        raw = text.encode(
-            "utf-8", "surrogatepass"
-        )  # a lone surrogate must be hashable too: the caller may not have cleaned yet
+        # the caller may not have repaired the text yet, so a lone surrogate must be hashed too
+        raw = text.encode("utf-8", "surrogatepass")
         digest.update(len(raw).to_bytes(8, "little"))
         digest.update(raw)
     return digest.hexdigest()
 
 
 def fingerprint_file(path: str | Path) -> str:
-    """SHA-256 (64 hex digits) of a file's bytes as they lie on disk, compressed or not; the same as `sha256sum`.
+    """Return the SHA-256 (64 hex digits) of a file's bytes on disk, as `sha256sum` prints it.
 
     Raises:
         SourceError: the file cannot be read.
@@ -43,21 +46,21 @@ def fingerprint_file(path: str | Path) -> str:
 
 
 def describe(source: str | Path, *, texts: Sequence[str] | None = None) -> dict[str, Any]:
-    """What is known of a text source, as a JSON-ready mapping for provenance.
+    """Return the facts of a text source as a JSON-ready mapping, for provenance.
 
     Args:
-        source: any source that `iter_texts` takes.
-        texts: the texts that were in fact read from it (after column choice and limit); adds their number and fingerprint.
+        source: a source that `iter_texts` takes.
+        texts: the texts that were read from it. They add their number and fingerprint.
 
     Returns:
-        `source` and `kind`; `files` (name below the folder -> sha256) for files and folders; `config` and `split` for a hub
-        dataset; `python` for the embedded text, which changes with the Python version; `texts` and `sha256` where texts are
-        given.
+        `source` and `kind`. For files and folders `files`, the name below the folder -> SHA-256.
+        For a hub dataset `config` and `split`. For the embedded text `python`, because it changes
+        with the Python version. With `texts`, also `texts` and `sha256`.
 
     Raises:
-        InputError, SourceError: as `iter_texts` does for the name.
+        InputError, SourceError: what `iter_texts` raises for the name.
     """
-    # a BEIR folder is read by its judgements, which hold the other splits apart
+    # the judgments of a BEIR folder say which of its queries belong to a split
     found = resolve_texts(source, splits="all" if is_beir(source) else "training")
     facts: dict[str, Any] = {"source": found.name, "kind": found.kind}
     if found.kind == "file":

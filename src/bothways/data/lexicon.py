@@ -20,7 +20,7 @@ _K1, _B = 1.5, 0.75  # defaults of bm25s
 
 
 class Lexicon:
-    """BM25 (Robertson & Zaragoza 2009) over texts, with k1 = 1.5, b = 0.75 and Lucene's idf (arXiv 2407.03618)."""
+    """BM25 (Robertson & Zaragoza 2009) with k1 = 1.5, b = 0.75, Lucene's idf (arXiv 2407.03618)."""
 
     def __init__(self, texts: Sequence[str], purpose: str) -> None:
         """Index N texts.

@@ -1,10 +1,11 @@
-"""Folders of retrieval collections: BEIR's, and MTEB's as the hub lays them out. Where is what?
+"""Folders of retrieval collections: BEIR's layout, and MTEB's layout on the hub.
 
     BEIR    corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv
-    MTEB    corpus/corpus-00000-of-00002.parquet …, queries/queries-….parquet, and judgements in qrels/, default/ or data/
+    MTEB    corpus/corpus-00000-of-00002.parquet …, queries/queries-….parquet, and judgments in
+            qrels/, default/ or data/
 
-Any format and compression may take the place of these, and any part may be cut into shards. A corpus or queries of several splits are
-read as mteb reads them: those of the split that is asked for, or the only ones there are.
+Each file may have any format and compression, and may be cut into shards. If a corpus or queries
+have several splits, those of the split that you ask for are read, as mteb does.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from bothways.errors import InputError
 
 _TABLES = tuple(suffix for suffix in FORMATS if suffix != ".txt")
 # "data" is where `datasets` puts the configuration called "default"
-_JUDGEMENTS = ("qrels", "default", "data")
+_JUDGMENTS = ("qrels", "default", "data")
 _QUERIES = ("queries", "query")
 
 
@@ -29,32 +30,32 @@ class RetrievalFolder:
     """The files of a collection.
 
     Attributes:
-        folder: the whole.
+        folder: the folder of the collection.
         corpus: files of documents, of all splits.
         queries: files of queries, of all splits.
-        judgements: files of judgements, of all splits.
+        judgments: files of judgments, of all splits.
     """
 
     folder: Path
     corpus: tuple[Path, ...]
     queries: tuple[Path, ...]
-    judgements: tuple[Path, ...]
+    judgments: tuple[Path, ...]
 
     def judged(self, split: str) -> tuple[Path, ...]:
-        """The files of judgements of a split, none if it has none.
+        """Return the files with the judgments of a split, or none if it has none.
 
         Raises:
             InputError: a shard is missing.
         """
-        found = tuple(path for path in self.judgements if stem_of(path) == split.lower())
+        found = tuple(path for path in self.judgments if stem_of(path) == split.lower())
         check_complete(found)
         return found
 
     def of_split(self, files: tuple[Path, ...], split: str) -> tuple[Path, ...]:
-        """Of `corpus` or `queries`, the files that belong to a split.
+        """Return the files of a split among those of `corpus` or `queries`.
 
         Raises:
-            InputError: there are several splits and this is none of them, or a shard is missing.
+            InputError: there are several splits and not this one, or a shard is missing.
         """
         stems = sorted({stem_of(path) for path in files})
         if len(stems) > 1:
@@ -66,10 +67,10 @@ class RetrievalFolder:
 
 
 def retrieval_folder(source: str | Path) -> RetrievalFolder | None:
-    """The collection in a folder; None if it holds no corpus, no queries, or no place for judgements.
+    """Return the collection in a folder, or None if it lacks a corpus, queries or judgments.
 
     Raises:
-        InputError: a broken file among those that may be judgements.
+        InputError: a file that may hold judgments is broken.
     """
     folder = Path(source)
     if not folder.is_dir():
@@ -79,25 +80,25 @@ def retrieval_folder(source: str | Path) -> RetrievalFolder | None:
     queries = next((files for name in _QUERIES if (files := _part(folder, name))), ())
     if not corpus or not queries:
         return None
-    places = [folder / name for name in _JUDGEMENTS if (folder / name).is_dir()]
-    # a folder called qrels says what it is, whatever it holds
-    judgements = next((_tables(place) for place in places if place.name == "qrels" or _holds_judgements(place)), None)
-    return None if judgements is None else RetrievalFolder(folder, corpus, queries, judgements)
+    places = [folder / name for name in _JUDGMENTS if (folder / name).is_dir()]
+    # a folder called qrels holds judgments; another one must show it by its columns
+    judgments = next((_tables(place) for place in places if place.name == "qrels" or _holds_judgments(place)), None)
+    return None if judgments is None else RetrievalFolder(folder, corpus, queries, judgments)
 
 
 def corpus_files(folder: Path) -> tuple[Path, ...]:
-    """The files of a folder's corpus, none if it has none."""
+    """Return the files of a folder's corpus, or none if it has none."""
     return _part(folder, "corpus")
 
 
 def _part(folder: Path, name: str) -> tuple[Path, ...]:
-    """The file of a name, or the tables of the folder of that name."""
+    """Return the file of a name, or the tables in the folder of that name."""
     files = [folder / f"{name}{suffix}{zipped}" for suffix in (".jsonl", *_TABLES) for zipped in ("", *COMPRESSIONS)]
     found = next((path for path in files if path.is_file()), None)
     return _tables(folder / name) if found is None else (found,)
 
 
-def _holds_judgements(folder: Path) -> bool:
+def _holds_judgments(folder: Path) -> bool:
     first = next((row for path in _tables(folder)[:1] for _, row in iter_rows(path)), {})
     return {"query-id", "corpus-id"} <= first.keys()
 

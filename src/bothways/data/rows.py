@@ -1,7 +1,7 @@
 """Rows of a file: one iterator of (row number, columns) for every format.
 
-Texts, STS pairs and whatever comes later read their files through `iter_rows`, so that a format, its byte-level accidents (a
-byte order mark, CRLF, invalid UTF-8, a download cut short) and the row a message names are dealt with once.
+Every reader uses `iter_rows`. So formats, their accidents (a byte order mark, CRLF, invalid UTF-8,
+a download that was cut short) and the row numbers of messages are handled once.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ __all__ = [
     "unknown_format",
 ]
 
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # half a UTF-16 pair; JSON can spell it, UTF-8 cannot encode it
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a UTF-16 pair. JSON can spell it, but UTF-8 cannot encode it."""
 _WIKI = re.compile(r"wiki_\d+")
 
-# data that is not read, and what to do about it
+# data that is not read; `unknown_format` tells the remedy
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar")
 _FOREIGN = (
@@ -53,18 +54,22 @@ UNREAD = (*_SPREADSHEETS, *_ARCHIVES, *_FOREIGN)
 
 
 def iter_rows(path: str | Path, *, keep: Keep | None = None) -> Iterator[Row]:
-    """Yield (row number, columns) of a file of one of FORMATS, plain or compressed (.gz, .bz2, .xz, .zst).
+    """Yield (row number, columns) of a file of one of FORMATS, plain or compressed.
 
-    Row numbers count from 1: the line on which a row starts for line formats (a CSV header is line 1), the position in the list
-    for a JSON list, the row for parquet and Arrow. Blank lines of line formats yield nothing but are counted. What a table of text may
-    look like is described in `delimited`, what a .json may hold in `json_tables`. Columns of row numbers that pandas wrote are left out.
+    Row numbers count from 1. In line formats a row's number is the line on which it starts, and the
+    header of a CSV is line 1. In a JSON list it is the place in the list, and in parquet and Arrow
+    the row. Blank lines are counted but give no row. `delimited` describes tables of text, and
+    `json_tables` describes .json files. Columns of row numbers that pandas wrote are left out.
 
     Args:
-        path: the file; its suffix names the format.
-        keep: given the column names of a format that knows them beforehand (parquet, Arrow), the ones to decode; others ignore it.
+        path: the file. Its suffix names the format, and a second one (.gz, .bz2, .xz, .zst) its
+            compression.
+        keep: chooses the columns to decode from the names of all, for formats that know their
+            columns before the first row (parquet, Arrow). Other formats ignore it.
 
     Raises:
-        InputError: unknown suffix, invalid UTF-8, broken JSON, CSV or archive, ragged rows; names the file and the row.
+        InputError: an unknown suffix, invalid UTF-8, broken JSON, CSV or archive, or ragged rows.
+            Names the file and the row.
         SourceError: the file cannot be opened or read.
     """
     path = Path(path)
@@ -77,7 +82,7 @@ def iter_rows(path: str | Path, *, keep: Keep | None = None) -> Iterator[Row]:
 
 
 def unknown_format(path: Path) -> InputError:
-    """The error for a file that is not read, with what to do about it."""
+    """Return the error for a file that is not read, with its remedy."""
     suffix = Path(plain_name(path.name)).suffix
     if suffix in _SPREADSHEETS:
         return InputError(f"{path}: is a spreadsheet; save the sheet as CSV in UTF-8 and name that file")
@@ -89,9 +94,10 @@ def unknown_format(path: Path) -> InputError:
 
 
 def format_of(path: Path) -> str | None:
-    """The format suffix of a file name without its compression, in lower case, or None where it is not one of FORMATS.
+    """Return the suffix of a file's format in lower case, or None if it is not one of FORMATS.
 
-    WikiExtractor's files have none (AA/wiki_00): articles between tags are .txt, with its option --json they are .jsonl.
+    The suffix of a compression is left out. Files of WikiExtractor have no suffix (AA/wiki_00):
+    they are .txt with articles between tags, or .jsonl with its option --json.
     """
     name = plain_name(path.name)
     if _WIKI.fullmatch(name):
@@ -101,18 +107,18 @@ def format_of(path: Path) -> str | None:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file's values are cells of a table of text, in which a list is written as text."""
+    """Return whether a file's values are cells of a table of text, which spells lists as text."""
     return format_of(path) in (".csv", ".tsv")
 
 
 def plain_or_gzipped(path: Path) -> Path | None:
-    """`path`, or the same with a suffix of compression, whichever is a file; None where there is none."""
+    """Return `path`, or `path` with the suffix of a compression, or None if neither exists."""
     places = [path, *(path.with_name(f"{path.name}{suffix}") for suffix in COMPRESSIONS)]
     return next((found for found in places if found.is_file()), None)
 
 
 def find_file(path: Path) -> Path:
-    """`path` or `path.gz`, whichever is a file.
+    """Return `path` or its compressed form, whichever is a file.
 
     Raises:
         InputError: neither is.
@@ -128,7 +134,7 @@ def _begins_with_object(path: Path) -> bool:
         with open_bytes(path) as stream:
             return stream.read(1) == b"{"
     except (OSError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile):
-        return False  # what is wrong with it is said when it is read
+        return False  # the error is raised when the file is read
 
 
 def _txt(path: Path) -> Iterator[Row]:
@@ -138,10 +144,10 @@ def _txt(path: Path) -> Iterator[Row]:
 
 
 def finite_number(value: Any, column: str, where: str) -> float:
-    """A finite number from a column, which a table writes as text.
+    """Return the finite number in a column. Tables write it as text.
 
     Raises:
-        InputError: the value is none; names `where` and the column.
+        InputError: the value is not a finite number. Names `where` and the column.
     """
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:

@@ -1,6 +1,6 @@
-"""What the name of a text source means: a file, a folder, a hub dataset or the embedded text.
+"""Names of text sources: a file, a folder, a hub dataset or the embedded text.
 
-Apart from the readers because provenance (`fingerprint.describe`) asks the same question without reading a single text.
+Readers and provenance (`fingerprint.describe`) resolve names in the same way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ log = logging.getLogger("bothways")
 EMBEDDED = "python-stdlib"
 _HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+|[A-Za-z][\w-]*(?=:))(:(?P<config>[^:/]+)(/(?P<split>[^:/]+))?)?")
 _BARE = re.compile(r"[A-Za-z][\w-]*")
-#: Data sets of the methods' papers whose links name no owner, with a configuration and split to train on.
 OWNERLESS = {
     "kor_nli": "snli/train",
     "snli": "plain_text/train",
@@ -35,19 +34,30 @@ OWNERLESS = {
     "glue": "mnli/train",
     "squad": "plain_text/train",
 }
-# stems of files that describe a folder rather than belong to it
-_NOT_DATA = {"readme", "license", "licence", "dataset_info", "dataset_infos", "dataset_dict"}
-_CACHED = re.compile(r"(cache|tmp)-?[0-9a-z_]+\.arrow")  # what `datasets` keeps of map and filter beside the data itself
+"""Datasets of the methods' papers that have no owner in their name, with a split to train on."""
 
-#: Which files of a folder are read. "training" leaves held-out splits out; "held_out" takes them alone when there are any.
+# stems of files that describe a folder
+_NOT_DATA = {"readme", "license", "licence", "dataset_info", "dataset_infos", "dataset_dict"}
+_CACHED = re.compile(r"(cache|tmp)-?[0-9a-z_]+\.arrow")  # results of map and filter of `datasets`
+
 Splits = Literal["training", "held_out", "all"]
+"""Which files of a folder are read.
+
+"training" leaves held-out splits out. "held_out" takes only them, if there are any.
+"""
 
 
 @dataclass(frozen=True)
 class TextSource:
-    """A resolved source. `files` is empty for hub and embedded sources; `name`, `config`, `split` matter for the hub.
+    """A resolved source.
 
-    `left_out` are files of a folder that would have been read, but belong to another split than was asked for.
+    Attributes:
+        kind: the kind of source.
+        name: the name that was given. For a hub dataset, its name without configuration and split.
+        files: the files to read. Empty for hub and embedded sources.
+        config: the configuration of a hub dataset, or None for its default.
+        split: the split of a hub dataset.
+        left_out: files of a folder that belong to another split than was asked for.
     """
 
     kind: Literal["file", "folder", "hub", "embedded"]
@@ -59,20 +69,24 @@ class TextSource:
 
     @property
     def label(self) -> str:
-        """How messages name the source."""
+        """The name of the source in messages."""
         return self.name if self.kind != "hub" else f"{self.name}:{self.config or 'default'}/{self.split}"
 
 
 def resolve_texts(source: str | Path, *, splits: Splits = "training") -> TextSource:
-    """Tell what `source` names; an existing path wins over a hub dataset of the same name.
+    """Return the source that a name stands for. An existing path wins over a hub dataset.
+
+    For example, resolve_texts("org/name:en/test") is the split "test" of a hub dataset.
 
     Args:
-        source: a path, `python-stdlib`, or `org/name`, `org/name:config`, `org/name:config/split` (split: train).
-        splits: which files of a folder are wanted. A file that is named itself is always read.
+        source: a path, `python-stdlib`, `org/name`, `org/name:config` or `org/name:config/split`.
+            The default split is "train".
+        splits: the files of a folder to read. A file that you name is always read.
 
     Raises:
-        InputError: an empty name, a file of unknown kind, or a folder without any file that is wanted or without one of its shards.
-        SourceError: nothing of this name.
+        InputError: an empty name, a file of unknown kind, or a folder without a wanted file or with
+            a missing shard.
+        SourceError: nothing has this name.
     """
     if not str(source).strip():
         raise InputError("source: the name is empty; give a file, a folder, a hub dataset or python-stdlib")
@@ -83,8 +97,8 @@ def resolve_texts(source: str | Path, *, splits: Splits = "training") -> TextSou
         path.is_dir()
     except OSError as error:
         raise SourceError(
-            f"{str(source)[:60]!r}…: no name of a file, folder or hub dataset ({error.strerror}); write texts to a file and name that, "
-            "or give them to train(texts=…)"
+            f"{str(source)[:60]!r}…: not the name of a file, folder or hub dataset "
+            f"({error.strerror}); write texts to a file and name it, or give them to train(texts=…)"
         ) from None
     if path.is_dir():
         files, left_out = _files_below(path, splits)
@@ -100,7 +114,7 @@ def resolve_texts(source: str | Path, *, splits: Splits = "training") -> TextSou
 
 
 def _meant(name: str) -> str:
-    """What to type for a name that is neither a file nor a hub dataset."""
+    """Return the advice for a name that is neither a file nor a hub dataset."""
     bare = name.rstrip("/:").lower()
     if bare in OWNERLESS:
         return f"for the hub's data set of this name write {bare}:{OWNERLESS[bare]}"
@@ -112,7 +126,7 @@ def _meant(name: str) -> str:
 
 
 def _files_below(folder: Path, splits: Splits) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """The files of a folder that are wanted, and those of other splits."""
+    """Return the files of a folder to read, and those of other splits."""
     files: list[Path] = []
     skipped: list[str] = []
     unread: list[str] = []
@@ -139,17 +153,17 @@ def _files_below(folder: Path, splits: Splits) -> tuple[tuple[Path, ...], tuple[
         )
     if unread:
         log.warning("%s: data that is not read: %s", folder, ", ".join(sorted(unread)))
-    # not the file system's order: the same folder gives the same texts on every machine
+    # sorted, so that a folder gives the same texts on every machine
     chosen, left_out = _chosen(folder, in_order(files), splits)
     check_complete(chosen)
     return chosen, left_out
 
 
 def _chosen(folder: Path, files: list[Path], splits: Splits) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    judged = _judgements(folder)
+    judged = _judgments(folder)
     if judged is not None and splits == "training":
-        judgements, held = judged
-        files = [path for path in files if path not in judgements]
+        judgments, held = judged
+        files = [path for path in files if path not in judgments]
         out = [path for path in files if path in held or is_held_out(path.relative_to(folder))]
     else:
         out = [path for path in files if is_held_out(path.relative_to(folder))]
@@ -161,22 +175,29 @@ def _chosen(folder: Path, files: list[Path], splits: Splits) -> tuple[tuple[Path
     if not kept:
         names = ", ".join(path.relative_to(folder).as_posix() for path in out[:3])
         raise InputError(
-            f"{folder}: holds test and validation data alone ({names}), which training does not read; name the file itself to read it"
+            f"{folder}: holds only test and validation data ({names}), which training does not read; "
+            "name the file itself to read it"
         )
     return tuple(kept), tuple(out)
 
 
-def _judgements(folder: Path) -> tuple[set[Path], set[Path]] | None:
-    """Of a retrieval folder, the files of judgements, and its queries if some of them are judged in test or dev; None for others."""
+def _judgments(folder: Path) -> tuple[set[Path], set[Path]] | None:
+    """Return a retrieval folder's files of judgments, and its queries if test or dev judge some.
+
+    Returns None for other folders.
+    """
     found = retrieval_folder(folder)
     if found is None:
         return None
-    judgements = set(found.judgements)
-    return judgements, set(found.queries) if any(is_held_out(path.name) for path in judgements) else set()
+    judgments = set(found.judgments)
+    return judgments, set(found.queries) if any(is_held_out(path.name) for path in judgments) else set()
 
 
 def _saved(folder: Path, names: list[str]) -> set[str] | None:
-    """The files of a folder that `datasets` saved (`save_to_disk`), as its state.json lists them; None for other folders."""
+    """Return the files of a folder that `save_to_disk` wrote, or None for other folders.
+
+    Its state.json lists them.
+    """
     if not {"state.json", "dataset_info.json"} <= set(names):
         return None
     try:
@@ -195,16 +216,16 @@ def iter_hub_rows(source: TextSource, *, streaming: bool = False) -> Iterator[Ro
 
     Args:
         source: a source of kind "hub".
-        streaming: read row by row over the network instead of fetching the whole split into the cache first.
+        streaming: read row by row over the network. If False, fetch the whole split into the cache.
 
     Raises:
-        SourceError: the dataset, its configuration or its split cannot be had; the message holds the reason.
+        SourceError: the dataset, its configuration or its split cannot be read. Names the reason.
     """
     import datasets
 
     rows: Any
     number = 0
-    # `datasets` lets errors of four libraries through (its own, huggingface_hub's, httpx's, fsspec's); all mean "cannot be had"
+    # `datasets` passes on errors of huggingface_hub, httpx and fsspec as well as its own
     try:
         rows = iter(datasets.load_dataset(source.name, source.config, split=source.split, streaming=streaming))
     except Exception as error:

@@ -1,8 +1,9 @@
-"""Which files and rows of a data set are held out: test, validation and the like, which training must not read.
+"""Held-out files and rows of a dataset (test, validation), which training may not read.
 
-A folder as a data set is published has its splits side by side (`data/train-00000-of-00001.parquet`, `data/test-…`, `dev.jsonl`), and
-a table may have a column that says to which split a row belongs. The words are those by which `datasets` finds the splits of a
-folder (datasets.data_files.SPLIT_KEYWORDS), and what else held-out sets are called.
+A published folder has its splits next to each other (`data/train-00000-of-00001.parquet`,
+`data/test-…`, `dev.jsonl`), and a table may have a column that names the split of each row. The
+words are those by which `datasets` finds the splits of a folder
+(datasets.data_files.SPLIT_KEYWORDS), and other usual names of held-out sets.
 """
 
 from __future__ import annotations
@@ -26,11 +27,16 @@ _HELD_OUT = {
     *("eval", "evaluation", "evalset", "heldout", "holdout"),
 }
 SPLIT_COLUMNS = ("split", "data_split", "dataset_split", "partition", "set", "subset")
-_SHOWN = 5  # files named in a warning
+"""Columns that may name the split of a row."""
+
+_SHOWN = 5  # the number of files that a warning names
 
 
 def current_snapshot(folder: Path) -> Path:
-    """Of a data set in the hub's cache (refs/, snapshots/REVISION/), the revision that is current; else the folder itself."""
+    """Return the current revision of a dataset in the hub's cache, or the folder itself.
+
+    In the cache a dataset's folder holds refs/ and snapshots/REVISION/.
+    """
     snapshots = folder / "snapshots"
     if not snapshots.is_dir() or not (folder / "blobs").is_dir():
         return folder
@@ -45,10 +51,10 @@ def current_snapshot(folder: Path) -> Path:
 
 
 def is_held_out(path: str | PurePath) -> bool:
-    """Whether a file, by its path below the folder that was named, belongs to a held-out split.
+    """Return whether a file belongs to a held-out split, by its path below the named folder.
 
-    The name nearest to the file decides: `test/train.jsonl` is training data, `train/dev.jsonl` is not. A name that has both kinds of
-    words (`train_test.jsonl`) is training data.
+    The name nearest to the file decides: `test/train.jsonl` is training data, `train/dev.jsonl` is
+    not. A name that has both kinds of words (`train_test.jsonl`) is training data.
     """
     *parents, name = PurePath(path).parts
     for part in (PurePath(plain_name(name)).stem, *reversed(parents)):
@@ -66,7 +72,7 @@ def _words(name: str) -> set[str]:
 
 
 def warn_left_out(folder: str, files: Iterable[Path]) -> None:
-    """Say which files of a folder were not read because they are held out."""
+    """Log which files of a folder were not read because they are held out."""
     names = [path.relative_to(folder).as_posix() for path in files]
     if names:
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -79,15 +85,16 @@ def warn_left_out(folder: str, files: Iterable[Path]) -> None:
 
 
 def split_columns(names: Iterable[str]) -> list[str]:
-    """The columns that may say to which split a row belongs."""
+    """Return the columns that may name the split of a row."""
     names = list(names)
     return [name for name in SPLIT_COLUMNS if name in names]
 
 
 def training_rows(label: str, rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows that no column puts into a held-out split; the others are counted and said.
+    """Yield the rows that no column puts into a held-out split. Count the others and log the count.
 
-    A file whose own name says that it is held out was named by the user, and all its rows are given.
+    If the name of the file says that it is held out, you have named it yourself, and all its rows
+    are yielded.
 
     Raises:
         InputError: every row is held out.

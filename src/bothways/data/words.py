@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Thai, Lao, Tibetan, Myanmar, Khmer, Kana, Han and its extensions: written without spaces between words
+# scripts without spaces: Thai, Lao, Tibetan, Myanmar, Khmer, Kana, Han and its extensions
 _UNSPACED = (
     r"\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
     r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"

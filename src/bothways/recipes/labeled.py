@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bothways.data.batches import Batching
 from bothways.data.labeled.beir import is_beir
 from bothways.data.labeled.templates import HALVES, INSTRUCTIONS, task_prompts
-from bothways.data.sampling import Batching
 from bothways.errors import InputError
 from bothways.recipes.base import EMBEDDED_TEXTS
 

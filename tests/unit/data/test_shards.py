@@ -166,7 +166,7 @@ QUERIES = [{"_id": f"q{n}", "text": f"query {n}"} for n in range(5)]
 JUDGED = [{"query-id": f"q{n}", "corpus-id": f"d{n + 1}", "score": 1} for n in range(3)]
 
 
-def collection(folder: Path, judgements: str = "qrels", ending: str = "parquet", key: str = "_id") -> Path:
+def collection(folder: Path, judgments: str = "qrels", ending: str = "parquet", key: str = "_id") -> Path:
     """MTEB's layout."""
     documents, queries = (
         [{key if name == "_id" else name: row[name] for name in row} for row in part] for part in (CORPUS, QUERIES)
@@ -174,7 +174,7 @@ def collection(folder: Path, judgements: str = "qrels", ending: str = "parquet",
     split(folder / "corpus", documents, "corpus", ending)
     split(folder / "queries", queries, "queries", ending, shards=2)
     for name in ("train", "test"):
-        split(folder / judgements, JUDGED, name, ending)
+        split(folder / judgments, JUDGED, name, ending)
     return folder
 
 
@@ -190,7 +190,7 @@ def plain(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("judgements", "ending", "key"),
+    ("judgments", "ending", "key"),
     [
         ("qrels", "parquet", "_id"),
         ("default", "parquet", "id"),
@@ -199,8 +199,8 @@ def plain(folder: Path) -> Path:
         ("default", "csv", "_id"),
     ],
 )
-def test_mteb_folders_are_beir_folders(tmp_path, judgements, ending, key):
-    folder = collection(tmp_path / "x" / "same", judgements, ending, key)
+def test_mteb_folders_are_beir_folders(tmp_path, judgments, ending, key):
+    folder = collection(tmp_path / "x" / "same", judgments, ending, key)
     beir = plain(tmp_path / "y" / "same")
     assert is_beir(folder)
     assert Retrieval.from_argument(str(folder)).fingerprint == Retrieval.from_argument(str(beir)).fingerprint

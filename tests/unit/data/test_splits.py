@@ -90,7 +90,7 @@ def test_who_names_the_file_gets_it(folder, caplog):
 
 def test_only_held_out_files(folder):
     published(folder, splits=("test",))
-    with pytest.raises(InputError, match=r"test and validation data alone \(data/test-00000.*name the file itself"):
+    with pytest.raises(InputError, match=r"only test and validation data \(data/test-00000.*name the file itself"):
         read_texts(folder)
 
 

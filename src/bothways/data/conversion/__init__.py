@@ -1,1 +1,4 @@
-"""Conversions: labelled data of other tasks as (query, positives, negatives), one file each, after NV-Embed (arXiv 2405.17428)."""
+"""Conversions: labeled data of other tasks as queries with positives and negatives.
+
+One file for each kind of data, after NV-Embed (arXiv 2405.17428).
+"""

@@ -1,8 +1,8 @@
-"""Examples by example: the positive is another text of the same label, negatives are of other labels.
+"""Examples by example: positives are texts of the same label, negatives of other labels.
 
-NV-Embed v2 (arXiv 2405.17428, section on example-based labels) found this better than label texts for
-classification with several classes and for all clustering sets: 72.31 against 70.82 on average over
-MTEB's English sets.
+NV-Embed v2 (arXiv 2405.17428, section on example-based labels) found this better than label texts
+for classification with several classes and for all clustering sets: 72.31 against 70.82 on average
+over MTEB's English sets.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Classification as retrieval of the label's text, or of another text of the same class.
 
-In NV-Embed version 1 (arXiv 2405.17428) the positive is the text of the label, and the negatives are
-the texts of all other labels. Version 2 keeps this for two classes and takes examples for more.
+In NV-Embed version 1 (arXiv 2405.17428) the positive is the text of the label, and the negatives
+are the texts of all other labels. Version 2 keeps this for two classes and takes examples for more.
 """
 
 from __future__ import annotations

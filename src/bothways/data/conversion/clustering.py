@@ -1,8 +1,8 @@
 """Clustering sets as retrieval of a text of the same cluster.
 
-MTEB has each of its clustering sets in two forms: S2S, the titles, and P2P, the paragraphs under them.
-NV-Embed (arXiv 2405.17428) trains on both: the query is the title or the abstract, and the label is
-its category. If a paper has several categories, one is drawn.
+MTEB has each of its clustering sets in two forms: S2S, the titles, and P2P, the paragraphs under
+them. NV-Embed (arXiv 2405.17428) trains on both: the query is the title or the abstract, and the
+label is its category. If a paper has several categories, one is drawn.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def read_documents(source: str | Path, columns: DocumentColumns | None = None) -
         columns: if None, the titles, in the usual columns.
 
     Raises:
-        InputError: an unknown form, a missing column, a value that is not a text, or a row without a
-            category. Names the file and the row.
+        InputError: an unknown form, a missing column, a value that is not a text, or a row without
+            a category. Names the file and the row.
         SourceError: the source cannot be found.
     """
     columns = columns or DocumentColumns()

@@ -1,4 +1,4 @@
-"""What a conversion gives: examples, and an account of everything that did not become one."""
+"""The result of a conversion: examples, and counts of everything that did not become one."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from bothways.data.decontamination import Match
 from bothways.data.labeled.example import Example
 from bothways.errors import InputError
 
-_SHOWN = 2  # samples of removed texts in the account, of exact and of near copies each
+_SHOWN = 2  # the number of exact and of near copies in the account
 
 
 @dataclass
 class Converted:
-    """Examples and the account of their making.
+    """Examples and the account of the rows behind them.
 
     Attributes:
-        examples: what was made.
-        rows: rows, pairs or queries that went in.
-        dropped: reason -> how many of them did not become part of an example.
-        first: reason -> the row of the first of them, where rows have numbers; else 0.
-        matches: texts that evaluation data holds too, with what they matched.
+        examples: the examples.
+        rows: the number of rows, pairs or queries that were read.
+        dropped: reason -> the number of rows that did not become part of an example.
+        first: reason -> the first of those rows, or 0 if rows have no numbers.
+        matches: texts that evaluation data holds too, with the texts they match.
     """
 
     examples: list[Example] = field(default_factory=list)
@@ -37,12 +37,12 @@ class Converted:
     matches: list[Match] = field(default_factory=list)
 
     def drop(self, reason: str, row: int = 0, count: int = 1) -> None:
-        """Count what is left out."""
+        """Count rows that are left out."""
         self.dropped[reason] = self.dropped.get(reason, 0) + count
         self.first.setdefault(reason, row)
 
     def overlaps(self, match: Match | None, row: int = 0) -> bool:
-        """Whether a row has to go because evaluation data holds its text; kept in the account if so."""
+        """Return whether evaluation data holds the text of a row, and count the row if so."""
         if match is None:
             return False
         self.drop("held by evaluation data" if match.exact else "close to evaluation data", row)
@@ -50,7 +50,7 @@ class Converted:
         return True
 
     def summary(self) -> dict[str, Any]:
-        """The account, JSON-ready."""
+        """Return the account as JSON-ready values."""
         count = len(self.examples)
         labels = Counter(example.label for example in self.examples if example.label is not None)
         return {
@@ -65,7 +65,7 @@ class Converted:
         }
 
     def lines(self) -> list[str]:
-        """The account for people."""
+        """Return the account as lines for people."""
         facts = self.summary()
         lines = [
             f"{facts['examples']} examples from {facts['rows']} rows; on average {facts['positives']:g} positives and "
@@ -80,7 +80,7 @@ class Converted:
 
 
 def example_row(example: Example) -> dict[str, Any]:
-    """An example as the row that `read_examples` reads back equal; what is empty is left out."""
+    """Return an example as a row that `read_examples` reads back, without its empty fields."""
     row: dict[str, Any] = {"query": example.query, "pos": list(example.positives), "neg": list(example.negatives)}
     if example.positive_scores is not None:
         row["pos_scores"] = list(example.positive_scores)
@@ -101,10 +101,10 @@ def example_row(example: Example) -> dict[str, Any]:
 
 
 def check_name(path: str | Path) -> Path:
-    """The path of a file that examples can be written to.
+    """Return the path of a file that examples can be written to.
 
     Raises:
-        InputError: a name that is not .jsonl or .jsonl.gz.
+        InputError: the name does not end in .jsonl or .jsonl.gz.
     """
     path = Path(path)
     if not path.name.lower().endswith((".jsonl", ".jsonl.gz")):
@@ -113,26 +113,29 @@ def check_name(path: str | Path) -> Path:
 
 
 def write_examples(examples: Iterable[Example], path: str | Path) -> int:
-    """Write `{query, pos, neg, …}` JSON lines, gzipped for a name ending in .gz; the file appears whole or not at all.
+    """Write examples as JSON lines `{query, pos, neg, …}`, gzipped if the name ends in .gz.
+
+    The file appears whole or not at all.
 
     Returns:
         The number of examples.
 
     Raises:
-        InputError: a name that is not .jsonl or .jsonl.gz, or a text with a lone surrogate, which UTF-8 cannot hold.
+        InputError: the name does not end in .jsonl or .jsonl.gz, or a text holds a lone surrogate,
+            which UTF-8 cannot encode.
         OutputError: the file cannot be written.
     """
     path = check_name(path)
     count = 0
     with atomic_file(path) as part, part.open("wb") as raw:
-        # no name and no time in the archive: the same examples give the same bytes
+        # without a name and a time in the archive, the same examples give the same bytes
         packed = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if path.name.lower().endswith(".gz") else None
         stream = packed or raw
         for count, example in enumerate(examples, start=1):
             try:
                 stream.write(json.dumps(example_row(example), ensure_ascii=False).encode("utf-8") + b"\n")
             except UnicodeEncodeError:
-                raise InputError(f"example {count}: a lone surrogate, which is no character; repair the text") from None
+                raise InputError(f"example {count}: a lone surrogate, which is not a character; repair the text") from None
         if packed is not None:
             packed.close()
     return count

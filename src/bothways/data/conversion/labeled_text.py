@@ -1,6 +1,6 @@
-"""Texts with a class or cluster: how they are read, which of them can be used, and which rows become queries.
+"""Which labeled texts can be used for training, and the words of their labels.
 
-Shared by classification and clustering, which differ in what a text is and in what its positive is.
+Classification and clustering share this. `bothways.data.labeled.labeled_text` reads the texts.
 """
 
 from __future__ import annotations
@@ -22,14 +22,25 @@ from bothways.foreign import why
 
 
 def usable(items: Sequence[LabeledText], converted: Converted, *, seed: int, without: Overlap | None) -> list[LabeledText]:
-    """The items that can be learnt from, each text once, each with the label that counts (drawn where it has several).
+    """Return the texts that can be learned from, each once, with one label that counts.
 
-    Left out and counted: empty texts, texts of evaluation data, repetitions, and texts that occur with labels that have nothing in
-    common, since they would be positive and negative of the same class. Comparison is by normal form.
+    If a text has several labels, one is drawn. Texts are compared by normal form. Left out and
+    counted are empty texts, texts of evaluation data, repetitions, and texts that occur with labels
+    that have nothing in common, because they would be a positive and a negative of the same class.
+
+    Args:
+        items: texts with labels.
+        converted: counts the rows that are left out.
+        seed: the seed of the draw.
+        without: evaluation texts. If None, nothing is left out for that.
+
+    Raises:
+        InputError: the usable texts have fewer than two labels.
     """
     converted.rows += len(items)
     draw = random.Random(f"{seed}:labels")
-    drawn = [draw.choice(item.labels) for item in items]  # drawn for all, so that removals change no other item's label
+    # drawn for all items, so that removing one does not change the label of another
+    drawn = [draw.choice(item.labels) for item in items]
     labels: dict[str, set[str]] = {}
     clash: set[str] = set()
     for item in items:
@@ -59,10 +70,12 @@ def usable(items: Sequence[LabeledText], converted: Converted, *, seed: int, wit
 
 
 def read_label_texts(path: str | Path) -> dict[str, str]:
-    """A JSON object label -> what it says in words, for labels that do not speak for themselves.
+    """Read a JSON object label -> text, for labels that do not speak for themselves.
+
+    For example, the file may hold {"18": "sports", "19": "travel"}.
 
     Raises:
-        InputError: the file is no such object.
+        InputError: the file is not such an object.
     """
     try:
         found: Any = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -76,10 +89,13 @@ def read_label_texts(path: str | Path) -> dict[str, str]:
 
 
 def in_words(labels: Iterable[str], texts: Mapping[str, str] | None) -> dict[str, str]:
-    """Each label as words: its given text, or its name with underscores as spaces.
+    """Return each label as words: its given text, or its name with spaces for underscores.
+
+    For example, in_words(["lost_card"], None) is {"lost_card": "lost card"}.
 
     Raises:
-        InputError: a label without a given text where texts are given, a bare number, or two labels of the same words.
+        InputError: a label lacks a text although texts are given, is a bare number, or has the same
+            words as another label.
     """
     words: dict[str, str] = {}
     for label in labels:

@@ -1,9 +1,9 @@
 """NLI tables as triplets: a premise, a hypothesis it entails, and one that contradicts it.
 
-Supervised SimCSE (arXiv 2104.08821, section 4) takes entailment pairs as positives (84.9 on the STS-B
-development set) and the contradiction of the same premise as a hard negative (86.2). A premise that
-has only one of the two does not make an example. Neutral hypotheses are not used, because as
-negatives they lowered the score (85.3).
+Supervised SimCSE (arXiv 2104.08821, section 4) takes entailment pairs as positives (84.9 on the
+STS-B development set) and the contradiction of the same premise as a hard negative (86.2). A
+premise that has only one of the two does not make an example. Neutral hypotheses are not used,
+because as negatives they lowered the score (85.3).
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Inference:
 
 
 def read_inferences(source: str | Path, converted: Converted) -> list[Inference]:
-    """Read an NLI table from a file, folder or hub dataset. Skipped rows are counted in `converted`.
+    """Read an NLI table from a file, folder or hub dataset.
+
+    Skipped rows are counted in `converted`.
 
     Raises:
         InputError: a missing column, a value that is not a text, or an unknown label. Names the

@@ -1,4 +1,4 @@
-"""The options of the conversions. Each is declared once; the functions and the commands read its fields."""
+"""The options of the conversions, which functions and commands read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Stratified sampling: equally many rows of every label, as far as it has them; NV-Embed (arXiv 2405.17428) samples by label."""
+"""Stratified sampling: as many rows of every label as of any other, as far as it has them.
+
+NV-Embed (arXiv 2405.17428) samples by label.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,21 @@ from bothways.errors import InputError
 def stratified(
     labels: Sequence[Hashable], *, per_label: int | None = None, total: int | None = None, seed: int = 0
 ) -> list[int]:
-    """Places of the rows to keep, in order.
+    """Return the places of the rows to keep, in order.
+
+    For example, stratified(["a", "a", "b"], per_label=1) keeps one "a" and the "b".
 
     Args:
-        labels: one of each row.
-        per_label: at most so many of each label.
-        total: at most so many in all, shared equally: labels that have fewer than their share give all they have, and the others
-            share the rest. Shares that do not come out even favour labels in order of appearance.
-        seed: which rows of a label; the choice within a label depends on the seed and the label alone, not on other labels.
+        labels: the label of each row.
+        per_label: the maximum number of rows of each label. If None, there is no such limit.
+        total: the maximum number of rows, shared equally by the labels. Labels that have fewer rows
+            than their share give all, and the others share the rest. If shares do not come out
+            even, labels that appear first get one more. If None, there is no such limit.
+        seed: selects the rows of a label. The choice depends on the seed and the label, and not on
+            other labels.
 
     Raises:
-        InputError: a number below 1.
+        InputError: a number is below 1.
     """
     for name, value in (("per_label", per_label), ("total", total)):
         if value is not None and value < 1:
@@ -34,14 +41,17 @@ def stratified(
         shares = _share(shares, total)
     kept: list[int] = []
     for label, rows in places.items():
-        # a string seeds by its SHA-512, which is the same in every process, unlike the hash of a string
+        # a string seeds by its SHA-512, which unlike its hash is the same in every process
         order = random.Random(f"{seed}:{label}").sample(rows, len(rows))
         kept += order[: shares[label]]
     return sorted(kept)
 
 
 def _share(available: dict[Hashable, int], total: int) -> dict[Hashable, int]:
-    """Fill all labels evenly, as water does; what remains below one for each goes to the first ones."""
+    """Return how many rows each label gives.
+
+    All labels are filled evenly. A rest of less than one row for each goes to the first ones.
+    """
     shares = dict.fromkeys(available, 0)
     left = min(total, sum(available.values()))
     while left:

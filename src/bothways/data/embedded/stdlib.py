@@ -1,16 +1,18 @@
 """The embedded text `python-stdlib`: training text and a retrieval task, with nothing to download.
 
-The task is the one a programmer has: find the function by its description. A query is the first paragraph of a function's
-docstring, a document its qualified name, signature and body without the docstring. Names are left in: finding `shlex.split`
-through the word "split" is legitimate, and BM25, which profits most from it, is the baseline to beat. What is removed is the
-answer itself:
+The task is one that programmers have: find a function by its description. A query is the first
+paragraph of a function's docstring. A document is the function's qualified name, signature and body
+without the docstring. Names stay, because finding `shlex.split` through the word "split" is
+legitimate. BM25 profits most from that, and it is the baseline to beat. Only the answer is removed:
 
-- the whole docstring is cut out of the document, not only the summary;
-- a held-out function gives no training text, neither code nor docstring;
-- a training text that contains a held-out summary or body from elsewhere (an override, a copied helper) is left out as well.
+- the whole docstring is cut out of the document, not only the summary
+- a held-out function gives no training text, neither code nor docstring
+- a training text that contains a held-out summary or body from elsewhere (an override, a copied
+  helper) is left out as well
 
-What remains shared is what any in-domain corpus shares: the other methods of the same class, and the library's vocabulary.
-The split hashes qualified names, so it does not depend on the order of files.
+Training text and task still share the other methods of a class and the library's vocabulary, as in
+any corpus of one domain. The split hashes qualified names, so it does not depend on the order of
+files.
 """
 
 from __future__ import annotations
@@ -24,12 +26,22 @@ from dataclasses import dataclass
 from bothways.data.embedded.stdlib_source import Function, Library, paragraphs, read_library
 from bothways.errors import InputError
 
-HELD_OUT = 0.25  # share of the describable functions: about 1,000 documents in Python 3.11
-MAX_DOCUMENTS = 1500  # bounds of the task, so that measuring it takes seconds on two cores
+HELD_OUT = 0.25
+"""The share of functions that are held out: about 1,000 documents in Python 3.11."""
+
+MAX_DOCUMENTS = 1500
+"""The most documents of the task, so that it takes seconds on two cores."""
+
 MAX_QUERIES = 400
-DOCUMENT_CHARACTERS = 600  # about 200 tokens; three of four functions fit whole
-TRAINING_CHARACTERS = 2000  # of one function's code as a training document
-_BODY_CHARACTERS = 40  # a shorter body (`return self._name`) is shared by many functions and identifies none
+"""The most queries of the task."""
+
+DOCUMENT_CHARACTERS = 600
+"""The length of a document, about 200 tokens. Three of four functions fit."""
+
+TRAINING_CHARACTERS = 2000
+"""The length of a function's code as a training document."""
+
+_BODY_CHARACTERS = 40  # many functions share a shorter body, such as `return self._name`
 _PHRASE_WORDS = 4
 _WORDS = re.compile(r"\w+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'`(*])")
@@ -37,12 +49,12 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'`(*])")
 
 @dataclass(frozen=True)
 class RetrievalTask:
-    """A retrieval task in BEIR's shape.
+    """A retrieval task in BEIR's form.
 
     Attributes:
         queries: query id -> text.
         corpus: document id -> text.
-        qrels: query id -> {document id: relevance ≥ 1}; every query has at least one.
+        qrels: query id -> {document id: relevance ≥ 1}. Every query has at least one.
     """
 
     queries: dict[str, str]
@@ -51,20 +63,21 @@ class RetrievalTask:
 
 
 def retrieval_task(held_out: float = HELD_OUT, seed: int = 0) -> RetrievalTask:
-    """Find held-out functions by their descriptions.
+    """Return the task to find held-out functions by their descriptions.
 
     Args:
-        held_out: share of the functions to hold out, in (0, 1); bounded by MAX_DOCUMENTS.
-        seed: which functions; the same `held_out` and `seed` given to `training_texts` keep them out of training.
+        held_out: the share of functions to hold out, in (0, 1). At most MAX_DOCUMENTS are taken.
+        seed: selects the functions. `training_texts` with the same `held_out` and `seed` keeps them
+            out of training.
 
     Returns:
-        Up to MAX_DOCUMENTS documents, none longer than DOCUMENT_CHARACTERS, all unseen in training (a mixture of seen and
-        unseen ones would be told apart by that), and up to MAX_QUERIES queries over them. Functions with the same summary are
-        all relevant.
+        Up to MAX_DOCUMENTS documents of at most DOCUMENT_CHARACTERS, and up to MAX_QUERIES queries.
+        All documents are unseen in training, because a mixture could be told by what a model has
+        seen. Functions with the same summary are all relevant.
 
     Raises:
         InputError: `held_out` is out of range.
-        SourceError: this Python carries no source of its library.
+        SourceError: this Python has no source files of its library.
     """
     functions = _held_out(held_out, seed)
     by_summary: dict[str, list[Function]] = {}
@@ -73,7 +86,7 @@ def retrieval_task(held_out: float = HELD_OUT, seed: int = 0) -> RetrievalTask:
     queries: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
     for same in list(by_summary.values())[:MAX_QUERIES]:
-        # not the document's own id: evaluators drop a hit whose id is the query's
+        # not the id of the document, because evaluators drop a hit that has the id of the query
         query = f"q:{same[0].name}"
         queries[query] = same[0].summary
         qrels[query] = {function.name: 1 for function in same}
@@ -81,10 +94,11 @@ def retrieval_task(held_out: float = HELD_OUT, seed: int = 0) -> RetrievalTask:
 
 
 def training_texts(held_out: float = HELD_OUT, seed: int = 0) -> list[str]:
-    """Documents for MNTP: docstrings of modules, classes and functions, and code of up to TRAINING_CHARACTERS.
+    """Return documents for MNTP: docstrings and code.
 
-    Nothing held out by `retrieval_task(held_out, seed)` occurs in them. The order is that of the texts' hashes, so that the
-    first n texts are a fair sample of the library and not the modules beginning with "a".
+    The code of a function is cut at TRAINING_CHARACTERS. Nothing that `retrieval_task(held_out,
+    seed)` holds out occurs in the documents. They are in the order of their hashes, so the first n
+    are a fair sample of the library and not the modules that begin with "a".
     """
     library, names, excluded = _training(held_out, seed)
     texts = list(library.docstrings.values())
@@ -95,9 +109,10 @@ def training_texts(held_out: float = HELD_OUT, seed: int = 0) -> list[str]:
 
 
 def training_sentences(held_out: float = HELD_OUT, seed: int = 0) -> list[str]:
-    """Short texts for SimCSE, of both kinds that the task compares: docstring sentences and code shaped as its documents.
+    """Return short texts for SimCSE, of both kinds that the task compares.
 
-    Nothing held out occurs in them; the order is that of the texts' hashes.
+    These are sentences of docstrings, and code in the form of the task's documents. Nothing held
+    out occurs in them. They are in the order of their hashes.
     """
     library, names, excluded = _training(held_out, seed)
     texts: list[str] = []
@@ -111,7 +126,10 @@ def training_sentences(held_out: float = HELD_OUT, seed: int = 0) -> list[str]:
 
 
 def document(function: Function, characters: int = DOCUMENT_CHARACTERS) -> str:
-    """A function as a document: qualified name, signature and body, cut at a line's end to at most `characters`."""
+    """Return a function as a document: qualified name, signature and body.
+
+    It is cut at the end of a line to at most `characters`.
+    """
     text = f"{function.name}\n{function.code}"
     if len(text) <= characters:
         return text
@@ -120,7 +138,7 @@ def document(function: Function, characters: int = DOCUMENT_CHARACTERS) -> str:
 
 
 def _held_out(share: float, seed: int) -> list[Function]:
-    """The held-out functions, ordered by the hash that chose them."""
+    """Return the held-out functions, in the order of the hash that selected them."""
     if not 0 < share < 1:
         raise InputError(f"held_out: {share!r}; expected a share between 0 and 1")
     limit = f"{int(share * (1 << 64)):016x}"  # the first 64 bits of a hash are uniform
@@ -131,7 +149,10 @@ def _held_out(share: float, seed: int) -> list[Function]:
 
 
 def _with_own_body(functions: Iterable[Function]) -> list[Function]:
-    """Functions whose body says enough and is not another one's: a hundred codecs repeat the same four lines."""
+    """Return the functions whose body is long enough and differs from all before it.
+
+    A hundred codecs repeat the same four lines.
+    """
     first: dict[str, Function] = {}
     for function in functions:
         if _says_enough(function.body):
@@ -140,15 +161,18 @@ def _with_own_body(functions: Iterable[Function]) -> list[Function]:
 
 
 def _visible_body(function: Function) -> str:
-    """What of the body stands in the function's document; nothing where the signature alone fills it."""
+    """Return the part of the body that the document shows, "" if the signature fills it."""
     return document(function)[len(function.name) + 1 + len(function.signature) :]
 
 
 def _is_describable(function: Function) -> bool:
-    """Whether the summary can serve as a query for the document: both say something, and the one is not printed in the other."""
+    """Return whether the summary can be a query for the document.
+
+    Both must be long enough, and the document must not contain the summary.
+    """
     if not function.summary or function.trivial or not _says_enough(_visible_body(function)):
         return False
-    # some docstrings open by repeating the parameters, and some code repeats its docstring in a comment
+    # some docstrings begin with the parameters, and some code repeats its docstring in a comment
     return f" {_normal(function.summary)} " not in f" {_normal(document(function))} "
 
 
@@ -178,14 +202,15 @@ def _hash(text: str) -> str:
 
 
 def _normal(text: str) -> str:
-    """The words alone, in lower case: what is left of a text that was re-wrapped, re-indented or re-punctuated."""
+    """Return the words of a text in lower case, separated by single spaces."""
     return " ".join(_WORDS.findall(text.casefold()))
 
 
 class Phrases:
-    """Phrases of at least four words that must not occur in a text, whatever its line breaks, punctuation or case.
+    """Holds phrases of at least four words that may not occur in a text.
 
-    Indexed by their first four words, so that a text costs one look-up a word and not one search a phrase.
+    Line breaks, punctuation and case make no difference. The phrases are indexed by their first
+    four words, so a text costs one look-up for each word and not one search for each phrase.
     """
 
     def __init__(self, phrases: Iterable[str]) -> None:
@@ -197,7 +222,7 @@ class Phrases:
             self._index.setdefault(tuple(words[:_PHRASE_WORDS]), []).append(f" {' '.join(words)} ")
 
     def occur_in(self, text: str) -> bool:
-        """Whether any phrase occurs in `text`, word for word."""
+        """Return whether any of the phrases occurs in `text`, word for word."""
         normal = _normal(text)
         words = normal.split()
         padded = f" {normal} "

@@ -1,6 +1,7 @@
-"""Labelled pairs from the embedded text: a function's description and its code, with nothing to download.
+"""Labeled pairs from the embedded text: a function's description and its code.
 
-The counterpart of `stdlib.retrieval_task` for training: the same kinds of text, from functions that the task does not hold out.
+They are the training side of `stdlib.retrieval_task`: the same kinds of text, from functions that
+the task does not hold out.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ log = logging.getLogger("bothways")
 
 
 def training_pairs(held_out: float = HELD_OUT, seed: int = 0) -> list[Example]:
-    """One example a description: the description as query, every function of that description as positive.
+    """Return one example for each description, with all functions of that description.
 
     Args:
-        held_out, seed: of the retrieval task that stays unseen.
+        held_out: the share of functions that the retrieval task holds out.
+        seed: the seed of the retrieval task.
 
     Returns:
-        Examples in the order of their hashes, a fair sample of the library from the first one on. Neither a description nor code
-        of a held-out function occurs in them.
+        Examples in the order of their hashes, so the first n are a fair sample of the library.
+        Neither a description nor code of a held-out function occurs in them.
 
     Raises:
-        SourceError: this Python carries no source of its library.
+        SourceError: this Python has no source files of its library.
     """
     task = retrieval_task(held_out, seed)
     functions = read_library().functions
@@ -48,12 +50,15 @@ def training_pairs(held_out: float = HELD_OUT, seed: int = 0) -> list[Example]:
 
 
 def _body(function: Function) -> str:
-    """What of the function's body its document shows."""
+    """Return the part of the function's body that its document shows."""
     return document(function)[len(function.name) + 1 + len(function.signature) :]
 
 
 def _describes(function: Function) -> bool:
-    """Whether the summary is a query that the document does not print word for word, and the body long enough to be told apart."""
+    """Return whether the summary can be a query for the document.
+
+    The document must not contain the summary, and the body must be long enough to identify it.
+    """
     if not function.summary or function.trivial or len(_body(function)) < _BODY_CHARACTERS:
         return False
     return normal_form(function.summary) not in normal_form(document(function))

@@ -1,7 +1,7 @@
 """The running Python's standard library as functions and docstrings, read from its source files.
 
-The files are parsed, never imported, so reading has no side effects and needs no module to work on this machine. Apart from
-`stdlib.py`, which decides what of this is trained on and what is held out.
+The files are parsed and never imported, so reading has no side effects. `stdlib.py` decides which
+of this is for training and which is held out.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ _SIGNATURE = re.compile(r"[\w.\[\]]+\(.*?\)\s*(->|--|=|$)")  # the old custom of
 
 @dataclass(frozen=True)
 class Function:
-    """A function or method of the library; functions inside functions belong to the outer one's body.
+    """A function or method of the library. Inner functions belong to the outer one's body.
 
     Attributes:
-        name: qualified name, `module.Class.method`.
-        summary: first paragraph of the docstring on one line; "" where there is none or it does not describe.
-        docstring: the whole docstring, indentation removed; "" where there is none.
-        signature: the `def` line or lines, without decorators, dedented.
-        body: the lines after the docstring, indented by one level as under `signature`; may be "".
+        name: the qualified name, `module.Class.method`.
+        summary: the first paragraph of the docstring on one line, "" if it is missing or does not
+            describe the function.
+        docstring: the whole docstring without indentation, "" if there is none.
+        signature: the line or lines of `def`, without decorators and indentation.
+        body: the lines after the docstring, indented by one level. May be "".
         trivial: the body does nothing (pass, `...`, raise NotImplementedError).
     """
 
@@ -58,7 +59,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Library:
-    """Everything read: the functions, each name once, and the docstrings of modules and classes by qualified name."""
+    """Holds functions and docstrings of modules and classes, each by its qualified name."""
 
     functions: tuple[Function, ...]
     docstrings: dict[str, str]
@@ -66,13 +67,14 @@ class Library:
 
 @functools.lru_cache(maxsize=1)
 def read_library(root: Path | None = None) -> Library:
-    """Read the standard library (about 15,000 functions in three seconds), in order of module name and line.
+    """Read the standard library (about 15,000 functions in three seconds), by module name and line.
 
     Args:
-        root: its folder; by default the running Python's.
+        root: its folder. If None, that of the running Python.
 
     Raises:
-        SourceError: this Python carries no source of its library (a frozen or zipped distribution).
+        SourceError: this Python has no source files of its library (a frozen or zipped
+            distribution).
     """
     root = root or Path(sysconfig.get_path("stdlib"))
     functions: dict[str, Function] = {}
@@ -82,8 +84,8 @@ def read_library(root: Path | None = None) -> Library:
         module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         for item in _read_module(path, module):
             if isinstance(item, Function):
-                # a name defined twice is a property's setter or the other branch of a platform switch: the first one documents
-                # it
+                # a name that is defined twice is a setter or the other branch of a platform
+                # switch, and the first definition documents it
                 functions.setdefault(item.name, item)
             else:
                 docstrings.setdefault(*item)
@@ -96,7 +98,7 @@ def _modules(root: Path) -> list[Path]:
     found = []
     for path in root.rglob("*.py"):
         folders = path.relative_to(root).parts[:-1]
-        # names that are no identifiers are no packages: site-packages, dist-packages, lib-dynload, config-3.12-…
+        # only identifiers are packages, so not site-packages, lib-dynload, config-3.12-…
         if all(name.isidentifier() and name not in _SKIPPED_FOLDERS for name in folders) and path.stem.isidentifier():
             found.append(path)
     return sorted(found, key=lambda path: path.relative_to(root).parts)
@@ -132,7 +134,7 @@ def _walk(node: ast.AST, name: str, lines: list[str]) -> Iterator[Function | tup
 
 
 def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str, lines: list[str]) -> Function | None:
-    """The function at `node`, or None where its parts share lines, so that whole lines cannot tell them apart."""
+    """Return the function at `node`, or None if its parts share lines, which cannot be cut then."""
     raw = ast.get_docstring(node, clean=False)
     statements = node.body[1:] if raw is not None else node.body
     head_end = node.body[0].lineno if raw is not None else _first_line(statements[0])  # first line after the signature
@@ -159,7 +161,7 @@ def _first_line(statement: ast.stmt) -> int:
 
 
 def _dedent(lines: list[str], margin: str) -> str:
-    # not textwrap.dedent: a continued string may stand left of the margin, and must not keep the rest from moving
+    # not textwrap.dedent, because a line of a continued string may begin left of the margin
     return "\n".join(line.removeprefix(margin).rstrip() for line in lines).strip("\n")
 
 
@@ -172,13 +174,13 @@ def _does_nothing(statement: ast.stmt) -> bool:
 
 
 def paragraphs(docstring: str) -> list[str]:
-    """The prose paragraphs of a docstring, each on one line; interactive examples are left out."""
+    """Return the paragraphs of a docstring, each on one line, without interactive examples."""
     blocks = re.split(r"\n[ \t]*\n", docstring)
     return [" ".join(block.split()) for block in blocks if block.strip() and ">>>" not in block]
 
 
 def summary_of(docstring: str) -> str:
-    """The first paragraph on one line, or "" unless it is a description of at least four words."""
+    """Return the first paragraph on one line, or "" if it describes nothing in four words."""
     first = next(iter(re.split(r"\n[ \t]*\n", docstring)), "")
     line = " ".join(first.split())
     if ">>>" in line or len(line) > _SUMMARY_CHARACTERS or _SIGNATURE.match(line):

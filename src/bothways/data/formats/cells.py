@@ -1,15 +1,17 @@
 """Lists in the cells of tables of text.
 
-A table of text has no lists, so every writer spells them in its own way, and a list that is not recognised becomes one wrong text:
+A table of text has no lists, so every writer spells them in its own way. A list that is not
+recognized would become one wrong text. These spellings are known:
 
     ["a", "b"]            JSON
-    ['a', "b's"]          Python's list, which is what pandas writes; also ('a', 'b') and {'a', 'b'}
-    ['a' 'b']             an array of numpy, which Python itself would read as the one text 'ab'
+    ['a', "b's"]          Python's list, which pandas writes; also ('a', 'b') and {'a', 'b'}
+    ['a' 'b']             an array of numpy, which Python would read as the one text 'ab'
     [0.9 0.2]             an array of numbers
-    [np.str_('a')]        a list of numpy's scalars; array(['a'], dtype=object) too
+    [np.str_('a')]        a list of numpy's scalars; also array(['a'], dtype=object)
 
-An array of more than a thousand elements is written with `...` in its middle: its texts are lost, and it is refused. So is a list that was
-cut short or written without quotes, where a column holds lists and nothing else.
+numpy writes an array of more than a thousand elements with `...` in its middle. Its texts are lost,
+so it is refused. In a column that holds nothing but lists, a list that was cut short or written
+without quotes is refused too.
 """
 
 from __future__ import annotations
@@ -34,17 +36,23 @@ class Elided(ValueError):
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a cell is what tables write for no value: empty, nan, None, null, <NA>, or a backslash and N (MySQL, Hive)."""
+    """Return whether a cell is a table's spelling of a missing value.
+
+    These are an empty cell, nan, None, null, <NA>, and a backslash with N (MySQL, Hive).
+    """
     if isinstance(value, float):
         return math.isnan(value)
     return value is None or (isinstance(value, str) and (not value or value in _MISSING))
 
 
 def listed(text: str) -> list[Any] | None:
-    """The list that a cell spells, with lists for tuples, sets and arrays and None for nan; None where it spells none.
+    """Return the list that a cell spells, or None if it spells none.
+
+    Tuples, sets and arrays become lists, and nan becomes None. For example, "['a' 'b']" is ["a",
+    "b"].
 
     Raises:
-        Elided: an array whose middle is `...`.
+        Elided: an array with `...` in its middle.
     """
     text = text.strip()
     if not _LEADING.match(text) and not _WRAPPER.match(text):
@@ -64,7 +72,7 @@ def listed(text: str) -> list[Any] | None:
 
 
 class _Spelled:
-    """A reader of Python's and numpy's spelling: values next to each other, with commas between them or without."""
+    """Reads the spelling of Python and numpy: values with or without commas between them."""
 
     def __init__(self, text: str) -> None:
         self.tokens: list[str] = []

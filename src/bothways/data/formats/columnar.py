@@ -1,4 +1,4 @@
-"""Columnar tables: .parquet, and Arrow's .arrow and .feather, as pandas, polars and `datasets` write them."""
+"""Columnar tables: .parquet, .arrow and .feather, as pandas, polars and `datasets` write them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from bothways.data.formats.delimited import Row, index_columns
 from bothways.errors import BothwaysError, InputError
 
 Keep = Callable[[list[str]], Sequence[str]]
-PARQUET_ROWS = 1024  # rows decoded at a time; bounds memory, the value does not change what is read
+PARQUET_ROWS = 1024
+"""The number of rows decoded at a time. It bounds memory and does not change the rows."""
 
 
 def columnar_rows(path: Path, keep: Keep | None) -> Iterator[Row]:
-    """Rows of a file, of the columns that `keep` chooses; see `rows.iter_rows`."""
+    """Yield the rows of a file, with the columns that `keep` chooses; see `rows.iter_rows`."""
     import pyarrow as pa
 
     kind = "parquet" if ".parquet" in path.name.lower() or ".parq" in path.name.lower() else "Arrow"
     number = 0
     try:
         with open_bytes(path) as stream:
-            # these formats are read from their end backwards, which a compressed stream cannot do without unpacking anew each time
+            # these formats are read backwards from their end, and a compressed stream would be
+            # unpacked again for each step
             source = io.BytesIO(stream.read()) if compression_of(path) is not None else stream
             for batch in _batches(source, kind, keep):
                 names = batch.schema.names
@@ -43,7 +45,7 @@ def columnar_rows(path: Path, keep: Keep | None) -> Iterator[Row]:
 
 
 def _batches(source: Any, kind: str, keep: Keep | None) -> Iterator[Any]:
-    """Record batches of the columns that are wanted."""
+    """Yield record batches that hold the wanted columns."""
     import pyarrow as pa
 
     if kind == "parquet":
@@ -61,7 +63,7 @@ def _batches(source: Any, kind: str, keep: Keep | None) -> Iterator[Any]:
         table = feather.read_table(source)
         yield from table.select(_kept(table.schema.names, keep)).to_batches()
         return
-    # a file has a footer; `datasets` writes streams, which have none
+    # a file has a footer, but `datasets` writes streams without one
     reader = pa.ipc.open_file(source) if start.startswith(b"ARROW1") else pa.ipc.open_stream(source)
     columns = _kept(reader.schema.names, keep)
     batches = (

@@ -1,6 +1,7 @@
-"""Files as lines and bytes: compression by suffix, UTF-8, and what is wrong with a file that is not what its name says.
+"""Files as bytes and lines: compression by suffix, UTF-8, and errors for files of another kind.
 
-Only a line feed ends a line. `str.splitlines` would also split at U+2028, U+0085 and form feeds, which occur inside real texts.
+Only a line feed ends a line. `str.splitlines` would also split at U+2028, U+0085 and form feeds,
+which occur inside real texts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _LFS = b"version https://git-lfs.github.com/spec/"
 def _zstandard(path: Path) -> BinaryIO:
     import pyarrow as pa
 
-    # pyarrow reads Zstandard, and is there anyway; the standard library learns it with Python 3.14
+    # pyarrow is installed anyway and reads Zstandard; the standard library does from Python 3.14 on
     return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, pa.input_stream(str(path), compression="zstd"))))
 
 
@@ -48,21 +49,24 @@ COMPRESSIONS = tuple(_OPENERS)
 
 
 def plain_name(name: str) -> str:
-    """A file's name in lower case without its suffix of compression."""
+    """Return a file's name in lower case without the suffix of its compression.
+
+    For example, plain_name("A.jsonl.gz") is "a.jsonl".
+    """
     name = name.lower()
     return next((name.removesuffix(suffix) for suffix in COMPRESSIONS if name.endswith(suffix)), name)
 
 
 def compression_of(path: Path) -> str | None:
-    """The suffix of a file's compression, or None."""
+    """Return the suffix of a file's compression, or None."""
     return next((suffix for suffix in COMPRESSIONS if path.name.lower().endswith(suffix)), None)
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """Open a file, uncompressed as its suffix says.
+    """Open a file, and decompress it if its suffix says so.
 
     Raises:
-        SourceError: it cannot be opened.
+        SourceError: the file cannot be opened.
     """
     suffix = compression_of(path)
     try:
@@ -72,10 +76,13 @@ def open_bytes(path: Path) -> BinaryIO:
 
 
 def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, line with its line end) of a UTF-8 file, compressed or not, without byte order mark.
+    """Yield (line number, line with its line end) of a UTF-8 file, without its byte order mark.
+
+    The file may be compressed.
 
     Raises:
-        InputError: UTF-16 or invalid UTF-8, a broken archive, a pointer of Git LFS. Each names the row.
+        InputError: UTF-16 or invalid UTF-8, a broken archive, or a pointer of Git LFS. Names the
+            row.
         SourceError: the file cannot be opened or read.
     """
     number = 0
@@ -105,7 +112,7 @@ def _broken(path: Path, row: int, error: Exception) -> InputError:
 
 
 def _checked_start(path: Path, line: bytes) -> bytes:
-    """The first line without its byte order mark."""
+    """Return the first line without its byte order mark."""
     if line.startswith(_LFS):
         raise InputError(f"{path}: is a pointer of Git LFS, not the data; fetch the file with `git lfs pull`")
     line = line.removeprefix(b"\xef\xbb\xbf")

@@ -1,11 +1,14 @@
-"""Tables of text: .csv and .tsv as pandas, spreadsheets, Spark and the releases of GLUE and STS write them.
+"""Tables of text: .csv and .tsv of pandas, spreadsheets, Spark, GLUE and STS.
 
-A .csv follows RFC 4180: a cell in quotes may hold commas, line breaks and doubled quotes. Its cells are told apart by a comma, or by
-the semicolon or tab that its header has instead of one (spreadsheets of countries with a decimal comma); a first line `sep=;`, which
-Excel writes, says so too. In a .tsv a quote is an ordinary character, as in GLUE, unless all its quotes are those that pandas would
-have written: around a cell that holds a tab, a line break or a quote.
+A .csv follows RFC 4180: a cell in quotes may hold commas, line breaks and doubled quotes. Cells are
+separated by a comma. If the header has no comma but semicolons or tabs, those separate cells
+(spreadsheets of countries with a decimal comma). A first line `sep=;`, which Excel writes, names
+the separator too. In a .tsv a quote is an ordinary character, as in GLUE. If all its quotes are
+those that pandas would have written, around a cell that holds a tab, a line break or a quote, they
+are read as quotes.
 
-Columns without a name are row numbers: pandas writes its index so, and calls it `Unnamed: 0` when it reads the file back.
+Columns without a name are row numbers, because pandas writes its index so. It calls such a column
+`Unnamed: 0` when it reads the file again.
 """
 
 from __future__ import annotations
@@ -25,23 +28,23 @@ Row = tuple[int, dict[str, Any]]
 _INDEX = re.compile(r"(Unnamed: \d+(_level_\d+)?|__index_level_\d+__)?")
 _MARKED = re.compile(r"sep=(.)\r?\n?")
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
-_LINES = 10_000  # of one quoted cell at most, where quotes of a .tsv are judged
+_LINES = 10_000  # the most lines of one quoted cell when the quotes of a .tsv are judged
 
 
 def is_index(name: str) -> bool:
-    """Whether a column is a row number that pandas wrote, by its name."""
+    """Return whether a column is a row number that pandas wrote, by its name."""
     return _INDEX.fullmatch(name) is not None
 
 
 def index_columns(names: Iterable[str]) -> set[str]:
-    """The columns that hold row numbers; none where no other column is left."""
+    """Return the columns that hold row numbers, or none if no other column would be left."""
     names = list(names)
     found = {name for name in names if is_index(name)}
     return set() if len(found) == len(set(names)) else found
 
 
 def csv_rows(path: Path) -> Iterator[Row]:
-    """Rows of a .csv; see the top of this file."""
+    """Yield the rows of a .csv; see the top of this file."""
     lines = (line for _, line in iter_lines(path))
     first = next(lines, "")
     marked = _MARKED.fullmatch(first)
@@ -50,7 +53,7 @@ def csv_rows(path: Path) -> Iterator[Row]:
 
 
 def tsv_rows(path: Path) -> Iterator[Row]:
-    """Rows of a .tsv; see the top of this file."""
+    """Yield the rows of a .tsv; see the top of this file."""
     if _quoted_as_pandas(path):
         yield from _rows(path, (line for _, line in iter_lines(path)), "\t", 0)
         return
@@ -66,13 +69,14 @@ def tsv_rows(path: Path) -> Iterator[Row]:
 
 
 def _delimiter(header: str) -> str:
-    """A comma, unless the header has none and has semicolons or tabs."""
+    """Return a comma, or the semicolon or tab of a header that has no comma."""
     header = _QUOTED.sub("", header)
     return next((mark for mark in ";\t" if mark in header and "," not in header), ",")
 
 
 def _rows(path: Path, lines: Iterable[str], delimiter: str, before: int) -> Iterator[Row]:
-    # The module refuses cells beyond 131,072 characters by default; whole books are longer. The limit is one per process.
+    # by default the module refuses cells over 131,072 characters, and whole books are longer; the
+    # limit holds for the process
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] | None = None
@@ -111,7 +115,10 @@ def _row(path: Path, row: int, header: list[str], cells: list[str]) -> dict[str,
 
 
 def _quoted_as_pandas(path: Path) -> bool:
-    """Whether a .tsv has quotes, and all of them are around cells that need them, or around every cell of the header."""
+    """Return whether a .tsv has quotes and all of them look like those of pandas.
+
+    pandas puts quotes around the cells that need them, or around every cell.
+    """
     width, every, found = 0, False, False
     held: list[str] = []
     for _, line in iter_lines(path):

@@ -1,8 +1,9 @@
-"""A .json file as rows: a list of objects or strings, one object a line, or one object that holds a whole table.
+"""A .json file as rows: a list, one object a line, or one object that holds a table.
 
-Of the last kind are `{"data": [{…}, …]}`, a list for each column, and what `pandas.DataFrame.to_json` writes by its `orient`: columns
-(its default), index, split and table. A file is one table where it is one object of this shape. A single row is an object too; it
-remains one, because its values are not all objects or all lists of one length.
+Tables in one object are `{"data": [{…}, …]}`, a list for each column, and all that
+`pandas.DataFrame.to_json` writes with its option `orient`: columns (its default), index, split and
+table. A single row is an object too. It stays a row, because its values are not all objects, or all
+lists of one length.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from bothways.data.formats.compressed import iter_lines
 from bothways.data.formats.delimited import Row, index_columns
 from bothways.errors import InputError
 
-TEXT_COLUMN = "text"  # the column of formats that have none: lines of a .txt, bare strings in JSON
+TEXT_COLUMN = "text"
+"""The column of formats that have none: lines of a .txt, and bare strings in JSON."""
 _WRAPPERS = ("data", "rows", "examples", "records", "train")
 
 
 def jsonl_rows(path: Path) -> Iterator[Row]:
-    """One object or string a line."""
+    """Yield the object or string of each line."""
     for number, line in iter_lines(path):
         if line.strip():
             text = line.removesuffix("\n").removesuffix("\r")
@@ -30,7 +32,7 @@ def jsonl_rows(path: Path) -> Iterator[Row]:
 
 
 def json_rows(path: Path) -> Iterator[Row]:
-    """See the top of this file."""
+    """Yield the rows of a .json; see the top of this file."""
     lines = (line for _, line in iter_lines(path) if line.strip())
     first, second = next(lines, ""), next(lines, None)
     start = first.lstrip()
@@ -51,7 +53,7 @@ def _is_object(line: str) -> bool:
 
 
 def _object(path: Path) -> Iterator[Row]:
-    # when it is no object after all, the lines are read as JSON lines, whose errors name the line
+    # if it is not an object after all, it is read as JSON lines, for errors that name the line
     text = "".join(line for _, line in iter_lines(path))
     try:
         value = json.loads(text)
@@ -68,7 +70,7 @@ def _listed(path: Path, values: list[Any]) -> Iterator[Row]:
 
 
 def _table(path: Path, value: dict[str, Any]) -> list[Any] | None:
-    """The rows of an object that holds a table, or None for an object that is a row."""
+    """Return the rows of an object that holds a table, or None for an object that is a row."""
     if {"columns", "data"} <= value.keys() <= {"columns", "index", "data"}:  # orient="split"
         columns = value["columns"]
         if isinstance(columns, list) and isinstance(value["data"], list):
@@ -105,7 +107,10 @@ def _columns_of_lists(value: dict[str, list[Any]]) -> list[Any] | None:
 
 
 def _columns_or_index(path: Path, value: dict[str, dict[str, Any]]) -> list[Any] | None:
-    """Rows of pandas' orient="columns" ({column: {row: value}}) or "index" ({row: {column: value}})."""
+    """Return the rows of pandas' orient="columns" or orient="index", or None for another object.
+
+    They are {column: {row: value}} and {row: {column: value}}.
+    """
     inner = next(iter(value.values())).keys()
     if any(item.keys() != inner for item in value.values()):
         return None
@@ -121,22 +126,22 @@ def _columns_or_index(path: Path, value: dict[str, dict[str, Any]]) -> list[Any]
 
 
 def decode(path: Path, row: int, text: str, remedy: str) -> Any:
-    """The JSON value of a text.
+    """Return the JSON value of a text.
 
     Raises:
-        InputError: it is none; names the file and the row.
+        InputError: the text is not JSON. Names the file and the row.
     """
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         row = row + error.lineno - 1
         raise InputError(f"{path}, row {row}: not valid JSON ({error.msg} at column {error.colno}); {remedy}") from None
-    except (ValueError, RecursionError) as error:  # integers of more than 4,300 digits; thousands of nested brackets
+    except (ValueError, RecursionError) as error:  # over 4,300 digits, or thousands of brackets
         raise InputError(f"{path}, row {row}: JSON that cannot be read ({error}); {remedy}") from None
 
 
 def as_row(path: Path, number: int, value: Any) -> Row:
-    """A JSON value as a row: an object as it is, a string as a text."""
+    """Return a JSON value as a row. A string becomes a row with the column `text`."""
     if isinstance(value, str):
         return number, {TEXT_COLUMN: value}
     if not isinstance(value, dict):
@@ -146,7 +151,7 @@ def as_row(path: Path, number: int, value: Any) -> Row:
 
 
 def type_name(value: Any) -> str:
-    """The name a JSON user knows for a Python value's type."""
+    """Return JSON's name for the type of a Python value, for example "object" for a dict."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,10 +1,12 @@
-"""Shards: the files that one split of a data set is cut into.
+"""Shards: the files into which one split of a dataset is cut.
 
-    train-00000-of-00002.parquet   train-00000-of-00002-4746b8785c874cc7.parquet    what `datasets` and the hub write
-    c4-train.00000-of-01024.json.gz                                                 the same with another separator
-    test-0000.jsonl   test_1.csv                                                    numbered, without their number
+    train-00000-of-00002.parquet    as `datasets` and the hub write them,
+    train-00000-of-00002-4746b8785c874cc7.parquet    also with a digest
+    c4-train.00000-of-01024.json.gz    the same with another separator
+    test-0000.jsonl   test_1.csv    numbered, without the number of shards
 
-Files that tell their number say which of them is missing. To read some of them alone, name those files.
+If a shard is missing, files that tell their number are refused. To read only some of them, name
+those files.
 """
 
 from __future__ import annotations
@@ -20,17 +22,17 @@ from bothways.errors import InputError
 
 _SHARD = re.compile(r"(?P<stem>.*?)[-._]?(?P<index>\d{1,9})-of-(?P<count>\d{1,9})(?:-[0-9a-f]{16})?(?P<suffix>\.[^/]*)?")
 _NUMBERED = re.compile(r"(?P<stem>.*?[^\d])[-._](?P<index>\d{1,9})(?P<suffix>\.[a-z][^/]*)")
-_SHOWN = 3  # missing files that an error names
+_SHOWN = 3  # the number of missing files that an error names
 
 
 class Shard(NamedTuple):
-    """Which part of which split a file is.
+    """The part of a split that a file holds.
 
     Attributes:
-        stem: what stands before the number, as "train".
-        number: its own.
-        total: number of all shards; None if the name does not tell.
-        suffix: of the format, without that of a compression.
+        stem: the part of the name before the number, for example "train".
+        number: the number of the shard.
+        total: the number of all shards, or None if the name does not tell.
+        suffix: the suffix of the format, without that of a compression.
     """
 
     stem: str
@@ -40,7 +42,7 @@ class Shard(NamedTuple):
 
 
 def shard_of(path: Path) -> Shard | None:
-    """Read a file's name; None if it has no number as shards have."""
+    """Return the shard that a file's name describes, or None if it has no number of a shard."""
     name = plain_name(path.name)
     if match := _SHARD.fullmatch(name):
         return Shard(match["stem"], int(match["index"]), int(match["count"]), match["suffix"] or "")
@@ -50,7 +52,7 @@ def shard_of(path: Path) -> Shard | None:
 
 
 def stem_of(path: Path) -> str:
-    """The name of a file's split: without number, format and compression, in lower case."""
+    """Return the name of a file's split in lower case, without number, format and compression."""
     shard = shard_of(path)
     return Path(plain_name(path.name)).stem if shard is None else shard.stem
 
@@ -70,10 +72,12 @@ def in_order(files: Iterable[Path]) -> list[Path]:
 def check_complete(files: Iterable[Path]) -> None:
     """Refuse a split of which a shard is missing.
 
-    Files whose names do not tell how many there are, are not judged. Numbers may count from 0 or from 1.
+    Files whose names do not tell how many there are, are not judged. Numbers may count from 0 or
+    from 1.
 
     Raises:
-        InputError: a shard is missing or there twice, or two of them disagree on how many there are. Names the files.
+        InputError: a shard is missing or there twice, or two of them disagree on how many there
+            are. Names the files.
     """
     splits: dict[tuple[Path, str, str], list[tuple[Shard, Path]]] = {}
     for path in files:

@@ -1,11 +1,13 @@
-"""Which texts are right for a query, over the whole data: none of them may be pushed away from it.
+"""The texts that answer a query, over the whole data. None of them may be pushed away from it.
 
-Right are the query itself, the positives of every row that asks the same, texts of which the query is a positive (pairs of equals, as
-in STS, NLI and duplicates), and all texts of one of the query's classes or clusters. Texts are compared after Unicode's NFC with white
-space as single blanks; queries also without case and without the mark at their end. Mining compares by a looser form, see
-`data.mining.known`: what it makes may be careful, and what users give as a hard negative may differ from an answer by a sign.
+Answers are the query itself, the positives of every row with the same query, texts that have the
+query as a positive (pairs of equals, as in STS, NLI and duplicates), and all texts of one of the
+query's classes or clusters. Texts are compared in Unicode's NFC, with white space as single spaces.
+Queries are also compared without case and without the mark at their end. Mining compares by a
+looser form (`bothways.mining.known`): it may be careful, but a hard negative that users give may
+differ from an answer by a single sign.
 
-Numbers stand for texts, so that millions of rows fit, and so that processes can compare theirs.
+Numbers represent texts, so that millions of rows fit, and so that processes can compare theirs.
 """
 
 from __future__ import annotations
@@ -18,18 +20,18 @@ from bothways.data.labeled.example import Example
 
 
 def text_id(*parts: str) -> int:
-    """A number in [0, 2^63) that stands for texts, the same on every process."""
+    """Return a number in [0, 2^63) that represents texts, the same in every process."""
     joined = "\x1f".join(parts).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(joined, digest_size=8).digest(), "big") >> 1
 
 
 def document_id(text: str) -> int:
-    """The number of a text; white space and Unicode composition make no difference."""
+    """Return the number of a text. White space and Unicode composition make no difference."""
     return text_id(_plain(text))
 
 
 def query_id(text: str) -> int:
-    """The number of a query; case and the mark at its end make no difference either."""
+    """Return the number of a query. Case and the mark at its end make no difference either."""
     plain = _plain(text).casefold()
     return text_id("query", plain.rstrip(" .?!…？！。") or plain)
 
@@ -39,19 +41,19 @@ def _plain(text: str) -> str:
 
 
 class Answers:
-    """The right answers of all rows that were added.
+    """The answers of all rows that were added.
 
     Attributes:
-        widest: labels that one text has, at most.
+        widest: the most labels that one text has.
     """
 
     def __init__(self) -> None:
         self.widest = 1
-        self._others: dict[int, set[int]] = {}  # query -> answers that other rows bring, where there are some
+        self._others: dict[int, set[int]] = {}  # query -> the answers of other rows, if any
         self._labels: dict[int, set[int]] = {}  # text -> labels
 
     def add(self, rows: Sequence[Example]) -> None:
-        """Take in the answers and labels of rows; adding them again changes nothing."""
+        """Add the answers and labels of rows. Adding them twice changes nothing."""
         queries: set[int] = set()
         repeated: set[int] = set()
         for row in rows:
@@ -68,20 +70,20 @@ class Answers:
             self._add_labels(row)
 
     def known(self, row: Example) -> list[int]:
-        """Numbers of the query and of all texts that answer it, the row's own first."""
+        """Return the numbers of the query and of all texts that answer it, the row's own first."""
         own = dict.fromkeys(map(document_id, (row.query, *row.positives)))
         return [*own, *sorted(self._others.get(query_id(row.query), set()) - own.keys())]
 
     def labels(self, row: Example) -> list[int]:
-        """Numbers of the row's classes or clusters."""
+        """Return the numbers of the row's classes or clusters."""
         return [text_id(row.task, label) for label in row.all_labels]
 
     def labels_of(self, text: int) -> list[int]:
-        """Numbers of the classes or clusters of a text, by its number."""
+        """Return the numbers of the classes or clusters of a text, which is given by its number."""
         return sorted(self._labels.get(text, ()))
 
     def wrong(self, row: Example, *, by_text: bool = True, by_label: bool = True) -> list[int]:
-        """Places of the row's negatives that are none, since they are right answers."""
+        """Return the places of the row's negatives that are answers after all."""
         if not row.negatives:
             return []
         known = set(self.known(row)) if by_text else set()

@@ -1,14 +1,14 @@
-"""BEIR folders (Thakur et al. 2021, arXiv 2104.08663): their files, and the judged part of them as training data.
+"""BEIR folders (Thakur et al. 2021, arXiv 2104.08663), and their judged part as training data.
 
-    corpus.jsonl      {"_id", "title" (optional), "text"}; the document is title, a space, text
+    corpus.jsonl      {"_id", "title" (optional), "text"}. The document is title, a space, text.
     queries.jsonl     {"_id", "text"}
     qrels/SPLIT.tsv   query-id, corpus-id, score, under a header line
 
-Each may be compressed, in another format or in shards, in a folder of its own as MTEB's collections are on the hub: see
-`bothways.data.retrieval_folder`, which finds the files.
+`bothways.data.retrieval_folder` finds the files, which may be compressed, in another format, in
+shards, or in folders as MTEB's collections are on the hub.
 
-Training needs the judged documents alone. A corpus of millions is streamed and only those are kept. Evaluation ranks the whole corpus,
-which `evaluation/inputs/beir_collection.py` takes.
+Training needs only the judged documents. A corpus of millions is streamed, and only those are kept.
+Evaluation ranks the whole corpus, which `evaluation/inputs/beir_collection.py` reads.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from bothways.foreign import one_line
 
 log = logging.getLogger("bothways")
 
-# nine digits at most: a longer grade is damage, and Python refuses to read thousands; pandas writes 1.0 for 1
+# a grade of more than nine digits is damage; pandas writes 1.0 for 1
 _GRADE = re.compile(r"([+-]?\d{1,9})(?:\.0+)?")
 _QRELS = ("query-id", "corpus-id", "score")
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The judgements of a split and the texts they name.
+    """The judgments of a split and the texts they name.
 
     Attributes:
         grades: query id -> {document id: grade}, in the order of the file.
@@ -49,31 +49,31 @@ class Judged:
 
 
 def is_beir(source: str | Path) -> bool:
-    """Whether `source` is a folder in this layout."""
+    """Return whether `source` is a folder in this layout."""
     return retrieval_folder(source) is not None
 
 
 def collection_files(folder: str | Path, split: str) -> RetrievalFolder:
-    """Find the files of a collection, see `retrieval_folder`.
+    """Return the files of a collection; see `retrieval_folder`.
 
     Raises:
-        InputError: it is not a folder in this layout.
+        InputError: the folder does not have this layout.
     """
     found = retrieval_folder(folder)
     if found is None:
         raise InputError(
-            f"{folder}: no BEIR folder; expected corpus.jsonl, queries.jsonl and qrels/{split}.tsv in it, or MTEB's folders corpus, "
-            "queries and qrels of Parquet files"
+            f"{folder}: not a BEIR folder; it must hold corpus.jsonl, queries.jsonl and "
+            f"qrels/{split}.tsv, or MTEB's folders corpus, queries and qrels of Parquet files"
         )
     return found
 
 
 def read_judged(folder: str | Path, split: str = "train") -> Judged:
-    """Read the judgements of a split and the texts they name.
+    """Read the judgments of a split and the texts they name.
 
     Raises:
-        InputError: no such folder, file or column, a grade that is no whole number, an id that appears twice, or no judged query
-            at all that queries.jsonl holds.
+        InputError: the folder, a file or a column is missing, a grade is not a whole number, an id
+            appears twice, or queries.jsonl holds none of the judged queries.
     """
     files = collection_files(folder, split)
     grades = read_grades(files, split)
@@ -91,10 +91,10 @@ def _shown(files: RetrievalFolder, paths: Sequence[Path]) -> str:
 
 
 def judged_queries(folder: str | Path, splits: Iterable[str]) -> list[str]:
-    """The queries that are judged in any of these splits, of those the folder has.
+    """Return the queries that any of these splits judges. Splits that the folder lacks are skipped.
 
     Raises:
-        InputError: the folder has none of the splits, or a broken file.
+        InputError: the folder has none of the splits, or a file is broken.
     """
     splits = list(splits)
     files = collection_files(folder, splits[0])
@@ -108,16 +108,19 @@ def judged_queries(folder: str | Path, splits: Iterable[str]) -> list[str]:
 
 
 def read_grades(files: RetrievalFolder, split: str) -> dict[str, dict[str, int]]:
-    """{query id: {document id: grade}} of a split, in the order of the files; 0 is judged and not relevant.
+    """Return {query id: {document id: grade}} of a split, in the order of the files.
+
+    Grade 0 means judged and not relevant.
 
     Raises:
-        InputError: no such split or column, a missing shard, a grade that is no whole number, or no judgement.
+        InputError: the split or a column or a shard is missing, a grade is not a whole number, or
+            there is no judgment.
     """
     paths = files.judged(split)
     if not paths:
-        there = ", ".join(dict.fromkeys(path.name for path in files.judgements)) or "none"
+        there = ", ".join(dict.fromkeys(path.name for path in files.judgments)) or "none"
         raise InputError(
-            f"{files.folder / 'qrels' / f'{split}.tsv'}: no such file, gzipped or not; the files of judgements are: {there}"
+            f"{files.folder / 'qrels' / f'{split}.tsv'}: no such file, gzipped or not; the files of judgments are: {there}"
         )
     grades: dict[str, dict[str, int]] = {}
     for path in paths:
@@ -127,7 +130,7 @@ def read_grades(files: RetrievalFolder, split: str) -> dict[str, dict[str, int]]
                 raise InputError(f"{path}: expected the header {', '.join(_QRELS)}{how}, got {', '.join(row)}")
             _add_grade(grades, f"{path}, row {number}", *(row[name] for name in _QRELS))
     if not grades:
-        raise InputError(f"{paths[0]}: no judgements below the header line")
+        raise InputError(f"{paths[0]}: no judgments below the header line")
     return grades
 
 
@@ -145,17 +148,23 @@ def _add_grade(grades: dict[str, dict[str, int]], where: str, query: Any, docume
 
 
 def _id(where: str, name: str, value: Any) -> str:
-    """An id as text; columnar tables hold whole numbers as such."""
+    """Return an id as text. Columnar tables hold whole numbers."""
     if not isinstance(value, (str, int)) or isinstance(value, bool):
         raise InputError(f"{where}: {name} is {value!r}, not a text or whole number")
     return str(value)
 
 
 def read_texts(files: Sequence[Path], wanted: Container[str] | None = None, *, title: bool = True) -> dict[str, str]:
-    """{id: text} of a corpus or of queries, of the `wanted` ids alone where they are given; with `title` the title before the text.
+    """Return {id: text} of a corpus or of queries.
+
+    Args:
+        files: the files of the corpus or of the queries.
+        wanted: the ids to keep. If None, keep all.
+        title: put the title and a space before the text.
 
     Raises:
-        InputError: a row without '_id' (or 'id') or 'text', a value of another type, or an id that appears twice.
+        InputError: a row lacks '_id' (or 'id') or 'text', a value has another type, or an id
+            appears twice.
     """
     texts: dict[str, str] = {}
     for path in files:
@@ -167,7 +176,7 @@ def read_texts(files: Sequence[Path], wanted: Container[str] | None = None, *, t
 
 
 def _documents(path: Path, wanted: Container[str] | None, *, title: bool) -> Iterator[tuple[int, str, str]]:
-    """(row, id, text) of the rows of a file, as they come; see `read_texts`."""
+    """Yield (row, id, text) of the rows of a file; see `read_texts`."""
     reading = Reading(str(path), "")
     for number, row in iter_rows(path):
         fields = Fields(number, row, reading)

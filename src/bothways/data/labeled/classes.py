@@ -1,4 +1,4 @@
-"""What labels in a source mean: classes or clusters that many queries share, and documents that are the names of classes."""
+"""The meaning of labels: classes of many queries, and documents that name classes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from bothways.data.words import normal_form
 
 
 def without_classes(rows: Sequence[Example]) -> list[Example]:
-    """Leave out the rows with a label, if labels are classes: different queries of a task share one.
+    """Leave out the rows that have a class or cluster as their label.
 
-    A label that stands for one query alone, as NLI's premises have, is not a class.
+    A label is a class if different queries of a task share it. A label of a single query, as NLI's
+    premises have, is not a class.
     """
     queries: dict[tuple[str, str], str] = {}
     shared: set[str] = set()
@@ -22,11 +23,12 @@ def without_classes(rows: Sequence[Example]) -> list[Example]:
 
 
 def documents_are_labels(rows: Sequence[Example]) -> bool:
-    """Tell whether the positives of one source are the names of classes, and not other texts of the class.
+    """Return whether the positives of a source are the names of classes.
 
-    They are if each label has a single text, which is never a query itself. Texts of a label are positives of its rows and negatives
-    that are marked with it. If no label occurs twice, there are two more signs: all rows have the same documents (a row's positive and
-    its negatives are all the names there are), or each positive reads as its label does ("lost_card": "lost card").
+    They are if each label has a single text, which is never a query. The texts of a label are the
+    positives of its rows and the negatives that are marked with it. If no label occurs twice, there
+    are two more signs. Either all rows have the same documents (a row's positive and negatives are
+    all the names there are), or each positive reads as its label does ("lost_card": "lost card").
     """
     queries = {row.query for row in rows}
     labeled = [row for row in rows if row.label is not None]

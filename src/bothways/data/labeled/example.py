@@ -1,8 +1,8 @@
-"""What supervised training learns from: a query, texts that answer it, texts that do not.
+"""The row of supervised training: a query, texts that answer it, and texts that do not.
 
-It stands apart as the one shape between every reader of labelled data (file dialects, conversions, mining) and every consumer
-(the contrastive objective, samplers, statistics), so that none of them knows of the others. Labels of false-negative masking and
-prompts travel with the row, because a blended batch (NV-Embed, arXiv 2405.17428) mixes rows of many tasks.
+Every reader of labeled data (file dialects, conversions, mining) makes this row, and every consumer
+(the contrastive objective, samplers, statistics) takes it. Labels and prompts are part of the row,
+because a blended batch (NV-Embed, arXiv 2405.17428) mixes rows of many tasks.
 """
 
 from __future__ import annotations
@@ -19,18 +19,23 @@ class Example:
 
     Attributes:
         query: the text to be matched.
-        positives: texts that match it, one at least; training draws one of them per step.
-        negatives: texts that do not ("hard" negatives, in their order of hardness where it is known).
-        positive_scores: a teacher's score of each positive, for distillation and for mining's thresholds; None where not given.
-        negative_scores: a teacher's score of each negative.
-        query_prompt: put before the query: seen by the model, never pooled. "" for none.
-        document_prompt: the same before positives and negatives; symmetric tasks have it equal to `query_prompt`.
-        task: the data set or task the row belongs to; homogeneous batches and statistics go by it.
-        label: class or cluster of the query where there is one; rows of one label are not each other's negatives.
-        labels: all right classes or clusters of the query, where it has several; `label` is the one of them that was drawn.
-        positive_labels: all classes of each positive; None: each has `label`.
-        negative_labels: all classes of each negative, so that another row of one of them does not take it as its negative; None where
-            not known.
+        positives: texts that match it, at least one. Training draws one of them for each step.
+        negatives: texts that do not match it ("hard" negatives, the hardest first if that is
+            known).
+        positive_scores: a teacher's score of each positive, for distillation and for the thresholds
+            of mining. None if not given.
+        negative_scores: a teacher's score of each negative. None if not given.
+        query_prompt: a text before the query that the model sees and that is never pooled. "" for
+            none.
+        document_prompt: the same before positives and negatives. Symmetric tasks have the prompt of
+            the query here.
+        task: the dataset or task of the row. Homogeneous batches and statistics go by it.
+        label: the class or cluster of the query. Rows of one label are not each other's negatives.
+            None if there is none.
+        labels: all classes or clusters of the query, if it has several. `label` is one of them.
+        positive_labels: all classes of each positive. If None, each has `label`.
+        negative_labels: all classes of each negative, so that another row of such a class does not
+            take it as its negative. None if not known.
     """
 
     query: str
@@ -64,7 +69,7 @@ class Example:
 
     @property
     def all_labels(self) -> tuple[str, ...]:
-        """Every right class or cluster of the query, each once."""
+        """Every class or cluster of the query, each once."""
         return tuple(dict.fromkeys((*(() if self.label is None else (self.label,)), *self.labels)))
 
     @property
@@ -75,7 +80,7 @@ class Example:
         return (() if self.label is None else (self.label,),) * len(self.positives)
 
     def with_negatives(self, places: Sequence[int]) -> Example:
-        """The row with some of its negatives, by their places, and what is known of these."""
+        """Return the row with only the negatives at these places, their scores and labels."""
         return replace(
             self,
             negatives=tuple(self.negatives[place] for place in places),

@@ -1,8 +1,8 @@
-"""Labelled data for training, in whatever dialect it is written: `read_examples`.
+"""Reads labeled data for training, in any known dialect: `read_examples`.
 
-The dialect is told from the columns of a file's first row, unless it is forced, and one line of the log says what was taken for what:
-a mistaken layout is seen before training and not after it. What a row must hold is the dialects' business (`dialects/`), formats and
-names of sources are `rows` and `sources`.
+The dialect is recognized by the columns of a file's first row, unless you name it. A line of the
+log tells how the file was read, so that a wrong layout is seen before training. `dialects/` reads
+the rows, `bothways.data.rows` the formats, and `bothways.data.sources` the names of sources.
 """
 
 from __future__ import annotations
@@ -45,29 +45,35 @@ def read_examples(
     template: str = "nv_embed",
     part: tuple[int, int] | None = None,
 ) -> list[Example]:
-    r"""Read labelled rows.
+    r"""Read labeled rows.
 
-    Exact repetitions of a row are left out, since two rows with the same positive cannot be each other's negatives; so are rows
-    without a query or positive. Both are counted in the log.
+    Exact repetitions of a row are left out, because two rows with the same positive cannot be each
+    other's negatives. Rows without a query or positive are left out too. Both are counted in the
+    log. For example, read_examples("org/name:default/train", task="nq") reads a split of a hub
+    dataset.
 
     Args:
-        source: a file (.jsonl, .json, .csv, .tsv, .parquet, each also with .gz); a folder of such files, each in a dialect of its
-            own; a BEIR folder, whose train judgements are taken; a hub dataset `org/name:config/split`; or `python-stdlib`:
-            descriptions and code of its functions, without those that its retrieval task holds out.
-        dialect: a name of `bothways.data.labeled.dialects.NAMES`, instead of telling it from the columns.
-        task: of all examples; None takes the row's own `task`, else the name of the file.
-        query_prompt: put before every query; None keeps what the file says.
-        document_prompt: put before every document; None keeps what the file says, except that rows whose two sides carry the
-            same prompt (symmetric tasks) keep them the same.
-        limit: stop after this many examples, at least 1; None reads everything.
-        template: how an instruction that a file gives (FlagEmbedding's `prompt`) is written before a text: a name of
-            `bothways.data.labeled.templates.TEMPLATES`, or a text with `{instruction}` in it. The default is FlagEmbedding's own for
-            decoders, "Instruct: {instruction}\nQuery: ".
-        part: (k, n) reads rows k, k + n, k + 2 n, … of each file, so that n calls read each row once; None reads all.
+        source: a file (.jsonl, .json, .csv, .tsv, .parquet, each also compressed), or a folder of
+            such files, each in its own dialect. Or a BEIR folder, whose train judgments are read, a
+            hub dataset `org/name:config/split`, or `python-stdlib`: descriptions and code of its
+            functions, without those that its retrieval task holds out.
+        dialect: a name of `bothways.data.labeled.dialects.NAMES`. If None, it is recognized by the
+            columns.
+        task: the task of all examples. If None, the row's `task`, or the name of the file.
+        query_prompt: a text before every query. If None, keep the prompts of the file.
+        document_prompt: a text before every document. If None, keep the prompts of the file. Rows
+            with the same prompt on both sides (symmetric tasks) keep them the same.
+        limit: stop after this many examples, at least 1. If None, read everything.
+        template: how an instruction of the file (FlagEmbedding's `prompt`) is written before a
+            text: a name of `bothways.data.labeled.templates.TEMPLATES`, or a text with
+                `{instruction}` in it.
+            The default is FlagEmbedding's for decoders, "Instruct: {instruction}\nQuery: ".
+        part: (k, n) reads rows k, k + n, k + 2 n, … of each file, so that n calls read each row
+            once. If None, read all rows.
 
     Raises:
-        InputError: no known dialect, a broken file, a missing column, a value of the wrong type (each with file and row), or no
-            usable row at all.
+        InputError: no known dialect, a broken file, a missing column, a value of the wrong type, or
+            no usable row. Names the file and the row.
         SourceError: the source cannot be found or reached.
     """
     if limit is not None and limit < 1:
@@ -128,7 +134,7 @@ def _examples(
 
 
 def _files(source: TextSource) -> Iterator[tuple[str, str, Iterator[Row], bool]]:
-    """(label, task, rows, whether values are table cells) of each file, opened one after the other."""
+    """Yield (label, task, rows, whether values are table cells) of each file."""
     if source.kind == "hub":
         yield source.label, source.name.split("/")[-1], iter_hub_rows(source), False
     for path in source.files:
@@ -138,15 +144,16 @@ def _files(source: TextSource) -> Iterator[tuple[str, str, Iterator[Row], bool]]
 
 
 def _split(label: str) -> str:
-    """What a file is a shard of, or its own name."""
+    """Return the name of the split that a file is a shard of, or its own name."""
     shard = shard_of(Path(label))
     return label if shard is None else str(Path(label).with_name(f"{shard.stem}{shard.suffix}"))
 
 
 def _read(dialect: Dialect, rows: Iterator[Row], reading: Reading, first: Row, seen: set[Example]) -> Iterator[Example]:
-    """Examples of one file, each once; the log line is written when the file is done, also when it is left early.
+    """Yield the examples of one file, each once, and log the account when the file is done.
 
-    `seen` are those of the shards before it.
+    The line is logged too if the reading stops early. `seen` holds the examples of the shards
+    before.
     """
     before = len(seen)
     counted = _Counted(rows)
@@ -162,7 +169,7 @@ def _read(dialect: Dialect, rows: Iterator[Row], reading: Reading, first: Row, s
         log.info("%s: %s", reading.label, _account(dialect, reading, first, counted.count, len(seen) - before))
 
 
-# words in names of columns that train, or say what a row is worth
+# words in names of columns that can train or that grade a row
 _TRAINING_WORDS = {
     *(
         "neg",
@@ -211,7 +218,7 @@ _TRAINING_WORDS = {
 
 
 def _tell_unread(reading: Reading, first: Row) -> None:
-    """Warn of columns that the dialect did not look at and whose names say that they could train."""
+    """Warn about columns that were not read although their names suggest training data."""
     unread = [name for name in first[1] if name not in reading.read and _trains(name)]
     if unread and reading.rows:
         log.warning(
@@ -227,7 +234,7 @@ def _trains(name: str) -> bool:
 
 
 class _Counted:
-    """Rows on their way, counted."""
+    """Counts rows as they pass."""
 
     def __init__(self, rows: Iterator[Row]) -> None:
         self.rows, self.count = rows, 0
@@ -253,14 +260,15 @@ def _unknown(label: str, first: Row) -> str:
 
 
 def _tell_replaced(source: str | Path, before: list[Example], after: list[Example]) -> None:
-    """A warning where prompts that rows bring gave way to others: a model has to be asked with those that it was trained with."""
+    """Warn if prompts of the rows were replaced, because queries must use the same ones."""
     pairs = [
         (Prompts(a.query_prompt, a.document_prompt), Prompts(b.query_prompt, b.document_prompt)) for a, b in zip(before, after)
     ]
     lost = [(old, new) for old, new in pairs if old.query and old != new]
     if lost:
         log.warning(
-            "%s: %d rows bring prompts of their own, the first %s, which give way to the %s of their task; null there keeps theirs",
+            "%s: %d rows have prompts, the first %s; they are replaced by the %s of their task. Set those to null to keep the "
+            "prompts of the rows",
             source,
             len(lost),
             *(f"query_prompt {each.query!r} and document_prompt {each.document!r}" for each in lost[0]),

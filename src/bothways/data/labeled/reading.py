@@ -1,4 +1,4 @@
-"""The account of one file of labeled data: the rows that were skipped, the texts that were repaired."""
+"""The account of one file of labeled data: rows skipped, texts repaired."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WATCHED = 100
 
 
 class Tally:
-    """Holds how many rows or texts were skipped or changed for each reason, and the first row of each."""
+    """Counts of rows or texts by reason, with the first row of each."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}

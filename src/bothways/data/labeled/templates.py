@@ -1,9 +1,10 @@
-r"""Instruction templates: how a task's description becomes what stands before a text.
+"""Instruction templates: how a task's description becomes a prompt before a text.
 
-A model that was trained with instructions must be asked with the same ones, to the character. Therefore a template is a value with
-a name, and every command that writes prompts takes one. The rule for which side carries the instruction is E5's (Wang et al.
-2024, arXiv 2401.00368), kept by LLM2Vec and NV-Embed: retrieval tasks put it before queries only, symmetric tasks (similarity,
-paraphrase, clustering) before both sides, since there a query and a document are the same kind of thing.
+A model that was trained with instructions must be asked with the same ones, to the character. So a
+template is a value with a name, and every command that writes prompts takes one. E5 (Wang et al.
+2024, arXiv 2401.00368) has the rule for the sides, which LLM2Vec and NV-Embed keep. Retrieval tasks
+put the instruction only before queries. Symmetric tasks (similarity, paraphrase, clustering) put it
+before both sides, because there a query and a document are the same kind of text.
 """
 
 from __future__ import annotations
@@ -19,14 +20,20 @@ _SLOT = "{instruction}"
 
 
 class Prompts(NamedTuple):
-    """What is put before queries and before documents; "" for nothing."""
+    """The texts before queries and before documents, "" for none."""
 
     query: str = ""
     document: str = ""
 
 
 class Instruction(NamedTuple):
-    """A task's description, whether both sides carry it, and whether documents are texts of labels, which carry nothing."""
+    """The description of a task.
+
+    Attributes:
+        text: the description.
+        symmetric: both sides carry it.
+        classes: the documents are texts of labels, which do not carry it.
+    """
 
     text: str
     symmetric: bool = False
@@ -38,10 +45,11 @@ class Template:
     """A way to write an instruction.
 
     Attributes:
-        name: how it is asked for.
-        query: what is put before a query, with `{instruction}` where the task's description goes.
-        document: what is put before the documents of a retrieval task.
-        colon: the description loses a full stop or colon at its end, because the template brings its own mark.
+        name: the name that a user gives.
+        query: the text before a query, with `{instruction}` in place of the task's description.
+        document: the text before the documents of a retrieval task.
+        colon: remove a full stop or colon from the end of the description, because the template has
+            its own mark there.
     """
 
     name: str
@@ -51,18 +59,20 @@ class Template:
 
     @property
     def needs_instruction(self) -> bool:
-        """Whether the template is nothing without a description of the task."""
+        """Whether the template is empty without a description of the task."""
         return _SLOT in self.query
 
     def prompts(self, instruction: str, *, symmetric: bool) -> Prompts:
-        """The prompts of a task.
+        """Return the prompts of a task.
+
+        For example, TEMPLATES["plain"].prompts("Find it.", symmetric=False) is ("Find it. ", "").
 
         Args:
-            instruction: the task's description, "" for none.
-            symmetric: both sides are written as queries.
+            instruction: the description of the task, "" for none.
+            symmetric: write both sides as queries.
 
         Returns:
-            Both prompts; empty ones where the template is made of an instruction and there is none.
+            Both prompts. They are empty if the template needs an instruction and there is none.
         """
         text = instruction.strip()
         if self.colon:
@@ -76,12 +86,13 @@ class Template:
 TEMPLATES = {
     template.name: template
     for template in (
-        # NV-Embed (arXiv 2405.17428) and E5-mistral (arXiv 2401.00368); FlagEmbedding's default for decoders
+        # NV-Embed (arXiv 2405.17428), E5-mistral (arXiv 2401.00368), FlagEmbedding for decoders
         Template("nv_embed", f"Instruct: {_SLOT}\nQuery: "),
         Template("e5_mistral", f"Instruct: {_SLOT}\nQuery: "),
         # E5 (arXiv 2212.03533): fixed prefixes, no instruction; symmetric tasks use "query: " twice
         Template("e5", "query: ", "passage: "),
-        # LLM2Vec (arXiv 2404.05961): a colon in its evaluation (task_to_instructions.json), a semicolon in its training data
+        # LLM2Vec (arXiv 2404.05961): a colon in its evaluation (task_to_instructions.json), and a
+        # semicolon in its training data
         Template("llm2vec", f"{_SLOT}: ", colon=True),
         Template("llm2vec_training", f"{_SLOT}; ", colon=True),
         # the description and a space, as ms-swift writes Qwen3-Embedding's
@@ -95,7 +106,7 @@ _WIKIPEDIA = Instruction("Given a question, retrieve Wikipedia passages that ans
 _ANSWERS = Instruction("Retrieve Wikipedia passages that answer the question")
 _CHINESE = Instruction("Given a Chinese search query, retrieve web passages that answer the question")
 
-# By name of data set (E5's training files as LLM2Vec reads them, then those of E5-mistral's evaluation) and by kind of task.
+# by dataset (E5's training files as LLM2Vec reads them, then E5-mistral's evaluation), and by task
 INSTRUCTIONS = {
     "allnli_split1": Instruction("Given a premise, retrieve a hypothesis that is entailed by the premise"),
     "allnli_split2": _SIMILAR,
@@ -128,8 +139,9 @@ INSTRUCTIONS = {
     "retrieval": Instruction("Given a question, retrieve passages that answer the question"),
 }
 
-# LLM2Vec gives the rows of these two files one instruction and the other in turn (llm2vec/dataset/E5Data.py @312adcf), so a file is two
-# tasks: its odd rows and its even ones. Before its issue 58 they were files of these names.
+# LLM2Vec gives the rows of these two files two instructions in turn (llm2vec/dataset/E5Data.py
+# @312adcf), so a file is two tasks: its odd rows and its even ones. Before its issue 58 they were
+# files of these names.
 HALVES = {
     "allnli": ("allnli_split1", "allnli_split2"),
     "quora_duplicates": ("quora_duplicates_split1", "quora_duplicates_split2"),
@@ -137,10 +149,12 @@ HALVES = {
 
 
 def find_template(name: str) -> Template:
-    """The template of this name, or the one that `name` spells out (a text with `{instruction}` in it).
+    r"""Return the template of this name, or the one that `name` spells out.
+
+    For example, find_template("e5") and find_template("Task: {instruction}\n").
 
     Raises:
-        InputError: neither.
+        InputError: the name is unknown and has no `{instruction}` in it.
     """
     if name in TEMPLATES:
         return TEMPLATES[name]
@@ -152,16 +166,19 @@ def find_template(name: str) -> Template:
 def task_prompts(
     template: str | Template, task: str, *, instruction: str | None = None, symmetric: bool | None = None
 ) -> Prompts:
-    """The prompts of a task, by its name.
+    """Return the prompts of a task, by its name.
+
+    For example, task_prompts("nv_embed", "nq") looks up the instruction of Natural Questions.
 
     Args:
         template: a name that `find_template` knows, or a template.
-        task: looked up in INSTRUCTIONS where `instruction` or `symmetric` is None.
-        instruction: the task's description.
-        symmetric: whether both sides carry it; a task that INSTRUCTIONS does not know is retrieval unless this says otherwise.
+        task: looked up in INSTRUCTIONS if `instruction` or `symmetric` is None.
+        instruction: the description of the task. If None, the known one.
+        symmetric: whether both sides carry it. If None, as INSTRUCTIONS says, and False for a task
+            that it does not know.
 
     Raises:
-        InputError: the template needs an instruction and the task is not known.
+        InputError: the template needs an instruction, and the task is not known.
     """
     found = find_template(template) if isinstance(template, str) else template
     known = INSTRUCTIONS.get(task)
@@ -173,10 +190,14 @@ def task_prompts(
 
 
 def with_prompts(examples: Iterable[Example], template: str | Template) -> list[Example]:
-    """Examples with the prompts of their tasks, each looked up by `Example.task`; what they carried before is replaced.
+    """Return examples with the prompts of their tasks, which replace the prompts they had.
+
+    Args:
+        examples: rows. Each task is looked up by `Example.task`.
+        template: a name that `find_template` knows, or a template.
 
     Raises:
-        InputError: a task without a known instruction.
+        InputError: no instruction is known for a task.
     """
     prompts: dict[str, Prompts] = {}
     done = []

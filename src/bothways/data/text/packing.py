@@ -1,8 +1,9 @@
 """Documents packed into full rows, the training text of MNTP.
 
-LLM2Vec (https://arxiv.org/abs/2404.05961) concatenates tokenised documents and cuts rows of 512 tokens, so no token of a pass
-is padding. In its code a row is one sequence, and a token sees the neighbouring documents of its row; with `isolate` each
-document's part is a segment of its own, which the attention plan keeps apart.
+LLM2Vec (https://arxiv.org/abs/2404.05961) concatenates tokenized documents and cuts rows of 512
+tokens, so no token of a pass is padding. In its code a row is one sequence, and a token sees the
+neighboring documents of its row. With `isolate` the part of each document is a segment of its own,
+and the attention plan keeps segments separate.
 """
 
 from __future__ import annotations
@@ -22,21 +23,22 @@ class Block:
     """One row of tokens.
 
     Attributes:
-        ids: the token ids, T of them; kept in four bytes each, since a corpus of long rows is held whole.
-        lengths: lengths of the row's segments, in order, summing to T; what `AttentionPlan` takes.
+        ids: T token ids, four bytes each, because a corpus of long rows is held whole.
+        lengths: the lengths of the row's segments in order, which sum to T. `AttentionPlan` takes
+            them.
     """
 
     ids: Sequence[int]
     lengths: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Pack the ids."""
+        """Store the ids in four bytes each."""
         if not isinstance(self.ids, array):
             object.__setattr__(self, "ids", array("i", self.ids))
 
 
 def joined_ids(blocks: Iterable[Block]) -> Tensor:
-    """The rows' tokens one after the other: (T,) int64."""
+    """Return the tokens of all rows one after the other: (T,) int64."""
     return torch.cat([torch.frombuffer(block.ids, dtype=torch.int32) for block in blocks]).long()
 
 
@@ -44,14 +46,16 @@ def pack_documents(token_ids: Iterable[Sequence[int]], length: int, *, separator
     """Concatenate documents and cut them into rows of exactly `length` tokens, without padding.
 
     Args:
-        token_ids: the documents; those without tokens are passed over.
-        length: tokens in a row, at least 1.
-        separator: id placed between two documents (usually EOS), counted to the document before it; None places nothing.
-        isolate: False gives each row one segment (as published); True one segment for each document's part in the row.
+        token_ids: the documents. Those without tokens are skipped.
+        length: the number of tokens of a row, at least 1.
+        separator: an id between two documents (usually EOS), which counts to the document before
+            it. If None, there is nothing between them.
+        isolate: False gives each row one segment (as published). True gives one segment to the part
+            of each document.
 
     Returns:
-        Rows holding every token once, in order. The last, incomplete row is dropped (fewer than `length` tokens), unless it is
-        the only one: then it is returned as it is. Documents without any token at all give no row.
+        Rows that hold every token once, in order. The last row is dropped if it has fewer than
+        `length` tokens, unless it is the only one. Documents without tokens give no row.
 
     Raises:
         InputError: `length` is less than 1.
@@ -66,8 +70,8 @@ def pack_documents(token_ids: Iterable[Sequence[int]], length: int, *, separator
         if not document:
             continue
         if separator is not None and not first:
-            # in the segment of the document before; only where that one filled its row to the brim does it open the next row
-            # alone
+            # belongs to the segment of the document before it; if that filled its row, the
+            # separator begins the next row with a segment of its own
             row.append(separator)
             if parts:
                 parts[-1] += 1

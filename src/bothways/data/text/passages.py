@@ -1,10 +1,12 @@
-"""Consecutive passages: a text and the one that follows it, what LLaRA learns from.
+"""Consecutive passages: a text and the one that follows it, from which LLaRA learns.
 
-Documents come from whatever holds them and are cut at sentence boundaries into passages of nearly a given number of tokens; each
-passage is paired with the next of its document, never with one of another. Files {input, output_summarize, output_predict}, as the
-authors publish theirs (FlagEmbedding, research/LLARA; hub data set cfli/pretrain_wiki), are pairs already.
+Documents are cut at the ends of sentences into passages of nearly a given number of tokens. Each
+passage is paired with the next one of its document, never with one of another document. Files with
+the columns {input, output_summarize, output_predict}, as the authors publish theirs (FlagEmbedding,
+research/LLARA, hub dataset cfli/pretrain_wiki), are pairs already.
 
-What a document is, `documents` says; here a labelled file's columns (a premise, a query) may hold one too.
+`documents` decides the extent of a document. Here the columns of a labeled file, such as a premise
+or a query, may hold documents too.
 """
 
 from __future__ import annotations
@@ -33,12 +35,13 @@ COLUMNS = ("input", "output_summarize", "output_predict")
 
 @dataclass(frozen=True)
 class Passage:
-    """One row.
+    """One pair.
 
     Attributes:
-        input: what is read.
-        summarize: the text whose words the first embedding is to hold; the input itself.
-        predict: the text whose words the second one is to foresee; "" where nothing follows.
+        input: the text that is read.
+        summarize: the text that the first embedding has to hold the words of. It is the input.
+        predict: the text that the second embedding has to predict the words of, "" if nothing
+            follows.
     """
 
     input: str
@@ -49,17 +52,21 @@ class Passage:
 def read_passages(
     source: str | Path, *, column: str | None = None, limit: int | None = None, unit: Unit = "auto"
 ) -> list[str | Passage]:
-    """Documents (strings, still to be cut) or finished pairs, in order.
+    """Read documents, which are cut later, or finished pairs, in order.
 
     Args:
-        source: a file (.txt, .json, .jsonl, .csv, .tsv, .parquet, each also with .gz), a folder of such files, a hub data set, or
-            `python-stdlib`.
-        column: the document's column, where it is not found by its name.
-        limit: documents or pairs at most.
-        unit: of .txt files: "auto", the articles where they are marked, else the file; "line", every line by itself.
+        source: a file (.txt, .json, .jsonl, .csv, .tsv, .parquet, each also compressed), a folder
+            of such files, a hub dataset, or `python-stdlib`.
+        column: the column of the document. If None, it is found by its name.
+        limit: the maximum number of documents or pairs. If None, read everything.
+        unit: how a .txt file is cut. "auto" takes its articles if they are marked, and otherwise
+            the whole file. "line" takes each line.
+
+    Returns:
+        A string for each document and a `Passage` for each pair.
 
     Raises:
-        InputError: a broken file, a missing column, a value that is no text, or nothing to read.
+        InputError: a broken file, a missing column, a value that is not a text, or nothing to read.
         SourceError: the source cannot be found or reached.
     """
     if limit is not None and limit < 1:
@@ -67,7 +74,7 @@ def read_passages(
     found: list[str | Passage] = []
     resolved = resolve_texts(source)
     warn_left_out(resolved.name, resolved.left_out)
-    # a few documents of a large hub data set are read over the network; a whole one is worth a place in the cache
+    # a few documents of a large hub dataset are streamed; a whole one is worth a place in the cache
     for item in _items(resolved, column, unit, streaming=limit is not None):
         if isinstance(item, Passage) or item.strip():
             found.append(item)
@@ -120,15 +127,15 @@ def _rows(label: str, rows: Iterable[tuple[int, dict[str, Any]]], column: str | 
 def consecutive(
     items: Iterable[str | Passage], length: int, count: Callable[[list[str]], list[int]]
 ) -> tuple[list[Passage], int]:
-    """Cut documents and pair each passage with the next; finished pairs pass through.
+    """Cut documents and pair each passage with the next. Finished pairs stay.
 
     Args:
         items: documents or pairs.
-        length: tokens of a passage at most, at least 1.
-        count: tokens of each of several texts.
+        length: the maximum number of tokens of a passage, at least 1.
+        count: returns the number of tokens of each of several texts.
 
     Returns:
-        The pairs, and the number of documents of a single passage, which nothing follows; they give none.
+        The pairs, and the number of documents that are a single passage and so give no pair.
     """
     found: list[Passage] = []
     single = 0
@@ -143,13 +150,15 @@ def consecutive(
 
 
 def cut(text: str, length: int, count: Callable[[list[str]], list[int]]) -> list[str]:
-    """Passages of a document: whole sentences, as many as `length` tokens hold; only a longer sentence is cut itself.
+    """Cut a document into passages of whole sentences, as many as `length` tokens hold.
+
+    Only a sentence that is longer is cut itself.
 
     Args:
         text: the document.
-        length: tokens at most. Sentences are counted one by one, so that a passage may come out a few tokens longer where the tokens
-            of neighbours do not simply add up.
-        count: tokens of each of several texts.
+        length: the maximum number of tokens. Sentences are counted one by one, so a passage may be
+            a few tokens longer if the tokens of neighbors do not add up.
+        count: returns the number of tokens of each of several texts.
     """
     whole = sentences(text)
     sizes = count(whole) if whole else []
@@ -177,7 +186,7 @@ def _shortened(
 
 
 def _pieces(sentence: str, parts: int) -> list[str]:
-    """A sentence in nearly equal parts, cut at blanks where there are any nearby; at least two."""
+    """Return a sentence in at least two nearly equal parts, cut at spaces if there are any near."""
     parts = min(max(2, parts), len(sentence))
     ends = [round(len(sentence) * part / parts) for part in range(1, parts)]
     places = [0]
@@ -189,7 +198,13 @@ def _pieces(sentence: str, parts: int) -> list[str]:
 
 
 def excerpts(items: Iterable[str | Passage], *, characters: int = 400, each: int = 16) -> list[str]:
-    """A few short texts of every document, evenly spaced, to look at: `each` at most, of `characters` each."""
+    """Return a few short texts of every document, evenly spaced, for people to look at.
+
+    Args:
+        items: documents or pairs.
+        characters: the maximum length of an excerpt.
+        each: the maximum number of excerpts of a document.
+    """
     found: list[str] = []
     for item in items:
         text = item.input if isinstance(item, Passage) else item

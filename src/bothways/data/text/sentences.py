@@ -1,11 +1,10 @@
-"""Sentences of a text, by rule: where passages may be cut.
+"""The sentences of a text, found by rule, as places at which passages may be cut.
 
-A full stop, question or exclamation mark (those of Indian languages, Urdu, Arabic, Amharic and Armenian among them) ends a sentence when
-white space and no small letter follow, and no abbreviation or initial comes before; so does every full-width mark of Chinese and
-Japanese, and an empty line. Good enough to cut at, and without a model of
-any language: a wrong boundary makes a passage begin in the middle of a sentence, no more.
-
-It stands apart because rules of language are facts of their own.
+A full stop, question mark or exclamation mark ends a sentence if white space and no small letter
+follow, and if it does not end an abbreviation or initial. The marks of Indian languages, Urdu,
+Arabic, Amharic and Armenian count too. Every full-width mark of Chinese and Japanese ends a
+sentence, and so does an empty line. This needs no model of a language. A wrong boundary does no
+more harm than a passage that begins in the middle of a sentence.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-# what a writer puts a full stop behind without ending a sentence
+# a full stop after one of these does not end a sentence
 _ABBREVIATIONS = frozenset(
     re.findall(
         r"\w+",
@@ -22,9 +21,10 @@ _ABBREVIATIONS = frozenset(
     )
 )
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
-# devanagari danda and double danda, Arabic full stop and question mark, Ethiopic and Armenian full stop behind the Latin ones
+# after the Latin marks: devanagari danda and double danda, Arabic full stop and question mark,
+# Ethiopic and Armenian full stop
 _MARK = "[.!?\u2026\u0964\u0965\u06d4\u061f\u1362\u0589]"
-# from a mark's first on alone: every later one of a long row would be tried to the row's end otherwise
+# only from the first of several marks on, or each mark of a long run would be tried to its end
 _END = re.compile(
     f"(?<!{_MARK}){_MARK}+[\"'\u2019\u201d\u00bb)\\]]*(?=\\s)|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d\u2019\uff09]*"
 )
@@ -34,7 +34,10 @@ _OPENING = "\"'\u201c\u2018\u00ab([\u00bf\u00a1 "
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text in order, white space within each (line breaks of a book) made one blank; none is empty."""
+    """Return the sentences of a text in order. None is empty.
+
+    White space within a sentence, such as the line breaks of a book, becomes one space.
+    """
     found: list[str] = []
     for paragraph in _PARAGRAPH.split(text):
         paragraph = " ".join(paragraph.split())
@@ -48,7 +51,10 @@ def sentences(text: str) -> list[str]:
 
 
 def joined(parts: Sequence[str]) -> str:
-    """Sentences as a text again: a blank between two, none behind a full-width mark, where Chinese and Japanese have none."""
+    """Return sentences as one text, with a space between two of them.
+
+    There is none after a full-width mark, as in Chinese and Japanese.
+    """
     text = ""
     for part in parts:
         text += part if not text or _FULL_WIDTH_END.search(text[-8:]) else f" {part}"

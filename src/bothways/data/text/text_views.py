@@ -1,9 +1,9 @@
-"""Discrete views of a text: word deletion and crop, the augmentations SimCSE compares dropout with.
+"""Discrete views of a text: word deletion and crop, with which SimCSE compares dropout.
 
-SimCSE (https://arxiv.org/abs/2104.08821, Table 1): on STS-B dev, dropout alone scores 82.5, cropping 10 % 77.8, deleting one
-word 75.9. They are here for that comparison. Both work on *units*: whitespace-separated words, and single characters (a base
-character with its combining marks) in scripts that write no spaces between words, so that a Chinese sentence is not one
-indivisible word.
+SimCSE (https://arxiv.org/abs/2104.08821, Table 1): on the STS-B development set dropout scores
+82.5, cropping 10 % 77.8, and deleting one word 75.9. They are here for that comparison. Both work
+on *units*: words separated by white space. In scripts without spaces between words a unit is a
+single character with its combining marks, so that a Chinese sentence has more than one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import torch
 
 from bothways.errors import InputError
 
-# Blocks of scripts written without spaces: Thai, Lao, Tibetan, Myanmar, Khmer, Kana and Han (with their extensions). Korean has
-# spaces.
+# scripts written without spaces: Thai, Lao, Tibetan, Myanmar, Khmer, Kana and Han, with extensions
 _UNSPACED = (
     (0x0E00, 0x0FFF),
     (0x1000, 0x109F),
@@ -30,20 +29,23 @@ _UNSPACED = (
     (0xFF66, 0xFF9F),
     (0x20000, 0x3FFFF),
 )
-_JOINER = "\u200d"  # ZERO WIDTH JOINER: what stands around it is one emoji
+_JOINER = "\u200d"  # ZERO WIDTH JOINER: the characters on both sides are one emoji
 
 
 def delete_words(text: str, amount: int | float, generator: torch.Generator) -> str:
     """Delete randomly chosen units and keep the others in order.
 
+    For example, delete_words("a b c", 1, generator) is "a b", "a c" or "b c".
+
     Args:
         text: any text.
-        amount: an int is a number of units, 1 or more; a float is the share of units in (0, 1), rounded, at least one unit.
-        generator: source of the choice, without replacement.
+        amount: an int is a number of units, 1 or more. A float is a share of the units in (0, 1),
+            rounded, at least one unit.
+        generator: the source of the choice, without replacement.
 
     Returns:
-        The remaining text, stripped. At least one unit always stays, so a non-empty text never becomes empty; a text of one
-        unit comes back unchanged.
+        The remaining text, stripped. At least one unit stays, so a text of one unit comes back
+        unchanged.
 
     Raises:
         InputError: `amount` is out of range.
@@ -64,11 +66,12 @@ def crop(text: str, fraction: float, generator: torch.Generator) -> str:
 
     Args:
         text: any text.
-        fraction: the share of units cut away, in (0, 1), rounded, at least one unit: "crop 10 %" keeps 90 %.
-        generator: source of the span's start, uniform over all places.
+        fraction: the share of units to cut away, in (0, 1), rounded, at least one unit. "Crop 10 %"
+            keeps 90 %.
+        generator: the source of the span's start, uniform over all places.
 
     Returns:
-        The span, stripped. At least one unit always stays; a text of one unit comes back unchanged.
+        The span, stripped. At least one unit stays, so a text of one unit comes back unchanged.
 
     Raises:
         InputError: `fraction` is out of range.
@@ -84,10 +87,11 @@ def crop(text: str, fraction: float, generator: torch.Generator) -> str:
 
 
 def split_units(text: str) -> list[str]:
-    """Cut a text into units whose concatenation is the text; each but the last carries the whitespace behind it.
+    """Cut a text into units that add up to the text. White space belongs to the unit before it.
 
-    A unit is a word, or one character of an unspaced script. A text that is a single word of any script (a URL, one
-    100,000-character word) is cut into characters, because otherwise no view of it would differ from it.
+    A unit is a word, or one character of a script without spaces. A text that is a single word of
+    any script (a URL, one word of 100,000 characters) is cut into characters, because otherwise no
+    view would differ from it.
     """
     units = _cut(text, every_character=False)
     return units if len(units) != 1 else _cut(text, every_character=True)

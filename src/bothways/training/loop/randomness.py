@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
-from bothways.data.batches import Group, epoch_rows
-from bothways.data.sampling import Batching, batches_per_epoch, epoch_batches
+from bothways.data.batches import Batching, TaskRows, batches_per_epoch, epoch_batches, epoch_rows
 
 
 def derive(*parts: int | str) -> int:
@@ -42,7 +41,7 @@ class Order:
 
     def __init__(
         self,
-        data: int | Sequence[Group],
+        data: int | Sequence[TaskRows],
         *,
         size: int,
         accumulation: int,
@@ -62,7 +61,7 @@ class Order:
             stage: number of the stage, from 0.
             batches: "blended" (every task in one batch) or "homogeneous" (each batch of one task).
         """
-        self.groups = (Group(range(data)),) if isinstance(data, int) else tuple(data)
+        self.groups = (TaskRows(range(data)),) if isinstance(data, int) else tuple(data)
         self.size, self.world, self.kind = size, world, batches
         self.global_size = size * accumulation * world
         self.seed, self.stage = seed, stage

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from bothways.config import Strict
-from bothways.data.sampling import Batching
+from bothways.data.batches import Batching
 from bothways.data.text.documents import Unit
 from bothways.training.stage.bm25_negatives import MineConfig
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bothways.data.batches import Group
+from bothways.data.batches import TaskRows
 from bothways.data.fingerprint import describe, fingerprint_texts
 from bothways.data.labeled.classes import documents_are_labels, without_classes
 from bothways.data.labeled.example import Example
@@ -53,7 +53,7 @@ class StageData:
     texts: list[str]
     origin: list[dict[str, Any]]
     fingerprint: str
-    groups: tuple[Group, ...] = ()
+    groups: tuple[TaskRows, ...] = ()
     held_out: Sequence[Any] = ()
     rows: int | None = None
 
@@ -61,7 +61,7 @@ class StageData:
         """Return the examples that are trained on, of all that the objective made of `items`."""
         return examples[: self.rows]
 
-    def groups_of(self, examples: int) -> tuple[Group, ...]:
+    def groups_of(self, examples: int) -> tuple[TaskRows, ...]:
         """Return the groups of the objective's examples.
 
         Args:
@@ -69,7 +69,7 @@ class StageData:
                 it must be one per row.
         """
         if not self.groups:
-            return (Group(range(examples)),)
+            return (TaskRows(range(examples)),)
         if examples != len(self.items):
             raise RuntimeError(f"{len(self.items)} rows with tasks became {examples} examples: weights cannot be kept")
         return self.groups
@@ -231,7 +231,7 @@ def _stage_examples(rows: list[Example], weights: list[float], origin: list[dict
     members: dict[tuple[str, float], list[int]] = {}
     for number, (row, weight) in enumerate(zip(rows, weights)):
         members.setdefault((row.task, weight), []).append(number)
-    groups = tuple(Group(numbers, task, weight) for (task, weight), numbers in members.items())
+    groups = tuple(TaskRows(numbers, task, weight) for (task, weight), numbers in members.items())
     texts = [row.query for row in rows] + [row.positives[0] for row in rows]
     return StageData(rows, texts, origin, fingerprint_examples(rows), groups)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from bothways.data.batches import Group
-from bothways.data.sampling import rows_by_task
+from bothways.data.batches import TaskRows, rows_by_task
 from bothways.errors import InputError
 from bothways.training.loop.randomness import Order
 from bothways.training.stage.stage_context import StageContext
@@ -14,7 +13,7 @@ from bothways.training.stage.stage_context import StageContext
 log = logging.getLogger("bothways")
 
 
-def stage_order(context: StageContext, groups: Sequence[Group], processes: int) -> Order:
+def stage_order(context: StageContext, groups: Sequence[TaskRows], processes: int) -> Order:
     """Build the order of a stage's examples.
 
     Args:

@@ -88,7 +88,7 @@ def test_queries_of_the_test_split_are_kept_out(folder):
             r"train.tsv, row 2: score must be a whole number, got 'high'",
         ),
         ("qrels/train.tsv", "q1\td1\t1\n2\td2\t1\n", "expected the header query-id, corpus-id, score"),
-        ("qrels/train.tsv", "query-id\tcorpus-id\tscore\n", "no judgements below the header line"),
+        ("qrels/train.tsv", "query-id\tcorpus-id\tscore\n", "no judgments below the header line"),
         ("qrels/train.tsv", "query-id\tcorpus-id\tscore\nq9\td1\t1\n", "none of the 1 queries judged"),
         ("queries.jsonl", '{"_id": "q1", "text": 1}\n', "queries.jsonl, row 1: column 'text' holds a number"),
         ("queries.jsonl", '{"_id": "q1", "text": "a"}\n' * 2, "row 2: _id 'q1' appears a second time"),
@@ -104,7 +104,7 @@ def test_broken_folders(folder, name, content, message):
 def test_missing_parts(folder, tmp_path):
     with pytest.raises(InputError, match=r"dev.tsv: no such file, gzipped or not"):
         retrieval(folder, JudgedOptions(split="dev"))
-    with pytest.raises(InputError, match=r"no BEIR folder; expected corpus.jsonl, queries.jsonl and qrels/train.tsv"):
+    with pytest.raises(InputError, match=r"not a BEIR folder; it must hold corpus.jsonl, queries.jsonl and qrels/train.tsv"):
         retrieval(tmp_path)
     with pytest.raises(InputError, match="min_grade: 0"):
         retrieval(folder, JudgedOptions(min_grade=0))

@@ -265,7 +265,7 @@ def test_forced_dialect(tmp_path, told):
         read_examples(path, dialect="nli")
     with pytest.raises(InputError, match="dialect 'flag': unknown; use one of flagembedding, tevatron"):
         read_examples(path, dialect="flag")
-    with pytest.raises(InputError, match="no BEIR folder"):
+    with pytest.raises(InputError, match="not a BEIR folder"):
         read_examples(path, dialect="beir")
 
 
@@ -290,8 +290,8 @@ def test_prompts_of_rows_that_give_way_are_told(tmp_path, caplog):
     assert not caplog.records
     read_examples(path, query_prompt="Find: ")
     (record,) = caplog.records
-    assert "1 rows bring prompts of their own, the first query_prompt 'own ' and document_prompt ''" in record.message
-    assert "give way to the query_prompt 'Find: '" in record.message
+    assert "1 rows have prompts, the first query_prompt 'own ' and document_prompt ''" in record.message
+    assert "they are replaced by the query_prompt 'Find: '" in record.message
 
 
 def test_labels_tasks_and_limit(tmp_path):

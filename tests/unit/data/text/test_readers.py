@@ -145,7 +145,7 @@ def test_limit_stops_reading(tmp_path):
 def test_wrong_names_fail_at_once(name, monkeypatch):
     """Before a text is asked for, and without asking the network."""
     monkeypatch.setattr(sources, "iter_hub_rows", None)
-    with pytest.raises(SourceError, match=r"no name of a file, folder or hub dataset .*; write texts to a file"):
+    with pytest.raises(SourceError, match=r"not the name of a file, folder or hub dataset .*; write texts to a file"):
         list(iter_texts("This is a long text. " * 50))
     with pytest.raises(SourceError, match=f"{name}: no such file or folder; expected a path"):
         iter_texts(name)

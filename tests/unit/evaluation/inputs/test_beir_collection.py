@@ -53,7 +53,7 @@ def test_plain_and_gzipped_are_the_same(tmp_path):
         ({"corpus.jsonl": ""}, "none of the judged documents is in"),
         ({"queries.jsonl": [{"_id": "q7", "text": "a"}]}, "judges query 'q1', which is not in"),
         ({"qrels/test.tsv": "query-id\tcorpus-id\tscore\nq1\td1\thigh\n"}, r"test\.tsv, row 2: score must be a whole number"),
-        ({"qrels/test.tsv": "query-id\tcorpus-id\tscore\n"}, "no judgements"),
+        ({"qrels/test.tsv": "query-id\tcorpus-id\tscore\n"}, "no judgments"),
         ({"qrels/test.tsv": "q1\t0\td1\t1\nq1\t0\t2\t1\n"}, "expected the header query-id, corpus-id, score"),
     ],
 )

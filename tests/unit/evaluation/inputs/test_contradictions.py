@@ -150,13 +150,13 @@ def collection(folder, qrels, *, queries=("q1", "q2"), documents=("d1", "d2")):
         ([("q1", "d1", "9" * 6000)], "row 2: score must be a whole number"),
     ],
 )
-def test_judgements_without_a_meaning(tmp_path, qrels, message):
+def test_judgments_without_a_meaning(tmp_path, qrels, message):
     with pytest.raises(InputError, match=message) as caught:
         make_task(f"retrieval:{collection(tmp_path, qrels)}")
     assert len(str(caught.value)) < 400
 
 
-def test_doubtful_judgements(tmp_path, said):
+def test_doubtful_judgments(tmp_path, said):
     make_task(f"retrieval:{collection(tmp_path, [('q1', 'd1', '1.0'), ('q1', 'd9', 1), ('q2', 'd2', 0)])}")
     assert "1 of 2 judged queries do not have a relevant document ('q2') and count with 0" in said.text
     assert "1 of 2 relevant documents are not in the corpus" in said.text

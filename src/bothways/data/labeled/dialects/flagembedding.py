@@ -1,16 +1,16 @@
-"""FlagEmbedding: `{query, pos, neg, pos_scores, neg_scores, prompt, type}`, which bothways writes too.
+"""FlagEmbedding: `{query, pos, neg, pos_scores, neg_scores, prompt, type}`.
 
-`prompt` describes the task and goes through a template. `type` is the kind of task. FlagEmbedding's
+bothways writes this layout. `prompt` describes the task and goes through a template. `type` is the kind of task. FlagEmbedding's
 loader puts the prompt before the passages as well for `symmetric_sts` and `symmetric_clustering`,
 and not for `symmetric_class`, whose passages are label texts
 (FlagEmbedding/abc/finetune/embedder/AbsDataset.py). `category`, in its clustering files, is the
 cluster. FlagEmbedding trains files and folders named `…no_in_batch_neg` without in-batch negatives.
 Here this is a choice of the stage, so the log recalls it.
 
-bothways writes `query_prompt` and `document_prompt` in place of `prompt` and `type`, and also `task`
-and `label`. It writes `labels` if a text has several labels, and `pos_labels` and `neg_labels` for
-the labels of each document. GritLM and INSTRUCTOR have the same columns with pairs of instruction
-and text in them; see `instructed`.
+bothways writes `query_prompt` and `document_prompt` in place of `prompt` and `type`, and also
+`task` and `label`. It writes `labels` if a text has several labels, and `pos_labels` and
+`neg_labels` for the labels of each document. GritLM and INSTRUCTOR have the same columns with pairs
+of instruction and text in them; see `instructed`.
 """
 
 from __future__ import annotations

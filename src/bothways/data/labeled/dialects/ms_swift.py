@@ -1,9 +1,11 @@
-"""ms-swift's embedding data, both forms (modelscope/ms-swift, docs/source_en/BestPractices/Embedding.md).
+"""ms-swift's embedding data, both forms (its docs/source_en/BestPractices/Embedding.md).
 
-Up to version 3: `{query, response, rejected_response}`. Since then: `{messages, positive_messages, negative_messages}`, lists of chat
-messages, one more list around positives and negatives; a system message is an instruction, which its Qwen3 template puts before the
-user's text with a space. `label` belongs to its pair losses (1 and 0, or a similarity in [0, 1]): pairs below 0.8 are no positives.
-Rows with images, video or audio are passed over: the texts without them would be something else.
+Up to version 3 a row is `{query, response, rejected_response}`. Since then it is `{messages,
+positive_messages, negative_messages}`: lists of chat messages, with one more list around positives
+and negatives. A system message is an instruction. Its Qwen3 template puts it before the user's text
+with a space. `label` belongs to its pair losses (1 and 0, or a similarity in [0, 1]), and pairs
+below 0.8 are not positives. Rows with images, video or audio are skipped, because their texts would
+mean something else without them.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def _parse_messages(fields: Fields) -> Numbered | None:
             raise InputError(f"{fields.where}: column {name!r} holds a {type_name(chats)}, not a list of chats")
         sides[name] = [_chat(fields, chat, f"{name}[{place}]") for place, chat in enumerate(chats)]
     prompts = {system for chats in sides.values() for system, _ in chats}
-    if len(prompts) > 1:  # a row has one prompt of its documents; what some of them have alone is part of their text
+    if len(prompts) > 1:  # a row has one prompt for all documents, so different ones become text
         fields.reading.notes["system messages that differ within a row as part of their texts"] = None
         sides = {name: [("", f"{system}{text}" if text else "") for system, text in chats] for name, chats in sides.items()}
     positives, negatives = ([text for _, text in sides[name]] for name in ("positive_messages", "negative_messages"))
@@ -50,13 +52,13 @@ def _parse_messages(fields: Fields) -> Numbered | None:
 
 
 def _chat(fields: Fields, chat: Any, name: str) -> tuple[str, str]:
-    """The system message as a prompt, and the user's text."""
+    """Return the system message as a prompt, and the user's text."""
     if not isinstance(chat, (list, tuple)) or not all(isinstance(message, dict) for message in chat):
         raise InputError(f"{fields.where}: {name} is a {type_name(chat)}, not a list of messages with role and content")
     by_role: dict[str, str] = {}
     for message in chat:
         role = str(message.get("role"))
-        if role == "assistant" and name != "messages":  # documents of its reranker data, which is otherwise the same
+        if role == "assistant" and name != "messages":  # documents of its reranker data
             role = "user"
         if role in by_role or role not in ("system", "user"):
             raise InputError(

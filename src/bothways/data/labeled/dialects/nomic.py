@@ -1,8 +1,8 @@
-"""contrastors: `{query, document[, negatives]}`, the training files of nomic-embed (arXiv 2402.01613).
+"""contrastors: `{query, document[, negatives]}`, as nomic-embed trains (arXiv 2402.01613).
 
 A document or a negative may be one text or a list. `{query, passage}` and `{question, answer}` are
-read in the same way. The rows have no prompts. In contrastors the data configs write `search_query: `
-and the like. Here they belong in `query_prompt` and `document_prompt`.
+read in the same way. The rows have no prompts. In contrastors the data configs write `search_query:
+` and the like. Here they belong in `query_prompt` and `document_prompt`.
 """
 
 from __future__ import annotations

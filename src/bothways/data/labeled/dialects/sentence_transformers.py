@@ -5,8 +5,8 @@
     labeled-pair  anchor, positive, label            one document a row; label 0 is a negative
     labeled-list  anchor, positive, labels[, scores] lists of documents and of 1 and 0
 
-(util/hard_negatives.py of version 6.) The scores of an n-tuple are those of the positive and of each
-negative. `query` and `question` can replace `anchor`. A labeled pair may be called query and
+(util/hard_negatives.py of version 6.) The scores of an n-tuple are those of the positive and of
+each negative. `query` and `question` can replace `anchor`. A labeled pair may be called query and
 document, or question and answer (WikiQA).
 
 The losses go by the order of columns, and mining keeps the names of the data. So if you name the
@@ -110,7 +110,8 @@ def _scores(fields: Fields, columns: _Columns, positives: list[str], negatives: 
     """Return the scores of a row that has no labels, or whose labels are not needed.
 
     Raises:
-        InputError: the scores do not fit the texts, or could belong to negatives that nothing marks.
+        InputError: the scores do not fit the texts, or could belong to negatives that nothing
+            marks.
     """
     if columns.negatives and fields.given(*ANSWERS) is not None:
         fields.reading.notes["labels next to negatives ignored"] = None

@@ -8,8 +8,7 @@ from collections import Counter
 import pytest
 import torch
 
-from bothways.data.batches import Group, epoch_rows
-from bothways.data.sampling import batches_per_epoch, epoch_batches
+from bothways.data.batches import TaskRows, batches_per_epoch, epoch_batches, epoch_rows
 from bothways.errors import InputError
 
 SIZES = {"nli": 50, "qa": 23, "sts": 7}
@@ -19,15 +18,15 @@ def seeded(*parts: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big"))
 
 
-def groups(**weights: float) -> list[Group]:
+def groups(**weights: float) -> list[TaskRows]:
     made, first = [], 0
     for name, size in SIZES.items():
-        made.append(Group(range(first, first + size), name, weights.get(name, 1.0)))
+        made.append(TaskRows(range(first, first + size), name, weights.get(name, 1.0)))
         first += size
     return made
 
 
-def epoch(made: list[Group], number: int, size: int, kind: str, seed: int = 0) -> list[list[int]]:
+def epoch(made: list[TaskRows], number: int, size: int, kind: str, seed: int = 0) -> list[list[int]]:
     rows = epoch_rows(made, number, lambda group, lap: seeded(seed, group, lap))
     return epoch_batches(made, rows, size, kind, seeded(seed, 99, number))
 
@@ -108,7 +107,7 @@ def test_any_epoch_can_be_asked_for_without_those_before_it(kind):
 
 
 def test_groups_of_one_task_share_homogeneous_batches():
-    made = [Group(range(3), "a"), Group(range(3, 5), "b"), Group(range(5, 10), "a", 0.4)]
+    made = [TaskRows(range(3), "a"), TaskRows(range(3, 5), "b"), TaskRows(range(5, 10), "a", 0.4)]
     assert batches_per_epoch(made, 5, "homogeneous") == 1
     (batch,) = epoch(made, 0, 5, "homogeneous")
     assert set(batch) > {0, 1, 2}
@@ -116,7 +115,7 @@ def test_groups_of_one_task_share_homogeneous_batches():
 
 
 def test_a_small_weight_keeps_a_row_and_a_wrong_one_is_refused():
-    assert Group(range(3), "a", 0.01).per_epoch == 1
-    assert Group((), "a").per_epoch == 0
+    assert TaskRows(range(3), "a", 0.01).per_epoch == 1
+    assert TaskRows((), "a").per_epoch == 0
     with pytest.raises(InputError, match="weight of 'a': 0"):
-        Group(range(3), "a", 0.0)
+        TaskRows(range(3), "a", 0.0)
