@@ -71,7 +71,7 @@ class Overlap:
             MissingExtra: "bm25" without bm25s.
         """
         if near is not None and not 0 < near <= 1:
-            raise InputError(f"near: {near}; expected a similarity above 0 and at most 1, or none for exact copies alone")
+            raise InputError(f"near: {near}; expected a similarity above 0 and at most 1, or none to find only exact copies")
         if method not in ("jaccard", "bm25"):
             raise InputError(f"method: {method!r}; expected 'jaccard' or 'bm25'")
         if ngram < 1:

@@ -204,7 +204,7 @@ def _saved(folder: Path, names: list[str]) -> set[str] | None:
         state: Any = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         listed = {str(each["filename"]) for each in state["_data_files"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{folder / 'state.json'}: not what save_to_disk writes; save the data set again") from None
+        raise InputError(f"{folder / 'state.json'}: not written by save_to_disk; save the dataset again") from None
     missing = sorted(listed - set(names))
     if missing:
         raise InputError(f"{folder / missing[0]}: no such file, which state.json lists; fetch it, or save the data set again")

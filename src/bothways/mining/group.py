@@ -64,7 +64,7 @@ def grouped(
     return list(groups.values())
 
 
-class Group:
+class MiningGroup:
     """A group of rows to mine, row by row.
 
     Attributes:

@@ -14,9 +14,9 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bothways import __version__
 from bothways.data.decontamination import Overlap
@@ -26,17 +26,15 @@ from bothways.errors import InputError
 from bothways.foreign import foreign
 from bothways.mining.corpus import read_corpus
 from bothways.mining.filters import Rule
-from bothways.mining.group import Group, Prompting, grouped
+from bothways.mining.group import MiningGroup, Prompting, grouped
 from bothways.mining.known import Known
-from bothways.mining.options import Empty, Fill, Method, MiningOptions, Sampling
+from bothways.mining.options import MiningOptions
 from bothways.mining.sample import Sample, make_sample, sampled_rows
 from bothways.mining.select import Choice
 from bothways.mining.statistics import Counts, Statistics
 from bothways.mining.work_folder import REMOVE, Finished, Work, digest, workspace
 from bothways.progress import Progress
-from bothways.search.dense import Backend
-from bothways.search.shards import Store
-from bothways.search.vectors import Vectors
+from bothways.search.vectors import AnyEncoder, Vectors
 
 # Rows that are searched together, and the most that a killed run loses. Each block reads the
 # document vectors once.
@@ -62,105 +60,84 @@ class Mined:
     samples: list[Sample]
 
 
+@dataclass(frozen=True, kw_only=True)
+class MiningSetup:
+    """How a mining runs, next to its options.
+
+    Attributes:
+        encoder: the vectors of "dense" and "hybrid". None for "bm25".
+        prompting: the prompts before queries and documents. By default those of the rows.
+        rules: rules of the caller, asked about every document that has passed everything else. With
+            rules, finished rows are not kept in `work`.
+        without: evaluation texts that may not become negatives.
+        sample: the number of rows to keep in full, drawn by the seed of the options.
+        work: a folder for vectors and finished blocks, with which a stopped run goes on. If None, a
+            temporary one.
+        progress: show bars. If None, only when it takes long.
+        only: the numbers of the rows to mine for. The others stay as they are, but their answers
+            count. If None, mine for all.
+    """
+
+    encoder: Vectors | None = None
+    prompting: Prompting = field(default_factory=Prompting)
+    rules: Sequence[Rule] = ()
+    without: Overlap | None = None
+    sample: int = 0
+    work: str | Path | None = None
+    progress: bool | None = None
+    only: Collection[int] | None = None
+
+
 def mine(
     examples: Iterable[Example],
     corpus: Sequence[str] | str | Path | None = None,
+    options: MiningOptions | None = None,
     *,
-    method: Method = "bm25",
-    encoder: Any = None,
-    negatives: int = 7,
-    window: tuple[int, int] | Literal["auto"] = "auto",
-    perc: float | Literal["auto"] | None = "auto",
-    margin: float | None = None,
-    relative_margin: float | None = None,
-    max_score: float | None = None,
-    sampling: Sampling = "top",
-    seed: int = 0,
-    fill: Fill | Literal["auto"] = "auto",
+    encoder: AnyEncoder | None = None,
     exclude: Sequence[Rule] = (),
-    same_label: bool = True,
     without: Overlap | None = None,
-    empty: Empty = "keep",
     query_prompt: str | None = None,
     document_prompt: str | None = None,
-    backend: Backend = "exact",
-    store: Store = "float32",
     batch_tokens: int | None = None,
     sample: int = 0,
     work: str | Path | None = None,
     progress: bool | None = None,
+    **choices: Any,
 ) -> Mined:
     """Find hard negatives for every row.
 
-    For example, `mine(rows, "beir/scifact", method="dense", encoder=encoder).examples`.
-
-    A document never becomes a negative of a row if it is, in normal form, the query, a positive of
-    the row or a positive of any row with the same query. Limits are relative to the lowest-scored
-    of these positives. With "bm25" limits are shares and distances of BM25 scores, which are not
-    cosines. By default "bm25" has no limit: an answer in other words than its query's scores near
-    zero, so every ranked document would be above a share of that score. The window guards instead,
-    and random texts fill up.
+    For example, mine(rows, "scifact", method="dense", encoder=encoder, perc=0.9). A document never
+    becomes a negative of a row if its normal form is that of the query, of a positive of the row, or
+    of a positive of any row with the same query. Limits are taken from the lowest-scored of these
+    positives.
 
     Args:
         examples: the rows.
-        corpus: a list of texts, a BEIR folder or its corpus.jsonl, or any source of texts. If None,
-            use the positives and negatives of the examples, task by task.
-        method: see `MiningOptions`.
-        encoder: for "dense" and "hybrid": an Encoder, a SentenceTransformer, any object with
-            `encode`, or a function of a list of texts.
-        negatives: see `MiningOptions`.
-        window: see `MiningOptions`.
-        perc: see `MiningOptions`.
-        margin: see `MiningOptions`.
-        relative_margin: see `MiningOptions`.
-        max_score: see `MiningOptions`.
-        sampling: see `MiningOptions`.
-        seed: see `MiningOptions`.
-        fill: see `MiningOptions`.
-        exclude: additional rules, called for every document that has passed all others. With rules,
-            finished rows are not kept in `work`. For example, `lambda row, text: "too short" if
-            len(text) < 20 else None`.
-        same_label: see `MiningOptions`.
-        without: evaluation texts that must not become negatives.
-        empty: see `MiningOptions`.
-        query_prompt: prompt before every query, "" for none. If None, use the row's own prompt, or
-            else the encoder's.
-        document_prompt: prompt before every document, "" for none. If None, use the row's own
-            prompt, or else the encoder's.
-        backend: see `MiningOptions`.
-        store: see `MiningOptions`.
-        batch_tokens: tokens per pass, for encoders that accept it.
-        sample: number of rows to keep in full, drawn by `seed`.
-        work: folder for vectors and finished blocks. Results of the same model and data are reused,
-            so a killed run continues. If None, a temporary folder is used.
-        progress: whether to show bars. If None, show them when mining takes long.
+        corpus: texts, a BEIR folder, its corpus.jsonl, or any source of texts. If None, the
+            positives and negatives of the examples, task by task.
+        options: the options. If None, they are made of `choices`.
+        encoder: for "dense" and "hybrid": an Encoder, a SentenceTransformer, anything with `encode`,
+            or a function of a list of texts.
+        exclude: see `MiningSetup.rules`.
+        without: evaluation texts that may not become negatives.
+        query_prompt: a text before every query, "" for none. If None, the prompt of the row, and if
+            it has none, that of the encoder.
+        document_prompt: the same before every document.
+        batch_tokens: the tokens of a pass, for encoders that take this argument.
+        sample: see `MiningSetup`.
+        work: see `MiningSetup`.
+        progress: see `MiningSetup`.
+        **choices: fields of `MiningOptions`, in place of `options`.
 
     Raises:
-        InputError: if there are no examples, if the corpus is empty, if an option is out of range,
-            or if the encoder cannot be used.
-        MissingExtra: if bm25s or faiss is needed and not installed.
-        OutputError: if `work` cannot be written.
+        InputError: there is no example, the corpus is empty, an option is out of range or given
+            twice, or the encoder cannot be used.
+        MissingExtra: bm25s or faiss is not installed.
+        OutputError: `work` cannot be written.
     """
-    options = MiningOptions(
-        method=method,
-        negatives=negatives,
-        window=window,
-        perc=perc,
-        margin=margin,
-        relative_margin=relative_margin,
-        max_score=max_score,
-        sampling=sampling,
-        seed=seed,
-        fill=fill,
-        empty=empty,
-        same_label=same_label,
-        backend=backend,
-        store=store,
-    )
-    return mine_with(
-        examples,
-        corpus,
-        options,
+    if options is not None and choices:
+        raise InputError(f"mine: options and {', '.join(choices)} are given; put them into the options")
+    setup = MiningSetup(
         encoder=None if encoder is None else Vectors(encoder, batch_tokens=batch_tokens),
         prompting=Prompting(query_prompt, document_prompt),
         rules=exclude,
@@ -169,61 +146,42 @@ def mine(
         work=work,
         progress=progress,
     )
+    return mine_with(examples, corpus, options or MiningOptions(**choices), setup)
 
 
 def mine_with(
     examples: Iterable[Example],
     corpus: Sequence[str] | str | Path | None,
     options: MiningOptions,
-    *,
-    encoder: Vectors | None = None,
-    prompting: Prompting | None = None,
-    rules: Sequence[Rule] = (),
-    without: Overlap | None = None,
-    sample: int = 0,
-    work: str | Path | None = None,
-    progress: bool | None = None,
-    only: Collection[int] | None = None,
+    setup: MiningSetup | None = None,
 ) -> Mined:
-    """Run `mine` with its options made.
-
-    Args:
-        examples: see `mine`.
-        corpus: see `mine`.
-        options: the options.
-        encoder: its encoder, wrapped.
-        prompting: its prompts.
-        rules: `exclude` of `mine`.
-        without: see `mine`.
-        sample: see `mine`.
-        work: see `mine`.
-        progress: see `mine`.
-        only: numbers of the rows to mine for. The others stay as they are, but their answers count
-            for all. If None, mine for all rows.
-    """
+    """Find hard negatives with options and a setup; see `mine`."""
+    setup = setup or MiningSetup()
+    only = setup.only
     rows = list(examples)
     texts = list(read_corpus(corpus)) if isinstance(corpus, (str, Path)) else corpus
-    _check(rows, texts, options, encoder)
-    prompting = prompting or Prompting()
+    _check(rows, texts, options, setup.encoder)
     known = Known(rows, same_label=options.same_label)
     statistics = Statistics(options)
     finished = dict(enumerate(rows))
     samples: list[Sample] = []
-    wanted = set(sampled_rows(len(rows), sample, options.seed))
-    with workspace(work) as place:
+    wanted = set(sampled_rows(len(rows), setup.sample, options.seed))
+    with workspace(setup.work) as place:
         whole = fingerprint_texts(json.dumps(list(vars(row).values())) for row in rows) if place.kept else ""
-        for numbers in grouped(rows, texts, options, prompting):
+        for numbers in grouped(rows, texts, options, setup.prompting):
             asking = [row for row, number in enumerate(numbers) if only is None or number in only]
             if not asking:
                 continue
-            group = Group(rows, numbers, corpus=texts, known=known, options=options, rules=rules, without=without)
+            group = MiningGroup(
+                rows, numbers, corpus=texts, known=known, options=options, rules=setup.rules, without=setup.without
+            )
             if not group.documents.candidates:
                 raise InputError("corpus: all texts are empty or excluded; give at least one that may become a negative")
             if texts is None or not statistics.documents:  # a corpus that all groups share counts once
                 statistics.corpus(group.documents)
-            group.open(place, encoder, prompting, show=progress)
-            blocks = None if rules else _blocks(place, group, asking, whole)
-            with Progress("mine", len(asking), "rows", show=progress) as bar:
+            group.open(place, setup.encoder, setup.prompting, show=setup.progress)
+            blocks = None if setup.rules else _blocks(place, group, asking, whole)
+            with Progress("mine", len(asking), "rows", show=setup.progress) as bar:
                 for found, counts in _mined(group, asking, blocks, bar.advance):
                     finished.update(found)
                     statistics.counts.merge(counts)
@@ -252,7 +210,7 @@ def _unscored(row: Example, before: Example) -> Example:
 
 
 def _mined(
-    group: Group, chosen: Sequence[int], blocks: Finished | None, advance: Callable[[int], None]
+    group: MiningGroup, chosen: Sequence[int], blocks: Finished | None, advance: Callable[[int], None]
 ) -> Iterable[tuple[dict[int, Example], Counts]]:
     """Yield the finished rows of each block by number, and their counts.
 
@@ -271,7 +229,7 @@ def _mined(
         yield found
 
 
-def _rows(group: Group, block: Sequence[int], kept: Mapping[str, Any]) -> dict[int, Example]:
+def _rows(group: MiningGroup, block: Sequence[int], kept: Mapping[str, Any]) -> dict[int, Example]:
     """Return the rows of a block with their negatives, by number."""
     texts = group.documents.texts
     return {
@@ -298,7 +256,7 @@ def _block(choices: Sequence[Choice]) -> dict[str, Any]:
     return {"rows": [[each.places, each.scores, each.positive_scores] for each in choices], "counts": counts.as_dict()}
 
 
-def _blocks(place: Work, group: Group, chosen: Sequence[int], whole: str) -> Finished | None:
+def _blocks(place: Work, group: MiningGroup, chosen: Sequence[int], whole: str) -> Finished | None:
     """Return the store of this group's finished blocks, or None if none is kept."""
     if not place.kept:
         return None

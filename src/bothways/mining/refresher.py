@@ -12,17 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bothways.data.conversion.converted import write_examples
 from bothways.data.labeled.example import Example
 from bothways.data.rows import LONE_SURROGATE, iter_rows
 from bothways.errors import InputError
-from bothways.mining.group import Prompting
-from bothways.mining.mine import mine_with
+from bothways.mining.mine import MiningSetup, mine_with
 from bothways.mining.options import MiningOptions
 from bothways.mining.statistics import Statistics
-from bothways.search.vectors import Vectors
+from bothways.search.vectors import AnyEncoder, Vectors
 
 
 class Refresher:
@@ -74,7 +72,7 @@ class Refresher:
         """Return whether rows are refreshed after optimizer step `step`, counted from 1."""
         return step > 0 and step % self.every == 0
 
-    def __call__(self, step: int, encoder: Any, *, progress: bool | None = None) -> Statistics:
+    def __call__(self, step: int, encoder: AnyEncoder, *, progress: bool | None = None) -> Statistics:
         """Mine with the present model. Rows for which nothing passes keep their negatives.
 
         Args:
@@ -87,9 +85,7 @@ class Refresher:
             self._start,
             self.corpus,
             replace(self.options, seed=f"{self.options.seed}:{step}"),
-            encoder=Vectors(encoder, batch_tokens=self.batch_tokens),
-            prompting=Prompting(),
-            progress=progress,
+            MiningSetup(encoder=Vectors(encoder, batch_tokens=self.batch_tokens), progress=progress),
         )
         # the scores are those of the model in training, which is not its own teacher
         self.examples = [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bothways.data import columns
 from bothways.data.labeled.dialects import NAMES
 from bothways.data.labeled.labeled_reader import read_examples
 from bothways.training.recipe.recipe import Recipe
@@ -45,3 +46,24 @@ def test_its_keys_are_those_of_a_stage() -> None:
     assert [task.name for task in made.stages[0].data.tasks] == ["fiqa", "sts"]
     del stage["objective"]["distillation"]  # the page says that the two exclude each other
     assert Recipe.from_values({"name": "page", "base": "b", "stages": [stage | {"refresh": refresh}]}, where="docs/data.md")
+
+
+@pytest.mark.parametrize(
+    ("row", "names"),
+    [
+        ("text", columns.TEXT),
+        ("label", columns.LABEL),
+        ("pair", columns.PAIR),
+        ("score", columns.SCORE),
+        ("duplicate, 1 or 0", columns.DUPLICATE),
+        ("query", columns.QUERY),
+        ("positive", columns.POSITIVE),
+        ("negative", columns.NEGATIVE),
+        ("query and document", columns.ANSWERED),
+        ("answers, 1 or 0", columns.ANSWERS),
+    ],
+)
+def test_its_table_of_columns_is_that_of_the_readers(row: str, names: tuple[str | tuple[str, str], ...]) -> None:
+    (line,) = re.findall(rf"^\| {re.escape(row)} \| (.*) \|$", TEXT, re.MULTILINE)
+    shown = [tuple(re.findall(r"`(\w+)`", part)) for part in line.split(", ")]
+    assert shown == [(name,) if isinstance(name, str) else name for name in names]

@@ -63,10 +63,10 @@ def test_what_was_encoded_and_chosen_is_used_again(tmp_path: Path) -> None:
 
 
 def test_finished_blocks_are_not_searched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bothways.mining.group import Group
+    from bothways.mining.group import MiningGroup
 
     examples, corpus = collection()
-    plain, seen = Group.choices_of, []
+    plain, seen = MiningGroup.choices_of, []
 
     def stopping(self, numbers: list[int]):
         seen.append(numbers[0])
@@ -74,7 +74,7 @@ def test_finished_blocks_are_not_searched_again(tmp_path: Path, monkeypatch: pyt
             raise KeyboardInterrupt
         return plain(self, numbers)
 
-    monkeypatch.setattr(Group, "choices_of", stopping)
+    monkeypatch.setattr(MiningGroup, "choices_of", stopping)
     with pytest.raises(KeyboardInterrupt):
         mine(examples, corpus, work=tmp_path)
     done = mine(examples, corpus, work=tmp_path)

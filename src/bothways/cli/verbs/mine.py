@@ -58,6 +58,7 @@ def command(
     mined = mine(
         rows,
         documents,
+        options,
         encoder=search.open(model),
         without=held,
         batch_tokens=search.batch_tokens,
@@ -65,7 +66,6 @@ def command(
         work=folder,
         progress=True,
         **asdict(prompts),
-        **asdict(options),
     )
     _finish(mined, output)
     if not work.keep:

@@ -84,7 +84,7 @@ def read_examples(
     with contextlib.closing(_examples(source, dialect, forced, find_template(template), part)) as found:
         examples = list(itertools.islice(found, None if limit is None else min(limit, sys.maxsize)))
     if not examples:
-        raise InputError(f"{source}: no usable example; see the log for what was passed over")
+        raise InputError(f"{source}: no usable example; the log says which rows were skipped and why")
     finished = [_overridden(example, task, query_prompt, document_prompt) for example in examples]
     _tell_replaced(source, examples, finished)
     return finished
@@ -130,7 +130,7 @@ def _examples(
             )
     if not recognised:
         known = "; ".join(f"{item.name} ({item.shape})" for item in DIALECTS)
-        raise InputError(f"{found.label}: no labelled rows; expected a file in one of the dialects {known}")
+        raise InputError(f"{found.label}: no labeled rows; expected a file in one of the dialects {known}")
 
 
 def _files(source: TextSource) -> Iterator[tuple[str, str, Iterator[Row], bool]]:

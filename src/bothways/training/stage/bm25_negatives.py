@@ -16,7 +16,7 @@ from bothways.config import Strict
 from bothways.data.labeled.beir import is_beir
 from bothways.data.labeled.example import Example
 from bothways.errors import InputError
-from bothways.mining.mine import mine_with
+from bothways.mining.mine import MiningSetup, mine_with
 from bothways.mining.options import WINDOW, Fill, MiningOptions
 
 log = logging.getLogger("bothways")
@@ -80,7 +80,7 @@ def fill(rows: Sequence[Example], config: MineConfig, source: str | None = None)
     if not bare:
         return list(rows)
     corpus = config.corpus or (source if source is not None and is_beir(source) else None)
-    mined = mine_with(rows, corpus, config.options(), only=bare).examples
+    mined = mine_with(rows, corpus, config.options(), MiningSetup(only=bare)).examples
     log.info(
         "%s: BM25 added negatives to %d of %d rows that had none; %d rows are still without, because no "
         "text may be their negative",

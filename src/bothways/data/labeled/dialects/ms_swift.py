@@ -89,7 +89,7 @@ def _dissimilar(fields: Fields) -> bool:
     if not math.isfinite(value):
         raise InputError(f"{fields.where}: column 'label' holds {label!r}, not a number between 0 and 1")
     if value < _SIMILAR:
-        fields.reading.skipped.add(f"labelled below {_SIMILAR}", fields.number)
+        fields.reading.skipped.add(f"labeled below {_SIMILAR}", fields.number)
     return value < _SIMILAR
 
 

@@ -46,7 +46,7 @@ def test_ms_swift_reranker_rows_and_rows_with_images(tmp_path, told):
 def test_ms_swift_labels(tmp_path, told):
     rows = [{"query": f"q{label}", "response": "p", "label": label} for label in (1, 0, 0.8, 0.79, None)]
     assert [e.query for e in read_examples(write_jsonl(tmp_path / "a.jsonl", rows))] == ["q1", "q0.8", "qNone"]
-    assert "2 labelled below 0.8 (first: row 2)" in told.text
+    assert "2 labeled below 0.8 (first: row 2)" in told.text
 
 
 MINED = {"triplet": 1, "n-tuple": 2, "labeled-pair": 2, "labeled-list": 2}
