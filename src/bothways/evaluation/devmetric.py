@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bothways.errors import InputError
 from bothways.evaluation.dev_prompt import instructed
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions, Task
+
+if TYPE_CHECKING:
+    from bothways.search.vectors import AnyEncoder
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class DevMetric:
         """Return the name for logs and metric files, for example `sts:dev.jsonl/spearman`."""
         return f"{self.task.name}/{self.task.main}"
 
-    def __call__(self, encoder: Any) -> float:
+    def __call__(self, encoder: AnyEncoder) -> float:
         """Measure one encoder.
 
         Raises:

@@ -13,9 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bothways.errors import InputError
+
+if TYPE_CHECKING:
+    from bothways.search.vectors import AnyEncoder
 
 MOST = 10_000  # repetitions of an experiment. More would never end
 
@@ -109,7 +112,7 @@ class Task(ABC):
             InputError: if the argument is missing, superfluous, or names data that cannot be read.
         """
 
-    def check(self, encoder: Any) -> None:  # noqa: B027 - most tasks ask nothing of an encoder beforehand
+    def check(self, encoder: AnyEncoder) -> None:  # noqa: B027 - most tasks ask nothing of an encoder beforehand
         """Refuse an encoder that cannot do the task, as far as can be told without work.
 
         Raises:
@@ -117,7 +120,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Score one encoder.
 
         Raises:

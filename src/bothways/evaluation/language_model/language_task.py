@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bothways.errors import InputError
 from bothways.evaluation.language_model.causal_model import CausalLM
 from bothways.evaluation.language_model.language_model import as_language_model
 from bothways.evaluation.task import RunOptions, Score, Task
+
+if TYPE_CHECKING:
+    from bothways.search.vectors import AnyEncoder
 
 _SHADES = " ░▒▓█"
 
@@ -24,7 +27,7 @@ class LanguageModelTask(Task):
     The model is a `CausalLM`, or a causal encoder with a known base.
     """
 
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Open the model, prove it causal and measure it. See `Task.run`."""
         with as_language_model(encoder) as model:
             score = self.measure(model, options)

@@ -28,7 +28,7 @@ from bothways.evaluation.mteb.library import load_mteb
 from bothways.evaluation.mteb.metadata import model_meta
 from bothways.evaluation.task import RunOptions
 from bothways.evaluation.tasks.sts import pair_cosines
-from bothways.search.vectors import Role, as_array, encode_texts, unit
+from bothways.search.vectors import AnyEncoder, Role, SupportsEncode, as_array, encode_texts, unit
 
 _BINARY = ("binary", "ubinary")  # sentence-transformers' names for eight signs in a byte
 
@@ -39,7 +39,7 @@ class MtebEncoder:
     It wraps one of our encoders, a SentenceTransformer or any object with `encode(list[str])`.
     """
 
-    def __init__(self, encoder: Any, *, prompts: Style | None = None, options: RunOptions | None = None) -> None:
+    def __init__(self, encoder: AnyEncoder, *, prompts: Style | None = None, options: RunOptions | None = None) -> None:
         """Wrap an encoder.
 
         Args:
@@ -57,7 +57,7 @@ class MtebEncoder:
         load_mteb()
         if not callable(getattr(encoder, "encode", None)):
             raise InputError(f"cannot run {type(encoder).__name__} on MTEB: it does not have a method encode(list of texts)")
-        self.model = encoder
+        self.model: Any = encoder
         self.prompts: Style | None = prompts
         self.options = options
         self._instructions: dict[tuple[str, Role], str] = {}
@@ -165,7 +165,7 @@ class MtebEncoder:
         return type(type(self.model).__name__, (), bound)()
 
 
-def _takes(encoder: Any, name: str) -> bool:
+def _takes(encoder: SupportsEncode, name: str) -> bool:
     try:
         return name in inspect.signature(encoder.encode).parameters
     except (TypeError, ValueError):  # callables written in C have no signature

@@ -11,7 +11,7 @@ import os
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bothways.errors import InputError, MissingExtra, SourceError  # noqa: F401 - MissingExtra is raised by load_mteb
 from bothways.evaluation.inputs.named_data import fingerprint
@@ -20,6 +20,9 @@ from bothways.evaluation.mteb.library import load_mteb, mteb_version, quiet_data
 from bothways.evaluation.mteb.task import MtebTask
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
+
+if TYPE_CHECKING:
+    from bothways.search.vectors import AnyEncoder
 
 # The 15 tasks on which LLM2Vec compares its stages and poolings (BehnamGhader et al. 2024,
 # arXiv 2404.05961), with MTEB's names and in their first versions. Of the two multilingual sets
@@ -140,7 +143,7 @@ class Suite(Task):
         """Make a task from its name. See `HubTask.from_argument`, which also knows the suites."""
         return HubTask.from_argument(argument)
 
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Run each task in turn, then take their mean.
 
         An error of one task ends the run. `options.work` keeps the finished ones.

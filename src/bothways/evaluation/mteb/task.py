@@ -10,13 +10,16 @@ import os
 import statistics
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bothways.errors import InputError, MissingExtra  # noqa: F401 - MissingExtra is raised by load_mteb
 from bothways.evaluation.mteb.adapter import MtebEncoder
 from bothways.evaluation.mteb.instructions import Style
 from bothways.evaluation.mteb.library import load_mteb, mteb_version, quiet_datasets
 from bothways.evaluation.task import RunOptions, Score, Task
+
+if TYPE_CHECKING:
+    from bothways.search.vectors import AnyEncoder
 
 
 class MtebTask(Task):
@@ -56,11 +59,11 @@ class MtebTask(Task):
         self.cache = cache
         self.settings = {"prompts": prompts, "splits": list(task.eval_splits), "subsets": list(task.hf_subsets)}
 
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Run the task in mteb. See `Task.run` and `measure`."""
         return self.measure(encoder, options)
 
-    def measure(self, encoder: Any, options: RunOptions, *, keep: Path | None = None) -> Score:
+    def measure(self, encoder: AnyEncoder, options: RunOptions, *, keep: Path | None = None) -> Score:
         """Run the task in mteb.
 
         Args:

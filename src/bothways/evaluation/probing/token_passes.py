@@ -7,7 +7,7 @@ mask, and the word probe puts a token before a row, so these tasks make the rows
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,8 +18,11 @@ from bothways.encoder.inference import Budget, over_passes
 from bothways.errors import InputError
 from bothways.evaluation.task import RunOptions
 
+if TYPE_CHECKING:
+    from bothways.search.vectors import AnyEncoder
 
-def token_encoder(encoder: Any, kind: str) -> Encoder:
+
+def token_encoder(encoder: AnyEncoder, kind: str) -> Encoder:
     """Return the encoder itself, if it gives token states.
 
     Raises:

@@ -26,17 +26,20 @@ Letters: T tokens of a sentence, W words, H hidden.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bothways.encoder.batch import TokenRow
 from bothways.errors import InputError
 
+if TYPE_CHECKING:
+    from bothways.search.vectors import AnyEncoder
+
 Alignment = Literal["same_token", "next_token"]
 
 
-def default_alignment(encoder: Any) -> Alignment:
+def default_alignment(encoder: AnyEncoder) -> Alignment:
     """Return `next_token` if the encoder's provenance has an MNTP stage, else `same_token`.
 
     The stage may be anywhere, because later stages build on it. Published LLM2Vec folders count,

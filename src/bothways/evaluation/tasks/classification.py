@@ -34,7 +34,7 @@ from bothways.evaluation.measures.classifiers import few_per_class, logistic_pre
 from bothways.evaluation.measures.knn import knn_predictions
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import MOST, RunOptions, Score, Task, check_seed
-from bothways.search.vectors import encode_texts
+from bothways.search.vectors import AnyEncoder, encode_texts
 
 Method = Literal["logreg", "knn"]
 Shots = int | Literal["all"]
@@ -183,7 +183,7 @@ class Classification(Task):
                 raise InputError(f"{self.name}: k={self.k} neighbors of {least} training texts; choose a smaller k")
         return {} if train is None else check_labels(self.name, train.labels, test.labels)
 
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode the texts that the experiments need, once each, and score them. See `Task.run`."""
         draws = self.draws(options.seed if self.seed is None else self.seed)
         needed = np.unique(np.concatenate([rows for draw in draws for rows in draw]))

@@ -31,7 +31,7 @@ from bothways.evaluation.inputs.labeled import (
 from bothways.evaluation.inputs.named_data import fingerprint
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import MOST, RunOptions, Score, Task, check_seed
-from bothways.search.vectors import encode_texts
+from bothways.search.vectors import AnyEncoder, encode_texts
 
 Protocol = Literal["whole", "fast"]
 
@@ -138,7 +138,7 @@ class Clustering(Task):
         options: dict[str, Any] = {"protocol": protocol, "experiments": experiments, "fraction": fraction}
         return cls(sets, **options, documents=documents, seed=seed, prompt=prompt, name=f"clustering:{path}")
 
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode and cluster. See `Task.run`."""
         seed = options.seed if self.seed is None else self.seed
         scores = list(self._fast(encoder, options, seed) if self.protocol == "fast" else self._whole(encoder, options, seed))
@@ -147,7 +147,7 @@ class Clustering(Task):
         details = {"texts": sum(len(part.texts) for part in self.sets), "sets": len(self.sets), "v_measures": values}
         return Score(metrics, {**details, "v_measure_std": float(np.std(values))})
 
-    def _whole(self, encoder: Any, options: RunOptions, seed: int) -> Iterator[dict[str, float]]:
+    def _whole(self, encoder: AnyEncoder, options: RunOptions, seed: int) -> Iterator[dict[str, float]]:
         for part in self.sets:
             numbers, classes = class_numbers(part.labels, part.numbers)
             vectors = encode_texts(encoder, part.texts, prompt=self.prompt, **options.encoding)
@@ -155,7 +155,7 @@ class Clustering(Task):
                 model = _k_means(len(classes), "whole", seed + experiment)
                 yield agreement(np.array(numbers), model.fit(vectors).labels_)
 
-    def _fast(self, encoder: Any, options: RunOptions, seed: int) -> Iterator[dict[str, float]]:
+    def _fast(self, encoder: AnyEncoder, options: RunOptions, seed: int) -> Iterator[dict[str, float]]:
         texts = [text for part in self.sets for text in part.texts]
         labels = [label for part in self.sets for label in part.labels]
         generator = random.Random(seed)  # the same generator as MTEB's, used in the same order

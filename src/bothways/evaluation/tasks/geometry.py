@@ -7,7 +7,6 @@ sentences.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from bothways.evaluation.measures import geometry
 from bothways.evaluation.measures.densities import cosine_densities
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
-from bothways.search.vectors import encode_texts, unit
+from bothways.search.vectors import AnyEncoder, encode_texts, unit
 
 # With so many pairs the standard error of a mean of cosines (deviation below 0.3) is under 0.003.
 _RANDOM_PAIRS = 10_000
@@ -99,7 +98,7 @@ class Geometry(Task):
         columns = {"first": first, "second": second, "score": score}
         return cls(path, positive_above=positive_above, split=split, **columns, prompt=prompt)
 
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode each distinct sentence once and measure. See `Task.run`."""
         pairs = self.pairs
         row_of = {text: row for row, text in enumerate(dict.fromkeys(pairs.first + pairs.second))}

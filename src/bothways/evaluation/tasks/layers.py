@@ -6,7 +6,7 @@ The result is one heatmap, and means over several texts.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from bothways.evaluation.probing.token_passes import token_encoder
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
 from bothways.progress import Progress
+
+if TYPE_CHECKING:
+    from bothways.search.vectors import AnyEncoder
 
 TEXTS = 32
 """Number of texts that are read by default.
@@ -58,7 +61,7 @@ class Layers(Task):
         """Make the task from `layers:TEXTFILE`, for example `layers:articles.txt?limit=8`."""
         return cls(require_argument(argument, "layers"), limit=limit)
 
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Run every text in both directions. See `Task.run`.
 
         The details hold the `heatmap` of the longest text (layers × tokens) with its `tokens` as

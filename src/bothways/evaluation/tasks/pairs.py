@@ -8,8 +8,6 @@ between two different scores, never outside all of them.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from bothways.data.columns import ANSWERS, DUPLICATE, find_column, find_pair, text_in
@@ -22,7 +20,7 @@ from bothways.evaluation.item_scores import pair_items
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
 from bothways.evaluation.tasks.sts import pair_cosines
-from bothways.search.vectors import encode_texts
+from bothways.search.vectors import AnyEncoder, encode_texts
 
 
 class PairClassification(Task):
@@ -92,7 +90,7 @@ class PairClassification(Task):
         firsts, seconds = ([text_in(at, row, name, surrogates="refuse") for at, row in rows] for name in (one, two))
         return cls(firsts, seconds, [zero_or_one(at, row, label) for at, row in rows], prompt=prompt, name=f"pairs:{source}")
 
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode each distinct text once and score. See `Task.run`."""
         count = len(self.labels)
         vectors = encode_texts(encoder, [*self.first, *self.second], prompt=self.prompt, **options.encoding)

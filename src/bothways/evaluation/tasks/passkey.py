@@ -21,7 +21,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -37,6 +37,9 @@ from bothways.evaluation.language_model.language_task import (
 )
 from bothways.evaluation.task import MOST, RunOptions, Score
 from bothways.progress import Progress
+
+if TYPE_CHECKING:
+    from bothways.search.vectors import AnyEncoder
 
 Style = Literal["exact", "published"]
 
@@ -148,7 +151,7 @@ class Passkey(LanguageModelTask):
         forbid_argument(argument, cls.kind)
         return cls(lengths, depths=depths, repeats=repeats, style=style)
 
-    def check(self, encoder: Any) -> None:
+    def check(self, encoder: AnyEncoder) -> None:
         """Refuse lengths far beyond the model's positions. See `Task.check`."""
         if isinstance(encoder, CausalLM):
             encoder.require_reach(max(self.lengths))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib.resources
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from bothways.evaluation.inputs.named_data import fingerprint
 from bothways.evaluation.probing.token_passes import pooled_rows, token_encoder
 from bothways.evaluation.task import RunOptions, Score, Task
 from bothways.evaluation.tasks.sts import pair_cosines
+
+if TYPE_CHECKING:
+    from bothways.search.vectors import AnyEncoder
 
 _FIELDS = ("prefix", "query", "same", "other")
 
@@ -111,7 +114,7 @@ class Prefix(Task):
         """
         return cls(argument)
 
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Pool the prefixes inside their sentences, with the encoder's own pooling. See `Task.run`.
 
         Raises:

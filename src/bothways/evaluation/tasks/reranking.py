@@ -42,7 +42,7 @@ from bothways.evaluation.measures.ranking import measure
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
 from bothways.search.ranker import Ranking
-from bothways.search.vectors import encode_texts, unit
+from bothways.search.vectors import AnyEncoder, encode_texts, unit
 
 log = logging.getLogger("bothways")
 
@@ -153,7 +153,7 @@ class Reranking(Task):
         prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt}
         return cls(queries, all_right=all_right, **prompts, name=f"reranking:{path}")
 
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode queries and candidates, order and measure. See `Task.run`."""
         candidates = [[*query.negative, *query.positive] for query in self.queries]
         flat = [text for texts in candidates for text in texts]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from bothways.data.labeled.beir import is_beir
 from bothways.errors import InputError
@@ -24,6 +24,9 @@ from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
 from bothways.search.dense import Backend
 from bothways.search.ranker import DenseRanker, Ranker, Ranking
+
+if TYPE_CHECKING:
+    from bothways.search.vectors import AnyEncoder
 
 _MAIN_CUT = 10
 _DEEPEST = 1_000_000  # documents kept for one query
@@ -106,7 +109,7 @@ class RankingTask(Task):
         facts = {"ignore_identical_ids": ignore_identical_ids, "k": None if cuts is None else list(cuts), "backend": backend}
         self.settings = {**facts, **self.prompts}
 
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Rank and measure. See `Task.run`."""
         data = self.collection
         depth = max(cut for cuts in self.cutoffs.values() for cut in cuts)
@@ -117,7 +120,7 @@ class RankingTask(Task):
         items = value_items(per_query[self.main], self._texts(ranking))
         return Score(metrics, {"queries": judged, "documents": len(data.corpus), **items})
 
-    def _ranker(self, encoder: Any, options: RunOptions) -> Ranker:
+    def _ranker(self, encoder: AnyEncoder, options: RunOptions) -> Ranker:
         # an encoder may have an attribute `rank` for another reason (its number among processes)
         if isinstance(encoder, Ranker) and not hasattr(encoder, "encode"):
             asked = [name for name, prompt in self.prompts.items() if prompt]

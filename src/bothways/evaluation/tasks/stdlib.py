@@ -17,7 +17,7 @@ from bothways.errors import InputError
 from bothways.evaluation.measures import geometry
 from bothways.evaluation.task import RunOptions, Score
 from bothways.evaluation.tasks.retrieval import RankingTask
-from bothways.search.vectors import encode_texts, unit
+from bothways.search.vectors import AnyEncoder, encode_texts, unit
 
 
 class Stdlib(RankingTask):
@@ -43,7 +43,7 @@ class Stdlib(RankingTask):
             raise InputError(f"task 'stdlib' does not take an argument (got {argument!r}); write stdlib")
         return cls()
 
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Rank and measure. Encoders also get `alignment` and `uniformity`. See `Task.run`."""
         if not hasattr(encoder, "encode"):
             return super().run(encoder, options)
@@ -64,7 +64,7 @@ class Remembered:
     Retrieval and geometry share the vectors of this small collection.
     """
 
-    def __init__(self, encoder: Any, options: RunOptions) -> None:
+    def __init__(self, encoder: AnyEncoder, options: RunOptions) -> None:
         """Wrap an encoder.
 
         Args:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from scipy.stats import rankdata
@@ -23,7 +23,7 @@ from bothways.evaluation.inputs.named_data import GoldPairs, gold_pairs
 from bothways.evaluation.item_scores import pair_items
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
-from bothways.search.vectors import encode_texts, unit
+from bothways.search.vectors import AnyEncoder, encode_texts, unit
 
 log = logging.getLogger("bothways")
 
@@ -99,7 +99,7 @@ class STS(Task):
         path = require_argument(argument, "sts")
         return cls(path, aggregation=aggregation, split=split, first=first, second=second, score=score, prompt=prompt)
 
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode each distinct sentence once and correlate. See `Task.run`."""
         count = len(self.pairs.gold)
         vectors = encode_texts(encoder, self.pairs.first + self.pairs.second, prompt=self.prompt, **options.encoding)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from bothways.evaluation.language_model.causal_model import CausalLM
 from bothways.evaluation.language_model.language_task import LanguageModelTask, check_lengths, forbid_argument, heatmap
 from bothways.evaluation.task import MOST, RunOptions, Score
 from bothways.progress import Progress
+
+if TYPE_CHECKING:
+    from bothways.search.vectors import AnyEncoder
 
 LENGTHS = (1024, 2048, 4096)  # tokens
 REPEATS = 10
@@ -88,7 +91,7 @@ class Topics(LanguageModelTask):
         forbid_argument(argument, cls.kind)
         return cls(lengths, repeats=repeats)
 
-    def check(self, encoder: Any) -> None:
+    def check(self, encoder: AnyEncoder) -> None:
         """Refuse lengths far beyond the model's positions. See `Task.check`."""
         if isinstance(encoder, CausalLM):
             encoder.require_reach(max(self.lengths))

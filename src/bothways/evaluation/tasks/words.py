@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from bothways.evaluation.probing.word_alignment import Alignment, default_alignm
 from bothways.evaluation.probing.word_states import word_states
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
+
+if TYPE_CHECKING:
+    from bothways.search.vectors import AnyEncoder
 
 _SPLITS = ("train", "dev", "test")
 
@@ -109,7 +112,7 @@ class Words(Task):
         probe = ProbeSettings(steps=steps, batch_size=batch_size, lr=lr, dev_every=dev_every)
         return cls(folder, alignment=alignment, limit=limit, cache=cache, probe=probe)
 
-    def run(self, encoder: Any, options: RunOptions) -> Score:
+    def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode every sentence once, train the probes on their words and score the test set.
 
         See `Task.run`.
