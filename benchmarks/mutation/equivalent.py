@@ -9,6 +9,14 @@ _SYMMETRIC = "the function is symmetric"
 _CHUNK = "a chunk changes memory, and the result only by rounding"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
+    ("attention/drawn.py", "_SPARE = 2 "): "one position beyond the widest window would be enough",
+    ("attention/drawn.py", "-> model(input_ids=ids)"): "a cache of keys does not change the masks of a first pass",
+    ("attention/stock.py", "ids = torch.randint(5, config.vocab_size, (1, 7), "): "any text of two tokens shows the direction",
+    ("objectives/documents.py", "CHARACTERS = 4_000_000 |"): _CHUNK,
+    ("objectives/documents.py", "TOGETHER = 1000 |"): _CHUNK,
+    ("objectives/llara_rows.py", "TOGETHER = 1000 |"): _CHUNK,
+    ("objectives/contrastive_base.py", "FILL = 64 |"): "filler changes no vector",
+    ("objectives/contrastive_base.py", "WORTH_KEEPING = 8 |"): "kept activations change time and memory alone",
     ("losses/bag_of_words.py", "chunk: int = 8) -> Tensor: | 8 ->"): _CHUNK,
     ("losses/bag_of_words.py", "-> checkpoint(_losses, head, part, own, counts, use_reentrant=False)"): "costs time alone",
     ("losses/bag_of_words.py", "surprise = logits.logsumexp(-1)[bag] - logits[bag, words] | -1 -> +1"): _TWO,

@@ -18,7 +18,7 @@ def usable_positions(model: Any) -> int | None:
     # its neighbours' lengths
     own = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     # RoBERTa's lineage counts positions from padding_idx + 1; XLNet writes -1 for no limit
-    return own - position_offset(model) if own and own > 0 else None
+    return own - position_offset(model) if (own or 0) > 0 else None
 
 
 def table_positions(model: Any) -> int | None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModel, LlamaConfig, MistralConfig, Qwen2MoeConfig
+from transformers import AutoModel, Gemma2Config, GptOssConfig, LlamaConfig, MistralConfig, Qwen2MoeConfig
 
 from bothways.attention.interface import NAME, LayerMask, attention, plan_mask, recording, using
 from bothways.attention.plan import AttentionPlan
@@ -53,6 +53,31 @@ def test_a_layers_window_comes_with_its_mask(kind):
         model.set_attn_implementation("eager")
         alone = torch.cat([model(input_ids=text[None], use_cache=False).last_hidden_state[0] for text in ids.split([6, 4])])
     torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "extras"),
+    [
+        (LlamaConfig, {}),
+        (Gemma2Config, {"attn_logit_softcapping": 2.0, "head_dim": 8}),
+        (GptOssConfig, {"num_local_experts": 2, "num_experts_per_tok": 1, "head_dim": 8, "sliding_window": 3}),
+    ],
+    ids=["plain", "softcap", "sinks"],
+)
+def test_a_padded_batch_gives_the_states_of_eager(kind, extras):
+    """Loaders that are not ours pass padded batches to the attention that `set_attn_implementation` left behind."""
+    model = build(kind, **extras)
+    for layer in model.layers:
+        if hasattr(layer.self_attn, "sinks"):
+            # far from each other, so that each head's own sink counts
+            layer.self_attn.sinks.data = torch.linspace(-1, 2, 4)
+    ids, mask = torch.arange(14).view(2, 7), torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
+    states = []
+    for implementation in (NAME, "eager"):
+        model.set_attn_implementation(implementation)
+        with torch.no_grad():
+            states.append(model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state[mask.bool()])
+    torch.testing.assert_close(*states, atol=1e-5, rtol=1e-5)
 
 
 def test_gradient_checkpointing_keeps_the_plan():

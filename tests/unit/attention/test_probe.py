@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import AutoModel, MistralConfig
 
 from bothways.attention.direction import set_direction
 from bothways.attention.interface import NAME
@@ -38,6 +39,18 @@ def test_direction_is_proved(family, direction):
     proof = prove_direction(model, measure_execution(model), direction)
     assert proof.ok and not proof.sentence
     assert torch.equal(proof.reach, proof.plan.dense())
+
+
+@pytest.mark.parametrize("direction", ["bidirectional", "causal"])
+def test_pairs_beyond_a_kept_window_are_not_judged(direction):
+    """One layer, so nothing passes on from token to token."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 99}
+    torch.manual_seed(0)
+    model = AutoModel.from_config(MistralConfig(num_hidden_layers=1, sliding_window=3, initializer_range=0.3, **sizes)).eval()
+    set_direction(model, direction, windows="keep")
+    proof = prove_direction(model, measure_execution(model), direction)
+    assert proof.ok
+    assert torch.equal(proof.reach, proof.plan.dense(window=3)) and not torch.equal(proof.reach, proof.plan.dense())
 
 
 def test_a_causal_model_is_not_proved_bidirectional():

@@ -12,6 +12,7 @@ from transformers import AutoModel, BertConfig, GPT2Config, GPTJConfig, LlamaCon
 
 import bothways as bw
 from bothways.attention.positions import table_positions, usable_positions
+from bothways.backbone import zoo
 from bothways.errors import InputError
 from bothways.evaluation.language_model.language_model import load_language_model
 from bothways.evaluation.task import RunOptions
@@ -40,6 +41,12 @@ def test_which_models_have_a_table(gpt2: Path, tmp_path: Path) -> None:
         values = {key: value for key, value in values.items() if key != "num_key_value_heads"}
         model = AutoModel.from_config(kind(vocab_size=99, **values))
         assert (table_positions(model), usable_positions(model)) == (expected, 64), kind
+
+
+@pytest.mark.parametrize("family", ["bloom", "xlnet"])
+def test_a_config_may_set_no_limit(family: str) -> None:
+    """BLOOM has no such field, and XLNet writes -1."""
+    assert usable_positions(zoo.build(family)) is None
 
 
 @pytest.mark.parametrize("length", [65, 10**9, 2**70])
