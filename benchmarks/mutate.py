@@ -79,7 +79,7 @@ class Judge:
 
     def verdict(self, name: str, change: Change) -> str:
         """`noticed` or `survived`."""
-        own = self._recorded(_own_tests(name))
+        own = self._recorded(_own_tests(self.runner.tree, name))
         near = own.tests_of(name, change.line, change.last_line)
         first = [test for test in near if _file(test) == _file(near[0])]
         for tests in (first, [test for test in near if test not in first]):
@@ -124,10 +124,13 @@ def _files(sources: Path, chosen: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _own_tests(name: str) -> str:
-    """The folder of a package's tests, or the test file of a file outside the packages."""
-    package, slash, _ = name.partition("/")
-    return f"tests/unit/{package}" if slash else f"tests/unit/test_{package}"
+def _own_tests(tree: Path, name: str) -> str:
+    """The deepest folder of tests that mirrors a file's folder, or the test file of a file outside the packages."""
+    package, slash, _ = name.rpartition("/")
+    folders = (
+        place for place in (Path("tests/unit") / package, *(Path("tests/unit") / package).parents) if (tree / place).is_dir()
+    )
+    return next(folders).as_posix() if slash else f"tests/unit/test_{name}"
 
 
 def _importing_tests(tree: Path, name: str) -> list[str]:
@@ -135,7 +138,7 @@ def _importing_tests(tree: Path, name: str) -> list[str]:
     module = re.compile(rf"\bbothways\.{re.escape(name.removesuffix('.py').removesuffix('/__init__').replace('/', '.'))}\b")
     paths = [path for folder in ("unit", "parity") for path in sorted((tree / "tests" / folder).rglob("test_*.py"))]
     names = [path.relative_to(tree).as_posix() for path in paths if module.search(path.read_text(encoding="utf-8"))]
-    return [found for found in names if not found.startswith(_own_tests(name))]
+    return [found for found in names if not found.startswith(_own_tests(tree, name))]
 
 
 def _drawn(every: list[Change], name: str, count: int, seed: int) -> list[Change]:

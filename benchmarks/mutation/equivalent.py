@@ -12,6 +12,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("attention/drawn.py", "_SPARE = 2 "): "one position beyond the widest window would be enough",
     ("attention/drawn.py", "-> model(input_ids=ids)"): "a cache of keys does not change the masks of a first pass",
     ("attention/stock.py", "ids = torch.randint(5, config.vocab_size, (1, 7), "): "any text of two tokens shows the direction",
+    ("attention/text_config.py", "UNBOUNDED = 2**30 | 30 -> 29"): "any number of tokens that no text has",
     ("objectives/documents.py", "CHARACTERS = 4_000_000 |"): _CHUNK,
     ("objectives/documents.py", "TOGETHER = 1000 |"): _CHUNK,
     ("objectives/llara_rows.py", "TOGETHER = 1000 |"): _CHUNK,
@@ -39,6 +40,11 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("losses/infonce.py", "dim=-1) | -1 -> +1"): _TWO,
     ("losses/infonce.py", "torch.promote_types(vectors.dtype, torch.float32) -> torch.promote_types(torch.float32"): _SYMMETRIC,
     ("losses/masked_next_token.py", "LossSum(total, targets.shape[0], correct) | 0 -> -1"): _ONE,
+    (
+        "training/recipe/llm2vec_json.py",
+        "given = data[0] if data is not None and len(data) == 1 and holds_e5(data[0]) else None | 0 -> -1",
+    ): "one item is the first and the last",
+    ("training/recipe/overrides.py", "-> difflib.get_close_matches(key, names)"): "the first of them is the closest either way",
     (
         "objectives/contrastive.py",
         "if all(text == texts[0] for text in texts): | 0 -> -1",

@@ -42,7 +42,7 @@ REFUSED = {
         "the optimiser is AdamW: use adamw_torch or leave it out",
     ),
     "adafactor": Refusal((False, None), "the optimiser is AdamW"),
-    "label_smoothing_factor": Refusal((0, 0.0, None), "losses are not smoothed: use 0"),
+    "label_smoothing_factor": Refusal((0.0, None), "losses are not smoothed: use 0"),
     "neftune_noise_alpha": Refusal((None, 0), "embeddings get no noise: leave it out"),
     "deepspeed": Refusal(
         (None, ""), "leave it out; the launcher reads the file: accelerate launch --use_deepspeed --deepspeed_config_file FILE"

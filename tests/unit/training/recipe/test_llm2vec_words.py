@@ -84,6 +84,24 @@ def test_every_published_configuration_is_followed(tmp_path: Path, model: str, k
         read_recipe(path)
 
 
+def test_settings_that_are_not_the_published_ones(tmp_path: Path) -> None:
+    changed = {"classifier_dropout": 0.2, "learning_rate": 1e-3, "per_device_train_batch_size": 4, "stop_after_n_steps": 300}
+    changed |= {"num_train_epochs": 2, "eval_steps": 20}
+    training = read_word_task(write(tmp_path, {**published("Llama2", "bi"), **changed}))
+    assert training.probe == ProbeSettings(dropout=0.2, lr=1e-3, batch_size=4, steps=300, epochs=2.0, dev_every=20)
+    test = read_word_task(write(tmp_path, {**published("Llama2", "bi", test=True), "classifier_dropout": 0.2}))
+    assert test.probe == ProbeSettings(dropout=0.2)
+    bare = {key: value for key, value in published("Llama2", "bi", test=True).items() if key != "classifier_dropout"}
+    assert read_word_task(write(tmp_path, bare)).probe == ProbeSettings()
+
+
+def test_another_base_takes_the_adapters_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "bothways"):
+        config = read_word_task(write(tmp_path, published("Llama2", "bi-mntp")), base="mine")
+    assert (config.model_name_or_path, config.peft_addr) == ("mine", None)
+    assert "peft_addr belongs to the replaced base" in caplog.text
+
+
 def test_what_is_none_of_them(tmp_path: Path) -> None:
     for values in (MNTP, SUPERVISED):
         assert not is_word_task(write(tmp_path, values))

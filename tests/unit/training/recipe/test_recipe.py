@@ -96,7 +96,7 @@ def test_override_with_structures_and_null() -> None:
     ("assignment", "message"),
     [
         ("stages.mtnp.optim.lr=1", "no stage 'mtnp'; did you mean 'mntp'"),
-        ("stages.7.optim.lr=1", "no stage '7'; there are mntp, simcse"),
+        ("stages.7.optim.lr=1", r"no stage '7'; there are mntp, simcse \(or 0 to 1\)"),
         ("stages.mntp.optm.lr=1", "unknown key.*did you mean 'optim'"),
         ("stages.mntp.optim.lrr=1", "unknown key.*did you mean 'lr'"),
         ("stages.mntp.optim.lr.peak=1", "is a value and has no 'peak'"),
