@@ -16,9 +16,9 @@ def usable_positions(model: Any) -> int | None:
     """Tokens that a backbone has positions for; None if its config sets no limit."""
     # under dynamic positions the length of training, up to which a text's frequencies do not follow
     # its neighbours' lengths
-    own = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    own = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0
     # RoBERTa's lineage counts positions from padding_idx + 1; XLNet writes -1 for no limit
-    return own - position_offset(model) if (own or 0) > 0 else None
+    return own - position_offset(model) if own > 0 else None
 
 
 def table_positions(model: Any) -> int | None:
