@@ -29,6 +29,8 @@ def test_filler_is_one_segment_that_is_never_pooled() -> None:
     assert batch.input_ids.tolist()[5:] == [7, 7, 7]
     assert not batch.pool[5:].any()
     assert (batch.plan.lengths, batch.plan.total, batch.rows, batch.tokens) == ((3, 2, 3), 8, 2, 5)
+    # every vocabulary has token 0
+    assert pack([row(3)], fill_to=5).input_ids.tolist()[3:] == [0, 0]
     for full in (5, 4, None):
         assert pack([row(3), row(2)], fill_to=full).plan.lengths == (3, 2)
 

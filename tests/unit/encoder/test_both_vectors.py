@@ -185,6 +185,33 @@ def test_one_text_tensors_streams_and_nothing(base: Path) -> None:
     assert [each.shape for each in encoder.encode_both([])] == [(0, 32)] * 2
 
 
+def test_windows_count_on_and_cut_texts_are_said_once(base: Path, caplog: pytest.LogCaptureFixture) -> None:
+    encoder = made(base)
+    with caplog.at_level("INFO", "bothways"):
+        found = list(encoder.encode_both_stream([*SENTENCES[:3], LONG, "Yes.", LONG + "."], window=2))
+    assert [len(texts) for texts, _ in found] == [2, 2, 2]
+    assert [text for text in caplog.messages if "were cut" in text] == [
+        "2 of 6 texts were longer than the encoder's 128 tokens and were cut"
+    ]
+    with pytest.raises(InputError, match=r"texts\[4\]: must be a string \(got int\)"):
+        list(encoder.encode_both_stream([*SENTENCES[:4], 3], window=2))  # type: ignore[list-item]
+    caplog.clear()
+    with caplog.at_level("INFO", "bothways"):
+        encoder.encode_both(SENTENCES[:3])
+    assert not [text for text in caplog.messages if "were cut" in text]
+
+
+def test_normalized_and_cut_vectors(base: Path) -> None:
+    encoder = made(base)
+    plain, unit = encoder.encode_both(SENTENCES), encoder.encode_both(SENTENCES, normalize_embeddings=True, truncate_dim=8)
+    for whole, short in zip(plain, unit):
+        expected = whole[:, :8] / np.linalg.norm(whole[:, :8], axis=1, keepdims=True)
+        np.testing.assert_allclose(short, expected, atol=1e-6)
+    encoder.options.normalize = True
+    np.testing.assert_allclose(encoder.encode_both(SENTENCES, truncate_dim=8).ebae, unit.ebae, atol=1e-6)
+    np.testing.assert_allclose(encoder.encode_both(SENTENCES, normalize_embeddings=False).ebar, plain.ebar, atol=1e-6)
+
+
 def test_a_layer_behind_the_pooling_takes_part(base: Path) -> None:
     encoder = made(base)
     encoder.pooling = with_mlp(encoder.pooling, mlp_layer(32), width=32)

@@ -55,6 +55,7 @@ class AdapterSettings(Strict):
     max_length: int | None = Field(default=None, ge=1)
     pool_bos: bool = True
     pool_prompt: bool = False
+    stock_prompts: bool = False
     normalize: bool = False
     prompts: dict[str, str] = Field(default_factory=dict)
     default_prompt: str | None = None
@@ -67,6 +68,7 @@ class AdapterSettings(Strict):
             max_length=self.max_length,
             pool_bos=self.pool_bos,
             pool_prompt=self.pool_prompt,
+            stock_prompts=self.stock_prompts,
             normalize=self.normalize,
             prompts=dict(self.prompts),
             default_prompt=self.default_prompt,
@@ -138,6 +140,7 @@ def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> N
         "max_length": options.max_length,
         "pool_bos": options.pool_bos,
         "pool_prompt": options.pool_prompt,
+        "stock_prompts": options.stock_prompts,
         "normalize": options.normalize,
         "prompts": options.prompts,
         "default_prompt": options.default_prompt,

@@ -137,7 +137,7 @@ def _modules(path: Path) -> list[Module]:
     if kinds[1:3] == [layer_pooling.KIND, "Pooling"]:
         del kinds[1]
     behind = kinds[2:] if kinds[1:2] and kinds[1] in poolings else kinds[1:]
-    layers = head_modules.KINDS if kinds[1:2] == ["Pooling"] else ("Normalize",)
+    layers = head_modules.KINDS if behind == kinds[2:] else ("Normalize",)
     if not kinds or kinds[0] not in firsts or not set(behind) <= set(layers):
         raise InputError(
             f"{path / MODULES}: modules {', '.join(kinds) or 'none'} cannot be read; known: Transformer, then Pooling (with "

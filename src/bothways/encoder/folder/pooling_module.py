@@ -61,13 +61,15 @@ def write(
     """Write settings, code, and weights, which are always float32, the type they compute in.
 
     Args:
-        pooling: `LatentAttention` or `SelfAttention`.
+        pooling: `LatentAttention` or `SelfAttention`, or one of them with layers behind it, which
+            are not written here.
         root: folder of the encoder, which receives the code.
         folder: name of the module's folder in it.
         include_prompt: whether prompts are pooled too.
         bos: token that is not pooled, see `attention_pooling.AttentionPooling`.
         prompts: tokens of prompts that are not pooled.
     """
+    pooling = getattr(pooling, "inner", pooling)
     place = root / folder
     place.mkdir()
     left_out = {"include_prompt": include_prompt, "bos": bos, "prompts": [list(ids) for ids in prompts]}

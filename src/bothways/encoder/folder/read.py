@@ -93,16 +93,18 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os
 def _vectors(layout: Layout, direction: Direction, loaded: Pretrained, device: torch.device) -> tuple[nn.Module, bool]:
     """Build the pooling with the layers behind it. Also return whether prompts are pooled."""
     own, ours = layout.place_of(pooling_module.KIND), layout.ours
+    behind = layout.modules[1:]
+    pooling: nn.Module
     if own is not None:
         width = int(loaded.model.config.get_text_config().hidden_size)
-        return pooling_module.read(own, width=width, device=device)
-    behind = layout.modules[1:]
-    if behind and behind[0].kind == template_module.POOLING:
-        return template_module.read_pooling(layout.path / behind[0].path)
-    include_prompt = layout.stock.include_prompt
-    left_out = not include_prompt if ours is None else ours.stock_prompts
-    mode = layout.stock.mode or ("mean" if direction == "bidirectional" else "last")
-    pooling = Pooling(mode, from_start=left_out)
+        pooling, include_prompt = pooling_module.read(own, width=width, device=device)
+    elif behind and behind[0].kind == template_module.POOLING:
+        pooling, include_prompt = template_module.read_pooling(layout.path / behind[0].path)
+    else:
+        include_prompt = layout.stock.include_prompt
+        left_out = not include_prompt if ours is None else ours.stock_prompts
+        mode = layout.stock.mode or ("mean" if direction == "bidirectional" else "last")
+        pooling = Pooling(mode, from_start=left_out)
     return _head(pooling, layout.path, behind[1:], layout.stored.get("truncate_dim"), loaded, device), include_prompt
 
 
@@ -139,7 +141,7 @@ def _options(layout: Layout, include_prompt: bool, loaded: Pretrained) -> Encode
 
 
 def _head(
-    pooling: Pooling, path: Path, modules: list[Module], keep: int | None, loaded: Pretrained, device: torch.device
+    pooling: nn.Module, path: Path, modules: list[Module], keep: int | None, loaded: Pretrained, device: torch.device
 ) -> nn.Module:
     """Build the pooling with the layers behind it.
 

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 
 import bothways as bw
 from bothways.backbone.base_facts import base_facts
-from bothways.encoder.folder.card import CARD, GENERATED, is_ours, model_card
+from bothways.encoder.folder.card import CARD, GENERATED, is_ours, keep_edited, model_card, sealed
 from bothways.encoder.folder.head_modules import with_mlp
 from bothways.objectives.contrastive_base import mlp_layer
 from tiny import tiny_llama
@@ -108,6 +108,23 @@ def test_an_edited_card_is_kept(encoder: bw.Encoder, tmp_path: Path, caplog: pyt
         encoder.save(out, replace=True)
     assert (out / CARD).read_text() == edited and "55 tokens" in (out / GENERATED).read_text()
     assert len(caplog.messages) == 1 and GENERATED in caplog.messages[0]
+
+
+def test_cards_of_others_are_not_ours_and_a_missing_one_is_no_obstacle(tmp_path: Path) -> None:
+    body = sealed("# A model\n\nText.\n")
+    assert is_ours(body) and not is_ours("# A model\n") and not is_ours("") and not is_ours(body + "More.\n")
+    before, after = tmp_path / "before", tmp_path / "after"
+    for folder in (before, after):
+        folder.mkdir()
+    (after / CARD).write_text(body)
+    keep_edited(before, after)  # nothing there
+    (before / CARD).write_bytes(b"mine \xff")
+    (after / CARD).write_bytes(b"mine \xff")
+    keep_edited(before, after)  # the same
+    assert not (after / GENERATED).exists()
+    (after / CARD).write_text(body)
+    keep_edited(before, after)
+    assert (after / CARD).read_bytes() == b"mine \xff" and (after / GENERATED).read_text() == body
 
 
 def test_the_readme_of_an_export_becomes_a_card(encoder: bw.Encoder, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 import bothways as bw
+from bothways.pooling import PoolingConfig
 from tiny import tiny_llama
 
 TEXTS = ["a claim", "Yes", "The river runs."]
@@ -37,6 +39,27 @@ def test_a_prompt_that_merges_is_said_once_by_every_door(encoder, tmp_path, capl
         assert len(caplog.messages) == 3 and "merges with the text" in caplog.messages[-1]
     theirs = SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode_query(TEXTS)
     assert np.abs(theirs - encoder.encode_query(TEXTS)).max() > 1e-3, "both agree, so there is nothing to warn of"
+
+
+def test_only_prompts_that_give_other_vectors_there_are_said(encoder, caplog):
+    """Last tokens are pooled whatever comes before them, and a folder that follows sentence-transformers' rule gives its vectors."""
+    poolings = {"last": PoolingConfig.of("last").build(32), "tokens": PoolingConfig.of("last_tokens").build(32)}
+    changes = [{"pooling": each} for each in poolings.values()]
+    changes += [{"options": replace(encoder.options, **{name: True})} for name in ("pool_prompt", "stock_prompts")]
+    for change in changes:
+        before = {name: getattr(encoder, name) for name in change}
+        with caplog.at_level(logging.WARNING, "bothways"):
+            for name, value in change.items():
+                setattr(encoder, name, value)
+            encoder.encode_query(TEXTS)
+            for name, value in before.items():
+                setattr(encoder, name, value)
+        assert not caplog.messages, change
+    long = "x" * 60 + " Find it: "
+    with caplog.at_level(logging.WARNING, "bothways"):
+        encoder.encode([(long, "a claim"), "no prompt", (long, "a claim")])
+    assert len(caplog.messages) == 1
+    assert f"prompt {long[-40:]!r}: " in caplog.messages[0] and "for 2 of 3 texts" in caplog.messages[0]
 
 
 def test_a_prompt_that_ends_in_a_special_token_is_said_with_its_cause(encoder, tmp_path, caplog):

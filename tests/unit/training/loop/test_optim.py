@@ -72,3 +72,21 @@ def test_first_step_equals_the_formula_and_vectors_are_not_decayed() -> None:
         gradient = parameter.grad.double()
         expected = start[name] * (1 - 0.01 * decay) - 0.01 * gradient / (gradient.abs() + 1e-8)
         torch.testing.assert_close(parameter.detach().double(), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_two_steps_equal_the_formula_with_every_setting() -> None:
+    """Algorithm 2 of the paper, in float64."""
+    values = {"lr": 1.0, "weight_decay": 0.2, "betas": (0.6, 0.8), "eps": 0.3}
+    parameter = torch.nn.Parameter(torch.randn(3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
+    optimizer = build_optimizer({"matrix": parameter}, OptimConfig(**values))
+    set_lr(optimizer, 0.05)
+    expected, first, second = parameter.detach().clone(), torch.zeros(3, 2), torch.zeros(3, 2)
+    for step in (1, 2):
+        gradient = torch.randn(3, 2, generator=torch.Generator().manual_seed(step + 1), dtype=torch.float64)
+        parameter.grad = gradient.clone()
+        optimizer.step()
+        first = 0.6 * first + 0.4 * gradient
+        second = 0.8 * second + 0.2 * gradient**2
+        expected = expected * (1 - 0.05 * 0.2)
+        expected = expected - 0.05 * (first / (1 - 0.6**step)) / ((second / (1 - 0.8**step)).sqrt() + 0.3)
+    torch.testing.assert_close(parameter.detach(), expected, atol=1e-12, rtol=1e-12)

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from bothways.backbone.adapters import LoraConfig, attach, lora_layers
 from bothways.training.loop import precision
 from bothways.training.loop.precision import Precision, autocast, choose
+from unit.objectives.small_encoder import make_encoder
 
 BF16 = Precision(torch.bfloat16, torch.bfloat16)
 
@@ -36,6 +38,27 @@ def test_products_are_bfloat16_only_inside_the_block() -> None:
     assert "forward" not in vars(layer)
     with autocast(layer, Precision(torch.float32, torch.float32)):
         assert layer(x).dtype == torch.float32
+
+
+def test_products_have_the_types_of_the_precision() -> None:
+    """Not autocast's own type, which is another one on each kind of device."""
+    layer = nn.Linear(4, 4)
+    with autocast(layer, Precision(torch.float16, torch.float32)):
+        assert layer(torch.randn(2, 4)).dtype == torch.float16
+
+
+def test_adapters_cast_their_input_again_after_the_block() -> None:
+    backbone = make_encoder()[0].backbone
+    attach(backbone, LoraConfig(r=2))
+    layers = [layer for _, layer in lora_layers(backbone)]
+    made: list[torch.dtype] = []
+    layers[0].register_forward_hook(lambda layer, inputs, output: made.append(output.dtype))
+    ids = torch.arange(5)[None]
+    with autocast(backbone, BF16):
+        backbone(input_ids=ids, use_cache=False)
+    assert all(layer.cast_input_dtype_enabled for layer in layers)
+    backbone(input_ids=ids, use_cache=False)
+    assert made == [torch.bfloat16, torch.float32]
 
 
 def test_a_pass_without_graph_does_not_cost_the_next_one_its_gradient() -> None:
