@@ -12,7 +12,7 @@ from transformers import AutoModel, BertConfig, GPT2Config, GPTJConfig, LlamaCon
 
 import bothways as bw
 from bothways.attention.positions import table_positions, usable_positions
-from bothways.backbone import zoo
+from bothways.backbone.family import zoo
 from bothways.errors import InputError
 from bothways.evaluation.language_model.language_model import load_language_model
 from bothways.evaluation.task import RunOptions

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bothways.backbone.adapters import LoraConfig, attach, lora_layers
+from bothways.backbone.adapter.lora import LoraConfig, attach, lora_layers
 from bothways.training.loop import precision
 from bothways.training.loop.precision import Precision, autocast, choose
 from unit.objectives.small_encoder import make_encoder
