@@ -161,7 +161,7 @@ def _calls(node: ast.Call, required: dict[str, set[str]]) -> Iterator[Edit]:
     called = function.id if isinstance(function, ast.Name) else function.attr if isinstance(function, ast.Attribute) else ""
     if called in NAMES:
         yield _renamed(NAMES[called])
-    if len(node.args) == 2 and not any(isinstance(place, ast.Starred) for place in node.args):
+    if len(node.args) == 2 and called not in NAMES and not any(isinstance(place, ast.Starred) for place in node.args):
         yield _swapped
     for index, keyword in enumerate(node.keywords):
         if keyword.arg and keyword.arg not in UNSEEN and keyword.arg not in required.get(called, set()):

@@ -40,10 +40,19 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("losses/infonce.py", "dim=-1) | -1 -> +1"): _TWO,
     ("losses/infonce.py", "torch.promote_types(vectors.dtype, torch.float32) -> torch.promote_types(torch.float32"): _SYMMETRIC,
     ("losses/masked_next_token.py", "LossSum(total, targets.shape[0], correct) | 0 -> -1"): _ONE,
+    ("training/loop/stage_run.py", "state.step if state.step else -1, self.offset) | 1 -> 2"): "steps count from 0",
+    ("training/loop/update.py", "EXCHANGED = 1 << 26 |"): _CHUNK,
+    ("training/recipe/yaml_text.py", "deep: bool = False) -> dict"): "nested values are built at once or later",
     (
         "training/recipe/llm2vec_json.py",
         "given = data[0] if data is not None and len(data) == 1 and holds_e5(data[0]) else None | 0 -> -1",
     ): "one item is the first and the last",
+    ("training/loop/precision.py", "cast_input_dtype_enabled = False |"): "the cast would only be undone",
+    (
+        "training/loop/precision.py",
+        "cache_enabled=False): | False -> True",
+    ): "only older torch keeps casts made without a graph",
+    ("training/loop/randomness.py", "self._epoch = -1 | 1 -> 2"): "any number that no epoch has",
     ("training/recipe/overrides.py", "-> difflib.get_close_matches(key, names)"): "the first of them is the closest either way",
     (
         "objectives/contrastive.py",

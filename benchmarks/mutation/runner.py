@@ -46,12 +46,17 @@ class Seen:
     modules: list[str] = field(default_factory=list)
 
     def tests_of(self, name: str, first: int, last: int) -> list[str]:
-        """Tests that run one of the lines of a file, or any of its lines if none does, the quickest first."""
+        """Tests that run one of the lines of a file, the quickest first.
+
+        Lines outside of functions run once, when the first test file imports them, so any test may notice a change there: those that
+        run other lines of the file come first.
+        """
         wanted = {(name, line) for line in range(first, last + 1)}
         found = [test for test, lines in self.lines.items() if lines & wanted]
-        # Lines outside of functions run once, when the first test file imports them.
-        found = found or [test for test, lines in self.lines.items() if any(file == name for file, _ in lines)]
-        return sorted(found, key=lambda test: self.seconds[test])
+        if found:
+            return sorted(found, key=lambda test: self.seconds[test])
+        near = {test for test, lines in self.lines.items() if any(file == name for file, _ in lines)}
+        return sorted(self.lines, key=lambda test: (test not in near, self.seconds[test]))
 
 
 class Recorder:

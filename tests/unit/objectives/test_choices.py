@@ -11,6 +11,7 @@ from bothways.errors import InputError
 from bothways.objectives.base import ObjectiveConfig
 from bothways.objectives.causal_lm import CausalLm, CausalLmConfig
 from bothways.objectives.contrastive import Contrastive, ContrastiveConfig
+from bothways.objectives.contrastive_base import Settings
 from bothways.objectives.llara import Llara, LlaraConfig
 from bothways.objectives.mntp import Mntp, MntpConfig
 from bothways.objectives.supervised import Supervised, SupervisedConfig
@@ -103,3 +104,10 @@ def test_an_objective_built_in_python_has_the_numbers_of_a_recipe(config: type[O
     }
     assert given
     assert given == {name: fields[name] for name in given}
+
+
+def test_settings_made_in_python_have_the_numbers_of_a_recipe() -> None:
+    made, given = ContrastiveConfig(), Settings()
+    names = ("max_length", "batch_tokens", "graph_tokens")
+    assert [getattr(given, name) for name in names] == [getattr(made, name) for name in names]
+    assert (given.projection, given.keep_projection, given.direction, given.pad_id) == (None, False, "bidirectional", 0)

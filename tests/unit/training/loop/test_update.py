@@ -48,3 +48,13 @@ def test_gradients_of_two_processes_are_added(monkeypatch: pytest.MonkeyPatch, m
     assert not made.together
     made.begin()
     assert all(parameter.grad is None for parameter in parameters.values())
+
+
+def test_a_step_has_the_rate_that_it_is_given() -> None:
+    """Not the peak, which the optimizer was built with. AdamW's first step is the rate times the gradient's sign."""
+    parameters = {"p": nn.Parameter(torch.zeros(2, 3))}
+    accelerator: Any = Two()
+    made = PlainUpdate(parameters, build_optimizer(parameters, OptimConfig(lr=1.0)), accelerator, None)
+    parameters["p"].grad = torch.tensor([[1.0, -2.0, 3.0], [-4.0, 5.0, -6.0]])
+    made.step(0.01)
+    torch.testing.assert_close(parameters["p"].detach(), -0.01 * parameters["p"].grad.sign())

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import TrainingArguments
 
 from bothways import recipes
 from bothways.errors import InputError
 from bothways.training.recipe.recipe_files import output_dir, read_recipe
-from bothways.training.recipe.trainer_keys import REFUSED
 from unit.training.material import TEXTS, mntp, recipe, simcse
 
 # Keys and values of train_configs/mntp/Mistral.json and train_configs/simcse/Mistral.json (McGill-NLP/llm2vec @312adcf).
@@ -304,22 +301,6 @@ def test_wrong_configurations_get_one_line(tmp_path: Path, values: dict, message
         read_recipe(write(tmp_path, values))
     assert "config.json" in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-DEFAULTS = {each.name: each.default for each in fields(TrainingArguments) if each.name in REFUSED}
-
-
-@pytest.mark.parametrize("key", REFUSED)
-def test_a_setting_that_changes_results_is_taken_only_when_off(tmp_path: Path, key: str) -> None:
-    """Off is null, or the Trainer's own default."""
-    off = {"optim": {"adamw_torch", "adamw_hf"}, "trust_remote_code": {None, False}}.get(key, {None, DEFAULTS.get(key)})
-    for value in off:
-        read_recipe(write(tmp_path, {**MNTP, key: value}))
-    other = {"label_smoothing_factor": 0.1, "neftune_noise_alpha": 5, "optim": "adafactor"}.get(
-        key, "x" if isinstance(DEFAULTS.get(key), str) or key not in DEFAULTS else True
-    )
-    with pytest.raises(InputError, match=f"{key}: .* cannot be honoured"):
-        read_recipe(write(tmp_path, {**MNTP, key: True if key == "trust_remote_code" else other}))
 
 
 def test_the_published_comma_before_a_bracket_is_forgiven_and_said(tmp_path: Path, caplog) -> None:
