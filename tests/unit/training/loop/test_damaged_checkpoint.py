@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from bothways.errors import InputError
 from bothways.training.loop.checkpoints import Checkpoints, StageState
 from bothways.training.loop.metrics import read_metrics
+from bothways.training.loop.optim import OptimConfig, build_optimizer
+from bothways.training.loop.update import PlainUpdate
 from bothways.training.stage.language_model import history
 
 NOISE = [b"", b"{", b"[]", b"null", b"\xff\x00" * 50, b"[" * 50_000]
@@ -40,6 +43,31 @@ def test_weights_and_state(tmp_path: Path, noise: bytes) -> None:
     (checkpoints.path(1) / "trainable.safetensors").unlink()
     with pytest.raises(InputError, match=r"trainable\.safetensors: cannot be read as tensors"):
         checkpoints.restore(1, parameters, None)
+
+
+def test_the_optimizer(tmp_path: Path) -> None:
+    """A second checkpoint of one step takes the first one's place; the optimizer's file is named when it is broken."""
+    parameters = {"weight": nn.Parameter(torch.ones(3, 2))}
+    accelerator = Accelerator(cpu=True)
+
+    def update() -> PlainUpdate:
+        return PlainUpdate(parameters, build_optimizer(parameters, OptimConfig()), accelerator, None)
+
+    trained = update()
+    parameters["weight"].grad = torch.full((3, 2), 0.5)
+    trained.step(0.1)
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for _ in range(2):
+        checkpoints.save(parameters, trained.state(keep=True), StageState(step=1, losses=[0.5]))
+    again = update()
+    checkpoints.restore(1, parameters, again)
+    moments = [each.optimizer.state[parameters["weight"]]["exp_avg"] for each in (trained, again)]
+    assert torch.equal(*moments)
+    assert float(moments[1].abs().sum()) > 0
+    for noise in NOISE:
+        (checkpoints.path(1) / "optimizer.pt").write_bytes(noise)
+        with pytest.raises(InputError, match=r"optimizer\.pt: broken.*remove the folder to resume before it"):
+            checkpoints.restore(1, parameters, update())
 
 
 @pytest.mark.parametrize(
