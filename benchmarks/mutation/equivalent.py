@@ -56,6 +56,14 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         '[[kind.rsplit(".", 1)[-1], name] for name, kind in behind], | 1 -> 2',
     ): "more cuts leave the last part as it is",
     ("training/loop/update.py", "bucket, size = [], 0 | 0 -> -1"): _CHUNK,
+    (
+        "encoder/folder/head_modules.py",
+        "-> models.Dense(width, width)",
+    ): "the only activation that gets here, tanh, is Dense's own",
+    (
+        "encoder/folder/pooling_module.py",
+        "-> save_file(tensors, place / 'model.safetensors')",
+    ): "a label that nobody reads here",
     ("training/loop/precision.py", "cast_input_dtype_enabled = False |"): "the cast would only be undone",
     (
         "training/loop/precision.py",
