@@ -132,6 +132,23 @@ def test_passes_have_different_masks():
     assert not torch.allclose(seen[0], seen[1], atol=1e-3)
 
 
+def test_measuring_keeps_no_graph():
+    """Not even of a pass of one token."""
+    single = TokenBatch(torch.tensor([3]), AttentionPlan((1,)), torch.ones(1, dtype=torch.bool), 1)
+    model, seen = Toy(), []
+    with torch.no_grad():
+        result = cached_step(
+            lambda part: seen.append(model(part)) or seen[-1],
+            [single, single],
+            loss,
+            graph_tokens=10**6,
+            seed=0,
+            backward=lambda scalar: pytest.fail("there is nothing to go back through"),
+        )
+    assert result.count == 1
+    assert len(seen) == 2 and not any(vectors.requires_grad for vectors in seen)
+
+
 def test_generator_of_the_caller_is_left_alone():
     torch.manual_seed(11)
     expected = torch.rand(3)
