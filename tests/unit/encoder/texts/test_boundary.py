@@ -48,6 +48,16 @@ def test_a_tokenizer_that_ends_every_text_is_not_the_cause(tmp_path, caplog):
     assert len(caplog.messages) == 1 and "its last token merges with the text" in caplog.messages[0]
 
 
+def test_without_a_prompt_the_rule_of_sentence_transformers_leaves_bos_alone(tmp_path):
+    base = tiny_llama(tmp_path / "base", tokenizer={"add_bos": True})
+    encoder = bw.convert(base, dtype="float32", device="cpu")
+    encoder.options.stock_prompts, encoder.options.pool_bos = True, False
+    plain, prompted = encoder.tokenize(TEXTS[:1])[0], encoder.tokenize(TEXTS[:1], prompt="Find:\n")[0]
+    assert not plain.pool[0] and all(plain.pool[1:])
+    length = len(prompted.ids) - len(plain.ids) + 1
+    assert not any(prompted.pool[:length]) and all(prompted.pool[length:])
+
+
 def test_only_prompts_that_give_other_vectors_there_are_said(encoder, caplog):
     """Last tokens are pooled whatever comes before them, and a folder that follows sentence-transformers' rule gives its vectors."""
     poolings = {"last": PoolingConfig.of("last").build(32), "tokens": PoolingConfig.of("last_tokens").build(32)}
