@@ -15,7 +15,7 @@ from tiny import tiny_llama
 
 TEXTS = ["a claim", "Yes", "The river runs."]
 BLANK = "Find it: "
-README = Path(__file__).parents[3] / "README.md"
+README = Path(__file__).parents[4] / "README.md"
 
 
 @pytest.fixture
