@@ -7,7 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,11 +49,11 @@ def _parsed(body: bytes) -> Any:
 
 
 @contextmanager
-def running(encoders: Mapping[str, Any], **settings: Any) -> Iterator[Running]:
+def running(encoders: Mapping[str, Any], *, int8_texts: Sequence[str] = (), **settings: Any) -> Iterator[Running]:
     """Serve encoders inside the block."""
     taken = bind("127.0.0.1", 0)
     address = url(taken)
-    server = make_server(encoders, ServeSettings(**settings))
+    server = make_server(encoders, ServeSettings(**settings), int8_texts)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
     thread.start()
     try:

@@ -26,6 +26,8 @@ from bothways.serving.settings import ServeSettings
 from bothways.serving.texts import Rows, ServedModel, as_texts
 
 Result = TypeVar("Result")
+# Vectors that are written on the event loop's thread. To change threads takes longer than to write them.
+_AT_ONCE = 16
 
 
 class Visit:
@@ -51,10 +53,18 @@ class Answers:
         models: the models by name.
         engine: runs their encoders.
         settings: limits and defaults.
+        truncated: gets (model, number) of texts that were cut.
     """
 
-    def __init__(self, models: Mapping[str, ServedModel], engine: Engine, settings: ServeSettings) -> None:
-        self.models, self.engine, self.settings = models, engine, settings
+    def __init__(
+        self,
+        models: Mapping[str, ServedModel],
+        engine: Engine,
+        settings: ServeSettings,
+        *,
+        truncated: Callable[[str, int], None] = lambda model, number: None,
+    ) -> None:
+        self.models, self.engine, self.settings, self.truncated = models, engine, settings, truncated
         self.begun = int(time.time())
         # One thread, because tokenizers change state while they work.
         self._tokenizer = ThreadPoolExecutor(1, "bothways-tokenizer")
@@ -99,7 +109,7 @@ class Answers:
         """Answer /v1/embeddings."""
         model = self.find(asked.model)
         precision = asked.precision or "float32"
-        vectors.check(asked.dimensions, precision, model.encoder.dimension)
+        vectors.check(asked.dimensions, precision, model.encoder.dimension, ranges=model.calibrated)
         rows = await self._thread(self._rows_asked, model, asked, deadline=visit.deadline)
         alone = None if asked.late_chunks is None else self._chunks(model, asked)
         results = await self._encode(model, rows, visit, alone)
@@ -116,7 +126,10 @@ class Answers:
                 found = [vector for each in results for vector in each.vectors]
             values: list[Any] = []
             if found:
-                finished = vectors.finished(found, dimensions=asked.dimensions, normalize=normalize, precision=precision)
+                ranges = model.ranges(asked.dimensions, normalize) if precision.endswith("int8") else None
+                finished = vectors.finished(
+                    found, dimensions=asked.dimensions, normalize=normalize, precision=precision, ranges=ranges
+                )
                 values = vectors.written(finished, asked.encoding_format)
             data = [
                 {"object": "embedding", "index": index, "embedding": value, **place}
@@ -124,7 +137,8 @@ class Answers:
             ]
             return _answer(model, rows, {"object": "list", "data": data})
 
-        return build() if len(results) <= 16 and alone is None else await asyncio.to_thread(build)
+        small = len(results) <= _AT_ONCE and alone is None and precision == "float32"
+        return build() if small else await asyncio.to_thread(build)
 
     async def similarity(self, asked: SimilarityRequest, visit: Visit) -> dict[str, Any]:
         """Answer /v1/similarity: cosines of queries (rows) and documents (columns)."""
@@ -155,7 +169,7 @@ class Answers:
         def rows_of() -> Rows:
             most = self.settings.max_tokens
             found = model.tokenize(queries, model.prompt("query"), most=most, truncate=asked.truncate)
-            more = model.tokenize(documents, model.prompt("document"), most=most - found.tokens, truncate=asked.truncate)
+            more = model.tokenize(documents, model.prompt("document"), most=most, truncate=asked.truncate, used=found.tokens)
             cut = found.cut + [len(queries) + index for index in more.cut]
             return Rows(found.rows + more.rows, found.texts + more.texts, cut)
 
@@ -252,6 +266,8 @@ class Answers:
             ) from None
         except Stopped as stopped:
             raise Refusal(503, str(stopped), code="stopping") from None
+        if rows.cut:
+            self.truncated(model.name, len(rows.cut))
         return await self._wait(job, visit)
 
     async def _wait(self, job: Job, visit: Visit) -> list[Any]:

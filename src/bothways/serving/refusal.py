@@ -28,6 +28,8 @@ class Refusal(HTTPException):
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
+        if status == 408:
+            headers["Connection"] = "close"  # what comes later is no new request
         super().__init__(status, message, headers=headers)
         self.code = code
         self.param = param

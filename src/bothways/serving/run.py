@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import uvicorn
@@ -58,7 +58,9 @@ def _unusable(host: str, port: int, error: Exception) -> str:
     return f"--host {host} --port {port}: cannot be used ({error})"
 
 
-def serve(encoders: Mapping[str, Encoder], settings: ServeSettings, taken: socket.socket) -> None:
+def serve(
+    encoders: Mapping[str, Encoder], settings: ServeSettings, taken: socket.socket, *, int8_texts: Sequence[str] = ()
+) -> None:
     """Answer requests until SIGINT, SIGTERM or SIGHUP comes.
 
     The signal is raised again after the last answer, so that the process ends as it would have.
@@ -67,17 +69,18 @@ def serve(encoders: Mapping[str, Encoder], settings: ServeSettings, taken: socke
         encoders: the encoders by the names that clients give.
         settings: limits and defaults.
         taken: the address, see `bind`. It is closed.
+        int8_texts: see `build_app`.
 
     Raises:
         InputError: another process has begun to listen at the address.
     """
     with taken:
+        server = make_server(encoders, settings, int8_texts)
         try:
             taken.listen(2048)
         except OSError as error:
             host, port = taken.getsockname()[:2]
             raise InputError(_unusable(host, port, error)) from None
-        server = make_server(encoders, settings)
         log.info("serving %s at %s; stop with Ctrl-C", ", ".join(encoders), url(taken))
         if os.environ.get(KEY):
             log.info("clients need the key of %s", KEY)
@@ -86,11 +89,11 @@ def serve(encoders: Mapping[str, Encoder], settings: ServeSettings, taken: socke
         server.run(sockets=[taken])
 
 
-def make_server(encoders: Mapping[str, Encoder], settings: ServeSettings) -> Server:
+def make_server(encoders: Mapping[str, Encoder], settings: ServeSettings, int8_texts: Sequence[str] = ()) -> Server:
     """Build the server, which listens to nothing yet."""
     return Server(
         uvicorn.Config(
-            build_app(encoders, settings),
+            build_app(encoders, settings, int8_texts=int8_texts),
             http=Connection,
             ws="none",
             lifespan="on",

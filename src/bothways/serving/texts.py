@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.inference import is_cut
@@ -15,6 +17,7 @@ from bothways.encoder.texts.embedding_rows import check_embedded
 from bothways.encoder.texts.tokenization import Text, least
 from bothways.errors import InputError
 from bothways.serving.refusal import Refusal
+from bothways.serving.vectors import ranges_of
 
 ROLES = {
     "query": "query",
@@ -62,6 +65,26 @@ class ServedModel:
         # The engine's thread reads documents for late chunks while others are tokenized.
         self.chunker = copy.copy(encoder)
         self.chunker.tokenizer = copy.deepcopy(encoder.tokenizer)
+        self._calibration: np.ndarray | None = None
+        self._ranges: dict[tuple[int | None, bool], np.ndarray] = {}
+
+    def calibrate(self, texts: Sequence[str]) -> None:
+        """Keep the vectors of these texts, for the ranges of int8."""
+        if texts:
+            self._calibration = self.encoder.encode(list(texts), normalize_embeddings=False)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether there are ranges for int8."""
+        return self._calibration is not None
+
+    def ranges(self, dimensions: int | None, normalize: bool) -> np.ndarray:
+        """Return the ranges (2, D') for int8 vectors of these settings."""
+        assert self._calibration is not None
+        found = self._ranges.get((dimensions, normalize))
+        if found is None:
+            found = self._ranges[dimensions, normalize] = ranges_of(self._calibration, dimensions, normalize)
+        return found
 
     def prompt(self, input_type: str | None) -> str | None:
         """Find the instruction for an `input_type`, for example "query" or a stored prompt's name.
@@ -76,13 +99,14 @@ class ServedModel:
         except InputError as error:
             raise InputError(f"{str(error).replace('prompt_name', 'input_type', 1)}; query and document always work") from None
 
-    def tokenize(self, texts: Sequence[Text], prompt: str | None, *, most: int, truncate: bool = True) -> Rows:
+    def tokenize(self, texts: Sequence[Text], prompt: str | None, *, most: int, truncate: bool = True, used: int = 0) -> Rows:
         """Tokenize texts.
 
         Args:
             texts: texts, or pairs (instruction, text).
             prompt: instruction of every text that has none of its own.
-            most: maximum number of tokens over all texts.
+            most: maximum number of tokens of the request.
+            used: tokens of the request's other texts.
             truncate: whether longer texts than the model reads are cut.
 
         Raises:
@@ -91,7 +115,7 @@ class ServedModel:
         """
         limit = self.encoder.max_length
         found = Rows([], [], [])
-        tokens = 0
+        tokens = used
         for start in range(0, len(texts), _STEP):
             part = texts[start : start + _STEP]
             rows = self.encoder.tokenize(part, prompt=prompt, max_length=least(limit, most + 1), first=start)

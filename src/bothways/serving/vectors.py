@@ -12,22 +12,36 @@ from bothways.encoder.inference import Precision, finish, quantize
 from bothways.errors import InputError
 
 
-def check(dimensions: int | None, precision: Precision, width: int) -> None:
-    """Raise InputError for a request that vectors of `width` numbers cannot satisfy."""
+def check(dimensions: int | None, precision: Precision, width: int, *, ranges: bool) -> None:
+    """Raise InputError for a request that vectors of `width` numbers cannot satisfy.
+
+    `ranges` tells whether the server knows the ranges that int8 needs.
+    """
     if dimensions is not None and dimensions > width:
         raise InputError(f"dimensions: must be at most {width}, the numbers of a vector of this model (got {dimensions})")
-    if precision in ("int8", "uint8"):
+    if precision in ("int8", "uint8") and not ranges:
         raise InputError(
-            f"precision: {precision!r} scales numbers by their ranges over many texts, and the ranges of one request do not fit the "
-            "next one's; ask for float32 and quantize them together, or ask for 'binary'"
+            f"precision: {precision!r} scales numbers by their ranges over many texts, which this server was not given; start it "
+            "with --int8-texts FILE, or ask for 'binary'"
         )
     kept = dimensions or width
     if precision in ("binary", "ubinary") and kept % 8:
         raise InputError(f"dimensions: {precision!r} packs 8 numbers into a byte, so they must be a multiple of 8 (got {kept})")
 
 
+def ranges_of(vectors: np.ndarray, dimensions: int | None, normalize: bool) -> np.ndarray:
+    """Compute the smallest and the largest value of each number, (2, D'), of vectors (n, D)."""
+    kept = finish(vectors[:, :dimensions], normalize)
+    return np.stack([kept.min(axis=0), kept.max(axis=0)])
+
+
 def finished(
-    vectors: Sequence[np.ndarray], *, dimensions: int | None, normalize: bool, precision: Precision = "float32"
+    vectors: Sequence[np.ndarray],
+    *,
+    dimensions: int | None,
+    normalize: bool,
+    precision: Precision = "float32",
+    ranges: np.ndarray | None = None,
 ) -> np.ndarray:
     """Do what `Encoder.encode` does after pooling.
 
@@ -36,11 +50,18 @@ def finished(
         dimensions: keep this many leading numbers.
         normalize: scale to unit length, after the cut.
         precision: see `Encoder.encode`.
+        ranges: (2, D') of int8 and uint8, see `ranges_of`. `encode` takes those of its own texts,
+            so vectors of two calls could not be compared.
 
     Returns:
         (N, D') in the type of `precision`.
     """
-    return quantize(finish(np.stack(vectors)[:, :dimensions], normalize), precision)
+    kept = finish(np.stack(vectors)[:, :dimensions], normalize)
+    if ranges is None:
+        return quantize(kept, precision)
+    from sentence_transformers.util import quantize_embeddings
+
+    return np.asarray(quantize_embeddings(kept, precision=precision, ranges=ranges))
 
 
 def written(vectors: np.ndarray, encoding: Literal["float", "base64"] | None) -> list[Any]:

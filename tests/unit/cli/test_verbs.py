@@ -70,6 +70,11 @@ VERBS = {
         ),
         *("--batch-tokens", "--seed", "--device", "--dtype"),
     ],
+    "serve": [
+        *("models", "--host", "--port", "--cors", "--normalize", "--accept-token-ids", "--int8-texts", "--batch-tokens"),
+        *("--max-rows", "--max-tokens", "--max-bytes", "--max-requests", "--queue-rows", "--queue-tokens", "--timeout"),
+        *("--body-timeout", "--drain", "--pooling", "--device", "--dtype"),
+    ],
     "mine": MINE,
     "ablate": [
         *("plan", "--base", "--rows", "--poolings", "--eval-poolings", "--tasks", "--recipe", "--preset", "--option"),

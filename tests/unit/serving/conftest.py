@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import threading
+
 import pytest
 
 import bothways as bw
@@ -24,3 +27,17 @@ def server(encoder) -> Running:
     """A server of that encoder under the name "tiny"."""
     with running({"tiny": encoder}) as started:
         yield started
+
+
+@pytest.fixture
+def slow(encoder):
+    """The same encoder, whose passes each wait for a permit: `slow.permits.release(1)`."""
+    made = copy.copy(encoder)
+    made.permits = threading.Semaphore(0)
+
+    def forward(batch):
+        assert made.permits.acquire(timeout=20)
+        return encoder.forward(batch)
+
+    made.forward = forward
+    return made

@@ -13,6 +13,8 @@ from bothways.errors import InputError, MissingExtra
 
 NAME = "serve"
 
+# Texts of --int8-texts that are encoded. Ranges change little with more of them.
+_CALIBRATION = 2000
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 
 
@@ -33,6 +35,12 @@ def command(
     accept_token_ids: Annotated[
         bool, typer.Option("--accept-token-ids", help="take lists of numbers as token ids of the model's own vocabulary")
     ] = False,
+    int8_texts: Annotated[
+        str | None,
+        typer.Option(
+            help="texts like yours (some hundred), whose ranges scale int8 vectors; a file as for encode", show_default=False
+        ),
+    ] = None,
     max_rows: Annotated[int | None, typer.Option(help="texts of a request (2,048)", show_default=False)] = None,
     max_tokens: Annotated[int | None, typer.Option(help="tokens of a request (300,000)", show_default=False)] = None,
     max_bytes: Annotated[int | None, typer.Option(help="bytes of a request (8 MiB)", show_default=False)] = None,
@@ -46,6 +54,9 @@ def command(
         int | None, typer.Option(help="tokens that wait or run, others get 429 (600,000)", show_default=False)
     ] = None,
     timeout: Annotated[float | None, typer.Option(help="seconds until a request is given up (600)", show_default=False)] = None,
+    body_timeout: Annotated[
+        float | None, typer.Option(help="seconds in which a request's body must arrive (30)", show_default=False)
+    ] = None,
     drain: Annotated[
         float | None, typer.Option(help="seconds to finish requests when stopped (30)", show_default=False)
     ] = None,
@@ -64,6 +75,7 @@ def command(
         if find_spec(package) is None:
             raise MissingExtra(package, "serve", "bothways serve")
     from bothways.config import parse
+    from bothways.data.text.readers import read_texts
     from bothways.serving.run import bind, serve
     from bothways.serving.settings import ServeSettings
 
@@ -78,14 +90,16 @@ def command(
         "queue_rows": queue_rows,
         "queue_tokens": queue_tokens,
         "timeout": timeout,
+        "body_timeout": body_timeout,
         "drain": drain,
         "cors": tuple(cors or ()),
     }
     settings = parse(ServeSettings, {key: value for key, value in given.items() if value is not None}, where="serve")
     folders = named(models)
+    texts = [] if int8_texts is None else read_texts(int8_texts, limit=_CALIBRATION, splits="all")
     with bind(host, port) as taken:  # before the models are read, which takes long
         encoders = {name: open_encoder(folder, device=device, dtype=dtype, pooling=pooling) for name, folder in folders.items()}
-        serve(encoders, settings, taken)
+        serve(encoders, settings, taken, int8_texts=texts)
 
 
 def named(models: list[str]) -> dict[str, str]:
