@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from bothways.config import Strict
@@ -32,16 +34,16 @@ class ServeSettings(Strict):
         cors: origins of web pages that may ask, for example ["https://example.org"].
     """
 
-    batch_tokens: int | None = Field(None, ge=1)
-    max_bytes: int = Field(8 * 2**20, ge=1)
-    max_rows: int = Field(2048, ge=1)
-    max_tokens: int = Field(300_000, ge=1)
-    max_requests: int = Field(512, ge=1)
-    queue_rows: int = Field(16_384, ge=1)
-    queue_tokens: int = Field(600_000, ge=1)
-    timeout: float = Field(600.0, gt=0)
-    body_timeout: float = Field(30.0, gt=0)
-    drain: float = Field(30.0, ge=0)
+    batch_tokens: Annotated[int | None, Field(ge=1)] = None
+    max_bytes: Annotated[int, Field(ge=1)] = 8 * 2**20
+    max_rows: Annotated[int, Field(ge=1)] = 2048
+    max_tokens: Annotated[int, Field(ge=1)] = 300_000
+    max_requests: Annotated[int, Field(ge=1)] = 512
+    queue_rows: Annotated[int, Field(ge=1)] = 16_384
+    queue_tokens: Annotated[int, Field(ge=1)] = 600_000
+    timeout: Annotated[float, Field(gt=0)] = 600.0
+    body_timeout: Annotated[float, Field(gt=0)] = 30.0
+    drain: Annotated[float, Field(ge=0)] = 30.0
     accept_token_ids: bool = False
     normalize: bool | None = None
     cors: tuple[str, ...] = ()
