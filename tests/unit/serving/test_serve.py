@@ -127,6 +127,10 @@ def test_requests_that_do_not_end_are_given_up(saved):
         client.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\n{")
         while not server.server.server_state.tasks:
             time.sleep(0.01)
+        server.server.should_exit = True
+        client.settimeout(20)
+        while client.recv(1000):
+            pass
 
 
 def test_hangups_stop_a_server_as_well():
