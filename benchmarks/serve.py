@@ -1,0 +1,192 @@
+"""Short queries at concurrency 32: `bothways serve` against a plain sentence-transformers handler behind FastAPI, in turns.
+
+Run: .venv/bin/python benchmarks/serve.py [--seconds 8] [--rounds 2] [--dtype bfloat16]
+Both servers run the same folder with the same libraries. Ratios within one run are what counts. With --overload, ten times as many
+clients ask a server with a short queue, and every accepted answer is compared with `encode`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+import bothways as bw
+from bothways.data.text.readers import read_texts
+
+PEER = """
+import sys
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer(sys.argv[1], device="cpu", model_kwargs={"dtype": sys.argv[3]})
+
+class Asked(BaseModel):
+    model: str
+    input: str
+
+app = FastAPI()
+
+@app.post("/v1/embeddings")
+def embeddings(asked: Asked):
+    return {"data": [{"embedding": model.encode(asked.input).tolist()}]}
+
+@app.get("/health")
+def health():
+    return {}
+
+uvicorn.run(app, port=int(sys.argv[2]), log_level="warning")
+"""
+OURS = "import sys; from bothways.cli import main; main(sys.argv[1:])"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--overload", action="store_true")
+    options = parser.parse_args()
+    queries = [" ".join(text.split()[:8]) for text in read_texts("python-stdlib", limit=400)]
+    with tempfile.TemporaryDirectory() as folder:
+        bw.convert("smollm2-135m", dtype="float32", max_length=512).save(folder, replace=True)
+        if options.overload:
+            overload(folder, queries, options)
+        else:
+            compare(folder, queries, options)
+
+
+def compare(folder: str, queries: Sequence[str], options: argparse.Namespace) -> None:
+    """Measure both servers in turns, one at a time."""
+    rates: dict[str, list[float]] = {"bothways serve": [], "sentence-transformers + FastAPI": []}
+    for _ in range(options.rounds):
+        for name in rates:
+            with server(folder, options.dtype, ours=name.startswith("bothways")) as port:
+                load(port, queries, options.clients, 2)
+                found = load(port, queries, options.clients, options.seconds)
+            seconds = sorted(found.seconds)
+            rates[name].append(len(seconds) / options.seconds)
+            print(
+                f"{name}: {rates[name][-1]:.1f} requests per second, p50 {1e3 * statistics.median(seconds):.0f} ms, "
+                f"p99 {1e3 * seconds[int(0.99 * len(seconds))]:.0f} ms, {dict(found.statuses)}",
+                flush=True,
+            )
+    ours, peer = (statistics.mean(each) for each in rates.values())
+    print(f"ratio {ours / peer:.1f}")
+
+
+def overload(folder: str, queries: Sequence[str], options: argparse.Namespace) -> None:
+    """Ask with ten times as many clients as the queue has room for; check every accepted answer."""
+    room = options.clients
+    with server(folder, options.dtype, "--queue-rows", str(room), ours=True) as port:
+        before = memory(port)
+        found = load(port, queries, 10 * room, options.seconds)
+        after = memory(port)
+    expected = dict(zip(queries, bw.load(folder, dtype=options.dtype).encode(list(queries), normalize_embeddings=True)))
+    off = [float(np.abs(vector / np.linalg.norm(vector) - expected[query]).max()) for query, vector in found.vectors]
+    seconds = sorted(found.seconds)
+    print(
+        f"{10 * room} clients, room for {room}: {dict(found.statuses)}; accepted p50 {1e3 * statistics.median(seconds):.0f} ms, "
+        f"p99 {1e3 * seconds[int(0.99 * len(seconds))]:.0f} ms; largest difference from encode {max(off):.1e} ({options.dtype}); "
+        f"memory {before:.0f} MB before, {after:.0f} MB after"
+    )
+
+
+class Found:
+    """What the clients saw."""
+
+    def __init__(self) -> None:
+        self.statuses: Counter[int] = Counter()
+        self.seconds: list[float] = []
+        self.vectors: list[tuple[str, np.ndarray]] = []
+
+
+def load(port: int, queries: Sequence[str], clients: int, seconds: float) -> Found:
+    """Ask from many threads, each over a connection of its own, as fast as answers come."""
+    found = Found()
+    end = time.monotonic() + seconds
+
+    def client(number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        place = number
+        while time.monotonic() < end:
+            query = queries[place % len(queries)]
+            place += clients
+            begun = time.monotonic()
+            body = json.dumps({"model": "tested", "input": query})
+            connection.request("POST", "/v1/embeddings", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            text = answer.read()
+            found.statuses[answer.status] += 1
+            if answer.status == 200:
+                found.seconds.append(time.monotonic() - begun)
+                found.vectors.append((query, np.array(json.loads(text)["data"][0]["embedding"], dtype=np.float32)))
+            else:
+                time.sleep(0.05)
+        connection.close()
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+@contextmanager
+def server(folder: str, dtype: str, *words: str, ours: bool) -> Iterator[int]:
+    """Run one of the servers in a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    if ours:
+        command = ["-c", OURS, "serve", f"tested={folder}", "--port", str(port), "--dtype", dtype, *words]
+    else:
+        command = ["-c", PEER, folder, str(port), dtype]
+    process = subprocess.Popen(
+        [sys.executable, *command], stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONWARNINGS": "ignore"}
+    )
+    SERVERS[port] = process.pid
+    try:
+        while True:
+            assert process.poll() is None, "the server ended"
+            try:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+                connection.request("GET", "/health")
+                if connection.getresponse().status == 200:
+                    break
+            except OSError:
+                time.sleep(0.2)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+SERVERS: dict[int, int] = {}
+
+
+def memory(port: int) -> float:
+    """Return the resident memory of a server in MB (Linux)."""
+    with open(f"/proc/{SERVERS[port]}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+if __name__ == "__main__":
+    main()
