@@ -1,11 +1,13 @@
 """Measures each family in each server and writes the table of docs/serving.md. Run by `make exports`.
 
-    python benchmarks/serving.py                       measures what serving.json lacks, then writes the table
-    python benchmarks/serving.py --again --only onnx   measures all ONNX cells anew
-    python benchmarks/serving.py --table               writes the table alone, from serving.json and the rules
+    python benchmarks/serving.py                       measures the cells that serving.json lacks
+    python benchmarks/serving.py --again --only onnx   measures all ONNX cells again
+    python benchmarks/serving.py --table               measures nothing
 
-Every figure goes through `bw.export` and `bw.verify_export`, on small random models, and SmolLM2-135M with its weights. It is the least
-cosine over the stored texts, alone and in a batch. Cells are kept in benchmarks/serving.json as they come, so a run may be interrupted.
+Each command then writes the table from serving.json and the rules. Every figure goes through
+`bw.export` and `bw.verify_export`, on small random models and on SmolLM2-135M with its weights. It is
+the lowest cosine over the stored texts, alone and in a batch. Cells are stored in serving.json as
+they are measured, so a run may be interrupted.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ CELLS = Path(__file__).with_name("serving.json")
 START, END = "<!-- table: benchmarks/serving.py -->", "<!-- end of table -->"
 REAL = "smollm2-135m"
 GRAPHS = ("gptj", "helium", "mixtral", "olmo3", "qwen3_moe")
-"""Families that the graphs have and llama.cpp's list does not."""
+"""Families of the graphs that are not in llama.cpp's list."""
 PACKAGES = {
     "gguf": "xllamacpp",
     "onnx": "onnxruntime",
@@ -56,14 +58,14 @@ COLUMNS = {
 
 
 def measured_families(target: str) -> list[str]:
-    """Give the families that a target is measured with."""
+    """Return the families that a target is measured with."""
     if target == "gguf":
         return sorted({*FAMILIES, *REFUSED})
     return sorted({*FAMILIES, *REFUSED, *GRAPHS})
 
 
 def measure(model: str | Path, to: str, dtype: str) -> str:
-    """Give the least cosine with six digits, or "refused: " and the reason."""
+    """Return the lowest cosine with six digits, or "refused: " and the reason."""
     try:
         with tempfile.TemporaryDirectory() as place:
             out = bw.export(model, Path(place) / "out", to=to, dtype=dtype)
@@ -74,12 +76,15 @@ def measure(model: str | Path, to: str, dtype: str) -> str:
 
 
 def two_layers(kind: str) -> dict[str, Any]:
-    """Give the fields that leave two layers of a small model, which halves the time to trace it; none if the kinds are mixed."""
+    """Return fields for a small model of two layers, which halves the time to trace it.
+
+    There are none if its layers are of several kinds.
+    """
     return {} if getattr(zoo.small_config(kind), "layer_types", None) else {"num_hidden_layers": 2}
 
 
 def traced_once(folder: Path) -> Callable[..., None]:
-    """Give a stand-in for `onnx_graph.write` that traces a model once and copies its files after that."""
+    """Return a replacement for `onnx_graph.write` that traces a model once, then copies its files."""
     real = onnx_graph.write
 
     def write(module: Any, out: Path, name: str) -> None:
@@ -93,7 +98,7 @@ def traced_once(folder: Path) -> Callable[..., None]:
 
 
 def fill(cells: dict[str, dict[str, str]], targets: Sequence[str], families: Sequence[str], *, again: bool) -> None:
-    """Measure the cells that are missing, and keep each family as it comes."""
+    """Measure the missing cells, and store each family when it is finished."""
     kinds = [REAL, *sorted({kind for target in targets for kind in measured_families(target)})]
     for kind in [kind for kind in kinds if not families or kind in families]:
         row = cells.setdefault(kind, {})
@@ -119,7 +124,7 @@ def keep(cells: dict[str, dict[str, str]]) -> None:
 
 
 def by_rule(server: Server, kind: str) -> str:
-    """Give what a server does with a family, from its rules."""
+    """Return the cell of a server by its rules."""
     family = server.families.get(kind)
     if family is None:
         return f"refused: {server.refused.get(kind, server.otherwise)}"
@@ -127,14 +132,14 @@ def by_rule(server: Server, kind: str) -> str:
 
 
 def llm2vec(kind: str) -> str:
-    """Give what llm2vec does with a family, from its classes."""
+    """Return the cell of llm2vec by its classes."""
     if kind in LLM2VEC:
         return "by rule"
     return "by rule, as Llama" if kind in WRITTEN_AS_LLAMA else "refused: llm2vec 0.2.3 has no class for the family"
 
 
 def table(cells: dict[str, dict[str, str]]) -> str:
-    """Write the table: one row for a family, one column for a server, and the reasons of the refusals below it."""
+    """Return the table: a row for each family, a column for each server, and the reasons of refusals."""
     kinds = sorted(
         {kind for server in SERVERS.values() for kind in (*server.families, *server.refused)} | (set(cells) - {REAL})
     )

@@ -268,10 +268,10 @@ def test_arguments_of_transformers_are_taken_or_refused_by_name(base: Path) -> N
         assert found.encode(QUERIES).dtype == torch.float32
     assert next(LLM2Vec.from_pretrained(base, torch_dtype="auto").model.parameters()).dtype == torch.float32
     for wrong, message in (
-        ({"load_in_4bit": True}, "load_in_4bit: True cannot be honored; quantised"),
+        ({"load_in_4bit": True}, "load_in_4bit: True cannot be honored; quantized"),
         ({"revision": "v2"}, "revision: 'v2' cannot be honored; download"),
         ({"poling_mode": "mean"}, "unknown argument 'poling_mode'; did you mean 'pooling_mode'"),
-        ({"device_map": {"layers.0": 0, "layers.1": 1}}, "device_map: a model lies on one device"),
+        ({"device_map": {"layers.0": 0, "layers.1": 1}}, "device_map: a model is on one device"),
         ({"torch_dtype": "int8"}, "torch_dtype: must be float32"),
         ({"pooling_mode": "median"}, "unknown mode 'median'"),
     ):

@@ -1,4 +1,4 @@
-"""Other projects' faces over our encoders: a script written for them runs with its import changed."""
+"""Classes with the interface of other projects over our encoders."""
 
 from bothways.compat.llm2vec import LLM2Vec
 

@@ -1,6 +1,7 @@
-"""Arguments of `LLM2Vec.from_pretrained` that belong to transformers: which are followed, which change nothing, which are refused.
+"""Sorts arguments of `LLM2Vec.from_pretrained` that belong to transformers.
 
-Open it when an argument is refused that should not be.
+Some are followed, some do not change a vector, and some are refused. Open this file if an argument
+is refused that should not be.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ import torch
 from bothways.backbone.loading.sources import source_config
 from bothways.errors import InputError
 
-#: Arguments of transformers' `from_pretrained` that change no vector here, whatever their value.
 _HARMLESS = (
     *("attn_implementation", "use_flash_attention_2", "low_cpu_mem_usage", "use_safetensors", "trust_remote_code"),
     *("use_cache", "local_files_only", "output_attentions", "output_hidden_states", "return_dict"),
 )
-#: Arguments that mean something which is not done here: values that ask for nothing, and what to do about others.
+"""Arguments of transformers' `from_pretrained` that do not change a vector here, with any value."""
 _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "revision": ((None, "main"), "download that revision and give its folder"),
     "code_revision": ((None, "main"), "code of model repositories is never run"),
@@ -29,22 +29,27 @@ _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "variant": ((None,), "give a folder with that variant's files"),
     "cache_dir": ((None,), "set HF_HUB_CACHE in the environment"),
     "force_download": ((None, False), "remove the model from the hub's cache"),
-    "config": ((None,), "the config is the model's own"),
-    "quantization_config": ((None,), "quantised weights are not read; use torch_dtype=torch.bfloat16"),
-    "load_in_8bit": ((None, False), "quantised weights are not read; use torch_dtype=torch.bfloat16"),
-    "load_in_4bit": ((None, False), "quantised weights are not read; use torch_dtype=torch.bfloat16"),
+    "config": ((None,), "the model's own config is used"),
+    "quantization_config": ((None,), "quantized weights are not read; use torch_dtype=torch.bfloat16"),
+    "load_in_8bit": ((None, False), "quantized weights are not read; use torch_dtype=torch.bfloat16"),
+    "load_in_4bit": ((None, False), "quantized weights are not read; use torch_dtype=torch.bfloat16"),
     "attention_dropout": ((None, 0), "dropout is for training: objective.attention_dropout of a recipe"),
-    "max_memory": ((None,), "a model lies on one device: device_map='cuda:0'"),
-    "offload_folder": ((None,), "a model lies on one device: device_map='cuda:0'"),
+    "max_memory": ((None,), "a model is on one device: device_map='cuda:0'"),
+    "offload_folder": ((None,), "a model is on one device: device_map='cuda:0'"),
 }
-#: Settings of LLM2Vec itself.
+"""Arguments that are not supported: values that do not ask for anything, and advice for others."""
 SETTINGS = ("pooling_mode", "max_length", "doc_max_length", "skip_instruction")
+"""Settings of LLM2Vec itself."""
 _ARGUMENTS = (*SETTINGS, "torch_dtype", "dtype", "device_map", "token")
 _ANYWHERE = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 def check(given: Mapping[str, Any]) -> None:
-    """Refuse arguments that are unknown, or that ask for something which is not done here."""
+    """Refuse arguments that are unknown, or that ask for something that is not supported.
+
+    Raises:
+        InputError: if there is one.
+    """
     for name, value in given.items():
         if name in _REFUSED:
             allowed, advice = _REFUSED[name]
@@ -56,10 +61,16 @@ def check(given: Mapping[str, Any]) -> None:
             raise InputError(f"unknown argument {name!r}{hint}")
 
 
-def dtype_of(given: Any, base: str | os.PathLike[str]) -> torch.dtype:
-    """The type that a `torch_dtype` names; "auto" is the one in the model's config."""
+def dtype_of(given: str | torch.dtype | None, base: str | os.PathLike[str]) -> torch.dtype:
+    """Return the type for a `torch_dtype`, for example "bfloat16" or torch.bfloat16.
+
+    "auto" is the type in the model's config. If None, float32.
+
+    Raises:
+        InputError: if it is another type.
+    """
     if given is None:
-        return torch.float32  # as transformers 4 loads a model, when nothing is said
+        return torch.float32  # the default of transformers 4
     if given == "auto":
         config = source_config(base)
         given = getattr(config, "dtype", None) or getattr(config, "torch_dtype", None) or torch.float32
@@ -69,14 +80,20 @@ def dtype_of(given: Any, base: str | os.PathLike[str]) -> torch.dtype:
     return found
 
 
-def device_of(given: Any) -> torch.device:
-    """The one device that a `device_map` names."""
+def device_of(given: str | int | torch.device | Mapping[str, Any] | None) -> torch.device:
+    """Return the device for a `device_map`, for example "cuda:0", 0, "auto" or {"": "cpu"}.
+
+    Raises:
+        InputError: if it is not a device, or names several.
+    """
     if isinstance(given, Mapping) and len(set(map(str, given.values()))) == 1:
         given = next(iter(given.values()))
     if given is None or given in _ANYWHERE:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if isinstance(given, Mapping):
-        raise InputError(f"device_map: a model lies on one device here, e.g. device_map='cuda:0' (got {dict(given)!r:.80})")
+        raise InputError(
+            f"device_map: a model is on one device here, for example device_map='cuda:0' (got {dict(given)!r:.80})"
+        )
     try:
         return torch.device("cuda", given) if isinstance(given, int) else torch.device(given)
     except (RuntimeError, TypeError):

@@ -1,14 +1,16 @@
-"""`LLM2Vec` with the arguments, defaults and results of the llm2vec package, over an encoder of this library.
+"""`LLM2Vec` with the interface of the llm2vec package, over an encoder of ours.
 
-Open it when a script was written for LLM2Vec. Only its import changes:
+Open it for a script that was written for LLM2Vec. Only its import changes:
 
     from bothways.compat import LLM2Vec
 
-    l2v = LLM2Vec.from_pretrained("meta-llama/Meta-Llama-3-8B-Instruct", peft_model_name_or_path="out/mntp")
-    queries = l2v.encode([["Find the answer:", "how high is a mountain"]])
+    l2v = LLM2Vec.from_pretrained("meta-llama/Meta-Llama-3-8B-Instruct",
+    peft_model_name_or_path="out/mntp") queries = l2v.encode([["Find the answer:", "how high is a
+    mountain"]])
 
-Names and defaults are those of llm2vec 0.2.3 (https://github.com/McGill-NLP/llm2vec). Adapters are merged when they are loaded, in float32,
-so `merge_peft` changes nothing but what `save` writes. The encoder itself is `l2v.encoder`, with everything that it can do beyond.
+Names and defaults are those of llm2vec 0.2.3 (https://github.com/McGill-NLP/llm2vec). Adapters are
+merged in float32 when they are loaded, so `merge_peft` changes only what `save` writes. The encoder
+itself, with its other methods, is `l2v.encoder`.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ from typing import Any, Literal, overload
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from bothways.atomic import atomic_folder
+from bothways.attention.plan import Direction
 from bothways.attention.text_config import text_configs
 from bothways.backbone.adapter.adapter_files import copy_adapter
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
@@ -43,18 +47,25 @@ from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
 from bothways.pooling import Pooling
 
+Sentences = str | Sequence[str] | Sequence[Sequence[str | int]] | np.ndarray[Any, Any]
+"""A text, texts, or pairs [instruction, text]."""
+
 
 class LLM2Vec(nn.Module):
-    """A text encoder with LLM2Vec's face. Made by `from_pretrained`, or from a model and its tokenizer.
+    """A text encoder with the interface of LLM2Vec.
 
-    Args:
-        model: an `Encoder`, or a bare decoder of transformers, also inside a PeftModel, whose adapter is then merged. The decoder is made
-            bidirectional and changed in place.
-        tokenizer: its fast tokenizer; None for an `Encoder`.
-        pooling_mode: "mean", "weighted_mean", "eos_token", "last_token" or "bos_token"; None for an encoder's own, else "mean".
-        max_length: tokens per text at most; None for an encoder's own, else 512.
-        doc_max_length: tokens of a text alone at most. Words at its end are left out until it has no more.
-        skip_instruction: do not pool the instruction; False pools all tokens.
+    Use `from_pretrained`, or give a model and its tokenizer.
+
+    Args: model: an `Encoder`, or a bare decoder of transformers, which is made bidirectional in
+        place.
+            If it is inside a PeftModel, the adapter is merged.
+        tokenizer: the decoder's fast tokenizer. None for an `Encoder`.
+        pooling_mode: "mean", "weighted_mean", "eos_token", "last_token" or "bos_token". If None, an
+            encoder's own, else "mean".
+        max_length: maximum tokens of a text. If None, an encoder's own, else 512.
+        doc_max_length: maximum tokens of a text without its instruction. Words at the end of a
+            longer text are left out.
+        skip_instruction: if True, do not pool the instruction. If False, pool all tokens.
     """
 
     pooling_mode: str
@@ -65,7 +76,7 @@ class LLM2Vec(nn.Module):
     def __init__(
         self,
         model: Any,
-        tokenizer: Any = None,
+        tokenizer: PreTrainedTokenizerFast | None = None,
         pooling_mode: str | None = None,
         max_length: int | None = None,
         doc_max_length: int = DOC_MAX_LENGTH,
@@ -95,18 +106,21 @@ class LLM2Vec(nn.Module):
     ) -> LLM2Vec:
         """Load a base model, or an encoder, and an adapter over it.
 
-        Args:
-            base_model_name_or_path: hub id or folder: a base LLM, a published LLM2Vec model, or what `bothways train` has left.
-            peft_model_name_or_path: an adapter to merge: folder or hub id, or the output folder of a run.
-            merge_peft: whether `save` writes the merged model; False writes the adapter.
-            enable_bidirectional: False leaves the attention causal.
-            **kwargs: pooling_mode, max_length, doc_max_length and skip_instruction as in the class; torch_dtype (or dtype; float32 if
-                absent, "auto" for the checkpoint's own), device_map (one device), token. Of transformers' other arguments those that
-                change no vector are accepted.
+        Args: base_model_name_or_path: hub id or folder of a base LLM, of a published LLM2Vec model,
+            or
+                of `bothways train`.
+            peft_model_name_or_path: hub id or folder of an adapter to merge, or the output folder
+                of a run.
+            merge_peft: if True, `save` writes the merged model. If False, it writes the adapter.
+            enable_bidirectional: if False, the attention stays causal.
+            **kwargs: pooling_mode, max_length, doc_max_length and skip_instruction as in the class.
+                torch_dtype or dtype ("auto" for the checkpoint's own, float32 if not given).
+                device_map (one device). token. Other arguments of transformers are accepted if they
+                do not change a vector.
 
         Raises:
-            InputError: an argument that is unknown or cannot be honored, or an adapter that does not fit.
-            SourceError: a model that cannot be found or reached.
+            InputError: if an argument is unknown or not supported, or the adapter does not fit.
+            SourceError: if a model cannot be found or reached.
         """
         check(kwargs)
         device = device_of(kwargs.pop("device_map", None))
@@ -126,18 +140,18 @@ class LLM2Vec(nn.Module):
         return self.encoder.backbone
 
     @property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> PreTrainedTokenizerFast:
         """The decoder's tokenizer."""
         return self.encoder.tokenizer
 
     @property
-    def config(self) -> Any:
+    def config(self) -> PretrainedConfig:
         """The decoder's config."""
         return self.model.config
 
     @property
     def max_length(self) -> int | None:
-        """Tokens per text at most."""
+        """Maximum tokens of a text."""
         return self.encoder.options.max_length
 
     @max_length.setter
@@ -147,7 +161,7 @@ class LLM2Vec(nn.Module):
     @overload
     def encode(
         self,
-        sentences: str | Sequence[Any],
+        sentences: Sentences,
         batch_size: int = ...,
         show_progress_bar: bool = ...,
         convert_to_numpy: Literal[False] = ...,
@@ -158,7 +172,7 @@ class LLM2Vec(nn.Module):
     @overload
     def encode(
         self,
-        sentences: str | Sequence[Any],
+        sentences: Sentences,
         batch_size: int = ...,
         show_progress_bar: bool = ...,
         *,
@@ -170,7 +184,7 @@ class LLM2Vec(nn.Module):
     @overload
     def encode(
         self,
-        sentences: str | Sequence[Any],
+        sentences: Sentences,
         batch_size: int = ...,
         show_progress_bar: bool = ...,
         convert_to_numpy: bool = ...,
@@ -180,7 +194,7 @@ class LLM2Vec(nn.Module):
 
     def encode(
         self,
-        sentences: str | Sequence[Any],
+        sentences: Sentences,
         batch_size: int = 32,
         show_progress_bar: bool = True,
         convert_to_numpy: bool = False,
@@ -190,18 +204,20 @@ class LLM2Vec(nn.Module):
         """Encode texts, or pairs of an instruction and a text.
 
         Args:
-            sentences: a list of strings, or of pairs [instruction, text]. One string is a list of one (LLM2Vec reads its letters).
-            batch_size: texts of a pass at most.
-            show_progress_bar: show progress.
-            convert_to_numpy: give a numpy array.
-            convert_to_tensor: give a tensor, which is the default.
-            device: where to compute; None for a GPU if there is one, else the CPU.
+            sentences: a list of strings or of pairs [instruction, text], for example
+                [["Find the answer:", "how high is a mountain"]]. A single string is one text (the
+                package would encode each of its letters).
+            batch_size: maximum texts of one pass.
+            show_progress_bar: if True, show progress.
+            convert_to_numpy: if True, return a numpy array.
+            convert_to_tensor: if True, return a tensor. This is the default.
+            device: device to compute on. If None, a GPU if there is one, else the CPU.
 
         Returns:
             (N, D) float32 on the CPU, not normalized.
 
         Raises:
-            InputError: an item that is neither a string nor a pair.
+            InputError: if an item is neither a string nor a pair.
         """
         self.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.eval()
@@ -214,22 +230,24 @@ class LLM2Vec(nn.Module):
         )
         return vectors if convert_to_numpy and not convert_to_tensor else torch.from_numpy(vectors)
 
-    def forward(self, sentences: Sequence[Any]) -> Tensor:
-        """Vectors (N, D) with gradient, of texts or pairs as `encode` takes them."""
+    def forward(self, sentences: Sentences) -> Tensor:
+        """Compute vectors (N, D) with gradient, of texts or pairs as in `encode`."""
         texts = [self._text(item, index) for index, item in enumerate(_items(sentences))]
         found: Tensor = self.encoder(self.encoder.pack(self.encoder.tokenize(texts)).to(self.encoder.device))
         return found
 
     def save(self, output_path: str | os.PathLike[str], merge_before_save: bool = False, save_config: bool = True) -> None:
-        """Write the adapter and its settings, if one was loaded and not merged; else the whole encoder.
+        """Write the adapter and its settings, or the whole encoder.
+
+        The adapter is written if one was loaded and is not merged.
 
         Args:
-            output_path: a folder; it must be new or empty, or hold what was saved here before.
-            merge_before_save: write the whole encoder, with the adapter merged.
-            save_config: write `llm2vec_config.json` as well.
+            output_path: a folder that is new, empty, or was written by this method.
+            merge_before_save: if True, write the whole encoder, with the adapter merged.
+            save_config: if True, write `llm2vec_config.json` as well.
 
         Raises:
-            InputError: something else lies in the folder.
+            InputError: if the folder has other files.
         """
         target = Path(output_path)
         ours = any((target / name).is_file() for name in (LLM2VEC, storage.OURS))
@@ -240,9 +258,8 @@ class LLM2Vec(nn.Module):
             return
         with atomic_folder(target, replace=ours) as part:
             copy_adapter(self.adapter, part)
-            if (
-                part / storage.OURS
-            ).is_file():  # an adapter of ours says how vectors are read, which may have been changed since
+            if (part / storage.OURS).is_file():
+                # an adapter of ours stores how vectors are read, which may have been changed since
                 describe(self.encoder, part, pooling=self.pooling_mode)
             else:
                 save_tokenizer(self.encoder, part)
@@ -258,12 +275,15 @@ class LLM2Vec(nn.Module):
         }
 
     def _read_as_llm2vec(self, mode: str | None) -> None:
-        """Pool by this mode, and treat texts as LLM2Vec does; a wrapper that the encoder brings stays, since it was trained with it."""
+        """Pool by this mode, and put the texts into LLM2Vec's wrapper.
+
+        An encoder's own wrapper stays, because the encoder was trained with it.
+        """
         options: EncoderOptions = self.encoder.options
         if mode is not None:
             self.encoder.pooling = Pooling(mode).to(self.encoder.device)
         pools_bos = self.encoder.pooling.mode == "bos"
-        # BOS stands before the instruction, and is all that "bos" pools
+        # BOS comes before the instruction, and is the only token that "bos" pools
         options.pool_bos = pools_bos
         options.pool_prompt = pools_bos or options.pool_prompt
         model: Any = self.encoder.backbone
@@ -274,8 +294,8 @@ class LLM2Vec(nn.Module):
             eos = mode == "eos_token" or (mode is None and options.wrapper == ended)
             options.wrapper = ended if eos else plain
 
-    def _text(self, item: Any, index: int) -> Text:
-        """A text as the encoder takes it: by itself, or with its instruction."""
+    def _text(self, item: object, index: int) -> Text:
+        """Return a text, or a pair of instruction and text, for the encoder."""
         if isinstance(item, str):
             return self._shortened(item)
         parts = list(item) if isinstance(item, (list, tuple, np.ndarray)) else []
@@ -287,10 +307,11 @@ class LLM2Vec(nn.Module):
         return (instruction, text) if instruction else text
 
     def _shortened(self, text: str) -> str:
-        """The text without the words at its end that are too many.
+        """Leave out words at the end of a text that is too long.
 
-        As LLM2Vec counts: of a text with more than `max_length` tokens it sees that many, and leaves out words in proportion until
-        `doc_max_length` is kept. A text without white space would vanish there; here it is cut at a token.
+        This counts as LLM2Vec does. It sees at most `max_length` tokens of a text, and leaves out
+        words in proportion until there are `doc_max_length`. In the package a text without white
+        space would become empty. Here it is cut at a token.
         """
         count, end = self._count(text)
         if count <= self.doc_max_length:
@@ -303,14 +324,14 @@ class LLM2Vec(nn.Module):
         return text or whole[:end]
 
     def _count(self, text: str) -> tuple[int, int]:
-        """Tokens of a text, `max_length` at most, and the character at which `doc_max_length` of them end."""
+        """Return the number of tokens, at most `max_length`, and the end of token `doc_max_length`."""
         offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
         end = offsets[self.doc_max_length - 1][1] if len(offsets) >= self.doc_max_length > 0 else len(text)
         return min(len(offsets), self.max_length or len(offsets)), end
 
 
-def _items(sentences: Any) -> list[Any]:
-    """The texts and pairs of a call; [instruction, text, number], the form of MEDI, is one pair."""
+def _items(sentences: Sentences) -> list[Any]:
+    """Return the texts and pairs of a call. MEDI's [instruction, text, number] is one pair."""
     if isinstance(sentences, str):
         return [sentences]
     items = list(sentences)
@@ -322,7 +343,7 @@ def _items(sentences: Any) -> list[Any]:
 def _open(
     base: str | os.PathLike[str],
     peft: str | os.PathLike[str] | None,
-    direction: Any,
+    direction: Direction,
     device: torch.device,
     dtype: torch.dtype,
 ) -> Encoder:
@@ -345,8 +366,8 @@ def _open(
     return encoder
 
 
-def _wrapped(model: Any, tokenizer: Any) -> Encoder:
-    """An encoder over a model that the caller has loaded."""
+def _wrapped(model: Any, tokenizer: PreTrainedTokenizerFast | None) -> Encoder:
+    """Return an encoder over a model that the caller has loaded."""
     if tokenizer is None:
         raise InputError("LLM2Vec: give the model's tokenizer as well")
     merge = getattr(model, "merge_and_unload", None)

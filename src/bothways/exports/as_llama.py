@@ -1,14 +1,16 @@
-"""Rewrites families that are Llama with other names or factors as Llama itself, whose classes servers run in both directions.
+"""Rewrites families that are Llama with other names or factors as Llama itself.
 
-| family | what is folded in |
+Servers run the class of Llama in both directions.
+
+| family | difference from Llama, and how it is removed |
 |---|---|
-| granite | four multipliers, into the embedding, the queries and the two outputs of each block |
-| seed_oss, qwen2 | biases of query, key and value; the output gets a bias of zeros |
-| helium, ernie4_5 | rotary pairs that are neighbors, by reordering the rows of query and key |
-| phi3 | fused matrices, which are split |
-| mistral | nothing but the name |
+| granite | four multipliers: into the embedding, the queries and the two outputs of each block |
+| seed_oss, qwen2 | biases of query, key and value: the output gets a bias of zeros |
+| helium, ernie4_5 | rotary pairs are neighbors: the rows of query and key are reordered |
+| phi3 | fused matrices: they are split |
+| mistral | only the name |
 
-The vectors are the same but for rounding. `tests/unit/exports/test_servers.py` compares them.
+The vectors are the same except for rounding. `tests/unit/exports/test_servers.py` compares them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaModel
+from transformers import LlamaConfig, LlamaModel, PretrainedConfig
 
 from bothways.attention.direction import set_direction
 from bothways.encoder.encoder import Encoder
@@ -42,7 +44,7 @@ _SHARED = [
 ]
 
 
-def _granite(state: dict[str, Tensor], config: Any, width: int) -> None:
+def _granite(state: dict[str, Tensor], config: PretrainedConfig, width: int) -> None:
     state["embed_tokens.weight"] = state["embed_tokens.weight"] * config.embedding_multiplier
     for name in list(state):
         if ".q_proj." in name:
@@ -51,7 +53,7 @@ def _granite(state: dict[str, Tensor], config: Any, width: int) -> None:
             state[name] = state[name] * config.residual_multiplier
 
 
-def _neighbors(state: dict[str, Tensor], config: Any, width: int) -> None:
+def _neighbors(state: dict[str, Tensor], config: PretrainedConfig, width: int) -> None:
     order = torch.cat([torch.arange(0, width, 2), torch.arange(1, width, 2)])
     for name in list(state):
         if ".q_proj." in name or ".k_proj." in name:
@@ -59,7 +61,7 @@ def _neighbors(state: dict[str, Tensor], config: Any, width: int) -> None:
             state[name] = value.view(-1, width, *value.shape[1:])[:, order].reshape(value.shape)
 
 
-def _fused(state: dict[str, Tensor], config: Any, width: int) -> None:
+def _fused(state: dict[str, Tensor], config: PretrainedConfig, width: int) -> None:
     sizes = [config.num_attention_heads * width, config.num_key_value_heads * width, config.num_key_value_heads * width]
     for name in list(state):
         before = name.rpartition(".self_attn.")[0] or name.rpartition(".mlp.")[0]
@@ -71,11 +73,11 @@ def _fused(state: dict[str, Tensor], config: Any, width: int) -> None:
                 state[f"{before}.mlp.{part}_proj.weight"] = value
 
 
-def _same(state: dict[str, Tensor], config: Any, width: int) -> None:
+def _same(state: dict[str, Tensor], config: PretrainedConfig, width: int) -> None:
     """Leave the weights as they are."""
 
 
-FORMS: dict[str, Callable[[dict[str, Tensor], Any, int], None]] = {
+FORMS: dict[str, Callable[[dict[str, Tensor], PretrainedConfig, int], None]] = {
     "granite": _granite,
     "seed_oss": _same,
     "qwen2": _same,
@@ -84,14 +86,15 @@ FORMS: dict[str, Callable[[dict[str, Tensor], Any, int], None]] = {
     "phi3": _fused,
     "mistral": _same,
 }
-"""Family → what changes its weights, in place."""
+"""Function of each family that changes its weights in place. It gets the state, config and head
+width."""
 
 
 def as_llama(encoder: Encoder) -> Encoder:
-    """Give a copy of an encoder whose backbone is a Llama with the same vectors, for saving.
+    """Return a copy of an encoder with a Llama as backbone and the same vectors, for saving.
 
     Args:
-        encoder: of a family in `FORMS`.
+        encoder: an encoder of a family in `FORMS`.
     """
     config: Any = encoder.backbone.config.get_text_config()  # type: ignore[operator,union-attr]
     width = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
@@ -109,8 +112,8 @@ def as_llama(encoder: Encoder) -> Encoder:
     return with_parts(encoder, backbone=model.eval())
 
 
-def with_parts(encoder: Encoder, **parts: Any) -> Encoder:
-    """Give a copy of an encoder that shares all but some attributes."""
+def with_parts(encoder: Encoder, **parts: object) -> Encoder:
+    """Return a copy of an encoder with some attributes replaced. It shares the others."""
     other = copy.copy(encoder)
     other._modules = dict(encoder._modules)
     for name, part in parts.items():

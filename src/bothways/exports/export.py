@@ -1,13 +1,16 @@
-"""`export`: one encoder, written for one server, with the command that starts it and vectors to check it by.
+"""Writes one encoder for one server, with the server's command and vectors to check it.
 
-encoder-F32.gguf          the model
-Modelfile                 for Ollama
-README.md                 how to start a server, what it does otherwise than bothways, and the cost
-bothways-export.json      what was written, and texts with the vectors that bothways gives
+An export to GGUF, for example, has these files:
+
+    encoder-F32.gguf          the model
+    Modelfile                 for Ollama
+    README.md                 the server's command, its differences from bothways, and their cost
+    bothways-export.json      the type and settings, and texts with the vectors that bothways gives
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable
@@ -36,10 +39,11 @@ TARGETS: dict[str, Writer] = {
     "tei": server_folder.write_tei,
     "llm2vec": llm2vec_folder.write_folder,
 }
-"""What `--to` takes. A writer gets the encoder, an empty folder, the model's name and the type."""
+"""The values of `--to`. A writer gets the encoder, an empty folder, the model's name and the
+type."""
 
 QUANTIZED = ("int8", "q8_0")
-"""What `--quantize` takes: types that hold weights in 8 bits."""
+"""The values of `--quantize`: types with 8-bit weights."""
 
 
 def export(
@@ -52,32 +56,36 @@ def export(
     name: str | None = None,
     device: str = "cpu",
 ) -> Path:
-    """Write an encoder for another server. The folder appears whole or not at all.
+    """Write an encoder for another server. The folder appears complete or not at all.
 
     Example:
         >>> bw.export("runs/mine", "exported", to="gguf", dtype="q8_0")   # doctest: +SKIP
 
     Args:
         model: an encoder, its folder, or a base model, which is converted first.
-        out: the folder to write; must not exist or be empty.
+        out: the folder to write. It must be empty or not exist.
         to: a key of `TARGETS`, for example "gguf" or "sentence-transformers".
-        dtype: "f32" (if None), for GGUF and folders also "f16", for GGUF also "q8_0", for ONNX and OpenVINO also "int8".
-        quantize: the same as `dtype`, for "int8" and "q8_0".
-        name: the model's name in the file; if None, the name of its folder.
-        device: where the encoder runs to make the vectors that `verify_export` compares with.
+        dtype: type of the matrices: "f32", "f16" (GGUF and folders), "q8_0" (GGUF) or "int8" (ONNX
+            and OpenVINO). If None, "f32".
+        quantize: another way to give `dtype`, for "int8" and "q8_0".
+        name: the model's name in the file. If None, the name of its folder.
+        device: device on which the encoder computes the vectors that `verify_export` compares with.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: an unknown target or type, a causal encoder, or something that the target does not have.
-        UnsupportedFamily: a family that the target would run in another way.
-        OutputError: the folder cannot be written.
-        MissingExtra: a package for this target is not installed.
+        InputError: if the target or type is unknown, the encoder is causal, or the target does not
+            have a part of it.
+        UnsupportedFamily: if the target would give other vectors for this family.
+        OutputError: if the folder cannot be written.
+        MissingExtra: if a package for this target is not installed.
     """
     writer = TARGETS.get(to)
     if writer is None:
-        raise InputError(f"to: {to!r} is not a target; known: {', '.join(TARGETS)}")
+        near = difflib.get_close_matches(to, TARGETS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"to: {to!r} is not a target; {hint}known: {', '.join(TARGETS)}")
     if quantize is not None:
         if quantize not in QUANTIZED:
             raise InputError(f"quantize: {quantize!r} is not a type of 8-bit weights; known: {', '.join(QUANTIZED)}")

@@ -1,4 +1,4 @@
-"""The manifest of an export: what was written, and texts with the vectors that bothways gives for them.
+"""Writes and reads the manifest of an export: its type and settings, and texts with their vectors.
 
 Every target writes one, and `verify_export` reads it.
 """
@@ -18,7 +18,7 @@ from bothways.provenance import versions
 
 MANIFEST = EXPORT
 BARS = {"f32": 0.9999, "f16": 0.999, "q8_0": 0.99, "int8": 0.99}
-"""Least cosine to bothways' vectors that a right export of each type has."""
+"""Lowest cosine to bothways' vectors that counts as right, by type."""
 FORMAT = 1
 
 
@@ -27,10 +27,10 @@ def write_manifest(folder: Path, target: str, dtype: str, reference: Sequence[Ro
 
     Args:
         folder: the export.
-        target: what it is for, for example "gguf".
-        dtype: a key of `BARS`, which gives the least cosine that counts as right.
+        target: for example "gguf".
+        dtype: a key of `BARS`, which has the lowest cosine that counts as right.
         reference: texts with their vectors, from `reference.rows`.
-        **fields: what the target's loader needs, in values that JSON has.
+        **fields: settings for the target's loader, as JSON values.
     """
     manifest = {
         "format": FORMAT,
@@ -45,10 +45,10 @@ def write_manifest(folder: Path, target: str, dtype: str, reference: Sequence[Ro
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read what was written about an export.
+    """Read the manifest of an export.
 
     Raises:
-        InputError: the folder is not an export, or is damaged.
+        InputError: if the folder is not an export, or is damaged.
     """
     place = folder / MANIFEST
     try:

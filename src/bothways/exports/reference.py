@@ -1,8 +1,8 @@
-"""Texts with the vectors that bothways gives for them, to check an export by without the original.
+"""Texts with the vectors that bothways gives for them, to check an export without the original.
 
-The texts are short, long and Korean, because loaders fail on each of them in other ways: a causal
-loader is nearly right on two tokens, a truncating one on short texts, a wrong pre-tokenizer on English.
-Raw text is there for 8-bit weights, which lose most on a single word, on markup and on repetition.
+The texts are short, long and Korean, because each catches another error. A causal loader is nearly
+right on two tokens, a truncating one on short texts, and a wrong pre-tokenizer on English. The raw
+texts are for 8-bit weights, which lose most on a single word, on markup and on repetition.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bothways.encoder.encoder import Encoder
 
@@ -29,7 +30,7 @@ TEXTS: dict[str, str] = {
     "repeated": "no no no no no no no no no no no no !!!!!!!!!!!!",
 }
 SAMPLE = "where does the river run"
-"""The text that stored prompts are tried with."""
+"""The text that is encoded with each stored prompt."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ class Row:
 
     Attributes:
         case: "short", …, or "prompt NAME".
-        text: what a server is sent; a prompt stands before the text.
-        vector: (D,) what bothways gives if prompts are pooled, as servers do.
-        cost: cosine between that vector and the one of `encode(prompt_name=…)`; 1.0 without a prompt.
-        prompt: name of the stored prompt that the loader itself puts before the text; "" for none.
+        text: text to send to a server, with the prompt before it.
+        vector: (D,) vector of bothways with the prompt pooled, as servers do.
+        cost: cosine between that vector and the one of `encode(prompt_name=…)`. 1.0 without a
+            prompt.
+        prompt: name of the stored prompt that the loader itself puts before the text. "" if none.
     """
 
     case: str
@@ -55,7 +57,8 @@ def rows(encoder: Encoder) -> list[Row]:
     """Encode the texts, and one text after each stored prompt.
 
     Args:
-        encoder: in float32; texts longer than its limit are left out, since no server cuts them as we do.
+        encoder: in float32. Texts longer than its limit are left out, because servers do not cut
+            them in the same way.
     """
     limit = encoder.max_length
     found = []
@@ -71,7 +74,10 @@ def rows(encoder: Encoder) -> list[Row]:
 
 
 def own_rows(encoder: Encoder) -> list[Row]:
-    """Encode the texts, and one text with each stored prompt, for loaders that read the prompts and leave them out as we do."""
+    """Encode the texts, and one text with each stored prompt.
+
+    This is for loaders that read the prompts and leave them out of the pooling as we do.
+    """
     plain = [row for row in rows(encoder) if not row.case.startswith("prompt ")]
     own = [
         Row(f"prompt {name}", SAMPLE, np.asarray(encoder.encode(SAMPLE, prompt_name=name), np.float64).tolist(), prompt=name)
@@ -84,8 +90,8 @@ def _vector(encoder: Encoder, text: str) -> np.ndarray[Any, Any]:
     return np.asarray(encoder.encode(text, prompt=""), dtype=np.float64)
 
 
-def cosine(a: Any, b: Any) -> float:
-    """Compute the cosine of two vectors in float64; 0.0 if one of them is zero."""
+def cosine(a: ArrayLike, b: ArrayLike) -> float:
+    """Compute the cosine of two vectors in float64. If one of them is zero, return 0.0."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / size if size else 0.0

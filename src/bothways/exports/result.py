@@ -1,4 +1,4 @@
-"""What a loader gave for one text, next to what bothways gives."""
+"""The vector of a loader for one text, compared with the vector of bothways."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Result:
     Attributes:
         loader: for example "llama.cpp".
         case: for example "korean, batch".
-        cosine: to the vector of bothways.
-        bar: the least cosine that counts as right.
-        cost: cosine between the vector with the prompt pooled, which the loader is compared with, and
-            the encoder's own; 1.0 if they are the same.
+        cosine: cosine to the vector of bothways.
+        bar: the lowest cosine that counts as right.
+        cost: cosine between the reference vector, which has the prompt pooled, and the encoder's
+            own vector. 1.0 if they are the same.
     """
 
     loader: str
@@ -26,5 +26,5 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Tell whether the loader gives bothways' vector."""
+        """True if the loader gives the vector of bothways."""
         return self.cosine >= self.bar

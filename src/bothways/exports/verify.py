@@ -1,4 +1,4 @@
-"""`verify_export`: run an export in the loaders that are installed and compare its vectors with bothways' own."""
+"""Runs an export in the loaders that are installed, and compares its vectors with bothways' own."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ def verify_export(folder: str | os.PathLike[str], *, pythons: Sequence[str] = ()
     """Compare an export with the vectors that were stored when it was written.
 
     Args:
-        folder: what `export` wrote.
-        pythons: Pythons of other environments, whose loaders are asked too. For exports that are folders.
+        folder: an export.
+        pythons: Python interpreters of other environments, to check with their loaders too. Only
+            for targets that are read by sentence-transformers, transformers or llm2vec.
 
     Returns:
-        One result for each text, in one batch and one by one.
+        Two results for each text: encoded alone and in one batch with the others.
 
     Raises:
-        InputError: the folder is not an export, or is damaged.
-        LoaderError: a loader cannot run it.
-        MissingExtra: no loader for it is installed.
+        InputError: if the folder is not an export, or is damaged.
+        LoaderError: if a loader cannot run it.
+        MissingExtra: if no loader for it is installed.
     """
     manifest = read_manifest(Path(folder))
     if "loaders" in manifest:
         return verify_folder(Path(folder), manifest, pythons)
     if pythons:
-        raise InputError(f"with: an export to {manifest.get('target')} is run here, not in another Python")
+        raise InputError(f"with: an export to {manifest.get('target')} runs only in this Python; leave --with out")
     if manifest.get("target") in TITLES:
         return _graph(Path(folder))
     try:
@@ -56,13 +57,15 @@ def verify_export(folder: str | os.PathLike[str], *, pythons: Sequence[str] = ()
 
 
 def verify_rules(folder: str | os.PathLike[str]) -> list[Rule]:
-    """Check an export against the rules of a server that does not run here; nothing for other targets.
+    """Check an export against the rules of a server that does not run here.
+
+    Other targets do not have rules.
 
     Args:
-        folder: what `export` wrote.
+        folder: an export.
 
     Raises:
-        InputError: the folder is not an export, or is damaged.
+        InputError: if the folder is not an export, or is damaged.
     """
     manifest = read_manifest(Path(folder))
     if manifest.get("target") not in SERVERS:

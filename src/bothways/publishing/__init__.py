@@ -1,1 +1,1 @@
-"""Encoders on the hub: what of a folder goes up, without what belongs to a machine, and the figures of its card."""
+"""Encoders on the hub: the files of a folder that are uploaded, and the scores on its card."""

@@ -1,4 +1,7 @@
-"""The card of a saved encoder, written anew with what its user adds: license, languages, the base's name on the hub, figures."""
+"""Writes the card of a saved encoder again, with facts from its user.
+
+These are the license, languages, the base's name on the hub, and scores.
+"""
 
 from __future__ import annotations
 
@@ -33,31 +36,34 @@ def write_card(
     results: Iterable[str | os.PathLike[str]] = (),
     replace: bool = False,
 ) -> Path:
-    """Write README.md of a saved encoder anew.
+    """Write README.md of a saved encoder again.
 
     Args:
-        folder: what `save` or a run has written.
-        license: identifier of the hub, e.g. "apache-2.0". If None, the one in the card so far, then the base's.
+        folder: folder of `save` or of a run.
+        license: identifier of the hub, for example "apache-2.0". If None, use the one in the old
+            card, then the base's.
         language: codes such as "en". If empty, as for `license`.
         base_model: hub id of the base. If None, as for `license`.
-        name: the model's own name on the hub, ORG/NAME.
-        results: files of `bothways evaluate`; results*.json in the folder are taken too.
-        replace: also replace a card that somebody has changed.
+        name: name of this model on the hub, ORG/NAME.
+        results: files of `bothways evaluate`. results*.json in the folder are used too.
+        replace: if True, replace a card that somebody has changed.
 
     Returns:
-        The card.
+        The path of the card.
 
     Raises:
-        InputError: not a finished encoder, an edited card without `replace`, results of another model, or an option that the hub would
-            refuse.
-        OutputError: the card cannot be written.
+        InputError: if it is not a finished encoder, somebody has changed the card and `replace` is
+            False, results are of another model, or the hub would refuse an option.
+        OutputError: if the card cannot be written.
     """
     place = Path(folder)
     options = CardOptions(license=license, language=tuple(language), base_model=base_model, name=name)
     contents(place)
     card = place / CARD
     if not replace and not is_free(card):
-        raise InputError(f"{card}: somebody has changed it, so it stays; change it by hand, or say --replace to write it anew")
+        raise InputError(
+            f"{card}: somebody has changed it, so it is not replaced; change it by hand, or write it again with --replace"
+        )
     text = made(load(place, device="cpu", dtype="auto"), place, options, results)
     with atomic_file(card) as part:
         part.write_text(text, encoding="utf-8")
@@ -65,7 +71,10 @@ def write_card(
 
 
 def made(encoder: Encoder, folder: Path, options: CardOptions, results: Iterable[str | os.PathLike[str]]) -> str:
-    """The text of a card: the options, then what the card in the folder says if bothways wrote it, then what the encoder knows."""
+    """Return the text of a card.
+
+    The options come first, then the old card if bothways wrote it, then the encoder's own facts.
+    """
     before = _stated(folder / CARD)
     stated = before.get("language") or []
     language = tuple(stated) if isinstance(stated, list) else (stated,)
@@ -80,22 +89,22 @@ def made(encoder: Encoder, folder: Path, options: CardOptions, results: Iterable
 
 
 def is_free(card: Path) -> bool:
-    """Whether a card may be written there: there is none, or bothways wrote the one there is."""
+    """Return whether a card may be written: if there is none, or bothways wrote it."""
     if not card.is_file():
         return True
     return is_ours(card.read_text(encoding="utf-8", errors="replace"))
 
 
 def _stated(card: Path) -> dict[str, Any]:
-    """Front matter of a card that bothways wrote; nothing of another one."""
+    """Return the front matter of a card that bothways wrote. For another card, return nothing."""
     return front_matter_of(card) if card.is_file() and is_free(card) else {}
 
 
 def front_matter_of(card: Path) -> dict[str, Any]:
-    """The front matter of a card, checked by huggingface_hub's own classes; empty if there is none.
+    """Return the front matter of a card, checked by huggingface_hub. Empty if there is none.
 
     Raises:
-        InputError: it is not YAML, or its figures are not a model index.
+        InputError: if it is not YAML, or its scores are not a model index.
     """
     from huggingface_hub import ModelCardData, metadata_load
 

@@ -1,7 +1,8 @@
-"""What of a folder is published: the files that bothways writes for an encoder. Nothing else goes up.
+"""Selects the files of a folder that are published: those that bothways writes for an encoder.
 
-A run's folder also holds checkpoints, optimizer state, logs, the recipe and whatever a user keeps there. All of it is left out. A file that
-a loader would read, and that bothways does not write, is refused: the folder would be another model without it.
+The folder of a run also has checkpoints, optimizer state, logs, the recipe and files of the user.
+They are not published. A file that a loader would read, and that bothways does not write, is
+refused, because the folder would be another model without it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ READ = (
 )
 """Files of an encoder that loaders read, as patterns below its folder."""
 KEPT = (CARD, "LICENSE*", "LICENCE*", "NOTICE*")
-"""Files for people that go up too."""
+"""Files for people, which are published too."""
 _OTHERS = {
     "adapter_config.json": "transformers would put its adapter on top of the weights",
     "chat_template.jinja": "sentence-transformers would write every text into it",
@@ -42,8 +43,8 @@ class Contents(NamedTuple):
     """Names below the folder, with forward slashes, in order.
 
     Attributes:
-        files: what goes up.
-        left_out: what does not; a folder is named once, with a slash at its end.
+        files: files to upload.
+        left_out: files and folders to leave out. A folder ends in a slash.
     """
 
     files: list[str]
@@ -51,14 +52,15 @@ class Contents(NamedTuple):
 
 
 def contents(folder: Path, include: Iterable[str] = ()) -> Contents:
-    """Tell what of an encoder's folder is published.
+    """Select the files of an encoder's folder that are published.
 
     Args:
-        folder: what `save` or a run has written.
-        include: patterns of further files, for example "*.png".
+        folder: folder of `save` or of a run.
+        include: patterns of more files, for example "*.png".
 
     Raises:
-        InputError: the folder does not hold a finished encoder of bothways, or holds a file that would change how it is loaded.
+        InputError: if the folder does not hold a finished encoder of bothways, or holds a file that
+            would change how it is loaded.
     """
     _check_finished(folder)
     wanted = (*READ, *KEPT, *include)
@@ -80,7 +82,12 @@ def contents(folder: Path, include: Iterable[str] = ()) -> Contents:
 
 
 def stale(names: Iterable[str], files: Iterable[str]) -> list[str]:
-    """Of the names in a repository, those that loaders would still read after the files have gone up: parts of an earlier model."""
+    """Return files of an earlier model that loaders would still read after the upload.
+
+    Args:
+        names: the files in the repository.
+        files: the files to upload.
+    """
     kept = set(files)
     return [name for name in names if name not in kept and (_matches(name, READ) or name in _OTHERS)]
 
@@ -90,7 +97,7 @@ def _below(folder: Path) -> list[str]:
 
 
 def _matches(path: str, patterns: Iterable[str]) -> bool:
-    # a pattern's star does not reach into folders: "*.png" means those beside the card
+    # a star does not match a slash: "*.png" means only files next to the card
     parts = path.split("/")
     for pattern in patterns:
         wanted = pattern.split("/")
@@ -102,24 +109,26 @@ def _matches(path: str, patterns: Iterable[str]) -> bool:
 def _check_finished(folder: Path) -> None:
     missing = next((name for name in (OURS, MODULES, "config.json") if not (folder / name).is_file()), None)
     if missing is not None:
-        what = "is not a folder" if not folder.is_dir() else f"is not a finished encoder of bothways ({missing} is missing)"
-        raise InputError(f"{folder}: {what}; write one with bothways convert or train, or save what bw.load reads")
+        fault = "is not a folder" if not folder.is_dir() else f"is not a finished encoder of bothways ({missing} is missing)"
+        raise InputError(f"{folder}: {fault}; write one with bothways convert or bothways train")
     for name, effect in _OTHERS.items():
         if (folder / name).exists():
             raise InputError(
-                f"{folder / name}: bothways did not write this, and {effect}; remove it, or save the encoder into a new folder"
+                f"{folder / name}: bothways did not write this file, and {effect}; remove it, or save the encoder into a new folder"
             )
     single, index = (folder / "model.safetensors").is_file(), (folder / INDEX).is_file()
     if single == index:
-        state = "both model.safetensors and an index of parts, so loaders differ in what they take" if single else "no weights"
+        state = (
+            "both model.safetensors and an index of parts, and loaders differ in which they read" if single else "no weights"
+        )
         raise InputError(f"{folder}: holds {state}; save the encoder into a new folder")
     lacking = next((name for name in _shards(folder) if not (folder / name).is_file()), None)
     if lacking is not None:
-        raise InputError(f"{folder / lacking}: is missing, and {INDEX} names it; save the encoder again")
+        raise InputError(f"{folder / lacking}: is missing, but {INDEX} names it; save the encoder again")
 
 
 def _shards(folder: Path) -> set[str]:
-    """The files of weights that the index names."""
+    """Return the weight files in the index."""
     if not (folder / INDEX).is_file():
         return set()
     found = read_object(folder / INDEX).get("weight_map")
@@ -129,7 +138,7 @@ def _shards(folder: Path) -> set[str]:
 
 
 def read_ours(folder: Path) -> dict[str, object]:
-    """bothways.json of a folder."""
+    """Read bothways.json of a folder."""
     return read_object(folder / OURS)
 
 

@@ -1,4 +1,4 @@
-"""What the hub and the network answer, as one line that says what to do."""
+"""Turns answers of the hub and of the network into one line that says how to go on."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from bothways.errors import BothwaysError, InputError, OutputError
 from bothways.foreign import why
 
 _STATUS = {
-    401: "the hub does not accept the token; make one with the right to write, and set HF_TOKEN",
+    401: "the hub does not accept the token; create one with write access, and set HF_TOKEN",
     402: "the account's storage is used up",
-    403: "the token may not write there; use one with the right to write into this organization",
-    404: "there is no such repository or revision, or the token may not see it",
-    409: "it was changed by somebody else meanwhile, or is just being made; look at it and push again",
-    412: "it was changed by somebody else meanwhile; look at it and push again",
+    403: "the token does not have write access; use one that may write to this organization",
+    404: "there is no such repository or revision, or the token has no access to it",
+    409: "somebody else has changed or created it in the meantime; look at it and push again",
+    412: "somebody else has changed it in the meantime; look at it and push again",
     413: "a file is too large for this hub",
-    429: "the hub has been asked too often; wait a few minutes and push again",
+    429: "there were too many requests; wait a few minutes and push again",
 }
 
 
 @contextmanager
 def hub_answers(name: str) -> Iterator[None]:
-    """Turn what huggingface_hub raises inside the block into one line about the repository.
+    """Turn errors of huggingface_hub inside the block into one line about the repository.
 
     Raises:
-        InputError: the card or the name is refused.
-        OutputError: everything else: the token, a conflict, the network.
+        InputError: if the hub refuses the card or the name.
+        OutputError: for everything else: the token, a conflict, the network.
     """
     try:
         yield
@@ -38,7 +38,7 @@ def hub_answers(name: str) -> Iterator[None]:
 
 
 def status_of(error: BaseException | None) -> int | None:
-    """HTTP status that an exception, or one that led to it, stands for."""
+    """Return the HTTP status of an exception or of its causes. None if there is none."""
     for _ in range(8):
         if error is None:
             return None
@@ -55,17 +55,17 @@ def _line(name: str, error: Exception) -> BothwaysError:
     text = " ".join(str(error).split())
     kind = type(error).__name__
     if "Invalid metadata in README.md" in text:
-        said = text.split("Invalid metadata in README.md.", 1)[-1].strip() or "no reason given"
+        reason = text.split("Invalid metadata in README.md.", 1)[-1].strip() or "no reason given"
         return InputError(
-            f"{name}: the hub refuses the front matter of README.md ({said[:300]}); correct it, or write the card anew"
+            f"{name}: the hub refuses the front matter of README.md ({reason[:300]}); correct it, or write the card again"
         )
     if kind == "OfflineModeIsEnabled" or "offline mode is enabled" in text.lower():
         return OutputError(f"{name}: HF_HUB_OFFLINE is set, so nothing can be uploaded; unset it")
     if status is not None:
-        said = str(getattr(error, "server_message", None) or "").strip()
-        told = f" ({said[:200]})" if said else ""
+        answer = str(getattr(error, "server_message", None) or "").strip()
+        detail = f" ({answer[:200]})" if answer else ""
         remedy = _STATUS.get(status, "try again later, or look at the hub's status" if status >= 500 else why(error))
-        return OutputError(f"{name}: not uploaded, the hub answers {status}{told}; {remedy}")
+        return OutputError(f"{name}: not uploaded, the hub answers {status}{detail}; {remedy}")
     if any(
         each.__module__.split(".")[0].startswith(("httpx", "httpcore", "requests", "urllib3")) for each in type(error).__mro__
     ):

@@ -1,4 +1,7 @@
-"""Figures of a card from results files of `bothways evaluate`, as huggingface_hub's EvalResult. Only those of the very same model count."""
+"""Reads the scores of a card from results files, as huggingface_hub's EvalResult.
+
+Only scores of the very same model are used.
+"""
 
 from __future__ import annotations
 
@@ -28,46 +31,49 @@ TASKS = {
     "clustering": "clustering",
     "reranking": "reranking",
 }
-"""Kind of a task → the type that sentence-transformers' cards have for it, where there is one."""
+"""The name of each kind of task on the cards of sentence-transformers."""
 
 log = logging.getLogger("bothways")
 
 
 def read_figures(encoder: Encoder, folder: Path, given: Iterable[str | os.PathLike[str]]) -> tuple[EvalResult, ...]:
-    """Every metric of the results that are given or lie beside the encoder; the main one of each task comes first.
+    """Read all metrics of results files that are given or lie in the encoder's folder.
+
+    The main metric of each task comes first.
 
     Args:
         encoder: the model that they must be about, in any precision.
-        folder: where results*.json and results/*.json are looked for. Files of other tools and other models are passed over, with a
-            warning.
+        folder: folder in which to look for results*.json and results/*.json. Files of other tools
+            and other models are skipped with a warning.
         given: results files.
 
     Raises:
-        InputError: a given file is not a results file, or is about another model, or the same task occurs twice with other data.
+        InputError: if a given file is not a results file or is about another model, or if a task
+            occurs twice with different data or scores.
     """
     named = [Path(file) for file in given]
-    beside = [file for pattern in ("results*.json", "results/*.json") for file in sorted(folder.glob(pattern))]
+    nearby = [file for pattern in ("results*.json", "results/*.json") for file in sorted(folder.glob(pattern))]
     prints: dict[str | None, str] = {}
     records: dict[str, Record] = {}
-    for file in [*named, *(each for each in beside if each.resolve() not in {one.resolve() for one in named})]:
+    for file in [*named, *(each for each in nearby if each.resolve() not in {one.resolve() for one in named})]:
         try:
             results = Results.load(file)
         except InputError as error:
             if file in named:
                 raise
-            log.warning("%s; the card leaves it out", error)
+            log.warning("%s; it is not on the card", error)
             continue
         if not _is_about(results, encoder, prints):
             reason = (
-                "is about another model, or about this one with other options (such as --max-length); evaluate this one again"
+                "is about another model, or about this one with other options (such as --max-length); evaluate this model again"
             )
             if file in named:
                 raise InputError(f"{file}: {reason}")
-            log.warning("%s: %s; the card leaves it out", file, reason)
+            log.warning("%s: %s; it is not on the card", file, reason)
             continue
         for name, record in results.records.items():
             if name in records and (records[name].data, records[name].metrics) != (record.data, record.metrics):
-                raise InputError(f"{file}: the task {name!r} has other figures in another results file; give one of them")
+                raise InputError(f"{file}: the task {name!r} has other scores in another results file; give only one of them")
             records[name] = record
     names = {name: _shown(name) for name in records}
     several = {shown for shown in names.values() if list(names.values()).count(shown) > 1}
@@ -79,7 +85,7 @@ def read_figures(encoder: Encoder, folder: Path, given: Iterable[str | os.PathLi
 
 
 def _is_about(results: Results, encoder: Encoder, prints: dict[str | None, str]) -> bool:
-    """Whether the fingerprint of the results is the encoder's, in the precision that they were made in."""
+    """Return whether the results have the fingerprint of the encoder in their precision."""
     model = results.provenance.get("model")
     if not isinstance(model, Mapping) or not isinstance(model.get("fingerprint"), str):
         return False
@@ -90,7 +96,10 @@ def _is_about(results: Results, encoder: Encoder, prints: dict[str | None, str])
 
 
 def _fingerprint(encoder: Encoder, kind: str | None) -> str:
-    """Fingerprint of the encoder as it is loaded in a precision; loading again takes a second and is exact."""
+    """Return the fingerprint of the encoder in a precision.
+
+    The encoder is loaded again in it, which takes a second and is exact.
+    """
     import torch
 
     from bothways.encoder.load import load
@@ -103,7 +112,7 @@ def _fingerprint(encoder: Encoder, kind: str | None) -> str:
 
 
 def _figures(name: str, record: Record) -> list[EvalResult]:
-    """One task's metrics, the main one first, under the name that readers see."""
+    """Return the metrics of one task, the main one first, under the name that readers see."""
     from huggingface_hub import EvalResult
 
     metrics = [record.main, *(metric for metric in record.metrics if metric != record.main)]
@@ -124,7 +133,10 @@ def _figures(name: str, record: Record) -> list[EvalResult]:
 
 
 def _shown(name: str) -> str:
-    """A task's name without folders: sts:data/stsb/dev.jsonl?split=dev becomes sts:dev.jsonl?split=dev."""
+    """Return a task's name without folders.
+
+    For example, sts:data/stsb/dev.jsonl?split=dev becomes sts:dev.jsonl?split=dev.
+    """
     written, question, options = name.partition("?")
     kind, colon, argument = written.partition(":")
     if not colon or kind == "mteb":

@@ -1,8 +1,9 @@
-"""Places on a machine in what is about to be published: found, and taken out of bothways.json.
+"""Finds paths of this machine in files to publish, and removes them from bothways.json.
 
-A path shows user names, customers and how a machine is laid out, and it helps nobody else. bothways.json is ours and known field by
-field, so its paths are shortened to the last name. In every other file a path is somebody else's doing, and the upload is refused with the
-file and the place.
+A path shows user names, customers and the layout of a machine, and does not help anybody else.
+bothways.json is ours, and all of its fields are known, so its paths are cut to their last name. A
+path in another file was written by somebody else. Then the upload is refused, and the error names
+the file and the path.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from bothways.backbone.origin import hub_id
 from bothways.encoder.folder.card_training import last_name
 
 LOCAL = "a local model"
-"""What stands for a base that is not on the hub."""
+"""The name of a base that is not on the hub."""
 
-# of a whole value: a root, the home folder, a drive or a share, and a folder at least
+# a path as a whole value: a root, the home folder, a drive or a share, then at least one folder
 _PATH = r"(?:file://)?(?:~[\w.-]*(?=[/\\])|[A-Za-z]:(?=[/\\]))?[/\\]{1,2}[^/\\\n?<>|*]+[/\\][^\n?]*"
 _WHOLE = re.compile(rf"(?P<before>(?:[\w-]+:)*?)(?P<path>{_PATH})(?P<after>(?:\?[^\n]*)?)")
 _ROOTS = (
@@ -29,18 +30,19 @@ _INSIDE = re.compile(
     re.MULTILINE,
 )
 _TEXTS = ("wrapper", "prompts", "loader_notes")
-"""Entries that hold texts for the model, or sentences of ours."""
+"""Keys with texts for the model, or with sentences of ours."""
 
 
 def without_places(ours: Mapping[str, Any], base_model: str | None) -> dict[str, Any]:
-    """bothways.json as it may be published.
+    """Return bothways.json in the form that may be published.
 
     Args:
         ours: the file's content.
-        base_model: hub id of the base; None if it has none.
+        base_model: hub id of the base. None if it does not have one.
 
     Returns:
-        The same with last names for paths. A base that is not on the hub is called "a local model".
+        The content with only the last name of each path. A base that is not on the hub is called
+            "a local model".
     """
     found = {key: value if key in _TEXTS else _shortened(value) for key, value in ours.items()}
     for key in ("base", "origin"):
@@ -59,7 +61,10 @@ def without_places(ours: Mapping[str, Any], base_model: str | None) -> dict[str,
 
 
 def _unnamed(files: Mapping[str, str]) -> dict[str, str]:
-    """Hashes of weight files under names that say nothing: that of a .gguf file is the model's own name."""
+    """Return the hashes of weight files under neutral names.
+
+    The name of a .gguf file is the model's own name.
+    """
     named = {(name if re.match(r"(pytorch_)?model\b", name) else "weights"): digest for name, digest in files.items()}
     return named if len(named) == len(files) else {f"weights {i}": digest for i, digest in enumerate(files.values(), 1)}
 
@@ -81,7 +86,11 @@ def _shortened(value: Any) -> Any:
 
 
 def in_values(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Every string of a JSON value that is a path, with its dotted place; texts for the model are left out."""
+    """Yield every string of a JSON value that is a path, after its dotted position.
+
+    For example, {"a": ["/home/me/x"]} yields ("a[0]", "/home/me/x"). Texts for the model are
+    skipped.
+    """
     if isinstance(value, Mapping):
         for key, each in value.items():
             if key not in _TEXTS:
@@ -94,11 +103,11 @@ def in_values(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def in_text(text: str, *own: Path) -> Iterator[tuple[int, str]]:
-    """Line number and text of each place on a machine that a text names.
+    """Yield the line number of each path of a machine in a text, and the path.
 
     Args:
         text: for example a card.
-        own: further places to look for, such as the folder itself.
+        own: more paths to look for, such as the folder itself.
     """
     known = [str(place) for place in own if len(place.parts) > 2]
     for number, line in enumerate(text.splitlines(), 1):

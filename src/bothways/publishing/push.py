@@ -1,8 +1,9 @@
-"""Upload a finished encoder to the hub.
+"""Uploads a finished encoder to the hub.
 
-What goes up is laid out in a temporary folder first: links to the encoder's own files, a bothways.json without places of this machine, and
-the card with the figures. That folder is loaded and proved by the doctor, and listed by a dry run, so what is proved is what goes up.
-Transport, large files and resuming are huggingface_hub's.
+The files to upload are first put together in a temporary folder: links to the encoder's own files,
+a bothways.json without paths of this machine, and the card with the scores. The doctor loads and
+proves that folder, and a dry run lists it, so exactly these files are uploaded. Transport, large
+files and resuming are huggingface_hub's.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from bothways.publishing.errors import hub_answers, status_of
 from bothways.publishing.places import in_text, in_values, without_places
 
 if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
     from bothways.encoder.encoder import Encoder
 
 log = logging.getLogger("bothways")
@@ -37,14 +40,14 @@ log = logging.getLogger("bothways")
 
 @dataclass(frozen=True)
 class Upload:
-    """What went up, or would go up.
+    """The result of an upload, or of a dry run.
 
     Attributes:
         name: ORG/NAME.
-        files: name and bytes of each file.
-        left_out: what of the folder stays here; a folder ends in a slash.
+        files: name and size in bytes of each uploaded file.
+        left_out: files and folders that were not uploaded. A folder ends in a slash.
         removed: files of an earlier model that were removed from the repository.
-        url: of the commit; None after a dry run.
+        url: URL of the commit. None after a dry run.
     """
 
     name: str
@@ -55,7 +58,7 @@ class Upload:
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Total size in bytes."""
         return sum(size for _, size in self.files)
 
 
@@ -81,25 +84,27 @@ def push(
 
     Args:
         model: folder of a finished encoder.
-        name: of the repository, ORG/NAME; it is made if it does not exist.
-        private: make a private repository. One that exists must be private too.
-        revision: branch to upload to; it is made if it does not exist. If None, the main one.
-        message: of the commit.
-        dry_run: check everything and list the files; nothing is sent and no token is needed.
-        license: see `write_card`, as the next three.
-        language: codes.
+        name: name of the repository, ORG/NAME. It is created if it does not exist.
+        private: if True, create a private repository. An existing one must be private too.
+        revision: branch to upload to, which is created if it does not exist. If None, the main one.
+        message: message of the commit. If None, a standard one.
+        dry_run: if True, check everything and list the files. Nothing is sent, and no token is
+            needed.
+        license: see `write_card`, also for the next three.
+        language: codes such as "en".
         base_model: hub id of the base.
         results: files of `bothways evaluate`.
-        include: patterns of further files to upload, for example "*.png".
-        device: where the doctor runs.
+        include: patterns of more files to upload, for example "*.png".
+        device: device on which the doctor runs.
 
     Returns:
-        What went up.
+        The files that were uploaded, and those that were not.
 
-    Raises:
-        InputError: not a finished encoder, one that the doctor refuses, a place of this machine in a file, a card that somebody has changed
-            together with options for it, a public repository with `private`, or no token.
-        OutputError: the hub refuses, or cannot be reached.
+    Raises: InputError: if it is not a finished encoder, the doctor refuses it, a file contains a
+        path of
+            this machine, there are options for a card that somebody has changed, the repository
+            is public and `private` is True, or there is no token.
+        OutputError: if the hub refuses the upload, or cannot be reached.
     """
     folder = Path(model).expanduser()
     options = CardOptions(license=license, language=tuple(language), base_model=base_model, name=name)
@@ -127,21 +132,19 @@ def _check_name(name: str) -> None:
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise InputError(f"{name}: is not a name that the hub takes ({' '.join(str(error).split())[:200]})") from None
+        raise InputError(f"{name}: is not a name that the hub accepts ({' '.join(str(error).split())[:200]})") from None
 
 
 def _check_token() -> None:
     from huggingface_hub import get_token
 
     if get_token() is None:
-        raise InputError(
-            "push: there is no token for the hub; set HF_TOKEN to one with the right to write, or run hf auth login"
-        )
+        raise InputError("push: there is no token for the hub; set HF_TOKEN to one with write access, or run hf auth login")
 
 
 @contextmanager
 def _laid_out(folder: Path, found: Contents, options: CardOptions) -> Iterator[Path]:
-    """The files that go up, as links below a temporary folder, with a bothways.json without places."""
+    """Put links to the files to upload, and bothways.json without paths, into a folder."""
     with tempfile.TemporaryDirectory(prefix="bothways-") as place:
         part = Path(place)
         for name in found.files:
@@ -156,15 +159,15 @@ def _laid_out(folder: Path, found: Contents, options: CardOptions) -> Iterator[P
 
 
 def _proved(part: Path, folder: Path, device: str) -> Encoder:
-    """The encoder that goes up, loaded from where it is laid out.
+    """Load and prove the encoder in the temporary folder.
 
     Raises:
-        InputError: the doctor refuses it.
+        InputError: if the doctor refuses it.
     """
     try:
         encoder = load(part, device=device, dtype="auto")
     except DirectionError as error:
-        raise InputError(f"{folder}: is not what it claims to be ({error}); it is not uploaded") from None
+        raise InputError(f"{folder}: is not what it claims to be ({error}), so it is not uploaded") from None
     except InputError as error:
         raise InputError(str(error).replace(str(part), str(folder))) from None
     failed = doctor(encoder, quick=True).failures
@@ -176,37 +179,43 @@ def _proved(part: Path, folder: Path, device: str) -> Encoder:
 
 
 def _write_card(encoder: Encoder, folder: Path, part: Path, options: CardOptions, results: list[Any]) -> None:
-    """Put the card next to the other files: somebody's own as it is, otherwise ours, with the model's name and its figures."""
+    """Put the card next to the other files.
+
+    A card that somebody has changed is copied. Ours is written again, with the model's name and
+    scores.
+    """
     card = folder / CARD
     if is_free(card):
         text = made(encoder, folder, options, results)
         (part / CARD).write_text(text, encoding="utf-8")
         if "license" not in front_matter_of(part / CARD):
-            log.warning("%s: the card states no license, because the base's is not known; give it with --license", options.name)
+            log.warning(
+                "%s: the card does not state a license, because the base's is not known; give it with --license", options.name
+            )
         return
     if options.license or options.language or options.base_model or results:
         raise InputError(
-            f"{card}: somebody has changed it, so options for the card have no effect; write them into it by hand, or write it anew with "
+            f"{card}: somebody has changed it, so options for the card do not have an effect; change it by hand, or write it again with "
             f"bothways card {folder} --replace"
         )
     (part / CARD).write_bytes(card.read_bytes())
     bases = front_matter_of(part / CARD).get("base_model") or []
     for base in bases if isinstance(bases, list) else [bases]:
         if hub_id(str(base)) is None or Path(str(base)).expanduser().exists():
-            raise InputError(f"{card}: base_model {str(base)!r} is not a name on the hub; write ORG/NAME, or take the line out")
+            raise InputError(f"{card}: base_model {str(base)!r} is not a name on the hub; write ORG/NAME, or remove the line")
 
 
 def _check_places(part: Path, folder: Path) -> None:
-    """Refuse files that name a place on this machine.
+    """Refuse files that contain a path of this machine.
 
     Raises:
-        InputError: names the file and the line or field.
+        InputError: if there is one. The error names the file and the line or field.
     """
     import json
 
     for path in sorted(part.rglob("*")):
         name = path.relative_to(part).as_posix()
-        # a vocabulary holds whatever occurs in texts, paths too
+        # a vocabulary may contain anything that occurs in texts, paths too
         if path.suffix == ".json" and path.name not in ("tokenizer.json", "vocab.json"):
             found = [f"{place} is {value!r}" for place, value in in_values(json.loads(path.read_text(encoding="utf-8")))]
         elif path.suffix in (".md", "") and path.is_file():
@@ -218,13 +227,13 @@ def _check_places(part: Path, folder: Path) -> None:
             continue
         if found:
             raise InputError(
-                f"{folder / name}: names a place on this machine ({found[0][:200]}), which would be published; take it out, or save the "
+                f"{folder / name}: contains a path of this machine ({found[0][:200]}), which would be published; remove it, or save the "
                 "encoder again"
             )
 
 
 def _send(part: Path, upload: Upload, *, private: bool, revision: str | None, message: str | None) -> Upload:
-    """Make the repository and the branch, and upload the folder in one commit."""
+    """Create the repository and the branch, and upload the folder in one commit."""
     from huggingface_hub import HfApi
 
     api, name = HfApi(library_name="bothways", library_version=versions()["bothways"]), upload.name
@@ -243,17 +252,17 @@ def _send(part: Path, upload: Upload, *, private: bool, revision: str | None, me
     return Upload(name, upload.files, upload.left_out, tuple(removed), done.commit_url)
 
 
-def _is_new(api: Any, name: str, *, private: bool) -> bool:
-    """Make the repository; False if it was there.
+def _is_new(api: HfApi, name: str, *, private: bool) -> bool:
+    """Create the repository. Return False if it already exists.
 
     Raises:
-        InputError: a private one is wanted, and the one that is there is public.
+        InputError: if it exists and is public, but a private one is wanted.
     """
     try:
         api.create_repo(name, private=private or None)
         return True
     except Exception as error:
-        # 409: it exists. 401 and 403: a token for this repository alone may not make others
+        # 409: it exists. 401 and 403: the token is for this repository and may not create others.
         if status_of(error) not in (401, 403, 409):
             raise
         try:
@@ -267,8 +276,8 @@ def _is_new(api: Any, name: str, *, private: bool) -> bool:
     return False
 
 
-def _removed(api: Any, upload: Upload, revision: str | None) -> list[str]:
-    """Files of an earlier model in the repository that loaders would go on reading."""
+def _removed(api: HfApi, upload: Upload, revision: str | None) -> list[str]:
+    """Return the files of an earlier model in the repository that loaders would still read."""
     from huggingface_hub.errors import RevisionNotFoundError
 
     try:

@@ -125,7 +125,7 @@ def test_a_kept_window_matters(tmp_path: Path) -> None:
 def test_a_wrong_graph_is_not_written(tmp_path: Path, torch_runtime: list[float]) -> None:
     encoder = _encoder(tmp_path / "base")
     torch_runtime[0] = 1.0
-    with pytest.raises(InputError, match=r"cosine .* below 0\.9999"):
+    with pytest.raises(InputError, match=r"cosine .* at least 0\.9999"):
         bw.export(encoder, tmp_path / "out", to="onnx")
     assert not (tmp_path / "out").exists()
     torch_runtime[0] = 0.0

@@ -92,7 +92,7 @@ def test_what_no_folder_holds(encoder: Encoder, base: Path, tmp_path: Path, targ
 
 
 def test_other_bad_input(encoder: Encoder, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'vlm' is not a target; known: gguf"):
+    with pytest.raises(InputError, match="'vlm' is not a target; did you mean 'vllm'"):
         bw.export(encoder, tmp_path / "out", to="vlm")
     (tmp_path / "empty").mkdir()
     with pytest.raises(bw.errors.BothwaysError):

@@ -75,7 +75,7 @@ def test_what_llama_cpp_does_otherwise_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="causal; convert it"):
         write_gguf(causal, tmp_path / "x.gguf")
     weighted = bw.convert(tmp_path / "base", pooling="weighted_mean", dtype="float32", device="cpu")
-    with pytest.raises(InputError, match="no weighted_mean pooling; it has mean, bos, last"):
+    with pytest.raises(InputError, match="not have weighted_mean pooling; it has mean, bos, last"):
         write_gguf(weighted, tmp_path / "x.gguf")
     plain = bw.convert(tmp_path / "base", dtype="float32", device="cpu")
     with pytest.raises(InputError, match="f32, f16, q8_0, not as 'q4_0'"):
@@ -85,7 +85,7 @@ def test_what_llama_cpp_does_otherwise_is_refused(tmp_path: Path) -> None:
         write_gguf(narrow, tmp_path / "x.gguf", dtype="q8_0")
     first = bw.convert(tiny_llama(tmp_path / "bos", tokenizer={"add_bos": True}), dtype="float32", device="cpu")
     first.options.pool_bos = False
-    with pytest.raises(InputError, match="leaves BOS out of its pooling"):
+    with pytest.raises(InputError, match="does not pool BOS"):
         write_gguf(first, tmp_path / "x.gguf")
     assert not (tmp_path / "x.gguf").exists()
     assert not list(tmp_path.glob(".*.part"))
@@ -96,7 +96,7 @@ def test_what_llama_cpp_does_otherwise_is_refused(tmp_path: Path) -> None:
     [
         ("bloom", {}, "bloom gives other vectors in llama.cpp: its bias grows"),
         ("codegen", {}, "codegen has not been measured"),
-        ("llama", {"hidden_act": "relu"}, "activation relu is not what llama.cpp computes"),
+        ("llama", {"hidden_act": "relu"}, "activation relu, and llama.cpp computes"),
         ("gemma2", {"query_pre_attn_scalar": 24}, "query_pre_attn_scalar is 24"),
         ("smollm3", {"no_rope_layers": [1, 0, 1, 1]}, "every fourth layer"),
     ],
@@ -111,7 +111,7 @@ def test_an_unknown_pre_tokenizer_is_refused(encoder: bw.Encoder, tmp_path: Path
     from tokenizers import pre_tokenizers
 
     encoder.tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    with pytest.raises(InputError, match="no pre-tokenizer like this"):
+    with pytest.raises(InputError, match="does not have this tokenizer's pre-tokenizer"):
         write_gguf(encoder, tmp_path / "x.gguf")
 
 

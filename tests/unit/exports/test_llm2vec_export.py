@@ -60,10 +60,10 @@ def test_a_prompt_that_llm2vec_cannot_join_is_named(base: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    ({"pooling": "max"}, "has no max pooling; it has mean"),
+    ({"pooling": "max"}, "does not have max pooling; it has mean"),
     ({"direction": "causal"}, "the encoder is causal"),
     ({"wrapper": ("<u>", "</u>")}, "puts a wrapper around every text"),
-    ({"pooling": "bos"}, "BOS is pooled there, and this tokenizer puts none"),
+    ({"pooling": "bos"}, "the encoder pools BOS, but this tokenizer does not"),
 ])  # fmt: skip
 def test_what_llm2vec_lacks(base: Path, tmp_path: Path, options: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
@@ -78,5 +78,5 @@ def test_other_families_and_no_python(base: Path, tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "no").exists()
     monkeypatch.delenv(VARIABLE, raising=False)
     out = bw.export(bw.convert(base, dtype="float32"), tmp_path / "out", to="llm2vec")
-    with pytest.raises(InputError, match="give its Python: --with PYTHON"):
+    with pytest.raises(InputError, match="Python: --with PYTHON"):
         bw.verify_export(out)

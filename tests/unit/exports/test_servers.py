@@ -73,10 +73,10 @@ def test_folding_in_changes_something(bases: Path) -> None:
 
 @pytest.mark.parametrize(("target", "family", "said"), [
     ("vllm", "gemma2", "gemma2 is refused for vllm; vLLM 0.33.0 runs it causally: its own class"),
-    ("vllm", "smollm3", "runs it causally: it has no class of its own"),
+    ("vllm", "smollm3", "runs it causally: it does not have a class of its own"),
     ("vllm", "codegen", "runs it causally"),
-    ("tei", "seed_oss", "has no biases in its attention"),
-    ("tei", "gpt2", "TEI 1.9 has no class for the family"),
+    ("tei", "seed_oss", "does not have biases in its attention"),
+    ("tei", "gpt2", "TEI 1.9 does not have a class for the family"),
 ])  # fmt: skip
 def test_a_family_that_would_be_causal_is_refused(bases: Path, tmp_path: Path, target: str, family: str, said: str) -> None:
     with pytest.raises(UnsupportedFamily, match=said):
@@ -86,9 +86,9 @@ def test_a_family_that_would_be_causal_is_refused(bases: Path, tmp_path: Path, t
 
 @pytest.mark.parametrize("target", SERVERS)
 @pytest.mark.parametrize(("options", "said"), [
-    ({"pooling": "max"}, "has no max pooling; it has mean, last, bos"),
-    ({"pooling": "weighted_mean"}, "has no weighted_mean pooling"),
-    ({"pooling": "latent_attention"}, "has no latent_attention pooling"),
+    ({"pooling": "max"}, "does not have max pooling; it has mean, last, bos"),
+    ({"pooling": "weighted_mean"}, "does not have weighted_mean pooling"),
+    ({"pooling": "latent_attention"}, "does not have latent_attention pooling"),
     ({"direction": "causal"}, "the encoder is causal"),
     ({"wrapper": ("[INST] ", " [/INST]")}, "puts a wrapper around every text"),
 ])  # fmt: skip
@@ -153,7 +153,7 @@ def test_widths_of_a_matryoshka_encoder(bases: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("file", "changes", "said"), [
-    ("config.json", {"is_causal": True}, "read causally"),
+    ("config.json", {"is_causal": True}, "texts causally"),
     ("config.json", {"architectures": ["LlamaForCausalLM"]}, "architectures is"),
     ("config.json", {"sliding_window": 4}, "sliding_window is 4"),
     ("config.json", {"hidden_act": "gelu"}, "hidden_act is gelu"),

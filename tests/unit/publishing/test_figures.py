@@ -56,7 +56,7 @@ def test_results_of_another_model(saved: Path, tmp_path: Path, caplog: pytest.Lo
     (tmp_path / "other.json").rename(saved / "results.json")
     with caplog.at_level(logging.WARNING, "bothways"):
         write_card(saved)
-    assert any("the card leaves it out" in message for message in caplog.messages)
+    assert any("it is not on the card" in message for message in caplog.messages)
     assert ModelCard.load(saved / CARD).data.eval_results is None
 
 
@@ -71,7 +71,7 @@ def test_results_beside_the_encoder(saved: Path, tmp_path: Path) -> None:
     held = json.loads((saved / "results-sts.json").read_text())
     next(iter(held["tasks"].values()))["metrics"]["spearman"] = 0.99
     (saved / "results-sts.json").write_text(json.dumps(held))
-    with pytest.raises(InputError, match="other figures in another results file"):
+    with pytest.raises(InputError, match="other scores in another results file"):
         write_card(saved)
     (saved / "results-sts.json").write_text("{}")
     write_card(saved)

@@ -1,9 +1,11 @@
-"""Runs a folder in sentence-transformers, plain transformers or llm2vec, in a process of its own. It needs no bothways.
+"""Runs a folder in sentence-transformers, plain transformers or llm2vec, in a process of its own.
 
-    PYTHON -I folder_loaders.py < request.json     prints one line "vectors: …", or ends with the loader's own error
+    PYTHON -I folder_loaders.py < request.json
 
-PYTHON may be that of another environment, with other releases. The plain way is what a reader of the model card does:
-AutoModel, and the mean, first or last token as 1_Pooling/config.json says. It shares no code with the other.
+It prints one line "vectors: …", or ends with the loader's own error. It does not use bothways, so
+PYTHON may be the interpreter of another environment, with other releases. Plain transformers runs
+as a reader of the model card would: AutoModel, and the pooling in 1_Pooling/config.json. It does
+not share code with sentence-transformers.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ def _sentence_transformers(folder: str, rows: list[dict[str, Any]], batch: int, 
     vectors: list[Any] = [None] * len(rows)
     for prompt in dict.fromkeys(row["prompt"] for row in rows):
         chosen = [place for place, row in enumerate(rows) if row["prompt"] == prompt]
-        said = {"prompt_name": prompt} if prompt else {"prompt": ""}  # "" also keeps a default prompt away
-        found = model.encode([rows[place]["text"] for place in chosen], batch_size=batch, **said)
+        given = {"prompt_name": prompt} if prompt else {"prompt": ""}  # "" also prevents a default prompt
+        found = model.encode([rows[place]["text"] for place in chosen], batch_size=batch, **given)
         for place, vector in zip(chosen, found):
             vectors[place] = vector.astype("float64").tolist()
     return vectors
@@ -88,7 +90,7 @@ def _main() -> None:
         versions["llm2vec"] = version("llm2vec")
     run = LOADERS[given["loader"]]
     vectors = [run(given["folder"], given["rows"], batch, given["trust"]) for batch in (1, len(given["rows"]))]
-    print("\n" + MARK + json.dumps({"versions": versions, "vectors": vectors}), flush=True)  # noqa: T201 - the parent reads it
+    print("\n" + MARK + json.dumps({"versions": versions, "vectors": vectors}), flush=True)  # noqa: T201 - the parent process reads it
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs an exported folder in sentence-transformers and in plain transformers, of this environment and of others."""
+"""Runs an exported folder in its loaders, in this environment and in others."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def verify_folder(folder: Path, manifest: dict[str, Any], pythons: Sequence[str]
 
     Args:
         folder: the export.
-        manifest: of the export.
-        pythons: interpreters of other environments, which are asked after this one.
+        manifest: the export's manifest.
+        pythons: Python interpreters of other environments, which run after this one.
 
     Raises:
-        InputError: a Python that is not there, or a damaged manifest.
-        LoaderError: a loader cannot run the folder.
+        InputError: if a Python cannot be run, or the manifest is damaged.
+        LoaderError: if a loader cannot run the folder.
     """
     try:
         rows, bar = manifest["reference"], float(manifest["bar"])
@@ -38,7 +38,7 @@ def verify_folder(folder: Path, manifest: dict[str, Any], pythons: Sequence[str]
         results = []
         for python in _pythons(folder, loaders, pythons):
             for loader in loaders:
-                # the plain way has no prompts and pools all tokens
+                # plain transformers does not have prompts, and pools all tokens
                 chosen = [row for row in rows if loader != "transformers" or not row["prompt"]]
                 answer = run(python, folder, loader, chosen, trust=trust)
                 label = " on ".join(f"{name} {version}" for name, version in sorted(answer["versions"].items()))
@@ -53,10 +53,12 @@ def verify_folder(folder: Path, manifest: dict[str, Any], pythons: Sequence[str]
 
 
 def _pythons(folder: Path, loaders: list[str], given: Sequence[str]) -> list[str]:
-    """Give the Pythons to ask: this one and the given ones. llm2vec cannot live next to bothways.
+    """Return the Pythons to run: this one and the given ones.
+
+    llm2vec runs only in the given ones, because it cannot be installed next to bothways.
 
     Raises:
-        InputError: no Python for llm2vec.
+        InputError: if there is no Python for llm2vec.
     """
     if loaders != [LLM2VEC]:
         return [sys.executable, *given]
@@ -64,8 +66,8 @@ def _pythons(folder: Path, loaders: list[str], given: Sequence[str]) -> list[str
     found = [*given, *([named] if named and not given else [])]
     if not found:
         raise InputError(
-            f"{folder}: llm2vec needs transformers 4.44, so it is asked in an environment of its own; "
-            f"give its Python: --with PYTHON, or {VARIABLE}=PYTHON"
+            f"{folder}: llm2vec needs transformers 4.44, so it runs in an environment of its own; "
+            f"give that environment's Python: --with PYTHON, or {VARIABLE}=PYTHON"
         )
     return found
 
@@ -77,18 +79,18 @@ def run(
 
     Args:
         python: the interpreter.
-        folder: what the loader opens.
+        folder: folder that the loader opens.
         loader: a key of `folder_loaders.LOADERS`.
         rows: objects with "text" and "prompt".
-        trust: allow the folder's own code.
-        seconds: after which the process is ended.
+        trust: if True, the loader may run the folder's own code.
+        seconds: limit after which the process is ended.
 
     Returns:
-        "versions" by package, and "vectors": one list for texts one by one, one for a batch.
+        "versions" by package, and "vectors" with two lists: texts encoded alone, then in one batch.
 
     Raises:
-        InputError: there is no such Python.
-        LoaderError: the loader ends with an error; the message holds its last line.
+        InputError: if there is no such Python.
+        LoaderError: if the loader ends with an error. The message has its last line.
     """
     given = {"folder": str(folder.resolve()), "loader": loader, "rows": rows, "trust": trust}
     environment = {"HF_HUB_OFFLINE": "1", **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}}
@@ -96,9 +98,18 @@ def run(
 
 
 def ask(
-    python: str, script: str, given: dict[str, Any], what: str, environment: dict[str, str], seconds: float
+    python: str, script: str, given: dict[str, Any], name: str, environment: dict[str, str], seconds: float
 ) -> dict[str, Any]:
-    """Run a script in another process and read its answer; see `run`."""
+    """Run a script in another process and read its answer, see `run`.
+
+    Args:
+        python: the interpreter.
+        script: path of the script.
+        given: request, which the script reads as JSON from its input.
+        name: the beginning of an error line.
+        environment: variables of the process.
+        seconds: limit after which the process is ended.
+    """
     try:
         done = subprocess.run(
             [python, "-I", script],
@@ -112,10 +123,10 @@ def ask(
     except OSError as error:
         raise InputError(f"with: {python} cannot be run ({error.strerror}); give the path of a Python") from None
     except subprocess.TimeoutExpired:
-        raise LoaderError(f"{what} did not finish within {seconds:.0f} s") from None
+        raise LoaderError(f"{name} did not finish within {seconds:.0f} s") from None
     answer = next((line for line in done.stdout.splitlines() if line.startswith(folder_loaders.MARK)), None)
     if answer is None:
         said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise LoaderError(f"{what} cannot run it in {python} ({said[:300]})")
+        raise LoaderError(f"{name} cannot run it in {python} ({said[:300]})")
     found: dict[str, Any] = json.loads(answer.removeprefix(folder_loaders.MARK))
     return found

@@ -1,12 +1,14 @@
-"""Writes an encoder for the package llm2vec 0.2.3: a base model with everything merged in, and llm2vec_config.json.
+"""Writes an encoder for the package llm2vec 0.2.3.
+
+The folder is a base model with all adapters merged, and its settings:
 
     config.json, model.safetensors    as transformers 4.44 reads them, which the package needs
     tokenizer.json, …                 merges as tokenizers 0.19 reads them
-    llm2vec_config.json               pooling, lengths, whether an instruction is pooled
+    llm2vec_config.json               pooling, lengths, and whether an instruction is pooled
 
-What the package pools of a text with an instruction is its last n tokens, where n is the number of tokens of the text
-tokenized alone. A tokenizer that merges the blank between both with the text gives another number in context, so the
-vectors differ a little (cosine 0.9996 for SmolLM2). The README says how much.
+Of a text with an instruction the package pools the last n tokens, where n is the number of tokens
+of the text alone. A tokenizer that merges the blank between both with the text gives another number
+in context, so the vectors differ a little (cosine 0.9996 for SmolLM2). The README gives the cosine.
 """
 
 from __future__ import annotations
@@ -34,8 +36,12 @@ from bothways.exports.manifest import BARS, write_manifest
 from bothways.exports.reference import SAMPLE, Row, cosine, own_rows
 
 FAMILIES = ("llama", "mistral", "gemma")
-"""Families whose classes in the package are bidirectional. Its Qwen2BiModel is not: nothing keeps transformers 4.44's
-causal mask away from it (measured: the first token's state does not change with the last token)."""
+"""Families with bidirectional classes in the package.
+
+Its Qwen2BiModel is not bidirectional, because it gets the causal mask of transformers 4.44. This
+was
+measured: the first token's state does not change with the last token.
+"""
 WRITTEN_AS_LLAMA = tuple(kind for kind in FORMS if kind not in FAMILIES)
 PACKAGE = "llm2vec 0.2.3"
 
@@ -44,8 +50,8 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
     """Write the base and its settings into an empty folder.
 
     Raises:
-        InputError: a causal encoder, or a part of it that llm2vec does not have.
-        UnsupportedFamily: a family that llm2vec does not have.
+        InputError: if the encoder is causal, or llm2vec does not have a part of it.
+        UnsupportedFamily: if llm2vec does not have the family.
     """
     check(encoder, dtype, "llm2vec")
     kind = str(encoder.backbone.config.get_text_config().model_type)  # type: ignore[operator,union-attr]
@@ -62,41 +68,43 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
 
 
 def skips_instruction(encoder: Encoder) -> bool:
-    """Tell llm2vec's `skip_instruction`: pool the text alone (True), or all tokens.
+    """Return llm2vec's `skip_instruction`: True to pool only the text, False to pool all tokens.
 
     Raises:
-        InputError: the encoder pools neither, or has something else that llm2vec does not.
+        InputError: if the encoder pools other tokens, or has a part that llm2vec does not have.
     """
-    what, mode, options = f"export to {PACKAGE}", str(encoder.pooling.mode), encoder.options
+    title, mode, options = f"export to {PACKAGE}", str(encoder.pooling.mode), encoder.options
     if mode not in MODES:
-        raise InputError(f"{what}: it has no {mode} pooling; it has {', '.join(MODES)}")
-    head_modules.refuse(encoder.pooling, what)
+        raise InputError(f"{title}: it does not have {mode} pooling; it has {', '.join(MODES)}")
+    head_modules.refuse(encoder.pooling, title)
     if getattr(encoder.pooling, "keep", None):
-        raise InputError(f"{what}: the encoder cuts its vectors (truncate_dim), which llm2vec does not")
+        raise InputError(f"{title}: the encoder cuts its vectors (truncate_dim), and llm2vec does not")
     if any(astuple(options.wrapper)):
-        raise InputError(f"{what}: the encoder puts a wrapper around every text; llm2vec chooses its own by the base's name")
+        raise InputError(
+            f"{title}: the encoder puts a wrapper around every text, but llm2vec chooses its own by the base's name"
+        )
     if encoder.provenance.get("report", {}).get("kept_windows"):
-        raise InputError(f"{what}: the encoder keeps sliding windows, which llm2vec does not have; lift them")
+        raise InputError(f"{title}: the encoder keeps sliding windows, which llm2vec does not have; convert with windows=lift")
     if encoder.tokenizer.eos_token is None:
-        raise InputError(f"{what}: the tokenizer has no EOS token, which llm2vec pads with")
+        raise InputError(f"{title}: the tokenizer does not have an EOS token, which llm2vec uses as padding")
     around = specials(encoder.tokenizer)
     if mode == "bos" and not around.bos_added:
-        raise InputError(f"{what}: BOS is pooled there, and this tokenizer puts none before a text")
+        raise InputError(f"{title}: the encoder pools BOS, but this tokenizer does not put one before a text")
     if mode in ("last", "bos"):
         return False
     if around.suffix_ids or (around.prefix_ids and not around.bos_added):
         if options.prompts and not options.pool_prompt:
             raise InputError(
-                f"{what}: with tokens around the text it cannot leave a prompt out of its pooling, as the encoder does"
+                f"{title}: if there are tokens around the text, it cannot leave a prompt out of its pooling, as the encoder does"
             )
         return False
     pools_bos = around.bos_added and options.pool_bos
     if pools_bos and options.prompts and not options.pool_prompt:
         raise InputError(
-            f"{what}: it pools BOS and the prompt, or neither; the encoder pools BOS alone (pool_bos, pool_prompt)"
+            f"{title}: it pools BOS and the prompt, or neither; the encoder pools only BOS (pool_bos, pool_prompt)"
         )
     if around.bos_added and not options.pool_bos and options.pool_prompt and options.prompts:
-        raise InputError(f"{what}: it pools BOS and the prompt, or neither; the encoder pools the prompt alone")
+        raise InputError(f"{title}: it pools BOS and the prompt, or neither; the encoder pools only the prompt")
     return not pools_bos and not (options.pool_prompt and options.prompts)
 
 
@@ -104,7 +112,7 @@ def write_base(encoder: Encoder, folder: Path, dtype: str) -> None:
     """Write model and tokenizer as transformers 4.44 and tokenizers 0.19 read them.
 
     Raises:
-        InputError: a tokenizer that tokenizers 0.19 cannot read.
+        InputError: if tokenizers 0.19 cannot read the tokenizer.
     """
     encoder.save(folder, dtype=dtype)
     kept = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "model.safetensors.index.json")
@@ -120,7 +128,7 @@ def write_base(encoder: Encoder, folder: Path, dtype: str) -> None:
     width = values.get("head_dim")
     if values["model_type"] == "llama" and width not in (None, values["hidden_size"] // values["num_attention_heads"]):
         raise InputError(
-            f"export to {PACKAGE}: heads of {width} numbers, where transformers 4.44 divides hidden_size by the heads"
+            f"export to {PACKAGE}: its heads have {width} numbers, but transformers 4.44 divides hidden_size by the number of heads"
         )
     if values["model_type"] == "gemma":
         values["hidden_activation"] = values["hidden_act"]  # 4.44 reads this one
@@ -128,9 +136,7 @@ def write_base(encoder: Encoder, folder: Path, dtype: str) -> None:
     written = _read(folder / "tokenizer.json")
     merges = written["model"].get("merges") or []
     if any(" " in part for pair in merges if not isinstance(pair, str) for part in pair):
-        raise InputError(
-            f"export to {PACKAGE}: the tokenizer merges blanks, which tokenizers 0.19 cannot read; there is no other form"
-        )
+        raise InputError(f"export to {PACKAGE}: the tokenizer merges blanks, which tokenizers 0.19 cannot read")
     if merges:
         written["model"]["merges"] = [pair if isinstance(pair, str) else " ".join(pair) for pair in merges]
     _write(folder / "tokenizer.json", written)
@@ -139,7 +145,10 @@ def write_base(encoder: Encoder, folder: Path, dtype: str) -> None:
 
 
 def write_settings(encoder: Encoder, folder: Path, skip: bool, tokens: int) -> None:
-    """Write llm2vec_config.json. A text is cut once, at `max_length`, as here: the package drops words of longer ones only."""
+    """Write llm2vec_config.json.
+
+    Both lengths are the same, so that the package cuts a text at `max_length` and drops no words.
+    """
     _write(
         folder / LLM2VEC,
         {
@@ -152,7 +161,7 @@ def write_settings(encoder: Encoder, folder: Path, skip: bool, tokens: int) -> N
 
 
 def _rows(encoder: Encoder, skip: bool) -> list[Row]:
-    """Texts as this encoder pools them, and one text with each prompt as llm2vec pools it."""
+    """Encode texts as this encoder does, and one with each prompt as llm2vec does."""
     found = [row for row in own_rows(encoder) if not row.prompt]
     for name, prompt in encoder.options.prompts.items():
         if prompt.strip() and prompt == f"{prompt.strip()} ":
@@ -194,7 +203,7 @@ def _readme(name: str, dtype: str, skip: bool, tokens: int, reference: list[Row]
         f"Adapters are merged into the weights. A text is cut after {tokens} tokens. Vectors are not normalized.",
         f"An instruction is {'not ' if skip else ''}pooled.",
         "",
-        f"Check it: `bothways verify-export . --with PYTHON`, with the Python of that environment. Right is a cosine of {BARS[dtype]}.",
+        f"Check it: `bothways verify-export . --with PYTHON`, with the Python of that environment. The bar is {BARS[dtype]}.",
     ]
     if encoder.options.prompts:
         lines += [
@@ -202,7 +211,7 @@ def _readme(name: str, dtype: str, skip: bool, tokens: int, reference: list[Row]
             "## Prompts",
             "",
             "The package joins instruction and text by one blank, and pools the last n tokens, where n is the number of tokens of the text",
-            "alone. The cosine says how near that is to the vector of bothways for one short query.",
+            "alone. The cosine compares this with the vector of bothways for one short query.",
             "",
             "| prompt | instruction | cosine |",
             "|---|---|---|",
@@ -211,8 +220,8 @@ def _readme(name: str, dtype: str, skip: bool, tokens: int, reference: list[Row]
         for each, prompt in encoder.options.prompts.items():
             shown = prompt.replace("\n", "\\n").replace("|", "\\|")
             cost = costs.get(f"prompt {each}")
-            said = "not possible: it does not end with one blank" if cost is None else f"{cost:.4f}"
-            lines.append(f"| {each} | `{shown.strip() if cost is not None else shown}` | {said} |")
+            shown_cost = "not possible: it does not end with one blank" if cost is None else f"{cost:.4f}"
+            lines.append(f"| {each} | `{shown.strip() if cost is not None else shown}` | {shown_cost} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,7 @@
 """Writes an encoder as a finished folder for sentence-transformers.
 
-what `Encoder.save` writes     model, tokenizer, pooling, layers behind it, prompts, model card
-bothways-export.json           how to check it without the original
+It has the files of `Encoder.save` (model, tokenizer, pooling, the layers after it, prompts, model
+card) and bothways-export.json, with which it can be checked without the original.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ LENGTHS = "sentence_bert_config.json"
 
 
 def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
-    """Write the encoder into an empty folder, with a number for its longest text and the vectors to check it by.
+    """Write the encoder into an empty folder, with its longest text as a number and test vectors.
 
     Raises:
-        InputError: a causal encoder, or a type other than f32 and f16.
+        InputError: if the encoder is causal, or the type is not f32 or f16.
     """
     check(encoder, dtype, "sentence-transformers")
     encoder.save(folder, dtype=TYPES[dtype])
@@ -42,10 +42,10 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
 
 
 def check(encoder: Encoder, dtype: str, target: str) -> None:
-    """Refuse what no folder of a target holds.
+    """Refuse encoders and types that a folder of a target cannot have.
 
     Raises:
-        InputError: see `write_folder`.
+        InputError: as `write_folder` does.
     """
     if dtype not in TYPES:
         raise InputError(f"dtype: folders for {target} are written as {' or '.join(TYPES)}, not as {dtype!r}")
@@ -54,12 +54,15 @@ def check(encoder: Encoder, dtype: str, target: str) -> None:
 
 
 def own_code(encoder: Encoder) -> bool:
-    """Tell whether the folder needs `trust_remote_code`."""
+    """Return whether the folder needs `trust_remote_code`."""
     return pooling_module.is_trained(encoder.pooling) or template_module.needs_code(encoder)
 
 
 def length(encoder: Encoder, folder: Path) -> int:
-    """Write the longest text as a number: servers do not start without one. Gives that number, in tokens."""
+    """Write the longest text as a number of tokens, and return it.
+
+    Servers do not start without one.
+    """
     file = folder / LENGTHS
     values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     longest = encoder.max_length or positions(encoder)
@@ -68,6 +71,6 @@ def length(encoder: Encoder, folder: Path) -> int:
 
 
 def positions(encoder: Encoder) -> int:
-    """Give the number of positions that the model was made for."""
+    """Return the number of positions that the model was made for."""
     config = encoder.backbone.config.get_text_config()  # type: ignore[operator,union-attr]
     return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2048)

@@ -1,10 +1,10 @@
-"""The families that llama.cpp runs, as data: the architecture's name there, its settings and its weights.
+"""The families that llama.cpp runs, as data: name of the architecture, settings and weights.
 
 llama.cpp reads an architecture name, a set of numbers (`<arch>.block_count`, …) and tensors with
-names of its own. The `gguf` package maps the names of tensors for all families. What differs between
-a family here and there is in `FAMILIES`: norms that store a distance from 1, fused matrices in another
-order, rotary halves. Each entry was measured: `benchmarks/export_gguf.py` runs a small random model of
-the family in llama.cpp and compares the vectors.
+names of its own. The `gguf` package maps the names of tensors for all families. `FAMILIES` has the
+other differences of each family: norms that store a distance from 1, fused matrices in another
+order, rotary halves. Each entry was measured: `benchmarks/export_gguf.py` runs a small random model
+of the family in llama.cpp and compares the vectors.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig
 
 from bothways.errors import UnsupportedFamily
 
 Named = Iterator[tuple[str, Tensor]]
-Transform = Callable[[str, Tensor, Any], Named]
+Transform = Callable[[str, Tensor, PretrainedConfig], Named]
 
 
 @dataclass(frozen=True)
@@ -28,28 +29,30 @@ class Family:
 
     Attributes:
         arch: the architecture's name in GGUF, for example "llama".
-        transform: takes a tensor's name and value and the config, and gives them as llama.cpp
-            expects them. Applied in order.
-        settings: gives the family's own numbers by their GGUF key, without the architecture's name.
+        transform: functions that take a tensor's name and value and the config, and yield names
+            and values as llama.cpp expects them. They are applied in order.
+        settings: function that returns the family's own numbers by their GGUF key, without the
+            architecture's name.
         activations: values of the config's activation that llama.cpp computes for this family.
-        fixed: what llama.cpp has written into its code for this family. Gives the reason why a
-            config cannot be exported, or None.
-        head: names of tensors of the language model head that llama.cpp asks for although no
-            vector needs them.
+        fixed: function for values that are fixed in llama.cpp's code. It returns the reason why a
+            config cannot be exported, or None if it can.
+        head: tensors of the language-model head that llama.cpp requires, although vectors do not
+            depend on them.
     """
 
     arch: str
     transform: tuple[Transform, ...] = ()
-    settings: Callable[[Any], dict[str, Any]] = field(default=lambda config: {})
+    settings: Callable[[PretrainedConfig], dict[str, Any]] = field(default=lambda config: {})
     activations: tuple[str, ...] = ("silu",)
-    fixed: Callable[[Any], str | None] = field(default=lambda config: None)
+    fixed: Callable[[PretrainedConfig], str | None] = field(default=lambda config: None)
     head: tuple[str, ...] = ()
 
 
-def interleaved(name: str, value: Tensor, config: Any) -> Named:
+def interleaved(name: str, value: Tensor, config: PretrainedConfig) -> Named:
     """Reorder the rows of query and key so that rotary pairs are neighbors.
 
-    transformers rotates row i of a head with row i + half, llama.cpp's `llama` rotates rows 2i and 2i + 1.
+    transformers rotates row i of a head with row i + half, llama.cpp's `llama` rotates rows 2i and
+    2i + 1.
     """
     for part, heads in (("q_proj", config.num_attention_heads), ("k_proj", config.num_key_value_heads)):
         if f".{part}." in f".{name}":
@@ -58,31 +61,31 @@ def interleaved(name: str, value: Tensor, config: Any) -> Named:
     yield name, value
 
 
-def norm_from_one(name: str, value: Tensor, config: Any) -> Named:
+def norm_from_one(name: str, value: Tensor, config: PretrainedConfig) -> Named:
     """Add 1 to the weights of norms that store their distance from 1 (Gemma, Nemotron)."""
     yield name, value + 1 if name.endswith("norm.weight") else value
 
 
-def norm1p(name: str, value: Tensor, config: Any) -> Named:
-    """Add 1 to the weights of layer norms that store their distance from 1, also of the last one."""
+def norm1p(name: str, value: Tensor, config: PretrainedConfig) -> Named:
+    """Add 1 to the weights of all layer norms that store their distance from 1."""
     yield name, value + 1 if name.endswith(("layernorm.weight", "norm.weight")) else value
 
 
-def transposed(name: str, value: Tensor, config: Any) -> Named:
-    """Turn GPT-2's matrices, which are stored as (inputs, outputs)."""
+def transposed(name: str, value: Tensor, config: PretrainedConfig) -> Named:
+    """Transpose GPT-2's matrices, which are stored as (inputs, outputs)."""
     turned = value.ndim == 2 and any(f".{part}." in name for part in ("c_attn", "c_proj", "c_fc"))
     yield name, value.T if turned else value
 
 
-def grouped_by_kind(name: str, value: Tensor, config: Any) -> Named:
-    """Reorder a fused query, key and value matrix from head by head to all queries, all keys, all values."""
+def grouped_by_kind(name: str, value: Tensor, config: PretrainedConfig) -> Named:
+    """Reorder a fused matrix from head by head to all queries, all keys, all values."""
     if "query_key_value" in name:
         heads = config.num_attention_heads
         value = value.view(heads, 3, -1, *value.shape[1:]).transpose(0, 1).reshape(value.shape)
     yield name, value
 
 
-def falcon_queries(name: str, value: Tensor, config: Any) -> Named:
+def falcon_queries(name: str, value: Tensor, config: PretrainedConfig) -> Named:
     """Reorder Falcon's fused matrix from group by group to all queries, all keys, all values."""
     if "query_key_value" in name:
         heads = config.num_attention_heads
@@ -94,7 +97,7 @@ def falcon_queries(name: str, value: Tensor, config: Any) -> Named:
     yield name, value
 
 
-def _granite(config: Any) -> dict[str, Any]:
+def _granite(config: PretrainedConfig) -> dict[str, Any]:
     return {
         "embedding_scale": float(config.embedding_multiplier),
         "residual_scale": float(config.residual_multiplier),
@@ -103,7 +106,7 @@ def _granite(config: Any) -> dict[str, Any]:
     }
 
 
-def _gemma2(config: Any) -> dict[str, Any]:
+def _gemma2(config: PretrainedConfig) -> dict[str, Any]:
     return {
         "attn_logit_softcapping": float(config.attn_logit_softcapping or 0.0),
         "final_logit_softcapping": float(config.final_logit_softcapping or 0.0),
@@ -111,65 +114,66 @@ def _gemma2(config: Any) -> dict[str, Any]:
     }
 
 
-def _window(config: Any) -> dict[str, Any]:
-    """Give a window as wide as the positions: windows have been lifted."""
+def _window(config: PretrainedConfig) -> dict[str, Any]:
+    """Return a window as wide as the positions, because windows have been lifted."""
     return {"attention.sliding_window": int(config.max_position_embeddings)}
 
 
-def _parallel(config: Any) -> dict[str, Any]:
+def _parallel(config: PretrainedConfig) -> dict[str, Any]:
     return {"use_parallel_residual": bool(config.use_parallel_residual)}
 
 
-def _cohere(config: Any) -> dict[str, Any]:
+def _cohere(config: PretrainedConfig) -> dict[str, Any]:
     return {"logit_scale": float(config.logit_scale)}
 
 
-def _olmo(config: Any) -> dict[str, Any]:
+def _olmo(config: PretrainedConfig) -> dict[str, Any]:
     clip = getattr(config, "clip_qkv", None)
     return {"attention.layer_norm_epsilon": 1e-5, **({} if clip is None else {"attention.clamp_kqv": float(clip)})}
 
 
-def _gemma_fixed(config: Any) -> str | None:
+def _gemma_fixed(config: PretrainedConfig) -> str | None:
     if config.query_pre_attn_scalar != config.head_dim:
-        return f"query_pre_attn_scalar is {config.query_pre_attn_scalar}, and llama.cpp takes head_dim ({config.head_dim})"
+        return f"query_pre_attn_scalar is {config.query_pre_attn_scalar}, but llama.cpp uses head_dim ({config.head_dim})"
     return None
 
 
-def _gemma3_fixed(config: Any) -> str | None:
+def _gemma3_fixed(config: PretrainedConfig) -> str | None:
     pattern = ["full_attention" if layer % 6 == 5 else "sliding_attention" for layer in range(config.num_hidden_layers)]
     if list(config.layer_types) != pattern:
-        return "llama.cpp takes every sixth layer for a full one"
+        return "llama.cpp uses full attention in every sixth layer, and this model in others (layer_types)"
     return _gemma_fixed(config)
 
 
-def _smollm3_fixed(config: Any) -> str | None:
+def _smollm3_fixed(config: PretrainedConfig) -> str | None:
     rotated = [int((layer + 1) % 4 != 0) for layer in range(config.num_hidden_layers)]
     if list(config.no_rope_layers)[: len(rotated)] != rotated:  # the list may be longer than the model
-        return "llama.cpp leaves out rotary positions in every fourth layer, and this model in others (no_rope_layers)"
+        return "llama.cpp does not rotate positions in every fourth layer, and this model in others (no_rope_layers)"
     return None
 
 
-def _exaone4_fixed(config: Any) -> str | None:
+def _exaone4_fixed(config: PretrainedConfig) -> str | None:
     return "it has sliding layers" if "sliding_attention" in (config.layer_types or ()) else None
 
 
-def _qk_norm_fixed(config: Any) -> str | None:
+def _qk_norm_fixed(config: PretrainedConfig) -> str | None:
     on = next((name for name in ("use_qk_norm", "qk_layernorm") if getattr(config, name, False)), None)
-    return None if on is None else f"{on} has not been measured there"
+    return None if on is None else f"{on} has not been measured"
 
 
-def _falcon_fixed(config: Any) -> str | None:
+def _falcon_fixed(config: PretrainedConfig) -> str | None:
     if config.alibi or not config.parallel_attn or not (config.multi_query or config.new_decoder_architecture):
-        return "alibi, parallel_attn: false and multi_query: false have not been measured there"
+        return "alibi, parallel_attn: false and multi_query: false have not been measured"
     return None
 
 
-def _ernie_fixed(config: Any) -> str | None:
-    return "it has no biases there (use_bias)" if config.use_bias else None
+def _ernie_fixed(config: PretrainedConfig) -> str | None:
+    return "llama.cpp does not read its biases (use_bias)" if config.use_bias else None
 
 
 _GELU = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh")
-"""llama.cpp computes the tanh form for all of them. It differs from the exact one by less than 1e-3."""
+"""Activations for which llama.cpp computes the tanh form. It differs from the exact one by less
+than 1e-3."""
 
 FAMILIES: dict[str, Family] = {
     "arcee": Family("arcee", (interleaved,), activations=("relu2",)),
@@ -200,20 +204,21 @@ FAMILIES: dict[str, Family] = {
     "starcoder2": Family("starcoder2", activations=_GELU),
 }
 REFUSED = {
-    "bloom": "its bias grows with the distance there, and with the position in transformers, which differs without a causal mask",
+    "bloom": "its bias grows with the distance in llama.cpp and with the position in transformers, which differ without a "
+    "causal mask",
 }
-"""Families that llama.cpp runs, but not as transformers does. The value is the reason."""
+"""Families that give other vectors in llama.cpp than in transformers, with the reason."""
 
 
-def family(config: Any, name: str) -> Family:
-    """Look up how a model is written.
+def family(config: PretrainedConfig, name: str) -> Family:
+    """Return how a model's family is written.
 
     Args:
         config: the text config of a transformers model.
-        name: what the user called the model; opens the error line.
+        name: the user's name for the model, which begins an error line.
 
     Raises:
-        UnsupportedFamily: llama.cpp does not run this family, or it has not been measured here.
+        UnsupportedFamily: if llama.cpp does not run this family, or it has not been measured.
     """
     kind = config.model_type
     if kind in REFUSED:
@@ -227,7 +232,7 @@ def family(config: Any, name: str) -> Family:
     activation = next((value for key in _ACTIVATIONS if (value := getattr(config, key, None)) is not None), None)
     if activation not in (None, *found.activations):
         raise UnsupportedFamily(
-            f"{name}: {kind} with activation {activation} is not what llama.cpp computes ({', '.join(found.activations)})"
+            f"{name}: {kind} has the activation {activation}, and llama.cpp computes {', '.join(found.activations)} for it"
         )
     reason = found.fixed(config)
     if reason is not None:

@@ -1,7 +1,7 @@
 """Writes an encoder as one .gguf file for llama.cpp, Ollama and everything built on them.
 
 Two keys make a decoder's file an encoder: `<arch>.attention.causal = false` and
-`<arch>.pooling_type`. Without the first, llama.cpp reads the text causally and says nothing.
+`<arch>.pooling_type`. Without the first, llama.cpp reads the text causally and does not report it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import astuple
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig
 
 from bothways.atomic import atomic_file
 from bothways.backbone.tokenizer.preparation import specials
@@ -22,29 +24,33 @@ from bothways.encoder.folder import head_modules
 from bothways.errors import InputError, MissingExtra
 from bothways.exports.gguf.gguf_families import Family, family
 from bothways.exports.gguf.gguf_settings import rope_factors, settings
-from bothways.exports.gguf.gguf_vocabulary import vocabulary
+from bothways.exports.gguf.gguf_vocabulary import Vocabulary, vocabulary
 
-# gguf.PoolingType
+if TYPE_CHECKING:
+    from gguf import GGUFWriter
+
 POOLINGS = {"mean": 1, "bos": 2, "last": 3}
+"""Pooling modes, with their number in `gguf.PoolingType`."""
 TYPES = ("f32", "f16", "q8_0")
 _BUFFERS = ("rotary_emb.inv_freq", ".attn.bias", ".masked_bias")  # llama.cpp computes them
 
 
 def write_gguf(encoder: Encoder, file: str | os.PathLike[str], *, dtype: str = "f32", name: str = "encoder") -> None:
-    """Write an encoder as a .gguf file. The file appears whole or not at all.
+    """Write an encoder as a .gguf file. The file appears complete or not at all.
 
     Args:
-        encoder: what to write; adapters must have been merged.
-        file: where, for example "encoder.gguf".
+        encoder: an encoder with its adapters merged.
+        file: file to write, for example "encoder.gguf".
         dtype: type of the matrices: "f32", "f16" or "q8_0" (8 bits, blocks of 32 with one scale).
             Vectors such as norms and biases stay in float32.
         name: the model's name inside the file.
 
     Raises:
-        InputError: a causal encoder, or a pooling, tokenizer or type that llama.cpp does not have.
-        UnsupportedFamily: llama.cpp does not run this family, or it has not been measured.
-        OutputError: the file cannot be written.
-        MissingExtra: the `gguf` package is not installed.
+        InputError: if the encoder is causal, or llama.cpp does not have its pooling, its tokenizer
+            or the type.
+        UnsupportedFamily: if llama.cpp does not run this family, or it has not been measured.
+        OutputError: if the file cannot be written.
+        MissingExtra: if the `gguf` package is not installed.
     """
     try:
         import gguf
@@ -73,31 +79,35 @@ def write_gguf(encoder: Encoder, file: str | os.PathLike[str], *, dtype: str = "
 
 
 def check(encoder: Encoder, dtype: str) -> None:
-    """Refuse what a .gguf file cannot hold.
+    """Refuse encoders and types that a .gguf file cannot have.
 
     Raises:
-        InputError: see `write_gguf`.
+        InputError: as `write_gguf` does.
     """
     if dtype not in TYPES:
         raise InputError(f"dtype: GGUF files are written as {', '.join(TYPES)}, not as {dtype!r}")
     if encoder.direction != "bidirectional":
         raise InputError("export: the encoder is causal; convert it with direction='bidirectional' first")
     if encoder.pooling.mode not in POOLINGS:
-        raise InputError(f"export to GGUF: llama.cpp has no {encoder.pooling.mode} pooling; it has {', '.join(POOLINGS)}")
+        raise InputError(
+            f"export to GGUF: llama.cpp does not have {encoder.pooling.mode} pooling; it has {', '.join(POOLINGS)}"
+        )
     head_modules.refuse(encoder.pooling, "export to GGUF")
     if any(astuple(encoder.options.wrapper)):
-        raise InputError("export to GGUF: the encoder puts a wrapper around every text, which a .gguf file cannot hold")
+        raise InputError("export to GGUF: the encoder puts a wrapper around every text, which a .gguf file cannot store")
     if encoder.provenance.get("report", {}).get("kept_windows"):
-        raise InputError("export to GGUF: the encoder keeps sliding windows, which llama.cpp cuts in another way; lift them")
+        raise InputError(
+            "export to GGUF: the encoder keeps sliding windows, which llama.cpp cuts in another way; convert with windows=lift"
+        )
     if not encoder.options.pool_bos and specials(encoder.tokenizer).bos_added:
-        raise InputError("export to GGUF: the encoder leaves BOS out of its pooling (pool_bos), and llama.cpp pools it")
+        raise InputError("export to GGUF: the encoder does not pool BOS (pool_bos), and llama.cpp does")
 
 
-def named_tensors(encoder: Encoder, known: Family, config: Any, gguf: Any) -> Iterator[tuple[str, Tensor]]:
-    """Give each weight of the backbone with its name in GGUF, as llama.cpp expects it.
+def named_tensors(encoder: Encoder, known: Family, config: PretrainedConfig, gguf: ModuleType) -> Iterator[tuple[str, Tensor]]:
+    """Yield each weight of the backbone with its name in GGUF, as llama.cpp expects it.
 
     Raises:
-        InputError: a weight that the family has no place for in llama.cpp.
+        InputError: if llama.cpp does not have a tensor for a weight.
     """
     arch = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == known.arch)
     names = gguf.get_tensor_name_map(arch, int(config.num_hidden_layers))
@@ -110,7 +120,7 @@ def named_tensors(encoder: Encoder, known: Family, config: Any, gguf: Any) -> It
             if place is None:
                 if original.endswith(_BUFFERS):
                     continue
-                raise InputError(f"export to GGUF: llama.cpp's {known.arch} has no place for the weight {original}")
+                raise InputError(f"export to GGUF: llama.cpp's {known.arch} does not have the weight {original}")
             yield place, value
     embedding = backbone.get_input_embeddings().weight.detach()
     for place in known.head:  # llama.cpp does not load the file without them
@@ -120,14 +130,14 @@ def named_tensors(encoder: Encoder, known: Family, config: Any, gguf: Any) -> It
         yield "rope_freqs.weight", factors
 
 
-def _transformed(known: Family, name: str, value: Tensor, config: Any) -> Iterator[tuple[str, Tensor]]:
+def _transformed(known: Family, name: str, value: Tensor, config: PretrainedConfig) -> Iterator[tuple[str, Tensor]]:
     found = [(name, value)]
     for step in known.transform:
         found = [result for each, tensor in found for result in step(each, tensor, config)]
     yield from found
 
 
-def _write_settings(writer: Any, arch: str, values: dict[str, Any]) -> None:
+def _write_settings(writer: GGUFWriter, arch: str, values: dict[str, Any]) -> None:
     for key, value in values.items():
         name = f"{arch}.{key}"
         if isinstance(value, bool):
@@ -142,7 +152,7 @@ def _write_settings(writer: Any, arch: str, values: dict[str, Any]) -> None:
             writer.add_string(name, value)
 
 
-def _write_vocabulary(writer: Any, words: Any, encoder: Encoder) -> None:
+def _write_vocabulary(writer: GGUFWriter, words: Vocabulary, encoder: Encoder) -> None:
     tokenizer: Any = encoder.tokenizer
     writer.add_tokenizer_model(words.model)
     writer.add_tokenizer_pre(words.pre)
@@ -165,14 +175,16 @@ def _write_vocabulary(writer: Any, words: Any, encoder: Encoder) -> None:
     writer.add_add_eos_token(around.eos_added)
 
 
-def _write_tensor(writer: Any, gguf: Any, name: str, value: Tensor, dtype: str) -> None:
+def _write_tensor(writer: GGUFWriter, gguf: ModuleType, name: str, value: Tensor, dtype: str) -> None:
     data = np.ascontiguousarray(value.to(torch.float32).numpy())
     if data.ndim < 2 or dtype == "f32":
         writer.add_tensor(name, data)
     elif dtype == "f16":
         writer.add_tensor(name, data.astype(np.float16))
     elif data.shape[-1] % 32:
-        raise InputError(f"export to GGUF: q8_0 needs rows of a multiple of 32 numbers, {name} has {data.shape[-1]}; use f16")
+        raise InputError(
+            f"export to GGUF: q8_0 needs rows of a multiple of 32 numbers, and {name} has {data.shape[-1]}; use f16"
+        )
     else:
         kind = gguf.GGMLQuantizationType.Q8_0
         writer.add_tensor(name, gguf.quantize(data, kind), raw_dtype=kind)

@@ -1,4 +1,4 @@
-"""The folder of a GGUF export: the file, a Modelfile for Ollama, and what a user has to know."""
+"""Writes the folder of a GGUF export: the file, a Modelfile for Ollama, and a README."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bothways.exports.reference import Row, rows
 
 
 def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
-    """Write the .gguf file and everything around it into an empty folder.
+    """Write the .gguf file and the files for its users into an empty folder.
 
     Raises:
-        InputError, UnsupportedFamily, MissingExtra: as `bothways.exports.gguf.write_gguf`.
+        InputError, UnsupportedFamily, MissingExtra: as `write_gguf` does.
     """
     file = f"{name}-{dtype.upper()}.gguf"
     write_gguf(encoder, folder / file, dtype=dtype, name=name)
@@ -51,12 +51,12 @@ def _readme(name: str, file: str, command: str, tokens: int, dtype: str, referen
         "```",
         "",
         f"A text without a causal mask must fit into one batch, so `-b` and `-ub` are the longest text ({tokens} tokens).",
-        "llama.cpp refuses longer texts, where bothways cuts them. Its server normalizes vectors unless the request says",
+        "llama.cpp refuses longer texts, and bothways cuts them. Its server normalizes vectors unless the request says",
         '`"embd_normalize": -1`.',
         "",
         "Ollama: `ollama create " + name.lower() + " -f Modelfile`",
         "",
-        f"Check it: `bothways verify-export .` (needs `pip install xllamacpp`). Right is a cosine of at least {BARS[dtype]}.",
+        f"Check it: `bothways verify-export .` (needs `pip install xllamacpp`). The cosine must be at least {BARS[dtype]}.",
     ]
     prompts = [row for row in reference if row.case.startswith("prompt ")]
     if prompts:
@@ -64,8 +64,8 @@ def _readme(name: str, file: str, command: str, tokens: int, dtype: str, referen
             "",
             "## Prompts",
             "",
-            "A .gguf file holds no prompts. Put them before each text yourself. llama.cpp pools them with the text. The cosine",
-            "says how near that is to the vector of bothways for one short query.",
+            "A .gguf file does not store prompts. Put them before each text yourself. llama.cpp pools them with the text. The",
+            "cosine compares this with the vector of bothways for one short query.",
             "",
             "| prompt | text before each text | cosine |",
             "|---|---|---|",

@@ -1,7 +1,7 @@
-"""The numbers that llama.cpp needs of a model, read from its transformers config.
+"""Reads the numbers that llama.cpp needs from the transformers config of a model.
 
-Names of fields differ between families of transformers. GGUF has one key for each.
-Keys and their meaning: the `gguf` package, `gguf.constants.Keys`.
+The names of the fields differ between families of transformers. GGUF has one key for each, see the
+`gguf` package, `gguf.constants.Keys`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from bothways.errors import UnsupportedFamily
@@ -17,18 +18,18 @@ from bothways.errors import UnsupportedFamily
 _EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps")
 
 
-def settings(config: Any, name: str) -> dict[str, Any]:
+def settings(config: PretrainedConfig, name: str) -> dict[str, Any]:
     """Read the keys that all architectures share, without the architecture's name before them.
 
     Args:
         config: the text config of a transformers model.
-        name: what the user called the model; opens the error line.
+        name: the user's name for the model, which begins an error line.
 
     Returns:
         For example {"block_count": 30, "attention.head_count": 9, …}.
 
     Raises:
-        UnsupportedFamily: a kind of rotary scaling that GGUF has no key for.
+        UnsupportedFamily: if GGUF does not have a key for the kind of rotary scaling.
     """
     heads = int(config.num_attention_heads)
     width = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
@@ -49,13 +50,13 @@ def settings(config: Any, name: str) -> dict[str, Any]:
     return {**values, **_rope(config, width, name)}
 
 
-def _key_value_heads(config: Any, heads: int) -> int:
+def _key_value_heads(config: PretrainedConfig, heads: int) -> int:
     if config.model_type == "falcon":
         return int(config.num_kv_heads) if config.new_decoder_architecture else 1 if config.multi_query else heads
     return int(_first(config, "num_key_value_heads", "num_kv_heads") or heads)
 
 
-def _rope(config: Any, width: int, name: str) -> dict[str, Any]:
+def _rope(config: PretrainedConfig, width: int, name: str) -> dict[str, Any]:
     rope = getattr(config, "rope_parameters", None)
     if not rope:
         return {}
@@ -72,7 +73,7 @@ def _rope(config: Any, width: int, name: str) -> dict[str, Any]:
         return values
     if kind not in ("linear", "yarn"):
         raise UnsupportedFamily(
-            f"{name}: rotary positions of type {kind} have no form in GGUF; known: default, linear, llama3, yarn"
+            f"{name}: GGUF does not have rotary positions of type {kind}; it has default, linear, llama3, yarn"
         )
     values |= {"rope.scaling.type": kind, "rope.scaling.factor": float(rope["factor"])}
     original = rope.get("original_max_position_embeddings")
@@ -81,7 +82,7 @@ def _rope(config: Any, width: int, name: str) -> dict[str, Any]:
     return values
 
 
-def rope_factors(config: Any) -> Tensor | None:
+def rope_factors(config: PretrainedConfig) -> Tensor | None:
     """Compute the divisors of the rotary frequencies that Llama 3.1 stretches one by one.
 
     Args:
@@ -98,5 +99,5 @@ def rope_factors(config: Any) -> Tensor | None:
     return (1.0 / rope["rope_theta"] ** exponents) / stretched.float()
 
 
-def _first(config: Any, *names: str) -> Any:
+def _first(config: PretrainedConfig, *names: str) -> Any:
     return next((value for name in names if (value := getattr(config, name, None)) is not None), None)

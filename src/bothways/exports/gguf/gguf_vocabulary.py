@@ -1,6 +1,6 @@
-"""A fast tokenizer as GGUF keys.
+"""Reads a fast tokenizer as GGUF keys.
 
-llama.cpp holds the pre-tokenizers of published models in its own code and finds them by a name
+llama.cpp has the pre-tokenizers of published models in its own code, and finds them by a name
 (`tokenizer.ggml.pre`). A tokenizer can be exported if its pre-tokenizer is one of those in `PRE`.
 """
 
@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from transformers import PreTrainedTokenizerFast
+
 from bothways.errors import InputError
 
 # gguf.TokenType
@@ -18,7 +20,7 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a GGUF file holds of a tokenizer.
+    """The parts of a tokenizer that a GGUF file stores.
 
     Attributes:
         model: "gpt2" for byte-level BPE, "llama" for SentencePiece.
@@ -26,7 +28,7 @@ class Vocabulary:
         tokens: text of each token, by id.
         types: kind of each token, see `gguf.TokenType`.
         merges: pairs in their order, for byte-level BPE.
-        scores: for SentencePiece.
+        scores: score of each token, for SentencePiece.
     """
 
     model: str
@@ -37,20 +39,20 @@ class Vocabulary:
     scores: list[float]
 
 
-def vocabulary(tokenizer: Any, rows: int) -> Vocabulary:
+def vocabulary(tokenizer: PreTrainedTokenizerFast, rows: int) -> Vocabulary:
     """Read a tokenizer's vocabulary.
 
     Args:
         tokenizer: a fast transformers tokenizer.
-        rows: rows of the model's embedding; ids without a token are filled.
+        rows: number of rows of the model's embedding. Ids without a token get a placeholder.
 
     Raises:
-        InputError: a kind of tokenizer, or a pre-tokenizer, that llama.cpp does not know.
+        InputError: if llama.cpp does not have this kind of tokenizer or its pre-tokenizer.
     """
     file = json.loads(tokenizer.backend_tokenizer.to_str())
     model = file["model"]
     if model["type"] != "BPE":
-        raise InputError(f"export to GGUF: tokenizers of type {model['type']} have no form there; known: BPE")
+        raise InputError(f"export to GGUF: llama.cpp cannot read tokenizers of type {model['type']}; it needs BPE")
     pieces: dict[int, str] = {index: token for token, index in model["vocab"].items()}
     added = {each["id"]: each for each in file["added_tokens"]}
     tokens, types = [], []
@@ -80,7 +82,8 @@ def _is_sentencepiece(file: dict[str, Any]) -> bool:
 _GPT2 = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 _QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-# steps of a pre-tokenizer → llama.cpp's name; its regular expressions are in llama-vocab.cpp
+# The steps of a pre-tokenizer, and llama.cpp's name. The regular expressions are in
+# llama-vocab.cpp.
 PRE: dict[tuple[str, ...], str] = {
     ("bytes+regex",): "gpt-2",
     ("digits", "bytes+regex"): "smollm",
@@ -96,7 +99,7 @@ def _pre(file: dict[str, Any]) -> str:
     name = PRE.get(steps)
     if name is None or normalizer not in (None, "NFC"):
         raise InputError(
-            "export to GGUF: llama.cpp has no pre-tokenizer like this tokenizer's, so it would split texts in another way; "
+            "export to GGUF: llama.cpp does not have this tokenizer's pre-tokenizer, so it would split texts in another way; "
             f"known: {', '.join(sorted(set(PRE.values())))}"
         )
     return name

@@ -1,7 +1,7 @@
 """Runs a .gguf file in llama.cpp, in a process of its own.
 
-llama.cpp ends the whole process on some errors and writes to the terminal, so it is never loaded into
-the user's. `xllamacpp` is a ready wheel of it. This file is what that process runs:
+llama.cpp ends the whole process on some errors and writes to the terminal, so it must not run in
+the user's process. `xllamacpp` is a prebuilt wheel of it. The other process runs this file:
 
     python -m bothways.exports.gguf.llama_cpp FILE TOKENS < texts.json > vectors.json
 """
@@ -22,11 +22,11 @@ _MARK = "vectors: "  # llama.cpp writes lines of its own to the same place
 
 
 class LoaderError(BothwaysError, RuntimeError):
-    """A loader that could not open or run an export; the message holds its own words."""
+    """Raised if a loader cannot open or run an export. The message has the loader's own reason."""
 
 
 def installed() -> bool:
-    """Tell whether the wheel is there."""
+    """Return whether the wheel is installed."""
     return importlib.util.find_spec("xllamacpp") is not None
 
 
@@ -35,14 +35,14 @@ def encode(file: Path, texts: list[str], *, tokens: int, batch: bool, seconds: f
 
     Args:
         file: a .gguf file.
-        texts: what to encode.
-        tokens: longest text; the context and the batch are made for it.
-        batch: if True, send all texts in one request, else one request each.
-        seconds: after which the process is ended.
+        texts: texts to encode.
+        tokens: tokens of the longest text. The context and the batch get this size.
+        batch: if True, send all texts in one request, else each in its own.
+        seconds: limit after which the process is ended.
 
     Raises:
-        LoaderError: llama.cpp does not load the file, or does not finish.
-        MissingExtra: xllamacpp is not installed.
+        LoaderError: if llama.cpp does not load the file, or does not finish.
+        MissingExtra: if xllamacpp is not installed.
     """
     if not installed():
         raise MissingExtra("xllamacpp", "verify", "running a .gguf file")

@@ -30,7 +30,7 @@ LOADERS = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
 class _Inside(nn.Module):
-    """Stands for the pooling, which is inside the graph."""
+    """Takes the place of the pooling, which is inside the graph."""
 
     def __init__(self, mode: str, dimension: int) -> None:
         super().__init__()
@@ -39,15 +39,16 @@ class _Inside(nn.Module):
 
 
 class ExportedEncoder(Encoder):
-    """An exported encoder. It encodes as the encoder itself does, with the same options, and holds no weights to train.
+    """An exported encoder. It encodes as the encoder itself does, but cannot be trained.
 
     Args:
-        folder: what `bothways export --to onnx` or `--to openvino` wrote.
-        threads: of the runtime; if None, its own choice.
+        folder: an export to ONNX or OpenVINO.
+        threads: number of threads. If None, the runtime chooses.
 
     Raises:
-        InputError: the folder is not such an export, or is damaged. Later: whatever needs the weights.
-        MissingExtra: the runtime is not installed.
+        InputError: if the folder is not such an export, or is damaged. Methods that need the
+            weights raise it too.
+        MissingExtra: if the runtime is not installed.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, threads: int | None = None) -> None:
@@ -56,7 +57,9 @@ class ExportedEncoder(Encoder):
         manifest = read_manifest(self.place)
         target = manifest.get("target")
         if target not in TITLES:
-            raise InputError(f"{folder}: is an export to {target}; only {' and '.join(TITLES.values())} exports are loaded")
+            raise InputError(
+                f"{folder}: is an export to {target}, and only {' and '.join(TITLES.values())} exports can be loaded"
+            )
         self.target = str(target)
         try:
             file = self.place / str(manifest["file"])
@@ -89,10 +92,14 @@ class ExportedEncoder(Encoder):
 
     @property
     def backbone(self) -> NoReturn:  # type: ignore[override]
-        """Refuse what needs the weights, in one line."""
+        """Refuse access to the weights.
+
+        Raises:
+            InputError: always.
+        """
         raise InputError(
-            f"{self.place}: is an {TITLES[self.target]} export, whose weights are inside the graph; it only encodes. Give the encoder "
-            "that it was made from"
+            f"{self.place}: is an {TITLES[self.target]} export, which can only encode, because its weights are inside the graph; "
+            "use the encoder that it was made from"
         )
 
     @property
@@ -115,7 +122,7 @@ class ExportedEncoder(Encoder):
         return self._rows
 
     def forward(self, batch: TokenBatch) -> Tensor:
-        """Compute vectors (N, D) float32 of a packed batch, not normalized, without gradient."""
+        """Compute the vectors (N, D) float32 of a packed batch, not normalized."""
         lengths = batch.plan.lengths[: batch.rows]
         length = max(2, *lengths)  # the graph is traced for two tokens and more
         ids = np.zeros((len(lengths), length), dtype=np.int64)
@@ -130,12 +137,12 @@ class ExportedEncoder(Encoder):
 
 
 def load_export(folder: str | os.PathLike[str], *, threads: int | None = None) -> ExportedEncoder:
-    """Open an ONNX or OpenVINO export; see `ExportedEncoder`."""
+    """Open an ONNX or OpenVINO export, see `ExportedEncoder`."""
     return ExportedEncoder(folder, threads=threads)
 
 
 def is_graph(folder: str | os.PathLike[str]) -> bool:
-    """Tell whether a folder is an ONNX or OpenVINO export."""
+    """Return whether a folder is an ONNX or OpenVINO export."""
     place = Path(folder).expanduser()
     return (place / MANIFEST).is_file() and read_manifest(place).get("target") in TITLES
 
@@ -148,21 +155,23 @@ def load(folder: str | os.PathLike[str], **options: Any) -> Encoder:
         **options: those of `bothways.encoder.load.load`. An export takes "device" (auto or cpu) and "dtype" (auto or float32) alone.
 
     Raises:
-        InputError: not an encoder, or an option that an export does not have.
-        SourceError: nothing there, or the hub cannot be reached.
-        MissingExtra: the runtime of an export is not installed.
+        InputError: if it is not an encoder, or an export does not have an option.
+        SourceError: if it does not exist, or the hub cannot be reached.
+        MissingExtra: if the runtime of an export is not installed.
     """
     if not is_graph(folder):
         return load_encoder(folder, **options)
     for key, value in options.items():
         fitting = {"device": ("auto", "cpu"), "dtype": ("auto", "float32")}.get(key, ())
         if value is not None and str(value).removeprefix("torch.") not in fitting:
-            raise InputError(f"{key}: {value} is not for an export, which runs on the CPU as it was written ({folder})")
+            raise InputError(
+                f"{key}: {value} does not work with an export, which runs on the CPU in the type it was written in ({folder})"
+            )
     return ExportedEncoder(folder)
 
 
 def verify_rows(folder: Path) -> list[Result]:
-    """Run the stored texts one by one and as one batch; see `verify_export`."""
+    """Run the stored texts alone and in one batch, see `verify_export`."""
     manifest = read_manifest(folder)
     encoder = ExportedEncoder(folder)
     results = []

@@ -1,12 +1,12 @@
-"""Writes an encoder as an ONNX or OpenVINO graph with everything around it that a runtime needs.
+"""Writes an encoder as an ONNX or OpenVINO graph, with the other files that a runtime needs.
 
-    model.onnx, model.onnx.data                    ids and masks in, vectors out; batch and length are free
-    openvino_model.xml, openvino_model.bin         the same for OpenVINO
-    tokenizer.json, …                              as transformers writes them
-    bothways-export.json                           options that the graph does not hold, and reference vectors
-    README.md                                      how to run it
+    model.onnx, model.onnx.data               ids and masks in, vectors out, of any batch and length
+    openvino_model.xml, openvino_model.bin    the same for OpenVINO
+    tokenizer.json, …                         as transformers writes them
+    bothways-export.json                      options that the graph does not have, and test vectors
+    README.md                                 how to run it
 
-sentence-transformers has a road to ONNX of its own, which does not install beside transformers 5.
+sentence-transformers has an ONNX export of its own, which cannot be installed with transformers 5.
 """
 
 from __future__ import annotations
@@ -30,29 +30,30 @@ TYPES = ("f32", "int8")
 
 
 def write_onnx(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
-    """Write an ONNX export into an empty folder; see `write_folder`."""
+    """Write an ONNX export into an empty folder, see `write_folder`."""
     write_folder(encoder, folder, name, dtype, "onnx")
 
 
 def write_openvino(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
-    """Write an OpenVINO export into an empty folder; see `write_folder`."""
+    """Write an OpenVINO export into an empty folder, see `write_folder`."""
     write_folder(encoder, folder, name, dtype, "openvino")
 
 
 def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: str) -> None:
-    """Write the graph and everything around it, and compare it with the encoder.
+    """Write the graph and its other files, and compare it with the encoder.
 
     Args:
         encoder: bidirectional, on the CPU, in float32.
-        folder: empty.
-        name: of the model.
-        dtype: of the matrices, one of `TYPES`.
+        folder: an empty folder.
+        name: the model's name.
+        dtype: type of the matrices, one of `TYPES`.
         target: "onnx" or "openvino".
 
     Raises:
-        InputError: an unknown type, what `PaddedEncoder` does not have, or vectors below the type's bar.
-        UnsupportedFamily: a family that torch's exporter cannot trace.
-        MissingExtra: a package for the target is not installed.
+        InputError: if the type is unknown, `PaddedEncoder` does not have a part of the encoder, or
+            the graph's vectors differ too much from the encoder's.
+        UnsupportedFamily: if torch's exporter cannot trace the family.
+        MissingExtra: if a package for the target is not installed.
     """
     if dtype not in TYPES:
         raise InputError(f"dtype: {TITLES[target]} graphs are written as {' or '.join(TYPES)}, not as {dtype!r}")
@@ -103,13 +104,19 @@ def _write_settings(encoder: Encoder, folder: Path, name: str, dtype: str, targe
 
 
 def _check(folder: Path, dtype: str, target: str) -> None:
-    """Refuse an export whose vectors are not the encoder's: rounding can break a model, and an exporter can be wrong."""
+    """Refuse an export that does not give the encoder's vectors.
+
+    Rounding can break a model, and an exporter can be wrong.
+
+    Raises:
+        InputError: if a cosine is too low.
+    """
     worst = min(verify_rows(folder), key=lambda each: each.cosine)
     if not worst.ok:
         raise InputError(
             f"export: the vector of the text '{worst.case}' has cosine {worst.cosine:.4f} to the encoder's in {TITLES[target]} as "
-            f"{dtype}, below {BARS[dtype]}; "
-            + ("export f32 instead" if dtype == "int8" else "this family cannot be exported so")
+            f"{dtype}, and at least {BARS[dtype]} is needed; "
+            + ("export f32 instead" if dtype == "int8" else "this family cannot be exported to it")
         )
 
 
@@ -117,8 +124,8 @@ def _readme(name: str, dtype: str, target: str) -> str:
     file = onnx_graph.GRAPH if target == "onnx" else openvino_graph.GRAPH
     return f"""# {name}, {TITLES[target]}, {dtype}
 
-`{file}` is the whole encoder: token ids in, vectors out, pooled and normalized as the encoder does. Batch and length (2 tokens
-and more) are free.
+`{file}` is the whole encoder: token ids in, vectors out, pooled and normalized as the encoder does. Batches
+can have any size, and texts any length from 2 tokens.
 
 | input | shape | |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""Writes and runs ONNX graphs: torch's exporter, ONNX Runtime, and its quantizer.
+"""Writes, quantizes and runs ONNX graphs, with torch's exporter and ONNX Runtime.
 
 Letters: B texts, L tokens, D embedding.
 """
@@ -23,9 +23,9 @@ from bothways.foreign import one_line
 GRAPH = "model.onnx"
 INPUTS = ("input_ids", "attention_mask", "pool_mask")
 OUTPUTS = ("sentence_embedding", "unnormalized")
-"""What a graph gives; the second only if the encoder normalizes."""
+"""Outputs of a graph. The second exists only if the encoder normalizes."""
 BLOCK = 32
-"""Weights that share one scale in int8."""
+"""Number of int8 weights with one scale."""
 
 Run = Callable[..., np.ndarray[Any, Any]]
 
@@ -41,15 +41,15 @@ def needs() -> None:
 
 
 def write(module: PaddedEncoder, folder: Path, name: str) -> None:
-    """Trace the module and write it with free batch and length.
+    """Trace the module and write it for any batch and length.
 
     Args:
-        module: in evaluation mode.
-        folder: gets model.onnx and model.onnx.data.
-        name: of the model; opens an error line.
+        module: encoder in evaluation mode.
+        folder: folder for model.onnx and model.onnx.data.
+        name: the model's name, which begins an error line.
 
     Raises:
-        UnsupportedFamily: torch's exporter has no form for something in the family's code.
+        UnsupportedFamily: if torch's exporter cannot trace the family's code.
     """
     ids = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 0, 0]])
     mask = (torch.arange(5) < torch.tensor([[5], [3]])).long()
@@ -67,7 +67,7 @@ def write(module: PaddedEncoder, folder: Path, name: str) -> None:
                 output_names=list(OUTPUTS[: 1 + module.normalize]),
                 verbose=False,
             )
-    except Exception as error:  # the exporter wraps whatever it meets in classes of its own
+    except Exception as error:  # the exporter wraps every error in a class of its own
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
@@ -77,16 +77,19 @@ def write(module: PaddedEncoder, folder: Path, name: str) -> None:
 
 
 def quantize(folder: Path, width: int) -> None:
-    """Put 8-bit weights in place of the graph's matrices, in blocks with a scale each.
+    """Replace the graph's matrices by 8-bit weights, in blocks with one scale each.
 
-    The quantizer of ONNX Runtime writes `MatMulNBits`. Activations stay float32, and so do matrices that read more than `width`
-    values, which are the last ones of the feed-forward layers. A decoder's massive activations pass through these, and make a
-    rounding error there large. SmolLM2-135M over 66 texts, mean and least cosine to float32: 0.9993 and 0.990 so, 0.9968 and 0.916
-    with all matrices and activations rounded (`accuracy_level` 4). docs/serving.md has the table.
+    The quantizer of ONNX Runtime writes `MatMulNBits`. Activations stay float32, and so do matrices
+    with more than `width` inputs, which are the last ones of the feed-forward layers. A decoder's
+    massive activations pass through these, so a rounding error there would be large.
+
+    With SmolLM2-135M and 66 texts, the mean and lowest cosine to float32 are 0.9993 and 0.990. If
+    all matrices and activations are rounded (`accuracy_level` 4), they are 0.9968 and 0.916.
+    docs/serving.md has the table.
 
     Args:
-        folder: holds the float32 graph, which is replaced.
-        width: H, of the backbone's states.
+        folder: folder of the float32 graph, which is replaced.
+        width: H, the width of the backbone's states.
     """
     import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
@@ -114,10 +117,13 @@ def quantize(folder: Path, width: int) -> None:
 
 
 def open_run(file: Path, threads: int | None) -> Run:
-    """Open a graph in ONNX Runtime: a function from three arrays (B, L) int64 to vectors (B, D) before normalization.
+    """Open a graph in ONNX Runtime.
+
+    Returns:
+        A function of three arrays (B, L) int64, which returns vectors (B, D) before normalization.
 
     Raises:
-        MissingExtra: onnxruntime is not installed.
+        MissingExtra: if onnxruntime is not installed.
     """
     try:
         import onnxruntime

@@ -1,4 +1,4 @@
-"""Writes and runs OpenVINO graphs, made from the ONNX graph by OpenVINO's own reader.
+"""Writes and runs OpenVINO graphs. OpenVINO itself reads them from the ONNX graph.
 
 Letters: B texts, L tokens, D embedding.
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bothways.errors import MissingExtra
 from bothways.exports.graphs.onnx_graph import Run
+
+if TYPE_CHECKING:
+    from openvino import Model
 
 GRAPH = "openvino_model.xml"
 
@@ -34,9 +37,11 @@ def write(onnx_file: Path, folder: Path, *, int8: bool, width: int) -> None:
 
     Args:
         onnx_file: the float32 graph.
-        folder: where the two files go.
-        int8: if True, nncf puts 8-bit weights with a scale for each row of a matrix, and leaves activations as they are.
-        width: H, of the backbone's states. A matrix that reads more values stays float32; see `onnx_graph.quantize`.
+        folder: folder for the two files.
+        int8: if True, nncf makes the weights 8-bit, with one scale for each row of a matrix.
+            Activations do not change.
+        width: H, the width of the backbone's states. A matrix with more inputs stays float32, see
+            `onnx_graph.quantize`.
     """
     import openvino
 
@@ -50,8 +55,8 @@ def write(onnx_file: Path, folder: Path, *, int8: bool, width: int) -> None:
     openvino.save_model(model, os.fspath(folder / GRAPH), compress_to_fp16=False)
 
 
-def _wide(model: Any, width: int) -> list[str]:
-    """Name the products with a stored matrix that reads more than `width` values."""
+def _wide(model: Model, width: int) -> list[str]:
+    """Return the names of the products with a stored matrix of more than `width` inputs."""
     found = []
     for node in model.get_ops():
         if node.get_type_name() != "MatMul":
@@ -66,23 +71,27 @@ def _wide(model: Any, width: int) -> list[str]:
 
 
 def open_run(file: Path, threads: int | None) -> Run:
-    """Open a graph in OpenVINO: a function from three arrays (B, L) int64 to vectors (B, D) before normalization.
+    """Open a graph in OpenVINO.
+
+    Returns:
+        A function of three arrays (B, L) int64, which returns vectors (B, D) before normalization.
 
     Raises:
-        MissingExtra: openvino is not installed.
+        MissingExtra: if openvino is not installed.
     """
     try:
         import openvino
     except ImportError:
         raise MissingExtra("openvino", "openvino", "running an OpenVINO export") from None
-    # without the hints the CPU plugin takes bfloat16 where the hardware has it, and rounds activations at one scale for many
+    # Without these hints the CPU plugin uses bfloat16 if the hardware has it, and rounds many
+    # activations with one scale.
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     model = openvino.Core().compile_model(os.fspath(file), "CPU", settings)
 
     def run(*arrays: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        # a request of its own: two threads may encode at the same time
+        # each call has its own request, because two threads may encode at the same time
         answer = model.create_infer_request().infer(list(arrays))
         return np.array(answer[model.outputs[-1]])
 

@@ -1,7 +1,7 @@
-"""The whole encoder as one padded module: token ids and masks in, vectors out.
+"""The whole encoder as one module over padded batches: token ids and masks in, vectors out.
 
-This is what ONNX and OpenVINO run. Inside bothways texts are packed; these runtimes want batches, so
-this module is the same computation over (B, L) with padding at the right.
+ONNX and OpenVINO run this module. Inside bothways texts are packed, but these runtimes need
+batches. The module does the same computation over (B, L), with padding at the right.
 
 Letters: B texts, L tokens, H hidden, D embedding.
 """
@@ -33,7 +33,7 @@ class PaddedEncoder(nn.Module):
         encoder: bidirectional, with one of `POOLINGS`. Its weights are shared, not copied.
 
     Raises:
-        InputError: a causal encoder, or a pooling that has no padded form here.
+        InputError: if the encoder is causal, or its pooling is not in `POOLINGS`.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -42,9 +42,9 @@ class PaddedEncoder(nn.Module):
         if encoder.direction != "bidirectional":
             raise InputError("export: the encoder is causal; convert it with direction='bidirectional' first")
         if encoder.reads != "last":
-            raise InputError(f"export: {self.mode} pooling reads other layers than the last, which the graph does not have")
+            raise InputError(f"export: {self.mode} pooling reads other layers than the last, and the graph has only the last")
         if self.mode not in POOLINGS:
-            raise InputError(f"export: {self.mode} pooling has no form in the graph; it has {', '.join(POOLINGS)}")
+            raise InputError(f"export: the graph does not have {self.mode} pooling; it has {', '.join(POOLINGS)}")
         self.backbone: Any = encoder.backbone
         self.offset = position_offset(encoder.backbone)
         takes = inspect.signature(encoder.backbone.forward).parameters
@@ -58,17 +58,20 @@ class PaddedEncoder(nn.Module):
 
         Args:
             input_ids: (B, L) int64.
-            attention_mask: (B, L) int64, 1 for tokens and 0 for padding, at the right or at the left.
-            pool_mask: (B, L) int64, 1 for tokens that are pooled; 0 for a prompt's and for padding.
+            attention_mask: (B, L) int64, 1 for tokens and 0 for padding, at the right or at the
+                left.
+            pool_mask: (B, L) int64, 1 for tokens that are pooled, 0 for padding and for the tokens
+                of a prompt that the encoder does not pool.
 
         Returns:
-            (B, D) float32, as the encoder gives them by default. If it normalizes, the vectors before that too.
+            (B, D) float32, as the encoder gives them by default. If it normalizes, a second tensor
+                has the vectors before that.
         """
         ids, mask, pool = self._to_the_left(input_ids, attention_mask, pool_mask)
         options: dict[str, Tensor] = {}
         if self.takes_positions:
             options["position_ids"] = torch.arange(ids.shape[1], device=ids.device).expand_as(ids) + self.offset
-        # transformers draws each layer's mask from these two dimensions, kept windows too
+        # transformers makes each layer's mask of this, with kept windows too
         out = self.backbone(input_ids=ids, attention_mask=mask, use_cache=False, **options)
         vectors = self._pool(out.last_hidden_state.float(), pool * mask)
         if self.behind is not None:
@@ -77,7 +80,7 @@ class PaddedEncoder(nn.Module):
 
     @staticmethod
     def _to_the_left(ids: Tensor, mask: Tensor, pool: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Move texts that are padded at the left, so that the first token of each has position 0 in every family."""
+        """Move texts with padding at the left, so that their first token has position 0."""
         skipped = (mask.cumsum(1) == 0).long().sum(1, keepdim=True)
         places = torch.arange(ids.shape[1], device=ids.device) + skipped
         places = torch.where(places < ids.shape[1], places, places - ids.shape[1])
@@ -99,9 +102,10 @@ class PaddedEncoder(nn.Module):
 
 @contextmanager
 def plain_attention(encoder: Encoder) -> Iterator[None]:
-    """Run transformers' eager attention inside, and experts in one product for all of them.
+    """Use transformers' eager attention inside the block, and one product for all experts.
 
-    Exporters cannot trace ours, nor a loop over experts. The encoder's own come back.
+    Exporters can trace neither our attention nor a loop over experts. After the block the encoder
+    has its own again.
     """
     config: Any = encoder.backbone.config
     before, experts = config._attn_implementation, getattr(config, "_experts_implementation", None)

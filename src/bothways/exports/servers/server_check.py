@@ -1,4 +1,7 @@
-"""Checks the files of an exported folder against the rules of its server: read in the server's source, not measured."""
+"""Checks the files of an exported folder against the rules of its server.
+
+The rules are read in the server's source. The server itself does not run.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ class Rule:
 
     Attributes:
         server: for example "vLLM 0.33.0".
-        rule: what the server's source asks for.
-        fault: what the folder has instead; "" if it follows the rule.
+        rule: the requirement in the server's source.
+        fault: the difference in the folder. "" if it follows the rule.
     """
 
     server: str
@@ -33,13 +36,13 @@ class Rule:
 
     @property
     def ok(self) -> bool:
-        """Tell whether the folder follows the rule."""
+        """True if the folder follows the rule."""
         return not self.fault
 
 
 @dataclass(frozen=True)
 class Files:
-    """What a server reads of a folder, as written."""
+    """The files of a folder that a server reads."""
 
     folder: Path
     config: dict[str, Any]
@@ -58,10 +61,10 @@ def check_rules(folder: Path, target: str, model_type: str) -> list[Rule]:
     Args:
         folder: the export.
         target: a key of `SERVERS`.
-        model_type: the family that the encoder was.
+        model_type: the encoder's family.
 
     Raises:
-        InputError: a file is missing or damaged.
+        InputError: if a file is missing or damaged.
     """
     server = SERVERS[target]
     try:
@@ -77,7 +80,7 @@ def check_rules(folder: Path, target: str, model_type: str) -> list[Rule]:
             server.families[model_type],
             model_type,
         )
-        return [Rule(server.title, said.format(**_words(files)), fault(files) or "") for said, fault in RULES]
+        return [Rule(server.title, rule.format(**_words(files)), fault(files) or "") for rule, fault in RULES]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
@@ -101,7 +104,7 @@ def _architecture(files: Files) -> str | None:
 def _flag(files: Files) -> str | None:
     key, value = files.family.flag
     found = files.config.get(key)
-    return None if found is value else f"{key} is {json.dumps(found)}, so the text is read causally"
+    return None if found is value else f"{key} is {json.dumps(found)}, so the server would read texts causally"
 
 
 def _windows(files: Files) -> str | None:
@@ -136,7 +139,7 @@ def _modules(files: Files) -> str | None:
             if activation not in files.server.activations:
                 return f"{module['path']} has the activation {activation}"
             if not (place / "model.safetensors").is_file():
-                return f"{module['path']} has no model.safetensors"
+                return f"{module['path']} does not have model.safetensors"
     return None
 
 
@@ -182,7 +185,7 @@ def _widths(files: Files) -> str | None:
     width = config.get("head_dim")
     if files.server is SERVERS["tei"] and config["model_type"] in ("mistral", "qwen2"):
         plain = config["hidden_size"] // config["num_attention_heads"]
-        return None if width in (None, plain) else f"head_dim is {width}, where the server takes {plain}"
+        return None if width in (None, plain) else f"head_dim is {width}, and the server uses {plain}"
     return None
 
 
@@ -217,11 +220,11 @@ RULES: tuple[tuple[str, Callable[[Files], str | None]], ...] = (
     ("modules that the server knows: a transformer, a pooling, Dense layers, a normalization", _modules),
     ("max_seq_length is a number, within the positions", _length),
     ("tokenizer files that transformers 4 reads too, without a chat template", _tokenizer),
-    ("every key that the server cannot do without has a value of its type", _numbers),
+    ("every key that the server requires has a value of its type", _numbers),
     ("positions that the server computes", _positions),
-    ("heads as wide as the server takes them", _widths),
+    ("heads of the width that the server uses", _widths),
     ("an activation, and biases, that the server computes", _computes),
     ("widths of a Matryoshka encoder are listed", _narrower),
     ("weights are safetensors", _weights),
 )
-"""What is asked, and a function that tells the fault or None."""
+"""Each rule in words, and a function that returns the fault of a folder or None."""

@@ -1,4 +1,7 @@
-"""Writes an encoder as a folder for vLLM or text-embeddings-inference, and refuses what the server would run in another way."""
+"""Writes an encoder as a folder for vLLM or text-embeddings-inference.
+
+It refuses encoders for which the server would give other vectors.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,12 @@ from bothways.exports.servers.server_rules import SERVERS, Family
 
 
 def write_vllm(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
-    """Write a folder for vLLM; see `write_folder`."""
+    """Write a folder for vLLM, see `write_folder`."""
     write_folder(encoder, folder, name, dtype, "vllm")
 
 
 def write_tei(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
-    """Write a folder for text-embeddings-inference; see `write_folder`."""
+    """Write a folder for text-embeddings-inference, see `write_folder`."""
     write_folder(encoder, folder, name, dtype, "tei")
 
 
@@ -37,15 +40,15 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: 
     """Write an encoder into an empty folder, in the form that a server runs in both directions.
 
     Args:
-        encoder: what to write.
-        folder: where.
+        encoder: encoder to write.
+        folder: an empty folder.
         name: the model's name in the README.
         dtype: "f32" or "f16".
         target: a key of `SERVERS`.
 
     Raises:
-        InputError: a causal encoder, or a part of it that the server does not have.
-        UnsupportedFamily: the server would run the family causally, or not at all.
+        InputError: if the encoder is causal, or the server does not have a part of it.
+        UnsupportedFamily: if the server would run the family causally, or not at all.
     """
     check(encoder, dtype, target)
     model_type, family = known(encoder, target, name)
@@ -58,7 +61,7 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: 
     _settings(encoder, folder, target, family)
     faults = [rule for rule in check_rules(folder, target, model_type) if not rule.ok]
     if faults:
-        raise InputError(f"export to {SERVERS[target].title}: it needs {faults[0].rule}; here {faults[0].fault}")
+        raise InputError(f"export to {SERVERS[target].title}: it needs {faults[0].rule}, but {faults[0].fault}")
     (folder / "README.md").write_text(readme(encoder, name, target, family, tokens, dtype, reference), encoding="utf-8")
     write_manifest(
         folder,
@@ -74,10 +77,10 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: 
 
 
 def known(encoder: Encoder, target: str, name: str) -> tuple[str, Family]:
-    """Give the encoder's model type and how the server runs it.
+    """Return the encoder's model type, and how the server runs it.
 
     Raises:
-        UnsupportedFamily: it does not, or would run it causally.
+        UnsupportedFamily: if the server does not run it, or would run it causally.
     """
     server = SERVERS[target]
     kind = str(encoder.backbone.config.get_text_config().model_type)  # type: ignore[operator,union-attr]
@@ -89,30 +92,37 @@ def known(encoder: Encoder, target: str, name: str) -> tuple[str, Family]:
 
 def _refuse(encoder: Encoder, target: str, model_type: str) -> None:
     server = SERVERS[target]
-    what, mode = f"export to {server.title}", str(encoder.pooling.mode)
+    title, mode = f"export to {server.title}", str(encoder.pooling.mode)
     if mode not in server.poolings or pooling_module.is_trained(encoder.pooling) or template_module.is_last_tokens(encoder):
-        raise InputError(f"{what}: it has no {mode} pooling; it has {', '.join(server.poolings)}")
+        raise InputError(f"{title}: it does not have {mode} pooling; it has {', '.join(server.poolings)}")
     if target == "tei" and model_type == "qwen3" and mode == "bos":
-        raise InputError(f"{what}: it pads Qwen3 on the left and takes padding for the first token; pool with mean or last")
+        raise InputError(
+            f"{title}: it pads Qwen3 on the left and would pool padding as the first token; use mean or last pooling"
+        )
     if any(astuple(encoder.options.wrapper)):
-        raise InputError(f"{what}: the encoder puts a wrapper around every text, which the server does not")
+        raise InputError(f"{title}: the encoder puts a wrapper around every text, which the server does not")
     if encoder.provenance.get("report", {}).get("kept_windows"):
-        raise InputError(f"{what}: the encoder keeps sliding windows, and the server reads them in one direction; lift them")
+        raise InputError(
+            f"{title}: the encoder keeps sliding windows, which the server reads in one direction; convert with windows=lift"
+        )
     if not encoder.options.pool_bos and specials(encoder.tokenizer).bos_added:
-        raise InputError(f"{what}: the encoder leaves BOS out of its pooling (pool_bos), and the server pools it")
+        raise InputError(f"{title}: the encoder does not pool BOS (pool_bos), and the server does")
     if getattr(encoder.pooling, "keep", None):
-        raise InputError(f"{what}: the encoder cuts its vectors (truncate_dim), which a folder cannot tell the server")
+        raise InputError(f"{title}: the encoder cuts its vectors (truncate_dim), and the server does not")
 
 
 def _stored(encoder: Encoder) -> dict[str, str]:
-    """The prompts that stand before the text. Templates need code that servers do not run; the README lists them."""
+    """Return the prompts that go before the text.
+
+    Templates need code that servers do not run. The README lists them.
+    """
     return {name: prompt for name, prompt in encoder.options.prompts.items() if SLOT not in prompt}
 
 
 def _settings(encoder: Encoder, folder: Path, target: str, family: Family) -> None:
     file = folder / "config.json"
     values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if target == "vllm":  # older releases of vLLM have transformers 4, and read the direction themselves
+    if target == "vllm":  # older releases of vLLM use transformers 4, and read the direction themselves
         values.pop(GUARD, None)
     dimensions = matryoshka(encoder)
     if dimensions:
@@ -125,7 +135,7 @@ def _settings(encoder: Encoder, folder: Path, target: str, family: Family) -> No
 
 
 def _for_tei(values: dict[str, Any], family: Family) -> dict[str, Any]:
-    """Fill in what TEI's readers stop without: one number for each special token, older names of positions."""
+    """Fill in keys that TEI requires: numbers of special tokens, older names of positions."""
     for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
         if isinstance(values.get(key), list):
             values[key] = values[key][0]
@@ -134,7 +144,7 @@ def _for_tei(values: dict[str, Any], family: Family) -> dict[str, Any]:
     for key in ("bos_token_id", "eos_token_id"):
         if values.get(key) is None and key in family.numbers:
             values[key] = values["pad_token_id"]
-    if "use_sliding_window" in family.numbers:  # a window that was lifted is still named by the layers' types
+    if "use_sliding_window" in family.numbers:  # the types of the layers still name a window that was lifted
         values |= {"use_sliding_window": False, "sliding_window": None}
         if "layer_types" in values:
             values["layer_types"] = ["full_attention"] * len(values["layer_types"])
@@ -149,22 +159,25 @@ def _for_tei(values: dict[str, Any], family: Family) -> dict[str, Any]:
 
 
 def _pattern(kinds: list[str]) -> int:
-    """Which layers have full attention: every n-th. TEI knows no other order.
+    """Return the distance n between layers with full attention. TEI reads only this number.
 
     Raises:
-        InputError: another order.
+        InputError: if the layers are in another order.
     """
     for every in range(1, len(kinds) + 2):
         if all((kind == "full_attention") == ((place + 1) % every == 0) for place, kind in enumerate(kinds)):
             return every
-    raise InputError(f"export to TEI: its layers with full attention must be every n-th one, not {', '.join(kinds)}")
+    raise InputError(f"export to TEI: every n-th layer must have full attention, but the layers are {', '.join(kinds)}")
 
 
 def matryoshka(encoder: Encoder) -> list[int]:
-    """Give the widths that the encoder was trained for, smallest first; the newest stage that names them counts."""
+    """Return the widths that the encoder was trained for, smallest first.
+
+    They are those of the last stage that names some.
+    """
     for stage in reversed(encoder.provenance.get("stages", [])):
-        told = stage.get("objective") if isinstance(stage, Mapping) else None
-        widths = told.get("matryoshka") if isinstance(told, Mapping) else None
+        objective = stage.get("objective") if isinstance(stage, Mapping) else None
+        widths = objective.get("matryoshka") if isinstance(objective, Mapping) else None
         if widths:
             return sorted({int(width) for width in widths if int(width) <= encoder.dimension})
     return []

@@ -1,4 +1,7 @@
-"""README.md of a folder for vLLM or text-embeddings-inference: the command, and what the server does otherwise than bothways."""
+"""Writes the README of a folder for vLLM or text-embeddings-inference.
+
+It has the server's command and the differences between the server and bothways.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ _POOLING = {"mean": "mean", "last": "last-token", "bos": "cls"}
 
 
 def command(encoder: Encoder, target: str, family: Family, tokens: int, folder: str = ".") -> str:
-    """Give the line that starts the server."""
+    """Return the command that starts the server."""
     if target == "vllm":
         return f"vllm serve {folder} --runner pooling --convert embed --max-model-len {tokens}"
     kind = "float32" if "float32" in family.note else "float16"
@@ -23,7 +26,7 @@ def command(encoder: Encoder, target: str, family: Family, tokens: int, folder: 
 
 
 def readme(encoder: Encoder, name: str, target: str, family: Family, tokens: int, dtype: str, reference: list[Row]) -> str:
-    """Give the text; see the module."""
+    """Return the text of the README."""
     server = SERVERS[target]
     key, value = family.flag
     early = (
@@ -48,7 +51,7 @@ def readme(encoder: Encoder, name: str, target: str, family: Family, tokens: int
         "```",
         "",
         f"Attention in both directions: the server reads `{key}` ({str(value).lower()} here) in {family.source}. {family.note}".rstrip(),
-        "By rule, not measured: `bothways verify-export .` checks these files against the rules that the server's source has, and",
+        "This is by rule, not measured: `bothways verify-export .` checks these files against the rules in the server's source, and",
         "runs them in sentence-transformers.",
         "",
         _long(target, tokens),
@@ -65,10 +68,10 @@ def readme(encoder: Encoder, name: str, target: str, family: Family, tokens: int
             "",
             "## Prompts",
             "",
-            "Put them before each text yourself. The server pools them with the text. The cosine says how near that is to the vector of",
+            "Put them before each text yourself. The server pools them with the text. The cosine compares this with the vector of",
             "bothways for one short query.",
             "",
-            "| prompt | what the server is sent | cosine |",
+            "| prompt | text to send | cosine |",
             "|---|---|---|",
         ]
         for row in prompts:

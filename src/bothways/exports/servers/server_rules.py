@@ -1,7 +1,10 @@
-"""What vLLM and text-embeddings-inference (TEI) read of a folder, as data. Neither runs here: these rules are read in their source.
+"""The files that vLLM and text-embeddings-inference (TEI) read of a folder, as data.
 
-vLLM 0.33.0: model_executor/models/{llama,qwen2,qwen3,gemma3,apertus}.py and registry.py, transformers_utils/config.py,
-model_executor/models/adapters.py. TEI 1.9: backends/candle/src/models/*.rs, backends/src/lib.rs, router/src/lib.rs.
+Neither server runs here. The rules are read in their source:
+
+- vLLM 0.33.0: model_executor/models/{llama,qwen2,qwen3,gemma3,apertus}.py and registry.py,
+  transformers_utils/config.py, model_executor/models/adapters.py
+- TEI 1.9: backends/candle/src/models/*.rs, backends/src/lib.rs, router/src/lib.rs
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ class Family:
     """How a server runs one model type in both directions.
 
     Attributes:
-        architecture: the name that config.json must have; None to write the encoder as Llama (`as_llama`).
-        flag: the key of config.json that the server's class reads, with the value that means both directions.
+        architecture: the name that config.json must have. If None, the encoder is written as a
+            Llama, see `as_llama`.
+        flag: the key of config.json that the server's class reads, with the value for both
+            directions.
         source: the file that reads it.
-        numbers: keys of config.json that the server stops without, and their type.
-        note: what the README says of it.
+        numbers: keys of config.json that the server requires, and their type.
+        note: a sentence for the README.
     """
 
     architecture: str | None
@@ -36,13 +41,12 @@ class Server:
     Attributes:
         title: its name and release.
         families: the model types that it runs in both directions.
-        refused: model types that it would run otherwise, with the reason.
-        otherwise: the reason for all model types that stand in neither.
-        poolings: our modes that it has.
-        modules: kinds of modules that it knows; others are left out there, and it does not say so.
-        activations: of Dense modules, by the last part of torch's name.
-        scaled_positions: whether it reads positions that are stretched.
-        cuts: whether the layers behind the pooling may be followed by a cut of the vector.
+        refused: model types for which it would give other vectors, with the reason.
+        otherwise: the reason for all other model types.
+        poolings: our pooling modes that it has.
+        modules: kinds of modules that it knows. It ignores others without a message.
+        activations: activations of Dense modules, by the last part of torch's name.
+        scaled_positions: whether it reads stretched positions.
     """
 
     title: str
@@ -97,9 +101,7 @@ _BACKEND = [
     "biogpt",
 ]
 _CAUSAL = "vLLM 0.33.0 runs it causally: its own class for the family does not read is_causal"
-_GENERAL = (
-    "vLLM 0.33.0 runs it causally: it has no class of its own for the family, and transformers' attention layers say causal"
-)
+_GENERAL = "vLLM 0.33.0 runs it causally: it does not have a class of its own for the family, and transformers' attention layers are causal"
 _LLAMA = Family("LlamaModel", source="llama.py")
 
 VLLM = Server(
@@ -182,10 +184,10 @@ TEI = Server(
         ),
         **dict.fromkeys(("granite", "helium", "ernie4_5", "phi3"), Family(None, _BOTH, "llama.rs", note=_GPU)),
     },
-    refused={"seed_oss": "TEI's Llama has no biases in its attention"},
-    otherwise="TEI 1.9 has no class for the family",
+    refused={"seed_oss": "TEI's Llama does not have biases in its attention"},
+    otherwise="TEI 1.9 does not have a class for the family",
     scaled_positions=False,
 )
 
 SERVERS = {"vllm": VLLM, "tei": TEI}
-"""`--to` → rules."""
+"""The rules of each server, by the value of `--to`."""

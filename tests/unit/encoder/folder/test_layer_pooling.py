@@ -226,7 +226,7 @@ def test_exports_say_what_has_no_place_for_it(saved: Path, tmp_path: Path) -> No
     encoder = bw.load(saved, **CPU)
     with pytest.raises(InputError, match="export: first_last_avg pooling reads other layers than the last"):
         PaddedEncoder(encoder)
-    with pytest.raises(InputError, match=r"llama\.cpp has no first_last_avg pooling"):
+    with pytest.raises(InputError, match=r"llama\.cpp does not have first_last_avg pooling"):
         check_gguf(encoder, "f32")
     folder = bw.export(encoder, tmp_path / "out", to="sentence-transformers")
     stated = json.loads((folder / "bothways-export.json").read_text())
