@@ -24,7 +24,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from bothways.atomic import atomic_folder
 from bothways.attention.plan import Direction
@@ -140,12 +140,12 @@ class LLM2Vec(nn.Module):
         return self.encoder.backbone
 
     @property
-    def tokenizer(self) -> PreTrainedTokenizerFast:
+    def tokenizer(self) -> Any:
         """The decoder's tokenizer."""
         return self.encoder.tokenizer
 
     @property
-    def config(self) -> PretrainedConfig:
+    def config(self) -> Any:
         """The decoder's config."""
         return self.model.config
 
