@@ -125,7 +125,7 @@ class LLM2Vec(nn.Module):
         check(kwargs)
         device = device_of(kwargs.pop("device_map", None))
         dtype = dtype_of(kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None), base_model_name_or_path)
-        direction = "bidirectional" if enable_bidirectional else "causal"
+        direction: Direction = "bidirectional" if enable_bidirectional else "causal"
         settings = {key: kwargs[key] for key in SETTINGS if kwargs.get(key) is not None}
         with token_for_hub(kwargs.get("token")):
             encoder = _open(base_model_name_or_path, peft_model_name_or_path, direction, device, dtype)

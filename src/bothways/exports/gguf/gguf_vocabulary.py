@@ -10,8 +10,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import PreTrainedTokenizerFast
-
 from bothways.errors import InputError
 
 # gguf.TokenType
@@ -39,7 +37,7 @@ class Vocabulary:
     scores: list[float]
 
 
-def vocabulary(tokenizer: PreTrainedTokenizerFast, rows: int) -> Vocabulary:
+def vocabulary(tokenizer: Any, rows: int) -> Vocabulary:
     """Read a tokenizer's vocabulary.
 
     Args:
