@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bothways.data.labeled.labeled_row import Fields, Reading
-from bothways.data.retrieval_folder import RetrievalFolder, retrieval_folder
+from bothways.data.retrieval_folder import RetrievalFolder, retrieval_folder, subsets_of
 from bothways.data.rows import iter_rows
 from bothways.errors import InputError
 from bothways.foreign import one_line
@@ -53,13 +53,19 @@ def is_beir(source: str | Path) -> bool:
     return retrieval_folder(source) is not None
 
 
-def collection_files(folder: str | Path, split: str) -> RetrievalFolder:
+def collection_files(folder: str | Path, split: str, subset: str | None = None) -> RetrievalFolder:
     """Return the files of a collection; see `retrieval_folder`.
 
     Raises:
         InputError: the folder does not have this layout.
     """
-    found = retrieval_folder(folder)
+    found = retrieval_folder(folder, subset)
+    subsets = subsets_of(Path(folder)) if found is None and Path(folder).is_dir() else []
+    if subsets:
+        wrong = "holds several subsets" if subset is None else f"has no whole subset {subset!r}"
+        raise InputError(
+            f"{folder}: {wrong}; choose one as retrieval:{folder}?subset={subsets[0]}, there are: {', '.join(subsets)}"
+        )
     if found is None:
         raise InputError(
             f"{folder}: not a BEIR folder; it must hold corpus.jsonl, queries.jsonl and "

@@ -27,7 +27,7 @@ class Collection:
     qrels: dict[str, dict[str, int]]
 
 
-def read_beir(folder: str | Path, split: str = "test") -> Collection:
+def read_beir(folder: str | Path, split: str = "test", subset: str | None = None) -> Collection:
     """Read one split of a folder: its judged queries, and every document.
 
     For example, `read_beir("scifact", "test")`.
@@ -41,7 +41,7 @@ def read_beir(folder: str | Path, split: str = "test") -> Collection:
         raise InputError(
             f"{folder}: no such folder; a retrieval task needs a folder with corpus.jsonl, queries.jsonl and qrels/{split}.tsv"
         )
-    files = collection_files(folder, split)
+    files = collection_files(folder, split, subset)
     qrels = read_grades(files, split)
     judgments = files.judged(split)[0]
     queries, documents = files.of_split(files.queries, split), files.of_split(files.corpus, split)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bothways.data.dataset_card import stated_configs
 from bothways.data.formats.compressed import COMPRESSIONS
 from bothways.data.formats.shards import check_complete, in_order, shard_of
 from bothways.data.rows import FORMATS, format_of, is_table, iter_rows
@@ -102,8 +103,13 @@ def has_split(folder: Path, split: str) -> bool:
 def _splits(folder: Path, split: str) -> list[tuple[Path, ...]]:
     """Return each set of files that a split may be.
 
-    Plain files come before shards, and those before folders.
+    What README.md states comes first. Otherwise plain files come before shards, and those before
+    folders.
     """
+    configs = stated_configs(current_snapshot(folder))
+    own = configs.get("default") or (next(iter(configs.values())) if len(configs) == 1 else {})
+    if split in own:
+        return [own[split]]
     places = [current_snapshot(folder) / place for place in _PLACES]
     names = [f"{split}{suffix}{zipped}" for suffix in FORMATS for zipped in ("", *COMPRESSIONS)]
     if plain := [(path,) for path in (places[0] / name for name in names) if path.is_file()]:

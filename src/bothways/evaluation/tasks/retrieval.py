@@ -163,15 +163,18 @@ class Retrieval(RankingTask):
     kind = "retrieval"
 
     @classmethod
-    def from_folder(cls, folder: str | Path, *, split: str = "test", **options: Any) -> Retrieval:
+    def from_folder(cls, folder: str | Path, *, split: str = "test", subset: str | None = None, **options: Any) -> Retrieval:
         """Read a folder in BEIR's layout, see `read_beir` also for the errors.
 
         Args:
             folder: the folder, with corpus.jsonl, queries.jsonl and qrels/.
             split: the split of the judgments.
+            subset: which of several collections, for example "en" for `en-corpus`. If None, the
+                folder's own or only one.
             **options: options of `RankingTask`.
         """
-        return cls(read_beir(folder, split), name=f"retrieval:{folder}", **options)
+        name = f"retrieval:{folder}" if subset is None else f"retrieval:{folder}/{subset}"
+        return cls(read_beir(folder, split, subset), name=name, **options)
 
     @classmethod
     def from_pairs(
@@ -203,6 +206,7 @@ class Retrieval(RankingTask):
         argument: str | None,
         *,
         split: str = "test",
+        subset: str | None = None,
         k: tuple[int, ...] | None = None,
         backend: Backend = "exact",
         query_prompt: str | None = None,
@@ -219,6 +223,7 @@ class Retrieval(RankingTask):
         Args:
             argument: the folder or file.
             split: the split of a folder.
+            subset: see `from_folder`.
             k: see `RankingTask`.
             backend: see `RankingTask`.
             query_prompt: see `RankingTask`.
@@ -232,9 +237,11 @@ class Retrieval(RankingTask):
         options: dict[str, Any] = {"k": k, "backend": backend, "ignore_identical_ids": ignore_identical_ids}
         options |= {"query_prompt": query_prompt, "document_prompt": document_prompt}
         pairs: dict[str, Any] = {"query": query, "document": document, "above": above}
-        if path.is_file() or (path.is_dir() and not is_beir(path) and not (path / "qrels").is_dir() and has_split(path, split)):
+        if subset is None and (
+            path.is_file() or (path.is_dir() and not is_beir(path) and not (path / "qrels").is_dir() and has_split(path, split))
+        ):
             return cls.from_pairs(path, split=split, **pairs, **options)
         wrong = next((name for name, value in pairs.items() if value is not None), None)
         if wrong is not None:
             raise InputError(f"{path}: {wrong}= is for files of pairs only, and this is a folder in BEIR's layout")
-        return cls.from_folder(path, split=split, **options)
+        return cls.from_folder(path, split=split, subset=subset, **options)
