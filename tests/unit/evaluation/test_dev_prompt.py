@@ -47,6 +47,26 @@ def test_the_one_instruction_of_alike_rows(metric, rows, prompt):
     assert parse(instructed(metric, rows)).argument == parse(metric).argument
 
 
+@pytest.mark.parametrize(
+    ("metric", "rows", "prompts"),
+    [
+        ("retrieval:data/scifact", FIND + SAME + CLASSES, ("Find: ", "")),
+        ("reranking:dev.jsonl?split=dev", FIND, ("Find: ", "")),
+        ("retrieval:data", [Example("q", ("d",), query_prompt="Q: ", document_prompt="D: ")], ("Q: ", "D: ")),
+        ("retrieval:data/fiqa", [*FIND, Example("q", ("d",), query_prompt="Other: ", task="x")], ("Find: ", "")),
+        ("retrieval:data", [*FIND, Example("q", ("d",), query_prompt="Other: ", task="x")], None),
+        ("retrieval:data", FIND + BARE, None),
+        ("retrieval:data", BARE, None),
+        ("retrieval:data", CLASSES + SAME, None),
+        ("retrieval:data?query_prompt=Own", FIND, ("Own", None)),
+        ("reranking:dev.jsonl?document_prompt=", FIND, (None, "")),
+    ],
+)
+def test_retrieval_and_reranking_get_the_instruction_of_each_side(metric, rows, prompts):
+    options = parse(instructed(metric, rows)).options
+    assert (options.get("query_prompt"), options.get("document_prompt")) == (prompts or (None, None))
+
+
 @pytest.mark.parametrize("metric", ["sts:dev.jsonl?prompt=", "sts:dev.jsonl?prompt=Own:"])
 def test_a_prompt_of_the_metric_stays(metric):
     assert instructed(metric, SAME) == metric
@@ -80,5 +100,9 @@ def test_a_run_measures_with_it(tmp_path, caplog):
         encoder = bw.train(recipe(tmp_path, stage), tmp_path / "out")
     assert "is measured with the instruction of the rows, 'Say: '" in caplog.text
     (measured,) = [row["dev"] for row in metrics(tmp_path / "out") if "dev" in row]
+    assert (
+        "the encoder does not store: 'Say: '; pass the right one when you encode, as encode(texts, prompt='Say: ')"
+        in caplog.text
+    )
     task = make_task(f"{metric}?prompt=Say: ")
     assert measured == pytest.approx(task.run(encoder, RunOptions()).metrics["spearman"], abs=1e-6)

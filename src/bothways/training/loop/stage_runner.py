@@ -38,6 +38,7 @@ from bothways.training.stage.stage_data import StageData, read_stage_data
 from bothways.training.stage.stage_order import stage_order
 from bothways.training.stage.stage_output import merge_stage, record
 from bothways.training.stage.stage_setup import open_heldout, open_stage, ready
+from bothways.training.stage.unstored_prompts import say_unstored
 
 
 def train_stage(context: StageContext, run: RunContext, *, resume: bool, offset: int, check_others: bool) -> int:
@@ -93,6 +94,7 @@ class _StageRunner:
         encoder, difference = merge_stage(context, encoder, data.texts, trained)
         record(encoder, context, data=data, state=state, trainable=trainable, difference=difference)
         product.describe_adapter(encoder, context)
+        say_unstored(data.items, encoder.options.prompts, context.name)
         product.save(encoder, head, context)
 
     def _stage_run(self, encoder: Encoder, objective: Objective[Any], data: StageData, offset: int) -> StageRun:
