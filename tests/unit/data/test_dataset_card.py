@@ -50,11 +50,13 @@ def test_each_language_of_a_folder_is_a_collection(tmp_path: Path, stated: bool)
     assert found.corpus == {"d-en0": "document en0", "d-en1": "document en1"}
     assert found.queries == {"q-en0": "query en0", "q-en1": "query en1"}
     assert found.qrels == {"q-en0": {"d-en0": 1}, "q-en1": {"d-en1": 1}}
-    assert Retrieval.from_argument(str(tmp_path), subset="de").name.endswith("/de")
-    with pytest.raises(InputError, match=r"holds several subsets; choose one as retrieval:.*subset=de, there are: de, en"):
+    assert Retrieval.from_argument(str(tmp_path / "de")).name.endswith("/de")
+    with pytest.raises(InputError, match=r"holds several subsets; choose one as .*/de, there are: de, en"):
         Retrieval.from_argument(str(tmp_path))
     with pytest.raises(InputError, match=r"has no whole subset 'fr'.*there are: de, en"):
-        Retrieval.from_argument(str(tmp_path), subset="fr")
+        read_beir(tmp_path, subset="fr")
+    with pytest.raises(InputError, match=r"fr: no such folder"):
+        Retrieval.from_argument(str(tmp_path / "fr"))
 
 
 def test_the_only_language_needs_no_choice(tmp_path: Path) -> None:

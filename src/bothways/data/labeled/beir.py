@@ -63,9 +63,7 @@ def collection_files(folder: str | Path, split: str, subset: str | None = None) 
     subsets = subsets_of(Path(folder)) if found is None and Path(folder).is_dir() else []
     if subsets:
         wrong = "holds several subsets" if subset is None else f"has no whole subset {subset!r}"
-        raise InputError(
-            f"{folder}: {wrong}; choose one as retrieval:{folder}?subset={subsets[0]}, there are: {', '.join(subsets)}"
-        )
+        raise InputError(f"{folder}: {wrong}; choose one as {Path(folder) / subsets[0]}, there are: {', '.join(subsets)}")
     if found is None:
         raise InputError(
             f"{folder}: not a BEIR folder; it must hold corpus.jsonl, queries.jsonl and "

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from bothways.data.labeled.beir import is_beir
+from bothways.data.retrieval_folder import subsets_of
 from bothways.errors import InputError
 from bothways.evaluation.inputs.beir_collection import read_beir
 from bothways.evaluation.inputs.contradictions import check_judgments
@@ -206,7 +207,6 @@ class Retrieval(RankingTask):
         argument: str | None,
         *,
         split: str = "test",
-        subset: str | None = None,
         k: tuple[int, ...] | None = None,
         backend: Backend = "exact",
         query_prompt: str | None = None,
@@ -218,12 +218,12 @@ class Retrieval(RankingTask):
     ) -> Retrieval:
         """Make the task from `retrieval:PATH`, for example `retrieval:scifact?k=10,100`.
 
-        PATH is a folder in BEIR's layout, a file of pairs, or a folder of such files.
+        PATH is a folder in BEIR's layout, a file of pairs, or a folder of such files. `FOLDER/en` is
+        the subset of a folder with `en-corpus`, `en-queries` and `en-qrels`.
 
         Args:
             argument: the folder or file.
             split: the split of a folder.
-            subset: see `from_folder`.
             k: see `RankingTask`.
             backend: see `RankingTask`.
             query_prompt: see `RankingTask`.
@@ -234,6 +234,8 @@ class Retrieval(RankingTask):
             above: for pairs only, see `read_pair_collection`.
         """
         path = Path(require_argument(argument, "retrieval"))
+        subset = path.name if not path.exists() and path.parent.is_dir() and path.name in subsets_of(path.parent) else None
+        path = path if subset is None else path.parent
         options: dict[str, Any] = {"k": k, "backend": backend, "ignore_identical_ids": ignore_identical_ids}
         options |= {"query_prompt": query_prompt, "document_prompt": document_prompt}
         pairs: dict[str, Any] = {"query": query, "document": document, "above": above}

@@ -27,6 +27,7 @@ from bothways.training.loop.optim import build_optimizer
 from bothways.training.loop.optimizer_step import Stepper, trainable_parameters
 from bothways.training.loop.run_context import RunContext
 from bothways.training.loop.stage_run import StageRun
+from bothways.training.loop.unstored_prompts import say_unstored
 from bothways.training.loop.update import PlainUpdate, Update
 from bothways.training.parallel import sharding
 from bothways.training.parallel.zero import ZeroUpdate
@@ -38,7 +39,6 @@ from bothways.training.stage.stage_data import StageData, read_stage_data
 from bothways.training.stage.stage_order import stage_order
 from bothways.training.stage.stage_output import merge_stage, record
 from bothways.training.stage.stage_setup import open_heldout, open_stage, ready
-from bothways.training.stage.unstored_prompts import say_unstored
 
 
 def train_stage(context: StageContext, run: RunContext, *, resume: bool, offset: int, check_others: bool) -> int:

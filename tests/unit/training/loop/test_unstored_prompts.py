@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bothways.data.labeled.example import Example
-from bothways.training.stage.unstored_prompts import say_unstored, unstored_prompts
+from bothways.training.loop.unstored_prompts import say_unstored, unstored_prompts
 
 ROWS = [
     Example("a", ("b",), query_prompt="Rare: "),
