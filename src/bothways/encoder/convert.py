@@ -251,13 +251,12 @@ def _check_unmerged(base: str | os.PathLike[str], adapter: str | os.PathLike[str
         )
 
 
-_MOVED = {"load": "load", "is_encoder": "load", "local_folder": "load", "is_exported_graph": "load", "prepare": "prepare"}
+_MOVED = ("load", "is_encoder", "local_folder", "is_exported_graph")
 
 
 def __getattr__(name: str) -> Any:
-    """Return a function that has moved from this file to another one, with a DeprecationWarning."""
+    """Return a function that has moved to `encoder.load`, with a DeprecationWarning."""
     if name not in _MOVED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    place = f"bothways.encoder.{_MOVED[name]}"
-    warnings.warn(f"{__name__}.{name} is {place}.{name} now", DeprecationWarning, stacklevel=2)
-    return getattr(importlib.import_module(place), name)
+    warnings.warn(f"{__name__}.{name} is bothways.encoder.load.{name} now", DeprecationWarning, stacklevel=2)
+    return getattr(importlib.import_module("bothways.encoder.load"), name)
