@@ -256,3 +256,33 @@ def test_no_host_name_of_a_registry() -> None:
         for match in hosts.finditer(path.read_text(encoding="utf-8"))
     ]
     assert found == []
+
+
+def old_paths(path: Path) -> list[str]:
+    """The modules that a file imports by a path that they had before they moved."""
+    from bothways.moved import MOVED
+
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}", *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [f"{name} is {MOVED[name]} now" for name in names if name in MOVED]
+
+
+def test_nothing_imports_by_an_old_path() -> None:
+    """Old paths are for users. mypy takes an unknown module for Any, so it would not notice."""
+    files = [path for folder in ("src", "benchmarks", "examples") for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert {str(path.relative_to(ROOT)): found for path in files if (found := old_paths(path))} == {}
+
+
+def test_an_old_path_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "file.py"
+    for line in ("import bothways.encoder.tokenization", "from bothways.encoder import tokenization"):
+        file.write_text(line)
+        assert old_paths(file) == ["bothways.encoder.tokenization is bothways.encoder.texts.tokenization now"]
+    file.write_text("from bothways.encoder.tokenization import Text")
+    assert len(old_paths(file)) == 1
+    file.write_text("from bothways.encoder.texts.tokenization import Text")
+    assert old_paths(file) == []
