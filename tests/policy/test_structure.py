@@ -6,6 +6,7 @@ The lists of exceptions may only become shorter.
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,11 @@ def test_many_parameters_are_found(checkout: Path) -> None:
     assert measure.many_parameters(checkout) == {}
     (checkout / "src/thing/one.py").write_text(f"class C:\n    def f(self, {names}, *more, j, k, **rest): pass")
     assert measure.many_parameters(checkout) == {"thing/one.py: f": 11}
+
+
+def test_no_link_is_tracked() -> None:
+    """A link to an environment, once tracked, takes the place of the environment in every checkout."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    listed = subprocess.run(["git", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [line for line in listed.splitlines() if line.startswith("120000")] == []
