@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bothways.encoder.tokenization import Wrapper
 
 import bothways as bw
 from bothways.encoder.folder.adapter_settings import LLM2VEC, describe, read_settings
 from bothways.encoder.folder.head_modules import with_mlp
 from bothways.encoder.options import EncoderOptions
+from bothways.encoder.texts.tokenization import Wrapper
 from bothways.errors import InputError
 from bothways.objectives.contrastive_base import mlp_layer
 from bothways.pooling import PoolingConfig
