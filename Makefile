@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FRAMEWORKS := .venv-frameworks
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test fuzz kill mutate deepspeed check lint types bench quality families exports frameworks clean
+.PHONY: setup demo test fuzz kill mutate deepspeed check lint types bench quality families exports frameworks docs clean
 
 setup: $(STAMP)
 
@@ -70,6 +70,11 @@ frameworks:
 		langchain-core langchain-huggingface llama-index-core llama-index-embeddings-huggingface haystack-ai \
 		sentence-transformers-haystack chromadb
 	$(FRAMEWORKS)/bin/python -W ignore tests/frameworks/run.py $(BASES)
+
+# The documentation site in build/site: pages of docs/, and a reference made from the code. Strict: a dead link is an error.
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 # Kills the verbs that write at random times and at changes of the file system, and compares with undisturbed runs: some 15 minutes.
 kill: setup

@@ -94,8 +94,8 @@ def explain_first(first: Mapping[str, Any], kind: type[BaseModel]) -> str:
     place = (*first["loc"], raised.field) if isinstance(raised, _Implausible) else first["loc"]
     path = ".".join(str(part) for part in place)
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(first["loc"][-1]), _field_names(kind), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = _meant(first["loc"], kind)
+        hint = f"; did you mean {near!r}?" if near else ""
         return f"unknown key {path!r}{hint}"
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
@@ -111,18 +111,44 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:99]}…"
 
 
-def _field_names(kind: type[BaseModel]) -> list[str]:
-    names: list[str] = []
-    pending: list[Any] = [kind]
-    seen: set[Any] = set()
-    while pending:
-        item = pending.pop()
-        if item in seen:
-            continue
-        seen.add(item)
-        if isinstance(item, type) and issubclass(item, BaseModel):
-            names.extend(item.model_fields)
-            pending.extend(field.annotation for field in item.model_fields.values())
-        else:
-            pending.extend(getattr(item, "__args__", ()))
-    return names
+def _meant(place: tuple[int | str, ...], kind: type[BaseModel]) -> str | None:
+    """Return the key that was meant by an unknown one: its name if it is a sibling, else its path.
+
+    For example, for `stages.0.steps` it is `stages.0.optim.steps`, and for `stages.0.optim.lrr` it
+    is `lr`.
+    """
+    paths = sorted(_paths(kind))
+    near = difflib.get_close_matches(str(place[-1]), sorted({path[-1] for path in paths}), n=1)
+    if not near:
+        return None
+    above = place[:-1]
+
+    def shared(path: tuple[str, ...]) -> int:
+        """Count the first steps that a path has in common with the place of the unknown key."""
+        pairs = list(zip(path[:-1], above))
+        return next((n for n, (one, other) in enumerate(pairs) if one not in (_ITEM, other)), len(pairs))
+
+    best = max((path for path in paths if path[-1] == near[0]), key=lambda path: (shared(path), -len(path)))
+    # pydantic adds the kind of a union's member to the place, as in stages.0.objective.mntp
+    if len(best) - 1 == shared(best) and len(above) - shared(best) <= 1:
+        return best[-1]
+    steps = [above[n] if step == _ITEM and n < shared(best) else step for n, step in enumerate(best)]
+    return ".".join(str(step) for step in steps)
+
+
+_ITEM = "N"  # a place in a list
+
+
+def _paths(kind: Any, above: tuple[str, ...] = (), around: tuple[Any, ...] = ()) -> set[tuple[str, ...]]:
+    """Return the path of every field of a config class, with `N` for the items of a list."""
+    found: set[tuple[str, ...]] = set()
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if kind not in around:
+            for name, field in kind.model_fields.items():
+                found.add((*above, name))
+                found |= _paths(field.annotation, (*above, name), (*around, kind))
+        return found
+    items = getattr(kind, "__origin__", None) in (list, tuple, dict)
+    for part in getattr(kind, "__args__", ()):
+        found |= _paths(part, (*above, _ITEM) if items else above, around)
+    return found

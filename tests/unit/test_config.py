@@ -37,6 +37,9 @@ class Outer(Strict):
         ({"stepz": 3}, "recipe.yaml: unknown key 'stepz'; did you mean 'steps'?"),
         ({"inner": {"rat": 1}}, "recipe.yaml: unknown key 'inner.rat'; did you mean 'rate'?"),
         ({"many": [{}, {"mod": "a"}]}, "recipe.yaml: unknown key 'many.1.mod'; did you mean 'mode'?"),
+        # a key that belongs to another place is named with its path
+        ({"rate": 1}, "recipe.yaml: unknown key 'rate'; did you mean 'inner.rate'?"),
+        ({"many": [{}, {"steps": 1}]}, "recipe.yaml: unknown key 'many.1.steps'; did you mean 'steps'?"),
         ({"xyzzy": 1}, "recipe.yaml: unknown key 'xyzzy'"),
         ({"inner": {"rate": 2}}, "recipe.yaml: inner.rate: Input should be less than or equal to 1 (got 2)"),
         ({"inner": {"mode": "c"}}, "recipe.yaml: inner.mode: Input should be 'a' or 'b' (got 'c')"),

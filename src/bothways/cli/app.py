@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+import bothways
 from bothways.cli.options import first_process
 from bothways.cli.signals import exit_code, was_stopped
 from bothways.cli.verbs import (
@@ -59,8 +60,16 @@ app.command(name=ablate.NAME, cls=ablate.ManyValues)(ablate.command)
 app.add_typer(prepare.group, name=prepare.NAME)
 
 
+def _version(asked: bool) -> None:
+    """Print the version and end, if it was asked for."""
+    if asked:
+        typer.echo(f"bothways {bothways.__version__}")
+        raise typer.Exit
+
+
 @app.callback(help=_PURPOSE)
 def _every_verb(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="show the traceback of an error; you can write it after the verb too")
     ] = False,

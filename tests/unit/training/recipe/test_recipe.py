@@ -99,6 +99,7 @@ def test_override_with_structures_and_null() -> None:
         ("stages.7.optim.lr=1", r"no stage '7'; there are mntp, simcse \(or 0 to 1\)"),
         ("stages.mntp.optm.lr=1", "unknown key.*did you mean 'optim'"),
         ("stages.mntp.optim.lrr=1", "unknown key.*did you mean 'lr'"),
+        ("stages.mntp.steps=1", "unknown key.*did you mean 'stages.0.optim.steps'"),
         ("stages.mntp.optim.lr.peak=1", "is a value and has no 'peak'"),
         ("sed=1", "did you mean 'seed'"),
         ("stages.mntp.optim.lr", "expected path=value"),

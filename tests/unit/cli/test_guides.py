@@ -1,0 +1,55 @@
+"""The pages of the site: commands that the command line takes, code that compiles, real messages."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.pages import blocks, commands, parsed
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCS = ROOT / "docs"
+if not (ROOT / "mkdocs.yml").is_file():
+    pytest.skip("needs a checkout", allow_module_level=True)
+PAGES = [DOCS / name for name in ("index.md", "install.md", "quickstart.md")] + sorted(DOCS.glob("guides/*.md"))
+
+
+def lines() -> list[str]:
+    """The bothways commands of all pages, also those behind a launcher."""
+    every = [line for page in PAGES for line in commands(page.read_text(encoding="utf-8"))]
+    every = [re.sub(r"^(?:accelerate launch|torchrun) .*--no[_-]python ", "", line) for line in every]
+    return sorted({line.removeprefix("$ ") for line in every if re.match(r"(?:\$ )?bothways ", line)})
+
+
+@pytest.mark.parametrize("line", lines())
+def test_the_command_line_takes_it(line: str) -> None:
+    parsed(line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_code_compiles(page: Path) -> None:
+    for block in blocks(page.read_text(encoding="utf-8"), "python"):
+        ast.parse(block)
+
+
+def test_the_messages_are_those_of_the_code() -> None:
+    page = (DOCS / "guides" / "troubleshooting.md").read_text(encoding="utf-8")
+    shown = [part for cell in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for part in re.findall(r"`([^`]+)`", cell)]
+    assert len(shown) > 20
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    joined = re.sub(r'"\s*\n\s*f?"', "", sources)  # strings that Python joins
+    assert [part for part in shown if part not in joined] == []
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = set(re.findall(r":\s([\w/-]+\.md)$", text, re.MULTILINE))
+    made = {"reference/python.md", "reference/cli.md", "reference/recipe.md"}
+    copies = {"findings.md", "contributing.md", "changelog.md"}
+    there = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+    assert named == there | made | copies
+    assert yaml.safe_load(text)["site_name"] == "bothways"
