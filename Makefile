@@ -37,7 +37,7 @@ fuzz: setup
 mutate: setup
 	$(BIN)/python benchmarks/mutate.py
 
-check: setup lint types test
+check: setup lint types docs test
 
 lint: setup
 	$(BIN)/ruff check .
@@ -74,7 +74,7 @@ frameworks:
 # The documentation site in build/site: pages of docs/, and a reference made from the code. Strict: a dead link is an error.
 docs: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict --quiet
 
 # Kills the verbs that write at random times and at changes of the file system, and compares with undisturbed runs: some 15 minutes.
 kill: setup

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from tests.pages import blocks, commands, parsed
 
 ROOT = Path(__file__).resolve().parents[3]
