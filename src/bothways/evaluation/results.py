@@ -60,12 +60,15 @@ class Results(Mapping[str, dict[str, float]]):
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, task: str) -> dict[str, float]:
+        """Return the metrics of a task."""
         return self.records[task].metrics
 
     def __iter__(self) -> Iterator[str]:
+        """Iterate over the task names."""
         return iter(self.records)
 
     def __len__(self) -> int:
+        """Return the number of tasks."""
         return len(self.records)
 
     @property

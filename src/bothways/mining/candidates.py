@@ -162,6 +162,7 @@ class HybridSearch:
     """A search by both, fused as described at the top of this file."""
 
     def __init__(self, lexical: Bm25Search, dense: DenseSearch) -> None:
+        """Join the two searches, which have the same documents and queries."""
         self.lexical, self.dense = lexical, dense
 
     def ranked(self, requests: Sequence[Request], depth: int) -> list[Ranked]:

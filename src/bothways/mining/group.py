@@ -84,6 +84,17 @@ class MiningGroup:
         rules: Sequence[Rule] = (),
         without: Overlap | None = None,
     ) -> None:
+        """Collect the documents and answers of a group.
+
+        Args:
+            examples: all rows.
+            rows: numbers of the group's rows.
+            corpus: texts of the corpus. If None, the positives and negatives of the group's rows.
+            known: answers of all rows.
+            options: see `MiningOptions`.
+            rules: additional rules of the caller, see `mine`.
+            without: evaluation texts that must not become negatives.
+        """
         self.rows, self.options, self.rules = list(rows), options, rules
         self.examples = [examples[row] for row in rows]
         positives = (text for example in self.examples for text in example.positives)

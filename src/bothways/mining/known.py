@@ -93,6 +93,7 @@ class Among:
     """The known answers, as places among documents."""
 
     def __init__(self, known: Known, documents: Documents) -> None:
+        """Keep the answers and the documents among which they are looked up."""
         self.known, self.documents = known, documents
         self._labels: dict[tuple[str, tuple[str, ...]], frozenset[int]] = {}
 

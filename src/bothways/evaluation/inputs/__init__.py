@@ -1,0 +1,1 @@
+"""Data of evaluation tasks, read from files: pairs, collections, labeled texts and sentences."""
