@@ -179,7 +179,7 @@ NAN = float("nan")
         ([TABLES["sts"][0], TABLES["sts"][0] | {"score": NAN}], "row 2: column 'score' holds nan, not a finite number"),
         ([TABLES["sts"][0], TABLES["sts"][0] | {"score": ""}], "row 2: column 'score' holds nothing"),
         ([{"a": "x", "b": "y"}], r"row 1: the columns a, b fit no known dialect; .*flagembedding \(query, pos\[, neg\]\)"),
-        ([], "no labelled rows"),
+        ([], "no labeled rows"),
         ([{"query": "", "pos": ["p"]}, {"query": "q", "pos": []}], "no usable example"),
     ],
 )
