@@ -1,8 +1,8 @@
 """Rewrite the links of a page that leave `docs/`, so that the site has no dead link.
 
-The pages are written for a checkout: `../CHANGELOG.md` works in an editor and on a code host. In the
-site, a link to a file that is a page becomes a link to this page. A link to any other file of the
-repository becomes its path, because the site does not hold it.
+The pages are written for a checkout: `../CHANGELOG.md` works in an editor and on a code host. In
+the site, a link to a file that is a page becomes a link to this page. A link to any other file of
+the repository becomes its path, because the site does not hold it.
 """
 
 from __future__ import annotations
