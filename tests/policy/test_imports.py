@@ -120,7 +120,7 @@ def name(path: Path) -> str:
 
 def layer(path: Path) -> str:
     first = path.relative_to(SOURCE).parts[0]
-    return first.removesuffix(".py")
+    return "cli" if first == "__main__.py" else first.removesuffix(".py")  # python -m bothways
 
 
 def violations(below: dict[str, set[str]]) -> list[str]:

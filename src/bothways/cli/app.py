@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-import bothways
+from bothways import __version__
 from bothways.cli.options import first_process
 from bothways.cli.signals import exit_code, was_stopped
 from bothways.cli.verbs import (
@@ -63,7 +63,7 @@ app.add_typer(prepare.group, name=prepare.NAME)
 def _version(asked: bool) -> None:
     """Print the version and end, if it was asked for."""
     if asked:
-        typer.echo(f"bothways {bothways.__version__}")
+        typer.echo(f"bothways {__version__}")
         raise typer.Exit
 
 
