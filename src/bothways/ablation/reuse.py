@@ -22,7 +22,8 @@ from bothways.foreign import read_object
 from bothways.locks import is_leftover
 from bothways.provenance import versions
 from bothways.training.loop.checkpoints import Checkpoints
-from bothways.training.recipe.recipe import as_resolved_now, changed_keys
+from bothways.training.recipe.recipe import as_resolved_now
+from bothways.training.recipe.recipe_changes import changed_keys
 from bothways.training.stage.product import ENCODER
 from bothways.training.stage.stage_data import read_stage_data
 

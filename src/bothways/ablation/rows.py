@@ -22,8 +22,9 @@ from bothways.errors import InputError
 from bothways.pooling import PoolingConfig
 from bothways.pooling.config import TRAINED
 from bothways.pooling.pool import ALIASES, POOLINGS
-from bothways.training.recipe.recipe import Recipe, Stage
+from bothways.training.recipe.recipe import Recipe
 from bothways.training.recipe.recipe_files import read_recipe
+from bothways.training.recipe.stage_config import Stage
 
 _DIRECTIONS: dict[str, Direction] = {
     "uni": "causal",

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from bothways.encoder.encoder import Encoder
 from bothways.training.hooks.hook import Hook, Moment, Readers
 from bothways.training.loop.metrics import MetricsLog
-from bothways.training.recipe.recipe import EvalConfig
+from bothways.training.recipe.stage_config import EvalConfig
 from bothways.training.stage.collapse import EARLY_STEPS
 
 log = logging.getLogger("bothways")

@@ -15,7 +15,8 @@ from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin
 
 from bothways.errors import InputError
-from bothways.training.recipe.recipe import Recipe, binding
+from bothways.training.recipe.recipe import Recipe
+from bothways.training.recipe.recipe_changes import binding
 
 
 def build_accelerator(recipe: Recipe, device: torch.device, out: Path | None) -> Accelerator:

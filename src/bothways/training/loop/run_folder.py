@@ -13,7 +13,8 @@ from bothways.atomic import atomic_file, remove_parts
 from bothways.errors import InputError
 from bothways.foreign import foreign
 from bothways.locks import sweep
-from bothways.training.recipe.recipe import Recipe, as_resolved_now, changed_keys
+from bothways.training.recipe.recipe import Recipe, as_resolved_now
+from bothways.training.recipe.recipe_changes import changed_keys
 from bothways.training.stage.overwrite import RECIPE, is_run, remove_run
 from bothways.training.stage.product import remove_part
 

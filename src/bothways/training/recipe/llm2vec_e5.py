@@ -1,10 +1,13 @@
-"""LLM2Vec's supervised training data: the folder of the E5 portion, one .jsonl file a data set, with the instructions of its own code.
+"""LLM2Vec's supervised training data: the folder of the E5 portion, one .jsonl file per data set.
 
-It stands apart because it is a list of another project's names. Source: McGill-NLP/llm2vec @312adcf, llm2vec/dataset/E5Data.py; the
-files are those of jakespringer/echo-embeddings. An instruction there ends in a semicolon, unlike in its evaluation, and stands before
-queries. NLI and Quora have two each, for the rows in turn (`data.templates.HALVES`); one of NLI's and both of Quora's stand before all
-texts, as that code means it: it asks for names that its files no longer have. Batches are of one data set. Two things differ: halves,
-which carry different instructions, share no batches here; and files that are not there are left out with a line of the log.
+The instructions are those of its own code, McGill-NLP/llm2vec @312adcf, llm2vec/dataset/E5Data.py.
+The files are those of jakespringer/echo-embeddings. An instruction there ends in a semicolon,
+unlike in its evaluation, and is put before queries. NLI and Quora have two each, which the rows use
+in turn (`data.templates.HALVES`). One of NLI's and both of Quora's are put before all texts. That
+code means to do so, but asks for names that its files no longer have. Batches are of one data set.
+
+Two things differ: halves with different instructions share no batches here, and absent files are
+left out with a line in the log.
 """
 
 from __future__ import annotations
@@ -41,16 +44,16 @@ DATASETS = (
 
 
 def e5_data(folder: str, *, limit: int | None, where: str) -> dict[str, Any]:
-    """The `data` of a stage that trains on the E5 portion.
+    """Make the `data` of a stage that trains on the E5 portion.
 
     Args:
-        folder: with a file `NAME.jsonl` (or .jsonl.gz) for each of DATASETS, of which two halves may be one file; it need not be there
-            yet, and is then taken as complete.
-        limit: rows of each file at most.
+        folder: folder with a file `NAME.jsonl` (or .jsonl.gz) for each of DATASETS. Two halves may be
+            in one file. If the folder does not exist yet, it is taken as complete.
+        limit: maximum number of rows of each file. If None, all.
         where: name of the configuration, for messages.
 
     Raises:
-        InputError: the folder is there and holds none of the files.
+        InputError: if the folder exists and has none of the files.
     """
     place = Path(folder).expanduser()
     found = _files(place)
@@ -61,26 +64,31 @@ def e5_data(folder: str, *, limit: int | None, where: str) -> dict[str, Any]:
     missing = [name for name in DATASETS if found and name not in found]
     if missing:
         log.warning(
-            "%s: %s holds %d of the E5 portion's %d tasks, not %s", where, folder, len(found), len(DATASETS), ", ".join(missing)
+            "%s: %s has %d of the E5 portion's %d tasks; these are missing: %s",
+            where,
+            folder,
+            len(found),
+            len(DATASETS),
+            ", ".join(missing),
         )
     tasks = [_task(name, rows, limit) for name, rows in (found or _complete(place)).items()]
     return {"tasks": tasks, "batches": "homogeneous"}
 
 
 def holds_e5(folder: str) -> bool:
-    """Whether any file of the E5 portion lies in this folder."""
+    """Tell if a folder has any file of the E5 portion."""
     return bool(_files(Path(folder).expanduser()))
 
 
 class _Rows(NamedTuple):
-    """Where the rows of a task stand: a file, and which of its rows; all of them where `part` is None."""
+    """The rows of a task: a file, and which of its rows. If `part` is None, all of them."""
 
     path: Path
     part: tuple[int, int] | None = None
 
 
 def _complete(place: Path) -> dict[str, _Rows]:
-    """The rows of every task, in the layout of the download."""
+    """List the rows of every task, in the layout of the download."""
     rows = {name: _Rows(place / f"{name}.jsonl") for name in DATASETS}
     halves = {
         half: _Rows(place / f"{name}.jsonl", (number, len(names)))
@@ -91,7 +99,7 @@ def _complete(place: Path) -> dict[str, _Rows]:
 
 
 def _files(place: Path) -> dict[str, _Rows]:
-    """The rows of the tasks that are there; a file of its own goes before half of another."""
+    """List the rows of the tasks that exist. A file of its own has priority over half of another."""
     found: dict[str, _Rows] = {}
     for name, rows in _complete(place).items():
         for path, part in ((place / f"{name}.jsonl", None), rows):

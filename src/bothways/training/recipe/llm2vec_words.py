@@ -1,9 +1,11 @@
-"""LLM2Vec's configurations of its word-level probe (train_configs/word-task/*.json, test_configs/word-task/*.json).
+"""LLM2Vec's configurations of its word-level probe: train_configs/word-task and test_configs/word-task.
 
-A probe trains no encoder, so none of them is a recipe. Its training and its test are one task here, `evaluation.words`, and both kinds of
-file name the same run: a test configuration loads the classifier that a training configuration has left (`cls_addr`). It is trained again.
+A probe does not train an encoder, so these are not recipes. Training and test of the probe are one
+task here, `evaluation.words`, and both kinds of file describe the same run. A test configuration
+loads the classifier of a training configuration (`cls_addr`), which is trained again here.
 
-Source of names and defaults: experiments/run_word_task.py and test_word_task.py of McGill-NLP/llm2vec @312adcf.
+Source of names and defaults: experiments/run_word_task.py and test_word_task.py of
+McGill-NLP/llm2vec @312adcf.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ from pydantic import Field
 from bothways.config import parse
 from bothways.errors import InputError
 from bothways.evaluation.probing.linear_probe import ProbeSettings
-from bothways.training.recipe.llm2vec_json import WORD_KEYS, Common, sort_keys
+from bothways.training.recipe.llm2vec_keys import WORD_KEYS, Common, sort_keys
 from bothways.training.recipe.recipe_files import read_values
 
 log = logging.getLogger("bothways")
 
-#: Our column of each task.
 COLUMNS = {"pos_tags": "pos", "chunk_tags": "chunk", "ner_tags": "ner"}
+"""The column of each task."""
 
 
 class WordTask(Common):
@@ -44,7 +46,10 @@ class WordTask(Common):
 
     @property
     def probe(self) -> ProbeSettings:
-        """How the probe is trained. A test configuration does not say, and gets the published settings."""
+        """Settings of the probe's training.
+
+        A test configuration does not have them, and gets the published ones.
+        """
         if self.cls_addr is not None:
             return ProbeSettings(dropout=self.classifier_dropout)
         return ProbeSettings(
@@ -58,7 +63,7 @@ class WordTask(Common):
 
 
 def is_word_task(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a configuration of the probe."""
+    """Tell if a file is a configuration of the probe."""
     if Path(path).suffix.lower() != ".json" or not Path(path).is_file():
         return False
     values = read_values(path)
@@ -70,10 +75,10 @@ def read_word_task(path: str | os.PathLike[str], *, base: str | None = None) -> 
 
     Args:
         path: the file.
-        base: in place of its model, and of the adapter that belongs to that.
+        base: replaces its model, and the adapter that belongs to that.
 
     Raises:
-        InputError: an unknown key, or a value that does not fit.
+        InputError: if a key is unknown, or a value does not fit.
     """
     where = str(path)
     values: Mapping[str, Any] = read_values(path)
@@ -85,10 +90,10 @@ def read_word_task(path: str | os.PathLike[str], *, base: str | None = None) -> 
         )
     ours, ignored = sort_keys(values, WordTask, where)
     if ignored:
-        log.info("%s: no meaning here, left aside: %s", where, ", ".join(sorted(ignored)))
+        log.info("%s: ignored, because they have no meaning here: %s", where, ", ".join(sorted(ignored)))
     if base is not None:
         if ours.get("peft_addr") is not None:
-            log.info("%s: peft_addr belongs to the replaced base and is left out", where)
+            log.info("%s: peft_addr belongs to the replaced base, so it is ignored", where)
         ours |= {"model_name_or_path": base, "peft_addr": None}
     config = parse(WordTask, ours, where=where)
     if config.cls_addr is not None:

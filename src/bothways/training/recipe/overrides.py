@@ -1,7 +1,7 @@
-"""Changes to a recipe from the command line: `--set stages.mntp.optim.lr=1e-3`.
+"""Changes a recipe from the command line: `--set stages.mntp.optim.lr=1e-3`.
 
-It stands apart because the address is a small language of its own: a stage goes by its name or its number, a value is YAML, and a
-wrong address must name what was probably meant.
+A stage is addressed by its name or its number, and a value is YAML. The message about a wrong
+address names the nearest right one.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from bothways.training.recipe.yaml_text import load_yaml
 
 
 def override(recipe: Recipe, assignments: str | Iterable[str]) -> Recipe:
-    """A recipe with some values replaced.
+    """Return a recipe with some values replaced, for example `override(recipe, "seed=4")`.
 
     Args:
-        recipe: stays as it is.
-        assignments: `path=value`, one or many, applied in order. The path is dotted; a stage is addressed by its name or by its
-            number from 0 (`stages.mntp.batch.size`, `stages.1.batch.size`); `stages.*` means each stage. The value is YAML:
-            numbers, true, null, [a, b], {r: 8}.
+        recipe: it is not changed.
+        assignments: `path=value`, one or many, applied in order. The path is dotted. A stage is
+            addressed by its name or by its number from 0 (`stages.mntp.batch.size`,
+            `stages.1.batch.size`). `stages.*` means each stage. The value is YAML: numbers, true, null,
+            [a, b], {r: 8}.
 
     Raises:
-        InputError: no such path (with the nearest name), or the value does not fit there.
+        InputError: if there is no such path (the message has the nearest name), or if the value does
+            not fit there.
     """
     given = [assignments] if isinstance(assignments, str) else list(assignments)
     changes: dict[str, Any] = {}
@@ -38,7 +40,10 @@ def override(recipe: Recipe, assignments: str | Iterable[str]) -> Recipe:
 
 
 def override_values(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """A recipe with some values replaced, by path; see `override`."""
+    """Return a recipe with some values replaced, by path.
+
+    For example, `override_values(recipe, {"stages.*.batch.size": 8})`. See `override`.
+    """
     if not changes:
         return recipe
     values = recipe.resolved()
@@ -72,7 +77,8 @@ def _assign(values: dict[str, Any], keys: list[str], value: Any, path: str) -> N
             place[key] = value
             return
         if place.get(key) is None:
-            # null so far (an adapter, an eval): the keys given make it; a misspelt key is found when the whole is validated
+            # It was null so far (an adapter, an eval). The given keys make it. A misspelled key is
+            # found when the whole recipe is validated.
             place[key] = {}
         place = place[key]
 

@@ -1,6 +1,6 @@
-"""Recipes from files: our YAML (or the same as JSON), or one of LLM2Vec's own JSON train configurations.
+"""Reads recipe files: YAML or JSON with a recipe, or one of LLM2Vec's own JSON train configurations.
 
-It stands apart because a command line wants one door: whatever the file is, the base, the data and single values can be replaced.
+For every kind of file, the base, the data and single values can be replaced.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from typing import Any
 
 from bothways.errors import InputError
 from bothways.foreign import why
-from bothways.training.recipe.llm2vec_json import is_llm2vec, recipe_of
+from bothways.training.recipe.llm2vec_json import recipe_of
+from bothways.training.recipe.llm2vec_keys import is_llm2vec
 from bothways.training.recipe.overrides import override
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.recipe.yaml_text import load_yaml
 
 log = logging.getLogger("bothways")
 
-#: A comma before a closing bracket, outside strings: train_configs/mntp/qwen2.json is published with one.
 _STRING_OR_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[}\]])')
+"""A comma before a closing bracket, outside strings.
+
+train_configs/mntp/qwen2.json is published with one."""
 
 
 def read_recipe(
@@ -35,14 +38,19 @@ def read_recipe(
 ) -> Recipe:
     """Read a recipe file.
 
+    For example, `read_recipe("my.yaml", base="smollm2-135m", sets=["seed=4"])`.
+
     Args:
-        path: .yaml or .yml with a recipe, or .json with a recipe or an LLM2Vec configuration (mntp, simcse or supervised).
-        base: in place of the file's base model.
-        data: source(s) of text in place of those of every stage.
-        sets: single values, `stages.mntp.optim.lr=1e-3`; see `bothways.training.recipe.overrides.override`.
+        path: .yaml or .yml with a recipe, or .json with a recipe or an LLM2Vec configuration (mntp,
+            simcse or supervised).
+        base: replaces the file's base model.
+        data: source or sources that replace those of every stage.
+        sets: single values, such as `stages.mntp.optim.lr=1e-3`; see
+            `bothways.training.recipe.overrides.override`.
 
     Raises:
-        InputError: no such file, not YAML or JSON (with line), not a recipe, or a value that does not fit (with its path).
+        InputError: if there is no such file, if it is not YAML or JSON (the message has the line), if
+            it is not a recipe, or if a value does not fit (the message has its path).
     """
     values = read_values(path)
     where = str(path)
@@ -55,23 +63,23 @@ def read_recipe(
 
 
 def output_dir(path: str | os.PathLike[str]) -> str | None:
-    """The output folder that an LLM2Vec configuration names; None for recipes, which leave it to the command."""
+    """Return the output folder of an LLM2Vec configuration. Return None for a recipe, which has none."""
     values = read_values(path)
     found = values.get("output_dir") if is_llm2vec(values) else None
     return None if found is None else str(found)
 
 
 def overwrites(path: str | os.PathLike[str]) -> bool:
-    """Whether an LLM2Vec configuration says that an earlier run in its output folder gives way (overwrite_output_dir)."""
+    """Tell if an LLM2Vec configuration sets overwrite_output_dir."""
     values = read_values(path)
     return is_llm2vec(values) and values.get("overwrite_output_dir") is True
 
 
 def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The mapping that a YAML or JSON file holds.
+    """Read the mapping in a YAML or JSON file.
 
     Raises:
-        InputError: it cannot be read, or holds no mapping.
+        InputError: if it cannot be read, or does not hold a mapping.
     """
     path = Path(path)
     try:
@@ -105,7 +113,7 @@ def _json(text: str, path: Path) -> Any:
 
 
 def _loads(text: str, path: Path) -> Any:
-    """JSON, in which no object gives a key twice."""
+    """Parse JSON. Refuse an object that has a key twice."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
@@ -119,7 +127,7 @@ def _loads(text: str, path: Path) -> Any:
 
 
 def _replaced(values: dict[str, Any], base: str | None, sources: tuple[str, ...] | None) -> dict[str, Any]:
-    """Plain values with base and sources replaced before validation, so that a file may leave them open."""
+    """Replace base and sources before validation, so that a file may leave them out."""
     values = dict(values)
     if base is not None:
         values["base"] = base
@@ -127,7 +135,7 @@ def _replaced(values: dict[str, Any], base: str | None, sources: tuple[str, ...]
     stages = values.get("stages")
     if sources is not None and isinstance(stages, list):
         values["stages"] = [
-            # a column belongs to the source that it was named for
+            # A column belongs to the source that it was given for.
             {**stage, "data": {**(stage.get("data") or {}), "source": list(sources), "column": None, "tasks": []}}
             if isinstance(stage, dict)
             else stage

@@ -1,7 +1,7 @@
-"""Settings of the Hugging Face Trainer that say nothing about the result, and the few that do and are not supported.
+"""Settings of the Hugging Face Trainer that do not change a result, and those that are refused.
 
-It stands apart because it is a list of another library's names. Names come from the installed transformers where it has them; those
-that newer versions dropped, and LLM2Vec's own, are written out.
+Names come from the installed transformers if it has them. Names that newer versions dropped, and
+LLM2Vec's own, are written out.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import dataclasses
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-#: TrainingArguments of transformers 4.40 to 4.44 (LLM2Vec's versions) that later versions renamed or removed.
 _FORMER = """
     overwrite_output_dir evaluation_strategy per_gpu_train_batch_size per_gpu_eval_batch_size no_cuda use_cpu use_mps_device
     fp16_backend half_precision_backend fp16_opt_level bf16_full_eval fp16_full_eval tpu_num_cores tpu_metrics_debug xpu_backend
@@ -21,27 +20,28 @@ _FORMER = """
     do_train do_eval do_predict remove_unused_columns ddp_find_unused_parameters report_to run_name disable_tqdm group_by_length
     length_column_name include_inputs_for_metrics skip_memory_metrics full_determinism data_seed
     """
-#: Arguments of LLM2Vec's scripts that steer downloads and preprocessing.
+"""TrainingArguments of transformers 4.40 to 4.44 (LLM2Vec's versions) that later versions renamed or
+removed."""
 _LLM2VEC = """
     cache_dir use_fast_tokenizer model_revision token use_auth_token low_cpu_mem_usage overwrite_cache
     preprocessing_num_workers streaming pad_to_max_length validation_split_percentage experiment_id
     """
+"""Arguments of LLM2Vec's scripts that steer downloads and preprocessing."""
 
 
 class Refusal(NamedTuple):
-    """Values that can be honoured (by doing nothing), and what to do about others."""
+    """The supported values of a setting, which need no action, and the advice about others."""
 
     allowed: tuple[Any, ...]
     advice: str
 
 
-#: Settings that would change the result.
 REFUSED = {
     "optim": Refusal(
         ("adamw_torch", "adamw_hf", "adamw_torch_fused", "adamw_apex_fused"),
-        "the optimiser is AdamW: use adamw_torch or leave it out",
+        "the optimizer is AdamW: use adamw_torch or leave it out",
     ),
-    "adafactor": Refusal((False, None), "the optimiser is AdamW"),
+    "adafactor": Refusal((False, None), "the optimizer is AdamW"),
     "label_smoothing_factor": Refusal((0.0, None), "losses are not smoothed: use 0"),
     "neftune_noise_alpha": Refusal((None, 0), "embeddings get no noise: leave it out"),
     "deepspeed": Refusal(
@@ -57,11 +57,12 @@ REFUSED = {
     "model_type": Refusal((None,), "models are not trained from scratch; give model_name_or_path"),
     "load_best_model_at_end": Refusal((False, None), "use a dev metric: --set stages.*.eval={metric: sts:FILE, every: 100}"),
 }
+"""Settings that would change the result."""
 
 
 @lru_cache(maxsize=1)
 def trainer_only() -> frozenset[str]:
-    """Names that are known and have no meaning here."""
+    """Return the names that are known and have no meaning here."""
     from transformers import TrainingArguments
 
     return (

@@ -1,7 +1,8 @@
-"""YAML as people write it: numbers like 1e-3 are numbers.
+"""Reads YAML as people write it: 1e-3 is a number.
 
-It stands apart because PyYAML follows YAML 1.1, where `1e-3` (no dot) is a string and `on` a boolean; a learning rate that arrives
-as text would be refused with a message nobody understands. The number syntax here is YAML 1.2's.
+PyYAML follows YAML 1.1, in which `1e-3` (without a dot) is a string and `on` a boolean. A learning
+rate that arrives as a string would be refused with a message that nobody understands. The number
+syntax here is that of YAML 1.2.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from bothways.foreign import why
 
 class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """A mapping as the base class makes it; a key given twice, of which that would keep the last one in silence, is an error."""
+        """Build a mapping like the base class. Refuse a key that is given twice.
+
+        The base class would keep the last value without a message.
+        """
         seen: dict[Any, Any] = {}
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
@@ -33,7 +37,7 @@ class _Loader(yaml.SafeLoader):
 
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
-# a copy per class: the loaders of PyYAML share one table
+# A copy for this class, because the loaders of PyYAML share one table.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -43,10 +47,14 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(rf"^(?:{_BOOL
 
 
 def load_yaml(text: str, *, where: str) -> Any:
-    """Plain values of one YAML document.
+    """Parse one YAML document into plain values.
+
+    Args:
+        text: the document.
+        where: name of its source, for messages.
 
     Raises:
-        InputError: not YAML; names `where`, line and column.
+        InputError: if it is not YAML. The message has `where`, line and column.
     """
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader by descent

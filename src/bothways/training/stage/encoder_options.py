@@ -15,7 +15,8 @@ from bothways.encoder.folder.adapter_settings import read_settings
 from bothways.encoder.folder.write import MODULES
 from bothways.encoder.texts.wrapping import Wrapper
 from bothways.training.loop.randomness import derive
-from bothways.training.recipe.recipe import Recipe, Stage
+from bothways.training.recipe.recipe import Recipe
+from bothways.training.recipe.stage_config import Stage
 
 
 def convert_options(recipe: Recipe) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.objectives.contrastive import Contrastive, ContrastiveConfig
 from bothways.objectives.supervised import SupervisedConfig
-from bothways.training.recipe.recipe import Stage
+from bothways.training.recipe.stage_config import Stage
 from bothways.training.stage.stage_context import StageContext
 from bothways.training.stage.stage_data import GivenTexts, read_stage_data
 from bothways.training.stage.stage_order import stage_order

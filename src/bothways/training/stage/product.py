@@ -24,7 +24,8 @@ from bothways.encoder.folder.write import MODULES
 from bothways.encoder.load import load
 from bothways.errors import InputError
 from bothways.objectives.base import Objective
-from bothways.training.recipe.recipe import Recipe, Stage
+from bothways.training.recipe.recipe import Recipe
+from bothways.training.recipe.stage_config import Stage
 from bothways.training.stage.base_head import open_head
 from bothways.training.stage.encoder_options import add_new_tokens, convert_options
 from bothways.training.stage.kept_adapters import describe_kept, is_kept, publish_kept, withdraw_kept

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bothways.training.loop.randomness import derive
-from bothways.training.recipe.recipe import Recipe, Stage
+from bothways.training.recipe.recipe import Recipe
+from bothways.training.recipe.stage_config import Stage
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from bothways.data.text.passages import Passage, excerpts, read_passages
 from bothways.data.text.readers import read_texts
 from bothways.errors import InputError
 from bothways.training.recipe.data_config import DataConfig, TaskConfig
-from bothways.training.recipe.recipe import Stage
+from bothways.training.recipe.stage_config import Stage
 from bothways.training.stage.bm25_negatives import fill
 
 log = logging.getLogger("bothways")

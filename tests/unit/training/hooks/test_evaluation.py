@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bothways.training.hooks.evaluation import DevMetric, Measurements
-from bothways.training.recipe.recipe import EvalConfig
+from bothways.training.recipe.stage_config import EvalConfig
 from unit.training.hooks.material import ONE, OTHER, Log, Model, moment
 
 

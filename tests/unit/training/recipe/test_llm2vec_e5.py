@@ -27,7 +27,7 @@ def test_the_download_of_echo_embeddings_is_read_whole(tmp_path: Path, caplog) -
         (stage,) = Recipe.from_values(
             {"name": "n", "base": "b", "stages": [stage_of(e5_data(str(tmp_path), limit=None, where="supervised.json"))]}
         ).stages
-    assert "holds 5 of the E5 portion's 16 tasks, not dureader" in caplog.text
+    assert "has 5 of the E5 portion's 16 tasks; these are missing: dureader" in caplog.text
     sources = {task.name: (Path(task.source[0]).name, task.part) for task in stage.data.tasks}
     assert sources["quora_duplicates_split2"] == ("quora_duplicates.jsonl.gz", (2, 2))
     small = stage.data.model_copy(update={"tasks": tuple(task for task in stage.data.tasks if "quora" not in task.name)})

@@ -85,7 +85,7 @@ def test_five_percent_are_held_out_and_read(tmp_path: Path, texts: Path) -> None
 @pytest.mark.parametrize(
     ("heldout", "message"),
     [
-        ({"every": 1}, "give data, texts of their own, or share"),
+        ({"every": 1}, "give either data"),
         ({"every": 1, "share": 0.1, "data": {"source": "x"}}, "and not both"),
         ({"every": 1, "share": 1.0}, "share"),
     ],

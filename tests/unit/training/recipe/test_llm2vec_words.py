@@ -79,7 +79,7 @@ def test_every_published_configuration_is_followed(tmp_path: Path, model: str, k
         assert getattr(config, key) == values[key]
     assert config.peft_addr == values.get("peft_addr")
     with pytest.raises(
-        InputError, match=r"word-level probe, which trains no encoder; .*bothways train .*config.json --data FOLDER"
+        InputError, match=r"word-level probe, which does not train an encoder; .*bothways train .*config.json --data FOLDER"
     ):
         read_recipe(path)
 

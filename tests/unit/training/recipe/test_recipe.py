@@ -8,7 +8,8 @@ import pytest
 
 from bothways.errors import InputError
 from bothways.training.recipe.overrides import override, override_values
-from bothways.training.recipe.recipe import Recipe, as_resolved_now, changed_keys
+from bothways.training.recipe.recipe import Recipe, as_resolved_now
+from bothways.training.recipe.recipe_changes import changed_keys
 from bothways.training.recipe.yaml_text import load_yaml
 from unit.training.material import mntp, simcse
 

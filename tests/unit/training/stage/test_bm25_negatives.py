@@ -13,7 +13,7 @@ from bothways.data.labeled.labeled_reader import read_examples
 from bothways.errors import InputError
 from bothways.mining.candidates import Bm25Search
 from bothways.training.recipe.data_config import DataConfig
-from bothways.training.recipe.recipe import changed_keys
+from bothways.training.recipe.recipe_changes import changed_keys
 from bothways.training.stage.bm25_negatives import MineConfig, fill
 from bothways.training.stage.stage_data import read_data, read_stage_data
 from unit.training.material import recipe, simcse

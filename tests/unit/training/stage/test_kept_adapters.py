@@ -186,7 +186,7 @@ def test_a_trained_pooling_is_kept_beside_the_adapter(both: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        (mntp(keep="adapter", adapter=None), "keep: there is no adapter where every weight trains"),
+        (mntp(keep="adapter", adapter=None), "keep: there is no adapter if every weight trains"),
         (mntp(keep="lora"), "keep: Input should be 'adapter', 'merged' or 'both'"),
     ],
 )

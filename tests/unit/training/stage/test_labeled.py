@@ -19,7 +19,8 @@ from bothways.training.loop.optimizer_step import Stepper
 from bothways.training.loop.signals import Interrupted
 from bothways.training.recipe.data_config import DataConfig
 from bothways.training.recipe.overrides import override
-from bothways.training.recipe.recipe import Recipe, changed_keys
+from bothways.training.recipe.recipe import Recipe
+from bothways.training.recipe.recipe_changes import changed_keys
 from bothways.training.stage.stage_context import StageContext
 from bothways.training.stage.stage_data import LOADERS, fingerprint_examples, read_data, read_stage_data
 from bothways.training.stage.stage_order import stage_order
@@ -199,7 +200,7 @@ def test_every_objective_finds_its_loader() -> None:
     [
         (supervised(data={}), r"stages\.0\.data: source: name at least one source"),
         (supervised(data={"source": "a", "tasks": [{"name": "t", "source": "b"}]}), r"data: tasks: name the sources there or"),
-        (supervised(data={"tasks": [{"name": "t", "source": "b"}], "limit": 3}), r"limit: belongs to each of the tasks"),
+        (supervised(data={"tasks": [{"name": "t", "source": "b"}], "limit": 3}), r"limit: set it for each of the tasks"),
         (supervised(data={"tasks": [{"name": "t", "source": "b"}] * 2}), "two are named 't'"),
         (supervised(data={"tasks": [{"name": "t", "source": "b", "wight": 2}]}), "wight.*did you mean 'weight'"),
         (supervised(data={"tasks": [{"name": "t", "source": "b", "weight": 0}]}), r"tasks\.0\.weight"),

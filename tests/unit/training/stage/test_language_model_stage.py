@@ -379,7 +379,7 @@ def test_a_finished_encoder_is_no_start(tmp_path: Path) -> None:
 
 
 def test_a_recipe_from_before_these_keys_is_the_same_recipe(tmp_path: Path) -> None:
-    from bothways.training.recipe.recipe import changed_keys
+    from bothways.training.recipe.recipe_changes import changed_keys
 
     now = recipe(tmp_path).resolved()
     before = json.loads(json.dumps(now))

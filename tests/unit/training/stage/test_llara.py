@@ -190,13 +190,13 @@ def test_documents_as_data(tmp_path):
         with pytest.raises(InputError, match=message):
             llara(tmp_path, adaptation(data={"source": "python-stdlib", key: value}))
     with pytest.raises(
-        InputError, match=r"data.unit: has no meaning for the objective supervised, which learns from labelled rows"
+        InputError, match=r"data.unit: has no meaning for the objective supervised, which learns from labeled rows"
     ):
         llara(tmp_path, finetune(data={"source": "python-stdlib", "unit": "line"}))
 
 
 def test_a_recipe_without_new_tokens_is_the_one_that_it_was(tmp_path):
-    from bothways.training.recipe.recipe import binding
+    from bothways.training.recipe.recipe_changes import binding
 
     resolved = recipe(tmp_path).resolved()
     assert "new_tokens" in resolved and not {key for key in binding(resolved) if "new_tokens" in key or "unit" in key}

@@ -19,7 +19,8 @@ from bothways.errors import InputError
 from bothways.mining import Refresher
 from bothways.training.loop.optimizer_step import Stepper
 from bothways.training.loop.signals import Interrupted
-from bothways.training.recipe.recipe import Recipe, changed_keys
+from bothways.training.recipe.recipe import Recipe
+from bothways.training.recipe.recipe_changes import changed_keys
 from bothways.training.stage.negative_refresh import RefreshConfig
 from unit.training.material import TEXTS, metrics, recipe, simcse, state, weights
 
