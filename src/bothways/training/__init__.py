@@ -1,1 +1,1 @@
-"""Recipes as typed values, and the one trainer that runs them: steps, stages, checkpoints, the dry run."""
+"""Training: recipes as values, one trainer for every objective, several processes."""

@@ -143,7 +143,8 @@ class Checkpoints:
         kept = set(self.steps()[-self.keep :])
         if state.best is not None:
             kept.add(int(state.best["step"]))
-        # By names, not by `steps`: a folder that an older version was killed in removing has no state.
+        # By names, not by `steps`: a folder that an older version was killed in removing has no
+        # state.
         found = (_NAME.fullmatch(entry.name) for entry in self.folder.iterdir())
         for step in sorted(int(match[1]) for match in found if match):
             if step not in kept:

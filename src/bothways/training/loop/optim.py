@@ -67,8 +67,8 @@ class OptimConfig(Strict):
 def lr_factor(config: OptimConfig, step: int, horizon: int) -> float:
     """Return the learning rate of step `step` (from 0) as a share of the peak, in [0, 1].
 
-    During a warm-up of w steps it is step / w. Afterwards, with progress t = (step - w) / (horizon -
-    w), it is 1 - t (linear), (1 + cos(pi t)) / 2 (cosine), or 1 (constant).
+    During a warm-up of w steps it is step / w. Afterwards, with progress t = (step - w) / (horizon
+    - w), it is 1 - t (linear), (1 + cos(pi t)) / 2 (cosine), or 1 (constant).
     """
     warmup = config.warmup_steps or math.ceil(config.warmup_ratio * horizon)
     if step < warmup:
@@ -90,8 +90,8 @@ def build_optimizer(parameters: Mapping[str, nn.Parameter], config: OptimConfig)
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    # Torch chooses the loop. Only its loop over many tensors at once does not accept shards together
-    # with whole tensors.
+    # Torch chooses the loop. Only its loop over many tensors at once does not accept shards
+    # together with whole tensors.
     foreach = None if len(replicated(parameters.values())) == len(parameters) else False
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=config.lr, betas=config.betas, eps=config.eps, foreach=foreach

@@ -52,9 +52,9 @@ def choose(dtype: str, device: torch.device, *, adapter: bool) -> Precision:
 def autocast(backbone: nn.Module, precision: Precision) -> Iterator[None]:
     """Run every forward pass of `backbone` in the block under autocast to the compute type.
 
-    The wrapper is set on the instance, like Accelerate's own, so objectives need not know of it. Its
-    cache of cast weights is off: a weight is used once per pass, and a cache inside a caller's own
-    autocast would outlive the pass.
+    The wrapper is set on the instance, like Accelerate's own, so objectives need not know of it.
+    Its cache of cast weights is off: a weight is used once per pass, and a cache inside a caller's
+    own autocast would outlive the pass.
     """
     if not precision.autocast:
         yield

@@ -1,4 +1,4 @@
-"""The output folder of a run: checked and prepared before training, cleaned if nothing was trained."""
+"""The output folder of a run: prepared before training, cleaned if nothing was trained."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ class Interrupted(BothwaysError):
 class StopSignal:
     """A block in which SIGINT, SIGTERM and SIGHUP do not stop the process.
 
-    They set `received` to the signal's name. If the process ignores SIGHUP (nohup), it goes on ignoring
-    it. Outside the main thread Python allows no handlers, so nothing is caught there.
+    They set `received` to the signal's name. If the process ignores SIGHUP (nohup), it goes on
+    ignoring it. Outside the main thread Python allows no handlers, so nothing is caught there.
     """
 
     def __init__(self) -> None:

@@ -1,14 +1,15 @@
 """Runs a recipe: its stages one after the other, each from the product of the stage before.
 
-    out/  config.json, model.safetensors, modules.json, bothways.json, …    the final encoder (a language model has no modules)
+    out/  config.json, model.safetensors, modules.json, …   the final encoder
           recipe.yaml          every value, defaults included
           metrics.jsonl        loss, learning rate, speed, dev metric, collapse watch
           stages/1-mntp/       encoders of the stages before the last
           checkpoints/1-mntp/step-00000100/
           adapters/1-mntp/     the adapter that a stage trained; with `keep: adapter` nothing else
 
-The path of one batch: `stage_runner.py` builds a `StageRun` (`stage_run.py`), which calls a `Stepper`
-(`optimizer_step.py`), which calls the objective. Hooks (`training/hooks/`) follow each step.
+The path of one batch: `stage_runner.py` builds a `StageRun` (`stage_run.py`), which calls a
+`Stepper` (`optimizer_step.py`), which calls the objective. Hooks (`training/hooks/`) follow each
+step.
 """
 
 from __future__ import annotations
@@ -89,9 +90,11 @@ def train(
         recipe: the stages, and the base that they start from.
         out: output folder. It must be absent or empty unless you resume or overwrite.
         resume: continue the run in `out`. If there is none yet, start from the beginning.
-        dry_run: write nothing. Return sizes, steps, and the time and memory of single micro-batches.
+        dry_run: write nothing. Return sizes, steps, and the time and memory of single
+            micro-batches.
         texts: data in memory, in place of the recipe's sources: texts, or `Example`s for a
-            supervised stage. Either one list for all stages, or a mapping from stage names to lists.
+            supervised stage. Either one list for all stages, or a mapping from stage names to
+            lists.
         device: "auto", "cpu", "cuda" and so on. Under `accelerate launch` each process has its own.
         progress: show a bar, or plain lines without a terminal. If None, only when it takes long.
         overwrite: start again if `out` holds an earlier run. Its files are removed. Do not combine

@@ -40,8 +40,8 @@ def requested(recipe: Recipe, *, dry_run: bool = False) -> ParallelRequest:
     """Read the launcher's request.
 
     Raises:
-        InputError: if a way of splitting, a setting or an objective is not supported, or if DeepSpeed
-            is not installed.
+        InputError: if a way of splitting, a setting or an objective is not supported, or if
+            DeepSpeed is not installed.
     """
     for variable, name in OTHERS.items():
         if _on(variable):

@@ -1,6 +1,7 @@
 """FSDP2: splits a stage's decoder blocks over the processes, if no single GPU holds them.
 
-    accelerate launch --use_fsdp --fsdp_version 2 --num_processes 8 --no_python bothways train RECIPE --out FOLDER
+    accelerate launch --use_fsdp --fsdp_version 2 --num_processes 8 --no_python
+        bothways train RECIPE --out FOLDER
 
 Each process holds its part of every block, frozen weights and adapter alike, with gradients and
 optimizer state. A block is put together only while it runs. Embeddings, last norm, head and pooling
@@ -55,9 +56,9 @@ class Sharding:
     """The launcher's settings.
 
     Attributes:
-        reshard_after_forward: if True, drop a block's whole weights after its forward pass and gather
-            them again for the backward pass. This needs less memory, and half as much exchange again.
-            If False, they stay in between.
+        reshard_after_forward: if True, drop a block's whole weights after its forward pass and
+            gather them again for the backward pass. This needs less memory, and half as much
+            exchange again. If False, they stay in between.
     """
 
     reshard_after_forward: bool = True
@@ -97,8 +98,8 @@ def _check_settings() -> None:
 def shard(encoder: Encoder, sharding: Sharding, accelerator: Accelerator) -> None:
     """Split the decoder blocks over all processes, and move the encoder to this process's device.
 
-    This happens in place. Gradients of a block are summed over the processes in each backward pass. The
-    caller sums those of the other parameters.
+    This happens in place. Gradients of a block are summed over the processes in each backward pass.
+    The caller sums those of the other parameters.
 
     Args:
         encoder: on the CPU, with the adapter attached, the same on every process.
@@ -147,7 +148,7 @@ def whole(tensor: Tensor, *, keep: bool = True) -> Tensor:
 
 
 def gathered(optimizer: torch.optim.Optimizer, *, keep: bool) -> dict[str, Any]:
-    """The optimiser's state dict without shards, what a checkpoint holds; see `whole`."""
+    """Return the optimizer's state dict without shards, for a checkpoint; see `whole`."""
     state = optimizer.state_dict()
     moments = {
         number: {key: whole(value, keep=keep) if isinstance(value, Tensor) else value for key, value in each.items()}

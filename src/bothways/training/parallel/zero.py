@@ -1,7 +1,8 @@
 """DeepSpeed's ZeRO: splits gradients and optimizer state of a stage over the processes.
 
     pip install 'bothways[deepspeed]'
-    accelerate launch --use_deepspeed --zero_stage 2 [--offload_optimizer_device cpu] --num_processes 8 --no_python bothways train …
+    accelerate launch --use_deepspeed --zero_stage 2 [--offload_optimizer_device cpu]
+        --num_processes 8 --no_python bothways train RECIPE --out FOLDER
 
 Stage 1 splits the optimizer's state, stage 2 gradients too. The weights stay whole on every
 process. Stage 3 splits them as well, which here is done by FSDP2 (`sharding.py`). The state may be
@@ -148,8 +149,8 @@ class ZeroUpdate:
 
         Args:
             zero: the launcher's request.
-            parameters: the trained ones by name, float32, on the accelerator's device, the same on every
-                process.
+            parameters: the trained ones by name, float32, on the accelerator's device, the same on
+                every process.
             optimizer: over these parameters.
             accelerator: the run's processes.
             clip_norm: maximum norm of the whole gradient. If None, it is not clipped.

@@ -16,7 +16,7 @@ from bothways.data.text.documents import Unit
 from bothways.training.stage.bm25_negatives import MineConfig
 
 TEMPLATE = "nv_embed"
-"""Default way to write an instruction of FlagEmbedding's dialect; see `bothways.data.labeled.templates`."""
+"""Default way to write an instruction of FlagEmbedding's dialect, see `data.labeled.templates`."""
 LABELED_KEYS = ("dialect", "query_prompt", "document_prompt", "example_prompt", "template")
 """Keys of labeled data that belong to one source or task."""
 

@@ -47,8 +47,8 @@ def e5_data(folder: str, *, limit: int | None, where: str) -> dict[str, Any]:
     """Make the `data` of a stage that trains on the E5 portion.
 
     Args:
-        folder: folder with a file `NAME.jsonl` (or .jsonl.gz) for each of DATASETS. Two halves may be
-            in one file. If the folder does not exist yet, it is taken as complete.
+        folder: folder with a file `NAME.jsonl` (or .jsonl.gz) for each of DATASETS. Two halves may
+            be in one file. If the folder does not exist yet, it is taken as complete.
         limit: maximum number of rows of each file. If None, all.
         where: name of the configuration, for messages.
 
@@ -99,7 +99,7 @@ def _complete(place: Path) -> dict[str, _Rows]:
 
 
 def _files(place: Path) -> dict[str, _Rows]:
-    """List the rows of the tasks that exist. A file of its own has priority over half of another."""
+    """List the rows of the tasks that exist. A file of its own precedes half of another."""
     found: dict[str, _Rows] = {}
     for name, rows in _complete(place).items():
         for path, part in ((place / f"{name}.jsonl", None), rows):

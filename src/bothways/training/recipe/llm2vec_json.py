@@ -40,8 +40,8 @@ def recipe_of(values: Mapping[str, Any], *, where: str, base: str | None = None,
         data: training texts or labeled rows that replace the configuration's.
 
     Raises:
-        InputError: if it is not a configuration of one of the three scripts, if a key is unknown, or if
-            a value does not fit.
+        InputError: if it is not a configuration of one of the three scripts, if a key is unknown,
+            or if a value does not fit.
     """
     kind = kind_of(values, where)
     ours, ignored = sort_keys(values, SCRIPTS[kind], where)

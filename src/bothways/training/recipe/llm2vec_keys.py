@@ -168,8 +168,8 @@ def sort_keys(values: Mapping[str, Any], known: type[Strict], where: str) -> tup
         The values with a meaning here, and the names of the others.
 
     Raises:
-        InputError: if a key is of neither kind, or if a Trainer setting would change the result and is
-            not supported.
+        InputError: if a key is of neither kind, or if a Trainer setting would change the result and
+            is not supported.
     """
     ours, ignored = {}, []
     others = trainer_only()

@@ -1,4 +1,4 @@
-"""LLM2Vec's configurations of its word-level probe: train_configs/word-task and test_configs/word-task.
+"""LLM2Vec's configurations of its word-level probe: {train,test}_configs/word-task/*.json.
 
 A probe does not train an encoder, so these are not recipes. Training and test of the probe are one
 task here, `evaluation.words`, and both kinds of file describe the same run. A test configuration

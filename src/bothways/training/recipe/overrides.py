@@ -22,12 +22,12 @@ def override(recipe: Recipe, assignments: str | Iterable[str]) -> Recipe:
         recipe: it is not changed.
         assignments: `path=value`, one or many, applied in order. The path is dotted. A stage is
             addressed by its name or by its number from 0 (`stages.mntp.batch.size`,
-            `stages.1.batch.size`). `stages.*` means each stage. The value is YAML: numbers, true, null,
-            [a, b], {r: 8}.
+            `stages.1.batch.size`). `stages.*` means each stage. The value is YAML: numbers, true,
+            null, [a, b], {r: 8}.
 
     Raises:
-        InputError: if there is no such path (the message has the nearest name), or if the value does
-            not fit there.
+        InputError: if there is no such path (the message has the nearest name), or if the value
+            does not fit there.
     """
     given = [assignments] if isinstance(assignments, str) else list(assignments)
     changes: dict[str, Any] = {}

@@ -154,7 +154,7 @@ class Recipe(Strict):
         return self.model_dump(mode="json")
 
     def to_yaml(self) -> str:
-        """Write the recipe as YAML, defaults included. `Recipe.from_yaml` reads it back to an equal value."""
+        """Write the recipe as YAML, defaults included. `from_yaml` reads an equal value back."""
         return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
 
     @classmethod
@@ -166,7 +166,8 @@ class Recipe(Strict):
             where: name of its source, for messages.
 
         Raises:
-            InputError: if it is not YAML, or not a recipe. The message names `where` and the dotted path.
+            InputError: if it is not YAML, or not a recipe. The message names `where` and the dotted
+                path.
         """
         return cls.from_values(load_yaml(text, where=where), where=where)
 
@@ -189,8 +190,8 @@ class Recipe(Strict):
 def as_resolved_now(stored: Any) -> dict[str, Any]:
     """Return a stored recipe with today's defaults for values that it does not have yet.
 
-    So a run survives a new option. If the values are not a recipe any more, they are returned as they
-    are.
+    So a run survives a new option. If the values are not a recipe any more, they are returned as
+    they are.
     """
     try:
         return Recipe.from_values(stored).resolved()

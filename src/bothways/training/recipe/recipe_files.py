@@ -1,4 +1,4 @@
-"""Reads recipe files: YAML or JSON with a recipe, or one of LLM2Vec's own JSON train configurations.
+"""Reads recipe files: YAML, JSON, or one of LLM2Vec's own JSON train configurations.
 
 For every kind of file, the base, the data and single values can be replaced.
 """
@@ -49,8 +49,8 @@ def read_recipe(
             `bothways.training.recipe.overrides.override`.
 
     Raises:
-        InputError: if there is no such file, if it is not YAML or JSON (the message has the line), if
-            it is not a recipe, or if a value does not fit (the message has its path).
+        InputError: if there is no such file, if it is not YAML or JSON (the message has the line),
+            if it is not a recipe, or if a value does not fit (the message has its path).
     """
     values = read_values(path)
     where = str(path)
@@ -63,7 +63,9 @@ def read_recipe(
 
 
 def output_dir(path: str | os.PathLike[str]) -> str | None:
-    """Return the output folder of an LLM2Vec configuration. Return None for a recipe, which has none."""
+    """Return the output folder of an LLM2Vec configuration. Return None for a recipe, which has
+    none.
+    """
     values = read_values(path)
     found = values.get("output_dir") if is_llm2vec(values) else None
     return None if found is None else str(found)

@@ -46,7 +46,9 @@ class EvalConfig(Strict):
 
 
 class HeldOutConfig(Strict):
-    """Data on which the objective's own loss is read. It is reported, and never chooses a checkpoint."""
+    """Data on which the objective's own loss is read. It is reported, and never chooses a
+    checkpoint.
+    """
 
     data: DataConfig | None = Field(default=None, description="other data, with keys as in a stage's data")
     share: float | None = Field(

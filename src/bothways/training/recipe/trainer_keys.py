@@ -20,8 +20,8 @@ _FORMER = """
     do_train do_eval do_predict remove_unused_columns ddp_find_unused_parameters report_to run_name disable_tqdm group_by_length
     length_column_name include_inputs_for_metrics skip_memory_metrics full_determinism data_seed
     """
-"""TrainingArguments of transformers 4.40 to 4.44 (LLM2Vec's versions) that later versions renamed or
-removed."""
+"""TrainingArguments of transformers 4.40 to 4.44 (LLM2Vec's versions) that later versions renamed
+or removed."""
 _LLM2VEC = """
     cache_dir use_fast_tokenizer model_revision token use_auth_token low_cpu_mem_usage overwrite_cache
     preprocessing_num_workers streaming pad_to_max_length validation_split_percentage experiment_id

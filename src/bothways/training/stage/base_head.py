@@ -19,7 +19,9 @@ from bothways.training.stage.stage_context import StageContext
 log = logging.getLogger("bothways")
 
 HEADED = ("mntp", "llara")
-"""Objectives that train the head if every weight trains. Encoders do not keep it when they are saved."""
+"""Objectives that train the head if every weight trains. Encoders do not keep it when they are
+saved.
+"""
 
 
 def open_head(context: StageContext, encoder: Encoder, dtype: torch.dtype, *, grow: bool = False) -> Head | None:

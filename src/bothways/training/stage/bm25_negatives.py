@@ -63,8 +63,8 @@ class MineConfig(Strict):
 def fill(rows: Sequence[Example], config: MineConfig, source: str | None = None) -> list[Example]:
     """Mine BM25 negatives for rows that have none. Other rows stay as they are, in their order.
 
-    If fewer texts pass than are wanted, the row gets random texts of its corpus. It stays without only
-    if every text is a known answer.
+    If fewer texts pass than are wanted, the row gets random texts of its corpus. It stays without
+    only if every text is a known answer.
 
     Args:
         rows: rows of one source.

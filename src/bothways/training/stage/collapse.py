@@ -24,8 +24,8 @@ log = logging.getLogger("bothways")
 
 SAMPLE = 64
 CHARACTERS = 2000
-"""Characters of each text that are read. Some hundred tokens show a collapse, and a whole book would
-cost as much as many steps."""
+"""Characters of each text that are read. Some hundred tokens show a collapse, and a whole book
+would cost as much as many steps."""
 EARLY_STEPS = frozenset({0, 10, 25, 50})
 """Optimizer steps after which the sample is read even if no evaluation is due. Most collapses come
 early."""
@@ -76,7 +76,8 @@ class CollapseWatch:
             ) from error
 
     def judge(self, now: dict[str, float], start: dict[str, float] | None, step: int) -> str | None:
-        """Describe the problem of a reading, compared with the first one. Return None if there is none.
+        """Describe the problem of a reading, compared with the first one. Return None if there is
+        none.
 
         Raises:
             Collapse: if there is one, and the action is "stop".
@@ -96,8 +97,8 @@ class CollapseWatch:
 def describe_collapse(now: dict[str, float], start: dict[str, float] | None) -> str | None:
     """Describe the collapse between two readings, or return None.
 
-    There is one if the mean cosine exceeds MAX_COSINE and the distance to 1 has at least halved since
-    the start, or if the effective rank has fallen below a quarter of the first.
+    There is one if the mean cosine exceeds MAX_COSINE and the distance to 1 has at least halved
+    since the start, or if the effective rank has fallen below a quarter of the first.
     """
     if not now or not start:
         return None

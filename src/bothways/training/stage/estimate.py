@@ -139,7 +139,8 @@ def _timed(stepper: Stepper) -> tuple[float, int]:
     device = stepper.accelerator.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    # At learning rate 0 the model does not change, so the second step is like the first of training.
+    # At learning rate 0 the model does not change, so the second step is like the first of
+    # training.
     stepper(0, 0.0)
     begin = time.perf_counter()
     stepper(0, 0.0)

@@ -1,7 +1,7 @@
 """Writes a trained language model: a plain transformers folder.
 
-    config.json, generation_config.json, model.safetensors, tokenizer.*    as any checkpoint, with extended positions in the config
-    bothways.json                                                          the stages that made it; only bothways reads it
+    config.json, model.safetensors, tokenizer.*, …   as any checkpoint, with its new positions
+    bothways.json                                    the stages that made it, for bothways only
 
 AutoModelForCausalLM loads it, and `convert` takes it as a base. If the family ties its head to the
 input embeddings, the trained embeddings are both.
@@ -29,7 +29,8 @@ FORMAT = 1
 
 
 def write_language_model(encoder: Encoder, head: Head, folder: Path, *, context: int, dtype: str) -> None:
-    """Join decoder and head, and write them. The folder appears as a whole, and replaces an older one.
+    """Join decoder and head, and write them. The folder appears as a whole, and replaces an older
+    one.
 
     Args:
         encoder: its backbone is the decoder, without adapter. It must not be used afterwards.

@@ -71,7 +71,7 @@ def check_negatives(stage: Stage, items: Sequence[object]) -> None:
 
 
 def _try_objective(stage: Stage, encoder: Encoder, items: Sequence[object]) -> None:
-    """Build the objective on the encoder, check that its views can differ, and take it off again."""
+    """Build the objective on the encoder, check that its views can differ, and remove it."""
     training = encoder.training
     with torch.random.fork_rng(devices=[]):  # a layer that only training has draws its weights
         objective = stage.objective.build(encoder)

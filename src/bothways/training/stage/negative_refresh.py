@@ -26,12 +26,14 @@ from bothways.search.dense import Backend
 log = logging.getLogger("bothways")
 
 FILE = "examples.jsonl"
-"""The rows of the last refresh. The file is in the stage's checkpoint folder during a refresh, and in each
-checkpoint after one."""
+"""The rows of the last refresh. The file is in the stage's checkpoint folder during a refresh, and
+in each checkpoint after one."""
 
 
 class RefreshConfig(Strict):
-    """Hard negatives replaced every so many steps; see `bothways.mining.MiningOptions` for the options."""
+    """Hard negatives replaced every so many steps; see `bothways.mining.MiningOptions` for the
+    options.
+    """
 
     every: int = Field(ge=1, description="optimiser steps between refreshes; none after the last step")
     method: str = Field(default="dense", description="dense, or hybrid (BM25 as well)")
@@ -75,8 +77,8 @@ class RefreshConfig(Strict):
         Args:
             examples: rows of the stage.
             seed: seed of random choices.
-            sources: names that the rows were read from. If the only one is a BEIR folder, its corpus is
-                used.
+            sources: names that the rows were read from. If the only one is a BEIR folder, its
+                corpus is used.
         """
         own = sources[0] if len(sources) == 1 and is_beir(sources[0]) else None
         return Refresher(

@@ -13,10 +13,12 @@ from pathlib import Path
 from bothways.errors import InputError
 
 OF_A_RUN = ("checkpoints", "stages", "adapters", "metrics.jsonl")
-"""Folders and files that only a run has. The recipe is removed last: until then the folder is known as
-a run's."""
+"""Folders and files that only a run has. The recipe is removed last: until then the folder is known
+as a run's."""
 MARKERS = ("bothways.json", "modules.json", "config.json", "adapter_config.json", "llm2vec_config.json")
-"""Files that make a folder a model, an encoder or an adapter. The new run replaces all its other files."""
+"""Files that make a folder a model, an encoder or an adapter. The new run replaces all its other
+files.
+"""
 RECIPE = "recipe.yaml"
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model.*", "trainable_params.*")
 

@@ -31,8 +31,8 @@ log = logging.getLogger("bothways")
 GivenTexts = Sequence[Any] | Mapping[str, Sequence[Any]] | None
 """Data in memory for every stage, or by stage name, in place of the recipe's sources.
 
-Rows are texts, or of another kind that the stage's objective wants. For example, {"mntp": ["a text",
-"another"]}."""
+Rows are texts, or of another kind that the stage's objective wants. For example, {"mntp": ["a
+text", "another"]}."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class StageData:
         """Return the groups of the objective's examples.
 
         Args:
-            examples: number of examples that the objective made of `items`. If rows have tasks or weights,
-                it must be one per row.
+            examples: number of examples that the objective made of `items`. If rows have tasks or
+                weights, it must be one per row.
         """
         if not self.groups:
             return (TaskRows(range(examples)),)
@@ -79,15 +79,16 @@ def read_stage_data(stage: Stage, given: GivenTexts = None) -> StageData:
     """Read the data of a stage: each source in order, or the data given in memory.
 
     Raises:
-        InputError: if a source cannot be read, if nothing is given for this stage, or if rows are not
-            of the kind that the objective wants.
+        InputError: if a source cannot be read, if nothing is given for this stage, or if rows are
+            not of the kind that the objective wants.
         SourceError: if a source cannot be found.
     """
     data = replace(_all_data(stage, given), rows=stage.data.rows)
     share = None if stage.heldout is None else stage.heldout.share
     if share is None:
         return data
-    # The datasets library rounds a percentage of rows like this, and LLM2Vec's script takes the first.
+    # The datasets library rounds a percentage of rows like this, and LLM2Vec's script takes the
+    # first.
     count = round(len(data.items) * share)
     if count == 0:
         log.warning("stages.%s.heldout: %d texts are too few to hold any out", stage.name, len(data.items))
@@ -128,7 +129,7 @@ def read_data(data: DataConfig, wants: str) -> StageData:
     return LOADERS[wants].read(data)
 
 
-# --- texts ---------------------------------------------------------------------------------------------------------------------
+# --- texts ----------------------------------------------------------------------------------------
 
 
 def _read_texts(data: DataConfig) -> StageData:
@@ -161,7 +162,7 @@ def _given_texts(rows: list[Any], data: DataConfig) -> StageData:
     return StageData(rows, rows, [{"source": "memory", "texts": len(rows), "sha256": digest}], digest)
 
 
-# --- labeled examples ----------------------------------------------------------------------------------------------------------
+# --- labeled examples -----------------------------------------------------------------------------
 
 
 def _read_examples(data: DataConfig) -> StageData:
@@ -183,7 +184,9 @@ def _read_examples(data: DataConfig) -> StageData:
 
 
 def _unlabeled(parts: list[tuple[TaskConfig, str, list[Example]]]) -> list[tuple[TaskConfig, str, list[Example]]]:
-    """Return the parts without classification and clustering, or all of them if nothing else is there."""
+    """Return the parts without classification and clustering, or all of them if nothing else is
+    there.
+    """
     kept = [(task, source, without_classes(rows)) for task, source, rows in parts]
     before, after = (sum(len(rows) for _, _, rows in some) for some in (parts, kept))
     if not after:
@@ -244,7 +247,7 @@ def fingerprint_examples(rows: Sequence[Example]) -> str:
     return fingerprint_texts(json.dumps(list(vars(row).values()), ensure_ascii=True) for row in rows)
 
 
-# --- documents and consecutive passages ----------------------------------------------------------------------------------------
+# --- documents and consecutive passages -----------------------------------------------------------
 
 
 def _read_passages(data: DataConfig) -> StageData:
