@@ -12,6 +12,7 @@ Letters: M positions, H hidden, V vocabulary.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,6 +161,34 @@ def take_apart(causal: Any, decoder: Any) -> Head:
             raise UnsupportedFamily(f"{family}: its LM head cannot be used on hidden states alone: {reason}") from error
         _compare(found, expected, family)
     return head
+
+
+def frozen_view(head: nn.Module) -> nn.Module:
+    """Copy a head over the same storage, with parameters of its own that never train.
+
+    A head is often tied to the input embeddings, and switching off its gradient in place would
+    freeze these too.
+    """
+    shared: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in head.parameters()}
+    return copy.deepcopy(head, shared)
+
+
+def trainable_copy(head: nn.Module) -> nn.Module:
+    """Copy a head with weights of its own. Training it does not change tied embeddings."""
+    return copy.deepcopy(head).requires_grad_(True)
+
+
+def head_like(decoder: nn.Module, head: Any) -> nn.Module:
+    """Return the head to train with next to `decoder`.
+
+    If every weight of the decoder trains, this is the head itself, which trains too. Otherwise it
+    is a frozen view.
+    """
+    if not all(parameter.requires_grad for parameter in decoder.parameters()):
+        return frozen_view(head)
+    if isinstance(head, Head):
+        head.tie(decoder)
+    return head.requires_grad_(True)
 
 
 def _compare(found: Tensor, expected: Tensor, family: str) -> None:

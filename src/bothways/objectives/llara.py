@@ -27,7 +27,6 @@ bags, H hidden, V vocabulary.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +38,7 @@ from torch import Tensor, nn
 
 from bothways.attention.positions import usable_positions
 from bothways.backbone.adapter.new_tokens import special_ids
+from bothways.backbone.head import head_like
 from bothways.config import Direction
 from bothways.data.text.passages import Passage, consecutive
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
@@ -115,7 +115,7 @@ class LlaraConfig(ObjectiveConfig):
             )
         tokenizer = encoder.tokenizer
         return Llara(
-            _prepared(head, encoder.backbone),
+            head_like(encoder.backbone, head),
             questions,
             direction=encoder.direction,
             max_length=self.max_length,
@@ -338,18 +338,3 @@ def _shares(examples: Sequence[LlaraRow]) -> Tensor:
 
 def _mean(losses: Tensor, sizes: Sequence[int]) -> Tensor:
     return losses.detach().sum() / max(1, sum(size > 0 for size in sizes))
-
-
-def _prepared(head: Any, backbone: Any) -> nn.Module:
-    """Return the head to train with.
-
-    If every weight trains, this is the backbone's own head. Otherwise it is a frozen view over the
-    same storage. A head is often tied to the input embeddings, and switching off its gradient in
-    place would freeze these too.
-    """
-    if all(parameter.requires_grad for parameter in backbone.parameters()):
-        if hasattr(head, "tie"):
-            head.tie(backbone)
-        return head.requires_grad_(True)
-    shared: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in head.parameters()}
-    return copy.deepcopy(head, shared)

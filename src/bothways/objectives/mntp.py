@@ -14,10 +14,9 @@ Letters: B rows, T tokens of the batch, M masked positions, H hidden, V vocabula
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.positions import table_positions
 from bothways.attention.shifted import ShiftedGroups
+from bothways.backbone.head import frozen_view, trainable_copy
 from bothways.config import Direction
 from bothways.data.text.packing import Block, joined_ids, pack_documents
 from bothways.encoder.batch import TokenBatch
@@ -87,7 +87,7 @@ class MntpConfig(ObjectiveConfig):
             )
         tokenizer, rows = encoder.tokenizer, embedding_rows(encoder.backbone)
         return Mntp(
-            _trainable_copy(head) if self.train_head else _frozen_view(head),
+            trainable_copy(head) if self.train_head else frozen_view(head),
             special_ids=tuple(tokenizer.all_special_ids),
             mask_id=mask_token_id(tokenizer, self.mask_token, rows),
             # a random token must have an embedding
@@ -214,18 +214,3 @@ class Mntp(Objective[MntpBatch]):
             loss = masked_next_token(states, batch.targets, self.head, chunk=self.head_chunk)
         backward(loss.total * scale)
         return StepOutput(loss.total.detach(), loss.count, {"accuracy": loss.correct / max(loss.count, 1)})
-
-
-def _frozen_view(head: nn.Module) -> nn.Module:
-    """Copy the head over the same storage, with parameters of its own that never train.
-
-    A head is often tied to the input embeddings, and switching off its gradient in place would
-    freeze these too.
-    """
-    shared: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in head.parameters()}
-    return copy.deepcopy(head, shared)
-
-
-def _trainable_copy(head: nn.Module) -> nn.Module:
-    """Copy the head with weights of its own. Training it does not change tied embeddings."""
-    return copy.deepcopy(head).requires_grad_(True)

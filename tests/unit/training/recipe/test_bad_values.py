@@ -55,7 +55,7 @@ LABELLED = {"kind": "supervised", "max_length": 16}
         (f"stages.s.batch.size={10**12}", "batch.size: a number of about 10\\^12"),
         ("seed=true", "seed: expected a number, not true"),
         ("max_length=true", "max_length: expected a number, not true"),
-        ("stages.s.batch.size=1", "batch.size: a text alone in its batch"),
+        ("stages.s.batch.size=1", "batch.size: a single text has no other text"),
         ("base=''", "base: is empty"),
         ("base_adapter=' '", "base_adapter: is empty"),
     ],
