@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from bothways.training.recipe.recipe import Recipe
 from unit.training.material import metrics, weights
-from unit.training.stage.test_language_model_stage import longlora, made
+from unit.training.stage.test_language_model import longlora, made
 from unit.training.stage.test_llara import adaptation, llara
 
 TWO = {"size": 2, "accumulation": 2}

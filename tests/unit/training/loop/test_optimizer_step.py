@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -195,3 +196,47 @@ def test_tied_parameters_are_trained_once() -> None:
     objective.head = layer
     names = list(trainable_parameters(nn.Sequential(layer), objective))
     assert names == ["encoder.0.weight", "encoder.0.bias"]
+
+
+class Masks(Objective):
+    """Notes the dropout mask of each micro-batch, drawn as objectives draw theirs: from the seed that the step gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
+    def prepare(self, texts, encoder):
+        return list(texts)
+
+    def collate(self, examples, generator):
+        return torch.zeros(len(examples), 3)
+
+    def count(self, batch):
+        return len(batch)
+
+    def step(self, encoder, batch, *, scale, backward, seed):
+        torch.manual_seed(seed)
+        self.seen.append(nn.functional.dropout(torch.ones(64), 0.5))
+        loss = encoder(batch).sum() * 0
+        backward(loss)
+        return StepOutput(loss.detach(), len(batch))
+
+
+def test_steps_over_the_same_rows_draw_different_masks() -> None:
+    encoder, objective, accelerator = nn.Linear(3, 5), Masks(), Accelerator(cpu=True)
+    parameters = trainable_parameters(encoder, objective)
+    # as many rows as a step takes, so each step has all of them
+    order = Order(4, size=2, accumulation=2, world=1, seed=5, stage=0)
+    update = PlainUpdate(parameters, build_optimizer(parameters, OptimConfig(lr=0.1)), accelerator, None)
+    parts: Any = {"encoder": encoder, "objective": objective, "examples": list(range(4)), "order": order, "update": update}
+    parts |= {"accelerator": accelerator, "accumulation": 2, "seed": 5, "stage": 0}
+    made = Stepper(**parts)
+    for step in range(3):
+        made(step, 0.1)
+    again = Stepper(**parts)
+    again(2, 0.1)  # resumed there
+    masks = objective.seen
+    assert len(masks) == 8
+    assert len({tuple(mask.tolist()) for mask in masks[:6]}) == 6  # 3 steps of 2 micro-batches
+    assert torch.equal(masks[4], masks[6])
+    assert torch.equal(masks[5], masks[7])

@@ -19,11 +19,10 @@ from bothways.errors import InputError
 from bothways.evaluation import devmetric
 from bothways.training.loop.optimizer_step import Stepper
 from bothways.training.loop.signals import Interrupted
-from bothways.training.parallel.parallel_request import ParallelRequest, requested
 from bothways.training.parallel.sharding import Sharding, shard
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.stage.collapse import Collapse, CollapseWatch
-from unit.training.material import TEXTS, metrics, mntp, recipe, simcse
+from unit.training.material import TEXTS, metrics, mntp, recipe
 from unit.training.processes import ONE, SHORT, TWO, full, plus, rows, same_runs, two_processes
 from unit.training.stage.test_llara import DOCUMENTS
 
@@ -126,33 +125,6 @@ def test_a_collapse_that_the_main_process_sees_stops_both(runs: Path) -> None:
 ASKED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "WORLD_SIZE": "2"}
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({**ASKED, "ACCELERATE_USE_DEEPSPEED": "true"}, "ACCELERATE_USE_FSDP and ACCELERATE_USE_DEEPSPEED are both set"),
-        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, r"Megatron-LM \(ACCELERATE_USE_MEGATRON_LM\) is not supported"),
-        ({"ACCELERATE_USE_PARALLELISM_CONFIG": "true"}, r"a parallelism config .* is not supported"),
-        ({**ASKED, "FSDP_VERSION": "1"}, r"FSDP version 1 .* version 2 is: accelerate launch --use_fsdp --fsdp_version 2"),
-        ({**ASKED, "FSDP_OFFLOAD_PARAMS": "true"}, "FSDP_OFFLOAD_PARAMS is not supported"),
-        ({**ASKED, "FSDP_ACTIVATION_CHECKPOINTING": "true"}, "gradient_checkpointing instead"),
-        ({**ASKED, "FSDP_IGNORED_MODULES": "x"}, "FSDP_IGNORED_MODULES is not supported"),
-        ({**ASKED, "FSDP_AUTO_WRAP_POLICY": "SIZE_BASED_WRAP"}, "the unit is the decoder block"),
-        ({**ASKED, "FSDP_RESHARD_AFTER_FORWARD": "FULL_SHARD"}, "'FULL_SHARD'; set it to true or false"),
-        ({**ASKED, "WORLD_SIZE": "1"}, "a single process cannot share a model"),
-    ],
-)
-def test_what_is_not_supported_is_refused_in_one_line_and_not_dropped(
-    tmp_path: Path, settings: dict[str, str], message: str, monkeypatch
-) -> None:
-    """What the launcher sets is asked: Accelerate itself leaves FSDP out on CPUs without a word."""
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=f"^accelerate: .*{message}") as caught:
-        bw.train(recipe(tmp_path, mntp()), tmp_path / "out", texts=TEXTS)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "out").exists()
-
-
 class Doubled(nn.Module):
     """Two blocks of two layers, in which something is not as in a plain decoder."""
 
@@ -174,18 +146,3 @@ def test_families_whose_blocks_cannot_be_split_are_refused(kind: str) -> None:
     accelerator = SimpleNamespace(num_processes=2, device=torch.device("cpu"))
     with pytest.raises(InputError, match=f"^accelerate: Doubled cannot be sharded, its decoder blocks .*{kind}"):
         shard(SimpleNamespace(backbone=backbone), Sharding(), accelerator)  # type: ignore[arg-type]
-
-
-def test_objectives_with_uneven_passes_and_dry_runs_are_refused(tmp_path: Path, monkeypatch) -> None:
-    for name, value in ASKED.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=r"^stages\.simcse: contrastive cannot be sharded .*only causal_lm, mntp, llara can"):
-        bw.train(recipe(tmp_path, mntp(), simcse()), tmp_path / "out", texts=TEXTS)
-    with pytest.raises(InputError, match="a dry run measures whole models"):
-        bw.train(recipe(tmp_path, mntp()), dry_run=True, texts=TEXTS)
-    assert not (tmp_path / "out").exists()
-    monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "false")
-    asked = requested(recipe(tmp_path, mntp()))
-    assert asked == ParallelRequest(sharding=Sharding(reshard_after_forward=False))
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "false")
-    assert requested(recipe(tmp_path, simcse())) == ParallelRequest()

@@ -11,7 +11,7 @@ from bothways.training.recipe.recipe import Recipe
 from bothways.training.stage.product import ENCODER, LANGUAGE_MODEL, Product, product_of
 from bothways.training.stage.stage_context import StageContext
 from unit.training.material import mntp, recipe
-from unit.training.stage.test_language_model_stage import longlora
+from unit.training.stage.test_language_model import longlora
 
 
 def test_the_objective_chooses_the_product(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from bothways.training.loop.optimizer_step import Stepper
 from bothways.training.loop.signals import Interrupted
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.stage import product
+from bothways.training.stage.language_model import history
 from tiny import tiny_gguf, tiny_llama
 from unit.training.material import TEXTS, metrics, mntp, recipe, simcse, state, weights
 
@@ -388,3 +389,10 @@ def test_a_recipe_from_before_these_keys_is_the_same_recipe(tmp_path: Path) -> N
         del stage["adapter"]["train_whole"]
         assert stage["objective"].pop("shifted", None) is None
     assert changed_keys(before, now) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"kind": "language model"}'])
+def test_the_record_of_a_language_model(tmp_path: Path, content: str) -> None:
+    (tmp_path / "bothways.json").write_text(content)
+    with pytest.raises(InputError, match=r"bothways\.json: "):
+        history(str(tmp_path))

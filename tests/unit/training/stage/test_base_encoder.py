@@ -1,0 +1,44 @@
+"""The start of the first stage: a base with an adapter, or a finished encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import bothways as bw
+from bothways.training.recipe.overrides import override
+from unit.training.material import TEXTS, mntp, recipe, simcse
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """An uninterrupted run of both stages; its base lies beside it."""
+    folder = tmp_path_factory.mktemp("whole")
+    bw.train(recipe(folder), folder / "out", texts=TEXTS)
+    return folder / "out"
+
+
+def test_a_saved_adapter_under_the_first_stage(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModel
+
+    made = recipe(tmp_path, simcse())
+    torch.manual_seed(0)
+    model = get_peft_model(
+        AutoModel.from_pretrained(tmp_path / "base"), LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    )
+    model.save_pretrained(tmp_path / "adapter")
+    encoder = bw.train(override(made, f"base_adapter={tmp_path / 'adapter'}"), tmp_path / "out", texts=TEXTS)
+    assert encoder.provenance["base_adapter"] == str(tmp_path / "adapter")
+    plain = bw.train(made, tmp_path / "plain", texts=TEXTS)
+    assert np.abs(encoder.encode(TEXTS[:3]) - plain.encode(TEXTS[:3])).max() > 1e-2
+
+
+def test_training_goes_on_from_an_encoder_folder(whole: Path, tmp_path: Path) -> None:
+    encoder = bw.train(recipe(whole.parent, simcse(), base=str(whole)), tmp_path / "out", texts=TEXTS)
+    assert [stage["name"] for stage in encoder.provenance["stages"]] == ["mntp", "simcse", "simcse"]
+    # its provenance names the base LLM, whose head MNTP needs
+    bw.train(recipe(whole.parent, mntp(), base=str(whole)), tmp_path / "mntp", texts=TEXTS)
