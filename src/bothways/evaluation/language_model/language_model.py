@@ -124,6 +124,7 @@ def _plain_attention(backbone: Any) -> Iterator[None]:
 
 
 def _head_of(encoder: Encoder) -> nn.Module:
+    """Load the head of an encoder's base. A tied head reads the encoder's own embeddings."""
     base = encoder.provenance.get("base")
     if base is None:
         raise InputError(
@@ -137,13 +138,9 @@ def _head_of(encoder: Encoder) -> nn.Module:
         ) from error
     if loaded.head is None:
         raise InputError(f"{base}: {loaded.model.config.model_type} is an encoder-only model, and {NEEDS_CAUSAL}")
-    backbone: Any = encoder.backbone
-    replaced, own = loaded.model.get_input_embeddings().weight, backbone.get_input_embeddings().weight
-    for module in loaded.head.modules():
-        for field, parameter in list(module.named_parameters(recurse=False)):
-            if parameter is replaced:
-                setattr(module, field, own)
-    return loaded.head.eval()
+    head: Any = loaded.head
+    head.tie(encoder.backbone)
+    return head.eval()
 
 
 def _rope(name: str | os.PathLike[str], values: Mapping[str, Any] | None) -> dict[str, Any] | None:
