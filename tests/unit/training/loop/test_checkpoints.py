@@ -15,6 +15,8 @@ from bothways.training.loop.checkpoints import Checkpoints, StageState
 from bothways.training.loop.optim import OptimConfig, build_optimizer
 from bothways.training.loop.update import PlainUpdate
 
+NOISE = [b"", b"{", b"[]", b"null", b"\xff\x00" * 50, b"[" * 50_000]
+
 
 @pytest.mark.parametrize("other", ["name", "shape", "more", "fewer"])
 def test_a_checkpoint_of_other_parameters_is_refused(other: str, tmp_path: Path) -> None:
@@ -83,9 +85,6 @@ def test_values_of_a_state(tmp_path: Path, field: dict[str, object]) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **field}))
     with pytest.raises(InputError, match=r"state\.json: .* is not what training writes there"):
         checkpoints.load(1)
-
-
-NOISE = [b"", b"{", b"[]", b"null", b"\xff\x00" * 50, b"[" * 50_000]
 
 
 def test_the_optimizer(tmp_path: Path) -> None:

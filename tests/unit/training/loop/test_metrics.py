@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from bothways.training.loop.metrics import read_metrics
-from unit.training.loop.test_damaged_checkpoint import NOISE
+from unit.training.loop.test_checkpoints import NOISE
 
 
 def test_metrics_pass_over_what_is_not_a_line(tmp_path: Path) -> None:
