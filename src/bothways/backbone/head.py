@@ -178,7 +178,7 @@ def trainable_copy(head: nn.Module) -> nn.Module:
     return copy.deepcopy(head).requires_grad_(True)
 
 
-def head_like(decoder: nn.Module, head: Any) -> nn.Module:
+def head_like(decoder: nn.Module, head: nn.Module) -> nn.Module:
     """Return the head to train with next to `decoder`.
 
     If every weight of the decoder trains, this is the head itself, which trains too. Otherwise it
