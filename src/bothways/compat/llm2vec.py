@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -30,18 +29,14 @@ from bothways.atomic import atomic_folder
 from bothways.attention.plan import Direction
 from bothways.attention.text_config import text_configs
 from bothways.backbone.adapter.adapter_files import copy_adapter
-from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.compat.arguments import SETTINGS, check, device_of, dtype_of, token_for_hub
-from bothways.encoder.convert import convert
+from bothways.compat.opening import open_loaded, open_named
 from bothways.encoder.encode_types import Vectors
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import llm2vec as llm2vec_folder
-from bothways.encoder.folder import read as reading
 from bothways.encoder.folder import write as storage
 from bothways.encoder.folder.adapter_settings import DOC_MAX_LENGTH, LLM2VEC, MODES, describe, save_tokenizer, write_json
 from bothways.encoder.folder.llm2vec_texts import text_wrapper
-from bothways.encoder.load import is_encoder, local_folder
-from bothways.encoder.prepare import prepare
 from bothways.encoder.texts.tokenization import Text
 from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
@@ -56,8 +51,8 @@ class LLM2Vec(nn.Module):
 
     Use `from_pretrained`, or give a model and its tokenizer.
 
-    Args: model: an `Encoder`, or a bare decoder of transformers, which is made bidirectional in
-        place.
+    Args:
+        model: an `Encoder`, or a bare decoder of transformers, which is made bidirectional in place.
             If it is inside a PeftModel, the adapter is merged.
         tokenizer: the decoder's fast tokenizer. None for an `Encoder`.
         pooling_mode: "mean", "weighted_mean", "eos_token", "last_token" or "bos_token". If None, an
@@ -83,7 +78,7 @@ class LLM2Vec(nn.Module):
         skip_instruction: bool = True,
     ) -> None:
         super().__init__()
-        self.encoder = model if isinstance(model, Encoder) else _wrapped(model, tokenizer)
+        self.encoder = model if isinstance(model, Encoder) else open_loaded(model, tokenizer)
         self.doc_max_length = int(doc_max_length)
         self.adapter = None
         self._read_as_llm2vec(pooling_mode)
@@ -106,9 +101,9 @@ class LLM2Vec(nn.Module):
     ) -> LLM2Vec:
         """Load a base model, or an encoder, and an adapter over it.
 
-        Args: base_model_name_or_path: hub id or folder of a base LLM, of a published LLM2Vec model,
-            or
-                of `bothways train`.
+        Args:
+            base_model_name_or_path: hub id or folder of a base LLM, of a published LLM2Vec model,
+                or of `bothways train`.
             peft_model_name_or_path: hub id or folder of an adapter to merge, or the output folder
                 of a run.
             merge_peft: if True, `save` writes the merged model. If False, it writes the adapter.
@@ -128,7 +123,7 @@ class LLM2Vec(nn.Module):
         direction: Direction = "bidirectional" if enable_bidirectional else "causal"
         settings = {key: kwargs[key] for key in SETTINGS if kwargs.get(key) is not None}
         with token_for_hub(kwargs.get("token")):
-            encoder = _open(base_model_name_or_path, peft_model_name_or_path, direction, device, dtype)
+            encoder = open_named(base_model_name_or_path, peft_model_name_or_path, direction, device, dtype)
             made = cls(encoder, **settings)
             if peft_model_name_or_path is not None and not merge_peft:
                 made.adapter = llm2vec_folder.find_adapter(peft_model_name_or_path)
@@ -338,49 +333,3 @@ def _items(sentences: Sentences) -> list[Any]:
     if items and isinstance(items[0], str) and isinstance(items[-1], int):
         return [items[:2]]
     return items
-
-
-def _open(
-    base: str | os.PathLike[str],
-    peft: str | os.PathLike[str] | None,
-    direction: Direction,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Encoder:
-    name = os.fspath(base)
-    if not is_encoder(name):
-        wrapper = astuple(text_wrapper(name))
-        encoder = convert(name, direction=direction, adapter=peft, device=device, dtype=dtype, pool_bos=False, wrapper=wrapper)
-        if peft is not None:
-            llm2vec_folder.follow(encoder, llm2vec_folder.find_adapter(peft), base=name)
-        return encoder
-    folder = local_folder(name)
-    if llm2vec_folder.is_llm2vec(folder) and not (folder / storage.MODULES).is_file():
-        return llm2vec_folder.load(folder, adapter=peft, base=None, device=device, dtype=dtype, direction=direction)
-    encoder = reading.load(folder, device=device, dtype=dtype if peft is None else torch.float32)
-    if peft is not None:
-        llm2vec_folder.add(encoder, peft, folder, dtype)
-    if encoder.direction != direction:
-        encoder.execution, encoder.provenance["report"] = prepare(encoder.backbone, direction)
-        encoder.direction = direction
-    return encoder
-
-
-def _wrapped(model: Any, tokenizer: PreTrainedTokenizerFast | None) -> Encoder:
-    """Return an encoder over a model that the caller has loaded."""
-    if tokenizer is None:
-        raise InputError("LLM2Vec: give the model's tokenizer as well")
-    merge = getattr(model, "merge_and_unload", None)
-    model = merge() if callable(merge) else model
-    name = str(getattr(model.config, "_name_or_path", ""))
-    family = next(text_configs(model)).model_type
-    execution, report = prepare(model, "bidirectional")
-    return Encoder(
-        model,
-        prepare_tokenizer(tokenizer, model.config),
-        Pooling("mean"),
-        direction="bidirectional",
-        execution=execution,
-        options=EncoderOptions(max_length=512, pool_bos=False, wrapper=text_wrapper(name, model_type=family)),
-        provenance={"base": name, "stages": [], "report": report},
-    ).eval()

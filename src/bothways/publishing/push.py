@@ -100,9 +100,9 @@ def push(
     Returns:
         The files that were uploaded, and those that were not.
 
-    Raises: InputError: if it is not a finished encoder, the doctor refuses it, a file contains a
-        path of
-            this machine, there are options for a card that somebody has changed, the repository
+    Raises:
+        InputError: if it is not a finished encoder, the doctor refuses it, a file contains a path
+            of this machine, there are options for a card that somebody has changed, the repository
             is public and `private` is True, or there is no token.
         OutputError: if the hub refuses the upload, or cannot be reached.
     """

@@ -70,13 +70,13 @@ def test_a_model_alone_and_in_a_hybrid(run: Run, rows: Path, model: Path, tmp_pa
 
 
 def test_a_stopped_run_is_continued_only_when_asked(run: Run, rows: Path, tmp_path: Path, monkeypatch) -> None:
-    from bothways.mining.group import Group
+    from bothways.mining.group import MiningGroup
 
     out, work = tmp_path / "mined.jsonl", tmp_path / "mined.jsonl.mining"
     with monkeypatch.context() as patch:
-        plain = Group.choices_of
+        plain = MiningGroup.choices_of
         patch.setattr(
-            Group,
+            MiningGroup,
             "choices_of",
             lambda self, some: (
                 (_ for _ in ()).throw(KeyboardInterrupt) if work.exists() and list(work.glob("rows-*")) else plain(self, some)
