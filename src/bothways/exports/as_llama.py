@@ -10,7 +10,7 @@ Servers run the class of Llama in both directions.
 | phi3 | fused matrices: they are split |
 | mistral | only the name |
 
-The vectors are the same except for rounding. `tests/unit/exports/test_servers.py` compares them.
+The vectors are the same except for rounding. `tests/unit/exports/servers/test_server_folder.py` compares them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from transformers import AutoModel, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -17,22 +17,13 @@ import bothways as bw
 from bothways.cli.app import app
 from bothways.compat import LLM2Vec
 from bothways.errors import InputError
-from tiny import SENTENCES, tiny_llama
-
-CHAT = "meta-llama/Meta-Llama-3-8B-Instruct"
-BEFORE, AFTER = "<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"
-TASK = "Given a web search query, retrieve relevant passages that answer the query:"
-QUERIES = [[TASK, "how much protein should a female eat"], [TASK, "summit define"]]
-DOCUMENTS = [*SENTENCES[:3], "the highest point of a mountain "]
+from tiny import SENTENCES
+from unit.compat.chat_model import AFTER, BEFORE, DOCUMENTS, QUERIES, adapter, chat_model
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Llama whose config says that it is the chat model."""
-    folder = tiny_llama(tmp_path_factory.mktemp("models") / "tiny", tokenizer={"add_bos": True, "pad": None})
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "_name_or_path": CHAT}))
-    return folder
+    return chat_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def authors_way(model: Any, folder: Path, items: list[Any], *, causal: bool = False) -> torch.Tensor:
@@ -54,18 +45,9 @@ def authors_way(model: Any, folder: Path, items: list[Any], *, causal: bool = Fa
 
 def plain(folder: Path, *adapters: Path) -> Any:
     model: Any = AutoModel.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
-    for adapter in adapters:
-        model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    for place in adapters:
+        model = PeftModel.from_pretrained(model, str(place)).merge_and_unload()
     return model.eval()
-
-
-def adapter(model: Any, folder: Path, seed: int) -> Path:
-    torch.manual_seed(seed)
-    wrapped = get_peft_model(
-        model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
-    )
-    wrapped.save_pretrained(str(folder))
-    return folder
 
 
 def test_the_published_how_to(base: Path, tmp_path: Path) -> None:
@@ -234,46 +216,3 @@ def test_instructions_are_pooled_on_request(base: Path) -> None:
         model = plain(base)
         states = model(input_ids=ids, attention_mask=torch.zeros(1, 1, ids.shape[1], ids.shape[1])).last_hidden_state[0]
     torch.testing.assert_close(l2v.encode([["Find:", "a cat"]])[0], states.mean(0), atol=2e-5, rtol=0)
-
-
-def test_from_a_model_and_its_tokenizer(base: Path, tmp_path: Path) -> None:
-    """As the published model cards load: a PeftModel, merged, inside the class."""
-    first = adapter(AutoModel.from_pretrained(base), tmp_path / "mntp", 1)
-    expected = LLM2Vec.from_pretrained(base, peft_model_name_or_path=first).encode(QUERIES)
-    model = PeftModel.from_pretrained(AutoModel.from_pretrained(base), str(first))
-    model.config._name_or_path = CHAT
-    l2v = LLM2Vec(model, AutoTokenizer.from_pretrained(base), pooling_mode="mean", max_length=512)
-    torch.testing.assert_close(l2v.encode(QUERIES), expected, atol=2e-5, rtol=0)
-    with pytest.raises(InputError, match="tokenizer"):
-        LLM2Vec(AutoModel.from_pretrained(base))
-
-
-def test_arguments_of_transformers_are_taken_or_refused_by_name(base: Path) -> None:
-    options = {
-        "attn_implementation": "sdpa",
-        "trust_remote_code": True,
-        "token": None,
-        "revision": "main",
-        "cache_dir": None,
-        "low_cpu_mem_usage": True,
-        "load_in_8bit": False,
-        "device_map": {"": "cpu"},
-        "attention_dropout": 0.0,
-    }
-    expected = LLM2Vec.from_pretrained(base).encode(QUERIES)
-    assert torch.equal(LLM2Vec.from_pretrained(base, **options).encode(QUERIES), expected)
-    for dtype in (torch.bfloat16, "bfloat16"):
-        found = LLM2Vec.from_pretrained(base, torch_dtype=dtype)
-        assert next(found.model.parameters()).dtype == torch.bfloat16
-        assert found.encode(QUERIES).dtype == torch.float32
-    assert next(LLM2Vec.from_pretrained(base, torch_dtype="auto").model.parameters()).dtype == torch.float32
-    for wrong, message in (
-        ({"load_in_4bit": True}, "load_in_4bit: True cannot be honored; quantized"),
-        ({"revision": "v2"}, "revision: 'v2' cannot be honored; download"),
-        ({"poling_mode": "mean"}, "unknown argument 'poling_mode'; did you mean 'pooling_mode'"),
-        ({"device_map": {"layers.0": 0, "layers.1": 1}}, "device_map: a model is on one device"),
-        ({"torch_dtype": "int8"}, "torch_dtype: must be float32"),
-        ({"pooling_mode": "median"}, "unknown mode 'median'"),
-    ):
-        with pytest.raises(InputError, match=message):
-            LLM2Vec.from_pretrained(base, **wrong)
