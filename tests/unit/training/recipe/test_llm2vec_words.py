@@ -146,7 +146,7 @@ def test_the_command_trains_and_tests_the_probe(
     assert metrics == expected
     assert metrics["accuracy[pos]"] > 0.3  # one word in nine has the commonest tag or two
     assert f"accuracy[pos]            {metrics['accuracy[pos]']:.4f}" in done.out
-    for words, message in (((), "needs the folder of CoNLL-2003"), (("--data", data, "--resume"), "takes --base, --data")):
+    for words, message in (((), "needs the folder of CoNLL-2003"), (("--data", data, "--resume"), "takes only --base, --data")):
         refused = run("train", path, *words)
         assert refused.code == 2
         assert message in refused.err

@@ -355,7 +355,7 @@ def test_dry_run_counts_and_writes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stages", "changes", "message"),
     [
-        ([mntp(), longlora()], {}, r"stages\.longlora: trains a language model, and the stage before it leaves an encoder"),
+        ([mntp(), longlora()], {}, r"stages\.longlora: trains a language model, but the stage before it leaves an encoder"),
         ([longlora(eval={"metric": "stdlib", "every": 1})], {}, r"stages\.longlora\.eval: a language model has no vectors"),
         ([longlora(), mntp()], {"rope": {"type": "dynamic", "context": 64}}, r"rope\.type: dynamic frequencies"),
         ([longlora()], {"rope": {"type": "nope", "context": 64}}, r"rope\.type"),

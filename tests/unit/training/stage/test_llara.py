@@ -236,7 +236,7 @@ def test_an_encoder_that_is_not_what_the_recipe_says_is_refused(tmp_path):
         )
 
     with pytest.raises(
-        InputError, match=r"^pooling: .*paper has last pooling and the recipe .* last_tokens, which its prompts"
+        InputError, match=r"^pooling: .*paper has last pooling, but the recipe .* last_tokens, which its prompts"
     ):
         tried(paper, "code")
     with pytest.raises(

@@ -155,7 +155,7 @@ def test_two_processes_train_on_the_same_rows(tmp_path: Path) -> None:
         (supervised(refresh={**REFRESH, "window": [5, 2]}), "window: 5:2"),
         (
             supervised(objective={"kind": "supervised", "distillation": {}}),
-            "mined negatives have no teacher's scores, which distillation learns from",
+            "mined negatives have no teacher's scores, but distillation needs them",
         ),
     ],
 )
