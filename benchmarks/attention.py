@@ -1,4 +1,5 @@
-"""Fused against explicit attention on this CPU, forward and with backward: what the choice in attention/kernel.py rests on.
+"""Fused against explicit attention on this CPU, forward and with backward: what the choice in
+attention/kernel.py rests on.
 
 Run: .venv/bin/python benchmarks/attention.py
      .venv/bin/python benchmarks/attention.py --lengths 128 256 512 1024 --spread 0 --tokens 4096 --direction causal    equal lengths

@@ -1,13 +1,16 @@
 """A whole book as one text: time and peak memory of `bothways encode` by the length of the text.
 
-Run: .venv/bin/python benchmarks/book.py --lengths 8192 32768 100774 [--direction causal] [--chunks sentences]
+Run: .venv/bin/python benchmarks/book.py --lengths 8192 32768 100774 [--direction causal] [--chunks
+sentences]
 
-The command is the one a user types, in a process of its own for each length, so time and peak hold Python, libraries and model too. The
-text is a novel of ../shared/data/novels ("The Grand Babylon Hotel", 100,774 tokens of SmolLM2), or the beginning of it; attention is full
-over all of it, with positions stretched to the book's length. Encoders so stretched without training say nothing about quality.
+The command is the one a user types, in a process of its own for each length, so time and peak hold
+Python, libraries and model too. The text is a novel of ../shared/data/novels ("The Grand Babylon
+Hotel", 100,774 tokens of SmolLM2), or the beginning of it; attention is full over all of it, with
+positions stretched to the book's length. Encoders so stretched without training say nothing about
+quality.
 
-Cost grows with the square of the length: SmolLM2-135M takes about 0.54e-6 seconds of a Zen 4 core a pair of tokens causally, an hour
-and a half for the whole book, and twice that in both directions.
+Cost grows with the square of the length: SmolLM2-135M takes about 0.54e-6 seconds of a Zen 4 core a
+pair of tokens causally, an hour and a half for the whole book, and twice that in both directions.
 """
 
 from __future__ import annotations
@@ -83,7 +86,8 @@ def bothways(*arguments: object) -> Done:
 def beginning(encoder: Path, length: int) -> str:
     """The book's first characters, of so many tokens."""
     book = next(values["text"] for _, values in iter_rows(NOVELS) if values["id"] == BOOK)
-    # verbose: the whole book may be longer than the encoder, which reads no more than `length` of it
+    # verbose: the whole book may be longer than the encoder, which reads no more than `length` of
+    # it
     offsets = AutoTokenizer.from_pretrained(encoder)(
         book, add_special_tokens=False, return_offsets_mapping=True, verbose=False
     ).offset_mapping

@@ -1,7 +1,8 @@
-"""Tokens per second of encoding: bothways against sentence-transformers on the same saved folder, same texts, in turns.
+"""Tokens per second of encoding: bothways against sentence-transformers on the same saved folder,
+same texts, in turns.
 
-Run: .venv/bin/python benchmarks/encode.py [--texts FILE] [--rounds 3]
-Texts default to the standard library's. Ratios within one run are what counts; absolute figures are this machine's.
+Run: .venv/bin/python benchmarks/encode.py [--texts FILE] [--rounds 3] Texts default to the standard
+library's. Ratios within one run are what counts; absolute figures are this machine's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Plans on a CUDA device: kernel against dense reference, then encoding speed of a real configuration with random weights.
+"""Plans on a CUDA device: kernel against dense reference, then encoding speed of a real
+configuration with random weights.
 
-Run on a machine with a GPU: .venv/bin/python benchmarks/gpu.py
-First the varlen and fused kernels are checked against float64 on the same plan (error at most 1.25 times that of plain bfloat16
-attention), forward and backward; then tokens per second are measured for SmolLM2-135M's and Llama-3.2-1B's shapes.
+Run on a machine with a GPU: .venv/bin/python benchmarks/gpu.py First the varlen and fused kernels
+are checked against float64 on the same plan (error at most 1.25 times that of plain bfloat16
+attention), forward and backward; then tokens per second are measured for SmolLM2-135M's and
+Llama-3.2-1B's shapes.
 """
 
 from __future__ import annotations

@@ -1,15 +1,19 @@
-"""LLaRA on real text: adaptation on novels and Wikipedia, then the same fine-tuning with and without it, scored on retrieval.
+"""LLaRA on real text: adaptation on novels and Wikipedia, then the same fine-tuning with and
+without it, scored on retrieval.
 
-Run: .venv/bin/python benchmarks/llara.py [--seeds 0 1 2] [--rows code …] [--fine scifact stdlib] [--out runs/llara]
-Needs the data folder ../shared/data. Finished runs and scores are reused, killed ones resume. At the end a table (OUT/table.md): for
-each row the scores after fine-tuning, and before it where that is cheap, mean and spread over seeds; and for each adapted encoder the
-words that its two vectors hold for a few passages that it has not read (OUT/words-*.txt).
+Run: .venv/bin/python benchmarks/llara.py [--seeds 0 1 2] [--rows code …] [--fine scifact stdlib]
+[--out runs/llara] Needs the data folder ../shared/data. Finished runs and scores are reused, killed
+ones resume. At the end a table (OUT/table.md): for each row the scores after fine-tuning, and
+before it where that is cheap, mean and spread over seeds; and for each adapted encoder the words
+that its two vectors hold for a few passages that it has not read (OUT/words-*.txt).
 
-Rows: "none", the base with the same prompts and new tokens and no adaptation; "code" and "paper", the two modes; "code, bidirectional",
-ours; "paper + text", paper mode with the text's own loss, to see what keeps it from collapsing.
+Rows: "none", the base with the same prompts and new tokens and no adaptation; "code" and "paper",
+the two modes; "code, bidirectional", ours; "paper + text", paper mode with the text's own loss, to
+see what keeps it from collapsing.
 
-Sized for two CPU cores, where a seed of three rows takes about an hour: half the recipe's steps, one of BM25's negatives a row, no
-refresh (on SciFact it would encode 5,183 abstracts each time), and of an abstract its first tokens, as in benchmarks/supervised.py.
+Sized for two CPU cores, where a seed of three rows takes about an hour: half the recipe's steps,
+one of BM25's negatives a row, no refresh (on SciFact it would encode 5,183 abstracts each time),
+and of an abstract its first tokens, as in benchmarks/supervised.py.
 """
 
 from __future__ import annotations
@@ -63,7 +67,9 @@ def adapted(row: str, seed: int, documents: int, out: Path) -> Path | None:
 
 
 def finetuned(row: str, task: str, seed: int, before: Path | None, out: Path) -> Path:
-    """Folder of the encoder fine-tuned on the task's training rows, from the adapted one or from the base."""
+    """Folder of the encoder fine-tuned on the task's training rows, from the adapted one or from
+    the base.
+    """
     options = ROWS[row][0] if ROWS[row] is not None else {}  # type: ignore[index]
     folder = out / f"{slug(row)}-{task}-seed{seed}"
     base = BASE if before is None else str(before)
@@ -107,7 +113,9 @@ def untrained(seed: int) -> Any:
 
 
 def words(folder: Path, file: Path, count: int = 6) -> None:
-    """What the two vectors hold, for passages out of books and articles that were not trained on."""
+    """What the two vectors hold, for passages out of books and articles that were not trained
+    on.
+    """
     if file.exists():
         return
     encoder = bw.load(folder)

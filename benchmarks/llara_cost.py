@@ -1,10 +1,13 @@
-"""Cost of LLaRA's losses: the vocabulary at sixteen positions and in chunks, against logits of every token at once.
+"""Cost of LLaRA's losses: the vocabulary at sixteen positions and in chunks, against logits of
+every token at once.
 
-Run: .venv/bin/python benchmarks/llara_cost.py [--rows 8] [--length 128] [--base smollm2-135m] [--repeats 3] [--out runs/llara-cost.json]
+Run: .venv/bin/python benchmarks/llara_cost.py [--rows 8] [--length 128] [--base smollm2-135m]
+[--repeats 3] [--out runs/llara-cost.json]
 
-The naive form is the released code's: logits (T, V) in float32 for all T tokens, their log-softmax at the special positions, and
-cross-entropy over the text's. Both are given the same states; time is the best of the repeats, memory what torch allocates beyond the
-states (its own peak on a GPU, the sum of live tensors seen by a dispatch hook on a CPU).
+The naive form is the released code's: logits (T, V) in float32 for all T tokens, their log-softmax
+at the special positions, and cross-entropy over the text's. Both are given the same states; time is
+the best of the repeats, memory what torch allocates beyond the states (its own peak on a GPU, the
+sum of live tensors seen by a dispatch hook on a CPU).
 """
 
 from __future__ import annotations
@@ -58,7 +61,9 @@ class Peak(TorchDispatchMode):
 
 
 def material(rows: int, length: int, hidden: int, vocabulary: int, device: torch.device) -> dict[str, Any]:
-    """States (T, H), labels of every text token, and a bag of 40 words for each of 2 · rows embeddings."""
+    """States (T, H), labels of every text token, and a bag of 40 words for each of 2 · rows
+    embeddings.
+    """
     generator = torch.Generator().manual_seed(0)
     total = rows * length
     starts = torch.arange(rows) * length

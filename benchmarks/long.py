@@ -1,14 +1,17 @@
-"""S²-Attn against full attention by length of the text: time and peak memory of attention alone and of a whole training step.
+"""S²-Attn against full attention by length of the text: time and peak memory of attention alone and
+of a whole training step.
 
 Run: .venv/bin/python benchmarks/long.py --lengths 1024 2048 4096 8192 16384 --model smollm2-135m
 
-One text per pass. "attention" is one layer's attention forward and backward; "step" is LongLoRA's: LoRA on attention with trainable
-embeddings and norms, gradient checkpointing, next-token loss, AdamW. Weights are random, since they change no time. Every figure is
-taken in a process of its own, so that a peak is that figure's and a length that does not fit costs its own row only. "work" is the
-arithmetic: pairs of tokens scored, as a share of full causal attention. CUDA where there is one, else this CPU.
+One text per pass. "attention" is one layer's attention forward and backward; "step" is LongLoRA's:
+LoRA on attention with trainable embeddings and norms, gradient checkpointing, next-token loss,
+AdamW. Weights are random, since they change no time. Every figure is taken in a process of its own,
+so that a peak is that figure's and a length that does not fit costs its own row only. "work" is the
+arithmetic: pairs of tokens scored, as a share of full causal attention. CUDA where there is one,
+else this CPU.
 
-Cost: with --repeats 1 about half an hour on two slow CPU cores (Zen 4), a third of it for the step with full attention at 16,384
-tokens.
+Cost: with --repeats 1 about half an hour on two slow CPU cores (Zen 4), a third of it for the step
+with full attention at 16,384 tokens.
 """
 
 from __future__ import annotations
@@ -65,7 +68,9 @@ MODELS = {
     ),
 }
 WARM = 8192
-"""Tokens beyond which a CPU's figures are of one first run: it takes minutes, and what a first run costs more is seconds."""
+"""Tokens beyond which a CPU's figures are of one first run: it takes minutes, and what a first run
+costs more is seconds.
+"""
 PATTERNS = {"full": None, "s2": ShiftedGroups()}
 
 
@@ -104,7 +109,9 @@ def table(options: argparse.Namespace) -> None:
 
 
 def figures(full: dict[str, float], s2: dict[str, float]) -> str:
-    """Five cells of a row: seconds of both, their ratio, megabytes of both; a dash for what was not measured."""
+    """Five cells of a row: seconds of both, their ratio, megabytes of both; a dash for what was not
+    measured.
+    """
     # of times that do not exist the ratio is neither 0 nor a number
     share = s2["seconds"] / full["seconds"] if math.isfinite(full["seconds"]) else math.inf
     seconds = [f"{value:.3f}" if math.isfinite(value) else "–" for value in (full["seconds"], s2["seconds"], share)]

@@ -1,26 +1,31 @@
-"""LongLoRA on novels: perplexity by context before and after extension, and what each of its parts is worth.
+"""LongLoRA on novels: perplexity by context before and after extension, and what each of its parts
+is worth.
 
 Run: .venv/bin/python benchmarks/longlora.py short [--steps 200] [--base-steps 1000] [--seeds 0 1 2]    a small model, trained here
      .venv/bin/python benchmarks/longlora.py rates [--steps 100] [--base-steps 1000]                    which rates its rows take
      .venv/bin/python benchmarks/longlora.py smollm2 [--context 16384] [--rope yarn] [--steps 6]        SmolLM2-135M, 8,192 to more
 
-"short" trains a small Llama from nothing on rows of 256 tokens, stretches it to 1,024 and tunes it there in the paper's ways: LoRA,
-LoRA+ and full fine-tuning, in shifted groups or with full attention, beside interpolation alone and the base as it is. The lengths
-that need no GPU, the same ordering to be looked for. "smollm2" does the part of it that a CPU can bear with a real model. "rates"
-tunes each way in shifted groups at several rates, without the last two books of the training file, and reads those; the best ones
-stand in `RATES`.
+"short" trains a small Llama from nothing on rows of 256 tokens, stretches it to 1,024 and tunes it
+there in the paper's ways: LoRA, LoRA+ and full fine-tuning, in shifted groups or with full
+attention, beside interpolation alone and the base as it is. The lengths that need no GPU, the same
+ordering to be looked for. "smollm2" does the part of it that a CPU can bear with a real model.
+"rates" tunes each way in shifted groups at several rates, without the last two books of the
+training file, and reads those; the best ones stand in `RATES`.
 
-Cost, on one thread of a slow CPU with bfloat16 products (Zen 4, 2.6 GHz; several times as much without them):
+Cost, on one thread of a slow CPU with bfloat16 products (Zen 4, 2.6 GHz; several times as much
+without them):
 
-- short: 25 minutes for the base, trained once (4.1M tokens at 2,700 a second); then for each seed five rows of 200 steps, 3 to 4 minutes
-  in shifted groups and 8 with full attention, and a minute a row for the scores.
+- short: 25 minutes for the base, trained once (4.1M tokens at 2,700 a second); then for each seed
+  five rows of 200 steps, 3 to 4 minutes in shifted groups and 8 with full attention, and a minute a
+  row for the scores.
 - rates: the base, and half an hour.
-- smollm2: about 4 minutes a step of one row of 16,384 tokens in shifted groups, 10 with full attention; 8 minutes for a row's
-  perplexities (a causal pass over 16,384 tokens takes 3) and 12 for its passkeys.
+- smollm2: about 4 minutes a step of one row of 16,384 tokens in shifted groups, 10 with full
+  attention; 8 minutes for a row's perplexities (a causal pass over 16,384 tokens takes 3) and 12
+  for its passkeys.
 
-Needs the data folder ../shared/data/novels; perplexity is read on its validation books, which nothing is trained on or chosen by. Runs
-that exist, and scores that were asked for in the same way, are reused; killed runs resume. The table is printed and written to
-OUT/WHAT/table.md.
+Needs the data folder ../shared/data/novels; perplexity is read on its validation books, which
+nothing is trained on or chosen by. Runs that exist, and scores that were asked for in the same way,
+are reused; killed runs resume. The table is printed and written to OUT/WHAT/table.md.
 """
 
 from __future__ import annotations
@@ -57,8 +62,8 @@ CHARACTERS = 6  # per token of English: more than any of these tokenizers needs
 
 
 class Sizes(NamedTuple):
-    """What a table costs: steps of tuning, perplexity windows of the greatest length (the shorter ones read the same tokens), passkeys
-    at each length and depth.
+    """What a table costs: steps of tuning, perplexity windows of the greatest length (the shorter
+    ones read the same tokens), passkeys at each length and depth.
     """
 
     steps: int
@@ -68,7 +73,8 @@ class Sizes(NamedTuple):
 
 SIZES = {"short": Sizes(200, 64, 3), "smollm2": Sizes(6, 1, 1), "rates": Sizes(100, 32, 0)}
 
-# of the small model, by `rates`; the published ones of 2e-5 do nothing to so small a model in so few steps
+# of the small model, by `rates`; the published ones of 2e-5 do nothing to so small a model in so
+# few steps
 RATES: dict[Train, float] = {"lora": 5e-4, "lora+": 5e-4, "full": 1e-4}
 TRIED: dict[Train, tuple[float, ...]] = {
     "lora": (2.5e-4, 5e-4, 1e-3, 2e-3),
@@ -78,7 +84,9 @@ TRIED: dict[Train, tuple[float, ...]] = {
 
 
 class Row(NamedTuple):
-    """A line of the table: how the stretched model is tuned; `train` None for not at all, `stretched` false for the base as it is."""
+    """A line of the table: how the stretched model is tuned; `train` None for not at all,
+    `stretched` false for the base as it is.
+    """
 
     name: str
     train: Train | None = None
@@ -120,7 +128,9 @@ def main() -> None:
 
 
 class Setting(NamedTuple):
-    """What all rows of a table share: the base, what it is stretched to and how, and at which lengths it is measured."""
+    """What all rows of a table share: the base, what it is stretched to and how, and at which
+    lengths it is measured.
+    """
 
     what: str
     base: str
@@ -168,7 +178,9 @@ def run(options: argparse.Namespace) -> str:
 
 
 def rates(options: argparse.Namespace) -> str:
-    """Perplexity of two held-out training books at the long context, for each way of training and rate."""
+    """Perplexity of two held-out training books at the long context, for each way of training and
+    rate.
+    """
     made = setting(options, "short", options.out / "short")
     *books, last, latest = read_texts(str(TRAIN))
     out = options.out / "rates"
@@ -198,11 +210,14 @@ def written(file: Path, text: str) -> str:
     return text
 
 
-# --- models --------------------------------------------------------------------------------------------------------------------
+# --- models
+# --------------------------------------------------------------------------------------------------------------------
 
 
 def short_base(out: Path, steps: int) -> str:
-    """A Llama of 5.5M parameters, trained from nothing on rows of 256 tokens with full attention; its folder."""
+    """A Llama of 5.5M parameters, trained from nothing on rows of 256 tokens with full attention;
+    its folder.
+    """
     start = out / "start"
     if not start.exists():
         with atomic_folder(start) as part:
@@ -275,7 +290,8 @@ def trained(row: Row, seed: int, made: Setting, *, source: Path = TRAIN, rate: f
             "stages__longlora__gradient_checkpointing": False,
         }
     else:
-        # the laptop preset's own rate of 2e-4 for adapters, a quarter of it for every weight: choices, not measured optima
+        # the laptop preset's own rate of 2e-4 for adapters, a quarter of it for every weight:
+        # choices, not measured optima
         changes["stages__longlora__optim__warmup_steps"] = 2
         if row.train == "full":
             changes["stages__longlora__optim__lr"] = 5e-5
@@ -295,11 +311,14 @@ def trained(row: Row, seed: int, made: Setting, *, source: Path = TRAIN, rate: f
     return str(folder)
 
 
-# --- scores --------------------------------------------------------------------------------------------------------------------
+# --- scores
+# --------------------------------------------------------------------------------------------------------------------
 
 
 def score(row: Row, seed: int, place: str, made: Setting) -> dict[str, Any]:
-    """Perplexity by length and passkey accuracy by length, from the file of an earlier run that asked for the same."""
+    """Perplexity by length and passkey accuracy by length, from the file of an earlier run that
+    asked for the same.
+    """
     sizes, longest = made.sizes, made.lengths[-1]
     plain = f"{row.name.replace(' ', '-')}-{made.rope}-{made.context}" if row.stretched else f"{row.name}-{made.context}"
     file = made.out / "scores" / f"{plain if row.train is None else Path(place).name}-seed{seed}.json"
@@ -335,13 +354,16 @@ def score(row: Row, seed: int, place: str, made: Setting) -> dict[str, Any]:
 
 
 def passages(model: CausalLM, books: Sequence[str], windows: int, length: int) -> list[str]:
-    """Texts of so many windows, each window within one book, behind its title pages: another book is no context."""
+    """Texts of so many windows, each window within one book, behind its title pages: another book
+    is no context.
+    """
     books = books[:windows]
     each = -(-windows // len(books)) * length
     texts = []
     for number, book in enumerate(books):
         ids = model.tokens(book[TITLE : TITLE + CHARACTERS * each])
-        # the EOS between two texts is a token too; behind the last one some to spare, should a cut be tokenised otherwise again
+        # the EOS between two texts is a token too; behind the last one some to spare, should a cut
+        # be tokenised otherwise again
         texts.append(model.tokenizer.decode(ids[: each - 1 if number + 1 < len(books) else each + 64]))
     return texts
 

@@ -2,10 +2,11 @@
 
     python benchmarks/mutate.py [--only losses --only encoder/vector_files.py] [--per-file 5] [--seed 0] [--near] [--with TEXT]
 
-For example, `a < b` becomes `a <= b`, 1 becomes 2, and a call or an argument is left out (`mutation/changes.py`). The changes are drawn
-from each file by the seed and the file's name. It works in a copy of the tree in a temporary folder, and leaves out tests that need
-the shared data or the real model. A change that makes the tests run without end counts as noticed. A survivor is ended by a test, or
-listed in `mutation/equivalent.py` with the reason.
+For example, `a < b` becomes `a <= b`, 1 becomes 2, and a call or an argument is left out
+(`mutation/changes.py`). The changes are drawn from each file by the seed and the file's name. It
+works in a copy of the tree in a temporary folder, and leaves out tests that need the shared data or
+the real model. A change that makes the tests run without end counts as noticed. A survivor is ended
+by a test, or listed in `mutation/equivalent.py` with the reason.
 """
 
 from __future__ import annotations
@@ -125,7 +126,9 @@ def _files(sources: Path, chosen: list[str]) -> list[str]:
 
 
 def _own_tests(tree: Path, name: str) -> str:
-    """The deepest folder of tests that mirrors a file's folder, or the test file of a file outside the packages."""
+    """The deepest folder of tests that mirrors a file's folder, or the test file of a file outside
+    the packages.
+    """
     package, slash, _ = name.rpartition("/")
     folders = (
         place for place in (Path("tests/unit") / package, *(Path("tests/unit") / package).parents) if (tree / place).is_dir()
@@ -149,7 +152,8 @@ def _drawn(every: list[Change], name: str, count: int, seed: int) -> list[Change
 
 
 def _equivalent(names: list[str]) -> dict[str, list[str]]:
-    """Equivalent changes of each source file. A file that moved to another folder is found by its name.
+    """Equivalent changes of each source file. A file that moved to another folder is found by its
+    name.
 
     Changes of files that are not found are printed, and listed under `GONE`.
     """

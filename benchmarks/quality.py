@@ -1,8 +1,9 @@
 """LLM2Vec's unsupervised recipe on SmolLM2-135M, scored on STS: the tables of docs/results/.
 
-Run: make quality, or .venv/bin/python benchmarks/quality.py [--seeds 0 1 2] [--rows bi+mntp+simcse …] [--dtype float32] [--out DIR]
-Needs the data folder ../shared/data. Finished runs and scores are reused, killed ones resume; the table is printed at the end and
-written to OUT/table.md. Checkpoints are chosen on STS-B dev alone; the test sets are scored once per finished encoder.
+Run: make quality, or .venv/bin/python benchmarks/quality.py [--seeds 0 1 2] [--rows bi+mntp+simcse
+…] [--dtype float32] [--out DIR] Needs the data folder ../shared/data. Finished runs and scores are
+reused, killed ones resume; the table is printed at the end and written to OUT/table.md. Checkpoints
+are chosen on STS-B dev alone; the test sets are scored once per finished encoder.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ TESTS = {
     "SICK": DATA / "sick" / "trial.jsonl",
 }
 
-# row → (direction, pooling, stages); untrained rows have no prompt but where they say so, SimCSE trains with the preset's
+# row → (direction, pooling, stages); untrained rows have no prompt but where they say so, SimCSE
+# trains with the preset's
 ROWS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "uni, mean": ("causal", "mean", ()),
     "uni, weighted mean": ("causal", "weighted_mean", ()),
@@ -56,7 +58,9 @@ ROWS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 
 def recipe(direction: str, pooling: str, stage: str, base: str, seed: int) -> bw.Recipe:
-    """One stage of the laptop preset of `llm2vec` as a recipe of its own, so that rows share what they have in common."""
+    """One stage of the laptop preset of `llm2vec` as a recipe of its own, so that rows share what
+    they have in common.
+    """
     values = bw.recipes.llm2vec(
         base=BASE,
         texts={"mntp": [str(DATA / name) for name in TEXTS], "simcse": [str(DATA / name) for name in SENTENCES]},
@@ -114,7 +118,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
-    # bfloat16 is what the hardware computes fast; its scores move by hundredths with the composition of passes
+    # bfloat16 is what the hardware computes fast; its scores move by hundredths with the
+    # composition of passes
     parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--out", type=Path, default=Path("runs/quality"))
     options = parser.parse_args()

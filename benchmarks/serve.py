@@ -1,8 +1,10 @@
-"""Short queries at concurrency 32: `bothways serve` against a plain sentence-transformers handler behind FastAPI, in turns.
+"""Short queries at concurrency 32: `bothways serve` against a plain sentence-transformers handler
+behind FastAPI, in turns.
 
-Run: .venv/bin/python benchmarks/serve.py [--seconds 8] [--rounds 2] [--dtype bfloat16]
-Both servers run the same folder with the same libraries. Ratios within one run are what counts. With --overload, ten times as many
-clients ask a server with a short queue, and every accepted answer is compared with `encode`.
+Run: .venv/bin/python benchmarks/serve.py [--seconds 8] [--rounds 2] [--dtype bfloat16] Both servers
+run the same folder with the same libraries. Ratios within one run are what counts. With --overload,
+ten times as many clients ask a server with a short queue, and every accepted answer is compared
+with `encode`.
 """
 
 from __future__ import annotations

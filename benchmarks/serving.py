@@ -1,13 +1,14 @@
-"""Measures each family in each server and writes the table of docs/serving.md. Run by `make exports`.
+"""Measures each family in each server and writes the table of docs/serving.md. Run by `make
+exports`.
 
     python benchmarks/serving.py                       measures the cells that serving.json lacks
     python benchmarks/serving.py --again --only onnx   measures all ONNX cells again
     python benchmarks/serving.py --table               measures nothing
 
 Each command then writes the table from serving.json and the rules. Every figure goes through
-`bw.export` and `bw.verify_export`, on small random models and on SmolLM2-135M with its weights. It is
-the lowest cosine over the stored texts, alone and in a batch. Cells are stored in serving.json as
-they are measured, so a run may be interrupted.
+`bw.export` and `bw.verify_export`, on small random models and on SmolLM2-135M with its weights. It
+is the lowest cosine over the stored texts, alone and in a batch. Cells are stored in serving.json
+as they are measured, so a run may be interrupted.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ def two_layers(kind: str) -> dict[str, Any]:
 
 
 def traced_once(folder: Path) -> Callable[..., None]:
-    """Return a replacement for `onnx_graph.write` that traces a model once, then copies its files."""
+    """Return a replacement for `onnx_graph.write` that traces a model once, then copies its
+    files.
+    """
     real = onnx_graph.write
 
     def write(module: Any, out: Path, name: str) -> None:
@@ -139,7 +142,9 @@ def llm2vec(kind: str) -> str:
 
 
 def table(cells: dict[str, dict[str, str]]) -> str:
-    """Return the table: a row for each family, a column for each server, and the reasons of refusals."""
+    """Return the table: a row for each family, a column for each server, and the reasons of
+    refusals.
+    """
     kinds = sorted(
         {kind for server in SERVERS.values() for kind in (*server.families, *server.refused)} | (set(cells) - {REAL})
     )

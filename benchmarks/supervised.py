@@ -6,11 +6,13 @@
     pooling    NV-Embed's comparison: EOS, mean, latent attention, self-attention x causal, bidirectional
     stages     one blended stage with in-batch negatives on or off, two stages, and two in the other order
 
-Run: .venv/bin/python benchmarks/supervised.py TABLE [--rows …] [--seeds 0 1 2] [--out runs/supervised] [--base smollm2-135m]
-Needs ../shared/data. Sized, by estimate, for ten minutes of training and scoring a row on two idle cores. Finished trainings and
-scores are reused, also between tables; killed ones resume. The table is printed and written to OUT/TABLE.md. Checkpoints are chosen
-on STS-B dev for `sts` and `negatives`, and not at all elsewhere. `--steps N` cuts every stage to N steps, to see that all runs; its
-figures go to a folder of their own. `--base` may hold {seed}: `--base runs/quality/bidirectional-mean-mntp-seed{seed}`.
+Run: .venv/bin/python benchmarks/supervised.py TABLE [--rows …] [--seeds 0 1 2] [--out
+runs/supervised] [--base smollm2-135m] Needs ../shared/data. Sized, by estimate, for ten minutes of
+training and scoring a row on two idle cores. Finished trainings and scores are reused, also between
+tables; killed ones resume. The table is printed and written to OUT/TABLE.md. Checkpoints are chosen
+on STS-B dev for `sts` and `negatives`, and not at all elsewhere. `--steps N` cuts every stage to N
+steps, to see that all runs; its figures go to a folder of their own. `--base` may hold {seed}:
+`--base runs/quality/bidirectional-mean-mntp-seed{seed}`.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ from bothways.evaluation.tasks.sts import STS as Similarity
 from bothways.recipes.labeled import EMBEDDED_INSTRUCTION
 from bothways.search.bm25_ranker import BM25
 
-# A whole abstract has 300 tokens on average, and encoding 5,183 of them would take a row's ten minutes alone.
+# A whole abstract has 300 tokens on average, and encoding 5,183 of them would take a row's ten
+# minutes alone.
 SCIFACT_TOKENS = 128
 # of a function when measuring; a quarter of them is longer (as in the demo)
 STDLIB_TOKENS = 96
@@ -47,14 +50,18 @@ Make = Callable[[str, Files], bw.Recipe]
 
 @dataclass(frozen=True)
 class Training:
-    """A recipe over a base, and the training whose encoder is that base; None for the command's base."""
+    """A recipe over a base, and the training whose encoder is that base; None for the command's
+    base.
+    """
 
     make: Make
     after: str | None = None
 
 
 def simcse(source: str | None = None, **changes: Any) -> Make:
-    """SimCSE's laptop preset, 150 steps of 64 rows cut to 32 tokens, without labels or from the NLI triplets."""
+    """SimCSE's laptop preset, 150 steps of 64 rows cut to 32 tokens, without labels or from the NLI
+    triplets.
+    """
 
     def make(base: str, files: Files) -> bw.Recipe:
         options: dict[str, Any] = {"preset": "laptop", "dev": f"sts:{DEV}", "dev_every": 50, **changes}
@@ -66,7 +73,9 @@ def simcse(source: str | None = None, **changes: Any) -> Make:
 
 
 def scifact(*, mined: bool) -> Make:
-    """LLM2Vec's supervised stage on 807 claims: 60 steps of 16, a good epoch, one negative a row."""
+    """LLM2Vec's supervised stage on 807 claims: 60 steps of 16, a good epoch, one negative a
+    row.
+    """
 
     def make(base: str, files: Files) -> bw.Recipe:
         task = {"name": "scifact", "source": files.scifact_mined if mined else files.scifact}
@@ -83,7 +92,9 @@ def scifact(*, mined: bool) -> Make:
 
 
 def nv_embed(order: str = "two_stage", **changes: Any) -> Make:
-    """NV-Embed's laptop preset over four tasks, in 90 steps; weights give every task about as many rows."""
+    """NV-Embed's laptop preset over four tasks, in 90 steps; weights give every task about as many
+    rows.
+    """
 
     def make(base: str, files: Files) -> bw.Recipe:
         retrieval = [
@@ -120,7 +131,9 @@ DIRECTIONS = ("causal", "bidirectional")
 
 
 def pooled(pooling: str, direction: str) -> str:
-    """The training of a row of the pooling table; one of them is the recipe itself, and so a row of another table."""
+    """The training of a row of the pooling table; one of them is the recipe itself, and so a row of
+    another table.
+    """
     return "two-stage" if (pooling, direction) == ("latent", "bidirectional") else f"{pooling}-{direction}"
 
 
@@ -171,7 +184,8 @@ def nv_tasks() -> Scored:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows by title, each a training's name, "" for the base as it is, or "bm25"; and what is measured.
+    """Rows by title, each a training's name, "" for the base as it is, or "bm25"; and what is
+    measured.
 
     `average` names the columns whose mean is the last column.
     """
@@ -242,7 +256,9 @@ class Run:
         return self.base.replace("{seed}", str(seed))
 
     def trained(self, name: str, seed: int) -> tuple[Path, float]:
-        """The encoder folder of a training, and the minutes of its own steps and those before it."""
+        """The encoder folder of a training, and the minutes of its own steps and those before
+        it.
+        """
         training = TRAININGS[name]
         before, minutes = (self.start(seed), 0.0) if training.after is None else self.trained(training.after, seed)
         folder = self.out / f"{name}-seed{seed}"

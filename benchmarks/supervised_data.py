@@ -1,4 +1,6 @@
-"""The training files of `benchmarks/supervised.py`, made once from ../shared/data, without any text that the tables are scored on."""
+"""The training files of `benchmarks/supervised.py`, made once from ../shared/data, without any text
+that the tables are scored on.
+"""
 
 from __future__ import annotations
 
@@ -45,22 +47,30 @@ class Files:
 
     @property
     def nli(self) -> str:
-        """(premise, entailment, contradiction) of LingNLI and SNLI's dev and test, without sentences of the STS sets."""
+        """(premise, entailment, contradiction) of LingNLI and SNLI's dev and test, without
+        sentences of the STS sets.
+        """
         return self._made("nli.jsonl.gz", _nli)
 
     @property
     def scifact(self) -> str:
-        """SciFact's train queries with their documents; two of them are test queries too, and go."""
+        """SciFact's train queries with their documents; two of them are test queries too, and
+        go.
+        """
         return self._made("scifact.jsonl.gz", _scifact)
 
     @property
     def scifact_mined(self) -> str:
-        """The same with BM25's negatives from the whole corpus, drawn from ranks 2 to 50, so that not all are near misses."""
+        """The same with BM25's negatives from the whole corpus, drawn from ranks 2 to 50, so that
+        not all are near misses.
+        """
         return self._made("scifact-bm25.jsonl.gz", lambda: _mined(_scifact(), str(SCIFACT), window=(2, 50)))
 
     @property
     def stdlib(self) -> str:
-        """Descriptions and code of the standard library's functions that its task does not hold out, with BM25's negatives."""
+        """Descriptions and code of the standard library's functions that its task does not hold
+        out, with BM25's negatives.
+        """
         return self._made("stdlib.jsonl.gz", lambda: _mined(read_examples("python-stdlib"), None, window=(2, 50)))
 
     @property

@@ -1,10 +1,13 @@
-"""Every evaluation on every set of the data folder: SmolLM2-135M causal, bidirectional, after MNTP, after SimCSE.
+"""Every evaluation on every set of the data folder: SmolLM2-135M causal, bidirectional, after MNTP,
+after SimCSE.
 
-Run: .venv/bin/python benchmarks/tables.py [--models causal bi mntp simcse] [--groups sts korean tasks …] [--out DIR]
+Run: .venv/bin/python benchmarks/tables.py [--models causal bi mntp simcse] [--groups sts korean
+tasks …] [--out DIR]
 
-Each group of tasks of each model is one `bothways evaluate` command, printed before it runs and repeated in OUT/commands.md. The two
-trained encoders are those of benchmarks/quality.py (--encoders, --seed). Tasks that are done are not done again; the table is printed
-at the end and written to OUT/table.md, and `bothways report OUT/*.json` makes a page of the same files.
+Each group of tasks of each model is one `bothways evaluate` command, printed before it runs and
+repeated in OUT/commands.md. The two trained encoders are those of benchmarks/quality.py
+(--encoders, --seed). Tasks that are done are not done again; the table is printed at the end and
+written to OUT/table.md, and `bothways report OUT/*.json` makes a page of the same files.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from bothways.evaluation.results import Results
 
 DATA = Path("../shared/data")
 BASE = "smollm2-135m"
-# an abstract has 300 tokens on average, and reading all of them would take longer than everything else together
+# an abstract has 300 tokens on average, and reading all of them would take longer than everything
+# else together
 OPTIONS = {"retrieval": ("--max-length", "128")}
 MODELS = ("causal", "bi", "mntp", "simcse")
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -53,7 +57,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def command(model: str, group: str, options: argparse.Namespace) -> list[str] | None:
-    """The arguments of `bothways evaluate` for one model and group; None where the group is not for the model."""
+    """The arguments of `bothways evaluate` for one model and group; None where the group is not for
+    the model.
+    """
     folders = {
         "mntp": options.encoders / f"bidirectional-mean-mntp-seed{options.seed}",
         "simcse": options.encoders / f"bidirectional-mean-mntp-simcse-seed{options.seed}",
@@ -102,7 +108,9 @@ def main() -> None:
 
 
 def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
-    """One line per metric, one column per model; every metric that any of them has, main ones first within a task."""
+    """One line per metric, one column per model; every metric that any of them has, main ones first
+    within a task.
+    """
     lines = [f"| | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
     rows = dict.fromkeys(row for tasks in found.values() for metrics in tasks.values() for row in metrics)
     by_row = {

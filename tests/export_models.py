@@ -1,4 +1,6 @@
-"""Small random models that can be exported: one for each family that llama.cpp was measured with."""
+"""Small random models that can be exported: one for each family that llama.cpp was measured
+with.
+"""
 
 from __future__ import annotations
 

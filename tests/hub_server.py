@@ -1,4 +1,5 @@
-"""A stand-in of the hub's HTTP API for tests of uploads: repositories, branches, large files and commits, kept in memory.
+"""A stand-in of the hub's HTTP API for tests of uploads: repositories, branches, large files and
+commits, kept in memory.
 
 What it holds after an upload is what a download would give, so a test compares bytes.
 """

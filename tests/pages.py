@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -41,4 +43,11 @@ def parsed(line: str) -> tuple[str, dict[str, Any]]:
         name, *words = words
         names.append(name)
         command = command.commands[name]
-    return " ".join(names), command.make_context(command.name, words).params
+    # an output is held while its command is parsed, and other processes parse the same pages
+    here = os.getcwd()
+    with tempfile.TemporaryDirectory() as place:
+        os.chdir(place)
+        try:
+            return " ".join(names), command.make_context(command.name, words).params
+        finally:
+            os.chdir(here)

@@ -1,8 +1,9 @@
-"""Small random models and tokenizers, built in milliseconds: the material of tests that need no trained weights.
+"""Small random models and tokenizers, built in milliseconds: the material of tests that need no
+trained weights.
 
-`tiny_tokenizer` trains a byte-level BPE on a few sentences; `tiny_llama` saves a two-layer Llama beside it; `tiny_model` does
-the same for any other transformers config; `tiny_gguf` writes a Llama as a .gguf file. A folder made here is what a user's
-local checkpoint looks like.
+`tiny_tokenizer` trains a byte-level BPE on a few sentences; `tiny_llama` saves a two-layer Llama
+beside it; `tiny_model` does the same for any other transformers config; `tiny_gguf` writes a Llama
+as a .gguf file. A folder made here is what a user's local checkpoint looks like.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def tiny_tokenizer(
 
 
 def tiny_llama(folder: str | Path, *, tokenizer: dict[str, Any] | None = None, seed: int = 0, **config: Any) -> Path:
-    """Save a random Llama (2 layers, hidden 32, 4 heads, 2 key-value heads) and its tokenizer; return the folder.
+    """Save a random Llama (2 layers, hidden 32, 4 heads, 2 key-value heads) and its tokenizer;
+    return the folder.
 
     Args:
         folder: created when absent.
@@ -142,10 +144,11 @@ def tiny_model(
 
 
 def tiny_gguf(path: str | Path, llama: str | Path, *, quantised: bool = True, pre: str = "smollm") -> Path:
-    """Write the Llama and the tokenizer in folder `llama` as a .gguf file, in Q8_0 or float32; return its path.
+    """Write the Llama and the tokenizer in folder `llama` as a .gguf file, in Q8_0 or float32;
+    return its path.
 
-    Follows llama.cpp's converter: query and key rows are interleaved for its rotary embedding. Q8_0 needs a hidden size that
-    is a multiple of 32, as that of `tiny_llama` is.
+    Follows llama.cpp's converter: query and key rows are interleaved for its rotary embedding. Q8_0
+    needs a hidden size that is a multiple of 32, as that of `tiny_llama` is.
     """
     import gguf
     import numpy as np

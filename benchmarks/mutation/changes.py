@@ -1,7 +1,7 @@
 """Single changes of one source file: open this to add a kind of change.
 
-A change replaces one piece of the text, so all lines above it keep their numbers. Left alone are annotations, texts, settings of
-dataclasses, and arguments in `UNSEEN`.
+A change replaces one piece of the text, so all lines above it keep their numbers. Left alone are
+annotations, texts, settings of dataclasses, and arguments in `UNSEEN`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class Change:
 
 
 def required_arguments(sources: list[str]) -> dict[str, set[str]]:
-    """Names of the arguments without a default, for each function and class that the sources define."""
+    """Names of the arguments without a default, for each function and class that the sources
+    define.
+    """
     found: dict[str, set[str]] = {}
     for source in sources:
         for node in ast.walk(ast.parse(source)):
@@ -88,7 +90,8 @@ def changes(source: str, required: dict[str, set[str]]) -> list[Change]:
     lines = source.encode().splitlines(keepends=True)
     found = []
     for node, text in _changed_nodes(tree):
-        # Before Python 3.12 nodes within an f-string have no right place, so the whole f-string is replaced.
+        # Before Python 3.12 nodes within an f-string have no right place, so the whole f-string is
+        # replaced.
         root = node if text is None else text
         number = next(index for index, other in enumerate(ast.walk(root)) if other is node)
         for edit in _edits(node, required):

@@ -1,7 +1,8 @@
-"""Runs tests in forks of one process that has imported torch and transformers once: open this if a changed line takes long.
+"""Runs tests in forks of one process that has imported torch and transformers once: open this if a
+changed line takes long.
 
-A first run without any change says which lines each test runs. A changed line is then shown to the tests that run it, the quickest
-first, and, if they all pass, to all tests that import its file.
+A first run without any change says which lines each test runs. A changed line is then shown to the
+tests that run it, the quickest first, and, if they all pass, to all tests that import its file.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class Seen:
     def tests_of(self, name: str, first: int, last: int) -> list[str]:
         """Tests that run one of the lines of a file, the quickest first.
 
-        Lines outside of functions run once, when the first test file imports them, so any test may notice a change there: those that
-        run other lines of the file come first.
+        Lines outside of functions run once, when the first test file imports them, so any test may
+        notice a change there: those that run other lines of the file come first.
         """
         wanted = {(name, line) for line in range(first, last + 1)}
         found = [test for test, lines in self.lines.items() if lines & wanted]
@@ -60,7 +61,9 @@ class Seen:
 
 
 class Recorder:
-    """A pytest plugin that fills a `Seen`. What a shared fixture runs counts for each test that takes it."""
+    """A pytest plugin that fills a `Seen`. What a shared fixture runs counts for each test that
+    takes it.
+    """
 
     def __init__(self, sources: Path) -> None:
         self.sources = f"{sources}{os.sep}"
@@ -178,7 +181,9 @@ class Runner:
             path.write_bytes(before)
 
     def _forked(self, function: Any, seconds: float, log: Path) -> int:
-        """The exit code of a function in a fork, or -1 if it was ended: after a while, or by a signal."""
+        """The exit code of a function in a fork, or -1 if it was ended: after a while, or by a
+        signal.
+        """
         gc.freeze()
         process = os.fork()
         if process == 0:

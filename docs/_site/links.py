@@ -27,7 +27,11 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Return the text of a page with links that the site can follow (a hook of mkdocs)."""
     copied = {target: source for source, target in COPIED.items() if source.endswith(".md")}
     uri = page.file.src_uri
-    home = Path(copied[uri]).parent if uri in copied and uri != "index.md" else Path("docs", uri).parent
+    home = (
+        Path(copied[uri]).parent
+        if uri in copied and uri != "index.md"
+        else Path("docs", uri).parent
+    )
 
     def rewritten(match: re.Match[str]) -> str:
         text, target = match.groups()

@@ -24,14 +24,24 @@ RECIPES = ("llm2vec", "simcse", "nv_embed", "llara", "longlora")
 def python_page() -> str:
     """Return the page of the public names."""
     names = [name for name in bothways.__all__ if name != "recipes"]
-    parts = ["# Python", "", "The names below are attributes of `bothways` (`import bothways as bw`).", ""]
+    parts = [
+        "# Python",
+        "",
+        "The names below are attributes of `bothways` (`import bothways as bw`).",
+        "",
+    ]
     for name in names:
         value = getattr(bothways, name)
         parts += [f"::: {value.__module__}.{value.__qualname__}", ""]
     parts += ["## Recipes", ""]
     for name in RECIPES:
         value = getattr(bothways.recipes, name)
-        parts += [f"::: {value.__module__}.{value.__qualname__}", "    options:", "      heading_level: 3", ""]
+        parts += [
+            f"::: {value.__module__}.{value.__qualname__}",
+            "    options:",
+            "      heading_level: 3",
+            "",
+        ]
     return "\n".join(parts)
 
 
@@ -52,7 +62,12 @@ def verbs(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 def cli_page() -> str:
     """Return the page of the verbs and their options."""
-    parts = ["# Command line", "", "Exit codes: 0 done, 1 a proof failed, 2 bad input, 130 interrupted.", ""]
+    parts = [
+        "# Command line",
+        "",
+        "Exit codes: 0 done, 1 a proof failed, 2 bad input, 130 interrupted.",
+        "",
+    ]
     for name, command in verbs(typer.main.get_command(app), ""):
         parts += [f"## bothways {name}", "", inspect.cleandoc(command.help or ""), ""]
         parts += ["| option | default | |", "|---|---|---|"]
@@ -62,7 +77,11 @@ def cli_page() -> str:
             names = " ".join(f"`{each}`" for each in [*parameter.opts, *parameter.secondary_opts])
             if parameter.param_type_name == "argument":
                 names = f"`{parameter.name.upper()}{'…' if parameter.nargs != 1 else ''}`"
-            default = "" if callable(parameter.default) or parameter.default in (None, ()) else parameter.default
+            default = (
+                ""
+                if callable(parameter.default) or parameter.default in (None, ())
+                else parameter.default
+            )
             text = cell(getattr(parameter, "help", None))
             parts.append(f"| {names} | {f'`{cell(default)}`' if default != '' else ''} | {text} |")
         parts.append("")
@@ -106,9 +125,15 @@ def recipe_page() -> str:
         parts += [f"## {model.__name__}", "", inspect.cleandoc(model.__doc__ or ""), ""]
         parts += ["| key | type | default | |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
-            kind = re.sub(r"\b(?:\w+\.)+", "", str(field.annotation)).replace("<class '", "").replace("'>", "")
+            kind = (
+                re.sub(r"\b(?:\w+\.)+", "", str(field.annotation))
+                .replace("<class '", "")
+                .replace("'>", "")
+            )
             kind = re.sub(r"Annotated\[(.*?), FieldInfo.*", r"\1", kind)
-            parts.append(f"| `{name}` | {cell(kind)} | {shown(field)} | {cell(field.description)} |")
+            parts.append(
+                f"| `{name}` | {cell(kind)} | {shown(field)} | {cell(field.description)} |"
+            )
             waiting += models(field.annotation)
         parts.append("")
     return "\n".join(parts)

@@ -23,7 +23,8 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 #: Messages of libraries about a full disk without the error number: numpy (`tofile`), torch
 #: (`save`).
 _FULL = re.compile(
-    r"\d+ requested and \d+ written|inline_container\.cc.*unexpected pos|PytorchStreamWriter failed writing", re.DOTALL
+    r"\d+ requested and \d+ written|inline_container\.cc.*unexpected pos|PytorchStreamWriter failed writing",
+    re.DOTALL,
 )
 
 
@@ -44,7 +45,9 @@ def atomic_file(target: str | os.PathLike[str]) -> Iterator[Path]:
     with held(target, inner=True) as place:
         with writing(target):
             _check_file(target, place)
-            handle, name = tempfile.mkstemp(prefix=f".{short_name(place.name)}.", suffix=".part", dir=place.parent)
+            handle, name = tempfile.mkstemp(
+                prefix=f".{short_name(place.name)}.", suffix=".part", dir=place.parent
+            )
             os.close(handle)
         part = Path(name)
         try:
@@ -84,7 +87,11 @@ def atomic_folder(target: str | os.PathLike[str], *, replace: bool = False) -> I
     with held(target, inner=True) as place:
         with writing(target):
             _check_folder(target, place)
-            part = Path(tempfile.mkdtemp(prefix=f".{short_name(place.name)}.", suffix=".part", dir=place.parent))
+            part = Path(
+                tempfile.mkdtemp(
+                    prefix=f".{short_name(place.name)}.", suffix=".part", dir=place.parent
+                )
+            )
         try:
             with _room(target):
                 yield part
@@ -105,9 +112,15 @@ def refuse_existing(target: str | os.PathLike[str]) -> None:
     """Raise InputError if a folder to write already exists and is not empty."""
     target = Path(target)
     with writing(target):
-        taken = os.path.lexists(target) and target.exists() and (not target.is_dir() or any(target.iterdir()))
+        taken = (
+            os.path.lexists(target)
+            and target.exists()
+            and (not target.is_dir() or any(target.iterdir()))
+        )
     if taken:
-        raise InputError(f"{target}: already exists and is not empty; choose another folder or remove it")
+        raise InputError(
+            f"{target}: already exists and is not empty; choose another folder or remove it"
+        )
 
 
 def remove_parts(folder: Path) -> None:
@@ -122,7 +135,9 @@ def remove_folder(folder: Path) -> None:
     """
     if not folder.exists():
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{short_name(folder.name)}.", suffix=".part", dir=folder.parent))
+    aside = Path(
+        tempfile.mkdtemp(prefix=f".{short_name(folder.name)}.", suffix=".part", dir=folder.parent)
+    )
     try:
         os.replace(folder, aside)
     finally:
@@ -134,7 +149,10 @@ def move_in(part: Path, folder: Path, last: tuple[str, ...]) -> None:
 
     The files named in `last` are moved at the end, in that order.
     """
-    names = sorted(os.listdir(part), key=lambda name: (name in last, last.index(name) if name in last else 0, name))
+    names = sorted(
+        os.listdir(part),
+        key=lambda name: (name in last, last.index(name) if name in last else 0, name),
+    )
     for name in names:
         target = folder / name
         if target.is_dir() and not target.is_symlink():
@@ -157,9 +175,13 @@ def _check_file(target: Path, place: Path) -> os.stat_result | None:
     if stat.S_ISDIR(found.st_mode):
         raise OutputError(f"{target}: cannot be written (Is a directory); choose another place")
     if not stat.S_ISREG(found.st_mode):
-        raise OutputError(f"{target}: is not a regular file and is left as it is; choose another place")
+        raise OutputError(
+            f"{target}: is not a regular file and is left as it is; choose another place"
+        )
     if not os.access(place, os.W_OK):
-        raise OutputError(f"{target}: cannot be written (it is write-protected); choose another place, or make it writable")
+        raise OutputError(
+            f"{target}: cannot be written (it is write-protected); choose another place, or make it writable"
+        )
     return found
 
 
@@ -190,7 +212,9 @@ def _swap(part: Path, target: Path) -> None:
     if not target.exists():
         os.replace(part, target)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{short_name(target.name)}.", suffix=".old", dir=target.parent))
+    aside = Path(
+        tempfile.mkdtemp(prefix=f".{short_name(target.name)}.", suffix=".old", dir=target.parent)
+    )
     try:
         os.replace(target, aside / "old")
         try:
@@ -210,7 +234,11 @@ def _stream(target: Path) -> Iterator[Path]:
         with _room(target):
             part.touch()
             yield part
-        with writing(target), part.open("rb") as source, os.fdopen(os.open(target, os.O_WRONLY), "wb") as sink:
+        with (
+            writing(target),
+            part.open("rb") as source,
+            os.fdopen(os.open(target, os.O_WRONLY), "wb") as sink,
+        ):
             shutil.copyfileobj(source, sink)
 
 
@@ -254,10 +282,16 @@ def _room(target: Path) -> Iterator[None]:
     except Exception as error:
         if not _no_room(error):
             raise
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+        reason = (
+            error.strerror
+            if isinstance(error, OSError) and error.strerror
+            else " ".join(str(error).split())
+        )
         if _FULL.search(reason):
             reason = "No space left"
-        raise OutputError(f"{target}: cannot be written ({reason}); make room or choose another place") from error
+        raise OutputError(
+            f"{target}: cannot be written ({reason}); make room or choose another place"
+        ) from error
 
 
 def _no_room(error: Exception) -> bool:

@@ -33,7 +33,9 @@ class Strict(BaseModel):
     number is at most `LARGEST`, a `seed` at most 2^63 - 1. `true` and `false` are not numbers.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -43,11 +45,18 @@ class Strict(BaseModel):
         for name, field in cls.model_fields.items() if isinstance(values, Mapping) else ():
             given = values.get(name)
             for each in given if isinstance(given, (list, tuple)) else (given,):
-                if isinstance(each, bool) and not _takes(field.annotation, bool) and _takes(field.annotation, int, float):
+                if (
+                    isinstance(each, bool)
+                    and not _takes(field.annotation, bool)
+                    and _takes(field.annotation, int, float)
+                ):
                     raise _Implausible(name, f"expected a number, not {str(each).lower()}")
                 largest = _ANY_NUMBER.get(name, LARGEST)
                 if isinstance(each, int) and abs(each) > largest:
-                    raise _Implausible(name, f"a number of about 10^{int(math.log10(abs(each)))}; at most {largest:,}")
+                    raise _Implausible(
+                        name,
+                        f"a number of about 10^{int(math.log10(abs(each)))}; at most {largest:,}",
+                    )
         return values
 
 
@@ -61,7 +70,9 @@ class _Implausible(ValueError):
 
 def _takes(annotation: Any, *kinds: type) -> bool:
     """Tell if one of the types occurs anywhere in an annotation."""
-    return annotation in kinds or any(_takes(part, *kinds) for part in getattr(annotation, "__args__", ()))
+    return annotation in kinds or any(
+        _takes(part, *kinds) for part in getattr(annotation, "__args__", ())
+    )
 
 
 def parse(kind: type[Model], values: Mapping[str, Any], *, where: str) -> Model:
@@ -99,7 +110,9 @@ def explain_first(first: Mapping[str, Any], kind: type[BaseModel]) -> str:
         return f"unknown key {path!r}{hint}"
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
-    shown = f" (got {_short(given)})" if isinstance(given, (str, int, float, bool, type(None))) else ""
+    shown = (
+        f" (got {_short(given)})" if isinstance(given, (str, int, float, bool, type(None))) else ""
+    )
     return f"{path}: {message}{shown}" if path else message
 
 
@@ -126,20 +139,28 @@ def _meant(place: tuple[int | str, ...], kind: type[BaseModel]) -> str | None:
     def shared(path: tuple[str, ...]) -> int:
         """Count the first steps that a path has in common with the place of the unknown key."""
         pairs = list(zip(path[:-1], above))
-        return next((n for n, (one, other) in enumerate(pairs) if one not in (_ITEM, other)), len(pairs))
+        return next(
+            (n for n, (one, other) in enumerate(pairs) if one not in (_ITEM, other)), len(pairs)
+        )
 
-    best = max((path for path in paths if path[-1] == near[0]), key=lambda path: (shared(path), -len(path)))
+    best = max(
+        (path for path in paths if path[-1] == near[0]), key=lambda path: (shared(path), -len(path))
+    )
     # pydantic adds the kind of a union's member to the place, as in stages.0.objective.mntp
     if len(best) - 1 == shared(best) and len(above) - shared(best) <= 1:
         return best[-1]
-    steps = [above[n] if step == _ITEM and n < shared(best) else step for n, step in enumerate(best)]
+    steps = [
+        above[n] if step == _ITEM and n < shared(best) else step for n, step in enumerate(best)
+    ]
     return ".".join(str(step) for step in steps)
 
 
 _ITEM = "N"  # a place in a list
 
 
-def _paths(kind: Any, above: tuple[str, ...] = (), around: tuple[Any, ...] = ()) -> set[tuple[str, ...]]:
+def _paths(
+    kind: Any, above: tuple[str, ...] = (), around: tuple[Any, ...] = ()
+) -> set[tuple[str, ...]]:
     """Return the path of every field of a config class, with `N` for the items of a list."""
     found: set[tuple[str, ...]] = set()
     if isinstance(kind, type) and issubclass(kind, BaseModel):

@@ -37,4 +37,6 @@ class MissingExtra(BothwaysError, ImportError):
     """An optional dependency is not installed. The message holds the install line."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}, which is not installed; run: pip install 'bothways[{extra}]'")
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed; run: pip install 'bothways[{extra}]'"
+        )

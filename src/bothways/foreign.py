@@ -66,7 +66,11 @@ def foreign(
     except Exception as error:
         if _is_device_memory(error):
             raise
-        said = reason(error) if reason is not None else f"{what} ({why(error)}){f'; {remedy}' if remedy else ''}"
+        said = (
+            reason(error)
+            if reason is not None
+            else f"{what} ({why(error)}){f'; {remedy}' if remedy else ''}"
+        )
         raise kind(f"{place}: {said}") from error
 
 
@@ -79,7 +83,9 @@ def why(error: Exception) -> str:
     text = one_line(str(error))
     # A library's own class tells more than the text, but "Exception" tells nothing.
     return (
-        text if text and type(error).__name__ in ("Exception", "JSONDecodeError") else f"{type(error).__name__}: {text}"[:LIMIT]
+        text
+        if text and type(error).__name__ in ("Exception", "JSONDecodeError")
+        else f"{type(error).__name__}: {text}"[:LIMIT]
     )
 
 
@@ -107,7 +113,9 @@ def read_json(file: Path, default: Value | None = None, *, remedy: str = REMEDY)
         return json.loads(file.read_text(encoding="utf-8"))
 
 
-def read_object(file: Path, default: Mapping[str, Any] | None = None, *, remedy: str = REMEDY) -> dict[str, Any]:
+def read_object(
+    file: Path, default: Mapping[str, Any] | None = None, *, remedy: str = REMEDY
+) -> dict[str, Any]:
     """Read the JSON object in a file of another program. The arguments are those of `read_json`.
 
     Raises:
@@ -115,7 +123,9 @@ def read_object(file: Path, default: Mapping[str, Any] | None = None, *, remedy:
     """
     value = read_json(file, default, remedy=remedy)
     if not isinstance(value, Mapping):
-        raise InputError(f"{file}: must hold a JSON object, and holds a {json_type(value)}; {remedy}")
+        raise InputError(
+            f"{file}: must hold a JSON object, and holds a {json_type(value)}; {remedy}"
+        )
     return dict(value)
 
 
@@ -130,7 +140,15 @@ def object_if_whole(file: Path) -> dict[str, Any]:
 
 def json_type(value: Any) -> str:
     """Name a value's type as JSON does, for example "object" for a dict."""
-    names = {dict: "object", list: "list", str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
+    names = {
+        dict: "object",
+        list: "list",
+        str: "string",
+        bool: "boolean",
+        int: "number",
+        float: "number",
+        type(None): "null",
+    }
     return names.get(type(value), type(value).__name__)
 
 
@@ -140,9 +158,13 @@ def positive(value: Any, where: str) -> int:
     Raises:
         InputError: if it is anything else. The message starts with `where`.
     """
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    number = (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    )
     if not number or value != int(value) or value < 1:
-        raise InputError(f"{where} must be a whole number of at least 1, and is {one_line(repr(value), 60)}")
+        raise InputError(
+            f"{where} must be a whole number of at least 1, and is {one_line(repr(value), 60)}"
+        )
     return int(value)
 
 
@@ -162,7 +184,9 @@ def read_tensors(file: Path, *, remedy: str = REMEDY) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         found = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+    if not isinstance(found, Mapping) or not all(
+        isinstance(value, torch.Tensor) for value in found.values()
+    ):
         raise InputError(f"{file}: must hold tensors by name; {remedy}")
     return {str(name): value for name, value in found.items()}
 

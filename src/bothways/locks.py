@@ -67,7 +67,11 @@ def held(
     with writing(target):
         place = real_place(target)
     key, me = (os.getpid(), place), threading.get_ident()
-    if _held.get(key) == me or is_stream(target) or (inner and any((key[0], above) in _held for above in place.parents)):
+    if (
+        _held.get(key) == me
+        or is_stream(target)
+        or (inner and any((key[0], above) in _held for above in place.parents))
+    ):
         with writing(target):
             _folder_of(target, place).mkdir(parents=True, exist_ok=True)
         yield place
@@ -108,7 +112,9 @@ def is_stream(target: Path) -> bool:
         mode = target.stat().st_mode
         # /dev/stdout may lead to a file that no longer has a name.
         return (
-            stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or (stat.S_ISREG(mode) and not os.path.exists(os.path.realpath(target)))
+            stat.S_ISFIFO(mode)
+            or stat.S_ISCHR(mode)
+            or (stat.S_ISREG(mode) and not os.path.exists(os.path.realpath(target)))
         )
     except OSError:
         return False
@@ -140,7 +146,9 @@ def remove_leftovers(folder: Path) -> None:
             match = _LEFTOVER.fullmatch(name)
             if match:
                 _remove(Path(top) / name, Path(top) / match["name"])
-        folders[:] = [name for name in folders if not is_leftover(name) and _is_free(Path(top), name, files)]
+        folders[:] = [
+            name for name in folders if not is_leftover(name) and _is_free(Path(top), name, files)
+        ]
 
 
 def sweep(place: Path) -> None:
@@ -168,7 +176,9 @@ def writing(target: Path) -> Iterator[None]:
         if error.filename is not None and Path(os.fsdecode(error.filename)).parent != target.parent:
             # The obstacle is not the file itself.
             reason = f"{os.fsdecode(error.filename)}: {reason}"
-        raise OutputError(f"{target}: cannot be written ({reason}); choose another place") from error
+        raise OutputError(
+            f"{target}: cannot be written ({reason}); choose another place"
+        ) from error
 
 
 def _locked(target: Path, place: Path, busy: str, stack: ExitStack) -> bool:

@@ -26,7 +26,11 @@ _ROWS = (
         "base dpr e5 flagembedding instructed ms_swift nli nomic sentence_transformers simcse sts tevatron",
     ),
     ("data", "data.formats", "cells columnar compressed delimited json_tables"),
-    ("data", "data.text", "blocks=packing documents readers passages sentences stop_words views=text_views"),
+    (
+        "data",
+        "data.text",
+        "blocks=packing documents readers passages sentences stop_words views=text_views",
+    ),
     ("data", "data.embedded", "stdlib stdlib_pairs stdlib_source"),
     ("data", "data", "overlap=decontamination mixing=batches sampling=batches"),
     ("data.conversion", "data.conversion", "labelled=labeled_text sampling=stratified"),
@@ -57,11 +61,19 @@ _ROWS = (
         "token_passes word_states word_alignment array_file layers=layer_cosines probe=linear_probe weights=encoder_digest",
     ),
     ("evaluation", "evaluation", "items=item_scores identity=model_identity"),
-    ("backbone", "backbone.adapter", "adapters=lora adapter_config adapter_files merging new_tokens"),
+    (
+        "backbone",
+        "backbone.adapter",
+        "adapters=lora adapter_config adapter_files merging new_tokens",
+    ),
     ("backbone", "backbone.tokenizer", "tokenizers=preparation tokenizer_file older_tokenizers"),
     ("backbone", "backbone.loading", "sources checkpoints left_out gguf_source hub embedded wheel"),
     ("backbone", "backbone.family", "families proof zoo"),
-    ("encoder", "encoder.texts", "tokenization text_prefix split_patterns embedding_rows prompts boundary"),
+    (
+        "encoder",
+        "encoder.texts",
+        "tokenization text_prefix split_patterns embedding_rows prompts boundary",
+    ),
     ("encoder", "encoder.chunks", "late_chunking chunk_spans chunk_pooling"),
     ("encoder", "encoder", "build=convert files=vector_files"),
     ("encoder", "encoder.proof", "doctor checks comparison disk temporary=temporary_state"),
@@ -96,8 +108,16 @@ _ROWS = (
         "cli.verbs",
         "ablate convert demo doctor encode evaluate export families mine prepare push recipes report search train",
     ),
-    ("exports", "exports.gguf", "gguf_families gguf_folder gguf_settings gguf_vocabulary llama_cpp"),
-    ("exports", "exports.graphs", "graph=padded_encoder graph_folder onnx_graph openvino_graph exported"),
+    (
+        "exports",
+        "exports.gguf",
+        "gguf_families gguf_folder gguf_settings gguf_vocabulary llama_cpp",
+    ),
+    (
+        "exports",
+        "exports.graphs",
+        "graph=padded_encoder graph_folder onnx_graph openvino_graph exported",
+    ),
     ("exports", "exports.folders", "llm2vec_folder st_folder folder_loaders folder_verify"),
     ("exports", "exports.servers", "server_check server_folder server_readme server_rules"),
     ("report.charts", "report.charts", "colours=colors"),
@@ -121,7 +141,9 @@ MOVED |= {
 class _Finder:
     """A finder and loader of `sys.meta_path` that imports the new module for an old name."""
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """Return a spec for the old names in `MOVED`, and None for every other name."""
         return ModuleSpec(name, self) if name in MOVED else None  # type: ignore[arg-type]
 

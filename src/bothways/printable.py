@@ -16,7 +16,9 @@ LONGEST = 600
 # Controls (C0 except tab and line feed, DEL, and C1, which contains the 8-bit forms of ESC
 # sequences), separators of lines and paragraphs, overrides and isolates that reverse the text after
 # them, halves of surrogate pairs, and code points that are not characters.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 _MARK = "\N{REPLACEMENT CHARACTER}"
 
 

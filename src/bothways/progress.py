@@ -29,7 +29,9 @@ class Progress:
         show: True always, False never. If None, show it once the job has taken `PATIENCE` seconds.
     """
 
-    def __init__(self, what: str, total: int | None, unit: str, *, show: bool | None = None) -> None:
+    def __init__(
+        self, what: str, total: int | None, unit: str, *, show: bool | None = None
+    ) -> None:
         self.what, self.total, self.unit, self.show = printable(what), total, printable(unit), show
         self.done = 0
         self.note = ""
@@ -44,12 +46,23 @@ class Progress:
             self._open()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Close the bar."""
         if self._bar is not None:
             self._bar.stop()
         elif self.show and kind is None and not sys.stderr.isatty():
-            log.info("%s: %d %s in %.1f s", self.what, self.done, self.unit, time.monotonic() - self._start)
+            log.info(
+                "%s: %d %s in %.1f s",
+                self.what,
+                self.done,
+                self.unit,
+                time.monotonic() - self._start,
+            )
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Report `count` more finished items. The bar shows `note` at its end."""
@@ -60,7 +73,11 @@ class Progress:
             self._open()
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, note=self.note)
-        elif self.show is not False and not sys.stderr.isatty() and now - self._last_line > LINE_EVERY:
+        elif (
+            self.show is not False
+            and not sys.stderr.isatty()
+            and now - self._last_line > LINE_EVERY
+        ):
             self._last_line = now
             of = f" of {self.total}" if self.total else ""
             log.info("%s: %d%s %s %s", self.what, self.done, of, self.unit, self.note)
@@ -69,7 +86,13 @@ class Progress:
         if self._bar is not None or not sys.stderr.isatty():
             return
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
         from rich.progress import Progress as Bar
 
         columns = [
@@ -78,7 +101,13 @@ class Progress:
             MofNCompleteColumn(),
             TextColumn(self.unit, markup=False),
         ]
-        times = [TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False)]
+        times = [
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+        ]
         self._bar = Bar(*columns, *times, console=Console(stderr=True), transient=True)
         self._bar.start()
-        self._task = self._bar.add_task(self.what, total=self.total, completed=self.done, note=self.note)
+        self._task = self._bar.add_task(
+            self.what, total=self.total, completed=self.done, note=self.note
+        )

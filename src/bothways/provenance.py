@@ -27,4 +27,8 @@ def versions() -> dict[str, str]:
     """Return the versions of bothways, Python and each of `LIBRARIES` that is installed."""
     from bothways import __version__
 
-    return {"bothways": __version__, "python": ".".join(map(str, sys.version_info[:3])), **dict(_installed())}
+    return {
+        "bothways": __version__,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        **dict(_installed()),
+    }

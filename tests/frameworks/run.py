@@ -1,11 +1,13 @@
-"""Cosine between bothways and the frameworks around sentence-transformers, with the code that the model card gives and the examples.
+"""Cosine between bothways and the frameworks around sentence-transformers, with the code that the
+model card gives and the examples.
 
     make frameworks                        nine kinds of encoders over a small random model
     make frameworks BASES=smollm2-135m     one kind over these models
 
-It runs in an environment of its own (constraints-frameworks.txt), because the frameworks pin other versions than the development set. For
-encoders of every kind of prompt it takes the code blocks out of the saved README.md, puts texts in, runs them as they are, and compares
-each vector with bothways'. Exit code 1 below the bar.
+It runs in an environment of its own (constraints-frameworks.txt), because the frameworks pin other
+versions than the development set. For encoders of every kind of prompt it takes the code blocks out
+of the saved README.md, puts texts in, runs them as they are, and compares each vector with
+bothways'. Exit code 1 below the bar.
 """
 
 from __future__ import annotations
@@ -117,7 +119,9 @@ def measure(encoder: Any, code: str) -> tuple[float, float]:
 
 
 def example(file: Path, encoder: Any, folder: Path) -> float:
-    """Least cosine of an example's vectors; what it finds must be in the order of bothways' similarities."""
+    """Least cosine of an example's vectors; what it finds must be in the order of bothways'
+    similarities.
+    """
     before, sys.argv = sys.argv, [str(file), str(folder)]
     try:
         names = runpy.run_path(str(file))

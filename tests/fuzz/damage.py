@@ -1,6 +1,7 @@
 """Ways to break a file: of its bytes, and of the values in it where it holds JSON or YAML.
 
-`damages(path)` lists them as (name, function that breaks a copy of the file). All of them are deterministic.
+`damages(path)` lists them as (name, function that breaks a copy of the file). All of them are
+deterministic.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""Broken input through the command line: every mistake must be one bounded, printable line and exit code 2.
+"""Broken input through the command line: every mistake must be one bounded, printable line and exit
+code 2.
 
     python tests/fuzz/run.py [--inputs 2500] [--seed 0]        (make fuzz)
 
-A small sound world is built once, each input copies it, breaks one file or value, and runs one command in this process. An outcome is
-good when the exit code is 0 or 1, or 2 with exactly one line; a traceback, a hang, a long or unprintable line and files left behind
-are not. Inputs are drawn by the seed, so that a finding can be repeated by its number.
+A small sound world is built once, each input copies it, breaks one file or value, and runs one
+command in this process. An outcome is good when the exit code is 0 or 1, or 2 with exactly one
+line; a traceback, a hang, a long or unprintable line and files left behind are not. Inputs are
+drawn by the seed, so that a finding can be repeated by its number.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ SECONDS = 30
 
 
 class Input(NamedTuple):
-    """One broken input: the command's words, the file that is broken, and how; no file when a word is."""
+    """One broken input: the command's words, the file that is broken, and how; no file when a word
+    is.
+    """
 
     words: list[str]
     file: str

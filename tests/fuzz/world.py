@@ -1,4 +1,6 @@
-"""A small sound world, and the commands that read it: each scene names the files that may be broken for it."""
+"""A small sound world, and the commands that read it: each scene names the files that may be broken
+for it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ VALUES = [
 
 
 class Scene(NamedTuple):
-    """A command of words, where {name} is a file of the world, and the files or folders of it that get damaged."""
+    """A command of words, where {name} is a file of the world, and the files or folders of it that
+    get damaged.
+    """
 
     words: list[str]
     broken: list[str]

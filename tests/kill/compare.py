@@ -1,4 +1,6 @@
-"""Outputs as values that two runs share: without dates, durations, commands and the folder that they ran in."""
+"""Outputs as values that two runs share: without dates, durations, commands and the folder that
+they ran in.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ import os
 import re
 from pathlib import Path
 
-#: What the clock and the command line write; an ablation's digest of an `encoder` takes in its durations.
+#: What the clock and the command line write; an ablation's digest of an `encoder` takes in its
+#: durations.
 CLOCK = {"date", "command", "seconds", "tokens_per_second", "versions", "earlier", "pending", "minutes", "created", "encoder"}
 
 

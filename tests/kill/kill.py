@@ -1,12 +1,15 @@
-"""Kills the verbs that write, at random times and at changes of the file system, and looks what is left and what a second run makes of it.
+"""Kills the verbs that write, at random times and at changes of the file system, and looks what is
+left and what a second run makes of it.
 
     make kill                                                 the whole
     python tests/kill/kill.py --kills 1 --points 1 --verbs encode report     a small share, as tests/unit/cli/test_kill.py runs it
 
-For each verb on a tiny random model: one run that nothing disturbs; runs that SIGKILL ends after a random time, or right before the n-th
-change of the file system; each of them run again and compared with the first, byte for byte but for dates, durations and commands. Then
-signals (exit codes, leftovers), a second writer, and disks that are full (RLIMIT_FSIZE). Every run is a fork of one process that has
-loaded the libraries. The last line counts; the exit code is 1 if anything was not as it should be.
+For each verb on a tiny random model: one run that nothing disturbs; runs that SIGKILL ends after a
+random time, or right before the n-th change of the file system; each of them run again and compared
+with the first, byte for byte but for dates, durations and commands. Then signals (exit codes,
+leftovers), a second writer, and disks that are full (RLIMIT_FSIZE). Every run is a fork of one
+process that has loaded the libraries. The last line counts; the exit code is 1 if anything was not
+as it should be.
 """
 
 from __future__ import annotations
@@ -58,7 +61,9 @@ class Bench:
 
 
 def spawn(words: list[str], place: Path, *, at: int | None = None, limit: int | None = None) -> int:
-    """Fork a child that runs a command in a folder; right before the change `at` of the file system there it kills itself."""
+    """Fork a child that runs a command in a folder; right before the change `at` of the file system
+    there it kills itself.
+    """
     child = os.fork()
     if child:
         return child
@@ -90,7 +95,9 @@ def spawn(words: list[str], place: Path, *, at: int | None = None, limit: int | 
 
 
 def count_changes(place: Path, at: int | None) -> None:
-    """Count what changes below a folder, in the file `changes` beside the log, or die right before one."""
+    """Count what changes below a folder, in the file `changes` beside the log, or die right before
+    one.
+    """
     top, seen = str(place), 0
     counter = os.open(place / "changes", os.O_RDWR | os.O_CREAT)
 
@@ -210,7 +217,8 @@ def pair(bench: Bench, name: str) -> None:
     bench.counts["pairs"] += 1
     said = (place / "log").read_text()
     if code != 2 or "another process" not in said or (place / verb.out).exists():
-        # the fork knows what its parent holds, so it speaks of a thread at most if the lock itself fails
+        # the fork knows what its parent holds, so it speaks of a thread at most if the lock itself
+        # fails
         bench.fault("PAIR", f"{name}: exit {code}: {said[-300:]}")
     shutil.rmtree(place)
 

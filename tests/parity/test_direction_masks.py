@@ -1,6 +1,8 @@
-"""Direction against a reference that shares nothing with it: the untouched model, eager, under an explicit 4-D mask.
+"""Direction against a reference that shares nothing with it: the untouched model, eager, under an
+explicit 4-D mask.
 
-transformers hands a mask of four dimensions to its layers as it is, so the reference depends on no flag of any library.
+transformers hands a mask of four dimensions to its layers as it is, so the reference depends on no
+flag of any library.
 """
 
 import pytest
@@ -21,7 +23,9 @@ def additive(seen):
 
 
 def reference(family, window, direction="bidirectional"):
-    """Each text alone; where the model has windowed layers and `window` is given, those get the band, the others everything."""
+    """Each text alone; where the model has windowed layers and `window` is given, those get the
+    band, the others everything.
+    """
     model = zoo.build(family)
     rows = []
     for text in IDS.split(LENGTHS):

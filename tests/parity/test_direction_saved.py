@@ -1,4 +1,6 @@
-"""A switched model, saved, is bidirectional in plain `AutoModel.from_pretrained`, whatever attention and padding it meets."""
+"""A switched model, saved, is bidirectional in plain `AutoModel.from_pretrained`, whatever
+attention and padding it meets.
+"""
 
 import pytest
 import torch
@@ -38,7 +40,9 @@ def test_states_are_the_same_in_a_plain_loader(family, options, tmp_path):
 
 
 def test_stablelm_is_right_with_eager_and_known_to_be_wrong_without(tmp_path):
-    """If this fails because SDPA has become right, the trap is gone and `needs_eager` will say so too."""
+    """If this fails because SDPA has become right, the trap is gone and `needs_eager` will say so
+    too.
+    """
     ours = saved("stablelm", tmp_path)
     with torch.no_grad():
         eager = (

@@ -1,4 +1,6 @@
-"""The parts of our tasks that follow mteb's code, against that code: few-shot draws, fast clustering, thresholds of pairs."""
+"""The parts of our tasks that follow mteb's code, against that code: few-shot draws, fast
+clustering, thresholds of pairs.
+"""
 
 from __future__ import annotations
 

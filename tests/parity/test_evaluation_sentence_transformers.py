@@ -1,4 +1,6 @@
-"""Our scores against sentence-transformers' evaluators, over one SentenceTransformer with random static embeddings."""
+"""Our scores against sentence-transformers' evaluators, over one SentenceTransformer with random
+static embeddings.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ def test_sts(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     encoder = model(WORDS)
     ours = evaluate(encoder, f"sts:{path}")[f"sts:{path}"]
-    # theirs computes cosines in float32: an error of 1e-7 in a cosine may swap two neighbours of 150
+    # theirs computes cosines in float32: an error of 1e-7 in a cosine may swap two neighbours of
+    # 150
     assert ours == pytest.approx(peer_sts(encoder, first, second, gold), abs=1e-5)
 
 
@@ -83,7 +86,8 @@ def test_retrieval():
 
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the data folder ../shared/data")
-# 79 pairs of STS12 are a sentence with itself: ours ties them, theirs orders them by the rounding of float32
+# 79 pairs of STS12 are a sentence with itself: ours ties them, theirs orders them by the rounding
+# of float32
 @pytest.mark.parametrize(("name", "tolerance"), [("stsb/test.jsonl", 1e-5), ("sts12/test.jsonl.gz", 1e-4)])
 def test_sts_on_real_pairs(name, tolerance):
     path = SHARED / name

@@ -1,4 +1,6 @@
-"""Our ranking measures against trec_eval itself (pytrec_eval), with graded judgments and with scores that tie."""
+"""Our ranking measures against trec_eval itself (pytrec_eval), with graded judgments and with
+scores that tie.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ NAMES = {"ndcg": "ndcg_cut", "recall": "recall", "map": "map_cut"}
 
 
 def compare(ranking: Ranking, qrels: dict[str, dict[str, int]]) -> None:
-    """Every query and every mean, to 1e-6 (trec_eval's own output carries four decimals, the library all of float64)."""
+    """Every query and every mean, to 1e-6 (trec_eval's own output carries four decimals, the
+    library all of float64).
+    """
     wanted = {f"{name}.{','.join(map(str, CUTS))}" for name in NAMES.values()}
     theirs = pytrec_eval.RelevanceEvaluator(qrels, wanted).evaluate(ranking.as_run())
     means, values = measure(ranking, qrels, dict.fromkeys(("ndcg", "recall", "map", "mrr"), CUTS))

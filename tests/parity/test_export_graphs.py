@@ -1,4 +1,6 @@
-"""ONNX and OpenVINO exports in their runtimes against the encoder itself. `make exports` installs them; elsewhere these are skipped."""
+"""ONNX and OpenVINO exports in their runtimes against the encoder itself. `make exports` installs
+them; elsewhere these are skipped.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every family that is exported to GGUF, run by llama.cpp itself. `make exports` installs it; elsewhere these are skipped."""
+"""Every family that is exported to GGUF, run by llama.cpp itself. `make exports` installs it;
+elsewhere these are skipped.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The losses of the cost benchmark: the released code's form, with logits of every token, equals ours on the same states."""
+"""The losses of the cost benchmark: the released code's form, with logits of every token, equals
+ours on the same states.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def test_both_forms_give_the_same_loss_and_gradient(cost):
 
 
 def test_the_measurement_sees_the_logits(cost):
-    """Naive: logits of 3 · 64 tokens in float32 at least; ours: those of a chunk, which is smaller the longer the rows."""
+    """Naive: logits of 3 · 64 tokens in float32 at least; ours: those of a chunk, which is smaller
+    the longer the rows.
+    """
     torch.manual_seed(0)
     head = nn.Linear(16, 2000, bias=False).requires_grad_(False)
     found = cost.compare(head, cost.material(16, 128, 16, 2000, torch.device("cpu")), repeats=1)

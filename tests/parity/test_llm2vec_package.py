@@ -5,8 +5,9 @@ llm2vec 0.2.3 needs transformers 4.44.2, so it lives in an environment of its ow
     python -m venv peer && peer/bin/pip install llm2vec==0.2.3 transformers==4.44.2 peft==0.12.0
     LLM2VEC_PYTHON=peer/bin/python pytest tests/parity/test_llm2vec_package.py
 
-Without LLM2VEC_PYTHON the tests are skipped. Where a tokenizer merges a wrapper's blank with the first letters of a text, llm2vec pools
-a token more or less than the text has. The texts here are chosen so that it does not.
+Without LLM2VEC_PYTHON the tests are skipped. Where a tokenizer merges a wrapper's blank with the
+first letters of a text, llm2vec pools a token more or less than the text has. The texts here are
+chosen so that it does not.
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ SEED = 42  # mteb's
 
 
 class HashedWords:
-    """Sums one random vector for each word: deterministic, quick, and texts that share words are close."""
+    """Sums one random vector for each word: deterministic, quick, and texts that share words are
+    close.
+    """
 
     def __init__(self, dimension: int = 64) -> None:
         self.dimension = dimension

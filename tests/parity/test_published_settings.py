@@ -1,7 +1,8 @@
 """Every setting that a published folder's files may hold is followed, or refused by its name.
 
-Each case writes one setting into a folder, and sentence-transformers says what it means: bothways gives the same vectors, also after
-saving and in sentence-transformers on the saved folder, or it refuses with the setting's name in the line.
+Each case writes one setting into a folder, and sentence-transformers says what it means: bothways
+gives the same vectors, also after saving and in sentence-transformers on the saved folder, or it
+refuses with the setting's name in the line.
 """
 
 import json
@@ -160,7 +161,9 @@ def test_edits_that_are_followed(plain, tmp_path, case):
 
 
 def test_files_without_a_setting_have_the_defaults_of_sentence_transformers(plain, tmp_path):
-    """A missing include_prompt pools the prompt; the vectors with and without must differ, else this shows nothing."""
+    """A missing include_prompt pools the prompt; the vectors with and without must differ, else
+    this shows nothing.
+    """
     folder = shutil.copytree(plain, tmp_path / "folder")
     for file in (TRANSFORMER, SETTINGS):
         (folder / file).unlink()

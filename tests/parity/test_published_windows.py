@@ -1,4 +1,6 @@
-"""Published encoders with sliding windows give their own vectors at every length: loaded, saved, and loaded again by anybody."""
+"""Published encoders with sliding windows give their own vectors at every length: loaded, saved,
+and loaded again by anybody.
+"""
 
 import json
 
@@ -64,7 +66,9 @@ def publish(folder, kind, fields, switch):
 
 
 def stock_vectors(folder, texts):
-    """Plain sentence-transformers, one text at a time and in one batch, which must agree with each other."""
+    """Plain sentence-transformers, one text at a time and in one batch, which must agree with each
+    other.
+    """
     model = SentenceTransformer(str(folder), device="cpu")
     alone = torch.stack([torch.as_tensor(model.encode(text)) for text in texts])
     together = torch.as_tensor(model.encode(texts))

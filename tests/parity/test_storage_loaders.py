@@ -1,4 +1,6 @@
-"""A saved encoder in the hands of others: SentenceTransformer and AutoModel give our vectors, and we give theirs."""
+"""A saved encoder in the hands of others: SentenceTransformer and AutoModel give our vectors, and
+we give theirs.
+"""
 
 from __future__ import annotations
 
@@ -164,7 +166,8 @@ def test_what_the_stock_layout_cannot_say_is_said_in_words(bases, tmp_path: Path
         assert (again.encode([("find:", text) for text in TEXTS]) == encoder.encode([("find:", text) for text in TEXTS])).all()
 
 
-# --- the other way: folders that sentence-transformers wrote ----------------------------------------------------------------
+# --- the other way: folders that sentence-transformers wrote
+# ----------------------------------------------------------------
 
 
 def theirs_over(
@@ -218,7 +221,9 @@ def test_their_bert(tmp_path: Path) -> None:
 
 
 def test_their_older_layout(tmp_path: Path) -> None:
-    """Booleans for the pooling, old module paths, the length in sentence_bert_config.json: what most published models have."""
+    """Booleans for the pooling, old module paths, the length in sentence_bert_config.json: what
+    most published models have.
+    """
     base = make(tmp_path / "base", "llama")
     theirs_over(base, tmp_path / "out", "lasttoken")
     out = tmp_path / "out"

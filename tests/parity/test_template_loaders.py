@@ -1,4 +1,6 @@
-"""Templates and last-token means in the hands of sentence-transformers, on a machine without bothways; and back in ours."""
+"""Templates and last-token means in the hands of sentence-transformers, on a machine without
+bothways; and back in ours.
+"""
 
 from __future__ import annotations
 

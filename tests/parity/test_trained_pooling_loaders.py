@@ -1,4 +1,6 @@
-"""An encoder with a trained pooling in the hands of sentence-transformers, on a machine without bothways; and back in ours."""
+"""An encoder with a trained pooling in the hands of sentence-transformers, on a machine without
+bothways; and back in ours.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +113,9 @@ def test_sentence_transformers_without_bothways(base: Path, tmp_path: Path, kind
 
 
 def test_what_stock_poolings_would_count_wrongly(base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Recipe nv_embed: a template that ends in a blank, whose last token the text takes, and a BOS that is seen and not pooled."""
+    """Recipe nv_embed: a template that ends in a blank, whose last token the text takes, and a BOS
+    that is seen and not pooled.
+    """
     template = "Instruct: find it\nQuery: "
     stored = {"query": template, "document": "\n", "other": "Instruct: find me\nQuery: "}
     encoder = encoder_of(base, "latent", prompts=stored, pool_bos=False)
@@ -232,7 +236,9 @@ def test_damaged_folders_are_refused_in_one_line(base: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("kind", POOLINGS)
 def test_rows_that_were_never_padded(kind: str) -> None:
-    """FlashAttention's flattened rows give the vectors of a padded batch; a text that is all prompt gets zeros, as in stock pooling."""
+    """FlashAttention's flattened rows give the vectors of a padded batch; a text that is all prompt
+    gets zeros, as in stock pooling.
+    """
     torch.manual_seed(0)
     sizes = {key: value for key, value in POOLINGS[kind].items()}
     module = AttentionPooling(16, **{**sizes, "head_width": None})

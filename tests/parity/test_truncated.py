@@ -1,4 +1,6 @@
-"""`truncate_dim` on a folder that ends in Normalize: cut first, then normalized, which sentence-transformers does when asked."""
+"""`truncate_dim` on a folder that ends in Normalize: cut first, then normalized, which
+sentence-transformers does when asked.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def test_cut_vectors_are_unit_vectors(tmp_path: Path) -> None:
         str(tmp_path / "saved"), device="cpu", model_kwargs={"dtype": torch.float32}
     )
     theirs = model.encode(TEXTS, truncate_dim=8)
-    # the same direction, and shorter: if this ever fails, the docstring of `encode` and docs/hub.md say too much
+    # the same direction, and shorter: if this ever fails, the docstring of `encode` and docs/hub.md
+    # say too much
     assert (np.linalg.norm(theirs, axis=1) < 0.99).all()
     assert np.abs(theirs / np.linalg.norm(theirs, axis=1, keepdims=True) - found).max() < EXACT
     assert np.abs(model.encode(TEXTS, truncate_dim=8, normalize_embeddings=True) - found).max() < EXACT

@@ -1,8 +1,10 @@
-"""Print how the code stands: sizes, functions, cycles, `Any`, long lines, and the words of its prose.
+"""Print how the code stands: sizes, functions, cycles, `Any`, long lines, and the words of its
+prose.
 
     python tests/policy/measure.py [ROOT]
 
-ROOT is a checkout; by default the one that holds this file. Run it before and after a change of structure or prose.
+ROOT is a checkout; by default the one that holds this file. Run it before and after a change of
+structure or prose.
 """
 
 from __future__ import annotations
@@ -93,7 +95,9 @@ def _imports(node: ast.AST, checking: bool, deferred: bool) -> Iterator[ast.Impo
 
 
 def cycles(edges: dict[str, set[str]]) -> list[list[str]]:
-    """Return the groups of modules that import each other in a circle (strongly connected, more than one), sorted."""
+    """Return the groups of modules that import each other in a circle (strongly connected, more
+    than one), sorted.
+    """
     number: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
@@ -121,7 +125,9 @@ def cycles(edges: dict[str, set[str]]) -> list[list[str]]:
 
 
 def circles(root: Path) -> list[list[str]]:
-    """Return the circles of imports in a checkout, those in functions and under TYPE_CHECKING included."""
+    """Return the circles of imports in a checkout, those in functions and under TYPE_CHECKING
+    included.
+    """
     return cycles(graph(sources(root, "src"), root / "src", checking=True))
 
 
@@ -145,7 +151,9 @@ def long_functions(root: Path, most: int = 80) -> dict[str, int]:
 
 
 def many_parameters(root: Path, most: int = 10) -> dict[str, int]:
-    """Return the functions of a checkout with more than `most` parameters (without self), with their number."""
+    """Return the functions of a checkout with more than `most` parameters (without self), with
+    their number.
+    """
     found = {}
     for path in sources(root, "src"):
         for node in functions(parsed(path)):

@@ -1,4 +1,6 @@
-"""What the architecture promises about imports and sizes, read from the source: directions, extras, weight, registries."""
+"""What the architecture promises about imports and sizes, read from the source: directions, extras,
+weight, registries.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ EXTRAS = {
     "prometheus_client",
 }
 OF_LAYER = {"serving": {"fastapi", "starlette", "uvicorn", "prometheus_client"}}
-"""Extras that a layer is made of. Only the command line imports such a layer, and says what is missing."""
+"""Extras that a layer is made of. Only the command line imports such a layer, and says what is
+missing.
+"""
 
 
 class Import(NamedTuple):
@@ -172,7 +176,9 @@ def test_pure_layers_do_without_transformers() -> None:
 
 
 def test_extras_are_imported_where_they_are_used() -> None:
-    """Never when a module is imported: the core works without them, and a missing one must be named with its install line."""
+    """Never when a module is imported: the core works without them, and a missing one must be named
+    with its install line.
+    """
     found = [
         f"{name(path)}:{item.line} {item.module}"
         for path in FILES
@@ -248,7 +254,9 @@ def test_files_stay_small() -> None:
 
 
 def test_no_host_name_of_a_registry() -> None:
-    """Packages and models come through their clients, whose own settings (mirrors, proxies, offline) then hold."""
+    """Packages and models come through their clients, whose own settings (mirrors, proxies,
+    offline) then hold.
+    """
     hosts = re.compile(r"pypi\.org|pythonhosted\.org|anaconda\.org|huggingface\.co(?!/docs)|hf\.co\b")
     found = [
         f"{path.relative_to(ROOT)}: {match.group()}"

@@ -1,7 +1,8 @@
-"""Each module of some size has a test file of its name: `search/topk.py` has `unit/search/…/test_topk.py`.
+"""Each module of some size has a test file of its name: `search/topk.py` has
+`unit/search/…/test_topk.py`.
 
-So a reader who changes a module finds its tests. Modules with tests under another name are listed in
-untested_names.txt, which may only become shorter.
+So a reader who changes a module finds its tests. Modules with tests under another name are listed
+in untested_names.txt, which may only become shorter.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ SMALL = 60
 
 
 def missing(source: Path, unit: Path) -> set[str]:
-    """Return the modules without a test file of their name below the folder of their package, as "package/module"."""
+    """Return the modules without a test file of their name below the folder of their package, as
+    "package/module".
+    """
     found = set()
     for path in source.rglob("*.py"):
         package = path.relative_to(source).parts[0] if path.parent != source else ""

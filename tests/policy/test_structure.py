@@ -144,7 +144,9 @@ def test_many_parameters_are_found(checkout: Path) -> None:
 
 
 def test_no_link_is_tracked() -> None:
-    """A link to an environment, once tracked, takes the place of the environment in every checkout."""
+    """A link to an environment, once tracked, takes the place of the environment in every
+    checkout.
+    """
     if not (ROOT / ".git").exists():
         pytest.skip("not a checkout")
     listed = subprocess.run(["git", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,6 @@
-"""The embedded model itself: its weights speak, its tokenizer cuts as in training, and it loads in seconds."""
+"""The embedded model itself: its weights speak, its tokenizer cuts as in training, and it loads in
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,9 @@ def test_ids_are_the_published_ones(loaded: Pretrained) -> None:
 
 
 def naive_ids(text: str, vocabulary: dict[str, int], ranks: dict[tuple[str, str], int]) -> list[int]:
-    """Byte-level BPE by its definition: cut at digits, cut by GPT-2's pattern, merge the best-ranked pair until none is left."""
+    """Byte-level BPE by its definition: cut at digits, cut by GPT-2's pattern, merge the
+    best-ranked pair until none is left.
+    """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     shown = {byte: chr(byte) for byte in printable}
     shown |= {byte: chr(256 + place) for place, byte in enumerate(sorted(set(range(256)) - set(printable)))}
@@ -126,5 +130,6 @@ def test_tokenizer_is_byte_level_bpe_over_the_files_merges(loaded: Pretrained) -
         covered = np.zeros(len(text), bool)
         for start, end in encoded["offset_mapping"]:
             covered[start:end] = True
-        # byte-level offsets leave out leading blanks only when trimmed; nothing but white space may be uncovered
+        # byte-level offsets leave out leading blanks only when trimmed; nothing but white space may
+        # be uncovered
         assert all(text[i].isspace() for i in np.flatnonzero(~covered))

@@ -39,7 +39,9 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def many() -> list[str]:
-    """65 texts of 5 to 21 words: bfloat16 is judged over many, because some texts are chaotic in it (see docs/log.md)."""
+    """65 texts of 5 to 21 words: bfloat16 is judged over many, because some texts are chaotic in it
+    (see docs/log.md).
+    """
     words = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8").split()
     return TEXTS + [" ".join(words[start : start + 5 + start % 17]) for start in range(0, 660, 11)]
 
@@ -49,7 +51,9 @@ def error(vectors: np.ndarray, right: np.ndarray) -> float:
 
 
 def test_alone_packed_and_shuffled_are_the_same_in_bfloat16(half: Encoder) -> None:
-    """Kernels round by the shape of a pass, so two ways may differ, but by less than the type itself loses."""
+    """Kernels round by the shape of a pass, so two ways may differ, but by less than the type
+    itself loses.
+    """
     texts = many()
     right = bw.convert(NAME, dtype="float32", device="cpu").encode(texts)
     alone = np.stack([half.encode(text) for text in texts])
@@ -60,7 +64,9 @@ def test_alone_packed_and_shuffled_are_the_same_in_bfloat16(half: Encoder) -> No
 
 
 def test_bfloat16_is_as_near_to_float32_as_the_stock_model(half: Encoder, tmp_path: Path) -> None:
-    """Saved once, loaded by others: sentence-transformers gives our float32 vectors, and our kernel adds no error of its own."""
+    """Saved once, loaded by others: sentence-transformers gives our float32 vectors, and our kernel
+    adds no error of its own.
+    """
     from sentence_transformers import SentenceTransformer
 
     half.save(tmp_path / "out")

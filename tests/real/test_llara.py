@@ -1,4 +1,6 @@
-"""LLaRA's questions as SmolLM2's tokenizer counts them: not the numbers that the released code has by heart."""
+"""LLaRA's questions as SmolLM2's tokenizer counts them: not the numbers that the released code has
+by heart.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ def test_lengths_come_from_the_tokenizer(mode, sizes, read):
     encoder = open_base(StageContext(recipe, 0), device=torch.device("cpu"), dtype=torch.float32)
     questions = Questions.of(encoder)
     assert (questions.sizes, questions.read) == (sizes, read)
-    # the tokenizer adds nothing of its own: one quotation mark before the text in code mode, nothing in paper mode
+    # the tokenizer adds nothing of its own: one quotation mark before the text in code mode,
+    # nothing in paper mode
     assert questions.overhead(encoder) == sum(sizes) + (mode == "code")
     ends = [encoder.tokenizer.convert_ids_to_tokens(block)[-read:] for block in questions.blocks]
     if mode == "code":

@@ -1,4 +1,5 @@
-"""Input that nobody wants, through the public doors: strange texts, a full disk. Each layer's tests hold the finer cases:
+"""Input that nobody wants, through the public doors: strange texts, a full disk. Each layer's tests
+hold the finer cases:
 
 empty, whitespace, long words, no spaces, emoji, surrogates, NUL, non-strings unit/encoder/texts/test_tokenization.py
 NaN labels, truncated lines, missing columns, damaged files         unit/data/, unit/evaluation/

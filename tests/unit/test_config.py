@@ -1,4 +1,6 @@
-"""Typed configuration: a wrong key or value names its dotted path, and nothing is coerced in silence."""
+"""Typed configuration: a wrong key or value names its dotted path, and nothing is coerced in
+silence.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The door for files of other programs: whatever a library raises on damage is one bounded line with the place, and exit code 2."""
+"""The door for files of other programs: whatever a library raises on damage is one bounded line
+with the place, and exit code 2.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,8 @@ def test_one_line_is_short_and_plain() -> None:
     assert len(one_line("x" * 1000)) == LIMIT
 
 
-# --- the same through the public doors -------------------------------------------------------------------------------------
+# --- the same through the public doors
+# -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""One writer per output: devices, links and others' files stay, leftovers of the dead go, those of the living stay."""
+"""One writer per output: devices, links and others' files stay, leftovers of the dead go, those of
+the living stay.
+"""
 
 from __future__ import annotations
 

@@ -61,7 +61,11 @@ class Line:
     def under(self) -> str:
         """The pooling as in the table's head."""
         plain = self.pooling.replace("_", " ")
-        return plain if self.trained in (None, self.pooling) else f"{plain} (trained: {str(self.trained).replace('_', ' ')})"
+        return (
+            plain
+            if self.trained in (None, self.pooling)
+            else f"{plain} (trained: {str(self.trained).replace('_', ' ')})"
+        )
 
     def averages(self, columns: Sequence[Column]) -> list[float]:
         """Compute the mean over the averaged tasks, one per seed. Without such tasks, return []."""
@@ -90,15 +94,23 @@ class Figures:
     @property
     def baseline(self) -> Line | None:
         """The best causal line without training, or None without one with a positive average."""
-        found = [line for line in self.lines if line.causal_baseline and line.averages(self.columns)]
-        best = max(found, key=lambda line: statistics.fmean(line.averages(self.columns)), default=None)
-        return best if best is not None and statistics.fmean(best.averages(self.columns)) > 0 else None
+        found = [
+            line for line in self.lines if line.causal_baseline and line.averages(self.columns)
+        ]
+        best = max(
+            found, key=lambda line: statistics.fmean(line.averages(self.columns)), default=None
+        )
+        return (
+            best if best is not None and statistics.fmean(best.averages(self.columns)) > 0 else None
+        )
 
     @property
     def best(self) -> Line | None:
         """The line with the highest average. None if no task ranks."""
         found = [line for line in self.lines if line.averages(self.columns)]
-        return max(found, key=lambda line: statistics.fmean(line.averages(self.columns)), default=None)
+        return max(
+            found, key=lambda line: statistics.fmean(line.averages(self.columns)), default=None
+        )
 
     def gain(self, line: Line) -> float | None:
         """Compute the percentage above the baseline: (average / baseline's average - 1) x 100.

@@ -66,7 +66,9 @@ class Forecast:
     @property
     def seconds(self) -> float:
         """The total time of all work with a known time."""
-        return sum(each.seconds for each in self.trainings) + sum(each.seconds for each in self.measurings)
+        return sum(each.seconds for each in self.trainings) + sum(
+            each.seconds for each in self.measurings
+        )
 
     def lines(self) -> list[str]:
         """List the work for people to read, one line each."""
@@ -78,7 +80,9 @@ class Forecast:
             if not cell.tasks:
                 found.append(f"reuse results {cell.name}")
                 continue
-            known = f", about {duration(cell.seconds)}" if len(cell.unknown) < len(cell.tasks) else ""
+            known = (
+                f", about {duration(cell.seconds)}" if len(cell.unknown) < len(cell.tasks) else ""
+            )
             found.append(f"measure {cell.name}: {len(cell.tasks)} tasks{known}")
         found += [f"left out: {note}" for note in self.left_out]
         unknown = {task for cell in self.measurings for task in cell.unknown}
@@ -91,7 +95,9 @@ class Forecast:
         return found
 
 
-def forecast(plan: Plan, grid: Grid, inventory: Inventory, bench: Bench, *, retrain: bool) -> Forecast:
+def forecast(
+    plan: Plan, grid: Grid, inventory: Inventory, bench: Bench, *, retrain: bool
+) -> Forecast:
     """Inspect the folder and estimate the missing work."""
     costs = _Costs(plan, bench)
     trainings = [_training(node, inventory, costs, retrain) for node in required(grid, inventory)]
@@ -163,12 +169,19 @@ class _Costs:
     def of(self, node: Node) -> tuple[float, int]:
         recipe = node.recipe
         values = recipe.resolved()
-        trained = not isinstance(recipe.pooling, str) or recipe.pooling in ("latent_attention", "self_attention")
-        key = json.dumps([recipe.direction, values["stages"], recipe.pooling if trained else None], default=str)
+        trained = not isinstance(recipe.pooling, str) or recipe.pooling in (
+            "latent_attention",
+            "self_attention",
+        )
+        key = json.dumps(
+            [recipe.direction, values["stages"], recipe.pooling if trained else None], default=str
+        )
         if key not in self._found:
             # The stage's own start may not exist yet, but the cost depends only on shapes.
             stage = train(
-                Recipe.from_values({**values, "base": self.plan.base}), dry_run=True, device=self.bench.device
+                Recipe.from_values({**values, "base": self.plan.base}),
+                dry_run=True,
+                device=self.bench.device,
             ).stages[0]
             self._found[key] = (stage.seconds, stage.steps)
         return self._found[key]
@@ -176,4 +189,10 @@ class _Costs:
 
 def duration(seconds: float) -> str:
     """Write a time for people, for example "90 s", "12 min" or "3.5 h"."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )

@@ -71,8 +71,12 @@ class Cell:
     def stem(self) -> str:
         """Name of its results file, without precision and extension."""
         trained = pooling_label(self.trained or self.pooling)
-        measured = "" if self.trained in (None, self.pooling) else f"-as-{pooling_label(self.pooling)}"
-        return f"{self.row.label}-{trained}{measured}" + ("" if self.seed is None else f"-seed{self.seed}")
+        measured = (
+            "" if self.trained in (None, self.pooling) else f"-as-{pooling_label(self.pooling)}"
+        )
+        return f"{self.row.label}-{trained}{measured}" + (
+            "" if self.seed is None else f"-seed{self.seed}"
+        )
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,12 @@ class Grid:
     @property
     def nodes(self) -> list[Node]:
         """Every encoder that a cell needs, each after the one that it starts from."""
-        found = {node.name: node for cell in self.cells if cell.node is not None for node in cell.node.chain}
+        found = {
+            node.name: node
+            for cell in self.cells
+            if cell.node is not None
+            for node in cell.node.chain
+        }
         return list(found.values())
 
 
@@ -110,8 +119,12 @@ def expand(plan: Plan, rows: Sequence[Row], out: Path) -> Grid:
     keys = [(row.label, pooling, trained) for row, pooling, trained in kinds]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
-        raise InputError(f"rows: {twice[0]} under {pooling_label(twice[1])} appears twice; leave one out")
-    untrained = [Cell(row, pooling, None, None, None) for row, pooling, _ in kinds if not row.stages]
+        raise InputError(
+            f"rows: {twice[0]} under {pooling_label(twice[1])} appears twice; leave one out"
+        )
+    untrained = [
+        Cell(row, pooling, None, None, None) for row, pooling, _ in kinds if not row.stages
+    ]
     trained = [
         Cell(row, pooling, through, seed, _node(row.stages, row, through, seed, plan, out))
         for seed in plan.seeds
@@ -124,11 +137,18 @@ def expand(plan: Plan, rows: Sequence[Row], out: Path) -> Grid:
     return Grid(cells, tuple(left_out))
 
 
-def _pairs(row: Row, plan: Plan, left_out: list[str]) -> Iterator[tuple[PoolingConfig, PoolingConfig | None]]:
+def _pairs(
+    row: Row, plan: Plan, left_out: list[str]
+) -> Iterator[tuple[PoolingConfig, PoolingConfig | None]]:
     """Yield the pooling to measure under, and the pooling to train through."""
     wanted = row.poolings or plan.poolings
-    if any(pooling.mode == "bos" for pooling in (*wanted, *plan.eval_poolings)) and not row.recipe.pool_bos:
-        raise InputError(f"row {row.label}: pool_bos: false leaves nothing for pooling 'bos'; choose another pooling")
+    if (
+        any(pooling.mode == "bos" for pooling in (*wanted, *plan.eval_poolings))
+        and not row.recipe.pool_bos
+    ):
+        raise InputError(
+            f"row {row.label}: pool_bos: false leaves nothing for pooling 'bos'; choose another pooling"
+        )
     if row.pools:
         for through in wanted:
             yield through, through
@@ -145,22 +165,39 @@ def _pairs(row: Row, plan: Plan, left_out: list[str]) -> Iterator[tuple[PoolingC
 
 
 def _node(
-    stages: tuple[RowStage, ...], row: Row, through: PoolingConfig | None, seed: int, plan: Plan, out: Path
+    stages: tuple[RowStage, ...],
+    row: Row,
+    through: PoolingConfig | None,
+    seed: int,
+    plan: Plan,
+    out: Path,
 ) -> Node | None:
     if not stages:
         return None
     *before, last = stages
     parent = _node(tuple(before), row, through, seed, plan, out)
     pooling, earlier = (_pooling_after(some, through) for some in (stages, tuple(before)))
-    name = "-".join([row.direction, pooling_label(pooling), *(each.label for each in stages), f"seed{seed}"])
+    name = "-".join(
+        [row.direction, pooling_label(pooling), *(each.label for each in stages), f"seed{seed}"]
+    )
     # An encoder folder keeps its own pooling. A pooling with parameters replaces it through the
     # recipe.
     repooled = parent is not None and pooling != earlier and not pooling.trained
-    base = plan.base if parent is None else str(out / STARTS / name if repooled else out / parent.name)
+    base = (
+        plan.base if parent is None else str(out / STARTS / name if repooled else out / parent.name)
+    )
     values = last.recipe.resolved()
     stage = next(each for each in values["stages"] if each["name"] == last.stage.name)
-    own = {"base": base, "direction": row.direction, "pooling": pooling_value(pooling), "seed": seed, "stages": [stage]}
-    return Node(name, Recipe.from_values({**values, **own}, where=f"row {row.label}"), parent, repooled)
+    own = {
+        "base": base,
+        "direction": row.direction,
+        "pooling": pooling_value(pooling),
+        "seed": seed,
+        "stages": [stage],
+    }
+    return Node(
+        name, Recipe.from_values({**values, **own}, where=f"row {row.label}"), parent, repooled
+    )
 
 
 def _pooling_after(stages: tuple[RowStage, ...], through: PoolingConfig | None) -> PoolingConfig:

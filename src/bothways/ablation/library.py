@@ -28,21 +28,30 @@ def stage_library(plan: Plan, used: set[str]) -> Recipe:
         InputError: if a recipe or option is unknown, if a stage has no data, or if an override does
             not fit.
     """
-    known = {option for name in plan.recipe if is_name(name) for option in recipes.get(name).options}
+    known = {
+        option for name in plan.recipe if is_name(name) for option in recipes.get(name).options
+    }
     wrong = next((option for option in plan.options if option not in known), None)
     if wrong is not None:
         raise InputError(
             f"options: none of the recipes {', '.join(plan.recipe)} has {wrong!r}; there are {', '.join(sorted(known))}"
         )
-    found = [_by_name(plan, name, used) if is_name(name) else _from_file(plan, name) for name in plan.recipe]
+    found = [
+        _by_name(plan, name, used) if is_name(name) else _from_file(plan, name)
+        for name in plan.recipe
+    ]
     stages: dict[str, Any] = {}
     for recipe in found:
         for stage in recipe.resolved()["stages"]:
             stages.setdefault(stage["name"], stage)
     unknown = [name for name in plan.data if name != OTHERS and name not in stages]
     if unknown:
-        raise InputError(f"data: no stage {unknown[0]!r}; there are {', '.join(stages)}, and '{OTHERS}' for the others")
-    whole = Recipe.from_values({**found[0].resolved(), "stages": list(stages.values())}, where=f"recipe {plan.recipe[0]}")
+        raise InputError(
+            f"data: no stage {unknown[0]!r}; there are {', '.join(stages)}, and '{OTHERS}' for the others"
+        )
+    whole = Recipe.from_values(
+        {**found[0].resolved(), "stages": list(stages.values())}, where=f"recipe {plan.recipe[0]}"
+    )
     return override_values(whole, plan.overrides)
 
 
@@ -53,7 +62,9 @@ def is_name(recipe: str) -> bool:
 
 def _from_file(plan: Plan, name: str) -> Recipe:
     if not Path(name).is_file() and not name.endswith((".yaml", ".yml", ".json")):
-        raise InputError(f"recipe: {name!r} is neither a recipe ({', '.join(recipes.NAMES)}) nor a file")
+        raise InputError(
+            f"recipe: {name!r} is neither a recipe ({', '.join(recipes.NAMES)}) nor a file"
+        )
     if plan.dev is not None:
         raise InputError(f"dev: only for recipes by name; in {name} set stages.NAME.eval")
     values = read_recipe(name, base=plan.base).resolved()
@@ -70,16 +81,24 @@ def _by_name(plan: Plan, name: str, used: set[str]) -> Recipe:
     entry = recipes.get(name)
     common: dict[str, Any] = {"base": plan.base, "preset": plan.preset}
     parameters = inspect.signature(entry.build).parameters
-    switches = {option for option in entry.options if str(parameters[option].annotation).startswith("bool")}
+    switches = {
+        option for option in entry.options if str(parameters[option].annotation).startswith("bool")
+    }
     chosen = {option: value for option, value in plan.options.items() if option in entry.options}
     # A stage that a row names is switched on. A stage of labeled rows with data is set through its
     # option (supervised=ROWS).
     wanted = {stage: True for stage in switches & used} | {
-        stage: list(plan.data[stage]) for stage in entry.options if stage in plan.data and stage not in switches
+        stage: list(plan.data[stage])
+        for stage in entry.options
+        if stage in plan.data and stage not in switches
     }
     options = {**wanted, **chosen}
     stages = [stage.name for stage in entry.make(options, **common).stages]
-    texts = {stage: _data_of(plan, stage, used) for stage in stages if stage in switches or stage not in options}
+    texts = {
+        stage: _data_of(plan, stage, used)
+        for stage in stages
+        if stage in switches or stage not in options
+    }
     return entry.make(options, **common, dev=plan.dev, texts=texts)
 
 
@@ -92,5 +111,7 @@ def _data_of(plan: Plan, stage: str, used: set[str]) -> list[str] | str:
     if sources is not None:
         return list(sources)
     if plan.data and stage in used:
-        raise InputError(f"data: none for stage {stage!r} (given: {', '.join(plan.data)}); add {stage}=SOURCE")
+        raise InputError(
+            f"data: none for stage {stage!r} (given: {', '.join(plan.data)}); add {stage}=SOURCE"
+        )
     return EMBEDDED_TEXTS

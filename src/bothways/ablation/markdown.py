@@ -68,7 +68,9 @@ def _details(table: Figures) -> str:
         for column in table.columns:
             values = line.scores[column.task]
             text = _score(values) if column.ranks else _figure(values)
-            cells.append(f"**{text}**" if best.get(column.task) == statistics.fmean(values) else text)
+            cells.append(
+                f"**{text}**" if best.get(column.task) == statistics.fmean(values) else text
+            )
         if several:
             text = _score(line.averages(table.columns))
             cells.append(f"**{text}**" if line is table.best else text)
@@ -77,7 +79,11 @@ def _details(table: Figures) -> str:
         body.append(cells)
     metrics = list(dict.fromkeys(column.metric for column in table.columns))
     seen = [column.title for column in table.columns if column.ranks and not column.averaged]
-    note = f" Checkpoints were chosen on {', '.join(map(_plain, seen))}, which the average leaves out." if seen else ""
+    note = (
+        f" Checkpoints were chosen on {', '.join(map(_plain, seen))}, which the average leaves out."
+        if seen
+        else ""
+    )
     return f"By task ({', '.join(metrics)}).{note}\n\n{_grid(head, body)}"
 
 
@@ -105,7 +111,10 @@ def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """Align cells in columns of one width, so the text is a table on a terminal too."""
     widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in (head, *body)]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |"
+        for row in (head, *body)
+    ]
     return "\n".join([lines[0], rule, *lines[1:]])
 
 

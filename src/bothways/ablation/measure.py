@@ -111,7 +111,9 @@ class Bench:
                 finished(file, self.tasks, model=describe(encoder), seed=SEED)
             except InputError as error:
                 if not self.retrain:
-                    raise InputError(f"{error} (an ablation measures it again with --retrain)") from None
+                    raise InputError(
+                        f"{error} (an ablation measures it again with --retrain)"
+                    ) from None
                 log.info("measuring again: %s", error)
                 resume = False
         log.info("measuring %s", cell.stem)
@@ -141,7 +143,12 @@ class Bench:
 
     def identity(self, cell: Cell) -> str:
         """Compute a SHA-256 (hex) that identifies an encoder's files, without reading weights."""
-        facts = [pooling_label(cell.pooling), cell.row.direction, frame(cell.row.recipe), self.dtype]
+        facts = [
+            pooling_label(cell.pooling),
+            cell.row.direction,
+            frame(cell.row.recipe),
+            self.dtype,
+        ]
         if cell.node is None:
             return _digest([*facts, self.plan.base, _files(self.plan.base)])
         note = self.out / cell.node.name / "bothways.json"
@@ -166,14 +173,24 @@ class Bench:
             return load(self.out / cell.node.name, device=self.device, dtype=self.dtype)
         # This is the encoder that the first stage of a row would start from, with the recipe's
         # prompts. So rows differ only in the things that they are named for.
-        own = {"base": self.plan.base, "direction": cell.row.direction, "pooling": pooling_value(cell.pooling)}
-        recipe = Recipe.from_values({**cell.row.recipe.resolved(), **own}, where=f"row {cell.row.label}")
-        return ENCODER.convert(recipe.base, recipe, device=self.device, dtype=self.dtype, rope=recipe.rope)
+        own = {
+            "base": self.plan.base,
+            "direction": cell.row.direction,
+            "pooling": pooling_value(cell.pooling),
+        }
+        recipe = Recipe.from_values(
+            {**cell.row.recipe.resolved(), **own}, where=f"row {cell.row.label}"
+        )
+        return ENCODER.convert(
+            recipe.base, recipe, device=self.device, dtype=self.dtype, rope=recipe.rope
+        )
 
 
 def _encoder_task(spec: str) -> Task:
     if issubclass(task_class(parse(spec).kind, spec), LanguageModelTask):
-        raise InputError(f"task {spec!r}: measures a language model, but the rows are encoders; use bothways evaluate")
+        raise InputError(
+            f"task {spec!r}: measures a language model, but the rows are encoders; use bothways evaluate"
+        )
     return make_task(spec)
 
 
@@ -184,7 +201,11 @@ def _files(base: str) -> list[list[Any]]:
     if source.kind not in ("folder", "gguf"):
         return []
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
+    return [
+        [file.name, file.stat().st_size, file.stat().st_mtime_ns]
+        for file in files
+        if file.is_file()
+    ]
 
 
 def _digest(facts: list[Any]) -> str:

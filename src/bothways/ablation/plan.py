@@ -26,7 +26,13 @@ OTHERS = "*"
 
 
 def _tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, (str, int)) else tuple(value) if isinstance(value, list) else value
+    return (
+        (value,)
+        if isinstance(value, (str, int))
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+    )
 
 
 def _poolings(value: Any) -> Any:
@@ -56,19 +62,25 @@ class Plan(Strict):
     Plan(base="smollm2-135m", rows=("uni", "bi+mntp"), tasks=("sts:stsb",)).
     """
 
-    base: str = Field(description="the base LLM of all rows: hub id, folder, .gguf file or embedded name")
+    base: str = Field(
+        description="the base LLM of all rows: hub id, folder, .gguf file or embedded name"
+    )
     rows: Names = Field(
         min_length=1,
         description="DIRECTION[+STAGE...][@POOLING,...], e.g. uni, bi, bi+mntp, bi+mntp+simcse, uni+simcse@last; or NAME=RECIPE.yaml",
     )
-    tasks: Names = Field(min_length=1, description="as `bothways evaluate` takes them, e.g. sts:stsb, retrieval:scifact")
+    tasks: Names = Field(
+        min_length=1,
+        description="as `bothways evaluate` takes them, e.g. sts:stsb, retrieval:scifact",
+    )
     poolings: Poolings = Field(
         default=(PoolingConfig(mode="mean"),),
         min_length=1,
         description="poolings of rows that do not name their own, each as a name or as mode and sizes",
     )
     eval_poolings: Poolings = Field(
-        default=(), description="further poolings, without parameters, under which every encoder is also measured"
+        default=(),
+        description="further poolings, without parameters, under which every encoder is also measured",
     )
     recipe: Names = Field(
         default=("llm2vec",),
@@ -84,14 +96,20 @@ class Plan(Strict):
         default_factory=dict,
         description="sources of every stage, or by stage name ('*' for the others); if absent, the recipes' own",
     )
-    dev: str | None = Field(default=None, description="task by which recipes by name choose their best checkpoint")
+    dev: str | None = Field(
+        default=None, description="task by which recipes by name choose their best checkpoint"
+    )
     overrides: dict[str, Any] = Field(
-        default_factory=dict, description="values of the recipe by path, e.g. stages.mntp.optim.lr: 1e-3"
+        default_factory=dict,
+        description="values of the recipe by path, e.g. stages.mntp.optim.lr: 1e-3",
     )
     seeds: Annotated[tuple[int, ...], BeforeValidator(_tuple)] = Field(
         default=(42,), min_length=1, description="seeds of training"
     )
-    dtype: DType = Field(default="auto", description="type in which encoders are measured; the recipe has that of training")
+    dtype: DType = Field(
+        default="auto",
+        description="type in which encoders are measured; the recipe has that of training",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Plan:
@@ -106,10 +124,14 @@ class Plan(Strict):
             raise ValueError("seeds: must not be negative")
         trained = next((pooling.mode for pooling in self.eval_poolings if pooling.trained), None)
         if trained is not None:
-            raise ValueError(f"eval_poolings: {trained} has parameters of its own, which are trained; name it under poolings")
+            raise ValueError(
+                f"eval_poolings: {trained} has parameters of its own, which are trained; name it under poolings"
+            )
         reserved = next((path for path in self.overrides if path in OWN), None)
         if reserved is not None:
-            raise ValueError(f"overrides: {reserved} is decided by the plan's own base, rows, poolings and seeds")
+            raise ValueError(
+                f"overrides: {reserved} is decided by the plan's own base, rows, poolings and seeds"
+            )
         return self
 
     def resolved(self) -> dict[str, Any]:
@@ -129,13 +151,19 @@ class Plan(Strict):
 
 def pooling_value(pooling: PoolingConfig) -> str | dict[str, Any]:
     """Write a pooling as recipes do: as its name if that is enough, else as a mapping."""
-    return pooling.mode if pooling == PoolingConfig(mode=pooling.mode) else pooling.model_dump(mode="json")
+    return (
+        pooling.mode
+        if pooling == PoolingConfig(mode=pooling.mode)
+        else pooling.model_dump(mode="json")
+    )
 
 
 def pooling_label(pooling: PoolingConfig) -> str:
     """Write a pooling for folder names and tables: `mean`, `latent_attention-latents64`."""
     defaults = PoolingConfig(mode=pooling.mode).model_dump()
-    sizes = [f"-{key}{value}" for key, value in pooling.model_dump().items() if value != defaults[key]]
+    sizes = [
+        f"-{key}{value}" for key, value in pooling.model_dump().items() if value != defaults[key]
+    ]
     return pooling.mode + "".join(sizes)
 
 
@@ -158,10 +186,14 @@ def read_plan(path: str | os.PathLike[str] | None = None, **choices: Any) -> Pla
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise InputError(f"{path}: cannot be read: {reason}; expected the plan of an ablation (.yaml)") from None
+            raise InputError(
+                f"{path}: cannot be read: {reason}; expected the plan of an ablation (.yaml)"
+            ) from None
         read = load_yaml(text, where=str(path))
         if not isinstance(read, dict):
-            raise InputError(f"{path}: expected a mapping with base, rows, tasks, …; got {type(read).__name__}")
+            raise InputError(
+                f"{path}: expected a mapping with base, rows, tasks, …; got {type(read).__name__}"
+            )
         values = read
     given = {name: value for name, value in choices.items() if value is not None}
     return parse(Plan, {**values, **given}, where="ablation" if path is None else str(path))

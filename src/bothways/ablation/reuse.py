@@ -67,11 +67,15 @@ class Inventory:
 
     def _look(self, node: Node) -> State:
         folder = self.out / node.name
-        if not folder.exists() or (folder.is_dir() and all(is_leftover(entry.name) for entry in folder.iterdir())):
+        if not folder.exists() or (
+            folder.is_dir() and all(is_leftover(entry.name) for entry in folder.iterdir())
+        ):
             return State("absent")
         above = self.state(node.parent) if node.parent is not None else None
         if above is not None and node.parent is not None and above.kind == "differs":
-            return State("differs", f"it starts from {node.parent.name}, which differs: {above.why}")
+            return State(
+                "differs", f"it starts from {node.parent.name}, which differs: {above.why}"
+            )
         stored = folder / "recipe.yaml"
         if not stored.is_file():
             return State("differs", "it does not contain a recipe.yaml, so its content is unknown")
@@ -97,7 +101,11 @@ class Inventory:
         stages = facts.get("stages") or []
         if len(stages) != len(node.chain):
             return f"it went through {len(stages)} stages, not {len(node.chain)}"
-        return self._other_data(node, stages) or self._other_start(node, stages) or _other_versions(facts.get("versions") or {})
+        return (
+            self._other_data(node, stages)
+            or self._other_start(node, stages)
+            or _other_versions(facts.get("versions") or {})
+        )
 
     def _other_data(self, node: Node, stages: Sequence[Mapping[str, Any]]) -> str:
         for each, stage in zip(node.chain, stages):
@@ -126,9 +134,13 @@ class Inventory:
             return ""
         if self.state(node.parent).kind == "finished":
             there = read_object(self.out / node.parent.name / "bothways.json").get("stages")
-            same = [_timeless(stage) for stage in stages[:-1]] == [_timeless(stage) for stage in there or ()]
+            same = [_timeless(stage) for stage in stages[:-1]] == [
+                _timeless(stage) for stage in there or ()
+            ]
         else:
-            same = [stage.get("recipe") for stage in stages[:-1]] == [each.recipe.fingerprint() for each in node.chain[:-1]]
+            same = [stage.get("recipe") for stage in stages[:-1]] == [
+                each.recipe.fingerprint() for each in node.chain[:-1]
+            ]
         return "" if same else f"it was trained from another {node.parent.name}"
 
     def _begun(self, node: Node, folder: Path, stored: Path) -> State:
@@ -145,7 +157,10 @@ class Inventory:
             return State("differs", str(error))
         texts = read_stage_data(node.recipe.stages[0]).fingerprint
         if facts.get("texts") != texts:
-            return State("differs", f"the data of {node.recipe.stages[0].name} has changed since it was begun")
+            return State(
+                "differs",
+                f"the data of {node.recipe.stages[0].name} has changed since it was begun",
+            )
         if facts.get("recipe") != node.recipe.fingerprint():
             return State("differs", "it was begun by another version of bothways")
         return State("begun", step=steps[-1])
@@ -167,6 +182,8 @@ def _timeless(stage: Mapping[str, Any]) -> dict[str, Any]:
 def _other_versions(before: Mapping[str, str]) -> str:
     now = versions()
     differ = [
-        f"{name} {before.get(name, 'unknown')} → {now.get(name)}" for name in LIBRARIES if before.get(name) != now.get(name)
+        f"{name} {before.get(name, 'unknown')} → {now.get(name)}"
+        for name in LIBRARIES
+        if before.get(name) != now.get(name)
     ]
     return f"it was trained under {', '.join(differ)}" if differ else ""

@@ -87,11 +87,15 @@ def read_rows(plan: Plan) -> list[Row]:
     used = {name.strip() for text, _ in split if "=" not in text for name in text.split("+")[1:]}
     library = stage_library(plan, used)
     rows = [
-        _custom_row(text, poolings, plan, library) if "=" in text else _plain_row(text, poolings, plan, library)
+        _custom_row(text, poolings, plan, library)
+        if "=" in text
+        else _plain_row(text, poolings, plan, library)
         for text, poolings in split
     ]
     for row in rows:
-        model = next((each.stage.name for each in row.stages if each.stage.objective.language_model), None)
+        model = next(
+            (each.stage.name for each in row.stages if each.stage.objective.language_model), None
+        )
         if model is not None:
             raise InputError(
                 f"row {row.label}: stage {model} trains a language model, but rows are encoders; "
@@ -109,7 +113,11 @@ def _split_poolings(text: str) -> tuple[str, tuple[PoolingConfig, ...] | None]:
     for name in names:
         if not _is_pooling(name):
             near = difflib.get_close_matches(name, (*POOLINGS, *TRAINED, *ALIASES), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join((*POOLINGS, *TRAINED))}"
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else f"there are {', '.join((*POOLINGS, *TRAINED))}"
+            )
             raise InputError(f"row {text!r}: unknown pooling {name!r}; {hint}")
     poolings = tuple(dict.fromkeys(PoolingConfig.of(name) for name in names))
     return head.strip(), poolings
@@ -119,24 +127,32 @@ def _is_pooling(name: str) -> bool:
     return name.strip() in (*POOLINGS, *TRAINED, *ALIASES)
 
 
-def _plain_row(text: str, poolings: tuple[PoolingConfig, ...] | None, plan: Plan, library: Recipe) -> Row:
+def _plain_row(
+    text: str, poolings: tuple[PoolingConfig, ...] | None, plan: Plan, library: Recipe
+) -> Row:
     first, *names = (part.strip() for part in text.split("+"))
     if first not in _DIRECTIONS:
-        raise InputError(f"row {text!r}: starts with {first!r}, not with a direction (uni or bi); write {FORM}")
+        raise InputError(
+            f"row {text!r}: starts with {first!r}, not with a direction (uni or bi); write {FORM}"
+        )
     direction = _DIRECTIONS[first]
     known = {stage.name: stage for stage in library.stages}
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"the recipe has {', '.join(known)}"
-            if any(is_name(recipe) and name in recipes.get(recipe).options for recipe in plan.recipe):
+            if any(
+                is_name(recipe) and name in recipes.get(recipe).options for recipe in plan.recipe
+            ):
                 hint = f"give it labeled rows: data {name}=ROWS"
             raise InputError(f"row {text!r}: no stage {name!r}; {hint}")
     stages = tuple(RowStage(name, known[name], library) for name in names)
     return Row("+".join([_SHORT[direction], *names]), direction, stages, library, poolings)
 
 
-def _custom_row(text: str, poolings: tuple[PoolingConfig, ...] | None, plan: Plan, library: Recipe) -> Row:
+def _custom_row(
+    text: str, poolings: tuple[PoolingConfig, ...] | None, plan: Plan, library: Recipe
+) -> Row:
     name, _, path = text.partition("=")
     if not _NAME.fullmatch(name) or name in _DIRECTIONS:
         raise InputError(
@@ -159,4 +175,8 @@ def frame(recipe: Recipe) -> dict[str, object]:
 
     Its name, trackers and number of checkpoints do not count either.
     """
-    return {key: value for key, value in recipe.resolved().items() if key not in (*OWN, "name", "trackers", "keep_checkpoints")}
+    return {
+        key: value
+        for key, value in recipe.resolved().items()
+        if key not in (*OWN, "name", "trackers", "keep_checkpoints")
+    }

@@ -112,7 +112,9 @@ def ablate(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the ablation")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("ablate: runs in one process; start it without accelerate launch or torchrun")
+        raise InputError(
+            "ablate: runs in one process; start it without accelerate launch or torchrun"
+        )
     _check_base(chosen.base)
     grid = expand(chosen, read_rows(chosen), folder)
     chosen_on = _check_sources(grid)
@@ -121,7 +123,16 @@ def ablate(
     if dry_run:
         return forecast(chosen, grid, inventory, bench, retrain=retrain)
     with locked(folder):
-        return _Run(chosen, folder, grid, inventory, bench, retrain=retrain, progress=progress, chosen_on=chosen_on).table()
+        return _Run(
+            chosen,
+            folder,
+            grid,
+            inventory,
+            bench,
+            retrain=retrain,
+            progress=progress,
+            chosen_on=chosen_on,
+        ).table()
 
 
 def _plan(plan: Given, choices: Mapping[str, Any]) -> Plan:
@@ -148,8 +159,12 @@ def _check_sources(grid: Grid) -> set[str]:
         Fingerprints of the data on which stages choose their checkpoints.
     """
     stages = [node.recipe.stages[0] for node in grid.nodes]
-    heldout = [source for stage in stages if stage.heldout is not None for source in stage.heldout.sources]
-    for source in dict.fromkeys([source for stage in stages for source in stage.data.all_sources] + heldout):
+    heldout = [
+        source for stage in stages if stage.heldout is not None for source in stage.heldout.sources
+    ]
+    for source in dict.fromkeys(
+        [source for stage in stages for source in stage.data.all_sources] + heldout
+    ):
         resolve_texts(source)
     metrics = dict.fromkeys(stage.eval.metric for stage in stages if stage.eval is not None)
     return {dev_metric(metric).task.fingerprint for metric in metrics}
@@ -170,7 +185,13 @@ class _Run:
         progress: bool | None,
         chosen_on: set[str],
     ) -> None:
-        self.plan, self.out, self.grid, self.inventory, self.bench = plan, out, grid, inventory, bench
+        self.plan, self.out, self.grid, self.inventory, self.bench = (
+            plan,
+            out,
+            grid,
+            inventory,
+            bench,
+        )
         self.retrain, self.progress, self.chosen_on = retrain, progress, chosen_on
 
     def table(self) -> AblationTable:
@@ -203,7 +224,9 @@ class _Run:
         for node in required(self.grid, self.inventory):
             folder = self.out / node.name
             state = self.inventory.state(node)
-            if state.kind == "differs" and not (folder.is_dir() and (folder / "recipe.yaml").is_file()):
+            if state.kind == "differs" and not (
+                folder.is_dir() and (folder / "recipe.yaml").is_file()
+            ):
                 raise InputError(
                     f"{folder}: is not a training run, so it is not touched; choose another folder for the ablation"
                 )
@@ -243,7 +266,13 @@ class _Run:
         if node.repooled and not (start / "modules.json").is_file():
             self._repool(node, start)
         log.info("%s %s", "continuing" if state.kind == "begun" else "training", node.name)
-        train(node.recipe, folder, resume=folder.exists(), device=self.bench.device, progress=self.progress)
+        train(
+            node.recipe,
+            folder,
+            resume=folder.exists(),
+            device=self.bench.device,
+            progress=self.progress,
+        )
         shutil.rmtree(start, ignore_errors=True)
         self.inventory.forget(node)
 

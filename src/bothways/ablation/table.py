@@ -45,10 +45,16 @@ class AblationTable(Figures):
         """Return plain JSON types, with scores as in results files."""
         lines = []
         for line in self.lines:
-            tasks = {task: {**_spread(values), "values": values} for task, values in line.scores.items()}
+            tasks = {
+                task: {**_spread(values), "values": values} for task, values in line.scores.items()
+            }
             own = line.averages(self.columns)
             average = {**_spread(own), "values": own} if own else None
-            facts = {key: value for key, value in asdict(line).items() if key not in ("scores", "causal_baseline")}
+            facts = {
+                key: value
+                for key, value in asdict(line).items()
+                if key not in ("scores", "causal_baseline")
+            }
             found = {"average": average, "gain_percent": self.gain(line), "best": line is self.best}
             lines.append({**facts, "tasks": tasks, **found, "baseline": line is self.baseline})
         columns = [asdict(column) for column in self.columns]
@@ -63,7 +69,10 @@ class AblationTable(Figures):
 
     def save(self, out: Path) -> None:
         """Write table.md and table.json."""
-        for name, text in (("table.md", self.markdown()), ("table.json", json.dumps(self.as_dict(), indent=2) + "\n")):
+        for name, text in (
+            ("table.md", self.markdown()),
+            ("table.json", json.dumps(self.as_dict(), indent=2) + "\n"),
+        ):
             with atomic_file(out / name) as part:
                 part.write_text(text, encoding="utf-8")
 
@@ -102,7 +111,10 @@ def tabulate(
     titles = short_titles([task.name for task in tasks])
     fair = [task.higher_is_better and task.fingerprint not in chosen_on for task in tasks]
     averaged = fair if any(fair) else [task.higher_is_better for task in tasks]
-    columns = tuple(Column(t.name, title, t.main, t.higher_is_better, fits) for t, title, fits in zip(tasks, titles, averaged))
+    columns = tuple(
+        Column(t.name, title, t.main, t.higher_is_better, fits)
+        for t, title, fits in zip(tasks, titles, averaged)
+    )
     return AblationTable(base, columns, tuple(lines.values()), plan, tuple(notes))
 
 
@@ -126,9 +138,15 @@ def short_titles(names: Sequence[str]) -> list[str]:
     depths = [1] * len(names)
     while True:
         titles = ["/".join(each[-depth:]) for each, depth in zip(parts, depths)]
-        longer = [i for i, title in enumerate(titles) if titles.count(title) > 1 and depths[i] < len(parts[i])]
+        longer = [
+            i
+            for i, title in enumerate(titles)
+            if titles.count(title) > 1 and depths[i] < len(parts[i])
+        ]
         if not longer:
-            return [name if titles.count(title) > 1 else title for name, title in zip(names, titles)]
+            return [
+                name if titles.count(title) > 1 else title for name, title in zip(names, titles)
+            ]
         for i in longer:
             depths[i] += 1
 
@@ -136,7 +154,9 @@ def short_titles(names: Sequence[str]) -> list[str]:
 def _parts(name: str) -> list[str]:
     head, mark, options = name.partition("?")
     place = head.partition(":")[2] or head
-    pieces = [piece for piece in place.replace("\\", "/").split("/") if piece not in ("", ".", "..")] or [name]
+    pieces = [
+        piece for piece in place.replace("\\", "/").split("/") if piece not in ("", ".", "..")
+    ] or [name]
     for ending in (".gz", ".jsonl", ".json", ".tsv", ".csv", ".parquet", ".txt"):
         pieces[-1] = pieces[-1].removesuffix(ending)
     # A folder says more than the usual names of its splits.
@@ -146,4 +166,7 @@ def _parts(name: str) -> list[str]:
 
 
 def _spread(values: Sequence[float]) -> dict[str, float | None]:
-    return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+    return {
+        "mean": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else None,
+    }

@@ -98,13 +98,17 @@ def blocked(
         if query.is_cuda and softcap is None and sinks is None:
             out = fused_rectangle(q, k, v, tail.seen, scaling, dropout)
         else:
-            bias = torch.zeros_like(tail.seen, dtype=torch.float32).masked_fill_(~tail.seen, float("-inf"))
+            bias = torch.zeros_like(tail.seen, dtype=torch.float32).masked_fill_(
+                ~tail.seen, float("-inf")
+            )
             out = attend_rectangle(q, k, v, scaling, bias[:, None, None], dropout, softcap, sinks)
         parts.append(row(out, tail.queries))
     return torch.cat(parts).index_select(0, layout.inverse)
 
 
-def fused_rectangle(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scaling: float, dropout: float) -> Tensor:
+def fused_rectangle(
+    q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scaling: float, dropout: float
+) -> Tensor:
     """Attend as `explicit.attend_rectangle` does, through torch's fused attention.
 
     On CUDA no score is then kept. `seen` is (C, B, L) bool.
@@ -113,7 +117,9 @@ def fused_rectangle(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scaling: floa
     shared = q.shape[2] // k.shape[2]
     k, v = (t.repeat_interleave(shared, 2) if shared > 1 else t for t in (k, v))
     q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None], dropout_p=dropout, scale=scaling)
+    out = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=seen[:, None], dropout_p=dropout, scale=scaling
+    )
     return out.transpose(1, 2)
 
 
@@ -154,7 +160,9 @@ def _each_tail(plan: AttentionPlan, window: int | None, device: torch.device) ->
         # NaN.
         block, own = rectangle(ids + 1, keys) - 1, rectangle(ids[asking], queries)
         seen = (block[:, None] == 0) | (block[:, None] == own[..., None])
-        ahead = rectangle(positions, keys)[:, None] - rectangle(positions[asking], queries)[..., None]
+        ahead = (
+            rectangle(positions, keys)[:, None] - rectangle(positions[asking], queries)[..., None]
+        )
         if plan.direction == "causal":
             seen &= ahead <= 0
             if window is not None:

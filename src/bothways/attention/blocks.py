@@ -54,7 +54,9 @@ def check(lengths: tuple[int, ...], blocks: Blocks) -> None:
             no token of text before its blocks.
     """
     if len(blocks) != len(lengths):
-        raise InputError(f"AttentionPlan.blocks: {len(lengths)} segments need as many entries, () for none (got {len(blocks)})")
+        raise InputError(
+            f"AttentionPlan.blocks: {len(lengths)} segments need as many entries, () for none (got {len(blocks)})"
+        )
     for index, (length, sizes) in enumerate(zip(lengths, blocks)):
         if sizes and (min(sizes) < 1 or sum(sizes) >= length):
             raise InputError(
@@ -90,7 +92,9 @@ def positions(lengths: tuple[int, ...], blocks: Blocks, device: torch.device) ->
 def ids(lengths: tuple[int, ...], blocks: Blocks, device: torch.device) -> Tensor:
     """Compute each token's block (T,) int64: 0 for text, then 1, 2, … from the left."""
     numbers = [number for sizes in blocks for number in range(len(sizes) + 1)]
-    repeats = [count for length, sizes in zip(lengths, blocks) for count in (length - sum(sizes), *sizes)]
+    repeats = [
+        count for length, sizes in zip(lengths, blocks) for count in (length - sum(sizes), *sizes)
+    ]
     return torch.repeat_interleave(torch.tensor(numbers), torch.tensor(repeats)).to(device)
 
 
@@ -109,7 +113,11 @@ def unfold(lengths: tuple[int, ...], blocks: Blocks, device: torch.device) -> Un
         for number, size in enumerate(sizes or (0,)):
             source += [text, torch.arange(end, end + size)]
             # The text itself is read from its first copy.
-            place.append(torch.arange(written if number == 0 else written + len(text), written + len(text) + size))
+            place.append(
+                torch.arange(
+                    written if number == 0 else written + len(text), written + len(text) + size
+                )
+            )
             unfolded.append(len(text) + size)
             written += len(text) + size
             end += size

@@ -83,7 +83,9 @@ class DirectionReport:
         }
 
 
-def set_direction(model: nn.Module, direction: Direction, *, windows: str = "lift") -> DirectionReport:
+def set_direction(
+    model: nn.Module, direction: Direction, *, windows: str = "lift"
+) -> DirectionReport:
     """Make `model` bidirectional or causal, in place.
 
     Args:
@@ -109,7 +111,9 @@ def set_direction(model: nn.Module, direction: Direction, *, windows: str = "lif
     text = configs[0]
     if is_encoder_only(text):
         if direction == "causal":
-            raise UnsupportedFamily(f"{text.model_type}: an encoder-only backbone has no causal direction")
+            raise UnsupportedFamily(
+                f"{text.model_type}: an encoder-only backbone has no causal direction"
+            )
         return DirectionReport(
             direction,
             {},
@@ -118,7 +122,12 @@ def set_direction(model: nn.Module, direction: Direction, *, windows: str = "lif
             (f"{text.model_type} is bidirectional by nature: nothing was switched",),
         )
     before = windowed_layers(text)
-    keeping = direction == "bidirectional" and windows == "keep" and bool(before) and uses_own_switch(text)
+    keeping = (
+        direction == "bidirectional"
+        and windows == "keep"
+        and bool(before)
+        and uses_own_switch(text)
+    )
     reach = drawn(model) if keeping else None
     notes: list[str] = []
     for config in configs:
@@ -135,7 +144,9 @@ def set_direction(model: nn.Module, direction: Direction, *, windows: str = "lif
     after = windowed_layers(text)
     lifted = {layer: size for layer, size in before.items() if layer not in after}
     eager = direction == "bidirectional" and needs_eager(model)
-    return DirectionReport(direction, lifted, after, eager, _notes(direction, lifted, after, eager, notes))
+    return DirectionReport(
+        direction, lifted, after, eager, _notes(direction, lifted, after, eager, notes)
+    )
 
 
 def uses_own_switch(config: PretrainedConfig) -> bool:
@@ -161,7 +172,11 @@ def published_form(config: PretrainedConfig) -> PretrainedConfig | None:
         A copy of the config in the author's form, or None.
     """
     original: dict[str, Any] = dict(getattr(config, ORIGINAL, None) or {})
-    if original.get(_FLAG) not in (True, "all") or not original.keys() & set(WINDOW_FIELDS) or not windowed_layers(config):
+    if (
+        original.get(_FLAG) not in (True, "all")
+        or not original.keys() & set(WINDOW_FIELDS)
+        or not windowed_layers(config)
+    ):
         return None
     form = copy.deepcopy(config)
     delattr(form, ORIGINAL)
@@ -218,18 +233,26 @@ def _switch(config: PretrainedConfig, windows: str, notes: list[str]) -> None:
     change(_FLAG, _flag(config))
     if windows == "keep" and not _survives_saving(config):
         _put_back(config, _FLAG, original.pop(_FLAG))
-        notes.append(f"{_FLAG} is left out: {config.model_type} would change its window at every save")
+        notes.append(
+            f"{_FLAG} is left out: {config.model_type} would change its window at every save"
+        )
     setattr(config, ORIGINAL, original)
 
 
-def _keep_reach(model: nn.Module, configs: list[PretrainedConfig], wanted: tuple[Reach, ...]) -> None:
+def _keep_reach(
+    model: nn.Module, configs: list[PretrainedConfig], wanted: tuple[Reach, ...]
+) -> None:
     """Restore the reach that the model's masks had before the switch to the kept windows.
 
     Raises:
         UnsupportedFamily: if no width of the windows restores it.
     """
     found = drawn(model)
-    gaps = [a.after - b.after for a, b in zip(wanted, found or ()) if a.after is not None and b.after is not None]
+    gaps = [
+        a.after - b.after
+        for a, b in zip(wanted, found or ())
+        if a.after is not None and b.after is not None
+    ]
     if found != wanted and len(set(gaps)) == 1:
         for config in configs:
             for field in WINDOW_FIELDS:
@@ -241,7 +264,9 @@ def _keep_reach(model: nn.Module, configs: list[PretrainedConfig], wanted: tuple
             _follow(module, configs[0])
         found = drawn(model)
     if found != wanted:
-        raise UnsupportedFamily(f"{configs[0].model_type}: its sliding windows change with the direction and cannot be kept")
+        raise UnsupportedFamily(
+            f"{configs[0].model_type}: its sliding windows change with the direction and cannot be kept"
+        )
 
 
 def _lift(config: PretrainedConfig, change: Callable[[str, Any], None]) -> None:
@@ -270,7 +295,11 @@ def _restore(config: PretrainedConfig) -> None:
     if uses_own_switch(config):
         # Under the switch the family counts its window in another way. It writes the window without
         # the switch.
-        windows = {field: value for field, value in config.to_dict().items() if field in WINDOW_FIELDS and is_window(value)}
+        windows = {
+            field: value
+            for field, value in config.to_dict().items()
+            if field in WINDOW_FIELDS and is_window(value)
+        }
         windows = windows if _survives_saving(config) else {}
         for field, value in {_FLAG: None, **windows}.items():
             _put_back(config, field, value)
@@ -289,7 +318,9 @@ def _flag(config: PretrainedConfig) -> bool | str:
     for kind in type(config).__mro__:
         hint = vars(kind).get("__annotations__", {}).get(_FLAG)
         if hint is not None:
-            return "all" if any("all" in get_args(part) for part in (hint, *get_args(hint))) else True
+            return (
+                "all" if any("all" in get_args(part) for part in (hint, *get_args(hint))) else True
+            )
     return True
 
 
@@ -299,7 +330,9 @@ def _survives_saving(config: PretrainedConfig) -> bool:
     Gemma 3n doubles them under the flag.
     """
     reloaded = type(config).from_dict(config.to_dict())
-    return all(getattr(reloaded, field, None) == getattr(config, field, None) for field in WINDOW_FIELDS)
+    return all(
+        getattr(reloaded, field, None) == getattr(config, field, None) for field in WINDOW_FIELDS
+    )
 
 
 def _follow(module: nn.Module, config: PretrainedConfig) -> None:

@@ -23,7 +23,9 @@ from bothways.attention.text_config import text_configs, windowed_layers
 _NAME = "sdpa"  # its layers accept any mask, and only its mask factory is replaced
 _SPARE = 2  # positions beyond the widest window that are tested
 
-_functions: ContextVar[list[Callable[..., Any]] | None] = ContextVar("bothways_mask_functions", default=None)
+_functions: ContextVar[list[Callable[..., Any]] | None] = ContextVar(
+    "bothways_mask_functions", default=None
+)
 
 
 class Reach(NamedTuple):

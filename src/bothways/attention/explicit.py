@@ -37,11 +37,17 @@ def explicit(
     """Attend in one packed row. The arguments are those of `kernel.execute`. Returns (T, G, Dv)."""
     # Through a window a padded query might see no key at all, and 0 · NaN would spoil the
     # gradients. So with a window rectangles are exact.
-    groups = plan.groups if window is None else tuple(Group(run.start, (run.length,) * run.repeats) for run in plan.runs)
+    groups = (
+        plan.groups
+        if window is None
+        else tuple(Group(run.start, (run.length,) * run.repeats) for run in plan.runs)
+    )
     parts = []
     for group in groups:
         q, k, v = (rectangle(tensor, group) for tensor in (query, key, value))
-        blocks = query_blocks(max(group.lengths), plan.direction, window, scores=len(group.lengths) * q.shape[2])
+        blocks = query_blocks(
+            max(group.lengths), plan.direction, window, scores=len(group.lengths) * q.shape[2]
+        )
         outs = []
         for block in blocks:
             own = (q, k, v)
@@ -51,11 +57,21 @@ def explicit(
                     k[:, block.first : block.last],
                     v[:, block.first : block.last],
                 )
-            run = partial(_block, group.lengths, block, plan.direction, window, scaling, dropout, softcap)
-            if len(blocks) > 1 and torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*own, sinks)):
+            run = partial(
+                _block, group.lengths, block, plan.direction, window, scaling, dropout, softcap
+            )
+            if (
+                len(blocks) > 1
+                and torch.is_grad_enabled()
+                and any(t is not None and t.requires_grad for t in (*own, sinks))
+            ):
                 # If kept for the backward pass, the scores of all blocks would be the square that
                 # blocks avoid. Dropout draws again.
-                outs.append(checkpoint(run, *own, sinks, use_reentrant=False, preserve_rng_state=dropout > 0))
+                outs.append(
+                    checkpoint(
+                        run, *own, sinks, use_reentrant=False, preserve_rng_state=dropout > 0
+                    )
+                )
             else:
                 outs.append(run(*own, sinks))
         parts.append(row(outs[0] if len(outs) == 1 else torch.cat(outs, 1), group))
@@ -110,13 +126,17 @@ def attend_rectangle(
     shared = heads // k.shape[2]
     # The query heads that share a key head are joined on one longer query axis. This needs one
     # product per key head and no copies of keys.
-    q = (q * scaling).unflatten(2, (-1, shared)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # (C, K, g·L, D)
+    q = (
+        (q * scaling).unflatten(2, (-1, shared)).permute(0, 2, 3, 1, 4).flatten(2, 3)
+    )  # (C, K, g·L, D)
     k, v = k.permute(0, 2, 3, 1), v.transpose(1, 2)  # (C, K, D, L), (C, K, L, Dv)
     # The scores do not get a name here, so they are freed when the softmax returns.
     if softcap is None and sinks is None:
         weights = _softmax(q @ k, bias, shared)
     else:
-        weights = _extended_softmax((q @ k).unflatten(2, (shared, length)), bias, softcap, sinks).flatten(2, 3)
+        weights = _extended_softmax(
+            (q @ k).unflatten(2, (shared, length)), bias, softcap, sinks
+        ).flatten(2, 3)
     weights = drop(weights.to(v.dtype), dropout)
     out = weights @ v  # (C, K, g·L, Dv)
     return out.unflatten(2, (shared, length)).permute(0, 3, 1, 2, 4).flatten(2, 3)
@@ -136,7 +156,9 @@ def _softmax(scores: Tensor, bias: Tensor | None, shared: int) -> Tensor:
     return scores.softmax(-1)
 
 
-def _extended_softmax(scores: Tensor, bias: Tensor | None, softcap: float | None, sinks: Tensor | None) -> Tensor:
+def _extended_softmax(
+    scores: Tensor, bias: Tensor | None, softcap: float | None, sinks: Tensor | None
+) -> Tensor:
     """Compute the softmax of scores (C, K, g, L, L) in float32, capped and with sinks (G,)."""
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if torch.is_grad_enabled():
@@ -160,7 +182,9 @@ def rectangle(tensor: Tensor, group: Group) -> Tensor:
         return rows.unflatten(0, (count, longest))
     # The gradient of index_copy is a plain gather. The gradient of indexing would have to add.
     empty = rows.new_zeros(count * longest, *rows.shape[1:])
-    return empty.index_copy(0, _places(group.lengths, tensor.device), rows).unflatten(0, (count, longest))
+    return empty.index_copy(0, _places(group.lengths, tensor.device), rows).unflatten(
+        0, (count, longest)
+    )
 
 
 def row(tensor: Tensor, group: Group) -> Tensor:
@@ -176,7 +200,9 @@ def row(tensor: Tensor, group: Group) -> Tensor:
 def _places(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     """Compute the index (Σ lengths,) of each token in the flattened rectangle."""
     longest = max(lengths)
-    return torch.cat([torch.arange(i * longest, i * longest + n) for i, n in enumerate(lengths)]).to(device)
+    return torch.cat(
+        [torch.arange(i * longest, i * longest + n) for i, n in enumerate(lengths)]
+    ).to(device)
 
 
 def _bias(
@@ -200,13 +226,19 @@ def _bias(
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def _pattern(block: Block, direction: Direction, window: int | None, device: torch.device) -> Tensor:
+def _pattern(
+    block: Block, direction: Direction, window: int | None, device: torch.device
+) -> Tensor:
     hidden = ~seen(block, direction, window, device)
-    return torch.zeros(hidden.shape, device=device).masked_fill(hidden, float("-inf"))[None, None, None]
+    return torch.zeros(hidden.shape, device=device).masked_fill(hidden, float("-inf"))[
+        None, None, None
+    ]
 
 
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)
 def _padding(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     hidden = torch.arange(max(lengths))[None] >= torch.tensor(lengths)[:, None]
-    return torch.zeros(hidden.shape).masked_fill(hidden, float("-inf"))[:, None, None, None].to(device)
+    return (
+        torch.zeros(hidden.shape).masked_fill(hidden, float("-inf"))[:, None, None, None].to(device)
+    )

@@ -35,7 +35,9 @@ from bothways.attention.plan import AttentionPlan
 NAME = "bothways"
 
 _active: ContextVar[AttentionPlan | None] = ContextVar("bothways_plan", default=None)
-_executed: ContextVar[list[tuple[AttentionPlan | None, int | None]] | None] = ContextVar("bothways_executed", default=None)
+_executed: ContextVar[list[tuple[AttentionPlan | None, int | None]] | None] = ContextVar(
+    "bothways_executed", default=None
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ def recording() -> Iterator[list[tuple[AttentionPlan | None, int | None]]]:
         _executed.reset(token)
 
 
-def plan_mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> LayerMask | Tensor:
+def plan_mask(
+    *args: Any, attention_mask: Tensor | None = None, **kwargs: Any
+) -> LayerMask | Tensor:
     """Return the active plan with the window of the layer. This is transformers' mask factory.
 
     Without an active plan, return an explicit mask (B, 1, L, L) bool. In it rows of padding see
@@ -157,7 +161,9 @@ def attention(
         return _dense(query, key, value, attention_mask, scaling, dropout, softcap, s_aux), None
     plan = attention_mask.plan
     if query.shape[0] != 1 or query.shape[2] != plan.total or key.shape[2] != plan.total:
-        raise NotImplementedError(f"{type(module).__name__} gave {tuple(query.shape)} for a packed row of {plan.total} tokens")
+        raise NotImplementedError(
+            f"{type(module).__name__} gave {tuple(query.shape)} for a packed row of {plan.total} tokens"
+        )
     q, k, v = (t[0].transpose(0, 1) for t in (query, key, value))
     out = execute(
         q,
@@ -190,11 +196,15 @@ def _dense(
     """
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    scores = (query @ key.transpose(-1, -2)).float() * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    scores = (query @ key.transpose(-1, -2)).float() * (
+        query.shape[-1] ** -0.5 if scaling is None else scaling
+    )
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+        scores = (
+            scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+        )
     if sinks is not None:
         sink = sinks.float().view(1, -1, 1, 1).expand(scores.shape[0], -1, scores.shape[2], 1)
         weights = torch.cat([scores, sink], -1).softmax(-1)[..., :-1]

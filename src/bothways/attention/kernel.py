@@ -92,7 +92,11 @@ def execute(
         window = None
     if plan.shifted is not None or plan.blocks:
         return _patterned(query, key, value, plan, scaling, dropout, window, softcap, sinks, layer)
-    if softcap is not None or sinks is not None or (query.device.type == "cpu" and _suits_explicit(query, plan, dropout)):
+    if (
+        softcap is not None
+        or sinks is not None
+        or (query.device.type == "cpu" and _suits_explicit(query, plan, dropout))
+    ):
         return explicit(
             query,
             key,
@@ -106,7 +110,10 @@ def execute(
         )
     if _can_varlen(query, value, dropout):
         return _varlen(query, key, value, plan, scaling, window)
-    parts = [_fused(_cut(run, query, key, value), plan.direction, scaling, dropout, window) for run in plan.runs]
+    parts = [
+        _fused(_cut(run, query, key, value), plan.direction, scaling, dropout, window)
+        for run in plan.runs
+    ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -137,7 +144,9 @@ def _patterned(
 def _cut(run: Run, *tensors: Tensor) -> list[Tensor]:
     """View the segments of a run as (C, heads, L, D)."""
     end = run.start + run.length * run.repeats
-    return [t[run.start : end].unflatten(0, (run.repeats, run.length)).transpose(1, 2) for t in tensors]
+    return [
+        t[run.start : end].unflatten(0, (run.repeats, run.length)).transpose(1, 2) for t in tensors
+    ]
 
 
 def _suits_explicit(query: Tensor, plan: AttentionPlan, dropout: float) -> bool:
@@ -147,7 +156,9 @@ def _suits_explicit(query: Tensor, plan: AttentionPlan, dropout: float) -> bool:
     return dropout > 0 or (trained and plan.longest <= EXPLICIT_BACKWARD.get(query.dtype, 0))
 
 
-def _fused(qkv: list[Tensor], direction: Direction, scaling: float, dropout: float, window: int | None) -> Tensor:
+def _fused(
+    qkv: list[Tensor], direction: Direction, scaling: float, dropout: float, window: int | None
+) -> Tensor:
     q, k, v = qkv
     options: dict[str, Any] = {
         "dropout_p": dropout,
@@ -155,7 +166,9 @@ def _fused(qkv: list[Tensor], direction: Direction, scaling: float, dropout: flo
         "enable_gqa": q.shape[1] != k.shape[1],
     }
     if window is None:
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=None, is_causal=direction == "causal", **options)
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=None, is_causal=direction == "causal", **options
+        )
     else:
         parts = []
         for block in query_blocks(q.shape[2], direction, window):
@@ -189,7 +202,9 @@ def _varlen(
     # FlashAttention counts the tokens to the left of a causal window. A plan's window counts the
     # token itself too.
     causal = (-1 if window is None else window - 1, 0)
-    reach = causal if plan.direction == "causal" else (-1, -1) if window is None else (window, window)
+    reach = (
+        causal if plan.direction == "causal" else (-1, -1) if window is None else (window, window)
+    )
     groups = query.shape[1] // key.shape[1]
     if groups > 1:  # enable_gqa is newer than the windows; copies work in every release
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)

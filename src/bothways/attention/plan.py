@@ -80,13 +80,19 @@ class AttentionPlan:
     def __post_init__(self) -> None:
         """Refuse plans that no kernel could execute."""
         if not self.lengths or min(self.lengths) < 1:
-            raise InputError(f"AttentionPlan.lengths: every segment needs at least one token (got {self.lengths!r})")
+            raise InputError(
+                f"AttentionPlan.lengths: every segment needs at least one token (got {self.lengths!r})"
+            )
         if self.direction not in ("bidirectional", "causal"):
-            raise InputError(f"AttentionPlan.direction: must be 'bidirectional' or 'causal' (got {self.direction!r})")
+            raise InputError(
+                f"AttentionPlan.direction: must be 'bidirectional' or 'causal' (got {self.direction!r})"
+            )
         if self.blocks:
             hidden.check(self.lengths, self.blocks)
             if self.shifted is not None:
-                raise InputError("AttentionPlan: shifted groups would cut hidden blocks off their text; use one of the two")
+                raise InputError(
+                    "AttentionPlan: shifted groups would cut hidden blocks off their text; use one of the two"
+                )
 
     @cached_property
     def total(self) -> int:
@@ -148,18 +154,26 @@ class AttentionPlan:
     def _grouped(self, *, shifted: bool) -> AttentionPlan:
         if self.shifted is None:
             raise InputError("AttentionPlan.shifted: this plan has no groups")
-        lengths = (part for length in self.lengths for part in self.shifted.lengths(length, shifted=shifted))
+        lengths = (
+            part
+            for length in self.lengths
+            for part in self.shifted.lengths(length, shifted=shifted)
+        )
         return AttentionPlan(tuple(lengths), self.direction)
 
     @cached_property
     def tails(self) -> tuple[int, ...]:
         """The number of tokens at each segment's end that `body` omits because of hidden blocks."""
-        return hidden.tails(self.blocks, self.direction) if self.blocks else (0,) * len(self.lengths)
+        return (
+            hidden.tails(self.blocks, self.direction) if self.blocks else (0,) * len(self.lengths)
+        )
 
     @cached_property
     def body(self) -> AttentionPlan:
         """The plan of all other tokens among themselves, as plain segments."""
-        return AttentionPlan(tuple(length - tail for length, tail in zip(self.lengths, self.tails)), self.direction)
+        return AttentionPlan(
+            tuple(length - tail for length, tail in zip(self.lengths, self.tails)), self.direction
+        )
 
     def position_ids(self, device: torch.device | str = "cpu") -> Tensor:
         """Compute the position (T,) int64 of each token.
@@ -175,7 +189,9 @@ class AttentionPlan:
 
         It is 0 for text, then 1, 2, … in the order of the segment's blocks.
         """
-        return hidden.ids(self.lengths, self.blocks or ((),) * len(self.lengths), torch.device(device))
+        return hidden.ids(
+            self.lengths, self.blocks or ((),) * len(self.lengths), torch.device(device)
+        )
 
     def roll(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor] | None:
         """Compute the index (T,) int64 that rolls each segment for heads with wrapping groups.
@@ -274,7 +290,9 @@ def _pairs(lengths: tuple[int, ...], direction: Direction) -> int:
     return sum(n * (n + 1) // 2 if direction == "causal" else n * n for n in lengths)
 
 
-def _group_ids(lengths: tuple[int, ...], groups: ShiftedGroups, shifted: bool) -> tuple[Tensor, Tensor]:
+def _group_ids(
+    lengths: tuple[int, ...], groups: ShiftedGroups, shifted: bool
+) -> tuple[Tensor, Tensor]:
     """Compute each token's group (T,) in its segment, and its place (T,) in the order of attention.
 
     It works token by token.
@@ -309,12 +327,16 @@ def _segments(lengths: tuple[int, ...], device: torch.device) -> Tensor:
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def _boundaries(lengths: tuple[int, ...], device: torch.device) -> Tensor:
-    return torch.nn.functional.pad(torch.tensor(lengths).cumsum(0), (1, 0)).to(device=device, dtype=torch.int32)
+    return torch.nn.functional.pad(torch.tensor(lengths).cumsum(0), (1, 0)).to(
+        device=device, dtype=torch.int32
+    )
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def _rolled(lengths: tuple[int, ...], groups: ShiftedGroups, device: torch.device) -> tuple[Tensor, Tensor]:
+def _rolled(
+    lengths: tuple[int, ...], groups: ShiftedGroups, device: torch.device
+) -> tuple[Tensor, Tensor]:
     parts, start = [], 0
     for length in lengths:
         parts.append(torch.arange(start, start + length).roll(-groups.rotation(length)))

@@ -110,7 +110,11 @@ def _packed_problem(model: nn.Module, ids: Tensor, plan: AttentionPlan, padded: 
     reached = sum(executed is plan for executed, _ in log)
     if reached < len(log) or reached < layers:
         return f"the plan reached {reached} of {max(len(log), layers)} attention layers"
-    off = float(((packed - padded).double().norm(dim=-1) / padded.double().norm(dim=-1).clamp_min(1e-12)).median())
+    off = float(
+        (
+            (packed - padded).double().norm(dim=-1) / padded.double().norm(dim=-1).clamp_min(1e-12)
+        ).median()
+    )
     if not off <= AGREEMENT.get(packed.dtype, 0.3):
         return f"packed states differ from padded ones by {off:.1e}"
     return _leak(model, ids, plan, packed)
@@ -124,7 +128,9 @@ def _leak(model: nn.Module, ids: Tensor, plan: AttentionPlan, packed: Tensor) ->
     last = plan.lengths[0] - 1
     other = ids.clone()
     other[last] = _replacements(model, ids)[last]
-    change = (hidden_states(model, other, plan, "packed") - packed).double().norm(dim=-1) / packed.double().norm(dim=-1)
+    change = (hidden_states(model, other, plan, "packed") - packed).double().norm(
+        dim=-1
+    ) / packed.double().norm(dim=-1)
     if bool((change[last + 1 :] > INFLUENCE).any()):
         return "packed texts see their neighbors"
     if bool(change[0] > INFLUENCE) != (plan.direction == "bidirectional"):

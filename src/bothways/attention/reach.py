@@ -47,7 +47,9 @@ class Block(NamedTuple):
         return self.start == 0 and self.last <= QUERIES
 
 
-def query_blocks(length: int, direction: Direction, window: int | None, scores: int = 1) -> list[Block]:
+def query_blocks(
+    length: int, direction: Direction, window: int | None, scores: int = 1
+) -> list[Block]:
     """Cut a segment of L tokens into blocks.
 
     Args:
@@ -60,7 +62,9 @@ def query_blocks(length: int, direction: Direction, window: int | None, scores: 
     causal = direction == "causal"
     size = QUERIES
     if length > QUERIES:
-        keys = length if window is None else min(length, QUERIES + (window if causal else 2 * window))
+        keys = (
+            length if window is None else min(length, QUERIES + (window if causal else 2 * window))
+        )
         size = min(QUERIES, max(FEWEST, ELEMENTS // (keys * scores)))
     blocks = []
     for start in range(0, length, size):
@@ -98,7 +102,10 @@ def _seen(
     window: int | None,
     device: torch.device,
 ) -> Tensor:
-    ahead = torch.arange(offset, offset + keys, device=device) - torch.arange(queries, device=device)[:, None]
+    ahead = (
+        torch.arange(offset, offset + keys, device=device)
+        - torch.arange(queries, device=device)[:, None]
+    )
     if direction == "causal":
         return ahead <= 0 if window is None else (ahead <= 0) & (ahead > -window)
     return torch.ones_like(ahead, dtype=torch.bool) if window is None else ahead.abs() <= window

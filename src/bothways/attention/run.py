@@ -29,7 +29,11 @@ Execution = Literal["packed", "padded"]
 
 
 def hidden_states(
-    model: nn.Module, input_ids: Tensor, plan: AttentionPlan, execution: Execution = "packed", layers: Layers = "last"
+    model: nn.Module,
+    input_ids: Tensor,
+    plan: AttentionPlan,
+    execution: Execution = "packed",
+    layers: Layers = "last",
 ) -> Tensor:
     """Compute the hidden states of a packed row.
 
@@ -54,7 +58,9 @@ def hidden_states(
         plan = plan.full
     if execution == "padded":
         return _padded(model, input_ids, plan, layers)
-    return of_layers(model, _packed(model, input_ids, plan, use_cache=False, **asked(layers)), layers)[0]
+    return of_layers(
+        model, _packed(model, input_ids, plan, use_cache=False, **asked(layers)), layers
+    )[0]
 
 
 def asked(layers: Layers) -> dict[str, bool]:
@@ -100,10 +106,14 @@ def prefill(model: nn.Module, input_ids: Tensor) -> Any:
     return _packed(model, input_ids, AttentionPlan((len(input_ids),), "causal"), use_cache=True)
 
 
-def _packed(model: nn.Module, input_ids: Tensor, plan: AttentionPlan, *, use_cache: bool, **options: bool) -> Any:
+def _packed(
+    model: nn.Module, input_ids: Tensor, plan: AttentionPlan, *, use_cache: bool, **options: bool
+) -> Any:
     positions = plan.position_ids(input_ids.device) + position_offset(model)
     with using(plan):
-        return model(input_ids=input_ids[None], position_ids=positions[None], use_cache=use_cache, **options)
+        return model(
+            input_ids=input_ids[None], position_ids=positions[None], use_cache=use_cache, **options
+        )
 
 
 def position_offset(model: nn.Module) -> int:
@@ -119,14 +129,18 @@ def position_offset(model: nn.Module) -> int:
     return 0
 
 
-def _padded(model: nn.Module, input_ids: Tensor, plan: AttentionPlan, layers: Layers = "last") -> Tensor:
+def _padded(
+    model: nn.Module, input_ids: Tensor, plan: AttentionPlan, layers: Layers = "last"
+) -> Tensor:
     if plan.shifted is not None:
         raise _unsupported(model, "shifted groups cannot be trained")
     if plan.blocks:
         if plan.direction != "causal":
             raise _unsupported(model, "a bidirectional text cannot be made blind to hidden blocks")
         unfolded = blocks.unfold(plan.lengths, plan.blocks, input_ids.device)
-        return _padded(model, input_ids[unfolded.source], AttentionPlan(unfolded.lengths, "causal"), layers)[unfolded.place]
+        return _padded(
+            model, input_ids[unfolded.source], AttentionPlan(unfolded.lengths, "causal"), layers
+        )[unfolded.place]
     rows = pad_sequence(list(input_ids.split(plan.lengths)), batch_first=True)
     lengths = torch.tensor(plan.lengths, device=input_ids.device)
     mask = torch.arange(plan.longest, device=input_ids.device)[None] < lengths[:, None]

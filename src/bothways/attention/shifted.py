@@ -73,13 +73,19 @@ class ShiftedGroups:
     def __post_init__(self) -> None:
         """Refuse values that do not describe a pattern."""
         if not 0 < self.ratio <= 1:
-            raise InputError(f"ShiftedGroups.ratio: must be in (0, 1], a group's share of the text (got {self.ratio!r})")
+            raise InputError(
+                f"ShiftedGroups.ratio: must be in (0, 1], a group's share of the text (got {self.ratio!r})"
+            )
         if self.size is not None and (not isinstance(self.size, int) or self.size < 1):
-            raise InputError(f"ShiftedGroups.size: must be a whole number of tokens, at least 1 (got {self.size!r})")
+            raise InputError(
+                f"ShiftedGroups.size: must be a whole number of tokens, at least 1 (got {self.size!r})"
+            )
         for name, kind in (("shift", Shift), ("toward", Toward), ("wrap", Wrap)):
             if getattr(self, name) not in get_args(kind):
                 words = ", ".join(map(repr, get_args(kind)))
-                raise InputError(f"ShiftedGroups.{name}: must be one of {words} (got {getattr(self, name)!r})")
+                raise InputError(
+                    f"ShiftedGroups.{name}: must be one of {words} (got {getattr(self, name)!r})"
+                )
 
     def group_size(self, length: int) -> int:
         """Compute G for a text of `length` tokens, at least 1."""

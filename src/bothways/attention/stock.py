@@ -33,7 +33,9 @@ def stock(model: nn.Module, implementation: str) -> Iterator[None]:
         ValueError: if the family does not have this implementation.
     """
     config = next(text_configs(model))
-    flags = [(m, m.is_causal) for m in model.modules() if isinstance(getattr(m, "is_causal", None), bool)]
+    flags = [
+        (m, m.is_causal) for m in model.modules() if isinstance(getattr(m, "is_causal", None), bool)
+    ]
     before = config._attn_implementation
     set_implementation(model, implementation)
     try:
@@ -63,7 +65,10 @@ def needs_eager(model: nn.Module) -> bool:
     with quiet(model):
         try:
             with stock(model, "sdpa"):
-                states = [model(input_ids=x.to(_device(model)), use_cache=False).last_hidden_state[0] for x in (ids, other)]
+                states = [
+                    model(input_ids=x.to(_device(model)), use_cache=False).last_hidden_state[0]
+                    for x in (ids, other)
+                ]
         except Exception:
             # An implementation that fails loudly misleads nobody. Loaders choose eager, or stop.
             return False

@@ -40,7 +40,9 @@ def text_configs(model: nn.Module) -> Iterator[PretrainedConfig]:
         None,
     )
     if owner is None:
-        raise UnsupportedFamily(f"{type(model).__name__}: not a transformers model (it has no config)")
+        raise UnsupportedFamily(
+            f"{type(model).__name__}: not a transformers model (it has no config)"
+        )
     first = owner.config.get_text_config()
     seen = {id(first)}
     yield first
@@ -57,19 +59,29 @@ def is_encoder_only(config: PretrainedConfig) -> bool:
 
     It is if it was made for masked language modeling and is not used as a decoder.
     """
-    natural = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES or config.model_type in _NATURAL
-    return natural and not getattr(config, "is_decoder", False) and not getattr(config, "is_encoder_decoder", False)
+    natural = (
+        config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES or config.model_type in _NATURAL
+    )
+    return (
+        natural
+        and not getattr(config, "is_decoder", False)
+        and not getattr(config, "is_encoder_decoder", False)
+    )
 
 
 def windowed_layers(config: PretrainedConfig) -> dict[int, int]:
     """Map layer index → window in tokens, for windows that could hide a token of some text."""
-    size = next((value for field in WINDOW_FIELDS if is_window(value := getattr(config, field, None))), None)
+    size = next(
+        (value for field in WINDOW_FIELDS if is_window(value := getattr(config, field, None))), None
+    )
     if size is None or getattr(config, "use_sliding_window", True) is False:
         return {}
     kinds = getattr(config, "layer_types", None)
     if not kinds:
         return dict.fromkeys(range(config.num_hidden_layers), size)
-    return {layer: size for layer, kind in enumerate(kinds) if "sliding" in kind or "chunked" in kind}
+    return {
+        layer: size for layer, kind in enumerate(kinds) if "sliding" in kind or "chunked" in kind
+    }
 
 
 def is_window(value: object) -> bool:

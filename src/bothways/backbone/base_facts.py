@@ -58,7 +58,11 @@ def base_facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
             return {"files": _hashes([place])}
         if not place.is_dir():
             # A name that is not a local path means the hub, unless it is known to have been a path.
-            return _of_hub(base) if kind == "hub" or (kind not in ("folder", "gguf") and hub_id(base)) else {}
+            return (
+                _of_hub(base)
+                if kind == "hub" or (kind not in ("folder", "gguf") and hub_id(base))
+                else {}
+            )
         cached = CACHED.search(place.resolve().as_posix()) or CACHED.search(place.as_posix())
         if cached:
             found = {"id": f"{cached['owner']}/{cached['name']}", "revision": cached["commit"]}
@@ -93,7 +97,11 @@ def license_of(stated: Mapping[str, Any]) -> dict[str, Any]:
 
     A link into the base's own repository would not work in another one, so it is left out.
     """
-    found = {key: stated[key] for key in LICENSE if isinstance(stated.get(key), str) and stated[key].strip()}
+    found = {
+        key: stated[key]
+        for key in LICENSE
+        if isinstance(stated.get(key), str) and stated[key].strip()
+    }
     several = stated.get("license")
     if isinstance(several, list) and several and all(isinstance(each, str) for each in several):
         found["license"] = several[0] if len(several) == 1 else several
@@ -105,8 +113,15 @@ def license_of(stated: Mapping[str, Any]) -> dict[str, Any]:
 def _language(stated: Mapping[str, Any]) -> dict[str, Any]:
     found = stated.get("language")
     # YAML reads the code of Norwegian as false.
-    codes = [("no" if code is False else code) for code in (found if isinstance(found, list) else [found])]
-    return {"language": codes} if codes and all(isinstance(code, str) and code for code in codes) else {}
+    codes = [
+        ("no" if code is False else code)
+        for code in (found if isinstance(found, list) else [found])
+    ]
+    return (
+        {"language": codes}
+        if codes and all(isinstance(code, str) and code for code in codes)
+        else {}
+    )
 
 
 def _of_hub(name: str) -> dict[str, Any]:
@@ -130,7 +145,11 @@ def _of_folder(place: Path) -> dict[str, Any]:
     stated = object_if_whole(place / "config.json").get("_name_or_path")
     name = hub_id(stated) if isinstance(stated, str) and not Path(stated).exists() else None
     weights = sorted(file for pattern in _WEIGHTS for file in place.glob(pattern) if file.is_file())
-    return {**({"id": name} if name else {}), **card_facts(place / "README.md"), "files": _hashes(weights)}
+    return {
+        **({"id": name} if name else {}),
+        **card_facts(place / "README.md"),
+        "files": _hashes(weights),
+    }
 
 
 def _hashes(files: list[Path]) -> dict[str, str]:

@@ -86,7 +86,9 @@ class ResidualDropout:
         return dropout(states, self.p) if module.training else states
 
 
-def set_dropout(model: nn.Module, *, attention: float | None = None, hidden: float | None = None) -> DropoutReport:
+def set_dropout(
+    model: nn.Module, *, attention: float | None = None, hidden: float | None = None
+) -> DropoutReport:
     """Set the dropout rates of a backbone. They act only in training mode.
 
     Args:
@@ -123,7 +125,9 @@ def set_dropout(model: nn.Module, *, attention: float | None = None, hidden: flo
 def _set_attention(model: nn.Module, p: float, undo: Undo) -> tuple[str, ...]:
     sites = [site for site in _sites(model) if site.attention]
     if not sites and p > 0:
-        raise InputError(f"attention_dropout: {_family(model)} has no attention dropout; use hidden_dropout or LoRA dropout")
+        raise InputError(
+            f"attention_dropout: {_family(model)} has no attention dropout; use hidden_dropout or LoRA dropout"
+        )
     _set_configs(model, ATTENTION_KEYS, p, undo)
     return tuple(site.set(p, undo) for site in sites)
 
@@ -141,9 +145,15 @@ def active_dropout(model: nn.Module) -> tuple[str, ...]:
 
     If the list is empty, two passes over a text must be equal.
     """
-    paths = [path for path, module in model.named_modules() if isinstance(module, nn.Dropout) and module.p > 0]
+    paths = [
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Dropout) and module.p > 0
+    ]
     paths += [site.path for site in _sites(model) if site.rate > 0]
-    paths += [path for path, module in model.named_modules() for hook in _own_hooks(module) if hook.p > 0]
+    paths += [
+        path for path, module in model.named_modules() for hook in _own_hooks(module) if hook.p > 0
+    ]
     return tuple(dict.fromkeys(paths))
 
 
@@ -174,7 +184,9 @@ def _sites(model: nn.Module) -> Iterator[_Site]:
     for path, module in model.named_modules():
         # BertAttention and MPNetAttention wrap the module that holds the probabilities. Their own
         # rate is a hidden one.
-        innermost = _is_attention(module) and not any(_is_attention(child) for child in _below(module))
+        innermost = _is_attention(module) and not any(
+            _is_attention(child) for child in _below(module)
+        )
         names = dict.fromkeys((*HIDDEN_NAMES, "dropout"), False)
         if innermost and not _is_deaf(module):
             names |= dict.fromkeys((*ATTENTION_NAMES, "dropout"), True)
@@ -182,7 +194,9 @@ def _sites(model: nn.Module) -> Iterator[_Site]:
             names["drop"] = False  # ModernBERT; in other families `drop` is embedding dropout
         for name, attention in names.items():
             held = getattr(module, name, None)
-            if isinstance(held, nn.Dropout) or (isinstance(held, (int, float)) and not isinstance(held, bool)):
+            if isinstance(held, nn.Dropout) or (
+                isinstance(held, (int, float)) and not isinstance(held, bool)
+            ):
                 yield _Site(module, name, f"{path}.{name}".lstrip("."), attention)
 
 
@@ -197,7 +211,9 @@ def _is_deaf(module: nn.Module) -> bool:
     DiffLlama refuses one. Falcon drops weights only with ALiBi.
     """
     name = type(module).__name__
-    falcon = name.startswith("Falcon") and not getattr(getattr(module, "config", None), "alibi", True)
+    falcon = name.startswith("Falcon") and not getattr(
+        getattr(module, "config", None), "alibi", True
+    )
     return falcon or name.startswith("DiffLlama")
 
 
@@ -209,7 +225,9 @@ def _below(module: nn.Module) -> Iterator[nn.Module]:
 
 def _set_configs(model: nn.Module, keys: tuple[str, ...], p: float, undo: Undo) -> None:
     """Set the rate in the configs, because some families (Falcon) read it in the forward pass."""
-    configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
+    configs = {
+        id(module.config): module.config for module in model.modules() if hasattr(module, "config")
+    }
     for config in configs.values():
         for key in keys:
             if isinstance(getattr(config, key, None), (int, float)):

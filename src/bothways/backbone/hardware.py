@@ -51,13 +51,20 @@ def cpu_computes_bfloat16() -> bool:
     namespace: Any = torch.cpu
     if hasattr(namespace, "get_capabilities"):
         found = namespace.get_capabilities()
-        names = ("bf16", "sve_bf16") if found.get("architecture") in ("aarch64", "arm64") else ("avx512_bf16", "amx_bf16")
+        names = (
+            ("bf16", "sve_bf16")
+            if found.get("architecture") in ("aarch64", "arm64")
+            else ("avx512_bf16", "amx_bf16")
+        )
         return any(found.get(name, False) for name in names)
     if platform.machine().lower() in ("aarch64", "arm64"):
         # Before get_capabilities, oneDNN's own check was the only way to ask. On ARM it reads the
         # BF16 hardware flag.
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    checks = (getattr(namespace, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    checks = (
+        getattr(namespace, name, None)
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
     return any(check() for check in checks if check is not None)
 
 
@@ -73,10 +80,14 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError, ValueError):
-        raise InputError(f"device {str(device)!r} is not a device: give auto, cpu, cuda, cuda:0 or mps") from None
+        raise InputError(
+            f"device {str(device)!r} is not a device: give auto, cpu, cuda, cuda:0 or mps"
+        ) from None
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise InputError(f"device {str(device)!r} is not there: torch sees {count} CUDA devices; use cpu or auto")
+        raise InputError(
+            f"device {str(device)!r} is not there: torch sees {count} CUDA devices; use cpu or auto"
+        )
     if found.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("device 'mps' is not there: torch sees no Apple GPU; use cpu or auto")
     if found.type not in ("cpu", "cuda", "mps"):
@@ -105,6 +116,8 @@ def resolve_dtype(dtype: str | torch.dtype, device: str | torch.device) -> torch
         return auto_dtype(device)
     found = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if found not in _DTYPES.values():
-        raise InputError(f"dtype {str(dtype)!r} cannot be used: give {', '.join(['auto', *_DTYPES])}")
+        raise InputError(
+            f"dtype {str(dtype)!r} cannot be used: give {', '.join(['auto', *_DTYPES])}"
+        )
     assert found is not None
     return found

@@ -44,10 +44,14 @@ class Head(nn.Module):
         super().__init__()
         embeddings = causal.get_input_embeddings()  # type: ignore[operator]
         output = causal.get_output_embeddings()  # type: ignore[operator]
-        self.tied = output is not None and getattr(output, "weight", None) is getattr(embeddings, "weight", self)
+        self.tied = output is not None and getattr(output, "weight", None) is getattr(
+            embeddings, "weight", self
+        )
         # Stored by name: transformers finds the output projection through the decoder, which is
         # about to leave.
-        self.output = next((name for name, module in causal.named_modules() if module is output), "")
+        self.output = next(
+            (name for name, module in causal.named_modules() if module is output), ""
+        )
         self.slot = slot
         self.decoder_class = type(getattr(causal, slot))
         setattr(causal, slot, _IdentityDecoder())
@@ -78,7 +82,9 @@ class Head(nn.Module):
         if self.tied:
             projection: Any = self.causal.get_submodule(self.output)
             with torch.no_grad():
-                projection.weight.copy_(decoder.get_input_embeddings().weight[: len(projection.weight)])
+                projection.weight.copy_(
+                    decoder.get_input_embeddings().weight[: len(projection.weight)]
+                )
 
     def make_room(self, decoder: Any) -> None:
         """Add output rows for tokens that `decoder` has and this head does not, from an adapter.
@@ -94,7 +100,9 @@ class Head(nn.Module):
             return
         with torch.no_grad():
             for name, value in list(projection.named_parameters(recurse=False)):
-                grown = torch.cat([value, value.mean(0, keepdim=True).expand(more, *value.shape[1:])])
+                grown = torch.cat(
+                    [value, value.mean(0, keepdim=True).expand(more, *value.shape[1:])]
+                )
                 setattr(projection, name, nn.Parameter(grown, requires_grad=value.requires_grad))
         projection.out_features = rows
         causal.config.get_text_config().vocab_size = rows
@@ -146,9 +154,15 @@ def take_apart(causal: Any, decoder: Any) -> Head:
     family = type(causal).__name__
     slot = causal.base_model_prefix
     if not isinstance(getattr(causal, slot, None), nn.Module):
-        raise UnsupportedFamily(f"{family}: holds no separate decoder, so its LM head cannot be used on hidden states")
+        raise UnsupportedFamily(
+            f"{family}: holds no separate decoder, so its LM head cannot be used on hidden states"
+        )
     rows = causal.get_input_embeddings().weight.shape[0]
-    ids = ((1 + 7 * torch.arange(_PROBE_LENGTH)) % rows).unsqueeze(0).to(next(causal.parameters()).device)
+    ids = (
+        ((1 + 7 * torch.arange(_PROBE_LENGTH)) % rows)
+        .unsqueeze(0)
+        .to(next(causal.parameters()).device)
+    )
     mask = torch.ones_like(ids)
     with torch.no_grad():
         try:
@@ -158,7 +172,9 @@ def take_apart(causal: Any, decoder: Any) -> Head:
             found = head(states)
         except (TypeError, ValueError, AttributeError, RuntimeError) as error:
             reason = str(error).strip().split("\n")[0]
-            raise UnsupportedFamily(f"{family}: its LM head cannot be used on hidden states alone: {reason}") from error
+            raise UnsupportedFamily(
+                f"{family}: its LM head cannot be used on hidden states alone: {reason}"
+            ) from error
         _compare(found, expected, family)
     return head
 
@@ -169,7 +185,9 @@ def frozen_view(head: nn.Module) -> nn.Module:
     A head is often tied to the input embeddings, and switching off its gradient in place would
     freeze these too.
     """
-    shared: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in head.parameters()}
+    shared: dict[int, Any] = {
+        id(p): nn.Parameter(p.detach(), requires_grad=False) for p in head.parameters()
+    }
     return copy.deepcopy(head, shared)
 
 
@@ -193,9 +211,13 @@ def head_like(decoder: nn.Module, head: nn.Module) -> nn.Module:
 
 def _compare(found: Tensor, expected: Tensor, family: str) -> None:
     if found.shape != expected.shape:
-        raise UnsupportedFamily(f"{family}: head gives logits of shape {tuple(found.shape)}, the model {tuple(expected.shape)}")
+        raise UnsupportedFamily(
+            f"{family}: head gives logits of shape {tuple(found.shape)}, the model {tuple(expected.shape)}"
+        )
     if not bool(torch.isfinite(expected).all()):
-        raise UnsupportedFamily(f"{family}: the model's own logits are not finite; load it in float32 or bfloat16")
+        raise UnsupportedFamily(
+            f"{family}: the model's own logits are not finite; load it in float32 or bfloat16"
+        )
     size = float(expected.float().abs().max())
     gap = float((found.float() - expected.float()).abs().max())
     if gap > _TOLERANCE * max(size, 1e-6):

@@ -82,7 +82,9 @@ class RopeConfig(Strict):
         return value if isinstance(value, RopeConfig) else parse(cls, value, where="rope")
 
 
-def trained_positions(wish: RopeConfig | Mapping[str, Any], own: RopeConfig | None, adapter: object) -> RopeConfig:
+def trained_positions(
+    wish: RopeConfig | Mapping[str, Any], own: RopeConfig | None, adapter: object
+) -> RopeConfig:
     """Combine a wish with an adapter's training settings to the positions for merging it.
 
     Args:
@@ -100,9 +102,13 @@ def trained_positions(wish: RopeConfig | Mapping[str, Any], own: RopeConfig | No
     if own is None:
         return RopeConfig.of(wish)
     said = wish.model_dump() if isinstance(wish, RopeConfig) else wish
-    found = RopeConfig.of({**own.model_dump(), **{key: value for key, value in said.items() if value is not None}})
+    found = RopeConfig.of(
+        {**own.model_dump(), **{key: value for key, value in said.items() if value is not None}}
+    )
     if own.type not in (None, found.type):
-        raise InputError(f"rope.type: {adapter} was trained with {own.type} positions, not {found.type}; set {own.type}")
+        raise InputError(
+            f"rope.type: {adapter} was trained with {own.type} positions, not {found.type}; set {own.type}"
+        )
     return found.model_copy(update={"context": max(found.context, own.context)})
 
 
@@ -126,7 +132,9 @@ def given_positions(name: str | os.PathLike[str], rope: RopeConfig) -> RopeConfi
         InputError: as in `extended`.
     """
     fields = rope_overrides(name, rope)
-    return rope.model_copy(update={"type": fields["rope_parameters"]["rope_type"]}) if fields else None
+    return (
+        rope.model_copy(update={"type": fields["rope_parameters"]["rope_type"]}) if fields else None
+    )
 
 
 def rope_overrides(name: str | os.PathLike[str], rope: RopeConfig) -> dict[str, Any]:
@@ -163,23 +171,35 @@ def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
     text = config.get_text_config(decoder=True)
     # This holds for positions of any kind: llama3's, or one kind per layer, as long-context models
     # have them.
-    if rope.factor is None and rope.context <= (getattr(text, "max_position_embeddings", None) or 0):
+    if rope.factor is None and rope.context <= (
+        getattr(text, "max_position_embeddings", None) or 0
+    ):
         return {}
     if text is not config:
-        raise InputError(f"rope: {name} ({config.model_type}) holds its text decoder inside; give the text model alone")
+        raise InputError(
+            f"rope: {name} ({config.model_type}) holds its text decoder inside; give the text model alone"
+        )
     own = getattr(config, "rope_parameters", None)
     if not own:
-        raise InputError(f"rope: {name} ({config.model_type}) has no rotary positions to interpolate")
+        raise InputError(
+            f"rope: {name} ({config.model_type}) has no rotary positions to interpolate"
+        )
     if "rope_type" not in own:
-        raise InputError(f"rope: {name} has rotary settings per layer type ({', '.join(own)}); set them in its config.json")
+        raise InputError(
+            f"rope: {name} has rotary settings per layer type ({', '.join(own)}); set them in its config.json"
+        )
     kind = own["rope_type"]
     if kind not in REPLACED:
-        raise InputError(f"rope: {name} already has positions for long texts, of its own kind ({kind}); leave rope out")
+        raise InputError(
+            f"rope: {name} already has positions for long texts, of its own kind ({kind}); leave rope out"
+        )
     wanted = rope.type or ("linear" if kind == "default" else kind)
     if kind in ("linear", "yarn") and wanted != kind:
         # The other types cannot start from linear positions either, because the config does not
         # tell the text length of the first training.
-        raise InputError(f"rope: {name} was trained with {kind} positions, not {wanted}; set rope.type {kind}")
+        raise InputError(
+            f"rope: {name} was trained with {kind} positions, not {wanted}; set rope.type {kind}"
+        )
     positions = int(config.max_position_embeddings)
     if rope.factor is None and kind != "default":
         raise InputError(
@@ -201,7 +221,9 @@ def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
     return fields
 
 
-def _fields(own: Mapping[str, Any], kind: str, factor: float, context: int, original: int) -> dict[str, Any]:
+def _fields(
+    own: Mapping[str, Any], kind: str, factor: float, context: int, original: int
+) -> dict[str, Any]:
     """Build the config fields of positions of a kind.
 
     Args:
@@ -236,7 +258,11 @@ def _check_taken(config: Any, fields: Mapping[str, Any], name: str) -> None:
         type(config).from_dict({**copy.deepcopy(config.to_dict()), **copy.deepcopy(dict(fields))})
     except Exception as error:  # differs by family: KeyError, TypeError, huggingface_hub's own
         kind = fields["rope_parameters"]["rope_type"]
-        reason = str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__
+        reason = (
+            str(error).strip().splitlines()[-1].strip()
+            if str(error).strip()
+            else type(error).__name__
+        )
         raise InputError(
             f"rope: {name} ({config.model_type}) cannot have {kind} positions: {reason}; leave rope out"
         ) from error
@@ -249,7 +275,9 @@ def _check_factor(context: int, factor: float, positions: int, original: float, 
         InputError: if either is the case.
     """
     if context < positions:
-        raise InputError(f"rope.context: {name} already reads {positions} tokens, more than {context}; leave rope out")
+        raise InputError(
+            f"rope.context: {name} already reads {positions} tokens, more than {context}; leave rope out"
+        )
     if context > factor * original:
         raise InputError(
             f"rope.factor: {factor:g} stretches the {original:g} tokens of {name} to {factor * original:g}, not to {context}; give "
@@ -273,7 +301,9 @@ def with_older_names(values: Mapping[str, Any]) -> dict[str, Any]:
     if not settings or "rope_type" not in settings:
         return values
     if settings["rope_type"] != "default" and "rope_scaling" not in values:
-        values["rope_scaling"] = {key: value for key, value in settings.items() if key not in _BESIDE}
+        values["rope_scaling"] = {
+            key: value for key, value in settings.items() if key not in _BESIDE
+        }
     return {**values, **{key: settings[key] for key in _BESIDE if settings.get(key) is not None}}
 
 

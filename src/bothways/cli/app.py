@@ -50,7 +50,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for verb in (demo, convert, doctor, families, recipes, train, encode, search, serve, mine, evaluate, report):
+for verb in (
+    demo,
+    convert,
+    doctor,
+    families,
+    recipes,
+    train,
+    encode,
+    search,
+    serve,
+    mine,
+    evaluate,
+    report,
+):
     app.command(name=verb.NAME)(verb.command)
 app.command(name=export.NAME)(export.command)
 app.command(name="verify-export")(export.verify)
@@ -69,9 +82,14 @@ def _version(asked: bool) -> None:
 
 @app.callback(help=_PURPOSE)
 def _every_verb(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="show the traceback of an error; you can write it after the verb too")
+        bool,
+        typer.Option(
+            "--debug", help="show the traceback of an error; you can write it after the verb too"
+        ),
     ] = False,
 ) -> None:
     """Declare the options of the program itself."""
@@ -79,7 +97,9 @@ def _every_verb(
 
 # The base class of the parser's errors. typer exports only one of the classes, and older versions
 # take all of them from click.
-_USAGE_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_USAGE_ERROR: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -29,7 +29,9 @@ class Corpus:
             "task by task, if not given"
         ),
     ] = None
-    column: Annotated[str | None, typer.Option(help="column of the corpus that holds the text")] = None
+    column: Annotated[str | None, typer.Option(help="column of the corpus that holds the text")] = (
+        None
+    )
 
     def check(self) -> None:
         """Refuse a column without a corpus.
@@ -68,13 +70,21 @@ class Selection:
         ),
     ] = "auto"
     margin: Annotated[
-        float | None, typer.Option(help="smallest distance of a negative's score below the lowest positive's")
+        float | None,
+        typer.Option(help="smallest distance of a negative's score below the lowest positive's"),
     ] = None
     relative_margin: Annotated[
-        float | None, typer.Option(help="another way to write --perc: 0.05 is 0.95; with both, the lower limit holds")
+        float | None,
+        typer.Option(
+            help="another way to write --perc: 0.05 is 0.95; with both, the lower limit holds"
+        ),
     ] = None
-    max_score: Annotated[float | None, typer.Option(help="scores of negatives must be below this")] = None
-    sampling: Annotated[str, typer.Option(help="top (the highest ranked) or random (of all that pass)")] = "top"
+    max_score: Annotated[
+        float | None, typer.Option(help="scores of negatives must be below this")
+    ] = None
+    sampling: Annotated[
+        str, typer.Option(help="top (the highest ranked) or random (of all that pass)")
+    ] = "top"
     fill: Annotated[
         str,
         typer.Option(
@@ -83,7 +93,9 @@ class Selection:
         ),
     ] = "auto"
     empty: Annotated[str, typer.Option(help="rows without any negative: keep or drop")] = "keep"
-    same_label: Annotated[bool, typer.Option(help="do not use texts of one task and label as negatives of each other")] = True
+    same_label: Annotated[
+        bool, typer.Option(help="do not use texts of one task and label as negatives of each other")
+    ] = True
     seed: Annotated[int, typer.Option(help="seed of random sampling and of the printed sample")] = 0
 
     def options(self, method: str, search: Search) -> MiningOptions:
@@ -98,7 +110,11 @@ class Selection:
         """
         from bothways.mining.options import MiningOptions
 
-        choices: dict[str, Any] = {**vars(self), "window": _window(self.window), "perc": _perc(self.perc)}
+        choices: dict[str, Any] = {
+            **vars(self),
+            "window": _window(self.window),
+            "perc": _perc(self.perc),
+        }
         return MiningOptions(method=method, backend=search.backend, store=search.store, **choices)  # type: ignore[arg-type]
 
 
@@ -108,11 +124,13 @@ class Prompts:
 
     PANEL: ClassVar[str] = "Prompts"
 
-    query_prompt: Annotated[str | None, typer.Option(help="text before every query, in place of the rows' or the model's")] = (
-        None
-    )
+    query_prompt: Annotated[
+        str | None,
+        typer.Option(help="text before every query, in place of the rows' or the model's"),
+    ] = None
     document_prompt: Annotated[
-        str | None, typer.Option(help="text before every document, in place of the rows' or the model's")
+        str | None,
+        typer.Option(help="text before every document, in place of the rows' or the model's"),
     ] = None
 
 
@@ -122,10 +140,15 @@ class Search:
 
     PANEL: ClassVar[str] = "Search"
 
-    backend: Annotated[str, typer.Option(help="search of vectors: exact (in bounded memory) or faiss (needs faiss-cpu)")] = (
-        "exact"
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="search of vectors: exact (in bounded memory) or faiss (needs faiss-cpu)"
+        ),
+    ] = "exact"
+    store: Annotated[str, typer.Option(help="type of vectors on disk: float32 or float16")] = (
+        "float32"
     )
-    store: Annotated[str, typer.Option(help="type of vectors on disk: float32 or float16")] = "float32"
     batch_tokens: BatchTokens = None
     device: Device = "auto"
     dtype: DType = "auto"
@@ -142,11 +165,17 @@ class Work:
     PANEL: ClassVar[str] = "Interrupted runs"
 
     resume: Annotated[
-        bool, typer.Option("--resume", help="continue a stopped run with the vectors that it left in OUT.mining")
+        bool,
+        typer.Option(
+            "--resume", help="continue a stopped run with the vectors that it left in OUT.mining"
+        ),
     ] = False
-    keep: Annotated[bool, typer.Option("--keep", help="leave the vectors in OUT.mining, to try other limits with --resume")] = (
-        False
-    )
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep", help="leave the vectors in OUT.mining, to try other limits with --resume"
+        ),
+    ] = False
 
     def folder(self, out: Path) -> Path:
         """Return the folder next to the output. Only `--resume` uses an earlier one.
@@ -158,7 +187,9 @@ class Work:
 
         work = out.with_name(f"{out.name}.mining")
         if not self.resume and is_work(work):
-            raise InputError(f"{work}: holds the work of an earlier run; use it with --resume, or remove it")
+            raise InputError(
+                f"{work}: holds the work of an earlier run; use it with --resume, or remove it"
+            )
         return work
 
 
@@ -186,7 +217,9 @@ def _window(text: str) -> tuple[int, int] | str:
         return text
     first, colon, last = text.partition(":")
     if not (colon and first.isdecimal() and last.isdecimal()):
-        raise InputError(f"--window {text}: expected FIRST:LAST, two ranks from 1, for example 2:100")
+        raise InputError(
+            f"--window {text}: expected FIRST:LAST, two ranks from 1, for example 2:100"
+        )
     return int(first), int(last)
 
 

@@ -66,7 +66,12 @@ def open_evaluated(
 
     of_language = [task for task in tasks if isinstance(task, LanguageModelTask)]
     base = name != "bm25" and not is_encoder(name)
-    if base and direction in (None, "causal") and pooling is None and len(of_language) == len(tasks):
+    if (
+        base
+        and direction in (None, "causal")
+        and pooling is None
+        and len(of_language) == len(tasks)
+    ):
         return load_language_model(name, device=device, dtype=dtype, rope=rope)
     if rope is not None:
         raise InputError(
@@ -88,12 +93,19 @@ def open_evaluated(
     return encoder
 
 
-def _open(name: str, *, device: str, dtype: str, direction: str | None, pooling: str | None) -> Encoder | SentenceTransformer:
+def _open(
+    name: str, *, device: str, dtype: str, direction: str | None, pooling: str | None
+) -> Encoder | SentenceTransformer:
     """Open our encoder, or a SentenceTransformer for a folder with modules that ours cannot run."""
     try:
         return open_encoder(name, device=device, dtype=dtype, direction=direction, pooling=pooling)
     except (InputError, UnsupportedFamily) as error:
-        if direction is not None or pooling is not None or not _is_foreign(name) or _has_code(Path(name).expanduser()):
+        if (
+            direction is not None
+            or pooling is not None
+            or not _is_foreign(name)
+            or _has_code(Path(name).expanduser())
+        ):
             raise
         try:
             model = _sentence_transformer(name, device=device, dtype=dtype)
@@ -132,7 +144,11 @@ def _has_code(folder: Path) -> bool:
     for file in [folder / MODULES, *sorted(folder.glob("**/router_config.json"))]:
         held = read_json(file)
         listed = (
-            held if isinstance(held, list) else list((held.get("types") or {}).values()) if isinstance(held, dict) else [None]
+            held
+            if isinstance(held, list)
+            else list((held.get("types") or {}).values())
+            if isinstance(held, dict)
+            else [None]
         )
         found += [module.get("type") if isinstance(module, dict) else module for module in listed]
     return not all(isinstance(kind, str) and kind.startswith(STOCK) for kind in found)
@@ -146,7 +162,9 @@ def _sentence_transformer(name: str, *, device: str, dtype: str) -> SentenceTran
     place = resolve_device(device)
     folder = Path(name).expanduser()
     model = SentenceTransformer(
-        str(folder) if folder.is_dir() else name, device=str(place), model_kwargs={"dtype": resolve_dtype(dtype, place)}
+        str(folder) if folder.is_dir() else name,
+        device=str(place),
+        model_kwargs={"dtype": resolve_dtype(dtype, place)},
     )
     # results read the name of a SentenceTransformer from here
     model.model_card_data.base_model = model.model_card_data.base_model or name

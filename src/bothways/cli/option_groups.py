@@ -54,7 +54,9 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
 
 def _options(kind: type[Any]) -> list[inspect.Parameter]:
     hints = get_type_hints(kind, include_extras=True)
-    return [_option(field, hints[field.name], getattr(kind, "PANEL", None)) for field in fields(kind)]
+    return [
+        _option(field, hints[field.name], getattr(kind, "PANEL", None)) for field in fields(kind)
+    ]
 
 
 def _option(field: Field[Any], annotation: Any, panel: str | None) -> inspect.Parameter:

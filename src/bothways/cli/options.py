@@ -19,10 +19,20 @@ POOLINGS = "mean, weighted_mean, last, last_tokens, bos, max, first_last_avg, la
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 or mps")]
 DType = Annotated[
-    str, typer.Option(help="auto (bfloat16 if the device computes it, else float32), float32, bfloat16 or float16")
+    str,
+    typer.Option(
+        help="auto (bfloat16 if the device computes it, else float32), float32, bfloat16 or float16"
+    ),
 ]
-Model = Annotated[str, typer.Argument(help="an encoder folder, or a base model: hub id, folder, .gguf file or embedded name")]
-BatchTokens = Annotated[int | None, typer.Option(help="tokens of one forward pass; chosen for the device if not given")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="an encoder folder, or a base model: hub id, folder, .gguf file or embedded name"
+    ),
+]
+BatchTokens = Annotated[
+    int | None, typer.Option(help="tokens of one forward pass; chosen for the device if not given")
+]
 Rope = Annotated[
     str | None,
     typer.Option(
@@ -38,7 +48,9 @@ Factor = Annotated[
         show_default=False,
     ),
 ]
-BaseDirection = Annotated[str | None, typer.Option(help="for a base model: bidirectional (default) or causal")]
+BaseDirection = Annotated[
+    str | None, typer.Option(help="for a base model: bidirectional (default) or causal")
+]
 BasePooling = Annotated[
     str | None,
     typer.Option(
@@ -47,7 +59,9 @@ BasePooling = Annotated[
 ]
 
 
-def open_encoder(name: str, *, device: str, dtype: str, direction: str | None = None, pooling: str | None = None) -> Encoder:
+def open_encoder(
+    name: str, *, device: str, dtype: str, direction: str | None = None, pooling: str | None = None
+) -> Encoder:
     """Load a finished encoder, or convert a base model.
 
     Raises:
@@ -59,10 +73,16 @@ def open_encoder(name: str, *, device: str, dtype: str, direction: str | None = 
     from bothways.exports.graphs.exported import load
 
     if not is_encoder(name):
-        chosen = {key: value for key, value in (("direction", direction), ("pooling", pooling)) if value is not None}
+        chosen = {
+            key: value
+            for key, value in (("direction", direction), ("pooling", pooling))
+            if value is not None
+        }
         return convert(name, device=device, dtype=dtype, **chosen)  # type: ignore[arg-type]
     if direction is not None:
-        raise InputError(f"--direction {direction}: only for a base model; {name} is a finished encoder with its own direction")
+        raise InputError(
+            f"--direction {direction}: only for a base model; {name} is a finished encoder with its own direction"
+        )
     if pooling is None:
         return load(name, device=device, dtype=dtype)
     try:
@@ -89,7 +109,9 @@ def assignments(given: Iterable[str]) -> dict[str, Any]:
         if not equals or not name:
             raise InputError(f"--option {each}: expected name=value")
         if name in found:
-            raise InputError(f"--option {name}: given twice; several values are one list, {name}=[a, b]")
+            raise InputError(
+                f"--option {name}: given twice; several values are one list, {name}=[a, b]"
+            )
         found[name] = load_yaml(text, where=f"--option {name}")
     return found
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 Sources = Annotated[
     list[str],
-    typer.Argument(help="files, folders or hub datasets, for example rows.jsonl or org/name:config/split"),
+    typer.Argument(
+        help="files, folders or hub datasets, for example rows.jsonl or org/name:config/split"
+    ),
 ]
 Task = Annotated[str, typer.Option(help="name of the task, which is stored in each row")]
 Seed = Annotated[int, typer.Option(help="seed of every random choice")]
@@ -54,11 +56,16 @@ class Output:
 
     out: Annotated[
         Path,
-        typer.Option(help="file to write, .jsonl or .jsonl.gz, with rows {query, pos, neg, …}", callback=_checked),
+        typer.Option(
+            help="file to write, .jsonl or .jsonl.gz, with rows {query, pos, neg, …}",
+            callback=_checked,
+        ),
     ]
     summary: Annotated[
         Path | None,
-        typer.Option(help="JSON file for the counts of rows that were made and left out", callback=hold),
+        typer.Option(
+            help="JSON file for the counts of rows that were made and left out", callback=hold
+        ),
     ] = None
 
     def write(self, examples: Sequence[Example], account: Account) -> None:
@@ -104,13 +111,19 @@ class Layout:
 
     dialect: Annotated[
         str | None,
-        typer.Option(help="layout of the rows, for example tevatron; recognized by their columns if not given"),
+        typer.Option(
+            help="layout of the rows, for example tevatron; recognized by their columns if not given"
+        ),
     ] = None
     task: Annotated[
         str | None,
-        typer.Option(help="name of the task, stored in each row; the rows' own or the file's name if not given"),
+        typer.Option(
+            help="name of the task, stored in each row; the rows' own or the file's name if not given"
+        ),
     ] = None
-    limit: Annotated[int | None, typer.Option(min=1, help="read only the first rows of each source")] = None
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="read only the first rows of each source")
+    ] = None
     template: Annotated[
         str,
         typer.Option(
@@ -125,7 +138,13 @@ class Layout:
         return [
             row
             for source in sources
-            for row in read_examples(source, dialect=self.dialect, task=self.task, limit=self.limit, template=self.template)
+            for row in read_examples(
+                source,
+                dialect=self.dialect,
+                task=self.task,
+                limit=self.limit,
+                template=self.template,
+            )
         ]
 
 
@@ -166,7 +185,9 @@ class HeldOut:
 
     without: Annotated[
         list[str] | None,
-        typer.Option(help="evaluation set (file, folder or hub dataset) with texts to leave out; repeat for several"),
+        typer.Option(
+            help="evaluation set (file, folder or hub dataset) with texts to leave out; repeat for several"
+        ),
     ] = None
     near: Annotated[
         float | None,
@@ -174,7 +195,9 @@ class HeldOut:
             help="similarity, above 0 and at most 1, from which a text counts as a copy; only exact copies if not given"
         ),
     ] = None
-    near_by: Annotated[str, typer.Option(help="similarity of --near: jaccard (of word pairs) or bm25")] = "jaccard"
+    near_by: Annotated[
+        str, typer.Option(help="similarity of --near: jaccard (of word pairs) or bm25")
+    ] = "jaccard"
 
     def read(self) -> Overlap | None:
         """Read the evaluation texts. Return None if no set is named.
@@ -187,7 +210,9 @@ class HeldOut:
 
         if not self.without:
             if self.near is not None:
-                raise InputError("--near: needs an evaluation set to compare with; name it with --without")
+                raise InputError(
+                    "--near: needs an evaluation set to compare with; name it with --without"
+                )
             return None
         return Overlap(read_evaluation_texts(self.without), near=self.near, method=self.near_by)  # type: ignore[arg-type]
 
@@ -198,17 +223,29 @@ class Labels:
 
     PANEL: ClassVar[str] = "Labels"
 
-    label: Annotated[str | None, typer.Option(help="column of the label; found by its name if not given")] = None
+    label: Annotated[
+        str | None, typer.Option(help="column of the label; found by its name if not given")
+    ] = None
     separator: Annotated[
         str | None,
-        typer.Option(help="text between several labels in one cell, for example ' ' in 'cs.CL cs.LG'"),
+        typer.Option(
+            help="text between several labels in one cell, for example ' ' in 'cs.CL cs.LG'"
+        ),
     ] = None
     label_texts: Annotated[
-        Path | None, typer.Option(help='JSON file with a text for each label, for example {"0": "negative"}')
+        Path | None,
+        typer.Option(help='JSON file with a text for each label, for example {"0": "negative"}'),
     ] = None
     negatives: Annotated[
         int | None,
-        typer.Option(min=0, help="negatives per row; all other labels or 7 examples, by --by, if not given"),
+        typer.Option(
+            min=0, help="negatives per row; all other labels or 7 examples, by --by, if not given"
+        ),
     ] = None
-    per_label: Annotated[int | None, typer.Option(min=1, help="largest number of queries of each label")] = None
-    total: Annotated[int | None, typer.Option(min=1, help="largest number of queries, shared equally by the labels")] = None
+    per_label: Annotated[
+        int | None, typer.Option(min=1, help="largest number of queries of each label")
+    ] = None
+    total: Annotated[
+        int | None,
+        typer.Option(min=1, help="largest number of queries, shared equally by the labels"),
+    ] = None

@@ -20,10 +20,17 @@ class Address:
 
     PANEL: ClassVar[str] = "Address"
 
-    host: Annotated[str, typer.Option(help="address to listen at; 0.0.0.0 is every address of this machine")] = "127.0.0.1"
-    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen at; 0 takes a free one")] = 8000
+    host: Annotated[
+        str, typer.Option(help="address to listen at; 0.0.0.0 is every address of this machine")
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="port to listen at; 0 takes a free one")
+    ] = 8000
     cors: Annotated[
-        list[str] | None, typer.Option(help="origin of web pages that may ask, for example https://example.org; repeatable")
+        list[str] | None,
+        typer.Option(
+            help="origin of web pages that may ask, for example https://example.org; repeatable"
+        ),
     ] = None
 
 
@@ -34,22 +41,38 @@ class Answering:
     PANEL: ClassVar[str] = "Vectors"
 
     normalize: Annotated[
-        bool | None, typer.Option("--normalize/--no-normalize", help="unit vectors; if not given, as the encoder was saved")
+        bool | None,
+        typer.Option(
+            "--normalize/--no-normalize",
+            help="unit vectors; if not given, as the encoder was saved",
+        ),
     ] = None
     accept_token_ids: Annotated[
-        bool, typer.Option("--accept-token-ids", help="take lists of numbers as token ids of the model's own vocabulary")
+        bool,
+        typer.Option(
+            "--accept-token-ids",
+            help="take lists of numbers as token ids of the model's own vocabulary",
+        ),
     ] = False
     int8_texts: Annotated[
         str | None,
-        typer.Option(help="texts like yours, some hundred, whose ranges scale int8 vectors; a file or folder as for encode"),
+        typer.Option(
+            help="texts like yours, some hundred, whose ranges scale int8 vectors; a file or folder as for encode"
+        ),
     ] = None
-    batch_tokens: Annotated[int | None, typer.Option(help="tokens per pass; chosen for the device")] = None
+    batch_tokens: Annotated[
+        int | None, typer.Option(help="tokens per pass; chosen for the device")
+    ] = None
 
     def texts(self) -> list[str]:
         """Read the texts for the ranges of int8. There are none if no source is given."""
         from bothways.data.text.readers import read_texts
 
-        return [] if self.int8_texts is None else read_texts(self.int8_texts, limit=_CALIBRATION, splits="all")
+        return (
+            []
+            if self.int8_texts is None
+            else read_texts(self.int8_texts, limit=_CALIBRATION, splits="all")
+        )
 
 
 @dataclass(frozen=True)
@@ -59,18 +82,30 @@ class Limits:
     PANEL: ClassVar[str] = "Limits"
 
     max_rows: Annotated[int, typer.Option(help="texts of a request, else 413")] = _DEFAULT.max_rows
-    max_tokens: Annotated[int, typer.Option(help="tokens of a request, else 413")] = _DEFAULT.max_tokens
-    max_bytes: Annotated[int, typer.Option(help="bytes of a request, else 413")] = _DEFAULT.max_bytes
-    max_requests: Annotated[int, typer.Option(help="requests answered at the same time, others get 429")] = (
-        _DEFAULT.max_requests
+    max_tokens: Annotated[int, typer.Option(help="tokens of a request, else 413")] = (
+        _DEFAULT.max_tokens
     )
-    queue_rows: Annotated[int, typer.Option(help="texts that wait or run, others get 429")] = _DEFAULT.queue_rows
-    queue_tokens: Annotated[int, typer.Option(help="tokens that wait or run, others get 429")] = _DEFAULT.queue_tokens
-    timeout: Annotated[float, typer.Option(help="seconds until a request is given up with 504")] = _DEFAULT.timeout
-    body_timeout: Annotated[float, typer.Option(help="seconds in which a request's body must arrive, else 408")] = (
-        _DEFAULT.body_timeout
+    max_bytes: Annotated[int, typer.Option(help="bytes of a request, else 413")] = (
+        _DEFAULT.max_bytes
     )
-    drain: Annotated[float, typer.Option(help="seconds to finish requests when stopped")] = _DEFAULT.drain
+    max_requests: Annotated[
+        int, typer.Option(help="requests answered at the same time, others get 429")
+    ] = _DEFAULT.max_requests
+    queue_rows: Annotated[int, typer.Option(help="texts that wait or run, others get 429")] = (
+        _DEFAULT.queue_rows
+    )
+    queue_tokens: Annotated[int, typer.Option(help="tokens that wait or run, others get 429")] = (
+        _DEFAULT.queue_tokens
+    )
+    timeout: Annotated[float, typer.Option(help="seconds until a request is given up with 504")] = (
+        _DEFAULT.timeout
+    )
+    body_timeout: Annotated[
+        float, typer.Option(help="seconds in which a request's body must arrive, else 408")
+    ] = _DEFAULT.body_timeout
+    drain: Annotated[float, typer.Option(help="seconds to finish requests when stopped")] = (
+        _DEFAULT.drain
+    )
 
 
 def settings_of(address: Address, answering: Answering, limits: Limits) -> ServeSettings:

@@ -18,7 +18,13 @@ RESULTS = "results.json"
 
 
 def run_word_task(
-    path: str, *, base: str | None, data: list[str] | None, out: Path | None, device: str, dry_run: bool = False
+    path: str,
+    *,
+    base: str | None,
+    data: list[str] | None,
+    out: Path | None,
+    device: str,
+    dry_run: bool = False,
 ) -> None:
     """Train and test the probe of a configuration.
 
@@ -63,7 +69,9 @@ def run_word_task(
         device_map=None if device == "auto" else device,
         max_length=config.max_seq_length or 1024,
     ).encoder
-    results = evaluate(encoder, [task], seed=config.seed, out=None if place is None else place / RESULTS)
+    results = evaluate(
+        encoder, [task], seed=config.seed, out=None if place is None else place / RESULTS
+    )
     metrics = results[task.name]
     own = f"accuracy[{COLUMNS[config.task]}]"
     for name in (own, *(name for name in metrics if name != own)):

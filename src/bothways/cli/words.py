@@ -43,6 +43,10 @@ def _check(option: str, value: str) -> None:
         return
     if not value.strip():
         given = f"{option}: the value" if option else "an argument"
-        raise InputError(f"{given} is empty (an unset variable of the shell?); give a value, or leave it out")
+        raise InputError(
+            f"{given} is empty (an unset variable of the shell?); give a value, or leave it out"
+        )
     if option and _WHOLE.fullmatch(value) and (len(value) > _DIGITS or abs(int(value)) > _GREATEST):
-        raise InputError(f"{option} {one_line(value, 30)}: the number is too large; it must be at most {_GREATEST}")
+        raise InputError(
+            f"{option} {one_line(value, 30)}: the number is too large; it must be at most {_GREATEST}"
+        )

@@ -18,7 +18,13 @@ from bothways.backbone.loading.sources import source_config
 from bothways.errors import InputError
 
 _HARMLESS = (
-    *("attn_implementation", "use_flash_attention_2", "low_cpu_mem_usage", "use_safetensors", "trust_remote_code"),
+    *(
+        "attn_implementation",
+        "use_flash_attention_2",
+        "low_cpu_mem_usage",
+        "use_safetensors",
+        "trust_remote_code",
+    ),
     *("use_cache", "local_files_only", "output_attentions", "output_hidden_states", "return_dict"),
 )
 """Arguments of transformers' `from_pretrained` that do not change a vector here, with any value."""
@@ -30,10 +36,22 @@ _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "cache_dir": ((None,), "set HF_HUB_CACHE in the environment"),
     "force_download": ((None, False), "remove the model from the hub's cache"),
     "config": ((None,), "the model's own config is used"),
-    "quantization_config": ((None,), "quantized weights are not read; use torch_dtype=torch.bfloat16"),
-    "load_in_8bit": ((None, False), "quantized weights are not read; use torch_dtype=torch.bfloat16"),
-    "load_in_4bit": ((None, False), "quantized weights are not read; use torch_dtype=torch.bfloat16"),
-    "attention_dropout": ((None, 0), "dropout is for training: objective.attention_dropout of a recipe"),
+    "quantization_config": (
+        (None,),
+        "quantized weights are not read; use torch_dtype=torch.bfloat16",
+    ),
+    "load_in_8bit": (
+        (None, False),
+        "quantized weights are not read; use torch_dtype=torch.bfloat16",
+    ),
+    "load_in_4bit": (
+        (None, False),
+        "quantized weights are not read; use torch_dtype=torch.bfloat16",
+    ),
+    "attention_dropout": (
+        (None, 0),
+        "dropout is for training: objective.attention_dropout of a recipe",
+    ),
     "max_memory": ((None,), "a model is on one device: device_map='cuda:0'"),
     "offload_folder": ((None,), "a model is on one device: device_map='cuda:0'"),
 }
@@ -73,10 +91,14 @@ def dtype_of(given: str | torch.dtype | None, base: str | os.PathLike[str]) -> t
         return torch.float32  # the default of transformers 4
     if given == "auto":
         config = source_config(base)
-        given = getattr(config, "dtype", None) or getattr(config, "torch_dtype", None) or torch.float32
+        given = (
+            getattr(config, "dtype", None) or getattr(config, "torch_dtype", None) or torch.float32
+        )
     found = getattr(torch, given.removeprefix("torch."), None) if isinstance(given, str) else given
     if found not in (torch.float32, torch.bfloat16, torch.float16):
-        raise InputError(f"torch_dtype: must be float32, bfloat16, float16 or 'auto' (got {given!r})")
+        raise InputError(
+            f"torch_dtype: must be float32, bfloat16, float16 or 'auto' (got {given!r})"
+        )
     return found
 
 
@@ -97,7 +119,9 @@ def device_of(given: str | int | torch.device | Mapping[str, Any] | None) -> tor
     try:
         return torch.device("cuda", given) if isinstance(given, int) else torch.device(given)
     except (RuntimeError, TypeError):
-        raise InputError(f"device_map: must be a device such as 'cuda:0' or 'cpu', or 'auto' (got {given!r})") from None
+        raise InputError(
+            f"device_map: must be a device such as 'cuda:0' or 'cpu', or 'auto' (got {given!r})"
+        ) from None
 
 
 @contextmanager

@@ -4,9 +4,9 @@ Open it for a script that was written for LLM2Vec. Only its import changes:
 
     from bothways.compat import LLM2Vec
 
-    l2v = LLM2Vec.from_pretrained("meta-llama/Meta-Llama-3-8B-Instruct",
-    peft_model_name_or_path="out/mntp") queries = l2v.encode([["Find the answer:", "how high is a
-    mountain"]])
+    base = "meta-llama/Meta-Llama-3-8B-Instruct"
+    l2v = LLM2Vec.from_pretrained(base, peft_model_name_or_path="out/mntp")
+    queries = l2v.encode([["Find the answer:", "how high is a mountain"]])
 
 Names and defaults are those of llm2vec 0.2.3 (https://github.com/McGill-NLP/llm2vec). Adapters are
 merged in float32 when they are loaded, so `merge_peft` changes only what `save` writes. The encoder
@@ -35,7 +35,14 @@ from bothways.encoder.encode_types import Vectors
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import llm2vec as llm2vec_folder
 from bothways.encoder.folder import write as storage
-from bothways.encoder.folder.adapter_settings import DOC_MAX_LENGTH, LLM2VEC, MODES, describe, save_tokenizer, write_json
+from bothways.encoder.folder.adapter_settings import (
+    DOC_MAX_LENGTH,
+    LLM2VEC,
+    MODES,
+    describe,
+    save_tokenizer,
+    write_json,
+)
 from bothways.encoder.folder.llm2vec_texts import text_wrapper
 from bothways.encoder.texts.tokenization import Text
 from bothways.encoder.texts.wrapping import Wrapper
@@ -52,8 +59,8 @@ class LLM2Vec(nn.Module):
     Use `from_pretrained`, or give a model and its tokenizer.
 
     Args:
-        model: an `Encoder`, or a bare decoder of transformers, which is made bidirectional in place.
-            If it is inside a PeftModel, the adapter is merged.
+        model: an `Encoder`, or a bare decoder of transformers, which is made bidirectional in
+            place. If it is inside a PeftModel, the adapter is merged.
         tokenizer: the decoder's fast tokenizer. None for an `Encoder`.
         pooling_mode: "mean", "weighted_mean", "eos_token", "last_token" or "bos_token". If None, an
             encoder's own, else "mean".
@@ -119,11 +126,15 @@ class LLM2Vec(nn.Module):
         """
         check(kwargs)
         device = device_of(kwargs.pop("device_map", None))
-        dtype = dtype_of(kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None), base_model_name_or_path)
+        dtype = dtype_of(
+            kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None), base_model_name_or_path
+        )
         direction: Direction = "bidirectional" if enable_bidirectional else "causal"
         settings = {key: kwargs[key] for key in SETTINGS if kwargs.get(key) is not None}
         with token_for_hub(kwargs.get("token")):
-            encoder = open_named(base_model_name_or_path, peft_model_name_or_path, direction, device, dtype)
+            encoder = open_named(
+                base_model_name_or_path, peft_model_name_or_path, direction, device, dtype
+            )
             made = cls(encoder, **settings)
             if peft_model_name_or_path is not None and not merge_peft:
                 made.adapter = llm2vec_folder.find_adapter(peft_model_name_or_path)
@@ -228,10 +239,17 @@ class LLM2Vec(nn.Module):
     def forward(self, sentences: Sentences) -> Tensor:
         """Compute vectors (N, D) with gradient, of texts or pairs as in `encode`."""
         texts = [self._text(item, index) for index, item in enumerate(_items(sentences))]
-        found: Tensor = self.encoder(self.encoder.pack(self.encoder.tokenize(texts)).to(self.encoder.device))
+        found: Tensor = self.encoder(
+            self.encoder.pack(self.encoder.tokenize(texts)).to(self.encoder.device)
+        )
         return found
 
-    def save(self, output_path: str | os.PathLike[str], merge_before_save: bool = False, save_config: bool = True) -> None:
+    def save(
+        self,
+        output_path: str | os.PathLike[str],
+        merge_before_save: bool = False,
+        save_config: bool = True,
+    ) -> None:
         """Write the adapter and its settings, or the whole encoder.
 
         The adapter is written if one was loaded and is not merged.
@@ -319,9 +337,17 @@ class LLM2Vec(nn.Module):
         return text or whole[:end]
 
     def _count(self, text: str) -> tuple[int, int]:
-        """Return the number of tokens, at most `max_length`, and the end of token `doc_max_length`."""
-        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-        end = offsets[self.doc_max_length - 1][1] if len(offsets) >= self.doc_max_length > 0 else len(text)
+        """Return the number of tokens, at most `max_length`, and the end of token
+        `doc_max_length`.
+        """
+        offsets = self.tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )["offset_mapping"]
+        end = (
+            offsets[self.doc_max_length - 1][1]
+            if len(offsets) >= self.doc_max_length > 0
+            else len(text)
+        )
         return min(len(offsets), self.max_length or len(offsets)), end
 
 

@@ -1,4 +1,6 @@
-"""Opens the encoder of an `LLM2Vec`: from names of a base and an adapter, or from a loaded model."""
+"""Opens the encoder of an `LLM2Vec`: from names of a base and an adapter, or from a loaded
+model.
+"""
 
 from __future__ import annotations
 
@@ -47,13 +49,23 @@ def open_named(
     name = os.fspath(base)
     if not is_encoder(name):
         wrapper = astuple(text_wrapper(name))
-        encoder = convert(name, direction=direction, adapter=peft, device=device, dtype=dtype, pool_bos=False, wrapper=wrapper)
+        encoder = convert(
+            name,
+            direction=direction,
+            adapter=peft,
+            device=device,
+            dtype=dtype,
+            pool_bos=False,
+            wrapper=wrapper,
+        )
         if peft is not None:
             llm2vec_folder.follow(encoder, llm2vec_folder.find_adapter(peft), base=name)
         return encoder
     folder = local_folder(name)
     if llm2vec_folder.is_llm2vec(folder) and not (folder / storage.MODULES).is_file():
-        return llm2vec_folder.load(folder, adapter=peft, base=None, device=device, dtype=dtype, direction=direction)
+        return llm2vec_folder.load(
+            folder, adapter=peft, base=None, device=device, dtype=dtype, direction=direction
+        )
     encoder = reading.load(folder, device=device, dtype=dtype if peft is None else torch.float32)
     if peft is not None:
         llm2vec_folder.add(encoder, peft, folder, dtype)
@@ -82,6 +94,8 @@ def open_loaded(model: Any, tokenizer: PreTrainedTokenizerFast | None) -> Encode
         Pooling("mean"),
         direction="bidirectional",
         execution=execution,
-        options=EncoderOptions(max_length=512, pool_bos=False, wrapper=text_wrapper(name, model_type=family)),
+        options=EncoderOptions(
+            max_length=512, pool_bos=False, wrapper=text_wrapper(name, model_type=family)
+        ),
         provenance={"base": name, "stages": [], "report": report},
     ).eval()

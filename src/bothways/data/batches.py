@@ -11,9 +11,9 @@ no row comes again before all others of its task have come.
                   negatives are texts of the same task, so they are harder (SFR-Embedding, LLM2Vec's
                   supervised stage)
 
-Rows that do not fill a batch are left out of the epoch. With homogeneous batches this holds for each
-task, as in LLM2Vec. Every epoch is a function of its number and the generators, so any epoch can be
-made without those before it. Every epoch has the same number of rows of a task.
+Rows that do not fill a batch are left out of the epoch. With homogeneous batches this holds for
+each task, as in LLM2Vec. Every epoch is a function of its number and the generators, so any epoch
+can be made without those before it. Every epoch has the same number of rows of a task.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def epoch_rows(groups: Sequence[TaskRows], epoch: int, generators: Generators) -
         The `per_epoch` rows of each task. Rows of one pass are in their own order, and passes
         follow one after the other.
     """
-    return [_taken(group, epoch, partial(generators, number)) for number, group in enumerate(groups)]
+    return [
+        _taken(group, epoch, partial(generators, number)) for number, group in enumerate(groups)
+    ]
 
 
 def batches_per_epoch(groups: Sequence[TaskRows], size: int, kind: Batching) -> int:

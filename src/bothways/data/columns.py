@@ -15,7 +15,18 @@ from bothways.data.formats.cells import Elided, listed
 from bothways.data.rows import LONE_SURROGATE, type_name
 from bothways.errors import InputError
 
-TEXT = ("text", "sentence", "content", "document", "passage", "sentence1", "premise", "question", "query", "title")
+TEXT = (
+    "text",
+    "sentence",
+    "content",
+    "document",
+    "passage",
+    "sentence1",
+    "premise",
+    "question",
+    "query",
+    "title",
+)
 """Single texts. The first five are the usual names of unlabeled text."""
 
 DOCUMENT_TEXT = TEXT[:5]
@@ -72,7 +83,11 @@ DOCUMENT = ("document", "passage", "answer", "candidate", "text", "sentence")
 ANSWERED = (("query", "document"), ("query", "passage"), ("question", "answer"))
 """Queries and their answers, one pair a row, without positives or negatives by name."""
 
-EVALUATED = tuple(dict.fromkeys((*LABELED_TEXT, *itertools.chain(*PAIR), *QUERY, *DOCUMENT, *TITLE, *BODY, "sent0", "sent1")))
+EVALUATED = tuple(
+    dict.fromkeys(
+        (*LABELED_TEXT, *itertools.chain(*PAIR), *QUERY, *DOCUMENT, *TITLE, *BODY, "sent0", "sent1")
+    )
+)
 """Every column of an evaluation set that training may not repeat."""
 
 NLI = (("premise", "sentence1"), ("hypothesis", "sentence2"), ("label", "gold_label"))
@@ -87,7 +102,13 @@ class NoKnownColumn(InputError):
 
 
 def find_column(
-    where: str, names: Collection[str], usual: Sequence[str], *, asked: str | None = None, option: str = "", what: str = ""
+    where: str,
+    names: Collection[str],
+    usual: Sequence[str],
+    *,
+    asked: str | None = None,
+    option: str = "",
+    what: str = "",
 ) -> str:
     """Return the column `asked`, or the first of the `usual` names that is among the columns.
 
@@ -116,7 +137,9 @@ def find_column(
         raise NoKnownColumn(
             f"{where}: no column for {what or option}, such as {usual[0]!r}; name it with {option}=, one of: {shown(names)}"
         )
-    wanted = " or ".join(map(repr, usual)) if len(usual) < 4 else f"{usual[0]!r} or another usual name"
+    wanted = (
+        " or ".join(map(repr, usual)) if len(usual) < 4 else f"{usual[0]!r} or another usual name"
+    )
     raise NoKnownColumn(f"{where}: no column {wanted}; the columns are: {shown(names)}")
 
 
@@ -175,7 +198,9 @@ def read_text(where: str, name: str, value: Any, *, surrogates: Surrogates) -> s
     if LONE_SURROGATE.search(value) is None:
         return value
     if surrogates == "refuse":
-        raise InputError(f"{where}: column {name!r} holds a lone surrogate, which is not a character; repair the text")
+        raise InputError(
+            f"{where}: column {name!r} holds a lone surrogate, which is not a character; repair the text"
+        )
     return LONE_SURROGATE.sub("\ufffd", value)
 
 

@@ -41,7 +41,11 @@ def stated_configs(folder: Path) -> dict[str, Splits]:
     card = folder / "README.md"
     if not card.is_file():
         return {}
-    with foreign(card, "has a front matter that cannot be read", "correct the lines between the dashes, or remove the file"):
+    with foreign(
+        card,
+        "has a front matter that cannot be read",
+        "correct the lines between the dashes, or remove the file",
+    ):
         stated = metadata_load(card) or {}
     configs = stated.get("configs") if isinstance(stated, dict) else None
     found: dict[str, Splits] = {}
@@ -49,13 +53,18 @@ def stated_configs(folder: Path) -> dict[str, Splits]:
         if isinstance(config, dict) and config.get("data_files"):
             name = str(config.get("config_name", "default"))
             below = config.get("data_dir") or ""
-            splits = {split: _files(card, name, below, paths) for split, paths in _patterns(card, name, config["data_files"])}
+            splits = {
+                split: _files(card, name, below, paths)
+                for split, paths in _patterns(card, name, config["data_files"])
+            }
             found[name] = {split: files for split, files in splits.items() if files}
     return {name: splits for name, splits in found.items() if splits}
 
 
 def _patterns(card: Path, name: str, data_files: Any) -> Iterator[tuple[str, list[Any]]]:
-    """Yield (split, patterns). `data_files` is a pattern, a list of them, or a list of {split, path}."""
+    """Yield (split, patterns). `data_files` is a pattern, a list of them, or a list of {split,
+    path}.
+    """
     entries = data_files if isinstance(data_files, list) else [data_files]
     if all(isinstance(entry, str) for entry in entries):
         yield "train", entries
@@ -73,13 +82,23 @@ def _files(card: Path, name: str, below: str, patterns: list[Any]) -> tuple[Path
     found: dict[Path, None] = {}
     missing = None
     for pattern in patterns:
-        if not isinstance(pattern, str) or Path(pattern).is_absolute() or ".." in Path(below, pattern).parts:
-            raise InputError(f"{card}: path {pattern!r:.80} of {name!r} must be a pattern inside the folder")
+        if (
+            not isinstance(pattern, str)
+            or Path(pattern).is_absolute()
+            or ".." in Path(below, pattern).parts
+        ):
+            raise InputError(
+                f"{card}: path {pattern!r:.80} of {name!r} must be a pattern inside the folder"
+            )
         fits = [
-            path for path in card.parent.glob(str(Path(below, pattern))) if path.is_file() and not path.name.startswith(".")
+            path
+            for path in card.parent.glob(str(Path(below, pattern)))
+            if path.is_file() and not path.name.startswith(".")
         ]
         missing = missing if fits else pattern
         found.update(dict.fromkeys(in_order(fits)))
     if found and missing is not None:
-        raise InputError(f"{card}: no file fits the path {missing!r} of {name!r}; fetch the files, or correct the path")
+        raise InputError(
+            f"{card}: no file fits the path {missing!r} of {name!r}; fetch the files, or correct the path"
+        )
     return tuple(found)

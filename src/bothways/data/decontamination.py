@@ -28,7 +28,8 @@ from bothways.errors import InputError
 NGRAM = 2
 """The words of an n-gram.
 
-With 1 the order of words does not count. With 3 one changed word of ten costs six n-grams of eleven.
+With 1 the order of words does not count. With 3 one changed word of ten costs six n-grams of
+eleven.
 """
 
 
@@ -71,7 +72,9 @@ class Overlap:
             MissingExtra: "bm25" without bm25s.
         """
         if near is not None and not 0 < near <= 1:
-            raise InputError(f"near: {near}; expected a similarity above 0 and at most 1, or none to find only exact copies")
+            raise InputError(
+                f"near: {near}; expected a similarity above 0 and at most 1, or none to find only exact copies"
+            )
         if method not in ("jaccard", "bm25"):
             raise InputError(f"method: {method!r}; expected 'jaccard' or 'bm25'")
         if ngram < 1:
@@ -82,7 +85,9 @@ class Overlap:
             if text and not text.isspace():
                 self._exact.setdefault(normal_form(text), text)
         if not self._exact:
-            raise InputError("overlap: no evaluation text that is not empty; name the sets that must not be trained on")
+            raise InputError(
+                "overlap: no evaluation text that is not empty; name the sets that must not be trained on"
+            )
         self._texts = list(self._exact.values())
         if near is not None and method == "jaccard":
             self._index_ngrams()
@@ -101,8 +106,12 @@ class Overlap:
             return Match(text, exact, 1.0, True)
         if self.near is None:
             return None
-        place, similarity = self._by_ngrams(text) if self.method == "jaccard" else self._by_score(text)
-        return Match(text, self._texts[place], similarity, False) if similarity >= self.near else None
+        place, similarity = (
+            self._by_ngrams(text) if self.method == "jaccard" else self._by_score(text)
+        )
+        return (
+            Match(text, self._texts[place], similarity, False) if similarity >= self.near else None
+        )
 
     def first(self, texts: Iterable[str]) -> Match | None:
         """Return the match of the first text that has one, or None."""
@@ -121,7 +130,9 @@ class Overlap:
         found = words(text)
         if len(found) <= self.ngram:
             return {tuple(found)} if found else set()
-        return {tuple(found[place : place + self.ngram]) for place in range(len(found) - self.ngram + 1)}
+        return {
+            tuple(found[place : place + self.ngram]) for place in range(len(found) - self.ngram + 1)
+        }
 
     def _by_ngrams(self, text: str) -> tuple[int, float]:
         grams = self._ngrams(text)

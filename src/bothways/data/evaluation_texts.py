@@ -58,5 +58,7 @@ def _columns(label: str, rows: Iterable[Row]) -> Iterator[str]:
             several = value if isinstance(value, (list, tuple)) else [value]
             texts += [text for text in several if isinstance(text, str)]
         if not texts:
-            raise InputError(f"{label}, row {number}: no column that is known to hold text; the columns are: {shown(row)}")
+            raise InputError(
+                f"{label}, row {number}: no column that is known to hold text; the columns are: {shown(row)}"
+            )
         yield from texts

@@ -66,7 +66,9 @@ def describe(source: str | Path, *, texts: Sequence[str] | None = None) -> dict[
     if found.kind == "file":
         facts["files"] = {path.name: fingerprint_file(path) for path in found.files}
     elif found.kind == "folder":
-        facts["files"] = {path.relative_to(source).as_posix(): fingerprint_file(path) for path in found.files}
+        facts["files"] = {
+            path.relative_to(source).as_posix(): fingerprint_file(path) for path in found.files
+        }
     elif found.kind == "hub":
         facts |= {"config": found.config, "split": found.split}
     else:

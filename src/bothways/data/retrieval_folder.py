@@ -70,7 +70,9 @@ class RetrievalFolder:
         stems = sorted({self.split_of(path) for path in files})
         if len(stems) > 1:
             if split.lower() not in stems:
-                raise InputError(f"{files[0].parent}: holds {', '.join(stems)}, and none of these is the split {split!r}")
+                raise InputError(
+                    f"{files[0].parent}: holds {', '.join(stems)}, and none of these is the split {split!r}"
+                )
             files = tuple(path for path in files if self.split_of(path) == split.lower())
         check_complete(files)
         return files
@@ -98,18 +100,33 @@ def retrieval_folder(source: str | Path, subset: str | None = None) -> Retrieval
         subsets = _subsets(folder, configs)
         before = f"{subsets[0]}-" if len(subsets) == 1 else ""
     corpus = _part(folder, configs, f"{before}corpus")
-    queries = next((files for name in _QUERIES if (files := _part(folder, configs, before + name))), ())
+    queries = next(
+        (files for name in _QUERIES if (files := _part(folder, configs, before + name))), ()
+    )
     if not corpus or not queries:
         return None
     # A part called qrels holds judgments, another one must show it by its columns. Among stated
     # configurations mteb prefers "default".
-    names = [f"{before}qrels"] if before else sorted(_JUDGMENTS, key=lambda name: (name not in configs, name != "default"))
+    names = (
+        [f"{before}qrels"]
+        if before
+        else sorted(_JUDGMENTS, key=lambda name: (name not in configs, name != "default"))
+    )
     names = names if configs or before else list(_JUDGMENTS)
     places = [name for name in names if name in configs or (folder / name).is_dir()]
     judged = ((name, _judgments(folder, configs, name)) for name in places)
-    judgments = next((files for name, files in judged if name.endswith("qrels") or _holds_judgments(files)), None)
-    stated = {path: split for config in configs.values() for split, files in config.items() for path in files}
-    return None if judgments is None else RetrievalFolder(folder, corpus, queries, judgments, stated)
+    judgments = next(
+        (files for name, files in judged if name.endswith("qrels") or _holds_judgments(files)), None
+    )
+    stated = {
+        path: split
+        for config in configs.values()
+        for split, files in config.items()
+        for path in files
+    }
+    return (
+        None if judgments is None else RetrievalFolder(folder, corpus, queries, judgments, stated)
+    )
 
 
 def subsets_of(folder: Path) -> list[str]:
@@ -126,7 +143,9 @@ def _subsets(folder: Path, configs: Mapping[str, Splits]) -> list[str]:
     """List the names before `-corpus` of those that have queries too."""
     names = {*configs, *(plain_name(path.name).split(".")[0] for path in folder.iterdir())}
     found = [name.removesuffix("-corpus") for name in names if name.endswith("-corpus")]
-    return sorted(name for name in found if name and any(f"{name}-{queries}" in names for queries in _QUERIES))
+    return sorted(
+        name for name in found if name and any(f"{name}-{queries}" in names for queries in _QUERIES)
+    )
 
 
 def _of_config(splits: Splits) -> tuple[Path, ...]:
@@ -142,7 +161,11 @@ def _part(folder: Path, configs: Mapping[str, Splits], name: str) -> tuple[Path,
     """Return the files of a stated configuration, or the file or the tables of that name."""
     if name in configs:
         return _of_config(configs[name])
-    files = [folder / f"{name}{suffix}{zipped}" for suffix in (".jsonl", *_TABLES) for zipped in ("", *COMPRESSIONS)]
+    files = [
+        folder / f"{name}{suffix}{zipped}"
+        for suffix in (".jsonl", *_TABLES)
+        for zipped in ("", *COMPRESSIONS)
+    ]
     found = next((path for path in files if path.is_file()), None)
     return _tables(folder / name) if found is None else (found,)
 
@@ -155,4 +178,10 @@ def _holds_judgments(files: Sequence[Path]) -> bool:
 def _tables(folder: Path) -> tuple[Path, ...]:
     if not folder.is_dir():
         return ()
-    return tuple(in_order(path for path in folder.iterdir() if format_of(path) in _TABLES and not path.name.startswith(".")))
+    return tuple(
+        in_order(
+            path
+            for path in folder.iterdir()
+            if format_of(path) in _TABLES and not path.name.startswith(".")
+        )
+    )

@@ -47,7 +47,22 @@ _WIKI = re.compile(r"wiki_\d+")
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar")
 _FOREIGN = (
-    *(".pkl", ".pickle", ".h5", ".hdf5", ".orc", ".avro", ".npy", ".npz", ".pt", ".sqlite", ".db", ".duckdb", ".dta", ".sav"),
+    *(
+        ".pkl",
+        ".pickle",
+        ".h5",
+        ".hdf5",
+        ".orc",
+        ".avro",
+        ".npy",
+        ".npz",
+        ".pt",
+        ".sqlite",
+        ".db",
+        ".duckdb",
+        ".dta",
+        ".sav",
+    ),
     *(".rds", ".rdata", ".xml", ".tfrecord", ".mdb", ".msgpack"),
 )
 UNREAD = (*_SPREADSHEETS, *_ARCHIVES, *_FOREIGN)
@@ -85,12 +100,18 @@ def unknown_format(path: Path) -> InputError:
     """Return the error for a file that is not read, with its remedy."""
     suffix = Path(plain_name(path.name)).suffix
     if suffix in _SPREADSHEETS:
-        return InputError(f"{path}: is a spreadsheet; save the sheet as CSV in UTF-8 and name that file")
+        return InputError(
+            f"{path}: is a spreadsheet; save the sheet as CSV in UTF-8 and name that file"
+        )
     if suffix in _ARCHIVES:
         return InputError(f"{path}: is an archive; unpack it and name the file or folder in it")
     if suffix in _FOREIGN:
-        return InputError(f"{path}: {suffix} files are not read; write the rows as .jsonl, .csv or .parquet")
-    return InputError(f"{path}: unknown kind of file; expected one of {', '.join(FORMATS)}, each also with .gz")
+        return InputError(
+            f"{path}: {suffix} files are not read; write the rows as .jsonl, .csv or .parquet"
+        )
+    return InputError(
+        f"{path}: unknown kind of file; expected one of {', '.join(FORMATS)}, each also with .gz"
+    )
 
 
 def format_of(path: Path) -> str | None:
@@ -157,7 +178,9 @@ def finite_number(value: Any, column: str, where: str) -> float:
         if math.isfinite(number):
             return number
     shown = "nothing" if value is None or value == "" else one_line(repr(value), 80)
-    raise InputError(f"{where}: column {column!r} holds {shown}, not a finite number; correct it or remove the row")
+    raise InputError(
+        f"{where}: column {column!r} holds {shown}, not a finite number; correct it or remove the row"
+    )
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {

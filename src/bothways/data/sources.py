@@ -24,7 +24,9 @@ from bothways.errors import InputError, SourceError
 log = logging.getLogger("bothways")
 
 EMBEDDED = "python-stdlib"
-_HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+|[A-Za-z][\w-]*(?=:))(:(?P<config>[^:/]+)(/(?P<split>[^:/]+))?)?")
+_HUB_ID = re.compile(
+    r"(?P<name>[\w.-]+/[\w.-]+|[A-Za-z][\w-]*(?=:))(:(?P<config>[^:/]+)(/(?P<split>[^:/]+))?)?"
+)
 _BARE = re.compile(r"[A-Za-z][\w-]*")
 OWNERLESS = {
     "kor_nli": "snli/train",
@@ -70,7 +72,11 @@ class TextSource:
     @property
     def label(self) -> str:
         """The name of the source in messages."""
-        return self.name if self.kind != "hub" else f"{self.name}:{self.config or 'default'}/{self.split}"
+        return (
+            self.name
+            if self.kind != "hub"
+            else f"{self.name}:{self.config or 'default'}/{self.split}"
+        )
 
 
 def resolve_texts(source: str | Path, *, splits: Splits = "training") -> TextSource:
@@ -89,7 +95,9 @@ def resolve_texts(source: str | Path, *, splits: Splits = "training") -> TextSou
         SourceError: nothing has this name.
     """
     if not str(source).strip():
-        raise InputError("source: the name is empty; give a file, a folder, a hub dataset or python-stdlib")
+        raise InputError(
+            "source: the name is empty; give a file, a folder, a hub dataset or python-stdlib"
+        )
     if str(source) == EMBEDDED:
         return TextSource("embedded", EMBEDDED)
     path = Path(source)
@@ -119,9 +127,7 @@ def _meant(name: str) -> str:
     if bare in OWNERLESS:
         return f"for the hub's data set of this name write {bare}:{OWNERLESS[bare]}"
     if _BARE.fullmatch(name):
-        return (
-            f"expected a path, {EMBEDDED}, or a hub dataset: org/name:config/split, or {name}:config/split if it has no owner"
-        )
+        return f"expected a path, {EMBEDDED}, or a hub dataset: org/name:config/split, or {name}:config/split if it has no owner"
     return f"expected a path, {EMBEDDED}, or a hub dataset as org/name:config/split"
 
 
@@ -131,12 +137,20 @@ def _files_below(folder: Path, splits: Splits) -> tuple[tuple[Path, ...], tuple[
     skipped: list[str] = []
     unread: list[str] = []
     for parent, folders, names in os.walk(current_snapshot(folder)):
-        skipped += [(Path(parent) / name).relative_to(folder).as_posix() + "/" for name in folders if name.startswith(".")]
+        skipped += [
+            (Path(parent) / name).relative_to(folder).as_posix() + "/"
+            for name in folders
+            if name.startswith(".")
+        ]
         folders[:] = [name for name in folders if not name.startswith(".")]
         wanted = _saved(Path(parent), names)
         for name in names:
             path = Path(parent) / name
-            hidden = name.startswith(".") or name.split(".")[0].lower() in _NOT_DATA or _CACHED.fullmatch(name.lower())
+            hidden = (
+                name.startswith(".")
+                or name.split(".")[0].lower() in _NOT_DATA
+                or _CACHED.fullmatch(name.lower())
+            )
             if hidden or format_of(path) is None or (wanted is not None and name not in wanted):
                 skipped.append(path.relative_to(folder).as_posix())
                 if not hidden and Path(plain_name(name)).suffix in UNREAD:
@@ -149,7 +163,9 @@ def _files_below(folder: Path, splits: Splits) -> tuple[tuple[Path, ...], tuple[
         raise (
             unknown_format(folder / sorted(unread)[0])
             if unread
-            else InputError(f"{folder}: no file with texts in this folder; expected {', '.join(FORMATS)}, plain or compressed")
+            else InputError(
+                f"{folder}: no file with texts in this folder; expected {', '.join(FORMATS)}, plain or compressed"
+            )
         )
     if unread:
         log.warning("%s: data that is not read: %s", folder, ", ".join(sorted(unread)))
@@ -159,7 +175,9 @@ def _files_below(folder: Path, splits: Splits) -> tuple[tuple[Path, ...], tuple[
     return chosen, left_out
 
 
-def _chosen(folder: Path, files: list[Path], splits: Splits) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+def _chosen(
+    folder: Path, files: list[Path], splits: Splits
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     judged = _judgments(folder)
     if judged is not None and splits == "training":
         judgments, held = judged
@@ -190,7 +208,9 @@ def _judgments(folder: Path) -> tuple[set[Path], set[Path]] | None:
     if found is None:
         return None
     judgments = set(found.judgments)
-    return judgments, set(found.queries) if any(is_held_out(path.name) for path in judgments) else set()
+    return judgments, set(found.queries) if any(
+        is_held_out(path.name) for path in judgments
+    ) else set()
 
 
 def _saved(folder: Path, names: list[str]) -> set[str] | None:
@@ -204,10 +224,14 @@ def _saved(folder: Path, names: list[str]) -> set[str] | None:
         state: Any = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         listed = {str(each["filename"]) for each in state["_data_files"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{folder / 'state.json'}: not written by save_to_disk; save the dataset again") from None
+        raise InputError(
+            f"{folder / 'state.json'}: not written by save_to_disk; save the dataset again"
+        ) from None
     missing = sorted(listed - set(names))
     if missing:
-        raise InputError(f"{folder / missing[0]}: no such file, which state.json lists; fetch it, or save the data set again")
+        raise InputError(
+            f"{folder / missing[0]}: no such file, which state.json lists; fetch it, or save the data set again"
+        )
     return listed
 
 
@@ -227,7 +251,11 @@ def iter_hub_rows(source: TextSource, *, streaming: bool = False) -> Iterator[Ro
     number = 0
     # `datasets` passes on errors of huggingface_hub, httpx and fsspec as well as its own
     try:
-        rows = iter(datasets.load_dataset(source.name, source.config, split=source.split, streaming=streaming))
+        rows = iter(
+            datasets.load_dataset(
+                source.name, source.config, split=source.split, streaming=streaming
+            )
+        )
     except Exception as error:
         raise _unreachable(source, number, error) from error
     while True:

@@ -23,7 +23,19 @@ log = logging.getLogger("bothways")
 
 _TRAINING = {"train", "training", "trainset", "trn"}
 _HELD_OUT = {
-    *("test", "tests", "testing", "testset", "dev", "devset", "development", "val", "valid", "validation", "valset"),
+    *(
+        "test",
+        "tests",
+        "testing",
+        "testset",
+        "dev",
+        "devset",
+        "development",
+        "val",
+        "valid",
+        "validation",
+        "valset",
+    ),
     *("eval", "evaluation", "evalset", "heldout", "holdout"),
 }
 SPLIT_COLUMNS = ("split", "data_split", "dataset_split", "partition", "set", "subset")
@@ -46,7 +58,9 @@ def current_snapshot(folder: Path) -> Path:
         return current
     there = sorted(path for path in snapshots.iterdir() if path.is_dir())
     if len(there) != 1:
-        raise InputError(f"{folder}: holds {len(there)} snapshots; name one of those below {snapshots}")
+        raise InputError(
+            f"{folder}: holds {len(there)} snapshots; name one of those below {snapshots}"
+        )
     return there[0]
 
 
@@ -106,7 +120,14 @@ def training_rows(label: str, rows: Iterable[Row]) -> Iterator[Row]:
     named: tuple[str, Any] = ("", "")
     try:
         for number, row in rows:
-            found = next(((name, row[name]) for name in SPLIT_COLUMNS if name in row and _says_held_out(row[name])), None)
+            found = next(
+                (
+                    (name, row[name])
+                    for name in SPLIT_COLUMNS
+                    if name in row and _says_held_out(row[name])
+                ),
+                None,
+            )
             if found is None:
                 kept += 1
                 yield number, row

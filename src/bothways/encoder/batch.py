@@ -108,7 +108,9 @@ def pack(
     return TokenBatch(torch.tensor(ids), plan, torch.tensor(pool), len(rows))
 
 
-def passes(lengths: Sequence[int], batch_tokens: int, max_rows: int | None = None, *, padded: bool = False) -> list[list[int]]:
+def passes(
+    lengths: Sequence[int], batch_tokens: int, max_rows: int | None = None, *, padded: bool = False
+) -> list[list[int]]:
     """Cut texts into passes of at most `batch_tokens` tokens, longest texts first.
 
     A pass therefore holds texts of nearly the same length. A text longer than `batch_tokens` gets a
@@ -129,7 +131,11 @@ def passes(lengths: Sequence[int], batch_tokens: int, max_rows: int | None = Non
     for index in order:
         # the first text of a pass is its longest
         cost = lengths[groups[-1][0]] if padded and groups else lengths[index]
-        if not groups or used + cost > batch_tokens or (max_rows is not None and len(groups[-1]) >= max_rows):
+        if (
+            not groups
+            or used + cost > batch_tokens
+            or (max_rows is not None and len(groups[-1]) >= max_rows)
+        ):
             groups.append([])
             used, cost = 0, lengths[index]
         groups[-1].append(index)

@@ -35,7 +35,15 @@ from bothways.attention.stock import quiet
 from bothways.backbone.adapter.new_tokens import special_ids
 from bothways.encoder.batch import TokenBatch, TokenRow
 from bothways.encoder.finite import check_vectors
-from bothways.encoder.inference import WINDOW, Budget, Settings, finish, is_cut, over_passes, windows
+from bothways.encoder.inference import (
+    WINDOW,
+    Budget,
+    Settings,
+    finish,
+    is_cut,
+    over_passes,
+    windows,
+)
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.questions import Questions
 from bothways.errors import InputError
@@ -98,7 +106,12 @@ def encode_both(
     """
     one = isinstance(texts, str)
     items: Iterable[str] = [texts] if isinstance(texts, str) else texts
-    parts = [vectors for _, vectors in encode_both_stream(encoder, items, show_progress_bar=show_progress_bar, **options)]
+    parts = [
+        vectors
+        for _, vectors in encode_both_stream(
+            encoder, items, show_progress_bar=show_progress_bar, **options
+        )
+    ]
     width = options.get("truncate_dim") or encoder.dimension
     vectors = np.concatenate([np.empty((0, 2, width), dtype=np.float32), *parts])
     sides = [np.ascontiguousarray(vectors[0, side] if one else vectors[:, side]) for side in (0, 1)]
@@ -125,7 +138,9 @@ def encode_both_stream(
     settings = Settings(
         batch_size=batch_size,
         batch_tokens=batch_tokens,
-        normalize=encoder.options.normalize if normalize_embeddings is None else normalize_embeddings,
+        normalize=encoder.options.normalize
+        if normalize_embeddings is None
+        else normalize_embeddings,
         truncate_dim=truncate_dim,
     )
     settings.check(encoder.dimension)
@@ -133,7 +148,12 @@ def encode_both_stream(
 
 
 def _windows(
-    encoder: EncoderModule, questions: Questions, texts: Iterable[Any], settings: Settings, show: bool | None, window: int
+    encoder: EncoderModule,
+    questions: Questions,
+    texts: Iterable[Any],
+    settings: Settings,
+    show: bool | None,
+    window: int,
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     if encoder.direction == "bidirectional":
         log.warning(
@@ -160,7 +180,12 @@ def _windows(
             yield found, _encode(encoder, questions, parts, found, start, settings, budget)
             bar.advance(len(found))
     if cut:
-        log.info("%d of %d texts were longer than the encoder's %d tokens and were cut", cut, done, encoder.max_length)
+        log.info(
+            "%d of %d texts were longer than the encoder's %d tokens and were cut",
+            cut,
+            done,
+            encoder.max_length,
+        )
 
 
 def questions_of(encoder: EncoderModule) -> Questions:
@@ -189,7 +214,9 @@ def _kind(stage: object) -> Any:
     return objective.get("kind") if isinstance(objective, dict) else None
 
 
-def rows_of(encoder: EncoderModule, questions: Questions, texts: Sequence[str], first: int) -> tuple[list[_Part], int]:
+def rows_of(
+    encoder: EncoderModule, questions: Questions, texts: Sequence[str], first: int
+) -> tuple[list[_Part], int]:
     """Tokenize texts with both questions.
 
     Returns the parts of each text, and how many texts were cut.
@@ -198,7 +225,10 @@ def rows_of(encoder: EncoderModule, questions: Questions, texts: Sequence[str], 
     and a text is cut, causal text has a few tokens more in front of the shorter question. These
     tokens belong to its block, so they have the states that they would have there.
     """
-    alone = [encoder.tokenize(texts, prompt=prompt, first=first) for prompt in (questions.summarize, questions.predict)]
+    alone = [
+        encoder.tokenize(texts, prompt=prompt, first=first)
+        for prompt in (questions.summarize, questions.predict)
+    ]
     parts: list[_Part] = []
     cut = 0
     for index, rows in enumerate(zip(*alone)):
@@ -206,12 +236,17 @@ def rows_of(encoder: EncoderModule, questions: Questions, texts: Sequence[str], 
         bodies = [row.ids[: len(row.ids) - size] for row, size in zip(rows, questions.sizes)]
         text = min(bodies, key=len)
         if not text:  # an empty text with nothing before it, so there is nothing to share
-            parts += [_Part(TokenRow(row.ids, row.pool, row.offsets), index, (side,)) for side, row in enumerate(rows)]
+            parts += [
+                _Part(TokenRow(row.ids, row.pool, row.offsets), index, (side,))
+                for side, row in enumerate(rows)
+            ]
             continue
         more = [body[len(text) :] if encoder.direction == "causal" else [] for body in bodies]
         blocks = [own + block for own, block in zip(more, questions.blocks)]
         ids = [*text, *blocks[0], *blocks[1]]
-        row = TokenRow(ids, [False] * len(ids), [(0, 0)] * len(ids), (len(blocks[0]), len(blocks[1])))
+        row = TokenRow(
+            ids, [False] * len(ids), [(0, 0)] * len(ids), (len(blocks[0]), len(blocks[1]))
+        )
         parts.append(_Part(row, index, (0, 1)))
     return parts, cut
 
@@ -226,18 +261,31 @@ def _encode(
     budget: Budget,
 ) -> np.ndarray:
     """Compute vectors (N, 2, D) of the texts of a window."""
-    vectors = np.empty((len(texts), 2, settings.truncate_dim or encoder.dimension), dtype=np.float32)
+    vectors = np.empty(
+        (len(texts), 2, settings.truncate_dim or encoder.dimension), dtype=np.float32
+    )
 
     def run(rows: list[TokenRow]) -> np.ndarray:
         batch = encoder.pack(rows, fill_to=budget.fill(rows)).to(encoder.device)
         return answers(encoder, batch, questions.read).float().cpu().numpy()
 
     with quiet(encoder):
-        for group, result in over_passes([part.row for part in parts], budget, settings.batch_size, run):
-            owners = [(parts[number].owner, side) for number in group for side in parts[number].sides]
+        for group, result in over_passes(
+            [part.row for part in parts], budget, settings.batch_size, run
+        ):
+            owners = [
+                (parts[number].owner, side) for number in group for side in parts[number].sides
+            ]
             of_text = [index for index, _ in owners]
-            check_vectors(result, [start + index for index in of_text], [texts[index] for index in of_text], encoder.dtype)
-            vectors[of_text, [side for _, side in owners]] = finish(result[:, : settings.truncate_dim], settings.normalize)
+            check_vectors(
+                result,
+                [start + index for index in of_text],
+                [texts[index] for index in of_text],
+                encoder.dtype,
+            )
+            vectors[of_text, [side for _, side in owners]] = finish(
+                result[:, : settings.truncate_dim], settings.normalize
+            )
     return vectors
 
 
@@ -248,11 +296,15 @@ def answers(encoder: EncoderModule, batch: TokenBatch, read: int) -> Tensor:
     without blocks.
     """
     ends, begin = [], 0
-    for length, blocks in zip(batch.plan.lengths[: batch.rows], batch.plan.blocks or [()] * batch.rows):
+    for length, blocks in zip(
+        batch.plan.lengths[: batch.rows], batch.plan.blocks or [()] * batch.rows
+    ):
         begin += length
         ends += [begin - sum(blocks[number + 1 :]) for number in range(max(1, len(blocks)))]
     states = encoder.pooled_states(batch)
     places = (torch.tensor(ends)[:, None] + torch.arange(-read, 0)).flatten().to(states.device)
     segments = torch.arange(len(ends), device=states.device).repeat_interleave(read)
-    pooled: Tensor = encoder.pooling(states[places], torch.ones_like(segments, dtype=torch.bool), segments, len(ends))
+    pooled: Tensor = encoder.pooling(
+        states[places], torch.ones_like(segments, dtype=torch.bool), segments, len(ends)
+    )
     return pooled

@@ -111,7 +111,9 @@ def convert(
     return _assemble(loaded, chosen, seed, direction, windows, options, provenance)
 
 
-def _adapter_positions(base: str | os.PathLike[str], adapter: str | os.PathLike[str] | None) -> RopeConfig | None:
+def _adapter_positions(
+    base: str | os.PathLike[str], adapter: str | os.PathLike[str] | None
+) -> RopeConfig | None:
     """Return the positions that an adapter was trained with.
 
     Raises:
@@ -139,9 +141,17 @@ def _load_base(
     # an adapter is added to float32 weights, not to rounded ones
     first = torch.float32 if adapter is not None else kind
     loaded = load_pretrained(base, dtype=first, device=place, config_overrides=positions or None)
-    provenance: dict[str, Any] = {"base": str(base), "source": loaded.source.kind, "stages": [], "versions": versions()}
+    provenance: dict[str, Any] = {
+        "base": str(base),
+        "source": loaded.source.kind,
+        "stages": [],
+        "versions": versions(),
+    }
     if adapter is not None:
-        provenance |= {"base_adapter": str(adapter), MERGED: merge_saved(loaded.model, adapter, merged_in(base))}
+        provenance |= {
+            "base_adapter": str(adapter),
+            MERGED: merge_saved(loaded.model, adapter, merged_in(base)),
+        }
         loaded.model.to(kind)
     return loaded, provenance
 
@@ -157,12 +167,20 @@ def _assemble(
 ) -> Encoder:
     """Build the pooling, prepare the backbone, and put the encoder together."""
     model: Any = loaded.model
-    pool = pooling.build(int(model.config.get_text_config().hidden_size), seed=seed).to(model.device)
+    pool = pooling.build(int(model.config.get_text_config().hidden_size), seed=seed).to(
+        model.device
+    )
     execution, report = prepare(model, direction, windows)
     options.max_length = _limit(options.max_length, model)
     provenance["report"] = report
     return Encoder(
-        model, loaded.tokenizer, pool, direction=direction, execution=execution, options=options, provenance=provenance
+        model,
+        loaded.tokenizer,
+        pool,
+        direction=direction,
+        execution=execution,
+        options=options,
+        provenance=provenance,
     ).eval()
 
 
@@ -170,7 +188,9 @@ def _check_options(options: EncoderOptions, pooling: PoolingConfig) -> None:
     """Raise InputError if options contradict each other or the pooling."""
     check_default_prompt(options.default_prompt, options.prompts)
     if pooling.mode == "bos" and not options.pool_bos:
-        raise InputError("pool_bos: false leaves nothing to pool for pooling 'bos'; choose another pooling")
+        raise InputError(
+            "pool_bos: false leaves nothing to pool for pooling 'bos'; choose another pooling"
+        )
 
 
 def _positions(
@@ -194,13 +214,22 @@ def _positions(
     fields = rope_overrides(base, wish)
     kind = fields["rope_parameters"]["rope_type"] if fields else wish.type
     if kind == "dynamic" and direction == "bidirectional":
-        hint = "" if own is None else f"; {adapter} was trained with them, so train it again with rope linear or yarn"
+        hint = (
+            ""
+            if own is None
+            else f"; {adapter} was trained with them, so train it again with rope linear or yarn"
+        )
         raise InputError(
             "rope.type: dynamic frequencies follow the longest text of a pass, so a text's vector would depend on the others; "
             f"use linear or yarn, or direction causal for a language model{hint}"
         )
     if rope is None:
-        log.info("%s: was trained with positions for %d tokens (%s), so the base gets these", adapter, wish.context, kind)
+        log.info(
+            "%s: was trained with positions for %d tokens (%s), so the base gets these",
+            adapter,
+            wish.context,
+            kind,
+        )
     if own is not None and wish.context > own.context:
         say_further(adapter, own, wish)
     return fields
@@ -215,13 +244,22 @@ def _check(
     wrapper: Sequence[str],
 ) -> None:
     """Refuse wrong arguments before gigabytes are read."""
-    for name, value, known in (("direction", direction, ("bidirectional", "causal")), ("windows", windows, ("lift", "keep"))):
+    for name, value, known in (
+        ("direction", direction, ("bidirectional", "causal")),
+        ("windows", windows, ("lift", "keep")),
+    ):
         if value not in known:
             raise InputError(f"{name}: must be {known[0]!r} or {known[1]!r} (got {value!r})")
     if max_length is not None and max_length < 1:
         raise InputError(f"max_length: must be at least 1 token (got {max_length})")
-    if isinstance(wrapper, str) or len(wrapper) > 3 or not all(isinstance(part, str) for part in wrapper):
-        raise InputError(f"wrapper: must be (before, after) or (before, after, joint), each a string (got {wrapper!r})")
+    if (
+        isinstance(wrapper, str)
+        or len(wrapper) > 3
+        or not all(isinstance(part, str) for part in wrapper)
+    ):
+        raise InputError(
+            f"wrapper: must be (before, after) or (before, after, joint), each a string (got {wrapper!r})"
+        )
     for name, text in prompts.items():
         if not isinstance(text, str):
             raise InputError(f"prompts.{name}: must be a string (got {type(text).__name__})")
@@ -245,7 +283,9 @@ def _limit(max_length: int | None, model: Any) -> int | None:
 def _check_unmerged(base: str | os.PathLike[str], adapter: str | os.PathLike[str]) -> None:
     """Raise InputError if a run's folder is the base and the adapter is already merged in it."""
     run = Path(base).expanduser().resolve()
-    if (run / "bothways.json").is_file() and (run / "adapters") in Path(adapter).expanduser().resolve().parents:
+    if (run / "bothways.json").is_file() and (run / "adapters") in Path(
+        adapter
+    ).expanduser().resolve().parents:
         raise InputError(
             f"adapter: {adapter} is already merged in {base}; leave it out, or give the base that it was trained on"
         )
@@ -258,5 +298,7 @@ def __getattr__(name: str) -> Any:
     """Return a function that has moved to `encoder.load`, with a DeprecationWarning."""
     if name not in _MOVED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(f"{__name__}.{name} is bothways.encoder.load.{name} now", DeprecationWarning, stacklevel=2)
+    warnings.warn(
+        f"{__name__}.{name} is bothways.encoder.load.{name} now", DeprecationWarning, stacklevel=2
+    )
     return getattr(importlib.import_module("bothways.encoder.load"), name)

@@ -52,7 +52,9 @@ class Encoder(TextEncoder):
         """
         return both_vectors.encode_both(self, texts, **options)
 
-    def encode_both_stream(self, texts: Iterable[str], **options: Any) -> Iterator[tuple[list[str], np.ndarray]]:
+    def encode_both_stream(
+        self, texts: Iterable[str], **options: Any
+    ) -> Iterator[tuple[list[str], np.ndarray]]:
         """Encode any number of texts with both questions, see `both_vectors.encode_both_stream`."""
         return both_vectors.encode_both_stream(self, texts, **options)
 
@@ -62,7 +64,9 @@ class Encoder(TextEncoder):
     ) -> TokenStates: ...
 
     @overload
-    def encode_tokens(self, texts: Iterable[Text], **options: Unpack[TokenKeywords]) -> list[TokenStates]: ...
+    def encode_tokens(
+        self, texts: Iterable[Text], **options: Unpack[TokenKeywords]
+    ) -> list[TokenStates]: ...
 
     def encode_tokens(
         self,
@@ -96,7 +100,10 @@ class Encoder(TextEncoder):
 
     @overload
     def encode_chunks(  # type: ignore[overload-overlap]
-        self, texts: OneText, chunks: Chunking | Sequence[Span] = ..., **options: Unpack[ChunkKeywords]
+        self,
+        texts: OneText,
+        chunks: Chunking | Sequence[Span] = ...,
+        **options: Unpack[ChunkKeywords],
     ) -> Chunks: ...
 
     @overload
@@ -180,11 +187,17 @@ class Encoder(TextEncoder):
                 of `encode_chunks`.
         """
         if not isinstance(chunks, (str, int)):
-            raise InputError(f"chunks: a stream of texts takes 'sentences' or a number of tokens (got {type(chunks).__name__})")
+            raise InputError(
+                f"chunks: a stream of texts takes 'sentences' or a number of tokens (got {type(chunks).__name__})"
+            )
         chosen = self.prompt(prompt, prompt_name)
-        return late_chunking.chunk_groups(self, texts, chunks, prompt=chosen, normalize=normalize_embeddings, **options)
+        return late_chunking.chunk_groups(
+            self, texts, chunks, prompt=chosen, normalize=normalize_embeddings, **options
+        )
 
-    def save(self, folder: str | os.PathLike[str], *, dtype: str | None = None, replace: bool = False) -> None:
+    def save(
+        self, folder: str | os.PathLike[str], *, dtype: str | None = None, replace: bool = False
+    ) -> None:
         """Write the encoder as a sentence-transformers folder, see `encoder.folder.write.save`.
 
         For example, `save("out/encoder", dtype="bfloat16")`.

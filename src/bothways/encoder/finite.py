@@ -23,7 +23,12 @@ class NotFinite(InputError):
 
 
 def check_vectors(
-    vectors: np.ndarray, numbers: Sequence[int], texts: Sequence[Any], dtype: torch.dtype, *, zeros: bool = True
+    vectors: np.ndarray,
+    numbers: Sequence[int],
+    texts: Sequence[Any],
+    dtype: torch.dtype,
+    *,
+    zeros: bool = True,
 ) -> None:
     """Raise NotFinite if a vector cannot be compared with others.
 
@@ -38,8 +43,16 @@ def check_vectors(
         NotFinite: names the first such text.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.sqrt(np.square(vectors, dtype=np.float32).sum(axis=1)) if zeros else vectors.sum(axis=1, dtype=np.float64)
-    finite = np.isfinite(vectors).all(axis=1) if not np.isfinite(lengths).all() else np.ones(len(vectors), dtype=bool)
+        lengths = (
+            np.sqrt(np.square(vectors, dtype=np.float32).sum(axis=1))
+            if zeros
+            else vectors.sum(axis=1, dtype=np.float64)
+        )
+    finite = (
+        np.isfinite(vectors).all(axis=1)
+        if not np.isfinite(lengths).all()
+        else np.ones(len(vectors), dtype=bool)
+    )
     good = finite & np.isfinite(lengths) & (vectors != 0).any(axis=1) if zeros else finite
     if good.all():
         return
@@ -63,7 +76,9 @@ def check_weights(state: Mapping[str, Tensor], dtype: torch.dtype) -> None:
     for name, value in state.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             kind = str(dtype).removeprefix("torch.")
-            raise NotFinite(f"save: the weight {name} holds NaN or infinity in {kind}; {remedy(dtype)}")
+            raise NotFinite(
+                f"save: the weight {name} holds NaN or infinity in {kind}; {remedy(dtype)}"
+            )
 
 
 def remedy(dtype: torch.dtype) -> str:

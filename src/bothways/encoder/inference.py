@@ -66,14 +66,21 @@ class Settings:
     def check(self, dimension: int) -> None:
         """Raise InputError if a number is out of range."""
         if self.truncate_dim is not None and not 1 <= self.truncate_dim <= dimension:
-            raise InputError(f"truncate_dim: must lie between 1 and {dimension} (got {self.truncate_dim})")
+            raise InputError(
+                f"truncate_dim: must lie between 1 and {dimension} (got {self.truncate_dim})"
+            )
         for name, value in (("batch_size", self.batch_size), ("batch_tokens", self.batch_tokens)):
             if value is not None and value < 1:
                 raise InputError(f"{name}: must be at least 1 (got {value})")
 
 
 def encode_windows(
-    encoder: EncoderModule, texts: Iterable[Text], settings: Settings, *, show: bool | None, window: int = WINDOW
+    encoder: EncoderModule,
+    texts: Iterable[Text],
+    settings: Settings,
+    *,
+    show: bool | None,
+    window: int = WINDOW,
 ) -> Iterator[tuple[list[Text], np.ndarray]]:
     """Encode any iterable by windows: yields (texts, vectors (n, D) float32) in order.
 
@@ -92,7 +99,12 @@ def encode_windows(
             cut += sum(is_cut(text, row, encoder.max_length) for text, row in zip(part, rows))
             yield part, _encode(encoder, rows, part, start, settings, budget, bar)
     if cut:
-        log.info("%d of %d texts were longer than the encoder's %d tokens and were cut", cut, done, encoder.max_length)
+        log.info(
+            "%d of %d texts were longer than the encoder's %d tokens and were cut",
+            cut,
+            done,
+            encoder.max_length,
+        )
 
 
 def is_cut(text: Text, row: TokenRow, limit: int | None) -> bool:
@@ -123,7 +135,12 @@ def _encode(
     # not take part in training later.
     with quiet(encoder):
         for group, result in over_passes(rows, budget, settings.batch_size, run):
-            check_vectors(result, [start + index for index in group], [texts[index] for index in group], encoder.dtype)
+            check_vectors(
+                result,
+                [start + index for index in group],
+                [texts[index] for index in group],
+                encoder.dtype,
+            )
             vectors[group] = finish(result[:, : settings.truncate_dim], settings.normalize)
             bar.advance(len(group))
     return vectors
@@ -148,11 +165,20 @@ def encode_tokens(
         packed = encoder.states(batch).float().cpu()
         return [s.numpy() for s in packed.split(batch.plan.lengths)[: batch.rows]]
 
-    with Progress("encode tokens", len(rows), "texts", show=show_progress_bar) as bar, quiet(encoder):
+    with (
+        Progress("encode tokens", len(rows), "texts", show=show_progress_bar) as bar,
+        quiet(encoder),
+    ):
         for group, result in over_passes(rows, budget, None, states):
             for index, value in zip(group, result):
                 row = rows[index]
-                check_vectors(value, [index] * len(value), [texts[index]] * len(value), encoder.dtype, zeros=False)
+                check_vectors(
+                    value,
+                    [index] * len(value),
+                    [texts[index]] * len(value),
+                    encoder.dtype,
+                    zeros=False,
+                )
                 # a copy, because a view would keep the states of the whole pass
                 found[index] = TokenStates(value.copy(), row.offsets, np.array(row.pool), row.ids)
             bar.advance(len(group))
@@ -185,7 +211,9 @@ def windows(texts: Iterable[Text], size: int) -> Iterator[tuple[int, list[Text]]
 
 def is_one(texts: object) -> bool:
     """Return whether a caller gave one text (or one pair) and not several."""
-    return isinstance(texts, str) or (isinstance(texts, tuple) and len(texts) == 2 and all(isinstance(t, str) for t in texts))
+    return isinstance(texts, str) or (
+        isinstance(texts, tuple) and len(texts) == 2 and all(isinstance(t, str) for t in texts)
+    )
 
 
 def check_many(texts: object) -> None:
@@ -228,7 +256,10 @@ class Budget:
 
 
 def over_passes(
-    rows: Sequence[TokenRow], budget: Budget, batch_size: int | None, run: Callable[[list[TokenRow]], Any]
+    rows: Sequence[TokenRow],
+    budget: Budget,
+    batch_size: int | None,
+    run: Callable[[list[TokenRow]], Any],
 ) -> Iterator[tuple[list[int], Any]]:
     """Run every pass: yields (indices, result).
 
@@ -259,7 +290,9 @@ def over_passes(
         budget.tokens = max(1, min(budget.tokens, sum(lengths[i] for i in group)) // 2)
         log.warning("out of memory: passes of %d tokens from here on", budget.tokens)
         left = [i for part in [group, *pending[::-1]] for i in part]
-        pending = [[left[i] for i in part] for part in budget.cut([lengths[i] for i in left], batch_size)]
+        pending = [
+            [left[i] for i in part] for part in budget.cut([lengths[i] for i in left], batch_size)
+        ]
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -290,7 +323,9 @@ def quantize(vectors: np.ndarray, precision: Precision) -> np.ndarray:
             dimension of binary vectors is not a multiple of 8.
     """
     if precision not in get_args(Precision):
-        raise InputError(f"precision: must be one of {', '.join(get_args(Precision))} (got {precision!r})")
+        raise InputError(
+            f"precision: must be one of {', '.join(get_args(Precision))} (got {precision!r})"
+        )
     if precision == "float32":
         return vectors
     count, dimension = vectors.shape
@@ -305,7 +340,9 @@ def quantize(vectors: np.ndarray, precision: Precision) -> np.ndarray:
             f"of 8 (got {dimension}); set truncate_dim"
         )
     if count == 0:
-        return np.empty((0, dimension // 8 if precision.endswith("binary") else dimension), _NUMPY[precision])
+        return np.empty(
+            (0, dimension // 8 if precision.endswith("binary") else dimension), _NUMPY[precision]
+        )
     from sentence_transformers.util import quantize_embeddings
 
     return np.asarray(quantize_embeddings(vectors, precision=precision))

@@ -70,7 +70,9 @@ def load(
     return encoder
 
 
-def _change_pooling(encoder: Encoder, chosen: PoolingConfig, folder: str | os.PathLike[str]) -> None:
+def _change_pooling(
+    encoder: Encoder, chosen: PoolingConfig, folder: str | os.PathLike[str]
+) -> None:
     """Replace the pooling of an encoder.
 
     Raises:
@@ -85,11 +87,17 @@ def _change_pooling(encoder: Encoder, chosen: PoolingConfig, folder: str | os.Pa
             f"pooling: {folder} was trained with {own.mode} pooling and {trained}, so no other pooling fits it; leave pooling out"
         )
     if chosen.mode == "bos" and not encoder.options.pool_bos:
-        raise InputError(f"pooling: {folder} does not pool BOS, but 'bos' reads nothing else; choose another pooling")
+        raise InputError(
+            f"pooling: {folder} does not pool BOS, but 'bos' reads nothing else; choose another pooling"
+        )
     keep, pooling = getattr(own, "keep", None), chosen.build(encoder.hidden_size)
     if isinstance(pooling, Pooling):
         pooling.from_start = getattr(getattr(own, "inner", own), "from_start", False)
-    encoder.pooling = pooling if keep is None else head_modules.Headed(pooling, [], width=encoder.hidden_size, keep=keep)
+    encoder.pooling = (
+        pooling
+        if keep is None
+        else head_modules.Headed(pooling, [], width=encoder.hidden_size, keep=keep)
+    )
 
 
 def _load(
@@ -105,7 +113,9 @@ def _load(
     if llm2vec.is_llm2vec(path) and not (path / MODULES).exists():
         return llm2vec.load(path, adapter=adapter, base=base, device=place, dtype=kind)
     if (path / MODULES).exists() and adapter is not None:
-        return llm2vec.add(read.load(path, device=place, dtype=torch.float32, base=base), adapter, path, kind)
+        return llm2vec.add(
+            read.load(path, device=place, dtype=torch.float32, base=base), adapter, path, kind
+        )
     if adapter is not None:
         raise InputError(
             f"adapter: only valid for encoders, and {folder} is not one; bothways.convert merges an adapter into a base"
@@ -113,7 +123,9 @@ def _load(
     if (path / MODULES).exists():
         return read.load(path, device=place, dtype=kind, base=base)
     if base is not None:
-        raise InputError(f"base: only valid for adapters and LLM2Vec folders, and {folder} has weights of its own")
+        raise InputError(
+            f"base: only valid for adapters and LLM2Vec folders, and {folder} has weights of its own"
+        )
     if (path / llm2vec.ADAPTER).exists():
         raise InputError(
             f"{folder}: a PEFT adapter, not an encoder, because it does not name a pooling; make an encoder with "
@@ -124,7 +136,9 @@ def _load(
             f"{folder}: is an export, which only encodes; open it with bothways.load, and give its encoder elsewhere"
         )
     if (path / "config.json").exists():
-        raise InputError(f"{folder}: a base model, not an encoder; use bothways.convert, or train one first")
+        raise InputError(
+            f"{folder}: a base model, not an encoder; use bothways.convert, or train one first"
+        )
     raise InputError(f"{folder}: no encoder here (neither {MODULES} nor {llm2vec.CONFIG} exists)")
 
 
@@ -146,7 +160,11 @@ def is_exported_graph(folder: Path) -> bool:
 
     A model's folder is not, and neither is one with a .gguf file.
     """
-    return (folder / EXPORT).is_file() and not (folder / "config.json").is_file() and not any(folder.glob("*.gguf"))
+    return (
+        (folder / EXPORT).is_file()
+        and not (folder / "config.json").is_file()
+        and not any(folder.glob("*.gguf"))
+    )
 
 
 def local_folder(folder: str | os.PathLike[str]) -> Path:

@@ -83,7 +83,9 @@ class EncoderModule(nn.Module):
 
     def pool(self, states: Tensor, batch: TokenBatch) -> Tensor:
         """Compute vectors (N, D) from the states (T, H) of a batch that the pooling reads."""
-        vectors: Tensor = self.pooling(states, batch.pool, batch.plan.segment_ids(states.device), batch.rows)
+        vectors: Tensor = self.pooling(
+            states, batch.pool, batch.plan.segment_ids(states.device), batch.rows
+        )
         return vectors
 
     def forward(self, batch: TokenBatch) -> Tensor:
@@ -126,7 +128,12 @@ class EncoderModule(nn.Module):
         return self.options.prompts
 
     def tokenize(
-        self, texts: Sequence[Text], prompt: str | None = None, max_length: int | None = None, *, first: int = 0
+        self,
+        texts: Sequence[Text],
+        prompt: str | None = None,
+        max_length: int | None = None,
+        *,
+        first: int = 0,
     ) -> list[TokenRow]:
         """Make token rows of texts. `first` is the first one's number in error messages."""
         return self.text_tokenizer()(texts, prompt=prompt, max_length=max_length, first=first)
@@ -152,7 +159,9 @@ class EncoderModule(nn.Module):
     def pack(self, rows: Sequence[TokenRow], fill_to: int | None = None) -> TokenBatch:
         """Pack rows into one batch, in this encoder's direction, on the CPU."""
         pad = self.tokenizer.pad_token_id
-        return pack(rows, direction=self.direction, fill_to=fill_to, pad_id=0 if pad is None else int(pad))
+        return pack(
+            rows, direction=self.direction, fill_to=fill_to, pad_id=0 if pad is None else int(pad)
+        )
 
     def prompt(self, prompt: str | None = None, prompt_name: str | None = None) -> str | None:
         """Find the instruction for a call.
@@ -160,7 +169,11 @@ class EncoderModule(nn.Module):
         Raises:
             InputError: the name is not stored. The message lists the names that are.
         """
-        return prompt if prompt is not None else prompts.named(self.prompts, self.options.default_prompt, prompt_name)
+        return (
+            prompt
+            if prompt is not None
+            else prompts.named(self.prompts, self.options.default_prompt, prompt_name)
+        )
 
     def role_prompt(self, role: Literal["query", "document"]) -> str | None:
         """Find the instruction of `encode_query` or `encode_document`, see `texts.prompts`."""

@@ -12,7 +12,9 @@ from bothways.config import Direction
 from bothways.foreign import foreign
 
 
-def prepare(model: Any, direction: Direction, windows: str = "lift") -> tuple[Execution, dict[str, Any]]:
+def prepare(
+    model: Any, direction: Direction, windows: str = "lift"
+) -> tuple[Execution, dict[str, Any]]:
     """Switch a bare backbone to `direction`, and choose how it runs.
 
     Returns that choice and a report for provenance.

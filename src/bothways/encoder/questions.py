@@ -35,7 +35,9 @@ class Questions:
     read: int
 
     @classmethod
-    def of(cls, encoder: EncoderModule, who: str = "objective llara", remedy: str = "") -> Questions:
+    def of(
+        cls, encoder: EncoderModule, who: str = "objective llara", remedy: str = ""
+    ) -> Questions:
         """Find the questions that are stored with an encoder.
 
         Args:
@@ -59,7 +61,9 @@ class Questions:
             )
         mode = getattr(encoder.pooling, "mode", None)
         if mode not in ("last", "last_tokens"):
-            raise InputError(f"{who}: vectors are read at the end of a question; use pooling last or last_tokens (got {mode})")
+            raise InputError(
+                f"{who}: vectors are read at the end of a question; use pooling last or last_tokens (got {mode})"
+            )
         read = int(getattr(encoder.pooling, "tokens", 1))
         if encoder.options.wrapper.suffix:
             raise InputError(
@@ -69,7 +73,9 @@ class Questions:
         tokenizer = encoder.text_tokenizer()
         blocks = (tokenizer.frame(prompts[0]).closing, tokenizer.frame(prompts[1]).closing)
         if min(map(len, blocks)) < read:
-            raise InputError(f"{who}: {read} states are read, but a question has only {min(map(len, blocks))} tokens")
+            raise InputError(
+                f"{who}: {read} states are read, but a question has only {min(map(len, blocks))} tokens"
+            )
         return cls(prompts[0], prompts[1], blocks, read)
 
     @property

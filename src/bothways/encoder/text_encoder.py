@@ -17,7 +17,14 @@ import torch
 from torch import Tensor
 
 from bothways.encoder import inference
-from bothways.encoder.encode_types import EncodeKeywords, OneText, PassKeywords, Precision, Vector, Vectors
+from bothways.encoder.encode_types import (
+    EncodeKeywords,
+    OneText,
+    PassKeywords,
+    Precision,
+    Vector,
+    Vectors,
+)
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.similarity import cosine_similarity
 from bothways.encoder.texts.tokenization import Text
@@ -150,10 +157,17 @@ class TextEncoder(EncoderModule):
         """
         single = inference.is_one(texts)
         items: Iterable[Text] = [texts] if single else texts  # type: ignore[list-item]
-        settings = self._settings(prompt_name, prompt, batch_size, normalize_embeddings, truncate_dim, batch_tokens)
-        parts = [part for _, part in inference.encode_windows(self, items, settings, show=show_progress_bar)]
+        settings = self._settings(
+            prompt_name, prompt, batch_size, normalize_embeddings, truncate_dim, batch_tokens
+        )
+        parts = [
+            part
+            for _, part in inference.encode_windows(self, items, settings, show=show_progress_bar)
+        ]
         empty = np.empty((0, truncate_dim or self.dimension), dtype=np.float32)
-        result = inference.quantize(parts[0] if len(parts) == 1 else np.concatenate([empty, *parts]), precision)
+        result = inference.quantize(
+            parts[0] if len(parts) == 1 else np.concatenate([empty, *parts]), precision
+        )
         result = result[0] if single else result
         return torch.from_numpy(result) if convert_to_tensor or not convert_to_numpy else result
 
@@ -175,8 +189,12 @@ class TextEncoder(EncoderModule):
         For example, `for texts, vectors in encoder.encode_stream(open("book.txt")): …` reads a file
         of any size. Other arguments are those of `encode`.
         """
-        settings = self._settings(prompt_name, prompt, batch_size, normalize_embeddings, truncate_dim, batch_tokens)
-        return inference.encode_windows(self, texts, settings, show=show_progress_bar, window=window)
+        settings = self._settings(
+            prompt_name, prompt, batch_size, normalize_embeddings, truncate_dim, batch_tokens
+        )
+        return inference.encode_windows(
+            self, texts, settings, show=show_progress_bar, window=window
+        )
 
     def _settings(
         self,
@@ -314,7 +332,10 @@ class TextEncoder(EncoderModule):
         return self._encode_as("document", texts, options)
 
     def _encode_as(
-        self, role: Literal["query", "document"], texts: Text | Iterable[Text], options: dict[str, Any]
+        self,
+        role: Literal["query", "document"],
+        texts: Text | Iterable[Text],
+        options: dict[str, Any],
     ) -> np.ndarray | Tensor:
         if options.get("prompt") is None and options.get("prompt_name") is None:
             options = {**options, "prompt": self.role_prompt(role)}

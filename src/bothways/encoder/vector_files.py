@@ -25,7 +25,11 @@ _MANY = 10**15  # rows, a number with at least as many digits as any real one ha
 
 
 def write_vectors(
-    encoder: Encoder, texts: Iterable[str], out: Path, options: dict[str, Any], places: Places | None = None
+    encoder: Encoder,
+    texts: Iterable[str],
+    out: Path,
+    options: dict[str, Any],
+    places: Places | None = None,
 ) -> tuple[int, int]:
     """Encode `texts` into `out`, which appears whole or not at all.
 
@@ -45,11 +49,16 @@ def write_vectors(
         InputError: the suffix is another one, or there is no text.
         OutputError: `out` cannot be written.
     """
-    return _write(encoder.encode_stream(texts, **options), out, places, lambda vectors: {"vector": vectors})
+    return _write(
+        encoder.encode_stream(texts, **options), out, places, lambda vectors: {"vector": vectors}
+    )
 
 
 def _write(
-    parts: Parts, out: Path, places: Places | None, columns: Callable[[np.ndarray], dict[str, np.ndarray]]
+    parts: Parts,
+    out: Path,
+    places: Places | None,
+    columns: Callable[[np.ndarray], dict[str, np.ndarray]],
 ) -> tuple[int, int]:
     """Write (texts, vectors) as they come. Returns (N, D).
 
@@ -58,14 +67,22 @@ def _write(
     if out.suffix not in SUFFIXES:
         raise InputError(f"{out}: vectors must go to a file that ends in {' or '.join(SUFFIXES)}")
     with atomic_file(out) as part:
-        count, dimension = _parquet(parts, part, places, columns) if out.suffix == ".parquet" else _npy(parts, part)
+        count, dimension = (
+            _parquet(parts, part, places, columns)
+            if out.suffix == ".parquet"
+            else _npy(parts, part)
+        )
         if count == 0:
             raise InputError(f"{out}: there is no text to encode")
     return count, dimension
 
 
 def write_both(
-    encoder: Encoder, texts: Iterable[str], out: Path, options: dict[str, Any], places: Places | None = None
+    encoder: Encoder,
+    texts: Iterable[str],
+    out: Path,
+    options: dict[str, Any],
+    places: Places | None = None,
 ) -> tuple[int, int]:
     """Write both LLaRA vectors of `texts` into `out`, which appears whole or not at all.
 
@@ -119,7 +136,9 @@ def write_chunks(
         OutputError: `out` cannot be written.
     """
     if out.suffix != ".parquet":
-        raise InputError(f"{out}: vectors of passages must go to a .parquet file, which also holds the places of the passages")
+        raise InputError(
+            f"{out}: vectors of passages must go to a .parquet file, which also holds the places of the passages"
+        )
     documents = count = 0
 
     def tables() -> Iterator[Table]:
@@ -134,7 +153,12 @@ def write_chunks(
             documents += len(group)
             count += len(rows)
             if rows:
-                named = dict(zip((*_PLACE[: len(where[0])], "document", "start", "end", "text"), map(list, zip(*rows))))
+                named = dict(
+                    zip(
+                        (*_PLACE[: len(where[0])], "document", "start", "end", "text"),
+                        map(list, zip(*rows)),
+                    )
+                )
                 yield named, {"vector": np.concatenate([each.vectors for each in found])}
 
     with atomic_file(out) as part:
@@ -185,7 +209,10 @@ def _places(places: Places | None, count: int) -> list[tuple[()] | tuple[str, in
 
 
 def _parquet(
-    parts: Parts, part: Path, places: Places | None, vectors_of: Callable[[np.ndarray], dict[str, np.ndarray]]
+    parts: Parts,
+    part: Path,
+    places: Places | None,
+    vectors_of: Callable[[np.ndarray], dict[str, np.ndarray]],
 ) -> tuple[int, int]:
     count = 0
 
@@ -213,11 +240,16 @@ def _write_tables(tables: Iterable[Table], part: Path) -> int:
     try:
         for named, vectors in tables:
             columns = [
-                pa.array(values, pa.string() if name in ("text", "file") else pa.int64()) for name, values in named.items()
+                pa.array(values, pa.string() if name in ("text", "file") else pa.int64())
+                for name, values in named.items()
             ]
             for each in vectors.values():
                 dimension = each.shape[1]
-                columns.append(pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(each).reshape(-1)), dimension))
+                columns.append(
+                    pa.FixedSizeListArray.from_arrays(
+                        pa.array(np.ascontiguousarray(each).reshape(-1)), dimension
+                    )
+                )
             table = pa.table(columns, names=[*named, *vectors])
             writer = writer or pq.ParquetWriter(part, table.schema)
             writer.write_table(table)

@@ -29,7 +29,10 @@ def _classes(row: Example) -> bool:
 
 #: Tests for rows of the same kind as a metric, by kind. The first test that any row passes counts.
 _ALIKE: dict[str, tuple[Callable[[Example], bool], ...]] = {
-    "sts": (lambda row: _symmetric(row) and row.task.startswith("sts"), lambda row: _symmetric(row) and not _classes(row)),
+    "sts": (
+        lambda row: _symmetric(row) and row.task.startswith("sts"),
+        lambda row: _symmetric(row) and not _classes(row),
+    ),
     "pairs": (lambda row: _symmetric(row) and not _classes(row),),
     "clustering": (_classes, _symmetric),
     "classification": (_classes, _symmetric),
@@ -70,10 +73,21 @@ def instructed(metric: str, rows: Sequence[Any]) -> str:
         log.warning(
             "dev metric %s: is measured without an instruction, because the rows have %d of them, the first are %r and %r; "
             "name the right one as ?%s (%s for none)",
-            *(metric, len(prompts), _shown(prompts[0]), _shown(prompts[1]), options, f"?{options.replace('…', '')}"),
+            *(
+                metric,
+                len(prompts),
+                _shown(prompts[0]),
+                _shown(prompts[1]),
+                options,
+                f"?{options.replace('…', '')}",
+            ),
         )
         return metric
-    log.info("dev metric %s: is measured with the instruction of the rows, %r", metric, _shown(prompts[0]))
+    log.info(
+        "dev metric %s: is measured with the instruction of the rows, %r",
+        metric,
+        _shown(prompts[0]),
+    )
     added = "&".join(f"{name}={quote(prompt, safe='')}" for name, prompt in zip(names, prompts[0]))
     return f"{metric}{'&' if '?' in metric else '?'}{added}"
 
@@ -83,9 +97,15 @@ def _alike(kind: str, path: Path, examples: Sequence[Example]) -> Sequence[Examp
     names = {*path.parts, path.name.split(".")[0]}
     own = [row for row in examples if row.task and row.task in names]
     if kind in _BY_SIDE:
-        return own or [row for row in examples if not _classes(row) and not (_symmetric(row) and row.query_prompt)]
+        return own or [
+            row
+            for row in examples
+            if not _classes(row) and not (_symmetric(row) and row.query_prompt)
+        ]
     tests = (lambda row: row.query_prompt != "",) if own else _ALIKE[kind]
-    return next((found for test in tests if (found := [row for row in own or examples if test(row)])), [])
+    return next(
+        (found for test in tests if (found := [row for row in own or examples if test(row)])), []
+    )
 
 
 def _shown(prompts: Sequence[str]) -> str | tuple[str, ...]:

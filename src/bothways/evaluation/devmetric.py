@@ -46,7 +46,9 @@ class DevMetric:
         return self.task.run(encoder, self.options).metrics[self.task.main]
 
 
-def dev_metric(spec: str, *, rows: Sequence[Any] = (), batch_tokens: int | None = None, seed: int = 0) -> DevMetric:
+def dev_metric(
+    spec: str, *, rows: Sequence[Any] = (), batch_tokens: int | None = None, seed: int = 0
+) -> DevMetric:
     """Make the metric of a task specification.
 
     For example, `sts:stsb/dev.jsonl` (Spearman) or `stdlib` (nDCG@10).
@@ -67,4 +69,6 @@ def dev_metric(spec: str, *, rows: Sequence[Any] = (), batch_tokens: int | None 
         raise InputError(
             f"dev metric {spec!r}: {task.main} describes an encoder and does not rank it; use sts, retrieval or stdlib"
         )
-    return DevMetric(task, RunOptions(batch_tokens=batch_tokens, show_progress_bar=False, seed=seed))
+    return DevMetric(
+        task, RunOptions(batch_tokens=batch_tokens, show_progress_bar=False, seed=seed)
+    )

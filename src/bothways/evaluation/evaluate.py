@@ -77,13 +77,17 @@ def evaluate(
     with nullcontext() if out is None else held(out):
         model = describe(encoder)
         date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        known, earlier = finished(out, ready, model=model, seed=seed) if resume and out is not None else ({}, [])
+        known, earlier = (
+            finished(out, ready, model=model, seed=seed) if resume and out is not None else ({}, [])
+        )
         told = {"model": model, "seed": seed, "batch_tokens": batch_tokens, "date": date}
         ledger = Ledger([task.name for task in ready], told, out=out, known=known, earlier=earlier)
         work = None if out is None else Path(f"{os.fspath(out)}.work") / _FINISHED
         if work is not None and not resume:
             _remove(work)  # left by a run that was stopped and is not resumed
-        options = RunOptions(batch_tokens=batch_tokens, show_progress_bar=show_progress_bar, seed=seed, work=work)
+        options = RunOptions(
+            batch_tokens=batch_tokens, show_progress_bar=show_progress_bar, seed=seed, work=work
+        )
         for task in ready:
             if task.name not in ledger.done:
                 ledger.add(task.name, _measure(task, encoder, options))
@@ -117,4 +121,12 @@ def _measure(task: Task, encoder: Any, options: RunOptions) -> Record:
     started = time.perf_counter()
     score = task.run(encoder, options)
     seconds = round(time.perf_counter() - started, 3)
-    return Record(task.kind, task.main, score.metrics, score.details, task.fingerprint, seconds, dict(task.settings))
+    return Record(
+        task.kind,
+        task.main,
+        score.metrics,
+        score.details,
+        task.fingerprint,
+        seconds,
+        dict(task.settings),
+    )

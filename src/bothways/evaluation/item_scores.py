@@ -80,7 +80,10 @@ def pair_items(
     if len(predicted) > MOST:
         return {}
     lost = np.abs(rankdata(predicted) - rankdata(gold))
-    items: dict[str, Any] = {"predicted": _rounded(predicted, _RANKED), "gold": _rounded(gold, _RANKED)}
+    items: dict[str, Any] = {
+        "predicted": _rounded(predicted, _RANKED),
+        "gold": _rounded(gold, _RANKED),
+    }
     if measure != "spearman":
         items["measure"] = measure
     if groups is not None and weighting != "all":
@@ -102,7 +105,10 @@ def shorten(text: str) -> str:
 def _texts(lost: np.ndarray, texts: Callable[[int], dict[str, str]]) -> list[dict[str, Any]]:
     # stable, so that every model keeps the same items among equals
     worst = np.argsort(-lost, kind="stable")[:TEXTS]
-    return [{"item": int(i), **{name: shorten(text) for name, text in texts(int(i)).items()}} for i in sorted(worst)]
+    return [
+        {"item": int(i), **{name: shorten(text) for name, text in texts(int(i)).items()}}
+        for i in sorted(worst)
+    ]
 
 
 def _rounded(values: np.ndarray, decimals: int = 7) -> list[float]:

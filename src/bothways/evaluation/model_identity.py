@@ -24,7 +24,15 @@ import torch
 
 _SAMPLE = 256
 # fields of a configuration that name its origin or how it is run, which do not change the model
-_VOLATILE = {"transformers_version", "architectures", "dtype", "torch_dtype", "attn_implementation", "pooling", "use_cache"}
+_VOLATILE = {
+    "transformers_version",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "attn_implementation",
+    "pooling",
+    "use_cache",
+}
 # attributes of an encoder that describe the machine or the run
 _PASSING = {"training", "execution", "provenance", "device", "model_card_data"}
 
@@ -51,7 +59,9 @@ def model_fingerprint(encoder: Any) -> str:
 
 
 def _add(digest: Any, value: Any) -> None:
-    raw = json.dumps(value, sort_keys=True, default=lambda other: type(other).__name__).encode("utf-8", "surrogatepass")
+    raw = json.dumps(value, sort_keys=True, default=lambda other: type(other).__name__).encode(
+        "utf-8", "surrogatepass"
+    )
     digest.update(len(raw).to_bytes(8, "little"))
     digest.update(raw)
 
@@ -60,10 +70,19 @@ def _add_module(digest: Any, module: torch.nn.Module) -> None:
     _add(digest, _plain(module))
     # pooling and similar parts. The attributes of a transformers model are in its configuration.
     for name, child in module.named_children():
-        _add(digest, [name, type(child).__name__, {} if hasattr(child, "config") else _plain(child)])
+        _add(
+            digest, [name, type(child).__name__, {} if hasattr(child, "config") else _plain(child)]
+        )
     for config in _configurations(module):
         facts = config.to_diff_dict()
-        _add(digest, {key: value for key, value in facts.items() if key not in _VOLATILE and not key.startswith("_")})
+        _add(
+            digest,
+            {
+                key: value
+                for key, value in facts.items()
+                if key not in _VOLATILE and not key.startswith("_")
+            },
+        )
     tokenizer: Any = getattr(module, "tokenizer", None)
     if hasattr(tokenizer, "get_vocab"):
         _add(digest, tokenizer.get_vocab())

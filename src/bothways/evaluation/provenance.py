@@ -26,10 +26,19 @@ def describe(encoder: Any) -> dict[str, Any]:
     own = getattr(encoder, "provenance", None)
     own = own if isinstance(own, Mapping) else {}
     card = getattr(encoder, "model_card_data", None)  # a SentenceTransformer keeps its base here
-    parameter = next(iter(encoder.parameters()), None) if callable(getattr(encoder, "parameters", None)) else None
-    stages = [stage.get("name", stage) if isinstance(stage, Mapping) else stage for stage in own.get("stages") or ()]
+    parameter = (
+        next(iter(encoder.parameters()), None)
+        if callable(getattr(encoder, "parameters", None))
+        else None
+    )
+    stages = [
+        stage.get("name", stage) if isinstance(stage, Mapping) else stage
+        for stage in own.get("stages") or ()
+    ]
     told = {
-        "name": own.get("base") or getattr(encoder, "name", None) or getattr(card, "base_model", None),
+        "name": own.get("base")
+        or getattr(encoder, "name", None)
+        or getattr(card, "base_model", None),
         "direction": getattr(encoder, "direction", None),
         "dtype": str(parameter.dtype).removeprefix("torch.") if parameter is not None else None,
         "device": str(parameter.device) if parameter is not None else None,

@@ -17,7 +17,11 @@ _KINDS: dict[str, tuple[str, str, str]] = {
     "stdlib": ("bothways.evaluation.tasks.stdlib", "Stdlib", "stdlib"),
     "sts": ("bothways.evaluation.tasks.sts", "STS", "sts:PAIRS"),
     "retrieval": ("bothways.evaluation.tasks.retrieval", "Retrieval", "retrieval:FOLDER"),
-    "classification": ("bothways.evaluation.tasks.classification", "Classification", "classification:FOLDER"),
+    "classification": (
+        "bothways.evaluation.tasks.classification",
+        "Classification",
+        "classification:FOLDER",
+    ),
     "clustering": ("bothways.evaluation.tasks.clustering", "Clustering", "clustering:PATH"),
     "reranking": ("bothways.evaluation.tasks.reranking", "Reranking", "reranking:PATH"),
     "pairs": ("bothways.evaluation.tasks.pairs", "PairClassification", "pairs:PATH"),
@@ -51,7 +55,9 @@ def task_class(kind: str, spec: str | None = None) -> type[Task]:
     if kind not in _KINDS:
         near = difflib.get_close_matches(kind, _KINDS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"unknown task {spec or kind!r}; {hint}known: {', '.join(kinds().values())}")
+        raise InputError(
+            f"unknown task {spec or kind!r}; {hint}known: {', '.join(kinds().values())}"
+        )
     module, name, _ = _KINDS[kind]
     found: type[Task] = getattr(importlib.import_module(module), name)
     return found
@@ -82,7 +88,9 @@ def make_task(spec: str) -> Task:
     if written.options:
         task.name = name
     if values and not task.settings:  # the kind does not say which of its options count, so all do
-        task.settings = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        task.settings = {
+            key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
+        }
     return task
 
 

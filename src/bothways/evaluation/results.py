@@ -110,9 +110,18 @@ class Results(Mapping[str, dict[str, float]]):
         try:
             records = {name: _record(**record) for name, record in content["tasks"].items()}
             provenance = dict(content["provenance"])
-            broken = next((name for name, record in records.items() if not math.isfinite(record.metrics[record.main])), None)
+            broken = next(
+                (
+                    name
+                    for name, record in records.items()
+                    if not math.isfinite(record.metrics[record.main])
+                ),
+                None,
+            )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError(f"{path}: a results file with missing, unknown or wrong entries ({why(error)})") from None
+            raise InputError(
+                f"{path}: a results file with missing, unknown or wrong entries ({why(error)})"
+            ) from None
         if broken is not None:
             raise InputError(f"{path}: the main score of {broken!r} is not a finite number")
         return cls(records, provenance)
@@ -135,7 +144,10 @@ def _record(**fields: Any) -> Record:
         "details": dict,
         "options": dict,
     }
-    wrong = next((name for name, kind in expected.items() if not isinstance(getattr(record, name), kind)), None)
+    wrong = next(
+        (name for name, kind in expected.items() if not isinstance(getattr(record, name), kind)),
+        None,
+    )
     if wrong is None and not all(isinstance(value, number) for value in record.metrics.values()):
         wrong = "metrics"
     if wrong is not None:

@@ -66,11 +66,20 @@ class Ledger:
     def results(self) -> Results:
         """Return the finished tasks of this run in order, then the other tasks of the file."""
         order = [name for name in self.names if name in self.done]
-        records = {name: self.done[name] for name in order} | {n: r for n, r in self.known.items() if n not in self.names}
+        records = {name: self.done[name] for name in order} | {
+            n: r for n, r in self.known.items() if n not in self.names
+        }
         pending = [name for name in self.names if name not in self.done]
         seconds = round(sum(record.seconds for record in records.values()), 3)
-        run = {"seconds": seconds, "versions": versions(), "command": command_line(), "pending": pending}
-        return Results(records, {**self.told, **run, **({"earlier": self.earlier} if self.earlier else {})})
+        run = {
+            "seconds": seconds,
+            "versions": versions(),
+            "command": command_line(),
+            "pending": pending,
+        }
+        return Results(
+            records, {**self.told, **run, **({"earlier": self.earlier} if self.earlier else {})}
+        )
 
 
 def finished(
@@ -98,7 +107,9 @@ def finished(
     told = results.provenance
     _refuse_other_model(path, told.get("model", {}), model)
     if told.get("seed") != seed:
-        raise InputError(f"{path}: was measured with seed {told.get('seed')}, not {seed}; use the same seed, or another file")
+        raise InputError(
+            f"{path}: was measured with seed {told.get('seed')}, not {seed}; use the same seed, or another file"
+        )
     for task in tasks:
         record = results.records.get(task.name)
         if record is None:
@@ -113,7 +124,9 @@ def finished(
                 f"{path}: {task.name!r} was measured there with {changed}; use another file, or give the task another name="
             )
     if told.get("versions") != versions():
-        log.warning("%s: finished tasks were measured with other library versions; they are kept", path)
+        log.warning(
+            "%s: finished tasks were measured with other library versions; they are kept", path
+        )
     run = {key: told[key] for key in ("date", "command", "versions") if key in told}
     return results.records, [*told.get("earlier", []), {**run, "tasks": list(results.records)}]
 
@@ -123,9 +136,19 @@ def _refuse_other_model(path: str | os.PathLike[str], there: Any, here: Mapping[
     if there.get("fingerprint") == here["fingerprint"]:
         return
     facts = ("class", "name", "direction", "dtype", "stages")
-    differ = [f"{fact} {there.get(fact)} there, {here.get(fact)} here" for fact in facts if there.get(fact) != here.get(fact)]
-    why = "; ".join(differ) or "other weights or settings" if "fingerprint" in there else "it does not have a model fingerprint"
-    raise InputError(f"{path}: holds scores of another model ({why}); use another file, or leave out resume to start again")
+    differ = [
+        f"{fact} {there.get(fact)} there, {here.get(fact)} here"
+        for fact in facts
+        if there.get(fact) != here.get(fact)
+    ]
+    why = (
+        "; ".join(differ) or "other weights or settings"
+        if "fingerprint" in there
+        else "it does not have a model fingerprint"
+    )
+    raise InputError(
+        f"{path}: holds scores of another model ({why}); use another file, or leave out resume to start again"
+    )
 
 
 def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:

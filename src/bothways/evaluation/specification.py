@@ -56,7 +56,9 @@ def parse(spec: str) -> Specification:
     for piece in tail.split("&") if mark else ():
         name, equals, value = piece.partition("=")
         if not equals or not name:
-            raise InputError(f"task {spec!r}: {piece!r} is not an option; write {FORM} (and '&' inside a value as %26)")
+            raise InputError(
+                f"task {spec!r}: {piece!r} is not an option; write {FORM} (and '&' inside a value as %26)"
+            )
         if name in options:
             raise InputError(f"task {spec!r}: option {name!r} is written twice")
         options[name] = unquote(value)
@@ -68,7 +70,9 @@ def options_of(factory: Callable[..., Any]) -> dict[str, Any]:
 
     These are the options of a kind. For example, `options_of(Prefix.from_argument)` is empty.
     """
-    names = [p.name for p in inspect.signature(factory).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    names = [
+        p.name for p in inspect.signature(factory).parameters.values() if p.kind is p.KEYWORD_ONLY
+    ]
     hints = get_type_hints(factory) if names else {}
     return {name: hints.get(name, str) for name in names}
 
@@ -92,13 +96,17 @@ def read_options(spec: str, given: dict[str, str], known: dict[str, Any]) -> dic
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise InputError(f"task {spec!r}: unknown option {name!r}; {hint}options here: {', '.join(known) or 'none'}")
+            raise InputError(
+                f"task {spec!r}: unknown option {name!r}; {hint}options here: {', '.join(known) or 'none'}"
+            )
         if not text.strip() and not name.endswith("prompt"):
             raise InputError(f"task {spec!r}: {name} is empty; give it a value, or leave it out")
         try:
             values[name] = _read(known[name], text)
         except ValueError:
-            raise InputError(f"task {spec!r}: {name} must be {_wanted(known[name])} (got {text!r})") from None
+            raise InputError(
+                f"task {spec!r}: {name} must be {_wanted(known[name])} (got {text!r})"
+            ) from None
     return values
 
 
@@ -143,7 +151,13 @@ def _wanted(annotation: Any) -> str:
 
 def _wanted_one(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
-        return "one of " + ", ".join(get_args(annotation)) if len(get_args(annotation)) > 1 else repr(get_args(annotation)[0])
+        return (
+            "one of " + ", ".join(get_args(annotation))
+            if len(get_args(annotation)) > 1
+            else repr(get_args(annotation)[0])
+        )
     if get_origin(annotation) is tuple:
         return f"{_wanted_one(get_args(annotation)[0])}, or several with commas between them"
-    return {int: "a whole number", float: "a number", bool: "true or false"}.get(annotation, "a text")
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(
+        annotation, "a text"
+    )

@@ -10,7 +10,8 @@ Servers run the class of Llama in both directions.
 | phi3 | fused matrices: they are split |
 | mistral | only the name |
 
-The vectors are the same except for rounding. `tests/unit/exports/servers/test_server_folder.py` compares them.
+The vectors are the same except for rounding. `tests/unit/exports/servers/test_server_folder.py`
+compares them.
 """
 
 from __future__ import annotations
@@ -62,7 +63,11 @@ def _neighbors(state: dict[str, Tensor], config: PretrainedConfig, width: int) -
 
 
 def _fused(state: dict[str, Tensor], config: PretrainedConfig, width: int) -> None:
-    sizes = [config.num_attention_heads * width, config.num_key_value_heads * width, config.num_key_value_heads * width]
+    sizes = [
+        config.num_attention_heads * width,
+        config.num_key_value_heads * width,
+        config.num_key_value_heads * width,
+    ]
     for name in list(state):
         before = name.rpartition(".self_attn.")[0] or name.rpartition(".mlp.")[0]
         if name.endswith("qkv_proj.weight"):
@@ -97,13 +102,23 @@ def as_llama(encoder: Encoder) -> Encoder:
         encoder: an encoder of a family in `FORMS`.
     """
     config: Any = encoder.backbone.config.get_text_config()  # type: ignore[operator,union-attr]
-    width = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+    width = int(
+        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    )
     state = {name: value.detach().float() for name, value in encoder.backbone.state_dict().items()}
     FORMS[config.model_type](state, config, width)
     biased = any(".q_proj.bias" in name for name in state)
     inner = any(".gate_proj.bias" in name for name in state)
     fields: dict[str, Any] = {name: getattr(config, name, None) for name in _SHARED}
-    model = LlamaModel(LlamaConfig(**fields, head_dim=width, attention_bias=biased, mlp_bias=inner, tie_word_embeddings=False))
+    model = LlamaModel(
+        LlamaConfig(
+            **fields,
+            head_dim=width,
+            attention_bias=biased,
+            mlp_bias=inner,
+            tie_word_embeddings=False,
+        )
+    )
     for name, value in model.named_parameters():
         if name.endswith(".o_proj.bias") and name not in state:
             state[name] = torch.zeros_like(value)

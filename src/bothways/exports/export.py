@@ -88,9 +88,13 @@ def export(
         raise InputError(f"to: {to!r} is not a target; {hint}known: {', '.join(TARGETS)}")
     if quantize is not None:
         if quantize not in QUANTIZED:
-            raise InputError(f"quantize: {quantize!r} is not a type of 8-bit weights; known: {', '.join(QUANTIZED)}")
+            raise InputError(
+                f"quantize: {quantize!r} is not a type of 8-bit weights; known: {', '.join(QUANTIZED)}"
+            )
         if dtype not in (None, quantize):
-            raise InputError(f"quantize: {quantize} and dtype {dtype} name two types; give one of them")
+            raise InputError(
+                f"quantize: {quantize} and dtype {dtype} name two types; give one of them"
+            )
         dtype = quantize
     if isinstance(model, Encoder):
         encoder = model
@@ -105,5 +109,9 @@ def export(
 
 
 def _name(model: Encoder | str | os.PathLike[str]) -> str:
-    text = "encoder" if isinstance(model, Encoder) else Path(os.fspath(model)).name.removesuffix(".gguf")
+    text = (
+        "encoder"
+        if isinstance(model, Encoder)
+        else Path(os.fspath(model)).name.removesuffix(".gguf")
+    )
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "encoder"

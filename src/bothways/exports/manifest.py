@@ -22,7 +22,9 @@ BARS = {"f32": 0.9999, "f16": 0.999, "q8_0": 0.99, "int8": 0.99}
 FORMAT = 1
 
 
-def write_manifest(folder: Path, target: str, dtype: str, reference: Sequence[Row], **fields: Any) -> None:
+def write_manifest(
+    folder: Path, target: str, dtype: str, reference: Sequence[Row], **fields: Any
+) -> None:
     """Write the manifest into an export's folder.
 
     Args:
@@ -41,7 +43,9 @@ def write_manifest(folder: Path, target: str, dtype: str, reference: Sequence[Ro
         "versions": versions(),
         "reference": [asdict(row) for row in reference],
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(
+        json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -58,7 +62,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: is not an export ({MANIFEST} is missing); write one with: bothways export MODEL --to gguf"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{place}: damaged ({type(error).__name__}); export the model again") from None
+        raise InputError(
+            f"{place}: damaged ({type(error).__name__}); export the model again"
+        ) from None
     if not isinstance(manifest, dict):
         raise InputError(f"{place}: damaged (not an object); export the model again")
     return manifest

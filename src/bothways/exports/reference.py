@@ -21,7 +21,8 @@ TEXTS: dict[str, str] = {
     "blanks": "def f(x):\n\n    return  x+1\t# done",
     "korean": "오늘은 날씨가 좋아서 강가를 오래 걸었습니다. 내일은 비가 온다고 합니다.",
     "long": " ".join(
-        f"Sentence {number} says that the river runs past house {number * 7 % 31} and on to the sea." for number in range(1, 9)
+        f"Sentence {number} says that the river runs past house {number * 7 % 31} and on to the sea."
+        for number in range(1, 9)
     ),
     "word": "bank",
     "headline": "police probe after 3 die in wa crash",
@@ -80,7 +81,12 @@ def own_rows(encoder: Encoder) -> list[Row]:
     """
     plain = [row for row in rows(encoder) if not row.case.startswith("prompt ")]
     own = [
-        Row(f"prompt {name}", SAMPLE, np.asarray(encoder.encode(SAMPLE, prompt_name=name), np.float64).tolist(), prompt=name)
+        Row(
+            f"prompt {name}",
+            SAMPLE,
+            np.asarray(encoder.encode(SAMPLE, prompt_name=name), np.float64).tolist(),
+            prompt=name,
+        )
         for name in encoder.options.prompts
     ]
     return plain + own

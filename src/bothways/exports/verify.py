@@ -37,14 +37,25 @@ def verify_export(folder: str | os.PathLike[str], *, pythons: Sequence[str] = ()
     if "loaders" in manifest:
         return verify_folder(Path(folder), manifest, pythons)
     if pythons:
-        raise InputError(f"with: an export to {manifest.get('target')} runs only in this Python; leave --with out")
+        raise InputError(
+            f"with: an export to {manifest.get('target')} runs only in this Python; leave --with out"
+        )
     if manifest.get("target") in TITLES:
         return _graph(Path(folder))
     try:
-        file, bar, tokens = Path(folder) / manifest["file"], float(manifest["bar"]), int(manifest["tokens"])
-        rows = [(str(row["case"]), str(row["text"]), row["vector"], float(row["cost"])) for row in manifest["reference"]]
+        file, bar, tokens = (
+            Path(folder) / manifest["file"],
+            float(manifest["bar"]),
+            int(manifest["tokens"]),
+        )
+        rows = [
+            (str(row["case"]), str(row["text"]), row["vector"], float(row["cost"]))
+            for row in manifest["reference"]
+        ]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}: damaged ({type(error).__name__}); export the model again") from None
+        raise InputError(
+            f"{folder}: damaged ({type(error).__name__}); export the model again"
+        ) from None
     texts = [row[1] for row in rows]
     results = []
     for way in ("single", "batch"):
@@ -79,4 +90,6 @@ def _graph(folder: Path) -> list[Result]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, BothwaysError):
             raise
-        raise InputError(f"{folder}: damaged ({type(error).__name__}); export the model again") from None
+        raise InputError(
+            f"{folder}: damaged ({type(error).__name__}); export the model again"
+        ) from None

@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def bag_of_words(states: Tensor, words: Tensor, sizes: Sequence[int], head: nn.Module, *, chunk: int = 8) -> Tensor:
+def bag_of_words(
+    states: Tensor, words: Tensor, sizes: Sequence[int], head: nn.Module, *, chunk: int = 8
+) -> Tensor:
     """Compute the mean negative log-probability of each bag's words.
 
     Args:
@@ -40,7 +42,9 @@ def bag_of_words(states: Tensor, words: Tensor, sizes: Sequence[int], head: nn.M
         ValueError: if the sizes do not fit states and words.
     """
     if len(sizes) != states.shape[0] or sum(sizes) != words.shape[0]:
-        raise ValueError(f"{states.shape[0]} bags of {words.shape[0]} words, but sizes {list(sizes)}")
+        raise ValueError(
+            f"{states.shape[0]} bags of {words.shape[0]} words, but sizes {list(sizes)}"
+        )
     losses = []
     first = 0
     for start in range(0, len(sizes), chunk):
@@ -50,7 +54,11 @@ def bag_of_words(states: Tensor, words: Tensor, sizes: Sequence[int], head: nn.M
         part = states[start : start + chunk]
         if torch.is_grad_enabled():
             # Heads do not have dropout, so there is no random state to preserve.
-            losses.append(checkpoint(_losses, head, part, own, counts, use_reentrant=False, preserve_rng_state=False))
+            losses.append(
+                checkpoint(
+                    _losses, head, part, own, counts, use_reentrant=False, preserve_rng_state=False
+                )
+            )
         else:
             losses.append(_losses(head, part, own, counts))
     return torch.cat(losses) if losses else states.new_zeros(0)

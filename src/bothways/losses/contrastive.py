@@ -115,7 +115,11 @@ class Columns(NamedTuple):
 
 
 def contrastive_loss(
-    rows: Rows, options: ContrastiveOptions, *, texts: Texts | None = None, teacher: Teacher | None = None
+    rows: Rows,
+    options: ContrastiveOptions,
+    *,
+    texts: Texts | None = None,
+    teacher: Teacher | None = None,
 ) -> ContrastiveLoss:
     """Sum the losses of the rows.
 
@@ -135,19 +139,29 @@ def contrastive_loss(
     labels = torch.arange(columns.first, columns.first + count, device=rows.query.device)
     own = columns.owner == labels[:, None]
     hidden = _hidden(rows.query, columns.vectors, labels, options, texts)
-    seen = own | options.in_batch if rows.in_batch is None else own | (rows.in_batch[:, None] & options.in_batch)
+    seen = (
+        own | options.in_batch
+        if rows.in_batch is None
+        else own | (rows.in_batch[:, None] & options.in_batch)
+    )
     masked = torch.zeros((), device=rows.query.device) if hidden is None else (hidden & seen).sum()
     if not options.in_batch or rows.in_batch is not None:
         hidden = ~seen if hidden is None else hidden | ~seen
-    own_negative = own.scatter(1, labels[:, None], False) if options.own_negative_log_weight else None
+    own_negative = (
+        own.scatter(1, labels[:, None], False) if options.own_negative_log_weight else None
+    )
 
     width = rows.query.shape[1]
     whole = Matryoshka((width,)) if options.matryoshka is None else options.matryoshka
     parts: list[LossSum] = []
-    total = divergence = rows.query.new_zeros((), dtype=torch.promote_types(rows.query.dtype, torch.float32))
+    total = divergence = rows.query.new_zeros(
+        (), dtype=torch.promote_types(rows.query.dtype, torch.float32)
+    )
     for size, weight in whole.pairs(width):
         logits = cosine_logits(rows.query[:, :size], columns.vectors[:, :size], scale=options.scale)
-        part = column_loss(_adjusted(logits, own_negative, hidden, options.own_negative_log_weight), labels)
+        part = column_loss(
+            _adjusted(logits, own_negative, hidden, options.own_negative_log_weight), labels
+        )
         parts.append(part)
         total = total + weight * part.total
         if options.distillation is not None and teacher is not None:
@@ -173,16 +187,22 @@ def _columns(rows: Rows, *, in_batch: bool) -> Columns:
     return Columns(gathered.rows, gather_rows(owner + gathered.offset).rows, gathered.offset)
 
 
-def _hidden(query: Tensor, columns: Tensor, labels: Tensor, options: ContrastiveOptions, texts: Texts | None) -> Tensor | None:
+def _hidden(
+    query: Tensor, columns: Tensor, labels: Tensor, options: ContrastiveOptions, texts: Texts | None
+) -> Tensor | None:
     """Find false negatives, (N, C) bool. The result is None if no tests are requested."""
     if options.false_negatives is None:
         return None
     with torch.no_grad():
         cosines = cosine_logits(query, columns, scale=1.0)
-        return false_negatives(cosines, labels, options.false_negatives, texts=texts, gather=options.in_batch)
+        return false_negatives(
+            cosines, labels, options.false_negatives, texts=texts, gather=options.in_batch
+        )
 
 
-def _adjusted(logits: Tensor, own_negative: Tensor | None, hidden: Tensor | None, log_weight: float) -> Tensor:
+def _adjusted(
+    logits: Tensor, own_negative: Tensor | None, hidden: Tensor | None, log_weight: float
+) -> Tensor:
     if own_negative is not None:
         logits = logits + log_weight * own_negative.to(logits.dtype)
     return logits if hidden is None else logits.masked_fill(hidden, float("-inf"))

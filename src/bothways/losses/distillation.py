@@ -74,7 +74,9 @@ def temperature_of(scores: Iterable[float], scale: float) -> float:
     return 1 / scale if all(-1 <= score <= 1 for score in scores if not math.isnan(score)) else 1.0
 
 
-def distillation(logits: Tensor, first: int, owner: Tensor | None, teacher: Teacher, options: Distillation) -> Tensor:
+def distillation(
+    logits: Tensor, first: int, owner: Tensor | None, teacher: Teacher, options: Distillation
+) -> Tensor:
     """Sum the divergence over rows, () with gradient. `options.weight` is not applied.
 
     Args:
@@ -90,7 +92,9 @@ def distillation(logits: Tensor, first: int, owner: Tensor | None, teacher: Teac
         ValueError: if the temperature is None.
     """
     if options.temperature is None:
-        raise ValueError("distillation: temperature is None; give a number, or use temperature_of(all scores, scale)")
+        raise ValueError(
+            "distillation: temperature is None; give a number, or use temperature_of(all scores, scale)"
+        )
     places = own_places(logits.shape[0], owner).to(logits.device)
     there = places != _ABSENT
     places = places.clamp_min(0)

@@ -78,7 +78,10 @@ class Texts:
 
     def to(self, device: torch.device | str) -> Texts:
         """Copy the ids to another device."""
-        moved = {name: getattr(self, name).to(device) for name in ("known", "positive", "negative", "label")}
+        moved = {
+            name: getattr(self, name).to(device)
+            for name in ("known", "positive", "negative", "label")
+        }
         columns = None if self.columns is None else self.columns.to(device)
         tokens = None if self.tokens is None else self.tokens.to(device)
         return replace(self, **moved, columns=columns, tokens=tokens)
@@ -133,7 +136,9 @@ def false_negatives(
     if options.margin is not None:
         found |= cosines > positive + options.margin
     if options.fraction is not None:
-        found |= cosines >= torch.where(positive < 0, positive / options.fraction, positive * options.fraction)
+        found |= cosines >= torch.where(
+            positive < 0, positive / options.fraction, positive * options.fraction
+        )
     return found.scatter(1, labels[:, None], False)
 
 

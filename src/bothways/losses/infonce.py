@@ -27,7 +27,9 @@ LLM2Vec's SimCSE stage uses the same.
 """
 
 
-def info_nce(query: Tensor, columns: Tensor, labels: Tensor, *, scale: float = SIMCSE_SCALE) -> LossSum:
+def info_nce(
+    query: Tensor, columns: Tensor, labels: Tensor, *, scale: float = SIMCSE_SCALE
+) -> LossSum:
     """Sum over queries the negative log-probability of their positive column.
 
     Args:

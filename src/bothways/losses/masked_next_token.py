@@ -29,7 +29,12 @@ from bothways.losses.loss_sum import LossSum
 
 
 def masked_next_token(
-    states: Tensor, targets: Tensor, head: nn.Module, *, weights: Tensor | None = None, chunk: int = 512
+    states: Tensor,
+    targets: Tensor,
+    head: nn.Module,
+    *,
+    weights: Tensor | None = None,
+    chunk: int = 512,
 ) -> LossSum:
     """Sum the cross-entropy of the head's prediction at every state.
 

@@ -31,8 +31,12 @@ class Matryoshka:
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1 or len(set(self.widths)) < len(self.widths):
-            raise InputError(f"matryoshka: widths {list(self.widths)}; expected different numbers of at least 1")
-        if self.weights is not None and (len(self.weights) != len(self.widths) or min(self.weights) <= 0):
+            raise InputError(
+                f"matryoshka: widths {list(self.widths)}; expected different numbers of at least 1"
+            )
+        if self.weights is not None and (
+            len(self.weights) != len(self.widths) or min(self.weights) <= 0
+        ):
             raise InputError(
                 f"matryoshka: weights {list(self.weights)} for widths {list(self.widths)}; expected one above 0 for each width"
             )
@@ -44,6 +48,8 @@ class Matryoshka:
             InputError: if a width exceeds the vector's.
         """
         if max(self.widths) > dimension:
-            raise InputError(f"matryoshka: width {max(self.widths)} exceeds the vectors' {dimension} dimensions")
+            raise InputError(
+                f"matryoshka: width {max(self.widths)} exceeds the vectors' {dimension} dimensions"
+            )
         weights = self.weights or (1.0,) * len(self.widths)
         return sorted(zip(self.widths, weights), reverse=True)

@@ -104,7 +104,9 @@ class Bm25Search:
         asked = scores[request.asked]
         shown = scores[: self.candidates]
         top = TopK(1, min(depth + len(request.excluded), self.candidates))
-        top.update(torch.from_numpy(np.where(shown > 0, shown, -np.inf).astype(np.float32))[None], 0, 0)
+        top.update(
+            torch.from_numpy(np.where(shown > 0, shown, -np.inf).astype(np.float32))[None], 0, 0
+        )
         (places,), (best,) = top.best()
         there = places >= 0
         return _without(places[there], best[there], request, depth, asked)
@@ -132,19 +134,24 @@ class DenseSearch:
         by step, for the queries that need it.
         """
         vectors = self.vectors([request.query for request in requests])
-        asked = [self.index.scores(vector, request.asked) for vector, request in zip(vectors, requests)]
+        asked = [
+            self.index.scores(vector, request.asked) for vector, request in zip(vectors, requests)
+        ]
         found: dict[int, Ranked] = {}
         waiting = list(range(len(requests)))
         wanted = depth + max(len(request.excluded.own) for request in requests)
         while waiting:
             for part in spans(len(waiting), max(1, RANKS // wanted)):
                 numbers = waiting[part]
-                for number, (places, scores) in zip(numbers, self.index.search(vectors[numbers], wanted)):
+                for number, (places, scores) in zip(
+                    numbers, self.index.search(vectors[numbers], wanted)
+                ):
                     found[number] = _without(places, scores, requests[number], depth, asked[number])
             waiting = [
                 number
                 for number in waiting
-                if len(found[number].places) < depth and wanted < min(depth + len(requests[number].excluded), self.index.stop)
+                if len(found[number].places) < depth
+                and wanted < min(depth + len(requests[number].excluded), self.index.stop)
             ]
             wanted *= STEP
         return [found[number] for number in range(len(requests))]
@@ -180,13 +187,24 @@ class HybridSearch:
         for side in sides:
             for rank, place in enumerate(side.places.tolist(), start=1):
                 fused[place] = fused.get(place, 0.0) + 1 / (RRF + rank)
-        places = np.array(sorted(fused, key=lambda place: (-fused[place], place))[:depth], dtype=np.int64)
-        gone = np.array(sorted({place for side in sides for place, _ in side.dropped}), dtype=np.int64)
+        places = np.array(
+            sorted(fused, key=lambda place: (-fused[place], place))[:depth], dtype=np.int64
+        )
+        gone = np.array(
+            sorted({place for side in sides for place, _ in side.dropped}), dtype=np.int64
+        )
         cosines = self.dense.index.scores
-        return Ranked(places, cosines(vector, places), list(zip(gone.tolist(), cosines(vector, gone).tolist())), sides[0].asked)
+        return Ranked(
+            places,
+            cosines(vector, places),
+            list(zip(gone.tolist(), cosines(vector, gone).tolist())),
+            sides[0].asked,
+        )
 
 
-def _without(places: np.ndarray, scores: np.ndarray, request: Request, depth: int, asked: np.ndarray) -> Ranked:
+def _without(
+    places: np.ndarray, scores: np.ndarray, request: Request, depth: int, asked: np.ndarray
+) -> Ranked:
     kept: list[int] = []
     dropped: list[tuple[int, float]] = []
     for number, place in enumerate(places.tolist()):

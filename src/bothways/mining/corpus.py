@@ -46,7 +46,9 @@ class Documents:
         held: number of texts left out because evaluation data contains them.
     """
 
-    def __init__(self, texts: Iterable[str], answers: Iterable[str], without: Overlap | None = None) -> None:
+    def __init__(
+        self, texts: Iterable[str], answers: Iterable[str], without: Overlap | None = None
+    ) -> None:
         """List the texts.
 
         Args:
@@ -116,12 +118,16 @@ def read_corpus(source: str | Path, *, column: str | None = None) -> Iterator[st
     found = resolve_texts(source)
     if column is not None or found.kind not in ("file", "hub"):
         return iter_texts(source, column=column)
-    rows = iter_hub_rows(found) if found.kind == "hub" else training_rows(str(path), iter_rows(path))
+    rows = (
+        iter_hub_rows(found) if found.kind == "hub" else training_rows(str(path), iter_rows(path))
+    )
     first = next(rows, None)
     names = set() if first is None else first[1].keys()
     if first is not None and "text" in names and not names.isdisjoint(_IDS):
         return _titled(found.label, itertools.chain([first], rows))
-    return own_texts(read_examples(source)) if detect(list(names)) is not None else iter_texts(source)
+    return (
+        own_texts(read_examples(source)) if detect(list(names)) is not None else iter_texts(source)
+    )
 
 
 def _documents_in(folder: Path) -> tuple[Path, ...]:
@@ -138,7 +144,11 @@ def _documents_in(folder: Path) -> tuple[Path, ...]:
         return files
     found = resolve_texts(folder)
     heads = [next((set(row) for _, row in iter_rows(file)), set[str]()) for file in found.files]
-    return found.files if all("text" in names and not names.isdisjoint(_IDS) for names in heads) else ()
+    return (
+        found.files
+        if all("text" in names and not names.isdisjoint(_IDS) for names in heads)
+        else ()
+    )
 
 
 def _all_titled(files: Iterable[Path]) -> Iterator[str]:

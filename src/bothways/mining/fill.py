@@ -65,7 +65,10 @@ def filled(
     def take(places: Iterator[int]) -> None:
         nonlocal asked
         for place in places:
-            if len(choice.places) + len(found) == options.negatives or asked == _TRIES * options.negatives:
+            if (
+                len(choice.places) + len(found) == options.negatives
+                or asked == _TRIES * options.negatives
+            ):
                 return
             if excluded.reason(place) is not None:
                 continue

@@ -48,7 +48,9 @@ def reasons(scores: np.ndarray, positive: float, options: MiningOptions) -> list
         positive: lowest score of the query's answers.
         options: window and limits.
     """
-    tests: list[tuple[str, np.ndarray]] = [(WINDOW, np.arange(1, len(scores) + 1) < options.ranks[0])]
+    tests: list[tuple[str, np.ndarray]] = [
+        (WINDOW, np.arange(1, len(scores) + 1) < options.ranks[0])
+    ]
     if options.max_score is not None:
         tests.append((MAXIMUM, reached(scores, options.max_score)))
     if options.share is not None:

@@ -15,7 +15,14 @@ import numpy as np
 from bothways.data.decontamination import Overlap
 from bothways.data.labeled.example import Example
 from bothways.data.words import normal_form
-from bothways.mining.candidates import Bm25Search, DenseSearch, HybridSearch, Ranked, Request, Search
+from bothways.mining.candidates import (
+    Bm25Search,
+    DenseSearch,
+    HybridSearch,
+    Ranked,
+    Request,
+    Search,
+)
 from bothways.mining.corpus import Documents, own_texts
 from bothways.mining.fill import filled
 from bothways.mining.filters import Rule
@@ -53,7 +60,10 @@ class Prompting:
 
 
 def grouped(
-    examples: Sequence[Example], corpus: Sequence[str] | None, options: MiningOptions, prompting: Prompting
+    examples: Sequence[Example],
+    corpus: Sequence[str] | None,
+    options: MiningOptions,
+    prompting: Prompting,
 ) -> list[list[int]]:
     """Return the row numbers of each group, in order of first appearance."""
     groups: dict[tuple[str, str | None], list[int]] = {}
@@ -98,15 +108,21 @@ class MiningGroup:
         self.rows, self.options, self.rules = list(rows), options, rules
         self.examples = [examples[row] for row in rows]
         positives = (text for example in self.examples for text in example.positives)
-        self.documents = Documents(own_texts(self.examples) if corpus is None else corpus, positives, without)
+        self.documents = Documents(
+            own_texts(self.examples) if corpus is None else corpus, positives, without
+        )
         self.among = known.among(self.documents)
         self.facts: list[str] = []
         self._answers: dict[str, dict[str, None]] = {}
         for example in self.examples:
-            self._answers.setdefault(normal_form(example.query), {}).update(dict.fromkeys(example.positives))
+            self._answers.setdefault(normal_form(example.query), {}).update(
+                dict.fromkeys(example.positives)
+            )
         self._search: Search | None = None
 
-    def open(self, work: Work, vectors: Vectors | None, prompting: Prompting, *, show: bool | None) -> None:
+    def open(
+        self, work: Work, vectors: Vectors | None, prompting: Prompting, *, show: bool | None
+    ) -> None:
         """Encode and index, or use the vectors in `work`.
 
         Raises:
@@ -127,19 +143,45 @@ class MiningGroup:
             raise RuntimeError("call open before choices_of")
         requests = [self._request(number) for number in numbers]
         found = self._search.ranked(requests, self.options.ranks[1])
-        return [self._choice(number, request, ranked) for number, request, ranked in zip(numbers, requests, found)]
+        return [
+            self._choice(number, request, ranked)
+            for number, request, ranked in zip(numbers, requests, found)
+        ]
 
     def _choice(self, number: int, request: Request, ranked: Ranked) -> Choice:
         row, example, answers = self.rows[number], self.examples[number], ranked.asked.tolist()
-        choice = choose(row, example, self.documents, ranked, request.excluded, answers, self.options, self.rules)
+        choice = choose(
+            row,
+            example,
+            self.documents,
+            ranked,
+            request.excluded,
+            answers,
+            self.options,
+            self.rules,
+        )
         search = self._search
-        if self.options.fill == "none" or len(choice.places) >= self.options.negatives or search is None:
+        if (
+            self.options.fill == "none"
+            or len(choice.places) >= self.options.negatives
+            or search is None
+        ):
             return choice
 
         def scored(places: list[int]) -> np.ndarray:
             return search.scores(number, np.array(places, dtype=np.int64))
 
-        return filled(choice, row, example, self.documents, request.excluded, scored, min(answers), self.options, self.rules)
+        return filled(
+            choice,
+            row,
+            example,
+            self.documents,
+            request.excluded,
+            scored,
+            min(answers),
+            self.options,
+            self.rules,
+        )
 
     def _request(self, number: int) -> Request:
         example = self.examples[number]
@@ -149,14 +191,24 @@ class MiningGroup:
         places = [self.documents.places[text] for text in (*example.positives, *others)]
         return Request(number, self.among.excluded(example), np.array(places, dtype=np.int64))
 
-    def _dense(self, work: Work, vectors: Vectors, prompting: Prompting, show: bool | None) -> DenseSearch:
+    def _dense(
+        self, work: Work, vectors: Vectors, prompting: Prompting, show: bool | None
+    ) -> DenseSearch:
         options = self.options
         prompt = prompting.of_document(self.examples[0])
         documents, name = work.encode(
-            vectors, self.documents.texts, _always(prompt), "document", store=options.store, show=show
+            vectors,
+            self.documents.texts,
+            _always(prompt),
+            "document",
+            store=options.store,
+            show=show,
         )
         asked: dict[tuple[str | None, str], int] = {}
-        rows = [asked.setdefault((prompting.of_query(row), row.query), len(asked)) for row in self.examples]
+        rows = [
+            asked.setdefault((prompting.of_query(row), row.query), len(asked))
+            for row in self.examples
+        ]
         distinct = list(asked)
         queries, other = work.encode(
             vectors,

@@ -86,7 +86,11 @@ class Known:
 
     def same(self, example: Example) -> dict[str, None]:
         """Return the normal forms of the texts of the row's label."""
-        return {key: None for label in example.all_labels for key in self._labels.get((example.task, label), ())}
+        return {
+            key: None
+            for label in example.all_labels
+            for key in self._labels.get((example.task, label), ())
+        }
 
 
 class Among:
@@ -109,5 +113,7 @@ class Among:
             own[query] = QUERY
         label = (example.task, example.all_labels)
         if label not in self._labels:  # large, and shared by many rows
-            self._labels[label] = frozenset(places[key] for key in self.known.same(example) if key in places)
+            self._labels[label] = frozenset(
+                places[key] for key in self.known.same(example) if key in places
+            )
         return Excluded(own, self._labels[label])

@@ -107,17 +107,17 @@ def mine(
     """Find hard negatives for every row.
 
     For example, mine(rows, "scifact", method="dense", encoder=encoder, perc=0.9). A document never
-    becomes a negative of a row if its normal form is that of the query, of a positive of the row, or
-    of a positive of any row with the same query. Limits are taken from the lowest-scored of these
-    positives.
+    becomes a negative of a row if its normal form is that of the query, of a positive of the row,
+    or of a positive of any row with the same query. Limits are taken from the lowest-scored of
+    these positives.
 
     Args:
         examples: the rows.
         corpus: texts, a BEIR folder, its corpus.jsonl, or any source of texts. If None, the
             positives and negatives of the examples, task by task.
         options: the options. If None, they are made of `choices`.
-        encoder: for "dense" and "hybrid": an Encoder, a SentenceTransformer, anything with `encode`,
-            or a function of a list of texts.
+        encoder: for "dense" and "hybrid": an Encoder, a SentenceTransformer, anything with
+            `encode`, or a function of a list of texts.
         exclude: see `MiningSetup.rules`.
         without: evaluation texts that may not become negatives.
         query_prompt: a text before every query, "" for none. If None, the prompt of the row, and if
@@ -136,7 +136,9 @@ def mine(
         OutputError: `work` cannot be written.
     """
     if options is not None and choices:
-        raise InputError(f"mine: options and {', '.join(choices)} are given; put them into the options")
+        raise InputError(
+            f"mine: options and {', '.join(choices)} are given; put them into the options"
+        )
     setup = MiningSetup(
         encoder=None if encoder is None else Vectors(encoder, batch_tokens=batch_tokens),
         prompting=Prompting(query_prompt, document_prompt),
@@ -167,17 +169,31 @@ def mine_with(
     samples: list[Sample] = []
     wanted = set(sampled_rows(len(rows), setup.sample, options.seed))
     with workspace(setup.work) as place:
-        whole = fingerprint_texts(json.dumps(list(vars(row).values())) for row in rows) if place.kept else ""
+        whole = (
+            fingerprint_texts(json.dumps(list(vars(row).values())) for row in rows)
+            if place.kept
+            else ""
+        )
         for numbers in grouped(rows, texts, options, setup.prompting):
             asking = [row for row, number in enumerate(numbers) if only is None or number in only]
             if not asking:
                 continue
             group = MiningGroup(
-                rows, numbers, corpus=texts, known=known, options=options, rules=setup.rules, without=setup.without
+                rows,
+                numbers,
+                corpus=texts,
+                known=known,
+                options=options,
+                rules=setup.rules,
+                without=setup.without,
             )
             if not group.documents.candidates:
-                raise InputError("corpus: all texts are empty or excluded; give at least one that may become a negative")
-            if texts is None or not statistics.documents:  # a corpus that all groups share counts once
+                raise InputError(
+                    "corpus: all texts are empty or excluded; give at least one that may become a negative"
+                )
+            if (
+                texts is None or not statistics.documents
+            ):  # a corpus that all groups share counts once
                 statistics.corpus(group.documents)
             group.open(place, setup.encoder, setup.prompting, show=setup.progress)
             blocks = None if setup.rules else _blocks(place, group, asking, whole)
@@ -195,7 +211,10 @@ def mine_with(
     statistics.examples(result)
     if options.method == "bm25":
         mined = set(finished) if only is None else set(only)
-        result = [_unscored(row, rows[number]) if number in mined else row for number, row in enumerate(result)]
+        result = [
+            _unscored(row, rows[number]) if number in mined else row
+            for number, row in enumerate(result)
+        ]
     if options.empty == "drop":
         result = [row for row in result if row.negatives]
     return Mined(result, statistics, sorted(samples, key=lambda each: each.row))
@@ -210,7 +229,10 @@ def _unscored(row: Example, before: Example) -> Example:
 
 
 def _mined(
-    group: MiningGroup, chosen: Sequence[int], blocks: Finished | None, advance: Callable[[int], None]
+    group: MiningGroup,
+    chosen: Sequence[int],
+    blocks: Finished | None,
+    advance: Callable[[int], None],
 ) -> Iterable[tuple[dict[int, Example], Counts]]:
     """Yield the finished rows of each block by number, and their counts.
 
@@ -223,7 +245,11 @@ def _mined(
             kept = _block(group.choices_of(block))
             if blocks is not None:
                 blocks.write(number, kept)
-        with foreign("a block of rows" if blocks is None else blocks.path(number), "is not what mining wrote there", REMOVE):
+        with foreign(
+            "a block of rows" if blocks is None else blocks.path(number),
+            "is not what mining wrote there",
+            REMOVE,
+        ):
             found = _rows(group, block, kept), Counts.from_dict(kept["counts"])
         advance(len(block))
         yield found
@@ -253,7 +279,10 @@ def _block(choices: Sequence[Choice]) -> dict[str, Any]:
     counts = Counts()
     for choice in choices:
         counts.add(choice)
-    return {"rows": [[each.places, each.scores, each.positive_scores] for each in choices], "counts": counts.as_dict()}
+    return {
+        "rows": [[each.places, each.scores, each.positive_scores] for each in choices],
+        "counts": counts.as_dict(),
+    }
 
 
 def _blocks(place: Work, group: MiningGroup, chosen: Sequence[int], whole: str) -> Finished | None:
@@ -262,22 +291,38 @@ def _blocks(place: Work, group: MiningGroup, chosen: Sequence[int], whole: str) 
         return None
 
     def facts() -> list[str]:
-        options = {name: value for name, value in asdict(group.options).items() if name not in _FREE}
+        options = {
+            name: value for name, value in asdict(group.options).items() if name not in _FREE
+        }
         documents = itertools.chain([str(group.documents.candidates)], group.documents.texts)
         numbers = [group.rows[row] for row in chosen]
-        return [digest(__version__, options, numbers, ROW_BLOCK), whole, fingerprint_texts(documents), *group.facts]
+        return [
+            digest(__version__, options, numbers, ROW_BLOCK),
+            whole,
+            fingerprint_texts(documents),
+            *group.facts,
+        ]
 
     return Finished(place.place("rows", facts))
 
 
-def _check(rows: Sequence[Example], texts: Sequence[str] | None, options: MiningOptions, encoder: Vectors | None) -> None:
+def _check(
+    rows: Sequence[Example],
+    texts: Sequence[str] | None,
+    options: MiningOptions,
+    encoder: Vectors | None,
+) -> None:
     if not rows:
         raise InputError("examples: empty; give at least one row to mine negatives for")
     wrong = next((number for number, row in enumerate(rows) if not isinstance(row, Example)), None)
     if wrong is not None:
-        raise InputError(f"examples[{wrong}]: expected an Example (got {type(rows[wrong]).__name__})")
+        raise InputError(
+            f"examples[{wrong}]: expected an Example (got {type(rows[wrong]).__name__})"
+        )
     if (encoder is None) != (options.method == "bm25"):
         fault = "needs an encoder" if encoder is None else "does not use an encoder"
-        raise InputError(f"method: {options.method!r} {fault}; bm25 ranks by words, dense and hybrid by vectors")
+        raise InputError(
+            f"method: {options.method!r} {fault}; bm25 ranks by words, dense and hybrid by vectors"
+        )
     if texts is not None and not len(texts):
         raise InputError("corpus: no texts; give at least one that is not empty")

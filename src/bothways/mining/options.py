@@ -100,10 +100,18 @@ class MiningOptions:
         Raises:
             InputError: if an option is out of its range. The error names the option.
         """
-        choices = {"method": Method, "sampling": Sampling, "empty": Empty, "backend": Backend, "store": Store}
+        choices = {
+            "method": Method,
+            "sampling": Sampling,
+            "empty": Empty,
+            "backend": Backend,
+            "store": Store,
+        }
         for name, kind in choices.items():
             if getattr(self, name) not in get_args(kind):
-                raise InputError(f"{name}: {getattr(self, name)!r}; expected one of {', '.join(get_args(kind))}")
+                raise InputError(
+                    f"{name}: {getattr(self, name)!r}; expected one of {', '.join(get_args(kind))}"
+                )
         for name, default in (("window", WINDOW), ("perc", PERC), ("fill", FILL)):
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, default[self.method])
@@ -113,7 +121,9 @@ class MiningOptions:
             raise InputError(f"negatives: must be at least 1 (got {self.negatives})")
         first, last = self.ranks
         if not 1 <= first <= last <= _DEEPEST:
-            raise InputError(f"window: {first}:{last}; expected FIRST:LAST with 1 <= FIRST <= LAST <= {_DEEPEST}")
+            raise InputError(
+                f"window: {first}:{last}; expected FIRST:LAST with 1 <= FIRST <= LAST <= {_DEEPEST}"
+            )
         if last - first + 1 < self.negatives:
             raise InputError(
                 f"window: {first}:{last} has only {last - first + 1} ranks for {self.negatives} negatives; use a wider window"
@@ -121,9 +131,13 @@ class MiningOptions:
         for name, low, high in (("perc", 0, 1), ("margin", 0, math.inf), ("relative_margin", 0, 1)):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise InputError(f"{name}: {value:g}; expected a number from {low} to {high:g}, or none for no limit")
+                raise InputError(
+                    f"{name}: {value:g}; expected a number from {low} to {high:g}, or none for no limit"
+                )
         if self.max_score is not None and not math.isfinite(self.max_score):
-            raise InputError(f"max_score: {self.max_score:g}; expected a number, or none for no limit")
+            raise InputError(
+                f"max_score: {self.max_score:g}; expected a number, or none for no limit"
+            )
 
     @property
     def ranks(self) -> tuple[int, int]:

@@ -55,12 +55,16 @@ class Refresher:
         if every < 1:
             raise InputError(f"every: must be at least 1 step (got {every})")
         if options.method == "bm25":
-            raise InputError("method: 'bm25' finds the same negatives at every step; use dense or hybrid for a refresh")
+            raise InputError(
+                "method: 'bm25' finds the same negatives at every step; use dense or hybrid for a refresh"
+            )
         self.examples = list(examples)
         # Every refresh mines from the rows at the start, so that later ones lose no document.
         self._start = tuple(self.examples)
         for number, row in enumerate(self.examples):
-            if any(LONE_SURROGATE.search(text) for text in (row.query, *row.positives, *row.negatives)):
+            if any(
+                LONE_SURROGATE.search(text) for text in (row.query, *row.positives, *row.negatives)
+            ):
                 raise InputError(
                     f"examples[{number}]: a lone surrogate, which cannot be written to a checkpoint; repair the text"
                 )
@@ -72,7 +76,9 @@ class Refresher:
         """Return whether rows are refreshed after optimizer step `step`, counted from 1."""
         return step > 0 and step % self.every == 0
 
-    def __call__(self, step: int, encoder: AnyEncoder, *, progress: bool | None = None) -> Statistics:
+    def __call__(
+        self, step: int, encoder: AnyEncoder, *, progress: bool | None = None
+    ) -> Statistics:
         """Mine with the present model. Rows for which nothing passes keep their negatives.
 
         Args:
@@ -85,11 +91,15 @@ class Refresher:
             self._start,
             self.corpus,
             replace(self.options, seed=f"{self.options.seed}:{step}"),
-            MiningSetup(encoder=Vectors(encoder, batch_tokens=self.batch_tokens), progress=progress),
+            MiningSetup(
+                encoder=Vectors(encoder, batch_tokens=self.batch_tokens), progress=progress
+            ),
         )
         # the scores are those of the model in training, which is not its own teacher
         self.examples = [
-            replace(old, negatives=new.negatives, negative_scores=None, negative_labels=None) if new.negatives else old
+            replace(old, negatives=new.negatives, negative_scores=None, negative_labels=None)
+            if new.negatives
+            else old
             for new, old in zip(mined.examples, self.examples)
         ]
         return mined.statistics
@@ -110,14 +120,18 @@ class Refresher:
             for row, example in zip(rows, self.examples)
         )
         if not same:
-            raise InputError(f"{path}: its rows differ from the training data; restore the data, or train into another folder")
+            raise InputError(
+                f"{path}: its rows differ from the training data; restore the data, or train into another folder"
+            )
         self.examples = [
             replace(
                 example,
                 negatives=tuple(row["neg"]),
                 negative_scores=tuple(row["neg_scores"]) if "neg_scores" in row else None,
                 positive_scores=tuple(row["pos_scores"]) if "pos_scores" in row else None,
-                negative_labels=tuple(map(tuple, row["neg_labels"])) if "neg_labels" in row else None,
+                negative_labels=tuple(map(tuple, row["neg_labels"]))
+                if "neg_labels" in row
+                else None,
             )
             for row, example in zip(rows, self.examples)
         ]

@@ -66,6 +66,9 @@ def make_sample(row: int, example: Example, choice: Choice, documents: Documents
         example.query,
         example.task,
         tuple(Seen(text, score) for text, score in zip(example.positives, choice.positive_scores)),
-        tuple(Seen(texts[place], score, rank) for place, score, rank in zip(choice.places, choice.scores, choice.ranks)),
+        tuple(
+            Seen(texts[place], score, rank)
+            for place, score, rank in zip(choice.places, choice.scores, choice.ranks)
+        ),
         tuple(Seen(texts[place], score, rank, reason) for rank, place, score, reason in gone),
     )

@@ -56,12 +56,22 @@ class Counts:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as JSON values, which `from_dict` reads."""
-        return {"filtered": dict(self.filtered), "spare": self.spare, "filled": self.filled, "empty_by": dict(self.empty_by)}
+        return {
+            "filtered": dict(self.filtered),
+            "spare": self.spare,
+            "filled": self.filled,
+            "empty_by": dict(self.empty_by),
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Counts:
         """Read the counts that `as_dict` wrote."""
-        return cls(Counter(values["filtered"]), int(values["spare"]), int(values["filled"]), Counter(values["empty_by"]))
+        return cls(
+            Counter(values["filtered"]),
+            int(values["spare"]),
+            int(values["filled"]),
+            Counter(values["empty_by"]),
+        )
 
 
 @dataclass
@@ -102,10 +112,20 @@ class Statistics:
         self.short = self.rows - self.full - self.without
         self.without_shown = [row.query for row in examples if not row.negatives][:_SHOWN]
         self.negatives = sum(len(row.negatives) for row in examples)
-        self.positive_scores = quantiles([score for row in examples for score in row.positive_scores or ()])
-        self.negative_scores = quantiles([score for row in examples for score in row.negative_scores or ()])
-        both = [row for row in examples if row.negative_scores and row.positive_scores and min(row.positive_scores) > 0]
-        self.hardest = quantiles([max(row.negative_scores or ()) / min(row.positive_scores or ()) for row in both])
+        self.positive_scores = quantiles(
+            [score for row in examples for score in row.positive_scores or ()]
+        )
+        self.negative_scores = quantiles(
+            [score for row in examples for score in row.negative_scores or ()]
+        )
+        both = [
+            row
+            for row in examples
+            if row.negative_scores and row.positive_scores and min(row.positive_scores) > 0
+        ]
+        self.hardest = quantiles(
+            [max(row.negative_scores or ()) / min(row.positive_scores or ()) for row in both]
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return every figure as JSON values."""
@@ -115,11 +135,23 @@ class Statistics:
             "window": list(options.ranks),
             "limits": options.limits(),
             "sampling": options.sampling,
-            "documents": {"given": self.documents, "candidates": self.candidates, "empty": self.empty, "copies": self.copies}
+            "documents": {
+                "given": self.documents,
+                "candidates": self.candidates,
+                "empty": self.empty,
+                "copies": self.copies,
+            }
             | {"held_by_evaluation_data": self.held},
-            "rows": {"all": self.rows, "full": self.full, "short": self.short, "without_negatives": self.without},
+            "rows": {
+                "all": self.rows,
+                "full": self.full,
+                "short": self.short,
+                "without_negatives": self.without,
+            },
             "without_negatives": {
-                "became": "kept, with no negative of their own" if options.empty == "keep" else "dropped",
+                "became": "kept, with no negative of their own"
+                if options.empty == "keep"
+                else "dropped",
                 "mostly_because": dict(self.counts.empty_by.most_common()),
                 "first": self.without_shown,
             },
@@ -135,17 +167,25 @@ class Statistics:
     def lines(self) -> list[str]:
         """Return the statistics as lines for people."""
         options = self.options
-        kind = {"bm25": "BM25 scores", "dense": "cosines", "hybrid": "cosines of candidates from both rankings"}[options.method]
+        kind = {
+            "bm25": "BM25 scores",
+            "dense": "cosines",
+            "hybrid": "cosines of candidates from both rankings",
+        }[options.method]
         ratio = self.negatives / self.rows if self.rows else 0.0
         lines = [
             f"{self.rows} rows, {self.negatives} negatives ({ratio:.2f} a row): {self.full} with {options.negatives}, "
             f"{self.short} with fewer, {self.without} without",
             f"  corpus: {self.candidates} candidates of {self.documents} texts"
-            + _list({"copies": self.copies, "empty": self.empty, "held by evaluation data": self.held}),
+            + _list(
+                {"copies": self.copies, "empty": self.empty, "held by evaluation data": self.held}
+            ),
             f"  ranks {options.ranks[0]} to {options.ranks[1]} by {options.method}, {options.sampling}; "
             f"{options.limits()} ({kind})",
         ]
-        lines += [f"  filtered: {count} {reason}" for reason, count in self.counts.filtered.most_common()]
+        lines += [
+            f"  filtered: {count} {reason}" for reason, count in self.counts.filtered.most_common()
+        ]
         lines.append(f"  passed and not needed: {self.counts.spare}")
         if self.counts.filled:
             lines.append(f"  drawn at random because too few passed: {self.counts.filled}")
@@ -154,8 +194,12 @@ class Statistics:
         lines += [f"  {name}: {_row(values)}" for name, values in names.items() if values]
         if self.without:
             fate = "kept, with no negative of their own" if options.empty == "keep" else "dropped"
-            because = ", ".join(f"{count} {reason}" for reason, count in self.counts.empty_by.most_common())
-            lines.append(f"  {self.without} rows without a negative were {fate}; mostly met: {because}")
+            because = ", ".join(
+                f"{count} {reason}" for reason, count in self.counts.empty_by.most_common()
+            )
+            lines.append(
+                f"  {self.without} rows without a negative were {fate}; mostly met: {because}"
+            )
             lines += [f"    {' '.join(query.split())[:100]!r}" for query in self.without_shown]
         return lines
 
@@ -165,7 +209,10 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
     if not values:
         return {}
     found = np.quantile(np.asarray(values, dtype=np.float64), QUANTILES)
-    return {f"q{round(100 * level):02d}": round(float(value), 6) for level, value in zip(QUANTILES, found)}
+    return {
+        f"q{round(100 * level):02d}": round(float(value), 6)
+        for level, value in zip(QUANTILES, found)
+    }
 
 
 def _row(values: dict[str, float]) -> str:

@@ -68,7 +68,14 @@ class Work:
         return self.folder / f"{kind}-{fingerprint_texts(facts())[:20]}"
 
     def encode(
-        self, vectors: Vectors, texts: Sequence[str], prompts: Prompts, role: Role, *, store: Store, show: bool | None
+        self,
+        vectors: Vectors,
+        texts: Sequence[str],
+        prompts: Prompts,
+        role: Role,
+        *,
+        store: Store,
+        show: bool | None,
     ) -> tuple[Shards, str]:
         """Return the vectors of texts, and the name that identifies them.
 
@@ -84,18 +91,26 @@ class Work:
         def facts() -> list[str]:
             alike = [number for number in range(len(texts)) if prompts(number) == prompts(0)]
             model = vectors.fingerprint([texts[number] for number in alike], role, prompts(0))
-            asked = fingerprint_texts(repr((prompts(number), text)) for number, text in enumerate(texts))
+            asked = fingerprint_texts(
+                repr((prompts(number), text)) for number, text in enumerate(texts)
+            )
             return [model, store, str(shards.CHUNK), asked]
 
         place = self.place(f"{role}s" if role == "document" else "queries", facts)
-        with Progress(f"encode {'documents' if role == 'document' else 'queries'}", len(texts), "texts", show=show) as bar:
+        with Progress(
+            f"encode {'documents' if role == 'document' else 'queries'}",
+            len(texts),
+            "texts",
+            show=show,
+        ) as bar:
 
             def encode(first: int, end: int) -> np.ndarray:
                 by_prompt: dict[str | None, list[int]] = {}
                 for number in range(first, end):
                     by_prompt.setdefault(prompts(number), []).append(number)
                 parts = {
-                    prompt: vectors([texts[number] for number in some], role, prompt) for prompt, some in by_prompt.items()
+                    prompt: vectors([texts[number] for number in some], role, prompt)
+                    for prompt, some in by_prompt.items()
                 }
                 widths = sorted({part.shape[1] for part in parts.values()})
                 if len(widths) > 1:
@@ -107,7 +122,9 @@ class Work:
                     found[np.array(some) - first] = parts[prompt]
                 return found
 
-            return encode_shards(place, len(texts), encode, store=store, advance=bar.advance), place.name
+            return encode_shards(
+                place, len(texts), encode, store=store, advance=bar.advance
+            ), place.name
 
 
 class Finished:
@@ -178,9 +195,13 @@ def workspace(folder: str | Path | None) -> Iterator[Work]:
         lock = FileLock(folder / ".lock")
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"{folder}: another process is mining there; wait for it, or choose another output") from None
+        raise InputError(
+            f"{folder}: another process is mining there; wait for it, or choose another output"
+        ) from None
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror or error}); choose another folder"
+        ) from error
     try:
         yield Work(folder, kept=True)
     finally:

@@ -76,7 +76,9 @@ class Objective(nn.Module, ABC, Generic[Batch]):
         """
 
     @abstractmethod
-    def step(self, encoder: Encoder, batch: Batch, *, scale: float, backward: Backward, seed: int) -> StepOutput:
+    def step(
+        self, encoder: Encoder, batch: Batch, *, scale: float, backward: Backward, seed: int
+    ) -> StepOutput:
         """Run forward, and backward of scale · Σ loss, on the batch's device.
 
         Args:

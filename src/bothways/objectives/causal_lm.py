@@ -57,12 +57,16 @@ class CausalLmConfig(ObjectiveConfig):
     kind: Literal["causal_lm"] = "causal_lm"
     context: int = Field(default=8192, ge=2, description="tokens of a row")
     shifted: ShiftedGroups | None = Field(
-        default=ShiftedGroups(), description="S²-Attn in training, its groups by ratio or size. If null, full attention"
+        default=ShiftedGroups(),
+        description="S²-Attn in training, its groups by ratio or size. If null, full attention",
     )
     isolate_documents: bool = Field(
-        default=False, description="hide the documents of a row from each other. LongLoRA lets a token see earlier documents"
+        default=False,
+        description="hide the documents of a row from each other. LongLoRA lets a token see earlier documents",
     )
-    head_chunk: int = Field(default=512, ge=1, description="positions for which logits exist together")
+    head_chunk: int = Field(
+        default=512, ge=1, description="positions for which logits exist together"
+    )
 
     def build(self, encoder: Encoder, head: nn.Module | None = None) -> CausalLm:
         """Build the objective.
@@ -75,7 +79,9 @@ class CausalLmConfig(ObjectiveConfig):
                 with its head.
         """
         if not isinstance(head, Head):
-            raise InputError("objective causal_lm: needs the base model's language-model head, but this model has none")
+            raise InputError(
+                "objective causal_lm: needs the base model's language-model head, but this model has none"
+            )
         if encoder.direction != "causal":
             raise InputError(
                 "objective causal_lm: predicts each token from earlier ones, so the encoder must be causal; set direction to causal"
@@ -120,7 +126,12 @@ class CausalLmBatch:
 
     def to(self, device: torch.device | str) -> CausalLmBatch:
         """Return the same batch on another device."""
-        return replace(self, tokens=self.tokens.to(device), places=self.places.to(device), targets=self.targets.to(device))
+        return replace(
+            self,
+            tokens=self.tokens.to(device),
+            places=self.places.to(device),
+            targets=self.targets.to(device),
+        )
 
 
 class CausalLm(Objective[CausalLmBatch]):
@@ -162,9 +173,13 @@ class CausalLm(Objective[CausalLmBatch]):
         rows = embedding_rows(encoder.backbone)
         separator = end_of_document(encoder.tokenizer, rows) if len(texts) > 1 else None
         if separator is None and len(texts) > 1:
-            raise InputError("objective causal_lm: the tokenizer has no EOS to put between documents; join them into one")
+            raise InputError(
+                "objective causal_lm: the tokenizer has no EOS to put between documents; join them into one"
+            )
         documents = tokenised(texts, encoder.tokenizer, special=False, rows=rows)
-        blocks = pack_documents(documents, self.context, separator=separator, isolate=self.isolate_documents)
+        blocks = pack_documents(
+            documents, self.context, separator=separator, isolate=self.isolate_documents
+        )
         found = len(blocks[0].ids) if blocks else 0
         if found < self.context:
             # A shorter row would leave later positions untrained, but the model would be saved with
@@ -188,7 +203,9 @@ class CausalLm(Objective[CausalLmBatch]):
         """Return M, the number of predicted tokens."""
         return batch.targets.shape[0]
 
-    def step(self, encoder: Encoder, batch: CausalLmBatch, *, scale: float, backward: Backward, seed: int) -> StepOutput:
+    def step(
+        self, encoder: Encoder, batch: CausalLmBatch, *, scale: float, backward: Backward, seed: int
+    ) -> StepOutput:
         """Run one pass.
 
         Metric "accuracy" is the share of tokens that the head ranks first.
@@ -197,4 +214,6 @@ class CausalLm(Objective[CausalLmBatch]):
             states = encoder.states(batch.tokens)[batch.places]
             loss = masked_next_token(states, batch.targets, self.head, chunk=self.head_chunk)
         backward(loss.total * scale)
-        return StepOutput(loss.total.detach(), loss.count, {"accuracy": loss.correct / max(loss.count, 1)})
+        return StepOutput(
+            loss.total.detach(), loss.count, {"accuracy": loss.correct / max(loss.count, 1)}
+        )

@@ -28,7 +28,12 @@ from bothways.encoder.texts.tokenization import TextTokenizer
 from bothways.errors import InputError
 from bothways.losses.contrastive import ContrastiveOptions
 from bothways.losses.false_negatives import NONE, FalseNegatives, Texts
-from bothways.objectives.contrastive_base import ContrastiveBaseConfig, ContrastiveBatch, ContrastiveObjective, Settings
+from bothways.objectives.contrastive_base import (
+    ContrastiveBaseConfig,
+    ContrastiveBatch,
+    ContrastiveObjective,
+    Settings,
+)
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
@@ -50,7 +55,8 @@ class ContrastiveConfig(ContrastiveBaseConfig):
 
     kind: Literal["contrastive"] = "contrastive"
     views: Views = Field(
-        "dropout", description="second view: the same text under other dropout, one word deleted, or 10 % cropped"
+        "dropout",
+        description="second view: the same text under other dropout, one word deleted, or 10 % cropped",
     )
 
     plain: bool | None = Field(
@@ -66,8 +72,12 @@ class ContrastiveConfig(ContrastiveBaseConfig):
             InputError: the family does not support a dropout, or a Matryoshka width exceeds the
                 encoder's vectors.
         """
-        options = ContrastiveOptions(scale=self.scale, matryoshka=self._matryoshka(), false_negatives=COPIES)
-        return Contrastive(self._settings(encoder), options, views=self.views, plain=bool(self.plain))
+        options = ContrastiveOptions(
+            scale=self.scale, matryoshka=self._matryoshka(), false_negatives=COPIES
+        )
+        return Contrastive(
+            self._settings(encoder), options, views=self.views, plain=bool(self.plain)
+        )
 
 
 class TextExample(NamedTuple):
@@ -87,7 +97,12 @@ class Contrastive(ContrastiveObjective):
     """
 
     def __init__(
-        self, settings: Settings, options: ContrastiveOptions, *, views: Views = "dropout", plain: bool = False
+        self,
+        settings: Settings,
+        options: ContrastiveOptions,
+        *,
+        views: Views = "dropout",
+        plain: bool = False,
     ) -> None:
         super().__init__(settings, options)
         self.views, self.plain = views, plain
@@ -96,7 +111,9 @@ class Contrastive(ContrastiveObjective):
         # maps the `row_id` of each spelling of a text to that of its first spelling
         self._copies: dict[int, int] = {}
 
-    def prepare(self, texts: Sequence[str], encoder: Encoder) -> Sequence[TokenRow] | Sequence[TextExample]:
+    def prepare(
+        self, texts: Sequence[str], encoder: Encoder
+    ) -> Sequence[TokenRow] | Sequence[TextExample]:
         """Tokenize and cut to `max_length`.
 
         Raises:
@@ -112,7 +129,11 @@ class Contrastive(ContrastiveObjective):
         length = self.settings.max_length
         prompt = None if self.plain else encoder.prompt()
         tokenizer = (
-            TextTokenizer(encoder.tokenizer, rows=embedding_rows(encoder.backbone), most=table_positions(encoder.backbone))
+            TextTokenizer(
+                encoder.tokenizer,
+                rows=embedding_rows(encoder.backbone),
+                most=table_positions(encoder.backbone),
+            )
             if self.plain
             else encoder.text_tokenizer()
         )
@@ -134,8 +155,15 @@ class Contrastive(ContrastiveObjective):
         """
         first, second = self._both_views(examples, generator)
         read = [row_id(row) for row in first]
-        names = torch.tensor([self._copies.get(number, number) for number in read], dtype=torch.int64)
-        texts = Texts(known=names[:, None], positive=names, negative=names[:0], label=torch.full_like(names, NONE))
+        names = torch.tensor(
+            [self._copies.get(number, number) for number in read], dtype=torch.int64
+        )
+        texts = Texts(
+            known=names[:, None],
+            positive=names,
+            negative=names[:0],
+            label=torch.full_like(names, NONE),
+        )
         every = torch.ones(len(names), dtype=torch.bool)
         learning = self.learning(torch.empty(0, dtype=torch.int64), texts, every)
         return ContrastiveBatch(*self.packed([*first, *second]), texts=texts, learning=learning)
@@ -150,7 +178,9 @@ class Contrastive(ContrastiveObjective):
         if self._checked or self.views != "dropout":
             return
         if not encoder.training:
-            raise RuntimeError("dropout makes the two views, but the encoder is in evaluation mode; call encoder.train() first")
+            raise RuntimeError(
+                "dropout makes the two views, but the encoder is in evaluation mode; call encoder.train() first"
+            )
         if not active_dropout(encoder):
             raise InputError(
                 "objective.views: 'dropout' needs dropout, but none is active in the model, so both views would be equal; set "
@@ -173,11 +203,15 @@ class Contrastive(ContrastiveObjective):
             names.add(self._copies.get(read, read))
         return names
 
-    def _both_views(self, examples: Sequence[Any], generator: torch.Generator) -> tuple[list[TokenRow], list[TokenRow]]:
+    def _both_views(
+        self, examples: Sequence[Any], generator: torch.Generator
+    ) -> tuple[list[TokenRow], list[TokenRow]]:
         if self.views == "dropout":
             return list(examples), list(examples)
         if self._tokenize is None:
-            raise RuntimeError("collate needs the tokenizer that prepare receives: call prepare first")
+            raise RuntimeError(
+                "collate needs the tokenizer that prepare receives: call prepare first"
+            )
         if self.views == "delete_word":
             texts = [delete_words(example.text, 1, generator) for example in examples]
         else:

@@ -56,43 +56,69 @@ class ContrastiveBaseConfig(ObjectiveConfig):
     pools: ClassVar[bool] = True
 
     scale: float = Field(SIMCSE_SCALE, gt=0, description="factor on the cosines, 1 / temperature")
-    max_length: int = Field(128, ge=1, description="tokens per text, with its instruction. LLM2Vec uses 128 and 512, SimCSE 32")
-    mlp: bool = Field(False, description="a linear layer and tanh on the vector while training, discarded afterwards (SimCSE)")
+    max_length: int = Field(
+        128,
+        ge=1,
+        description="tokens per text, with its instruction. LLM2Vec uses 128 and 512, SimCSE 32",
+    )
+    mlp: bool = Field(
+        False,
+        description="a linear layer and tanh on the vector while training, discarded afterwards (SimCSE)",
+    )
     keep_mlp: bool | None = Field(
         None,
         description="keep the mlp, so that the saved encoder's vectors pass through it, as in SimCSE's released supervised models "
         "(pooler cls; without it cls_before_pooler). If an earlier stage kept one, it is trained further. If null, no",
     )
     attention_dropout: float | None = Field(
-        None, ge=0, lt=1, description="share of dropped attention weights. LLM2Vec uses 0.3. If null, it is not changed"
+        None,
+        ge=0,
+        lt=1,
+        description="share of dropped attention weights. LLM2Vec uses 0.3. If null, it is not changed",
     )
     hidden_dropout: float | None = Field(
-        None, ge=0, lt=1, description="dropout of the sub-blocks' outputs. If null, it is not changed"
+        None,
+        ge=0,
+        lt=1,
+        description="dropout of the sub-blocks' outputs. If null, it is not changed",
     )
     matryoshka: tuple[int, ...] | None = Field(
-        None, description="widths trained together, e.g. [576, 256, 64]. If null, only the whole vector"
+        None,
+        description="widths trained together, e.g. [576, 256, 64]. If null, only the whole vector",
     )
-    matryoshka_weights: tuple[float, ...] | None = Field(None, description="weight of each width. If null, 1 each")
+    matryoshka_weights: tuple[float, ...] | None = Field(
+        None, description="weight of each width. If null, 1 each"
+    )
     batch_tokens: int = Field(1024, ge=1, description="tokens of one pass of the gradient cache")
     graph_tokens: int = Field(
-        2048, ge=0, description="tokens whose activations are kept instead of computed twice. Much larger batches keep none"
+        2048,
+        ge=0,
+        description="tokens whose activations are kept instead of computed twice. Much larger batches keep none",
     )
 
     @model_validator(mode="after")
     def _kept_layer(self) -> ContrastiveBaseConfig:
         if self.keep_mlp and not self.mlp:
-            raise ValueError("keep_mlp: there is no layer to keep; set mlp to true as well, or leave keep_mlp out")
+            raise ValueError(
+                "keep_mlp: there is no layer to keep; set mlp to true as well, or leave keep_mlp out"
+            )
         return self
 
     @model_validator(mode="after")
     def _widths(self) -> ContrastiveBaseConfig:
         if self.matryoshka is None and self.matryoshka_weights is not None:
-            raise ValueError("matryoshka_weights: there are no widths for these weights; give matryoshka, e.g. [576, 256, 64]")
+            raise ValueError(
+                "matryoshka_weights: there are no widths for these weights; give matryoshka, e.g. [576, 256, 64]"
+            )
         self._matryoshka()
         return self
 
     def _matryoshka(self) -> Matryoshka | None:
-        return None if self.matryoshka is None else Matryoshka(self.matryoshka, self.matryoshka_weights)
+        return (
+            None
+            if self.matryoshka is None
+            else Matryoshka(self.matryoshka, self.matryoshka_weights)
+        )
 
     def _settings(self, encoder: Encoder) -> Settings:
         """Convert the choices to plain values, and set the encoder's dropout until `release`.
@@ -110,7 +136,9 @@ class ContrastiveBaseConfig(ObjectiveConfig):
             check_room(encoder.pooling)
         layer = self.mlp and not (keeps and has_mlp(encoder.pooling))
         return Settings(
-            dropout=set_dropout(encoder.backbone, attention=self.attention_dropout, hidden=self.hidden_dropout),
+            dropout=set_dropout(
+                encoder.backbone, attention=self.attention_dropout, hidden=self.hidden_dropout
+            ),
             max_length=self.max_length,
             projection=mlp_layer(encoder.dimension) if layer else nn.Identity(),
             keep_projection=keeps and layer,
@@ -219,7 +247,15 @@ class ContrastiveObjective(Objective[ContrastiveBatch]):
         """Count the rows that have at least one negative."""
         return batch.rows if batch.learning is None else int(batch.learning.sum())
 
-    def step(self, encoder: Encoder, batch: ContrastiveBatch, *, scale: float, backward: Backward, seed: int) -> StepOutput:
+    def step(
+        self,
+        encoder: Encoder,
+        batch: ContrastiveBatch,
+        *,
+        scale: float,
+        backward: Backward,
+        seed: int,
+    ) -> StepOutput:
         """Run all passes, the loss and its gradients.
 
         Metrics: "accuracy" is the share of rows that rank their own positive first. "alignment" is
@@ -294,7 +330,9 @@ class ContrastiveObjective(Objective[ContrastiveBatch]):
         masks = self.options.false_negatives
         if masks is not None and texts is not None:
             by_name = replace(masks, margin=None, fraction=None)
-            seen &= ~false_negatives(torch.zeros(seen.shape), rows, by_name, texts=texts, gather=False)
+            seen &= ~false_negatives(
+                torch.zeros(seen.shape), rows, by_name, texts=texts, gather=False
+            )
         return (seen.sum(1) > 1) | (in_batch & several_processes())
 
     def packed(self, rows: Sequence[TokenRow]) -> tuple[tuple[TokenBatch, ...], Tensor]:
@@ -310,9 +348,13 @@ class ContrastiveObjective(Objective[ContrastiveBatch]):
     def _kept(self, batch: ContrastiveBatch) -> int:
         """Return how many tokens of this batch keep their activations."""
         total = sum(part.plan.total for part in batch.passes)
-        return self.settings.graph_tokens if total <= WORTH_KEEPING * self.settings.graph_tokens else 0
+        return (
+            self.settings.graph_tokens if total <= WORTH_KEEPING * self.settings.graph_tokens else 0
+        )
 
     def _pack(self, rows: Sequence[TokenRow]) -> TokenBatch:
         tokens = sum(len(row.ids) for row in rows)
         fill = -(-tokens // FILL) * FILL
-        return pack(rows, direction=self.settings.direction, fill_to=fill, pad_id=self.settings.pad_id)
+        return pack(
+            rows, direction=self.settings.direction, fill_to=fill, pad_id=self.settings.pad_id
+        )

@@ -14,7 +14,9 @@ CHARACTERS = 4_000_000
 """The same in characters, for texts that are books. A longer text gets a call of its own."""
 
 
-def tokenised(texts: Sequence[str], tokenizer: Any, *, special: bool = True, rows: int | None = None) -> Iterator[list[int]]:
+def tokenised(
+    texts: Sequence[str], tokenizer: Any, *, special: bool = True, rows: int | None = None
+) -> Iterator[list[int]]:
     """Tokenize each document as a whole: yields its token ids.
 
     Args:
@@ -31,10 +33,14 @@ def tokenised(texts: Sequence[str], tokenizer: Any, *, special: bool = True, row
     index = 0
     for some in _together(texts):
         # tokenizers refuse lone surrogates, so each becomes U+FFFD
-        valid = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in some]
+        valid = [
+            text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in some
+        ]
         # `verbose` silences the warning about documents longer than the context, because rows are
         # cut later
-        for ids in tokenizer(valid, add_special_tokens=special, verbose=False, return_attention_mask=False)["input_ids"]:
+        for ids in tokenizer(
+            valid, add_special_tokens=special, verbose=False, return_attention_mask=False
+        )["input_ids"]:
             check_embedded(tokenizer, ids, rows, f"texts[{index}]")
             index += 1
             yield ids

@@ -92,7 +92,10 @@ def cached_step(
 
 
 def _forward(
-    encode: Callable[[TokenBatch], Tensor], passes: Sequence[TokenBatch], graph_tokens: int, seed: int
+    encode: Callable[[TokenBatch], Tensor],
+    passes: Sequence[TokenBatch],
+    graph_tokens: int,
+    seed: int,
 ) -> tuple[list[Tensor], int]:
     """Compute the vectors of every pass, and how many of the first passes keep their graph."""
     outputs: list[Tensor] = []
@@ -111,7 +114,9 @@ def _wide(vectors: Tensor) -> torch.dtype:
 
 
 def _check_replay(output: Tensor, expected: Tensor) -> None:
-    distance = (output.detach().to(expected.dtype) - expected).norm() / expected.norm().clamp_min(1e-12)
+    distance = (output.detach().to(expected.dtype) - expected).norm() / expected.norm().clamp_min(
+        1e-12
+    )
     if not distance <= REPLAY_TOLERANCE:
         raise BothwaysError(
             f"gradient cache: a second forward pass with the same seed differs by {float(distance):.3f} of its size; something "

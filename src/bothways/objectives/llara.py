@@ -74,9 +74,15 @@ class LlaraConfig(ObjectiveConfig):
         default=None,
         description="loss of the text itself: next_token (causal), masked (bidirectional), none. If null, the one that fits the direction",
     )
-    bow_weight: float = Field(0.1, gt=0, description="weight of the bag-of-words losses. The authors' code uses 1/10")
-    stop_words: StopWords = Field("english", description="stop words to remove from the predicted words: english, or none")
-    mask_probability: float = Field(0.2, gt=0, lt=1, description="masked: share of text tokens that become labels")
+    bow_weight: float = Field(
+        0.1, gt=0, description="weight of the bag-of-words losses. The authors' code uses 1/10"
+    )
+    stop_words: StopWords = Field(
+        "english", description="stop words to remove from the predicted words: english, or none"
+    )
+    mask_probability: float = Field(
+        0.2, gt=0, lt=1, description="masked: share of text tokens that become labels"
+    )
     mask_token: MaskToken = Field("blank", description="masked: blank (the token '_'), eos or mask")
     head_chunk: int = Field(512, ge=1, description="text labels for which logits exist together")
 
@@ -101,7 +107,9 @@ class LlaraConfig(ObjectiveConfig):
                 does not fit the direction, or rows are longer than the model's positions.
         """
         if head is None:
-            raise InputError("objective llara: needs the base model's language-model head, but this model has none")
+            raise InputError(
+                "objective llara: needs the base model's language-model head, but this model has none"
+            )
         text_loss = self.text_loss or ("next_token" if encoder.direction == "causal" else "masked")
         if text_loss == "next_token" and encoder.direction != "causal":
             raise InputError(
@@ -177,7 +185,10 @@ class LlaraBatch:
 
     def to(self, device: torch.device | str) -> LlaraBatch:
         """Return the same batch on another device."""
-        moved = {name: getattr(self, name).to(device) for name in ("places", "targets", "weights", "read", "words", "shares")}
+        moved = {
+            name: getattr(self, name).to(device)
+            for name in ("places", "targets", "weights", "read", "words", "shares")
+        }
         return replace(self, tokens=self.tokens.to(device), **moved)
 
 
@@ -228,7 +239,9 @@ class Llara(Objective[LlaraBatch]):
         """
         for index, item in enumerate(texts):
             if not isinstance(item, (str, Passage)):
-                raise InputError(f"texts[{index}]: must be a document (a string) or a Passage (got {type(item).__name__})")
+                raise InputError(
+                    f"texts[{index}]: must be a document (a string) or a Passage (got {type(item).__name__})"
+                )
         room = self.max_length - self.questions.overhead(encoder)
         if room < 1:
             raise InputError(
@@ -238,9 +251,17 @@ class Llara(Objective[LlaraBatch]):
         passages, single = consecutive(texts, room, counter(encoder.tokenizer))
         if single:
             log.info(
-                "llara: %d documents were left out, because they have at most %d tokens and so only one passage", single, room
+                "llara: %d documents were left out, because they have at most %d tokens and so only one passage",
+                single,
+                room,
             )
-        rows = make_rows(passages, encoder, self.questions, max_length=self.max_length, stop_words=self.stop_words)
+        rows = make_rows(
+            passages,
+            encoder,
+            self.questions,
+            max_length=self.max_length,
+            stop_words=self.stop_words,
+        )
         if not rows:
             raise InputError(
                 f"objective llara: {len(texts)} documents hold no two successive passages of up to {room} tokens; give longer "
@@ -251,7 +272,10 @@ class Llara(Objective[LlaraBatch]):
     def collate(self, examples: Sequence[LlaraRow], generator: torch.Generator) -> LlaraBatch:
         """Pack rows one after the other. Also mask their texts if the text loss is "masked"."""
         sizes = self.questions.sizes
-        tokens = pack([TokenRow(row.ids, [False] * len(row.ids), [], sizes) for row in examples], direction=self.direction)
+        tokens = pack(
+            [TokenRow(row.ids, [False] * len(row.ids), [], sizes) for row in examples],
+            direction=self.direction,
+        )
         starts = torch.tensor([0, *tokens.plan.lengths]).cumsum(0)[:-1]
         labels, ids = self._labels(examples, tokens, starts, generator)
         row_of = tokens.plan.segment_ids()[labels]
@@ -272,7 +296,9 @@ class Llara(Objective[LlaraBatch]):
         """Return N, the number of rows."""
         return batch.tokens.rows
 
-    def step(self, encoder: Encoder, batch: LlaraBatch, *, scale: float, backward: Backward, seed: int) -> StepOutput:
+    def step(
+        self, encoder: Encoder, batch: LlaraBatch, *, scale: float, backward: Backward, seed: int
+    ) -> StepOutput:
         """Run one pass.
 
         Metrics are means per row. "text" is the text's loss, and "accuracy" is the share of its
@@ -282,7 +308,11 @@ class Llara(Objective[LlaraBatch]):
         with seeded(pass_seed(seed, 0), batch.read.device):
             states = encoder.states(batch.tokens)
             text = masked_next_token(
-                states[batch.places], batch.targets, self.head, weights=batch.weights, chunk=self.head_chunk
+                states[batch.places],
+                batch.targets,
+                self.head,
+                weights=batch.weights,
+                chunk=self.head_chunk,
             )
             bags = bag_of_words(states[batch.read], batch.words, batch.sizes, self.head)
         total = text.total + self.bow_weight * (bags * batch.shares).sum()
@@ -293,11 +323,18 @@ class Llara(Objective[LlaraBatch]):
             "predict": _mean(bags[rows:], batch.sizes[rows:]),
         }
         if self.text_loss != "none":
-            metrics |= {"text": text.total.detach() / rows, "accuracy": text.correct / max(1, text.count)}
+            metrics |= {
+                "text": text.total.detach() / rows,
+                "accuracy": text.correct / max(1, text.count),
+            }
         return StepOutput(total.detach(), rows, metrics)
 
     def _labels(
-        self, examples: Sequence[LlaraRow], tokens: TokenBatch, starts: Tensor, generator: torch.Generator
+        self,
+        examples: Sequence[LlaraRow],
+        tokens: TokenBatch,
+        starts: Tensor,
+        generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
         """Find the places of the text labels, and the ids for the model to read.
 
@@ -328,7 +365,9 @@ class Llara(Objective[LlaraBatch]):
 
         The rows end at `ends` (N,).
         """
-        return torch.cat([ends - self.questions.sizes[1], ends])[:, None] + torch.arange(-self.questions.read, 0)
+        return torch.cat([ends - self.questions.sizes[1], ends])[:, None] + torch.arange(
+            -self.questions.read, 0
+        )
 
 
 def _shares(examples: Sequence[LlaraRow]) -> Tensor:

@@ -48,7 +48,12 @@ class LlaraRow(NamedTuple):
 
 
 def make_rows(
-    passages: Sequence[Passage], encoder: Encoder, questions: Questions, *, max_length: int, stop_words: StopWords
+    passages: Sequence[Passage],
+    encoder: Encoder,
+    questions: Questions,
+    *,
+    max_length: int,
+    stop_words: StopWords,
 ) -> list[LlaraRow]:
     """Tokenize passages. Passages without a token of text are left out.
 
@@ -73,7 +78,10 @@ def make_rows(
             max_length=max_length - len(questions.blocks[1]),
             first=start,
         )
-        bags = [_bags([getattr(each, side) for each in some], encoder, stop_words, max_length, hidden) for side in SIDES]
+        bags = [
+            _bags([getattr(each, side) for each in some], encoder, stop_words, max_length, hidden)
+            for side in SIDES
+        ]
         for text, summary, prediction in zip(texts, *bags):
             end = len(text.ids) - len(questions.blocks[0])
             begin = next((i for i in range(end) if text.offsets[i] != (0, 0)), end)
@@ -85,7 +93,9 @@ def make_rows(
 SIDES = ("summarize", "predict")
 
 
-def _bags(texts: list[str], encoder: Encoder, stop_words: StopWords, length: int, hidden: set[int]) -> list[list[int]]:
+def _bags(
+    texts: list[str], encoder: Encoder, stop_words: StopWords, length: int, hidden: set[int]
+) -> list[list[int]]:
     cleaned = [content_words(text) if stop_words == "english" else text for text in texts]
     # tokenizers refuse lone surrogates, so each becomes U+FFFD
     valid = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in cleaned]
@@ -97,7 +107,12 @@ def counter(tokenizer: Any) -> Callable[[list[str]], list[int]]:
     """Build a function that counts the tokens of each of several texts."""
 
     def count(texts: list[str]) -> list[int]:
-        valid = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
-        return [len(ids) for ids in tokenizer(valid, add_special_tokens=False, verbose=False)["input_ids"]]
+        valid = [
+            text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts
+        ]
+        return [
+            len(ids)
+            for ids in tokenizer(valid, add_special_tokens=False, verbose=False)["input_ids"]
+        ]
 
     return count

@@ -52,21 +52,32 @@ class MntpConfig(ObjectiveConfig):
     needs_head: ClassVar[bool] = True
 
     kind: Literal["mntp"] = "mntp"
-    mask_probability: float = Field(0.2, gt=0, le=1, description="share of tokens that become labels")
-    style: Style = Field(
-        "bert", description="bert (80 % mask token, 10 % random, 10 % unchanged), or all_mask (always the mask token)"
+    mask_probability: float = Field(
+        0.2, gt=0, le=1, description="share of tokens that become labels"
     )
-    mask_token: MaskToken = Field("blank", description="blank (the token '_'), eos, or mask (the tokenizer's own)")
+    style: Style = Field(
+        "bert",
+        description="bert (80 % mask token, 10 % random, 10 % unchanged), or all_mask (always the mask token)",
+    )
+    mask_token: MaskToken = Field(
+        "blank", description="blank (the token '_'), eos, or mask (the tokenizer's own)"
+    )
     row_length: int = Field(512, ge=2, description="tokens of a packed row")
     isolate_documents: bool = Field(
-        False, description="hide the documents of a row from each other. LLM2Vec lets them see each other"
+        False,
+        description="hide the documents of a row from each other. LLM2Vec lets them see each other",
     )
     shifted: ShiftedGroups | None = Field(
         None,
         description="S²-Attn in training (LongLoRA), for rows of thousands of tokens. If null, full attention, as published",
     )
-    train_head: bool = Field(False, description="train a copy of the language-model head, as LLM2Vec's code does by accident")
-    head_chunk: int = Field(512, ge=1, description="masked positions for which logits exist together")
+    train_head: bool = Field(
+        False,
+        description="train a copy of the language-model head, as LLM2Vec's code does by accident",
+    )
+    head_chunk: int = Field(
+        512, ge=1, description="masked positions for which logits exist together"
+    )
 
     def build(self, encoder: Encoder, head: nn.Module | None = None) -> Mntp:
         """Build the objective.
@@ -78,7 +89,9 @@ class MntpConfig(ObjectiveConfig):
                 longer than the model's table of positions.
         """
         if head is None:
-            raise InputError("objective mntp: needs the base model's language-model head, but this model has none")
+            raise InputError(
+                "objective mntp: needs the base model's language-model head, but this model has none"
+            )
         positions = table_positions(encoder.backbone)
         if positions is not None and self.row_length > positions:
             raise InputError(
@@ -119,7 +132,12 @@ class MntpBatch:
 
     def to(self, device: torch.device | str) -> MntpBatch:
         """Return the same batch on another device."""
-        return replace(self, tokens=self.tokens.to(device), places=self.places.to(device), targets=self.targets.to(device))
+        return replace(
+            self,
+            tokens=self.tokens.to(device),
+            places=self.places.to(device),
+            targets=self.targets.to(device),
+        )
 
 
 class Mntp(Objective[MntpBatch]):
@@ -177,15 +195,23 @@ class Mntp(Objective[MntpBatch]):
         closed = tokenizer("", verbose=False)["input_ids"] or len(texts) < 2
         separator = None if closed else end_of_document(tokenizer, rows)
         documents = tokenised(texts, tokenizer, rows=rows)
-        blocks = pack_documents(documents, self.row_length, separator=separator, isolate=self.isolate_documents)
+        blocks = pack_documents(
+            documents, self.row_length, separator=separator, isolate=self.isolate_documents
+        )
         if not blocks or len(blocks[0].ids) < 2:
-            raise InputError(f"objective mntp: {len(texts)} texts hold fewer than two tokens; give more text")
+            raise InputError(
+                f"objective mntp: {len(texts)} texts hold fewer than two tokens; give more text"
+            )
         return blocks
 
     def collate(self, examples: Sequence[Block], generator: torch.Generator) -> MntpBatch:
         """Pack rows one after the other and mask them."""
         ids = joined_ids(examples)
-        plan = AttentionPlan(tuple(length for block in examples for length in block.lengths), self.direction, self.shifted)
+        plan = AttentionPlan(
+            tuple(length for block in examples for length in block.lengths),
+            self.direction,
+            self.shifted,
+        )
         allowed = ~torch.isin(ids, self.special_ids) & (plan.position_ids() > 0)
         corrupted, chosen = mask_tokens(
             ids,
@@ -204,7 +230,9 @@ class Mntp(Objective[MntpBatch]):
         """Return M, the number of masked positions (labels) in the batch."""
         return batch.targets.shape[0]
 
-    def step(self, encoder: Encoder, batch: MntpBatch, *, scale: float, backward: Backward, seed: int) -> StepOutput:
+    def step(
+        self, encoder: Encoder, batch: MntpBatch, *, scale: float, backward: Backward, seed: int
+    ) -> StepOutput:
         """Run one pass.
 
         Metric "accuracy" is the share of labels that the head ranks first.
@@ -213,4 +241,6 @@ class Mntp(Objective[MntpBatch]):
             states = encoder.states(batch.tokens)[batch.places]
             loss = masked_next_token(states, batch.targets, self.head, chunk=self.head_chunk)
         backward(loss.total * scale)
-        return StepOutput(loss.total.detach(), loss.count, {"accuracy": loss.correct / max(loss.count, 1)})
+        return StepOutput(
+            loss.total.detach(), loss.count, {"accuracy": loss.correct / max(loss.count, 1)}
+        )

@@ -35,17 +35,35 @@ class PublishedMasking:
 _CONFIGS = "McGill-NLP/llm2vec @312adcf, train_configs/mntp"
 
 SEQUENCE_LEVEL = (
-    PublishedMasking("mistral", 0.8, "all_mask", "blank", f"{_CONFIGS}/Mistral.json (Mistral-7B-Instruct-v0.2)"),
-    PublishedMasking("sheared-llama", 0.2, "bert", "blank", f"{_CONFIGS}/Sheared-Llama.json (Sheared-LLaMA-1.3B)"),
-    PublishedMasking("llama", 0.2, "bert", "blank", f"{_CONFIGS} (Llama-2-7b-chat, Meta-Llama-3-8B-Instruct and 3.1)"),
+    PublishedMasking(
+        "mistral", 0.8, "all_mask", "blank", f"{_CONFIGS}/Mistral.json (Mistral-7B-Instruct-v0.2)"
+    ),
+    PublishedMasking(
+        "sheared-llama", 0.2, "bert", "blank", f"{_CONFIGS}/Sheared-Llama.json (Sheared-LLaMA-1.3B)"
+    ),
+    PublishedMasking(
+        "llama",
+        0.2,
+        "bert",
+        "blank",
+        f"{_CONFIGS} (Llama-2-7b-chat, Meta-Llama-3-8B-Instruct and 3.1)",
+    ),
 )
 WORD_LEVEL = (
-    PublishedMasking("mistral", 0.2, "bert", "blank", "arXiv 2404.05961, word-level tasks: Mistral-7B with 20 %, BERT style"),
+    PublishedMasking(
+        "mistral",
+        0.2,
+        "bert",
+        "blank",
+        "arXiv 2404.05961, word-level tasks: Mistral-7B with 20 %, BERT style",
+    ),
     *SEQUENCE_LEVEL[1:],
 )
 
 
-def published_masking(model: str | os.PathLike[str], *, word_level: bool = False) -> PublishedMasking | None:
+def published_masking(
+    model: str | os.PathLike[str], *, word_level: bool = False
+) -> PublishedMasking | None:
     """Find the masking published for a model, by the name of its base or by its family.
 
     For example, `published_masking("mistralai/Mistral-7B-v0.1").probability` is 0.8.
@@ -64,7 +82,9 @@ def published_masking(model: str | os.PathLike[str], *, word_level: bool = False
     names = (found.short, found.model_type) if found.stated else (found.model_type, found.short)
     table = WORD_LEVEL if word_level else SEQUENCE_LEVEL
     for name in names:
-        entry = next((entry for entry in table if name is not None and entry.match in name.lower()), None)
+        entry = next(
+            (entry for entry in table if name is not None and entry.match in name.lower()), None
+        )
         if entry is not None or (name is not None and not found.stated):
             return entry
     return None

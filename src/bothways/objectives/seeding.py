@@ -18,7 +18,12 @@ def pass_seed(seed: int, index: int) -> int:
 
     It is hashed, so that pass 1 of seed 2 differs from pass 2 of seed 1.
     """
-    return int.from_bytes(hashlib.blake2b(f"pass/{seed}/{index}".encode(), digest_size=8).digest(), "big") >> 1
+    return (
+        int.from_bytes(
+            hashlib.blake2b(f"pass/{seed}/{index}".encode(), digest_size=8).digest(), "big"
+        )
+        >> 1
+    )
 
 
 @contextmanager

@@ -22,7 +22,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bothways.config import Strict
 from bothways.data.labeled.answers import Answers, document_id
 from bothways.data.labeled.example import Example
 from bothways.encoder.batch import TokenRow, row_id
@@ -30,41 +29,18 @@ from bothways.errors import InputError
 from bothways.losses.contrastive import LLM2VEC_SCALE, ContrastiveOptions
 from bothways.losses.distillation import Distillation, Teacher, temperature_of
 from bothways.losses.false_negatives import NONE, FalseNegatives, Texts
-from bothways.objectives.contrastive_base import ContrastiveBaseConfig, ContrastiveBatch, ContrastiveObjective, Settings
+from bothways.objectives.contrastive_base import (
+    ContrastiveBaseConfig,
+    ContrastiveBatch,
+    ContrastiveObjective,
+    Settings,
+)
+from bothways.objectives.supervised_options import DistillationConfig, FalseNegativesConfig
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
 log = logging.getLogger("bothways")
-
-
-class DistillationConfig(Strict):
-    """Learning from a teacher's scores of a row's documents, in addition to the labels."""
-
-    weight: float = Field(
-        default=1.0, gt=0, description="weight of the divergence from the teacher, added to the contrastive loss"
-    )
-    temperature: float | None = Field(
-        default=None,
-        gt=0,
-        description="divides the teacher's scores. If null, 1 / scale if all of them lie in [-1, 1], as cosines do, else 1, for logits",
-    )
-
-
-class FalseNegativesConfig(Strict):
-    """Columns that a row is not pushed away from."""
-
-    same_text: bool = Field(
-        default=True,
-        description="the query, a text that any row of the data names as an answer to it, or one cut to the same tokens",
-    )
-    same_label: bool = Field(default=True, description="a text of the same task and of a label of the row")
-    margin: float | None = Field(
-        default=None, description="cosine above the positive's by more than this. Qwen3-Embedding uses 0.1"
-    )
-    fraction: float | None = Field(
-        default=None, gt=0, description="cosine of at least this share of the positive's. NV-Retriever uses 0.95 (for mining)"
-    )
 
 
 class SupervisedConfig(ContrastiveBaseConfig):
@@ -73,17 +49,26 @@ class SupervisedConfig(ContrastiveBaseConfig):
     wants: ClassVar[str] = "examples"
 
     kind: Literal["supervised"] = "supervised"
-    scale: float = Field(LLM2VEC_SCALE, gt=0, description="factor on the cosines, 1 / temperature. LLM2Vec uses 50, SimCSE 20")
+    scale: float = Field(
+        LLM2VEC_SCALE,
+        gt=0,
+        description="factor on the cosines, 1 / temperature. LLM2Vec uses 50, SimCSE 20",
+    )
     max_length: int = Field(512, ge=1, description="tokens per text, with its instruction")
-    negatives: int = Field(1, ge=0, description="hard negatives drawn per row, or all if it has fewer. NV-Embed uses 7")
+    negatives: int = Field(
+        1, ge=0, description="hard negatives drawn per row, or all if it has fewer. NV-Embed uses 7"
+    )
     in_batch: bool | Literal["unlabeled"] | dict[str, bool] = Field(
         default=True,
         description="other rows' positives and negatives are negatives too. NV-Embed's stage 2 uses false. unlabeled applies it to "
         "rows without a label. A mapping sets it by task, {nli: true, banking77: false}, true for tasks that are not named",
     )
-    own_negative_log_weight: float = Field(0.0, description="added to the logits of a row's own hard negatives: SimCSE's log α")
+    own_negative_log_weight: float = Field(
+        0.0, description="added to the logits of a row's own hard negatives: SimCSE's log α"
+    )
     false_negatives: FalseNegativesConfig | None = Field(
-        FalseNegativesConfig(), description="columns to leave out. If null, none, as in LLM2Vec's and SimCSE's code"
+        FalseNegativesConfig(),
+        description="columns to leave out. If null, none, as in LLM2Vec's and SimCSE's code",
     )
     distillation: DistillationConfig | None = Field(
         None, description="learn from positive_scores and negative_scores. If null, no"
@@ -105,7 +90,9 @@ class SupervisedConfig(ContrastiveBaseConfig):
             matryoshka=self._matryoshka(),
             distillation=None if teacher is None else Distillation(**teacher.model_dump()),
         )
-        return Supervised(self._settings(encoder), options, negatives=self.negatives, in_batch=self.in_batch)
+        return Supervised(
+            self._settings(encoder), options, negatives=self.negatives, in_batch=self.in_batch
+        )
 
 
 class Drawn(NamedTuple):
@@ -171,24 +158,41 @@ class Supervised(ContrastiveObjective):
         A document that occurs twice is encoded once.
         """
         if self._tokenize is None:
-            raise RuntimeError("collate needs the tokenizer that prepare receives: call prepare first")
+            raise RuntimeError(
+                "collate needs the tokenizer that prepare receives: call prepare first"
+            )
         drawn = [_draw(example, self.negatives, generator) for example in examples]
         pairs = list(zip(examples, drawn))
         documents = [(self._prompts(row)[1], row.positives[one.positive]) for row, one in pairs]
-        documents += [(self._prompts(row)[1], row.negatives[number]) for row, one in pairs for number in one.negatives]
+        documents += [
+            (self._prompts(row)[1], row.negatives[number])
+            for row, one in pairs
+            for number in one.negatives
+        ]
         distinct = {document: number for number, document in enumerate(dict.fromkeys(documents))}
         # A query never shares a vector, even with an equal document: if a row's positive is its own
         # query, dropout makes the two views.
-        rows = self._tokenize([(self._prompts(row)[0], row.query) for row in examples] + list(distinct))
+        rows = self._tokenize(
+            [(self._prompts(row)[0], row.query) for row in examples] + list(distinct)
+        )
         batches, places = self.packed(rows)
-        chosen = [*range(len(examples)), *(len(examples) + distinct[document] for document in documents)]
+        chosen = [
+            *range(len(examples)),
+            *(len(examples) + distinct[document] for document in documents),
+        ]
         order = places[chosen]
-        owner = torch.tensor([number for number, one in enumerate(drawn) for _ in one.negatives], dtype=torch.int64)
+        owner = torch.tensor(
+            [number for number, one in enumerate(drawn) for _ in one.negatives], dtype=torch.int64
+        )
         masks = self.options.false_negatives
         by_name = masks is not None and (masks.same_text or masks.same_label)
         texts = self._identities(pairs, [rows[number] for number in chosen]) if by_name else None
         alone = [not self._in_batch(row) for row in examples]
-        in_batch = torch.tensor([not each for each in alone]) if self.options.in_batch and any(alone) else None
+        in_batch = (
+            torch.tensor([not each for each in alone])
+            if self.options.in_batch and any(alone)
+            else None
+        )
         return ContrastiveBatch(
             batches,
             order,
@@ -205,7 +209,9 @@ class Supervised(ContrastiveObjective):
             return self.in_batch.get(row.task, True)
         return row.label is None if self.in_batch == "unlabeled" else bool(self.in_batch)
 
-    def _identities(self, pairs: Sequence[tuple[Example, Drawn]], rows: Sequence[TokenRow]) -> Texts:
+    def _identities(
+        self, pairs: Sequence[tuple[Example, Drawn]], rows: Sequence[TokenRow]
+    ) -> Texts:
         """Name the texts of a batch.
 
         Its queries, positives and negatives have the tokens `rows`.
@@ -213,13 +219,18 @@ class Supervised(ContrastiveObjective):
         known = [self._answers.known(row) for row, _ in pairs]
         labels = [self._answers.labels(row) for row, _ in pairs]
         positive = [document_id(row.positives[one.positive]) for row, one in pairs]
-        negative = [document_id(row.negatives[number]) for row, one in pairs for number in one.negatives]
+        negative = [
+            document_id(row.negatives[number]) for row, one in pairs for number in one.negatives
+        ]
         return Texts(
             known=_table(known),
             positive=torch.tensor(positive),
             negative=torch.tensor(negative, dtype=torch.int64),
             label=_table(labels),
-            columns=_table([self._answers.labels_of(text) for text in positive + negative], self._answers.widest),
+            columns=_table(
+                [self._answers.labels_of(text) for text in positive + negative],
+                self._answers.widest,
+            ),
             tokens=torch.tensor([row_id(row) for row in rows], dtype=torch.int64),
         )
 
@@ -233,7 +244,9 @@ class Supervised(ContrastiveObjective):
             wrong = self._answers.wrong(row, by_text=masks.same_text, by_label=masks.same_label)
             if wrong:
                 gone += len(wrong)
-                kept[number] = row.with_negatives([place for place in range(len(row.negatives)) if place not in wrong])
+                kept[number] = row.with_negatives(
+                    [place for place in range(len(row.negatives)) if place not in wrong]
+                )
         if gone:
             log.warning(
                 "objective supervised: %d negatives of %d rows are left out, because the data names them as right answers: "
@@ -258,13 +271,23 @@ class Supervised(ContrastiveObjective):
         teacher = self.options.distillation
         if teacher is None or teacher.temperature is not None:
             return
-        both = [row for row in examples if row.positive_scores is not None and row.negative_scores is not None]
-        scores = (score for row in both for score in (*(row.positive_scores or ()), *(row.negative_scores or ())))
+        both = [
+            row
+            for row in examples
+            if row.positive_scores is not None and row.negative_scores is not None
+        ]
+        scores = (
+            score
+            for row in both
+            for score in (*(row.positive_scores or ()), *(row.negative_scores or ()))
+        )
         temperature = temperature_of(scores, self.options.scale)
         log.info(
             "distillation: temperature %g, because the teacher's scores %s",
             temperature,
-            "all lie in [-1, 1], as cosines do (1 / scale)" if temperature != 1 else "do not all lie in [-1, 1]: logits",
+            "all lie in [-1, 1], as cosines do (1 / scale)"
+            if temperature != 1
+            else "do not all lie in [-1, 1]: logits",
         )
         self.options = replace(self.options, distillation=replace(teacher, temperature=temperature))
 
@@ -296,7 +319,11 @@ class Supervised(ContrastiveObjective):
                 raise InputError(
                     f"objective.in_batch: there are no rows of a task {unknown!r}; tasks are {', '.join(map(repr, tasks))}"
                 )
-        bare = Counter(row.task for row in examples if not (row.negatives and self.negatives) and not self._in_batch(row))
+        bare = Counter(
+            row.task
+            for row in examples
+            if not (row.negatives and self.negatives) and not self._in_batch(row)
+        )
         if bare and (self.options.in_batch or sum(bare.values()) < len(examples)):
             log.warning(
                 "objective supervised: in-batch negatives are off for %d of %d rows (%.1f %%) that have no negatives (%s); they teach "
@@ -304,7 +331,10 @@ class Supervised(ContrastiveObjective):
                 sum(bare.values()),
                 len(examples),
                 100 * sum(bare.values()) / len(examples),
-                ", ".join(f"{count} of {tasks[task]} in {task or 'the data'}" for task, count in bare.items()),
+                ", ".join(
+                    f"{count} of {tasks[task]} in {task or 'the data'}"
+                    for task, count in bare.items()
+                ),
             )
 
 
@@ -312,9 +342,17 @@ def _check_texts(rows: Sequence[Example]) -> None:
     for index, row in enumerate(rows):
         if not isinstance(row, Example):
             raise InputError(f"examples[{index}]: expected an Example (got {type(row).__name__})")
-        for text in (row.query, *row.positives, *row.negatives, row.query_prompt, row.document_prompt):
+        for text in (
+            row.query,
+            *row.positives,
+            *row.negatives,
+            row.query_prompt,
+            row.document_prompt,
+        ):
             if not isinstance(text, str):
-                raise InputError(f"examples[{index}]: holds a {type(text).__name__} in the place of a text")
+                raise InputError(
+                    f"examples[{index}]: holds a {type(text).__name__} in the place of a text"
+                )
 
 
 def _draw(example: Example, negatives: int, generator: torch.Generator) -> Drawn:
@@ -329,7 +367,9 @@ def _draw(example: Example, negatives: int, generator: torch.Generator) -> Drawn
 def _table(rows: Sequence[Sequence[int]], width: int = 1) -> Tensor:
     """Make a table (n, F) int64 from rows of unequal length, filled with NONE."""
     widest = max([width, *map(len, rows)])
-    return torch.tensor([[*row, *[NONE] * (widest - len(row))] for row in rows], dtype=torch.int64).reshape(-1, widest)
+    return torch.tensor(
+        [[*row, *[NONE] * (widest - len(row))] for row in rows], dtype=torch.int64
+    ).reshape(-1, widest)
 
 
 def _scores(pairs: Sequence[tuple[Example, Drawn]]) -> Teacher:

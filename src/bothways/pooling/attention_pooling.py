@@ -78,7 +78,13 @@ class LatentLayer(nn.Module):
     """
 
     def __init__(
-        self, width: int, *, latents: int = LATENTS, heads: int = HEADS, head_width: int | None = None, form: str = "code"
+        self,
+        width: int,
+        *,
+        latents: int = LATENTS,
+        heads: int = HEADS,
+        head_width: int | None = None,
+        form: str = "code",
     ) -> None:
         super().__init__()
         if form not in ("code", "paper"):
@@ -121,7 +127,9 @@ class LatentLayer(nn.Module):
         if self.form == "paper":
             read = F.scaled_dot_product_attention(_heads(states, self.heads), key, value, scale=1.0)
             return self.feed_forward(_flat(read))
-        read = F.scaled_dot_product_attention(_heads(self.query(self.norm(states)), self.heads), key, value)
+        read = F.scaled_dot_product_attention(
+            _heads(self.query(self.norm(states)), self.heads), key, value
+        )
         states = states + self.output(_flat(read))
         return states + self.feed_forward(self.feed_forward_norm(states))
 
@@ -158,9 +166,13 @@ class SelfLayer(nn.Module):
         """
         normed = self.norm(states)
         key, value = self.key_value(normed).chunk(2, dim=-1)
-        query, key, value = (each.unflatten(-1, (self.heads, -1)) for each in (self.query(normed), key, value))
+        query, key, value = (
+            each.unflatten(-1, (self.heads, -1)) for each in (self.query(normed), key, value)
+        )
         states = states + self.output(attend(query, key, value).flatten(1))
-        return _in_chunks(lambda part: part + self.feed_forward(self.feed_forward_norm(part)), states)
+        return _in_chunks(
+            lambda part: part + self.feed_forward(self.feed_forward_norm(part)), states
+        )
 
 
 def _heads(states: Tensor, heads: int) -> Tensor:
@@ -180,7 +192,11 @@ def _in_chunks(layer: Callable[..., Tensor], states: Tensor, *shared: Tensor) ->
     if not torch.is_grad_enabled():
         return torch.cat([layer(part, *shared) for part in parts])
     # there is no dropout inside, so no generator to preserve
-    return torch.cat([checkpoint(layer, part, *shared, use_reentrant=False, preserve_rng_state=False) for part in parts])
+
+    def again(part: Tensor) -> Tensor:
+        return checkpoint(layer, part, *shared, use_reentrant=False, preserve_rng_state=False)
+
+    return torch.cat([again(part) for part in parts])
 
 
 def mean(states: Tensor, segments: Tensor, rows: int) -> Tensor:
@@ -246,11 +262,15 @@ class AttentionPooling(nn.Module):
         if isinstance(self.layer, LatentLayer):
             mixed = self.layer(states[pooled])
         else:
-            mixed = self.layer(states, lambda q, k, v: _within_texts(q, k, v, segments, places, rows))[pooled]
+            mixed = self.layer(
+                states, lambda q, k, v: _within_texts(q, k, v, segments, places, rows)
+            )[pooled]
         features["sentence_embedding"] = mean(mixed, segments[pooled], rows)
         return features
 
-    def _starts(self, features: dict[str, Any], segments: Tensor, places: Tensor, rows: int) -> Tensor:
+    def _starts(
+        self, features: dict[str, Any], segments: Tensor, places: Tensor, rows: int
+    ) -> Tensor:
         """Find for each text (N,) the first place that is pooled, after its prompt and BOS."""
         length = 0 if self.include_prompt else _prompt_length(features)
         starts = torch.full((rows,), length, device=places.device)
@@ -312,7 +332,9 @@ class AttentionPooling(nn.Module):
                 given = {key: kwargs[key] for key in keys if key in kwargs}
                 path = load_file_path(model_name_or_path, os.path.join(subfolder, name), **given)
             if path is None or not os.path.isfile(path):
-                raise FileNotFoundError(f"{model_name_or_path}: {os.path.join(subfolder, name)} is missing")
+                raise FileNotFoundError(
+                    f"{model_name_or_path}: {os.path.join(subfolder, name)} is missing"
+                )
             files.append(path)
         with open(files[0], encoding="utf-8") as file:
             module = cls(**json.load(file))
@@ -329,8 +351,11 @@ def _packed(features: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, int]:
     if "cu_seq_lens_q" in features:
         bounds = features["cu_seq_lens_q"].to(states.device).long()
         states, lengths = states.flatten(0, -2), bounds.diff()
-        segments = torch.repeat_interleave(torch.arange(len(lengths), device=states.device), lengths)
-        return states, segments, torch.arange(len(states), device=states.device) - bounds[:-1][segments], len(lengths)
+        segments = torch.repeat_interleave(
+            torch.arange(len(lengths), device=states.device), lengths
+        )
+        places = torch.arange(len(states), device=states.device) - bounds[:-1][segments]
+        return states, segments, places, len(lengths)
     mask = features.get("attention_mask")
     mask = torch.ones(states.shape[:2], device=states.device) if mask is None else mask
     segments, columns = mask.nonzero(as_tuple=True)
@@ -355,7 +380,9 @@ def _prompt_length(features: dict[str, Any]) -> int:
     return int(length.flatten()[0]) if isinstance(length, Tensor) else int(length or 0)
 
 
-def _within_texts(query: Tensor, key: Tensor, value: Tensor, segments: Tensor, places: Tensor, rows: int) -> Tensor:
+def _within_texts(
+    query: Tensor, key: Tensor, value: Tensor, segments: Tensor, places: Tensor, rows: int
+) -> Tensor:
     """Compute attention (T, G, W) within each text, as a batch padded on the right."""
     longest = int(places.max()) + 1
     index = segments * longest + places
@@ -364,7 +391,9 @@ def _within_texts(query: Tensor, key: Tensor, value: Tensor, segments: Tensor, p
         empty = packed.new_zeros(rows * longest, *packed.shape[1:])
         return empty.index_copy(0, index, packed).unflatten(0, (rows, longest)).transpose(1, 2)
 
-    real = torch.zeros(rows * longest, dtype=torch.bool, device=query.device).index_fill(0, index, True)
+    real = torch.zeros(rows * longest, dtype=torch.bool, device=query.device).index_fill(
+        0, index, True
+    )
     # a padded row that sees nothing would become NaN, but a text always has a first token
     mask = real.view(rows, 1, 1, longest) | (torch.arange(longest, device=query.device) == 0)
     out = F.scaled_dot_product_attention(batch(query), batch(key), batch(value), attn_mask=mask)

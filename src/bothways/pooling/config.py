@@ -30,14 +30,23 @@ class PoolingConfig(Strict):
     mode: str = Field(
         description="mean, weighted_mean, last, last_tokens, bos, max, first_last_avg, latent_attention, self_attention"
     )
-    tokens: int = Field(default=LAST_TOKENS, ge=1, description="last_tokens: how many states are averaged. LLaRA uses 8")
-    latents: int = Field(default=LATENTS, ge=1, description="latent_attention: entries of the trained dictionary")
+    tokens: int = Field(
+        default=LAST_TOKENS,
+        ge=1,
+        description="last_tokens: how many states are averaged. LLaRA uses 8",
+    )
+    latents: int = Field(
+        default=LATENTS, ge=1, description="latent_attention: entries of the trained dictionary"
+    )
     heads: int = Field(default=HEADS, ge=1, description="number of attention heads")
     head_width: int | None = Field(
-        default=None, ge=1, description="width of each head. If null, the width of the model's states"
+        default=None,
+        ge=1,
+        description="width of each head. If null, the width of the model's states",
     )
     form: Literal["code", "paper"] = Field(
-        default="code", description="latent_attention: NVIDIA's published structure, or the formula of the paper's text"
+        default="code",
+        description="latent_attention: NVIDIA's published structure, or the formula of the paper's text",
     )
 
     @field_validator("mode")
@@ -67,7 +76,9 @@ class PoolingConfig(Strict):
         return self.mode in TRAINED
 
     @classmethod
-    def of(cls, value: str | Mapping[str, Any] | PoolingConfig, *, where: str = "pooling") -> PoolingConfig:
+    def of(
+        cls, value: str | Mapping[str, Any] | PoolingConfig, *, where: str = "pooling"
+    ) -> PoolingConfig:
         """Convert a name, a mapping or a config to a config.
 
         For example, `PoolingConfig.of({"mode": "latent_attention", "latents": 64})`.
@@ -78,7 +89,9 @@ class PoolingConfig(Strict):
         if isinstance(value, PoolingConfig):
             return value
         if not isinstance(value, (str, Mapping)):
-            raise InputError(f"{where}: must be a name or a mapping with a mode (got {type(value).__name__})")
+            raise InputError(
+                f"{where}: must be a name or a mapping with a mode (got {type(value).__name__})"
+            )
         if not isinstance(value, str):
             return parse(cls, value, where=where)
         if ALIASES.get(value, value) not in KNOWN:
@@ -121,9 +134,14 @@ class PoolingConfig(Strict):
         """Return whether `module` is like the result of `build(width)`. Weights may differ."""
         if not self.trained:
             tokens = self.tokens if self.mode == "last_tokens" else 1
-            return getattr(module, "mode", None) == self.mode and getattr(module, "tokens", 1) == tokens
+            return (
+                getattr(module, "mode", None) == self.mode
+                and getattr(module, "tokens", 1) == tokens
+            )
         settings = getattr(module, "settings", None)
-        return isinstance(settings, dict) and settings == getattr(self._on_meta(width), "settings", None)
+        return isinstance(settings, dict) and settings == getattr(
+            self._on_meta(width), "settings", None
+        )
 
     def _on_meta(self, width: int) -> nn.Module:
         with torch.device("meta"):

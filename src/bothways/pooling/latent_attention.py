@@ -36,17 +36,29 @@ class LatentAttention(nn.Module):
     mode = "latent_attention"
 
     def __init__(
-        self, width: int, *, latents: int = LATENTS, heads: int = HEADS, head_width: int | None = None, form: str = "code"
+        self,
+        width: int,
+        *,
+        latents: int = LATENTS,
+        heads: int = HEADS,
+        head_width: int | None = None,
+        form: str = "code",
     ) -> None:
         super().__init__()
         self.dimension = width
-        self.layer = LatentLayer(width, latents=latents, heads=heads, head_width=head_width, form=form)
+        self.layer = LatentLayer(
+            width, latents=latents, heads=heads, head_width=head_width, form=form
+        )
 
     @property
     def settings(self) -> dict[str, Any]:
         """Mode and all sizes, sufficient to build this module again."""
         layer = self.layer
-        sizes = {"latents": len(layer.latents), "heads": layer.heads, "head_width": layer.head_width}
+        sizes = {
+            "latents": len(layer.latents),
+            "heads": layer.heads,
+            "head_width": layer.head_width,
+        }
         return {"mode": self.mode, **sizes, "form": layer.form}
 
     def forward(self, states: Tensor, mask: Tensor, segments: Tensor, rows: int) -> Tensor:

@@ -51,11 +51,20 @@ def from_nvidia(tensors: Mapping[str, Tensor], *, heads: int = HEADS) -> LatentA
         InputError: a tensor is missing or unknown, or the shapes contradict each other.
     """
     found = {
-        name.removeprefix(PREFIX): value for name, value in tensors.items() if name.startswith((PREFIX, _BLOCKS, "latents"))
+        name.removeprefix(PREFIX): value
+        for name, value in tensors.items()
+        if name.startswith((PREFIX, _BLOCKS, "latents"))
     }
-    missing, unknown = sorted(set(NAMES.values()) - found.keys()), sorted(found.keys() - set(NAMES.values()))
+    missing, unknown = (
+        sorted(set(NAMES.values()) - found.keys()),
+        sorted(found.keys() - set(NAMES.values())),
+    )
     if missing or unknown:
-        fault = f"lacks {missing[0]}" if missing else f"holds {unknown[0]}, which this pooling does not have"
+        fault = (
+            f"lacks {missing[0]}"
+            if missing
+            else f"holds {unknown[0]}, which this pooling does not have"
+        )
         raise InputError(f"{PREFIX.rstrip('.')}: {fault}; expected the names of nvidia/NV-Embed-v1")
     latents, width = found["latents"].shape
     inner = len(found[NAMES["layer.query.weight"]])
@@ -72,5 +81,8 @@ def from_nvidia(tensors: Mapping[str, Tensor], *, heads: int = HEADS) -> LatentA
                 f"{PREFIX}{NAMES[name]}: shape {tuple(given.shape)}, expected {tuple(parameter.shape)} for width {width}, "
                 f"{latents} latents and an MLP of {EXPANSION} times the width"
             )
-    module.load_state_dict({name: found[theirs].detach().float().clone() for name, theirs in NAMES.items()}, assign=True)
+    module.load_state_dict(
+        {name: found[theirs].detach().float().clone() for name, theirs in NAMES.items()},
+        assign=True,
+    )
     return module

@@ -73,11 +73,15 @@ class Pooling(nn.Module):
         InputError: the mode is unknown.
     """
 
-    def __init__(self, mode: str = "mean", *, tokens: int = LAST_TOKENS, from_start: bool = False) -> None:
+    def __init__(
+        self, mode: str = "mean", *, tokens: int = LAST_TOKENS, from_start: bool = False
+    ) -> None:
         super().__init__()
         mode = ALIASES.get(mode, mode)
         if mode not in (*POOLINGS, *LAYERED):
-            raise InputError(f"pooling: unknown mode {mode!r}; one of {', '.join((*POOLINGS, *LAYERED))}")
+            raise InputError(
+                f"pooling: unknown mode {mode!r}; one of {', '.join((*POOLINGS, *LAYERED))}"
+            )
         self.mode: str = mode
         self.from_start = from_start
         if mode == "last_tokens":
@@ -106,14 +110,18 @@ class Pooling(nn.Module):
         """
         mask = pooled_tokens(mask, segments, rows)
         whole = torch.bincount(segments)
-        places = (torch.arange(len(segments), device=states.device) - (whole.cumsum(0) - whole)[segments])[mask]
+        places = (
+            torch.arange(len(segments), device=states.device) - (whole.cumsum(0) - whole)[segments]
+        )[mask]
         states, segments = states[mask], segments[mask]
         counts = torch.bincount(segments, minlength=rows)
         ends = counts.cumsum(0)
         if self.mode == "last":
             return states[ends - 1].float()
         if self.mode == "last_tokens":
-            late = torch.arange(len(segments), device=states.device) >= (ends - self.tokens)[segments]
+            late = (
+                torch.arange(len(segments), device=states.device) >= (ends - self.tokens)[segments]
+            )
             states, segments = states[late], segments[late]
         if self.mode == "bos":
             return states[ends - counts].float()
@@ -128,8 +136,12 @@ class Pooling(nn.Module):
             weights = torch.ones(len(segments), device=states.device)
         total = states.new_zeros(rows).index_add(0, segments, weights)
         weights = weights / total[segments]
-        return states.new_zeros(rows, states.shape[1]).index_add(0, segments, states * weights[:, None])
+        return states.new_zeros(rows, states.shape[1]).index_add(
+            0, segments, states * weights[:, None]
+        )
 
     def extra_repr(self) -> str:
         """Return the mode, for printing."""
-        return f"mode={self.mode!r}" + (f", tokens={self.tokens}" if self.mode == "last_tokens" else "")
+        return f"mode={self.mode!r}" + (
+            f", tokens={self.tokens}" if self.mode == "last_tokens" else ""
+        )

@@ -57,7 +57,9 @@ def write_card(
         OutputError: if the card cannot be written.
     """
     place = Path(folder)
-    options = CardOptions(license=license, language=tuple(language), base_model=base_model, name=name)
+    options = CardOptions(
+        license=license, language=tuple(language), base_model=base_model, name=name
+    )
     contents(place)
     card = place / CARD
     if not replace and not is_free(card):
@@ -70,7 +72,9 @@ def write_card(
     return card
 
 
-def made(encoder: Encoder, folder: Path, options: CardOptions, results: Iterable[str | os.PathLike[str]]) -> str:
+def made(
+    encoder: Encoder, folder: Path, options: CardOptions, results: Iterable[str | os.PathLike[str]]
+) -> str:
     """Return the text of a card.
 
     The options come first, then the old card if bothways wrote it, then the encoder's own facts.
@@ -108,7 +112,9 @@ def front_matter_of(card: Path) -> dict[str, Any]:
     """
     from huggingface_hub import ModelCardData, metadata_load
 
-    with foreign(card, "has a front matter that hubs refuse", "correct the lines between the dashes"):
+    with foreign(
+        card, "has a front matter that hubs refuse", "correct the lines between the dashes"
+    ):
         found = metadata_load(card) or {}
         ModelCardData(**found)
     return found

@@ -24,9 +24,20 @@ from bothways.foreign import read_object
 INDEX = "model.safetensors.index.json"
 READ = (
     *("config.json", "model.safetensors", "model-*.safetensors", INDEX),
-    *(*TOKENIZER_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"),
+    *(
+        *TOKENIZER_FILES,
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "merges.txt",
+    ),
     *(MODULES, "sentence_bert_config.json", "config_sentence_transformers.json", OURS),
-    *("[0-9]*_*/config.json", "[0-9]*_*/model.safetensors", pooling_module.CODE.name, template_module.CODE.name),
+    *(
+        "[0-9]*_*/config.json",
+        "[0-9]*_*/model.safetensors",
+        pooling_module.CODE.name,
+        template_module.CODE.name,
+    ),
 )
 """Files of an encoder that loaders read, as patterns below its folder."""
 KEPT = (CARD, "LICENSE*", "LICENCE*", "NOTICE*")
@@ -70,7 +81,9 @@ def contents(folder: Path, include: Iterable[str] = ()) -> Contents:
         below = Path(parent).relative_to(folder)
         for name in sorted(names):
             path = (below / name).as_posix()
-            (files if _matches(path, wanted) and (folder / path).is_file() else left_out).append(path)
+            (files if _matches(path, wanted) and (folder / path).is_file() else left_out).append(
+                path
+            )
         for name in sorted(folders):
             path = (below / name).as_posix()
             if not any(_matches(f"{path}/{file}", wanted) for file in _below(folder / path)):
@@ -89,11 +102,17 @@ def stale(names: Iterable[str], files: Iterable[str]) -> list[str]:
         files: the files to upload.
     """
     kept = set(files)
-    return [name for name in names if name not in kept and (_matches(name, READ) or name in _OTHERS)]
+    return [
+        name for name in names if name not in kept and (_matches(name, READ) or name in _OTHERS)
+    ]
 
 
 def _below(folder: Path) -> list[str]:
-    return [Path(parent, name).relative_to(folder).as_posix() for parent, _, names in os.walk(folder) for name in names]
+    return [
+        Path(parent, name).relative_to(folder).as_posix()
+        for parent, _, names in os.walk(folder)
+        for name in names
+    ]
 
 
 def _matches(path: str, patterns: Iterable[str]) -> bool:
@@ -101,15 +120,23 @@ def _matches(path: str, patterns: Iterable[str]) -> bool:
     parts = path.split("/")
     for pattern in patterns:
         wanted = pattern.split("/")
-        if len(wanted) == len(parts) and all(fnmatch(part, each) for part, each in zip(parts, wanted)):
+        if len(wanted) == len(parts) and all(
+            fnmatch(part, each) for part, each in zip(parts, wanted)
+        ):
             return True
     return False
 
 
 def _check_finished(folder: Path) -> None:
-    missing = next((name for name in (OURS, MODULES, "config.json") if not (folder / name).is_file()), None)
+    missing = next(
+        (name for name in (OURS, MODULES, "config.json") if not (folder / name).is_file()), None
+    )
     if missing is not None:
-        fault = "is not a folder" if not folder.is_dir() else f"is not a finished encoder of bothways ({missing} is missing)"
+        fault = (
+            "is not a folder"
+            if not folder.is_dir()
+            else f"is not a finished encoder of bothways ({missing} is missing)"
+        )
         raise InputError(f"{folder}: {fault}; write one with bothways convert or bothways train")
     for name, effect in _OTHERS.items():
         if (folder / name).exists():
@@ -119,12 +146,16 @@ def _check_finished(folder: Path) -> None:
     single, index = (folder / "model.safetensors").is_file(), (folder / INDEX).is_file()
     if single == index:
         state = (
-            "both model.safetensors and an index of parts, and loaders differ in which they read" if single else "no weights"
+            "both model.safetensors and an index of parts, and loaders differ in which they read"
+            if single
+            else "no weights"
         )
         raise InputError(f"{folder}: holds {state}; save the encoder into a new folder")
     lacking = next((name for name in _shards(folder) if not (folder / name).is_file()), None)
     if lacking is not None:
-        raise InputError(f"{folder / lacking}: is missing, but {INDEX} names it; save the encoder again")
+        raise InputError(
+            f"{folder / lacking}: is missing, but {INDEX} names it; save the encoder again"
+        )
 
 
 def _shards(folder: Path) -> set[str]:

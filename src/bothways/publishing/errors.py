@@ -64,10 +64,15 @@ def _line(name: str, error: Exception) -> BothwaysError:
     if status is not None:
         answer = str(getattr(error, "server_message", None) or "").strip()
         detail = f" ({answer[:200]})" if answer else ""
-        remedy = _STATUS.get(status, "try again later, or look at the hub's status" if status >= 500 else why(error))
+        remedy = _STATUS.get(
+            status, "try again later, or look at the hub's status" if status >= 500 else why(error)
+        )
         return OutputError(f"{name}: not uploaded, the hub answers {status}{detail}; {remedy}")
     if any(
-        each.__module__.split(".")[0].startswith(("httpx", "httpcore", "requests", "urllib3")) for each in type(error).__mro__
+        each.__module__.split(".")[0].startswith(("httpx", "httpcore", "requests", "urllib3"))
+        for each in type(error).__mro__
     ):
-        return OutputError(f"{name}: not uploaded, the hub cannot be reached ({why(error)}); check the network and HF_ENDPOINT")
+        return OutputError(
+            f"{name}: not uploaded, the hub cannot be reached ({why(error)}); check the network and HF_ENDPOINT"
+        )
     return OutputError(f"{name}: not uploaded ({why(error)})")

@@ -36,7 +36,9 @@ TASKS = {
 log = logging.getLogger("bothways")
 
 
-def read_figures(encoder: Encoder, folder: Path, given: Iterable[str | os.PathLike[str]]) -> tuple[EvalResult, ...]:
+def read_figures(
+    encoder: Encoder, folder: Path, given: Iterable[str | os.PathLike[str]]
+) -> tuple[EvalResult, ...]:
     """Read all metrics of results files that are given or lie in the encoder's folder.
 
     The main metric of each task comes first.
@@ -52,10 +54,17 @@ def read_figures(encoder: Encoder, folder: Path, given: Iterable[str | os.PathLi
             occurs twice with different data or scores.
     """
     named = [Path(file) for file in given]
-    nearby = [file for pattern in ("results*.json", "results/*.json") for file in sorted(folder.glob(pattern))]
+    nearby = [
+        file
+        for pattern in ("results*.json", "results/*.json")
+        for file in sorted(folder.glob(pattern))
+    ]
     prints: dict[str | None, str] = {}
     records: dict[str, Record] = {}
-    for file in [*named, *(each for each in nearby if each.resolve() not in {one.resolve() for one in named})]:
+    for file in [
+        *named,
+        *(each for each in nearby if each.resolve() not in {one.resolve() for one in named}),
+    ]:
         try:
             results = Results.load(file)
         except InputError as error:
@@ -64,16 +73,19 @@ def read_figures(encoder: Encoder, folder: Path, given: Iterable[str | os.PathLi
             log.warning("%s; it is not on the card", error)
             continue
         if not _is_about(results, encoder, prints):
-            reason = (
-                "is about another model, or about this one with other options (such as --max-length); evaluate this model again"
-            )
+            reason = "is about another model, or about this one with other options (such as --max-length); evaluate this model again"
             if file in named:
                 raise InputError(f"{file}: {reason}")
             log.warning("%s: %s; it is not on the card", file, reason)
             continue
         for name, record in results.records.items():
-            if name in records and (records[name].data, records[name].metrics) != (record.data, record.metrics):
-                raise InputError(f"{file}: the task {name!r} has other scores in another results file; give only one of them")
+            if name in records and (records[name].data, records[name].metrics) != (
+                record.data,
+                record.metrics,
+            ):
+                raise InputError(
+                    f"{file}: the task {name!r} has other scores in another results file; give only one of them"
+                )
             records[name] = record
     names = {name: _shown(name) for name in records}
     several = {shown for shown in names.values() if list(names.values()).count(shown) > 1}

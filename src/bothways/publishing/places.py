@@ -22,9 +22,7 @@ LOCAL = "a local model"
 # a path as a whole value: a root, the home folder, a drive or a share, then at least one folder
 _PATH = r"(?:file://)?(?:~[\w.-]*(?=[/\\])|[A-Za-z]:(?=[/\\]))?[/\\]{1,2}[^/\\\n?<>|*]+[/\\][^\n?]*"
 _WHOLE = re.compile(rf"(?P<before>(?:[\w-]+:)*?)(?P<path>{_PATH})(?P<after>(?:\?[^\n]*)?)")
-_ROOTS = (
-    "home|Users|root|mnt|tmp|data|scratch|work|workspace|var|opt|srv|media|private|Volumes|export|gpfs|lustre|content|kaggle"
-)
+_ROOTS = "home|Users|root|mnt|tmp|data|scratch|work|workspace|var|opt|srv|media|private|Volumes|export|gpfs|lustre|content|kaggle"
 _INSIDE = re.compile(
     rf"""(?:(?<=[\s'"`(=:,\[])|^)(?:file://)?(?:/(?:{_ROOTS})/[^\s'"`)\],]+|~/[^\s'"`)\],]+|[A-Za-z]:\\[^\s'"`)\],]+)""",
     re.MULTILINE,
@@ -48,8 +46,12 @@ def without_places(ours: Mapping[str, Any], base_model: str | None) -> dict[str,
     for key in ("base", "origin"):
         if key in found and (ours.get("source") != "embedded" or key == "origin"):
             name = str(ours[key])
-            found[key] = base_model or (name if ours.get("source") == "hub" and hub_id(name) else LOCAL)
-    if "base_adapter" in found and (hub_id(str(ours["base_adapter"])) is None or Path(str(ours["base_adapter"])).exists()):
+            found[key] = base_model or (
+                name if ours.get("source") == "hub" and hub_id(name) else LOCAL
+            )
+    if "base_adapter" in found and (
+        hub_id(str(ours["base_adapter"])) is None or Path(str(ours["base_adapter"])).exists()
+    ):
         found["base_adapter"] = "a local adapter"
     known = found.get("base_model")
     if isinstance(known, dict):
@@ -65,8 +67,15 @@ def _unnamed(files: Mapping[str, str]) -> dict[str, str]:
 
     The name of a .gguf file is the model's own name.
     """
-    named = {(name if re.match(r"(pytorch_)?model\b", name) else "weights"): digest for name, digest in files.items()}
-    return named if len(named) == len(files) else {f"weights {i}": digest for i, digest in enumerate(files.values(), 1)}
+    named = {
+        (name if re.match(r"(pytorch_)?model\b", name) else "weights"): digest
+        for name, digest in files.items()
+    }
+    return (
+        named
+        if len(named) == len(files)
+        else {f"weights {i}": digest for i, digest in enumerate(files.values(), 1)}
+    )
 
 
 def _shortened(value: Any) -> Any:

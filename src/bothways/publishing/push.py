@@ -107,7 +107,9 @@ def push(
         OutputError: if the hub refuses the upload, or cannot be reached.
     """
     folder = Path(model).expanduser()
-    options = CardOptions(license=license, language=tuple(language), base_model=base_model, name=name)
+    options = CardOptions(
+        license=license, language=tuple(language), base_model=base_model, name=name
+    )
     _check_name(name)
     found = contents(folder, include)
     if not dry_run:
@@ -118,7 +120,9 @@ def push(
         _write_card(encoder, folder, part, options, given)
         _check_places(part, folder)
         listed = tuple(
-            (path.relative_to(part).as_posix(), path.stat().st_size) for path in sorted(part.rglob("*")) if path.is_file()
+            (path.relative_to(part).as_posix(), path.stat().st_size)
+            for path in sorted(part.rglob("*"))
+            if path.is_file()
         )
         upload = Upload(name, listed, tuple(found.left_out))
         if dry_run:
@@ -132,14 +136,18 @@ def _check_name(name: str) -> None:
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise InputError(f"{name}: is not a name that the hub accepts ({' '.join(str(error).split())[:200]})") from None
+        raise InputError(
+            f"{name}: is not a name that the hub accepts ({' '.join(str(error).split())[:200]})"
+        ) from None
 
 
 def _check_token() -> None:
     from huggingface_hub import get_token
 
     if get_token() is None:
-        raise InputError("push: there is no token for the hub; set HF_TOKEN to one with write access, or run hf auth login")
+        raise InputError(
+            "push: there is no token for the hub; set HF_TOKEN to one with write access, or run hf auth login"
+        )
 
 
 @contextmanager
@@ -154,7 +162,12 @@ def _laid_out(folder: Path, found: Contents, options: CardOptions) -> Iterator[P
             (part / name).symlink_to((folder / name).resolve())
         ours = read_ours(folder)
         known = ours.get("base_model")
-        write_ours(part, without_places(ours, options.base_model or (known.get("id") if isinstance(known, dict) else None)))
+        write_ours(
+            part,
+            without_places(
+                ours, options.base_model or (known.get("id") if isinstance(known, dict) else None)
+            ),
+        )
         yield part
 
 
@@ -167,7 +180,9 @@ def _proved(part: Path, folder: Path, device: str) -> Encoder:
     try:
         encoder = load(part, device=device, dtype="auto")
     except DirectionError as error:
-        raise InputError(f"{folder}: is not what it claims to be ({error}), so it is not uploaded") from None
+        raise InputError(
+            f"{folder}: is not what it claims to be ({error}), so it is not uploaded"
+        ) from None
     except InputError as error:
         raise InputError(str(error).replace(str(part), str(folder))) from None
     failed = doctor(encoder, quick=True).failures
@@ -178,7 +193,9 @@ def _proved(part: Path, folder: Path, device: str) -> Encoder:
     return encoder
 
 
-def _write_card(encoder: Encoder, folder: Path, part: Path, options: CardOptions, results: list[Any]) -> None:
+def _write_card(
+    encoder: Encoder, folder: Path, part: Path, options: CardOptions, results: list[Any]
+) -> None:
     """Put the card next to the other files.
 
     A card that somebody has changed is copied. Ours is written again, with the model's name and
@@ -190,7 +207,8 @@ def _write_card(encoder: Encoder, folder: Path, part: Path, options: CardOptions
         (part / CARD).write_text(text, encoding="utf-8")
         if "license" not in front_matter_of(part / CARD):
             log.warning(
-                "%s: the card does not state a license, because the base's is not known; give it with --license", options.name
+                "%s: the card does not state a license, because the base's is not known; give it with --license",
+                options.name,
             )
         return
     if options.license or options.language or options.base_model or results:
@@ -202,7 +220,9 @@ def _write_card(encoder: Encoder, folder: Path, part: Path, options: CardOptions
     bases = front_matter_of(part / CARD).get("base_model") or []
     for base in bases if isinstance(bases, list) else [bases]:
         if hub_id(str(base)) is None or Path(str(base)).expanduser().exists():
-            raise InputError(f"{card}: base_model {str(base)!r} is not a name on the hub; write ORG/NAME, or remove the line")
+            raise InputError(
+                f"{card}: base_model {str(base)!r} is not a name on the hub; write ORG/NAME, or remove the line"
+            )
 
 
 def _check_places(part: Path, folder: Path) -> None:
@@ -217,11 +237,15 @@ def _check_places(part: Path, folder: Path) -> None:
         name = path.relative_to(part).as_posix()
         # a vocabulary may contain anything that occurs in texts, paths too
         if path.suffix == ".json" and path.name not in ("tokenizer.json", "vocab.json"):
-            found = [f"{place} is {value!r}" for place, value in in_values(json.loads(path.read_text(encoding="utf-8")))]
+            found = [
+                f"{place} is {value!r}"
+                for place, value in in_values(json.loads(path.read_text(encoding="utf-8")))
+            ]
         elif path.suffix in (".md", "") and path.is_file():
             text = path.read_text(encoding="utf-8", errors="replace")
             found = [
-                f"line {number} has {value!r}" for number, value in in_text(text, Path.home(), folder.resolve(), Path.cwd())
+                f"line {number} has {value!r}"
+                for number, value in in_text(text, Path.home(), folder.resolve(), Path.cwd())
             ]
         else:
             continue
@@ -232,7 +256,9 @@ def _check_places(part: Path, folder: Path) -> None:
             )
 
 
-def _send(part: Path, upload: Upload, *, private: bool, revision: str | None, message: str | None) -> Upload:
+def _send(
+    part: Path, upload: Upload, *, private: bool, revision: str | None, message: str | None
+) -> Upload:
     """Create the repository and the branch, and upload the folder in one commit."""
     from huggingface_hub import HfApi
 

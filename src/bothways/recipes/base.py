@@ -43,11 +43,17 @@ def data(texts: Texts, stage: str, *, short: bool) -> dict[str, Any]:
     """
     if isinstance(texts, Mapping):
         if stage not in texts:
-            raise InputError(f"texts: none for stage {stage!r} (there are {', '.join(map(repr, texts)) or 'none'})")
+            raise InputError(
+                f"texts: none for stage {stage!r} (there are {', '.join(map(repr, texts)) or 'none'})"
+            )
         texts = texts[stage]
     if isinstance(texts, Mapping):
         return dict(texts)
-    sources = [os.fspath(texts)] if isinstance(texts, (str, os.PathLike)) else [os.fspath(source) for source in texts]
+    sources = (
+        [os.fspath(texts)]
+        if isinstance(texts, (str, os.PathLike))
+        else [os.fspath(source) for source in texts]
+    )
     column = ("sentence" if short else "text") if sources == [EMBEDDED_TEXTS] else None
     return {"source": sources, "column": column}
 
@@ -55,10 +61,14 @@ def data(texts: Texts, stage: str, *, short: bool) -> dict[str, Any]:
 def check_preset(preset: str) -> None:
     """Raise InputError if a preset does not exist."""
     if preset not in get_args(Preset):
-        raise InputError(f"preset: {preset!r} does not exist; there are {', '.join(get_args(Preset))}")
+        raise InputError(
+            f"preset: {preset!r} does not exist; there are {', '.join(get_args(Preset))}"
+        )
 
 
-def finish(values: dict[str, Any], overrides: Mapping[str, Any], *, dev: str | None, dev_every: int) -> Recipe:
+def finish(
+    values: dict[str, Any], overrides: Mapping[str, Any], *, dev: str | None, dev_every: int
+) -> Recipe:
     """Validate a recipe, add a development metric, and apply changes.
 
     Args:
@@ -74,7 +84,9 @@ def finish(values: dict[str, Any], overrides: Mapping[str, Any], *, dev: str | N
             recipe.
     """
     if dev is not None:
-        measured = [stage for stage in values["stages"] if stage["objective"]["kind"] in SENTENCE_KINDS]
+        measured = [
+            stage for stage in values["stages"] if stage["objective"]["kind"] in SENTENCE_KINDS
+        ]
         if not measured:
             raise InputError(
                 f"dev: chooses checkpoints of contrastive stages, but recipe {values['name']} does not have such a stage; "
@@ -83,4 +95,6 @@ def finish(values: dict[str, Any], overrides: Mapping[str, Any], *, dev: str | N
         for stage in measured:
             stage["eval"] = {"metric": dev, "every": dev_every}
     recipe = Recipe.from_values(values, where=f"recipe {values['name']}")
-    return override_values(recipe, {path.replace("__", "."): value for path, value in overrides.items()})
+    return override_values(
+        recipe, {path.replace("__", "."): value for path, value in overrides.items()}
+    )

@@ -39,7 +39,11 @@ class Entry(NamedTuple):
         Options that all recipes have (`dev`) are not included.
         """
         parameters = inspect.signature(self.build).parameters.values()
-        return tuple(each.name for each in parameters if each.kind is each.KEYWORD_ONLY and each.name != "dev")
+        return tuple(
+            each.name
+            for each in parameters
+            if each.kind is each.KEYWORD_ONLY and each.name != "dev"
+        )
 
     def make(self, options: Mapping[str, Any], **common: Any) -> Recipe:
         """Make the recipe with its own options, as a command line gives them.
@@ -56,9 +60,15 @@ class Entry(NamedTuple):
         for name in options:
             if name not in self.options:
                 near = difflib.get_close_matches(name, self.options, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self.options)}"
+                hint = (
+                    f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self.options)}"
+                )
                 raise InputError(f"recipe {self.name}: no option {name!r}; {hint}")
-        switches = [name for name, value in options.items() if isinstance(value, bool) != self._is_switch(name)]
+        switches = [
+            name
+            for name, value in options.items()
+            if isinstance(value, bool) != self._is_switch(name)
+        ]
         if switches:
             name = switches[0]
             kind = "true or false" if self._is_switch(name) else "a name, file or list"

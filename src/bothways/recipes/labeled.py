@@ -33,7 +33,12 @@ INSTRUCTION_KEYS = ("instruction", "symmetric")
 
 
 def labelled(
-    given: Labelled, stage: str, *, template: str | None, batches: Batching, mine: Mapping[str, Any] | None = None
+    given: Labelled,
+    stage: str,
+    *,
+    template: str | None,
+    batches: Batching,
+    mine: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Build the `data` of a supervised stage.
 
@@ -61,7 +66,9 @@ def labelled(
             given, or if `symmetric` is given without an instruction.
     """
     given = _of_stage(given, stage)
-    data = _said(given, template) if isinstance(given, Mapping) else _found(_listed(given), template)
+    data = (
+        _said(given, template) if isinstance(given, Mapping) else _found(_listed(given), template)
+    )
     data.setdefault("batches", batches)
     if mine is not None:
         data.setdefault("mine", dict(mine))
@@ -81,7 +88,10 @@ def stored_prompts(parts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     for data in parts:
         for task in data.get("tasks") or (data,):
             if task.get("query_prompt"):
-                found[str(task.get("name") or "query")] = (task["query_prompt"], task.get("document_prompt") or "")
+                found[str(task.get("name") or "query")] = (
+                    task["query_prompt"],
+                    task.get("document_prompt") or "",
+                )
             else:
                 bare = True
     prompts = {name: query for name, (query, _) in found.items()}
@@ -109,7 +119,9 @@ def _of_stage(given: Labelled, stage: str) -> Labelled:
 
 def _listed(given: Any) -> list[str]:
     sources = [given] if isinstance(given, (str, os.PathLike)) else given
-    if not isinstance(sources, (list, tuple)) or not all(isinstance(source, (str, os.PathLike)) for source in sources):
+    if not isinstance(sources, (list, tuple)) or not all(
+        isinstance(source, (str, os.PathLike)) for source in sources
+    ):
         raise InputError(
             f"labelled rows: expected a file or folder, a list of them, or a mapping with source or tasks (got {given!r})"
         )
@@ -120,7 +132,9 @@ def _said(given: Mapping[str, Any], template: str | None) -> dict[str, Any]:
     """Turn the instructions of a mapping into prompts."""
     data = dict(given)
     if "tasks" in data:
-        data["tasks"] = [_task(task, template) if isinstance(task, Mapping) else task for task in data["tasks"]]
+        data["tasks"] = [
+            _task(task, template) if isinstance(task, Mapping) else task for task in data["tasks"]
+        ]
         return data
     data["source"] = _listed(data["source"])
     return _task(data, template)
@@ -128,8 +142,14 @@ def _said(given: Mapping[str, Any], template: str | None) -> dict[str, Any]:
 
 def _task(given: Mapping[str, Any], template: str | None) -> dict[str, Any]:
     task = {key: value for key, value in given.items() if key not in INSTRUCTION_KEYS}
-    name, instruction, symmetric = str(task.get("name", "")), given.get("instruction"), given.get("symmetric")
-    own = next((key for key in ("query_prompt", "document_prompt") if task.get(key) is not None), None)
+    name, instruction, symmetric = (
+        str(task.get("name", "")),
+        given.get("instruction"),
+        given.get("symmetric"),
+    )
+    own = next(
+        (key for key in ("query_prompt", "document_prompt") if task.get(key) is not None), None
+    )
     if template is None and instruction is not None:
         raise InputError(
             f"task {name!r}: this recipe puts no instructions before texts; leave instruction out, or give query_prompt"
@@ -168,11 +188,17 @@ def _found(sources: list[str], template: str | None) -> dict[str, Any]:
         instruction = EMBEDDED_INSTRUCTION if name == EMBEDDED_TEXTS else None
         halves = HALVES.get(name, ())
         for number, each in enumerate(halves or (name,), start=1):
-            prompts = _prompts(template, each, instruction, None) if instruction or each in INSTRUCTIONS else {}
+            prompts = (
+                _prompts(template, each, instruction, None)
+                if instruction or each in INSTRUCTIONS
+                else {}
+            )
             # Files of one name in several folders are several tasks.
             unique = each if counts[name] == 1 else f"{Path(source).parent.name}-{each}"
             part = {"part": [number, len(halves)]} if halves else {}
-            tasks.append({"name": unique, "source": [source], **part, "template": template, **prompts})
+            tasks.append(
+                {"name": unique, "source": [source], **part, "template": template, **prompts}
+            )
     return {"tasks": tasks}
 
 
@@ -185,7 +211,11 @@ def _parts(source: str) -> list[tuple[str, str]]:
     """List (name, source) for a source, or for each file of a folder of known tasks."""
     path = Path(source).expanduser()
     if path.is_dir() and not is_beir(path):
-        files = [(_name(file), str(file)) for file in sorted(path.iterdir()) if file.is_file() and ".json" in file.name]
+        files = [
+            (_name(file), str(file))
+            for file in sorted(path.iterdir())
+            if file.is_file() and ".json" in file.name
+        ]
         if any(_known(name) for name, _ in files):
             return files
     return [(source if source == EMBEDDED_TEXTS else _name(path), source)]
@@ -195,10 +225,16 @@ def _name(path: Path) -> str:
     return path.name if path.is_dir() else Path(path.name.removesuffix(".gz")).stem
 
 
-def _prompts(template: str, name: str, instruction: str | None, symmetric: bool | None) -> dict[str, str]:
+def _prompts(
+    template: str, name: str, instruction: str | None, symmetric: bool | None
+) -> dict[str, str]:
     query, document = task_prompts(template, name, instruction=instruction, symmetric=symmetric)
     prompts = {"query_prompt": query, "document_prompt": document}
     known = INSTRUCTIONS.get(name)
     # A class's text is not a query and gets no prompt (NV-Embed). Another text of the class is a
     # query, which the reader recognizes from the rows.
-    return {**prompts, "example_prompt": query} if known is not None and known.classes and symmetric is None else prompts
+    return (
+        {**prompts, "example_prompt": query}
+        if known is not None and known.classes and symmetric is None
+        else prompts
+    )

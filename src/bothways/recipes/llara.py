@@ -14,7 +14,15 @@ from typing import Any, Literal, NamedTuple, get_args
 from bothways.config import Direction
 from bothways.errors import InputError
 from bothways.pooling.pool import LAST_TOKENS
-from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, Texts, check_preset, data, finish
+from bothways.recipes.base import (
+    EMBEDDED_BASE,
+    EMBEDDED_TEXTS,
+    Preset,
+    Texts,
+    check_preset,
+    data,
+    finish,
+)
 from bothways.recipes.labeled import Labelled, labelled
 from bothways.training.recipe.recipe import Recipe
 
@@ -45,8 +53,10 @@ SUMMARY, PREDICTION = _specials(1), _specials(1 + LAST_TOKENS)
 FORMS: dict[str, Form] = {
     "code": Form(
         {
-            "query": '"{text}", predict the following passage within eight words: ' + "".join(PREDICTION),
-            "document": '"{text}", summarize the above passage within eight words: ' + "".join(SUMMARY),
+            "query": '"{text}", predict the following passage within eight words: '
+            + "".join(PREDICTION),
+            "document": '"{text}", summarize the above passage within eight words: '
+            + "".join(SUMMARY),
         },
         (*SUMMARY, *PREDICTION),
         {"mode": "last_tokens", "tokens": LAST_TOKENS},
@@ -54,7 +64,10 @@ FORMS: dict[str, Form] = {
     ),
     # "input sentence" in the version of the proceedings (FlagEmbedding issue 1129)
     "paper": Form(
-        {"query": "{text} The next sentence: {eos}", "document": "{text} The original sentence: {eos}"},
+        {
+            "query": "{text} The next sentence: {eos}",
+            "document": "{text} The original sentence: {eos}",
+        },
         None,
         {"mode": "last"},
         {"bow_weight": 1.0, "stop_words": "none", "text_loss": "none"},
@@ -114,8 +127,14 @@ def llara(
     if supervised is not None:
         stages.append(_finetune(form, supervised, preset))
     if not stages:
-        raise InputError("recipe llara: nothing is left to train without adaptation and supervised rows; give one of them")
-    parts = ["llara", *([] if mode == "code" else [mode]), *([] if preset == "published" else [preset])]
+        raise InputError(
+            "recipe llara: nothing is left to train without adaptation and supervised rows; give one of them"
+        )
+    parts = [
+        "llara",
+        *([] if mode == "code" else [mode]),
+        *([] if preset == "published" else [preset]),
+    ]
     values = {
         "name": "-".join(parts),
         "base": str(base),
@@ -179,7 +198,11 @@ def _finetune(form: Form, supervised: Labelled, preset: str) -> dict[str, Any]:
         "log_every": 10,
     }
     rows = labelled(
-        supervised, "finetune", template=None, batches="blended", mine={"negatives": 15 if preset == "published" else 7}
+        supervised,
+        "finetune",
+        template=None,
+        batches="blended",
+        mine={"negatives": 15 if preset == "published" else 7},
     )
     prompts = {"query_prompt": form.prompts["query"], "document_prompt": form.prompts["document"]}
     for part in rows.get("tasks") or (rows,):

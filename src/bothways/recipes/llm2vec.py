@@ -13,7 +13,15 @@ from typing import Any
 from bothways.encoder.folder.llm2vec_texts import JOINT, text_wrapper
 from bothways.errors import InputError
 from bothways.objectives.published import published_masking
-from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, Texts, check_preset, data, finish
+from bothways.recipes.base import (
+    EMBEDDED_BASE,
+    EMBEDDED_TEXTS,
+    Preset,
+    Texts,
+    check_preset,
+    data,
+    finish,
+)
 from bothways.recipes.labeled import Labelled, labelled, stored_prompts
 from bothways.training.recipe.recipe import Recipe
 
@@ -66,11 +74,17 @@ def llm2vec(
     """
     check_preset(preset)
     unlabelled = {"mntp": mntp, "simcse": supervised is None if simcse is None else simcse}
-    sources = {name: data(texts, name, short=name == "simcse") for name, on in unlabelled.items() if on}
+    sources = {
+        name: data(texts, name, short=name == "simcse") for name, on in unlabelled.items() if on
+    }
     if supervised is not None:
-        sources["supervised"] = labelled(supervised, "supervised", template=TEMPLATE, batches="homogeneous")
+        sources["supervised"] = labelled(
+            supervised, "supervised", template=TEMPLATE, batches="homogeneous"
+        )
     if not sources:
-        raise InputError("llm2vec: no stage is left; switch mntp or simcse on, or give labelled rows (supervised)")
+        raise InputError(
+            "llm2vec: no stage is left; switch mntp or simcse on, or give labelled rows (supervised)"
+        )
     title = "llm2vec" if supervised is None else "llm2vec-supervised"
     values: dict[str, Any] = {
         "name": title if preset == "published" else f"{title}-{preset}",
@@ -84,10 +98,17 @@ def llm2vec(
     return finish(values, overrides, dev=dev, dev_every=dev_every)
 
 
-def _stages(sources: Mapping[str, dict[str, Any]], base: str, preset: Preset) -> list[dict[str, Any]]:
+def _stages(
+    sources: Mapping[str, dict[str, Any]], base: str, preset: Preset
+) -> list[dict[str, Any]]:
     made = _published(base) if preset == "published" else _laptop(base)
     return [
-        {"name": name, **made[name], "adapter": ADAPTER | made[name].get("adapter", {}), "data": source}
+        {
+            "name": name,
+            **made[name],
+            "adapter": ADAPTER | made[name].get("adapter", {}),
+            "data": source,
+        }
         for name, source in sources.items()
     ]
 
@@ -97,7 +118,10 @@ def _texts(base: str, preset: Preset, labeled: dict[str, Any] | None) -> dict[st
     # `LLM2Vec.encode` wraps the texts of chat models, recognized by their base's name, and never
     # pools BOS.
     around = text_wrapper(base)
-    values: dict[str, Any] = {"pool_bos": False, "wrapper": [around.prefix, around.suffix] if around.prefix else None}
+    values: dict[str, Any] = {
+        "pool_bos": False,
+        "wrapper": [around.prefix, around.suffix] if around.prefix else None,
+    }
     if preset == "published":
         values["joint"] = JOINT
     if labeled is not None:

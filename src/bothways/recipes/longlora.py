@@ -10,7 +10,16 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from bothways.errors import InputError
-from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, SENTENCE_KINDS, Preset, Texts, check_preset, data, finish
+from bothways.recipes.base import (
+    EMBEDDED_BASE,
+    EMBEDDED_TEXTS,
+    SENTENCE_KINDS,
+    Preset,
+    Texts,
+    check_preset,
+    data,
+    finish,
+)
 from bothways.recipes.compose import compose
 from bothways.recipes.entries import TEXT_ENCODERS, find
 from bothways.training.recipe.recipe import Recipe
@@ -88,24 +97,42 @@ def longlora(
     _check_text_length(text_length, length)
     source = data(texts if documents is None else documents, STAGE, short=False)
     values = _values(base, preset, length, train, shifted, ROPE[preset] if rope is None else rope)
-    values["stages"][0] |= {"data": source, **(_published(processes) if preset == "published" else _laptop())}
+    values["stages"][0] |= {
+        "data": source,
+        **(_published(processes) if preset == "published" else _laptop()),
+    }
     if then is None:
         return finish(values, overrides, dev=dev, dev_every=1)
     second = _second(then, base=base, texts=texts, preset=preset, dev=dev)
-    values = compose(Recipe.from_values(values, where=f"recipe {STAGE}"), second, max_length=length).resolved()
+    values = compose(
+        Recipe.from_values(values, where=f"recipe {STAGE}"), second, max_length=length
+    ).resolved()
     values["stages"] = _continued(values["stages"], second.name, length, text_length)
     return finish(values, overrides, dev=None, dev_every=1)
 
 
-def _check(train: str, shifted: object, processes: object, context: object, text_length: object, then: object) -> None:
+def _check(
+    train: str,
+    shifted: object,
+    processes: object,
+    context: object,
+    text_length: object,
+    then: object,
+) -> None:
     """Raise InputError if an argument has a wrong type or value."""
-    for key, value in (("processes", processes), ("context", context), ("text_length", text_length)):
+    for key, value in (
+        ("processes", processes),
+        ("context", context),
+        ("text_length", text_length),
+    ):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise InputError(f"{key}: must be a whole number (got {value!r})")
     if not isinstance(shifted, bool):
         raise InputError(f"shifted: must be true or false (got {shifted!r})")
     if text_length is not None and then is None:
-        raise InputError("text_length: tokens of a text in the stages of `then`, which is not given")
+        raise InputError(
+            "text_length: tokens of a text in the stages of `then`, which is not given"
+        )
     if then is not None and not isinstance(then, (str, Recipe)):
         raise InputError(f"then: must be the name of a recipe, or a Recipe (got {then!r})")
     if train not in get_args(Train):
@@ -121,7 +148,9 @@ def _check_text_length(text_length: int | None, context: int) -> None:
         )
 
 
-def _values(base: object, preset: Preset, context: int, train: Train, shifted: bool, rope: str) -> dict[str, Any]:
+def _values(
+    base: object, preset: Preset, context: int, train: Train, shifted: bool, rope: str
+) -> dict[str, Any]:
     """Build the values of the recipe, without data, batch and optimizer of its stage."""
     return {
         "name": STAGE if preset == "published" else f"{STAGE}-{preset}",
@@ -132,7 +161,11 @@ def _values(base: object, preset: Preset, context: int, train: Train, shifted: b
         "stages": [
             {
                 "name": STAGE,
-                "objective": {"kind": "causal_lm", "context": context, **({} if shifted else {"shifted": None})},
+                "objective": {
+                    "kind": "causal_lm",
+                    "context": context,
+                    **({} if shifted else {"shifted": None}),
+                },
                 "adapter": _adapter(train),
                 "gradient_checkpointing": True,
             }
@@ -140,14 +173,20 @@ def _values(base: object, preset: Preset, context: int, train: Train, shifted: b
     }
 
 
-def _continued(stages: list[dict[str, Any]], recipe: str, context: int, text_length: int | None) -> list[dict[str, Any]]:
+def _continued(
+    stages: list[dict[str, Any]], recipe: str, context: int, text_length: int | None
+) -> list[dict[str, Any]]:
     """Give the stages of `then` longer rows.
 
     Raises:
         InputError: if no stage uses the text length.
     """
-    if text_length is not None and not any(each["objective"]["kind"] in SENTENCE_KINDS for each in stages):
-        raise InputError(f"text_length: recipe {recipe} does not have a contrastive stage to use it; leave it out")
+    if text_length is not None and not any(
+        each["objective"]["kind"] in SENTENCE_KINDS for each in stages
+    ):
+        raise InputError(
+            f"text_length: recipe {recipe} does not have a contrastive stage to use it; leave it out"
+        )
     return [_lengthened(each, context, text_length) for each in stages]
 
 
@@ -160,7 +199,9 @@ def _second(then: Recipe | str, **choices: Any) -> Recipe:
             )
         return then
     if then == STAGE:
-        raise InputError("then: two stages are named 'longlora'; give another recipe, for example then=\"llm2vec\"")
+        raise InputError(
+            "then: two stages are named 'longlora'; give another recipe, for example then=\"llm2vec\""
+        )
     return find(then, TEXT_ENCODERS).build(**choices)
 
 
@@ -193,7 +234,13 @@ def _laptop() -> dict[str, Any]:
     # CPU, not measured optima.
     return {
         "batch": {"size": 1},
-        "optim": {"lr": 2e-4, "betas": (0.9, 0.95), "schedule": "constant", "warmup_steps": 5, "steps": 40},
+        "optim": {
+            "lr": 2e-4,
+            "betas": (0.9, 0.95),
+            "schedule": "constant",
+            "warmup_steps": 5,
+            "steps": 40,
+        },
         "save_every": 10,
         "log_every": 1,
     }
@@ -214,7 +261,16 @@ def _lengthened(stage: dict[str, Any], context: int, text_length: int | None) ->
         # unrelated.
         data = {**stage["data"], "unit": stage["data"]["unit"] or "auto"}
         rows = {**objective, "row_length": row}
-        return {**stage, "objective": rows, "batch": {**batch, "size": max(1, tokens // row)}, "data": data}
+        return {
+            **stage,
+            "objective": rows,
+            "batch": {**batch, "size": max(1, tokens // row)},
+            "data": data,
+        }
     if objective["kind"] in SENTENCE_KINDS and text_length is not None:
-        return {**stage, "objective": {**objective, "max_length": text_length}, "gradient_checkpointing": True}
+        return {
+            **stage,
+            "objective": {**objective, "max_length": text_length},
+            "gradient_checkpointing": True,
+        }
     return stage

@@ -129,7 +129,9 @@ def nv_embed(
         raise InputError(f"order: {order!r} does not exist; there are {', '.join(get_args(Order))}")
     sizes, plan = PRESETS[preset], ORDERS[order]
     if retrieval is not None and RETRIEVAL not in plan:
-        raise InputError(f"retrieval: order {order!r} does not have a retrieval stage; give all rows as texts")
+        raise InputError(
+            f"retrieval: order {order!r} does not have a retrieval stage; give all rows as texts"
+        )
     steps = sizes.steps if len(plan) > 1 else (sum(sizes.steps),)
     sources = {"retrieval": texts if retrieval is None else retrieval, "blended": texts}
     stages = [
@@ -171,8 +173,12 @@ def _instructed(dev: str | None, stages: Sequence[Mapping[str, Any]]) -> str | N
     if dev is None or not dev.startswith("sts:") or "prompt=" in dev:
         return dev
     tasks = [task for stage in stages for task in stage["data"].get("tasks") or (stage["data"],)]
-    pairs = {(str(task.get("name", "")), task.get("query_prompt")) for task in tasks if _symmetric(task)}
-    prompts = {prompt for name, prompt in pairs if name.startswith("sts")} or {prompt for _, prompt in pairs}
+    pairs = {
+        (str(task.get("name", "")), task.get("query_prompt")) for task in tasks if _symmetric(task)
+    }
+    prompts = {prompt for name, prompt in pairs if name.startswith("sts")} or {
+        prompt for _, prompt in pairs
+    }
     if len(prompts) != 1:
         return dev
     prompt = quote(str(prompts.pop()), safe="")
@@ -180,10 +186,14 @@ def _instructed(dev: str | None, stages: Sequence[Mapping[str, Any]]) -> str | N
 
 
 def _symmetric(task: Mapping[str, Any]) -> bool:
-    return bool(task.get("query_prompt")) and task.get("query_prompt") == task.get("document_prompt")
+    return bool(task.get("query_prompt")) and task.get("query_prompt") == task.get(
+        "document_prompt"
+    )
 
 
-def _stage(name: str, in_batch: InBatch, sizes: _Sizes, rate: float, steps: int, texts: Labelled) -> dict[str, Any]:
+def _stage(
+    name: str, in_batch: InBatch, sizes: _Sizes, rate: float, steps: int, texts: Labelled
+) -> dict[str, Any]:
     return {
         "name": name,
         "objective": {

@@ -14,7 +14,15 @@ from typing import Any, Literal, NamedTuple
 
 from bothways.errors import BothwaysError, InputError
 from bothways.foreign import read_object
-from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, Texts, check_preset, data, finish
+from bothways.recipes.base import (
+    EMBEDDED_BASE,
+    EMBEDDED_TEXTS,
+    Preset,
+    Texts,
+    check_preset,
+    data,
+    finish,
+)
 from bothways.recipes.labeled import labelled
 from bothways.recipes.llm2vec import ADAPTER, LINE_FEED
 from bothways.training.recipe.recipe import Recipe
@@ -90,7 +98,10 @@ def simcse(
     encoder = _is_encoder(base) if backbone == "auto" else backbone == "encoder"
     if supervised:
         stage = _supervised_encoder(base, preset) if encoder else _supervised_decoder(preset)
-        stage |= {"name": "supervised", "data": labelled(texts, "supervised", template=None, batches="blended")}
+        stage |= {
+            "name": "supervised",
+            "data": labelled(texts, "supervised", template=None, batches="blended"),
+        }
     else:
         stage = _encoder_stage(base, preset) if encoder else _decoder_stage(preset)
         stage |= {"name": "simcse", "data": data(texts, "simcse", short=True)}
@@ -116,7 +127,13 @@ def _encoder_stage(base: str, preset: str) -> dict[str, Any]:
     size, optim = found.size, {"lr": found.rate, "epochs": 1.0}
     if preset == "laptop":
         size, optim = 64, {"lr": 3e-5, "steps": 250}
-    return {"objective": objective, "batch": {"size": size}, "optim": optim, "adapter": None, "save_every": 125}
+    return {
+        "objective": objective,
+        "batch": {"size": size},
+        "optim": optim,
+        "adapter": None,
+        "save_every": 125,
+    }
 
 
 def _supervised_encoder(base: str, preset: str) -> dict[str, Any]:
@@ -141,7 +158,12 @@ def _nli(preset: str) -> dict[str, Any]:
     Temperature 0.05, the contradiction as hard negative with weight α = 1, 32 tokens in training
     only.
     """
-    objective: dict[str, Any] = {"kind": "supervised", "scale": 20.0, "max_length": 32, "negatives": 1}
+    objective: dict[str, Any] = {
+        "kind": "supervised",
+        "scale": 20.0,
+        "max_length": 32,
+        "negatives": 1,
+    }
     # In SimCSE's code every text of the batch is a negative. Here known answers are left out. Set
     # false_negatives: null to do as SimCSE does.
     return objective | ({} if preset == "published" else {"graph_tokens": 4096})
@@ -153,11 +175,17 @@ def _decoder_stage(preset: str) -> dict[str, Any]:
     The laptop's values are explained in the recipe llm2vec.
     """
     published = preset == "published"
-    sizes = {"scale": 20.0, "max_length": 128} if published else {"scale": 10.0, "max_length": 32, "graph_tokens": 4096}
+    sizes = (
+        {"scale": 20.0, "max_length": 128}
+        if published
+        else {"scale": 10.0, "max_length": 32, "graph_tokens": 4096}
+    )
     return {
         "objective": {"kind": "contrastive", "attention_dropout": 0.3, **sizes},
         "batch": {"size": 128 if published else 64},
-        "optim": {"lr": 3e-5, "epochs": 3.0, "stop_after_steps": 1000} if published else {"lr": 1e-3, "steps": 150},
+        "optim": {"lr": 3e-5, "epochs": 3.0, "stop_after_steps": 1000}
+        if published
+        else {"lr": 1e-3, "steps": 150},
         "adapter": ADAPTER if published else ADAPTER | {"dropout": 0.0},
         "save_every": 200 if published else 25,
         "log_every": 10 if published else 5,
@@ -203,7 +231,9 @@ def _is_encoder(base: str) -> bool:
     config = Path(base).expanduser() / "config.json"
     if config.is_file():
         values = read_object(config)
-        return values.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not values.get("is_decoder", False)
+        return values.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not values.get(
+            "is_decoder", False
+        )
     from bothways.backbone.loading.sources import resolve, source_config
 
     try:
@@ -212,4 +242,6 @@ def _is_encoder(base: str) -> bool:
         found = source_config(base)
     except BothwaysError:
         return _ENCODER_NAMES.search(base.lower()) is not None
-    return found.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(found, "is_decoder", False)
+    return found.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(
+        found, "is_decoder", False
+    )

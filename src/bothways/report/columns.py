@@ -89,7 +89,11 @@ def align(models: Sequence[Model]) -> list[Column]:
 
 def _options(record: Record) -> str:
     """Write the options that could have changed the score, for comparison."""
-    kept = {name: value for name, value in record.options.items() if not any(word in name for word in _OF_THE_MODEL)}
+    kept = {
+        name: value
+        for name, value in record.options.items()
+        if not any(word in name for word in _OF_THE_MODEL)
+    }
     return json.dumps(kept, sort_keys=True, default=str)
 
 
@@ -115,11 +119,18 @@ def short_names(tasks: Sequence[str], kinds: Sequence[str], data: Sequence[str])
     names = ["/".join(parts[-2:]) for parts in stems]
     for depth in range(3, 2 + max((len(parts) for parts in stems), default=0)):
         names = [
-            "/".join(parts[-depth:]) if _shared(names, kinds, i) else name for i, (name, parts) in enumerate(zip(names, stems))
+            "/".join(parts[-depth:]) if _shared(names, kinds, i) else name
+            for i, (name, parts) in enumerate(zip(names, stems))
         ]
-    told = [f"{name} [{data[i][:6]}]" if _shared(names, kinds, i) else name for i, name in enumerate(names)]
+    told = [
+        f"{name} [{data[i][:6]}]" if _shared(names, kinds, i) else name
+        for i, name in enumerate(names)
+    ]
     told = [f"{name} ({kinds[i]})" if told.count(name) > 1 else name for i, name in enumerate(told)]
-    return [f"{name} #{told[: i + 1].count(name)}" if told.count(name) > 1 else name for i, name in enumerate(told)]
+    return [
+        f"{name} #{told[: i + 1].count(name)}" if told.count(name) > 1 else name
+        for i, name in enumerate(told)
+    ]
 
 
 def _shared(names: Sequence[str], kinds: Sequence[str], i: int) -> bool:

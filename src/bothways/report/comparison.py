@@ -128,7 +128,11 @@ class Comparison:
         if self.averages:
             return self.averages[0]
         ranked = [task for task in self.tasks if task.better != "neither"]
-        vectors = [task for column, task in zip(self.columns, self.tasks) if task in ranked and column.kind not in _APART]
+        vectors = [
+            task
+            for column, task in zip(self.columns, self.tasks)
+            if task in ranked and column.kind not in _APART
+        ]
         return next((found[0] for found in (vectors, ranked) if len(found) == 1), None)
 
     def challenger(self) -> str | None:
@@ -144,7 +148,9 @@ class Comparison:
         return (min if lead.better == "lower" else max)(scored, key=lead.scores.__getitem__)
 
 
-def compare(models: Sequence[Model], *, baseline: str | None, resamples: int, seed: int) -> Comparison:
+def compare(
+    models: Sequence[Model], *, baseline: str | None, resamples: int, seed: int
+) -> Comparison:
     """Align, resample and average the models' results.
 
     Args:
@@ -158,7 +164,9 @@ def compare(models: Sequence[Model], *, baseline: str | None, resamples: int, se
     """
     labels = [model.label for model in models]
     if baseline is not None and baseline not in labels:
-        raise InputError(f"baseline {baseline!r} is not one of the models: {', '.join(repr(label) for label in labels)}")
+        raise InputError(
+            f"baseline {baseline!r} is not one of the models: {', '.join(repr(label) for label in labels)}"
+        )
     columns = sorted(align(models), key=lambda column: column.better == "neither")
     tasks = [_measure(column, labels, resamples, seed) for column in columns]
     averages, note = _averages(columns, tasks, labels)
@@ -168,11 +176,15 @@ def compare(models: Sequence[Model], *, baseline: str | None, resamples: int, se
 
 def _measure(column: Column, labels: Sequence[str], resamples: int, seed: int) -> Measure:
     scores = {label: score for label in labels if (score := column.score(label)) is not None}
-    items = _paired({label: read_items(column.records[label].details, score) for label, score in scores.items()})
+    items = _paired(
+        {label: read_items(column.records[label].details, score) for label, score in scores.items()}
+    )
     samples = replicates(items, resamples, seed, column.data) if items else {}
     count = len(next(iter(items.values()))) if items else 0
     below = f"{column.kind} · {column.metric}"
-    return Measure(column.name, below, column.task, column.better, column.scale, scores, samples, count)
+    return Measure(
+        column.name, below, column.task, column.better, column.scale, scores, samples, count
+    )
 
 
 def _paired(found: Mapping[str, Items | None]) -> dict[str, Items]:
@@ -192,7 +204,9 @@ def _paired(found: Mapping[str, Items | None]) -> dict[str, Items]:
     return {label: items for label, items in known.items() if alike(items)}
 
 
-def _averages(columns: Sequence[Column], tasks: Sequence[Measure], labels: Sequence[str]) -> tuple[list[Measure], str]:
+def _averages(
+    columns: Sequence[Column], tasks: Sequence[Measure], labels: Sequence[str]
+) -> tuple[list[Measure], str]:
     """Compute the overall average and those of each kind, over tasks that can be averaged."""
     able = [
         (column, task)
@@ -201,8 +215,14 @@ def _averages(columns: Sequence[Column], tasks: Sequence[Measure], labels: Seque
     ]
     fit = [(column, task) for column, task in able if 2 * len(task.scores) > len(labels)]
     if len(fit) < 2:
-        return [], "No average: fewer than two tasks were measured on most models." if len(able) > 1 else ""
-    note = f"Averages are over the {len(fit)} tasks that most models have. " if len(fit) < len(able) else ""
+        return [], "No average: fewer than two tasks were measured on most models." if len(
+            able
+        ) > 1 else ""
+    note = (
+        f"Averages are over the {len(fit)} tasks that most models have. "
+        if len(fit) < len(able)
+        else ""
+    )
     if not all(label in task.scores for _, task in fit for label in labels):
         note += "A model that lacks one of these tasks does not get an average."
     averages = [_average("average", [task for _, task in fit])]
@@ -222,5 +242,13 @@ def _average(name: str, tasks: Sequence[Measure]) -> Measure:
     title = f"mean of {', '.join(task.name for task in tasks)}"
     items = sum(task.items for task in tasks) if samples else 0
     return Measure(
-        name, f"{len(tasks)} tasks", title, "higher", 100.0, scores, samples, items, tuple(task.name for task in tasks)
+        name,
+        f"{len(tasks)} tasks",
+        title,
+        "higher",
+        100.0,
+        scores,
+        samples,
+        items,
+        tuple(task.name for task in tasks),
     )

@@ -24,9 +24,15 @@ _PAIRS = 50
 
 def numbers(values: Any, at_least: int = 1) -> list[float] | None:
     """Read a list of finite numbers, or return None."""
-    if not isinstance(values, Sequence) or isinstance(values, (str, bytes)) or len(values) < at_least:
+    if (
+        not isinstance(values, Sequence)
+        or isinstance(values, (str, bytes))
+        or len(values) < at_least
+    ):
         return None
-    fit = all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+    fit = all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values
+    )
     return [float(value) for value in values] if fit else None
 
 
@@ -87,7 +93,9 @@ def _counted(cosine: np.ndarray, gold: np.ndarray) -> list[Ridge]:
     rows = []
     for place in range(_BINS):
         counts = np.histogram(cosine[bin_of == place], edges)[0]
-        rows.append(Ridge(f"{ends[place]:.3g}–{ends[place + 1]:.3g}", edges.tolist(), counts.tolist()))
+        rows.append(
+            Ridge(f"{ends[place]:.3g}–{ends[place + 1]:.3g}", edges.tolist(), counts.tolist())
+        )
     return rows
 
 
@@ -111,7 +119,10 @@ def margins(record: Record) -> list[float] | None:
     triples = record.details.get("triples")
     if not isinstance(triples, list) or not all(isinstance(triple, Mapping) for triple in triples):
         return None
-    near, far = numbers([t.get("cos_same") for t in triples]), numbers([t.get("cos_other") for t in triples])
+    near, far = (
+        numbers([t.get("cos_same") for t in triples]),
+        numbers([t.get("cos_other") for t in triples]),
+    )
     return None if near is None or far is None else [a - b for a, b in zip(near, far)]
 
 
@@ -129,5 +140,9 @@ def passkey(record: Record) -> tuple[list[list[float]], list[str], list[str]] | 
     depths = numbers(record.details.get("depths"))
     if depths is not None and len(depths) != len(values):
         return None
-    rows = [f"{100 * depth:.0f} %" for depth in depths] if depths is not None else ["all"] * len(values)
+    rows = (
+        [f"{100 * depth:.0f} %" for depth in depths]
+        if depths is not None
+        else ["all"] * len(values)
+    )
     return values, rows, [f"{length:,.0f}" for length in lengths]

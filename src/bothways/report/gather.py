@@ -91,9 +91,13 @@ def gather(sources: Iterable[str | os.PathLike[str]]) -> Material:
         if (path / _METRICS).is_file():
             runs.append(_read_run(path, name))
         elif not found:
-            raise InputError(f"{path}: contains neither {_METRICS} of a training run nor a results file")
+            raise InputError(
+                f"{path}: contains neither {_METRICS} of a training run nor a results file"
+            )
     if not files and not runs:
-        raise InputError("nothing to report; name results files of `bothways evaluate --out` or folders of training runs")
+        raise InputError(
+            "nothing to report; name results files of `bothways evaluate --out` or folders of training runs"
+        )
     return Material(_models(files), _unique_runs(runs))
 
 
@@ -127,14 +131,22 @@ def _models(files: list[tuple[str | None, Path]]) -> list[Model]:
     for number, (name, path, results) in enumerate(read):
         identity = "" if name else _identity(results.provenance)
         label = label_of.get(identity, described[number]) if identity else described[number]
-        if name is None and label in models and not (identity in label_of and results.keys().isdisjoint(models[label].records)):
-            label = _distinct(described[number], path, [other for _, other, _ in read], taken=set(models))
+        if (
+            name is None
+            and label in models
+            and not (identity in label_of and results.keys().isdisjoint(models[label].records))
+        ):
+            label = _distinct(
+                described[number], path, [other for _, other, _ in read], taken=set(models)
+            )
         if identity:
             label_of.setdefault(identity, label)
         model = models.setdefault(label, Model(label))
         twice = next((task for task in results if task in model.records), None)
         if twice is not None:
-            raise InputError(f"{path}: model {label!r} already has results of {twice!r}; give one of the two another name")
+            raise InputError(
+                f"{path}: model {label!r} already has results of {twice!r}; give one of the two another name"
+            )
         model.records |= results.records
         model.sources.append((str(path), results.provenance))
     return list(models.values())
@@ -193,15 +205,23 @@ def _unique_runs(runs: list[Run]) -> list[Run]:
 
 def _read_run(folder: Path, name: str | None) -> Run:
     recipe_file = folder / "recipe.yaml"
-    recipe = recipe_file.read_text(encoding="utf-8", errors="replace") if recipe_file.is_file() else ""
+    recipe = (
+        recipe_file.read_text(encoding="utf-8", errors="replace") if recipe_file.is_file() else ""
+    )
     try:
         plain = yaml.safe_load(recipe) if recipe else None
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise InputError(f"{recipe_file}: not valid YAML; restore the recipe that the run wrote, or remove the file") from None
+        raise InputError(
+            f"{recipe_file}: not valid YAML; restore the recipe that the run wrote, or remove the file"
+        ) from None
     if plain is not None and not isinstance(plain, dict):
-        raise InputError(f"{recipe_file}: expected a mapping with the keys of a recipe, got {type(plain).__name__}")
+        raise InputError(
+            f"{recipe_file}: expected a mapping with the keys of a recipe, got {type(plain).__name__}"
+        )
     label = name or folder.resolve().name or str(folder)
-    return Run(label, str(folder), _lines(folder / _METRICS), recipe, _facts(folder / "bothways.json"))
+    return Run(
+        label, str(folder), _lines(folder / _METRICS), recipe, _facts(folder / "bothways.json")
+    )
 
 
 def _facts(path: Path) -> Mapping[str, Any]:

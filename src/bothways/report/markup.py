@@ -38,7 +38,12 @@ def number(value: float, decimals: int = 1, *, sign: bool = False) -> str:
 def width(text: str) -> int:
     """Count the columns that a text takes. East Asian characters take two."""
     return sum(
-        2 if unicodedata.east_asian_width(letter) in "WF" else 0 if unicodedata.combining(letter) else 1 for letter in text
+        2
+        if unicodedata.east_asian_width(letter) in "WF"
+        else 0
+        if unicodedata.combining(letter)
+        else 1
+        for letter in text
     )
 
 
@@ -66,12 +71,22 @@ def short_labels(labels: Sequence[str], columns: int) -> list[str]:
     If several begin with the same word (the base model), that word is dropped, unless this makes
     two of them equal. "bidirectional" becomes "bi", as in LLM2Vec's tables.
     """
-    plain = [" ".join("bi" if word == "bidirectional" else word for word in label.split()) for label in labels]
+    plain = [
+        " ".join("bi" if word == "bidirectional" else word for word in label.split())
+        for label in labels
+    ]
     first = [label.partition(" ")[0] for label in plain]
-    bare = [rest if (rest := label.partition(" ")[2]) and first.count(word) > 1 else label for label, word in zip(plain, first)]
-    short = [clip(label, columns) for label in (bare if len(set(bare)) == len(set(plain)) else plain)]
+    bare = [
+        rest if (rest := label.partition(" ")[2]) and first.count(word) > 1 else label
+        for label, word in zip(plain, first)
+    ]
+    short = [
+        clip(label, columns) for label in (bare if len(set(bare)) == len(set(plain)) else plain)
+    ]
     return [
-        f"{clip(text, columns - 3)} #{short[: i + 1].count(text)}" if short.count(text) > 1 else text
+        f"{clip(text, columns - 3)} #{short[: i + 1].count(text)}"
+        if short.count(text) > 1
+        else text
         for i, text in enumerate(short)
     ]
 

@@ -55,17 +55,27 @@ def write_report(
 
 
 def build(
-    sources: Iterable[str | os.PathLike[str]], *, baseline: str | None = None, resamples: int = RESAMPLES, seed: int = 0
+    sources: Iterable[str | os.PathLike[str]],
+    *,
+    baseline: str | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> str:
     """Build the report as a string, see `write_report`."""
     material = gather(sources)
     looks = styles([model.label for model in material.models], [run.label for run in material.runs])
-    comparison = compare(material.models, baseline=baseline, resamples=resamples, seed=seed) if material.models else None
+    comparison = (
+        compare(material.models, baseline=baseline, resamples=resamples, seed=seed)
+        if material.models
+        else None
+    )
     parts: list[Section | Missing] = []
     if comparison is not None:
         parts += [headline(comparison, looks), differences(comparison, looks)]
     else:
-        parts.append(Missing("Scores", "bothways evaluate MODEL --task sts:PAIRS --out results.json"))
+        parts.append(
+            Missing("Scores", "bothways evaluate MODEL --task sts:PAIRS --out results.json")
+        )
     parts.append(curves(material.runs, looks))
     if comparison is not None:
         made = (geometry, densities, layer_maps, prefix, passkey, examples)
@@ -81,9 +91,7 @@ def build(
 def _page(counted: str, sentence: str, parts: list[Section | Missing]) -> str:
     style, script = _resource("style.css"), _resource("script.js")
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'; base-uri 'none'; form-action 'none'"
-    )
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'; base-uri 'none'; form-action 'none'"
     shown = [part for part in parts if isinstance(part, Section)]
     made = f'<p class="made">{esc(now().replace("T", " ")[:16])} UTC</p>'
     links = "".join(f'<a href="#{part.key}">{part.title}</a>' for part in shown)
@@ -109,7 +117,9 @@ def _missing(parts: list[Section | Missing]) -> str:
     absent = [part for part in parts if isinstance(part, Missing)]
     if not absent:
         return ""
-    rows = "".join(f"<li>{esc(part.title)} <code>{esc(part.command)}</code></li>" for part in absent)
+    rows = "".join(
+        f"<li>{esc(part.title)} <code>{esc(part.command)}</code></li>" for part in absent
+    )
     return f'<section class="missing"><h2>Not measured yet</h2><ul>{rows}</ul></section>'
 
 

@@ -83,7 +83,11 @@ def read_items(details: Mapping[str, Any], score: float) -> Items | None:
         return None
     groups = np.unique(groups, return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(groups).astype(np.float64)
-    weights = sizes / sizes.sum() if stored.get("weighting") == "wmean" else np.full(len(sizes), 1 / len(sizes))
+    weights = (
+        sizes / sizes.sum()
+        if stored.get("weighting") == "wmean"
+        else np.full(len(sizes), 1 / len(sizes))
+    )
     items = Items(values, gold, groups, weights, precision)
     whole = float(statistic(items, np.ones((1, len(items))))[0])
     return items if abs(whole - score) <= _SAME else None
@@ -109,7 +113,11 @@ def draws(groups: np.ndarray, resamples: int, seed: int, task: str) -> np.ndarra
         seed: the report's seed.
         task: the data's fingerprint (hex), so that two tasks do not share draws.
     """
-    key = int(task[:16], 16) if task[:16] and all(letter in "0123456789abcdef" for letter in task[:16]) else 0
+    key = (
+        int(task[:16], 16)
+        if task[:16] and all(letter in "0123456789abcdef" for letter in task[:16])
+        else 0
+    )
     generator = np.random.default_rng([seed, key])
     drawn = np.empty((resamples, len(groups)), dtype=np.int64)
     for group in range(int(groups.max()) + 1):
@@ -118,7 +126,9 @@ def draws(groups: np.ndarray, resamples: int, seed: int, task: str) -> np.ndarra
     return drawn
 
 
-def replicates(models: Mapping[str, Items], resamples: int, seed: int, task: str) -> dict[str, np.ndarray]:
+def replicates(
+    models: Mapping[str, Items], resamples: int, seed: int, task: str
+) -> dict[str, np.ndarray]:
     """Compute the score (B,) of every model on the same draws.
 
     All models must have the same items in the same order.
@@ -130,7 +140,11 @@ def replicates(models: Mapping[str, Items], resamples: int, seed: int, task: str
     for start in range(0, resamples, rows):
         block = drawn[start : start + rows]
         offsets = np.arange(len(block))[:, None] * len(first)
-        counts = np.bincount((block + offsets).ravel(), minlength=block.size).reshape(block.shape).astype(np.float64)
+        counts = (
+            np.bincount((block + offsets).ravel(), minlength=block.size)
+            .reshape(block.shape)
+            .astype(np.float64)
+        )
         gold = gold_ranks(first, counts)  # the same for all models, and half of the work
         for name, items in models.items():
             parts[name].append(statistic(items, counts, gold))
@@ -147,7 +161,9 @@ def gold_ranks(items: Items, counts: np.ndarray) -> list[np.ndarray]:
     return [_centred_ranks(items.gold[members], counts[:, members]) for members in _members(items)]
 
 
-def statistic(items: Items, counts: np.ndarray, gold: Sequence[np.ndarray] | None = None) -> np.ndarray:
+def statistic(
+    items: Items, counts: np.ndarray, gold: Sequence[np.ndarray] | None = None
+) -> np.ndarray:
     """Compute the score (B,) on draws. Draw b holds item i `counts[b, i]` times.
 
     Args:
@@ -164,7 +180,9 @@ def statistic(items: Items, counts: np.ndarray, gold: Sequence[np.ndarray] | Non
         elif items.precision:
             score = _average_precision(items.values[members], items.gold[members], inside)
         else:
-            score = _correlation(_centred_ranks(items.values[members], inside), ranked[group], inside)
+            score = _correlation(
+                _centred_ranks(items.values[members], inside), ranked[group], inside
+            )
         total += weight * score
     return total
 
@@ -182,7 +200,9 @@ def _correlation(a: np.ndarray, b: np.ndarray, counts: np.ndarray) -> np.ndarray
     It is 0 if one side of a draw is constant, as in `pearson` of the STS task.
     """
     weighted_a, weighted_b = counts * a, counts * b
-    both, left, right = (np.einsum("bn,bn->b", x, y) for x, y in ((weighted_a, b), (weighted_a, a), (weighted_b, b)))
+    both, left, right = (
+        np.einsum("bn,bn->b", x, y) for x, y in ((weighted_a, b), (weighted_a, a), (weighted_b, b))
+    )
     # Ranks are multiples of 1/2, so their sums are exact, and a constant side gives exactly 0.
     defined = (left > 0) & (right > 0)
     return np.where(defined, both / np.sqrt(np.where(defined, left * right, 1.0)), 0.0)
@@ -197,7 +217,9 @@ def _average_precision(values: np.ndarray, gold: np.ndarray, counts: np.ndarray)
     order = np.argsort(-values, kind="stable")
     ordered = values[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    drawn, right = (np.add.reduceat(each[:, order], starts, axis=1) for each in (counts, counts * gold))
+    drawn, right = (
+        np.add.reduceat(each[:, order], starts, axis=1) for each in (counts, counts * gold)
+    )
     above, found = np.cumsum(drawn, axis=1), np.cumsum(right, axis=1)
     # A value that was not drawn adds nothing.
     summed = (right * found / np.maximum(above, 1)).sum(axis=1)
@@ -212,7 +234,11 @@ def _centred_ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     at_value = counts[:, order]
     if len(starts) < len(values):
         at_value = np.add.reduceat(at_value, starts, axis=1)
-    ranks = np.cumsum(at_value, axis=1) - (at_value - 1) / 2 - (counts.sum(axis=1, keepdims=True) + 1) / 2
+    ranks = (
+        np.cumsum(at_value, axis=1)
+        - (at_value - 1) / 2
+        - (counts.sum(axis=1, keepdims=True) + 1) / 2
+    )
     value_of = np.empty(len(values), dtype=np.int64)
     value_of[order] = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(values)]))
     ranked: np.ndarray = ranks[:, value_of]

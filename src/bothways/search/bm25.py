@@ -51,7 +51,11 @@ def _tokens(text: str, characters: bool) -> Iterator[str]:
                 continue
         yield word.lower()
         # Only ASCII runs are split at humps. Other words would be cut (straße at its ß).
-        pieces = [_HUMP.findall(piece) if piece.isascii() else [piece] for piece in word.split("_") if piece]
+        pieces = [
+            _HUMP.findall(piece) if piece.isascii() else [piece]
+            for piece in word.split("_")
+            if piece
+        ]
         parts = [part for piece in pieces for part in piece]
         if len(parts) > 1:
             yield from (part.lower() for part in parts)
@@ -93,7 +97,9 @@ class Bm25Index:
         self.tokens, self.size = tokens, len(texts)
         documents = [tokens(text) for text in texts]
         if not any(documents):
-            raise InputError(f"none of the {self.size} documents has a word in it, so BM25 cannot rank them")
+            raise InputError(
+                f"none of the {self.size} documents has a word in it, so BM25 cannot rank them"
+            )
         self._index = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy")
         self._index.index(documents, show_progress=False)
 

@@ -44,14 +44,21 @@ class BM25:
         self.k1, self.b = k1, b
 
     def rank(
-        self, queries: Mapping[str, str], corpus: Mapping[str, str], *, depth: int, ignore_identical_ids: bool = False
+        self,
+        queries: Mapping[str, str],
+        corpus: Mapping[str, str],
+        *,
+        depth: int,
+        ignore_identical_ids: bool = False,
     ) -> Ranking:
         """Rank documents. One that shares no token with the query is not ranked, as in Lucene.
 
         Raises:
             InputError: if there are no queries, or if no document has a word in it.
         """
-        running = RunningRanking(queries, corpus, depth=depth, ignore_identical_ids=ignore_identical_ids)
+        running = RunningRanking(
+            queries, corpus, depth=depth, ignore_identical_ids=ignore_identical_ids
+        )
         texts = [corpus[doc] for doc in running.doc_ids]
         index = Bm25Index(texts, purpose="the BM25 baseline", extra="eval", k1=self.k1, b=self.b)
         for number, query in enumerate(queries.values()):

@@ -50,7 +50,13 @@ class DenseIndex:
     """A search over the first `stop` vectors in `shards`."""
 
     def __init__(
-        self, shards: Shards, stop: int, *, backend: Backend = "exact", block: int | None = None, tile: int | None = None
+        self,
+        shards: Shards,
+        stop: int,
+        *,
+        backend: Backend = "exact",
+        block: int | None = None,
+        tile: int | None = None,
     ) -> None:
         """Prepare the search.
 
@@ -87,9 +93,13 @@ class DenseIndex:
             InputError: if the queries have another width than the documents.
         """
         if queries.shape[1] != self.shards.width:
-            raise InputError(f"query vectors have {queries.shape[1]} dimensions, document vectors {self.shards.width}")
+            raise InputError(
+                f"query vectors have {queries.shape[1]} dimensions, document vectors {self.shards.width}"
+            )
         lowest = np.full(len(queries), -np.inf, np.float32) if floors is None else floors
-        found: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
+        found: list[tuple[np.ndarray, np.ndarray]] = [
+            (np.empty(0, np.int64), np.empty(0, np.float32))
+        ] * len(queries)
         rows, wanted = np.arange(len(queries)), min(depth + SPARE, self.stop)
         while len(rows):
             places, near = self._nearest(queries[rows], wanted)
@@ -98,7 +108,9 @@ class DenseIndex:
             if wanted < self.stop:
                 limits = np.maximum(near[:, depth - 1], lowest[rows])
                 open_ended = near[:, -1] >= limits - NOISE * np.maximum(1, np.abs(limits))
-            useful = (places >= 0) & (near >= lowest[rows, None] - NOISE * np.maximum(1, np.abs(near)))
+            useful = (places >= 0) & (
+                near >= lowest[rows, None] - NOISE * np.maximum(1, np.abs(near))
+            )
             for row, at, kept, later in zip(rows, places, useful, open_ended):
                 if not later:
                     found[row] = self._sorted(queries[row], at[kept], depth)
@@ -110,9 +122,13 @@ class DenseIndex:
 
         They are computed in float64.
         """
-        return (self.shards.rows(places).astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
+        return (self.shards.rows(places).astype(np.float64) @ query.astype(np.float64)).astype(
+            np.float32
+        )
 
-    def _sorted(self, query: np.ndarray, places: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    def _sorted(
+        self, query: np.ndarray, places: np.ndarray, depth: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         scores = self.scores(query, places)
         order = np.lexsort((places, -scores))[:depth]
         return places[order], scores[order]
@@ -122,7 +138,11 @@ class DenseIndex:
 
         Ties are not settled yet.
         """
-        return self._by_faiss(queries, wanted) if self._faiss is not None else self._by_blocks(queries, wanted)
+        return (
+            self._by_faiss(queries, wanted)
+            if self._faiss is not None
+            else self._by_blocks(queries, wanted)
+        )
 
     def _by_blocks(self, queries: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
         top = TopK(len(queries), wanted)

@@ -56,7 +56,12 @@ class Ranker(Protocol):
     """Anything that ranks texts itself instead of giving vectors, such as BM25."""
 
     def rank(
-        self, queries: Mapping[str, str], corpus: Mapping[str, str], *, depth: int, ignore_identical_ids: bool = False
+        self,
+        queries: Mapping[str, str],
+        corpus: Mapping[str, str],
+        *,
+        depth: int,
+        ignore_identical_ids: bool = False,
     ) -> Ranking:
         """Return the best `depth` documents of each query."""
         ...
@@ -69,7 +74,12 @@ class RunningRanking:
     """
 
     def __init__(
-        self, queries: Mapping[str, str], corpus: Mapping[str, str], *, depth: int, ignore_identical_ids: bool = False
+        self,
+        queries: Mapping[str, str],
+        corpus: Mapping[str, str],
+        *,
+        depth: int,
+        ignore_identical_ids: bool = False,
     ) -> None:
         """Fix the order of the documents.
 
@@ -107,7 +117,9 @@ class RunningRanking:
                 scores[row, own - first_document] = -torch.inf
         self._best.update(scores, first_query, first_document)
 
-    def add(self, vectors: Shards, first_document: int, queries: np.ndarray, backend: Backend) -> None:
+    def add(
+        self, vectors: Shards, first_document: int, queries: np.ndarray, backend: Backend
+    ) -> None:
         """Search a chunk of document vectors for all queries.
 
         Args:
@@ -118,7 +130,9 @@ class RunningRanking:
         """
         index = DenseIndex(vectors, vectors.count, backend=backend)
         spare = any(own >= 0 for own in self._own)  # one more, for the document that is left out
-        for row, (places, scores) in enumerate(index.search(queries, self.depth + spare, floors=self._best.floors())):
+        for row, (places, scores) in enumerate(
+            index.search(queries, self.depth + spare, floors=self._best.floors())
+        ):
             kept = places + first_document != self._own[row]
             self._best.insert(row, places[kept] + first_document, scores[kept])
 
@@ -166,7 +180,12 @@ class DenseRanker:
         self.batch_tokens, self.show_progress_bar = batch_tokens, show_progress_bar
 
     def rank(
-        self, queries: Mapping[str, str], corpus: Mapping[str, str], *, depth: int, ignore_identical_ids: bool = False
+        self,
+        queries: Mapping[str, str],
+        corpus: Mapping[str, str],
+        *,
+        depth: int,
+        ignore_identical_ids: bool = False,
     ) -> Ranking:
         """Rank, see `Ranker`.
 
@@ -178,16 +197,25 @@ class DenseRanker:
             InputError: if there are no queries or documents, if document vectors do not have the
                 width of query vectors, or for any reason of `encode_texts`.
         """
-        running = RunningRanking(queries, corpus, depth=depth, ignore_identical_ids=ignore_identical_ids)
+        running = RunningRanking(
+            queries, corpus, depth=depth, ignore_identical_ids=ignore_identical_ids
+        )
         vectors = self._vectors(list(queries.values()), "query")
         for start, chunk in self._chunks(running.doc_ids, corpus):
             running.add(Shards([chunk], len(chunk)), start, vectors, self.backend)
         return running.ranking()
 
-    def _chunks(self, doc_ids: Sequence[str], corpus: Mapping[str, str]) -> Iterator[tuple[int, np.ndarray]]:
+    def _chunks(
+        self, doc_ids: Sequence[str], corpus: Mapping[str, str]
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the first position of each chunk in `doc_ids` and its unit vectors (n, D)."""
         for start in range(0, len(doc_ids), ENCODE_CHUNK):
-            yield start, self._vectors([corpus[doc] for doc in doc_ids[start : start + ENCODE_CHUNK]], "document")
+            yield (
+                start,
+                self._vectors(
+                    [corpus[doc] for doc in doc_ids[start : start + ENCODE_CHUNK]], "document"
+                ),
+            )
 
     def _vectors(self, texts: list[str], role: Role) -> np.ndarray:
         return unit(

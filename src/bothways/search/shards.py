@@ -114,4 +114,6 @@ def _read(path: Path, rows: int, store: Store) -> np.ndarray | None:
     except (ValueError, OSError, EOFError) as error:
         log.warning("%s: cannot be read (%s), so its texts are encoded again", path, error)
         return None
-    return array if array.ndim == 2 and len(array) == rows and array.dtype == np.dtype(store) else None
+    return (
+        array if array.ndim == 2 and len(array) == rows and array.dtype == np.dtype(store) else None
+    )

@@ -36,7 +36,9 @@ class TopK:
             InputError: if there are no queries, or if depth is below 1.
         """
         if queries < 1 or depth < 1:
-            raise InputError(f"cannot keep the best {depth} documents of {queries} queries; both must be positive")
+            raise InputError(
+                f"cannot keep the best {depth} documents of {queries} queries; both must be positive"
+            )
         self._scores = torch.full((queries, depth), -torch.inf)
         self._index = torch.full((queries, depth), -1, dtype=torch.int64)
 
@@ -49,7 +51,9 @@ class TopK:
             first_document: number of the first of these documents.
         """
         rows = slice(first_query, first_query + len(scores))
-        index = torch.arange(first_document, first_document + scores.shape[1]).expand(len(scores), -1)
+        index = torch.arange(first_document, first_document + scores.shape[1]).expand(
+            len(scores), -1
+        )
         merged = torch.cat([self._scores[rows], scores], dim=1)
         best = largest(merged, self._scores.shape[1])
         self._scores[rows] = merged.gather(1, best)

@@ -22,7 +22,11 @@ from bothways.errors import InputError
 
 Role = Literal["symmetric", "query", "document"]
 
-_METHODS: dict[Role, str] = {"symmetric": "encode", "query": "encode_query", "document": "encode_document"}
+_METHODS: dict[Role, str] = {
+    "symmetric": "encode",
+    "query": "encode_query",
+    "document": "encode_document",
+}
 _PROBES = 4  # number of first texts, and of longest texts, in a fingerprint
 
 
@@ -68,15 +72,30 @@ def encode_texts(
             NaN or infinity (the error names the text).
     """
     distinct = list(dict.fromkeys(texts))
-    options = {"batch_tokens": batch_tokens, "show_progress_bar": show_progress_bar, "prompt": prompt}
-    vectors = as_array(_encode(encoder, distinct, role, {key: value for key, value in options.items() if value is not None}))
+    options = {
+        "batch_tokens": batch_tokens,
+        "show_progress_bar": show_progress_bar,
+        "prompt": prompt,
+    }
+    vectors = as_array(
+        _encode(
+            encoder,
+            distinct,
+            role,
+            {key: value for key, value in options.items() if value is not None},
+        )
+    )
     if vectors.ndim != 2 or len(vectors) != len(distinct):
-        raise InputError(f"{encoder_name(encoder)} returned shape {vectors.shape} for {len(distinct)} texts; expected (n, d)")
+        raise InputError(
+            f"{encoder_name(encoder)} returned shape {vectors.shape} for {len(distinct)} texts; expected (n, d)"
+        )
     bad = ~np.isfinite(vectors).all(axis=1)
     if bad.any():
         text = " ".join(distinct[int(bad.argmax())].split())
         shown = text if len(text) <= 60 else text[:57] + "..."
-        raise InputError(f"{encoder_name(encoder)} returned NaN or infinity for {int(bad.sum())} texts, first {shown!r}")
+        raise InputError(
+            f"{encoder_name(encoder)} returned NaN or infinity for {int(bad.sum())} texts, first {shown!r}"
+        )
     row_of = {text: row for row, text in enumerate(distinct)}
     return vectors if len(distinct) == len(texts) else vectors[[row_of[text] for text in texts]]
 
@@ -118,7 +137,11 @@ class Vectors:
 
     def __call__(self, texts: Sequence[str], role: Role, prompt: str | None) -> np.ndarray:
         """Return unit vectors (N, D) float32, see `encode_texts`. A vector of zeros stays one."""
-        options: dict[str, Any] = {"prompt": prompt, "batch_tokens": self.batch_tokens, "show_progress_bar": False}
+        options: dict[str, Any] = {
+            "prompt": prompt,
+            "batch_tokens": self.batch_tokens,
+            "show_progress_bar": False,
+        }
         return unit(encode_texts(self.encoder, texts, role, **options))
 
     def fingerprint(self, texts: Sequence[str], role: Role, prompt: str | None) -> str:
@@ -129,7 +152,9 @@ class Vectors:
         because a length limit shows only there.
         """
         probes = dict.fromkeys([*texts[:_PROBES], *sorted(texts, key=len, reverse=True)[:_PROBES]])
-        digest = hashlib.sha256(f"{self.name}\x1f{role}\x1f{prompt!r}".encode("utf-8", "surrogatepass"))
+        digest = hashlib.sha256(
+            f"{self.name}\x1f{role}\x1f{prompt!r}".encode("utf-8", "surrogatepass")
+        )
         digest.update(self(list(probes), role, prompt).tobytes())
         return digest.hexdigest()
 
@@ -162,7 +187,9 @@ def _encode(encoder: Any, texts: list[str], role: Role, options: dict[str, Any])
         return encoder(_prompted(texts, options.get("prompt")))
     named = _parameters(method)
     if "**" in named and callable(getattr(encoder, "encode", None)):
-        named |= _parameters(encoder.encode)  # encode_query(texts, **options) passes options on to encode
+        named |= _parameters(
+            encoder.encode
+        )  # encode_query(texts, **options) passes options on to encode
     if "prompt" not in named:
         texts = _prompted(texts, options.get("prompt"))
     return method(texts, **{key: value for key, value in options.items() if key in named})

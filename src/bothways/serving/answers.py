@@ -26,7 +26,8 @@ from bothways.serving.settings import ServeSettings
 from bothways.serving.texts import Rows, ServedModel, as_texts
 
 Result = TypeVar("Result")
-# Vectors that are written on the event loop's thread. To change threads takes longer than to write them.
+# Vectors that are written on the event loop's thread. To change threads takes longer than to write
+# them.
 _AT_ONCE = 16
 
 
@@ -64,7 +65,12 @@ class Answers:
         *,
         truncated: Callable[[str, int], None] = lambda model, number: None,
     ) -> None:
-        self.models, self.engine, self.settings, self.truncated = models, engine, settings, truncated
+        self.models, self.engine, self.settings, self.truncated = (
+            models,
+            engine,
+            settings,
+            truncated,
+        )
         self.begun = int(time.time())
         # One thread, because tokenizers change state while they work.
         self._tokenizer = ThreadPoolExecutor(1, "bothways-tokenizer")
@@ -85,7 +91,10 @@ class Answers:
         found = next(iter(self.models.values())) if name is None else self.models.get(name)
         if found is None:
             raise Refusal(
-                404, f"model: {name!r} is not served here; name one of {known}", code="model_not_found", param="model"
+                404,
+                f"model: {name!r} is not served here; name one of {known}",
+                code="model_not_found",
+                param="model",
             )
         return found
 
@@ -121,14 +130,24 @@ class Answers:
                 found = results
             else:
                 places = [
-                    {"document": number, "span": list(span)} for number, each in enumerate(results) for span in each.spans
+                    {"document": number, "span": list(span)}
+                    for number, each in enumerate(results)
+                    for span in each.spans
                 ]
                 found = [vector for each in results for vector in each.vectors]
             values: list[Any] = []
             if found:
-                ranges = model.ranges(asked.dimensions, normalize) if precision.endswith("int8") else None
+                ranges = (
+                    model.ranges(asked.dimensions, normalize)
+                    if precision.endswith("int8")
+                    else None
+                )
                 finished = vectors.finished(
-                    found, dimensions=asked.dimensions, normalize=normalize, precision=precision, ranges=ranges
+                    found,
+                    dimensions=asked.dimensions,
+                    normalize=normalize,
+                    precision=precision,
+                    ranges=ranges,
                 )
                 values = vectors.written(finished, asked.encoding_format)
             data = [
@@ -143,7 +162,9 @@ class Answers:
     async def similarity(self, asked: SimilarityRequest, visit: Visit) -> dict[str, Any]:
         """Answer /v1/similarity: cosines of queries (rows) and documents (columns)."""
         model = self.find(asked.model)
-        scores, rows = await self._scores(model, as_texts(asked.queries), as_texts(asked.documents), asked, visit)
+        scores, rows = await self._scores(
+            model, as_texts(asked.queries), as_texts(asked.documents), asked, visit
+        )
         return _answer(model, rows, {"object": "list", "scores": scores.tolist()})
 
     async def rerank(self, asked: RerankRequest, visit: Visit) -> dict[str, Any]:
@@ -161,15 +182,28 @@ class Answers:
         return _answer(model, rows, {"object": "list", "results": results})
 
     async def _scores(
-        self, model: ServedModel, queries: list[str], documents: list[str], asked: Asked, visit: Visit
+        self,
+        model: ServedModel,
+        queries: list[str],
+        documents: list[str],
+        asked: Asked,
+        visit: Visit,
     ) -> tuple[np.ndarray, Rows]:
         """Compute cosines (queries, documents) float32, with the instruction of each role."""
         self._check_rows(len(queries) + len(documents))
 
         def rows_of() -> Rows:
             most = self.settings.max_tokens
-            found = model.tokenize(queries, model.prompt("query"), most=most, truncate=asked.truncate)
-            more = model.tokenize(documents, model.prompt("document"), most=most, truncate=asked.truncate, used=found.tokens)
+            found = model.tokenize(
+                queries, model.prompt("query"), most=most, truncate=asked.truncate
+            )
+            more = model.tokenize(
+                documents,
+                model.prompt("document"),
+                most=most,
+                truncate=asked.truncate,
+                used=found.tokens,
+            )
             cut = found.cut + [len(queries) + index for index in more.cut]
             return Rows(found.rows + more.rows, found.texts + more.texts, cut)
 
@@ -193,8 +227,12 @@ class Answers:
             return model.from_ids(texts, most=most, truncate=truncate)
         if isinstance(asked.prompt, list):
             if len(asked.prompt) != len(texts):
-                raise InputError(f"prompt: one for each text, so {len(texts)} (got {len(asked.prompt)})")
-            return model.tokenize(list(zip(asked.prompt, texts)), None, most=most, truncate=truncate)
+                raise InputError(
+                    f"prompt: one for each text, so {len(texts)} (got {len(asked.prompt)})"
+                )
+            return model.tokenize(
+                list(zip(asked.prompt, texts)), None, most=most, truncate=truncate
+            )
         prompt = asked.prompt if asked.prompt is not None else model.prompt(asked.input_type)
         return model.tokenize(texts, prompt, most=most, truncate=truncate)
 
@@ -220,7 +258,9 @@ class Answers:
         if asked.late_chunks is not None:
             raise InputError("late_chunks: needs text, not token ids")
         if asked.prompt if asked.prompt is not None else model.prompt(asked.input_type):
-            raise InputError("input: an instruction cannot be put before token ids; send text, or prompt ''")
+            raise InputError(
+                "input: an instruction cannot be put before token ids; send text, or prompt ''"
+            )
 
     def _chunks(self, model: ServedModel, asked: EmbeddingRequest) -> Callable[[int], Chunks]:
         texts = as_texts(asked.input)
@@ -230,7 +270,11 @@ class Answers:
         def one(index: int) -> Chunks:
             text = texts[index] if per_text is None else (per_text[index], texts[index])
             return model.chunker.encode_chunks(
-                text, asked.late_chunks, prompt=prompt, normalize_embeddings=False, show_progress_bar=False
+                text,
+                asked.late_chunks,
+                prompt=prompt,
+                normalize_embeddings=False,
+                show_progress_bar=False,
             )
 
         return one
@@ -241,7 +285,9 @@ class Answers:
                 return choice
         return model.encoder.options.normalize
 
-    async def _thread(self, work: Callable[..., Result], *arguments: Any, deadline: float) -> Result:
+    async def _thread(
+        self, work: Callable[..., Result], *arguments: Any, deadline: float
+    ) -> Result:
         """Run something on the tokenizers' thread."""
         running = asyncio.get_running_loop().run_in_executor(self._tokenizer, work, *arguments)
         try:
@@ -250,7 +296,11 @@ class Answers:
             raise self._late() from None
 
     async def _encode(
-        self, model: ServedModel, rows: Rows, visit: Visit, alone: Callable[[int], Any] | None = None
+        self,
+        model: ServedModel,
+        rows: Rows,
+        visit: Visit,
+        alone: Callable[[int], Any] | None = None,
     ) -> list[Any]:
         """Wait for the results of an engine's job.
 
@@ -262,7 +312,10 @@ class Answers:
             job = self.engine.submit(model.name, rows.rows, rows.texts, alone)
         except Full as full:
             raise Refusal(
-                429, f"the queue is full: {full}; try again later", code="busy", retry_after=full.retry_after
+                429,
+                f"the queue is full: {full}; try again later",
+                code="busy",
+                retry_after=full.retry_after,
             ) from None
         except Stopped as stopped:
             raise Refusal(503, str(stopped), code="stopping") from None
@@ -274,7 +327,11 @@ class Answers:
         done = asyncio.wrap_future(job.future)
         gone = asyncio.ensure_future(visit.gone())
         try:
-            await asyncio.wait({done, gone}, timeout=max(0.0, visit.deadline - time.monotonic()), return_when="FIRST_COMPLETED")
+            await asyncio.wait(
+                {done, gone},
+                timeout=max(0.0, visit.deadline - time.monotonic()),
+                return_when="FIRST_COMPLETED",
+            )
             if done.done():
                 return done.result()
             raise Gone if gone.done() else self._late()
@@ -286,12 +343,18 @@ class Answers:
                 self.engine.release(job)
 
     def _late(self) -> Refusal:
-        return Refusal(504, f"the answer took longer than {self.settings.timeout:g} seconds", code="timeout")
+        return Refusal(
+            504, f"the answer took longer than {self.settings.timeout:g} seconds", code="timeout"
+        )
 
 
 def _answer(model: ServedModel, rows: Rows, body: dict[str, Any]) -> dict[str, Any]:
     """Add what all answers have."""
-    found = {**body, "model": model.name, "usage": {"prompt_tokens": rows.tokens, "total_tokens": rows.tokens}}
+    found = {
+        **body,
+        "model": model.name,
+        "usage": {"prompt_tokens": rows.tokens, "total_tokens": rows.tokens},
+    }
     return {**found, "truncated": rows.cut} if rows.cut else found
 
 

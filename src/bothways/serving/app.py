@@ -25,7 +25,11 @@ from bothways.serving.texts import ServedModel
 
 
 def build_app(
-    encoders: Mapping[str, Encoder], settings: ServeSettings, *, key: str | None = None, int8_texts: Sequence[str] = ()
+    encoders: Mapping[str, Encoder],
+    settings: ServeSettings,
+    *,
+    key: str | None = None,
+    int8_texts: Sequence[str] = (),
 ) -> FastAPI:
     """Build the application.
 
@@ -72,7 +76,12 @@ def build_app(
         observe=metrics.answered,
     )
     if settings.cors:
-        app.add_middleware(CORSMiddleware, allow_origins=list(settings.cors), allow_methods=["*"], allow_headers=["*"])
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors),
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
     return app
 
 
@@ -98,7 +107,12 @@ def _add_pages(app: FastAPI, answers: Answers, engine: Engine, metrics: Metrics)
 
     @app.get("/v1/models")
     async def models() -> Response:
-        return json_response({"object": "list", "data": [answers.describe(model) for model in answers.models.values()]})
+        return json_response(
+            {
+                "object": "list",
+                "data": [answers.describe(model) for model in answers.models.values()],
+            }
+        )
 
     @app.get("/v1/models/{name:path}")
     async def model(name: str) -> Response:

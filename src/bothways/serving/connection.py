@@ -1,4 +1,5 @@
-"""Connections that end when nothing happens on them: a head that stops, an answer that nobody reads.
+"""Connections that end when nothing happens on them: a head that stops, an answer that nobody
+reads.
 
 uvicorn limits the time between two requests alone. Without these limits, clients that stop in the
 middle hold connections, and the answers written to them, for ever.
@@ -33,7 +34,9 @@ class Connection(H11Protocol):
         super().data_received(data)
         idle = self.cycle is None or self.cycle.response_complete
         if idle and self.timeout_keep_alive_task is None and not self.transport.is_closing():
-            self.timeout_keep_alive_task = self.loop.call_at(self._due, self.timeout_keep_alive_handler)
+            self.timeout_keep_alive_task = self.loop.call_at(
+                self._due, self.timeout_keep_alive_handler
+            )
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""

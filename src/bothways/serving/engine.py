@@ -138,9 +138,14 @@ class Engine:
         with self._ready:
             if self._stopping:
                 raise Stopped("the server is stopping")
-            crowded = self.rows + len(rows) > self.queue_rows or self.tokens + job.tokens > self.queue_tokens
+            crowded = (
+                self.rows + len(rows) > self.queue_rows
+                or self.tokens + job.tokens > self.queue_tokens
+            )
             if self._jobs and crowded:
-                raise Full(f"{self.rows} texts of {self.tokens} tokens wait already", self.retry_after())
+                raise Full(
+                    f"{self.rows} texts of {self.tokens} tokens wait already", self.retry_after()
+                )
             self._jobs[job] = name
             self.rows += len(rows)
             self.tokens += job.tokens

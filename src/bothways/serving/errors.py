@@ -1,4 +1,6 @@
-"""What a client sees when something is wrong: one sentence in OpenAI's error object, for every error."""
+"""What a client sees when something is wrong: one sentence in OpenAI's error object, for every
+error.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +29,27 @@ def add_errors(app: FastAPI) -> None:
         first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
         if first["type"] == "json_invalid":
             return json_response(
-                error_body(400, f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}"), 400
+                error_body(
+                    400,
+                    f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}",
+                ),
+                400,
             )
         place = first["loc"][1:]
         if not place and first["type"] != "value_error":
-            return json_response(error_body(422, "the body must be a JSON object, sent as application/json"), 422)
+            return json_response(
+                error_body(422, "the body must be a JSON object, sent as application/json"), 422
+            )
         sentence = explain_first({**first, "loc": place}, _body_type(request))
         return json_response(error_body(422, sentence, param=_field(request, sentence)), 422)
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        body = error.body() if isinstance(error, Refusal) else error_body(error.status_code, _sentence(request, error))
+        body = (
+            error.body()
+            if isinstance(error, Refusal)
+            else error_body(error.status_code, _sentence(request, error))
+        )
         return json_response(body, error.status_code, error.headers)
 
     @app.exception_handler(BothwaysError)

@@ -48,7 +48,12 @@ class Gate:
         retry_after: Callable[[], int],
         observe: Callable[[str, int, float], None] = lambda path, status, seconds: None,
     ) -> None:
-        self.app, self.settings, self.retry_after, self.observe = app, settings, retry_after, observe
+        self.app, self.settings, self.retry_after, self.observe = (
+            app,
+            settings,
+            retry_after,
+            observe,
+        )
         self._key = None if key is None else key.encode()
         self._requests = self._bytes = 0
 
@@ -92,7 +97,10 @@ class Gate:
         """Decide by the head of a request."""
         headers = dict(scope["headers"])
         if self._key is not None and not self._knows(headers.get(b"authorization", b"")):
-            return Refusal(401, f"the key is missing or wrong; send the value of the server's {KEY} as a bearer token")
+            return Refusal(
+                401,
+                f"the key is missing or wrong; send the value of the server's {KEY} as a bearer token",
+            )
         if self._requests >= self.settings.max_requests:
             return Refusal(
                 429,
@@ -114,7 +122,9 @@ class Gate:
         """Build the refusal of a body with too many bytes."""
         most = self.settings.max_bytes
         return Refusal(
-            413, f"the body has more than {most} bytes, the most for one request; send it in parts", code="too_large"
+            413,
+            f"the body has more than {most} bytes, the most for one request; send it in parts",
+            code="too_large",
         )
 
     def admit(self, count: int, read: int) -> None:
@@ -127,7 +137,12 @@ class Gate:
             raise self.too_large()
         # Bodies are in memory until their requests are answered.
         if self._bytes + count > 16 * self.settings.max_bytes:
-            raise Refusal(429, "the server is busy; try again later", code="busy", retry_after=self.retry_after())
+            raise Refusal(
+                429,
+                "the server is busy; try again later",
+                code="busy",
+                retry_after=self.retry_after(),
+            )
         self._bytes += count
 
 
@@ -149,10 +164,14 @@ class _Body:
         if self._complete:
             return await self._receive()  # waits until the client goes away
         try:
-            message = await asyncio.wait_for(self._receive(), max(0.0, self._deadline - time.monotonic()))
+            message = await asyncio.wait_for(
+                self._receive(), max(0.0, self._deadline - time.monotonic())
+            )
         except asyncio.TimeoutError:
             raise Refusal(
-                408, f"the body did not arrive within {self._gate.settings.body_timeout:g} seconds", code="body_timeout"
+                408,
+                f"the body did not arrive within {self._gate.settings.body_timeout:g} seconds",
+                code="body_timeout",
             ) from None
         count = len(message.get("body", b""))
         try:

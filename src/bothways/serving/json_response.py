@@ -1,4 +1,6 @@
-"""An answer in JSON. pydantic's writer takes a tenth of the time of Python's for lists of numbers."""
+"""An answer in JSON. pydantic's writer takes a tenth of the time of Python's for lists of
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from fastapi import Response
 from pydantic_core import PydanticSerializationError, to_json
 
 
-def json_response(value: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(
+    value: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     """Build an answer. Characters that UTF-8 cannot hold are escaped."""
     try:
         body = to_json(value)

@@ -25,7 +25,10 @@ class Metrics:
         self.paths: set[str] = set()
         self.registry = CollectorRegistry()
         self._requests = Counter(
-            "bothways_requests", "Answered requests, by path and status", ["path", "status"], registry=self.registry
+            "bothways_requests",
+            "Answered requests, by path and status",
+            ["path", "status"],
+            registry=self.registry,
         )
         self._seconds = Histogram(
             "bothways_request_seconds",
@@ -35,21 +38,43 @@ class Metrics:
             registry=self.registry,
         )
         self._texts = Counter("bothways_texts", "Encoded texts", ["model"], registry=self.registry)
-        self._tokens = Counter("bothways_tokens", "Encoded tokens, without filler", ["model"], registry=self.registry)
-        self._cut = Counter("bothways_truncated_texts", "Texts that were cut", ["model"], registry=self.registry)
+        self._tokens = Counter(
+            "bothways_tokens", "Encoded tokens, without filler", ["model"], registry=self.registry
+        )
+        self._cut = Counter(
+            "bothways_truncated_texts", "Texts that were cut", ["model"], registry=self.registry
+        )
         self._pass_seconds = Histogram(
-            "bothways_pass_seconds", "Seconds of a pass", ["model"], buckets=_SECONDS, registry=self.registry
+            "bothways_pass_seconds",
+            "Seconds of a pass",
+            ["model"],
+            buckets=_SECONDS,
+            registry=self.registry,
         )
         self._pass_tokens = Histogram(
-            "bothways_pass_tokens", "Tokens of a pass", ["model"], buckets=_TOKENS, registry=self.registry
+            "bothways_pass_tokens",
+            "Tokens of a pass",
+            ["model"],
+            buckets=_TOKENS,
+            registry=self.registry,
         )
         for number, name in enumerate(("texts", "tokens")):
-            gauge = Gauge(f"bothways_waiting_{name}", f"{name.capitalize()} that wait or run", registry=self.registry)
+            gauge = Gauge(
+                f"bothways_waiting_{name}",
+                f"{name.capitalize()} that wait or run",
+                registry=self.registry,
+            )
             gauge.set_function(lambda number=number: waiting()[number])  # type: ignore[misc]
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Count an answer."""
-        label = path if path in self.paths else "/v1/models/{name}" if path.startswith("/v1/models/") else "other"
+        label = (
+            path
+            if path in self.paths
+            else "/v1/models/{name}"
+            if path.startswith("/v1/models/")
+            else "other"
+        )
         self._requests.labels(label, str(status)).inc()
         self._seconds.labels(label).observe(seconds)
 

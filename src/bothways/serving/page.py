@@ -30,7 +30,12 @@ def page() -> Page:
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return Page(
-        html, {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+        html,
+        {
+            "Content-Security-Policy": policy,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+        },
     )
 
 

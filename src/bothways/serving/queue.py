@@ -31,7 +31,12 @@ class Job:
             packed with those of others.
     """
 
-    def __init__(self, rows: Sequence[TokenRow], texts: Sequence[Text], alone: Callable[[int], Any] | None = None) -> None:
+    def __init__(
+        self,
+        rows: Sequence[TokenRow],
+        texts: Sequence[Text],
+        alone: Callable[[int], Any] | None = None,
+    ) -> None:
         self.rows, self.texts, self.alone = rows, texts, alone
         self.tokens = sum(len(row.ids) for row in rows)
         self.waiting = deque(sorted(range(len(rows)), key=lambda index: len(rows[index].ids)))
@@ -80,7 +85,11 @@ class Queue:
                 taken.append((job, job.waiting.pop()))
                 self._put_back(job)
                 break
-            index = None if job.alone is not None else self._fitting(job, budget, used, len(taken), longest)
+            index = (
+                None
+                if job.alone is not None
+                else self._fitting(job, budget, used, len(taken), longest)
+            )
             if index is None:
                 skipped.append(job)
                 continue

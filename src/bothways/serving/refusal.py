@@ -1,4 +1,6 @@
-"""What a client reads when its request is not answered: OpenAI's error object, with one sentence."""
+"""What a client reads when its request is not answered: OpenAI's error object, with one
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,12 @@ from starlette.exceptions import HTTPException
 
 from bothways.printable import one_line
 
-_TYPES = {401: "authentication_error", 404: "not_found_error", 408: "timeout_error", 429: "rate_limit_error"}
+_TYPES = {
+    401: "authentication_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    429: "rate_limit_error",
+}
 
 
 class Refusal(HTTPException):
@@ -23,7 +30,13 @@ class Refusal(HTTPException):
     """
 
     def __init__(
-        self, status: int, message: str, *, code: str | None = None, param: str | None = None, retry_after: int | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
     ) -> None:
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
         if status == 401:
@@ -39,7 +52,9 @@ class Refusal(HTTPException):
         return error_body(self.status_code, str(self.detail), code=self.code, param=self.param)
 
 
-def error_body(status: int, message: str, *, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+def error_body(
+    status: int, message: str, *, code: str | None = None, param: str | None = None
+) -> dict[str, Any]:
     """Build OpenAI's error object for a status and a sentence."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"message": one_line(message), "type": kind, "param": param, "code": code}}

@@ -1,4 +1,6 @@
-"""Runs a server until a signal stops it: requests that have begun are finished, new ones refused."""
+"""Runs a server until a signal stops it: requests that have begun are finished, new ones
+refused.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,13 @@ def bind(host: str, port: int) -> socket.socket:
         InputError: the address is in use, or not this machine's.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
     except (OSError, UnicodeError) as error:
-        raise InputError(f"--host {host}: is not a name or address ({error}); give one, for example 127.0.0.1") from None
+        raise InputError(
+            f"--host {host}: is not a name or address ({error}); give one, for example 127.0.0.1"
+        ) from None
     taken = socket.socket(family, kind, protocol)
     try:
         if os.name == "posix":  # a port whose last connections are still closing is free
@@ -50,7 +56,9 @@ def bind(host: str, port: int) -> socket.socket:
 def _unusable(host: str, port: int, error: Exception) -> str:
     number = getattr(error, "errno", None)
     if number == errno.EADDRINUSE:
-        return f"--port {port}: is in use on {host}; give another one, or stop the server that has it"
+        return (
+            f"--port {port}: is in use on {host}; give another one, or stop the server that has it"
+        )
     if number == errno.EADDRNOTAVAIL:
         return f"--host {host}: is not an address of this machine; give 127.0.0.1 for this machine alone, or 0.0.0.0 for all"
     if number == errno.EACCES:
@@ -59,7 +67,11 @@ def _unusable(host: str, port: int, error: Exception) -> str:
 
 
 def serve(
-    encoders: Mapping[str, Encoder], settings: ServeSettings, taken: socket.socket, *, int8_texts: Sequence[str] = ()
+    encoders: Mapping[str, Encoder],
+    settings: ServeSettings,
+    taken: socket.socket,
+    *,
+    int8_texts: Sequence[str] = (),
 ) -> None:
     """Answer requests until SIGINT, SIGTERM or SIGHUP comes.
 
@@ -85,11 +97,15 @@ def serve(
         if os.environ.get(KEY):
             log.info("clients need the key of %s", KEY)
         elif not _is_loopback(taken):
-            log.warning("no key is set, so everybody who reaches this address can use it; set %s", KEY)
+            log.warning(
+                "no key is set, so everybody who reaches this address can use it; set %s", KEY
+            )
         server.run(sockets=[taken])
 
 
-def make_server(encoders: Mapping[str, Encoder], settings: ServeSettings, int8_texts: Sequence[str] = ()) -> Server:
+def make_server(
+    encoders: Mapping[str, Encoder], settings: ServeSettings, int8_texts: Sequence[str] = ()
+) -> Server:
     """Build the server, which listens to nothing yet."""
     return Server(
         uvicorn.Config(
@@ -130,7 +146,9 @@ class Server(uvicorn.Server):
                 and threading.current_thread() is threading.main_thread()
                 and signal.getsignal(hangup) != signal.SIG_IGN
             )
-            before = signal.signal(hangup, self.handle_exit) if handled and hangup is not None else None
+            before = (
+                signal.signal(hangup, self.handle_exit) if handled and hangup is not None else None
+            )
             try:
                 yield
             finally:

@@ -12,10 +12,19 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 from bothways.config import Strict
 from bothways.encoder.inference import Precision
 
-_TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+_TEXTS = {
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
+}
 _IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 _INPUT = {"anyOf": [*_TEXTS["anyOf"], _IDS, {"type": "array", "items": _IDS, "minItems": 1}]}
-_JSON = {dict: "an object", list: "a list", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
+_JSON = {
+    dict: "an object",
+    list: "a list",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    type(None): "null",
+}
 
 
 def _texts(value: Any) -> Any:
@@ -68,7 +77,9 @@ def _passages(value: Any) -> Any:
 Passages = Annotated[
     Any,
     BeforeValidator(_passages),
-    WithJsonSchema({"anyOf": [{"const": "sentences"}, {"type": "integer", "minimum": 1}, {"type": "null"}]}),
+    WithJsonSchema(
+        {"anyOf": [{"const": "sentences"}, {"type": "integer", "minimum": 1}, {"type": "null"}]}
+    ),
 ]
 """How late chunks are cut."""
 Texts = Annotated[Any, BeforeValidator(_texts), WithJsonSchema(_TEXTS)]
@@ -82,23 +93,40 @@ class Asked(Strict):
 
     model_config = ConfigDict(strict=True)
 
-    model: str | None = Field(None, description="name of a model; may be left out if the server has only one")
+    model: str | None = Field(
+        None, description="name of a model; may be left out if the server has only one"
+    )
     user: str | None = Field(None, description="not used")
-    truncate: bool = Field(True, description="cut texts that are longer than the model reads; false refuses them")
+    truncate: bool = Field(
+        True, description="cut texts that are longer than the model reads; false refuses them"
+    )
 
 
 class EmbeddingRequest(Asked):
     """The body of /v1/embeddings: OpenAI's fields, and those of `Encoder.encode`."""
 
-    input: Input = Field(description="a text or a list of texts (token ids only if the server takes them)")
-    encoding_format: Literal["float", "base64"] | None = Field(None, description="float (default) or base64 of float32")
+    input: Input = Field(
+        description="a text or a list of texts (token ids only if the server takes them)"
+    )
+    encoding_format: Literal["float", "base64"] | None = Field(
+        None, description="float (default) or base64 of float32"
+    )
     dimensions: int | None = Field(None, ge=1, description="keep this many leading numbers")
-    input_type: str | None = Field(None, description="query, document, or the name of a prompt stored with the model")
-    prompt: str | list[str] | None = Field(None, description="instruction, seen but not pooled; a list has one per text")
-    precision: Precision | None = Field(None, description="float32 (default), int8, uint8, binary or ubinary")
-    normalize: bool | None = Field(None, description="unit vectors; if left out, as the server was told")
+    input_type: str | None = Field(
+        None, description="query, document, or the name of a prompt stored with the model"
+    )
+    prompt: str | list[str] | None = Field(
+        None, description="instruction, seen but not pooled; a list has one per text"
+    )
+    precision: Precision | None = Field(
+        None, description="float32 (default), int8, uint8, binary or ubinary"
+    )
+    normalize: bool | None = Field(
+        None, description="unit vectors; if left out, as the server was told"
+    )
     late_chunks: Passages = Field(
-        None, description="a vector for each passage of a text, read in its context: sentences, or tokens per passage"
+        None,
+        description="a vector for each passage of a text, read in its context: sentences, or tokens per passage",
     )
 
 
@@ -119,6 +147,8 @@ class RerankRequest(Asked):
     """The body of /v1/rerank, with the fields of Jina's and Cohere's."""
 
     query: str = Field(description="the query")
-    documents: list[str | RerankDocument] = Field(min_length=1, description="texts, or objects with a text")
+    documents: list[str | RerankDocument] = Field(
+        min_length=1, description="texts, or objects with a text"
+    )
     top_n: int | None = Field(None, ge=1, description="how many of the best; if left out, all")
     return_documents: bool = Field(False, description="repeat the documents in the answer")

@@ -83,7 +83,9 @@ class ServedModel:
         assert self._calibration is not None
         found = self._ranges.get((dimensions, normalize))
         if found is None:
-            found = self._ranges[dimensions, normalize] = ranges_of(self._calibration, dimensions, normalize)
+            found = self._ranges[dimensions, normalize] = ranges_of(
+                self._calibration, dimensions, normalize
+            )
         return found
 
     def prompt(self, input_type: str | None) -> str | None:
@@ -97,9 +99,19 @@ class ServedModel:
         try:
             return self.encoder.prompt(None, input_type)
         except InputError as error:
-            raise InputError(f"{str(error).replace('prompt_name', 'input_type', 1)}; query and document always work") from None
+            raise InputError(
+                f"{str(error).replace('prompt_name', 'input_type', 1)}; query and document always work"
+            ) from None
 
-    def tokenize(self, texts: Sequence[Text], prompt: str | None, *, most: int, truncate: bool = True, used: int = 0) -> Rows:
+    def tokenize(
+        self,
+        texts: Sequence[Text],
+        prompt: str | None,
+        *,
+        most: int,
+        truncate: bool = True,
+        used: int = 0,
+    ) -> Rows:
         """Tokenize texts.
 
         Args:
@@ -118,9 +130,15 @@ class ServedModel:
         tokens = used
         for start in range(0, len(texts), _STEP):
             part = texts[start : start + _STEP]
-            rows = self.encoder.tokenize(part, prompt=prompt, max_length=least(limit, most + 1), first=start)
+            rows = self.encoder.tokenize(
+                part, prompt=prompt, max_length=least(limit, most + 1), first=start
+            )
             boundary.warn(self.encoder, part, rows, prompt)
-            found.cut += [start + i for i, (text, row) in enumerate(zip(part, rows)) if is_cut(text, row, limit)]
+            found.cut += [
+                start + i
+                for i, (text, row) in enumerate(zip(part, rows))
+                if is_cut(text, row, limit)
+            ]
             if found.cut and not truncate:
                 raise Refusal(
                     422,
@@ -156,12 +174,18 @@ class ServedModel:
             if reads.max_length is not None and len(row) > reads.max_length:
                 if not truncate:
                     raise Refusal(
-                        422, f"input[{index}]: has {len(row)} tokens, and {self.name} reads {reads.max_length}", param="input"
+                        422,
+                        f"input[{index}]: has {len(row)} tokens, and {self.name} reads {reads.max_length}",
+                        param="input",
                     )
                 found.cut.append(index)
                 row = row[: reads.max_length]
             pool = [True] * len(row)
-            if not reads.pool_bos and len(row) > 1 and row[0] == self.encoder.tokenizer.bos_token_id:
+            if (
+                not reads.pool_bos
+                and len(row) > 1
+                and row[0] == self.encoder.tokenizer.bos_token_id
+            ):
                 pool[0] = False
             found.rows.append(TokenRow(row, pool, []))
             found.texts.append(f"{len(row)} token ids")

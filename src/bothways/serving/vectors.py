@@ -18,7 +18,9 @@ def check(dimensions: int | None, precision: Precision, width: int, *, ranges: b
     `ranges` tells whether the server knows the ranges that int8 needs.
     """
     if dimensions is not None and dimensions > width:
-        raise InputError(f"dimensions: must be at most {width}, the numbers of a vector of this model (got {dimensions})")
+        raise InputError(
+            f"dimensions: must be at most {width}, the numbers of a vector of this model (got {dimensions})"
+        )
     if precision in ("int8", "uint8") and not ranges:
         raise InputError(
             f"precision: {precision!r} scales numbers by their ranges over many texts, which this server was not given; start it "
@@ -26,7 +28,9 @@ def check(dimensions: int | None, precision: Precision, width: int, *, ranges: b
         )
     kept = dimensions or width
     if precision in ("binary", "ubinary") and kept % 8:
-        raise InputError(f"dimensions: {precision!r} packs 8 numbers into a byte, so they must be a multiple of 8 (got {kept})")
+        raise InputError(
+            f"dimensions: {precision!r} packs 8 numbers into a byte, so they must be a multiple of 8 (got {kept})"
+        )
 
 
 def ranges_of(vectors: np.ndarray, dimensions: int | None, normalize: bool) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""Which encoders are trained and which measurements are made: sharing is counted here, without training."""
+"""Which encoders are trained and which measurements are made: sharing is counted here, without
+training.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def grid(world: World, *rows: str, **changes: Any) -> Grid:
 
 
 def test_the_papers_table_trains_what_it_must_and_no_more(world: World) -> None:
-    """Six rows x three poolings x two seeds: MNTP once per seed, SimCSE per row, pooling and seed."""
+    """Six rows x three poolings x two seeds: MNTP once per seed, SimCSE per row, pooling and
+    seed.
+    """
     found = grid(world, *PAPER, poolings=["last", "mean", "weighted_mean"], seeds=[0, 1])
     names = [node.name for node in found.nodes]
     assert sum(name.endswith("mntp-seed0") for name in names) == 1

@@ -1,4 +1,6 @@
-"""What may be used again: only what training now would give. Anything else is refused in one line, before anything is trained."""
+"""What may be used again: only what training now would give. Anything else is refused in one line,
+before anything is trained.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Whole ablations on a tiny model: stages are shared, stopped ones continue, changed ones are refused, the table is the results'."""
+"""Whole ablations on a tiny model: stages are shared, stopped ones continue, changed ones are
+refused, the table is the results'.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,9 @@ def test_other_poolings_for_the_same_weights(world: World, copy: Path, monkeypat
 
 
 def test_untrained_rows_have_the_recipes_prompts(world: World, tmp_path: Path) -> None:
-    """They are what the first stage of the other rows starts from, so that rows differ in what they are named for."""
+    """They are what the first stage of the other rows starts from, so that rows differ in what they
+    are named for.
+    """
     recipe = world.write_recipe("prompted.yaml", prompts={"default": "Find: "}, default_prompt="default", max_length=64)
     found = bw.ablate(world.plan("uni", recipe=recipe), tmp_path / "out").lines[0].scores
     hand = bw.convert(
@@ -219,7 +223,8 @@ def test_a_dry_run_writes_nothing_and_tells_everything(world: World, copy: Path,
     assert all(each.seconds > 0 for each in forecast.trainings)
     assert sum(len(each.tasks) for each in forecast.measurings) == 2 * len(ROWS) * len(POOLINGS)
     assert all(task in forecast.lines()[-1] for task in world.tasks)  # whose time nothing tells yet
-    # with results in the folder the time of a measurement is known, and what is finished is not counted
+    # with results in the folder the time of a measurement is known, and what is finished is not
+    # counted
     forecast = bw.ablate(plan(world, seeds=[0, 1]), copy, dry_run=True)
     assert [each.action for each in forecast.trainings] == ["reuse"] * 3 + ["train"] * 3
     left = [each for each in forecast.measurings if each.tasks]

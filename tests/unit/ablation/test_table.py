@@ -14,7 +14,8 @@ from bothways.ablation.grid import Cell
 from bothways.ablation.table import AblationTable, Measured, short_titles, tabulate, whole_seeds
 from bothways.pooling import PoolingConfig
 
-# LLM2Vec (arXiv 2404.05961), 15 tasks, mean and weighted mean: S-LLaMA-1.3B, Llama-2-7B, Mistral-7B, and the gain stated for each
+# LLM2Vec (arXiv 2404.05961), 15 tasks, mean and weighted mean: S-LLaMA-1.3B, Llama-2-7B,
+# Mistral-7B, and the gain stated for each
 PUBLISHED = [((33.03, 34.99), 52.40, 49.8), ((45.83, 47.85), 58.97, 23.2), ((43.00, 44.01), 60.50, 37.5)]
 TASKS = [SimpleNamespace(name="sts:data/one.jsonl", main="spearman", higher_is_better=True, fingerprint="")]
 

@@ -76,7 +76,9 @@ def test_mask_positions_and_blocks_equal_a_naive_loop(lengths, sizes, direction,
 
 
 def test_the_mask_is_the_one_that_the_authors_draw():
-    """Causal, then rows [L - 18, L) lose columns [L - 37, L - 18); positions of the last 18 restart where the 19 began."""
+    """Causal, then rows [L - 18, L) lose columns [L - 37, L - 18); positions of the last 18 restart
+    where the 19 began.
+    """
     length = 60
     plan = AttentionPlan((length,), "causal", blocks=((19, 18),))
     drawn = torch.ones(length, length).tril().bool()
@@ -153,12 +155,15 @@ def test_dropout_falls_on_text_and_blocks_and_follows_the_seed():
     assert torch.equal(*made)
     for block in range(3):
         of = made[0][plan.block_ids() == block]
-        # 300 · 2 rows or more of 40 weights or more each: the mean's standard error is at most 0.0043
+        # 300 · 2 rows or more of 40 weights or more each: the mean's standard error is at most
+        # 0.0043
         assert abs(float(of.mean()) - 1.0) < 0.02 and float(of.var()) > 0.005
 
 
 def test_most_of_the_work_is_plain(monkeypatch):
-    """The body runs as plain segments; only the tails' rows are written out, none of them against a whole row of texts."""
+    """The body runs as plain segments; only the tails' rows are written out, none of them against a
+    whole row of texts.
+    """
     plan = AttentionPlan((400, 400), "causal", blocks=((19, 18), (19, 18)))
     assert (plan.body.lengths, plan.tails) == ((382, 382), (18, 18))
     assert AttentionPlan((400,), blocks=((19, 18),)).body.lengths == (363,)

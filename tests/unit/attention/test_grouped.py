@@ -1,4 +1,6 @@
-"""Shifted groups, executed: equal to attention under the dense mask of every head, at the cost of the groups alone."""
+"""Shifted groups, executed: equal to attention under the dense mask of every head, at the cost of
+the groups alone.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def reference(q, k, v, plan, window=None, softcap=None, sinks=None, layer=1):
 @pytest.mark.parametrize("heads", HEADS, ids=str)
 @pytest.mark.parametrize("groups", KINDS, ids=str)
 def test_executed_attention_equals_dense_masks_with_gradients(groups, heads, direction):
-    """Float64, with and without a backward pass: both CPU paths; texts of 1 to 9 tokens, odd ones, and packed."""
+    """Float64, with and without a backward pass: both CPU paths; texts of 1 to 9 tokens, odd ones,
+    and packed.
+    """
     for lengths in [*((n,) for n in range(1, 10)), (33,), (12, 12, 5), (7, 20, 1)]:
         plan = AttentionPlan(lengths, direction, groups)
         made = tensors(plan.total, *heads)
@@ -72,7 +76,9 @@ def test_executed_attention_equals_dense_masks_with_gradients(groups, heads, dir
 
 @pytest.mark.parametrize("tokens", [0, 100], ids=["fused", "explicit"])
 def test_both_paths_have_the_gradients_of_the_dense_form(monkeypatch, tokens):
-    """Groups over `EXPLICIT_BACKWARD` tokens train through torch's fused kernel; here every group counts as long, or as short."""
+    """Groups over `EXPLICIT_BACKWARD` tokens train through torch's fused kernel; here every group
+    counts as long, or as short.
+    """
     monkeypatch.setattr(kernel, "EXPLICIT_BACKWARD", {torch.float64: tokens})
     plan = AttentionPlan((21, 40), "causal", ShiftedGroups())
     made = tensors(plan.total, 9, 3)
@@ -103,7 +109,9 @@ def test_soft_capping_sinks_and_windows(groups, direction, extras):
 @pytest.mark.parametrize("direction", ["bidirectional", "causal"])
 @pytest.mark.parametrize("groups", KINDS[:3], ids=str)
 def test_bfloat16_errs_no_more_than_plain_attention(groups, direction):
-    """At most 1.25 times the error of bfloat16 attention as transformers' eager code writes it, under the same masks."""
+    """At most 1.25 times the error of bfloat16 attention as transformers' eager code writes it,
+    under the same masks.
+    """
     plan = AttentionPlan((64, 40), direction, groups)
     ours = plain = 0.0
     for seed in range(4):
@@ -137,7 +145,9 @@ def test_later_tokens_reach_earlier_ones_only_through_the_roll_and_only_in_the_f
 
 
 def test_the_cost_is_that_of_the_groups(monkeypatch):
-    """Every score that the fused kernel computes is counted: 0.234 of what full causal attention takes."""
+    """Every score that the fused kernel computes is counted: 0.234 of what full causal attention
+    takes.
+    """
     counted = []
     original = F.scaled_dot_product_attention
 
@@ -185,7 +195,8 @@ def test_dropout_falls_on_every_share_and_follows_the_seed():
         torch.manual_seed(0)
         made.append(kernel.execute(q, q, v, plan, dropout=0.3)[..., 0])
     assert torch.equal(*made)
-    # 640 · 40 weights and fewer per head: the mean's standard error is sqrt(0.3 / 0.7 / 22,400) = 0.0044 or less
+    # 640 · 40 weights and fewer per head: the mean's standard error is sqrt(0.3 / 0.7 / 22,400) =
+    # 0.0044 or less
     assert (made[0].mean(0) - 1.0).abs().max() < 0.02
     assert (made[0].var(0) > 0.005).all()
 
@@ -203,7 +214,9 @@ def test_impossible_combinations_are_named():
 @pytest.mark.parametrize("groups", KINDS, ids=str)
 @pytest.mark.parametrize("direction", ["bidirectional", "causal"])
 def test_the_variable_length_path_gets_the_right_arguments(groups, direction, monkeypatch):
-    """The CUDA kernel stood in for by a loop over its boundaries, since this path runs on no CPU."""
+    """The CUDA kernel stood in for by a loop over its boundaries, since this path runs on no
+    CPU.
+    """
     monkeypatch.setattr(kernel, "_can_varlen", lambda *_: True)
     monkeypatch.setattr(kernel, "varlen_attn", varlen_by_loop)
     plan = AttentionPlan((21, 6, 6), direction, groups)

@@ -1,4 +1,6 @@
-"""The bridge to transformers: a plan reaches every layer, survives checkpointing, and padded callers get explicit masks."""
+"""The bridge to transformers: a plan reaches every layer, survives checkpointing, and padded
+callers get explicit masks.
+"""
 
 import pytest
 import torch
@@ -40,7 +42,9 @@ def test_every_layer_runs_the_plan_and_nothing_remains_afterwards():
 
 @pytest.mark.parametrize("kind", [MistralConfig, Qwen2MoeConfig])
 def test_a_layers_window_comes_with_its_mask(kind):
-    """Qwen2-MoE does not tell its attention function about the window; the mask is what eager and SDPA obey."""
+    """Qwen2-MoE does not tell its attention function about the window; the mask is what eager and
+    SDPA obey.
+    """
     windowed = {"sliding_window": 2}
     if kind is Qwen2MoeConfig:
         sizes = {"moe_intermediate_size": 16, "shared_expert_intermediate_size": 16, "num_experts": 2, "num_experts_per_tok": 1}
@@ -65,7 +69,9 @@ def test_a_layers_window_comes_with_its_mask(kind):
     ids=["plain", "softcap", "sinks"],
 )
 def test_a_padded_batch_gives_the_states_of_eager(kind, extras):
-    """Loaders that are not ours pass padded batches to the attention that `set_attn_implementation` left behind."""
+    """Loaders that are not ours pass padded batches to the attention that `set_attn_implementation`
+    left behind.
+    """
     model = build(kind, **extras)
     for layer in model.layers:
         if hasattr(layer.self_attn, "sinks"):

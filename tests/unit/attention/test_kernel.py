@@ -1,4 +1,6 @@
-"""Every way of running a plan equals attention written out in float64 under the plan's dense mask."""
+"""Every way of running a plan equals attention written out in float64 under the plan's dense
+mask.
+"""
 
 import itertools
 
@@ -93,7 +95,9 @@ def test_float64_stays_float64():
 @pytest.mark.parametrize("extras", [{}, {"softcap": 2.0}])
 @pytest.mark.parametrize("direction", ["bidirectional", "causal"])
 def test_bfloat16_errs_no_more_than_plain_attention(direction, extras):
-    """At most 1.25 times the error of bfloat16 attention written as transformers' eager code writes it."""
+    """At most 1.25 times the error of bfloat16 attention written as transformers' eager code writes
+    it.
+    """
     plan = AttentionPlan((40, 40, 24), direction)
     ours, plain = 0.0, 0.0
     for seed in range(4):
@@ -113,7 +117,9 @@ def test_bfloat16_errs_no_more_than_plain_attention(direction, extras):
 
 @pytest.mark.parametrize("direction", ["bidirectional", "causal"])
 def test_bfloat16_gradients_err_no_more_than_those_of_plain_attention(direction):
-    """As above, for the path that trains on short texts, whose softmax leaves its weights in bfloat16 only."""
+    """As above, for the path that trains on short texts, whose softmax leaves its weights in
+    bfloat16 only.
+    """
     lengths = (300, 300, 130)
     plan = AttentionPlan(lengths, direction)
     ours, plain = 0.0, 0.0
@@ -181,7 +187,9 @@ def test_gradients_equal_those_of_the_dense_form(path, direction, window):
 @pytest.mark.parametrize("direction", ["bidirectional", "causal"])
 @pytest.mark.parametrize("extras", [{}, {"softcap": 2.0, "sinks": True}])
 def test_blocks_of_queries_change_nothing(direction, window, extras, monkeypatch):
-    """Long texts are run in blocks of queries; here blocks of 4, so that texts of 9, 12 and 11 take several, ragged ones too."""
+    """Long texts are run in blocks of queries; here blocks of 4, so that texts of 9, 12 and 11 take
+    several, ragged ones too.
+    """
     plan = AttentionPlan((9, 12, 11, 3), direction)
     made = tensors(4, 2, torch.float64, plan.lengths)
     extras = dict(extras)
@@ -247,7 +255,9 @@ def test_scores_of_long_texts_stay_within_the_budget(monkeypatch, extras):
 
 
 def test_dropout_of_a_block_is_the_same_in_the_backward_pass(monkeypatch):
-    """The result is linear in the values, so its derivative along them is itself, if the weights are those that were dropped."""
+    """The result is linear in the values, so its derivative along them is itself, if the weights
+    are those that were dropped.
+    """
     small_blocks(monkeypatch)
     plan = AttentionPlan((70,))
     q, k, v = (t.requires_grad_() for t in tensors(4, 2, torch.float64, plan.lengths))
@@ -300,7 +310,9 @@ def test_single_tokens_and_ragged_groups_leave_no_nan_in_gradients():
 
 
 def test_dropout_drops_the_stated_share_and_keeps_the_mean():
-    """With equal scores and values of one, the output of a head is the share of kept weights over 1 - p."""
+    """With equal scores and values of one, the output of a head is the share of kept weights over 1
+    - p.
+    """
     plan = AttentionPlan((50,) * 40)
     q = torch.zeros(plan.total, 4, WIDTH)
     v = torch.ones(plan.total, 4, WIDTH)

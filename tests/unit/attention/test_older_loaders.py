@@ -1,6 +1,8 @@
-"""Saved folders in releases of transformers that would read them causally: refused there, and readable here.
+"""Saved folders in releases of transformers that would read them causally: refused there, and
+readable here.
 
-With TRANSFORMERS_4_PYTHON, the path of a Python that has transformers 4, that release itself is asked.
+With TRANSFORMERS_4_PYTHON, the path of a Python that has transformers 4, that release itself is
+asked.
 """
 
 from __future__ import annotations

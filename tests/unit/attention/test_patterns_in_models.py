@@ -1,4 +1,6 @@
-"""Shifted groups and hidden blocks through real models: equal to stock eager attention under the dense mask of every head."""
+"""Shifted groups and hidden blocks through real models: equal to stock eager attention under the
+dense mask of every head.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def tokens(plan, seed=0):
 
 
 def loss(states):
-    """Fixed random weights: squares would be constant behind the last norm, and their gradient rounding noise."""
+    """Fixed random weights: squares would be constant behind the last norm, and their gradient
+    rounding noise.
+    """
     return (states * torch.randn(states.shape, generator=torch.Generator().manual_seed(1))).sum()
 
 
@@ -173,7 +177,9 @@ def test_a_future_token_never_changes_an_earlier_state(shift):
 @pytest.mark.parametrize("direction", ["bidirectional", "causal"])
 @pytest.mark.parametrize("family", ["llama", "gpt_neox", "mistral"])
 def test_each_block_has_the_states_it_has_alone(family, direction):
-    """Summarise states with and without the predict block, predict states with and without the summarise block, and the text."""
+    """Summarise states with and without the predict block, predict states with and without the
+    summarise block, and the text.
+    """
     model, text, first, second = build(family, direction), 11, 4, 3
     ids = tokens(AttentionPlan((text + first + second,)))
     both = AttentionPlan((len(ids),), direction, blocks=((first, second),))

@@ -1,4 +1,6 @@
-"""The measurements find what is there: on toy functions with known influence, and on models broken on purpose."""
+"""The measurements find what is there: on toy functions with known influence, and on models broken
+on purpose.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,6 @@
-"""A packed row gives each text the states that stock transformers gives it alone, whichever way the family runs."""
+"""A packed row gives each text the states that stock transformers gives it alone, whichever way the
+family runs.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,6 @@
-"""Shifted groups cut a text as LongLoRA published it; the dense mask equals one drawn by rolling and cutting lists of tokens."""
+"""Shifted groups cut a text as LongLoRA published it; the dense mask equals one drawn by rolling
+and cutting lists of tokens.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from bothways.errors import InputError
 
 
 def chunks(length: int, groups: ShiftedGroups, shifted: bool) -> list[list[int]]:
-    """The tokens of each group in the order in which they attend, by the paper's words: roll, cut, and with no wrap cut again."""
+    """The tokens of each group in the order in which they attend, by the paper's words: roll, cut,
+    and with no wrap cut again.
+    """
     size = groups.size or math.ceil(length * groups.ratio)
     tokens = list(range(length))
     if not shifted or size >= length:
@@ -100,7 +104,9 @@ def test_which_heads_are_shifted():
 
 
 def test_score_work_is_the_published_share():
-    """A quarter in plain heads, 3.5 / 16 in shifted ones, of what full causal attention computes; exactly what the masks hold."""
+    """A quarter in plain heads, 3.5 / 16 in shifted ones, of what full causal attention computes;
+    exactly what the masks hold.
+    """
     groups = ShiftedGroups()
     share = AttentionPlan((16384,), "causal", groups).scores(32) / AttentionPlan((16384,), "causal").scores(32)
     assert share == pytest.approx(0.234, abs=5e-4)

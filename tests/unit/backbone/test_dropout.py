@@ -1,4 +1,6 @@
-"""Dropout rates reach the forward pass of every family: in training two passes differ, in evaluation they are equal."""
+"""Dropout rates reach the forward pass of every family: in training two passes differ, in
+evaluation they are equal.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,9 @@ def run(model: nn.Module, seed: int = 0) -> torch.Tensor:
 
 
 def silent(name: str) -> nn.Module:
-    """The family with every rate at 0, so that what the tests see comes from the rate under test."""
+    """The family with every rate at 0, so that what the tests see comes from the rate under
+    test.
+    """
     model = build(name).train()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -136,7 +140,9 @@ def test_every_layer_has_the_rate(name):
 
 
 def test_attention_dropout_acts_on_the_probabilities():
-    """One eager Llama attention by hand: scores, softmax, dropout of the weights with the same seed, values."""
+    """One eager Llama attention by hand: scores, softmax, dropout of the weights with the same
+    seed, values.
+    """
     p = 0.3
     model = build("llama").train()
     set_dropout(model, attention=p)
@@ -186,7 +192,9 @@ def test_hidden_dropout_by_hook_thins_the_attention_output_and_not_its_weights()
 
 
 def test_a_shell_around_the_attention_holds_hidden_dropout():
-    """MPNetAttention.dropout thins the projected output; MPNetSelfAttention.dropout, inside it, the probabilities."""
+    """MPNetAttention.dropout thins the projected output; MPNetSelfAttention.dropout, inside it, the
+    probabilities.
+    """
     model = AutoModel.from_config(MPNetConfig(**TINY))
     report = set_dropout(model, attention=0.3, hidden=0.2)
     assert "encoder.layer.0.attention.attn.dropout" in report.attention

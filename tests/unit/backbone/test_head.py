@@ -1,4 +1,6 @@
-"""The head apart gives the logits of the whole model, in every family's own way of computing them."""
+"""The head apart gives the logits of the whole model, in every family's own way of computing
+them.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,8 @@ def test_model_and_head_are_the_causal_lm(family: str, tmp_path: Path) -> None:
         found = parts.head(states)
         # any subset of positions, as MNTP takes them
         some = parts.head(states[[1, 4, 7]])
-    # the same kernels on the same numbers; matrix products of other row counts may round differently
+    # the same kernels on the same numbers; matrix products of other row counts may round
+    # differently
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(some, expected[[1, 4, 7]], atol=1e-5, rtol=1e-5)
     assert float(expected.std()) > 1e-3

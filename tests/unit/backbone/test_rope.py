@@ -1,4 +1,6 @@
-"""Position interpolation: the published factor, transformers' own arithmetic, and settings that every loader finds again."""
+"""Position interpolation: the published factor, transformers' own arithmetic, and settings that
+every loader finds again.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ def frequencies(config: Any) -> torch.Tensor:
     return AutoModel.from_config(config).rotary_emb.inv_freq
 
 
-# --- the factor ----------------------------------------------------------------------------------------------------------------
+# --- the factor
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,9 @@ def test_a_second_stretch_needs_its_factor_said() -> None:
     ("kind", "other"), [("linear", "yarn"), ("linear", "dynamic"), ("yarn", "linear"), ("yarn", "dynamic")]
 )
 def test_a_second_stretch_keeps_the_type_of_the_first(kind: str, other: str) -> None:
-    """The weights know no other; and yarn over linear would take the stretched length for that of the first training."""
+    """The weights know no other; and yarn over linear would take the stretched length for that of
+    the first training.
+    """
     once = llama(**extended(llama(), rope(kind, 8192), "x"))
     wish = RopeConfig(context=16384, factor=4.0)
     assert wish.type is None
@@ -184,7 +189,8 @@ def test_dynamic_positions_forget_the_texts_before() -> None:
     assert torch.equal(still.rotary_emb.inv_freq, before)
 
 
-# --- with an adapter -----------------------------------------------------------------------------------------------------------
+# --- with an adapter
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_an_adapters_positions_fill_what_a_wish_leaves_open() -> None:
@@ -199,7 +205,8 @@ def test_an_adapters_positions_fill_what_a_wish_leaves_open() -> None:
             trained_positions(wish, own, "a")
 
 
-# --- refusals ------------------------------------------------------------------------------------------------------------------
+# --- refusals
+# ------------------------------------------------------------------------------------------------------------------
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -236,7 +243,8 @@ def test_wrong_values_name_the_key() -> None:
         rope(factor=0.5)
 
 
-# --- in models, saved and loaded -----------------------------------------------------------------------------------------------
+# --- in models, saved and loaded
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [MistralConfig, Qwen2Config, Qwen3Config, PhiConfig, GPTNeoXConfig])
@@ -283,7 +291,9 @@ def test_loaders_before_transformers_5_find_their_names(tmp_path: Path) -> None:
 
 
 def test_unstretched_positions_have_their_older_names_too() -> None:
-    """Loaders before transformers 5 would take their own default of 10,000 for the base of the frequencies."""
+    """Loaders before transformers 5 would take their own default of 10,000 for the base of the
+    frequencies.
+    """
     values = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5}, "x": 1}
     assert with_older_names(values) == {**values, "rope_theta": 1e6, "partial_rotary_factor": 0.5}
     per_layer = {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e6}}}

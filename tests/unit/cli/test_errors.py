@@ -1,4 +1,6 @@
-"""What a mistake looks like: one line on stderr, exit code 2, nothing on stdout, nothing written; Ctrl-C is 130."""
+"""What a mistake looks like: one line on stderr, exit code 2, nothing on stdout, nothing written;
+Ctrl-C is 130.
+"""
 
 from __future__ import annotations
 
@@ -163,7 +165,8 @@ def test_ctrl_c_in_a_real_process_leaves_nothing(here: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # a shell that runs this suite in the background hands down an ignored SIGINT, which Python would keep ignoring
+        # a shell that runs this suite in the background hands down an ignored SIGINT, which Python
+        # would keep ignoring
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:

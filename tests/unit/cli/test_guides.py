@@ -1,4 +1,6 @@
-"""The pages of the site: commands that the command line takes, code that compiles, real messages."""
+"""The pages of the site: commands that the command line takes, code that compiles, real
+messages.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A small share of tests/kill/kill.py: verbs that are killed and run again end as if nothing had been."""
+"""A small share of tests/kill/kill.py: verbs that are killed and run again end as if nothing had
+been.
+"""
 
 from __future__ import annotations
 

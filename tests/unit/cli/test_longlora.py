@@ -1,4 +1,6 @@
-"""LongLoRA on the command line: train, evaluate what is left, merge the adapter again, and go on to an encoder."""
+"""LongLoRA on the command line: train, evaluate what is left, merge the adapter again, and go on to
+an encoder.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def test_an_encoder_of_a_longer_context_reads_texts_of_that_length(folder: Path,
 
 
 def test_long_documents_then_labelled_rows_in_one_run(folder: Path, run: Run, tmp_path: Path) -> None:
-    """LongLoRA reads a book, NV-Embed's stages long rows; the encoder reads texts of the whole context."""
+    """LongLoRA reads a book, NV-Embed's stages long rows; the encoder reads texts of the whole
+    context.
+    """
     rows = [{"query": text, "positive": " ".join(SENTENCES), "negative": SENTENCES[0]} for text in SENTENCES]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     (tmp_path / "book.txt").write_text("\n".join(SENTENCES * 8), encoding="utf-8")
@@ -114,7 +118,8 @@ def test_a_context_takes_the_interpolation_of_the_adapter(
     done = run("train", "longlora", *where, "--option", "context=64", *sets)
     assert done.code == 0, done.err
     kept = tmp_path / "out" / "adapters" / "1-longlora"
-    # fewer tokens at the positions of its training; more at positions stretched further, which is said
+    # fewer tokens at the positions of its training; more at positions stretched further, which is
+    # said
     for context, factor, positions in ((64, 2.0, 64), (32, 2.0, 64), (128, 4.0, 128)):
         out = tmp_path / f"context-{context}"
         done = run("convert", folder / "base", "--adapter", kept, "--context", context, "--out", out)

@@ -1,4 +1,6 @@
-"""What the command line evaluates: any sentence-transformers folder, and never half of a list of tasks."""
+"""What the command line evaluates: any sentence-transformers folder, and never half of a list of
+tasks.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def base(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def static(tmp_path_factory) -> Path:
-    """One vector for each token and no transformer at all: a folder that only sentence-transformers can run."""
+    """One vector for each token and no transformer at all: a folder that only sentence-transformers
+    can run.
+    """
     from sentence_transformers import SentenceTransformer, models
 
     folder = tmp_path_factory.mktemp("models") / "static"

@@ -1,4 +1,6 @@
-"""`--option`: choices of one recipe from the command line, in `bothways recipes` and in `bothways train`."""
+"""`--option`: choices of one recipe from the command line, in `bothways recipes` and in `bothways
+train`.
+"""
 
 from __future__ import annotations
 

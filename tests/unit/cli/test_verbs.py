@@ -1,4 +1,6 @@
-"""Every verb on tiny models: the files it writes, its output, its exit code. The options are frozen here on purpose."""
+"""Every verb on tiny models: the files it writes, its output, its exit code. The options are frozen
+here on purpose.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +126,9 @@ def run(capsys) -> Run:
 
 
 def test_verbs_and_options_are_these() -> None:
-    """A change here is a change of the public command line: say so in the log, then change this list."""
+    """A change here is a change of the public command line: say so in the log, then change this
+    list.
+    """
     group: Any = typer.main.get_command(app)
     found = {}
     for name, command in group.commands.items():

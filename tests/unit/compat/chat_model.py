@@ -1,4 +1,6 @@
-"""Material for the tests of `bothways.compat`: a tiny Llama that says it is the chat model, and adapters for it."""
+"""Material for the tests of `bothways.compat`: a tiny Llama that says it is the chat model, and
+adapters for it.
+"""
 
 from __future__ import annotations
 

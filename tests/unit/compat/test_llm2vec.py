@@ -1,4 +1,6 @@
-"""`bothways.compat.LLM2Vec`: the published how-to with the import and the base's name changed, and LLM2Vec's own rules step by step."""
+"""`bothways.compat.LLM2Vec`: the published how-to with the import and the base's name changed, and
+LLM2Vec's own rules step by step.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def authors_way(model: Any, folder: Path, items: list[Any], *, causal: bool = False) -> torch.Tensor:
-    """What `LLM2Vec.encode` computes, one text at a time: wrapped, all tokens seen, the text and what follows it averaged."""
+    """What `LLM2Vec.encode` computes, one text at a time: wrapped, all tokens seen, the text and
+    what follows it averaged.
+    """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     vectors = []
     for instruction, text in ((item if isinstance(item, list) else ["", item]) for item in items):
@@ -51,7 +55,9 @@ def plain(folder: Path, *adapters: Path) -> Any:
 
 
 def test_the_published_how_to(base: Path, tmp_path: Path) -> None:
-    """MNTP by MetaLlama3.json on one's own JSON rows, then loading, encoding, and cosines; a supervised adapter over it."""
+    """MNTP by MetaLlama3.json on one's own JSON rows, then loading, encoding, and cosines; a
+    supervised adapter over it.
+    """
     rows = [{"text": f"{sentence} {number}"} for number in range(12) for sentence in SENTENCES]
     (tmp_path / "train.json").write_text(json.dumps(rows))
     config = {

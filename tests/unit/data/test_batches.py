@@ -1,4 +1,6 @@
-"""Epochs and batches: no row lost or doubled, weights as passes, one task per homogeneous batch, any epoch without those before it."""
+"""Epochs and batches: no row lost or doubled, weights as passes, one task per homogeneous batch,
+any epoch without those before it.
+"""
 
 from __future__ import annotations
 

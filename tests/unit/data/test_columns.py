@@ -35,7 +35,9 @@ def test_labeled_text_is_read_alike(tmp_path, text, label):
 
 @pytest.mark.parametrize(("table", "rest"), [(columns.LABEL, {"text": "t"}), (columns.LABELED_TEXT, {"label": "l"})])
 def test_the_order_of_precedence_is_one(tmp_path, table, rest):
-    """A file that has a name and all that come after it is read by that name, in training and in evaluation."""
+    """A file that has a name and all that come after it is read by that name, in training and in
+    evaluation.
+    """
     for place in range(len(table)):
         row = {name: f"{name} {{}}" for name in table[place:]} | {name: f"{value} {{}}" for name, value in rest.items()}
         if "label" in rest:
@@ -74,7 +76,9 @@ def test_several_labels_train_and_are_not_scored(tmp_path):
 
 
 def test_classes_keep_the_order_of_their_numbers(tmp_path):
-    """Class 1 is the positive one of two (average precision), so a name may not change which class that is."""
+    """Class 1 is the positive one of two (average precision), so a name may not change which class
+    that is.
+    """
     rows = [{"text": "x", "label": 1, "label_text": "counterfactual"}, {"text": "y", "label": 0, "label_text": "factual"}]
     found = read_labeled_set(write_jsonl(tmp_path / "a.jsonl", rows))
     assert found.labels == ("counterfactual", "factual")

@@ -1,4 +1,6 @@
-"""docs/data.md keeps its word: its rows are read as it says, its commands have these options, its keys are those of a stage."""
+"""docs/data.md keeps its word: its rows are read as it says, its commands have these options, its
+keys are those of a stage.
+"""
 
 from __future__ import annotations
 

@@ -70,7 +70,9 @@ def test_near_copies_equal_a_naive_loop():
 
 
 def test_bm25_similarity():
-    """The score that a text has for itself, computed apart from the index, is the score the index gives it."""
+    """The score that a text has for itself, computed apart from the index, is the score the index
+    gives it.
+    """
     lexicon = Lexicon([*TEXTS, "the the the cat"], "the test")
     for place, text in enumerate(TEXTS[:4]):
         assert lexicon.own_score(text) == pytest.approx(float(lexicon.scores(text)[place]), rel=1e-5)  # float32 in the index

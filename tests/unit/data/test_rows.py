@@ -51,7 +51,9 @@ CONTENT = {
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_every_format_gives_the_same_texts(tmp_path, name, suffix, ending, mark):
-    """Compressed or not, with CRLF or a byte order mark; U+2028, U+0085, form feed and one huge word inside the texts."""
+    """Compressed or not, with CRLF or a byte order mark; U+2028, U+0085, form feed and one huge
+    word inside the texts.
+    """
     path = write(tmp_path, name + suffix, mark + CONTENT[name].replace("\n", ending))
     assert column(path) == TEXTS
 
@@ -66,7 +68,9 @@ def test_parquet_gives_the_same_texts(tmp_path, name):
 
 @pytest.mark.parametrize("error", [InputError("no such column"), SourceError("no access")])
 def test_parquet_lets_our_errors_through(tmp_path, error):
-    """SourceError is an OSError, which a damaged file raises too; it must not be reported as damage."""
+    """SourceError is an OSError, which a damaged file raises too; it must not be reported as
+    damage.
+    """
 
     def refuse(names):
         raise error
@@ -93,7 +97,9 @@ def test_tsv_quotes_are_characters(tmp_path):
 
 
 def test_csv_with_nul(tmp_path):
-    """NUL is a character like others, or (Python 3.10's csv module) a clear error; never a shorter text."""
+    """NUL is a character like others, or (Python 3.10's csv module) a clear error; never a shorter
+    text.
+    """
     path = write(tmp_path, "a.csv", "text\na\0b\n")
     try:
         assert column(path) == ["a\0b"]

@@ -1,4 +1,6 @@
-"""Splits in several files, and MTEB's folders: read as `datasets` and mteb read them; a missing shard is refused by its name."""
+"""Splits in several files, and MTEB's folders: read as `datasets` and mteb read them; a missing
+shard is refused by its name.
+"""
 
 from __future__ import annotations
 

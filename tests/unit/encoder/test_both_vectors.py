@@ -1,4 +1,6 @@
-"""Both LLaRA vectors in one pass: against the row written out by hand, against two separate passes, on disk, on the command line."""
+"""Both LLaRA vectors in one pass: against the row written out by hand, against two separate passes,
+on disk, on the command line.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def made(base: Path, mode: str = "code", **options: Any) -> Encoder:
 
 
 def by_hand(base: Path, encoder: Encoder, text: str, mode: str) -> list[np.ndarray]:
-    """Both vectors of one text: the authors' row, its mask drawn entry by entry, in transformers' eager attention, float64."""
+    """Both vectors of one text: the authors' row, its mask drawn entry by entry, in transformers'
+    eager attention, float64.
+    """
     tokenizer, form = encoder.tokenizer, FORMS[mode]
 
     def plain(part: str) -> list[int]:
@@ -96,7 +100,9 @@ def two_passes(encoder: Encoder, texts: list[str], **options: Any) -> tuple[np.n
     "options", [{}, {"batch_tokens": 64}, {"batch_size": 1}, {"normalize_embeddings": True, "truncate_dim": 8}]
 )
 def test_equals_two_passes(base: Path, mode: str, options: dict[str, Any]) -> None:
-    """Cut texts among them: the questions differ in length, and each leaves the text as much room as it does by itself."""
+    """Cut texts among them: the questions differ in length, and each leaves the text as much room
+    as it does by itself.
+    """
     encoder = made(base, mode)
     questions = Questions.of(encoder)
     assert (questions.sizes[0] != questions.sizes[1]) and len(encoder.tokenize([LONG])[0].ids) == 128
@@ -109,7 +115,9 @@ def test_equals_two_passes(base: Path, mode: str, options: dict[str, Any]) -> No
 @pytest.mark.parametrize("tokens", [{"add_bos": True}, {}])
 @pytest.mark.parametrize("mode", FORMS)
 def test_padded_families(tmp_path: Path, mode: str, tokens: dict[str, Any]) -> None:
-    """Without BOS and with the paper's prompts an empty text leaves nothing that the two questions could share."""
+    """Without BOS and with the paper's prompts an empty text leaves nothing that the two questions
+    could share.
+    """
     config = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "alibi": False}
     base = tiny_model(tmp_path / "base", FalconConfig, tokenizer={"vocab_size": 420, **tokens}, **config)
     encoder = made(base, mode)

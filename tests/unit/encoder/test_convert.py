@@ -1,4 +1,6 @@
-"""The two doors: what `convert` makes of its arguments, what `load` takes, and what each refuses before reading gigabytes."""
+"""The two doors: what `convert` makes of its arguments, what `load` takes, and what each refuses
+before reading gigabytes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The encoder on tiny models: a vector depends on its own text only, and the public calls do what they say."""
+"""The encoder on tiny models: a vector depends on its own text only, and the public calls do what
+they say.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""No vector that is none leaves the library: NaN, infinity, zeros of an overflow; by every way out, and not into a saved folder."""
+"""No vector that is none leaves the library: NaN, infinity, zeros of an overflow; by every way out,
+and not into a saved folder.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Windows, passes, memory back-off and quantisation, on a fake encoder whose vectors tell which texts it was given."""
+"""Windows, passes, memory back-off and quantisation, on a fake encoder whose vectors tell which
+texts it was given.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from bothways.errors import BothwaysError, InputError
 
 
 class Fake(nn.Module):
-    """Vector of a text: (its token sum, its length). Fails on passes of more than `memory` tokens."""
+    """Vector of a text: (its token sum, its length). Fails on passes of more than `memory`
+    tokens.
+    """
 
     dimension = 2
     max_length = None

@@ -60,7 +60,9 @@ def test_in_bfloat16_too(folders) -> None:
 
 
 def test_equals_a_padded_batch_of_stock_transformers(folders) -> None:
-    """Mean of last hidden states of an eager model with a bidirectional mask, BOS and all, instruction seen and not pooled."""
+    """Mean of last hidden states of an eager model with a bidirectional mask, BOS and all,
+    instruction seen and not pooled.
+    """
     encoder = bw.convert(folders["packed"], dtype="float32", device="cpu")
     tokenizer = AutoTokenizer.from_pretrained(folders["packed"])
     stock = AutoModel.from_pretrained(folders["packed"], attn_implementation="eager", dtype=torch.float32).eval()
@@ -80,7 +82,9 @@ def test_equals_a_padded_batch_of_stock_transformers(folders) -> None:
 
 
 def test_encoding_leaves_training_possible(folders) -> None:
-    """Positions and masks are cached by length: what encode put there must be usable with gradients."""
+    """Positions and masks are cached by length: what encode put there must be usable with
+    gradients.
+    """
     encoder = bw.convert(folders["packed"], dtype="float32", device="cpu").train()
     texts = ["one unusual length of text here"] * 3
     vectors = encoder.encode(texts, batch_tokens=1000)

@@ -1,4 +1,6 @@
-"""A model whose table of positions ends never reads beyond it, whatever length is asked for; rotary positions go on."""
+"""A model whose table of positions ends never reads beyond it, whatever length is asked for; rotary
+positions go on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The methods that map texts to vectors: forms of texts, streams, prompts, precision, similarity."""
+"""The methods that map texts to vectors: forms of texts, streams, prompts, precision,
+similarity.
+"""
 
 from __future__ import annotations
 

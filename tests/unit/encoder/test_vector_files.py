@@ -1,4 +1,6 @@
-"""Vectors in files: readable by numpy and pyarrow, whole or not at all, never held in memory as a whole."""
+"""Vectors in files: readable by numpy and pyarrow, whole or not at all, never held in memory as a
+whole.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Not run: mypy reads it (test_encode_types.py). Each line says what a call of the public API returns."""
+"""Not run: mypy reads it (test_encode_types.py). Each line says what a call of the public API
+returns.
+"""
 
 import numpy as np
 from torch import Tensor

@@ -82,7 +82,9 @@ def test_several_instructions_are_named(caplog):
 
 
 def test_a_run_measures_with_it(tmp_path, caplog):
-    """Rows of one's own bring a prompt that no recipe knows. The figure is that of `evaluate` under the prompt."""
+    """Rows of one's own bring a prompt that no recipe knows. The figure is that of `evaluate` under
+    the prompt.
+    """
     rows = [{"query": text, "pos": [f"{text}!"], "query_prompt": "Say: ", "document_prompt": "Say: "} for text in TEXTS[:4]]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     pairs = [{"sentence1": TEXTS[n], "sentence2": TEXTS[n + 3], "score": n % 4} for n in range(9)]

@@ -1,4 +1,6 @@
-"""evaluate, its results on disk, the registry and the dev metric, with a toy encoder on toy files."""
+"""evaluate, its results on disk, the registry and the dev metric, with a toy encoder on toy
+files.
+"""
 
 from __future__ import annotations
 
@@ -169,5 +171,6 @@ def test_stdlib_task_runs_on_this_python():
     pytest.importorskip("bm25s", reason="bm25s is not installed (pip install 'bothways[eval]')")
     results = evaluate(BM25(), "stdlib")
     assert results.records["stdlib"].kind == "stdlib"
-    # names and descriptions share words: a lexical ranker that found less would be broken, and one that found all would be leaking
+    # names and descriptions share words: a lexical ranker that found less would be broken, and one
+    # that found all would be leaking
     assert 0.2 < results.main["stdlib"] < 0.98

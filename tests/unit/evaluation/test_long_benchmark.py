@@ -1,4 +1,6 @@
-"""benchmarks/long.py: what does not fit has no figures, and on a GPU the clock and the peak begin when set-up and warm-up are over."""
+"""benchmarks/long.py: what does not fit has no figures, and on a GPU the clock and the peak begin
+when set-up and warm-up are over.
+"""
 
 from __future__ import annotations
 

@@ -55,7 +55,8 @@ def test_trained_weights_count_however_small_the_step(base):
         changed = copy.deepcopy(encoder)
         with torch.no_grad():
             changed.get_parameter(f"backbone.{name}").mul_(1 + 1e-6)
-        # norms start at 1, whose neighbours in float32 are 6e-8 and 1.2e-7 away: the step is not lost to rounding
+        # norms start at 1, whose neighbours in float32 are 6e-8 and 1.2e-7 away: the step is not
+        # lost to rounding
         assert model_fingerprint(changed) != before, name
         assert parameter.shape is not None
 

@@ -1,4 +1,6 @@
-"""Evaluations that stop and go on: what is finished is kept, and what does not belong together is not mixed."""
+"""Evaluations that stop and go on: what is finished is kept, and what does not belong together is
+not mixed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Encoders of tests whose vectors are written in the texts: what a task measures can then be laid down beforehand."""
+"""Encoders of tests whose vectors are written in the texts: what a task measures can then be laid
+down beforehand.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ import bothways as bw
 from bothways.encoder.encoder import Encoder
 from tiny import tiny_llama
 
-# The tags of a word follow from the word alone. Words have one character: no state before a word's last sub-token tells which it is.
+# The tags of a word follow from the word alone. Words have one character: no state before a word's
+# last sub-token tells which it is.
 LEXICON = {
     "c": ("NNS", "I-NP", "O"),
     "d": ("NNS", "I-NP", "O"),

@@ -1,4 +1,6 @@
-"""The contrastive loss against a loop over rows and columns in float64: every option, combinations, ragged rows, two processes."""
+"""The contrastive loss against a loop over rows and columns in float64: every option, combinations,
+ragged rows, two processes.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ MASKS = {
 
 
 def material(seed: int = 0) -> tuple[Rows, Texts, Teacher]:
-    """Vectors with a common direction, so that cosines are high enough for thresholds to bite; every kind of false negative occurs."""
+    """Vectors with a common direction, so that cosines are high enough for thresholds to bite;
+    every kind of false negative occurs.
+    """
     generator = torch.Generator().manual_seed(seed)
     common = torch.randn(DIMENSION, generator=generator, dtype=torch.float64)
 
@@ -44,8 +48,8 @@ def material(seed: int = 0) -> tuple[Rows, Texts, Teacher]:
     positive[4] = -query[4] + 0.3 * positive[4]  # a row whose positive has a negative cosine
     rows = Rows(query.requires_grad_(), positive.requires_grad_(), negative.requires_grad_(), torch.tensor(OWNER))
     texts = Texts(
-        # row 1's positive is row 0's too; row 2 knows two answers, one of them the hard negative of row 3; row 5's own hard
-        # negative is its positive's text
+        # row 1's positive is row 0's too; row 2 knows two answers, one of them the hard negative of
+        # row 3; row 5's own hard negative is its positive's text
         known=torch.tensor(
             [[100, 10, NONE], [101, 10, NONE], [102, 12, 33], [103, 13, NONE], [104, 14, NONE], [105, 15, NONE]]
         ),
@@ -167,7 +171,9 @@ def test_some_rows_see_the_columns_of_others_and_some_do_not(in_batch, mask):
 
 
 def test_scales_are_those_of_the_papers():
-    """Temperatures 0.05 (SimCSE, arXiv 2104.08821) and 0.02 (LLM2Vec's and E5-Mistral's supervised training)."""
+    """Temperatures 0.05 (SimCSE, arXiv 2104.08821) and 0.02 (LLM2Vec's and E5-Mistral's supervised
+    training).
+    """
     assert ContrastiveOptions().scale == SIMCSE_SCALE == 1 / 0.05
     assert LLM2VEC_SCALE == 1 / 0.02
     assert Distillation().weight == 1.0
@@ -176,7 +182,8 @@ def test_scales_are_those_of_the_papers():
 def test_the_methods_are_special_cases():
     rows, _, _ = material()
     queries = torch.arange(N)
-    # LLM2Vec: columns are all positives, then all hard negatives; SimCSE: α = 2 adds ln 2 to a row's own hard negative
+    # LLM2Vec: columns are all positives, then all hard negatives; SimCSE: α = 2 adds ln 2 to a
+    # row's own hard negative
     columns = torch.cat([rows.positive, rows.negative])
     plain = contrastive_loss(rows, ContrastiveOptions(scale=50.0))
     assert torch.equal(plain.total, info_nce(rows.query, columns, queries, scale=50.0).total)
@@ -319,7 +326,9 @@ def test_two_processes_equal_one(tmp_path):
 
 
 def test_a_student_that_is_right_is_left_alone_by_a_teacher_of_cosines() -> None:
-    """At temperature 1 the teacher's .80, .60, .55 would push the right answer down with a gradient of 30.8."""
+    """At temperature 1 the teacher's .80, .60, .55 would push the right answer down with a gradient
+    of 30.8.
+    """
     cosines = torch.tensor([[0.9, 0.3, 0.2]], requires_grad=True, dtype=torch.float64)
     teacher = Teacher(torch.tensor([0.80]), torch.tensor([0.60, 0.55]))
 

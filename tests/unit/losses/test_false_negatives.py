@@ -30,7 +30,8 @@ def test_a_margin_is_exceeded_and_not_met() -> None:
     assert found.tolist() == [[False, False, True]]
 
 
-#: Two rows, one hard negative, up to three texts that a row knows and two classes of a text; -1 fills.
+#: Two rows, one hard negative, up to three texts that a row knows and two classes of a text; -1
+#: fills.
 KNOWN = [[7, 4, -1], [5, 9, 4]]
 COLUMNS = [4, 5, 9]
 ROW_CLASSES = [[1, 2], [3, -1]]

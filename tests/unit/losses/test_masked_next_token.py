@@ -1,4 +1,6 @@
-"""The chunked head loss against the naive form in float64: value, gradients of states and head, memory, autocast."""
+"""The chunked head loss against the naive form in float64: value, gradients of states and head,
+memory, autocast.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,9 @@ def test_no_masked_position_is_a_zero_with_zero_gradient():
 
 
 def test_logits_of_all_positions_never_exist():
-    """The head is called for `chunk` positions at a time, and each chunk's logits are gone before the next is made."""
+    """The head is called for `chunk` positions at a time, and each chunk's logits are gone before
+    the next is made.
+    """
     import weakref
 
     alive: list[weakref.ref] = []
@@ -134,7 +138,9 @@ def test_autocast_keeps_the_softmax_in_float32():
 
 
 def test_bfloat16_states_and_head_sum_in_float32():
-    """A sum of 400 labels near 3 nats each needs more than bfloat16's 8 bits: there it would be off by several nats."""
+    """A sum of 400 labels near 3 nats each needs more than bfloat16's 8 bits: there it would be off
+    by several nats.
+    """
     generator = torch.Generator().manual_seed(0)
     head = nn.Linear(H, V, dtype=torch.bfloat16).requires_grad_(False)
     states = torch.randn(400, H, generator=generator).bfloat16().requires_grad_()

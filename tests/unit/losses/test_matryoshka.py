@@ -1,4 +1,6 @@
-"""Widths of Matryoshka: order, weights and refusals. The loss over widths is compared with a loop in `test_contrastive`."""
+"""Widths of Matryoshka: order, weights and refusals. The loss over widths is compared with a loop
+in `test_contrastive`.
+"""
 
 from __future__ import annotations
 

@@ -76,8 +76,9 @@ def naive(
 def collection(rows: int = 40, texts: int = 150) -> tuple[list[Example], list[str]]:
     """Rows and a corpus with everything that is hard about them.
 
-    Several positives, queries that occur twice with other answers, queries that are documents, copies of answers in other spelling,
-    copies within the corpus, labels, and positives that the corpus does not hold.
+    Several positives, queries that occur twice with other answers, queries that are documents,
+    copies of answers in other spelling, copies within the corpus, labels, and positives that the
+    corpus does not hold.
     """
     corpus = [f"document number {number}" for number in range(texts)]
     examples = []

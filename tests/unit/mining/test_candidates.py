@@ -16,7 +16,9 @@ from bothways.search.vectors import unit
 
 
 class Side:
-    """A search that has ranked already; as the dense one it gives place / 1000 as the cosine of a place."""
+    """A search that has ranked already; as the dense one it gives place / 1000 as the cosine of a
+    place.
+    """
 
     def __init__(self, order: np.ndarray, dropped: list[tuple[int, float]]) -> None:
         self.order, self.dropped = order, dropped
@@ -31,7 +33,9 @@ class Side:
 
 
 def test_a_large_class_does_not_lengthen_every_ranking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the corpus is of one label: rankings grow where it fills them up, and find what one long ranking finds."""
+    """Half of the corpus is of one label: rankings grow where it fills them up, and find what one
+    long ranking finds.
+    """
     generator = np.random.default_rng(3)
     vectors = unit(generator.standard_normal((2000, 8)).astype(np.float32))
     queries = unit(np.stack([vectors[:1000].mean(0), vectors[1500]]))

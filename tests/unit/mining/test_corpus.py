@@ -57,7 +57,9 @@ def test_a_mined_file_reads_back_equal(tmp_path: Path) -> None:
 
 
 def test_a_tevatron_corpus_has_its_titles(tmp_path: Path) -> None:
-    """Its training rows hold "title text"; the same document without its title would be mined as a negative of itself."""
+    """Its training rows hold "title text"; the same document without its title would be mined as a
+    negative of itself.
+    """
     write(tmp_path / "corpus.jsonl", [{"docid": "1", "title": "Cat", "text": "is an animal"}, {"docid": "2", "text": "a car"}])
     passages = [{"docid": "1", "title": "Cat", "text": "is an animal"}]
     write(tmp_path / "rows.jsonl", [{"query_id": "q", "query": "what is a cat, an animal", "positive_passages": passages}])

@@ -1,4 +1,6 @@
-"""Mining against a naive loop over all pairs, and what planted answers, copies, labels and prompts must do."""
+"""Mining against a naive loop over all pairs, and what planted answers, copies, labels and prompts
+must do.
+"""
 
 from __future__ import annotations
 
@@ -326,7 +328,9 @@ def test_bad_requests_get_one_line(changes, message) -> None:
 
 
 def test_the_naive_loop_would_notice() -> None:
-    """Without the rows of the same query, the reference gives something else: the collection does test for them."""
+    """Without the rows of the same query, the reference gives something else: the collection does
+    test for them.
+    """
     examples, corpus = collection()
     options = {"negatives": 5, "window": (1, 150), "below": lambda low: low}
     alone = [

@@ -1,4 +1,6 @@
-"""The options of mining have one home: the command, the refresh and BM25's filling take their names and defaults from it."""
+"""The options of mining have one home: the command, the refresh and BM25's filling take their names
+and defaults from it.
+"""
 
 from dataclasses import MISSING, fields
 

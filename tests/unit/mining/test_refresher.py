@@ -1,4 +1,6 @@
-"""The refresher: negatives of the model of the moment, the same each time, and the same from its file."""
+"""The refresher: negatives of the model of the moment, the same each time, and the same from its
+file.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def test_a_refresh_depends_on_step_and_model_alone() -> None:
 
 
 def test_the_corpus_of_the_rows_does_not_shrink() -> None:
-    """Without a corpus of its own a refresh looks among the texts that training began with, also those that no row holds now."""
+    """Without a corpus of its own a refresh looks among the texts that training began with, also
+    those that no row holds now.
+    """
     rows = [Example(f"q{n}", (f"p{n}",), (f"n{n}",)) for n in range(9)]
     options = MiningOptions(method="dense", negatives=1, window=(1, 10), perc=None)
     one, two = made(rows, options=options), made(rows, options=options)

@@ -1,4 +1,6 @@
-"""A killed mining goes on: what is encoded and chosen is not done again, and only what fits is used."""
+"""A killed mining goes on: what is encoded and chosen is not done again, and only what fits is
+used.
+"""
 
 from __future__ import annotations
 

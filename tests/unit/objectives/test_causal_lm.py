@@ -1,4 +1,6 @@
-"""Causal language modelling: the packing, and the loss and its gradients against transformers' own."""
+"""Causal language modelling: the packing, and the loss and its gradients against transformers'
+own.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def base(request, tmp_path_factory) -> Path:
     return tiny_llama(tmp_path_factory.mktemp("base"), tie_word_embeddings=request.param)
 
 
-# --- rows ----------------------------------------------------------------------------------------------------------------------
+# --- rows
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def naive_rows(encoder: Encoder, texts: list[str], context: int) -> list[list[int]]:
@@ -76,7 +79,8 @@ def test_isolated_documents_are_segments_and_do_not_predict_each_other(base: Pat
     assert objective.count(batch) == sum(lengths) - len(lengths)
 
 
-# --- loss ----------------------------------------------------------------------------------------------------------------------
+# --- loss
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def transformers_loss(base: Path, blocks: list[Any]) -> tuple[Any, torch.Tensor]:
@@ -133,7 +137,8 @@ def step_without_backward(encoder: Encoder, objective: CausalLm, batch: Any) -> 
     return objective.step(encoder, batch, scale=1.0, backward=lambda loss: None, seed=0).loss_sum
 
 
-# --- what trains ---------------------------------------------------------------------------------------------------------------
+# --- what trains
+# ---------------------------------------------------------------------------------------------------------------
 
 LORA = {"r": 2, "dropout": 0.0, "targets": ("q_proj",)}
 

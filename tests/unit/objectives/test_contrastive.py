@@ -1,4 +1,6 @@
-"""SimCSE on a real packed encoder: brute-force loss, cached gradients, views, order, and refusals."""
+"""SimCSE on a real packed encoder: brute-force loss, cached gradients, views, order, and
+refusals.
+"""
 
 from __future__ import annotations
 

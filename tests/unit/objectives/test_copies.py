@@ -1,4 +1,6 @@
-"""A text is not a negative of its own copy: in a batch, cut to the same tokens, on another process, under any view."""
+"""A text is not a negative of its own copy: in a batch, cut to the same tokens, on another process,
+under any view.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from unit.objectives.small_encoder import TEXTS, make_encoder
 
 LENGTH = 24
 LONG = "the same first words of two texts that"
-# number of the text that each one is a copy of: written again, spelled in other white space, cut to the same tokens
+# number of the text that each one is a copy of: written again, spelled in other white space, cut to
+# the same tokens
 REPEATED = [TEXTS[0], TEXTS[1], TEXTS[0], "Two  words", "Two words", LONG + " end here", LONG + " go on", TEXTS[2]]
 NAMES = torch.tensor([0, 1, 0, 3, 3, 5, 5, 7])
 
@@ -94,7 +97,8 @@ def test_a_document_cut_to_the_answer_is_not_a_negative():
         result = objective.step(encoder, batch, scale=1.0, backward=lambda *_, **__: None, seed=0)
         return round(float(result.metrics["masked"]) * 3, 4)
 
-    # the first row's own negative and the second's answer; the first's answer and its negative for the second row
+    # the first row's own negative and the second's answer; the first's answer and its negative for
+    # the second row
     assert masked(LENGTH) == 4
     assert masked(64) == 0
     assert masked(LENGTH, false_negatives={"same_text": False, "same_label": True}) == 0

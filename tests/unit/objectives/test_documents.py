@@ -1,4 +1,6 @@
-"""Documents as token ids: each as a whole and in order, however many go to the tokenizer together."""
+"""Documents as token ids: each as a whole and in order, however many go to the tokenizer
+together.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Cached gradients equal plain ones with dropout active: any number of passes, any budget of kept graphs."""
+"""Cached gradients equal plain ones with dropout active: any number of passes, any budget of kept
+graphs.
+"""
 
 from __future__ import annotations
 
@@ -167,7 +169,9 @@ def test_generator_of_the_caller_is_left_alone():
 
 @pytest.mark.parametrize("budget", [0, 30, 10**6])
 def test_under_autocast_every_weight_keeps_its_gradient(budget):
-    """Casts that autocast caches in the pass without graph cut the gradient off in older torch (pytorch #112583)."""
+    """Casts that autocast caches in the pass without graph cut the gradient off in older torch
+    (pytorch #112583).
+    """
     batches = make_passes(2)
     reference, cached = Toy().float(), Toy().float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -177,7 +181,8 @@ def test_under_autocast_every_weight_keeps_its_gradient(budget):
     expected = gradients(reference)
     for name, gradient in gradients(cached).items():
         error = (gradient - expected[name]).norm() / expected[name].norm()
-        # bfloat16 rounds to 2⁻⁸ = 0.004 per operation, and the plain graph hands its gradient down in bfloat16 too
+        # bfloat16 rounds to 2⁻⁸ = 0.004 per operation, and the plain graph hands its gradient down
+        # in bfloat16 too
         assert float(error) < 0.03, (name, float(error))
 
 

@@ -1,4 +1,6 @@
-"""LLaRA's objective against the authors' row written out by hand: mask, positions, both losses, gradients, and what may not change."""
+"""LLaRA's objective against the authors' row written out by hand: mask, positions, both losses,
+gradients, and what may not change.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def batch_of(objective, encoder, passages=PASSAGES, seed: int = 0):
 
 
 def by_hand(base: Path, encoder, passage: Passage, mode: str) -> dict[str, torch.Tensor]:
-    """One row as in the released code, under a mask drawn entry by entry: hidden states of transformers' own eager attention."""
+    """One row as in the released code, under a mask drawn entry by entry: hidden states of
+    transformers' own eager attention.
+    """
     tokenizer, form = encoder.tokenizer, FORMS[mode]
 
     def plain(text: str) -> list[int]:
@@ -165,7 +169,9 @@ def test_accuracy_is_the_share_of_labels_that_the_head_ranks_first(base):
 
 
 def test_the_first_token_of_a_row_is_not_a_label(tmp_path):
-    """No BOS and no words before the text: nothing predicts the text's first token, and every other one is predicted."""
+    """No BOS and no words before the text: nothing predicts the text's first token, and every other
+    one is predicted.
+    """
     bare = tiny_llama(tmp_path, tokenizer={"add_eos": True, "vocab_size": 420})
     prompts = {"document": "{text} summary: {eos}", "query": "{text} next: {eos}"}
     encoder = bw.convert(bare, direction="causal", pooling="last", prompts=prompts, dtype="float32", device="cpu")
@@ -202,7 +208,9 @@ def test_states_equal_the_mask_drawn_by_hand(base):
 
 @pytest.mark.parametrize("direction", ["causal", "bidirectional"])
 def test_neither_answer_reads_the_other(base, direction):
-    """Summarise states are the same without the predict block, and the reverse; only the text, both see."""
+    """Summarise states are the same without the predict block, and the reverse; only the text, both
+    see.
+    """
     encoder, objective = made(base, direction=direction)
     rows = objective.prepare(PASSAGES, encoder.eval())
     one, two = objective.questions.sizes
@@ -227,7 +235,9 @@ def test_neither_answer_reads_the_other(base, direction):
 
 
 def test_adapted_vectors_are_those_of_encode(base):
-    """Causal: what the objective reads are the states that encode_document and encode_query average."""
+    """Causal: what the objective reads are the states that encode_document and encode_query
+    average.
+    """
     encoder, objective = made(base)
     batch = batch_of(objective, encoder.eval())
     with torch.no_grad():
@@ -284,7 +294,9 @@ def test_bidirectional_texts_are_masked_and_their_loss_is_mntp(base):
 @pytest.mark.parametrize("direction", ["causal", "bidirectional"])
 @pytest.mark.parametrize("full", [False, True])
 def test_a_text_may_spell_a_new_token(base, full, direction):
-    """The tokenizer makes "<s1>" the new token, for which the head of a frozen base has no row: it is read, and never a label."""
+    """The tokenizer makes "<s1>" the new token, for which the head of a frozen base has no row: it
+    is read, and never a label.
+    """
     encoder, objective = made(base, full=full, direction=direction, mask_probability=0.9)
     text = f"{SENTENCES[0]} See the tags <s1> and <s16></s> in it. <s3>"
     batch = batch_of(objective, encoder, [Passage(text, text, f"<s2> {SENTENCES[1]}"), Passage("<s1>", "<s1>", SENTENCES[2])])

@@ -1,4 +1,6 @@
-"""Masking against transformers' DataCollatorForLanguageModeling, bit for bit and in its statistics."""
+"""Masking against transformers' DataCollatorForLanguageModeling, bit for bit and in its
+statistics.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""MNTP: the label shift, segments, special tokens, and equality with a causal LM's shifted loss over all positions."""
+"""MNTP: the label shift, segments, special tokens, and equality with a causal LM's shifted loss
+over all positions.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def test_label_shift_on_a_hand_made_batch():
-    """Segments [5 6 7] and [1 8 4 0] (0 and 1 special), everything masked: 6, 7 | 8, 4 are read one place earlier."""
+    """Segments [5 6 7] and [1 8 4 0] (0 and 1 special), everything masked: 6, 7 | 8, 4 are read one
+    place earlier.
+    """
     batch = objective().collate([Block([5, 6, 7], (3,)), Block([1, 8, 4, 0], (4,))], generator())
     assert batch.tokens.input_ids.tolist() == [5, 9, 9, 1, 9, 9, 0]
     assert batch.places.tolist() == [0, 1, 3, 4]
@@ -42,7 +46,9 @@ def test_nothing_is_predicted_across_isolated_documents():
 
 
 def test_bidirectional_shifted_groups_while_training_and_full_attention_in_evaluation():
-    """S² without the triangle: a token sees its whole group, what it sees in evaluation is everything."""
+    """S² without the triangle: a token sees its whole group, what it sees in evaluation is
+    everything.
+    """
     losses = {}
     for name, groups in (("full", None), ("s2", ShiftedGroups(ratio=0.25))):
         encoder, causal = make_encoder()
@@ -77,7 +83,9 @@ def test_special_and_first_tokens_are_never_masked(add_bos, isolate):
 
 
 def test_loss_equals_the_shifted_causal_loss_over_all_positions():
-    """Labels -100 where nothing is masked, then the ordinary causal-LM shift: full logits, float64, row by row."""
+    """Labels -100 where nothing is masked, then the ordinary causal-LM shift: full logits, float64,
+    row by row.
+    """
     encoder, causal = make_encoder()
     head = copy.deepcopy(causal.lm_head).double()
     mntp = MntpConfig(row_length=24, mask_probability=0.4).build(encoder, head)
@@ -107,7 +115,9 @@ def test_loss_equals_the_shifted_causal_loss_over_all_positions():
 
 
 def test_loss_equals_transformers_causal_model():
-    """The same batch through LlamaForCausalLM with a full mask and its own loss, row by row in float32."""
+    """The same batch through LlamaForCausalLM with a full mask and its own loss, row by row in
+    float32.
+    """
     encoder, causal = make_encoder()
     mntp = MntpConfig(row_length=16, mask_probability=0.3).build(encoder, causal.lm_head)
     batch = mntp.collate(mntp.prepare(TEXTS, encoder)[:3], generator(1))
@@ -150,7 +160,8 @@ def test_trained_head_gets_a_gradient_and_the_base_head_stays():
     mntp.step(encoder.train(), batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
     assert float(mntp.head.weight.grad.abs().sum()) > 0
     assert mntp.head.weight.data_ptr() != causal.lm_head.weight.data_ptr()
-    # what reached the shared weight came through the input embeddings, so only rows of tokens in the batch moved
+    # what reached the shared weight came through the input embeddings, so only rows of tokens in
+    # the batch moved
     moved = causal.lm_head.weight.grad.abs().sum(-1) > 0
     assert not moved[~torch.isin(torch.arange(len(moved)), batch.tokens.input_ids)].any()
 

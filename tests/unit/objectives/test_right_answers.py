@@ -1,4 +1,6 @@
-"""No right answer is pushed away: what the loss sees of a batch, against a loop over what the data says."""
+"""No right answer is pushed away: what the loss sees of a batch, against a loop over what the data
+says.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,8 @@ def test_an_answer_of_a_row_outside_the_batch_is_known() -> None:
 
 def test_pairs_of_equals_answer_each_other() -> None:
     rows = [Example("a b", ("b a",)), Example("b a", ("c d",)), Example("e", ("f",))]
-    # "b a" is answered by "a b" and is the first row's answer; the query itself is a column of its own row too
+    # "b a" is answered by "a b" and is the first row's answer; the query itself is a column of its
+    # own row too
     assert masked([*rows, Example("x", ("a b",))]) == 3
 
 

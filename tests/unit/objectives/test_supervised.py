@@ -1,4 +1,6 @@
-"""Labelled rows on a real packed encoder: brute-force loss and gradients with dropout, draws, prompts, refusals, two processes."""
+"""Labelled rows on a real packed encoder: brute-force loss and gradients with dropout, draws,
+prompts, refusals, two processes.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def ready(encoder, rows=ROWS, seed: int = 0, **options):
 
 
 def by_hand(objective, encoder, batch, seed: int, scale: float, log_weight: float):
-    """One graph over all passes and the formula in float64: positives of all rows, then hard negatives of all rows."""
+    """One graph over all passes and the formula in float64: positives of all rows, then hard
+    negatives of all rows.
+    """
     outputs = []
     for index, part in enumerate(batch.passes):
         torch.manual_seed(pass_seed(seed, index))
@@ -99,7 +103,8 @@ def test_step_equals_brute_force_with_dropout_active(graph_tokens, pooling):
         for (name, parameter), reference in zip(ours.named_parameters(), plain.parameters()):
             if parameter.requires_grad:
                 compared.add(name.split(".")[0])
-                # float32 sums in another order over two layers, but never less exact than a part in a million of a gradient of 1
+                # float32 sums in another order over two layers, but never less exact than a part in
+                # a million of a gradient of 1
                 error = (parameter.grad - reference.grad).norm() / reference.grad.norm().clamp_min(1e-6)
                 assert float(error) < 1e-4, (name, float(error))
     assert compared == {"backbone", "projection"} | ({"pooling"} if pooling == "latent" else set())
@@ -174,7 +179,8 @@ def test_metrics_tell_what_was_masked_and_how_far_the_teacher_is():
     encoder = make()
     objective, batch = ready(encoder, distillation={}, negatives=2)
     result = objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
-    # the two films of one label mask each other's positive; "It is there." answers row 0 and is a negative of row 1
+    # the two films of one label mask each other's positive; "It is there." answers row 0 and is a
+    # negative of row 1
     assert float(result.metrics["masked"]) * len(ROWS) == pytest.approx(3)
     assert float(result.metrics["divergence"]) > 0
     objective, batch = ready(encoder, false_negatives=None)

@@ -1,4 +1,5 @@
-"""The attention poolings once more, token by token and head by head in float64, from the formulas of NV-Embed's code and paper.
+"""The attention poolings once more, token by token and head by head in float64, from the formulas
+of NV-Embed's code and paper.
 
 A state dict in, vectors out; nothing of torch's layers, attention or norms is used.
 """
@@ -16,7 +17,9 @@ Weights = dict[str, Tensor]
 
 
 def material(seed: int = 0, filler: int = 7) -> tuple[Tensor, Tensor, Tensor]:
-    """States (T, H) float64, mask (T,), segments (T,): ragged texts, each with unpooled tokens but the first; filler of NaN."""
+    """States (T, H) float64, mask (T,), segments (T,): ragged texts, each with unpooled tokens but
+    the first; filler of NaN.
+    """
     generator = torch.Generator().manual_seed(seed)
     segments = torch.repeat_interleave(torch.arange(ROWS + 1), torch.tensor([*LENGTHS, filler]))
     mask = torch.rand(len(segments), generator=generator) < 0.6

@@ -1,4 +1,6 @@
-"""Latent attention and self-attention against a loop over tokens and heads in float64; packing, chunks, types, counts."""
+"""Latent attention and self-attention against a loop over tokens and heads in float64; packing,
+chunks, types, counts.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def make(kind: str, seed: int = 0, **changes: Any) -> Any:
-    """A pooling whose norms and biases are not at their neutral start, so that leaving one out shows."""
+    """A pooling whose norms and biases are not at their neutral start, so that leaving one out
+    shows.
+    """
     module = PoolingConfig.of({**SIZES[kind], **changes}).build(WIDTH, seed=seed)
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
@@ -80,7 +84,9 @@ def test_a_text_alone_gets_the_same_vector(kind: str, dtype: torch.dtype, tolera
 
 
 def test_what_is_seen_and_not_pooled() -> None:
-    """Under self-attention a text's instruction changes its vector, a neighbour never; under latent attention neither does."""
+    """Under self-attention a text's instruction changes its vector, a neighbour never; under latent
+    attention neither does.
+    """
     states, mask, segments = material()
     states = states.float()
     for text, kind, changes in ((2, "self", True), (2, "code", False), (2, "paper", False)):
@@ -142,7 +148,9 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("grad", [False, True])
 def test_memory_of_a_long_text_is_bounded(monkeypatch, grad: bool) -> None:
-    """Queries and scores of 4,000 tokens at once would be 4,000 x 60 numbers and more; chunks hold 100 x 96 of the MLP."""
+    """Queries and scores of 4,000 tokens at once would be 4,000 x 60 numbers and more; chunks hold
+    100 x 96 of the MLP.
+    """
     monkeypatch.setattr(attention_pooling, "CHUNK", 100)
     module = LatentAttention(WIDTH, latents=64, heads=5, head_width=WIDTH)
     states = torch.randn(4000, WIDTH, requires_grad=grad)

@@ -34,7 +34,9 @@ def published(seed: int = 0) -> dict[str, Tensor]:
 
 
 def computed(w: dict[str, Tensor], hidden: Tensor, mask: Tensor) -> Tensor:
-    """The published forward pass on a padded batch (B, L, H) with a pool mask (B, L), by its names, in float64."""
+    """The published forward pass on a padded batch (B, L, H) with a pool mask (B, L), by its names,
+    in float64.
+    """
     w = {name: value.double() for name, value in w.items()}
 
     def normed(x: Tensor, name: str) -> Tensor:

@@ -14,7 +14,9 @@ ROWS, WIDTH = 6, 5
 
 
 def material(seed: int = 0, filler: int = 7) -> tuple[Tensor, Tensor, Tensor]:
-    """States (T, H) float64, mask (T,), segments (T,): ragged texts, unpooled tokens at the front, in the middle, nowhere."""
+    """States (T, H) float64, mask (T,), segments (T,): ragged texts, unpooled tokens at the front,
+    in the middle, nowhere.
+    """
     generator = torch.Generator().manual_seed(seed)
     lengths = [1, 4, 19, 2, 6, 3]
     segments = torch.repeat_interleave(torch.arange(ROWS + 1), torch.tensor([*lengths, filler]))
@@ -81,7 +83,9 @@ def test_order_of_the_texts_does_not_matter(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", POOLINGS)
 def test_half_precision_is_summed_in_float32(mode: str) -> None:
-    """4,096 equal bfloat16 states have their own value as mean; a bfloat16 sum would stop growing at 256 of them."""
+    """4,096 equal bfloat16 states have their own value as mean; a bfloat16 sum would stop growing
+    at 256 of them.
+    """
     states = torch.full((4096, 2), 1.5, dtype=torch.bfloat16)
     found = Pooling(mode)(states, torch.ones(4096, dtype=torch.bool), torch.zeros(4096, dtype=torch.int64), 1)
     assert found.dtype == torch.float32

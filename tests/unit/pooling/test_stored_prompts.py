@@ -22,7 +22,9 @@ TEXTS = [
 
 
 def start(ids: list[int], length: int) -> int:
-    """Place of the first pooled token: the last two tokens of a prompt may have merged with the text."""
+    """Place of the first pooled token: the last two tokens of a prompt may have merged with the
+    text.
+    """
     best = 0
     for prompt in (prompt for prompt in PROMPTS if len(prompt) == length):
         same = 0

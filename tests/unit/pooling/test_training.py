@@ -1,4 +1,6 @@
-"""A pooling with parameters in training: whole beside LoRA, through the gradient cache, stopped and resumed, saved and read back."""
+"""A pooling with parameters in training: whole beside LoRA, through the gradient cache, stopped and
+resumed, saved and read back.
+"""
 
 from __future__ import annotations
 

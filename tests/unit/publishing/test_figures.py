@@ -1,4 +1,6 @@
-"""Figures of a card: from results files about the very same model, with every metric; a card anew by `bothways card`."""
+"""Figures of a card: from results files about the very same model, with every metric; a card anew
+by `bothways card`.
+"""
 
 import json
 import logging

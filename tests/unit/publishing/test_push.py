@@ -1,4 +1,6 @@
-"""Uploads, compared byte by byte with what a stand-in of the hub holds afterwards; refusals in one line, before anything is sent."""
+"""Uploads, compared byte by byte with what a stand-in of the hub holds afterwards; refusals in one
+line, before anything is sent.
+"""
 
 import json
 import os
@@ -45,7 +47,9 @@ def saved(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """The stand-in, which huggingface_hub takes for the hub: what its environment variables set, set here."""
+    """The stand-in, which huggingface_hub takes for the hub: what its environment variables set,
+    set here.
+    """
     with hub_server() as served:
         monkeypatch.setattr(constants, "ENDPOINT", served.url)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)

@@ -1,4 +1,6 @@
-"""Labelled data of recipes: known tasks get their instruction, on the right sides, and the encoder keeps it."""
+"""Labelled data of recipes: known tasks get their instruction, on the right sides, and the encoder
+keeps it.
+"""
 
 from __future__ import annotations
 

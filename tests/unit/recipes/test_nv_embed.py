@@ -67,7 +67,9 @@ def test_the_published_values() -> None:
 
 
 def test_trainable_parameters_of_the_real_configurations() -> None:
-    """LoRA r16 on Mistral-7B, and NVIDIA's latent block beside it; then what a laptop trains in its place."""
+    """LoRA r16 on Mistral-7B, and NVIDIA's latent block beside it; then what a laptop trains in its
+    place.
+    """
     made = recipes.nv_embed("mistralai/Mistral-7B-v0.1", "rows.jsonl")
     mistral = meta_model(MistralConfig(vocab_size=32000, sliding_window=None))
     assert trainable_counts(mistral, made.stages[0].adapter).trainable == 41_943_040
@@ -97,7 +99,9 @@ def test_orders_of_the_papers_comparison(order: str, plan: list[tuple[str, bool,
 
 
 def test_what_is_pooled(tmp_path: Path) -> None:
-    """BOS and instruction are seen and not pooled; the text and the appended EOS are. So it is for passages, which have none."""
+    """BOS and instruction are seen and not pooled; the text and the appended EOS are. So it is for
+    passages, which have none.
+    """
     made = small(tmp_path, {"source": "r.jsonl", "instruction": "Find it"}, bos=True)
     encoder = open_base(StageContext(made, 0), device=torch.device("cpu"), dtype=torch.float32)
     bos, eos = encoder.tokenizer.bos_token_id, encoder.tokenizer.eos_token_id

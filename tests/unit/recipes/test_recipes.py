@@ -1,4 +1,6 @@
-"""Recipes carry the published values, differ by base as published, and can be changed by keyword."""
+"""Recipes carry the published values, differ by base as published, and can be changed by
+keyword.
+"""
 
 from __future__ import annotations
 
@@ -229,7 +231,9 @@ def test_choices_of_one_recipe_by_name() -> None:
 
 @pytest.mark.parametrize("stages", [{}, {"supervised": "rows.jsonl"}, {"simcse": False}])
 def test_llm2vec_treats_texts_as_the_authors_encode_does(stages: dict[str, Any]) -> None:
-    """On chat bases and bases with BOS: wrapped, joined by a blank, BOS never pooled; SimCSE trains on bare texts there."""
+    """On chat bases and bases with BOS: wrapped, joined by a blank, BOS never pooled; SimCSE trains
+    on bare texts there.
+    """
     made = recipes.llm2vec("mistralai/Mistral-7B-Instruct-v0.2", "x.txt", **stages)
     assert (made.wrapper, made.joint, made.pool_bos) == (("[INST] ", " [/INST]"), " ", False)
     assert [stage.objective.plain for stage in made.stages if stage.objective.kind == "contrastive"] == [True] * (not stages)

@@ -1,4 +1,6 @@
-"""Results files and run folders as `bothways evaluate` and `bothways train` write them, built in milliseconds."""
+"""Results files and run folders as `bothways evaluate` and `bothways train` write them, built in
+milliseconds.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The page in headless Chromium: nothing sticks out on a phone, labels stay inside their charts, sorting sorts, nothing hostile runs."""
+"""The page in headless Chromium: nothing sticks out on a phone, labels stay inside their charts,
+sorting sorts, nothing hostile runs.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ BROWSER = next(
 )
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome on this machine")
 
-# The report stands unchanged, its policy included, in a frame as wide as a phone; browsers refuse windows that narrow. The page around
-# it looks inside and writes what it finds into its own title, which --dump-dom then shows.
+# The report stands unchanged, its policy included, in a frame as wide as a phone; browsers refuse
+# windows that narrow. The page around it looks inside and writes what it finds into its own title,
+# which --dump-dom then shows.
 PROBE = """
 const frame = document.querySelector("iframe");
 frame.addEventListener("load", () => {

@@ -1,4 +1,6 @@
-"""Charts in parts: scales, labels that do not touch, colours that can be told apart, and values where they belong."""
+"""Charts in parts: scales, labels that do not touch, colours that can be told apart, and values
+where they belong.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +119,8 @@ def test_colours_stand_out_and_apart_for_every_common_vision(scheme: int) -> Non
     for name, matrix in VISION.items():
         labs = [_lab(np.clip(matrix @ _linear(colour), 0, 1)) for colour in colours]
         distances = {(a, b): float(np.linalg.norm(labs[a] - labs[b])) for a, b in combinations(range(SERIES), 2)}
-        # a difference of 2.3 is just noticed side by side; lines need several times that, and five models are the usual number
+        # a difference of 2.3 is just noticed side by side; lines need several times that, and five
+        # models are the usual number
         assert min(distance for (_, b), distance in distances.items() if b < 5) > 16, (name, distances)
         assert min(distances.values()) > 10, (name, sorted(distances.items(), key=lambda item: item[1])[:3])
 

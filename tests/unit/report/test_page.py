@@ -1,4 +1,6 @@
-"""The whole page: self-contained, balanced, escaped, and showing the numbers that the results files hold."""
+"""The whole page: self-contained, balanced, escaped, and showing the numbers that the results files
+hold.
+"""
 
 from __future__ import annotations
 

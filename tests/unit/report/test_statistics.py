@@ -118,8 +118,9 @@ def test_blocks_change_nothing(pairs, monkeypatch):
 
 
 def test_intervals_cover_the_truth():
-    """Over 200 samples of a known population. A 95 % interval that held 0.95 exactly would cover 177 to 199 of them in 99.9 % of cases;
-    percentile intervals of small samples are a little narrow (Efron & Tibshirani, chapter 14), hence 90 %.
+    """Over 200 samples of a known population. A 95 % interval that held 0.95 exactly would cover
+    177 to 199 of them in 99.9 % of cases; percentile intervals of small samples are a little narrow
+    (Efron & Tibshirani, chapter 14), hence 90 %.
     """
     rng = np.random.default_rng(0)
     covered = {"mean": 0, "difference": 0, "rank": 0}

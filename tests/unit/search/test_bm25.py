@@ -1,4 +1,6 @@
-"""BM25's tokens where no spaces are written (others: tests/unit/evaluation/test_bm25.py), its scores against the formula in float64."""
+"""BM25's tokens where no spaces are written (others: tests/unit/evaluation/test_bm25.py), its
+scores against the formula in float64.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Vectors on disk and the nearest of them: equal to a full sort in float64, whatever the blocks; a broken file is written anew."""
+"""Vectors on disk and the nearest of them: equal to a full sort in float64, whatever the blocks; a
+broken file is written anew.
+"""
 
 from __future__ import annotations
 

@@ -45,7 +45,9 @@ def test_blocks_and_ties_do_not_matter(levels, block, depth):
 
 
 class Signs:
-    """Vectors of sixteen ±1: their length is 4, so every step to the cosine is exact in float32, and a great many cosines tie."""
+    """Vectors of sixteen ±1: their length is 4, so every step to the cosine is exact in float32,
+    and a great many cosines tie.
+    """
 
     def encode(self, texts):
         return np.stack([np.random.default_rng(int(text.split()[1])).choice([-1.0, 1.0], 16) for text in texts])
@@ -73,7 +75,9 @@ def test_dense_ranker_equals_a_full_sort(monkeypatch, ignore, backend):
 
 
 class Copies:
-    """Random vectors, of which many documents have the same one: their scores tie, wherever a document stands."""
+    """Random vectors, of which many documents have the same one: their scores tie, wherever a
+    document stands.
+    """
 
     def encode(self, texts):
         return np.stack([np.random.default_rng(int(text.split()[1]) % 29).normal(size=67) for text in texts])

@@ -131,7 +131,9 @@ class BareSides(Bare):
     ],
 )
 def test_one_rule_for_prompts(encoder, role, lengths):
-    """The argument if the encoder names it, else the beginning of the text, in evaluation and in mining."""
+    """The argument if the encoder names it, else the beginning of the text, in evaluation and in
+    mining.
+    """
     for prompt, length in zip((None, "", "Find: "), lengths):
         plain = encode_texts(encoder, ["ab"], role, prompt=prompt)
         assert plain.tolist() == [[length, 1]]

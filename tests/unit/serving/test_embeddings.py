@@ -1,4 +1,6 @@
-"""/v1/embeddings: the vectors are those of `encode`, for OpenAI's own client and for plain requests."""
+"""/v1/embeddings: the vectors are those of `encode`, for OpenAI's own client and for plain
+requests.
+"""
 
 from __future__ import annotations
 

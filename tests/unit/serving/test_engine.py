@@ -1,4 +1,6 @@
-"""The engine: right vectors out of shared passes, a bounded queue, and failures that stay with their request."""
+"""The engine: right vectors out of shared passes, a bounded queue, and failures that stay with
+their request.
+"""
 
 from __future__ import annotations
 

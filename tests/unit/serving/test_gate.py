@@ -1,4 +1,6 @@
-"""What is refused before a model runs: keys, limits, bodies that do not come, full queues, late answers."""
+"""What is refused before a model runs: keys, limits, bodies that do not come, full queues, late
+answers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The command itself in a process of its own: what it refuses, how it drains, what a kill leaves."""
+"""The command itself in a process of its own: what it refuses, how it drains, what a kill
+leaves.
+"""
 
 from __future__ import annotations
 

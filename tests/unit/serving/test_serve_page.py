@@ -1,4 +1,6 @@
-"""docs/serve.md keeps its word: its commands are commands, its examples run, its limits are the defaults."""
+"""docs/serve.md keeps its word: its commands are commands, its examples run, its limits are the
+defaults.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One thread: models this small gain nothing from two, and threads that wait for each other on a busy machine cost minutes."""
+"""One thread: models this small gain nothing from two, and threads that wait for each other on a
+busy machine cost minutes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A tiny base model, a few texts, and recipes over them, small enough that a whole run takes a second."""
+"""A tiny base model, a few texts, and recipes over them, small enough that a whole run takes a
+second.
+"""
 
 from __future__ import annotations
 

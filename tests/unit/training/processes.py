@@ -1,4 +1,6 @@
-"""Two processes that train what one trains: recipes for it, how they are started, and the comparison."""
+"""Two processes that train what one trains: recipes for it, how they are started, and the
+comparison.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,9 @@ from unit.training.stage.test_llara import adaptation, llara
 TWO = {"size": 2, "accumulation": 2}
 ONE = {"size": 8, "accumulation": 1}
 SHORT = {"lr": 1e-2, "steps": 4, "schedule": "constant"}
-#: The same numbers are added in another order: rounding of 1e-7, which Adam raises where a gradient is next to nothing. Of a tensor's
-#: norm; a block's gradient left out or counted twice is seen as 1e-1 in its moments.
+#: The same numbers are added in another order: rounding of 1e-7, which Adam raises where a gradient
+#: is next to nothing. Of a tensor's norm; a block's gradient left out or counted twice is seen as
+#: 1e-1 in its moments.
 TOLERANCE = 1e-4
 
 
@@ -36,7 +39,9 @@ def full(folder: Path, batch: dict[str, int]) -> Recipe:
 
 
 def rows(folder: Path, batch: dict[str, int]) -> Recipe:
-    """Factors of three rows, which two processes cannot share evenly, and rows of new tokens; nothing random."""
+    """Factors of three rows, which two processes cannot share evenly, and rows of new tokens;
+    nothing random.
+    """
     stage = adaptation(objective={"text_loss": "next_token"}, batch=batch, optim=SHORT, adapter={"r": 3, "dropout": 0.0})
     return llara(folder, stage)
 

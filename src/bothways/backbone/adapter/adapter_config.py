@@ -57,7 +57,11 @@ def read_adapter_config(folder: Path) -> Any:
             f"{file}: peft_type {one_line(repr(kind), 60)} is not one of peft's; expected LORA or another adapter of weights"
         )
     _refuse_fields(file, values, {each.name for each in fields(config_class)})
-    plain = {name: value for name, value in values.items() if name in {each.name for each in fields(config_class)}}
+    plain = {
+        name: value
+        for name, value in values.items()
+        if name in {each.name for each in fields(config_class)}
+    }
     with foreign(
         file,
         "cannot be read as an adapter's configuration",
@@ -88,7 +92,11 @@ def _refuse_fields(file: Path, values: dict[str, Any], known: set[str]) -> None:
                 f"{file}: {name} is set, which {why}; merge the adapter with its own trainer, and give the merged model"
             )
     for name, value in values.items():
-        if name not in known and name not in _TRAINING_ONLY and value not in (None, False, "", [], {}):
+        if (
+            name not in known
+            and name not in _TRAINING_ONLY
+            and value not in (None, False, "", [], {})
+        ):
             raise InputError(
                 f"{file}: the field {one_line(name, 60)!r} ({one_line(repr(value), 60)}) is unknown to this peft, "
                 "so it would be ignored; update peft, or remove the field if it acts only in training"
@@ -103,5 +111,7 @@ def _check_types(config: Any) -> None:
             raise TypeError(f"{name} must be a number, and is {value!r:.60}")
     for name in ("rank_pattern", "alpha_pattern"):
         pattern = getattr(config, name, None) or {}
-        if not isinstance(pattern, dict) or not all(isinstance(value, (int, float)) for value in pattern.values()):
+        if not isinstance(pattern, dict) or not all(
+            isinstance(value, (int, float)) for value in pattern.values()
+        ):
             raise TypeError(f"{name} must map module names to numbers, and is {pattern!r:.60}")

@@ -76,7 +76,9 @@ def read_needs(folder: Path) -> Needs:
     if needs.base_adapter is not None and (folder / needs.base_adapter).is_dir():
         needs = needs._replace(base_adapter=str(folder / needs.base_adapter))
     if needs.whole and not any((folder / name).is_file() for name in (WHOLE, PUBLISHED_WHOLE)):
-        raise InputError(f"{folder}: {WHOLE} is missing; {needs.whole} parameters were trained in full with this adapter")
+        raise InputError(
+            f"{folder}: {WHOLE} is missing; {needs.whole} parameters were trained in full with this adapter"
+        )
     return needs
 
 
@@ -111,10 +113,21 @@ def save_adapter(
     state, table = adapter_state(model), _table_with_new_rows(model)
     state = {name: value for name, value in state.items() if ".lora_rows." not in name} | table
     factors = {name: value for name, value in state.items() if ".lora_" in name}
-    whole = {f"{prefix}{name}": value.contiguous() for name, value in state.items() if name not in factors}
+    whole = {
+        f"{prefix}{name}": value.contiguous()
+        for name, value in state.items()
+        if name not in factors
+    }
     inner = prefix if causal else ""
-    named = {f"base_model.model.{inner}{name.replace('.default', '')}": value.contiguous() for name, value in factors.items()}
-    targets = [name for name, _ in lora_layers(model)] if isinstance(config.targets, str) else list(config.targets)
+    named = {
+        f"base_model.model.{inner}{name.replace('.default', '')}": value.contiguous()
+        for name, value in factors.items()
+    }
+    targets = (
+        [name for name, _ in lora_layers(model)]
+        if isinstance(config.targets, str)
+        else list(config.targets)
+    )
     needs = {
         "rope": None if rope is None else rope.model_dump(mode="json"),
         "base_adapter": base_adapter,
@@ -132,7 +145,9 @@ def save_adapter(
         save_file(named, part / "adapter_model.safetensors", metadata={"format": "pt"})
         if whole:
             save_file(whole, part / WHOLE, metadata={"format": "pt"})
-        (part / NEEDS).write_text(json.dumps(needs, indent=2) + "\n", encoding="utf-8", errors="backslashreplace")
+        (part / NEEDS).write_text(
+            json.dumps(needs, indent=2) + "\n", encoding="utf-8", errors="backslashreplace"
+        )
 
 
 def _table_with_new_rows(model: Any) -> dict[str, Tensor]:
@@ -143,7 +158,9 @@ def _table_with_new_rows(model: Any) -> dict[str, Tensor]:
     embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
     if not isinstance(embedding, NewRows):
         return {}
-    name = next(name for name, parameter in model.named_parameters() if parameter is embedding.base.weight)
+    name = next(
+        name for name, parameter in model.named_parameters() if parameter is embedding.base.weight
+    )
     table = embedding.base.weight.detach().cpu().clone()
     table[embedding.ids.cpu()] = embedding.lora_rows.weight.detach().cpu().to(table)
     return {name.replace(".base.weight", ".weight"): table}
@@ -174,7 +191,9 @@ def kept_adapter(run: Path) -> Path | None:
 
     The result is None if the folder is not a run, or if the run did not keep the adapter.
     """
-    numbered = [each for each in (run / "adapters").glob("*-*") if each.name.split("-")[0].isdigit()]
+    numbered = [
+        each for each in (run / "adapters").glob("*-*") if each.name.split("-")[0].isdigit()
+    ]
     last = max(numbered, key=lambda each: int(each.name.split("-")[0]), default=None)
     stated = merged_in(run)
     return last if last is not None and stated and fingerprint(last) == stated[-1] else None
@@ -191,7 +210,9 @@ def copy_adapter(source: Path, target: Path) -> None:
         # an absolute path is right from every folder
         if before is not None and Path(before).is_dir():
             found["base_adapter"] = str(Path(before).resolve())
-        (target / NEEDS).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8", errors="backslashreplace")
+        (target / NEEDS).write_text(
+            json.dumps(found, indent=2) + "\n", encoding="utf-8", errors="backslashreplace"
+        )
 
 
 def local_adapter(place: str | os.PathLike[str]) -> Path:
@@ -259,5 +280,7 @@ def _prefix(model: Any) -> str:
 
 
 def _read_whole(folder: Path) -> dict[str, Tensor]:
-    file = next((folder / name for name in (WHOLE, PUBLISHED_WHOLE) if (folder / name).is_file()), None)
+    file = next(
+        (folder / name for name in (WHOLE, PUBLISHED_WHOLE) if (folder / name).is_file()), None
+    )
     return {} if file is None else read_tensors(file)

@@ -63,7 +63,9 @@ def attach(model: nn.Module, config: LoraConfig, *, seed: int = 0) -> list[str]:
     from peft import inject_adapter_in_model
 
     if any(True for _ in lora_layers(model)):
-        raise InputError("the model already carries a LoRA adapter; merge it before attaching another")
+        raise InputError(
+            "the model already carries a LoRA adapter; merge it before attaching another"
+        )
     names = target_names(model, config)
     whole = set(whole_names(model, config))
     model.requires_grad_(False)
@@ -150,7 +152,9 @@ def merge(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None = None)
     for name, layer in layers:
         dtype = layer.get_base_layer().weight.dtype
         if dtype != torch.float32:
-            raise ValueError(f"{name}: merging needs float32 weights, but these are {dtype}; load the model in float32 first")
+            raise ValueError(
+                f"{name}: merging needs float32 weights, but these are {dtype}; load the model in float32 first"
+            )
     training = model.training
     model.eval()
     before = _states(verify)
@@ -164,7 +168,9 @@ def merge(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None = None)
     model.train(training)
     if before is None or after is None:
         return 0.0
-    difference = float((before - after).abs().max() / before.abs().max().clamp_min(torch.finfo(torch.float32).tiny))
+    difference = float(
+        (before - after).abs().max() / before.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
+    )
     if not difference <= MERGE_TOLERANCE:
         raise RuntimeError(
             f"merging changed the hidden states by {difference:.2e} of their size (tolerance {MERGE_TOLERANCE:.0e})"
@@ -229,7 +235,11 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
 
     These are the LoRA factors, and every parameter that requires a gradient.
     """
-    return {name: parameter for name, parameter in model.named_parameters() if ".lora_" in name or parameter.requires_grad}
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if ".lora_" in name or parameter.requires_grad
+    }
 
 
 def forget_peft(model: nn.Module) -> None:

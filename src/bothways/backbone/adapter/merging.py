@@ -65,7 +65,9 @@ _HEADS = frozenset(
 _REMEDY = "give the base model that the adapter was trained over"
 
 
-def merge_saved(model: nn.Module, place: str | os.PathLike[str], held: Sequence[str] = ()) -> list[str]:
+def merge_saved(
+    model: nn.Module, place: str | os.PathLike[str], held: Sequence[str] = ()
+) -> list[str]:
     """Merge an adapter on disk into `model`, in place.
 
     If the adapter names another one that its base already had, that one is merged first. Parameters
@@ -108,7 +110,9 @@ def merge_saved(model: nn.Module, place: str | os.PathLike[str], held: Sequence[
     return [*held, own] if own is not None else list(held)
 
 
-def _merge(model: Any, config: Any, tensors: Mapping[str, Tensor], place: str | os.PathLike[str]) -> None:
+def _merge(
+    model: Any, config: Any, tensors: Mapping[str, Tensor], place: str | os.PathLike[str]
+) -> None:
     from peft import get_peft_model, set_peft_model_state_dict
 
     named = _without_infixes(tensors)
@@ -122,13 +126,18 @@ def _merge(model: Any, config: Any, tensors: Mapping[str, Tensor], place: str | 
         )
         named = {name: value for name, value in named.items() if name not in heads}
     if not named:
-        raise InputError(f"{place}: holds no tensor of the decoder, so nothing would be merged; {_REMEDY}")
+        raise InputError(
+            f"{place}: holds no tensor of the decoder, so nothing would be merged; {_REMEDY}"
+        )
     if config.modules_to_save if hasattr(config, "modules_to_save") else None:
         kept = [name for name in config.modules_to_save if name.split(".")[0] not in _HEADS]
         config.modules_to_save = kept or None
     _make_room(model, root, named)
     # Tensors that the layers share lie outside the wrapped model, for example base_model.vera_A.
-    weights = {name if name.startswith("base_model.") else _START + name: value for name, value in named.items()}
+    weights = {
+        name if name.startswith("base_model.") else _START + name: value
+        for name, value in named.items()
+    }
     try:
         with (
             foreign(place, f"the adapter does not fit {type(model).__name__}", _REMEDY),
@@ -140,7 +149,9 @@ def _merge(model: Any, config: Any, tensors: Mapping[str, Tensor], place: str | 
             result: Any = set_peft_model_state_dict(wrapped, weights)
         _check_complete(wrapped, weights, result.unexpected_keys, root, place)
         if not hasattr(wrapped.base_model, "merge_and_unload"):
-            raise InputError(f"{place}: peft_type {config.peft_type.value} cannot be merged into weights")
+            raise InputError(
+                f"{place}: peft_type {config.peft_type.value} cannot be merged into weights"
+            )
         with (
             foreign(place, f"cannot be merged ({config.peft_type.value})", ""),
             warnings.catch_warnings(),
@@ -164,7 +175,11 @@ def _check_complete(
 
     wanted = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     unplaced = [name for name in unexpected]
-    absent = [name for name in wanted if name not in weights and not root.is_head(name.removeprefix(_START))]
+    absent = [
+        name
+        for name in wanted
+        if name not in weights and not root.is_head(name.removeprefix(_START))
+    ]
     for names, what in ((unplaced, "find no place in"), (absent, "are missing for")):
         if names:
             raise InputError(
@@ -208,7 +223,9 @@ def _root(model: Any, named: Mapping[str, Tensor], place: str | os.PathLike[str]
     if causal is not None and any(_inside(name, causal.slot, own) for name in named):
         return causal
     bare = _Root(model, model, "")
-    if any(name.split(".")[0] in own for name in named) or all(bare.is_head(name) for name in named):
+    if any(name.split(".")[0] in own for name in named) or all(
+        bare.is_head(name) for name in named
+    ):
         return bare
     raise InputError(
         f"{place}: the adapter does not fit {type(model).__name__}: its tensors have names such as {next(iter(named))!r}, "
@@ -253,7 +270,11 @@ def _in_causal_lm(model: Any) -> _Root | None:
             holder, _, leaf = name.rpartition(".")
             kind = own.dtype if tensor.is_floating_point() else tensor.dtype
             zeros = torch.zeros((), dtype=kind, device=own.device).expand(tensor.shape)
-            value = nn.Parameter(zeros, requires_grad=False) if isinstance(tensor, nn.Parameter) else zeros
+            value = (
+                nn.Parameter(zeros, requires_grad=False)
+                if isinstance(tensor, nn.Parameter)
+                else zeros
+            )
             setattr(whole.get_submodule(holder), leaf, value)
     return _Root(whole, model, slot)
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def add_tokens(model: Any, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], *, seed: int = 0) -> list[int]:
+def add_tokens(
+    model: Any, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], *, seed: int = 0
+) -> list[int]:
     """Add special tokens to `tokenizer` and rows for them to the embeddings of `model`, in place.
 
     Tokens that already exist keep their rows. New rows are drawn from the distribution of the
@@ -47,10 +49,14 @@ def add_tokens(model: Any, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[
         InputError: if a token is empty or appears twice.
     """
     if not all(tokens) or len(set(tokens)) < len(tokens):
-        raise InputError(f"new_tokens: {list(tokens)}; expected texts that are not empty, each once")
+        raise InputError(
+            f"new_tokens: {list(tokens)}; expected texts that are not empty, each once"
+        )
     known = tokenizer.get_vocab()
     fresh = [token for token in tokens if token not in known]
-    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in fresh], special_tokens=True)
+    tokenizer.add_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in fresh], special_tokens=True
+    )
     rows = model.get_input_embeddings().weight.shape[0]
     number = tokenizer.get_vocab()
     ids = [number[token] for token in fresh]

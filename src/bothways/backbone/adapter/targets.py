@@ -21,12 +21,24 @@ def whole_names(model: nn.Module, config: LoraConfig) -> list[str]:
     Raises:
         InputError: if a part of `train_whole` occurs in no name.
     """
-    names = [name for name, _ in model.named_parameters() if ".lora_" not in name and ".base_layer." not in name]
+    names = [
+        name
+        for name, _ in model.named_parameters()
+        if ".lora_" not in name and ".base_layer." not in name
+    ]
     parts = config.train_whole or ()
     for part in parts:
         if not any(part in name for name in names):
-            known = sorted({name.removesuffix(".weight").split(".")[-1] for name in names if name.endswith(".weight")})
-            raise InputError(f"adapter.train_whole: no parameter's name contains {part!r}; there are {', '.join(known)}")
+            known = sorted(
+                {
+                    name.removesuffix(".weight").split(".")[-1]
+                    for name in names
+                    if name.endswith(".weight")
+                }
+            )
+            raise InputError(
+                f"adapter.train_whole: no parameter's name contains {part!r}; there are {', '.join(known)}"
+            )
     return [name for name in names if any(part in name for part in parts)]
 
 
@@ -55,7 +67,10 @@ def target_names(model: nn.Module, config: LoraConfig) -> list[str]:
     elif config.targets == "attention":
         chosen = {"attention": [name for name in linear if _in_attention(model, name)]}
     else:
-        chosen = {target: [name for name in linear if f".{name}".endswith(f".{target}")] for target in config.targets}
+        chosen = {
+            target: [name for name in linear if f".{name}".endswith(f".{target}")]
+            for target in config.targets
+        }
     missing = [target for target, found in chosen.items() if not found]
     if missing or not chosen:
         known = ", ".join(sorted({name.split(".")[-1] for name in linear})) or "none"
@@ -90,8 +105,16 @@ def decoder_blocks(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
     config_of_model: Any = getattr(model, "config", None)
     text_config = config_of_model.get_text_config() if config_of_model is not None else None
     depth = getattr(text_config, "num_hidden_layers", None)
-    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    lists = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList)
+    ]
     blocks = [(name, module) for name, module in lists if len(module) == depth] or lists
     # An expert list inside a block may happen to be as long as the model is deep. Only the
     # outermost list counts.
-    return [(name, module) for name, module in blocks if not any(name.startswith(f"{other}.") for other, _ in blocks)]
+    return [
+        (name, module)
+        for name, module in blocks
+        if not any(name.startswith(f"{other}.") for other, _ in blocks)
+    ]

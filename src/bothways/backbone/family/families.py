@@ -112,7 +112,12 @@ def check_supported(config: PretrainedConfig) -> None:
         UnsupportedFamily: if the family is refused, with its name and the reason.
     """
     text = config.get_text_config()
-    reason = REFUSED.get(text.model_type) or REFUSED.get(config.model_type) or _by_fields(text) or _by_layers(text)
+    reason = (
+        REFUSED.get(text.model_type)
+        or REFUSED.get(config.model_type)
+        or _by_fields(text)
+        or _by_layers(text)
+    )
     if reason:
         raise UnsupportedFamily(f"{text.model_type} cannot be made bidirectional: it {reason}")
 
@@ -138,7 +143,12 @@ def _by_layers(config: PretrainedConfig) -> str | None:
 def _by_fields(config: PretrainedConfig) -> str | None:
     fields = [name for name, value in vars(config).items() if value not in (None, False)]
     return next(
-        (reason for pattern, reason in _STRUCTURE for name in fields if re.fullmatch(pattern, name)),
+        (
+            reason
+            for pattern, reason in _STRUCTURE
+            for name in fields
+            if re.fullmatch(pattern, name)
+        ),
         None,
     )
 
@@ -176,7 +186,9 @@ def measure(
     rows: list[FamilyRow] = []
     with (
         _silence(),
-        Progress("families", len(chosen), "families", show=None if progress is True else False) as bar,
+        Progress(
+            "families", len(chosen), "families", show=None if progress is True else False
+        ) as bar,
     ):
         for family in chosen:
             rows.append(_row(family, limit_s))
@@ -247,7 +259,9 @@ def _silence() -> Iterator[None]:
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+    if threading.current_thread() is not threading.main_thread() or not hasattr(
+        signal, "setitimer"
+    ):
         yield
         return
 
@@ -329,7 +343,9 @@ def main() -> None:
     torch.set_num_threads(1)  # the models are too small for more
 
     def progress(row: FamilyRow) -> None:
-        sys.stderr.write(f"{row.family:24} {row.verdict:20} {row.execution:8} {row.seconds:5.1f} s  {row.reason}\n")
+        sys.stderr.write(
+            f"{row.family:24} {row.verdict:20} {row.execution:8} {row.seconds:5.1f} s  {row.reason}\n"
+        )
 
     sys.stdout.write(to_markdown(measure(progress=progress)))
 

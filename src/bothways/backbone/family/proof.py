@@ -67,9 +67,13 @@ def prove_family(family: str) -> dict[str, Any]:
         )
         remarks = prove_saved(model, ids, packed)
         if report.needs_eager != remarks.needs_eager:
-            raise NotProven(f"needs eager: measured in memory {report.needs_eager}, from disk {remarks.needs_eager}")
+            raise NotProven(
+                f"needs eager: measured in memory {report.needs_eager}, from disk {remarks.needs_eager}"
+            )
         found["needs_eager"] = remarks.needs_eager
-        found["reason"] = "; ".join(filter(None, [found["reason"], _selective(model), *remarks.sentences]))
+        found["reason"] = "; ".join(
+            filter(None, [found["reason"], _selective(model), *remarks.sentences])
+        )
         prove_causal(model, ids, torch.cat(causal))
     except NotProven as error:
         return {**found, "verdict": "failed", "reason": str(error)}
@@ -88,7 +92,9 @@ def prove_packed(model: PreTrainedModel, execution: Execution, ids: Tensor) -> T
     if not proof.ok:
         raise NotProven(proof.sentence)
     packed = run(model, ids, AttentionPlan(LENGTHS), execution)
-    alone = [run(model, text, AttentionPlan((len(text),)), execution) for text in ids.split(LENGTHS)]
+    alone = [
+        run(model, text, AttentionPlan((len(text),)), execution) for text in ids.split(LENGTHS)
+    ]
     expect_equal(packed, torch.cat(alone), "a text alone has other states than packed")
     return packed
 
@@ -129,7 +135,9 @@ def all_visible(family: str, ids: Tensor) -> Tensor:
     rows = []
     for text in ids.split(LENGTHS):
         mask = torch.zeros(1, 1, len(text), len(text))
-        extra = {"position_ids": torch.arange(len(text))[None]} if _takes_positions(original) else {}
+        extra = (
+            {"position_ids": torch.arange(len(text))[None]} if _takes_positions(original) else {}
+        )
         try:
             rows.append(states(original, text, attention_mask=mask, **extra))
         except Exception:
@@ -167,8 +175,12 @@ def prove_saved(model: PreTrainedModel, ids: Tensor, packed: Tensor) -> Remarks:
             raise wrong["eager"]
         if wrong["eager"] is not None:
             if wrong["sdpa"] is not None:
-                raise NotProven(f"the saved folder does not run in plain AutoModel ({type(wrong['eager']).__name__})")
-            remarks.sentences.append("stock eager attention stops with an error on a text without padding; the default runs")
+                raise NotProven(
+                    f"the saved folder does not run in plain AutoModel ({type(wrong['eager']).__name__})"
+                )
+            remarks.sentences.append(
+                "stock eager attention stops with an error on a text without padding; the default runs"
+            )
         remarks.needs_eager = isinstance(wrong["sdpa"], NotProven)
         loaded = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
         if distance(padded(loaded, ids, "left"), packed) > EXACT and not remarks.needs_eager:
@@ -184,14 +196,18 @@ def _try_loader(folder: str, implementation: str, ids: Tensor, packed: Tensor) -
     """
     what = f"the saved folder loaded with {implementation}"
     try:
-        loaded = AutoModel.from_pretrained(folder, attn_implementation=implementation, dtype=torch.float32).eval()
+        loaded = AutoModel.from_pretrained(
+            folder, attn_implementation=implementation, dtype=torch.float32
+        ).eval()
     except (ValueError, ImportError) as error:
         # The family does not have SDPA attention, so other loaders choose eager by themselves.
         return None if implementation == "sdpa" else error
     try:
         alone = torch.cat([states(loaded, text) for text in ids.split(LENGTHS)])
         expect_equal(alone, packed, f"{what} gives other states for one text without padding")
-        expect_equal(padded(loaded, ids, "right"), packed, f"{what} gives other states when padded right")
+        expect_equal(
+            padded(loaded, ids, "right"), packed, f"{what} gives other states when padded right"
+        )
         # Without position ids some families cannot be padded left at all. A remark says so.
         if _takes_positions(loaded):
             expect_equal(
@@ -216,7 +232,9 @@ def prove_causal(model: PreTrainedModel, ids: Tensor, original: Tensor) -> None:
     if proof.leaks:
         raise NotProven(f"causal control: {proof.sentence}")
     again = run(model, ids, AttentionPlan(LENGTHS, "causal"), execution)
-    expect_equal(again, original, "causal control: switched back, the states are not the original ones")
+    expect_equal(
+        again, original, "causal control: switched back, the states are not the original ones"
+    )
 
 
 def _selective(model: PreTrainedModel) -> str:

@@ -80,7 +80,8 @@ EXTRA: dict[str, dict[str, Any]] = {
     "cohere_compass_text": {
         "layer_types": ["sliding_attention", "full_attention"] * 2,
         "rope_parameters": {
-            kind: {"rope_type": "default", "rope_theta": 1e4} for kind in ("sliding_attention", "full_attention")
+            kind: {"rope_type": "default", "rope_theta": 1e4}
+            for kind in ("sliding_attention", "full_attention")
         },
     },
     "dbrx": {
@@ -147,7 +148,9 @@ def build(model_type: str, *, seed: int = 0) -> PreTrainedModel:
         raise ValueError(f"not shrunk: {size:,} parameters")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: PreTrainedModel = AutoModel.from_config(config, dtype=torch.float32, attn_implementation="eager")
+        model: PreTrainedModel = AutoModel.from_config(
+            config, dtype=torch.float32, attn_implementation="eager"
+        )
         enliven(model)
     model.eval()
     return model
@@ -173,8 +176,18 @@ def enliven(model: nn.Module) -> None:
 
 def _shrunk(fields: dict[str, Any]) -> dict[str, Any]:
     skipped = {"transformers_version", "architectures", "dtype", "ignore_keys_at_rope_validation"}
-    small = {name: _shrink(name, value) for name, value in fields.items() if not name.startswith("_") and name not in skipped}
-    small.update({name: size for name, size in (("head_dim", 8), ("num_key_value_heads", 2)) if small.get(name, ...) is None})
+    small = {
+        name: _shrink(name, value)
+        for name, value in fields.items()
+        if not name.startswith("_") and name not in skipped
+    }
+    small.update(
+        {
+            name: size
+            for name, size in (("head_dim", 8), ("num_key_value_heads", 2))
+            if small.get(name, ...) is None
+        }
+    )
     # off by default in many families, but the measurement needs it
     if small.get("sliding_window", ...) is None:
         small["sliding_window"] = WINDOW

@@ -22,7 +22,9 @@ from bothways.errors import InputError, SourceError
 from bothways.foreign import foreign
 from bothways.foreign import one_line as one_line_of
 
-ACCEPTED = "give a hub id (organisation/name), a model folder, a .gguf file, or the embedded smollm2-135m"
+ACCEPTED = (
+    "give a hub id (organisation/name), a model folder, a .gguf file, or the embedded smollm2-135m"
+)
 # Flags that transformers reads with getattr. Configs do not declare them, but they have an effect.
 _UNDECLARED = ("is_causal", "use_bidirectional_attention")
 
@@ -38,7 +40,9 @@ def read_config(name: str, where: str) -> Any:
         config = AutoConfig.from_pretrained(where, trust_remote_code=False)
     layers = getattr(config, "num_hidden_layers", None)
     if isinstance(layers, int) and layers > _MOST_LAYERS:  # building them would not end
-        raise SourceError(f"{name}: config.json says num_hidden_layers {layers}; no model has more than {_MOST_LAYERS}")
+        raise SourceError(
+            f"{name}: config.json says num_hidden_layers {layers}; no model has more than {_MOST_LAYERS}"
+        )
     return config
 
 
@@ -66,7 +70,9 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
         InputError: if it is only a PEFT adapter.
     """
     with one_line(name):
-        model, info = auto.from_pretrained(where, output_loading_info=True, trust_remote_code=False, **options)
+        model, info = auto.from_pretrained(
+            where, output_loading_info=True, trust_remote_code=False, **options
+        )
     missing = sorted(info["missing_keys"])
     pooler = [key for key in missing if key.startswith("pooler.") or ".pooler." in key]
     absent = [key for key in missing if key not in pooler]
@@ -86,7 +92,9 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
         # model.
         model.pooler = None
     if getattr(model, "_hf_peft_config_loaded", False):
-        raise InputError(f"{name}: is a PEFT adapter over another model; read it with bothways.load, or name the base model")
+        raise InputError(
+            f"{name}: is a PEFT adapter over another model; read it with bothways.load, or name the base model"
+        )
     return model.eval()
 
 
@@ -102,9 +110,13 @@ def override(config: Any, values: dict[str, Any], name: str) -> None:
     text = config.get_text_config(decoder=True)
     for key, value in values.items():
         if not hasattr(text, key) and key not in _UNDECLARED:
-            near = difflib.get_close_matches(key, [*text.to_dict(), *text.attribute_map, *_UNDECLARED], n=1)
+            near = difflib.get_close_matches(
+                key, [*text.to_dict(), *text.attribute_map, *_UNDECLARED], n=1
+            )
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"config_overrides.{key}: {name} ({text.model_type}) has no such config field{hint}")
+            raise InputError(
+                f"config_overrides.{key}: {name} ({text.model_type}) has no such config field{hint}"
+            )
         setattr(text, key, value)
 
 
@@ -155,7 +167,8 @@ def _reason(error: Exception, what: str) -> str:
     if "not a valid model identifier" in lower or "repository not found" in lower:
         return f"no such model on the hub, or it is private (hf auth login); {ACCEPTED}"
     if module == "httpx" or any(
-        sign in lower for sign in ("couldn't connect", "outgoing traffic has been disabled", "offline mode")
+        sign in lower
+        for sign in ("couldn't connect", "outgoing traffic has been disabled", "offline mode")
     ):
         return f"the model hub cannot be reached and its local cache has no copy; {ACCEPTED}"
     if "trust_remote_code" in lower or "custom code" in lower:

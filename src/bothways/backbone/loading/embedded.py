@@ -44,7 +44,11 @@ MODELS = {
 }
 #: For each embedded model, its name on the hub and the fields of its card there.
 CARDS: dict[str, dict[str, Any]] = {
-    "smollm2-135m": {"id": "HuggingFaceTB/SmolLM2-135M-Instruct", "license": "apache-2.0", "language": ["en"]}
+    "smollm2-135m": {
+        "id": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "license": "apache-2.0",
+        "language": ["en"],
+    }
 }
 # Raise this number when the conversion changes, so that folders of an older one are built again.
 CONVERSION = 1
@@ -94,7 +98,9 @@ def ensure(name: str) -> Path:
             if not is_current(folder, wanted):
                 _build(name, wanted, folder)
     except Timeout:
-        raise SourceError(f"{name}: another process has held {folder.parent} for {_LOCK_SECONDS} s; end it first") from None
+        raise SourceError(
+            f"{name}: another process has held {folder.parent} for {_LOCK_SECONDS} s; end it first"
+        ) from None
     except BothwaysError:
         raise
     except OSError as error:
@@ -117,7 +123,11 @@ def is_current(folder: Path, wanted: WheelFile) -> bool:
         marker: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         files: dict[str, int] = marker["files"]
         made = (marker["conversion"], marker["source_sha256"]) == (CONVERSION, wanted.sha256)
-        if not made or not files or any((folder / file).stat().st_size != size for file, size in files.items()):
+        if (
+            not made
+            or not files
+            or any((folder / file).stat().st_size != size for file, size in files.items())
+        ):
             return False
         hashes, seen = marker.get("sha256"), marker.get("seen") or {}
         now = {file: _state(folder / file) for file in files}

@@ -27,9 +27,13 @@ _log = logging.getLogger(__name__)
 
 # Values of tokenizer.ggml.pre for which a text is cut at every digit before GPT-2's pattern applies
 # (llama.cpp, src/llama-vocab.cpp).
-_DIGITS_APART = frozenset({"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"})
+_DIGITS_APART = frozenset(
+    {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
+)
 # Values for which GPT-2's own pattern is right. transformers also builds it for unknown values.
-_GPT2_PATTERN = frozenset({"gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "exaone4", "trillion", "granite-docling"})
+_GPT2_PATTERN = frozenset(
+    {"gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "exaone4", "trillion", "granite-docling"}
+)
 
 
 def require_gguf(purpose: str) -> None:
@@ -58,12 +62,16 @@ def read_gguf(path: str | Path, *, dtype: torch.dtype, **options: Any) -> tuple[
     require_gguf(f"reading {path.name}")
     with path.open("rb") as stream:
         if stream.read(4) != b"GGUF":
-            raise SourceError(f"{path}: is not a GGUF file (it does not begin with 'GGUF'); the download may be incomplete")
+            raise SourceError(
+                f"{path}: is not a GGUF file (it does not begin with 'GGUF'); the download may be incomplete"
+            )
     name, folder = str(path), str(path.parent)
     options = {**_dense(), **options}
     # The dequantizer draws a progress bar that no setting of transformers turns off.
     with redirect_stderr(io.StringIO()):
-        causal = read_weights(name, folder, AutoModelForCausalLM, gguf_file=path.name, dtype=dtype, **options)
+        causal = read_weights(
+            name, folder, AutoModelForCausalLM, gguf_file=path.name, dtype=dtype, **options
+        )
     forget_quantizer(causal)
     tokenizer = read_tokenizer(name, folder, gguf_file=path.name)
     with one_line(name, "its tokenizer cannot be loaded"):

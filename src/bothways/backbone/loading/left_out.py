@@ -88,9 +88,9 @@ def _remedy(inside: list[str]) -> str:
     if any("lora_" in key or ".base_layer." in key for key in inside):
         return "merge the adapter into the weights, or give the base and the adapter separately"
     if any(_LEFTOVERS.search(key) for key in inside):
-        return (
-            "restore the config.json that it was saved with (its quantization_config is missing), or give the unquantized model"
-        )
+        return "restore the config.json that it was saved with (its quantization_config is missing), or give the unquantized model"
     if all(key.endswith("bias") for key in inside):
-        return "restore the config.json that it was saved with (attention_bias, mlp_bias and the like)"
+        return (
+            "restore the config.json that it was saved with (attention_bias, mlp_bias and the like)"
+        )
     return "restore the config.json that it was saved with, or fetch the model again"

@@ -105,7 +105,9 @@ def resolve(name: str | os.PathLike[str]) -> Source:
     """
     text = os.fspath(name)
     if not text.strip():
-        raise SourceError(f"the name of a model is empty (an unset variable of the shell?); {ACCEPTED}")
+        raise SourceError(
+            f"the name of a model is empty (an unset variable of the shell?); {ACCEPTED}"
+        )
     if text.lower() in embedded.names():
         return Source(text, "embedded", str(embedded.folder_of(text.lower())))
     path = Path(text).expanduser()
@@ -164,10 +166,14 @@ def load_pretrained(
     stock = attn_implementation in _STOCK_ATTENTION
     options: dict[str, Any] = {"attn_implementation": attn_implementation} if stock else {}
     if source.kind == "gguf":
-        causal, tokenizer = read_gguf(source.path, dtype=kind, **_gguf_overrides(source, overrides), **options)
+        causal, tokenizer = read_gguf(
+            source.path, dtype=kind, **_gguf_overrides(source, overrides), **options
+        )
         model, lm_head = _split(causal, head)
     else:
-        place = str(embedded.ensure(source.name.lower())) if source.kind == "embedded" else source.path
+        place = (
+            str(embedded.ensure(source.name.lower())) if source.kind == "embedded" else source.path
+        )
         config = read_config(source.name, place)
         # a config with wrong values raises errors of every kind, depending on the family
         with one_line(source.name):
@@ -184,7 +190,9 @@ def load_pretrained(
     return Pretrained(model, tokenizer, lm_head.to(where) if lm_head is not None else None, source)
 
 
-def _load_weights(name: str, place: str, config: Any, head: bool, **options: Any) -> tuple[Any, nn.Module | None]:
+def _load_weights(
+    name: str, place: str, config: Any, head: bool, **options: Any
+) -> tuple[Any, nn.Module | None]:
     role = _role(config, name)
     options["config"] = config
     if role == "encoder" or (role == "decoder" and not head):
@@ -198,7 +206,9 @@ def _role(config: Any, name: str) -> Literal["decoder", "encoder", "wrapper"]:
     """
     kind = type(config)
     if getattr(config, "is_encoder_decoder", False):
-        raise UnsupportedFamily(f"{name}: {config.model_type} is an encoder-decoder; give a decoder-only or encoder-only model")
+        raise UnsupportedFamily(
+            f"{name}: {config.model_type} is an encoder-decoder; give a decoder-only or encoder-only model"
+        )
     if kind in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
         return "encoder"
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING:
@@ -273,7 +283,9 @@ def _set_attention(model: Any, implementation: str) -> None:
         with quiet():
             model.set_attn_implementation(implementation)
     except (ValueError, ImportError) as error:
-        raise InputError(f"attn_implementation {implementation!r}: {' '.join(str(error).split())[:300]}") from error
+        raise InputError(
+            f"attn_implementation {implementation!r}: {' '.join(str(error).split())[:300]}"
+        ) from error
     if model.config._attn_implementation != implementation:
         raise InputError(
             f"attn_implementation {implementation!r}: {type(model).__name__} does not use transformers' attention interface"
@@ -284,13 +296,19 @@ def _check_folder(path: Path, name: str) -> None:
     if not (path / "config.json").is_file():
         found = sorted(file.name for file in path.glob("*.gguf"))
         if found:
-            raise SourceError(f"{name}: a folder with {len(found)} .gguf files; give one of them, e.g. {path / found[0]}")
+            raise SourceError(
+                f"{name}: a folder with {len(found)} .gguf files; give one of them, e.g. {path / found[0]}"
+            )
         if (path / EXPORT).is_file():
             raise SourceError(
                 f"{name}: is an export, which only encodes and holds no weights to train; give the model that it was made from"
             )
         if (path / "adapter_config.json").is_file():
-            raise SourceError(f"{name}: holds only a PEFT adapter; read it with bothways.load, or give the base model")
+            raise SourceError(
+                f"{name}: holds only a PEFT adapter; read it with bothways.load, or give the base model"
+            )
         raise SourceError(f"{name}: has no config.json, so it is not a model folder; {ACCEPTED}")
     if not any((path / file).is_file() for file in TOKENIZER_FILES):
-        raise SourceError(f"{name}: has no tokenizer (tokenizer.json); copy them from the model it was made from")
+        raise SourceError(
+            f"{name}: has no tokenizer (tokenizer.json); copy them from the model it was made from"
+        )

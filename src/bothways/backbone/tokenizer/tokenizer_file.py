@@ -38,7 +38,9 @@ _PROBES = (
 
 
 FOLLOWED = frozenset(
-    f"{family}Tokenizer{fast}" for family in ("Llama", "CodeLlama", "Gemma", "Cohere", "GPTNeoX") for fast in ("", "Fast")
+    f"{family}Tokenizer{fast}"
+    for family in ("Llama", "CodeLlama", "Gemma", "Cohere", "GPTNeoX")
+    for fast in ("", "Fast")
 )
 """Classes for which transformers 4 wrote the flags into the rule around every text.
 
@@ -68,13 +70,18 @@ def follow_flags(tokenizer: PreTrainedTokenizerBase, where: str, name: str) -> N
     followed = (stated.get("tokenizer_class") or type(tokenizer).__name__) in FOLLOWED
     if not followed and not (isinstance(authors, dict) and authors.get("AutoTokenizer")):
         return
-    for key, role, write in (("add_bos_token", "bos_token", prepend_bos), ("add_eos_token", "eos_token", append_eos)):
+    for key, role, write in (
+        ("add_bos_token", "bos_token", prepend_bos),
+        ("add_eos_token", "eos_token", append_eos),
+    ):
         around = specials(tokenizer) if stated.get(key) is True else None
         if around is None or (around.bos_added if write is prepend_bos else around.eos_added):
             continue
         token = getattr(tokenizer, role)
         if token is None:
-            raise InputError(f"{file}: {key} is true and no {role} is named; name it, or write false")
+            raise InputError(
+                f"{file}: {key} is true and no {role} is named; name it, or write false"
+            )
         write(tokenizer)
         log.warning(
             "%s: %s is true in tokenizer_config.json, so %s is put %s every text, as transformers 4 did; transformers 5 follows "
@@ -105,7 +112,10 @@ def difference(tokenizer: PreTrainedTokenizerBase, where: str) -> str | None:
     written.no_truncation()
     written.no_padding()
     for text in _PROBES:
-        if written.encode(text, add_special_tokens=False).ids != tokenizer(text, add_special_tokens=False)["input_ids"]:
+        if (
+            written.encode(text, add_special_tokens=False).ids
+            != tokenizer(text, add_special_tokens=False)["input_ids"]
+        ):
             return text
     return None
 

@@ -20,7 +20,19 @@ from bothways.errors import InputError
 
 NAME = "ablate"
 
-_MANY = frozenset({"--rows", "--poolings", "--eval-poolings", "--tasks", "--recipe", "--option", "--data", "--seeds", "--set"})
+_MANY = frozenset(
+    {
+        "--rows",
+        "--poolings",
+        "--eval-poolings",
+        "--tasks",
+        "--recipe",
+        "--option",
+        "--data",
+        "--seeds",
+        "--set",
+    }
+)
 _STAGE = re.compile(r"([A-Za-z0-9*][A-Za-z0-9_-]*)=(.+)", re.DOTALL)
 
 
@@ -76,11 +88,14 @@ class Combinations:
     ] = None
     eval_poolings: Annotated[
         list[str] | None,
-        typer.Option(help="poolings without parameters with which every encoder is measured as well"),
+        typer.Option(
+            help="poolings without parameters with which every encoder is measured as well"
+        ),
     ] = None
-    tasks: Annotated[list[str] | None, typer.Option(help="tasks as for bothways evaluate: sts:PAIRS, retrieval:FOLDER, …")] = (
-        None
-    )
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(help="tasks as for bothways evaluate: sts:PAIRS, retrieval:FOLDER, …"),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -91,26 +106,42 @@ class Training:
 
     recipe: Annotated[
         list[str] | None,
-        typer.Option(help="recipes, by name or file, that have the stages of the rows; llm2vec if not given"),
+        typer.Option(
+            help="recipes, by name or file, that have the stages of the rows; llm2vec if not given"
+        ),
     ] = None
-    preset: Annotated[str | None, typer.Option(help="for recipes by name: published (default) or laptop")] = None
+    preset: Annotated[
+        str | None, typer.Option(help="for recipes by name: published (default) or laptop")
+    ] = None
     options: Annotated[
         list[str] | None,
-        typer.Option("--option", help="for recipes by name: an option of the recipe, for example supervised=rows.jsonl"),
+        typer.Option(
+            "--option",
+            help="for recipes by name: an option of the recipe, for example supervised=rows.jsonl",
+        ),
     ] = None
     data: Annotated[
         list[str] | None,
-        typer.Option(help="training data of all stages, or STAGE=SOURCE for one; the recipes' own data if not given"),
+        typer.Option(
+            help="training data of all stages, or STAGE=SOURCE for one; the recipes' own data if not given"
+        ),
     ] = None
     dev: Annotated[
         str | None,
-        typer.Option(help="for recipes by name: task that chooses the best checkpoint, for example sts:dev.jsonl"),
+        typer.Option(
+            help="for recipes by name: task that chooses the best checkpoint, for example sts:dev.jsonl"
+        ),
     ] = None
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", help="one value of the recipe by its path, for example stages.mntp.optim.steps=50"),
+        typer.Option(
+            "--set",
+            help="one value of the recipe by its path, for example stages.mntp.optim.steps=50",
+        ),
     ] = None
-    seeds: Annotated[list[int] | None, typer.Option(help="seeds of training, for example 0 1 2; 42 if not given")] = None
+    seeds: Annotated[
+        list[int] | None, typer.Option(help="seeds of training, for example 0 1 2; 42 if not given")
+    ] = None
 
 
 @flat
@@ -126,7 +157,9 @@ def command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="folder for encoders, results and tables; an earlier run in it continues"),
+        typer.Option(
+            help="folder for encoders, results and tables; an earlier run in it continues"
+        ),
     ] = None,
     retrain: Annotated[
         bool,
@@ -137,11 +170,15 @@ def command(
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="print which rows would be trained, reused and measured, and how long; write nothing"),
+        typer.Option(
+            "--dry-run",
+            help="print which rows would be trained, reused and measured, and how long; write nothing",
+        ),
     ] = False,
     device: Device = "auto",
     dtype: Annotated[
-        str | None, typer.Option(help="type in which encoders are measured: auto (default), float32, bfloat16")
+        str | None,
+        typer.Option(help="type in which encoders are measured: auto (default), float32, bfloat16"),
     ] = None,
 ) -> None:
     """Train and measure every combination of rows and poolings on one base, and print the table.
@@ -167,12 +204,16 @@ def command(
     }
     choices = {name: value for name, value in choices.items() if value not in (None, [], {})}
     if dry_run:
-        for line in ablate(plan, out, dry_run=True, retrain=retrain, device=device, **choices).lines():
+        for line in ablate(
+            plan, out, dry_run=True, retrain=retrain, device=device, **choices
+        ).lines():
             say(line)
         return
     table = ablate(plan, out, retrain=retrain, device=device, **choices)
     say(table.markdown())
-    say(f"saved {out / 'table.md'} and table.json; for a page with charts: bothways report {out / 'results'} --out report.html")
+    say(
+        f"saved {out / 'table.md'} and table.json; for a page with charts: bothways report {out / 'results'} --out report.html"
+    )
 
 
 def _by_stage(data: list[str] | None) -> dict[str, list[str]]:
@@ -193,6 +234,8 @@ def _overrides(sets: list[str] | None) -> dict[str, Any]:
     for assignment in sets or ():
         path, equals, text = assignment.partition("=")
         if not equals or not path.strip():
-            raise InputError(f"--set {assignment}: expected path=value, for example stages.mntp.optim.lr=1e-3")
+            raise InputError(
+                f"--set {assignment}: expected path=value, for example stages.mntp.optim.lr=1e-3"
+            )
         found[path.strip()] = load_yaml(text, where=f"--set {path.strip()}")
     return found

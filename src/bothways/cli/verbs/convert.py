@@ -13,35 +13,56 @@ from bothways.errors import InputError
 NAME = "convert"
 
 
+# Options with a long help, which the signature of the command names.
+_Windows = Annotated[
+    str, typer.Option(help="sliding windows of the base: lift (read the whole text) or keep")
+]
+_MaxLength = Annotated[
+    int | None,
+    typer.Option(
+        help="tokens that are read of a text; 512 if not given, or the reach of --context or of the adapter",
+        show_default=False,
+    ),
+]
+_Normalize = Annotated[bool, typer.Option(help="store a module that scales vectors to length 1")]
+_AddBos = Annotated[
+    bool, typer.Option("--add-bos", help="put BOS before every text if the tokenizer does not")
+]
+_AddEos = Annotated[
+    bool, typer.Option("--add-eos", help="put EOS after every text if the tokenizer does not")
+]
+_PoolBos = Annotated[bool, typer.Option(help="include BOS in the pooling if a text starts with it")]
+_Adapter = Annotated[
+    str | None,
+    typer.Option(help="folder or hub id of a PEFT adapter to merge into the base, LoRA+ too"),
+]
+_Context = Annotated[
+    int | None,
+    typer.Option(
+        help="stretch rotary positions to this many tokens; not needed for an adapter of ours, which stores its context"
+    ),
+]
+_Dtype = Annotated[
+    str, typer.Option(help="type of the stored weights: float32, bfloat16 or float16")
+]
+
+
 def command(
     base: Annotated[str, typer.Argument(help="hub id, folder, .gguf file or embedded name")],
     out: Annotated[Path, typer.Option(help="folder to write", callback=hold)],
     direction: Annotated[str, typer.Option(help="bidirectional or causal")] = "bidirectional",
     pooling: Annotated[str, typer.Option(help=POOLINGS)] = "mean",
-    windows: Annotated[str, typer.Option(help="sliding windows of the base: lift (read the whole text) or keep")] = "lift",
-    max_length: Annotated[
-        int | None,
-        typer.Option(
-            help="tokens that are read of a text; 512 if not given, or the reach of --context or of the adapter",
-            show_default=False,
-        ),
-    ] = None,
-    normalize: Annotated[bool, typer.Option(help="store a module that scales vectors to length 1")] = False,
-    add_bos: Annotated[bool, typer.Option("--add-bos", help="put BOS before every text if the tokenizer does not")] = False,
-    add_eos: Annotated[bool, typer.Option("--add-eos", help="put EOS after every text if the tokenizer does not")] = False,
-    pool_bos: Annotated[bool, typer.Option(help="include BOS in the pooling if a text starts with it")] = True,
-    adapter: Annotated[
-        str | None, typer.Option(help="folder or hub id of a PEFT adapter to merge into the base, LoRA+ too")
-    ] = None,
-    context: Annotated[
-        int | None,
-        typer.Option(
-            help="stretch rotary positions to this many tokens; not needed for an adapter of ours, which stores its context"
-        ),
-    ] = None,
+    windows: _Windows = "lift",
+    max_length: _MaxLength = None,
+    normalize: _Normalize = False,
+    add_bos: _AddBos = False,
+    add_eos: _AddEos = False,
+    pool_bos: _PoolBos = True,
+    adapter: _Adapter = None,
+    context: _Context = None,
     rope: Rope = None,
     factor: Factor = None,
-    dtype: Annotated[str, typer.Option(help="type of the stored weights: float32, bfloat16 or float16")] = "float32",
+    dtype: _Dtype = "float32",
     device: Device = "cpu",
 ) -> None:
     """Make a base LLM bidirectional and save it as an encoder.
@@ -49,7 +70,9 @@ def command(
     sentence-transformers and transformers' AutoModel load the folder.
     """
     if context is None and (rope is not None or factor is not None):
-        raise InputError(f"--{'factor' if rope is None else 'rope'}: needs --context, the number of tokens to stretch to")
+        raise InputError(
+            f"--{'factor' if rope is None else 'rope'}: needs --context, the number of tokens to stretch to"
+        )
     from bothways.atomic import refuse_existing
     from bothways.attention.positions import usable_positions
     from bothways.encoder.convert import convert
@@ -57,7 +80,11 @@ def command(
 
     refuse_existing(out)  # before the model is read
     # the adapter's settings fill in the rest
-    given = {key: value for key, value in (("type", rope), ("context", context), ("factor", factor)) if value is not None}
+    given = {
+        key: value
+        for key, value in (("type", rope), ("context", context), ("factor", factor))
+        if value is not None
+    }
     encoder = convert(
         base,
         direction=direction,  # type: ignore[arg-type]
@@ -79,7 +106,11 @@ def command(
         raise typer.Exit(1)
     encoder.save(out)
     positions = usable_positions(encoder.backbone)
-    limit = f"{encoder.max_length}" if positions in (0, None, encoder.max_length) else f"{encoder.max_length} of {positions}"
+    limit = (
+        f"{encoder.max_length}"
+        if positions in (0, None, encoder.max_length)
+        else f"{encoder.max_length} of {positions}"
+    )
     say(
         f"{out}: {encoder.direction} encoder, {encoder.dimension} dimensions, {pooling} pooling, reads {limit} tokens of a text"
     )

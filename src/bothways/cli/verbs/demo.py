@@ -36,9 +36,13 @@ MAX_LENGTH = 96
 
 
 def command(
-    out: Annotated[Path, typer.Option(help="folder for the encoder; a stopped demo in it continues")] = Path("runs/demo"),
+    out: Annotated[
+        Path, typer.Option(help="folder for the encoder; a stopped demo in it continues")
+    ] = Path("runs/demo"),
     base: Annotated[str, typer.Option(help="base LLM")] = "smollm2-135m",
-    seed: Annotated[int, typer.Option(help="seed; the same one gives the same numbers on the same machine")] = 42,
+    seed: Annotated[
+        int, typer.Option(help="seed; the same one gives the same numbers on the same machine")
+    ] = 42,
     device: Device = "auto",
 ) -> None:
     """Turn SmolLM2-135M into a text encoder, and show the effect of each step."""
@@ -50,12 +54,16 @@ def command(
 
     started = time.perf_counter()
     task = Stdlib()
-    say(f"Task: find one of {len(task.collection.corpus)} functions of this Python's library by its description.")
+    say(
+        f"Task: find one of {len(task.collection.corpus)} functions of this Python's library by its description."
+    )
     rows = [("BM25", _score(BM25(), task))]
     rows += _untrained(base, task, device)
 
     recipe = demo_recipe(base, seed)
-    say("\nTraining: MNTP (predict masked words from both sides), then SimCSE (two dropout views of a text belong together)")
+    say(
+        "\nTraining: MNTP (predict masked words from both sides), then SimCSE (two dropout views of a text belong together)"
+    )
     resume = out.exists()
     train(recipe, out, resume=resume, device=device)
     first = out / "stages" / recipe.stage_folder(0)
@@ -114,18 +122,26 @@ def _table(rows: list[tuple[str, dict[str, float]]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Find the function by its description (held-out functions, nDCG and recall in %)")
+    table = Table(
+        title="Find the function by its description (held-out functions, nDCG and recall in %)"
+    )
     table.add_column("")
     columns = (("ndcg@10", 100), ("recall@10", 100), ("alignment", 1), ("uniformity", 1))
     for name, _ in columns:
         table.add_column(name, justify="right")
     for name, metrics in rows:
         table.add_row(
-            name, *(f"{metrics[key] * scale:.{1 if scale == 100 else 2}f}" if key in metrics else "" for key, scale in columns)
+            name,
+            *(
+                f"{metrics[key] * scale:.{1 if scale == 100 else 2}f}" if key in metrics else ""
+                for key, scale in columns
+            ),
         )
     Console().print(table)
     lexical, last = rows[0][1]["ndcg@10"], rows[-1][1]["ndcg@10"]
-    say("alignment: distance of a description to its function (lower is closer); uniformity: lower is more evenly spread")
+    say(
+        "alignment: distance of a description to its function (lower is closer); uniformity: lower is more evenly spread"
+    )
     if lexical > last:
         say(
             f"BM25 is still ahead by {100 * (lexical - last):.1f} points: descriptions have many words in common with names "

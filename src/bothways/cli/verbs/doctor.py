@@ -15,7 +15,9 @@ NAME = "doctor"
 def command(
     model: Model,
     direction: BaseDirection = None,
-    quick: Annotated[bool, typer.Option(help="skip the checks of checkpointing and adapters")] = False,
+    quick: Annotated[
+        bool, typer.Option(help="skip the checks of checkpointing and adapters")
+    ] = False,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="float32 gives the strictest proof")] = "float32",
 ) -> None:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bothways.cli.options import BasePooling, BatchTokens, Device, DType, Model, hold, open_encoder, say
+from bothways.cli.options import (
+    BasePooling,
+    BatchTokens,
+    Device,
+    DType,
+    Model,
+    hold,
+    open_encoder,
+    say,
+)
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,49 +28,65 @@ if TYPE_CHECKING:
 NAME = "encode"
 
 
+# Options with a long help, which the signature of the command names.
+_Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="INPUT",
+        help="texts: a .txt, .json, .jsonl, .csv, .tsv or .parquet file, .gz of these, a folder, or a hub dataset",
+    ),
+]
+_Out = Annotated[
+    Path,
+    typer.Option(
+        help="file to write: .npy, or .parquet with the texts next to the vectors",
+        callback=hold,
+    ),
+]
+_Unit = Annotated[
+    str | None,
+    typer.Option(
+        help="for .txt files: line (each line is a text) or document (each file is one, or each article that it marks); "
+        "if not given, document with --chunks, else line"
+    ),
+]
+_PromptName = Annotated[
+    str | None, typer.Option(help="name of a prompt that the encoder stores, for example query")
+]
+_Chunks = Annotated[
+    str | None,
+    typer.Option(
+        help="late chunking: one vector for each passage, read as part of its document; sentences, or the number of tokens "
+        "of a passage"
+    ),
+]
+_Both = Annotated[
+    bool,
+    typer.Option(
+        "--both",
+        help="for LLaRA: two vectors of each text in one pass, one of the text itself (ebae) and one of the text after it "
+        "(ebar), as two columns of a .parquet or a .npy of shape (texts, 2, numbers)",
+    ),
+]
+_TruncateDim = Annotated[
+    int | None,
+    typer.Option(help="keep only the first numbers of a vector; it is cut before normalizing"),
+]
+
+
 def command(
     model: Model,
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="INPUT",
-            help="texts: a .txt, .json, .jsonl, .csv, .tsv or .parquet file, .gz of these, a folder, or a hub dataset",
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(help="file to write: .npy, or .parquet with the texts next to the vectors", callback=hold),
-    ],
+    source: _Source,
+    out: _Out,
     column: Annotated[str | None, typer.Option(help="column that holds the text")] = None,
-    unit: Annotated[
-        str | None,
-        typer.Option(
-            help="for .txt files: line (each line is a text) or document (each file is one, or each article that it marks); "
-            "if not given, document with --chunks, else line"
-        ),
-    ] = None,
+    unit: _Unit = None,
     prompt: Annotated[str | None, typer.Option(help="instruction before every text")] = None,
-    prompt_name: Annotated[str | None, typer.Option(help="name of a prompt that the encoder stores, for example query")] = None,
+    prompt_name: _PromptName = None,
     normalize: Annotated[bool, typer.Option(help="scale vectors to length 1")] = True,
-    chunks: Annotated[
-        str | None,
-        typer.Option(
-            help="late chunking: one vector for each passage, read as part of its document; sentences, or the number of tokens "
-            "of a passage"
-        ),
-    ] = None,
+    chunks: _Chunks = None,
     pooling: BasePooling = None,
-    both: Annotated[
-        bool,
-        typer.Option(
-            "--both",
-            help="for LLaRA: two vectors of each text in one pass, one of the text itself (ebae) and one of the text after it "
-            "(ebar), as two columns of a .parquet or a .npy of shape (texts, 2, numbers)",
-        ),
-    ] = False,
-    truncate_dim: Annotated[
-        int | None, typer.Option(help="keep only the first numbers of a vector; it is cut before normalizing")
-    ] = None,
+    both: _Both = False,
+    truncate_dim: _TruncateDim = None,
     batch_tokens: BatchTokens = None,
     device: Device = "auto",
     dtype: DType = "auto",
@@ -74,18 +99,38 @@ def command(
 
     suffixes = SUFFIXES if chunks is None else (".parquet",)
     if out.suffix not in suffixes:  # before the model is read
-        raise InputError(f"--out {out}: must end in {' or '.join(suffixes)}{'' if chunks is None else ' with --chunks'}")
+        raise InputError(
+            f"--out {out}: must end in {' or '.join(suffixes)}{'' if chunks is None else ' with --chunks'}"
+        )
     passages = None if chunks is None else _passages(chunks)
     if passages is not None and truncate_dim is not None:
-        raise InputError("--truncate-dim: does not work with --chunks; cut the vectors of the file instead")
+        raise InputError(
+            "--truncate-dim: does not work with --chunks; cut the vectors of the file instead"
+        )
     if both:
-        _check_both({"--chunks": chunks, "--prompt": prompt, "--prompt-name": prompt_name, "--pooling": pooling})
+        _check_both(
+            {
+                "--chunks": chunks,
+                "--prompt": prompt,
+                "--prompt-name": prompt_name,
+                "--pooling": pooling,
+            }
+        )
     places: Places = deque()
-    texts = _texts(source, column, unit if unit is not None else "line" if passages is None else "document", places)
+    texts = _texts(
+        source,
+        column,
+        unit if unit is not None else "line" if passages is None else "document",
+        places,
+    )
     # the first text is read before the model, so that a wrong path fails at once
     texts = chain([next(texts)], texts)
     encoder = open_encoder(model, device=device, dtype=dtype, pooling=pooling)
-    options: dict[str, Any] = {"prompt": prompt, "prompt_name": prompt_name, "normalize_embeddings": normalize}
+    options: dict[str, Any] = {
+        "prompt": prompt,
+        "prompt_name": prompt_name,
+        "normalize_embeddings": normalize,
+    }
     options["batch_tokens"] = batch_tokens
     if passages is not None:
         documents, count, dimension = write_chunks(encoder, texts, out, passages, options, places)
@@ -129,5 +174,7 @@ def _passages(given: str) -> int | Literal["sentences"]:
     if given == "sentences":
         return "sentences"
     if not given.isdecimal() or int(given) < 1:
-        raise InputError(f"--chunks {given}: must be sentences, or a number of tokens of at least 1")
+        raise InputError(
+            f"--chunks {given}: must be sentences, or a number of tokens of at least 1"
+        )
     return int(given)

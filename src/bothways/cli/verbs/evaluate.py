@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from bothways.cli.option_groups import flat
-from bothways.cli.options import BaseDirection, BasePooling, BatchTokens, Device, DType, Factor, Model, Rope, hold, say
+from bothways.cli.options import (
+    BaseDirection,
+    BasePooling,
+    BatchTokens,
+    Device,
+    DType,
+    Factor,
+    Model,
+    Rope,
+    hold,
+    say,
+)
 from bothways.errors import InputError
 from bothways.evaluation.registry import kinds
 
@@ -20,9 +31,7 @@ if TYPE_CHECKING:
 
 NAME = "evaluate"
 
-_TASK = (
-    f"{', '.join(kinds().values())}; add options as ?option=value&option=value, quoted for the shell; repeat for several tasks"
-)
+_TASK = f"{', '.join(kinds().values())}; add options as ?option=value&option=value, quoted for the shell; repeat for several tasks"
 
 
 @dataclass(frozen=True)
@@ -54,25 +63,41 @@ class Stretching:
         return RopeConfig.of({"type": self.rope, "context": self.context, "factor": self.factor})
 
 
+# Options with a long help, which the signature of the command names.
+_Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="JSON file for scores and provenance; it is written after each task", callback=hold
+    ),
+]
+_Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="skip the tasks that --out already holds, and use their scores"),
+]
+_MaxLength = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="tokens that are read of a text; the encoder's own limit if not given"
+    ),
+]
+_Seed = Annotated[
+    int,
+    typer.Option(help="seed of few-shot texts, k-means centers and random pairs; MTEB uses 42"),
+]
+
+
 @flat
 def command(
     model: Model,
     task: Annotated[list[str], typer.Option(help=_TASK)],
     stretching: Stretching,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="JSON file for scores and provenance; it is written after each task", callback=hold),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="skip the tasks that --out already holds, and use their scores")
-    ] = False,
+    out: _Out = None,
+    resume: _Resume = False,
     direction: BaseDirection = None,
     pooling: BasePooling = None,
-    max_length: Annotated[
-        int | None, typer.Option(min=1, help="tokens that are read of a text; the encoder's own limit if not given")
-    ] = None,
+    max_length: _MaxLength = None,
     batch_tokens: BatchTokens = None,
-    seed: Annotated[int, typer.Option(help="seed of few-shot texts, k-means centers and random pairs; MTEB uses 42")] = 0,
+    seed: _Seed = 0,
     device: Device = "auto",
     dtype: DType = "auto",
 ) -> None:
@@ -121,7 +146,9 @@ def command(
         raise InputError("--resume needs --out, the results file to continue")
     rope = stretching.config()
     tasks = [make_task(spec) for spec in task]
-    encoder = open_evaluated(model, tasks, device=device, dtype=dtype, direction=direction, pooling=pooling, rope=rope)
+    encoder = open_evaluated(
+        model, tasks, device=device, dtype=dtype, direction=direction, pooling=pooling, rope=rope
+    )
     if max_length is not None:
         cut_texts(encoder, max_length)
     results = evaluate(encoder, tasks, batch_tokens=batch_tokens, seed=seed, out=out, resume=resume)

@@ -28,7 +28,10 @@ def command(
         ),
     ] = None,
     quantize: Annotated[
-        str | None, typer.Option(help="8-bit weights, another way to write --dtype: int8 for onnx and openvino, q8_0 for gguf")
+        str | None,
+        typer.Option(
+            help="8-bit weights, another way to write --dtype: int8 for onnx and openvino, q8_0 for gguf"
+        ),
     ] = None,
     device: Device = "cpu",
 ) -> None:
@@ -39,7 +42,9 @@ def command(
     from bothways.exports.export import export
 
     folder = export(model, out, to=to, dtype=dtype, quantize=quantize, device=device)
-    say(f"{folder}: written; the server's command is in {folder / 'README.md'}; check it with: bothways verify-export {folder}")
+    say(
+        f"{folder}: written; the server's command is in {folder / 'README.md'}; check it with: bothways verify-export {folder}"
+    )
 
 
 def verify(
@@ -61,11 +66,19 @@ def verify(
     rules = verify_rules(folder)
     for rule in rules:
         fault = f": {rule.fault}" if rule.fault else ""
-        say(f"{'ok  ' if rule.ok else 'FAIL'}  {rule.server}, by rule, not measured: {rule.rule}{fault}")
+        say(
+            f"{'ok  ' if rule.ok else 'FAIL'}  {rule.server}, by rule, not measured: {rule.rule}{fault}"
+        )
     results = verify_export(folder, pythons=pythons or ())
     for each in results:
-        note = "" if each.cost > 0.99995 else f"  (pools the prompt: cosine {each.cost:.4f} to the encoder's own vector)"
-        say(f"{'ok  ' if each.ok else 'FAIL'}  {each.loader}  {each.case:<24} {each.cosine:.6f}{note}")
+        note = (
+            ""
+            if each.cost > 0.99995
+            else f"  (pools the prompt: cosine {each.cost:.4f} to the encoder's own vector)"
+        )
+        say(
+            f"{'ok  ' if each.ok else 'FAIL'}  {each.loader}  {each.case:<24} {each.cosine:.6f}{note}"
+        )
     worst = min(each.cosine for each in results)
     say(f"lowest cosine {worst:.6f}, at least {results[0].bar} is needed")
     if not (all(rule.ok for rule in rules) and all(each.ok for each in results)):

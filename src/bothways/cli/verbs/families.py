@@ -14,7 +14,8 @@ NAME = "families"
 
 def command(
     names: Annotated[
-        list[str] | None, typer.Argument(help="model types to measure, for example llama qwen3; all if not given")
+        list[str] | None,
+        typer.Argument(help="model types to measure, for example llama qwen3; all if not given"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Markdown file to write", callback=hold)] = None,
 ) -> None:

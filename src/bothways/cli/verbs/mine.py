@@ -28,7 +28,10 @@ def command(
     sources: Sources,
     output: Output,
     with_: Annotated[
-        str, typer.Option("--with", help="bm25, an encoder or base model, or hybrid:MODEL (both rankings, fused)")
+        str,
+        typer.Option(
+            "--with", help="bm25, an encoder or base model, or hybrid:MODEL (both rankings, fused)"
+        ),
     ],
     selection: Selection,
     corpus: Corpus,
@@ -38,7 +41,10 @@ def command(
     search: Search,
     work: Work,
     sample: Annotated[
-        int, typer.Option(min=0, help="rows to print in full, with the documents that were left out and why")
+        int,
+        typer.Option(
+            min=0, help="rows to print in full, with the documents that were left out and why"
+        ),
     ] = 3,
 ) -> None:
     """Find negatives that are hard but are not true answers, and write rows that `train` reads.
@@ -94,7 +100,9 @@ def _show(sample: Sample) -> None:
         table.add_column(name, justify=side, no_wrap=name != "text")  # type: ignore[arg-type]
 
     def add(kind: str, seen: Seen) -> None:
-        text = f"{_short(seen.text)} [{printable(seen.reason)}]" if seen.reason else _short(seen.text)
+        text = (
+            f"{_short(seen.text)} [{printable(seen.reason)}]" if seen.reason else _short(seen.text)
+        )
         table.add_row(kind, f"{seen.score:.4f}", str(seen.rank) if seen.rank else "", Text(text))
 
     for seen in sample.positives:

@@ -49,7 +49,9 @@ def examples(
     converted = Converted(layout.read(sources))
     converted.rows = len(converted.examples)
     if held is not None:
-        converted.examples, matches, gone = remove_overlap(converted.examples, held, documents=not queries_only)
+        converted.examples, matches, gone = remove_overlap(
+            converted.examples, held, documents=not queries_only
+        )
         converted.matches += matches
         if gone:
             converted.drop("examples held by evaluation data or close to it", count=gone)
@@ -59,7 +61,10 @@ def examples(
 @group.command()
 @flat
 def retrieval(
-    folder: Annotated[Path, typer.Argument(help="BEIR folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="BEIR folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv"),
+    ],
     output: Output,
     instruction: Instruction,
     held_out: HeldOut,
@@ -146,7 +151,9 @@ def classification(
             "two classes, else example)"
         ),
     ] = "auto",
-    text: Annotated[str | None, typer.Option(help="column of the text; found by its name if not given")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="column of the text; found by its name if not given")
+    ] = None,
     task: Task = "classification",
     seed: Seed = 0,
 ) -> None:
@@ -162,7 +169,9 @@ def classification(
     from bothways.data.labeled.labeled_text import read_labeled
 
     items = [
-        item for source in sources for item in read_labeled(source, text=text, label=labels.label, separator=labels.separator)
+        item
+        for source in sources
+        for item in read_labeled(source, text=text, label=labels.label, separator=labels.separator)
     ]
     chosen = settled(by, items)  # type: ignore[arg-type]
     options = ClassOptions(
@@ -188,14 +197,20 @@ def clustering(
     instruction: Instruction,
     held_out: HeldOut,
     form: Annotated[str, typer.Option(help="s2s (titles) or p2p (bodies)")] = "s2s",
-    title: Annotated[str | None, typer.Option(help="column of the title; found by its name if not given")] = None,
-    body: Annotated[str | None, typer.Option(help="column of the body; found by its name if not given")] = None,
+    title: Annotated[
+        str | None, typer.Option(help="column of the title; found by its name if not given")
+    ] = None,
+    body: Annotated[
+        str | None, typer.Option(help="column of the body; found by its name if not given")
+    ] = None,
     title_before_body: Annotated[
         bool, typer.Option(help="for p2p: put the title before the body, as MTEB's data sets do")
     ] = False,
     by: Annotated[
         str,
-        typer.Option(help="the positive of a text: example (a text of its category) or label (the text of the category)"),
+        typer.Option(
+            help="the positive of a text: example (a text of its category) or label (the text of the category)"
+        ),
     ] = "example",
     task: Task = "clustering",
     seed: Seed = 0,
@@ -208,7 +223,9 @@ def clustering(
     from bothways.errors import InputError
 
     if by not in ("example", "label"):
-        raise InputError(f"--by {by}: must be example (a text of the category) or label (the category's text)")
+        raise InputError(
+            f"--by {by}: must be example (a text of the category) or label (the category's text)"
+        )
 
     columns = DocumentColumns(
         form=form,  # type: ignore[arg-type]
@@ -241,10 +258,17 @@ def sts(
     instruction: Instruction,
     held_out: HeldOut,
     threshold: Annotated[float, typer.Option(help="lowest score of a positive")] = 4.0,
-    ceiling: Annotated[float, typer.Option(help="highest score that a negative may have with the query")] = 2.5,
+    ceiling: Annotated[
+        float, typer.Option(help="highest score that a negative may have with the query")
+    ] = 2.5,
     negatives: Annotated[int, typer.Option(min=0, help="negatives of each row")] = 7,
-    chosen_by: Annotated[str, typer.Option(help="choice of negatives: bm25 (the highest ranked) or random")] = "bm25",
-    first_rank: Annotated[int, typer.Option(min=1, help="for bm25: first rank to take; the query itself is not counted")] = 1,
+    chosen_by: Annotated[
+        str, typer.Option(help="choice of negatives: bm25 (the highest ranked) or random")
+    ] = "bm25",
+    first_rank: Annotated[
+        int,
+        typer.Option(min=1, help="for bm25: first rank to take; the query itself is not counted"),
+    ] = 1,
     task: Task = "sts",
     seed: Seed = 0,
 ) -> None:

@@ -15,32 +15,54 @@ Encoder = Annotated[Path, typer.Argument(help="folder of a finished encoder")]
 License = Annotated[
     str | None,
     typer.Option(
-        "--license", help="for the card, as the hub writes it: apache-2.0, mit, other; the base's license if not given"
+        "--license",
+        help="for the card, as the hub writes it: apache-2.0, mit, other; the base's license if not given",
     ),
 ]
 Language = Annotated[
     list[str] | None,
-    typer.Option(help="for the card: en, ko, multilingual; repeat for several; the base's languages if not given"),
+    typer.Option(
+        help="for the card: en, ko, multilingual; repeat for several; the base's languages if not given"
+    ),
 ]
 BaseName = Annotated[
     str | None,
-    typer.Option("--base-model", help="for the card: name of the base on the hub, needed only if it is not known"),
+    typer.Option(
+        "--base-model",
+        help="for the card: name of the base on the hub, needed only if it is not known",
+    ),
 ]
 ResultFiles = Annotated[
     list[Path] | None,
-    typer.Option("--results", help="file of bothways evaluate --out, to show its scores on the card; repeat for several"),
+    typer.Option(
+        "--results",
+        help="file of bothways evaluate --out, to show its scores on the card; repeat for several",
+    ),
 ]
 
 
 def command(
     model: Encoder,
-    name: Annotated[str, typer.Argument(metavar="ORG/NAME", help="repository on the hub; it is created if it does not exist")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="ORG/NAME", help="repository on the hub; it is created if it does not exist"
+        ),
+    ],
     private: Annotated[
-        bool, typer.Option("--private", help="create a private repository; stop if it exists and is public")
+        bool,
+        typer.Option(
+            "--private", help="create a private repository; stop if it exists and is public"
+        ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything and list the files; send nothing")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="check everything and list the files; send nothing")
+    ] = False,
     revision: Annotated[
-        str | None, typer.Option(help="branch, which is created if it does not exist; the main one if not given")
+        str | None,
+        typer.Option(
+            help="branch, which is created if it does not exist; the main one if not given"
+        ),
     ] = None,
     message: Annotated[str | None, typer.Option(help="message of the commit")] = None,
     license: License = None,
@@ -48,7 +70,8 @@ def command(
     base_model: BaseName = None,
     results: ResultFiles = None,
     include: Annotated[
-        list[str] | None, typer.Option(help="more files to upload, for example '*.png'; repeat for several")
+        list[str] | None,
+        typer.Option(help="more files to upload, for example '*.png'; repeat for several"),
     ] = None,
     device: Device = "auto",
 ) -> None:
@@ -90,9 +113,13 @@ def card(
     license: License = None,
     language: Language = None,
     base_model: BaseName = None,
-    name: Annotated[str | None, typer.Option(help="name of this model on the hub, ORG/NAME")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="name of this model on the hub, ORG/NAME")
+    ] = None,
     results: ResultFiles = None,
-    replace: Annotated[bool, typer.Option("--replace", help="replace a card that somebody has changed")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="replace a card that somebody has changed")
+    ] = False,
 ) -> None:
     """Write the model card (README.md) again, with a license, languages and scores."""
     from bothways.publishing.cards import write_card

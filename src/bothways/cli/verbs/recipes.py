@@ -13,11 +13,16 @@ NAME = "recipes"
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="recipe to print with all its values, as YAML")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="recipe to print with all its values, as YAML")
+    ] = None,
     preset: Annotated[str, typer.Option(help="published or laptop")] = "published",
     options: Annotated[
         list[str] | None,
-        typer.Option("--option", help="an option of the recipe, for example supervised=rows.jsonl; repeat for several"),
+        typer.Option(
+            "--option",
+            help="an option of the recipe, for example supervised=rows.jsonl; repeat for several",
+        ),
     ] = None,
 ) -> None:
     """List the recipes, or print one as YAML to edit and give to `bothways train`."""
@@ -31,4 +36,6 @@ def command(
             say(f"{known:10} {entry.description}")
             say(f"{'':10} --option {', '.join(entry.options)}")
         return
-    typer.echo(recipes.get(name).make(assignments(options or []), preset=preset).to_yaml(), nl=False)
+    typer.echo(
+        recipes.get(name).make(assignments(options or []), preset=preset).to_yaml(), nl=False
+    )

@@ -15,11 +15,14 @@ NAME = "report"
 def command(
     results: Annotated[
         list[str],
-        typer.Argument(help="results files, folders of results, or folders of training runs; NAME=PATH gives one a name"),
+        typer.Argument(
+            help="results files, folders of results, or folders of training runs; NAME=PATH gives one a name"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="HTML file to write", callback=hold)],
     baseline: Annotated[
-        str | None, typer.Option(help="model that the others are compared with; the first one if not given")
+        str | None,
+        typer.Option(help="model that the others are compared with; the first one if not given"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="seed of the bootstrap")] = 0,
 ) -> None:

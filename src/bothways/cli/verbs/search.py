@@ -13,7 +13,9 @@ NAME = "search"
 
 def command(
     model: Model,
-    source: Annotated[str, typer.Argument(help="texts to search: file, folder, hub dataset or python-stdlib")],
+    source: Annotated[
+        str, typer.Argument(help="texts to search: file, folder, hub dataset or python-stdlib")
+    ],
     queries: Annotated[list[str], typer.Argument(help="texts to search for")],
     top: Annotated[int, typer.Option(min=1, help="results per query")] = 5,
     limit: Annotated[int | None, typer.Option(help="search only the first texts")] = None,

@@ -34,7 +34,8 @@ def command(
     device: Device = "auto",
     dtype: DType = "auto",
 ) -> None:
-    """Serve encoders over HTTP: OpenAI's /v1/embeddings, /v1/rerank, /v1/similarity, and a page to try a search.
+    """Serve encoders over HTTP: OpenAI's /v1/embeddings, /v1/rerank, /v1/similarity, and a page to
+    try a search.
 
     Clients need the key in the environment variable BOTHWAYS_API_KEY, if it is set.
     """
@@ -47,7 +48,10 @@ def command(
     folders = named(models)
     texts = answering.texts()
     with bind(address.host, address.port) as taken:  # before the models are read, which takes long
-        encoders = {name: open_encoder(folder, device=device, dtype=dtype, pooling=pooling) for name, folder in folders.items()}
+        encoders = {
+            name: open_encoder(folder, device=device, dtype=dtype, pooling=pooling)
+            for name, folder in folders.items()
+        }
         serve(encoders, settings, taken, int8_texts=texts)
 
 
@@ -65,6 +69,8 @@ def named(models: list[str]) -> dict[str, str]:
         if not name or not folder:
             raise InputError(f"{each}: must be a folder, or NAME=FOLDER")
         if name in found:
-            raise InputError(f"{each}: the name {name} is taken by {found[name]}; give another one as NAME=FOLDER")
+            raise InputError(
+                f"{each}: the name {name} is taken by {found[name]}; give another one as NAME=FOLDER"
+            )
         found[name] = folder
     return found

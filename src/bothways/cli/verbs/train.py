@@ -19,42 +19,72 @@ if TYPE_CHECKING:
 NAME = "train"
 
 
+# Options with a long help, which the signature of the command names.
+_Recipe = Annotated[
+    str,
+    typer.Argument(
+        help="name of a recipe (see bothways recipes), a YAML file, or one of LLM2Vec's JSON configurations"
+    ),
+]
+_Out = Annotated[
+    Path | None,
+    typer.Option(help="folder for the encoder, the recipe, metrics and checkpoints"),
+]
+_Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="training texts: file, folder, hub dataset or python-stdlib; repeat for several"
+    ),
+]
+_Preset = Annotated[str, typer.Option(help="for a recipe by name: published or laptop")]
+_Dev = Annotated[
+    str | None,
+    typer.Option(
+        help="for a recipe by name: task that chooses the best checkpoint, for example sts:dev.jsonl"
+    ),
+]
+_Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        help="for a recipe by name: an option of the recipe, for example supervised=rows.jsonl; repeat for several",
+    ),
+]
+_Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="one value by its path, for example stages.mntp.optim.lr=1e-3; repeat for several",
+    ),
+]
+_Resume = Annotated[bool, typer.Option("--resume", help="continue a stopped run in --out")]
+_Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="remove the files of an earlier run in --out, and start from the beginning",
+    ),
+]
+_DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="print the whole recipe, sizes, steps, time and memory; write nothing"
+    ),
+]
+
+
 def command(
-    recipe: Annotated[
-        str,
-        typer.Argument(help="name of a recipe (see bothways recipes), a YAML file, or one of LLM2Vec's JSON configurations"),
-    ],
-    out: Annotated[Path | None, typer.Option(help="folder for the encoder, the recipe, metrics and checkpoints")] = None,
+    recipe: _Recipe,
+    out: _Out = None,
     base: Annotated[str | None, typer.Option(help="base LLM or encoder folder")] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(help="training texts: file, folder, hub dataset or python-stdlib; repeat for several"),
-    ] = None,
-    preset: Annotated[str, typer.Option(help="for a recipe by name: published or laptop")] = "published",
-    dev: Annotated[
-        str | None,
-        typer.Option(help="for a recipe by name: task that chooses the best checkpoint, for example sts:dev.jsonl"),
-    ] = None,
-    options: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option",
-            help="for a recipe by name: an option of the recipe, for example supervised=rows.jsonl; repeat for several",
-        ),
-    ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="one value by its path, for example stages.mntp.optim.lr=1e-3; repeat for several"),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="continue a stopped run in --out")] = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="remove the files of an earlier run in --out, and start from the beginning"),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="print the whole recipe, sizes, steps, time and memory; write nothing"),
-    ] = False,
+    data: _Data = None,
+    preset: _Preset = "published",
+    dev: _Dev = None,
+    options: _Options = None,
+    sets: _Sets = None,
+    resume: _Resume = False,
+    overwrite: _Overwrite = False,
+    dry_run: _DryRun = False,
     device: Device = "auto",
 ) -> None:
     """Train an encoder with a recipe.
@@ -67,10 +97,21 @@ def command(
 
     if is_word_task(recipe):
         if dev is not None or options or sets or resume or overwrite:
-            raise InputError(f"{recipe}: a word-task configuration takes only --base, --data, --out, --device and --dry-run")
+            raise InputError(
+                f"{recipe}: a word-task configuration takes only --base, --data, --out, --device and --dry-run"
+            )
         run_word_task(recipe, base=base, data=data, out=out, device=device, dry_run=dry_run)
         return
-    chosen, folder = _read(recipe, out, base=base, data=data, preset=preset, dev=dev, options=options or [], sets=sets or [])
+    chosen, folder = _read(
+        recipe,
+        out,
+        base=base,
+        data=data,
+        preset=preset,
+        dev=dev,
+        options=options or [],
+        sets=sets or [],
+    )
     if dry_run:
         _print_estimate(train(chosen, dry_run=True, device=device))
         return
@@ -78,12 +119,22 @@ def command(
         raise InputError("--out: name the folder for the trained encoder")
     if resume and overwrite:
         raise InputError("--overwrite starts again and --resume continues; use only one of them")
-    encoder = train(chosen, folder, resume=resume, device=device, overwrite=overwrite or _file_overwrites(recipe))
+    encoder = train(
+        chosen,
+        folder,
+        resume=resume,
+        device=device,
+        overwrite=overwrite or _file_overwrites(recipe),
+    )
     last = chosen.stages[-1].objective
     if isinstance(last, CausalLmConfig):
-        say(f"{folder}: language model, {last.context} tokens of context; use it as a base of convert, train and evaluate")
+        say(
+            f"{folder}: language model, {last.context} tokens of context; use it as a base of convert, train and evaluate"
+        )
         return
-    say(f"{folder}: {encoder.direction} encoder, {encoder.dimension} dimensions, {encoder.pooling.mode} pooling")
+    say(
+        f"{folder}: {encoder.direction} encoder, {encoder.dimension} dimensions, {encoder.pooling.mode} pooling"
+    )
 
 
 def _read(
@@ -104,18 +155,26 @@ def _read(
 
     if name in recipes.NAMES and not Path(name).is_file():
         common: dict[str, Any] = {"preset": preset, "dev": dev}
-        common |= {key: value for key, value in (("base", base), ("texts", data)) if value is not None}
+        common |= {
+            key: value for key, value in (("base", base), ("texts", data)) if value is not None
+        }
         return override(recipes.get(name).make(assignments(options), **common), sets), out
     if not Path(name).is_file() and not name.endswith((".yaml", ".yml", ".json")):
         near = difflib.get_close_matches(name, recipes.NAMES, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"{name}: is neither a recipe nor a file; {hint}recipes: {', '.join(recipes.NAMES)}")
+        raise InputError(
+            f"{name}: is neither a recipe nor a file; {hint}recipes: {', '.join(recipes.NAMES)}"
+        )
     if dev is not None:
-        raise InputError("--dev: only for a recipe by name; for a file use --set stages.NAME.eval=…")
+        raise InputError(
+            "--dev: only for a recipe by name; for a file use --set stages.NAME.eval=…"
+        )
     if options:
         raise InputError(f"--option {options[0]}: only for a recipe by name; for a file use --set")
     found = output_dir(name) if out is None else None
-    return read_recipe(name, base=base, data=data, sets=sets), out or (Path(found) if found else None)
+    return read_recipe(name, base=base, data=data, sets=sets), out or (
+        Path(found) if found else None
+    )
 
 
 def _file_overwrites(name: str) -> bool:
@@ -132,8 +191,16 @@ def _print_estimate(plan: DryRun) -> None:
             f"{stage.name}: trains {stage.trainable:,} of {stage.parameters:,} parameters; {stage.examples:,} examples, "
             f"{stage.steps:,} steps, {stage.tokens:,} tokens; {cost}"
         )
-    say(f"on {plan.device}, {plan.processes} process(es): about {_duration(plan.seconds)} in total, without evaluations")
+    say(
+        f"on {plan.device}, {plan.processes} process(es): about {_duration(plan.seconds)} in total, without evaluations"
+    )
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )

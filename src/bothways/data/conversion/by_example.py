@@ -41,7 +41,9 @@ def by_example(items: Sequence[LabeledText], options: ClassOptions | None = None
     options = options or ClassOptions()
     negatives = NEGATIVES if options.negatives is None else options.negatives
     if options.positives < 1 or negatives < 0:
-        raise InputError(f"by_example: {options.positives} positives and {negatives} negatives; expected at least 1 and 0")
+        raise InputError(
+            f"by_example: {options.positives} positives and {negatives} negatives; expected at least 1 and 0"
+        )
     converted = Converted()
     kept = usable(items, converted, seed=options.seed, without=options.without)
     members: dict[str, list[int]] = {}
@@ -108,6 +110,8 @@ class _Others:
             if own.isdisjoint(self.items[place].labels):
                 found[place] = None
         if own not in self._rare:
-            self._rare[own] = [place for place, item in enumerate(self.items) if own.isdisjoint(item.labels)]
+            self._rare[own] = [
+                place for place, item in enumerate(self.items) if own.isdisjoint(item.labels)
+            ]
         rest = [place for place in self._rare[own] if place not in found]
         return [*found, *draw.sample(rest, min(count - len(found), len(rest)))]

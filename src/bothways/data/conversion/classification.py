@@ -69,7 +69,9 @@ def by_label(items: Sequence[LabeledText], options: ClassOptions | None = None) 
     options = options or ClassOptions(task="classification")
     negatives = options.negatives
     if negatives is not None and negatives < 0:
-        raise InputError(f"negatives: {negatives}; expected a number of other labels, or none for all")
+        raise InputError(
+            f"negatives: {negatives}; expected a number of other labels, or none for all"
+        )
     converted = Converted()
     kept = usable(items, converted, seed=options.seed, without=options.without)
     words = in_words(sorted({label for item in kept for label in item.labels}), options.label_texts)

@@ -59,9 +59,14 @@ class DocumentColumns:
         if self.form == "p2p":
             wanted.append((self.body, BODY, "body"))
         wanted.append((self.label, LABEL, "label"))
-        columns = [find_column(fields.where, fields.row, usual, asked=asked, option=option) for asked, usual, option in wanted]
+        columns = [
+            find_column(fields.where, fields.row, usual, asked=asked, option=option)
+            for asked, usual, option in wanted
+        ]
         if len(set(columns)) < len(columns):
-            raise InputError(f"{fields.where}: title and body would both be {columns[0]!r}; name the columns")
+            raise InputError(
+                f"{fields.where}: title and body would both be {columns[0]!r}; name the columns"
+            )
         return columns
 
 

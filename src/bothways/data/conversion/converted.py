@@ -57,8 +57,12 @@ class Converted:
             "rows": self.rows,
             "examples": count,
             "tasks": dict(Counter(example.task for example in self.examples)),
-            "positives": round(sum(len(example.positives) for example in self.examples) / count, 2) if count else 0.0,
-            "negatives": round(sum(len(example.negatives) for example in self.examples) / count, 2) if count else 0.0,
+            "positives": round(sum(len(example.positives) for example in self.examples) / count, 2)
+            if count
+            else 0.0,
+            "negatives": round(sum(len(example.negatives) for example in self.examples) / count, 2)
+            if count
+            else 0.0,
             "labels": len(labels),
             "dropped": dict(self.dropped),
             "overlap_samples": [match._asdict() for match in self._samples()],
@@ -69,19 +73,28 @@ class Converted:
         facts = self.summary()
         lines = [
             f"{facts['examples']} examples from {facts['rows']} rows; on average {facts['positives']:g} positives and "
-            f"{facts['negatives']:g} negatives" + (f"; {facts['labels']} labels" if facts["labels"] else "")
+            f"{facts['negatives']:g} negatives"
+            + (f"; {facts['labels']} labels" if facts["labels"] else "")
         ]
         lines += [f"  left out: {count} {reason}" for reason, count in self.dropped.items()]
         lines += [f"  {match}" for match in self._samples()]
         return lines
 
     def _samples(self) -> list[Match]:
-        return [match for exact in (True, False) for match in [m for m in self.matches if m.exact is exact][:_SHOWN]]
+        return [
+            match
+            for exact in (True, False)
+            for match in [m for m in self.matches if m.exact is exact][:_SHOWN]
+        ]
 
 
 def example_row(example: Example) -> dict[str, Any]:
     """Return an example as a row that `read_examples` reads back, without its empty fields."""
-    row: dict[str, Any] = {"query": example.query, "pos": list(example.positives), "neg": list(example.negatives)}
+    row: dict[str, Any] = {
+        "query": example.query,
+        "pos": list(example.positives),
+        "neg": list(example.negatives),
+    }
     if example.positive_scores is not None:
         row["pos_scores"] = list(example.positive_scores)
     if example.negative_scores is not None:
@@ -94,7 +107,10 @@ def example_row(example: Example) -> dict[str, Any]:
         row["label"] = example.label
     if example.labels:
         row["labels"] = list(example.labels)
-    for key, labels in (("pos_labels", example.positive_labels), ("neg_labels", example.negative_labels)):
+    for key, labels in (
+        ("pos_labels", example.positive_labels),
+        ("neg_labels", example.negative_labels),
+    ):
         if labels is not None:
             row[key] = [list(each) for each in labels]
     return row
@@ -108,7 +124,9 @@ def check_name(path: str | Path) -> Path:
     """
     path = Path(path)
     if not path.name.lower().endswith((".jsonl", ".jsonl.gz")):
-        raise InputError(f"{path}: examples are written as .jsonl or .jsonl.gz; give the file such a name")
+        raise InputError(
+            f"{path}: examples are written as .jsonl or .jsonl.gz; give the file such a name"
+        )
     return path
 
 
@@ -129,13 +147,21 @@ def write_examples(examples: Iterable[Example], path: str | Path) -> int:
     count = 0
     with atomic_file(path) as part, part.open("wb") as raw:
         # without a name and a time in the archive, the same examples give the same bytes
-        packed = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if path.name.lower().endswith(".gz") else None
+        packed = (
+            gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
+            if path.name.lower().endswith(".gz")
+            else None
+        )
         stream = packed or raw
         for count, example in enumerate(examples, start=1):
             try:
-                stream.write(json.dumps(example_row(example), ensure_ascii=False).encode("utf-8") + b"\n")
+                stream.write(
+                    json.dumps(example_row(example), ensure_ascii=False).encode("utf-8") + b"\n"
+                )
             except UnicodeEncodeError:
-                raise InputError(f"example {count}: a lone surrogate, which is not a character; repair the text") from None
+                raise InputError(
+                    f"example {count}: a lone surrogate, which is not a character; repair the text"
+                ) from None
         if packed is not None:
             packed.close()
     return count

@@ -21,7 +21,9 @@ from bothways.errors import InputError
 from bothways.foreign import why
 
 
-def usable(items: Sequence[LabeledText], converted: Converted, *, seed: int, without: Overlap | None) -> list[LabeledText]:
+def usable(
+    items: Sequence[LabeledText], converted: Converted, *, seed: int, without: Overlap | None
+) -> list[LabeledText]:
     """Return the texts that can be learned from, each once, with one label that counts.
 
     If a text has several labels, one is drawn. Texts are compared by normal form. Left out and
@@ -82,9 +84,15 @@ def read_label_texts(path: str | Path) -> dict[str, str]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON ({why(error)}); expected an object label: text") from None
-    if not isinstance(found, dict) or not all(isinstance(value, str) and value.strip() for value in found.values()):
-        raise InputError(f"{path}: expected a JSON object label: text, with a text that is not empty for each")
+        raise InputError(
+            f"{path}: not valid JSON ({why(error)}); expected an object label: text"
+        ) from None
+    if not isinstance(found, dict) or not all(
+        isinstance(value, str) and value.strip() for value in found.values()
+    ):
+        raise InputError(
+            f"{path}: expected a JSON object label: text, with a text that is not empty for each"
+        )
     return found
 
 
@@ -101,9 +109,13 @@ def in_words(labels: Iterable[str], texts: Mapping[str, str] | None) -> dict[str
     for label in labels:
         if texts is not None and label not in texts:
             raise InputError(f"label {label!r}: has no text; give every label one")
-        words[label] = texts[label] if texts is not None else " ".join(label.replace("_", " ").split())
+        words[label] = (
+            texts[label] if texts is not None else " ".join(label.replace("_", " ").split())
+        )
         if texts is None and _is_number(label):
-            raise InputError(f"label {label!r}: a number says nothing; give the labels' texts, or convert by example")
+            raise InputError(
+                f"label {label!r}: a number says nothing; give the labels' texts, or convert by example"
+            )
     twice = {text for text in words.values() if list(words.values()).count(text) > 1}
     if twice:
         raise InputError(f"labels: several of them read {min(twice)!r}; give each its own text")

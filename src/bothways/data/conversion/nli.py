@@ -95,7 +95,9 @@ def triplets(inferences: Sequence[Inference], options: NliOptions | None = None)
     """
     options = options or NliOptions()
     if options.pairing not in ("entailment", "one_to_one", "premise"):
-        raise InputError(f"pairing: {options.pairing!r}; expected 'entailment', 'one_to_one' or 'premise'")
+        raise InputError(
+            f"pairing: {options.pairing!r}; expected 'entailment', 'one_to_one' or 'premise'"
+        )
     converted = Converted(rows=len(inferences))
     groups = _by_premise(inferences, converted, options.without)
     for premise, (row, right, wrong) in groups.items():
@@ -179,4 +181,6 @@ def _label(fields: Fields, value: Any) -> str | None:
             fields.reading.notes[note] = None
         return _LABELS[name]
     shown = "nothing" if value is None or value == "" else repr(value)
-    raise InputError(f"{fields.where}: label {shown}; expected {', '.join(_NAMES)}, or 0, 1, 2 in this order, or - for none")
+    raise InputError(
+        f"{fields.where}: label {shown}; expected {', '.join(_NAMES)}, or 0, 1, 2 in this order, or - for none"
+    )

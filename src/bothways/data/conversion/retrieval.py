@@ -31,16 +31,22 @@ def retrieval(folder: str | Path, options: JudgedOptions | None = None) -> Conve
     """
     options = options or JudgedOptions()
     if options.min_grade < 1:
-        raise InputError(f"min_grade: {options.min_grade}; expected at least 1, since 0 means irrelevant")
+        raise InputError(
+            f"min_grade: {options.min_grade}; expected at least 1, since 0 means irrelevant"
+        )
     judged = read_judged(folder, options.split)
     converted = Converted(rows=len(judged.grades))
     for key, grades in judged.grades.items():
         query = judged.queries.get(key, "")
         texts = {document: judged.documents.get(document, "") for document in grades}
-        positives = dict.fromkeys(texts[key] for key, grade in grades.items() if grade >= options.min_grade and texts[key])
+        positives = dict.fromkeys(
+            texts[key] for key, grade in grades.items() if grade >= options.min_grade and texts[key]
+        )
         # a corpus holds copies: a text that was judged both ways is not a negative
         negatives = dict.fromkeys(
-            texts[key] for key, grade in grades.items() if grade <= 0 and texts[key] not in ("", *positives)
+            texts[key]
+            for key, grade in grades.items()
+            if grade <= 0 and texts[key] not in ("", *positives)
         )
         if not query:
             converted.drop("queries without a text")

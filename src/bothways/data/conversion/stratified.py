@@ -12,7 +12,11 @@ from bothways.errors import InputError
 
 
 def stratified(
-    labels: Sequence[Hashable], *, per_label: int | None = None, total: int | None = None, seed: int = 0
+    labels: Sequence[Hashable],
+    *,
+    per_label: int | None = None,
+    total: int | None = None,
+    seed: int = 0,
 ) -> list[int]:
     """Return the places of the rows to keep, in order.
 
@@ -36,7 +40,10 @@ def stratified(
     places: dict[Hashable, list[int]] = {}
     for place, label in enumerate(labels):
         places.setdefault(label, []).append(place)
-    shares = {label: len(rows) if per_label is None else min(per_label, len(rows)) for label, rows in places.items()}
+    shares = {
+        label: len(rows) if per_label is None else min(per_label, len(rows))
+        for label, rows in places.items()
+    }
     if total is not None:
         shares = _share(shares, total)
     kept: list[int] = []

@@ -51,7 +51,9 @@ def directed_pairs(pairs: Pairs, options: StsOptions | None = None) -> Converted
     related, texts = _relations(kept, options.ceiling)
     positives = _positives(kept, options.threshold, converted)
     if not positives:
-        raise InputError(f"none of {len(pairs)} pairs scores at least {options.threshold:g}; check the scale of the scores")
+        raise InputError(
+            f"none of {len(pairs)} pairs scores at least {options.threshold:g}; check the scale of the scores"
+        )
     labels = _labels(related)
     pick = _Picker(texts, related, options)
     with Progress("negatives", len(positives), "examples") as progress:
@@ -136,7 +138,9 @@ def _labels(related: dict[str, set[str]]) -> dict[str, str]:
     return labels
 
 
-def _positives(pairs: list[Scored], threshold: float, converted: Converted) -> list[tuple[str, str]]:
+def _positives(
+    pairs: list[Scored], threshold: float, converted: Converted
+) -> list[tuple[str, str]]:
     found: dict[tuple[str, str], None] = {}
     for number, first, second, score in pairs:
         if score < threshold:
@@ -152,7 +156,9 @@ def _positives(pairs: list[Scored], threshold: float, converted: Converted) -> l
 class _Picker:
     """Picks the negatives of a query: texts that are not related to it."""
 
-    def __init__(self, texts: dict[str, str], related: dict[str, set[str]], options: StsOptions) -> None:
+    def __init__(
+        self, texts: dict[str, str], related: dict[str, set[str]], options: StsOptions
+    ) -> None:
         self.keys, self.texts, self.related = list(texts), texts, related
         self.count, self.first_rank = options.negatives, options.first_rank
         self.draw = random.Random(f"{options.seed}:sts")

@@ -90,7 +90,9 @@ def retrieval_task(held_out: float = HELD_OUT, seed: int = 0) -> RetrievalTask:
         query = f"q:{same[0].name}"
         queries[query] = same[0].summary
         qrels[query] = {function.name: 1 for function in same}
-    return RetrievalTask(queries, {function.name: document(function) for function in functions}, qrels)
+    return RetrievalTask(
+        queries, {function.name: document(function) for function in functions}, qrels
+    )
 
 
 def training_texts(held_out: float = HELD_OUT, seed: int = 0) -> list[str]:
@@ -194,7 +196,11 @@ def _finish(texts: Iterable[str], excluded: Phrases) -> list[str]:
 
 
 def _sentences(docstring: str) -> list[str]:
-    return [sentence for paragraph in paragraphs(docstring) for sentence in _SENTENCE_END.split(paragraph)]
+    return [
+        sentence
+        for paragraph in paragraphs(docstring)
+        for sentence in _SENTENCE_END.split(paragraph)
+    ]
 
 
 def _hash(text: str) -> str:
@@ -226,5 +232,7 @@ class Phrases:
         normal = _normal(text)
         words = normal.split()
         padded = f" {normal} "
-        starts = {tuple(words[i : i + _PHRASE_WORDS]) for i in range(len(words) - _PHRASE_WORDS + 1)}
+        starts = {
+            tuple(words[i : i + _PHRASE_WORDS]) for i in range(len(words) - _PHRASE_WORDS + 1)
+        }
         return any(phrase in padded for start in starts for phrase in self._index.get(start, ()))

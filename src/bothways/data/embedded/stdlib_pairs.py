@@ -39,14 +39,26 @@ def training_pairs(held_out: float = HELD_OUT, seed: int = 0) -> list[Example]:
     phrases = Phrases(text for function in hidden for text in (function.summary, _body(function)))
     by_summary: dict[str, list[str]] = {}
     for function in functions:
-        if function.name in task.corpus or not _describes(function) or phrases.occur_in(function.summary):
+        if (
+            function.name in task.corpus
+            or not _describes(function)
+            or phrases.occur_in(function.summary)
+        ):
             continue
         text = document(function)
         if not phrases.occur_in(text):
             by_summary.setdefault(function.summary, []).append(text)
-    examples = [Example(summary, tuple(dict.fromkeys(texts)), task=EMBEDDED) for summary, texts in by_summary.items()]
+    examples = [
+        Example(summary, tuple(dict.fromkeys(texts)), task=EMBEDDED)
+        for summary, texts in by_summary.items()
+    ]
     log.info("%s: %d descriptions with the code they describe", EMBEDDED, len(examples))
-    return sorted(examples, key=lambda example: hashlib.sha256(example.query.encode("utf-8", "surrogatepass")).hexdigest())
+    return sorted(
+        examples,
+        key=lambda example: hashlib.sha256(
+            example.query.encode("utf-8", "surrogatepass")
+        ).hexdigest(),
+    )
 
 
 def _body(function: Function) -> str:

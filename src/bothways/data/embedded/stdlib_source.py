@@ -23,11 +23,22 @@ from bothways.errors import SourceError
 log = logging.getLogger("bothways")
 
 # Third-party code, tests, and applications or vendored tools that merely ship with the library
-_SKIPPED_FOLDERS = {"__pycache__", "ensurepip", "idlelib", "idle_test", "lib2to3", "test", "tests", "turtledemo"}
+_SKIPPED_FOLDERS = {
+    "__pycache__",
+    "ensurepip",
+    "idlelib",
+    "idle_test",
+    "lib2to3",
+    "test",
+    "tests",
+    "turtledemo",
+}
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _SUMMARY_WORDS = 4  # "Internal function." describes nothing; four words are the shortest that do
 _SUMMARY_CHARACTERS = 300  # a first paragraph beyond this is an essay, not a description
-_SIGNATURE = re.compile(r"[\w.\[\]]+\(.*?\)\s*(->|--|=|$)")  # the old custom of opening a docstring with the call's form
+_SIGNATURE = re.compile(
+    r"[\w.\[\]]+\(.*?\)\s*(->|--|=|$)"
+)  # the old custom of opening a docstring with the call's form
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,9 @@ def read_library(root: Path | None = None) -> Library:
             else:
                 docstrings.setdefault(*item)
     if not functions:
-        raise SourceError(f"{root}: no source of the standard library here; name your own texts, or use a full Python")
+        raise SourceError(
+            f"{root}: no source of the standard library here; name your own texts, or use a full Python"
+        )
     return Library(tuple(functions.values()), docstrings)
 
 
@@ -99,7 +112,10 @@ def _modules(root: Path) -> list[Path]:
     for path in root.rglob("*.py"):
         folders = path.relative_to(root).parts[:-1]
         # only identifiers are packages, so not site-packages, lib-dynload, config-3.12-…
-        if all(name.isidentifier() and name not in _SKIPPED_FOLDERS for name in folders) and path.stem.isidentifier():
+        if (
+            all(name.isidentifier() and name not in _SKIPPED_FOLDERS for name in folders)
+            and path.stem.isidentifier()
+        ):
             found.append(path)
     return sorted(found, key=lambda path: path.relative_to(root).parts)
 
@@ -109,7 +125,9 @@ def _read_module(path: Path, module: str) -> Iterator[Function | tuple[str, str]
         with tokenize.open(path) as stream:
             text = stream.read()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in old modules concern their authors, not our users
+            warnings.simplefilter(
+                "ignore"
+            )  # invalid escapes in old modules concern their authors, not our users
             tree = ast.parse(text)
     except (SyntaxError, ValueError, OSError) as error:
         log.warning("%s: skipped, not readable as Python (%s)", path, error)
@@ -133,15 +151,21 @@ def _walk(node: ast.AST, name: str, lines: list[str]) -> Iterator[Function | tup
             yield from _walk(child, name, lines)
 
 
-def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str, lines: list[str]) -> Function | None:
+def _function(
+    node: ast.FunctionDef | ast.AsyncFunctionDef, name: str, lines: list[str]
+) -> Function | None:
     """Return the function at `node`, or None if its parts share lines, which cannot be cut then."""
     raw = ast.get_docstring(node, clean=False)
     statements = node.body[1:] if raw is not None else node.body
-    head_end = node.body[0].lineno if raw is not None else _first_line(statements[0])  # first line after the signature
+    head_end = (
+        node.body[0].lineno if raw is not None else _first_line(statements[0])
+    )  # first line after the signature
     start = node.body[0].end_lineno if raw is not None else head_end - 1  # lines before the body
     end = node.end_lineno
     assert start is not None and end is not None  # ast.parse fills them in
-    if head_end == node.lineno or (raw is not None and statements and _first_line(statements[0]) <= start):
+    if head_end == node.lineno or (
+        raw is not None and statements and _first_line(statements[0]) <= start
+    ):
         return None
     docstring = inspect.cleandoc(raw).strip() if raw else ""
     margin = lines[node.lineno - 1][: node.col_offset]

@@ -25,7 +25,9 @@ from typing import Any
 _MISSING = {"nan", "NaN", "None", "null", "NULL", "<NA>", "\\N", "#N/A"}
 _STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _TOKEN = re.compile(rf"\s*({_STRING}|\.\.\.|[\[\](){{}},:]|[^\s\[\](){{}},:'\"]+)", re.DOTALL)
-_WRAPPER = re.compile(r"(?:np\.|numpy\.)?(?:str_|float(?:16|32|64)|int(?:8|16|32|64)|array|list|tuple|set)")
+_WRAPPER = re.compile(
+    r"(?:np\.|numpy\.)?(?:str_|float(?:16|32|64)|int(?:8|16|32|64)|array|list|tuple|set)"
+)
 _LEADING = re.compile(r"""\s*[\[({]""")
 _ENDS = {"[": "]", "(": ")", "{": "}"}
 _DEEPEST = 16
@@ -66,7 +68,9 @@ def listed(text: str) -> list[Any] | None:
             raise
         except (ValueError, RecursionError):
             return None
-    if not isinstance(value, list) or (text[0] == "(" and len(value) == 1 and not text.rstrip(") ").endswith(",")):
+    if not isinstance(value, list) or (
+        text[0] == "(" and len(value) == 1 and not text.rstrip(") ").endswith(",")
+    ):
         return None  # ('a') is a text in parentheses, in Python too
     return value
 

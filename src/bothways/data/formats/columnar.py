@@ -38,10 +38,21 @@ def columnar_rows(path: Path, keep: Keep | None) -> Iterator[Row]:
     except BothwaysError:
         raise
     except UnicodeDecodeError:
-        raise InputError(f"{path}, row {number}: a string that is not UTF-8; write the file with UTF-8 strings") from None
-    except (pa.ArrowException, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, OSError) as error:
+        raise InputError(
+            f"{path}, row {number}: a string that is not UTF-8; write the file with UTF-8 strings"
+        ) from None
+    except (
+        pa.ArrowException,
+        EOFError,
+        zlib.error,
+        lzma.LZMAError,
+        gzip.BadGzipFile,
+        OSError,
+    ) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not readable as {kind} after row {number} ({line}); fetch or write the file again") from None
+        raise InputError(
+            f"{path}: not readable as {kind} after row {number} ({line}); fetch or write the file again"
+        ) from None
 
 
 def _batches(source: Any, kind: str, keep: Keep | None) -> Iterator[Any]:
@@ -67,7 +78,9 @@ def _batches(source: Any, kind: str, keep: Keep | None) -> Iterator[Any]:
     reader = pa.ipc.open_file(source) if start.startswith(b"ARROW1") else pa.ipc.open_stream(source)
     columns = _kept(reader.schema.names, keep)
     batches = (
-        (reader.get_batch(place) for place in range(reader.num_record_batches)) if hasattr(reader, "get_batch") else reader
+        (reader.get_batch(place) for place in range(reader.num_record_batches))
+        if hasattr(reader, "get_batch")
+        else reader
     )
     for batch in batches:
         yield batch.select(columns)

@@ -24,7 +24,10 @@ def _zstandard(path: Path) -> BinaryIO:
     import pyarrow as pa
 
     # pyarrow is installed anyway and reads Zstandard; the standard library does from Python 3.14 on
-    return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, pa.input_stream(str(path), compression="zstd"))))
+    return cast(
+        BinaryIO,
+        io.BufferedReader(cast(io.RawIOBase, pa.input_stream(str(path), compression="zstd"))),
+    )
 
 
 def _gzip(path: Path) -> BinaryIO:
@@ -54,7 +57,9 @@ def plain_name(name: str) -> str:
     For example, plain_name("A.jsonl.gz") is "a.jsonl".
     """
     name = name.lower()
-    return next((name.removesuffix(suffix) for suffix in COMPRESSIONS if name.endswith(suffix)), name)
+    return next(
+        (name.removesuffix(suffix) for suffix in COMPRESSIONS if name.endswith(suffix)), name
+    )
 
 
 def compression_of(path: Path) -> str | None:
@@ -102,19 +107,25 @@ def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
         except OSError as error:
             if error.errno is None and compression_of(path) is not None:
                 raise _broken(path, number, error) from None
-            raise SourceError(f"{path}: reading failed after row {number}: {error.strerror or error}") from None
+            raise SourceError(
+                f"{path}: reading failed after row {number}: {error.strerror or error}"
+            ) from None
 
 
 def _broken(path: Path, row: int, error: Exception) -> InputError:
     suffix = compression_of(path)
     kind = "archive" if suffix is None else _OPENERS[suffix][0]
-    return InputError(f"{path}: broken {kind} after row {row} ({error}); fetch or compress the file again")
+    return InputError(
+        f"{path}: broken {kind} after row {row} ({error}); fetch or compress the file again"
+    )
 
 
 def _checked_start(path: Path, line: bytes) -> bytes:
     """Return the first line without its byte order mark."""
     if line.startswith(_LFS):
-        raise InputError(f"{path}: is a pointer of Git LFS, not the data; fetch the file with `git lfs pull`")
+        raise InputError(
+            f"{path}: is a pointer of Git LFS, not the data; fetch the file with `git lfs pull`"
+        )
     line = line.removeprefix(b"\xef\xbb\xbf")
     marked = line.startswith((b"\xff\xfe", b"\xfe\xff"))
     # without a mark, every second byte of English text in UTF-16 is zero

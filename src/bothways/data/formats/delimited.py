@@ -49,7 +49,9 @@ def csv_rows(path: Path) -> Iterator[Row]:
     first = next(lines, "")
     marked = _MARKED.fullmatch(first)
     delimiter = marked[1] if marked else _delimiter(first)
-    return _rows(path, lines if marked else itertools.chain([first], lines), delimiter, 1 if marked else 0)
+    return _rows(
+        path, lines if marked else itertools.chain([first], lines), delimiter, 1 if marked else 0
+    )
 
 
 def tsv_rows(path: Path) -> Iterator[Row]:
@@ -101,7 +103,9 @@ def _rows(path: Path, lines: Iterable[str], delimiter: str, before: int) -> Iter
 def _header(path: Path, row: int, cells: list[str]) -> list[str]:
     twice = sorted({cell for cell in cells if cells.count(cell) > 1})
     if twice:
-        raise InputError(f"{path}, row {row}: the header names column {twice[0]!r} twice; give each column its own name")
+        raise InputError(
+            f"{path}, row {row}: the header names column {twice[0]!r} twice; give each column its own name"
+        )
     return cells
 
 

@@ -27,7 +27,9 @@ def jsonl_rows(path: Path) -> Iterator[Row]:
     for number, line in iter_lines(path):
         if line.strip():
             text = line.removesuffix("\n").removesuffix("\r")
-            value = decode(path, number, text, "each line must hold one whole object; the file may be cut off")
+            value = decode(
+                path, number, text, "each line must hold one whole object; the file may be cut off"
+            )
             yield as_row(path, number, value)
 
 
@@ -74,18 +76,26 @@ def _table(path: Path, value: dict[str, Any]) -> list[Any] | None:
     if {"columns", "data"} <= value.keys() <= {"columns", "index", "data"}:  # orient="split"
         columns = value["columns"]
         if isinstance(columns, list) and isinstance(value["data"], list):
-            return [_zipped(path, number, columns, cells) for number, cells in enumerate(value["data"], start=1)]
+            return [
+                _zipped(path, number, columns, cells)
+                for number, cells in enumerate(value["data"], start=1)
+            ]
     if {"schema", "data"} == value.keys() and isinstance(value["data"], list):  # orient="table"
         key = value["schema"].get("primaryKey", []) if isinstance(value["schema"], dict) else []
         return [
-            {name: cell for name, cell in row.items() if name not in key or name != "index"} if isinstance(row, dict) else row
+            {name: cell for name, cell in row.items() if name not in key or name != "index"}
+            if isinstance(row, dict)
+            else row
             for row in value["data"]
         ]
     wrapped = [name for name in _WRAPPERS if isinstance(value.get(name), list)]
     if len(wrapped) == 1 and all(isinstance(item, dict) for item in value[wrapped[0]]):
         rest = [item for name, item in value.items() if name != wrapped[0]]
         if not any(isinstance(item, list) for item in rest):
-            return [item["row"] if isinstance(item.get("row"), dict) else item for item in value[wrapped[0]]]
+            return [
+                item["row"] if isinstance(item.get("row"), dict) else item
+                for item in value[wrapped[0]]
+            ]
     if len(value) > 1 and all(isinstance(item, list) for item in value.values()):
         return _columns_of_lists(value)
     if value and all(isinstance(item, dict) and item for item in value.values()):
@@ -95,7 +105,9 @@ def _table(path: Path, value: dict[str, Any]) -> list[Any] | None:
 
 def _zipped(path: Path, number: int, columns: list[Any], cells: Any) -> dict[str, Any]:
     if not isinstance(cells, list) or len(cells) != len(columns):
-        raise InputError(f"{path}, row {number}: its cells do not fit the {len(columns)} columns; write the file again")
+        raise InputError(
+            f"{path}, row {number}: its cells do not fit the {len(columns)} columns; write the file again"
+        )
     return {str(name): cell for name, cell in zip(columns, cells)}
 
 
@@ -118,7 +130,9 @@ def _columns_or_index(path: Path, value: dict[str, dict[str, Any]]) -> list[Any]
         return list(value.values())
     if all(name.isdecimal() for name in inner):
         return [{name: column[row] for name, column in value.items()} for row in inner]
-    if len(value) > 1 and not any(isinstance(cell, (dict, list)) for item in value.values() for cell in item.values()):
+    if len(value) > 1 and not any(
+        isinstance(cell, (dict, list)) for item in value.values() for cell in item.values()
+    ):
         raise InputError(
             f"{path}: one object of objects, which may be columns or rows; write it with pandas' to_json(orient='records')"
         )
@@ -135,9 +149,13 @@ def decode(path: Path, row: int, text: str, remedy: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         row = row + error.lineno - 1
-        raise InputError(f"{path}, row {row}: not valid JSON ({error.msg} at column {error.colno}); {remedy}") from None
+        raise InputError(
+            f"{path}, row {row}: not valid JSON ({error.msg} at column {error.colno}); {remedy}"
+        ) from None
     except (ValueError, RecursionError) as error:  # over 4,300 digits, or thousands of brackets
-        raise InputError(f"{path}, row {row}: JSON that cannot be read ({error}); {remedy}") from None
+        raise InputError(
+            f"{path}, row {row}: JSON that cannot be read ({error}); {remedy}"
+        ) from None
 
 
 def as_row(path: Path, number: int, value: Any) -> Row:
@@ -145,9 +163,13 @@ def as_row(path: Path, number: int, value: Any) -> Row:
     if isinstance(value, str):
         return number, {TEXT_COLUMN: value}
     if not isinstance(value, dict):
-        raise InputError(f"{path}, row {number}: a row is an object or a string, this is a JSON {type_name(value)}")
+        raise InputError(
+            f"{path}, row {number}: a row is an object or a string, this is a JSON {type_name(value)}"
+        )
     index = index_columns(value)
-    return number, {name: cell for name, cell in value.items() if name not in index} if index else value
+    return number, {
+        name: cell for name, cell in value.items() if name not in index
+    } if index else value
 
 
 def type_name(value: Any) -> str:

@@ -20,7 +20,9 @@ from typing import NamedTuple
 from bothways.data.formats.compressed import plain_name
 from bothways.errors import InputError
 
-_SHARD = re.compile(r"(?P<stem>.*?)[-._]?(?P<index>\d{1,9})-of-(?P<count>\d{1,9})(?:-[0-9a-f]{16})?(?P<suffix>\.[^/]*)?")
+_SHARD = re.compile(
+    r"(?P<stem>.*?)[-._]?(?P<index>\d{1,9})-of-(?P<count>\d{1,9})(?:-[0-9a-f]{16})?(?P<suffix>\.[^/]*)?"
+)
 _NUMBERED = re.compile(r"(?P<stem>.*?[^\d])[-._](?P<index>\d{1,9})(?P<suffix>\.[a-z][^/]*)")
 _SHOWN = 3  # the number of missing files that an error names
 
@@ -94,10 +96,14 @@ def _check_split(found: list[tuple[Shard, Path]]) -> None:
     counts = {shard.total: place for shard, place in found}
     if len(counts) > 1:
         one, two = list(counts.values())[:2]
-        raise InputError(f"{one}: belongs to another number of shards than {two.name}; keep the files of one of the two")
+        raise InputError(
+            f"{one}: belongs to another number of shards than {two.name}; keep the files of one of the two"
+        )
     for (shard, place), (following, twin) in itertools.pairwise(found):
         if shard.number == following.number:
-            raise InputError(f"{place}: shard {shard.number} is there twice, as {twin.name} too; remove one of the two files")
+            raise InputError(
+                f"{place}: shard {shard.number} is there twice, as {twin.name} too; remove one of the two files"
+            )
     start = 1 if last.number == last.total else 0
     there = {shard.number for shard, _ in found}
     missing = sorted(set(range(start, (last.total or 0) + start)) - there)

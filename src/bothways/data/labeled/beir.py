@@ -63,7 +63,9 @@ def collection_files(folder: str | Path, split: str, subset: str | None = None) 
     subsets = subsets_of(Path(folder)) if found is None and Path(folder).is_dir() else []
     if subsets:
         wrong = "holds several subsets" if subset is None else f"has no whole subset {subset!r}"
-        raise InputError(f"{folder}: {wrong}; choose one as {Path(folder) / subsets[0]}, there are: {', '.join(subsets)}")
+        raise InputError(
+            f"{folder}: {wrong}; choose one as {Path(folder) / subsets[0]}, there are: {', '.join(subsets)}"
+        )
     if found is None:
         raise InputError(
             f"{folder}: not a BEIR folder; it must hold corpus.jsonl, queries.jsonl and "
@@ -84,7 +86,9 @@ def read_judged(folder: str | Path, split: str = "train") -> Judged:
     queries = read_texts(files.of_split(files.queries, split), grades, title=False)
     if not queries:
         judged_in, held_in = _shown(files, files.judged(split)), _shown(files, files.queries)
-        raise InputError(f"{folder}: none of the {len(grades)} queries judged in {judged_in} is in {held_in}")
+        raise InputError(
+            f"{folder}: none of the {len(grades)} queries judged in {judged_in} is in {held_in}"
+        )
     wanted = {document for judged in grades.values() for document in judged}
     return Judged(grades, queries, read_texts(files.of_split(files.corpus, split), wanted))
 
@@ -104,10 +108,14 @@ def judged_queries(folder: str | Path, splits: Iterable[str]) -> list[str]:
     files = collection_files(folder, splits[0])
     there = [split for split in splits if files.judged(split)]
     if not there:
-        raise InputError(f"{folder}: qrels holds none of {', '.join(f'{split}.tsv' for split in splits)}")
+        raise InputError(
+            f"{folder}: qrels holds none of {', '.join(f'{split}.tsv' for split in splits)}"
+        )
     texts: dict[str, str] = {}
     for split in there:
-        texts |= read_texts(files.of_split(files.queries, split), read_grades(files, split), title=False)
+        texts |= read_texts(
+            files.of_split(files.queries, split), read_grades(files, split), title=False
+        )
     return list(texts.values())
 
 
@@ -131,14 +139,18 @@ def read_grades(files: RetrievalFolder, split: str) -> dict[str, dict[str, int]]
         for number, row in iter_rows(path):
             if any(name not in row for name in _QRELS):
                 how = " (by tabs)" if ".tsv" in path.name else ""
-                raise InputError(f"{path}: expected the header {', '.join(_QRELS)}{how}, got {', '.join(row)}")
+                raise InputError(
+                    f"{path}: expected the header {', '.join(_QRELS)}{how}, got {', '.join(row)}"
+                )
             _add_grade(grades, f"{path}, row {number}", *(row[name] for name in _QRELS))
     if not grades:
         raise InputError(f"{paths[0]}: no judgments below the header line")
     return grades
 
 
-def _add_grade(grades: dict[str, dict[str, int]], where: str, query: Any, document: Any, grade: Any) -> None:
+def _add_grade(
+    grades: dict[str, dict[str, int]], where: str, query: Any, document: Any, grade: Any
+) -> None:
     query, document = _id(where, "query-id", query), _id(where, "corpus-id", document)
     whole = None if isinstance(grade, bool) else _GRADE.fullmatch(str(grade).strip())
     if whole is None:
@@ -158,7 +170,9 @@ def _id(where: str, name: str, value: Any) -> str:
     return str(value)
 
 
-def read_texts(files: Sequence[Path], wanted: Container[str] | None = None, *, title: bool = True) -> dict[str, str]:
+def read_texts(
+    files: Sequence[Path], wanted: Container[str] | None = None, *, title: bool = True
+) -> dict[str, str]:
     """Return {id: text} of a corpus or of queries.
 
     Args:
@@ -179,7 +193,9 @@ def read_texts(files: Sequence[Path], wanted: Container[str] | None = None, *, t
     return texts
 
 
-def _documents(path: Path, wanted: Container[str] | None, *, title: bool) -> Iterator[tuple[int, str, str]]:
+def _documents(
+    path: Path, wanted: Container[str] | None, *, title: bool
+) -> Iterator[tuple[int, str, str]]:
     """Yield (row, id, text) of the rows of a file; see `read_texts`."""
     reading = Reading(str(path), "")
     for number, row in iter_rows(path):

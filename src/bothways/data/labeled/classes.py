@@ -17,7 +17,10 @@ def without_classes(rows: Sequence[Example]) -> list[Example]:
     queries: dict[tuple[str, str], str] = {}
     shared: set[str] = set()
     for row in rows:
-        if row.label is not None and queries.setdefault((row.task, row.label), row.query) != row.query:
+        if (
+            row.label is not None
+            and queries.setdefault((row.task, row.label), row.query) != row.query
+        ):
             shared.add(row.task)
     return [row for row in rows if row.label is None or row.task not in shared]
 
@@ -49,4 +52,8 @@ def documents_are_labels(rows: Sequence[Example]) -> bool:
     documents = {frozenset((*row.positives, *row.negatives)) for row in labeled}
     if len(labeled) > 1 and len(documents) == 1 and not next(iter(documents)) & queries:
         return True
-    return all(normal_form(text) == normal_form(label) for label, found in positives.items() for text in found)
+    return all(
+        normal_form(text) == normal_form(label)
+        for label, found in positives.items()
+        for text in found
+    )

@@ -53,19 +53,25 @@ class Example:
 
     def __post_init__(self) -> None:
         if not self.positives:
-            raise InputError(f"example {self.query[:40]!r}: no positive; every row needs at least one")
+            raise InputError(
+                f"example {self.query[:40]!r}: no positive; every row needs at least one"
+            )
         for name, scores, texts in (
             ("positive", self.positive_scores, self.positives),
             ("negative", self.negative_scores, self.negatives),
         ):
             if scores is not None and len(scores) != len(texts):
-                raise InputError(f"example {self.query[:40]!r}: {len(texts)} {name}s but {len(scores)} {name} scores")
+                raise InputError(
+                    f"example {self.query[:40]!r}: {len(texts)} {name}s but {len(scores)} {name} scores"
+                )
         for name, labels, texts in (
             ("positive", self.positive_labels, self.positives),
             ("negative", self.negative_labels, self.negatives),
         ):
             if labels is not None and len(labels) != len(texts):
-                raise InputError(f"example {self.query[:40]!r}: {len(texts)} {name}s but labels of {len(labels)}")
+                raise InputError(
+                    f"example {self.query[:40]!r}: {len(texts)} {name}s but labels of {len(labels)}"
+                )
 
     @property
     def all_labels(self) -> tuple[str, ...]:
@@ -84,6 +90,10 @@ class Example:
         return replace(
             self,
             negatives=tuple(self.negatives[place] for place in places),
-            negative_scores=None if self.negative_scores is None else tuple(self.negative_scores[place] for place in places),
-            negative_labels=None if self.negative_labels is None else tuple(self.negative_labels[place] for place in places),
+            negative_scores=None
+            if self.negative_scores is None
+            else tuple(self.negative_scores[place] for place in places),
+            negative_labels=None
+            if self.negative_labels is None
+            else tuple(self.negative_labels[place] for place in places),
         )

@@ -81,22 +81,34 @@ def read_examples(
     if part is not None and not 1 <= part[0] <= part[1]:
         raise InputError(f"part: {part[0]} of {part[1]}; expected k of n with 1 <= k <= n")
     forced = named(dialect) if dialect not in (None, _BEIR) else None
-    with contextlib.closing(_examples(source, dialect, forced, find_template(template), part)) as found:
+    with contextlib.closing(
+        _examples(source, dialect, forced, find_template(template), part)
+    ) as found:
         examples = list(itertools.islice(found, None if limit is None else min(limit, sys.maxsize)))
     if not examples:
-        raise InputError(f"{source}: no usable example; the log says which rows were skipped and why")
+        raise InputError(
+            f"{source}: no usable example; the log says which rows were skipped and why"
+        )
     finished = [_overridden(example, task, query_prompt, document_prompt) for example in examples]
     _tell_replaced(source, examples, finished)
     return finished
 
 
 def _examples(
-    source: str | Path, dialect: str | None, forced: Dialect | None, template: Template, part: tuple[int, int] | None
+    source: str | Path,
+    dialect: str | None,
+    forced: Dialect | None,
+    template: Template,
+    part: tuple[int, int] | None,
 ) -> Generator[Example, None, None]:
     chosen_rows = (0, None, 1) if part is None else (part[0] - 1, None, part[1])
     if dialect == _BEIR or (dialect is None and is_beir(source)):
         converted = retrieval(source)
-        log.info("%s: beir dialect (qrels/train.tsv): %s", source, "; ".join(line.strip() for line in converted.lines()))
+        log.info(
+            "%s: beir dialect (qrels/train.tsv): %s",
+            source,
+            "; ".join(line.strip() for line in converted.lines()),
+        )
         yield from itertools.islice(converted.examples, *chosen_rows)
         return
     found = resolve_texts(source)
@@ -130,7 +142,9 @@ def _examples(
             )
     if not recognised:
         known = "; ".join(f"{item.name} ({item.shape})" for item in DIALECTS)
-        raise InputError(f"{found.label}: no labeled rows; expected a file in one of the dialects {known}")
+        raise InputError(
+            f"{found.label}: no labeled rows; expected a file in one of the dialects {known}"
+        )
 
 
 def _files(source: TextSource) -> Iterator[tuple[str, str, Iterator[Row], bool]]:
@@ -139,7 +153,11 @@ def _files(source: TextSource) -> Iterator[tuple[str, str, Iterator[Row], bool]]
         yield source.label, source.name.split("/")[-1], iter_hub_rows(source), False
     for path in source.files:
         shard = shard_of(path)
-        task = Path(path.name[: len(plain_name(path.name))]).stem if shard is None else path.name[: len(shard.stem)]
+        task = (
+            Path(path.name[: len(plain_name(path.name))]).stem
+            if shard is None
+            else path.name[: len(shard.stem)]
+        )
         yield str(path), task, training_rows(str(path), iter_rows(path)), is_table(path)
 
 
@@ -149,7 +167,9 @@ def _split(label: str) -> str:
     return label if shard is None else str(Path(label).with_name(f"{shard.stem}{shard.suffix}"))
 
 
-def _read(dialect: Dialect, rows: Iterator[Row], reading: Reading, first: Row, seen: set[Example]) -> Iterator[Example]:
+def _read(
+    dialect: Dialect, rows: Iterator[Row], reading: Reading, first: Row, seen: set[Example]
+) -> Iterator[Example]:
     """Yield the examples of one file, each once, and log the account when the file is done.
 
     The line is logged too if the reading stops early. `seen` holds the examples of the shards
@@ -166,7 +186,11 @@ def _read(dialect: Dialect, rows: Iterator[Row], reading: Reading, first: Row, s
             yield example
     finally:
         _tell_unread(reading, first)
-        log.info("%s: %s", reading.label, _account(dialect, reading, first, counted.count, len(seen) - before))
+        log.info(
+            "%s: %s",
+            reading.label,
+            _account(dialect, reading, first, counted.count, len(seen) - before),
+        )
 
 
 # words in names of columns that can train or that grade a row
@@ -213,7 +237,19 @@ _TRAINING_WORDS = {
         "text",
         "sentence",
     ),
-    *("query", "question", "anchor", "hypothesis", "premise", "relevance", "grade", "similarity", "images", "videos", "audios"),
+    *(
+        "query",
+        "question",
+        "anchor",
+        "hypothesis",
+        "premise",
+        "relevance",
+        "grade",
+        "similarity",
+        "images",
+        "videos",
+        "audios",
+    ),
 }
 
 
@@ -230,7 +266,13 @@ def _tell_unread(reading: Reading, first: Row) -> None:
 
 def _trains(name: str) -> bool:
     words = re.findall(r"[a-z]+", name.lower())
-    return not _TRAINING_WORDS.isdisjoint(words) and words[-1] not in ("id", "ids", "idx", "index", "docid")
+    return not _TRAINING_WORDS.isdisjoint(words) and words[-1] not in (
+        "id",
+        "ids",
+        "idx",
+        "index",
+        "docid",
+    )
 
 
 class _Counted:
@@ -262,7 +304,8 @@ def _unknown(label: str, first: Row) -> str:
 def _tell_replaced(source: str | Path, before: list[Example], after: list[Example]) -> None:
     """Warn if prompts of the rows were replaced, because queries must use the same ones."""
     pairs = [
-        (Prompts(a.query_prompt, a.document_prompt), Prompts(b.query_prompt, b.document_prompt)) for a, b in zip(before, after)
+        (Prompts(a.query_prompt, a.document_prompt), Prompts(b.query_prompt, b.document_prompt))
+        for a, b in zip(before, after)
     ]
     lost = [(old, new) for old, new in pairs if old.query and old != new]
     if lost:
@@ -271,15 +314,27 @@ def _tell_replaced(source: str | Path, before: list[Example], after: list[Exampl
             "prompts of the rows",
             source,
             len(lost),
-            *(f"query_prompt {each.query!r} and document_prompt {each.document!r}" for each in lost[0]),
+            *(
+                f"query_prompt {each.query!r} and document_prompt {each.document!r}"
+                for each in lost[0]
+            ),
         )
 
 
-def _overridden(example: Example, task: str | None, query_prompt: str | None, document_prompt: str | None) -> Example:
+def _overridden(
+    example: Example, task: str | None, query_prompt: str | None, document_prompt: str | None
+) -> Example:
     if task is None and query_prompt is None and document_prompt is None:
         return example
     own = Prompts(example.query_prompt, example.document_prompt)
     symmetric = own.query == own.document != ""
     query = own.query if query_prompt is None else query_prompt
-    document = document_prompt if document_prompt is not None else query if symmetric else own.document
-    return replace(example, task=example.task if task is None else task, query_prompt=query, document_prompt=document)
+    document = (
+        document_prompt if document_prompt is not None else query if symmetric else own.document
+    )
+    return replace(
+        example,
+        task=example.task if task is None else task,
+        query_prompt=query,
+        document_prompt=document,
+    )

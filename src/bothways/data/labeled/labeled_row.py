@@ -115,13 +115,17 @@ class Fields(RowCells):
         value = self.row.get(name)
         return tuple(map(self.label, value)) if isinstance(value, (list, tuple)) else ()
 
-    def _classes_of(self, name: str, texts: int, kept: list[int]) -> tuple[tuple[str, ...], ...] | None:
+    def _classes_of(
+        self, name: str, texts: int, kept: list[int]
+    ) -> tuple[tuple[str, ...], ...] | None:
         """Return the labels of each kept text, which the column holds as one label or a list."""
         value = self.row.get(name)
         if value is None:
             return None
         if not isinstance(value, (list, tuple)) or len(value) != texts:
-            raise InputError(f"{self.where}: column {name!r} must be a list with the labels of each of the {texts} texts")
+            raise InputError(
+                f"{self.where}: column {name!r} must be a list with the labels of each of the {texts} texts"
+            )
         every = [each if isinstance(each, (list, tuple)) else [each] for each in value]
         return tuple(tuple(map(self.label, every[place])) for place in kept)
 
@@ -141,7 +145,9 @@ class Fields(RowCells):
     def _literal(self, name: str) -> str:
         value: Any = self.row.get(name)
         if value is not None and not isinstance(value, str):
-            raise InputError(f"{self.where}: column {name!r} holds a {type_name(value)}, not a text")
+            raise InputError(
+                f"{self.where}: column {name!r} holds a {type_name(value)}, not a text"
+            )
         return value or ""
 
 

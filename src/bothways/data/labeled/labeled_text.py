@@ -86,14 +86,18 @@ def read_labeled(
             neither a text nor a whole number. Names the file and the row.
         SourceError: the source cannot be found.
     """
-    files = ((Reading(name, "", cells=is_table(Path(name))), rows) for name, rows in iter_source(source))
+    files = (
+        (Reading(name, "", cells=is_table(Path(name))), rows) for name, rows in iter_source(source)
+    )
     sets = labeled_sets(files, LabelColumns(text, label, separator))
     if not sets:
         raise InputError(f"{source}: holds no row")
     return [item for part in sets for item in part]
 
 
-def labeled_sets(files: Iterable[tuple[Reading, Iterable[Row]]], columns: LabelColumns) -> list[list[LabeledText]]:
+def labeled_sets(
+    files: Iterable[tuple[Reading, Iterable[Row]]], columns: LabelColumns
+) -> list[list[LabeledText]]:
     """Read the rows of files. The columns are found in the first row of each.
 
     Returns:
@@ -152,7 +156,9 @@ def labels_in(fields: Fields, name: str, separator: str | None) -> tuple[str, ..
         labels = [part.strip() for item in labels for part in item.split(separator)]
     labels = [item for item in labels if item]
     if not labels:
-        raise InputError(f"{fields.where}: column {name!r} holds no label; give the row one, or remove it")
+        raise InputError(
+            f"{fields.where}: column {name!r} holds no label; give the row one, or remove it"
+        )
     return tuple(dict.fromkeys(labels))
 
 
@@ -169,7 +175,9 @@ def _set(fields: Fields, text: str, label: str) -> list[LabeledText]:
     texts, labels = fields.unpacked(text), fields.unpacked(label)
     for name, values in ((text, texts), (label, labels)):
         if not isinstance(values, (list, tuple)):
-            raise InputError(f"{fields.where}: column {name!r} holds a {type_name(values)}, and a list in the rows before it")
+            raise InputError(
+                f"{fields.where}: column {name!r} holds a {type_name(values)}, and a list in the rows before it"
+            )
     if len(texts) != len(labels):
         raise InputError(
             f"{fields.where}: columns {text!r} and {label!r} must be lists of one length, but have "
@@ -197,4 +205,7 @@ def _plain(items: Sequence[LabeledText]) -> list[LabeledText]:
     if not all(whole.values()) or all(match and match[0] == match[1] for match in whole.values()):
         return list(items)
     plain = {label: match[1] for label, match in whole.items() if match is not None}
-    return [LabeledText(item.text, tuple(plain[label] for label in item.labels), item.row, item.chosen) for item in items]
+    return [
+        LabeledText(item.text, tuple(plain[label] for label in item.labels), item.row, item.chosen)
+        for item in items
+    ]

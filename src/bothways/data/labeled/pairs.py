@@ -79,7 +79,9 @@ def read_pairs(
         if "subset" in row:
             subset.append(str(row["subset"]))
         if len(subset) not in (0, len(found.scores)):
-            raise InputError(f"{where}: some rows have a column 'subset' and some do not; give it to all or to none")
+            raise InputError(
+                f"{where}: some rows have a column 'subset' and some do not; give it to all or to none"
+            )
     if not found.scores:
         raise InputError(
             f"{source}: holds no pair; give at least one row with two texts and a score, for example "
@@ -88,11 +90,15 @@ def read_pairs(
     return Pairs(found.first, found.second, found.scores, subset or None)
 
 
-def _located_rows(source: str | Path, files: Sequence[Path]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _located_rows(
+    source: str | Path, files: Sequence[Path]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if not files:
         found = resolve_texts(source)
         if found.kind not in ("file", "hub"):
-            raise InputError(f"{source}: pairs are read from one file or hub dataset, not from a {found.kind} source")
+            raise InputError(
+                f"{source}: pairs are read from one file or hub dataset, not from a {found.kind} source"
+            )
         if found.kind == "hub":
             for number, row in iter_hub_rows(found):
                 yield f"{found.label}, row {number}", row

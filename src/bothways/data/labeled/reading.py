@@ -26,7 +26,10 @@ class Tally:
         self.first.setdefault(reason, row)
 
     def __str__(self) -> str:
-        return ", ".join(f"{count} {reason} (first: row {self.first[reason]})" for reason, count in self.counts.items())
+        return ", ".join(
+            f"{count} {reason} (first: row {self.first[reason]})"
+            for reason, count in self.counts.items()
+        )
 
 
 @dataclass

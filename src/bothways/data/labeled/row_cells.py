@@ -69,7 +69,9 @@ class RowCells:
                 self.reading.repaired.add(_EMPTIED, self.number)
                 return ""
             if self._texts_in(value, name):
-                raise InputError(f"{self.where}: column {name!r} holds a list, not a text; give each row one text")
+                raise InputError(
+                    f"{self.where}: column {name!r} holds a list, not a text; give each row one text"
+                )
         return self.clean(value, name)
 
     def texts(self, *names: str) -> list[str]:
@@ -90,7 +92,10 @@ class RowCells:
             return []
         value = self.unpacked(name)
         if isinstance(value, (list, tuple)):
-            return ["" if _is_null(item) else self.clean(item, f"{name}[{place}]") for place, item in enumerate(value)]
+            return [
+                "" if _is_null(item) else self.clean(item, f"{name}[{place}]")
+                for place, item in enumerate(value)
+            ]
         return [self.clean(value, name)]
 
     def scores(self, name: str, count: int, of: str) -> list[float] | None:
@@ -112,7 +117,9 @@ class RowCells:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             value = [value]
         if not isinstance(value, (list, tuple)):
-            raise InputError(f"{self.where}: column {name!r} holds a {type_name(value)}, not a list of numbers")
+            raise InputError(
+                f"{self.where}: column {name!r} holds a {type_name(value)}, not a list of numbers"
+            )
         if len(value) != count:
             raise InputError(
                 f"{self.where}: {len(value)} values in {name!r}, but {count} texts in {of!r}; give each text its score"
@@ -120,7 +127,9 @@ class RowCells:
         numbers = []
         for item in value:
             if not isinstance(item, (int, float)) or isinstance(item, bool):
-                raise InputError(f"{self.where}: column {name!r} holds a {type_name(item)}, not a finite number")
+                raise InputError(
+                    f"{self.where}: column {name!r} holds a {type_name(item)}, not a finite number"
+                )
             numbers.append(finite_number(item, name, self.where))
         return numbers
 
@@ -160,7 +169,9 @@ class RowCells:
         text = self.clean(value, "label").strip() if isinstance(value, str) else ""
         if not text:
             shown = "nothing" if value is None or isinstance(value, str) else repr(value)
-            raise InputError(f"{self.where}: the label is {shown}; give the row a name or a whole number, or remove it")
+            raise InputError(
+                f"{self.where}: the label is {shown}; give the row a name or a whole number, or remove it"
+            )
         return text
 
     def clean(self, value: Any, name: str) -> str:
@@ -195,7 +206,9 @@ class RowCells:
         if not isinstance(value, str) or not (self.reading.cells or name in LISTS):
             return value
         found = self._list_in(value, name)
-        texts = found is not None and all(isinstance(item, (str, list, dict)) or item is None for item in found)
+        texts = found is not None and all(
+            isinstance(item, (str, list, dict)) or item is None for item in found
+        )
         if not self.reading.cells:
             if found is not None and len(found) > 1 and texts:
                 raise InputError(

@@ -104,30 +104,49 @@ TEMPLATES = {
 _SIMILAR = Instruction("Retrieve semantically similar text", symmetric=True)
 _WIKIPEDIA = Instruction("Given a question, retrieve Wikipedia passages that answer the question")
 _ANSWERS = Instruction("Retrieve Wikipedia passages that answer the question")
-_CHINESE = Instruction("Given a Chinese search query, retrieve web passages that answer the question")
+_CHINESE = Instruction(
+    "Given a Chinese search query, retrieve web passages that answer the question"
+)
 
 # by dataset (E5's training files as LLM2Vec reads them, then E5-mistral's evaluation), and by task
 INSTRUCTIONS = {
-    "allnli_split1": Instruction("Given a premise, retrieve a hypothesis that is entailed by the premise"),
+    "allnli_split1": Instruction(
+        "Given a premise, retrieve a hypothesis that is entailed by the premise"
+    ),
     "allnli_split2": _SIMILAR,
     "dureader": _CHINESE,
-    "eli5_question_answer": Instruction("Provided a user question, retrieve the highest voted answers on Reddit ELI5 forum"),
+    "eli5_question_answer": Instruction(
+        "Provided a user question, retrieve the highest voted answers on Reddit ELI5 forum"
+    ),
     "fever": Instruction("Given a claim, retrieve documents that support or refute the claim"),
-    "hotpot_qa": Instruction("Given a multi-hop question, retrieve documents that can help answer the question"),
+    "hotpot_qa": Instruction(
+        "Given a multi-hop question, retrieve documents that can help answer the question"
+    ),
     "miracl": _WIKIPEDIA,
     "mrtydi": _WIKIPEDIA,
-    "msmarco_passage": Instruction("Given a web search query, retrieve relevant passages that answer the query"),
-    "msmarco_document": Instruction("Given a web search query, retrieve relevant documents that answer the query"),
+    "msmarco_passage": Instruction(
+        "Given a web search query, retrieve relevant passages that answer the query"
+    ),
+    "msmarco_document": Instruction(
+        "Given a web search query, retrieve relevant documents that answer the query"
+    ),
     "nq": _WIKIPEDIA,
     "quora_duplicates_split1": Instruction(
-        "Given a question, retrieve questions that are semantically equivalent to the given question", symmetric=True
+        "Given a question, retrieve questions that are semantically equivalent to the given question",
+        symmetric=True,
     ),
-    "quora_duplicates_split2": Instruction("Find questions that have the same meaning as the input question", symmetric=True),
+    "quora_duplicates_split2": Instruction(
+        "Find questions that have the same meaning as the input question", symmetric=True
+    ),
     "squad": _ANSWERS,
     "t2ranking": _CHINESE,
     "trivia_qa": _ANSWERS,
-    "scifact": Instruction("Given a scientific claim, retrieve documents that support or refute the claim"),
-    "banking77": Instruction("Given a online banking query, find the corresponding intents", classes=True),
+    "scifact": Instruction(
+        "Given a scientific claim, retrieve documents that support or refute the claim"
+    ),
+    "banking77": Instruction(
+        "Given a online banking query, find the corresponding intents", classes=True
+    ),
     "emotion": Instruction(
         "Classify the emotion expressed in the given Twitter message into one of the six emotions: anger, fear, joy, love, "
         "sadness, and surprise",
@@ -160,11 +179,17 @@ def find_template(name: str) -> Template:
         return TEMPLATES[name]
     if _SLOT in name:
         return Template(name, name)
-    raise InputError(f"template {name!r}: unknown; use {', '.join(TEMPLATES)}, or a text with {_SLOT} in it")
+    raise InputError(
+        f"template {name!r}: unknown; use {', '.join(TEMPLATES)}, or a text with {_SLOT} in it"
+    )
 
 
 def task_prompts(
-    template: str | Template, task: str, *, instruction: str | None = None, symmetric: bool | None = None
+    template: str | Template,
+    task: str,
+    *,
+    instruction: str | None = None,
+    symmetric: bool | None = None,
 ) -> Prompts:
     """Return the prompts of a task, by its name.
 
@@ -183,7 +208,9 @@ def task_prompts(
     found = find_template(template) if isinstance(template, str) else template
     known = INSTRUCTIONS.get(task)
     if instruction is None and known is None and found.needs_instruction:
-        raise InputError(f"task {task!r}: no instruction is known for it; give one, or use one of: {', '.join(INSTRUCTIONS)}")
+        raise InputError(
+            f"task {task!r}: no instruction is known for it; give one, or use one of: {', '.join(INSTRUCTIONS)}"
+        )
     text = instruction if instruction is not None else known.text if known else ""
     both = symmetric if symmetric is not None else known.symmetric if known else False
     return found.prompts(text, symmetric=both)

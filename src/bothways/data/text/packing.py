@@ -42,7 +42,9 @@ def joined_ids(blocks: Iterable[Block]) -> Tensor:
     return torch.cat([torch.frombuffer(block.ids, dtype=torch.int32) for block in blocks]).long()
 
 
-def pack_documents(token_ids: Iterable[Sequence[int]], length: int, *, separator: int | None, isolate: bool) -> list[Block]:
+def pack_documents(
+    token_ids: Iterable[Sequence[int]], length: int, *, separator: int | None, isolate: bool
+) -> list[Block]:
     """Concatenate documents and cut them into rows of exactly `length` tokens, without padding.
 
     Args:

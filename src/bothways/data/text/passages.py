@@ -81,13 +81,19 @@ def read_passages(
         if len(found) == limit:
             break
     if not found:
-        raise InputError(f"{resolved.label}: holds no text; give at least one document that is not empty")
+        raise InputError(
+            f"{resolved.label}: holds no text; give at least one document that is not empty"
+        )
     pairs = sum(isinstance(item, Passage) for item in found)
-    log.info("%s: %d documents, %d finished pairs of passages", resolved.label, len(found) - pairs, pairs)
+    log.info(
+        "%s: %d documents, %d finished pairs of passages", resolved.label, len(found) - pairs, pairs
+    )
     return found
 
 
-def _items(source: TextSource, column: str | None, unit: Unit, *, streaming: bool) -> Iterator[str | Passage]:
+def _items(
+    source: TextSource, column: str | None, unit: Unit, *, streaming: bool
+) -> Iterator[str | Passage]:
     if source.kind == "embedded":
         yield from iter_texts(source.name, column=column)
         return
@@ -106,15 +112,24 @@ def _items(source: TextSource, column: str | None, unit: Unit, *, streaming: boo
 
 
 def _txt(path: Path, unit: Unit) -> Iterator[str]:
-    texts = (line for _, line in iter_lines(path)) if unit == "line" else (row[TEXT_COLUMN] for _, row in txt_documents(path))
+    texts = (
+        (line for _, line in iter_lines(path))
+        if unit == "line"
+        else (row[TEXT_COLUMN] for _, row in txt_documents(path))
+    )
     yield from (text for text in texts if text.strip())
 
 
-def _rows(label: str, rows: Iterable[tuple[int, dict[str, Any]]], column: str | None) -> Iterator[str | Passage]:
+def _rows(
+    label: str, rows: Iterable[tuple[int, dict[str, Any]]], column: str | None
+) -> Iterator[str | Passage]:
     chooser = TextColumn(label, column)
     for number, row in rows:
         if column is None and all(name in row for name in COLUMNS):
-            values = [text_in(f"{label}, row {number}", row, name, surrogates="repair") for name in COLUMNS]
+            values = [
+                text_in(f"{label}, row {number}", row, name, surrogates="repair")
+                for name in COLUMNS
+            ]
             if values[0].strip():
                 yield Passage(*values)
         else:
@@ -209,6 +224,9 @@ def excerpts(items: Iterable[str | Passage], *, characters: int = 400, each: int
     for item in items:
         text = item.input if isinstance(item, Passage) else item
         step = max(characters, len(text) // each)
-        parts = [" ".join(text[start : start + characters].split()) for start in range(0, len(text), step)]
+        parts = [
+            " ".join(text[start : start + characters].split())
+            for start in range(0, len(text), step)
+        ]
         found += [part for part in parts if part][:each]
     return found

@@ -94,7 +94,9 @@ Places = deque[tuple[str, int]]
 Part = tuple[str, Iterable[Row], "TextColumn"]
 
 
-def _texts(source: TextSource, parts: Iterable[Part], limit: int | None, places: Places | None) -> Iterator[str]:
+def _texts(
+    source: TextSource, parts: Iterable[Part], limit: int | None, places: Places | None
+) -> Iterator[str]:
     count = 0
     for label, rows, chooser in parts:
         try:
@@ -139,7 +141,9 @@ def _embedded_rows(column: str | None) -> Iterator[Row]:
     name = "text" if column is None else column
     columns = {"text": stdlib.training_texts, "sentence": stdlib.training_sentences}
     if name not in columns:
-        raise InputError(f"{EMBEDDED}: no column {name!r}; its columns are text (documents) and sentence (short texts)")
+        raise InputError(
+            f"{EMBEDDED}: no column {name!r}; its columns are text (documents) and sentence (short texts)"
+        )
     for number, text in enumerate(columns[name](), start=1):
         yield number, {name: text}
 
@@ -216,7 +220,9 @@ class TextColumn:
         return self.column
 
 
-def _usable(label: str, rows: Iterable[Row], chooser: TextColumn, places: Places | None) -> Generator[str, None, None]:
+def _usable(
+    label: str, rows: Iterable[Row], chooser: TextColumn, places: Places | None
+) -> Generator[str, None, None]:
     """Yield the texts of the rows that are not empty, and log the counts when the file is done."""
     empty = 0
     try:

@@ -31,7 +31,9 @@ def content_words(text: str) -> str:
     gone = english_stop_words()
     kept = "".join(character if _of_a_word(character) else " " for character in text)
     # an emoji leaves nothing but marks
-    return " ".join(word for word in kept.split() if word.lower() not in gone and any(map(str.isalnum, word)))
+    return " ".join(
+        word for word in kept.split() if word.lower() not in gone and any(map(str.isalnum, word))
+    )
 
 
 @cache

@@ -51,7 +51,9 @@ def delete_words(text: str, amount: int | float, generator: torch.Generator) -> 
         InputError: `amount` is out of range.
     """
     if isinstance(amount, bool) or not (amount >= 1 if isinstance(amount, int) else 0 < amount < 1):
-        raise InputError(f"delete_words: amount {amount!r}; expected a whole number of words, or a share between 0 and 1")
+        raise InputError(
+            f"delete_words: amount {amount!r}; expected a whole number of words, or a share between 0 and 1"
+        )
     units = split_units(text)
     if len(units) < 2:
         return text
@@ -77,7 +79,9 @@ def crop(text: str, fraction: float, generator: torch.Generator) -> str:
         InputError: `fraction` is out of range.
     """
     if not 0 < fraction < 1:
-        raise InputError(f"crop: fraction {fraction!r}; expected a number between 0 and 1, the share to cut away")
+        raise InputError(
+            f"crop: fraction {fraction!r}; expected a number between 0 and 1, the share to cut away"
+        )
     units = split_units(text)
     if len(units) < 2:
         return text

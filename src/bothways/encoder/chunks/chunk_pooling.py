@@ -70,7 +70,9 @@ class Places(NamedTuple):
     @classmethod
     def of(cls, document: Document, index: int) -> Places:
         """Find the chunks' tokens. `index` is the document's number, for messages."""
-        members = members_of(document.spans, body_offsets(document.body), index) if document.spans else []
+        members = (
+            members_of(document.spans, body_offsets(document.body), index) if document.spans else []
+        )
         lead, tokens = len(document.before.ids), len(document.body.ids)
         opening = [place for place, kept in enumerate(document.before.pool) if kept]
         closing = [lead + tokens + place for place, kept in enumerate(document.after.pool) if kept]
@@ -80,17 +82,28 @@ class Places(NamedTuple):
         """List the tokens of a chunk, in the document's row."""
         first, end = self.members[number]
         own = range(self.lead + first, self.lead + end)
-        return [*(self.opening if first == 0 else ()), *own, *(self.closing if end == self.tokens else ())]
+        return [
+            *(self.opening if first == 0 else ()),
+            *own,
+            *(self.closing if end == self.tokens else ()),
+        ]
 
     def bounds(self, number: int) -> Span:
         """Give the range of tokens that holds those of a chunk."""
         first, end = self.members[number]
         start = self.opening[0] if first == 0 and self.opening else self.lead + first
-        return start, self.closing[-1] + 1 if end == self.tokens and self.closing else self.lead + end
+        return start, self.closing[
+            -1
+        ] + 1 if end == self.tokens and self.closing else self.lead + end
 
 
 def pooled(
-    pooling: nn.Module, chunks: Places, numbers: Sequence[int], states: Tensor, start: int, device: torch.device
+    pooling: nn.Module,
+    chunks: Places,
+    numbers: Sequence[int],
+    states: Tensor,
+    start: int,
+    device: torch.device,
 ) -> Tensor:
     """Compute vectors (C, D) float32 of some chunks, one at least. They are returned on the CPU.
 
@@ -98,7 +111,9 @@ def pooled(
     """
     chosen = [chunks.of_chunk(number) for number in numbers]
     places = torch.tensor([place - start for own in chosen for place in own])
-    segments = torch.repeat_interleave(torch.arange(len(chosen)), torch.tensor([len(own) for own in chosen])).to(device)
+    segments = torch.repeat_interleave(
+        torch.arange(len(chosen)), torch.tensor([len(own) for own in chosen])
+    ).to(device)
     mask = torch.ones_like(segments, dtype=torch.bool)
     vectors: Tensor = pooling(states[places].to(device), mask, segments, len(chosen))
     return vectors.float().cpu()

@@ -100,7 +100,9 @@ def token_spans(offsets: Sequence[Span], size: int, characters: int) -> list[Spa
 
     Together they cover the text, which has `characters` characters.
     """
-    ends = [offsets[min(first + size, len(offsets)) - 1][1] for first in range(0, len(offsets), size)]
+    ends = [
+        offsets[min(first + size, len(offsets)) - 1][1] for first in range(0, len(offsets), size)
+    ]
     bounds = [0, *ends[:-1], characters] if ends else [0]
     return [(start, end) for start, end in pairwise(bounds) if end > start]
 

@@ -64,10 +64,18 @@ class Chunks(NamedTuple):
     spans: list[Span]
 
 
-def encode_chunks(encoder: EncoderModule, texts: Sequence[Text], chunks: Chunking, **options: Any) -> list[Chunks]:
+def encode_chunks(
+    encoder: EncoderModule, texts: Sequence[Text], chunks: Chunking, **options: Any
+) -> list[Chunks]:
     """Compute vectors of every chunk of every document. Options are those of `chunk_groups`."""
-    if not isinstance(chunks, (str, int, np.integer)) and isinstance(chunks, Sequence) and len(chunks) != len(texts):
-        raise InputError(f"chunks: one list of (start, end) per text, so {len(texts)} lists (got {len(chunks)})")
+    if (
+        not isinstance(chunks, (str, int, np.integer))
+        and isinstance(chunks, Sequence)
+        and len(chunks) != len(texts)
+    ):
+        raise InputError(
+            f"chunks: one list of (start, end) per text, so {len(texts)} lists (got {len(chunks)})"
+        )
     return [each for _, found in chunk_groups(encoder, texts, chunks, **options) for each in found]
 
 
@@ -108,10 +116,15 @@ def chunk_groups(
             found: list[Chunks] = []
             # not around the yield, because the caller's mode applies between groups
             with quiet(encoder):
-                for document, vectors in zip(documents, _vectors(encoder, documents, done, limit, overlap, budget)):
+                for document, vectors in zip(
+                    documents, _vectors(encoder, documents, done, limit, overlap, budget)
+                ):
                     chunk_count = len(vectors)
                     check_vectors(
-                        vectors.numpy(), [done + len(found)] * chunk_count, [document.text] * chunk_count, encoder.dtype
+                        vectors.numpy(),
+                        [done + len(found)] * chunk_count,
+                        [document.text] * chunk_count,
+                        encoder.dtype,
                     )
                     vectors = torch.nn.functional.normalize(vectors, dim=-1) if unit else vectors
                     found.append(Chunks(vectors.numpy(), document.spans))
@@ -120,7 +133,12 @@ def chunk_groups(
             done += len(documents)
             longer += sum(limit is not None and document.tokens > limit for document in documents)
     if longer:
-        log.info("%d of %d texts were longer than %d tokens and were read in overlapping windows", longer, done, limit)
+        log.info(
+            "%d of %d texts were longer than %d tokens and were read in overlapping windows",
+            longer,
+            done,
+            limit,
+        )
 
 
 def _limit(encoder: EncoderModule, length: int | None) -> int | None:
@@ -134,15 +152,23 @@ def _limit(encoder: EncoderModule, length: int | None) -> int | None:
 
     own = usable_positions(encoder.backbone)
     if length is not None and own is not None and length > own:
-        raise InputError(f"length: must be at most the {own} tokens that this encoder has positions for (got {length})")
-    known = [each for each in (length if length is not None else encoder.max_length, own) if each is not None]
+        raise InputError(
+            f"length: must be at most the {own} tokens that this encoder has positions for (got {length})"
+        )
+    known = [
+        each
+        for each in (length if length is not None else encoder.max_length, own)
+        if each is not None
+    ]
     return min(known, default=None)
 
 
 # --- documents and chunks ------------------------------------------------------------
 
 
-def _documents(encoder: EncoderModule, texts: Iterable[Text], chunks: Chunking, prompt: str | None) -> Iterator[Document]:
+def _documents(
+    encoder: EncoderModule, texts: Iterable[Text], chunks: Chunking, prompt: str | None
+) -> Iterator[Document]:
     asked: set[str] = set()
     for index, item in enumerate(texts):
         row = encoder.tokenize([item], prompt=prompt, max_length=_WHOLE, first=index)[0]
@@ -151,7 +177,9 @@ def _documents(encoder: EncoderModule, texts: Iterable[Text], chunks: Chunking, 
         own = [end > start for start, end in row.offsets]
         first = own.index(True) if True in own else len(own)
         last = len(own) - own[::-1].index(True) if True in own else len(own)
-        before, body, after = (part_of(row, *bounds) for bounds in ((0, first), (first, last), (last, len(own))))
+        before, body, after = (
+            part_of(row, *bounds) for bounds in ((0, first), (first, last), (last, len(own)))
+        )
         yield Document(item, before, body, after, spans_of(chunks, index, text, body_offsets(body)))
 
 
@@ -183,14 +211,24 @@ def _groups(documents: Iterator[Document]) -> Iterator[list[Document]]:
 
 
 def _vectors(
-    encoder: EncoderModule, documents: Sequence[Document], first: int, limit: int | None, overlap: int | None, budget: Budget
+    encoder: EncoderModule,
+    documents: Sequence[Document],
+    first: int,
+    limit: int | None,
+    overlap: int | None,
+    budget: Budget,
 ) -> Iterator[Tensor]:
     """Compute vectors (C, D) float32 of the chunks of each document, on the CPU."""
-    cut = [windows_of(document, first + number, limit, overlap) for number, document in enumerate(documents)]
+    cut = [
+        windows_of(document, first + number, limit, overlap)
+        for number, document in enumerate(documents)
+    ]
     if len(documents) == 1 and documents[0].tokens > TOGETHER:
         yield _vectors_in_blocks(encoder, documents[0], cut[0], first, budget)
         return
-    for number, (document, states) in enumerate(zip(documents, _states(encoder, documents, cut, budget))):
+    for number, (document, states) in enumerate(
+        zip(documents, _states(encoder, documents, cut, budget))
+    ):
         chunks = Places.of(document, first + number)
         numbers = range(len(chunks.members))
         yield (
@@ -200,7 +238,9 @@ def _vectors(
         )
 
 
-def _vectors_in_blocks(encoder: EncoderModule, document: Document, cut: Sequence[Window], index: int, budget: Budget) -> Tensor:
+def _vectors_in_blocks(
+    encoder: EncoderModule, document: Document, cut: Sequence[Window], index: int, budget: Budget
+) -> Tensor:
     """Compute the vectors of a long document window by window, without holding all its states.
 
     A chunk is pooled as soon as the states of its last token are there. States are dropped when no
@@ -210,19 +250,25 @@ def _vectors_in_blocks(encoder: EncoderModule, document: Document, cut: Sequence
     vectors = torch.zeros(len(chunks.members), encoder.dimension)
     # by their last token; needed[i] is the first token of chunk order[i] and those after it
     order = sorted(range(len(chunks.members)), key=lambda number: chunks.bounds(number)[1])
-    needed = list(itertools.accumulate((chunks.bounds(number)[0] for number in reversed(order)), min))[::-1]
+    needed = list(
+        itertools.accumulate((chunks.bounds(number)[0] for number in reversed(order)), min)
+    )[::-1]
     held = torch.zeros(0)
     start = known = done = 0
     for part in blocks(cut, TOGETHER):
         final = part[-1] is cut[-1]
-        (states,) = _states(encoder, [document], [part], budget, opened=part[0] is not cut[0], open_end=not final)
+        (states,) = _states(
+            encoder, [document], [part], budget, opened=part[0] is not cut[0], open_end=not final
+        )
         held = states if not len(held) else torch.cat([held, states])
         known += len(states)
         ready = done
         while ready < len(order) and chunks.bounds(order[ready])[1] <= known:
             ready += 1
         if ready > done:
-            vectors[order[done:ready]] = pooled(encoder.pooling, chunks, order[done:ready], held, start, encoder.device)
+            vectors[order[done:ready]] = pooled(
+                encoder.pooling, chunks, order[done:ready], held, start, encoder.device
+            )
             done = ready
         keep = min(needed[done] if done < len(order) else known, known)
         if keep > start:
@@ -252,7 +298,9 @@ def _states(
 
     def run(part: list[TokenRow]) -> list[Tensor]:
         batch = encoder.pack(part, fill_to=budget.fill(part)).to(encoder.device)
-        return list(encoder.pooled_states(batch).float().cpu().split(batch.plan.lengths)[: batch.rows])
+        return list(
+            encoder.pooled_states(batch).float().cpu().split(batch.plan.lengths)[: batch.rows]
+        )
 
     for group, states in over_passes(rows, budget, None, run):
         # copies, because a view would keep the states of the whole pass
@@ -266,7 +314,11 @@ def _states(
             states = found.pop(number)
             number += 1
             begin = 0 if place == 0 and not opened else lead + window.first - window.start
-            stop = len(states) if place == len(own) - 1 and not open_end else lead + window.last - window.start
+            stop = (
+                len(states)
+                if place == len(own) - 1 and not open_end
+                else lead + window.last - window.start
+            )
             pieces.append(states[begin:stop])
         parts.append(torch.cat(pieces))
     return parts

@@ -33,10 +33,15 @@ def windows(tokens: int, size: int, overlap: int) -> list[Window]:
         starts.append(min(starts[-1] + size - overlap, tokens - size))
     ends = [min(start + size, tokens) for start in starts]
     cuts = [0, *((start + end) // 2 for start, end in zip(starts[1:], ends)), tokens]
-    return [Window(start, end, first, last) for start, end, first, last in zip(starts, ends, cuts, cuts[1:])]
+    return [
+        Window(start, end, first, last)
+        for start, end, first, last in zip(starts, ends, cuts, cuts[1:])
+    ]
 
 
-def windows_of(document: Document, index: int, limit: int | None, overlap: int | None) -> list[Window]:
+def windows_of(
+    document: Document, index: int, limit: int | None, overlap: int | None
+) -> list[Window]:
     """Cut the body of a document into windows, so that each fits `limit` with the parts around it.
 
     Raises:

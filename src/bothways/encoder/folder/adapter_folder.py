@@ -62,7 +62,9 @@ def load(
     rope = adapter_rope(root)
     try:
         overrides = None if rope is None else rope_overrides(name, rope)
-        loaded = load_pretrained(name, dtype=torch.float32, device=device, config_overrides=overrides)
+        loaded = load_pretrained(
+            name, dtype=torch.float32, device=device, config_overrides=overrides
+        )
     except SourceError as error:
         if base is not None:
             raise
@@ -72,5 +74,7 @@ def load(
     held = merge_saved(loaded.model, root, merged_in(name))
     loaded.model.to(dtype)
     if any((root / file).is_file() for file in TOKENIZER_FILES):
-        loaded.tokenizer = prepare_tokenizer(read_tokenizer(str(root), str(root)), loaded.model.config)
+        loaded.tokenizer = prepare_tokenizer(
+            read_tokenizer(str(root), str(root)), loaded.model.config
+        )
     return loaded, {"base": str(name), "base_adapter": str(root), MERGED: held}

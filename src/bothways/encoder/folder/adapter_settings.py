@@ -47,11 +47,15 @@ class AdapterSettings(Strict):
 
     direction: Direction
     pooling: str
-    pooling_tokens: int | None = Field(default=None, ge=1, description="number of states of last_tokens")
+    pooling_tokens: int | None = Field(
+        default=None, ge=1, description="number of states of last_tokens"
+    )
     layers: tuple[tuple[head_modules.Kind, str], ...] = Field(
         default=(), description="kind and folder of each layer behind the pooling"
     )
-    truncate_dim: int | None = Field(default=None, ge=1, description="leading numbers of a vector to keep after these layers")
+    truncate_dim: int | None = Field(
+        default=None, ge=1, description="leading numbers of a vector to keep after these layers"
+    )
     max_length: int | None = Field(default=None, ge=1)
     pool_bos: bool = True
     pool_prompt: bool = False
@@ -81,10 +85,14 @@ class AdapterSettings(Strict):
             pooling = pooling_module.read(folder / POOLING, width=width, device=device)[0]
         else:
             tokens = {} if self.pooling_tokens is None else {"tokens": self.pooling_tokens}
-            pooling = PoolingConfig.of({"mode": self.pooling, **tokens}, where=f"{folder / NEEDS}: pooling").build(width)
+            pooling = PoolingConfig.of(
+                {"mode": self.pooling, **tokens}, where=f"{folder / NEEDS}: pooling"
+            ).build(width)
         if not self.layers and self.truncate_dim is None:
             return pooling
-        layers = head_modules.read([(kind, folder / name) for kind, name in self.layers], width=width, device=device)
+        layers = head_modules.read(
+            [(kind, folder / name) for kind, name in self.layers], width=width, device=device
+        )
         return head_modules.Headed(pooling, layers, width=width, keep=self.truncate_dim)
 
 
@@ -115,7 +123,9 @@ def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> N
     own: Any = encoder.pooling
     save_tokenizer(encoder, folder)
     if pooling_module.is_trained(own):
-        pooling_module.write(own, folder, POOLING, include_prompt=encoder.options.pool_prompt, bos=None, prompts=[])
+        pooling_module.write(
+            own, folder, POOLING, include_prompt=encoder.options.pool_prompt, bos=None, prompts=[]
+        )
     behind = head_modules.write(own, folder, 2)
     cut = getattr(own, "keep", None)
     # LLM2Vec cannot express a layer behind the pooling, and would give other vectors
@@ -148,7 +158,9 @@ def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> N
         "vocabulary": len(encoder.backbone.get_input_embeddings().weight),  # type: ignore[operator]
     }
     needs = json.loads((folder / NEEDS).read_text(encoding="utf-8"))
-    history = {key: encoder.provenance[key] for key in ("stages", MERGED) if key in encoder.provenance}
+    history = {
+        key: encoder.provenance[key] for key in ("stages", MERGED) if key in encoder.provenance
+    }
     write_json(folder / NEEDS, {**needs, **history, "encoder": settings})
 
 
@@ -156,4 +168,8 @@ def write_json(file: Path, value: object) -> None:
     """Write a value as JSON. The file appears whole or not at all."""
     with atomic_file(file) as part:
         # a lone surrogate (of a file name) has no UTF-8 form, so write its JSON escape
-        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")
+        part.write_text(
+            json.dumps(value, indent=2, ensure_ascii=False) + "\n",
+            encoding="utf-8",
+            errors="backslashreplace",
+        )

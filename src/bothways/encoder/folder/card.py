@@ -25,7 +25,9 @@ from bothways.printable import printable
 
 CARD, GENERATED = "README.md", "README.generated.md"
 _SEAL = "<!-- written by bothways, sha256 of the text above: {}. Change the text, and it is yours: bothways keeps it. -->\n"
-_SEALED = re.compile(r"<!-- written by bothways, sha256 of the text above: ([0-9a-f]{64})\.[^\n]*-->\n*\Z")
+_SEALED = re.compile(
+    r"<!-- written by bothways, sha256 of the text above: ([0-9a-f]{64})\.[^\n]*-->\n*\Z"
+)
 
 log = logging.getLogger("bothways")
 
@@ -67,7 +69,10 @@ def complete_card(card: Path, encoder: EncoderModule, target: str) -> None:
     if text.startswith("---\n"):
         return
     fields = metadata(
-        encoder, CardOptions(), library=None, tags=(target, "feature-extraction", "sentence-similarity", "bothways")
+        encoder,
+        CardOptions(),
+        library=None,
+        tags=(target, "feature-extraction", "sentence-similarity", "bothways"),
     )
     body = f"{front_matter(fields)}\n{text.rstrip()}\n\n{made_from(encoder, CardOptions())}"
     card.write_text(sealed(body), encoding="utf-8")
@@ -102,13 +107,17 @@ def keep_edited(before: Path, folder: Path) -> None:
     (folder / CARD).replace(folder / GENERATED)
     (folder / CARD).write_bytes(old)
     log.warning(
-        "%s: is not the card that bothways wrote, so it is kept; the new card is %s next to it", before / CARD, GENERATED
+        "%s: is not the card that bothways wrote, so it is kept; the new card is %s next to it",
+        before / CARD,
+        GENERATED,
     )
 
 
 def made_from(encoder: EncoderModule, options: CardOptions) -> str:
     """Write the sections "Base model", "Training" and, if there are any figures, "Figures"."""
-    return "\n".join(part for part in (_base(encoder, options), training(encoder), figures(options)) if part)
+    return "\n".join(
+        part for part in (_base(encoder, options), training(encoder), figures(options)) if part
+    )
 
 
 def figures(options: CardOptions) -> str:
@@ -123,11 +132,14 @@ def figures(options: CardOptions) -> str:
     for each in reversed(mains.values()):
         told = each.dataset_args or {}
         rows.append(
-            [each.dataset_name, each.metric_name or each.metric_type, f"{each.metric_value:.4f}", short(told.get("sha256"))]
+            [
+                each.dataset_name,
+                each.metric_name or each.metric_type,
+                f"{each.metric_value:.4f}",
+                short(told.get("sha256")),
+            ]
         )
-    return (
-        f"## Figures\n\n{table(('data', 'metric', 'value', 'sha256 of the data'), rows)}\nMeasured with `bothways evaluate`.\n"
-    )
+    return f"## Figures\n\n{table(('data', 'metric', 'value', 'sha256 of the data'), rows)}\nMeasured with `bothways evaluate`.\n"
 
 
 def _oldest(encoder: EncoderModule) -> str:
@@ -156,7 +168,11 @@ def _base(encoder: EncoderModule, options: CardOptions) -> str:
     rows += [["revision", found["revision"]]] if "revision" in found else []
     rows += [[f"sha256 of {name}", digest] for name, digest in (found.get("files") or {}).items()]
     license_ = found.get("license_name") or found.get("license")
-    rows += [["license", license_ if isinstance(license_, str) else ", ".join(license_ or ())]] if license_ else []
+    rows += (
+        [["license", license_ if isinstance(license_, str) else ", ".join(license_ or ())]]
+        if license_
+        else []
+    )
     unknown = (
         ""
         if license_
@@ -166,11 +182,17 @@ def _base(encoder: EncoderModule, options: CardOptions) -> str:
 
 
 def _base_name(encoder: EncoderModule, base: Mapping[str, Any]) -> str:
-    return str(base.get("id") or last_name(str(encoder.provenance.get("base") or "a language model")))
+    return str(
+        base.get("id") or last_name(str(encoder.provenance.get("base") or "a language model"))
+    )
 
 
 def _limits(encoder: EncoderModule, notes: list[str], place: str) -> str:
-    how = f"`{pooling_module.CODE.name}` does" if pooling_module.is_trained(encoder.pooling) else "`1_Pooling/config.json` says"
+    how = (
+        f"`{pooling_module.CODE.name}` does"
+        if pooling_module.is_trained(encoder.pooling)
+        else "`1_Pooling/config.json` says"
+    )
     if template_module.is_last_tokens(encoder):
         how = f"`{template_module.CODE.name}` does"
     if layer_pooling.is_layered(encoder):
@@ -182,9 +204,15 @@ def _limits(encoder: EncoderModule, notes: list[str], place: str) -> str:
         else ""
     )
     untrained = (
-        "" if encoder.provenance.get("stages") else "- It was not trained as an encoder. Expect vectors of little use.\n"
+        ""
+        if encoder.provenance.get("stages")
+        else "- It was not trained as an encoder. Expect vectors of little use.\n"
     )
-    limit = f"{encoder.max_length} tokens" if encoder.max_length else "as many tokens as the model has positions"
+    limit = (
+        f"{encoder.max_length} tokens"
+        if encoder.max_length
+        else "as many tokens as the model has positions"
+    )
     return f"""## Limits
 
 {untrained}- A text is cut after {limit}.
@@ -199,11 +227,16 @@ def _limits(encoder: EncoderModule, notes: list[str], place: str) -> str:
 
 def _behind(encoder: EncoderModule) -> str:
     """Say what follows the pooling, for example ", then apply `2_Dense` and `3_Normalize`"."""
-    kinds = [*head_modules.names(encoder.pooling), *(["Normalize"] if encoder.options.normalize else [])]
+    kinds = [
+        *head_modules.names(encoder.pooling),
+        *(["Normalize"] if encoder.options.normalize else []),
+    ]
     first = 3 if layer_pooling.is_layered(encoder) else 2
     applied = [f"`{number}_{kind}`" for number, kind in enumerate(kinds, first)]
     *others, last = applied or [""]
-    steps = [f"apply {', '.join(others)} and {last}" if others else f"apply {last}"] if applied else []
+    steps = (
+        [f"apply {', '.join(others)} and {last}" if others else f"apply {last}"] if applied else []
+    )
     keep = getattr(encoder.pooling, "keep", None)
     steps += [] if keep is None else [f"keep the first {keep} numbers"]
     return f", then {', and '.join(steps)}" if steps else ""

@@ -89,9 +89,17 @@ documents = embeddings.embed_documents({_DOCUMENTS})
 def _llama_index(encoder: EncoderModule, place: str, flag: str) -> str:
     stored = _stored(encoder)
     texts = [stored.get(prompt_name(encoder, role), "") for role in NAMES]
-    instructions = f"\n    query_instruction={texts[0]!r},\n    text_instruction={texts[1]!r},\n" if any(texts) else ""
+    instructions = (
+        f"\n    query_instruction={texts[0]!r},\n    text_instruction={texts[1]!r},\n"
+        if any(texts)
+        else ""
+    )
     arguments = f'model_name="{place}"{flag}'
-    made = f"HuggingFaceEmbedding(\n    {arguments},{instructions})" if instructions else f"HuggingFaceEmbedding({arguments})"
+    made = (
+        f"HuggingFaceEmbedding(\n    {arguments},{instructions})"
+        if instructions
+        else f"HuggingFaceEmbedding({arguments})"
+    )
     return f"""from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 
 embedding = {made}

@@ -58,14 +58,18 @@ class CardOptions:
                 raise InputError(f"{what}: {name!r} is not a name on the hub; write it as ORG/NAME")
         for code in self.language:
             if not _LANGUAGE.fullmatch(code):
-                raise InputError(f"language: {code!r} is not a language's code; write for example en, ko or multilingual")
+                raise InputError(
+                    f"language: {code!r} is not a language's code; write for example en, ko or multilingual"
+                )
 
 
 def facts(encoder: EncoderModule, options: CardOptions) -> dict[str, Any]:
     """Collect the facts about the base, see `base_facts`. The options override them."""
     found = dict(base_facts(encoder.provenance))
     if options.base_model is not None and options.base_model != found.get("id"):
-        found = {key: value for key, value in found.items() if key == "files"} | {"id": options.base_model}
+        found = {key: value for key, value in found.items() if key == "files"} | {
+            "id": options.base_model
+        }
     if options.license is not None:
         found = {key: value for key, value in found.items() if not key.startswith("license")} | {
             "license": options.license.lower()
@@ -76,7 +80,11 @@ def facts(encoder: EncoderModule, options: CardOptions) -> dict[str, Any]:
 
 
 def metadata(
-    encoder: EncoderModule, options: CardOptions, *, library: str | None = LIBRARY, tags: tuple[str, ...] = _TAGS
+    encoder: EncoderModule,
+    options: CardOptions,
+    *,
+    library: str | None = LIBRARY,
+    tags: tuple[str, ...] = _TAGS,
 ) -> dict[str, Any]:
     """Collect the fields of the front matter. Unknown ones are left out.
 
@@ -90,7 +98,9 @@ def metadata(
 
     base = facts(encoder, options)
     stages = [stage for stage in encoder.provenance.get("stages", []) if isinstance(stage, Mapping)]
-    methods = [str((stage.get("objective") or {}).get("kind", "")).replace("_", "-") for stage in stages]
+    methods = [
+        str((stage.get("objective") or {}).get("kind", "")).replace("_", "-") for stage in stages
+    ]
     extra: dict[str, Any] = {"base_model_relation": "finetune"} if "id" in base else {}
     data = ModelCardData(
         language=base.get("language"),
@@ -102,7 +112,9 @@ def metadata(
         tags=[*tags, *(method for method in methods if method)],
         base_model=base.get("id"),
         datasets=_datasets(stages) or None,
-        model_name=(options.name or "").rpartition("/")[2] or "encoder" if options.figures else None,
+        model_name=(options.name or "").rpartition("/")[2] or "encoder"
+        if options.figures
+        else None,
         eval_results=list(options.figures) or None,
         **extra,
     )
@@ -119,6 +131,10 @@ def front_matter(fields: Mapping[str, Any]) -> str:
 
 def _datasets(stages: list[Mapping[str, Any]]) -> list[str]:
     """List the ids of the hub's data sets that the stages were trained on."""
-    sources = [each for stage in stages for each in stage.get("data") or () if isinstance(each, Mapping)]
-    names = [str(each.get("source", "")).split("?")[0] for each in sources if each.get("kind") == "hub"]
+    sources = [
+        each for stage in stages for each in stage.get("data") or () if isinstance(each, Mapping)
+    ]
+    names = [
+        str(each.get("source", "")).split("?")[0] for each in sources if each.get("kind") == "hub"
+    ]
     return [name for name in dict.fromkeys(names) if hub_id(name)]

@@ -23,9 +23,14 @@ def training(encoder: EncoderModule) -> str:
     stages = stages_of(encoder)
     if not stages:
         return ""
-    rows = [[stage["name"], *(stage[key] for key in ("method", "adapter", "steps", "tokens", "seed"))] for stage in stages]
+    rows = [
+        [stage["name"], *(stage[key] for key in ("method", "adapter", "steps", "tokens", "seed"))]
+        for stage in stages
+    ]
     data = [[stage["name"], *line] for stage in stages for line in stage["data"]]
-    text = f"## Training\n\n{table(('stage', 'method', 'adapter', 'steps', 'tokens', 'seed'), rows)}"
+    text = (
+        f"## Training\n\n{table(('stage', 'method', 'adapter', 'steps', 'tokens', 'seed'), rows)}"
+    )
     if data:
         text += f"\n{table(('stage', 'data', 'texts', 'sha256 of the texts'), data)}"
     return text + "\nEvery option of each stage is in `bothways.json`.\n"
@@ -42,9 +47,15 @@ def stages_of(encoder: EncoderModule) -> list[dict[str, Any]]:
             {
                 "name": str(told.get("name", "")),
                 "method": METHODS.get(kind, kind),
-                "adapter": f"LoRA, rank {adapter['r']}" if isinstance(adapter, Mapping) and "r" in adapter else "",
+                "adapter": f"LoRA, rank {adapter['r']}"
+                if isinstance(adapter, Mapping) and "r" in adapter
+                else "",
                 **{key: told.get(key, "") for key in ("steps", "tokens", "seed")},
-                "data": [_source(each) for each in data or () if isinstance(each, Mapping) and "source" in each],
+                "data": [
+                    _source(each)
+                    for each in data or ()
+                    if isinstance(each, Mapping) and "source" in each
+                ],
             }
         )
     return found

@@ -41,7 +41,14 @@ class Headed(nn.Module):
         keep: how many leading numbers of a vector to keep at the end. If None, keep all.
     """
 
-    def __init__(self, pooling: nn.Module, layers: Sequence[nn.Module], *, width: int, keep: int | None = None) -> None:
+    def __init__(
+        self,
+        pooling: nn.Module,
+        layers: Sequence[nn.Module],
+        *,
+        width: int,
+        keep: int | None = None,
+    ) -> None:
         super().__init__()
         self.inner = pooling
         self.layers = nn.ModuleList(layers)
@@ -134,7 +141,9 @@ def with_mlp(pooling: nn.Module, layer: Any, *, width: int) -> Headed:
     return Headed(inner, [*before, dense], width=width)
 
 
-def read(places: Sequence[tuple[str, Path]], *, width: int, device: torch.device) -> list[nn.Module]:
+def read(
+    places: Sequence[tuple[str, Path]], *, width: int, device: torch.device
+) -> list[nn.Module]:
     """Read the layers of a folder, on `device`, in float32.
 
     Args:
@@ -153,7 +162,9 @@ def read(places: Sequence[tuple[str, Path]], *, width: int, device: torch.device
         _check(kind, config, file)
         takes = config.get({"Dense": "in_features", "LayerNorm": "dimension"}.get(kind, ""), width)
         if takes != width:
-            raise InputError(f"{file}: {kind} expects vectors of {takes} numbers but gets {width}; the folder is damaged")
+            raise InputError(
+                f"{file}: {kind} expects vectors of {takes} numbers but gets {width}; the folder is damaged"
+            )
         with foreign(place):
             layer = _load(kind, place)
         layers.append(layer.float().to(device).eval())
@@ -181,7 +192,11 @@ def write(pooling: nn.Module, root: Path, first: int) -> list[tuple[str, str]]:
 def _load(kind: str, place: Path) -> Any:
     from sentence_transformers import models
 
-    return models.Normalize() if kind == "Normalize" else getattr(models, kind).load(str(place), local_files_only=True)
+    return (
+        models.Normalize()
+        if kind == "Normalize"
+        else getattr(models, kind).load(str(place), local_files_only=True)
+    )
 
 
 def _check(kind: str, config: dict[str, Any], file: Path) -> None:
@@ -199,4 +214,6 @@ def _check(kind: str, config: dict[str, Any], file: Path) -> None:
 
         unknown = sorted(set(config) - set(inspect.signature(models.Dense).parameters))
         if unknown:
-            raise InputError(f"{file}: {unknown[0]} is a setting that Dense does not have; remove it if it has no effect")
+            raise InputError(
+                f"{file}: {unknown[0]} is a setting that Dense does not have; remove it if it has no effect"
+            )

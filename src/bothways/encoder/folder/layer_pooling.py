@@ -56,10 +56,18 @@ def write(encoder: EncoderModule, root: Path) -> tuple[str, str]:
     layers = int(config.get_text_config().num_hidden_layers)
     weights = torch.zeros(layers)
     weights[[0, -1]] = 1.0
-    stored = {"word_embedding_dimension": encoder.hidden_size, "layer_start": 1, "num_hidden_layers": layers}
+    stored = {
+        "word_embedding_dimension": encoder.hidden_size,
+        "layer_start": 1,
+        "num_hidden_layers": layers,
+    }
     (root / folder).mkdir()
-    (root / folder / "config.json").write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
-    save_file({"layer_weights": weights}, root / folder / "model.safetensors", metadata={"format": "pt"})
+    (root / folder / "config.json").write_text(
+        json.dumps(stored, indent=2) + "\n", encoding="utf-8"
+    )
+    save_file(
+        {"layer_weights": weights}, root / folder / "model.safetensors", metadata={"format": "pt"}
+    )
     return folder, f"sentence_transformers.models.{KIND}"
 
 
@@ -77,7 +85,10 @@ def check(place: Path, transformer: dict[str, Any], root: Path) -> None:
     file = place / "config.json"
     stored = parse(_Stored, read_object(file), where=str(file))
     arguments = transformer.get("config_args") or transformer.get("config_kwargs") or {}
-    if not (arguments.get("output_hidden_states") or read_object(root / "config.json", {}).get("output_hidden_states")):
+    if not (
+        arguments.get("output_hidden_states")
+        or read_object(root / "config.json", {}).get("output_hidden_states")
+    ):
         raise InputError(
             f"{file}: {KIND} has no effect in sentence-transformers without output_hidden_states; if the model was trained with it, write "
             f'"config_args": {{"output_hidden_states": true}} into {root / "sentence_bert_config.json"}, else take the module out of '
@@ -107,5 +118,7 @@ def mode_of(place: Path, pooling: str | None) -> str:
         InputError: the Pooling does not take the mean.
     """
     if pooling != "mean":
-        raise InputError(f"{place}: {KIND} comes before {pooling} pooling, but only mean pooling is supported after it")
+        raise InputError(
+            f"{place}: {KIND} comes before {pooling} pooling, but only mean pooling is supported after it"
+        )
     return MODE

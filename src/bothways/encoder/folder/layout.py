@@ -22,7 +22,9 @@ from bothways.foreign import positive, read_json, read_object
 SETTINGS = "config_sentence_transformers.json"
 
 # sentence-transformers' names of poolings, legacy and new → ours
-_MODES = {legacy: mode for mode, (legacy, _, _) in POOLINGS.items()} | {new: mode for mode, (_, new, _) in POOLINGS.items()}
+_MODES = {legacy: mode for mode, (legacy, _, _) in POOLINGS.items()} | {
+    new: mode for mode, (_, new, _) in POOLINGS.items()
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class Layout:
 
     def place_of(self, kind: str) -> Path | None:
         """Return the folder of the first module of a kind, or None."""
-        return next((self.path / module.path for module in self.modules if module.kind == kind), None)
+        return next(
+            (self.path / module.path for module in self.modules if module.kind == kind), None
+        )
 
 
 def read_layout(path: Path) -> Layout:
@@ -65,7 +69,11 @@ def read_layout(path: Path) -> Layout:
     layered = next((module for module in modules if module.kind == layer_pooling.KIND), None)
     modules = [module for module in modules if module is not layered]
     root = path / modules[0].path
-    ours = parse(Ours, read_object(path / OURS), where=str(path / OURS)) if (path / OURS).exists() else None
+    ours = (
+        parse(Ours, read_object(path / OURS), where=str(path / OURS))
+        if (path / OURS).exists()
+        else None
+    )
     transformer = read_transformer(root)
     if layered is not None:
         layer_pooling.check(path / layered.path, transformer, root)
@@ -93,8 +101,20 @@ class Ours(Strict):
 
     def provenance(self) -> dict[str, Any]:
         """Return the fields that are copied into the next save."""
-        own = ("format", "pooling", "pool_bos", "pool_prompt", "stock_prompts", "implied_prompts", "wrapper", "loader_notes")
-        return {"stages": [], **{key: value for key, value in self.model_dump().items() if key not in own}}
+        own = (
+            "format",
+            "pooling",
+            "pool_bos",
+            "pool_prompt",
+            "stock_prompts",
+            "implied_prompts",
+            "wrapper",
+            "loader_notes",
+        )
+        return {
+            "stages": [],
+            **{key: value for key, value in self.model_dump().items() if key not in own},
+        }
 
 
 class Module(NamedTuple):
@@ -120,11 +140,18 @@ def _modules(path: Path) -> list[Module]:
     listed = read_json(path / MODULES)
     try:
         types = [str(module["type"]) for module in listed]
-        modules = [Module(name.rsplit(".", 1)[-1], str(module["path"])) for name, module in zip(types, listed)]
+        modules = [
+            Module(name.rsplit(".", 1)[-1], str(module["path"]))
+            for name, module in zip(types, listed)
+        ]
     except (TypeError, KeyError):
-        raise InputError(f"{path / MODULES}: must be a list of modules, each with a type and a path") from None
+        raise InputError(
+            f"{path / MODULES}: must be a list of modules, each with a type and a path"
+        ) from None
     ours = {pooling_module.TYPE, *template_module.TYPES}
-    foreign = [name for name in types if not name.startswith(head_modules.STOCK) and name not in ours]
+    foreign = [
+        name for name in types if not name.startswith(head_modules.STOCK) and name not in ours
+    ]
     if foreign:
         raise InputError(
             f"{path / MODULES}: modules {', '.join(module.kind for module in modules)} cannot be read: {foreign[0]} is the author's code, "
@@ -159,12 +186,18 @@ def _pooling(path: Path, modules: list[Module]) -> StockPooling:
     config = read_object(file)
     named = config.get("pooling_mode")
     if not isinstance(named, str | list | None):
-        raise InputError(f"{file}: pooling_mode must be a name or a list of names, and is {named!r:.60}")
+        raise InputError(
+            f"{file}: pooling_mode must be a name or a list of names, and is {named!r:.60}"
+        )
     if named is None:
-        named = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True] or ["mean"]
+        named = [
+            key for key, on in config.items() if key.startswith("pooling_mode_") and on is True
+        ] or ["mean"]
     active = [named] if isinstance(named, str) else list(named)
     if len(active) != 1 or not isinstance(active[0], str) or active[0] not in _MODES:
-        raise InputError(f"{file}: pooling {', '.join(map(str, active))} cannot be read; known: one of {', '.join(_MODES)}")
+        raise InputError(
+            f"{file}: pooling {', '.join(map(str, active))} cannot be read; known: one of {', '.join(_MODES)}"
+        )
     return StockPooling(_MODES[active[0]], bool(config.get("include_prompt", True)))
 
 

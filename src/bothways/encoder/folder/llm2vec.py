@@ -115,7 +115,9 @@ def load(
     loaded.model.to(dtype)
     source = places[-1] if ours is not None else path
     if any((source / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
-        loaded.tokenizer = prepare_tokenizer(read_tokenizer(str(source), str(source)), loaded.model.config)
+        loaded.tokenizer = prepare_tokenizer(
+            read_tokenizer(str(source), str(source)), loaded.model.config
+        )
     if ours is not None:
         _make_room(loaded.model, ours.vocabulary)
     chosen = direction or (ours.direction if ours is not None else "bidirectional")
@@ -144,7 +146,9 @@ def load(
     ).eval()
 
 
-def add(encoder: Encoder, adapter: str | os.PathLike[str], folder: Path, dtype: torch.dtype) -> Encoder:
+def add(
+    encoder: Encoder, adapter: str | os.PathLike[str], folder: Path, dtype: torch.dtype
+) -> Encoder:
     """Merge an adapter into a finished encoder.
 
     If the adapter has settings, the encoder's vectors are read by these from then on.
@@ -178,12 +182,19 @@ def follow(encoder: Encoder, place: Path, *, base: str | os.PathLike[str]) -> No
     """
     model: Any = encoder.backbone
     family = next(text_configs(model)).model_type
-    pooling, encoder.options = _way_to_vectors(place, None, read_settings(place), os.fspath(base), model, family)
+    pooling, encoder.options = _way_to_vectors(
+        place, None, read_settings(place), os.fspath(base), model, family
+    )
     encoder.pooling = pooling.to(encoder.device)
 
 
 def _way_to_vectors(
-    path: Path, second: Path | None, ours: AdapterSettings | None, base: str, model: Any, family: str
+    path: Path,
+    second: Path | None,
+    ours: AdapterSettings | None,
+    base: str,
+    model: Any,
+    family: str,
 ) -> tuple[nn.Module, EncoderOptions]:
     """Build pooling and options, from our settings of the last adapter or from LLM2Vec's."""
     if ours is not None:
@@ -215,7 +226,11 @@ def _make_room(model: Any, rows: int) -> None:
 
 def _settings(path: Path, second: Path | None) -> dict[str, Any]:
     """Read LLM2Vec's settings, from the second adapter if it has any, else from the folder."""
-    places = [place / CONFIG for place in (second, path) if place is not None and (place / CONFIG).is_file()]
+    places = [
+        place / CONFIG
+        for place in (second, path)
+        if place is not None and (place / CONFIG).is_file()
+    ]
     settings = read_object(places[0]) if places else {}
     if settings.get("skip_instruction") is False:
         raise InputError(

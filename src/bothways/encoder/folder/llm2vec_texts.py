@@ -48,7 +48,9 @@ _EOS_OF_BASE = {"meta-llama/Meta-Llama-3-8B": "<|end_of_text|>"}
 _EOS = {"llama": " </s>", "mistral": " </s>", "gemma": "<eos>", "qwen2": "<|endoftext|>"}
 
 
-def text_wrapper(base: str | os.PathLike[str], *, eos: bool = False, model_type: str | None = None) -> Wrapper:
+def text_wrapper(
+    base: str | os.PathLike[str], *, eos: bool = False, model_type: str | None = None
+) -> Wrapper:
     """Find LLM2Vec's wrapper for this base. For most bases its prefix and suffix are empty.
 
     For example, `text_wrapper("meta-llama/Llama-2-7b-chat-hf")` has the prefix "[INST] " and the
@@ -67,7 +69,9 @@ def text_wrapper(base: str | os.PathLike[str], *, eos: bool = False, model_type:
     chat = next((chat for chat in _CHATS if _is(found, chat.base, chat.model_type)), None)
     before, after = ("", "") if chat is None else (chat.before, chat.after)
     if eos and (chat is None or chat.eos):
-        own = next((token for base, token in _EOS_OF_BASE.items() if _is(found, base, "llama")), None)
+        own = next(
+            (token for base, token in _EOS_OF_BASE.items() if _is(found, base, "llama")), None
+        )
         family = found.model_type or (chat.model_type if chat else "")
         after += own or _EOS.get(family, "")
     return Wrapper(before, after, JOINT)

@@ -56,7 +56,13 @@ def is_trained(pooling: nn.Module) -> bool:
 
 
 def write(
-    pooling: Any, root: Path, folder: str, *, include_prompt: bool, bos: int | None, prompts: Sequence[Sequence[int]]
+    pooling: Any,
+    root: Path,
+    folder: str,
+    *,
+    include_prompt: bool,
+    bos: int | None,
+    prompts: Sequence[Sequence[int]],
 ) -> None:
     """Write settings, code, and weights, which are always float32, the type they compute in.
 
@@ -72,10 +78,17 @@ def write(
     pooling = getattr(pooling, "inner", pooling)
     place = root / folder
     place.mkdir()
-    left_out = {"include_prompt": include_prompt, "bos": bos, "prompts": [list(ids) for ids in prompts]}
+    left_out = {
+        "include_prompt": include_prompt,
+        "bos": bos,
+        "prompts": [list(ids) for ids in prompts],
+    }
     stored = {"width": pooling.dimension, **pooling.settings, **left_out}
     (place / "config.json").write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
-    tensors = {name: value.detach().float().cpu().contiguous() for name, value in pooling.state_dict().items()}
+    tensors = {
+        name: value.detach().float().cpu().contiguous()
+        for name, value in pooling.state_dict().items()
+    }
     save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
     shutil.copyfile(CODE, root / CODE.name)
 
@@ -98,8 +111,14 @@ def read(place: Path, *, width: int, device: torch.device) -> tuple[nn.Module, b
         raise InputError(
             f"{file}: width is {stored.width}, but the model's states have {width}; the pooling belongs to another model"
         )
-    latent: dict[str, Any] = {"latents": stored.latents, "form": stored.form} if stored.mode == "latent_attention" else {}
-    config = PoolingConfig(mode=stored.mode, heads=stored.heads, head_width=stored.head_width, **latent)
+    latent: dict[str, Any] = (
+        {"latents": stored.latents, "form": stored.form}
+        if stored.mode == "latent_attention"
+        else {}
+    )
+    config = PoolingConfig(
+        mode=stored.mode, heads=stored.heads, head_width=stored.head_width, **latent
+    )
     with torch.device("meta"):
         module = config.build(width)
     expected = {name: value.shape for name, value in module.state_dict().items()}
@@ -107,5 +126,7 @@ def read(place: Path, *, width: int, device: torch.device) -> tuple[nn.Module, b
         raise InputError(
             f"{place / 'model.safetensors'}: the tensors do not fit the sizes in config.json; the folder is damaged"
         )
-    module.load_state_dict({name: value.float().to(device) for name, value in tensors.items()}, assign=True)
+    module.load_state_dict(
+        {name: value.float().to(device) for name, value in tensors.items()}, assign=True
+    )
     return module, stored.include_prompt

@@ -32,13 +32,17 @@ SLOT, EOS = "{text}", "{eos}"
 FIRST = ("bos_token_id", "cls_token_id")
 
 if not hasattr(Transformer, "preprocess"):
-    raise ImportError("this model's prompts contain {text}, which needs sentence-transformers 6 or later; upgrade it")
+    raise ImportError(
+        "this model's prompts contain {text}, which needs sentence-transformers 6 or later; upgrade it"
+    )
 
 
 class TemplateTransformer(Transformer):
     """The stock Transformer module, extended by templates: prompts that contain `{text}`."""
 
-    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Any]:
+    def preprocess(
+        self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
         """Make features of texts. Prompts that are not templates are handled by the stock module.
 
         Raises:
@@ -49,7 +53,10 @@ class TemplateTransformer(Transformer):
         if not all(isinstance(text, str) for text in inputs):
             raise ValueError("a prompt with {text} goes around plain texts only")
         before, closing = self._frame(prompt)
-        rows = [self._row(ids, special, closing) for ids, special in self._tokens([before + text for text in inputs])]
+        rows = [
+            self._row(ids, special, closing)
+            for ids, special in self._tokens([before + text for text in inputs])
+        ]
         features = dict(self.tokenizer.pad({"input_ids": rows}, padding=True, return_tensors="pt"))
         features["modality"] = "text"
         if before:
@@ -60,12 +67,16 @@ class TemplateTransformer(Transformer):
 
     def _frame(self, prompt: str) -> tuple[str, list[int]]:
         before, after = prompt.split(SLOT, 1)
-        before, after = (part.replace(EOS, self.tokenizer.eos_token or "") for part in (before, after))
+        before, after = (
+            part.replace(EOS, self.tokenizer.eos_token or "") for part in (before, after)
+        )
         return before, self.tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
 
     def _tokens(self, texts: list[str]) -> Any:
         """Tokenize whole texts to (ids, whether the tokenizer added them as special tokens)."""
-        made = self.tokenizer(texts, truncation=False, padding=False, return_special_tokens_mask=True, verbose=False)
+        made = self.tokenizer(
+            texts, truncation=False, padding=False, return_special_tokens_mask=True, verbose=False
+        )
         return zip(made["input_ids"], made["special_tokens_mask"])
 
     def _row(self, ids: list[int], special: list[int], closing: list[int]) -> list[int]:
@@ -123,9 +134,18 @@ class LastTokens(nn.Module):
             mask = features["attention_mask"].bool()
             rows = [row[own] for row, own in zip(states, mask)]
         prompt = features.get("prompt_length", 0)
-        prompt = 0 if self.include_prompt else int(prompt.flatten()[0]) if isinstance(prompt, Tensor) else int(prompt or 0)
+        prompt = (
+            0
+            if self.include_prompt
+            else int(prompt.flatten()[0])
+            if isinstance(prompt, Tensor)
+            else int(prompt or 0)
+        )
         wide = torch.promote_types(states.dtype, torch.float32)
-        pooled = [row[max(min(prompt, len(row) - 1), len(row) - self.tokens) :].to(wide).mean(0) for row in rows]
+        pooled = [
+            row[max(min(prompt, len(row) - 1), len(row) - self.tokens) :].to(wide).mean(0)
+            for row in rows
+        ]
         features["sentence_embedding"] = torch.stack(pooled)
         return features
 
@@ -157,8 +177,12 @@ class LastTokens(nn.Module):
 
             keys = ("token", "cache_folder", "revision", "local_files_only")
             given = {key: kwargs[key] for key in keys if key in kwargs}
-            path = load_file_path(model_name_or_path, os.path.join(subfolder, "config.json"), **given)
+            path = load_file_path(
+                model_name_or_path, os.path.join(subfolder, "config.json"), **given
+            )
         if path is None or not os.path.isfile(path):
-            raise FileNotFoundError(f"{model_name_or_path}: {os.path.join(subfolder, 'config.json')} is missing")
+            raise FileNotFoundError(
+                f"{model_name_or_path}: {os.path.join(subfolder, 'config.json')} is missing"
+            )
         with open(path, encoding="utf-8") as file:
             return cls(**json.load(file))

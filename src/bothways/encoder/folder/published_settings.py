@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 TRANSFORMER = (
     "sentence_bert_config.json",
-    *(f"sentence_{name}_config.json" for name in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")),
+    *(
+        f"sentence_{name}_config.json"
+        for name in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+    ),
 )
 """File names of a Transformer module. The first one that exists is used."""
 
@@ -44,14 +47,38 @@ _HARMLESS = {
             "trust_remote_code",
             "use_safetensors",
         ),
-        *("add_pooling_layer", "use_cache", "provider", "file_name", "export", "revision", "token", "local_files_only"),
+        *(
+            "add_pooling_layer",
+            "use_cache",
+            "provider",
+            "file_name",
+            "export",
+            "revision",
+            "token",
+            "local_files_only",
+        ),
     },
     "processor": {
-        *("padding_side", "use_fast", "trust_remote_code", "model_max_length", "clean_up_tokenization_spaces"),
+        *(
+            "padding_side",
+            "use_fast",
+            "trust_remote_code",
+            "model_max_length",
+            "clean_up_tokenization_spaces",
+        ),
         *("revision", "token", "local_files_only", "padding"),
     },
     "config": {
-        *("trust_remote_code", "use_cache", "attn_implementation", "torch_dtype", "dtype", "num_labels", "revision", "token"),
+        *(
+            "trust_remote_code",
+            "use_cache",
+            "attn_implementation",
+            "torch_dtype",
+            "dtype",
+            "num_labels",
+            "revision",
+            "token",
+        ),
         *("output_hidden_states", "output_attentions", "return_dict", "local_files_only"),
     },
 }
@@ -68,7 +95,9 @@ def read_transformer(root: Path) -> dict[str, Any]:
     Raises:
         InputError: a setting would change the tokens or states in a way that is not supported here.
     """
-    file = next((root / name for name in TRANSFORMER if (root / name).is_file()), root / TRANSFORMER[0])
+    file = next(
+        (root / name for name in TRANSFORMER if (root / name).is_file()), root / TRANSFORMER[0]
+    )
     config: dict[str, Any] = read_object(file, {})
     modalities = config.get("modality_config") or {}
     if not isinstance(modalities, dict):
@@ -79,12 +108,17 @@ def read_transformer(root: Path) -> dict[str, Any]:
             " if the model was trained without it, remove that entry"
         )
     if modalities and (
-        modalities.get("text") != _PLAIN or config.get("module_output_name", "token_embeddings") != "token_embeddings"
+        modalities.get("text") != _PLAIN
+        or config.get("module_output_name", "token_embeddings") != "token_embeddings"
     ):
-        raise InputError(f"{file}: modality_config must take the model's last hidden states, because nothing else is supported")
+        raise InputError(
+            f"{file}: modality_config must take the model's last hidden states, because nothing else is supported"
+        )
     for key in _FOLLOWED:
         if config.get(key):
-            raise InputError(f"{file}: {key} is {config[key]!r}, which is not supported; remove it if it has no effect")
+            raise InputError(
+                f"{file}: {key} is {config[key]!r}, which is not supported; remove it if it has no effect"
+            )
     if config.get("transformer_task", "feature-extraction") != "feature-extraction":
         raise InputError(
             f"{file}: transformer_task {config['transformer_task']!r} is not a text encoder; known: feature-extraction"
@@ -113,7 +147,9 @@ def _loader_arguments(config: dict[str, Any], file: Path) -> Any:
     return length
 
 
-def check_tokenizer(root: Path, tokenizer: PreTrainedTokenizerBase, transformer: dict[str, Any]) -> None:
+def check_tokenizer(
+    root: Path, tokenizer: PreTrainedTokenizerBase, transformer: dict[str, Any]
+) -> None:
     """Refuse a tokenizer that contradicts its files, or settings that only other loaders follow.
 
     Args:

@@ -36,7 +36,13 @@ from bothways.provenance import versions
 log = logging.getLogger("bothways")
 
 
-def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os.PathLike[str] | None = None) -> Encoder:
+def load(
+    path: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    base: str | os.PathLike[str] | None = None,
+) -> Encoder:
     """Read a sentence-transformers folder over a decoder or an encoder-only model.
 
     Args:
@@ -55,7 +61,9 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os
     if adapter_folder.is_adapter(root):
         loaded, merged = adapter_folder.load(root, base, dtype=dtype, device=device)
     elif base is not None:
-        raise InputError(f"base: only valid for adapters and LLM2Vec folders, and {path} has weights of its own")
+        raise InputError(
+            f"base: only valid for adapters and LLM2Vec folders, and {path} has weights of its own"
+        )
     else:
         loaded, merged = load_pretrained(root, dtype=dtype, device=device), {}
     check_tokenizer(root, loaded.tokenizer, layout.transformer)
@@ -90,7 +98,9 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype, base: str | os
     return encoder
 
 
-def _vectors(layout: Layout, direction: Direction, loaded: Pretrained, device: torch.device) -> tuple[nn.Module, bool]:
+def _vectors(
+    layout: Layout, direction: Direction, loaded: Pretrained, device: torch.device
+) -> tuple[nn.Module, bool]:
     """Build the pooling with the layers behind it. Also return whether prompts are pooled."""
     own, ours = layout.place_of(pooling_module.KIND), layout.ours
     behind = layout.modules[1:]
@@ -105,7 +115,9 @@ def _vectors(layout: Layout, direction: Direction, loaded: Pretrained, device: t
         left_out = not include_prompt if ours is None else ours.stock_prompts
         mode = layout.stock.mode or ("mean" if direction == "bidirectional" else "last")
         pooling = Pooling(mode, from_start=left_out)
-    return _head(pooling, layout.path, behind[1:], layout.stored.get("truncate_dim"), loaded, device), include_prompt
+    return _head(
+        pooling, layout.path, behind[1:], layout.stored.get("truncate_dim"), loaded, device
+    ), include_prompt
 
 
 def _options(layout: Layout, include_prompt: bool, loaded: Pretrained) -> EncoderOptions:
@@ -127,7 +139,9 @@ def _options(layout: Layout, include_prompt: bool, loaded: Pretrained) -> Encode
     options.max_length = _limit(layout.transformer, loaded, own=ours is not None)
     options.normalize = layout.modules[-1].kind == "Normalize" and not stored.get("truncate_dim")
     options.default_prompt = stored.get("default_prompt_name")
-    options.prompts = prompts.as_read(stored.get("prompts"), options.default_prompt, file, ours=ours is not None)
+    options.prompts = prompts.as_read(
+        stored.get("prompts"), options.default_prompt, file, ours=ours is not None
+    )
     for name in () if ours is None else ours.implied_prompts:
         options.prompts.pop(name, None)
     stock = layout.modules[0].kind == "Transformer"
@@ -141,7 +155,12 @@ def _options(layout: Layout, include_prompt: bool, loaded: Pretrained) -> Encode
 
 
 def _head(
-    pooling: nn.Module, path: Path, modules: list[Module], keep: int | None, loaded: Pretrained, device: torch.device
+    pooling: nn.Module,
+    path: Path,
+    modules: list[Module],
+    keep: int | None,
+    loaded: Pretrained,
+    device: torch.device,
 ) -> nn.Module:
     """Build the pooling with the layers behind it.
 
@@ -152,7 +171,9 @@ def _head(
     if not between and not keep:
         return pooling
     width = int(loaded.model.config.get_text_config().hidden_size)
-    layers = head_modules.read([(module.kind, path / module.path) for module in between], width=width, device=device)
+    layers = head_modules.read(
+        [(module.kind, path / module.path) for module in between], width=width, device=device
+    )
     return head_modules.Headed(pooling, layers, width=width, keep=keep)
 
 

@@ -66,7 +66,9 @@ def write_pooling(encoder: EncoderModule, root: Path) -> tuple[str, str]:
         "include_prompt": encoder.options.pool_prompt,
     }
     (root / folder).mkdir()
-    (root / folder / "config.json").write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+    (root / folder / "config.json").write_text(
+        json.dumps(stored, indent=2) + "\n", encoding="utf-8"
+    )
     return folder, TYPES[1]
 
 

@@ -67,7 +67,13 @@ _ANY = 10**9  # tokens, more than any prompt has
 log = logging.getLogger("bothways")
 
 
-def save(encoder: EncoderModule, folder: str | os.PathLike[str], *, dtype: str | None = None, replace: bool = False) -> None:
+def save(
+    encoder: EncoderModule,
+    folder: str | os.PathLike[str],
+    *,
+    dtype: str | None = None,
+    replace: bool = False,
+) -> None:
     """Write an encoder. The folder appears whole or not at all.
 
     Args:
@@ -84,7 +90,9 @@ def save(encoder: EncoderModule, folder: str | os.PathLike[str], *, dtype: str |
     """
     backbone: Any = encoder.backbone
     if any("lora_" in name for name, _ in backbone.named_parameters()):
-        raise InputError("save: the encoder has unmerged adapters; merge them first (bothways.backbone.adapter.lora.merge)")
+        raise InputError(
+            "save: the encoder has unmerged adapters; merge them first (bothways.backbone.adapter.lora.merge)"
+        )
     kind = encoder.dtype if dtype is None else resolve_dtype(dtype, "cpu")
     _mode(encoder)
     if replace:
@@ -112,7 +120,9 @@ def save(encoder: EncoderModule, folder: str | os.PathLike[str], *, dtype: str |
             "loader_notes": notes,
         }
         _write(part / OURS, ours)
-        (part / CARD).write_text(model_card(encoder, notes), encoding="utf-8", errors="backslashreplace")
+        (part / CARD).write_text(
+            model_card(encoder, notes), encoding="utf-8", errors="backslashreplace"
+        )
         keep_edited(Path(folder), part)
 
 
@@ -123,14 +133,19 @@ def _refuse_others(folder: Path) -> None:
         and any(folder.iterdir())
         and not any((folder / name).is_file() for name in (OURS, MODULES, "config.json"))
     ):
-        raise InputError(f"{folder}: holds files but no encoder, so it is not replaced; choose another folder, or remove it")
+        raise InputError(
+            f"{folder}: holds files but no encoder, so it is not replaced; choose another folder, or remove it"
+        )
 
 
 def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: EncoderModule) -> None:
     published = published_form(backbone.config)
     config = published or copy.deepcopy(backbone.config)
     unguard(config)
-    state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in backbone.state_dict().items()}
+    state = {
+        name: value.to(dtype) if value.is_floating_point() else value
+        for name, value in backbone.state_dict().items()
+    }
     check_weights(state, dtype)
     kept = backbone.config
     try:
@@ -177,18 +192,30 @@ def _save_tokenizer(encoder: EncoderModule, part: Path) -> None:
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(part)
     file = part / "tokenizer_config.json"
-    _write(file, for_transformers_4(json.loads(file.read_text(encoding="utf-8")), tokenizer.model_input_names))
+    _write(
+        file,
+        for_transformers_4(
+            json.loads(file.read_text(encoding="utf-8")), tokenizer.model_input_names
+        ),
+    )
 
 
 def _save_modules(encoder: EncoderModule, part: Path) -> None:
     stock = "sentence_transformers.models."
-    first = template_module.TYPES[0] if template_module.has_templates(encoder) else f"{stock}Transformer"
+    first = (
+        template_module.TYPES[0]
+        if template_module.has_templates(encoder)
+        else f"{stock}Transformer"
+    )
     modules = [("", first), *_save_pooling(encoder, part)]
     modules += head_modules.write(encoder.pooling, part, len(modules))
     if encoder.options.normalize:
         modules.append((f"{len(modules)}_Normalize", f"{stock}Normalize"))
         (part / modules[-1][0]).mkdir()
-    listed = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(modules)]
+    listed = [
+        {"idx": i, "name": str(i), "path": path, "type": kind}
+        for i, (path, kind) in enumerate(modules)
+    ]
     _write(part / MODULES, listed)
     if template_module.needs_code(encoder):
         template_module.write_code(part)
@@ -215,13 +242,22 @@ def _save_pooling(encoder: EncoderModule, part: Path) -> list[tuple[str, str]]:
     if pooling_module.is_trained(encoder.pooling):
         folder = f"1_{pooling_module.KIND}"
         tokens = [] if include else _prompt_tokens(encoder)
-        pooling_module.write(encoder.pooling, part, folder, include_prompt=include, bos=_left_out_bos(encoder), prompts=tokens)
+        pooling_module.write(
+            encoder.pooling,
+            part,
+            folder,
+            include_prompt=include,
+            bos=_left_out_bos(encoder),
+            prompts=tokens,
+        )
         return [(folder, pooling_module.TYPE)]
     if template_module.is_last_tokens(encoder):
         return [template_module.write_pooling(encoder, part)]
     modules = [layer_pooling.write(encoder, part)] if layer_pooling.is_layered(encoder) else []
     legacy, new, _ = POOLINGS["mean" if modules else _mode(encoder)]
-    booleans = {name: name == legacy for name, _, _ in POOLINGS.values()} | {"pooling_mode_mean_sqrt_len_tokens": False}
+    booleans = {name: name == legacy for name, _, _ in POOLINGS.values()} | {
+        "pooling_mode_mean_sqrt_len_tokens": False
+    }
     pooling = {"word_embedding_dimension": encoder.hidden_size, **booleans, "pooling_mode": new}
     folder = f"{1 + len(modules)}_Pooling"
     _write(part / folder / "config.json", {**pooling, "include_prompt": include})
@@ -235,7 +271,9 @@ def _implied_prompts(encoder: EncoderModule) -> dict[str, str]:
 
 def _needs_eager(encoder: EncoderModule) -> bool:
     """Return whether the family turns causal in other loaders unless they use eager attention."""
-    return encoder.execution == "padded" or bool(encoder.provenance.get("report", {}).get("needs_eager"))
+    return encoder.execution == "padded" or bool(
+        encoder.provenance.get("report", {}).get("needs_eager")
+    )
 
 
 def loader_notes(encoder: EncoderModule) -> list[str]:
@@ -244,7 +282,10 @@ def loader_notes(encoder: EncoderModule) -> list[str]:
     Vectors of other loaders differ in these points.
     """
     wrapper = encoder.options.wrapper
-    notes = [*template_module.notes(encoder), *([layer_pooling.NOTE] if layer_pooling.is_layered(encoder) else [])]
+    notes = [
+        *template_module.notes(encoder),
+        *([layer_pooling.NOTE] if layer_pooling.is_layered(encoder) else []),
+    ]
     if pooling_module.is_trained(encoder.pooling):
         notes.append(
             f"{encoder.pooling.mode} pooling is a module of this folder ({pooling_module.CODE.name}): SentenceTransformer needs "
@@ -255,9 +296,13 @@ def loader_notes(encoder: EncoderModule) -> list[str]:
     if not trained and _left_out_bos(encoder) is not None:
         notes.append("BOS is left out of the pool here; other loaders pool it")
     if wrapper.prefix or wrapper.suffix:
-        notes.append("inputs are wrapped for a chat model here; other loaders need the wrapper in the text or prompt")
+        notes.append(
+            "inputs are wrapped for a chat model here; other loaders need the wrapper in the text or prompt"
+        )
     elif wrapper.joint:
-        notes.append(f"instruction and text are joined by {wrapper.joint!r} here; other loaders need it at the prompt's end")
+        notes.append(
+            f"instruction and text are joined by {wrapper.joint!r} here; other loaders need it at the prompt's end"
+        )
     return [*notes, *prompt_notes(encoder)]
 
 
@@ -279,18 +324,25 @@ def prompt_notes(encoder: EncoderModule) -> list[str]:
                 f"this encoder; {advice}"
             )
         if prompt and encoder.pooling.mode == "weighted_mean" and not options.stock_prompts:
-            notes.append(f"prompt {name!r}: sentence-transformers' weighted mean counts positions from the start of the prompt")
+            notes.append(
+                f"prompt {name!r}: sentence-transformers' weighted mean counts positions from the start of the prompt"
+            )
     return notes
 
 
 def _shared(one: list[int], other: list[int]) -> int:
     """Count the tokens at the beginning that both have in common."""
-    return next((place for place, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other))
+    )
 
 
 def _prompt_tokens(encoder: EncoderModule) -> list[list[int]]:
     """List the tokens of each stored prompt, or of a template's part before the text, each once."""
-    found = (tuple(stock_tokens(encoder.tokenizer, whole.split(SLOT)[0])) for whole in encoder.options.prompts.values())
+    found = (
+        tuple(stock_tokens(encoder.tokenizer, whole.split(SLOT)[0]))
+        for whole in encoder.options.prompts.values()
+    )
     return [list(ids) for ids in dict.fromkeys(found) if ids]
 
 
@@ -319,4 +371,8 @@ def _mode(encoder: EncoderModule) -> str:
 def _write(file: Path, value: object) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     # a lone surrogate (of a file name) has no UTF-8 form, so write its JSON escape
-    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")
+    file.write_text(
+        json.dumps(value, indent=2, ensure_ascii=False) + "\n",
+        encoding="utf-8",
+        errors="backslashreplace",
+    )

@@ -26,13 +26,15 @@ tokens up to b.
 
 Conditions:
 - no dropout and no sampling, no marks for the continuation or end of words
-- The last known character is an entry. Otherwise an unknown token as long as the text may span c, or
-  a boundary may lie between two bytes of the character. No entry joins unknown characters or bytes
-  to others. Unigram joins unknown neighbors at the end, so there the last L characters are entries.
+- The last known character is an entry. Otherwise an unknown token as long as the text may span c,
+  or a boundary may lie between two bytes of the character. No entry joins unknown characters or
+  bytes to others. Unigram joins unknown neighbors at the end, so there the last L characters are
+  entries.
 - All strings to tokenize are longer than L, because `ignore_merges` takes a word that is an entry.
 
-Sources: Berglund and van der Merwe, "Formalizing BPE Tokenization", arXiv 2309.08715, on prefixes and
-bounded lookahead; van Antwerpen and Neubeck, https://github.com/github/rust-gems (crate bpe), on pairs.
+Sources: Berglund and van der Merwe, "Formalizing BPE Tokenization", arXiv 2309.08715, on prefixes
+and bounded lookahead; van Antwerpen and Neubeck, https://github.com/github/rust-gems (crate bpe),
+on pairs.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ class FirstTokens:
     def __init__(self, backend: Any) -> None:
         model = backend.model
         self._kind = type(model).__name__
-        marks = getattr(model, "continuing_subword_prefix", None) or getattr(model, "end_of_word_suffix", None)
+        marks = getattr(model, "continuing_subword_prefix", None) or getattr(
+            model, "end_of_word_suffix", None
+        )
         sampled = getattr(model, "dropout", None) or getattr(model, "alpha", None)
         self.usable = self._kind in ("BPE", "Unigram") and not marks and not sampled
         self._model = model
@@ -74,7 +78,10 @@ class FirstTokens:
         length = len(word)
         if not self.usable or length <= 2 * self._longest:
             return []
-        if not all(self._is_entry(character) for character in set(word[length - self._longest :])) and self._kind != "BPE":
+        if (
+            not all(self._is_entry(character) for character in set(word[length - self._longest :]))
+            and self._kind != "BPE"
+        ):
             return []
         whole = self._model.tokenize(word)
         # without its last token, because an unknown one could be joined with the next
@@ -97,15 +104,23 @@ class FirstTokens:
         used, tail = 0, 4 * self._longest
         while self._kind == "BPE" and tail < end:
             place, start = _boundary(word, whole, tail)
-            if place < 1 or word[start - len(whole[place - 1].value) : start] != whole[place - 1].value:
+            if (
+                place < 1
+                or word[start - len(whole[place - 1].value) : start] != whole[place - 1].value
+            ):
                 break
             used += end - start
             before, after = whole[place - 1], self._model.tokenize(word[start:end])[0]
-            if [token.id for token in self._model.tokenize(before.value + after.value)] == [before.id, after.id]:
+            if [token.id for token in self._model.tokenize(before.value + after.value)] == [
+                before.id,
+                after.id,
+            ]:
                 return place, used
             tail *= 4
         tokens = self._model.tokenize(word[:end])[:-1]
-        same = (place for place, (one, other) in enumerate(zip(whole, tokens)) if one.id != other.id)
+        same = (
+            place for place, (one, other) in enumerate(zip(whole, tokens)) if one.id != other.id
+        )
         return next(same, min(len(whole), len(tokens))), used + end
 
     def _is_entry(self, string: str) -> bool:
@@ -119,14 +134,17 @@ class FirstTokens:
 
 
 def _joins(entry: str, unknown: str | None) -> bool:
-    """Return whether an entry joins the unknown token, or a byte as `<0x41>`, to other characters."""
+    """Return whether an entry joins the unknown token, or a byte as `<0x41>`, to other
+    characters.
+    """
     if unknown and entry != unknown and unknown in entry:
         return True
     return len(entry) > 6 and _BYTE.search(entry) is not None
 
 
 def _boundary(word: str, tokens: list[Any], tail: int) -> tuple[int, int]:
-    """Find the last token that begins at least `tail` characters before the end: its number and place.
+    """Find the last token that begins at least `tail` characters before the end: its number and
+    place.
 
     The number is 0 if a token in between is not spelled as it is in the word.
     """

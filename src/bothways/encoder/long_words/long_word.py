@@ -1,4 +1,6 @@
-"""Counts the tokens that are proved inside a word that is cut, by its bounds and its first tokens."""
+"""Counts the tokens that are proved inside a word that is cut, by its bounds and its first
+tokens.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ class LongWord:
     def __init__(self, backend: Any, stages: Sequence[dict[str, Any]]) -> None:
         self._backend = backend
         self._stages = stages
-        self._added = {number: each.content.strip() for number, each in backend.get_added_tokens_decoder().items()}
+        self._added = {
+            number: each.content.strip()
+            for number, each in backend.get_added_tokens_decoder().items()
+        }
         self._first = FirstTokens(backend)
 
     def proves(self, encoding: Any, text: str, cut: int, edge: int, wanted: int) -> bool:
@@ -67,7 +72,8 @@ class LongWord:
         before = None
         for place in range(len(ids) - 1, -1, -1):
             begin, end = offsets[place]
-            # an unknown token or a byte may be in the list of added tokens too, but is spelled otherwise
+            # an unknown token or a byte may be in the list of added tokens too, but is spelled
+            # otherwise
             if begin < end <= edge and self._added.get(ids[place]) == text[begin:end].strip():
                 before = place
                 break
@@ -77,7 +83,11 @@ class LongWord:
         return first, 0 if before is None else offsets[before][1]
 
     def _normalized(self, text: str) -> str:
-        return text if self._backend.normalizer is None else self._backend.normalizer.normalize_str(text)
+        return (
+            text
+            if self._backend.normalizer is None
+            else self._backend.normalizer.normalize_str(text)
+        )
 
     def _words(self, beginning: str, known: str, piece: Piece) -> tuple[list[str], str]:
         """List the words before the open piece, and the certain part of the open one.
@@ -85,7 +95,9 @@ class LongWord:
         They are as the model reads them. The certain part is "" if it cannot be told.
         """
         words = self._split(beginning)
-        number = next((i for i, (_, span) in enumerate(words) if span[0] == piece[0] < span[1]), None)
+        number = next(
+            (i for i, (_, span) in enumerate(words) if span[0] == piece[0] < span[1]), None
+        )
         if number is None:
             return [], ""
         opened, span = self._split(known[: piece[1]])[-1]
@@ -94,5 +106,7 @@ class LongWord:
 
     def _split(self, text: str) -> list[tuple[str, tuple[int, int]]]:
         splitter = self._backend.pre_tokenizer
-        found: list[tuple[str, tuple[int, int]]] = splitter.pre_tokenize_str(text) if splitter else [(text, (0, len(text)))]
+        found: list[tuple[str, tuple[int, int]]] = (
+            splitter.pre_tokenize_str(text) if splitter else [(text, (0, len(text)))]
+        )
         return found

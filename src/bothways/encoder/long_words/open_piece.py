@@ -24,7 +24,14 @@ OWN_PATTERNS = {
     "Whitespace": r"\w+|[^\w\s]+",
 }
 """Patterns of pre-tokenizers that are regular expressions without saying so."""
-BY_CHARACTER = {"BertPreTokenizer", "CharDelimiterSplit", "Digits", "Metaspace", "Punctuation", "WhitespaceSplit"}
+BY_CHARACTER = {
+    "BertPreTokenizer",
+    "CharDelimiterSplit",
+    "Digits",
+    "Metaspace",
+    "Punctuation",
+    "WhitespaceSplit",
+}
 """They decide at each character by that character and those before it."""
 
 
@@ -40,10 +47,17 @@ def open_piece(stages: Sequence[dict[str, Any]], text: str, end: int) -> Piece |
         end: number of known characters.
     """
     piece: Piece | None = (0, end)
-    changed = False  # a stage before has rewritten the text, so that a pattern reads other characters
+    changed = (
+        False  # a stage before has rewritten the text, so that a pattern reads other characters
+    )
     for stage in stages:
         divide = _division(json.dumps(stage, sort_keys=True))
-        if divide is None or piece is None or piece[0] >= piece[1] or (changed and not _by_character(stage)):
+        if (
+            divide is None
+            or piece is None
+            or piece[0] >= piece[1]
+            or (changed and not _by_character(stage))
+        ):
             return None
         piece = divide(text, *piece)
         changed = changed or stage["type"] in ("Metaspace", "ByteLevel")
@@ -52,7 +66,9 @@ def open_piece(stages: Sequence[dict[str, Any]], text: str, end: int) -> Piece |
 
 @cache
 def _division(state: str) -> Callable[[str, int, int], Piece | None] | None:
-    """Return the function that finds the open piece of one stage within that of the stage before."""
+    """Return the function that finds the open piece of one stage within that of the stage
+    before.
+    """
     stage = json.loads(state)
     kind = stage["type"]
     if _by_character(stage):
@@ -77,7 +93,9 @@ def _division(state: str) -> Callable[[str, int, int], Piece | None] | None:
     drops = kind == "Whitespace" or str(stage.get("behavior", "")).lower() == "removed"
     inverted = bool(stage.get("invert", True))
     gaps, matches = not (drops and inverted), not (drops and not inverted)
-    return lambda text, start, end: _last_match(machine, text, start, end, gaps=gaps, matches=matches)
+    return lambda text, start, end: _last_match(
+        machine, text, start, end, gaps=gaps, matches=matches
+    )
 
 
 def _by_character(stage: dict[str, Any]) -> bool:
@@ -106,7 +124,13 @@ def _after_a_blank(machine: SplitMachine, text: str, start: int, end: int) -> Pi
 
 
 def _last_match(
-    machine: SplitMachine, text: str, start: int, end: int, *, gaps: bool = True, matches: bool = True
+    machine: SplitMachine,
+    text: str,
+    start: int,
+    end: int,
+    *,
+    gaps: bool = True,
+    matches: bool = True,
 ) -> Piece | None:
     """Find the open piece among the matches of a pattern and the gaps between them.
 

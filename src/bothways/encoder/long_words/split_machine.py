@@ -84,7 +84,9 @@ class SplitMachine:
             compiler = _Compiler(pattern, self._program, self._class)
             self._start = compiler.compiled()
         except (_Refused, RecursionError) as error:
-            raise ValueError(f"pattern {pattern!r}: has a construct that is not known here") from error
+            raise ValueError(
+                f"pattern {pattern!r}: has a construct that is not known here"
+            ) from error
 
     def match(self, text: str, start: int, end: int) -> Match:
         """Match at `start` of a text whose first `end` characters are known."""
@@ -99,7 +101,9 @@ class SplitMachine:
         accepted, _ = self._step(threads, None)
         return Match(end if accepted else found, True)
 
-    def _step(self, threads: tuple[int, ...], character: str | None) -> tuple[bool, tuple[int, ...]]:
+    def _step(
+        self, threads: tuple[int, ...], character: str | None
+    ) -> tuple[bool, tuple[int, ...]]:
         """Advance all threads over a character. None is one that is not known."""
         key = threads, character
         if key not in self._steps:
@@ -108,7 +112,9 @@ class SplitMachine:
             self._steps[key] = self._advance(*key)
         return self._steps[key]
 
-    def _advance(self, threads: tuple[int, ...], character: str | None) -> tuple[bool, tuple[int, ...]]:
+    def _advance(
+        self, threads: tuple[int, ...], character: str | None
+    ) -> tuple[bool, tuple[int, ...]]:
         following: dict[int, None] = {}
         seen: set[int] = set()
         waiting = list(reversed(threads))
@@ -148,7 +154,9 @@ class _Compiler:
     Each part knows the instruction behind it. `number` gives the number of a class.
     """
 
-    def __init__(self, pattern: str, program: list[_Instruction], number: Callable[[str], int]) -> None:
+    def __init__(
+        self, pattern: str, program: list[_Instruction], number: Callable[[str], int]
+    ) -> None:
         self._pattern, self._program, self._number = pattern, program, number
         self._at = 0
 
@@ -290,13 +298,19 @@ class _Compiler:
         self._at = counted.end()
         low, comma, high = counted.groups()
         most = (int(high) if high else None) if comma else int(low)
-        if most == 0 or (most is not None and most < int(low)) or (not comma and self._pattern[self._at : self._at + 1] == "?"):
+        if (
+            most == 0
+            or (most is not None and most < int(low))
+            or (not comma and self._pattern[self._at : self._at + 1] == "?")
+        ):
             raise _Refused
         return int(low), most
 
 
 class _Part(NamedTuple):
-    """A part of a pattern: `place` compiles it in front of an instruction, `empty` if it can match nothing."""
+    """A part of a pattern: `place` compiles it in front of an instruction, `empty` if it can match
+    nothing.
+    """
 
     place: Callable[[int], int]
     empty: bool

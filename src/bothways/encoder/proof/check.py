@@ -47,7 +47,14 @@ class Diagnosis:
         """Return one line per check, and a last line with the verdict."""
         name = max(len(check.name) for check in self.checks)
         figure = max(len(check.figure) for check in self.checks)
-        lines = [f"{'ok  ' if c.passed else 'FAIL'}  {c.name:{name}}  {c.figure:{figure}}  {c.sentence}" for c in self.checks]
+        lines = [
+            f"{'ok  ' if c.passed else 'FAIL'}  {c.name:{name}}  {c.figure:{figure}}  {c.sentence}"
+            for c in self.checks
+        ]
         failed = len(self.failures)
-        lines.append(f"{failed} of {len(self.checks)} checks failed" if failed else f"all {len(self.checks)} checks passed")
+        lines.append(
+            f"{failed} of {len(self.checks)} checks failed"
+            if failed
+            else f"all {len(self.checks)} checks passed"
+        )
         return "\n".join(lines)

@@ -12,8 +12,18 @@ from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
 from bothways.encoder.proof.direction_checks import claims, direction, layers
 from bothways.encoder.proof.disk import embedded_base, embedded_cache, on_disk
-from bothways.encoder.proof.training_checks import adapters, gradient_checkpointing, training_direction
-from bothways.encoder.proof.vector_checks import batch_of_one, order, packing, padding_left, padding_right
+from bothways.encoder.proof.training_checks import (
+    adapters,
+    gradient_checkpointing,
+    training_direction,
+)
+from bothways.encoder.proof.vector_checks import (
+    batch_of_one,
+    order,
+    packing,
+    padding_left,
+    padding_right,
+)
 
 CheckFunction = Callable[[EncoderModule, str, bool], Check]
 

@@ -101,7 +101,9 @@ def alone_states(model: nn.Module, batch: TokenBatch, layers: Layers = "last") -
     return torch.cat([of_layers(model, output, layers)[0] for output in outputs])
 
 
-def padded_states(model: nn.Module, batch: TokenBatch, side: str, layers: Layers = "last") -> Tensor:
+def padded_states(
+    model: nn.Module, batch: TokenBatch, side: str, layers: Layers = "last"
+) -> Tensor:
     """Compute the states (T, H) from one batch padded on `side`.
 
     Position ids are passed if the family takes them.
@@ -131,7 +133,13 @@ def is_relative(encoder: EncoderModule, batch: TokenBatch) -> bool:
     It is measured by shifting one text behind a column of padding.
     """
     with quiet(encoder.backbone), stock(encoder.backbone, "eager"):
-        return distance(padded_states(encoder.backbone, batch, "left"), padded_states(encoder.backbone, batch, "right")) < 1e-2
+        return (
+            distance(
+                padded_states(encoder.backbone, batch, "left"),
+                padded_states(encoder.backbone, batch, "right"),
+            )
+            < 1e-2
+        )
 
 
 def report(encoder: EncoderModule) -> dict[str, Any]:

@@ -27,13 +27,29 @@ def claims(encoder: EncoderModule, name: str, quick: bool) -> Check:
     claimed = direction_of(encoder.backbone)
     if claimed != encoder.direction:
         return Check(
-            name, False, claimed, f"the config says {claimed}, the encoder {encoder.direction}: other loaders follow the config"
+            name,
+            False,
+            claimed,
+            f"the config says {claimed}, the encoder {encoder.direction}: other loaders follow the config",
         )
-    flags = [m.is_causal for m in encoder.backbone.modules() if isinstance(getattr(m, "is_causal", None), bool)]
-    wrong = 0 if is_encoder_only(config) else sum(flag != (encoder.direction == "causal") for flag in flags)
+    flags = [
+        m.is_causal
+        for m in encoder.backbone.modules()
+        if isinstance(getattr(m, "is_causal", None), bool)
+    ]
+    wrong = (
+        0
+        if is_encoder_only(config)
+        else sum(flag != (encoder.direction == "causal") for flag in flags)
+    )
     if wrong:
         figure = f"{wrong} of {len(flags)}"
-        return Check(name, False, figure, f"{figure} attention layers carry is_causal={encoder.direction != 'causal'}")
+        return Check(
+            name,
+            False,
+            figure,
+            f"{figure} attention layers carry is_causal={encoder.direction != 'causal'}",
+        )
     kept = windowed_layers(config) if encoder.direction == "bidirectional" else {}
     meant = report(encoder).get("kept_windows")
     if meant is not None and kept and {str(layer): size for layer, size in kept.items()} != meant:
@@ -43,7 +59,11 @@ def claims(encoder: EncoderModule, name: str, quick: bool) -> Check:
             f"{len(kept)} layers",
             f"the config has a sliding window of {min(kept.values())} tokens that was not kept",
         )
-    more = f"; a sliding window of {min(kept.values())} tokens is kept in {len(kept)} layers" if kept else ""
+    more = (
+        f"; a sliding window of {min(kept.values())} tokens is kept in {len(kept)} layers"
+        if kept
+        else ""
+    )
     return Check(name, True, claimed, f"config and layers agree with the encoder{more}")
 
 
@@ -54,9 +74,14 @@ def layers(encoder: EncoderModule, name: str, quick: bool) -> Check:
     if encoder.execution == "padded":
         used = config._attn_implementation
         if can_set_implementation(encoder.backbone) and used != "eager":
-            return Check(name, False, used, f"padded passes need eager attention, and the model runs {used}")
+            return Check(
+                name, False, used, f"padded passes need eager attention, and the model runs {used}"
+            )
         return Check(
-            name, True, used, "runs as a padded batch: its layers draw their own mask, so only the perturbation can tell"
+            name,
+            True,
+            used,
+            "runs as a padded batch: its layers draw their own mask, so only the perturbation can tell",
         )
     with quiet(encoder.backbone), recording() as log:
         encoder.states(batch)
@@ -72,11 +97,17 @@ def layers(encoder: EncoderModule, name: str, quick: bool) -> Check:
     wrong = [
         f"layer {layer} ran {'a mask of its own' if plan is not batch.plan else f'a sliding window of {window} tokens'}"
         for layer, (plan, window) in enumerate(log)
-        if plan is not batch.plan or not (window in allowed or (window is not None and window >= UNBOUNDED))
+        if plan is not batch.plan
+        or not (window in allowed or (window is not None and window >= UNBOUNDED))
     ]
     ran = f"{len(log) - len(wrong)} of {total}"
     if wrong or len(log) < config.num_hidden_layers:
-        return Check(name, False, ran, wrong[0] if wrong else f"only {len(log)} of {total} layers ran the plan")
+        return Check(
+            name,
+            False,
+            ran,
+            wrong[0] if wrong else f"only {len(log)} of {total} layers ran the plan",
+        )
     return Check(name, True, ran, f"every layer ran the {batch.plan.direction} plan")
 
 
@@ -90,7 +121,11 @@ def direction(encoder: EncoderModule, name: str, quick: bool) -> Check:
     rows[1] = cut(rows[1], size // 2)
     batch = batch_of(encoder, rows)
     proof = prove_direction(
-        encoder.backbone, encoder.execution, encoder.direction, lengths=batch.plan.lengths, ids=batch.input_ids
+        encoder.backbone,
+        encoder.execution,
+        encoder.direction,
+        lengths=batch.plan.lengths,
+        ids=batch.input_ids,
     )
     pairs = int(proof.plan.dense().sum())
     figure = f"{pairs - len(proof.missing)} of {pairs} pairs"
@@ -100,7 +135,9 @@ def direction(encoder: EncoderModule, name: str, quick: bool) -> Check:
             if encoder.direction == "bidirectional"
             else "every earlier token of its text and no later one"
         )
-        return Check(name, True, figure, f"every token sees {reached}, and no token of the next text")
+        return Check(
+            name, True, figure, f"every token sees {reached}, and no token of the next text"
+        )
     seen = layers(encoder, "", quick)
     cause = f": {seen.sentence}" if not seen.passed else ""
     return Check(name, False, f"{figure}, {len(proof.leaks)} leaks", proof.sentence + cause)

@@ -34,11 +34,21 @@ def on_disk(encoder: EncoderModule, name: str, quick: bool) -> Check:
     One of the texts is longer than the smallest sliding window, unless that takes too long.
     """
     if encoder.folder is None:
-        return Check(name, True, "–", "the encoder was not loaded from a folder; save it and check the folder")
+        return Check(
+            name,
+            True,
+            "–",
+            "the encoder was not loaded from a folder; save it and check the folder",
+        )
     need, free = _bytes(encoder), _available(encoder)
     if free is not None and need > free:
         figure = f"{need / 2**30:.1f} GiB"
-        return Check(name, True, "–", f"not compared: a second copy of the model takes {figure}, more than is free here")
+        return Check(
+            name,
+            True,
+            "–",
+            f"not compared: a second copy of the model takes {figure}, more than is free here",
+        )
     plain = _plain(encoder)
     if _differ(encoder.backbone, plain):
         return Check(
@@ -57,7 +67,9 @@ def on_disk(encoder: EncoderModule, name: str, quick: bool) -> Check:
         if length <= smallest:
             sentence += f", on texts inside its window of {smallest:,} tokens: it has positions for {length:,}"
         else:
-            sentence += f", on a text of {length:,} tokens too (the smallest window is {smallest:,})"
+            sentence += (
+                f", on a text of {length:,} tokens too (the smallest window is {smallest:,})"
+            )
     elif windows:
         sentence += f"; no text longer than its window of {smallest:,} tokens was tried: that takes too long here"
     batch = encoder.pack(rows).to(encoder.device)
@@ -66,7 +78,12 @@ def on_disk(encoder: EncoderModule, name: str, quick: bool) -> Check:
         off = compare(encoder, encoder.pool(alone_states(plain, batch, encoder.reads), batch), ours)
         allowed = allowance(encoder, batch)
     if off.exceeds(ROUNDED) and not off.value <= allowed:
-        return Check(name, False, off.figure, "the folder on disk, loaded by plain transformers, gives other vectors")
+        return Check(
+            name,
+            False,
+            off.figure,
+            "the folder on disk, loaded by plain transformers, gives other vectors",
+        )
     return Check(name, True, off.figure, sentence)
 
 
@@ -84,13 +101,19 @@ def embedded_cache(encoder: EncoderModule, name: str, quick: bool) -> Check:
         folder = embedded.folder_of(base)
         sentence = f"{', '.join(path.name for path in wrong)} in {folder} differ from what was converted; remove this folder, and the next"
         return Check(name, False, f"{len(wrong)} files", f"{sentence} load makes it again")
-    return Check(name, True, "sha256", f"the cached copy of {base} has the bytes that its conversion wrote")
+    return Check(
+        name, True, "sha256", f"the cached copy of {base} has the bytes that its conversion wrote"
+    )
 
 
 def embedded_base(encoder: EncoderModule) -> str | None:
     """Give the embedded name of an encoder's base, if it has one and its copy is cached here."""
     named = str(encoder.provenance.get("base", "")).lower()
-    found = [name for name in embedded.names() if name == named or encoder.folder == embedded.folder_of(name)]
+    found = [
+        name
+        for name in embedded.names()
+        if name == named or encoder.folder == embedded.folder_of(name)
+    ]
     return next((name for name in found if embedded.folder_of(name).is_dir()), None)
 
 
@@ -101,14 +124,19 @@ def _plain(encoder: EncoderModule) -> Any:
     from bothways.backbone.loading.checkpoints import quiet as hushed
 
     with hushed():
-        model = AutoModel.from_pretrained(str(encoder.folder), dtype=encoder.dtype, local_files_only=True)
+        model = AutoModel.from_pretrained(
+            str(encoder.folder), dtype=encoder.dtype, local_files_only=True
+        )
     return model.to(encoder.device).eval()
 
 
 def _differ(one: nn.Module, other: nn.Module) -> bool:
     """Return whether a weight differs that both have, because of training or an adapter."""
     weights = dict(other.named_parameters())
-    return any(name in weights and not torch.equal(value, weights[name]) for name, value in one.named_parameters())
+    return any(
+        name in weights and not torch.equal(value, weights[name])
+        for name, value in one.named_parameters()
+    )
 
 
 def _long(encoder: EncoderModule, texts: tuple[str, ...], length: int) -> TokenRow:
@@ -123,7 +151,12 @@ def _long(encoder: EncoderModule, texts: tuple[str, ...], length: int) -> TokenR
 
 def _bytes(encoder: EncoderModule) -> int:
     """Return the bytes of a second copy of the backbone, plus a tenth for the pass."""
-    return int(1.1 * sum(value.numel() * value.element_size() for value in encoder.backbone.state_dict().values()))
+    return int(
+        1.1
+        * sum(
+            value.numel() * value.element_size() for value in encoder.backbone.state_dict().values()
+        )
+    )
 
 
 def _available(encoder: EncoderModule) -> int | None:

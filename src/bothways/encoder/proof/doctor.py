@@ -42,9 +42,13 @@ def doctor(encoder: EncoderModule, *, quick: bool = False) -> Diagnosis:
 def _guarded(check: CheckFunction, encoder: EncoderModule, quick: bool) -> Check:
     name = check.__name__.replace("_", " ")
     try:
-        with torch.random.fork_rng(devices=[encoder.device] if encoder.device.type == "cuda" else []):
+        with torch.random.fork_rng(
+            devices=[encoder.device] if encoder.device.type == "cuda" else []
+        ):
             return check(encoder, name, quick)
     # A model may be broken in any way. That is a finding, and the other checks continue.
     except Exception as error:
         message = " ".join(str(error).split())[:200]
-        return Check(name, False, "error", f"the model stopped with {type(error).__name__}: {message}")
+        return Check(
+            name, False, "error", f"the model stopped with {type(error).__name__}: {message}"
+        )

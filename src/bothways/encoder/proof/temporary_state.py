@@ -61,13 +61,17 @@ def checkpointing(model: Any, active: bool) -> Iterator[None]:
     Switches, hooks and attributes of every module are restored afterwards.
     """
     switches = [
-        (m, m.gradient_checkpointing) for m in model.modules() if isinstance(getattr(m, "gradient_checkpointing", None), bool)
+        (m, m.gradient_checkpointing)
+        for m in model.modules()
+        if isinstance(getattr(m, "gradient_checkpointing", None), bool)
     ]
     attributes = [(module, set(vars(module))) for module in model.modules()]
     enabled = active and not any(before for _, before in switches)
     if enabled:
         with _no_warnings():
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.gradient_checkpointing_enable(
+                gradient_checkpointing_kwargs={"use_reentrant": False}
+            )
     elif not active:
         for module, _ in switches:
             module.gradient_checkpointing = False
@@ -111,7 +115,12 @@ def random_adapter(model: Any) -> Iterator[None]:
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     torch.manual_seed(0)
     settings: Callable[..., Any] = LoraConfig
-    inject_adapter_in_model(settings(r=4, lora_alpha=8, lora_dropout=0.0, target_modules=names, init_lora_weights=False), model)
+    inject_adapter_in_model(
+        settings(
+            r=4, lora_alpha=8, lora_dropout=0.0, target_modules=names, init_lora_weights=False
+        ),
+        model,
+    )
     model.eval()
     try:
         yield

@@ -19,7 +19,13 @@ from bothways.encoder.proof.comparison import (
     compare,
 )
 from bothways.encoder.proof.samples import batch_of, changed, cut, farthest, rows_of
-from bothways.encoder.proof.temporary_state import checkpointing, differentiable, merged, random_adapter, training
+from bothways.encoder.proof.temporary_state import (
+    checkpointing,
+    differentiable,
+    merged,
+    random_adapter,
+    training,
+)
 
 
 def gradient_checkpointing(encoder: EncoderModule, name: str, quick: bool) -> Check:
@@ -32,7 +38,11 @@ def gradient_checkpointing(encoder: EncoderModule, name: str, quick: bool) -> Ch
         return Check(name, True, "–", "the family has no gradient checkpointing")
     batch = batch_of(encoder, [cut(row, 12) for row in rows_of(encoder)[:3]])
     # a matrix of the first block, whose gradient has passed every layer above
-    weight = next(p for n, p in model.named_parameters() if p.ndim == 2 and p.is_floating_point() and "embed" not in n.lower())
+    weight = next(
+        p
+        for n, p in model.named_parameters()
+        if p.ndim == 2 and p.is_floating_point() and "embed" not in n.lower()
+    )
     found: list[Tensor] = []
     with training(model), differentiable(weight):
         for active in (False, True):
@@ -43,7 +53,10 @@ def gradient_checkpointing(encoder: EncoderModule, name: str, quick: bool) -> Ch
                     (gradient,) = torch.autograd.grad(vectors.square().sum(), weight)
                 except CheckpointError:
                     return Check(
-                        name, False, "error", "the backward pass recomputes the layers differently: it has lost the plan"
+                        name,
+                        False,
+                        "error",
+                        "the backward pass recomputes the layers differently: it has lost the plan",
                     )
                 found += [vectors.detach(), gradient.flatten()[None]]
     for what, (without, checkpointed) in (("vectors", (0, 2)), ("gradients", (1, 3))):
@@ -64,18 +77,30 @@ def training_direction(encoder: EncoderModule, name: str, quick: bool) -> Check:
     far = farthest(encoder, length)
     other = changed(batch.input_ids, far)
     states = []
-    with training(model), checkpointing(model, getattr(model, "supports_gradient_checkpointing", False)):
+    with (
+        training(model),
+        checkpointing(model, getattr(model, "supports_gradient_checkpointing", False)),
+    ):
         for ids in (batch.input_ids, other):
             torch.manual_seed(0)  # the same dropout both times
-            states.append(encoder.states(TokenBatch(ids, batch.plan, batch.pool, batch.rows)).detach())
+            states.append(
+                encoder.states(TokenBatch(ids, batch.plan, batch.pool, batch.rows)).detach()
+            )
     seen = distance(states[1][:1], states[0][:1])
     leak = distance(states[1][length:], states[0][length:])
     figure = f"{seen:.1e} | {leak:.1e}"
     expected = encoder.direction == "bidirectional"
     if (seen > INFLUENCE) != expected:
-        return Check(name, False, figure, f"in training mode token 1 {'does not see' if expected else 'sees'} token {far + 1}")
+        return Check(
+            name,
+            False,
+            figure,
+            f"in training mode token 1 {'does not see' if expected else 'sees'} token {far + 1}",
+        )
     if leak > INFLUENCE:
-        return Check(name, False, figure, "in training mode a token of text 2 sees a token of text 1")
+        return Check(
+            name, False, figure, "in training mode a token of text 2 sees a token of text 1"
+        )
     return Check(name, True, figure, f"in training mode the model is {encoder.direction} too")
 
 
@@ -96,9 +121,19 @@ def adapters(encoder: EncoderModule, name: str, quick: bool) -> Check:
             inside = encoder(batch)
     effect, off = compare(encoder, beside, plain), compare(encoder, inside, beside)
     if not own and effect.value < 1e-6:
-        return Check(name, False, effect.figure, "a random adapter changed nothing: it does not reach the layers")
+        return Check(
+            name,
+            False,
+            effect.figure,
+            "a random adapter changed nothing: it does not reach the layers",
+        )
     # Half precision rounds the merged weights, but a wrong merge is off by the adapter's whole
     # effect.
     wrong = off.exceeds(ROUNDED) and not (off.half and off.value < effect.value / 4)
     which = "the encoder's adapter" if own else "a random adapter"
-    return Check(name, not wrong, off.figure, f"{which} {'changes' if wrong else 'keeps'} the vectors when it is merged")
+    return Check(
+        name,
+        not wrong,
+        off.figure,
+        f"{which} {'changes' if wrong else 'keeps'} the vectors when it is merged",
+    )

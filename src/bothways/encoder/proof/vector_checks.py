@@ -38,8 +38,15 @@ def padding_left(encoder: EncoderModule, name: str, quick: bool) -> Check:
 
     Position ids are passed if the family takes them.
     """
-    if not takes_positions(encoder.backbone) and not is_relative(encoder, batch_of(encoder, rows_of(encoder)[:2])):
-        return Check(name, True, "–", "the family counts positions from the first column, so no loader may pad it left")
+    if not takes_positions(encoder.backbone) and not is_relative(
+        encoder, batch_of(encoder, rows_of(encoder)[:2])
+    ):
+        return Check(
+            name,
+            True,
+            "–",
+            "the family counts positions from the first column, so no loader may pad it left",
+        )
     return _padding(encoder, name, "left", quick)
 
 
@@ -63,7 +70,12 @@ def _padding(encoder: EncoderModule, name: str, side: str, quick: bool) -> Check
                 )
             worst = max(worst, off)
     as_close = ", as closely as its own kernels agree" if worst.exceeds(ROUNDED) else ""
-    return Check(name, True, worst.figure, f"a batch padded {side} through stock transformers gives the same vectors{as_close}")
+    return Check(
+        name,
+        True,
+        worst.figure,
+        f"a batch padded {side} through stock transformers gives the same vectors{as_close}",
+    )
 
 
 def batch_of_one(encoder: EncoderModule, name: str, quick: bool) -> Check:
@@ -83,20 +95,33 @@ def batch_of_one(encoder: EncoderModule, name: str, quick: bool) -> Check:
         for implementation in kinds:
             with stock(encoder.backbone, implementation):
                 states = alone_states(encoder.backbone, batch, encoder.reads)
-                moved = alone_states(encoder.backbone, TokenBatch(other, batch.plan, batch.pool, 1), encoder.reads)
+                moved = alone_states(
+                    encoder.backbone, TokenBatch(other, batch.plan, batch.pool, 1), encoder.reads
+                )
             ahead = distance(moved[:1], states[:1]) > INFLUENCE
             if ahead != (encoder.direction == "bidirectional"):
                 what = "sees" if ahead else "does not see"
                 return Check(
-                    name, False, implementation, f"through stock {implementation} attention token 1 {what} token {len(other)}"
+                    name,
+                    False,
+                    implementation,
+                    f"through stock {implementation} attention token 1 {what} token {len(other)}",
                 )
             off = compare(encoder, encoder.pool(states, batch), ours)
             if off.exceeds(ROUNDED) and not off.value <= allowed:
-                return Check(name, False, off.figure, f"one text through stock {implementation} attention gives another vector")
+                return Check(
+                    name,
+                    False,
+                    off.figure,
+                    f"one text through stock {implementation} attention gives another vector",
+                )
             worst = max(worst, off)
     only = "" if "sdpa" in kinds else " (eager only, so set it in other loaders)"
     return Check(
-        name, True, worst.figure, f"one text gives the same vector through stock {' and '.join(kinds)} attention{only}"
+        name,
+        True,
+        worst.figure,
+        f"one text gives the same vector through stock {' and '.join(kinds)} attention{only}",
     )
 
 
@@ -113,7 +138,11 @@ def packing(encoder: EncoderModule, name: str, quick: bool) -> Check:
         alone = torch.cat([encoder(batch_of(encoder, [row])) for row in rows])
         off = compare(encoder, together, alone)
         right = not off.exceeds(EXACT) or off.value <= allowance(encoder, batch)
-    what = "is the same alone and packed with other texts" if right else "changes when other texts are packed with it"
+    what = (
+        "is the same alone and packed with other texts"
+        if right
+        else "changes when other texts are packed with it"
+    )
     as_close = ", as closely as its own kernels agree" if right and off.exceeds(EXACT) else ""
     return Check(name, right, off.figure, f"a text's vector {what}{as_close}")
 

@@ -31,8 +31,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bothways")
 
-MERGES = ("its last token merges with the text", "end the prompt without a blank, for example with a line feed, and both agree")
-SPECIAL = ("it ends in a special token", "end the prompt with an ordinary token, for example a line feed, and both agree")
+MERGES = (
+    "its last token merges with the text",
+    "end the prompt without a blank, for example with a line feed, and both agree",
+)
+SPECIAL = (
+    "it ends in a special token",
+    "end the prompt with an ordinary token, for example a line feed, and both agree",
+)
 
 
 def cause(tokenizer: PreTrainedTokenizerBase, prompt: str) -> tuple[str, str]:
@@ -41,7 +47,9 @@ def cause(tokenizer: PreTrainedTokenizerBase, prompt: str) -> tuple[str, str]:
     return SPECIAL if ids and ids[-1] in tokenizer.all_special_ids else MERGES
 
 
-def warn(encoder: EncoderModule, texts: Sequence[Text], rows: Sequence[TokenRow], prompt: str | None) -> None:
+def warn(
+    encoder: EncoderModule, texts: Sequence[Text], rows: Sequence[TokenRow], prompt: str | None
+) -> None:
     """Log one line for each instruction that sentence-transformers cuts at another token.
 
     Each encoder logs an instruction only once.
@@ -56,13 +64,25 @@ def warn(encoder: EncoderModule, texts: Sequence[Text], rows: Sequence[TokenRow]
     if not any(heads):
         return
     options = encoder.options
-    if options.pool_prompt or options.stock_prompts or options.wrapper.prefix or options.wrapper.joint:
+    if (
+        options.pool_prompt
+        or options.stock_prompts
+        or options.wrapper.prefix
+        or options.wrapper.joint
+    ):
         return
-    if pooling_module.is_trained(encoder.pooling) or encoder.pooling.mode in ("last", "last_tokens"):
+    if pooling_module.is_trained(encoder.pooling) or encoder.pooling.mode in (
+        "last",
+        "last_tokens",
+    ):
         return
     new = {head for head in heads if head and not is_template(head)} - encoder.warned_prompts
     lengths = {head: len(stock_tokens(encoder.tokenizer, head)) for head in new}
-    off = Counter(head for head, row in zip(heads, rows) if head in new and row.pool.index(True) != lengths[head])
+    off = Counter(
+        head
+        for head, row in zip(heads, rows)
+        if head in new and row.pool.index(True) != lengths[head]
+    )
     for head, count in off.items():
         encoder.warned_prompts.add(head)
         why, advice = cause(encoder.tokenizer, head)

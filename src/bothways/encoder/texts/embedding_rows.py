@@ -24,7 +24,9 @@ def embedding_rows(backbone: Any) -> int | None:
     return None if config is None else getattr(config.get_text_config(), "vocab_size", None)
 
 
-def check_embedded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], rows: int | None, where: str) -> None:
+def check_embedded(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], rows: int | None, where: str
+) -> None:
     """Raise InputError if the model has no embedding for a token.
 
     Such a token was added to the tokenizer but not to the model.

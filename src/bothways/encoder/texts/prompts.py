@@ -22,7 +22,10 @@ from typing import Any, Literal
 from bothways.errors import InputError
 
 Role = Literal["query", "document"]
-NAMES: dict[Role, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
+NAMES: dict[Role, tuple[str, ...]] = {
+    "query": ("query",),
+    "document": ("document", "passage", "corpus"),
+}
 """Names of each role's prompt. The first one that is stored is used."""
 
 
@@ -39,7 +42,9 @@ def named(stored: Mapping[str, str], default: str | None, name: str | None) -> s
         return None
     if chosen not in stored:
         known = ", ".join(map(repr, stored)) or "none"
-        raise InputError(f"prompt_name: {chosen!r} is not stored with this encoder (stored: {known})")
+        raise InputError(
+            f"prompt_name: {chosen!r} is not stored with this encoder (stored: {known})"
+        )
     return stored[chosen]
 
 
@@ -70,7 +75,9 @@ def as_read(stored: Any, default: Any, file: Path, *, ours: bool) -> dict[str, s
     found: dict[str, str] = {} if ours else dict.fromkeys(NAMES, "")
     for name, prompt in (stored or {}).items():
         if not isinstance(prompt, str | None):
-            raise InputError(f"{file}: prompts.{name} must be a string (got {type(prompt).__name__}); correct it, or remove it")
+            raise InputError(
+                f"{file}: prompts.{name} must be a string (got {type(prompt).__name__}); correct it, or remove it"
+            )
         found[name] = prompt or ""
     if default is not None and (not isinstance(default, str) or default not in found):
         raise InputError(

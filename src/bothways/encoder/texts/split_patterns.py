@@ -24,7 +24,9 @@ from tokenizers import Regex, pre_tokenizers
 
 _BACK_REFERENCE = re.compile(r"\\[1-9]|\\k<|\\g<")
 _BOUNDED = re.compile(r"\{(\d*)(,?)(\d*)\}")
-_ESCAPE = re.compile(r"\\(?:[pP]\{[^}]*\}|x\{[0-9a-fA-F]+\}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_ESCAPE = re.compile(
+    r"\\(?:[pP]\{[^}]*\}|x\{[0-9a-fA-F]+\}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL
+)
 _GROUP = re.compile(r"\((?:\?(?:<?[=!]|[>:]|[a-zA-Z-]*:|[a-zA-Z-]*(?=\))))?")
 MOST_STEPS = 300
 """A pattern that looks farther than this is treated as one that looks arbitrarily far."""
@@ -145,14 +147,20 @@ class Stops:
 
     def __init__(self, reaches: Sequence[Reach], seen_as: Any) -> None:
         self.steps = sum(each.steps for each in reaches)
-        self._classes = [[_matcher(atom) for atom in classes] for each in reaches for classes in each.repeated]
+        self._classes = [
+            [_matcher(atom) for atom in classes] for each in reaches for classes in each.repeated
+        ]
         self._seen_as = seen_as
         self._known: dict[str, tuple[bool, ...] | None] = {}
 
     def between(self, left: str, right: str) -> bool:
         """Return whether no repeated part can match both of two neighboring characters."""
         first, second = self._matched(left), self._matched(right)
-        return first is not None and second is not None and not any(a and b for a, b in zip(first, second))
+        return (
+            first is not None
+            and second is not None
+            and not any(a and b for a, b in zip(first, second))
+        )
 
     def _matched(self, character: str) -> tuple[bool, ...] | None:
         """Return which repeated parts match a character, in its original or normalized form.
@@ -162,7 +170,10 @@ class Stops:
         if character not in self._known:
             forms = self._seen_as(character)
             self._known[character] = (
-                tuple(any(_matches(each, one) for each in group for one in {character, *forms}) for group in self._classes)
+                tuple(
+                    any(_matches(each, one) for each in group for one in {character, *forms})
+                    for group in self._classes
+                )
                 if forms
                 else None
             )

@@ -13,8 +13,8 @@ looks ahead a limited distance.
     blanks). There a joint between two tokens stays if no entry of the vocabulary could span it.
     Then no merge of BPE ever crosses it, and every path of a Unigram model goes through it.
     Everything to its left is tokenized as if the text ended there.
-3. *Long words.* One word of a million letters has no such place. There the tokens stay that the word
-    has for every place near the cut at which a token may end (`long_words`).
+3. *Long words.* One word of a million letters has no such place. There the tokens stay that the
+    word has for every place near the cut at which a token may end (`long_words`).
 
 If none holds, nothing is proved and the caller tokenizes the whole text. This happens, for example,
 under rules that this file does not know, or if the tokens of a word change from the end to the
@@ -91,16 +91,22 @@ class TextPrefix:
         normalizers = _parts(self._backend.normalizer, "normalizers")
         self._splitters = _parts(self._backend.pre_tokenizer, "pretokenizers")
         stages = [*normalizers, *self._splitters]
-        # Blanks before the cut vanish if an added token that strips them, or a normalizer that trims
-        # or joins them, follows.
-        self._blanks_stay = not any(each.lstrip for each in added) and all(each["type"] == "NFC" for each in normalizers)
+        # Blanks before the cut vanish if an added token that strips them, or a normalizer that
+        # trims or joins them, follows.
+        self._blanks_stay = not any(each.lstrip for each in added) and all(
+            each["type"] == "NFC" for each in normalizers
+        )
         reaches = [_reach_of(stage) for stage in stages]
         known = [each for each in reaches if each is not None]
         # a tokenizer that keeps the end of a long text needs that end
-        self.usable = len(known) == len(reaches) and getattr(tokenizer, "truncation_side", "right") == "right"
+        self.usable = (
+            len(known) == len(reaches) and getattr(tokenizer, "truncation_side", "right") == "right"
+        )
         self._margin += sum(len(pattern) for stage in stages if (pattern := _literal(stage)))
         self._stops = Stops(known, self._seen_as)
-        self._mirrored = self._stops.steps == 0 and not any(_from_the_left(stage) for stage in stages)
+        self._mirrored = self._stops.steps == 0 and not any(
+            _from_the_left(stage) for stage in stages
+        )
 
     def stands_apart(self, suffix: str) -> bool:
         """Return whether `suffix` is tokenized independently of the text before it.
@@ -111,8 +117,14 @@ class TextPrefix:
         """
         if not suffix:
             return True
-        first = [each for each in self._backend.get_added_tokens_decoder().values() if suffix.startswith(each.content)]
-        return bool(first) and not any(each.normalized or each.lstrip or each.single_word for each in first)
+        first = [
+            each
+            for each in self._backend.get_added_tokens_decoder().values()
+            if suffix.startswith(each.content)
+        ]
+        return bool(first) and not any(
+            each.normalized or each.lstrip or each.single_word for each in first
+        )
 
     def proved(self, encoding: Encoding, text: str, cut: int, wanted: int) -> bool:
         """Return whether the whole text also begins with the first `wanted` tokens.
@@ -129,7 +141,10 @@ class TextPrefix:
             return False
         edge = self._back(text, cut)
         end = self._last_stop(text, edge)
-        if self._by_words(encoding, end) >= wanted or self._joints().before(encoding, end) >= wanted:
+        if (
+            self._by_words(encoding, end) >= wanted
+            or self._joints().before(encoding, end) >= wanted
+        ):
             return True
         return self._long_word().proves(encoding, text, cut, edge, wanted)
 
@@ -209,8 +224,12 @@ class _Joints:
     def __init__(self, backend: Any) -> None:
         model = backend.model
         self._kind = type(model).__name__
-        plain = not getattr(model, "continuing_subword_prefix", None) and not getattr(model, "end_of_word_suffix", None)
-        self.usable = self._kind in ("BPE", "Unigram") and plain and not getattr(model, "dropout", None)
+        plain = not getattr(model, "continuing_subword_prefix", None) and not getattr(
+            model, "end_of_word_suffix", None
+        )
+        self.usable = (
+            self._kind in ("BPE", "Unigram") and plain and not getattr(model, "dropout", None)
+        )
         self._entries = set(backend.get_vocab(with_added_tokens=False)) if self.usable else set()
         self._pairs = {entry[i : i + 2] for entry in self._entries for i in range(len(entry) - 1)}
         self._longest = max(map(len, self._entries), default=0)
@@ -223,7 +242,9 @@ class _Joints:
         """
         tokens, offsets = encoding.tokens, encoding.offsets
         places = [i for i in self._own(encoding) if offsets[i][1] <= end]
-        return next((i for i in places[: -_TRIED - 1 : -1] if self._is_joint(tokens, i, closed=False)), 0)
+        return next(
+            (i for i in places[: -_TRIED - 1 : -1] if self._is_joint(tokens, i, closed=False)), 0
+        )
 
     def after(self, encoding: Encoding, start: int) -> bool:
         """Return whether there is a joint whose neighborhood is behind the character `start`."""
@@ -234,7 +255,9 @@ class _Joints:
     def _own(self, encoding: Encoding) -> list[int]:
         """List the tokens of the text, without the first one."""
         words = encoding.word_ids if self.usable else []
-        return [i for i in range(1, len(words)) if words[i - 1] is not None and words[i] is not None]
+        return [
+            i for i in range(1, len(words)) if words[i - 1] is not None and words[i] is not None
+        ]
 
     def _is_joint(self, tokens: list[str], right: int, *, closed: bool) -> bool:
         """Return whether the place in front of token `right` is a joint.
@@ -261,7 +284,9 @@ class _Joints:
         """
         if token in self._unknown or token not in self._entries:
             return False
-        return self._kind == "BPE" or not (len(token) == 6 and token.startswith("<0x") and token.endswith(">"))
+        return self._kind == "BPE" or not (
+            len(token) == 6 and token.startswith("<0x") and token.endswith(">")
+        )
 
     def _crossed(self, before: str, after: str) -> bool:
         if before[-1] + after[0] not in self._pairs:

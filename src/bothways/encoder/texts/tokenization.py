@@ -92,7 +92,12 @@ class TextTokenizer:
         self.most = most
 
     def __call__(
-        self, texts: Sequence[Text], *, prompt: str | None = None, max_length: int | None = None, first: int = 0
+        self,
+        texts: Sequence[Text],
+        *,
+        prompt: str | None = None,
+        max_length: int | None = None,
+        first: int = 0,
     ) -> list[TokenRow]:
         """Tokenize texts.
 
@@ -111,13 +116,21 @@ class TextTokenizer:
         if self.wrapper.suffix and self.wrapper.joint:
             pairs = [(head, body if is_template(head) else body.rstrip()) for head, body in pairs]
         frames = {head: self.frame(head) for head in dict.fromkeys(head for head, _ in pairs)}
-        encodings = self._encode([(frames[head].before, body, frames[head].joined) for head, body in pairs], limit)
+        encodings = self._encode(
+            [(frames[head].before, body, frames[head].joined) for head, body in pairs], limit
+        )
         rows = [
-            self._row(encoding, len(frames[head].before), length, limit, first + i, frames[head].closing)
+            self._row(
+                encoding, len(frames[head].before), length, limit, first + i, frames[head].closing
+            )
             for i, ((encoding, length), (head, _)) in enumerate(zip(encodings, pairs))
         ]
         if self.stock_prompts and not self.pool_prompt:
-            counts = {head: len(stock_tokens(self.tokenizer, head)) for head in frames if head and not is_template(head)}
+            counts = {
+                head: len(stock_tokens(self.tokenizer, head))
+                for head in frames
+                if head and not is_template(head)
+            }
             for row, (head, _) in zip(rows, pairs):
                 out = counts.get(head, 0)
                 if 0 < out < len(row.ids):  # if nothing would be left, pool the text itself
@@ -135,17 +148,23 @@ class TextTokenizer:
             return Frame(self.wrapper.before(instruction), self.wrapper.suffix, [])
         before, after = instruction.split(SLOT, 1)
         if SLOT in after:
-            raise InputError(f"prompt {instruction[:60]!r}: {SLOT} appears twice; a template has one place for the text")
+            raise InputError(
+                f"prompt {instruction[:60]!r}: {SLOT} appears twice; a template has one place for the text"
+            )
         parts = [before, after + self.wrapper.suffix]
         for i, part in enumerate(parts):
             if EOS in part:
                 if self.tokenizer.eos_token is None:
-                    raise InputError(f"prompt {instruction[:60]!r}: {EOS} needs an EOS token, but the tokenizer has none")
+                    raise InputError(
+                        f"prompt {instruction[:60]!r}: {EOS} needs an EOS token, but the tokenizer has none"
+                    )
                 parts[i] = part.replace(EOS, self.tokenizer.eos_token)
         closing = self._backend().encode(parts[1], add_special_tokens=False).ids if parts[1] else []
         return Frame(self.wrapper.prefix + parts[0], "", closing)
 
-    def _encode(self, parts: list[tuple[str, str, str]], limit: int | None) -> list[tuple[Any, int]]:
+    def _encode(
+        self, parts: list[tuple[str, str, str]], limit: int | None
+    ) -> list[tuple[Any, int]]:
         """Encode each (before, text, suffix). Also returns how many characters of the text it used.
 
         Of a text far longer than `limit` tokens, only a beginning is encoded. Its first `limit`
@@ -153,23 +172,31 @@ class TextTokenizer:
         the same, and the cost does not grow with the length.
         """
         shortened = [_shorten(text, _beginning(limit), bool(suffix)) for _, text, suffix in parts]
-        encodings = self._backend().encode_batch([b + text + s for (b, _, s), (text, _) in zip(parts, shortened)])
+        encodings = self._backend().encode_batch(
+            [b + text + s for (b, _, s), (text, _) in zip(parts, shortened)]
+        )
         found = []
         for (before, text, suffix), (short, cut), encoding in zip(parts, shortened, encodings):
-            while len(short) < len(text) and not self._same(encoding, before, short, cut, suffix, limit or 0):
+            while len(short) < len(text) and not self._same(
+                encoding, before, short, cut, suffix, limit or 0
+            ):
                 short, cut = _shorten(text, 4 * cut, bool(suffix))
                 encoding = self._backend().encode(before + short + suffix)
             found.append((encoding, len(short)))
         return found
 
-    def _same(self, encoding: Encoding, before: str, short: str, cut: int, suffix: str, limit: int) -> bool:
+    def _same(
+        self, encoding: Encoding, before: str, short: str, cut: int, suffix: str, limit: int
+    ) -> bool:
         """Return whether a shortened text's row is proved to be that of the whole text.
 
         Its first `cut` characters are those of the whole text.
         """
         prefix, start = TextPrefix.of(self.tokenizer), len(before)
         opened = next((i for i, (_, b) in enumerate(encoding.offsets) if b > start), None)
-        if opened is None or not prefix.proved(encoding, before + short, start + cut, max(limit, opened) + 1):
+        if opened is None or not prefix.proved(
+            encoding, before + short, start + cut, max(limit, opened) + 1
+        ):
             return False
         return prefix.stands_apart(suffix) or prefix.ended(encoding, start + cut)
 
@@ -182,7 +209,13 @@ class TextTokenizer:
         return backend
 
     def _row(
-        self, encoding: Encoding, start: int, length: int, limit: int | None, index: int, closing: Sequence[int] = ()
+        self,
+        encoding: Encoding,
+        start: int,
+        length: int,
+        limit: int | None,
+        index: int,
+        closing: Sequence[int] = (),
     ) -> TokenRow:
         """Build the row of one joined string and of the closing ids.
 
@@ -221,7 +254,10 @@ class TextTokenizer:
                 )
             del ids[kept:finish], spans[kept:finish], inside[kept:finish], pool[kept:finish]
         check_embedded(self.tokenizer, ids, self.rows, f"texts[{index}]")
-        offsets = [(max(a, start) - start, min(b, end) - start) if own else (0, 0) for (a, b), own in zip(spans, inside)]
+        offsets = [
+            (max(a, start) - start, min(b, end) - start) if own else (0, 0)
+            for (a, b), own in zip(spans, inside)
+        ]
         return TokenRow(ids, pool, offsets)
 
     def _pool(self, ids: list[int], begin: int, preceded: bool) -> list[bool]:
@@ -233,22 +269,32 @@ class TextTokenizer:
             pool[0] = False
         return pool
 
-    def _place(self, ids: list[int], spans: list[tuple[int, int]], special: Sequence[int], end: int) -> int:
+    def _place(
+        self, ids: list[int], spans: list[tuple[int, int]], special: Sequence[int], end: int
+    ) -> int:
         """Find the place for the first token of a text without tokens.
 
         It is before the suffix and the special tokens that close the row.
         """
-        opening = 1 if ids and ids[0] in (self.tokenizer.bos_token_id, self.tokenizer.cls_token_id) else 0
+        opening = (
+            1 if ids and ids[0] in (self.tokenizer.bos_token_id, self.tokenizer.cls_token_id) else 0
+        )
         place = len(ids)
         while place > opening and (special[place - 1] or spans[place - 1][0] >= end):
             place -= 1
         return place
 
     def _stand_in(self) -> int:
-        for token in (self.tokenizer.eos_token_id, self.tokenizer.bos_token_id, self.tokenizer.pad_token_id):
+        for token in (
+            self.tokenizer.eos_token_id,
+            self.tokenizer.bos_token_id,
+            self.tokenizer.pad_token_id,
+        ):
             if token is not None:
                 return int(token)
-        raise InputError("tokenizer: has no EOS, BOS or padding token to represent an empty text; set one of them")
+        raise InputError(
+            "tokenizer: has no EOS, BOS or padding token to represent an empty text; set one of them"
+        )
 
 
 def stock_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
@@ -299,7 +345,9 @@ def least(*limits: int | None) -> int | None:
 
 def _positive(max_length: int | None) -> int | None:
     if max_length is not None and (not isinstance(max_length, Integral) or max_length < 1):
-        raise InputError(f"max_length: must be a whole number of tokens, at least 1 (got {max_length!r:.60})")
+        raise InputError(
+            f"max_length: must be a whole number of tokens, at least 1 (got {max_length!r:.60})"
+        )
     return max_length
 
 

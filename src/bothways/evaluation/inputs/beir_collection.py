@@ -49,7 +49,9 @@ def read_beir(folder: str | Path, split: str = "test", subset: str | None = None
     corpus = read_texts(documents)
     unknown = next((query for query in qrels if query not in texts), None)
     if unknown is not None:
-        raise InputError(f"{judgments}: judges query {unknown!r}, which is not in {queries[0].name}")
+        raise InputError(
+            f"{judgments}: judges query {unknown!r}, which is not in {queries[0].name}"
+        )
     if not any(document in corpus for judged in qrels.values() for document in judged):
         raise InputError(
             f"{judgments}: none of the judged documents is in {documents[0].name}; the two files belong to different collections"

@@ -66,19 +66,25 @@ def read_conll(path: str | Path, *, limit: int | None = None) -> list[Sentence]:
     if rows:
         sentences.append(_sentence(rows))
     if not sentences:
-        raise InputError(f"{path}: no sentences; expected lines of WORD POS CHUNK NER, and a blank line after each sentence")
+        raise InputError(
+            f"{path}: no sentences; expected lines of WORD POS CHUNK NER, and a blank line after each sentence"
+        )
     return sentences
 
 
 def _fields(path: str | Path, number: int, line: str) -> list[str]:
     fields = line.split()
     if len(fields) != 1 + len(COLUMNS):
-        raise InputError(f"{path}, row {number}: {len(fields)} columns; expected four: WORD POS CHUNK NER")
+        raise InputError(
+            f"{path}, row {number}: {len(fields)} columns; expected four: WORD POS CHUNK NER"
+        )
     if fields[0] == _DOCUMENT:
         return fields
     for column, tag in zip(COLUMNS, fields[1:]):
         if column in SPANNED and tag != "O" and not (tag.startswith(("B-", "I-")) and len(tag) > 2):
-            raise InputError(f"{path}, row {number}: {column} tag {tag!r}; expected O, B-TYPE or I-TYPE")
+            raise InputError(
+                f"{path}, row {number}: {column} tag {tag!r}; expected O, B-TYPE or I-TYPE"
+            )
     return fields
 
 

@@ -29,7 +29,10 @@ def named(values: Iterable[str]) -> str:
     For example, six labels give `'a', 'b', 'c', 'd', 'e' and 1 more`.
     """
     values = list(values)
-    shown = [repr(value if len(value) <= _CHARACTERS else f"{value[: _CHARACTERS - 1]}…") for value in values[:_SHOWN]]
+    shown = [
+        repr(value if len(value) <= _CHARACTERS else f"{value[: _CHARACTERS - 1]}…")
+        for value in values[:_SHOWN]
+    ]
     return ", ".join(shown) + (f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else "")
 
 
@@ -46,7 +49,9 @@ def say_empty(name: str, texts: Iterable[str], what: str = "texts") -> None:
         log.warning("%s: %d %s are empty and are scored like the others", name, count, what)
 
 
-def say_two_labels(name: str, keys: Sequence[object], labels: Sequence[object], what: str = "texts") -> None:
+def say_two_labels(
+    name: str, keys: Sequence[object], labels: Sequence[object], what: str = "texts"
+) -> None:
     """Warn if one text (or pair) occurs with several labels.
 
     No model can be right about all its rows.
@@ -62,11 +67,21 @@ def say_two_labels(name: str, keys: Sequence[object], labels: Sequence[object], 
         known.setdefault(key, set()).add(label)
     count = sum(len(found) > 1 for found in known.values())
     if count:
-        log.warning("%s: %d %s occur with different labels, so no model can be right about all of them", name, count, what)
+        log.warning(
+            "%s: %d %s occur with different labels, so no model can be right about all of them",
+            name,
+            count,
+            what,
+        )
 
 
 def check_labels(
-    name: str, train: Sequence[str], test: Sequence[str], *, what: str = "labels", rows: str = "test texts"
+    name: str,
+    train: Sequence[str],
+    test: Sequence[str],
+    *,
+    what: str = "labels",
+    rows: str = "test texts",
 ) -> dict[str, int]:
     """Compare the labels of test rows with those of training rows.
 
@@ -99,7 +114,9 @@ def check_labels(
     return unknown
 
 
-def say_overlap(name: str, train: Iterable[object], test: Sequence[object], what: str = "test texts") -> int:
+def say_overlap(
+    name: str, train: Iterable[object], test: Sequence[object], what: str = "test texts"
+) -> int:
     """Warn if test rows occur in training, and return their number.
 
     Args:
@@ -133,7 +150,9 @@ def check_clusters(name: str, labels: Sequence[str]) -> None:
         )
 
 
-def check_subsets(name: str, gold: np.ndarray, subsets: Sequence[str] | None, *, averaged: bool) -> None:
+def check_subsets(
+    name: str, gold: np.ndarray, subsets: Sequence[str] | None, *, averaged: bool
+) -> None:
     """Look for subsets without a defined correlation, because all their scores are equal.
 
     Args:
@@ -158,7 +177,9 @@ def check_subsets(name: str, gold: np.ndarray, subsets: Sequence[str] | None, *,
         )
     if constant:
         log.warning(
-            "%s: all scores are equal in subset %s, so its correlation is undefined and counts as 0", name, named(constant)
+            "%s: all scores are equal in subset %s, so its correlation is undefined and counts as 0",
+            name,
+            named(constant),
         )
 
 
@@ -187,25 +208,40 @@ def say_two_scores(name: str, pairs: Sequence[tuple[str, str]], scores: Iterable
         known.setdefault(pair, set()).add(score)
     count = sum(len(found) > 1 for found in known.values())
     if count:
-        log.warning("%s: %d pairs occur with different scores, so no model can be right about all of them", name, count)
+        log.warning(
+            "%s: %d pairs occur with different scores, so no model can be right about all of them",
+            name,
+            count,
+        )
 
 
 def check_judgments(
-    name: str, queries: Mapping[str, str], corpus: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
+    name: str,
+    queries: Mapping[str, str],
+    corpus: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]],
 ) -> None:
     """Look for judgments that cannot be met.
 
     Raises:
         InputError: if nothing relevant is in the corpus, or if the corpus has only one document.
     """
-    relevant = {query: [document for document, grade in grades.items() if grade > 0] for query, grades in qrels.items()}
+    relevant = {
+        query: [document for document, grade in grades.items() if grade > 0]
+        for query, grades in qrels.items()
+    }
     without = [query for query, found in relevant.items() if not found]
     if len(without) == len(relevant):
         raise InputError(
             f"{name}: none of the {len(relevant)} judged queries has a relevant document, because every grade is 0 or less"
         )
-    absent = {query: [document for document in found if document not in corpus] for query, found in relevant.items()}
-    lost = [query for query, found in relevant.items() if found and len(absent[query]) == len(found)]
+    absent = {
+        query: [document for document in found if document not in corpus]
+        for query, found in relevant.items()
+    }
+    lost = [
+        query for query, found in relevant.items() if found and len(absent[query]) == len(found)
+    ]
     if len(lost) + len(without) == len(relevant):
         raise InputError(
             f"{name}: none of the relevant documents is in the corpus; judgments and corpus belong to different collections"

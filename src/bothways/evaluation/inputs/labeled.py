@@ -55,36 +55,51 @@ def read_labeled_set(
     """
     sets = read_labeled_sets(source, split=split, text=text, label=label)
     if len(sets) > 1:
-        raise InputError(f"{sets[0].source}: its rows are lists of texts; expected one text and one label a row")
+        raise InputError(
+            f"{sets[0].source}: its rows are lists of texts; expected one text and one label a row"
+        )
     return sets[0]
 
 
-def read_labeled_sets(source: str | Path, *, split: str, text: str | None = None, label: str | None = None) -> list[LabeledSet]:
+def read_labeled_sets(
+    source: str | Path, *, split: str, text: str | None = None, label: str | None = None
+) -> list[LabeledSet]:
     """Read one set, or one for each row if rows are lists of texts.
 
     See `read_labeled_set` for arguments and errors.
     """
     table = open_split(source, split)
     table.first()  # refuses an empty table
-    readings = ((Reading(str(path), "", cells=table.cells, surrogates="refuse"), iter_rows(path)) for path in table.files)
+    readings = (
+        (Reading(str(path), "", cells=table.cells, surrogates="refuse"), iter_rows(path))
+        for path in table.files
+    )
     sets = labeled_sets(readings, LabelColumns(text, label))
     several = next((item for part in sets for item in part if len(item.labels) > 1), None)
     if several is not None:
-        raise InputError(f"{table.name}, row {several.row}: {len(several.labels)} labels; expected one label a row")
+        raise InputError(
+            f"{table.name}, row {several.row}: {len(several.labels)} labels; expected one label a row"
+        )
     return [_labeled_set(table.name, part) for part in sets]
 
 
 def _labeled_set(name: str, items: list[LabeledText]) -> LabeledSet:
     labels = tuple(item.label for item in items)
     if len(set(labels)) < 2:
-        raise InputError(f"{name}: {len(items)} texts of one class; at least two classes are needed")
+        raise InputError(
+            f"{name}: {len(items)} texts of one class; at least two classes are needed"
+        )
     pairs = {(item.label, item.number) for item in items}
     numbers = {label: number for label, number in pairs if number is not None}
     one_to_one = len(pairs) == len(numbers) == len(set(numbers.values()))
-    return LabeledSet(tuple(item.text for item in items), labels, name, numbers if one_to_one else None)
+    return LabeledSet(
+        tuple(item.text for item in items), labels, name, numbers if one_to_one else None
+    )
 
 
-def class_numbers(labels: Iterable[str], numbers: Mapping[str, int] | None = None) -> tuple[list[int], list[str]]:
+def class_numbers(
+    labels: Iterable[str], numbers: Mapping[str, int] | None = None
+) -> tuple[list[int], list[str]]:
     """Return the class number of each label, and the C labels in the order of their numbers.
 
     For example, the labels "b", "a", "b" have the numbers 1, 0, 1 and the order "a", "b".

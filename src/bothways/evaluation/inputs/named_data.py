@@ -74,10 +74,19 @@ def gold_pairs(
     pairs = read_pairs(source, files=files, first=first, second=second, score=score)
     distinct = len(set(pairs.scores))
     if distinct < 2:
-        raise InputError(f"{source}: {len(pairs)} pairs with {distinct} distinct gold score; a correlation needs at least two")
+        raise InputError(
+            f"{source}: {len(pairs)} pairs with {distinct} distinct gold score; a correlation needs at least two"
+        )
     content = fingerprint([pairs.first, pairs.second, pairs.scores, pairs.subset])
     subsets = tuple(pairs.subset) if pairs.subset else None
-    return GoldPairs(tuple(pairs.first), tuple(pairs.second), np.array(pairs.scores), subsets, str(source), content)
+    return GoldPairs(
+        tuple(pairs.first),
+        tuple(pairs.second),
+        np.array(pairs.scores),
+        subsets,
+        str(source),
+        content,
+    )
 
 
 def zero_or_one(where: str, row: Mapping[str, Any], name: str) -> int:

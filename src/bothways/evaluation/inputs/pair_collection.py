@@ -12,7 +12,17 @@ import itertools
 import math
 from pathlib import Path
 
-from bothways.data.columns import ANSWERED, ANSWERS, DUPLICATE, PAIR, POSITIVE, QUERY, SCORE, find_pair, text_in
+from bothways.data.columns import (
+    ANSWERED,
+    ANSWERS,
+    DUPLICATE,
+    PAIR,
+    POSITIVE,
+    QUERY,
+    SCORE,
+    find_pair,
+    text_in,
+)
 from bothways.errors import InputError
 from bothways.evaluation.inputs.beir_collection import Collection
 from bothways.evaluation.inputs.split_table import open_split
@@ -44,11 +54,15 @@ def read_pair_collection(
         SourceError: if the file does not exist.
     """
     if above is not None and not math.isfinite(above):
-        raise InputError(f"{source}: above={above} cannot be compared with scores; give a finite number")
+        raise InputError(
+            f"{source}: above={above} cannot be compared with scores; give a finite number"
+        )
     table = open_split(source, split)
     where, row = table.first()
     couples = (*ANSWERED, *itertools.product(QUERY, POSITIVE), *PAIR)
-    query, document = find_pair(where, row, asked=(query, document), usual=couples, options=("query", "document"))
+    query, document = find_pair(
+        where, row, asked=(query, document), usual=couples, options=("query", "document")
+    )
     grade = next((name for name in (*SCORE, *ANSWERS, *DUPLICATE) if name in row), None)
     if (grade is None) != (above is None):
         known = (
@@ -61,15 +75,25 @@ def read_pair_collection(
     corpus: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
     for where, row in table.rows():
-        asked, found = (text_in(where, row, name, surrogates="refuse") for name in (query, document))
+        asked, found = (
+            text_in(where, row, name, surrogates="refuse") for name in (query, document)
+        )
         document_id = corpus.setdefault(found, f"d{len(corpus):08d}")
-        if grade is not None and above is not None and _number(where, row.get(grade), grade) <= above:
+        if (
+            grade is not None
+            and above is not None
+            and _number(where, row.get(grade), grade) <= above
+        ):
             continue
         query_id = queries.setdefault(asked, f"q{len(queries):08d}")
         qrels.setdefault(query_id, {})[document_id] = 1
     if not qrels:
-        raise InputError(f"{table.name}: no pair is above {above:g}, so nothing is relevant; lower above=")
-    return Collection({i: text for text, i in queries.items()}, {i: text for text, i in corpus.items()}, qrels)
+        raise InputError(
+            f"{table.name}: no pair is above {above:g}, so nothing is relevant; lower above="
+        )
+    return Collection(
+        {i: text for text, i in queries.items()}, {i: text for text, i in corpus.items()}, qrels
+    )
 
 
 def _number(where: str, value: object, name: str) -> float:
@@ -78,5 +102,7 @@ def _number(where: str, value: object, name: str) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if math.isnan(number):  # NaN is neither above nor below a number
-        raise InputError(f"{where}: column {name!r} holds {value!r}, not a number to compare with above=")
+        raise InputError(
+            f"{where}: column {name!r} holds {value!r}, not a number to compare with above="
+        )
     return number

@@ -119,7 +119,9 @@ def _splits(folder: Path, split: str) -> list[tuple[Path, ...]]:
         for path in place.iterdir():
             shard = shard_of(path)
             plain_file = shard is None and path.name in names and place is not places[0]
-            if plain_file or (shard is not None and _is_of(shard.stem, split) and format_of(path) is not None):
+            if plain_file or (
+                shard is not None and _is_of(shard.stem, split) and format_of(path) is not None
+            ):
                 shards.setdefault((place, "" if shard is None else shard.suffix), []).append(path)
     if shards:
         return [tuple(in_order(files)) for files in shards.values()]
@@ -130,7 +132,9 @@ def _splits(folder: Path, split: str) -> list[tuple[Path, ...]]:
 def _is_of(stem: str, split: str) -> bool:
     """Return whether a shard's name is that of a split, or ends with it as `c4-test` does."""
     split = split.lower()
-    return stem == split or (len(stem) > len(split) and stem.endswith(split) and stem[-len(split) - 1] in "-._")
+    return stem == split or (
+        len(stem) > len(split) and stem.endswith(split) and stem[-len(split) - 1] in "-._"
+    )
 
 
 def _below(folder: Path, files: tuple[Path, ...]) -> str:

@@ -128,7 +128,9 @@ class CausalLM(nn.Module):
     # --- losses and continuations --------------------------------------------------------
 
     @torch.no_grad()
-    def token_losses(self, ids: Tensor, last: int | None = None, *, shifted: ShiftedGroups | None = None) -> Tensor:
+    def token_losses(
+        self, ids: Tensor, last: int | None = None, *, shifted: ShiftedGroups | None = None
+    ) -> Tensor:
         """Compute the negative log-likelihood (nats) of tokens given all earlier ones in the row.
 
         Args:
@@ -149,7 +151,9 @@ class CausalLM(nn.Module):
         targets = ids[:, -count:].flatten()
         parts = [
             F.cross_entropy(self.head(states[rows]).float(), targets[rows], reduction="none")
-            for rows in (slice(start, start + HEAD_CHUNK) for start in range(0, len(targets), HEAD_CHUNK))
+            for rows in (
+                slice(start, start + HEAD_CHUNK) for start in range(0, len(targets), HEAD_CHUNK)
+            )
         ]
         return torch.cat(parts).view(-1, count)
 
@@ -169,7 +173,9 @@ class CausalLM(nn.Module):
         if self.execution == "packed":
             plan = AttentionPlan((ids.shape[1],) * ids.shape[0], "causal", shifted)
             with stock(self.backbone, NAME):
-                return hidden_states(self.backbone, ids.flatten(), plan).unflatten(0, tuple(ids.shape))
+                return hidden_states(self.backbone, ids.flatten(), plan).unflatten(
+                    0, tuple(ids.shape)
+                )
         if shifted is not None:
             raise UnsupportedFamily(
                 f"{self.name}: cannot run in shifted groups, because its attention code does not take plans; leave out shifted"
@@ -268,7 +274,10 @@ class CausalLM(nn.Module):
                 "or extend the positions with --context"
             )
         log.warning(
-            "%s: %d tokens are more than its %d positions; it was not trained for them", self.name, length, self.positions
+            "%s: %d tokens are more than its %d positions; it was not trained for them",
+            self.name,
+            length,
+            self.positions,
         )
 
     def prove_causal(self) -> None:
@@ -295,7 +304,9 @@ class CausalLM(nn.Module):
     def _check_reach(self, reach: Tensor) -> None:
         if bool(reach.triu(1).any()):
             token, later = (int(place) + 1 for place in reach.triu(1).nonzero()[0])
-            raise DirectionError(f"{self.name}: claims to be causal, but token {token} sees token {later}; {NEEDS_CAUSAL}")
+            raise DirectionError(
+                f"{self.name}: claims to be causal, but token {token} sees token {later}; {NEEDS_CAUSAL}"
+            )
         if not bool(reach.diagonal().all()):
             raise DirectionError(
                 f"{self.name}: the states do not react to the tokens, or are NaN; load the model in float32 or bfloat16"

@@ -49,7 +49,12 @@ class EmbeddingWords:
 
 
 def embedding_words(
-    encoder: Encoder, texts: Sequence[str], *, words: int = 10, head: nn.Module | None = None, content: bool = True
+    encoder: Encoder,
+    texts: Sequence[str],
+    *,
+    words: int = 10,
+    head: nn.Module | None = None,
+    content: bool = True,
 ) -> list[EmbeddingWords]:
     """Find the words that both vectors of each text hold.
 
@@ -78,23 +83,35 @@ def embedding_words(
         raise InputError(f"words: must be at least 1 (got {words})")
     if head is None:
         base = str(encoder.provenance.get("base", ""))
-        loaded: Any = load_pretrained(base, dtype=torch.float32, device=encoder.device, head=True).head if base else None
+        loaded: Any = (
+            load_pretrained(base, dtype=torch.float32, device=encoder.device, head=True).head
+            if base
+            else None
+        )
         if loaded is not None:
             # the embeddings, and with them a tied head, may have been trained
             loaded.take(encoder.backbone)
         head = loaded
     if head is None:
-        raise InputError("embedding_words: the encoder's base does not have a language-model head; pass one as head=")
+        raise InputError(
+            "embedding_words: the encoder's base does not have a language-model head; pass one as head="
+        )
     special = special_ids(encoder.tokenizer)
     sides: tuple[Literal["document", "query"], ...] = ("document", "query")
     inner = _continuing(encoder) if content else set()
     found = [
-        [_words(encoder, row, words, special, inner, content) for row in _logits(encoder, head, texts, side)] for side in sides
+        [
+            _words(encoder, row, words, special, inner, content)
+            for row in _logits(encoder, head, texts, side)
+        ]
+        for side in sides
     ]
     return [EmbeddingWords(*each) for each in zip(texts, *found)]
 
 
-def _logits(encoder: Encoder, head: nn.Module, texts: Sequence[str], side: Literal["document", "query"]) -> list[Tensor]:
+def _logits(
+    encoder: Encoder, head: nn.Module, texts: Sequence[str], side: Literal["document", "query"]
+) -> list[Tensor]:
     """Return the logits (V,) of each text."""
     read = int(getattr(encoder.pooling, "tokens", 1))
     found = []
@@ -116,13 +133,17 @@ def _continuing(encoder: Encoder) -> set[int]:
     return found if len(found) < len(pieces) else set()
 
 
-def _words(encoder: Encoder, logits: Tensor, count: int, special: set[int], inner: set[int], content: bool) -> tuple[str, ...]:
+def _words(
+    encoder: Encoder, logits: Tensor, count: int, special: set[int], inner: set[int], content: bool
+) -> tuple[str, ...]:
     found: dict[str, str] = {}
     for token in logits.argsort(descending=True).tolist():
         word = str(encoder.tokenizer.decode([token])).strip()
         if token in special or not word:
             continue
-        if content and (content_words(word) != word or not _stands_alone(word, inner=token in inner)):
+        if content and (
+            content_words(word) != word or not _stands_alone(word, inner=token in inner)
+        ):
             continue
         found.setdefault(word.lower() if content else str(token), word)
         if len(found) == count:

@@ -52,10 +52,14 @@ def load_language_model(
     place = resolve_device(device)
     loaded = load_pretrained(name, dtype=dtype, device=place, head=True, config_overrides=overrides)
     if loaded.head is None:
-        raise InputError(f"{name}: {loaded.model.config.model_type} is an encoder-only model, and {NEEDS_CAUSAL}")
+        raise InputError(
+            f"{name}: {loaded.model.config.model_type} is an encoder-only model, and {NEEDS_CAUSAL}"
+        )
     provenance = {"base": str(name), "source": loaded.source.kind}
     execution = _execution(loaded.model)
-    return CausalLM(loaded.model, loaded.head, loaded.tokenizer, execution=execution, provenance=provenance).eval()
+    return CausalLM(
+        loaded.model, loaded.head, loaded.tokenizer, execution=execution, provenance=provenance
+    ).eval()
 
 
 def _execution(backbone: Any) -> Execution:
@@ -92,10 +96,16 @@ def as_language_model(model: Any) -> Iterator[CausalLM]:
             language_model = model
         elif isinstance(model, Encoder):
             if model.direction != "causal":
-                raise InputError(f"{model.provenance.get('base', 'this encoder')} is bidirectional here, and {NEEDS_CAUSAL}")
+                raise InputError(
+                    f"{model.provenance.get('base', 'this encoder')} is bidirectional here, and {NEEDS_CAUSAL}"
+                )
             head = _head_of(model)
             language_model = CausalLM(
-                model.backbone, head, model.tokenizer, execution=model.execution, provenance=model.provenance
+                model.backbone,
+                head,
+                model.tokenizer,
+                execution=model.execution,
+                provenance=model.provenance,
             )
             stack.enter_context(_plain_attention(model.backbone))
         else:
@@ -137,7 +147,9 @@ def _head_of(encoder: Encoder) -> nn.Module:
             f"the encoder's vocabulary head comes from its base, {base}, which cannot be loaded: {error}"
         ) from error
     if loaded.head is None:
-        raise InputError(f"{base}: {loaded.model.config.model_type} is an encoder-only model, and {NEEDS_CAUSAL}")
+        raise InputError(
+            f"{base}: {loaded.model.config.model_type} is an encoder-only model, and {NEEDS_CAUSAL}"
+        )
     head: Any = loaded.head
     head.tie(encoder.backbone)
     return head.eval()
@@ -150,7 +162,11 @@ def _rope(name: str | os.PathLike[str], values: Mapping[str, Any] | None) -> dic
     config = source_config(name)
     own = getattr(config.get_text_config(decoder=True), "rope_parameters", None)
     if not own:
-        raise InputError(f"rope: {name} ({config.model_type}) does not have rotary positions to interpolate")
+        raise InputError(
+            f"rope: {name} ({config.model_type}) does not have rotary positions to interpolate"
+        )
     if "rope_type" not in own:
-        raise InputError(f"rope: {name} has rotary settings per layer type ({', '.join(own)}); set them in its config.json")
+        raise InputError(
+            f"rope: {name} has rotary settings per layer type ({', '.join(own)}); set them in its config.json"
+        )
     return {"rope_parameters": {**own, **values}}

@@ -31,7 +31,9 @@ class LanguageModelTask(Task):
         """Open the model, prove it causal and measure it. See `Task.run`."""
         with as_language_model(encoder) as model:
             score = self.measure(model, options)
-            return Score(score.metrics, {**score.details, "positions": model.positions, "rope": model.rope})
+            return Score(
+                score.metrics, {**score.details, "positions": model.positions, "rope": model.rope}
+            )
 
     @abstractmethod
     def measure(self, model: CausalLM, options: RunOptions) -> Score:
@@ -49,7 +51,9 @@ class LanguageModelTask(Task):
         return []
 
 
-def heatmap(table: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str], corner: str = "") -> list[str]:
+def heatmap(
+    table: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str], corner: str = ""
+) -> list[str]:
     """Draw a table of shares in [0, 1] as lines of text.
 
     A cell is a shade, darker for a larger share, followed by the percentage.
@@ -66,7 +70,10 @@ def heatmap(table: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequ
     left = max(map(len, [corner, *rows]))
     width = max(8, *(len(label) + 2 for label in columns))
     lines = [corner.ljust(left) + "".join(label.rjust(width) for label in columns)]
-    return lines + [label.rjust(left) + "".join(cell.rjust(width) for cell in row) for label, row in zip(rows, cells)]
+    return lines + [
+        label.rjust(left) + "".join(cell.rjust(width) for cell in row)
+        for label, row in zip(rows, cells)
+    ]
 
 
 def _cell(value: float) -> str:
@@ -80,7 +87,9 @@ def check_lengths(lengths: Sequence[int], kind: str) -> tuple[int, ...]:
         InputError: if there are none, or if one occurs twice or is below 1.
     """
     if not lengths or min(lengths) < 1 or len(set(lengths)) < len(lengths):
-        raise InputError(f"task {kind!r}: lengths must be different numbers of tokens from 1 up (got {tuple(lengths)})")
+        raise InputError(
+            f"task {kind!r}: lengths must be different numbers of tokens from 1 up (got {tuple(lengths)})"
+        )
     return tuple(sorted(lengths))
 
 

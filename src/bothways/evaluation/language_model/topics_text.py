@@ -61,22 +61,70 @@ _CLOSING = (
 )
 
 _ASPECTS = (  # a question with {} for the topic, and its answer
-    ("How does one start with {}?", "Most people watch somebody experienced for a day and then try one small thing alone."),
-    ("What does {} cost?", "The first year is cheap if you borrow what you need; good equipment can be bought later."),
-    ("Where was {} first heard of?", "Historians disagree, and at least three regions claim to have been the first."),
-    ("What do beginners get wrong in {}?", "They hurry. Nearly every failure goes back to a step that was skipped."),
-    ("Is there a good book about {}?", "Several, and the oldest of them is still in print because its drawings are so clear."),
-    ("How long until one is good at {}?", "Two winters are enough for the basics, and nobody has ever finished learning."),
-    ("Can {} be dangerous?", "Hardly, if one keeps to the rules that the clubs have written down over the decades."),
-    ("Who is drawn to {}?", "Patient people, often those whose working day leaves them little that they can touch."),
-    ("How has {} changed lately?", "Cheaper instruments brought in young people, and the old hands have made room for them."),
-    ("Do children take to {}?", "From about the age of eight they do, provided that somebody sits beside them."),
-    ("Which country is known for {}?", "One thinks of the north first, but the liveliest scene is now in the south."),
-    ("What is the best season for {}?", "Early autumn, when the light is low and the crowds have gone home."),
-    ("Does {} need a lot of room?", "A corner of a kitchen has been enough for some of the most admired work of all."),
-    ("What is said against {}?", "That it eats weekends. The answer is that weekends are meant to be eaten by something."),
-    ("Is {} better done alone?", "Alone one learns care and in company one learns tricks; most people end up wanting both."),
-    ("What surprises people about {}?", "How quiet it is, and how tired one is afterwards without having noticed any effort."),
+    (
+        "How does one start with {}?",
+        "Most people watch somebody experienced for a day and then try one small thing alone.",
+    ),
+    (
+        "What does {} cost?",
+        "The first year is cheap if you borrow what you need; good equipment can be bought later.",
+    ),
+    (
+        "Where was {} first heard of?",
+        "Historians disagree, and at least three regions claim to have been the first.",
+    ),
+    (
+        "What do beginners get wrong in {}?",
+        "They hurry. Nearly every failure goes back to a step that was skipped.",
+    ),
+    (
+        "Is there a good book about {}?",
+        "Several, and the oldest of them is still in print because its drawings are so clear.",
+    ),
+    (
+        "How long until one is good at {}?",
+        "Two winters are enough for the basics, and nobody has ever finished learning.",
+    ),
+    (
+        "Can {} be dangerous?",
+        "Hardly, if one keeps to the rules that the clubs have written down over the decades.",
+    ),
+    (
+        "Who is drawn to {}?",
+        "Patient people, often those whose working day leaves them little that they can touch.",
+    ),
+    (
+        "How has {} changed lately?",
+        "Cheaper instruments brought in young people, and the old hands have made room for them.",
+    ),
+    (
+        "Do children take to {}?",
+        "From about the age of eight they do, provided that somebody sits beside them.",
+    ),
+    (
+        "Which country is known for {}?",
+        "One thinks of the north first, but the liveliest scene is now in the south.",
+    ),
+    (
+        "What is the best season for {}?",
+        "Early autumn, when the light is low and the crowds have gone home.",
+    ),
+    (
+        "Does {} need a lot of room?",
+        "A corner of a kitchen has been enough for some of the most admired work of all.",
+    ),
+    (
+        "What is said against {}?",
+        "That it eats weekends. The answer is that weekends are meant to be eaten by something.",
+    ),
+    (
+        "Is {} better done alone?",
+        "Alone one learns care and in company one learns tricks; most people end up wanting both.",
+    ),
+    (
+        "What surprises people about {}?",
+        "How quiet it is, and how tired one is afterwards without having noticed any effort.",
+    ),
 )
 
 _REMARKS = (
@@ -104,7 +152,9 @@ def exchanges(topic: str, draw: random.Random, count: int) -> list[str]:
     found: list[str] = []
     while len(found) < count:
         for question, answer in draw.sample(_ASPECTS, len(_ASPECTS)):
-            found.append(f"USER: {question.format(topic)}\nASSISTANT: {answer} {draw.choice(_REMARKS)}")
+            found.append(
+                f"USER: {question.format(topic)}\nASSISTANT: {answer} {draw.choice(_REMARKS)}"
+            )
     return found[:count]
 
 
@@ -129,4 +179,10 @@ def _lines(topics: Sequence[str], told: Sequence[Sequence[str]]) -> Iterator[str
 
 def everything() -> tuple[str, ...]:
     """Return all texts that prompts consist of, for the fingerprint of the task."""
-    return (_OPENING, _CLOSING, *TOPICS, *(part for aspect in _ASPECTS for part in aspect), *_REMARKS)
+    return (
+        _OPENING,
+        _CLOSING,
+        *TOPICS,
+        *(part for aspect in _ASPECTS for part in aspect),
+        *_REMARKS,
+    )

@@ -29,7 +29,9 @@ def few_per_class(order: Iterable[int], numbers: np.ndarray, shots: int) -> np.n
     return np.array(chosen)
 
 
-def logistic_predictions(train: np.ndarray, classes: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, bool]:
+def logistic_predictions(
+    train: np.ndarray, classes: np.ndarray, test: np.ndarray
+) -> tuple[np.ndarray, bool]:
     """Fit a logistic regression on vectors (N, D) and predict classes for (M, D).
 
     Returns:
@@ -41,7 +43,9 @@ def logistic_predictions(train: np.ndarray, classes: np.ndarray, test: np.ndarra
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model = LogisticRegression(max_iter=_ITERATIONS).fit(train, classes)
-    return model.predict(test), not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+    return model.predict(test), not any(
+        issubclass(warning.category, ConvergenceWarning) for warning in caught
+    )
 
 
 def scores_of(gold: np.ndarray, predicted: np.ndarray) -> dict[str, float]:

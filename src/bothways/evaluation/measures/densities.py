@@ -58,7 +58,9 @@ def cosine_densities(
     """
     cosines, gold = np.asarray(cosines, dtype=np.float64), np.asarray(gold, dtype=np.float64)
     if cosines.shape != gold.shape:
-        raise InputError(f"densities need one gold score for each cosine, got {cosines.shape} cosines and {gold.shape} scores")
+        raise InputError(
+            f"densities need one gold score for each cosine, got {cosines.shape} cosines and {gold.shape} scores"
+        )
     ranges = gold_bins(gold, bins)
     low, high = float(cosines.min()), float(cosines.max())
     if high - low < 1e-9:  # all are equal: draw bars of some width around the one value

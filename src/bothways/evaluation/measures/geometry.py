@@ -55,7 +55,11 @@ def uniformity(vectors: np.ndarray, t: float = 2.0) -> float:
     total = 0.0
     for start in range(0, count, _BLOCK):
         rows = unit[start : start + _BLOCK]
-        squared = lengths[start : start + _BLOCK, None] + lengths[None, start:] - 2 * (rows @ unit[start:].T)
+        squared = (
+            lengths[start : start + _BLOCK, None]
+            + lengths[None, start:]
+            - 2 * (rows @ unit[start:].T)
+        )
         # Row i of the block is column i of the slice, so i < j strictly above that diagonal.
         total += float(np.triu(np.exp(-t * np.maximum(squared, 0)), k=1).sum())
     return float(np.log(total / (count * (count - 1) / 2)))
@@ -74,7 +78,9 @@ def mean_cosine(vectors: np.ndarray) -> float:
     return float((total @ total - (unit**2).sum()) / (len(unit) * (len(unit) - 1)))
 
 
-def mean_cosine_of_random_pairs(vectors: np.ndarray, pairs: int, generator: np.random.Generator) -> float:
+def mean_cosine_of_random_pairs(
+    vectors: np.ndarray, pairs: int, generator: np.random.Generator
+) -> float:
     """Compute the mean cosine of `pairs` pairs i ≠ j drawn with replacement.
 
     This estimates `mean_cosine`, in the way that papers report it.
@@ -145,7 +151,9 @@ def _unit(vectors: np.ndarray, at_least: int = 1) -> np.ndarray:
 def _finite(vectors: np.ndarray, at_least: int = 1) -> np.ndarray:
     vectors = np.asarray(vectors, dtype=np.float64)
     if vectors.ndim != 2 or len(vectors) < at_least:
-        raise InputError(f"expected a (rows, dimensions) array with at least {at_least} rows, got shape {vectors.shape}")
+        raise InputError(
+            f"expected a (rows, dimensions) array with at least {at_least} rows, got shape {vectors.shape}"
+        )
     bad = ~np.isfinite(vectors).all(axis=1)
     if bad.any():
         raise InputError(f"vector {int(bad.argmax())} of {len(vectors)} holds NaN or infinity")

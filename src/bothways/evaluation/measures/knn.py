@@ -12,7 +12,9 @@ import numpy as np
 DISTANCES = ("cosine", "euclidean")
 
 
-def knn_predictions(train: np.ndarray, classes: np.ndarray, test: np.ndarray, k: int) -> dict[str, np.ndarray]:
+def knn_predictions(
+    train: np.ndarray, classes: np.ndarray, test: np.ndarray, k: int
+) -> dict[str, np.ndarray]:
     """Predict the class of each test row, by distance.
 
     Args:

@@ -27,7 +27,12 @@ from bothways.search.ranker import Ranking
 
 Qrels = Mapping[str, Mapping[str, int]]
 
-CUTOFFS: dict[str, tuple[int, ...]] = {"ndcg": (10, 100), "recall": (1, 5, 10, 100), "mrr": (10,), "map": (100,)}
+CUTOFFS: dict[str, tuple[int, ...]] = {
+    "ndcg": (10, 100),
+    "recall": (1, 5, 10, 100),
+    "mrr": (10,),
+    "map": (100,),
+}
 DEPTH = max(cut for cuts in CUTOFFS.values() for cut in cuts)
 
 
@@ -52,16 +57,29 @@ def measure(
     """
     deepest = max(cut for cuts in cutoffs.values() for cut in cuts)
     if ranking.index.shape[1] < min(deepest, len(ranking.doc_ids)):
-        raise InputError(f"the ranking has {ranking.index.shape[1]} documents per query; a cutoff of {deepest} needs more")
-    judged = [(qrels[query], row) for query, row in zip(ranking.query_ids, ranking.index) if query in qrels]
+        raise InputError(
+            f"the ranking has {ranking.index.shape[1]} documents per query; a cutoff of {deepest} needs more"
+        )
+    judged = [
+        (qrels[query], row)
+        for query, row in zip(ranking.query_ids, ranking.index)
+        if query in qrels
+    ]
     if not any(grade > 0 for grades, _ in judged for grade in grades.values()):
         raise InputError(
             f"none of the {len(ranking.query_ids)} queries has a relevant document; check that judgments and queries use the same ids"
         )
-    per_query: dict[str, list[float]] = {f"{name}@{cut}": [] for name, cuts in cutoffs.items() for cut in cuts}
+    per_query: dict[str, list[float]] = {
+        f"{name}@{cut}": [] for name, cuts in cutoffs.items() for cut in cuts
+    }
     for grades, row in judged:
-        ideal = np.array(sorted((grade for grade in grades.values() if grade > 0), reverse=True), dtype=np.float64)
-        gains = np.array([max(grades.get(ranking.doc_ids[i], 0), 0) for i in row if i >= 0], dtype=np.float64)
+        ideal = np.array(
+            sorted((grade for grade in grades.values() if grade > 0), reverse=True),
+            dtype=np.float64,
+        )
+        gains = np.array(
+            [max(grades.get(ranking.doc_ids[i], 0), 0) for i in row if i >= 0], dtype=np.float64
+        )
         for name, cuts in cutoffs.items():
             for cut in cuts:
                 value = _MEASURES[name](gains, ideal, cut) if len(ideal) else 0.0

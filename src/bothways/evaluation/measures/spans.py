@@ -62,7 +62,9 @@ def to_iob2(tags: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"B-{tag[2:]}" if place in opened else tag for place, tag in enumerate(tags))
 
 
-def score_spans(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> tuple[SpanScore, dict[str, SpanScore]]:
+def score_spans(
+    gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]
+) -> tuple[SpanScore, dict[str, SpanScore]]:
     """Count exact matches over all sentences (micro average) and for each type.
 
     Args:
@@ -80,12 +82,16 @@ def score_spans(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]
     given: Counter[str] = Counter()
     for number, (truth, guess) in enumerate(zip(gold, predicted, strict=True)):
         if len(truth) != len(guess):
-            raise InputError(f"sentence {number}: {len(guess)} predicted tags for {len(truth)} words")
+            raise InputError(
+                f"sentence {number}: {len(guess)} predicted tags for {len(truth)} words"
+            )
         true_spans, found = set(spans(truth)), set(spans(guess))
         wanted.update(span.kind for span in true_spans)
         given.update(span.kind for span in found)
         right.update(span.kind for span in true_spans & found)
-    by_kind = {kind: _score(right[kind], given[kind], wanted[kind]) for kind in sorted(wanted | given)}
+    by_kind = {
+        kind: _score(right[kind], given[kind], wanted[kind]) for kind in sorted(wanted | given)
+    }
     return _score(right.total(), given.total(), wanted.total()), by_kind
 
 

@@ -39,7 +39,13 @@ class MtebEncoder:
     It wraps one of our encoders, a SentenceTransformer or any object with `encode(list[str])`.
     """
 
-    def __init__(self, encoder: AnyEncoder, *, prompts: Style | None = None, options: RunOptions | None = None) -> None:
+    def __init__(
+        self,
+        encoder: AnyEncoder,
+        *,
+        prompts: Style | None = None,
+        options: RunOptions | None = None,
+    ) -> None:
         """Wrap an encoder.
 
         Args:
@@ -56,7 +62,9 @@ class MtebEncoder:
         """
         load_mteb()
         if not callable(getattr(encoder, "encode", None)):
-            raise InputError(f"cannot run {type(encoder).__name__} on MTEB: it does not have a method encode(list of texts)")
+            raise InputError(
+                f"cannot run {type(encoder).__name__} on MTEB: it does not have a method encode(list of texts)"
+            )
         self.model: Any = encoder
         self.prompts: Style | None = prompts
         self.options = options
@@ -100,10 +108,18 @@ class MtebEncoder:
         if options is None:
             options = RunOptions(show_progress_bar=settings.get("show_progress_bar"))
         elif options.batch_tokens is not None or _takes(self.model, "batch_tokens"):
-            settings.pop("batch_size", None)  # mteb's 32 texts would cut passes that are sized in tokens
+            settings.pop(
+                "batch_size", None
+            )  # mteb's 32 texts would cut passes that are sized in tokens
         prompt = self._prompt(task_metadata, role, prompt_type)
-        vectors = encode_texts(self._bound(settings), texts, role, prompt=prompt, **options.encoding)
-        return _signs(vectors, settings["precision"]) if settings.get("precision") in _BINARY else vectors
+        vectors = encode_texts(
+            self._bound(settings), texts, role, prompt=prompt, **options.encoding
+        )
+        return (
+            _signs(vectors, settings["precision"])
+            if settings.get("precision") in _BINARY
+            else vectors
+        )
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
         """Compute the similarity (n, m) of (n, d) and (m, d).
@@ -112,7 +128,10 @@ class MtebEncoder:
         """
         if self._own_similarity():
             return torch.as_tensor(self.model.similarity(embeddings1, embeddings2))
-        left, right = (torch.from_numpy(unit(np.atleast_2d(as_array(side)))) for side in (embeddings1, embeddings2))
+        left, right = (
+            torch.from_numpy(unit(np.atleast_2d(as_array(side))))
+            for side in (embeddings1, embeddings2)
+        )
         return left @ right.T
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
@@ -138,7 +157,11 @@ class MtebEncoder:
             # A clustering task asks once for each of its sets, but the log should say it once.
             if place not in self._instructions:
                 self._instructions[place] = styled_prompt(
-                    task_metadata.name, self.prompts, role, own=task_metadata.prompt, kind=str(task_metadata.type)
+                    task_metadata.name,
+                    self.prompts,
+                    role,
+                    own=task_metadata.prompt,
+                    kind=str(task_metadata.type),
                 )
             return self._instructions[place] or ("" if _takes(self.model, "prompt") else None)
         stored: Mapping[str, str] | None = getattr(self.model, "prompts", None)
@@ -154,14 +177,23 @@ class MtebEncoder:
 
         It keeps its own class name, which error messages quote.
         """
-        filled = {key: settings[key] for key in ("batch_size", "precision") if settings.get(key) is not None}
+        filled = {
+            key: settings[key]
+            for key in ("batch_size", "precision")
+            if settings.get(key) is not None
+        }
         if not _takes(self.model, "precision") and filled.get("precision", "float32") != "float32":
             raise InputError(
                 f"{type(self.model).__name__} does not accept a precision, but {filled['precision']!r} is asked for"
             )
         filled = {key: value for key, value in filled.items() if _takes(self.model, key)}
-        methods = {name: getattr(self.model, name, None) for name in ("encode", "encode_query", "encode_document")}
-        bound = {name: partial(method, **filled) for name, method in methods.items() if callable(method)}
+        methods = {
+            name: getattr(self.model, name, None)
+            for name in ("encode", "encode_query", "encode_document")
+        }
+        bound = {
+            name: partial(method, **filled) for name, method in methods.items() if callable(method)
+        }
         return type(type(self.model).__name__, (), bound)()
 
 

@@ -84,7 +84,9 @@ class HubTask(MtebTask):
             _load(part)
         data = [[part.metadata.name, dict(part.metadata.dataset)] for part in _leaves(task)]
         chosen = fingerprint([data, list(task.hf_subsets), list(task.eval_splits)])
-        super().__init__(task, name=name or f"mteb:{task_name}", fingerprint=chosen, prompts=prompts, cache=cache)
+        super().__init__(
+            task, name=name or f"mteb:{task_name}", fingerprint=chosen, prompts=prompts, cache=cache
+        )
 
     @classmethod
     def from_argument(
@@ -115,8 +117,12 @@ class HubTask(MtebTask):
         if name not in _SUITES:
             return cls(name, prompts=prompts, subsets=subsets, splits=splits, cache=cache)
         if subsets or splits:
-            raise InputError(f"mteb:{name} has fixed subsets and splits; leave them out, or name the tasks one by one")
-        parts = tuple(cls(task, prompts=prompts, subsets=part, cache=cache) for task, part in _SUITES[name])
+            raise InputError(
+                f"mteb:{name} has fixed subsets and splits; leave them out, or name the tasks one by one"
+            )
+        parts = tuple(
+            cls(task, prompts=prompts, subsets=part, cache=cache) for task, part in _SUITES[name]
+        )
         return Suite(parts, name=f"mteb:{name}")
 
 
@@ -148,13 +154,21 @@ class Suite(Task):
 
         An error of one task ends the run. `options.work` keeps the finished ones.
         """
-        scores = {part.task.metadata.name: part.measure(encoder, options, keep=options.work) for part in self.parts}
+        scores = {
+            part.task.metadata.name: part.measure(encoder, options, keep=options.work)
+            for part in self.parts
+        }
         metrics = {name: score.metrics[MtebTask.main] for name, score in scores.items()}
         average = statistics.fmean(metrics.values())
-        return Score({"average": average, **metrics}, {"tasks": {name: score.details for name, score in scores.items()}})
+        return Score(
+            {"average": average, **metrics},
+            {"tasks": {name: score.details for name, score in scores.items()}},
+        )
 
 
-def find_task(task_name: str, subsets: Sequence[str] | None = None, splits: Sequence[str] | None = None) -> Any:
+def find_task(
+    task_name: str, subsets: Sequence[str] | None = None, splits: Sequence[str] | None = None
+) -> Any:
     """Find an mteb task by name, without its data. See `HubTask` for arguments and errors."""
     mteb = load_mteb()
     try:
@@ -166,11 +180,18 @@ def find_task(task_name: str, subsets: Sequence[str] | None = None, splits: Sequ
         ) from None
     metadata = task.metadata
     if list(metadata.modalities) != ["text"]:
-        raise InputError(f"mteb:{task_name} needs {', '.join(metadata.modalities)}; encoders here take text alone")
-    for part, asked, known in (("subset", subsets, metadata.hf_subsets), ("split", splits, metadata.eval_splits)):
+        raise InputError(
+            f"mteb:{task_name} needs {', '.join(metadata.modalities)}; encoders here take text alone"
+        )
+    for part, asked, known in (
+        ("subset", subsets, metadata.hf_subsets),
+        ("split", splits, metadata.eval_splits),
+    ):
         unknown = next((name for name in asked or () if name not in known), None)
         if unknown is not None:
-            raise InputError(f"mteb:{task_name} does not have the {part} {unknown!r}; choose from: {', '.join(known)}")
+            raise InputError(
+                f"mteb:{task_name} does not have the {part} {unknown!r}; choose from: {', '.join(known)}"
+            )
     if splits is None and "test" in metadata.eval_splits:
         splits = ("test",)
     if task.is_aggregate:
@@ -203,7 +224,11 @@ def _load(task: Any) -> None:
             task.load_data()
         except Exception as error:
             place = f"data set {metadata.dataset['path']} at revision {metadata.dataset['revision'][:12]}"
-            fault = f"the Hugging Face hub did not answer ({silent}) and the cache lacks its" if silent else "cannot load its"
+            fault = (
+                f"the Hugging Face hub did not answer ({silent}) and the cache lacks its"
+                if silent
+                else "cannot load its"
+            )
             why = "" if silent else f" ({_line(error)})"
             raise SourceError(
                 f"mteb:{metadata.name}: {fault} {place}{why}; connect, or fill the cache (HF_HOME) on a connected machine, "

@@ -30,9 +30,7 @@ log = logging.getLogger("bothways")
 
 Style = Literal["llm2vec", "nv_embed", "e5"]
 
-_CQADUPSTACK = (
-    "Given a question, retrieve detailed question descriptions from Stackexchange that are duplicates to the given question"
-)
+_CQADUPSTACK = "Given a question, retrieve detailed question descriptions from Stackexchange that are duplicates to the given question"
 _FORUMS = (
     *("Android", "English", "Gaming", "Gis", "Mathematica", "Physics"),
     *("Programmers", "Stats", "Tex", "Unix", "Webmasters", "Wordpress"),
@@ -59,7 +57,18 @@ _RETRIEVAL = {
 
 _TWEETS = "Retrieve tweets that are semantically similar to the given tweet"
 _SIMILAR = "Retrieve semantically similar text"
-_STS = ("BIOSSES", "SICK-R", "STS12", "STS13", "STS14", "STS15", "STS16", "STS17", "STS22", "STSBenchmark")
+_STS = (
+    "BIOSSES",
+    "SICK-R",
+    "STS12",
+    "STS13",
+    "STS14",
+    "STS15",
+    "STS16",
+    "STS17",
+    "STS22",
+    "STSBenchmark",
+)
 
 _BOTH_SIDES = {
     # classification
@@ -156,7 +165,12 @@ def task_prompt(task_name: str, style: Style = "llm2vec", side: Role = "query") 
 
 
 def styled_prompt(
-    task_name: str, style: Style, side: Role, *, own: str | Mapping[str, str] | None = None, kind: str | None = None
+    task_name: str,
+    style: Style,
+    side: Role,
+    *,
+    own: str | Mapping[str, str] | None = None,
+    kind: str | None = None,
 ) -> str:
     """Return `task_prompt` for a caller that has the task's metadata.
 
@@ -175,7 +189,9 @@ def styled_prompt(
         InputError: if the style is unknown.
     """
     if style not in get_args(Style):
-        raise InputError(f"prompts={style!r} is unknown; choose one of {', '.join(get_args(Style))}")
+        raise InputError(
+            f"prompts={style!r} is unknown; choose one of {', '.join(get_args(Style))}"
+        )
     name = _table_name(task_name)
     if name is None:
         text = _own_instruction(own, side, kind)

@@ -20,7 +20,9 @@ def load_mteb() -> Any:
     except ImportError:
         raise MissingExtra("mteb", "eval", "evaluation on MTEB tasks") from None
     if not hasattr(mteb, "evaluate"):
-        raise MissingExtra("mteb>=2", "eval", f"evaluation on MTEB tasks (mteb {mteb.__version__} is installed)")
+        raise MissingExtra(
+            "mteb>=2", "eval", f"evaluation on MTEB tasks (mteb {mteb.__version__} is installed)"
+        )
     return mteb
 
 
@@ -36,7 +38,11 @@ def mteb_version() -> str:
 @contextmanager
 def quiet_datasets() -> Iterator[None]:
     """Hide the progress bars that `datasets` draws for each column it rewrites."""
-    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from datasets.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
     if are_progress_bars_disabled():
         yield

@@ -41,7 +41,12 @@ class LocalTask(MtebTask):
     kind = "mteb-local"
 
     def __init__(
-        self, task: Task, *, prompts: Style | None = None, instruction: str | None = None, name: str | None = None
+        self,
+        task: Task,
+        *,
+        prompts: Style | None = None,
+        instruction: str | None = None,
+        name: str | None = None,
     ) -> None:
         """Build the mteb task.
 
@@ -60,12 +65,21 @@ class LocalTask(MtebTask):
             MissingExtra: if mteb is not installed.
         """
         if instruction is not None and prompts is None:
-            raise InputError(f"{task.name}: instruction needs prompts=STYLE, which sets its form (llm2vec, nv_embed or e5)")
+            raise InputError(
+                f"{task.name}: instruction needs prompts=STYLE, which sets its form (llm2vec, nv_embed or e5)"
+            )
         load_mteb()
         if task.kind not in _BUILDERS:
-            raise InputError(f"mteb-local: there is no mteb task for {task.kind!r}; choose one of {', '.join(_BUILDERS)}")
+            raise InputError(
+                f"mteb-local: there is no mteb task for {task.kind!r}; choose one of {', '.join(_BUILDERS)}"
+            )
         built = _BUILDERS[task.kind](task, instruction)
-        super().__init__(built, name=name or f"mteb-local:{task.name}", fingerprint=task.fingerprint, prompts=prompts)
+        super().__init__(
+            built,
+            name=name or f"mteb-local:{task.name}",
+            fingerprint=task.fingerprint,
+            prompts=prompts,
+        )
         self.settings = {"prompts": prompts, "instruction": instruction, "seed": _SEED}
         if getattr(task, "ignore_identical_ids", False):
             self.settings["ignore_identical_ids"] = True
@@ -97,15 +111,31 @@ class LocalTask(MtebTask):
         """
         kind, colon, path = require_argument(argument, "mteb-local").partition(":")
         if kind not in _BUILDERS or not colon:
-            raise InputError(f"mteb-local:{argument}: write mteb-local:KIND:PATH with KIND one of {', '.join(_BUILDERS)}")
+            raise InputError(
+                f"mteb-local:{argument}: write mteb-local:KIND:PATH with KIND one of {', '.join(_BUILDERS)}"
+            )
         if ignore_identical_ids and kind != "retrieval":
-            raise InputError(f"mteb-local:{argument}: ignore_identical_ids is for retrieval only; leave it out")
+            raise InputError(
+                f"mteb-local:{argument}: ignore_identical_ids is for retrieval only; leave it out"
+            )
         chosen: dict[str, Any] = {"ignore_identical_ids": True} if ignore_identical_ids else {}
         task: Any = task_class(kind)
-        return cls(task.from_argument(path, split=split, **chosen), prompts=prompts, instruction=instruction)
+        return cls(
+            task.from_argument(path, split=split, **chosen),
+            prompts=prompts,
+            instruction=instruction,
+        )
 
 
-def _made(base: str, task: Task, kind: str, main_score: str, dataset: Any, instruction: str | None, **attributes: Any) -> Any:
+def _made(
+    base: str,
+    task: Task,
+    kind: str,
+    main_score: str,
+    dataset: Any,
+    instruction: str | None,
+    **attributes: Any,
+) -> Any:
     """Make an object of a new subclass of mteb's class `base`, with its data.
 
     mteb takes a task's description from its class, so each data set is a class with one object.
@@ -124,7 +154,9 @@ def _made(base: str, task: Task, kind: str, main_score: str, dataset: Any, instr
         main_score=main_score,
         dataset={"path": name, "revision": task.fingerprint},
     )
-    made: Any = type("LocalMtebTask", (getattr(abstasks, base),), {"metadata": metadata, **attributes})(seed=_SEED)
+    made: Any = type(
+        "LocalMtebTask", (getattr(abstasks, base),), {"metadata": metadata, **attributes}
+    )(seed=_SEED)
     made.dataset = dataset
     made.data_loaded = True
     return made
@@ -138,10 +170,16 @@ def _dataset(columns: Mapping[str, list[Any]]) -> Any:
 
 def _sts(task: STS, instruction: str | None) -> Any:
     pairs = task.pairs
-    columns = {"sentence1": list(pairs.first), "sentence2": list(pairs.second), "score": pairs.gold.tolist()}
+    columns = {
+        "sentence1": list(pairs.first),
+        "sentence2": list(pairs.second),
+        "score": pairs.gold.tolist(),
+    }
     # mteb maps gold scores to [0, 1] first, which does not change a correlation
     span = {"min_score": float(pairs.gold.min()), "max_score": float(pairs.gold.max())}
-    return _made("AbsTaskSTS", task, "STS", "spearman", {"test": _dataset(columns)}, instruction, **span)
+    return _made(
+        "AbsTaskSTS", task, "STS", "spearman", {"test": _dataset(columns)}, instruction, **span
+    )
 
 
 def _retrieval(task: Retrieval, instruction: str | None) -> Any:
@@ -185,7 +223,12 @@ def _reranking(task: Reranking, instruction: str | None) -> Any:
 
 
 def _unrounded(
-    task: Any, scores: Mapping[str, Mapping[str, float]], qrels: Any, results: Any, hf_split: str, hf_subset: str
+    task: Any,
+    scores: Mapping[str, Mapping[str, float]],
+    qrels: Any,
+    results: Any,
+    hf_split: str,
+    hf_subset: str,
 ) -> dict[str, float]:
     """Return the means of each query's measures, which replace mteb's rounded ones.
 
@@ -208,7 +251,10 @@ def _classification(task: Classification, instruction: str | None) -> Any:
     numbers = task.numbers.tolist()
     cut = task.trained_on
     parts = {"train": (task.pool[:cut], numbers[:cut]), "test": (task.pool[cut:], numbers[cut:])}
-    dataset = {split: _dataset({"text": texts, "label": labels}) for split, (texts, labels) in parts.items()}
+    dataset = {
+        split: _dataset({"text": texts, "label": labels})
+        for split, (texts, labels) in parts.items()
+    }
     return _made(
         "AbsTaskClassification", task, "Classification", "accuracy", dataset, instruction,
         samples_per_label=task.shots, n_experiments=task.experiments,
@@ -231,7 +277,14 @@ def _clustering(task: Clustering, instruction: str | None) -> Any:
 def _pairs(task: PairClassification, instruction: str | None) -> Any:
     columns = {"sentence1": task.first, "sentence2": task.second, "labels": task.labels.tolist()}
     dataset = {"test": _dataset(columns)}
-    return _made("AbsTaskPairClassification", task, "PairClassification", "similarity_ap", dataset, instruction)
+    return _made(
+        "AbsTaskPairClassification",
+        task,
+        "PairClassification",
+        "similarity_ap",
+        dataset,
+        instruction,
+    )
 
 
 _BUILDERS: dict[str, Callable[[Any, str | None], Any]] = {

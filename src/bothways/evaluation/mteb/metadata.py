@@ -41,18 +41,35 @@ def model_meta(encoder: Any, prompts: Style | None = None) -> Any:
     told = {
         "name": _name(base or facts["class"]),
         "revision": weights_fingerprint(encoder),
-        "framework": ["PyTorch"] if ours else ["Sentence Transformers", "PyTorch"] if hasattr(encoder, "tokenize") else [],
-        "embed_dim": _call(encoder, "dimension", "get_embedding_dimension", "get_sentence_embedding_dimension"),
+        "framework": ["PyTorch"]
+        if ours
+        else ["Sentence Transformers", "PyTorch"]
+        if hasattr(encoder, "tokenize")
+        else [],
+        "embed_dim": _call(
+            encoder, "dimension", "get_embedding_dimension", "get_sentence_embedding_dimension"
+        ),
         "max_tokens": _call(encoder, "max_length", "max_seq_length"),
         # mteb's ModelMeta accepts these two. For others it gets None and calls the encoder's own
         # `similarity`.
-        "similarity_fn_name": function if function in ("cosine", "dot") else None if function else "cosine",
-        "use_instructions": prompts is not None or any((getattr(encoder, "prompts", None) or {}).values()),
+        "similarity_fn_name": function
+        if function in ("cosine", "dot")
+        else None
+        if function
+        else "cosine",
+        "use_instructions": prompts is not None
+        or any((getattr(encoder, "prompts", None) or {}).values()),
         "adapted_from": base,
         **_sizes(encoder),
     }
-    experiment = {"direction": facts.get("direction"), "dtype": facts.get("dtype"), "prompts": prompts}
-    told["experiment_kwargs"] = {key: value for key, value in experiment.items() if value is not None} or None
+    experiment = {
+        "direction": facts.get("direction"),
+        "dtype": facts.get("dtype"),
+        "prompts": prompts,
+    }
+    told["experiment_kwargs"] = {
+        key: value for key, value in experiment.items() if value is not None
+    } or None
     unknown = dict.fromkeys(
         ("loader", "release_date", "languages", "n_parameters", "memory_usage_mb", "license", "open_weights",
          "public_training_code", "public_training_data", "training_datasets")
@@ -74,14 +91,20 @@ def weights_fingerprint(encoder: Any) -> str | None:
         sample = flat[:: max(1, flat.numel() // _SAMPLE)].float().cpu().numpy()
         digest.update(f"{name} {tuple(weight.shape)} ".encode() + sample.tobytes())
     # pooling is one module of a SentenceTransformer, so its repr shows it
-    settings = (getattr(encoder, "direction", None), getattr(encoder, "options", None), getattr(encoder, "pooling", encoder))
+    settings = (
+        getattr(encoder, "direction", None),
+        getattr(encoder, "options", None),
+        getattr(encoder, "pooling", encoder),
+    )
     digest.update(repr(settings).encode())
     return digest.hexdigest()[:16]
 
 
 def _name(told: str) -> str:
     """Return `organization/model`, the form that mteb requires. A path keeps its last two parts."""
-    parts = [_NOT_IN_NAMES.sub("-", part).strip("-.") for part in told.replace("\\", "/").split("/")]
+    parts = [
+        _NOT_IN_NAMES.sub("-", part).strip("-.") for part in told.replace("\\", "/").split("/")
+    ]
     parts = [part for part in parts if part] or ["encoder"]
     return "/".join(parts[-2:] if len(parts) > 1 else ["bothways", parts[0]])
 
@@ -92,10 +115,14 @@ def _sizes(encoder: Any) -> dict[str, Any]:
     parameters = list(encoder.parameters())
     sizes: dict[str, Any] = {
         "n_parameters": sum(parameter.numel() for parameter in parameters),
-        "memory_usage_mb": round(sum(parameter.numel() * parameter.element_size() for parameter in parameters) / 2**20, 3),
+        "memory_usage_mb": round(
+            sum(parameter.numel() * parameter.element_size() for parameter in parameters) / 2**20, 3
+        ),
     }
     backbone: Any = getattr(encoder, "backbone", None)
-    embeddings = backbone.get_input_embeddings() if hasattr(backbone, "get_input_embeddings") else None
+    embeddings = (
+        backbone.get_input_embeddings() if hasattr(backbone, "get_input_embeddings") else None
+    )
     if embeddings is not None:
         sizes["n_embedding_parameters"] = embeddings.weight.numel()
     return sizes

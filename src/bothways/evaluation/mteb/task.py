@@ -57,13 +57,19 @@ class MtebTask(Task):
         self.fingerprint = fingerprint
         self.prompts: Style | None = prompts
         self.cache = cache
-        self.settings = {"prompts": prompts, "splits": list(task.eval_splits), "subsets": list(task.hf_subsets)}
+        self.settings = {
+            "prompts": prompts,
+            "splits": list(task.eval_splits),
+            "subsets": list(task.hf_subsets),
+        }
 
     def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Run the task in mteb. See `Task.run` and `measure`."""
         return self.measure(encoder, options)
 
-    def measure(self, encoder: AnyEncoder, options: RunOptions, *, keep: Path | None = None) -> Score:
+    def measure(
+        self, encoder: AnyEncoder, options: RunOptions, *, keep: Path | None = None
+    ) -> Score:
         """Run the task in mteb.
 
         Args:
@@ -120,10 +126,14 @@ def score_of(result: Any, task: Any) -> Score:
         for row in found
         if task.is_aggregate or (split in task.eval_splits and row["hf_subset"] in task.hf_subsets)
     }
-    mains = {place: _defined(float(row["main_score"]), metadata.name) for place, row in rows.items()}
+    mains = {
+        place: _defined(float(row["main_score"]), metadata.name) for place, row in rows.items()
+    }
     metrics = {"main_score": statistics.fmean(mains.values())}
     if len(mains) > 1:
-        metrics |= {f"main_score[{split}/{subset}]": value for (split, subset), value in mains.items()}
+        metrics |= {
+            f"main_score[{split}/{subset}]": value for (split, subset), value in mains.items()
+        }
     details = {
         "type": str(metadata.type),
         "metric": metadata.main_score,
@@ -136,10 +146,18 @@ def score_of(result: Any, task: Any) -> Score:
 def _defined(value: float, name: str) -> float:
     if math.isfinite(value):
         return value
-    warnings.warn(f"{name}: the main score is undefined for these vectors and counts as 0", RuntimeWarning, stacklevel=3)
+    warnings.warn(
+        f"{name}: the main score is undefined for these vectors and counts as 0",
+        RuntimeWarning,
+        stacklevel=3,
+    )
     return 0.0
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:
-    numbers = {key: value for key, value in row.items() if isinstance(value, (int, float)) and not isinstance(value, bool)}
+    numbers = {
+        key: value
+        for key, value in row.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
     return {key: float(value) for key, value in numbers.items() if math.isfinite(value)}

@@ -22,7 +22,13 @@ Blocks = Callable[[int], Iterator[np.ndarray]]
 
 
 def array_file(
-    path: Path, rows: int, width: int, dtype: type[np.generic], blocks: Blocks, *, unit: Callable[[int], int]
+    path: Path,
+    rows: int,
+    width: int,
+    dtype: type[np.generic],
+    blocks: Blocks,
+    *,
+    unit: Callable[[int], int],
 ) -> np.ndarray:
     """Return the array (rows, width) in file `path`, read-only and memory-mapped.
 
@@ -61,7 +67,14 @@ def _is_whole(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def _write(path: Path, rows: int, width: int, dtype: type[np.generic], blocks: Blocks, unit: Callable[[int], int]) -> None:
+def _write(
+    path: Path,
+    rows: int,
+    width: int,
+    dtype: type[np.generic],
+    blocks: Blocks,
+    unit: Callable[[int], int],
+) -> None:
     part = path.with_name(f"{path.name}.part")
     stride = width * np.dtype(dtype).itemsize
     done = unit(min(rows, part.stat().st_size // stride)) if part.is_file() else 0
@@ -70,7 +83,9 @@ def _write(path: Path, rows: int, width: int, dtype: type[np.generic], blocks: B
         stream.seek(done * stride)
         for block in blocks(done):
             if block.shape[1:] != (width,):
-                raise RuntimeError(f"{path}: got a block of shape {block.shape}, but rows have {width} numbers")
+                raise RuntimeError(
+                    f"{path}: got a block of shape {block.shape}, but rows have {width} numbers"
+                )
             done += len(block)
             stream.write(np.ascontiguousarray(block, dtype=dtype).data)
             stream.flush()

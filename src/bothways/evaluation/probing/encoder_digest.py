@@ -29,14 +29,21 @@ def encoder_digest(encoder: Encoder) -> str:
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     for name, module in encoder.backbone.named_modules():
         if hasattr(module, "lora_A"):  # its scaling and its switch are not among the weights
-            state = (module.scaling, module.disable_adapters, module.active_adapters, module.merged_adapters)
+            state = (
+                module.scaling,
+                module.disable_adapters,
+                module.active_adapters,
+                module.merged_adapters,
+            )
             digest.update(f"{name} {state!r}\n".encode())
     config = next(text_configs(encoder.backbone))
     facts = {
         "direction": encoder.direction,
         "windows": windowed_layers(config),
         "config": {
-            key: value for key, value in config.to_dict().items() if key not in ("_name_or_path", "transformers_version")
+            key: value
+            for key, value in config.to_dict().items()
+            if key not in ("_name_or_path", "transformers_version")
         },
     }
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())

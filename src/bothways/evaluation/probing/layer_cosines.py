@@ -60,7 +60,12 @@ def row_cosines(encoder: Encoder, row: TokenRow) -> np.ndarray:
         causal = layer_states(encoder, row)
     with running(encoder, "bidirectional"):
         both = layer_states(encoder, row)
-    found = torch.stack([torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=-1) for a, b in zip(causal, both)])
+    found = torch.stack(
+        [
+            torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=-1)
+            for a, b in zip(causal, both)
+        ]
+    )
     if not bool(torch.isfinite(found).all()):
         raise InputError("layer cosines: the model's states are not finite; use a wider dtype")
     return found.cpu().numpy()
@@ -77,10 +82,18 @@ def layer_states(encoder: Encoder, row: TokenRow) -> list[Tensor]:
         if encoder.execution == "packed":
             positions = batch.plan.position_ids(ids.device) + position_offset(encoder.backbone)
             with using(batch.plan):
-                out = encoder.backbone(input_ids=ids, position_ids=positions[None], use_cache=False, output_hidden_states=True)
+                out = encoder.backbone(
+                    input_ids=ids,
+                    position_ids=positions[None],
+                    use_cache=False,
+                    output_hidden_states=True,
+                )
         else:
             out = encoder.backbone(
-                input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, output_hidden_states=True
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                use_cache=False,
+                output_hidden_states=True,
             )
     # leave out the embeddings, which do not depend on the direction
     return [states[0] for states in out.hidden_states[1:]]
@@ -103,7 +116,9 @@ def running(encoder: Encoder, direction: Direction) -> Iterator[None]:
     model = encoder.backbone
     before, execution = encoder.direction, encoder.execution
     # A causal model reports the windows of its training as kept, but nobody chose to keep them.
-    kept = encoder.direction == "bidirectional" and (encoder.provenance.get("report") or {}).get("kept_windows")
+    kept = encoder.direction == "bidirectional" and (encoder.provenance.get("report") or {}).get(
+        "kept_windows"
+    )
     windows = "keep" if kept else "lift"
     fields = [(config, dict(vars(config))) for config in text_configs(model)]
     try:

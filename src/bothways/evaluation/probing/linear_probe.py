@@ -57,7 +57,9 @@ class ProbeSettings:
             if getattr(self, name) < 1:
                 raise InputError(f"probe {name}: must be at least 1 (got {getattr(self, name)})")
         if not 0 <= self.dropout < 1 or self.lr <= 0 or self.epochs <= 0:
-            raise InputError(f"probe: dropout must be in [0, 1), and lr and epochs above 0 (got {self})")
+            raise InputError(
+                f"probe: dropout must be in [0, 1), and lr and epochs above 0 (got {self})"
+            )
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,13 @@ class Fitted:
 
 
 def fit(
-    train: Split, dev: Split, classes: dict[str, int], settings: ProbeSettings, *, seed: int, show: bool | None = None
+    train: Split,
+    dev: Split,
+    classes: dict[str, int],
+    settings: ProbeSettings,
+    *,
+    seed: int,
+    show: bool | None = None,
 ) -> dict[str, Fitted]:
     """Train one probe for each column and keep each at its best dev accuracy.
 
@@ -116,11 +124,17 @@ def fit(
         The probe of each column.
     """
     generator = torch.Generator().manual_seed(seed)
-    layers = {column: _layer(train.vectors.shape[1], count, seed) for column, count in classes.items()}
+    layers = {
+        column: _layer(train.vectors.shape[1], count, seed) for column, count in classes.items()
+    }
     optimizer = torch.optim.AdamW(
-        [p for layer in layers.values() for p in layer.parameters()], lr=settings.lr, weight_decay=0.0
+        [p for layer in layers.values() for p in layer.parameters()],
+        lr=settings.lr,
+        weight_decay=0.0,
     )
-    horizon = max(settings.steps, settings.epochs * -(-(len(train.starts) - 1) // settings.batch_size))
+    horizon = max(
+        settings.steps, settings.epochs * -(-(len(train.starts) - 1) // settings.batch_size)
+    )
     best: dict[str, Fitted] = {}
     curves: dict[str, dict[int, float]] = {column: {} for column in classes}
     with Progress("probe", settings.steps, "steps", show=show) as bar:
@@ -136,7 +150,9 @@ def fit(
 
 
 def _layer(width: int, count: int, seed: int) -> nn.Linear:
-    generator = torch.Generator().manual_seed(seed)  # one for each column, which makes it independent of the others
+    generator = torch.Generator().manual_seed(
+        seed
+    )  # one for each column, which makes it independent of the others
     layer = nn.utils.skip_init(nn.Linear, width, count)
     with torch.no_grad():
         layer.weight.normal_(0, _DEVIATION, generator=generator)
@@ -144,7 +160,9 @@ def _layer(width: int, count: int, seed: int) -> nn.Linear:
     return layer
 
 
-def _batches(starts: np.ndarray, settings: ProbeSettings, generator: torch.Generator) -> Iterator[np.ndarray]:
+def _batches(
+    starts: np.ndarray, settings: ProbeSettings, generator: torch.Generator
+) -> Iterator[np.ndarray]:
     """Yield the row numbers of the words of each step's sentences.
 
     Every sentence occurs once in an epoch.
@@ -153,7 +171,12 @@ def _batches(starts: np.ndarray, settings: ProbeSettings, generator: torch.Gener
     while True:
         order = torch.randperm(len(starts) - 1, generator=generator).numpy()
         for first in range(0, len(order), settings.batch_size):
-            yield np.concatenate([np.arange(starts[s], starts[s + 1]) for s in order[first : first + settings.batch_size]])
+            yield np.concatenate(
+                [
+                    np.arange(starts[s], starts[s + 1])
+                    for s in order[first : first + settings.batch_size]
+                ]
+            )
             step += 1
             if step == settings.steps:
                 return
@@ -178,7 +201,14 @@ def _step(
     optimizer.step()
 
 
-def _look(column: str, layer: nn.Linear, dev: Split, step: int, curve: dict[int, float], best: dict[str, Fitted]) -> None:
+def _look(
+    column: str,
+    layer: nn.Linear,
+    dev: Split,
+    step: int,
+    curve: dict[int, float],
+    best: dict[str, Fitted],
+) -> None:
     weight, bias = layer.weight.detach(), layer.bias.detach()
     accuracy = float((_predict(dev.vectors, weight, bias) == dev.classes[column]).mean())
     if accuracy > max(curve.values(), default=-1.0):
@@ -189,7 +219,9 @@ def _look(column: str, layer: nn.Linear, dev: Split, step: int, curve: dict[int,
 def _predict(vectors: np.ndarray, weight: Tensor, bias: Tensor) -> np.ndarray:
     parts = [
         nn.functional.linear(
-            torch.from_numpy(np.asarray(vectors[start : start + _ROWS], dtype=np.float32)), weight, bias
+            torch.from_numpy(np.asarray(vectors[start : start + _ROWS], dtype=np.float32)),
+            weight,
+            bias,
         ).argmax(1)
         for start in range(0, len(vectors), _ROWS)
     ]

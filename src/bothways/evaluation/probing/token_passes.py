@@ -36,7 +36,9 @@ def token_encoder(encoder: AnyEncoder, kind: str) -> Encoder:
     )
 
 
-def row_states(encoder: Encoder, rows: Sequence[TokenRow], options: RunOptions) -> Iterator[tuple[int, np.ndarray]]:
+def row_states(
+    encoder: Encoder, rows: Sequence[TokenRow], options: RunOptions
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (number of the row, its states (tokens, H) float32) for every row, in order of length.
 
     The encoder runs without gradient and in evaluation mode.

@@ -76,7 +76,9 @@ def join_words(words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
     return " ".join(words), places
 
 
-def tokens_of_words(offsets: Sequence[tuple[int, int]], places: Sequence[tuple[int, int]]) -> list[list[int]]:
+def tokens_of_words(
+    offsets: Sequence[tuple[int, int]], places: Sequence[tuple[int, int]]
+) -> list[list[int]]:
     """Find the tokens of each word, see the top of this file.
 
     Args:

@@ -27,7 +27,14 @@ from bothways.evaluation.inputs.named_data import fingerprint
 from bothways.evaluation.probing.array_file import array_file
 from bothways.evaluation.probing.encoder_digest import encoder_digest
 from bothways.evaluation.probing.token_passes import row_states
-from bothways.evaluation.probing.word_alignment import Alignment, aligned, average, front_token, join_words, tokens_of_words
+from bothways.evaluation.probing.word_alignment import (
+    Alignment,
+    aligned,
+    average,
+    front_token,
+    join_words,
+    tokens_of_words,
+)
 from bothways.evaluation.task import RunOptions
 from bothways.progress import Progress
 
@@ -64,7 +71,12 @@ class WordStates:
 
 
 def word_states(
-    encoder: Encoder, sentences: Sequence[Sequence[str]], alignment: Alignment, options: RunOptions, *, on_disk: bool = True
+    encoder: Encoder,
+    sentences: Sequence[Sequence[str]],
+    alignment: Alignment,
+    options: RunOptions,
+    *,
+    on_disk: bool = True,
 ) -> WordStates:
     """Compute the vectors of every word of every sentence.
 
@@ -91,7 +103,12 @@ def word_states(
     if on_disk:
         path = cache_root() / "words" / f"{_key(encoder, sentences, alignment)}.f16"
         vectors = array_file(
-            path, rows, width, np.float16, lambda done: pass_.blocks(starts, done), unit=lambda n: _whole(starts, n)
+            path,
+            rows,
+            width,
+            np.float16,
+            lambda done: pass_.blocks(starts, done),
+            unit=lambda n: _whole(starts, n),
         )
     else:
         vectors = np.concatenate(list(pass_.blocks(starts, 0)))
@@ -104,22 +121,46 @@ def _whole(starts: np.ndarray, rows: int) -> int:
 
 
 def _key(encoder: Encoder, sentences: Sequence[Sequence[str]], alignment: Alignment) -> str:
-    decides = [_FORMAT, encoder_digest(encoder), fingerprint(map(list, sentences)), alignment, encoder.max_length]
+    decides = [
+        _FORMAT,
+        encoder_digest(encoder),
+        fingerprint(map(list, sentences)),
+        alignment,
+        encoder.max_length,
+    ]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
 
 
 class _Pass:
     """The encoder over the sentences, from any of them on."""
 
-    def __init__(self, encoder: Encoder, sentences: Sequence[Sequence[str]], alignment: Alignment, options: RunOptions) -> None:
-        self.encoder, self.sentences, self.alignment, self.options = encoder, sentences, alignment, options
-        self.tokenizer = TextTokenizer(encoder.tokenizer, max_length=encoder.max_length, rows=embedding_rows(encoder.backbone))
+    def __init__(
+        self,
+        encoder: Encoder,
+        sentences: Sequence[Sequence[str]],
+        alignment: Alignment,
+        options: RunOptions,
+    ) -> None:
+        self.encoder, self.sentences, self.alignment, self.options = (
+            encoder,
+            sentences,
+            alignment,
+            options,
+        )
+        self.tokenizer = TextTokenizer(
+            encoder.tokenizer, max_length=encoder.max_length, rows=embedding_rows(encoder.backbone)
+        )
         self.front = front_token(encoder.tokenizer)
 
     def blocks(self, starts: np.ndarray, done: int) -> Iterator[np.ndarray]:
         """Yield vectors (n, H) float16 of the sentences after the first `done` words."""
         first = int(np.searchsorted(starts, done))
-        with Progress("word states", len(self.sentences) - first, "sentences", show=self.options.show_progress_bar) as bar:
+        with Progress(
+            "word states",
+            len(self.sentences) - first,
+            "sentences",
+            show=self.options.show_progress_bar,
+        ) as bar:
             for start in range(first, len(self.sentences), _TOGETHER):
                 yield self._block(start, bar)
 
@@ -135,7 +176,9 @@ class _Pass:
             vectors = average(states, made[number][1])
             if not np.abs(vectors).max() <= np.finfo(np.float16).max:
                 shown = joined[number][0][:60]
-                raise InputError(f"sentence {start + number} ({shown!r}): states that are not finite, or too large for float16")
+                raise InputError(
+                    f"sentence {start + number} ({shown!r}): states that are not finite, or too large for float16"
+                )
             found[number] = vectors.astype(np.float16)
             bar.advance()
         return np.concatenate(found)

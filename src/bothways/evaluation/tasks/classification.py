@@ -19,7 +19,12 @@ from typing import Any, Literal
 import numpy as np
 
 from bothways.errors import InputError
-from bothways.evaluation.inputs.contradictions import check_labels, say_empty, say_overlap, say_two_labels
+from bothways.evaluation.inputs.contradictions import (
+    check_labels,
+    say_empty,
+    say_overlap,
+    say_two_labels,
+)
 from bothways.evaluation.inputs.labeled import (
     LabeledSet,
     class_numbers,
@@ -89,22 +94,46 @@ class Classification(Task):
             raise InputError(
                 f"{test.source}: classification needs either a training split or folds=K, which splits this one into K parts"
             )
-        for option, number, least in (("shots", shots, 1), ("experiments", experiments, 1), ("k", k, 1), ("folds", folds, 2)):
+        for option, number, least in (
+            ("shots", shots, 1),
+            ("experiments", experiments, 1),
+            ("k", k, 1),
+            ("folds", folds, 2),
+        ):
             if number not in (None, "all") and int(number) < least:
-                raise InputError(f"classification: {option} must be at least {least} (got {number})")
+                raise InputError(
+                    f"classification: {option} must be at least {least} (got {number})"
+                )
         if experiments > MOST:
-            raise InputError(f"classification: experiments must be at most {MOST:,} (got {experiments})")
+            raise InputError(
+                f"classification: experiments must be at most {MOST:,} (got {experiments})"
+            )
         check_seed(seed)
-        self.method, self.shots, self.experiments, self.k, self.folds = method, shots, experiments, k, folds
+        self.method, self.shots, self.experiments, self.k, self.folds = (
+            method,
+            shots,
+            experiments,
+            k,
+            folds,
+        )
         self.seed, self.prompt, self.name = seed, prompt, name
         parts = [test] if train is None else [train, test]
         self.pool = [text for part in parts for text in part.texts]
-        numbers, self.classes = class_numbers((label for part in parts for label in part.labels), joint_numbers(parts))
+        numbers, self.classes = class_numbers(
+            (label for part in parts for label in part.labels), joint_numbers(parts)
+        )
         self.numbers = np.array(numbers)
         self.unknown = self._contradictions(train, test)
         self.trained_on = 0 if train is None else len(train.texts)
         self.fingerprint = fingerprint([[part.texts, part.labels] for part in parts])
-        facts = {"method": method, "shots": shots, "experiments": experiments, "folds": folds, "seed": seed, "prompt": prompt}
+        facts = {
+            "method": method,
+            "shots": shots,
+            "experiments": experiments,
+            "folds": folds,
+            "seed": seed,
+            "prompt": prompt,
+        }
         self.settings = {**facts, "k": k} if method == "knn" else facts
 
     @classmethod
@@ -151,8 +180,16 @@ class Classification(Task):
         if folds is None:
             place = _training_source(source, train)
             training = read_labeled_set(place, split=train or "train", **columns)
-        options: dict[str, Any] = {"method": method, "shots": shots, "experiments": experiments, "k": k, "folds": folds}
-        return cls(training, test, **options, seed=seed, prompt=prompt, name=f"classification:{argument}")
+        options: dict[str, Any] = {
+            "method": method,
+            "shots": shots,
+            "experiments": experiments,
+            "k": k,
+            "folds": folds,
+        }
+        return cls(
+            training, test, **options, seed=seed, prompt=prompt, name=f"classification:{argument}"
+        )
 
     def _contradictions(self, train: LabeledSet | None, test: LabeledSet) -> dict[str, int]:
         """Refuse or warn about data that cannot be scored, before anything is encoded.
@@ -180,18 +217,28 @@ class Classification(Task):
                 labels = (test if train is None else train).labels
                 least = min(least, self.shots * len(set(labels)))
             if self.k > least:
-                raise InputError(f"{self.name}: k={self.k} neighbors of {least} training texts; choose a smaller k")
+                raise InputError(
+                    f"{self.name}: k={self.k} neighbors of {least} training texts; choose a smaller k"
+                )
         return {} if train is None else check_labels(self.name, train.labels, test.labels)
 
     def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode the texts that the experiments need, once each, and score them. See `Task.run`."""
         draws = self.draws(options.seed if self.seed is None else self.seed)
         needed = np.unique(np.concatenate([rows for draw in draws for rows in draw]))
-        vectors = encode_texts(encoder, [self.pool[row] for row in needed], prompt=self.prompt, **options.encoding)
+        vectors = encode_texts(
+            encoder, [self.pool[row] for row in needed], prompt=self.prompt, **options.encoding
+        )
         place = np.full(len(self.pool), -1)
         place[needed] = np.arange(len(needed))
-        outcomes = [self._experiment(vectors[place[train]], vectors[place[test]], train, test) for train, test in draws]
-        metrics = {name: float(np.mean([scores[name] for scores, _, _ in outcomes])) for name in outcomes[0][0]}
+        outcomes = [
+            self._experiment(vectors[place[train]], vectors[place[test]], train, test)
+            for train, test in draws
+        ]
+        metrics = {
+            name: float(np.mean([scores[name] for scores, _, _ in outcomes]))
+            for name in outcomes[0][0]
+        }
         details = {
             "classes": len(self.classes),
             "training_texts": [len(train) for train, _ in draws],
@@ -215,7 +262,9 @@ class Classification(Task):
         order = train.tolist()
         draws: list[Draw] = []
         for _ in range(self.experiments):
-            np.random.RandomState(seed).shuffle(order)  # the published draws come from this generator
+            np.random.RandomState(seed).shuffle(
+                order
+            )  # the published draws come from this generator
             draws.append((few_per_class(order, self.numbers, self.shots), test))
         return draws
 
@@ -224,13 +273,23 @@ class Classification(Task):
 
         generator = np.random.default_rng(seed)
         draws: list[Draw] = []
-        for train, test in StratifiedKFold(self.folds or 2, shuffle=True, random_state=seed).split(self.numbers, self.numbers):
-            few = train if self.shots == "all" else few_per_class(generator.permutation(train), self.numbers, self.shots)
+        for train, test in StratifiedKFold(self.folds or 2, shuffle=True, random_state=seed).split(
+            self.numbers, self.numbers
+        ):
+            few = (
+                train
+                if self.shots == "all"
+                else few_per_class(generator.permutation(train), self.numbers, self.shots)
+            )
             draws.append((few, test))
         return draws
 
     def _experiment(
-        self, train_vectors: np.ndarray, test_vectors: np.ndarray, train: np.ndarray, test: np.ndarray
+        self,
+        train_vectors: np.ndarray,
+        test_vectors: np.ndarray,
+        train: np.ndarray,
+        test: np.ndarray,
     ) -> tuple[dict[str, float], np.ndarray, bool]:
         """Run one experiment.
 
@@ -239,15 +298,21 @@ class Classification(Task):
         """
         gold = self.numbers[test]
         if self.method == "logreg":
-            predicted, converged = logistic_predictions(train_vectors, self.numbers[train], test_vectors)
+            predicted, converged = logistic_predictions(
+                train_vectors, self.numbers[train], test_vectors
+            )
             return scores_of(gold, predicted), predicted == gold, converged
         if self.k > len(train):
-            raise InputError(f"{self.name}: k={self.k} neighbors of {len(train)} training texts; choose a smaller k")
+            raise InputError(
+                f"{self.name}: k={self.k} neighbors of {len(train)} training texts; choose a smaller k"
+            )
         by_distance = knn_predictions(train_vectors, self.numbers[train], test_vectors, self.k)
         each = {distance: scores_of(gold, predicted) for distance, predicted in by_distance.items()}
         best = max(each, key=lambda distance: each[distance]["accuracy"])
         scores = {name: max(scores[name] for scores in each.values()) for name in each[best]}
-        accuracies = {f"accuracy[{distance}]": scores["accuracy"] for distance, scores in each.items()}
+        accuracies = {
+            f"accuracy[{distance}]": scores["accuracy"] for distance, scores in each.items()
+        }
         return {**scores, **accuracies}, by_distance[best] == gold, True
 
     def _texts(self, item: int) -> dict[str, str]:
@@ -266,5 +331,7 @@ def _training_source(source: Path, train: str | None) -> Path:
     if source.is_dir() and (train is None or has_split(source, train) or not Path(train).is_file()):
         return source
     if train is None or not Path(train).exists():
-        raise InputError(f"{source} is a single file; give a folder with train and test files, train=FILE, or folds=K")
+        raise InputError(
+            f"{source} is a single file; give a folder with train and test files, train=FILE, or folds=K"
+        )
     return Path(train)

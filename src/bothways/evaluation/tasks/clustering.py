@@ -96,10 +96,22 @@ class Clustering(Task):
             say_two_labels(part.source, part.texts, part.labels)
             say_empty(part.source, part.texts)
         self.sets, self.protocol, self.experiments = sets, protocol, experiments
-        self.fraction, self.documents, self.seed, self.prompt, self.name = fraction, documents, seed, prompt, name
+        self.fraction, self.documents, self.seed, self.prompt, self.name = (
+            fraction,
+            documents,
+            seed,
+            prompt,
+            name,
+        )
         self.fingerprint = fingerprint([[part.texts, part.labels] for part in sets])
         drawn = {"fraction": fraction, "documents": documents} if protocol == "fast" else {}
-        self.settings = {"protocol": protocol, "experiments": experiments, **drawn, "seed": seed, "prompt": prompt}
+        self.settings = {
+            "protocol": protocol,
+            "experiments": experiments,
+            **drawn,
+            "seed": seed,
+            "prompt": prompt,
+        }
 
     @classmethod
     def from_argument(
@@ -135,19 +147,42 @@ class Clustering(Task):
         """
         path = require_argument(argument, "clustering")
         sets = read_labeled_sets(path, split=split, text=text, label=label)
-        options: dict[str, Any] = {"protocol": protocol, "experiments": experiments, "fraction": fraction}
-        return cls(sets, **options, documents=documents, seed=seed, prompt=prompt, name=f"clustering:{path}")
+        options: dict[str, Any] = {
+            "protocol": protocol,
+            "experiments": experiments,
+            "fraction": fraction,
+        }
+        return cls(
+            sets,
+            **options,
+            documents=documents,
+            seed=seed,
+            prompt=prompt,
+            name=f"clustering:{path}",
+        )
 
     def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode and cluster. See `Task.run`."""
         seed = options.seed if self.seed is None else self.seed
-        scores = list(self._fast(encoder, options, seed) if self.protocol == "fast" else self._whole(encoder, options, seed))
-        metrics = {name: float(np.mean([score[name] for score in scores])) for name in ("v_measure", "ami")}
+        scores = list(
+            self._fast(encoder, options, seed)
+            if self.protocol == "fast"
+            else self._whole(encoder, options, seed)
+        )
+        metrics = {
+            name: float(np.mean([score[name] for score in scores])) for name in ("v_measure", "ami")
+        }
         values = [score["v_measure"] for score in scores]
-        details = {"texts": sum(len(part.texts) for part in self.sets), "sets": len(self.sets), "v_measures": values}
+        details = {
+            "texts": sum(len(part.texts) for part in self.sets),
+            "sets": len(self.sets),
+            "v_measures": values,
+        }
         return Score(metrics, {**details, "v_measure_std": float(np.std(values))})
 
-    def _whole(self, encoder: AnyEncoder, options: RunOptions, seed: int) -> Iterator[dict[str, float]]:
+    def _whole(
+        self, encoder: AnyEncoder, options: RunOptions, seed: int
+    ) -> Iterator[dict[str, float]]:
         for part in self.sets:
             numbers, classes = class_numbers(part.labels, part.numbers)
             vectors = encode_texts(encoder, part.texts, prompt=self.prompt, **options.encoding)
@@ -155,7 +190,9 @@ class Clustering(Task):
                 model = _k_means(len(classes), "whole", seed + experiment)
                 yield agreement(np.array(numbers), model.fit(vectors).labels_)
 
-    def _fast(self, encoder: AnyEncoder, options: RunOptions, seed: int) -> Iterator[dict[str, float]]:
+    def _fast(
+        self, encoder: AnyEncoder, options: RunOptions, seed: int
+    ) -> Iterator[dict[str, float]]:
         texts = [text for part in self.sets for text in part.texts]
         labels = [label for part in self.sets for label in part.labels]
         generator = random.Random(seed)  # the same generator as MTEB's, used in the same order
@@ -171,7 +208,10 @@ class Clustering(Task):
             raise InputError(
                 f"{self.name}: documents={self.documents} is fewer than the {len(classes)} clusters, one for each label; draw more"
             )
-        vectors, gold = encode_texts(encoder, texts, prompt=self.prompt, **options.encoding), np.array(numbers)
+        vectors, gold = (
+            encode_texts(encoder, texts, prompt=self.prompt, **options.encoding),
+            np.array(numbers),
+        )
         model = _k_means(len(classes), "fast", seed)
         for _ in range(self.experiments):
             drawn = generator.choices(range(len(texts)), k=self.documents)
@@ -186,10 +226,19 @@ def agreement(gold: np.ndarray, found: np.ndarray) -> dict[str, float]:
     """
     from sklearn.metrics import adjusted_mutual_info_score, v_measure_score
 
-    return {"v_measure": float(v_measure_score(gold, found)), "ami": float(adjusted_mutual_info_score(gold, found))}
+    return {
+        "v_measure": float(v_measure_score(gold, found)),
+        "ami": float(adjusted_mutual_info_score(gold, found)),
+    }
 
 
 def _k_means(clusters: int, protocol: Protocol, seed: int) -> Any:
     from sklearn.cluster import MiniBatchKMeans
 
-    return MiniBatchKMeans(n_clusters=clusters, batch_size=_BATCH[protocol], n_init=1, init="k-means++", random_state=seed)
+    return MiniBatchKMeans(
+        n_clusters=clusters,
+        batch_size=_BATCH[protocol],
+        n_init=1,
+        init="k-means++",
+        random_state=seed,
+    )

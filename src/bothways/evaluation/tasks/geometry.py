@@ -65,7 +65,9 @@ class Geometry(Task):
             InputError: if the file cannot be read as pairs, or if no score is above
                 `positive_above`.
         """
-        self.pairs: GoldPairs = gold_pairs(path, split=split, first=first, second=second, score=score)
+        self.pairs: GoldPairs = gold_pairs(
+            path, split=split, first=first, second=second, score=score
+        )
         if not (self.pairs.gold > positive_above).any():
             highest = float(self.pairs.gold.max())
             raise InputError(
@@ -74,7 +76,9 @@ class Geometry(Task):
         self.positive_above = positive_above
         self.prompt = prompt
         # Older results have no prompt among their settings, so an absent prompt is left out here.
-        self.settings = {"positive_above": positive_above} | ({} if prompt is None else {"prompt": prompt})
+        self.settings = {"positive_above": positive_above} | (
+            {} if prompt is None else {"prompt": prompt}
+        )
         self.name = name or f"geometry:{path}"
         self.fingerprint = self.pairs.fingerprint
 
@@ -102,7 +106,11 @@ class Geometry(Task):
         """Encode each distinct sentence once and measure. See `Task.run`."""
         pairs = self.pairs
         row_of = {text: row for row, text in enumerate(dict.fromkeys(pairs.first + pairs.second))}
-        vectors = unit(encode_texts(encoder, list(row_of), prompt=self.prompt, **options.encoding).astype(np.float64))
+        vectors = unit(
+            encode_texts(encoder, list(row_of), prompt=self.prompt, **options.encoding).astype(
+                np.float64
+            )
+        )
         positive = np.flatnonzero(pairs.gold > self.positive_above)
         first = vectors[[row_of[text] for text in pairs.first]]
         second = vectors[[row_of[text] for text in pairs.second]]
@@ -111,7 +119,9 @@ class Geometry(Task):
             "alignment": geometry.alignment(first[positive], second[positive]),
             "uniformity": geometry.uniformity(vectors),
             "mean_cosine": geometry.mean_cosine(vectors),
-            "mean_cosine_random": geometry.mean_cosine_of_random_pairs(vectors, _RANDOM_PAIRS, generator),
+            "mean_cosine_random": geometry.mean_cosine_of_random_pairs(
+                vectors, _RANDOM_PAIRS, generator
+            ),
             "effective_rank": geometry.effective_rank(vectors),
         }
         spectrum = [round(float(value), 6) for value in geometry.spectrum(vectors)]

@@ -88,6 +88,8 @@ class Layers(Task):
             "texts": len(rows),
             "layers": per_layer.round(6).tolist(),
             "heatmap": found[longest].round(4).tolist(),
-            "tokens": [text[a:b] if a < b else special[i] for i, (a, b) in enumerate(rows[longest].offsets)],
+            "tokens": [
+                text[a:b] if a < b else special[i] for i, (a, b) in enumerate(rows[longest].offsets)
+            ],
         }
         return Score(metrics, details)

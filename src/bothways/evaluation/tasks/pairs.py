@@ -33,7 +33,13 @@ class PairClassification(Task):
     main = "cosine_ap"
 
     def __init__(
-        self, first: list[str], second: list[str], labels: list[int], *, prompt: str | None = None, name: str = "pairs"
+        self,
+        first: list[str],
+        second: list[str],
+        labels: list[int],
+        *,
+        prompt: str | None = None,
+        name: str = "pairs",
     ) -> None:
         """Keep N pairs and check them.
 
@@ -87,13 +93,23 @@ class PairClassification(Task):
         one, two = find_pair(where, row, asked=(first, second))
         label = find_column(where, row, (*ANSWERS, *DUPLICATE), asked=label, option="label")
         rows = list(table.rows())
-        firsts, seconds = ([text_in(at, row, name, surrogates="refuse") for at, row in rows] for name in (one, two))
-        return cls(firsts, seconds, [zero_or_one(at, row, label) for at, row in rows], prompt=prompt, name=f"pairs:{source}")
+        firsts, seconds = (
+            [text_in(at, row, name, surrogates="refuse") for at, row in rows] for name in (one, two)
+        )
+        return cls(
+            firsts,
+            seconds,
+            [zero_or_one(at, row, label) for at, row in rows],
+            prompt=prompt,
+            name=f"pairs:{source}",
+        )
 
     def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode each distinct text once and score. See `Task.run`."""
         count = len(self.labels)
-        vectors = encode_texts(encoder, [*self.first, *self.second], prompt=self.prompt, **options.encoding)
+        vectors = encode_texts(
+            encoder, [*self.first, *self.second], prompt=self.prompt, **options.encoding
+        )
         metrics: dict[str, float] = {}
         thresholds: dict[str, dict[str, float]] = {}
         found = similarities(vectors[:count], vectors[count:])
@@ -101,8 +117,14 @@ class PairClassification(Task):
             measures, thresholds[name] = separation(scores, self.labels)
             metrics |= {f"{name}_{measure}": value for measure, value in measures.items()}
         for measure in ("ap", "accuracy", "f1"):
-            metrics[f"max_{measure}"] = max(value for name, value in metrics.items() if name.endswith(f"_{measure}"))
-        details = {"pairs": count, "positive_pairs": int(self.labels.sum()), "thresholds": thresholds}
+            metrics[f"max_{measure}"] = max(
+                value for name, value in metrics.items() if name.endswith(f"_{measure}")
+            )
+        details = {
+            "pairs": count,
+            "positive_pairs": int(self.labels.sum()),
+            "thresholds": thresholds,
+        }
         items = pair_items(found["cosine"], self.labels, self._texts, measure="average_precision")
         return Score(metrics, {**details, **items})
 
@@ -138,7 +160,9 @@ def separation(scores: np.ndarray, labels: np.ndarray) -> tuple[dict[str, float]
     measures = {"ap": float(average_precision_score(labels, scores)), "accuracy": 0.0, "f1": 0.0}
     order = np.argsort(-scores, kind="stable")
     ranked, gold = scores[order], labels[order]
-    cuts = np.flatnonzero(ranked[:-1] != ranked[1:])  # the first cut + 1 pairs lie above the threshold
+    cuts = np.flatnonzero(
+        ranked[:-1] != ranked[1:]
+    )  # the first cut + 1 pairs lie above the threshold
     if len(cuts) == 0:
         return measures, {}
     found = np.cumsum(gold)[cuts]
@@ -147,4 +171,6 @@ def separation(scores: np.ndarray, labels: np.ndarray) -> tuple[dict[str, float]
     curves = {"accuracy": right / len(gold), "f1": 2 * found / (above + positive)}
     best = {name: int(np.argmax(curve)) for name, curve in curves.items()}
     measures |= {name: float(curves[name][at]) for name, at in best.items()}
-    return measures, {name: float((ranked[cuts[at]] + ranked[cuts[at] + 1]) / 2) for name, at in best.items()}
+    return measures, {
+        name: float((ranked[cuts[at]] + ranked[cuts[at] + 1]) / 2) for name, at in best.items()
+    }

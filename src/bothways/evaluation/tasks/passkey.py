@@ -47,7 +47,9 @@ ANNOUNCEMENT = (
     "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. "
     "I will quiz you about the important information there."
 )
-FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
+FILLER = (
+    "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
+)
 HIDDEN = "The pass key is {key}. Remember it. {key} is the pass key."
 QUESTION = "What is the pass key? The pass key is"
 KEYS = range(1, 50_000)
@@ -112,15 +114,23 @@ class Passkey(LanguageModelTask):
             InputError: if lengths, depths or repeats are out of range, or if the style is unknown.
         """
         if style not in get_args(Style):
-            raise InputError(f"task {name!r}: style must be one of {', '.join(get_args(Style))} (got {style!r})")
+            raise InputError(
+                f"task {name!r}: style must be one of {', '.join(get_args(Style))} (got {style!r})"
+            )
         chosen = DEPTHS if depths is None and style == "exact" else depths
-        if chosen is not None and not (chosen and all(0 <= depth <= 1 for depth in chosen) and len(set(chosen)) == len(chosen)):
-            raise InputError(f"task {name!r}: depths must be different numbers from 0 to 1 (got {tuple(chosen)})")
+        if chosen is not None and not (
+            chosen and all(0 <= depth <= 1 for depth in chosen) and len(set(chosen)) == len(chosen)
+        ):
+            raise InputError(
+                f"task {name!r}: depths must be different numbers from 0 to 1 (got {tuple(chosen)})"
+            )
         self.lengths = check_lengths(lengths, name)
         self.depths = None if chosen is None else tuple(sorted(map(float, chosen)))
         self.repeats = REPEATS[style] if repeats is None else repeats
         if not 1 <= self.repeats <= MOST:
-            raise InputError(f"task {name!r}: repeats must be at least 1 and at most {MOST:,} (got {repeats})")
+            raise InputError(
+                f"task {name!r}: repeats must be at least 1 and at most {MOST:,} (got {repeats})"
+            )
         self.style: Style = style
         self.name = name
         self.fingerprint = fingerprint_texts([ANNOUNCEMENT, FILLER, HIDDEN, QUESTION])
@@ -160,7 +170,12 @@ class Passkey(LanguageModelTask):
         """Write every prompt, then ask. See `LanguageModelTask.measure`."""
         model.require_reach(max(self.lengths))
         rows = self.depths or (None,)
-        prompts = [p for n in self.lengths for depth in rows for p in self.prompts(model, n, depth, seed=options.seed)]
+        prompts = [
+            p
+            for n in self.lengths
+            for depth in rows
+            for p in self.prompts(model, n, depth, seed=options.seed)
+        ]
         model.require_positions(max(len(prompt.ids) + len(prompt.answer) for prompt in prompts))
         answers: list[list[int]] = []
         with Progress("passkey", len(prompts), "prompts", show=options.show_progress_bar) as bar:
@@ -168,24 +183,36 @@ class Passkey(LanguageModelTask):
                 answers.append(model.greedy(prompt.ids, len(prompt.answer)))
                 bar.advance()
         grid = (len(self.lengths), len(rows), self.repeats)
-        right = np.array([float(answer == prompt.answer) for answer, prompt in zip(answers, prompts)])
+        right = np.array(
+            [float(answer == prompt.answer) for answer, prompt in zip(answers, prompts)]
+        )
         tokens = np.array([len(prompt.ids) for prompt in prompts]).reshape(grid)
         by_length = right.reshape(grid).mean(axis=(1, 2)).tolist()
-        metrics = {"accuracy": float(right.mean())} | {f"accuracy[{n}]": value for n, value in zip(self.lengths, by_length)}
+        metrics = {"accuracy": float(right.mean())} | {
+            f"accuracy[{n}]": value for n, value in zip(self.lengths, by_length)
+        }
 
         def texts(number: int) -> dict[str, str]:
             prompt = prompts[number]
             place = f"{len(prompt.ids)} tokens, key after {prompt.depth:.0%} of the filler"
-            return {"prompt": place, "key": str(prompt.key), "answer": model.tokenizer.decode(answers[number]).strip()}
+            return {
+                "prompt": place,
+                "key": str(prompt.key),
+                "answer": model.tokenizer.decode(answers[number]).strip(),
+            }
 
         details = {
             **self.settings,
-            "accuracy": right.reshape(grid).mean(axis=2).T.tolist(),  # a row for each depth, a column for each length
+            "accuracy": right.reshape(grid)
+            .mean(axis=2)
+            .T.tolist(),  # a row for each depth, a column for each length
             "tokens": tokens.mean(axis=(1, 2)).round(1).tolist(),
         }
         return Score(metrics, {**details, **value_items(right, texts)})
 
-    def prompts(self, model: CausalLM, length: int, depth: float | None, *, seed: int) -> list[Prompt]:
+    def prompts(
+        self, model: CausalLM, length: int, depth: float | None, *, seed: int
+    ) -> list[Prompt]:
         """Write the prompts of one cell.
 
         They depend on (seed, length, depth, repeat) and the tokenizer alone, whatever else is
@@ -221,7 +248,9 @@ class Passkey(LanguageModelTask):
     def picture(self, details: Mapping[str, Any]) -> list[str]:
         """Draw accuracy in percent, with depths down and lengths across."""
         rows = [f"{depth:.0%}" for depth in details["depths"] or ()] or ["random"]
-        return heatmap(details["accuracy"], rows, [str(length) for length in details["lengths"]], "depth")
+        return heatmap(
+            details["accuracy"], rows, [str(length) for length in details["lengths"]], "depth"
+        )
 
 
 def write(filler: int, depth: float, key: int) -> str:
@@ -234,7 +263,15 @@ def write(filler: int, depth: float, key: int) -> str:
     """
     before = round(filler * depth)
     endless = FILLER * (filler // len(FILLER) + 1)
-    return "\n".join((ANNOUNCEMENT, endless[:before], HIDDEN.format(key=key), endless[: filler - before], QUESTION))
+    return "\n".join(
+        (
+            ANNOUNCEMENT,
+            endless[:before],
+            HIDDEN.format(key=key),
+            endless[: filler - before],
+            QUESTION,
+        )
+    )
 
 
 def published_characters(tokens: int) -> int:
@@ -260,7 +297,9 @@ def fit(count: Callable[[int], int], length: int, *, guess: int = 0) -> int:
     """
     least = count(0)
     if least > length:
-        raise InputError(f"passkey: the prompt has {least} tokens without any filler; choose a length of {least} or more")
+        raise InputError(
+            f"passkey: the prompt has {least} tokens without any filler; choose a length of {least} or more"
+        )
     place, rate = guess, _PER_TOKEN
     for _ in range(6):
         off = length - count(place)
@@ -272,7 +311,9 @@ def fit(count: Callable[[int], int], length: int, *, guess: int = 0) -> int:
         for near in {place - distance, place + distance}:
             if near >= 0 and count(near) == length:
                 return near
-    raise InputError(f"passkey: no amount of filler gives exactly {length} tokens with this tokenizer; use style=published")
+    raise InputError(
+        f"passkey: no amount of filler gives exactly {length} tokens with this tokenizer; use style=published"
+    )
 
 
 def continuation(model: CausalLM, text: str, answer: str) -> tuple[list[int], list[int]]:
@@ -282,5 +323,8 @@ def continuation(model: CausalLM, text: str, answer: str) -> tuple[list[int], li
     ends before it.
     """
     whole, alone = model.prompt(text + answer), model.prompt(text)
-    shared = next((place for place, (a, b) in enumerate(zip(whole, alone)) if a != b), min(len(whole), len(alone)))
+    shared = next(
+        (place for place, (a, b) in enumerate(zip(whole, alone)) if a != b),
+        min(len(whole), len(alone)),
+    )
     return whole[:shared], whole[shared:]

@@ -97,13 +97,19 @@ class Perplexity(LanguageModelTask):
         if not texts:
             raise InputError(f"task {name!r}: no texts; give at least one")
         if length < 2:
-            raise InputError(f"task {name!r}: length must be at least 2 tokens, one to predict the other from (got {length})")
+            raise InputError(
+                f"task {name!r}: length must be at least 2 tokens, one to predict the other from (got {length})"
+            )
         if scored not in get_args(Scored):
-            raise InputError(f"task {name!r}: scored must be one of {', '.join(get_args(Scored))} (got {scored!r})")
+            raise InputError(
+                f"task {name!r}: scored must be one of {', '.join(get_args(Scored))} (got {scored!r})"
+            )
         most = length - (scored == "new")  # a first token is not scored
         stride = min(STRIDE, most) if stride is None else stride
         if not 1 <= stride <= most:
-            raise InputError(f"task {name!r}: stride must be from 1 to {most} for windows of {length} tokens (got {stride})")
+            raise InputError(
+                f"task {name!r}: stride must be from 1 to {most} for windows of {length} tokens (got {stride})"
+            )
         if windows is not None and windows < 1:
             raise InputError(f"task {name!r}: windows must be at least 1 (got {windows})")
         _check_groups(shifted, name)
@@ -113,7 +119,13 @@ class Perplexity(LanguageModelTask):
         self.shifted = shifted
         self.fingerprint = fingerprint_texts(texts)
         groups: dict[str, Any] = {} if shifted is None else {"shifted": dataclasses.asdict(shifted)}
-        self.settings = {"length": length, "stride": stride, "windows": windows, "scored": scored, **groups}
+        self.settings = {
+            "length": length,
+            "stride": stride,
+            "windows": windows,
+            "scored": scored,
+            **groups,
+        }
 
     @classmethod
     def from_argument(
@@ -150,7 +162,15 @@ class Perplexity(LanguageModelTask):
         texts = read_documents(source, column=column, unit=unit, splits="held_out")
         groups = ShiftedGroups(at_test=True) if shifted else None
         name = f"{cls.kind}:{source}"
-        return cls(texts, name=name, length=length, stride=stride, windows=windows, scored=scored, shifted=groups)
+        return cls(
+            texts,
+            name=name,
+            length=length,
+            stride=stride,
+            windows=windows,
+            scored=scored,
+            shifted=groups,
+        )
 
     def measure(self, model: CausalLM, options: RunOptions) -> Score:
         """Run every window. See `LanguageModelTask.measure`."""
@@ -174,7 +194,9 @@ class Perplexity(LanguageModelTask):
         # With "new" it is the mean over tokens.
         loss = math.fsum(value * window.scored for value, window in zip(losses, windows)) / tokens
         if not loss < math.log(1e300):
-            raise InputError(f"{model.name}: the loss on {self.name} is {loss}; load the model in float32 or bfloat16")
+            raise InputError(
+                f"{model.name}: the loss on {self.name} is {loss}; load the model in float32 or bfloat16"
+            )
         details = {
             **self.settings,
             "windows": len(windows),
@@ -197,7 +219,12 @@ class Perplexity(LanguageModelTask):
                 f"{model.name}: the tokenizer does not have an EOS to put between {len(self.texts)} texts; join them into one"
             )
         if separator is not None and len(self.texts) > 1:
-            check_embedded(model.tokenizer, [separator], embedding_rows(model.backbone), f"{model.name}: eos_token")
+            check_embedded(
+                model.tokenizer,
+                [separator],
+                embedding_rows(model.backbone),
+                f"{model.name}: eos_token",
+            )
         parts: list[Tensor] = []
         count = 0
         for number, text in enumerate(self.texts):
@@ -225,9 +252,13 @@ def _check_groups(shifted: ShiftedGroups | None, name: str) -> None:
     if shifted is None:
         return
     if not shifted.at_test:
-        raise InputError(f"task {name!r}: shifted groups do not run in evaluation mode; pass ShiftedGroups(at_test=True)")
+        raise InputError(
+            f"task {name!r}: shifted groups do not run in evaluation mode; pass ShiftedGroups(at_test=True)"
+        )
     if shifted.wrap == "roll":
-        raise InputError(f"task {name!r}: shifted groups with wrap='roll' let a token see the one it predicts; use wrap='none'")
+        raise InputError(
+            f"task {name!r}: shifted groups with wrap='roll' let a token see the one it predicts; use wrap='none'"
+        )
 
 
 def _tokens_per_pass(model: CausalLM, options: RunOptions) -> int:
@@ -242,7 +273,9 @@ def _passes(windows: Sequence[Window], tokens: int) -> Iterator[list[Window]]:
     together: list[Window] = []
     for window in windows:
         size = window.end - window.start
-        if together and (_shape(window) != _shape(together[0]) or (len(together) + 1) * size > tokens):
+        if together and (
+            _shape(window) != _shape(together[0]) or (len(together) + 1) * size > tokens
+        ):
             yield together
             together = []
         together.append(window)

@@ -64,7 +64,14 @@ def read_triples(path: str | Path) -> list[Triple]:
     """
     triples: list[Triple] = []
     for number, row in iter_rows(path):
-        wrong = next((name for name in _FIELDS if not isinstance(row.get(name), str) or not row[name].strip()), None)
+        wrong = next(
+            (
+                name
+                for name in _FIELDS
+                if not isinstance(row.get(name), str) or not row[name].strip()
+            ),
+            None,
+        )
         if wrong is not None:
             raise InputError(
                 f"{path}, row {number}: column {wrong!r} is missing or not a text; a triple has {', '.join(_FIELDS)}"
@@ -139,7 +146,14 @@ class Prefix(Task):
             "margin": float(margins.mean()),
         }
         triples = [
-            {"prefix": t.prefix, "query": t.query, "same": t.same, "other": t.other, "cos_same": a, "cos_other": b}
+            {
+                "prefix": t.prefix,
+                "query": t.query,
+                "same": t.same,
+                "other": t.other,
+                "cos_same": a,
+                "cos_other": b,
+            }
             for t, a, b in zip(self.triples, near.round(6).tolist(), far.round(6).tolist())
         ]
         return Score(metrics, {"tie_within": limit, "triples": triples})
@@ -164,9 +178,15 @@ def prefix_rows(encoder: Encoder, triples: list[Triple]) -> list[TokenRow]:
             if len(set(tokens)) > 1 or tokens[0][1][1] > end:
                 break
             shared += 1
-        places = [place for place in range(shared) if three[0].offsets[place][0] < three[0].offsets[place][1]]
+        places = [
+            place
+            for place in range(shared)
+            if three[0].offsets[place][0] < three[0].offsets[place][1]
+        ]
         if not places:
-            raise InputError(f"prefix test: {triple.prefix!r} has no token that its three sentences share; use a longer prefix")
+            raise InputError(
+                f"prefix test: {triple.prefix!r} has no token that its three sentences share; use a longer prefix"
+            )
         pool = [place in places for place in range(max(len(row.ids) for row in three))]
         found += [row._replace(pool=pool[: len(row.ids)]) for row in three]
     return found

@@ -98,11 +98,19 @@ class Reranking(Task):
         self.queries = [q for q in queries if q.positive and (q.negative or all_right == "keep")]
         self.left_out = len(queries) - len(self.queries)
         if not any(query.negative for query in self.queries):
-            raise InputError(f"{name}: none of the {len(queries)} queries has both a right and a wrong candidate")
+            raise InputError(
+                f"{name}: none of the {len(queries)} queries has both a right and a wrong candidate"
+            )
         self._say_doubtful(queries, name)
         self.query_prompt, self.document_prompt, self.name = query_prompt, document_prompt, name
-        self.fingerprint = fingerprint([[query.query, query.positive, query.negative] for query in queries])
-        self.settings = {"all_right": all_right, "query_prompt": query_prompt, "document_prompt": document_prompt}
+        self.fingerprint = fingerprint(
+            [[query.query, query.positive, query.negative] for query in queries]
+        )
+        self.settings = {
+            "all_right": all_right,
+            "query_prompt": query_prompt,
+            "document_prompt": document_prompt,
+        }
 
     def _say_doubtful(self, queries: list[Candidates], name: str) -> None:
         if self.left_out:
@@ -114,9 +122,15 @@ class Reranking(Task):
             )
         both = sum(bool(set(query.positive) & set(query.negative)) for query in self.queries)
         if both:
-            log.warning("%s: in %d queries a text is both a right and a wrong candidate", name, both)
+            log.warning(
+                "%s: in %d queries a text is both a right and a wrong candidate", name, both
+            )
         say_empty(name, (query.query for query in self.queries), "queries")
-        say_empty(name, (text for query in self.queries for text in (*query.positive, *query.negative)), "candidates")
+        say_empty(
+            name,
+            (text for query in self.queries for text in (*query.positive, *query.negative)),
+            "candidates",
+        )
 
     @classmethod
     def from_argument(
@@ -148,7 +162,13 @@ class Reranking(Task):
             document_prompt: see `Reranking`.
         """
         path = require_argument(argument, "reranking")
-        asked = {"query": query, "positive": positive, "negative": negative, "candidate": candidate, "label": label}
+        asked = {
+            "query": query,
+            "positive": positive,
+            "negative": negative,
+            "candidate": candidate,
+            "label": label,
+        }
         queries = read_candidates(path, split=split, columns=asked)
         prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt}
         return cls(queries, all_right=all_right, **prompts, name=f"reranking:{path}")
@@ -158,31 +178,56 @@ class Reranking(Task):
         candidates = [[*query.negative, *query.positive] for query in self.queries]
         flat = [text for texts in candidates for text in texts]
         queries = _unit(
-            encode_texts(encoder, [q.query for q in self.queries], "query", prompt=self.query_prompt, **options.encoding)
+            encode_texts(
+                encoder,
+                [q.query for q in self.queries],
+                "query",
+                prompt=self.query_prompt,
+                **options.encoding,
+            )
         )
-        documents = _unit(encode_texts(encoder, flat, "document", prompt=self.document_prompt, **options.encoding))
+        documents = _unit(
+            encode_texts(encoder, flat, "document", prompt=self.document_prompt, **options.encoding)
+        )
         if queries.shape[1] != documents.shape[1]:
-            raise InputError(f"query vectors have {queries.shape[1]} dimensions, document vectors {documents.shape[1]}")
+            raise InputError(
+                f"query vectors have {queries.shape[1]} dimensions, document vectors {documents.shape[1]}"
+            )
         most = max(len(texts) for texts in candidates)
         ranking = _order(queries, documents, [len(texts) for texts in candidates], most)
         qrels = {
-            query: {document: 1 for document in _ids(number, len(row.negative), len(row.positive))[len(row.negative) :]}
+            query: {
+                document: 1
+                for document in _ids(number, len(row.negative), len(row.positive))[
+                    len(row.negative) :
+                ]
+            }
             for number, (query, row) in enumerate(zip(ranking.query_ids, self.queries))
         }
         metrics, per_query = measure(ranking, qrels, {"map": (most,), "mrr": (10,), "ndcg": (10,)})
         precision = per_query.pop(f"map@{most}")
         metrics = {"map": metrics.pop(f"map@{most}"), **metrics}
-        details = {"queries": len(self.queries), "candidates": len(flat), "queries_left_out": self.left_out}
+        details = {
+            "queries": len(self.queries),
+            "candidates": len(flat),
+            "queries_left_out": self.left_out,
+        }
 
         def texts(number: int) -> dict[str, str]:
             row = self.queries[number]
             first = ranking.index[number, 0] - sum(len(each) for each in candidates[:number])
-            return {"query": row.query, "relevant": row.positive[0], "found": candidates[number][first]}
+            return {
+                "query": row.query,
+                "relevant": row.positive[0],
+                "found": candidates[number][first],
+            }
 
         return Score(metrics, {**details, **value_items(precision, texts)})
 
 
-def read_candidates(path: str | Path, *, split: str, columns: Mapping[str, str | None]) -> list[Candidates]:
+def read_candidates(
+    path: str | Path, *, split: str, columns: Mapping[str, str | None]
+) -> list[Candidates]:
     """Read a file in either layout, see the top of this file.
 
     Args:

@@ -96,18 +96,27 @@ class RankingTask(Task):
         if cuts is not None and cuts[-1] > _DEEPEST:
             raise InputError(f"{name}: cutoffs k must be at most {_DEEPEST:,} (got {cuts[-1]})")
         if backend not in get_args(Backend):
-            raise InputError(f"{name}: backend {backend!r} is unknown; choose one of {', '.join(get_args(Backend))}")
+            raise InputError(
+                f"{name}: backend {backend!r} is unknown; choose one of {', '.join(get_args(Backend))}"
+            )
         check_judgments(name, collection.queries, collection.corpus, collection.qrels)
         self.collection = collection
         self.name = name
         self.ignore_identical_ids = ignore_identical_ids
         self.cutoffs = CUTOFFS if cuts is None else dict.fromkeys(CUTOFFS, cuts)
         self.backend = backend
-        self.prompts: dict[str, Any] = {"query_prompt": query_prompt, "document_prompt": document_prompt}
+        self.prompts: dict[str, Any] = {
+            "query_prompt": query_prompt,
+            "document_prompt": document_prompt,
+        }
         parts = (collection.queries, collection.corpus, collection.qrels)
         # item by item, so that the collection is not copied in memory
         self.fingerprint = fingerprint(item for part in parts for item in _items(part))
-        facts = {"ignore_identical_ids": ignore_identical_ids, "k": None if cuts is None else list(cuts), "backend": backend}
+        facts = {
+            "ignore_identical_ids": ignore_identical_ids,
+            "k": None if cuts is None else list(cuts),
+            "backend": backend,
+        }
         self.settings = {**facts, **self.prompts}
 
     def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
@@ -115,7 +124,9 @@ class RankingTask(Task):
         data = self.collection
         depth = max(cut for cuts in self.cutoffs.values() for cut in cuts)
         ranker = self._ranker(encoder, options)
-        ranking = ranker.rank(data.queries, data.corpus, depth=depth, ignore_identical_ids=self.ignore_identical_ids)
+        ranking = ranker.rank(
+            data.queries, data.corpus, depth=depth, ignore_identical_ids=self.ignore_identical_ids
+        )
         metrics, per_query = measure(ranking, data.qrels, self.cutoffs)
         judged = len(next(iter(per_query.values())))
         items = value_items(per_query[self.main], self._texts(ranking))
@@ -127,7 +138,9 @@ class RankingTask(Task):
             asked = [name for name, prompt in self.prompts.items() if prompt]
             if asked or self.backend != "exact":
                 option = asked[0] if asked else f"backend={self.backend}"
-                raise InputError(f"{self.name}: {option} is for encoders only; {type(encoder).__name__} ranks texts itself")
+                raise InputError(
+                    f"{self.name}: {option} is for encoders only; {type(encoder).__name__} ranks texts itself"
+                )
             return encoder
         return DenseRanker(encoder, backend=self.backend, **self.prompts, **options.encoding)
 
@@ -146,7 +159,11 @@ class RankingTask(Task):
             best = max(grades, key=grades.__getitem__, default="")
             first = int(ranking.index[row, 0])
             found = ranking.doc_ids[first] if first >= 0 else ""
-            named = {"query": data.queries[query], "relevant": data.corpus.get(best, ""), "found": data.corpus.get(found, "")}
+            named = {
+                "query": data.queries[query],
+                "relevant": data.corpus.get(best, ""),
+                "found": data.corpus.get(found, ""),
+            }
             return {name: text for name, text in named.items() if text}
 
         return texts
@@ -164,7 +181,9 @@ class Retrieval(RankingTask):
     kind = "retrieval"
 
     @classmethod
-    def from_folder(cls, folder: str | Path, *, split: str = "test", subset: str | None = None, **options: Any) -> Retrieval:
+    def from_folder(
+        cls, folder: str | Path, *, split: str = "test", subset: str | None = None, **options: Any
+    ) -> Retrieval:
         """Read a folder in BEIR's layout, see `read_beir` also for the errors.
 
         Args:
@@ -198,7 +217,9 @@ class Retrieval(RankingTask):
             above: see `read_pair_collection`.
             **options: options of `RankingTask`.
         """
-        collection = read_pair_collection(source, split=split, query=query, document=document, above=above)
+        collection = read_pair_collection(
+            source, split=split, query=query, document=document, above=above
+        )
         return cls(collection, name=f"retrieval:{source}", **options)
 
     @classmethod
@@ -218,8 +239,8 @@ class Retrieval(RankingTask):
     ) -> Retrieval:
         """Make the task from `retrieval:PATH`, for example `retrieval:scifact?k=10,100`.
 
-        PATH is a folder in BEIR's layout, a file of pairs, or a folder of such files. `FOLDER/en` is
-        the subset of a folder with `en-corpus`, `en-queries` and `en-qrels`.
+        PATH is a folder in BEIR's layout, a file of pairs, or a folder of such files. `FOLDER/en`
+        is the subset of a folder with `en-corpus`, `en-queries` and `en-qrels`.
 
         Args:
             argument: the folder or file.
@@ -234,16 +255,32 @@ class Retrieval(RankingTask):
             above: for pairs only, see `read_pair_collection`.
         """
         path = Path(require_argument(argument, "retrieval"))
-        subset = path.name if not path.exists() and path.parent.is_dir() and path.name in subsets_of(path.parent) else None
+        subset = (
+            path.name
+            if not path.exists() and path.parent.is_dir() and path.name in subsets_of(path.parent)
+            else None
+        )
         path = path if subset is None else path.parent
-        options: dict[str, Any] = {"k": k, "backend": backend, "ignore_identical_ids": ignore_identical_ids}
+        options: dict[str, Any] = {
+            "k": k,
+            "backend": backend,
+            "ignore_identical_ids": ignore_identical_ids,
+        }
         options |= {"query_prompt": query_prompt, "document_prompt": document_prompt}
         pairs: dict[str, Any] = {"query": query, "document": document, "above": above}
         if subset is None and (
-            path.is_file() or (path.is_dir() and not is_beir(path) and not (path / "qrels").is_dir() and has_split(path, split))
+            path.is_file()
+            or (
+                path.is_dir()
+                and not is_beir(path)
+                and not (path / "qrels").is_dir()
+                and has_split(path, split)
+            )
         ):
             return cls.from_pairs(path, split=split, **pairs, **options)
         wrong = next((name for name, value in pairs.items() if value is not None), None)
         if wrong is not None:
-            raise InputError(f"{path}: {wrong}= is for files of pairs only, and this is a folder in BEIR's layout")
+            raise InputError(
+                f"{path}: {wrong}= is for files of pairs only, and this is a folder in BEIR's layout"
+            )
         return cls.from_folder(path, split=split, subset=subset, **options)

@@ -40,7 +40,9 @@ class Stdlib(RankingTask):
             InputError: if there is an argument.
         """
         if argument is not None:
-            raise InputError(f"task 'stdlib' does not take an argument (got {argument!r}); write stdlib")
+            raise InputError(
+                f"task 'stdlib' does not take an argument (got {argument!r}); write stdlib"
+            )
         return cls()
 
     def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
@@ -53,8 +55,13 @@ class Stdlib(RankingTask):
         pairs = [(query, document) for query, judged in data.qrels.items() for document in judged]
         first = unit(remembered.encode_query([data.queries[query] for query, _ in pairs]))
         second = unit(remembered.encode_document([data.corpus[document] for _, document in pairs]))
-        texts = np.concatenate(list(remembered.vectors("query")) + list(remembered.vectors("document")))
-        lens = {"alignment": geometry.alignment(first, second), "uniformity": geometry.uniformity(texts)}
+        texts = np.concatenate(
+            list(remembered.vectors("query")) + list(remembered.vectors("document"))
+        )
+        lens = {
+            "alignment": geometry.alignment(first, second),
+            "uniformity": geometry.uniformity(texts),
+        }
         return Score({**score.metrics, **lens}, score.details)
 
 
@@ -80,7 +87,9 @@ class Remembered:
         if new:
             self.known |= {
                 (role, text): vector
-                for text, vector in zip(new, encode_texts(self.encoder, new, role, **self.options.encoding))
+                for text, vector in zip(
+                    new, encode_texts(self.encoder, new, role, **self.options.encoding)
+                )
             }
         return np.stack([self.known[role, text] for text in texts])
 

@@ -18,7 +18,12 @@ import numpy as np
 from scipy.stats import rankdata
 
 from bothways.errors import InputError
-from bothways.evaluation.inputs.contradictions import check_subsets, say_empty, say_scale, say_two_scores
+from bothways.evaluation.inputs.contradictions import (
+    check_subsets,
+    say_empty,
+    say_scale,
+    say_two_scores,
+)
 from bothways.evaluation.inputs.named_data import GoldPairs, gold_pairs
 from bothways.evaluation.item_scores import pair_items
 from bothways.evaluation.registry import require_argument
@@ -68,11 +73,21 @@ class STS(Task):
             InputError: if the file cannot be read as pairs, or if the aggregation is unknown.
         """
         if aggregation not in get_args(Aggregation):
-            raise InputError(f"aggregation {aggregation!r} is unknown; choose one of {', '.join(get_args(Aggregation))}")
-        self.pairs: GoldPairs = gold_pairs(path, split=split, first=first, second=second, score=score)
-        check_subsets(self.pairs.source, self.pairs.gold, self.pairs.subsets, averaged=aggregation != "all")
+            raise InputError(
+                f"aggregation {aggregation!r} is unknown; choose one of {', '.join(get_args(Aggregation))}"
+            )
+        self.pairs: GoldPairs = gold_pairs(
+            path, split=split, first=first, second=second, score=score
+        )
+        check_subsets(
+            self.pairs.source, self.pairs.gold, self.pairs.subsets, averaged=aggregation != "all"
+        )
         say_scale(self.pairs.source, self.pairs.gold)
-        say_two_scores(self.pairs.source, list(zip(self.pairs.first, self.pairs.second)), self.pairs.gold.tolist())
+        say_two_scores(
+            self.pairs.source,
+            list(zip(self.pairs.first, self.pairs.second)),
+            self.pairs.gold.tolist(),
+        )
         say_empty(self.pairs.source, [*self.pairs.first, *self.pairs.second])
         self.aggregation = aggregation
         self.prompt = prompt
@@ -97,18 +112,38 @@ class STS(Task):
         The options are those of `STS`.
         """
         path = require_argument(argument, "sts")
-        return cls(path, aggregation=aggregation, split=split, first=first, second=second, score=score, prompt=prompt)
+        return cls(
+            path,
+            aggregation=aggregation,
+            split=split,
+            first=first,
+            second=second,
+            score=score,
+            prompt=prompt,
+        )
 
     def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode each distinct sentence once and correlate. See `Task.run`."""
         count = len(self.pairs.gold)
-        vectors = encode_texts(encoder, self.pairs.first + self.pairs.second, prompt=self.prompt, **options.encoding)
+        vectors = encode_texts(
+            encoder, self.pairs.first + self.pairs.second, prompt=self.prompt, **options.encoding
+        )
         cosines = pair_cosines(vectors[:count], vectors[count:])
         if (cosines == cosines[0]).all():
-            log.warning("%s: all %d cosines are equal; their correlation is undefined and counted as 0", self.name, count)
+            log.warning(
+                "%s: all %d cosines are equal; their correlation is undefined and counted as 0",
+                self.name,
+                count,
+            )
         metrics = correlate(cosines, self.pairs.gold, self.pairs.subsets, self.aggregation)
         details = {"pairs": count, "aggregation": self.aggregation, "file": self.pairs.source}
-        items = pair_items(cosines, self.pairs.gold, self._texts, groups=self.pairs.subsets, weighting=self.aggregation)
+        items = pair_items(
+            cosines,
+            self.pairs.gold,
+            self._texts,
+            groups=self.pairs.subsets,
+            weighting=self.aggregation,
+        )
         return Score(metrics, {**details, **items})
 
     def _texts(self, pair: int) -> dict[str, str]:
@@ -127,7 +162,10 @@ def pair_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def correlate(
-    predicted: np.ndarray, gold: np.ndarray, subsets: tuple[str, ...] | None = None, aggregation: Aggregation = "all"
+    predicted: np.ndarray,
+    gold: np.ndarray,
+    subsets: tuple[str, ...] | None = None,
+    aggregation: Aggregation = "all",
 ) -> dict[str, float]:
     """Compute the Spearman and Pearson correlation of `predicted` (N,) with `gold` (N,).
 
@@ -152,9 +190,13 @@ def correlate(
         for name in names
     }
     if aggregation != "all":
-        weights = [float((labels == name).sum()) if aggregation == "wmean" else 1.0 for name in names]
+        weights = [
+            float((labels == name).sum()) if aggregation == "wmean" else 1.0 for name in names
+        ]
         for column, metric in enumerate(("spearman", "pearson")):
-            whole[metric] = float(np.average([parts[name][column] for name in names], weights=weights))
+            whole[metric] = float(
+                np.average([parts[name][column] for name in names], weights=weights)
+            )
     for name, (rank_correlation, linear_correlation) in parts.items():
         whole[f"spearman[{name}]"] = rank_correlation
         whole[f"pearson[{name}]"] = linear_correlation
@@ -177,7 +219,11 @@ def pearson(a: np.ndarray, b: np.ndarray) -> float:
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if len(a) == 0 or (a == a[0]).all() or (b == b[0]).all():
-        warnings.warn("a correlation with constant scores is undefined and counted as 0", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            "a correlation with constant scores is undefined and counted as 0",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return 0.0
     a, b = a - a.mean(), b - b.mean()
     return float(np.clip(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)), -1.0, 1.0))

@@ -26,7 +26,12 @@ from bothways.errors import InputError
 from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.language_model import topics_text
 from bothways.evaluation.language_model.causal_model import CausalLM
-from bothways.evaluation.language_model.language_task import LanguageModelTask, check_lengths, forbid_argument, heatmap
+from bothways.evaluation.language_model.language_task import (
+    LanguageModelTask,
+    check_lengths,
+    forbid_argument,
+    heatmap,
+)
 from bothways.evaluation.task import MOST, RunOptions, Score
 from bothways.progress import Progress
 
@@ -59,7 +64,9 @@ class Topics(LanguageModelTask):
     kind = "topics"
     main = "accuracy"
 
-    def __init__(self, lengths: Sequence[int] = LENGTHS, *, repeats: int = REPEATS, name: str = "topics") -> None:
+    def __init__(
+        self, lengths: Sequence[int] = LENGTHS, *, repeats: int = REPEATS, name: str = "topics"
+    ) -> None:
         """Describe the prompts.
 
         They are written later, for the tokenizer of the model that is measured.
@@ -75,14 +82,22 @@ class Topics(LanguageModelTask):
         """
         self.lengths = check_lengths(lengths, name)
         if not 1 <= repeats <= MOST:
-            raise InputError(f"task {name!r}: repeats must be at least 1 and at most {MOST:,} (got {repeats})")
+            raise InputError(
+                f"task {name!r}: repeats must be at least 1 and at most {MOST:,} (got {repeats})"
+            )
         self.repeats, self.name = repeats, name
         self.fingerprint = fingerprint_texts(topics_text.everything())
         # scores under another rule for right answers are not reused
-        self.settings = {"lengths": list(self.lengths), "repeats": repeats, "answer": "the first entry alone"}
+        self.settings = {
+            "lengths": list(self.lengths),
+            "repeats": repeats,
+            "answer": "the first entry alone",
+        }
 
     @classmethod
-    def from_argument(cls, argument: str | None, *, lengths: tuple[int, ...] = LENGTHS, repeats: int = REPEATS) -> Topics:
+    def from_argument(
+        cls, argument: str | None, *, lengths: tuple[int, ...] = LENGTHS, repeats: int = REPEATS
+    ) -> Topics:
         """Make the task from `topics`, or with options from `topics?lengths=1024,8192&repeats=20`.
 
         Raises:
@@ -99,17 +114,27 @@ class Topics(LanguageModelTask):
     def measure(self, model: CausalLM, options: RunOptions) -> Score:
         """Write every conversation, then ask. See `LanguageModelTask.measure`."""
         model.require_reach(max(self.lengths))
-        flat = [c for length in self.lengths for c in self.conversations(model, length, seed=options.seed)]
+        flat = [
+            c
+            for length in self.lengths
+            for c in self.conversations(model, length, seed=options.seed)
+        ]
         model.require_positions(max(len(conversation.ids) for conversation in flat) + ANSWER_TOKENS)
         answers: list[str] = []
         with Progress("topics", len(flat), "conversations", show=options.show_progress_bar) as bar:
             for conversation in flat:
-                answers.append(first_entry(model.tokenizer.decode(model.greedy(conversation.ids, ANSWER_TOKENS))))
+                answers.append(
+                    first_entry(
+                        model.tokenizer.decode(model.greedy(conversation.ids, ANSWER_TOKENS))
+                    )
+                )
                 bar.advance()
         right = np.array([float(names(answer, c.topics[0])) for answer, c in zip(answers, flat)])
         tokens = np.array([len(c.ids) for c in flat])
         by_length = right.reshape(len(self.lengths), self.repeats).mean(axis=1).tolist()
-        metrics = {"accuracy": float(right.mean())} | {f"accuracy[{n}]": value for n, value in zip(self.lengths, by_length)}
+        metrics = {"accuracy": float(right.mean())} | {
+            f"accuracy[{n}]": value for n, value in zip(self.lengths, by_length)
+        }
 
         def texts(number: int) -> dict[str, str]:
             conversation = flat[number]
@@ -119,7 +144,10 @@ class Topics(LanguageModelTask):
         details = {
             **self.settings,
             "accuracy": by_length,
-            "tokens": tokens.reshape(len(self.lengths), self.repeats).mean(axis=1).round(1).tolist(),
+            "tokens": tokens.reshape(len(self.lengths), self.repeats)
+            .mean(axis=1)
+            .round(1)
+            .tolist(),
             "topics": [len(c.topics) for c in flat[:: self.repeats]],
         }
         return Score(metrics, {**details, **value_items(right, texts)})
@@ -144,7 +172,12 @@ class Topics(LanguageModelTask):
 
     def picture(self, details: Mapping[str, Any]) -> list[str]:
         """Draw accuracy in percent, with lengths across."""
-        return heatmap([details["accuracy"]], ["first topic"], [str(length) for length in details["lengths"]], "tokens")
+        return heatmap(
+            [details["accuracy"]],
+            ["first topic"],
+            [str(length) for length in details["lengths"]],
+            "tokens",
+        )
 
 
 def _most(length: int, count: int) -> int:
@@ -155,7 +188,9 @@ def _most(length: int, count: int) -> int:
     return length // (8 * count) + 1
 
 
-def _longest(model: CausalLM, chosen: Sequence[str], talk: Sequence[Sequence[str]], length: int) -> list[int]:
+def _longest(
+    model: CausalLM, chosen: Sequence[str], talk: Sequence[Sequence[str]], length: int
+) -> list[int]:
     """Return the tokens of the longest conversation that fits.
 
     Its exchanges are spread evenly over the topics.
@@ -168,7 +203,9 @@ def _longest(model: CausalLM, chosen: Sequence[str], talk: Sequence[Sequence[str
 
     low, high = 0, sum(map(len, talk))
     if len(ids(low)) > length:
-        raise InputError(f"topics: a conversation over two topics has {len(ids(low))} tokens; choose a length of that or more")
+        raise InputError(
+            f"topics: a conversation over two topics has {len(ids(low))} tokens; choose a length of that or more"
+        )
     while low < high:  # the largest number of exchanges that fits
         middle = (low + high + 1) // 2
         low, high = (middle, high) if len(ids(middle)) <= length else (low, middle - 1)

@@ -74,22 +74,35 @@ class Words(Task):
         """
         for option, value, known in (("alignment", alignment, Alignment), ("cache", cache, Cache)):
             if value is not None and value not in get_args(known):
-                raise InputError(f"words {option}: {value!r}; choose one of {', '.join(get_args(known))}")
+                raise InputError(
+                    f"words {option}: {value!r}; choose one of {', '.join(get_args(known))}"
+                )
         if limit is not None and limit < 1:
             raise InputError(f"words limit: must be at least 1 sentence (got {limit})")
         self.alignment, self.cache, self.limit = alignment, cache, limit
         self.probe = probe or ProbeSettings()
         self.settings = {"alignment": alignment, "limit": limit, "probe": asdict(self.probe)}
-        self.sentences = {split: read_conll(find_file(Path(folder) / f"{split}.txt"), limit=limit) for split in _SPLITS}
+        self.sentences = {
+            split: read_conll(find_file(Path(folder) / f"{split}.txt"), limit=limit)
+            for split in _SPLITS
+        }
         self.tags = {split: _tags(sentences) for split, sentences in self.sentences.items()}
         self.name = name or f"words:{folder}"
         for column in COLUMNS:
-            taught, tested = ([tag for sentence in self.tags[split][column] for tag in sentence] for split in ("train", "test"))
+            taught, tested = (
+                [tag for sentence in self.tags[split][column] for tag in sentence]
+                for split in ("train", "test")
+            )
             check_labels(self.name, taught, tested, what=f"{column} tags", rows="test words")
         say_overlap(
-            self.name, (s.words for s in self.sentences["train"]), [s.words for s in self.sentences["test"]], "test sentences"
+            self.name,
+            (s.words for s in self.sentences["train"]),
+            [s.words for s in self.sentences["test"]],
+            "test sentences",
         )
-        self.fingerprint = fingerprint([[s.words, s.tags] for split in _SPLITS for s in self.sentences[split]])
+        self.fingerprint = fingerprint(
+            [[s.words, s.tags] for split in _SPLITS for s in self.sentences[split]]
+        )
 
     @classmethod
     def from_argument(
@@ -121,20 +134,39 @@ class Words(Task):
         alignment = self.alignment or default_alignment(model)
         texts = [sentence.words for split in _SPLITS for sentence in self.sentences[split]]
         states = word_states(model, texts, alignment, options, on_disk=self.cache == "disk")
-        names = {column: sorted({tag for sentence in self.tags["train"][column] for tag in sentence}) for column in COLUMNS}
+        names = {
+            column: sorted({tag for sentence in self.tags["train"][column] for tag in sentence})
+            for column in COLUMNS
+        }
         splits = {
-            split: Split(vectors, starts, {column: _numbers(self.tags[split][column], names[column]) for column in COLUMNS})
-            for split, (vectors, starts) in zip(_SPLITS, states.split([len(self.sentences[split]) for split in _SPLITS]))
+            split: Split(
+                vectors,
+                starts,
+                {column: _numbers(self.tags[split][column], names[column]) for column in COLUMNS},
+            )
+            for split, (vectors, starts) in zip(
+                _SPLITS, states.split([len(self.sentences[split]) for split in _SPLITS])
+            )
         }
         counts = {column: len(tags) for column, tags in names.items()}
-        fitted = fit(splits["train"], splits["dev"], counts, self.probe, seed=options.seed, show=options.show_progress_bar)
+        fitted = fit(
+            splits["train"],
+            splits["dev"],
+            counts,
+            self.probe,
+            seed=options.seed,
+            show=options.show_progress_bar,
+        )
         metrics: dict[str, float] = {}
         columns: dict[str, Any] = {}
         for column in COLUMNS:
             own, facts = self._score(column, fitted[column], splits["test"], names[column])
             metrics |= own
             columns[column] = facts
-        metrics = {"accuracy": float(np.mean([metrics[f"accuracy[{column}]"] for column in COLUMNS])), **metrics}
+        metrics = {
+            "accuracy": float(np.mean([metrics[f"accuracy[{column}]"] for column in COLUMNS])),
+            **metrics,
+        }
         details = {
             "alignment": alignment,
             "alignment_from": "option" if self.alignment else "provenance",
@@ -147,20 +179,29 @@ class Words(Task):
         }
         return Score(metrics, details)
 
-    def _score(self, column: str, fitted: Fitted, test: Split, names: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
+    def _score(
+        self, column: str, fitted: Fitted, test: Split, names: list[str]
+    ) -> tuple[dict[str, float], dict[str, Any]]:
         classes = fitted.predict(test.vectors)
         gold = self.tags["test"][column]
         metrics = {f"accuracy[{column}]": float((classes == test.classes[column]).mean())}
-        usual = Counter(tag for sentence in self.tags["train"][column] for tag in sentence).most_common(1)[0][0]
+        usual = Counter(
+            tag for sentence in self.tags["train"][column] for tag in sentence
+        ).most_common(1)[0][0]
         facts: dict[str, Any] = {
             "classes": len(names),
             "step": fitted.step,
             "dev_accuracy": {str(step): accuracy for step, accuracy in fitted.dev.items()},
             # the score of a probe that has learned nothing but the most common tag
-            "accuracy_of_commonest": float(np.mean([tag == usual for sentence in gold for tag in sentence])),
+            "accuracy_of_commonest": float(
+                np.mean([tag == usual for sentence in gold for tag in sentence])
+            ),
         }
         if column in SPANNED:
-            predicted = [[names[number] for number in classes[a:b]] for a, b in zip(test.starts, test.starts[1:])]
+            predicted = [
+                [names[number] for number in classes[a:b]]
+                for a, b in zip(test.starts, test.starts[1:])
+            ]
             total, by_kind = score_spans(gold, predicted)
             metrics |= {f"{measure}[{column}]": value for measure, value in total._asdict().items()}
             facts["by_type"] = {kind: score._asdict() for kind, score in by_kind.items()}
@@ -169,7 +210,12 @@ class Words(Task):
 
 def _tags(sentences: Sequence[Sentence]) -> dict[str, list[tuple[str, ...]]]:
     """Return the tags of every sentence by column, with spans in IOB2."""
-    return {column: [to_iob2(s.tags[column]) if column in SPANNED else s.tags[column] for s in sentences] for column in COLUMNS}
+    return {
+        column: [
+            to_iob2(s.tags[column]) if column in SPANNED else s.tags[column] for s in sentences
+        ]
+        for column in COLUMNS
+    }
 
 
 def _numbers(tags: Sequence[Sequence[str]], names: Sequence[str]) -> np.ndarray:

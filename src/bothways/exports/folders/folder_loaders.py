@@ -18,21 +18,27 @@ from typing import Any
 MARK = "vectors: "
 
 
-def _sentence_transformers(folder: str, rows: list[dict[str, Any]], batch: int, trust: bool) -> list[list[float]]:
+def _sentence_transformers(
+    folder: str, rows: list[dict[str, Any]], batch: int, trust: bool
+) -> list[list[float]]:
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(folder, device="cpu", trust_remote_code=trust)
     vectors: list[Any] = [None] * len(rows)
     for prompt in dict.fromkeys(row["prompt"] for row in rows):
         chosen = [place for place, row in enumerate(rows) if row["prompt"] == prompt]
-        given = {"prompt_name": prompt} if prompt else {"prompt": ""}  # "" also prevents a default prompt
+        given = (
+            {"prompt_name": prompt} if prompt else {"prompt": ""}
+        )  # "" also prevents a default prompt
         found = model.encode([rows[place]["text"] for place in chosen], batch_size=batch, **given)
         for place, vector in zip(chosen, found):
             vectors[place] = vector.astype("float64").tolist()
     return vectors
 
 
-def _transformers(folder: str, rows: list[dict[str, Any]], batch: int, trust: bool) -> list[list[float]]:
+def _transformers(
+    folder: str, rows: list[dict[str, Any]], batch: int, trust: bool
+) -> list[list[float]]:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -43,7 +49,13 @@ def _transformers(folder: str, rows: list[dict[str, Any]], batch: int, trust: bo
     vectors = []
     for start in range(0, len(rows), batch):
         texts = [row["text"] for row in rows[start : start + batch]]
-        given = tokenizer(texts, padding=True, truncation=True, max_length=settings["max_seq_length"], return_tensors="pt")
+        given = tokenizer(
+            texts,
+            padding=True,
+            truncation=True,
+            max_length=settings["max_seq_length"],
+            return_tensors="pt",
+        )
         with torch.no_grad():
             states = model(**given).last_hidden_state.double()
         for state, mask in zip(states, given["attention_mask"].bool()):
@@ -72,7 +84,11 @@ def _llm2vec(folder: str, rows: list[dict[str, Any]], batch: int, trust: bool) -
     return vectors
 
 
-LOADERS = {"sentence-transformers": _sentence_transformers, "transformers": _transformers, "llm2vec": _llm2vec}
+LOADERS = {
+    "sentence-transformers": _sentence_transformers,
+    "transformers": _transformers,
+    "llm2vec": _llm2vec,
+}
 
 
 def _main() -> None:
@@ -89,7 +105,10 @@ def _main() -> None:
 
         versions["llm2vec"] = version("llm2vec")
     run = LOADERS[given["loader"]]
-    vectors = [run(given["folder"], given["rows"], batch, given["trust"]) for batch in (1, len(given["rows"]))]
+    vectors = [
+        run(given["folder"], given["rows"], batch, given["trust"])
+        for batch in (1, len(given["rows"]))
+    ]
     print("\n" + MARK + json.dumps({"versions": versions, "vectors": vectors}), flush=True)  # noqa: T201 - the parent process reads it
 
 

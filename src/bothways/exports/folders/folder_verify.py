@@ -20,7 +20,9 @@ LLM2VEC = "llm2vec"
 VARIABLE = "LLM2VEC_PYTHON"
 
 
-def verify_folder(folder: Path, manifest: dict[str, Any], pythons: Sequence[str] = ()) -> list[Result]:
+def verify_folder(
+    folder: Path, manifest: dict[str, Any], pythons: Sequence[str] = ()
+) -> list[Result]:
     """Compare a folder's vectors in each loader with those that were stored when it was written.
 
     Args:
@@ -41,14 +43,24 @@ def verify_folder(folder: Path, manifest: dict[str, Any], pythons: Sequence[str]
                 # plain transformers does not have prompts, and pools all tokens
                 chosen = [row for row in rows if loader != "transformers" or not row["prompt"]]
                 answer = run(python, folder, loader, chosen, trust=trust)
-                label = " on ".join(f"{name} {version}" for name, version in sorted(answer["versions"].items()))
+                label = " on ".join(
+                    f"{name} {version}" for name, version in sorted(answer["versions"].items())
+                )
                 for way, vectors in zip(("single", "batch"), answer["vectors"], strict=True):
                     results += [
-                        Result(label, f"{row['case']}, {way}", cosine(vector, row["vector"]), bar, float(row["cost"]))
+                        Result(
+                            label,
+                            f"{row['case']}, {way}",
+                            cosine(vector, row["vector"]),
+                            bar,
+                            float(row["cost"]),
+                        )
                         for row, vector in zip(chosen, vectors, strict=True)
                     ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder}: damaged ({type(error).__name__}); export the model again") from None
+        raise InputError(
+            f"{folder}: damaged ({type(error).__name__}); export the model again"
+        ) from None
     return results
 
 
@@ -73,7 +85,13 @@ def _pythons(folder: Path, loaders: list[str], given: Sequence[str]) -> list[str
 
 
 def run(
-    python: str, folder: Path, loader: str, rows: list[dict[str, Any]], *, trust: bool = False, seconds: float = 900.0
+    python: str,
+    folder: Path,
+    loader: str,
+    rows: list[dict[str, Any]],
+    *,
+    trust: bool = False,
+    seconds: float = 900.0,
 ) -> dict[str, Any]:
     """Encode rows in one loader of one Python.
 
@@ -93,12 +111,20 @@ def run(
         LoaderError: if the loader ends with an error. The message has its last line.
     """
     given = {"folder": str(folder.resolve()), "loader": loader, "rows": rows, "trust": trust}
-    environment = {"HF_HUB_OFFLINE": "1", **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}}
+    environment = {
+        "HF_HUB_OFFLINE": "1",
+        **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
+    }
     return ask(python, folder_loaders.__file__, given, f"{folder}: {loader}", environment, seconds)
 
 
 def ask(
-    python: str, script: str, given: dict[str, Any], name: str, environment: dict[str, str], seconds: float
+    python: str,
+    script: str,
+    given: dict[str, Any],
+    name: str,
+    environment: dict[str, str],
+    seconds: float,
 ) -> dict[str, Any]:
     """Run a script in another process and read its answer, see `run`.
 
@@ -121,10 +147,14 @@ def ask(
             env=environment,
         )
     except OSError as error:
-        raise InputError(f"with: {python} cannot be run ({error.strerror}); give the path of a Python") from None
+        raise InputError(
+            f"with: {python} cannot be run ({error.strerror}); give the path of a Python"
+        ) from None
     except subprocess.TimeoutExpired:
         raise LoaderError(f"{name} did not finish within {seconds:.0f} s") from None
-    answer = next((line for line in done.stdout.splitlines() if line.startswith(folder_loaders.MARK)), None)
+    answer = next(
+        (line for line in done.stdout.splitlines() if line.startswith(folder_loaders.MARK)), None
+    )
     if answer is None:
         said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise LoaderError(f"{name} cannot run it in {python} ({said[:300]})")

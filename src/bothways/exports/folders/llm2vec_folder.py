@@ -57,14 +57,20 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
     kind = str(encoder.backbone.config.get_text_config().model_type)  # type: ignore[operator,union-attr]
     if kind not in (*FAMILIES, *WRITTEN_AS_LLAMA):
         known = ", ".join((*FAMILIES, *WRITTEN_AS_LLAMA))
-        raise UnsupportedFamily(f"{name}: {kind} is refused for llm2vec; {PACKAGE} runs {known} in both directions")
+        raise UnsupportedFamily(
+            f"{name}: {kind} is refused for llm2vec; {PACKAGE} runs {known} in both directions"
+        )
     skip = skips_instruction(encoder)
     tokens = encoder.max_length or positions(encoder)
     reference = _rows(encoder, skip)
     write_base(as_llama(encoder) if kind in WRITTEN_AS_LLAMA else encoder, folder, TYPES[dtype])
     write_settings(encoder, folder, skip, tokens)
-    (folder / "README.md").write_text(_readme(name, dtype, skip, tokens, reference, encoder), encoding="utf-8")
-    write_manifest(folder, "llm2vec", dtype, reference, loaders=["llm2vec"], trust_remote_code=False)
+    (folder / "README.md").write_text(
+        _readme(name, dtype, skip, tokens, reference, encoder), encoding="utf-8"
+    )
+    write_manifest(
+        folder, "llm2vec", dtype, reference, loaders=["llm2vec"], trust_remote_code=False
+    )
 
 
 def skips_instruction(encoder: Encoder) -> bool:
@@ -78,18 +84,26 @@ def skips_instruction(encoder: Encoder) -> bool:
         raise InputError(f"{title}: it does not have {mode} pooling; it has {', '.join(MODES)}")
     head_modules.refuse(encoder.pooling, title)
     if getattr(encoder.pooling, "keep", None):
-        raise InputError(f"{title}: the encoder cuts its vectors (truncate_dim), and llm2vec does not")
+        raise InputError(
+            f"{title}: the encoder cuts its vectors (truncate_dim), and llm2vec does not"
+        )
     if any(astuple(options.wrapper)):
         raise InputError(
             f"{title}: the encoder puts a wrapper around every text, but llm2vec chooses its own by the base's name"
         )
     if encoder.provenance.get("report", {}).get("kept_windows"):
-        raise InputError(f"{title}: the encoder keeps sliding windows, which llm2vec does not have; convert with windows=lift")
+        raise InputError(
+            f"{title}: the encoder keeps sliding windows, which llm2vec does not have; convert with windows=lift"
+        )
     if encoder.tokenizer.eos_token is None:
-        raise InputError(f"{title}: the tokenizer does not have an EOS token, which llm2vec uses as padding")
+        raise InputError(
+            f"{title}: the tokenizer does not have an EOS token, which llm2vec uses as padding"
+        )
     around = specials(encoder.tokenizer)
     if mode == "bos" and not around.bos_added:
-        raise InputError(f"{title}: the encoder pools BOS, but this tokenizer does not put one before a text")
+        raise InputError(
+            f"{title}: the encoder pools BOS, but this tokenizer does not put one before a text"
+        )
     if mode in ("last", "bos"):
         return False
     if around.suffix_ids or (around.prefix_ids and not around.bos_added):
@@ -104,7 +118,9 @@ def skips_instruction(encoder: Encoder) -> bool:
             f"{title}: it pools BOS and the prompt, or neither; the encoder pools only BOS (pool_bos, pool_prompt)"
         )
     if around.bos_added and not options.pool_bos and options.pool_prompt and options.prompts:
-        raise InputError(f"{title}: it pools BOS and the prompt, or neither; the encoder pools only the prompt")
+        raise InputError(
+            f"{title}: it pools BOS and the prompt, or neither; the encoder pools only the prompt"
+        )
     return not pools_bos and not (options.pool_prompt and options.prompts)
 
 
@@ -115,18 +131,34 @@ def write_base(encoder: Encoder, folder: Path, dtype: str) -> None:
         InputError: if tokenizers 0.19 cannot read the tokenizer.
     """
     encoder.save(folder, dtype=dtype)
-    kept = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "model.safetensors.index.json")
+    kept = (
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "model.safetensors.index.json",
+    )
     for place in list(folder.iterdir()):
         if place.is_dir():
             shutil.rmtree(place)
         elif place.name not in kept and place.suffix != ".safetensors":
             place.unlink()
     values = _read(folder / "config.json")
-    for key in (GUARD, ORIGINAL, "rope_parameters", "layer_types", "is_causal", "use_bidirectional_attention"):
+    for key in (
+        GUARD,
+        ORIGINAL,
+        "rope_parameters",
+        "layer_types",
+        "is_causal",
+        "use_bidirectional_attention",
+    ):
         values.pop(key, None)
     values |= {"torch_dtype": values.pop("dtype"), "_name_or_path": ""}
     width = values.get("head_dim")
-    if values["model_type"] == "llama" and width not in (None, values["hidden_size"] // values["num_attention_heads"]):
+    if values["model_type"] == "llama" and width not in (
+        None,
+        values["hidden_size"] // values["num_attention_heads"],
+    ):
         raise InputError(
             f"export to {PACKAGE}: its heads have {width} numbers, but transformers 4.44 divides hidden_size by the number of heads"
         )
@@ -136,12 +168,18 @@ def write_base(encoder: Encoder, folder: Path, dtype: str) -> None:
     written = _read(folder / "tokenizer.json")
     merges = written["model"].get("merges") or []
     if any(" " in part for pair in merges if not isinstance(pair, str) for part in pair):
-        raise InputError(f"export to {PACKAGE}: the tokenizer merges blanks, which tokenizers 0.19 cannot read")
+        raise InputError(
+            f"export to {PACKAGE}: the tokenizer merges blanks, which tokenizers 0.19 cannot read"
+        )
     if merges:
-        written["model"]["merges"] = [pair if isinstance(pair, str) else " ".join(pair) for pair in merges]
+        written["model"]["merges"] = [
+            pair if isinstance(pair, str) else " ".join(pair) for pair in merges
+        ]
     _write(folder / "tokenizer.json", written)
     settings = _read(folder / "tokenizer_config.json")
-    _write(folder / "tokenizer_config.json", {**settings, "tokenizer_class": "PreTrainedTokenizerFast"})
+    _write(
+        folder / "tokenizer_config.json", {**settings, "tokenizer_class": "PreTrainedTokenizerFast"}
+    )
 
 
 def write_settings(encoder: Encoder, folder: Path, skip: bool, tokens: int) -> None:
@@ -167,20 +205,28 @@ def _rows(encoder: Encoder, skip: bool) -> list[Row]:
         if prompt.strip() and prompt == f"{prompt.strip()} ":
             own = np.asarray(encoder.encode(SAMPLE, prompt_name=name), dtype=np.float64)
             theirs = _as_llm2vec(encoder, prompt, skip)
-            found.append(Row(f"prompt {name}", SAMPLE, theirs.tolist(), cosine(theirs, own), prompt.strip()))
+            found.append(
+                Row(f"prompt {name}", SAMPLE, theirs.tolist(), cosine(theirs, own), prompt.strip())
+            )
     return found
 
 
 def _as_llm2vec(encoder: Encoder, prompt: str, skip: bool) -> np.ndarray[Any, Any]:
     ids = list(encoder.tokenizer(prompt + SAMPLE)["input_ids"])
-    last = len(encoder.tokenizer(SAMPLE, add_special_tokens=False)["input_ids"]) if skip else len(ids)
+    last = (
+        len(encoder.tokenizer(SAMPLE, add_special_tokens=False)["input_ids"]) if skip else len(ids)
+    )
     pool = [place >= len(ids) - last for place in range(len(ids))]
     with torch.no_grad():
-        vectors = encoder(encoder.pack([TokenRow(ids, pool, [(0, 0)] * len(ids))]).to(encoder.device))
+        vectors = encoder(
+            encoder.pack([TokenRow(ids, pool, [(0, 0)] * len(ids))]).to(encoder.device)
+        )
     return np.asarray(vectors[0].float().cpu(), dtype=np.float64)
 
 
-def _readme(name: str, dtype: str, skip: bool, tokens: int, reference: list[Row], encoder: Encoder) -> str:
+def _readme(
+    name: str, dtype: str, skip: bool, tokens: int, reference: list[Row], encoder: Encoder
+) -> str:
     kind = TYPES[dtype]
     lines = [
         f"# {name}, for {PACKAGE}",
@@ -220,8 +266,12 @@ def _readme(name: str, dtype: str, skip: bool, tokens: int, reference: list[Row]
         for each, prompt in encoder.options.prompts.items():
             shown = prompt.replace("\n", "\\n").replace("|", "\\|")
             cost = costs.get(f"prompt {each}")
-            shown_cost = "not possible: it does not end with one blank" if cost is None else f"{cost:.4f}"
-            lines.append(f"| {each} | `{shown.strip() if cost is not None else shown}` | {shown_cost} |")
+            shown_cost = (
+                "not possible: it does not end with one blank" if cost is None else f"{cost:.4f}"
+            )
+            lines.append(
+                f"| {each} | `{shown.strip() if cost is not None else shown}` | {shown_cost} |"
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -48,9 +48,13 @@ def check(encoder: Encoder, dtype: str, target: str) -> None:
         InputError: as `write_folder` does.
     """
     if dtype not in TYPES:
-        raise InputError(f"dtype: folders for {target} are written as {' or '.join(TYPES)}, not as {dtype!r}")
+        raise InputError(
+            f"dtype: folders for {target} are written as {' or '.join(TYPES)}, not as {dtype!r}"
+        )
     if encoder.direction != "bidirectional":
-        raise InputError("export: the encoder is causal; convert it with direction='bidirectional' first")
+        raise InputError(
+            "export: the encoder is causal; convert it with direction='bidirectional' first"
+        )
 
 
 def own_code(encoder: Encoder) -> bool:
@@ -66,11 +70,17 @@ def length(encoder: Encoder, folder: Path) -> int:
     file = folder / LENGTHS
     values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     longest = encoder.max_length or positions(encoder)
-    file.write_text(json.dumps({**values, "max_seq_length": longest}, indent=2) + "\n", encoding="utf-8")
+    file.write_text(
+        json.dumps({**values, "max_seq_length": longest}, indent=2) + "\n", encoding="utf-8"
+    )
     return longest
 
 
 def positions(encoder: Encoder) -> int:
     """Return the number of positions that the model was made for."""
     config = encoder.backbone.config.get_text_config()  # type: ignore[operator,union-attr]
-    return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2048)
+    return int(
+        getattr(config, "max_position_embeddings", None)
+        or getattr(config, "n_positions", None)
+        or 2048
+    )

@@ -54,10 +54,17 @@ def interleaved(name: str, value: Tensor, config: PretrainedConfig) -> Named:
     transformers rotates row i of a head with row i + half, llama.cpp's `llama` rotates rows 2i and
     2i + 1.
     """
-    for part, heads in (("q_proj", config.num_attention_heads), ("k_proj", config.num_key_value_heads)):
+    for part, heads in (
+        ("q_proj", config.num_attention_heads),
+        ("k_proj", config.num_key_value_heads),
+    ):
         if f".{part}." in f".{name}":
             width = value.shape[0] // heads
-            value = value.view(heads, 2, width // 2, *value.shape[1:]).transpose(1, 2).reshape(value.shape)
+            value = (
+                value.view(heads, 2, width // 2, *value.shape[1:])
+                .transpose(1, 2)
+                .reshape(value.shape)
+            )
     yield name, value
 
 
@@ -89,7 +96,13 @@ def falcon_queries(name: str, value: Tensor, config: PretrainedConfig) -> Named:
     """Reorder Falcon's fused matrix from group by group to all queries, all keys, all values."""
     if "query_key_value" in name:
         heads = config.num_attention_heads
-        groups = config.num_kv_heads if config.new_decoder_architecture else 1 if config.multi_query else heads
+        groups = (
+            config.num_kv_heads
+            if config.new_decoder_architecture
+            else 1
+            if config.multi_query
+            else heads
+        )
         width, each = config.hidden_size // heads, heads // groups
         by_group = value.view(groups, each + 2, width, *value.shape[1:])
         parts = (by_group[:, :-2], by_group[:, -2], by_group[:, -1])
@@ -129,7 +142,10 @@ def _cohere(config: PretrainedConfig) -> dict[str, Any]:
 
 def _olmo(config: PretrainedConfig) -> dict[str, Any]:
     clip = getattr(config, "clip_qkv", None)
-    return {"attention.layer_norm_epsilon": 1e-5, **({} if clip is None else {"attention.clamp_kqv": float(clip)})}
+    return {
+        "attention.layer_norm_epsilon": 1e-5,
+        **({} if clip is None else {"attention.clamp_kqv": float(clip)}),
+    }
 
 
 def _gemma_fixed(config: PretrainedConfig) -> str | None:
@@ -139,7 +155,10 @@ def _gemma_fixed(config: PretrainedConfig) -> str | None:
 
 
 def _gemma3_fixed(config: PretrainedConfig) -> str | None:
-    pattern = ["full_attention" if layer % 6 == 5 else "sliding_attention" for layer in range(config.num_hidden_layers)]
+    pattern = [
+        "full_attention" if layer % 6 == 5 else "sliding_attention"
+        for layer in range(config.num_hidden_layers)
+    ]
     if list(config.layer_types) != pattern:
         return "llama.cpp uses full attention in every sixth layer, and this model in others (layer_types)"
     return _gemma_fixed(config)
@@ -147,7 +166,9 @@ def _gemma3_fixed(config: PretrainedConfig) -> str | None:
 
 def _smollm3_fixed(config: PretrainedConfig) -> str | None:
     rotated = [int((layer + 1) % 4 != 0) for layer in range(config.num_hidden_layers)]
-    if list(config.no_rope_layers)[: len(rotated)] != rotated:  # the list may be longer than the model
+    if (
+        list(config.no_rope_layers)[: len(rotated)] != rotated
+    ):  # the list may be longer than the model
         return "llama.cpp does not rotate positions in every fourth layer, and this model in others (no_rope_layers)"
     return None
 
@@ -157,12 +178,18 @@ def _exaone4_fixed(config: PretrainedConfig) -> str | None:
 
 
 def _qk_norm_fixed(config: PretrainedConfig) -> str | None:
-    on = next((name for name in ("use_qk_norm", "qk_layernorm") if getattr(config, name, False)), None)
+    on = next(
+        (name for name in ("use_qk_norm", "qk_layernorm") if getattr(config, name, False)), None
+    )
     return None if on is None else f"{on} has not been measured"
 
 
 def _falcon_fixed(config: PretrainedConfig) -> str | None:
-    if config.alibi or not config.parallel_attn or not (config.multi_query or config.new_decoder_architecture):
+    if (
+        config.alibi
+        or not config.parallel_attn
+        or not (config.multi_query or config.new_decoder_architecture)
+    ):
         return "alibi, parallel_attn: false and multi_query: false have not been measured"
     return None
 
@@ -194,7 +221,9 @@ FAMILIES: dict[str, Family] = {
     "nemotron": Family("nemotron", (norm1p,), activations=("relu2",), head=("output.weight",)),
     "olmo": Family("olmo", (interleaved,), _olmo),
     "olmo2": Family("olmo2", head=("output.weight",)),
-    "phi": Family("phi2", activations=_GELU, fixed=_qk_norm_fixed, head=("output.weight", "output.bias")),
+    "phi": Family(
+        "phi2", activations=_GELU, fixed=_qk_norm_fixed, head=("output.weight", "output.bias")
+    ),
     "phi3": Family("phi3", (), _window),
     "qwen2": Family("qwen2"),
     "qwen3": Family("qwen3"),
@@ -229,7 +258,9 @@ def family(config: PretrainedConfig, name: str) -> Family:
             f"{name}: {kind} has not been measured in llama.cpp, so it is not exported to GGUF; "
             f"measured: {', '.join(sorted(FAMILIES))}"
         )
-    activation = next((value for key in _ACTIVATIONS if (value := getattr(config, key, None)) is not None), None)
+    activation = next(
+        (value for key in _ACTIVATIONS if (value := getattr(config, key, None)) is not None), None
+    )
     if activation not in (None, *found.activations):
         raise UnsupportedFamily(
             f"{name}: {kind} has the activation {activation}, and llama.cpp computes {', '.join(found.activations)} for it"

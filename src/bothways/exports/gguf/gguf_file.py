@@ -35,7 +35,9 @@ TYPES = ("f32", "f16", "q8_0")
 _BUFFERS = ("rotary_emb.inv_freq", ".attn.bias", ".masked_bias")  # llama.cpp computes them
 
 
-def write_gguf(encoder: Encoder, file: str | os.PathLike[str], *, dtype: str = "f32", name: str = "encoder") -> None:
+def write_gguf(
+    encoder: Encoder, file: str | os.PathLike[str], *, dtype: str = "f32", name: str = "encoder"
+) -> None:
     """Write an encoder as a .gguf file. The file appears complete or not at all.
 
     Args:
@@ -87,23 +89,31 @@ def check(encoder: Encoder, dtype: str) -> None:
     if dtype not in TYPES:
         raise InputError(f"dtype: GGUF files are written as {', '.join(TYPES)}, not as {dtype!r}")
     if encoder.direction != "bidirectional":
-        raise InputError("export: the encoder is causal; convert it with direction='bidirectional' first")
+        raise InputError(
+            "export: the encoder is causal; convert it with direction='bidirectional' first"
+        )
     if encoder.pooling.mode not in POOLINGS:
         raise InputError(
             f"export to GGUF: llama.cpp does not have {encoder.pooling.mode} pooling; it has {', '.join(POOLINGS)}"
         )
     head_modules.refuse(encoder.pooling, "export to GGUF")
     if any(astuple(encoder.options.wrapper)):
-        raise InputError("export to GGUF: the encoder puts a wrapper around every text, which a .gguf file cannot store")
+        raise InputError(
+            "export to GGUF: the encoder puts a wrapper around every text, which a .gguf file cannot store"
+        )
     if encoder.provenance.get("report", {}).get("kept_windows"):
         raise InputError(
             "export to GGUF: the encoder keeps sliding windows, which llama.cpp cuts in another way; convert with windows=lift"
         )
     if not encoder.options.pool_bos and specials(encoder.tokenizer).bos_added:
-        raise InputError("export to GGUF: the encoder does not pool BOS (pool_bos), and llama.cpp does")
+        raise InputError(
+            "export to GGUF: the encoder does not pool BOS (pool_bos), and llama.cpp does"
+        )
 
 
-def named_tensors(encoder: Encoder, known: Family, config: PretrainedConfig, gguf: ModuleType) -> Iterator[tuple[str, Tensor]]:
+def named_tensors(
+    encoder: Encoder, known: Family, config: PretrainedConfig, gguf: ModuleType
+) -> Iterator[tuple[str, Tensor]]:
     """Yield each weight of the backbone with its name in GGUF, as llama.cpp expects it.
 
     Raises:
@@ -115,22 +125,34 @@ def named_tensors(encoder: Encoder, known: Family, config: PretrainedConfig, ggu
     prefixes = ("", "model.", f"{backbone.base_model_prefix}.")
     for original, tensor in backbone.state_dict().items():
         for changed, value in _transformed(known, original, tensor.float(), config):
-            found = (names.get_name(f"{prefix}{changed}", try_suffixes=(".weight", ".bias")) for prefix in prefixes)
+            found = (
+                names.get_name(f"{prefix}{changed}", try_suffixes=(".weight", ".bias"))
+                for prefix in prefixes
+            )
             place = next((each for each in found if each is not None), None)
             if place is None:
                 if original.endswith(_BUFFERS):
                     continue
-                raise InputError(f"export to GGUF: llama.cpp's {known.arch} does not have the weight {original}")
+                raise InputError(
+                    f"export to GGUF: llama.cpp's {known.arch} does not have the weight {original}"
+                )
             yield place, value
     embedding = backbone.get_input_embeddings().weight.detach()
     for place in known.head:  # llama.cpp does not load the file without them
-        yield place, embedding.float() if place.endswith(".weight") else embedding.new_zeros(len(embedding)).float()
+        yield (
+            place,
+            embedding.float()
+            if place.endswith(".weight")
+            else embedding.new_zeros(len(embedding)).float(),
+        )
     factors = rope_factors(config)
     if factors is not None:
         yield "rope_freqs.weight", factors
 
 
-def _transformed(known: Family, name: str, value: Tensor, config: PretrainedConfig) -> Iterator[tuple[str, Tensor]]:
+def _transformed(
+    known: Family, name: str, value: Tensor, config: PretrainedConfig
+) -> Iterator[tuple[str, Tensor]]:
     found = [(name, value)]
     for step in known.transform:
         found = [result for each, tensor in found for result in step(each, tensor, config)]
@@ -175,7 +197,9 @@ def _write_vocabulary(writer: GGUFWriter, words: Vocabulary, encoder: Encoder) -
     writer.add_add_eos_token(around.eos_added)
 
 
-def _write_tensor(writer: GGUFWriter, gguf: ModuleType, name: str, value: Tensor, dtype: str) -> None:
+def _write_tensor(
+    writer: GGUFWriter, gguf: ModuleType, name: str, value: Tensor, dtype: str
+) -> None:
     data = np.ascontiguousarray(value.to(torch.float32).numpy())
     if data.ndim < 2 or dtype == "f32":
         writer.add_tensor(name, data)

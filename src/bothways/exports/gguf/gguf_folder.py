@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from bothways.encoder.encoder import Encoder
 from bothways.exports.gguf.gguf_file import write_gguf
@@ -19,7 +20,8 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
     file = f"{name}-{dtype.upper()}.gguf"
     write_gguf(encoder, folder / file, dtype=dtype, name=name)
     reference = rows(encoder)
-    tokens = encoder.max_length or int(encoder.backbone.config.get_text_config().max_position_embeddings)  # type: ignore[operator,union-attr]
+    config: Any = encoder.backbone.config
+    tokens = encoder.max_length or int(config.get_text_config().max_position_embeddings)
     command = f"llama-server -m {file} --embeddings -c {tokens} -b {tokens} -ub {tokens}"
     write_manifest(
         folder,
@@ -33,12 +35,17 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
         command=command,
     )
     (folder / "Modelfile").write_text(
-        f"FROM ./{file}\nPARAMETER num_ctx {tokens}\nPARAMETER num_batch {tokens}\n", encoding="utf-8"
+        f"FROM ./{file}\nPARAMETER num_ctx {tokens}\nPARAMETER num_batch {tokens}\n",
+        encoding="utf-8",
     )
-    (folder / "README.md").write_text(_readme(name, file, command, tokens, dtype, reference), encoding="utf-8")
+    (folder / "README.md").write_text(
+        _readme(name, file, command, tokens, dtype, reference), encoding="utf-8"
+    )
 
 
-def _readme(name: str, file: str, command: str, tokens: int, dtype: str, reference: list[Row]) -> str:
+def _readme(
+    name: str, file: str, command: str, tokens: int, dtype: str, reference: list[Row]
+) -> str:
     lines = [
         f"# {name}, {dtype.upper()}",
         "",

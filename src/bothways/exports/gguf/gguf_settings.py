@@ -35,9 +35,14 @@ def settings(config: PretrainedConfig, name: str) -> dict[str, Any]:
     width = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
     values: dict[str, Any] = {
         "block_count": int(config.num_hidden_layers),
-        "context_length": int(_first(config, "max_position_embeddings", "max_seq_len", "n_positions") or 2048),
+        "context_length": int(
+            _first(config, "max_position_embeddings", "max_seq_len", "n_positions") or 2048
+        ),
         "embedding_length": int(config.hidden_size),
-        "feed_forward_length": int(_first(config, "intermediate_size", "n_inner", "ffn_hidden_size") or 4 * config.hidden_size),
+        "feed_forward_length": int(
+            _first(config, "intermediate_size", "n_inner", "ffn_hidden_size")
+            or 4 * config.hidden_size
+        ),
         "attention.head_count": heads,
         "attention.head_count_kv": _key_value_heads(config, heads),
         "attention.key_length": width,
@@ -46,13 +51,21 @@ def settings(config: PretrainedConfig, name: str) -> dict[str, Any]:
     }
     epsilon = _first(config, *_EPSILONS)
     if epsilon is not None:
-        values["attention.layer_norm_rms_epsilon"] = values["attention.layer_norm_epsilon"] = float(epsilon)
+        values["attention.layer_norm_rms_epsilon"] = values["attention.layer_norm_epsilon"] = float(
+            epsilon
+        )
     return {**values, **_rope(config, width, name)}
 
 
 def _key_value_heads(config: PretrainedConfig, heads: int) -> int:
     if config.model_type == "falcon":
-        return int(config.num_kv_heads) if config.new_decoder_architecture else 1 if config.multi_query else heads
+        return (
+            int(config.num_kv_heads)
+            if config.new_decoder_architecture
+            else 1
+            if config.multi_query
+            else heads
+        )
     return int(_first(config, "num_key_value_heads", "num_kv_heads") or heads)
 
 
@@ -61,13 +74,20 @@ def _rope(config: PretrainedConfig, width: int, name: str) -> dict[str, Any]:
     if not rope:
         return {}
     values: dict[str, Any] = {}
-    if "rope_type" not in rope and any(isinstance(each, dict) for each in rope.values()):  # one entry for each kind of layer
+    if "rope_type" not in rope and any(
+        isinstance(each, dict) for each in rope.values()
+    ):  # one entry for each kind of layer
         local = rope.get("sliding_attention")
         if local is not None and "rope_theta" in local:
             values["rope.freq_base_swa"] = float(local["rope_theta"])
         rope = rope.get("full_attention") or local
-    share = float(rope.get("partial_rotary_factor") or getattr(config, "partial_rotary_factor", None) or 1.0)
-    values |= {"rope.freq_base": float(rope.get("rope_theta", 10000.0)), "rope.dimension_count": int(width * share)}
+    share = float(
+        rope.get("partial_rotary_factor") or getattr(config, "partial_rotary_factor", None) or 1.0
+    )
+    values |= {
+        "rope.freq_base": float(rope.get("rope_theta", 10000.0)),
+        "rope.dimension_count": int(width * share),
+    }
     kind = rope.get("rope_type", "default")
     if kind in ("default", "llama3"):  # llama3 is a tensor, see `rope_factors`
         return values
@@ -100,4 +120,6 @@ def rope_factors(config: PretrainedConfig) -> Tensor | None:
 
 
 def _first(config: PretrainedConfig, *names: str) -> Any:
-    return next((value for name in names if (value := getattr(config, name, None)) is not None), None)
+    return next(
+        (value for name in names if (value := getattr(config, name, None)) is not None), None
+    )

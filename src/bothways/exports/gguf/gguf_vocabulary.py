@@ -50,7 +50,9 @@ def vocabulary(tokenizer: Any, rows: int) -> Vocabulary:
     file = json.loads(tokenizer.backend_tokenizer.to_str())
     model = file["model"]
     if model["type"] != "BPE":
-        raise InputError(f"export to GGUF: llama.cpp cannot read tokenizers of type {model['type']}; it needs BPE")
+        raise InputError(
+            f"export to GGUF: llama.cpp cannot read tokenizers of type {model['type']}; it needs BPE"
+        )
     pieces: dict[int, str] = {index: token for token, index in model["vocab"].items()}
     added = {each["id"]: each for each in file["added_tokens"]}
     tokens, types = [], []
@@ -61,20 +63,28 @@ def vocabulary(tokenizer: Any, rows: int) -> Vocabulary:
         elif index in pieces:
             piece = pieces[index]
             tokens.append(piece)
-            types.append(BYTE if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">") else NORMAL)
+            types.append(
+                BYTE
+                if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">")
+                else NORMAL
+            )
         else:
             tokens.append(f"[PAD{index}]")
             types.append(UNUSED)
     merges = [each if isinstance(each, str) else " ".join(each) for each in model["merges"]]
     if _is_sentencepiece(file):
-        order = {("".join(each.split(" "))): rank for rank, each in reversed(list(enumerate(merges)))}
+        order = {
+            ("".join(each.split(" "))): rank for rank, each in reversed(list(enumerate(merges)))
+        }
         scores = [-float(order.get(token, len(order))) for token in tokens]
         return Vocabulary("llama", "default", tokens, types, [], scores)
     return Vocabulary("gpt2", _pre(file), tokens, types, merges, [])
 
 
 def _is_sentencepiece(file: dict[str, Any]) -> bool:
-    return bool(file["model"].get("byte_fallback")) and "ByteLevel" not in json.dumps(file["pre_tokenizer"])
+    return bool(file["model"].get("byte_fallback")) and "ByteLevel" not in json.dumps(
+        file["pre_tokenizer"]
+    )
 
 
 _GPT2 = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""

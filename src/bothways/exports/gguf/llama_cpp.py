@@ -30,7 +30,9 @@ def installed() -> bool:
     return importlib.util.find_spec("xllamacpp") is not None
 
 
-def encode(file: Path, texts: list[str], *, tokens: int, batch: bool, seconds: float = 600.0) -> list[list[float]]:
+def encode(
+    file: Path, texts: list[str], *, tokens: int, batch: bool, seconds: float = 600.0
+) -> list[list[float]]:
     """Encode texts with llama.cpp's server code, without normalizing.
 
     Args:
@@ -49,13 +51,17 @@ def encode(file: Path, texts: list[str], *, tokens: int, batch: bool, seconds: f
     given = json.dumps({"texts": texts, "batch": batch})
     command = [sys.executable, "-m", "bothways.exports.gguf.llama_cpp", str(file), str(tokens)]
     try:
-        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds, check=False)
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, timeout=seconds, check=False
+        )
     except subprocess.TimeoutExpired:
         raise LoaderError(f"{file}: llama.cpp did not finish within {seconds:.0f} s") from None
     answer = next((line for line in done.stdout.splitlines() if line.startswith(_MARK)), None)
     if answer is None:
         said = [line for line in (done.stderr + done.stdout).splitlines() if "rror" in line]
-        raise LoaderError(f"{file}: llama.cpp cannot run it ({' '.join((said or ['no reason given'])[0].split())[:300]})")
+        raise LoaderError(
+            f"{file}: llama.cpp cannot run it ({' '.join((said or ['no reason given'])[0].split())[:300]})"
+        )
     vectors: list[list[float]] = json.loads(answer.removeprefix(_MARK))
     return vectors
 
@@ -69,7 +75,9 @@ def _serve(file: str, tokens: int) -> None:
     params.n_ctx = params.n_batch = params.n_ubatch = tokens
     params.n_parallel = 1
     params.warmup = False
-    params.cpuparams.n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    params.cpuparams.n_threads = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     server = xllamacpp.Server(params)
     given = json.load(sys.stdin)
     requests = [given["texts"]] if given["batch"] else [[text] for text in given["texts"]]
@@ -77,7 +85,9 @@ def _serve(file: str, tokens: int) -> None:
     for texts in requests:
         answer = server.handle_embeddings({"input": texts, "embd_normalize": -1})
         answer = json.loads(answer) if isinstance(answer, str) else answer
-        vectors += [each["embedding"] for each in sorted(answer["data"], key=lambda each: each["index"])]
+        vectors += [
+            each["embedding"] for each in sorted(answer["data"], key=lambda each: each["index"])
+        ]
     print(_MARK + json.dumps(vectors), flush=True)  # noqa: T201 - the parent process reads it
 
 

@@ -83,11 +83,17 @@ class ExportedEncoder(Encoder):
         except BothwaysError:
             raise
         except Exception as error:  # runtimes and tokenizers raise classes of their own
-            raise InputError(f"{folder}: damaged ({type(error).__name__}); export the model again") from error
+            raise InputError(
+                f"{folder}: damaged ({type(error).__name__}); export the model again"
+            ) from error
         self.direction = "bidirectional"
         self.execution = "padded"  # the graph takes rows with padding
         self.warned_prompts = set()
-        self.provenance = {"base": self._name, "export": self.target, "dtype": manifest.get("dtype")}
+        self.provenance = {
+            "base": self._name,
+            "export": self.target,
+            "dtype": manifest.get("dtype"),
+        }
         self.eval()
 
     @property
@@ -152,7 +158,8 @@ def load(folder: str | os.PathLike[str], **options: Any) -> Encoder:
 
     Args:
         folder: local folder or hub id.
-        **options: those of `bothways.encoder.load.load`. An export takes "device" (auto or cpu) and "dtype" (auto or float32) alone.
+        **options: those of `bothways.encoder.load.load`. An export takes "device" (auto or cpu) and
+            "dtype" (auto or float32) alone.
 
     Raises:
         InputError: if it is not an encoder, or an export does not have an option.
@@ -179,13 +186,22 @@ def verify_rows(folder: Path) -> list[Result]:
         vectors: dict[int, Any] = {}
         rows = list(enumerate(manifest["reference"]))
         for prompt in dict.fromkeys(row.get("prompt", "") for _, row in rows):
-            chosen = [(index, row["text"]) for index, row in rows if row.get("prompt", "") == prompt]
+            chosen = [
+                (index, row["text"]) for index, row in rows if row.get("prompt", "") == prompt
+            ]
             options = {"prompt_name": prompt} if prompt else {"prompt": ""}
             size = len(chosen) if way == "batch" else 1
-            found = encoder.encode([text for _, text in chosen], batch_size=size, batch_tokens=10**6, **options)
+            found = encoder.encode(
+                [text for _, text in chosen], batch_size=size, batch_tokens=10**6, **options
+            )
             vectors |= {index: vector for (index, _), vector in zip(chosen, found, strict=True)}
         results += [
-            Result(LOADERS[encoder.target], f"{row['case']}, {way}", cosine(vectors[i], row["vector"]), float(manifest["bar"]))
+            Result(
+                LOADERS[encoder.target],
+                f"{row['case']}, {way}",
+                cosine(vectors[i], row["vector"]),
+                float(manifest["bar"]),
+            )
             for i, row in rows
         ]
     return results

@@ -56,7 +56,9 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: 
         MissingExtra: if a package for the target is not installed.
     """
     if dtype not in TYPES:
-        raise InputError(f"dtype: {TITLES[target]} graphs are written as {' or '.join(TYPES)}, not as {dtype!r}")
+        raise InputError(
+            f"dtype: {TITLES[target]} graphs are written as {' or '.join(TYPES)}, not as {dtype!r}"
+        )
     int8 = dtype == "int8"
     onnx_graph.needs()
     if target == "openvino":
@@ -71,13 +73,17 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: 
         else:
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 onnx_graph.write(module, Path(place), name)
-                openvino_graph.write(Path(place) / onnx_graph.GRAPH, folder, int8=int8, width=encoder.hidden_size)
+                openvino_graph.write(
+                    Path(place) / onnx_graph.GRAPH, folder, int8=int8, width=encoder.hidden_size
+                )
     encoder.tokenizer.save_pretrained(folder)
     _write_settings(encoder, folder, name, dtype, target, reference)
     _check(folder, dtype, target)
 
 
-def _write_settings(encoder: Encoder, folder: Path, name: str, dtype: str, target: str, reference: Sequence[Row]) -> None:
+def _write_settings(
+    encoder: Encoder, folder: Path, name: str, dtype: str, target: str, reference: Sequence[Row]
+) -> None:
     options = encoder.options
     write_manifest(
         folder,

@@ -37,7 +37,9 @@ def needs() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError:
-        raise MissingExtra("onnx, onnxscript and onnxruntime", "onnx", "export of a graph") from None
+        raise MissingExtra(
+            "onnx, onnxscript and onnxruntime", "onnx", "export of a graph"
+        ) from None
 
 
 def write(module: PaddedEncoder, folder: Path, name: str) -> None:
@@ -53,14 +55,21 @@ def write(module: PaddedEncoder, folder: Path, name: str) -> None:
     """
     ids = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 0, 0]])
     mask = (torch.arange(5) < torch.tensor([[5], [3]])).long()
-    batch, tokens = torch.export.Dim("batch", min=1, max=65536), torch.export.Dim("tokens", min=2, max=1_000_000)
+    batch, tokens = (
+        torch.export.Dim("batch", min=1, max=65536),
+        torch.export.Dim("tokens", min=2, max=1_000_000),
+    )
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         with torch.no_grad(), quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program: Any = torch.onnx.export(
                 module,
-                (ids, mask, mask.clone()),  # the same tensor given twice becomes one input of the graph
+                (
+                    ids,
+                    mask,
+                    mask.clone(),
+                ),  # the same tensor given twice becomes one input of the graph
                 dynamo=True,
                 dynamic_shapes={name: {0: batch, 1: tokens} for name in INPUTS},
                 input_names=list(INPUTS),
@@ -72,7 +81,9 @@ def write(module: PaddedEncoder, folder: Path, name: str) -> None:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         reason = f"{type(cause).__name__}: {one_line(str(cause), 200)}"
-        raise UnsupportedFamily(f"{name}: torch's ONNX exporter cannot trace this family ({reason})") from error
+        raise UnsupportedFamily(
+            f"{name}: torch's ONNX exporter cannot trace this family ({reason})"
+        ) from error
     program.save(str(folder / GRAPH), external_data=True)
 
 
@@ -99,14 +110,21 @@ def quantize(folder: Path, width: int) -> None:
     wide = [
         node.name
         for node in model.graph.node
-        if node.op_type == "MatMul" and len(shape := shapes.get(node.input[1], ())) == 2 and shape[0] > width
+        if node.op_type == "MatMul"
+        and len(shape := shapes.get(node.input[1], ())) == 2
+        and shape[0] > width
     ]
     logger = logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
         quantizer = MatMulNBitsQuantizer(
-            model, bits=8, block_size=BLOCK, is_symmetric=True, accuracy_level=0, nodes_to_exclude=wide
+            model,
+            bits=8,
+            block_size=BLOCK,
+            is_symmetric=True,
+            accuracy_level=0,
+            nodes_to_exclude=wide,
         )
         quantizer.process()
     finally:
@@ -133,7 +151,9 @@ def open_run(file: Path, threads: int | None) -> Run:
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(os.fspath(file), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        os.fspath(file), options, providers=["CPUExecutionProvider"]
+    )
     last = [session.get_outputs()[-1].name]
 
     def run(*arrays: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

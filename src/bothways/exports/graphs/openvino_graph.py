@@ -29,7 +29,9 @@ def needs(*, int8: bool) -> None:
         if int8:
             import nncf  # noqa: F401
     except ImportError:
-        raise MissingExtra("openvino and nncf" if int8 else "openvino", "openvino", "export to OpenVINO") from None
+        raise MissingExtra(
+            "openvino and nncf" if int8 else "openvino", "openvino", "export to OpenVINO"
+        ) from None
 
 
 def write(onnx_file: Path, folder: Path, *, int8: bool, width: int) -> None:
@@ -51,7 +53,9 @@ def write(onnx_file: Path, folder: Path, *, int8: bool, width: int) -> None:
 
         logging.getLogger("nncf").setLevel(logging.ERROR)
         ignored = nncf.IgnoredScope(names=_wide(model, width), validate=False)
-        model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored)
+        model = nncf.compress_weights(
+            model, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored
+        )
     openvino.save_model(model, os.fspath(folder / GRAPH), compress_to_fp16=False)
 
 
@@ -85,7 +89,10 @@ def open_run(file: Path, threads: int | None) -> Run:
         raise MissingExtra("openvino", "openvino", "running an OpenVINO export") from None
     # Without these hints the CPU plugin uses bfloat16 if the hardware has it, and rounds many
     # activations with one scale.
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
+    settings: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+    }
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     model = openvino.Core().compile_model(os.fspath(file), "CPU", settings)

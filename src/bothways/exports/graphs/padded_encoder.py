@@ -40,20 +40,31 @@ class PaddedEncoder(nn.Module):
         super().__init__()
         self.mode = str(encoder.pooling.mode)
         if encoder.direction != "bidirectional":
-            raise InputError("export: the encoder is causal; convert it with direction='bidirectional' first")
+            raise InputError(
+                "export: the encoder is causal; convert it with direction='bidirectional' first"
+            )
         if encoder.reads != "last":
-            raise InputError(f"export: {self.mode} pooling reads other layers than the last, and the graph has only the last")
+            raise InputError(
+                f"export: {self.mode} pooling reads other layers than the last, and the graph has only the last"
+            )
         if self.mode not in POOLINGS:
-            raise InputError(f"export: the graph does not have {self.mode} pooling; it has {', '.join(POOLINGS)}")
+            raise InputError(
+                f"export: the graph does not have {self.mode} pooling; it has {', '.join(POOLINGS)}"
+            )
         self.backbone: Any = encoder.backbone
         self.offset = position_offset(encoder.backbone)
         takes = inspect.signature(encoder.backbone.forward).parameters
         self.takes_positions = "position_ids" in takes and encoder.execution == "packed"
-        self.layer = next((module for module in encoder.pooling.modules() if isinstance(module, LatentLayer)), None)
+        self.layer = next(
+            (module for module in encoder.pooling.modules() if isinstance(module, LatentLayer)),
+            None,
+        )
         self.behind = encoder.pooling if isinstance(encoder.pooling, Headed) else None
         self.normalize = encoder.options.normalize
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, pool_mask: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, pool_mask: Tensor
+    ) -> tuple[Tensor, ...]:
         """Encode a batch.
 
         Args:
@@ -70,7 +81,9 @@ class PaddedEncoder(nn.Module):
         ids, mask, pool = self._to_the_left(input_ids, attention_mask, pool_mask)
         options: dict[str, Tensor] = {}
         if self.takes_positions:
-            options["position_ids"] = torch.arange(ids.shape[1], device=ids.device).expand_as(ids) + self.offset
+            options["position_ids"] = (
+                torch.arange(ids.shape[1], device=ids.device).expand_as(ids) + self.offset
+            )
         # transformers makes each layer's mask of this, with kept windows too
         out = self.backbone(input_ids=ids, attention_mask=mask, use_cache=False, **options)
         vectors = self._pool(out.last_hidden_state.float(), pool * mask)
@@ -93,9 +106,13 @@ class PaddedEncoder(nn.Module):
             chosen = ((order == wanted) & mask.bool()).float()
             return (states * chosen[..., None]).sum(1)
         if self.mode == "max":
-            return states.masked_fill(~mask.bool()[..., None], torch.finfo(torch.float32).min).amax(1)
+            return states.masked_fill(~mask.bool()[..., None], torch.finfo(torch.float32).min).amax(
+                1
+            )
         if self.layer is not None:
-            states = self.layer.read(states.reshape(-1, states.shape[-1]), *self.layer.dictionary()).reshape(states.shape)
+            states = self.layer.read(
+                states.reshape(-1, states.shape[-1]), *self.layer.dictionary()
+            ).reshape(states.shape)
         weights = (order * mask if self.mode == "weighted_mean" else mask).float()
         return (states * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
 

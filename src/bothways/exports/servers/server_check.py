@@ -17,7 +17,10 @@ from bothways.errors import InputError
 from bothways.exports.servers.server_rules import SERVERS, Family, Server
 from bothways.foreign import read_object
 
-_TYPES = {f"sentence_transformers.models.{kind}": kind for kind in ("Transformer", "Pooling", "Dense", "Normalize")}
+_TYPES = {
+    f"sentence_transformers.models.{kind}": kind
+    for kind in ("Transformer", "Pooling", "Dense", "Normalize")
+}
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,16 @@ def check_rules(folder: Path, target: str, model_type: str) -> list[Rule]:
             server.families[model_type],
             model_type,
         )
-        return [Rule(server.title, rule.format(**_words(files)), fault(files) or "") for rule, fault in RULES]
+        return [
+            Rule(server.title, rule.format(**_words(files)), fault(files) or "")
+            for rule, fault in RULES
+        ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{folder}: damaged ({type(error).__name__}); export the model again") from None
+        raise InputError(
+            f"{folder}: damaged ({type(error).__name__}); export the model again"
+        ) from None
 
 
 def _words(files: Files) -> dict[str, Any]:
@@ -104,7 +112,11 @@ def _architecture(files: Files) -> str | None:
 def _flag(files: Files) -> str | None:
     key, value = files.family.flag
     found = files.config.get(key)
-    return None if found is value else f"{key} is {json.dumps(found)}, so the server would read texts causally"
+    return (
+        None
+        if found is value
+        else f"{key} is {json.dumps(found)}, so the server would read texts causally"
+    )
 
 
 def _windows(files: Files) -> str | None:
@@ -112,12 +124,20 @@ def _windows(files: Files) -> str | None:
     if files.config.get("use_sliding_window") is False or not is_window(size):
         return None
     used = "sliding_attention" in (files.config.get("layer_types") or ["sliding_attention"])
-    return f"sliding_window is {size}" if used and size < files.config["max_position_embeddings"] else None
+    return (
+        f"sliding_window is {size}"
+        if used and size < files.config["max_position_embeddings"]
+        else None
+    )
 
 
 def _pooling(files: Files) -> str | None:
     known = {POOLINGS[mode][0]: POOLINGS[mode][1] for mode in files.server.poolings}
-    true = [name for name, value in files.pooling.items() if name.startswith("pooling_mode_") and value is True]
+    true = [
+        name
+        for name, value in files.pooling.items()
+        if name.startswith("pooling_mode_") and value is True
+    ]
     if len(true) != 1 or true[0] not in known:
         return f"1_Pooling/config.json has {' and '.join(true) or 'no mode'}"
     mode = files.pooling.get("pooling_mode")
@@ -135,7 +155,9 @@ def _modules(files: Files) -> str | None:
     for module, kind in zip(files.modules, kinds):
         if kind == "Dense":
             place = files.folder / module["path"]
-            activation = str(read_object(place / "config.json").get("activation_function")).rpartition(".")[2]
+            activation = str(
+                read_object(place / "config.json").get("activation_function")
+            ).rpartition(".")[2]
             if activation not in files.server.activations:
                 return f"{module['path']} has the activation {activation}"
             if not (place / "model.safetensors").is_file():
@@ -162,7 +184,9 @@ def _tokenizer(files: Files) -> str | None:
 def _numbers(files: Files) -> str | None:
     for key, kind in files.family.numbers.items():
         found = files.config.get(key)
-        right = isinstance(found, (int, float) if kind is float else kind) and isinstance(found, bool) == (kind is bool)
+        right = isinstance(found, (int, float) if kind is float else kind) and isinstance(
+            found, bool
+        ) == (kind is bool)
         if not right:
             return f"{key} is {json.dumps(found)}"
     return None
@@ -185,7 +209,9 @@ def _widths(files: Files) -> str | None:
     width = config.get("head_dim")
     if files.server is SERVERS["tei"] and config["model_type"] in ("mistral", "qwen2"):
         plain = config["hidden_size"] // config["num_attention_heads"]
-        return None if width in (None, plain) else f"head_dim is {width}, and the server uses {plain}"
+        return (
+            None if width in (None, plain) else f"head_dim is {width}, and the server uses {plain}"
+        )
     return None
 
 
@@ -195,7 +221,9 @@ def _computes(files: Files) -> str | None:
         return f"hidden_act is {found}"
     biased = [key for key in ("attention_bias", "mlp_bias") if files.config.get(key)]
     return (
-        f"{biased[0]} is true" if biased and files.server is SERVERS["tei"] and files.config["model_type"] == "llama" else None
+        f"{biased[0]} is true"
+        if biased and files.server is SERVERS["tei"] and files.config["model_type"] == "llama"
+        else None
     )
 
 
@@ -203,12 +231,21 @@ def _narrower(files: Files) -> str | None:
     dimensions = files.config.get("matryoshka_dimensions")
     if dimensions is None and not files.config.get("is_matryoshka"):
         return None
-    right = bool(dimensions) and all(isinstance(each, int) and each >= 1 for each in dimensions or ())
-    return None if right and files.config.get("is_matryoshka") is True else f"matryoshka_dimensions is {json.dumps(dimensions)}"
+    right = bool(dimensions) and all(
+        isinstance(each, int) and each >= 1 for each in dimensions or ()
+    )
+    return (
+        None
+        if right and files.config.get("is_matryoshka") is True
+        else f"matryoshka_dimensions is {json.dumps(dimensions)}"
+    )
 
 
 def _weights(files: Files) -> str | None:
-    found = any((files.folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
+    found = any(
+        (files.folder / name).is_file()
+        for name in ("model.safetensors", "model.safetensors.index.json")
+    )
     return None if found else "model.safetensors is missing"
 
 
@@ -216,8 +253,14 @@ RULES: tuple[tuple[str, Callable[[Files], str | None]], ...] = (
     ("architectures names {architecture}", _architecture),
     ("config.json has {flag}, which {source} reads", _flag),
     ("no layer has a sliding window", _windows),
-    ("one pooling that the server has, in the older booleans and in the newer pooling_mode", _pooling),
-    ("modules that the server knows: a transformer, a pooling, Dense layers, a normalization", _modules),
+    (
+        "one pooling that the server has, in the older booleans and in the newer pooling_mode",
+        _pooling,
+    ),
+    (
+        "modules that the server knows: a transformer, a pooling, Dense layers, a normalization",
+        _modules,
+    ),
     ("max_seq_length is a number, within the positions", _length),
     ("tokenizer files that transformers 4 reads too, without a chat template", _tokenizer),
     ("every key that the server requires has a value of its type", _numbers),

@@ -55,14 +55,23 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: 
     _refuse(encoder, target, model_type)
     reference: list[Row] = rows(encoder)
     served = as_llama(encoder) if family.architecture is None else encoder
-    served = with_parts(served, options=replace(served.options, prompts=_stored(served), default_prompt=None, pool_prompt=True))
+    served = with_parts(
+        served,
+        options=replace(
+            served.options, prompts=_stored(served), default_prompt=None, pool_prompt=True
+        ),
+    )
     served.save(folder, dtype=TYPES[dtype])
     tokens = length(encoder, folder)
     _settings(encoder, folder, target, family)
     faults = [rule for rule in check_rules(folder, target, model_type) if not rule.ok]
     if faults:
-        raise InputError(f"export to {SERVERS[target].title}: it needs {faults[0].rule}, but {faults[0].fault}")
-    (folder / "README.md").write_text(readme(encoder, name, target, family, tokens, dtype, reference), encoding="utf-8")
+        raise InputError(
+            f"export to {SERVERS[target].title}: it needs {faults[0].rule}, but {faults[0].fault}"
+        )
+    (folder / "README.md").write_text(
+        readme(encoder, name, target, family, tokens, dtype, reference), encoding="utf-8"
+    )
     write_manifest(
         folder,
         target,
@@ -86,21 +95,31 @@ def known(encoder: Encoder, target: str, name: str) -> tuple[str, Family]:
     kind = str(encoder.backbone.config.get_text_config().model_type)  # type: ignore[operator,union-attr]
     family = server.families.get(kind)
     if family is None:
-        raise UnsupportedFamily(f"{name}: {kind} is refused for {target}; {server.refused.get(kind, server.otherwise)}")
+        raise UnsupportedFamily(
+            f"{name}: {kind} is refused for {target}; {server.refused.get(kind, server.otherwise)}"
+        )
     return kind, family
 
 
 def _refuse(encoder: Encoder, target: str, model_type: str) -> None:
     server = SERVERS[target]
     title, mode = f"export to {server.title}", str(encoder.pooling.mode)
-    if mode not in server.poolings or pooling_module.is_trained(encoder.pooling) or template_module.is_last_tokens(encoder):
-        raise InputError(f"{title}: it does not have {mode} pooling; it has {', '.join(server.poolings)}")
+    if (
+        mode not in server.poolings
+        or pooling_module.is_trained(encoder.pooling)
+        or template_module.is_last_tokens(encoder)
+    ):
+        raise InputError(
+            f"{title}: it does not have {mode} pooling; it has {', '.join(server.poolings)}"
+        )
     if target == "tei" and model_type == "qwen3" and mode == "bos":
         raise InputError(
             f"{title}: it pads Qwen3 on the left and would pool padding as the first token; use mean or last pooling"
         )
     if any(astuple(encoder.options.wrapper)):
-        raise InputError(f"{title}: the encoder puts a wrapper around every text, which the server does not")
+        raise InputError(
+            f"{title}: the encoder puts a wrapper around every text, which the server does not"
+        )
     if encoder.provenance.get("report", {}).get("kept_windows"):
         raise InputError(
             f"{title}: the encoder keeps sliding windows, which the server reads in one direction; convert with windows=lift"
@@ -108,7 +127,9 @@ def _refuse(encoder: Encoder, target: str, model_type: str) -> None:
     if not encoder.options.pool_bos and specials(encoder.tokenizer).bos_added:
         raise InputError(f"{title}: the encoder does not pool BOS (pool_bos), and the server does")
     if getattr(encoder.pooling, "keep", None):
-        raise InputError(f"{title}: the encoder cuts its vectors (truncate_dim), and the server does not")
+        raise InputError(
+            f"{title}: the encoder cuts its vectors (truncate_dim), and the server does not"
+        )
 
 
 def _stored(encoder: Encoder) -> dict[str, str]:
@@ -122,7 +143,9 @@ def _stored(encoder: Encoder) -> dict[str, str]:
 def _settings(encoder: Encoder, folder: Path, target: str, family: Family) -> None:
     file = folder / "config.json"
     values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if target == "vllm":  # older releases of vLLM use transformers 4, and read the direction themselves
+    if (
+        target == "vllm"
+    ):  # older releases of vLLM use transformers 4, and read the direction themselves
         values.pop(GUARD, None)
     dimensions = matryoshka(encoder)
     if dimensions:
@@ -131,7 +154,13 @@ def _settings(encoder: Encoder, folder: Path, target: str, family: Family) -> No
         values = _for_tei(values, family)
     _write(file, values)
     file = folder / "tokenizer_config.json"
-    _write(file, {**json.loads(file.read_text(encoding="utf-8")), "tokenizer_class": "PreTrainedTokenizerFast"})
+    _write(
+        file,
+        {
+            **json.loads(file.read_text(encoding="utf-8")),
+            "tokenizer_class": "PreTrainedTokenizerFast",
+        },
+    )
 
 
 def _for_tei(values: dict[str, Any], family: Family) -> dict[str, Any]:
@@ -144,7 +173,9 @@ def _for_tei(values: dict[str, Any], family: Family) -> dict[str, Any]:
     for key in ("bos_token_id", "eos_token_id"):
         if values.get(key) is None and key in family.numbers:
             values[key] = values["pad_token_id"]
-    if "use_sliding_window" in family.numbers:  # the types of the layers still name a window that was lifted
+    if (
+        "use_sliding_window" in family.numbers
+    ):  # the types of the layers still name a window that was lifted
         values |= {"use_sliding_window": False, "sliding_window": None}
         if "layer_types" in values:
             values["layer_types"] = ["full_attention"] * len(values["layer_types"])
@@ -165,9 +196,14 @@ def _pattern(kinds: list[str]) -> int:
         InputError: if the layers are in another order.
     """
     for every in range(1, len(kinds) + 2):
-        if all((kind == "full_attention") == ((place + 1) % every == 0) for place, kind in enumerate(kinds)):
+        if all(
+            (kind == "full_attention") == ((place + 1) % every == 0)
+            for place, kind in enumerate(kinds)
+        ):
             return every
-    raise InputError(f"export to TEI: every n-th layer must have full attention, but the layers are {', '.join(kinds)}")
+    raise InputError(
+        f"export to TEI: every n-th layer must have full attention, but the layers are {', '.join(kinds)}"
+    )
 
 
 def matryoshka(encoder: Encoder) -> list[int]:

@@ -25,7 +25,15 @@ def command(encoder: Encoder, target: str, family: Family, tokens: int, folder: 
     )
 
 
-def readme(encoder: Encoder, name: str, target: str, family: Family, tokens: int, dtype: str, reference: list[Row]) -> str:
+def readme(
+    encoder: Encoder,
+    name: str,
+    target: str,
+    family: Family,
+    tokens: int,
+    dtype: str,
+    reference: list[Row],
+) -> str:
     """Return the text of the README."""
     server = SERVERS[target]
     key, value = family.flag
@@ -61,7 +69,10 @@ def readme(encoder: Encoder, name: str, target: str, family: Family, tokens: int
     ]
     if family.architecture is None:
         kind = encoder.backbone.config.get_text_config().model_type  # type: ignore[operator,union-attr]
-        lines += ["", f"The weights are those of {kind}, written as Llama, which the server runs in both directions."]
+        lines += [
+            "",
+            f"The weights are those of {kind}, written as Llama, which the server runs in both directions.",
+        ]
     prompts = [row for row in reference if row.case.startswith("prompt ")]
     if prompts:
         lines += [
@@ -82,7 +93,5 @@ def readme(encoder: Encoder, name: str, target: str, family: Family, tokens: int
 
 def _long(target: str, tokens: int) -> str:
     if target == "vllm":
-        return (
-            f'vLLM refuses a text of more than {tokens} tokens, unless the request says `"truncate_prompt_tokens": {tokens}`.'
-        )
+        return f'vLLM refuses a text of more than {tokens} tokens, unless the request says `"truncate_prompt_tokens": {tokens}`.'
     return f"A text is cut after {tokens} tokens."

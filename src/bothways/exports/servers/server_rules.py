@@ -111,10 +111,14 @@ VLLM = Server(
         "mistral": Family("MistralModel", source="llama.py"),
         "qwen2": Family("Qwen2Model", source="qwen2.py"),
         "qwen3": Family("Qwen3Model", source="qwen3.py"),
-        "gemma3_text": Family("Gemma3TextModel", ("use_bidirectional_attention", True), "gemma3.py, config.py"),
+        "gemma3_text": Family(
+            "Gemma3TextModel", ("use_bidirectional_attention", True), "gemma3.py, config.py"
+        ),
         "apertus": Family("ApertusModel", source="apertus.py"),
         "ministral3": Family("Ministral3Model", source="mistral.py"),
-        **dict.fromkeys(("granite", "seed_oss", "helium", "ernie4_5", "phi3"), Family(None, source="llama.py")),
+        **dict.fromkeys(
+            ("granite", "seed_oss", "helium", "ernie4_5", "phi3"), Family(None, source="llama.py")
+        ),
     },
     refused={**dict.fromkeys(_OWN, _CAUSAL), **dict.fromkeys(_BACKEND, _GENERAL)},
     otherwise="nothing in vLLM 0.33.0 is known to run it in both directions",
@@ -145,7 +149,13 @@ TEI = Server(
             "LlamaModel",
             _BOTH,
             "llama.rs",
-            {**_SIZES, **_ENDS, "rms_norm_eps": float, "rope_theta": float, "initializer_range": float},
+            {
+                **_SIZES,
+                **_ENDS,
+                "rms_norm_eps": float,
+                "rope_theta": float,
+                "initializer_range": float,
+            },
             _GPU,
         ),
         "mistral": Family(
@@ -158,14 +168,25 @@ TEI = Server(
         "qwen2": Family(
             "Qwen2Model",
             source="flash_qwen2.rs",
-            numbers={**_SIZES, "rope_theta": float, "sliding_window": int, "use_sliding_window": bool},
+            numbers={
+                **_SIZES,
+                "rope_theta": float,
+                "sliding_window": int,
+                "use_sliding_window": bool,
+            },
             note=_GPU,
         ),
         "qwen3": Family(
             "Qwen3Model",
             _BOTH,
             "qwen3.rs",
-            {**_SIZES, "eos_token_id": int, "rope_theta": float, "attention_bias": bool, "use_sliding_window": bool},
+            {
+                **_SIZES,
+                "eos_token_id": int,
+                "rope_theta": float,
+                "attention_bias": bool,
+                "use_sliding_window": bool,
+            },
             "TEI runs it on CPU, Metal and CUDA.",
         ),
         "gemma3_text": Family(
@@ -182,7 +203,9 @@ TEI = Server(
             },
             "TEI runs it in float32 only, on CPU, Metal and CUDA.",
         ),
-        **dict.fromkeys(("granite", "helium", "ernie4_5", "phi3"), Family(None, _BOTH, "llama.rs", note=_GPU)),
+        **dict.fromkeys(
+            ("granite", "helium", "ernie4_5", "phi3"), Family(None, _BOTH, "llama.rs", note=_GPU)
+        ),
     },
     refused={"seed_oss": "TEI's Llama does not have biases in its attention"},
     otherwise="TEI 1.9 does not have a class for the family",

@@ -58,26 +58,36 @@ class Canvas:
         full = f"<title>{esc(text)}</title>" if shown != text else ""
         rotated = f' transform="rotate({turn:g} {x:.1f} {y:.1f})"' if turn else ""
         chosen = f' class="{classes}"' if classes else ""
-        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{chosen}{rotated}>{full}{esc(shown)}</text>')
+        self.parts.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{chosen}{rotated}>{full}{esc(shown)}</text>'
+        )
 
     def line(self, x1: float, y1: float, x2: float, y2: float, classes: str) -> None:
         """Add a straight line."""
-        self.parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{classes}"/>')
+        self.parts.append(
+            f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{classes}"/>'
+        )
 
-    def path(self, points: Sequence[tuple[float, float]], classes: str, *, close: bool = False) -> None:
+    def path(
+        self, points: Sequence[tuple[float, float]], classes: str, *, close: bool = False
+    ) -> None:
         """Add a polyline or, if closed, an area."""
         if points:
             steps = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
             self.parts.append(f'<path d="M{steps}{"Z" if close else ""}" class="{classes}"/>')
 
-    def mark(self, x: float, y: float, style: Style, *, hollow: bool = False, tip: str = "") -> None:
+    def mark(
+        self, x: float, y: float, style: Style, *, hollow: bool = False, tip: str = ""
+    ) -> None:
         """Add a dot, square, diamond or triangle. The shape changes after the last color."""
         shape = style.index // SERIES % 4
         classes = f"mark s{style.index % SERIES}{' hollow' if hollow else ''}"
         inside = f"<title>{esc(tip)}</title>" if tip else ""
         r = 4.2
         if shape == 0:
-            self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}" class="{classes}">{inside}</circle>')
+            self.parts.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}" class="{classes}">{inside}</circle>'
+            )
             return
         corners = {
             1: ((-r, -r), (r, -r), (r, r), (-r, r)),
@@ -112,7 +122,9 @@ class Scale:
     def __call__(self, value: float) -> float:
         """Return the position of a value. Values outside the range go to its ends."""
         low, high, at = (
-            (math.log10(x) for x in (self.low, self.high, max(value, self.low))) if self.log else (self.low, self.high, value)
+            (math.log10(x) for x in (self.low, self.high, max(value, self.low)))
+            if self.log
+            else (self.low, self.high, value)
         )
         share = (at - low) / (high - low) if high > low else 0.5
         return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
@@ -124,9 +136,16 @@ class Scale:
         or 1, 2 and 5 times decades if those are few.
         """
         if self.log:
-            first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
+            first, last = (
+                math.ceil(math.log10(self.low) - 1e-9),
+                math.floor(math.log10(self.high) + 1e-9),
+            )
             if last - first < 2:  # decades alone would leave the axis bare
-                fine = [factor * 10.0**power for power in range(first - 1, last + 1) for factor in (1, 2, 5)]
+                fine = [
+                    factor * 10.0**power
+                    for power in range(first - 1, last + 1)
+                    for factor in (1, 2, 5)
+                ]
                 return [value for value in fine if self.low * 0.999 <= value <= self.high * 1.001]
             every = max(1, math.ceil((last - first + 1) / count))
             return [10.0**exponent for exponent in range(first, last + 1, every)]
@@ -135,7 +154,9 @@ class Scale:
             return [self.low]
         raw = span / max(1, count)
         power = 10.0 ** math.floor(math.log10(raw))
-        step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
+        step = next(
+            power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999
+        )
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [i * step for i in range(first, last + 1)]
 
@@ -145,9 +166,20 @@ def tick_text(value: float, ticks: Sequence[float]) -> str:
     if value and abs(value) < 1e-3:
         return f"1e{round(math.log10(abs(value)))}".replace("-", "\N{MINUS SIGN}")
     if max(abs(tick) for tick in ticks) >= 10_000:
-        return f"{number(value / 1000, 0 if all(tick % 1000 == 0 for tick in ticks) else 1)}k" if value else "0"
+        return (
+            f"{number(value / 1000, 0 if all(tick % 1000 == 0 for tick in ticks) else 1)}k"
+            if value
+            else "0"
+        )
     steps = [abs(b - a) for a, b in pairwise(ticks)] or [abs(value) or 1.0]
-    decimals = next((d for d in range(4) if all(abs(round(step, d) - step) < 1e-9 * max(1.0, step) for step in steps)), 3)
+    decimals = next(
+        (
+            d
+            for d in range(4)
+            if all(abs(round(step, d) - step) < 1e-9 * max(1.0, step) for step in steps)
+        ),
+        3,
+    )
     return number(value, decimals)
 
 
@@ -174,7 +206,9 @@ def frame(
     x_ticks, y_ticks = x.ticks(5), y.ticks(5)
     for value in y_ticks:
         canvas.line(x.start, y(value), x.end, y(value), "rule")
-        canvas.text(x.start - 6, y(value) + 3.5, tick_text(value, y_ticks), anchor="end", classes="tick")
+        canvas.text(
+            x.start - 6, y(value) + 3.5, tick_text(value, y_ticks), anchor="end", classes="tick"
+        )
     for value in x_ticks:
         canvas.line(x(value), y.start, x(value), y.start + 4, "axis")
         canvas.text(x(value), y.start + 16, x_text(value, x_ticks), anchor="middle", classes="tick")
@@ -205,7 +239,8 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
         centres.append(centre([i]))
         while (
             len(blocks) > 1
-            and centres[-2] + gap * (len(blocks[-2]) - 1) / 2 + gap > centres[-1] - gap * (len(blocks[-1]) - 1) / 2
+            and centres[-2] + gap * (len(blocks[-2]) - 1) / 2 + gap
+            > centres[-1] - gap * (len(blocks[-1]) - 1) / 2
         ):
             joined = blocks[-2] + blocks[-1]
             blocks[-2:], centres[-2:] = [joined], [centre(joined)]

@@ -7,7 +7,18 @@ anchors. The categorical colors, which differ between light and dark mode, are i
 
 from __future__ import annotations
 
-_ANCHORS = ("00204d", "00336f", "39486b", "575c6d", "707173", "8a8779", "a69d75", "c4b56c", "e4cf5b", "ffea46")
+_ANCHORS = (
+    "00204d",
+    "00336f",
+    "39486b",
+    "575c6d",
+    "707173",
+    "8a8779",
+    "a69d75",
+    "c4b56c",
+    "e4cf5b",
+    "ffea46",
+)
 _RGB = [tuple(int(anchor[i : i + 2], 16) for i in (0, 2, 4)) for anchor in _ANCHORS]
 
 

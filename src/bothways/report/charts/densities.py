@@ -31,7 +31,10 @@ class Ridge:
     def densities(self) -> list[float]:
         """Compute the share of the bin's pairs per unit of cosine, (K,)."""
         total = self.total or 1.0
-        return [count / total / (b - a) if b > a else 0.0 for count, a, b in zip(self.counts, self.edges, self.edges[1:])]
+        return [
+            count / total / (b - a) if b > a else 0.0
+            for count, a, b in zip(self.counts, self.edges, self.edges[1:])
+        ]
 
 
 def ridges(title: str, desc: str, rows: Sequence[Ridge], *, low: float, high: float) -> str:

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bothways.report.charts.canvas import WIDTH, Canvas, Scale, Style, label_width, padded, tick_text
+from bothways.report.charts.canvas import (
+    WIDTH,
+    Canvas,
+    Scale,
+    Style,
+    label_width,
+    padded,
+    tick_text,
+)
 from bothways.report.markup import number, short_labels
 
 _ROW = 22.0
@@ -26,7 +34,9 @@ class Row:
     interval: tuple[float, float] | None
 
 
-def forest(title: str, desc: str, rows: Sequence[Row], *, difference: bool, decimals: int = 1) -> str:
+def forest(
+    title: str, desc: str, rows: Sequence[Row], *, difference: bool, decimals: int = 1
+) -> str:
     """Draw a forest plot.
 
     Args:
@@ -37,7 +47,9 @@ def forest(title: str, desc: str, rows: Sequence[Row], *, difference: bool, deci
         decimals: decimals of the printed values.
     """
     labels = short_labels([row.label for row in rows], _LABEL)
-    values = [end for row in rows for end in (row.interval or (row.value, row.value))] + [row.value for row in rows]
+    values = [end for row in rows for end in (row.interval or (row.value, row.value))] + [
+        row.value for row in rows
+    ]
     low, high = padded([*values, 0.0] if difference else values, 0.08)
     height = 34 + _ROW * len(rows) + 26
     x = Scale(low, high, 10 + label_width(labels, _LABEL), WIDTH - 52)

@@ -65,11 +65,20 @@ def heatmap(
     every = max(1, -(-12 // int(max(1.0, tall))))
     for i, name in enumerate(rows.labels):
         if (len(rows.labels) - 1 - i) % every == 0:
-            canvas.text(left - 5, top + tall * (i + 0.5) + 3.8, name, anchor="end", classes="tick", columns=_LABEL)
+            canvas.text(
+                left - 5,
+                top + tall * (i + 0.5) + 3.8,
+                name,
+                anchor="end",
+                classes="tick",
+                columns=_LABEL,
+            )
     for i, name in enumerate(columns.labels):
         x = left + wide * (i + 0.5)
         if turned:
-            canvas.text(x + 3.5, bottom + 6, name, anchor="end", classes="tick", columns=_LABEL, turn=-90)
+            canvas.text(
+                x + 3.5, bottom + 6, name, anchor="end", classes="tick", columns=_LABEL, turn=-90
+            )
         else:
             canvas.text(x, bottom + 15, name, anchor="middle", classes="tick", columns=_LABEL)
     canvas.text(left, bottom + foot + 14, columns.name, classes="name")
@@ -97,13 +106,19 @@ def _cells(
             share = (value - low) / (high - low) if high > low else 0.5
             shade = min(max(int(share * _SHADES), 0), _SHADES - 1)
             x, y = left + wide * j, top + tall * i
-            shades.setdefault(shade, []).append(f"M{x:.1f} {y:.1f}h{wide:.1f}v{tall:.1f}h-{wide:.1f}z")
+            shades.setdefault(shade, []).append(
+                f"M{x:.1f} {y:.1f}h{wide:.1f}v{tall:.1f}h-{wide:.1f}z"
+            )
             if numbers:
                 place = f'x="{x + wide / 2:.1f}" y="{y + tall / 2 + 3.8:.1f}"'
                 ink = "black" if dark_ink((shade + 0.5) / _SHADES) else "white"
-                texts.append(f'<text {place} text-anchor="middle" class="{ink}">{number(100 * value, 0)}</text>')
+                texts.append(
+                    f'<text {place} text-anchor="middle" class="{ink}">{number(100 * value, 0)}</text>'
+                )
     for shade, cells in sorted(shades.items()):
-        canvas.add(f'<path d="{"".join(cells)}" fill="{level((shade + 0.5) / _SHADES)}" class="cells"/>')
+        canvas.add(
+            f'<path d="{"".join(cells)}" fill="{level((shade + 0.5) / _SHADES)}" class="cells"/>'
+        )
     for text in texts:
         canvas.add(text)
 

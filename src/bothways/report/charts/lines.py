@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bothways.report.charts.canvas import WIDTH, Canvas, Scale, Style, frame, label_width, padded, spread
+from bothways.report.charts.canvas import (
+    WIDTH,
+    Canvas,
+    Scale,
+    Style,
+    frame,
+    label_width,
+    padded,
+    spread,
+)
 from bothways.report.markup import short_labels
 
 # More points than this cannot be distinguished at this width. They are thinned, and the first and
@@ -42,7 +51,9 @@ def lines(
     low, high = y_range or ((min(ys), max(ys)) if log_y else padded(ys))
     y = Scale(low, high, height - 42, 48, log=log_y)
     x_low, x_high = min(xs), max(xs)
-    x = Scale(x_low, x_high if x_high > x_low else x_low + 1, 46, WIDTH - 12 - label_width(labels, _LABEL))
+    x = Scale(
+        x_low, x_high if x_high > x_low else x_low + 1, 46, WIDTH - 12 - label_width(labels, _LABEL)
+    )
     canvas = Canvas(title, desc, height)
     canvas.text(2, 14, title, classes="title", columns=42)
     frame(canvas, x, y, x_label=x_label, y_label=y_label)

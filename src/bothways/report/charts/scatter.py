@@ -31,7 +31,13 @@ def lens(title: str, desc: str, points: Sequence[Point]) -> str:
     y = Scale(*padded([point.alignment for point in points], 0.16), _HEIGHT - 42, 48)
     canvas = Canvas(title, desc, _HEIGHT)
     canvas.text(2, 14, title, classes="title", columns=42)
-    frame(canvas, x, y, x_label="uniformity   (← more spread out)", y_label="alignment   (↓ pairs closer)")
+    frame(
+        canvas,
+        x,
+        y,
+        x_label="uniformity   (← more spread out)",
+        y_label="alignment   (↓ pairs closer)",
+    )
     labels = short_labels([point.label for point in points], _LABEL)
     marks = [(x(point.uniformity), y(point.alignment)) for point in points]
     taken = [(a - 6, b - 6, a + 6, b + 6) for a, b in marks]
@@ -41,10 +47,20 @@ def lens(title: str, desc: str, points: Sequence[Point]) -> str:
         box, far = _place(a, b, LETTER * width(label), taken)
         taken.append(box)
         if far:
-            canvas.line(a, b, min(max(a, box[0]), box[2]), (box[1] + box[3]) / 2, f"leader s{point.style.index % 8}")
+            canvas.line(
+                a,
+                b,
+                min(max(a, box[0]), box[2]),
+                (box[1] + box[3]) / 2,
+                f"leader s{point.style.index % 8}",
+            )
         to_the_left = box[2] < a
         canvas.text(
-            box[2] if to_the_left else box[0], box[3] - 3, label, anchor="end" if to_the_left else "start", classes="label"
+            box[2] if to_the_left else box[0],
+            box[3] - 3,
+            label,
+            anchor="end" if to_the_left else "start",
+            classes="label",
         )
     return canvas.render()
 

@@ -10,7 +10,12 @@ _WIDE = 330.0
 
 
 def track(
-    title: str, desc: str, models: Sequence[tuple[Style, float, str]], *, gold: float | None, ends: tuple[str, str]
+    title: str,
+    desc: str,
+    models: Sequence[tuple[Style, float, str]],
+    *,
+    gold: float | None,
+    ends: tuple[str, str],
 ) -> str:
     """Draw a line from 0 to 1 with a mark per model and a post at the true place.
 
@@ -29,7 +34,9 @@ def track(
     if gold is not None:
         canvas.line(x(gold), 5, x(gold), 27, "gold")
     if len(models) > 1:
-        canvas.line(x(models[0][1]), 16, x(models[-1][1]), 16, f"whisker s{models[-1][0].index % 8}")
+        canvas.line(
+            x(models[0][1]), 16, x(models[-1][1]), 16, f"whisker s{models[-1][0].index % 8}"
+        )
     for i, (style, place, tip) in enumerate(models):
         canvas.mark(x(place), 16, style, tip=tip, hollow=i < len(models) - 1)
     canvas.text(x.start - 6, 38, ends[0], classes="tick")

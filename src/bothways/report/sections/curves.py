@@ -27,7 +27,9 @@ _CURVES = {
 def curves(runs: Sequence[Run], styles: Styles) -> Section | Missing:
     """Build the section of training curves."""
     stages = dict.fromkeys(str(line["stage"]) for run in runs for line in run.lines)
-    charts = [chart for stage in stages for key in _CURVES if (chart := _chart(stage, key, runs, styles))]
+    charts = [
+        chart for stage in stages for key in _CURVES if (chart := _chart(stage, key, runs, styles))
+    ]
     if not charts:
         return Missing("Training curves", "bothways report RESULTS… RUN_FOLDER --out report.html")
     lead = (
@@ -41,7 +43,12 @@ def _points(run: Run, stage: str, key: str) -> list[tuple[float, float]]:
     found = {}
     for line in run.lines:
         value = line.get(key)
-        if line["stage"] == stage and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        if (
+            line["stage"] == stage
+            and isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+        ):
             found[float(line["step"])] = float(value)
     return sorted(found.items())
 
@@ -56,9 +63,13 @@ def _chart(stage: str, key: str, runs: Sequence[Run], styles: Styles) -> str:
             series.append(Series(run.label, styles[run.label], points, dots))
     if not series:
         return ""
-    told = "; ".join(f"{each.label} from {each.points[0][1]:.3g} to {each.points[-1][1]:.3g}" for each in series)
+    told = "; ".join(
+        f"{each.label} from {each.points[0][1]:.3g} to {each.points[-1][1]:.3g}" for each in series
+    )
     what = {"dev": "× 100", "mean_cosine": "cosine"}.get(key, "loss")
-    return lines(f"{stage}: {name}", f"By optimizer step. {told}", series, x_label="step", y_label=what)
+    return lines(
+        f"{stage}: {name}", f"By optimizer step. {told}", series, x_label="step", y_label=what
+    )
 
 
 def _best(runs: Sequence[Run]) -> str:
@@ -70,7 +81,12 @@ def _best(runs: Sequence[Run]) -> str:
             if points:
                 step, value = max(points, key=lambda point: point[1])
                 metric = next(
-                    (str(line["dev_metric"]) for line in run.lines if line["stage"] == stage and "dev_metric" in line), "dev"
+                    (
+                        str(line["dev_metric"])
+                        for line in run.lines
+                        if line["stage"] == stage and "dev_metric" in line
+                    ),
+                    "dev",
                 )
                 told.append(
                     f"<li><bdi>{esc(run.label)}</bdi>, {esc(stage)}: best {100 * value:.1f} at step {step:g} ({esc(metric)})</li>"

@@ -15,15 +15,21 @@ def differences(comparison: Comparison, styles: Styles) -> Section | Missing:
     """Build the section of differences."""
     others = [label for label in comparison.labels if label != comparison.baseline]
     measures = [
-        m for m in (*comparison.averages, *comparison.tasks) if m.better != "neither" and comparison.baseline in m.scores
+        m
+        for m in (*comparison.averages, *comparison.tasks)
+        if m.better != "neither" and comparison.baseline in m.scores
     ]
     measures = [m for m in measures if any(label in m.scores for label in others)]
     if not others:
-        return Missing("Differences between models", "bothways report FIRST.json SECOND.json --out report.html")
+        return Missing(
+            "Differences between models", "bothways report FIRST.json SECOND.json --out report.html"
+        )
     if not measures:
         what = "Differences between models (these share no ranked task on the same data)"
         return Missing(what, "bothways evaluate MODEL --task … --out results.json")
-    charts = [chart for measure in measures if (chart := _chart(measure, comparison, styles, others))]
+    charts = [
+        chart for measure in measures if (chart := _chart(measure, comparison, styles, others))
+    ]
     body = grid(charts) + _table(comparison, styles, measures, others) + _pairs(comparison, styles)
     return Section("differences", "Differences", _lead(comparison, measures), body)
 
@@ -42,12 +48,17 @@ def _lead(comparison: Comparison, measures: list[Measure]) -> str:
     return told
 
 
-def _scaled(measure: Measure, label: str, other: str) -> tuple[float, tuple[float, float] | None] | None:
+def _scaled(
+    measure: Measure, label: str, other: str
+) -> tuple[float, tuple[float, float] | None] | None:
     found = measure.difference(label, other)
     if found is None:
         return None
     value, ends = found
-    return value * measure.scale, None if ends is None else (ends[0] * measure.scale, ends[1] * measure.scale)
+    return value * measure.scale, None if ends is None else (
+        ends[0] * measure.scale,
+        ends[1] * measure.scale,
+    )
 
 
 def _chart(measure: Measure, comparison: Comparison, styles: Styles, others: list[str]) -> str:
@@ -64,14 +75,21 @@ def _chart(measure: Measure, comparison: Comparison, styles: Styles, others: lis
     return forest(f"{measure.name}{lower}", desc, rows, difference=True, decimals=measure.decimals)
 
 
-def _table(comparison: Comparison, styles: Styles, measures: list[Measure], others: list[str]) -> str:
+def _table(
+    comparison: Comparison, styles: Styles, measures: list[Measure], others: list[str]
+) -> str:
     head = [
         '<th scope="col" class="corner">minus baseline</th>',
-        *(f'<th scope="col" title="{esc(m.title)}">{esc(m.name)}<small>{esc(m.below)}</small></th>' for m in measures),
+        *(
+            f'<th scope="col" title="{esc(m.title)}">{esc(m.name)}<small>{esc(m.below)}</small></th>'
+            for m in measures
+        ),
     ]
     rows = []
     for label in others:
-        cells = "".join(_cell(_scaled(measure, label, comparison.baseline), measure) for measure in measures)
+        cells = "".join(
+            _cell(_scaled(measure, label, comparison.baseline), measure) for measure in measures
+        )
         rows.append(f'<tr><th scope="row">{model_name(label, styles[label])}</th>{cells}</tr>')
     caption = f"Differences from <bdi>{esc(comparison.baseline)}</bdi> with 95 % intervals"
     return f"<details><summary>The same as a table</summary>{table(caption, head, rows, classes='sortable')}</details>"
@@ -100,7 +118,10 @@ def _pairs(comparison: Comparison, styles: Styles) -> str:
     rows = []
     for label in labels:
         cells = "".join(
-            '<td class="none">·</td>' if label == other else _cell(_scaled(lead, label, other), lead) for other in labels
+            '<td class="none">·</td>'
+            if label == other
+            else _cell(_scaled(lead, label, other), lead)
+            for other in labels
         )
         rows.append(f'<tr><th scope="row">{model_name(label, styles[label])}</th>{cells}</tr>')
     caption = f"{esc(lead.name)}: row minus column, bold if the 95 % interval excludes zero"

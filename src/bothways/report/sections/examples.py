@@ -55,7 +55,8 @@ def examples(comparison: Comparison, styles: Styles) -> Section | Missing:
             parts += [_fold(column, shown, first=not parts)] if shown else []
     if not any(parts):
         return Missing(
-            "Examples (results of older versions have no items)", "bothways evaluate MODEL --task sts:PAIRS --out results.json"
+            "Examples (results of older versions have no items)",
+            "bothways evaluate MODEL --task sts:PAIRS --out results.json",
         )
     if challenger is None:
         lead = f"The worst errors of <bdi>{esc(comparison.baseline)}</bdi>."
@@ -91,7 +92,9 @@ def _texts(record: Record) -> dict[int, dict[str, str]]:
     found = {}
     for entry in stored if isinstance(stored, list) else []:
         if isinstance(entry, Mapping) and isinstance(entry.get("item"), int):
-            found[entry["item"]] = {str(name): str(text) for name, text in entry.items() if name != "item"}
+            found[entry["item"]] = {
+                str(name): str(text) for name, text in entry.items() if name != "item"
+            }
     return found
 
 
@@ -109,14 +112,22 @@ def _changed(before: Judged, after: Judged, styles: Styles) -> str:
     for title, count, chosen in (("Better", count_better, better), ("Worse", count_worse, worse)):
         if chosen:
             cards = "".join(_card(i, (before, after), styles) for i in chosen)
-            parts.append(f"<div><h4>{title} <small>{count:,} of {len(gain):,} items moved</small></h4>{cards}</div>")
+            parts.append(
+                f"<div><h4>{title} <small>{count:,} of {len(gain):,} items moved</small></h4>{cards}</div>"
+            )
     return f'<div class="sides">{"".join(parts)}</div>' if parts else ""
 
 
 def _worst(model: Judged, styles: Styles) -> str:
     known = [i for i in sorted(model.texts) if 0 <= i < len(model.lost)]
-    chosen = sorted((i for i in known if model.lost[i] > _MOVED), key=lambda i: -model.lost[i])[: 2 * _SHOWN]
-    return f'<div class="sides">{"".join(_card(i, (model,), styles) for i in chosen)}</div>' if chosen else ""
+    chosen = sorted((i for i in known if model.lost[i] > _MOVED), key=lambda i: -model.lost[i])[
+        : 2 * _SHOWN
+    ]
+    return (
+        f'<div class="sides">{"".join(_card(i, (model,), styles) for i in chosen)}</div>'
+        if chosen
+        else ""
+    )
 
 
 def _fold(column: Column, body: str, *, first: bool) -> str:
@@ -135,9 +146,13 @@ def _card(i: int, models: tuple[Judged, ...], styles: Styles) -> str:
     truth = "" if gold is None else f"gold {gold[i]:g}; "
     ends = ("least similar", "most similar") if pair else ("0", "1")
     chart = track("Where the models put it", truth + told, marks, gold=place, ends=ends)
-    words = "".join(f"<li>{model_name(m.label, styles[m.label])} {_said(m, i)}</li>" for m in models)
+    words = "".join(
+        f"<li>{model_name(m.label, styles[m.label])} {_said(m, i)}</li>" for m in models
+    )
     if gold is not None and place is not None:
-        words = f'<li><span class="post">gold</span> {gold[i]:g}, rank {100 * place:.0f} %</li>' + words
+        words = (
+            f'<li><span class="post">gold</span> {gold[i]:g}, rank {100 * place:.0f} %</li>' + words
+        )
     return f'<article class="example">{_sentences(i, models)}{chart}<ul class="facts">{words}</ul></article>'
 
 
@@ -157,10 +172,15 @@ def _sentences(i: int, models: tuple[Judged, ...]) -> str:
     for model in models:
         for name, text in model.texts.get(i, {}).items():
             if name in ("found", "answer"):
-                found.append((f"{'ranked first' if name == 'found' else 'answered'} by {model.label}", text))
+                found.append(
+                    (f"{'ranked first' if name == 'found' else 'answered'} by {model.label}", text)
+                )
             else:
                 common.setdefault(name, text)
-    lines = [(name if name not in ("first", "second") else "", text) for name, text in common.items()] + found
+    lines = [
+        (name if name not in ("first", "second") else "", text) for name, text in common.items()
+    ] + found
     return "".join(
-        f'<p class="text" dir="auto">{f"<b>{esc(name)}</b> " if name else ""}{esc(text)}</p>' for name, text in lines
+        f'<p class="text" dir="auto">{f"<b>{esc(name)}</b> " if name else ""}{esc(text)}</p>'
+        for name, text in lines
     )

@@ -18,7 +18,10 @@ def headline(comparison: Comparison, styles: Styles) -> Section:
     caption = f"{plural(len(comparison.labels), 'model')}, {plural(len(comparison.tasks), 'task')}"
     body = table(caption, head, rows, classes="scores sortable")
     return Section(
-        "scores", "Scores", _lead(comparison), body + _key(comparison) + _charts(comparison, styles) + _all_metrics(comparison)
+        "scores",
+        "Scores",
+        _lead(comparison),
+        body + _key(comparison) + _charts(comparison, styles) + _all_metrics(comparison),
     )
 
 
@@ -43,7 +46,11 @@ def verdict(comparison: Comparison) -> str:
 
 
 def _of(measure: Measure) -> str:
-    return f"average of {len(measure.columns)} tasks" if measure.columns else f"{esc(measure.name)} ({esc(measure.below)})"
+    return (
+        f"average of {len(measure.columns)} tasks"
+        if measure.columns
+        else f"{esc(measure.name)} ({esc(measure.below)})"
+    )
 
 
 def _shown(measure: Measure, score: float) -> str:
@@ -58,7 +65,11 @@ def _range(measure: Measure, ends: tuple[float, float] | None, *, sign: bool = F
 
 
 def _lead(comparison: Comparison) -> str:
-    points = "Correlations, nDCG and accuracies × 100. " if any(m.scale == 100 for m in comparison.tasks) else ""
+    points = (
+        "Correlations, nDCG and accuracies × 100. "
+        if any(m.scale == 100 for m in comparison.tasks)
+        else ""
+    )
     return f"{points}{esc(comparison.note)}"
 
 
@@ -85,7 +96,11 @@ def _head(measure: Measure) -> str:
 
 def _row(label: str, comparison: Comparison, styles: Styles) -> str:
     cells = [_cell(measure, label) for measure in (*comparison.averages, *comparison.tasks)]
-    told = '<small class="base">baseline</small>' if label == comparison.baseline and len(comparison.labels) > 1 else ""
+    told = (
+        '<small class="base">baseline</small>'
+        if label == comparison.baseline and len(comparison.labels) > 1
+        else ""
+    )
     return f'<tr><th scope="row">{model_name(label, styles[label])}{told}</th>{"".join(cells)}</tr>'
 
 
@@ -113,9 +128,14 @@ def _charts(comparison: Comparison, styles: Styles) -> str:
     for measure in comparison.averages or ([lead] if lead is not None else []):
         if measure.samples:
             ordered = sorted(measure.scores.items(), key=lambda cell: -cell[1])
-            rows = [Row(label, styles[label], score * measure.scale, _scaled(measure, label)) for label, score in ordered]
+            rows = [
+                Row(label, styles[label], score * measure.scale, _scaled(measure, label))
+                for label, score in ordered
+            ]
             title = f"{measure.name}, with 95 % intervals"
-            charts.append(forest(title, _told(rows), rows, difference=False, decimals=measure.decimals))
+            charts.append(
+                forest(title, _told(rows), rows, difference=False, decimals=measure.decimals)
+            )
     return grid(charts) if charts else ""
 
 
@@ -144,7 +164,9 @@ def _all_metrics(comparison: Comparison) -> str:
     """Build one table per task with every metric as recorded, folded."""
     tables = []
     for column in comparison.columns:
-        names = list(dict.fromkeys(name for record in column.records.values() for name in record.metrics))
+        names = list(
+            dict.fromkeys(name for record in column.records.values() for name in record.metrics)
+        )
         labels = [label for label in comparison.labels if label in column.records]
         head = [
             '<th scope="col" class="corner">metric</th>',
@@ -154,7 +176,10 @@ def _all_metrics(comparison: Comparison) -> str:
         for name in names:
             values = (column.records[label].metrics.get(name) for label in labels)
             cells = "".join(
-                '<td class="none">–</td>' if v is None else f'<td data-value="{v!r}">{number(v, 4)}</td>' for v in values
+                '<td class="none">–</td>'
+                if v is None
+                else f'<td data-value="{v!r}">{number(v, 4)}</td>'
+                for v in values
             )
             rows.append(f'<tr><th scope="row">{esc(name)}</th>{cells}</tr>')
         tables.append(table(f"{esc(column.name)} <small>{esc(column.task)}</small>", head, rows))

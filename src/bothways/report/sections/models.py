@@ -21,7 +21,9 @@ def layer_maps(comparison: Comparison, styles: Styles) -> Section | Missing:
     charts = []
     for column, found in by_column(comparison, findings.layers):
         # All models share one scale, because otherwise their colors could not be compared.
-        low = min(0.0, min(value for values, _ in found.values() for row in values for value in row))
+        low = min(
+            0.0, min(value for values, _ in found.values() for row in values for value in row)
+        )
         for names, values, tokens in _distinct(found):
             mean = sum(sum(row) for row in values) / sum(len(row) for row in values)
             # The last layer is on top, as networks are usually drawn.
@@ -45,14 +47,23 @@ def layer_maps(comparison: Comparison, styles: Styles) -> Section | Missing:
     return Section("layers", "Effect of the direction", lead, _wide(charts))
 
 
-def _distinct(found: Mapping[str, tuple[list[list[float]], list[str]]]) -> list[tuple[str, list[list[float]], list[str]]]:
+def _distinct(
+    found: Mapping[str, tuple[list[list[float]], list[str]]],
+) -> list[tuple[str, list[list[float]], list[str]]]:
     """Join equal maps and their names.
 
     The task runs a model in both directions, so both encoders of one base have the same map.
     """
     maps: list[tuple[list[str], list[list[float]], list[str]]] = []
     for label, (values, tokens) in found.items():
-        same = next((names for names, other, other_tokens in maps if (other, other_tokens) == (values, tokens)), None)
+        same = next(
+            (
+                names
+                for names, other, other_tokens in maps
+                if (other, other_tokens) == (values, tokens)
+            ),
+            None,
+        )
         if same is None:
             maps.append(([label], values, tokens))
         else:
@@ -66,10 +77,16 @@ def prefix(comparison: Comparison, styles: Styles) -> Section | Missing:
     for column, found in by_column(comparison, findings.margins):
         rows = [(label, styles[label], values) for label, values in found.items()]
         told = "; ".join(
-            f"{label}: {sum(v > 0 for v in values)} of {len(values)} above zero" for label, values in found.items()
+            f"{label}: {sum(v > 0 for v in values)} of {len(values)} above zero"
+            for label, values in found.items()
         )
         charts.append(
-            strip(f"{column.name}: margin of each triple", told, rows, x_label="cosine to the same ending − to another")
+            strip(
+                f"{column.name}: margin of each triple",
+                told,
+                rows,
+                x_label="cosine to the same ending − to another",
+            )
         )
     if not charts:
         return Missing("Prefix test", "bothways evaluate MODEL --task prefix --out results.json")
@@ -96,7 +113,10 @@ def passkey(comparison: Comparison, styles: Styles) -> Section | Missing:
             )
             charts.append(chart)
     if not charts:
-        return Missing("Passkey retrieval by length and depth", "bothways evaluate MODEL --task passkey --out results.json")
+        return Missing(
+            "Passkey retrieval by length and depth",
+            "bothways evaluate MODEL --task passkey --out results.json",
+        )
     lead = "Share of right answers in percent, by the length of the text and by the depth of the hidden key in it."
     return Section("passkey", "Retrieval from long contexts", lead, grid(charts))
 
@@ -107,5 +127,7 @@ def _wide(charts: Sequence[str]) -> str:
     for chart in charts:
         size = chart.split('viewBox="0 0 ', 1)[1].split('"', 1)[0].split(" ")[0]
         sized = chart.replace('class="chart"', f'class="chart" width="{size}"', 1)
-        figures.append(f'<figure class="scroll" role="region" tabindex="0" aria-label="layer map">{sized}</figure>')
+        figures.append(
+            f'<figure class="scroll" role="region" tabindex="0" aria-label="layer map">{sized}</figure>'
+        )
     return f'<div class="flow">{"".join(figures)}</div>'

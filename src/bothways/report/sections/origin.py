@@ -22,14 +22,21 @@ from bothways.report.sections.section import Section
 
 def origin(material: Material, comparison: Comparison | None) -> Section:
     """Build the section of provenance."""
-    parts = [_fold(f"Results of <bdi>{esc(model.label)}</bdi>", _model(model)) for model in material.models]
+    parts = [
+        _fold(f"Results of <bdi>{esc(model.label)}</bdi>", _model(model))
+        for model in material.models
+    ]
     parts += [_fold(f"Run <bdi>{esc(run.label)}</bdi>", _run(run)) for run in material.runs]
     facts = {"command": command_line(), "date": now(), "versions": _versions(versions())}
     if comparison is not None:
-        facts["bootstrap"] = f"{comparison.resamples:,} resamples, seed {comparison.seed}, percentile interval of 95 %"
+        facts["bootstrap"] = (
+            f"{comparison.resamples:,} resamples, seed {comparison.seed}, percentile interval of 95 %"
+        )
     parts.append(_fold("This report", _facts(facts)))
     lead = "Everything needed to reproduce each number: commands, versions, seeds, fingerprints (sha256) of the data's content."
-    return Section("origin", "Where the numbers come from", lead, _mismatches(comparison) + "".join(parts))
+    return Section(
+        "origin", "Where the numbers come from", lead, _mismatches(comparison) + "".join(parts)
+    )
 
 
 def now() -> str:
@@ -43,13 +50,19 @@ def _fold(summary: str, body: str) -> str:
 
 def _facts(facts: Mapping[str, Any]) -> str:
     rows = "".join(
-        f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>" for name, value in facts.items() if value not in (None, "", [], {})
+        f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>"
+        for name, value in facts.items()
+        if value not in (None, "", [], {})
     )
     return f'<dl class="origin">{rows}</dl>'
 
 
 def _versions(found: Any) -> str:
-    return ", ".join(f"{name} {number}" for name, number in found.items()) if isinstance(found, Mapping) else str(found or "")
+    return (
+        ", ".join(f"{name} {number}" for name, number in found.items())
+        if isinstance(found, Mapping)
+        else str(found or "")
+    )
 
 
 def _model(model: Model) -> str:
@@ -64,7 +77,11 @@ def _model(model: Model) -> str:
             else:
                 facts[str(key)] = _plain(value)
         parts.append(_facts(facts))
-    head = ['<th scope="col">task</th>', '<th scope="col">data (sha256)</th>', '<th scope="col">seconds</th>']
+    head = [
+        '<th scope="col">task</th>',
+        '<th scope="col">data (sha256)</th>',
+        '<th scope="col">seconds</th>',
+    ]
     rows = [
         f'<tr><th scope="row">{esc(task)}</th><td class="code">{esc(record.data)}</td><td>{record.seconds:,.1f}</td></tr>'
         for task, record in model.records.items()
@@ -84,10 +101,13 @@ def _run(run: Run) -> str:
     recipe = yaml.safe_load(run.recipe) if run.recipe else {}
     recipe = recipe if isinstance(recipe, dict) else {}
     facts: dict[str, Any] = {"folder": run.folder}
-    facts |= {key: recipe.get(key) for key in ("name", "base", "direction", "pooling", "seed", "dtype")}
+    facts |= {
+        key: recipe.get(key) for key in ("name", "base", "direction", "pooling", "seed", "dtype")
+    }
     done = loss_words(run)
     facts["stages"] = "; ".join(
-        f"{stage}: {seen['steps']:,} steps" + (f", {seen['tokens']:,} tokens" if seen["tokens"] else "")
+        f"{stage}: {seen['steps']:,} steps"
+        + (f", {seen['tokens']:,} tokens" if seen["tokens"] else "")
         for stage, seen in done.items()
     )
     facts["versions"] = _versions(run.facts.get("versions"))
@@ -102,7 +122,9 @@ def _run(run: Run) -> str:
 
 
 def _list(value: Any) -> Sequence[Mapping[str, Any]]:
-    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+    return (
+        [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+    )
 
 
 def _mismatches(comparison: Comparison | None) -> str:

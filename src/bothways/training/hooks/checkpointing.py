@@ -58,10 +58,18 @@ class Checkpointing(Hook):
         self.saved = state.step
         main = self.accelerator.is_main_process
         if main or self.update.together:
-            parameters = {name: sharding.whole(parameter, keep=main) for name, parameter in self.parameters.items()}
+            parameters = {
+                name: sharding.whole(parameter, keep=main)
+                for name, parameter in self.parameters.items()
+            }
             optimizer = self.update.state(keep=main)
             if main:
-                self.checkpoints.save(parameters, optimizer, state, lambda folder: self._write_others(folder, state.step))
+                self.checkpoints.save(
+                    parameters,
+                    optimizer,
+                    state,
+                    lambda folder: self._write_others(folder, state.step),
+                )
 
     def save_last(self, state: StageState) -> None:
         """Save the end of the stage, unless the last step has saved it already."""

@@ -56,7 +56,14 @@ class DevMetric:
         if moment.better:
             state.best = {"step": state.step, "value": value}
         name = getattr(self.metric, "name", "dev")
-        log.info("%s step %d: %s %.4f%s", self.stage, state.step, name, value, " (best)" if moment.better else "")
+        log.info(
+            "%s step %d: %s %.4f%s",
+            self.stage,
+            state.step,
+            name,
+            value,
+            " (best)" if moment.better else "",
+        )
         return {"dev": value, "dev_metric": name}
 
 

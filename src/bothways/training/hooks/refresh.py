@@ -29,7 +29,9 @@ class NegativeRefresh(Hook):
         if moment.last or not self.refresher.due(moment.step):
             return
         encoder = self.stepper.encoder
-        values = refresh(self.refresher, moment.step, encoder, self.stepper.accelerator, self.folder)
+        values = refresh(
+            self.refresher, moment.step, encoder, self.stepper.accelerator, self.folder
+        )
         self._take_over()
         if values:
             self.log.write(moment.step, values)
@@ -47,4 +49,6 @@ class NegativeRefresh(Hook):
             self._take_over()
 
     def _take_over(self) -> None:
-        self.stepper.examples = self.stepper.objective.prepare(self.refresher.examples, self.stepper.encoder)
+        self.stepper.examples = self.stepper.objective.prepare(
+            self.refresher.examples, self.stepper.encoder
+        )

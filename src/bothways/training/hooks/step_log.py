@@ -35,6 +35,8 @@ class StepLog(Hook):
                 **result.metrics,
                 "tokens": state.tokens,
                 "seconds": round(state.seconds, 3),
-                "tokens_per_second": round(state.tokens / state.seconds, 1) if state.seconds > 0 else 0.0,
+                "tokens_per_second": round(state.tokens / state.seconds, 1)
+                if state.seconds > 0
+                else 0.0,
             },
         )

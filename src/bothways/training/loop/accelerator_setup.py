@@ -42,9 +42,14 @@ def build_accelerator(recipe: Recipe, device: torch.device, out: Path | None) ->
             project_dir=str(out) if out is not None else None,
         )
     except (ValueError, ImportError) as error:
-        raise InputError(f"trackers {list(recipe.trackers)}: {str(error).splitlines()[0]}") from error
+        raise InputError(
+            f"trackers {list(recipe.trackers)}: {str(error).splitlines()[0]}"
+        ) from error
     found = accelerator.device
-    if accelerator.num_processes == 1 and (device.type, device.index or 0) != (found.type, found.index or 0):
+    if accelerator.num_processes == 1 and (device.type, device.index or 0) != (
+        found.type,
+        found.index or 0,
+    ):
         raise InputError(
             f"device: you asked for {device}, but Accelerate gives {found}, because it chooses once per process; choose a GPU with "
             "CUDA_VISIBLE_DEVICES, and another kind of device in a new process"
@@ -65,7 +70,9 @@ def start_trackers(recipe: Recipe, accelerator: Accelerator) -> None:
         return
     if len(accelerator.trackers) == 0 and len(accelerator.log_with) < len(recipe.trackers):
         known = [str(getattr(each, "value", each)) for each in accelerator.log_with]
-        raise InputError(f"trackers: {sorted(set(recipe.trackers) - set(known))} not installed; pip install 'bothways[track]'")
+        raise InputError(
+            f"trackers: {sorted(set(recipe.trackers) - set(known))} not installed; pip install 'bothways[track]'"
+        )
     plain = {
         key: value if isinstance(value, (int, float, str, bool)) else str(value)
         for key, value in binding(recipe.resolved()).items()

@@ -78,7 +78,11 @@ class Checkpoints:
         """List the steps that have a whole checkpoint, ascending."""
         if not self.folder.is_dir():
             return []
-        found = (_NAME.fullmatch(entry.name) for entry in self.folder.iterdir() if (entry / "state.json").is_file())
+        found = (
+            _NAME.fullmatch(entry.name)
+            for entry in self.folder.iterdir()
+            if (entry / "state.json").is_file()
+        )
         return sorted(int(match[1]) for match in found if match)
 
     def save(
@@ -98,7 +102,10 @@ class Checkpoints:
         """
         target = self.path(state.step)
         with atomic_folder(target, replace=True) as part:
-            tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in parameters.items()}
+            tensors = {
+                name: parameter.detach().cpu().contiguous()
+                for name, parameter in parameters.items()
+            }
             save_file(tensors, part / "trainable.safetensors")
             torch.save(optimizer, part / "optimizer.pt")
             if extra is not None:
@@ -116,14 +123,26 @@ class Checkpoints:
         path = self.path(step) / "state.json"
         with foreign(path, "not a checkpoint of this version", REMOVE):
             values = read_object(path, remedy=REMOVE)
-            state = StageState(**{key: values[key] for key in (each.name for each in fields(StageState))})
-        wrong = next((name for name, kinds in _TYPES.items() if not isinstance(getattr(state, name), kinds)), None)
-        if wrong is not None or isinstance(state.step, bool) or state.step != step or len(state.losses) != step:
+            state = StageState(
+                **{key: values[key] for key in (each.name for each in fields(StageState))}
+            )
+        wrong = next(
+            (name for name, kinds in _TYPES.items() if not isinstance(getattr(state, name), kinds)),
+            None,
+        )
+        if (
+            wrong is not None
+            or isinstance(state.step, bool)
+            or state.step != step
+            or len(state.losses) != step
+        ):
             entry = wrong or "step, or the number of losses"
             raise InputError(f"{path}: {entry} is not what training writes there; {REMOVE}")
         return state
 
-    def restore(self, step: int, parameters: Mapping[str, nn.Parameter], update: Update | None) -> None:
+    def restore(
+        self, step: int, parameters: Mapping[str, nn.Parameter], update: Update | None
+    ) -> None:
         """Restore a checkpoint's parameters, and with an update its optimizer's state.
 
         Raises:
@@ -131,13 +150,19 @@ class Checkpoints:
         """
         folder = self.path(step)
         tensors = read_tensors(folder / "trainable.safetensors", remedy=REMOVE)
-        if tensors.keys() != parameters.keys() or any(tensors[name].shape != each.shape for name, each in parameters.items()):
-            raise InputError(f"{folder}: holds other parameters than this recipe trains; use another output folder")
+        if tensors.keys() != parameters.keys() or any(
+            tensors[name].shape != each.shape for name, each in parameters.items()
+        ):
+            raise InputError(
+                f"{folder}: holds other parameters than this recipe trains; use another output folder"
+            )
         for name, parameter in parameters.items():
             put(parameter, tensors[name])
         if update is not None:
             with foreign(folder / "optimizer.pt", "broken", REMOVE):
-                update.load(torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
+                update.load(
+                    torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+                )
 
     def _prune(self, state: StageState) -> None:
         kept = set(self.steps()[-self.keep :])

@@ -37,7 +37,9 @@ class MetricsLog:
         self._stage, self._number, self._offset = stage, number, offset
         if not self.accelerator.is_main_process or not self.path.exists():
             return
-        kept = [line for line in self.read() if (line["number"], line["step"]) <= (number, after_step)]
+        kept = [
+            line for line in self.read() if (line["number"], line["step"]) <= (number, after_step)
+        ]
         with atomic_file(self.path) as part:
             part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
@@ -48,12 +50,17 @@ class MetricsLog:
         """
         if self.accelerator.is_main_process:
             clean = {
-                key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
+                key: None if isinstance(value, float) and not math.isfinite(value) else value
+                for key, value in values.items()
             }
             line = {"stage": self._stage, "number": self._number, "step": step, **clean}
             with self.path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
-        numbers = {f"{self._stage}/{key}": value for key, value in values.items() if isinstance(value, (int, float))}
+        numbers = {
+            f"{self._stage}/{key}": value
+            for key, value in values.items()
+            if isinstance(value, (int, float))
+        }
         self.accelerator.log(numbers, step=self._offset + step)
 
     def read(self) -> list[dict[str, Any]]:
@@ -67,7 +74,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Lines that are not whole are skipped. A killed run may leave one at the end.
     """
     lines: list[dict[str, Any]] = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+    for text in (
+        path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    ):
         try:
             line = json.loads(text)
         except (ValueError, RecursionError):

@@ -29,17 +29,35 @@ class OptimConfig(Strict):
     """
 
     lr: float = Field(default=5e-5, gt=0, description="peak learning rate")
-    weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay; not on biases and norms")
-    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="decay of the first and second moment")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="decoupled weight decay; not on biases and norms"
+    )
+    betas: tuple[float, float] = Field(
+        default=(0.9, 0.999), description="decay of the first and second moment"
+    )
     eps: float = Field(default=1e-8, gt=0)
-    schedule: Literal["linear", "cosine", "constant"] = Field(default="linear", description="after the warm-up")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="after the warm-up"
+    )
     warmup_steps: int = Field(default=0, ge=0, description="linear from 0")
-    warmup_ratio: float = Field(default=0.0, ge=0, le=1, description="share of the horizon; instead of warmup_steps")
-    clip_norm: float | None = Field(default=1.0, gt=0, description="largest norm of the whole gradient; null: no clipping")
-    epochs: float | None = Field(default=None, gt=0, description="decay horizon in passes over the data; 3 when nothing is set")
-    steps: int | None = Field(default=None, ge=1, description="decay horizon in optimizer steps; instead of epochs")
+    warmup_ratio: float = Field(
+        default=0.0, ge=0, le=1, description="share of the horizon; instead of warmup_steps"
+    )
+    clip_norm: float | None = Field(
+        default=1.0, gt=0, description="largest norm of the whole gradient; null: no clipping"
+    )
+    epochs: float | None = Field(
+        default=None,
+        gt=0,
+        description="decay horizon in passes over the data; 3 when nothing is set",
+    )
+    steps: int | None = Field(
+        default=None, ge=1, description="decay horizon in optimizer steps; instead of epochs"
+    )
     stop_after_steps: int | None = Field(
-        default=None, ge=1, description="stop after this step, even if the rate decays over a longer horizon"
+        default=None,
+        ge=1,
+        description="stop after this step, even if the rate decays over a longer horizon",
     )
 
     @model_validator(mode="after")
@@ -76,10 +94,16 @@ def lr_factor(config: OptimConfig, step: int, horizon: int) -> float:
     if config.schedule == "constant":
         return 1.0
     progress = min(1.0, (step - warmup) / max(1, horizon - warmup))
-    return 1.0 - progress if config.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+    return (
+        1.0 - progress
+        if config.schedule == "linear"
+        else 0.5 * (1.0 + math.cos(math.pi * progress))
+    )
 
 
-def build_optimizer(parameters: Mapping[str, nn.Parameter], config: OptimConfig) -> torch.optim.AdamW:
+def build_optimizer(
+    parameters: Mapping[str, nn.Parameter], config: OptimConfig
+) -> torch.optim.AdamW:
     """Build AdamW over named parameters. Weight decay applies to matrices, not to vectors.
 
     Vectors are biases and norms.
@@ -94,7 +118,11 @@ def build_optimizer(parameters: Mapping[str, nn.Parameter], config: OptimConfig)
     # together with whole tensors.
     foreach = None if len(replicated(parameters.values())) == len(parameters) else False
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=config.lr, betas=config.betas, eps=config.eps, foreach=foreach
+        [group for group in groups if group["params"]],
+        lr=config.lr,
+        betas=config.betas,
+        eps=config.eps,
+        foreach=foreach,
     )
 
 

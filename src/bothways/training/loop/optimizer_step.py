@@ -105,11 +105,16 @@ class Stepper:
                 batch.to(self.accelerator.device),
                 scale=1.0 / total,
                 backward=partial(self.update.backward, last=micro == len(batches) - 1),
-                seed=derive(self.seed, "step", self.stage, step, micro, self.accelerator.process_index),
+                seed=derive(
+                    self.seed, "step", self.stage, step, micro, self.accelerator.process_index
+                ),
             )
             totals.add(output)
         names = sorted(totals.metrics)
-        loss, *means = (n / total for n in self._sum([totals.loss_sum, *(totals.metrics[name] for name in names)]))
+        loss, *means = (
+            n / total
+            for n in self._sum([totals.loss_sum, *(totals.metrics[name] for name in names)])
+        )
         grad_norm = self.update.finish()
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise Diverged(
@@ -123,7 +128,8 @@ class Stepper:
         process = self.accelerator.process_index
         rows = self.order.rows(step, micro, process)
         return self.objective.collate(
-            [self.examples[row] for row in rows], generator(self.seed, "data", self.stage, step, micro, process)
+            [self.examples[row] for row in rows],
+            generator(self.seed, "data", self.stage, step, micro, process),
         )
 
     def _sum(self, values: Sequence[float]) -> list[float]:
@@ -132,7 +138,9 @@ class Stepper:
             return [float(value) for value in values]
         # MPS has no float64. Counts stay exact in float32 up to 2^24.
         wide = torch.float32 if self.accelerator.device.type == "mps" else torch.float64
-        tensor = torch.tensor([float(value) for value in values], dtype=wide, device=self.accelerator.device)
+        tensor = torch.tensor(
+            [float(value) for value in values], dtype=wide, device=self.accelerator.device
+        )
         return [float(value) for value in self.accelerator.reduce(tensor, "sum")]
 
 

@@ -73,7 +73,11 @@ class Order:
         """Return the example numbers of one micro-batch of optimizer step `step` (from 0)."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            rows = epoch_rows(self.groups, epoch, lambda group, lap: generator(self.seed, "mix", self.stage, group, lap))
+            rows = epoch_rows(
+                self.groups,
+                epoch,
+                lambda group, lap: generator(self.seed, "mix", self.stage, group, lap),
+            )
             shuffle = generator(self.seed, "order", self.stage, epoch)
             self._batches = epoch_batches(self.groups, rows, self.global_size, self.kind, shuffle)
             self._epoch = epoch

@@ -21,7 +21,9 @@ from bothways.training.stage.product import remove_part
 METRICS = "metrics.jsonl"
 
 
-def prepare_folder(recipe: Recipe, out: Path, accelerator: Accelerator, *, resume: bool, overwrite: bool) -> None:
+def prepare_folder(
+    recipe: Recipe, out: Path, accelerator: Accelerator, *, resume: bool, overwrite: bool
+) -> None:
     """Check the content of the output folder, and write the recipe with all defaults into it.
 
     Args:
@@ -60,11 +62,19 @@ def prepare_folder(recipe: Recipe, out: Path, accelerator: Accelerator, *, resum
 def _check_resumable(recipe: Recipe, out: Path, *, resume: bool) -> None:
     stored = out / RECIPE
     if not resume:
-        raise InputError(f"{out}: already exists and is not empty; resume or overwrite it, or choose another folder")
+        raise InputError(
+            f"{out}: already exists and is not empty; resume or overwrite it, or choose another folder"
+        )
     if not stored.exists():
-        raise InputError(f"{out}: holds no recipe.yaml, so there is no run to resume; choose another folder")
-    with foreign(stored, "is not the recipe that a run wrote", "restore it, or train into another folder"):
-        changed = changed_keys(as_resolved_now(yaml.safe_load(stored.read_text(encoding="utf-8"))), recipe.resolved())
+        raise InputError(
+            f"{out}: holds no recipe.yaml, so there is no run to resume; choose another folder"
+        )
+    with foreign(
+        stored, "is not the recipe that a run wrote", "restore it, or train into another folder"
+    ):
+        changed = changed_keys(
+            as_resolved_now(yaml.safe_load(stored.read_text(encoding="utf-8"))), recipe.resolved()
+        )
     if changed:
         raise InputError(
             f"{out}: the recipe has changed since this run began: {'; '.join(changed)}; restore it, or train into another folder"
@@ -101,4 +111,6 @@ def _has_trained(folder: Path) -> bool:
     """Tell if a run's folder holds more than its recipe and a log without a step."""
     names = {each.name for each in folder.iterdir()}
     log_file = folder / METRICS
-    return not names <= {RECIPE, METRICS} or (log_file.is_file() and '"loss"' in log_file.read_text(encoding="utf-8"))
+    return not names <= {RECIPE, METRICS} or (
+        log_file.is_file() and '"loss"' in log_file.read_text(encoding="utf-8")
+    )

@@ -42,12 +42,19 @@ class StopSignal:
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 number = getattr(signal, name, None)  # Windows has no SIGHUP
-                if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+                if number is None or (
+                    name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN
+                ):
                     continue
                 self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Restore the old handlers."""
         for number in list(self._before):
             self._restore(number)

@@ -72,7 +72,9 @@ class StageRun:
         name, stop = self.context.name, self.stop
         state = self._resumed() if resume else StageState(facts=self.facts)
         self._announce()
-        self.run.metrics.begin(name, self.context.index, state.step if state.step else -1, self.offset)
+        self.run.metrics.begin(
+            name, self.context.index, state.step if state.step else -1, self.offset
+        )
         self.stepper.encoder.train()
         self.stepper.objective.train()
         shown = self.run.progress if self.run.main else False
@@ -100,7 +102,9 @@ class StageRun:
         """Take one step, and add it to the state."""
         optim = self.context.stage.optim
         begin = time.perf_counter()
-        lr = optim.lr * lr_factor(optim, state.step, optim.horizon(self.stepper.order.steps_per_epoch))
+        lr = optim.lr * lr_factor(
+            optim, state.step, optim.horizon(self.stepper.order.steps_per_epoch)
+        )
         try:
             result = self.stepper(state.step, lr, interrupted=signals.received is not None)
         except Diverged as error:
@@ -156,5 +160,9 @@ class StageRun:
 
     def _frozen_dtype(self) -> torch.dtype:
         encoder = self.stepper.encoder
-        frozen = (parameter.dtype for parameter in encoder.backbone.parameters() if not parameter.requires_grad)
+        frozen = (
+            parameter.dtype
+            for parameter in encoder.backbone.parameters()
+            if not parameter.requires_grad
+        )
         return next(frozen, encoder.dtype)

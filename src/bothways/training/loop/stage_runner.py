@@ -41,7 +41,9 @@ from bothways.training.stage.stage_output import merge_stage, record
 from bothways.training.stage.stage_setup import open_heldout, open_stage, ready
 
 
-def train_stage(context: StageContext, run: RunContext, *, resume: bool, offset: int, check_others: bool) -> int:
+def train_stage(
+    context: StageContext, run: RunContext, *, resume: bool, offset: int, check_others: bool
+) -> int:
     """Train a stage and save its product.
 
     Args:
@@ -67,16 +69,24 @@ class _StageRunner:
         product, split = product_of(stage), run.parallel.sharding
         data = read_stage_data(stage, run.texts)
         check_negatives(stage, data.items)
-        chosen = precision.choose(context.recipe.dtype, run.accelerator.device, adapter=stage.adapter is not None)
+        chosen = precision.choose(
+            context.recipe.dtype, run.accelerator.device, adapter=stage.adapter is not None
+        )
         # A model that is to be split need not fit on one device.
         device = run.accelerator.device if split is None else torch.device("cpu")
         encoder = open_stage(context, device=device, dtype=chosen.weights)
         if check_others:
             check_later(context, encoder, run.texts, processes=run.accelerator.num_processes)
-        place = None if split is None else partial(sharding.shard, sharding=split, accelerator=run.accelerator)
+        place = (
+            None
+            if split is None
+            else partial(sharding.shard, sharding=split, accelerator=run.accelerator)
+        )
         with ready(context, encoder, chosen, place) as objective:
             state = self._stage_run(encoder, objective, data, offset).train(resume=resume)
-            trainable = sum(parameter.numel() for parameter in trainable_parameters(encoder, objective).values())
+            trainable = sum(
+                parameter.numel() for parameter in trainable_parameters(encoder, objective).values()
+            )
             head = product.trained_head(objective)
         # This frees memory for the float32 copy that the adapter is merged into.
         del objective
@@ -84,7 +94,14 @@ class _StageRunner:
         run.accelerator.wait_for_everyone()
         return state.step
 
-    def _save(self, encoder: Encoder, head: Head | None, data: StageData, state: StageState, trainable: int) -> None:
+    def _save(
+        self,
+        encoder: Encoder,
+        head: Head | None,
+        data: StageData,
+        state: StageState,
+        trainable: int,
+    ) -> None:
         """Merge the adapter, record the stage and save its product, on the main process."""
         context, main, product = self.context, self.run.main, product_of(self.context.stage)
         split = self.run.parallel.sharding is not None
@@ -97,7 +114,9 @@ class _StageRunner:
         say_unstored(data.items, encoder.options.prompts, context.name)
         product.save(encoder, head, context)
 
-    def _stage_run(self, encoder: Encoder, objective: Objective[Any], data: StageData, offset: int) -> StageRun:
+    def _stage_run(
+        self, encoder: Encoder, objective: Objective[Any], data: StageData, offset: int
+    ) -> StageRun:
         """Build the loop of the stage with its hooks."""
         context, run, stage = self.context, self.run, self.context.stage
         examples = data.first(objective.prepare(data.items, encoder))
@@ -120,7 +139,9 @@ class _StageRunner:
         )
         hooks = self._hooks(stepper, data)
         checkpointing = Checkpointing(
-            checkpoints=Checkpoints(context.checkpoint_folder, keep=context.recipe.keep_checkpoints),
+            checkpoints=Checkpoints(
+                context.checkpoint_folder, keep=context.recipe.keep_checkpoints
+            ),
             parameters=parameters,
             update=stepper.update,
             accelerator=run.accelerator,
@@ -143,7 +164,11 @@ class _StageRunner:
         )
 
     def _update(self, parameters: dict[str, torch.nn.Parameter]) -> Update:
-        optim, accelerator, zero = self.context.stage.optim, self.run.accelerator, self.run.parallel.zero
+        optim, accelerator, zero = (
+            self.context.stage.optim,
+            self.run.accelerator,
+            self.run.parallel.zero,
+        )
         optimizer = build_optimizer(parameters, optim)
         if zero is not None:
             return ZeroUpdate(zero, parameters, optimizer, accelerator, optim.clip_norm)
@@ -161,11 +186,19 @@ class _StageRunner:
             sources = stage.data.all_sources if run.texts is None else ()
             refresher = stage.refresh.build(data.items, seed=context.recipe.seed, sources=sources)
             folder = context.checkpoint_folder
-            hooks.append(NegativeRefresh(refresher=refresher, stepper=stepper, folder=folder, log=run.metrics))
+            hooks.append(
+                NegativeRefresh(
+                    refresher=refresher, stepper=stepper, folder=folder, log=run.metrics
+                )
+            )
         heldout = open_heldout(context, encoder, stepper.objective, data.held_out)
         if heldout is not None and stage.heldout is not None:
             every = stage.heldout.every
-            hooks.append(HeldOutLoss(heldout=heldout, encoder=encoder, every=every, readers=readers, log=run.metrics))
+            hooks.append(
+                HeldOutLoss(
+                    heldout=heldout, encoder=encoder, every=every, readers=readers, log=run.metrics
+                )
+            )
         hooks.append(
             Measurements(
                 measurements=self._measurements(encoder, data, readers),
@@ -178,7 +211,9 @@ class _StageRunner:
         )
         return hooks
 
-    def _measurements(self, encoder: Encoder, data: StageData, readers: Readers) -> Sequence[Measurement]:
+    def _measurements(
+        self, encoder: Encoder, data: StageData, readers: Readers
+    ) -> Sequence[Measurement]:
         stage = self.context.stage
         watch = CollapseWatch(
             product_of(stage).watched(data.texts),
@@ -187,8 +222,18 @@ class _StageRunner:
             action=stage.on_collapse,
             remedy=stage.objective.collapse_remedy,
         )
-        measurements: list[Measurement] = [CollapseAlarm(watch=watch, encoder=encoder, readers=readers)]
+        measurements: list[Measurement] = [
+            CollapseAlarm(watch=watch, encoder=encoder, readers=readers)
+        ]
         if stage.eval is not None:
             metric = devmetric.dev_metric(stage.eval.metric, rows=data.items)
-            measurements.append(DevMetric(metric=metric, encoder=encoder, config=stage.eval, stage=stage.name, readers=readers))
+            measurements.append(
+                DevMetric(
+                    metric=metric,
+                    encoder=encoder,
+                    config=stage.eval,
+                    stage=stage.name,
+                    readers=readers,
+                )
+            )
         return measurements

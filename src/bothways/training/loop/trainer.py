@@ -116,7 +116,9 @@ def train(
     _check_sources(recipe, texts)
     parallel = requested(recipe, dry_run=dry_run)
     with hidden():
-        accelerator = build_accelerator(recipe, resolve_device(device), None if dry_run or out is None else Path(out))
+        accelerator = build_accelerator(
+            recipe, resolve_device(device), None if dry_run or out is None else Path(out)
+        )
         if dry_run:
             return estimate(recipe, accelerator, texts)
         if out is None:
@@ -130,14 +132,18 @@ def train(
             progress=progress,
         )
         with locked(folder) if run.main else nullcontext():
-            _train_stages(StageContext.all_of(recipe, folder), run, resume=resume, overwrite=overwrite)
+            _train_stages(
+                StageContext.all_of(recipe, folder), run, resume=resume, overwrite=overwrite
+            )
         # A model that had to be split need not fit on one device.
         place = accelerator.device if parallel.sharding is None else torch.device("cpu")
         product = product_of(recipe.stages[-1])
         return product.open(folder, recipe, following=product, device=place, dtype=recipe.dtype)
 
 
-def _train_stages(stages: list[StageContext], run: RunContext, *, resume: bool, overwrite: bool) -> None:
+def _train_stages(
+    stages: list[StageContext], run: RunContext, *, resume: bool, overwrite: bool
+) -> None:
     """Train all stages that are not finished yet."""
     recipe, out = stages[0].recipe, stages[0].run_folder
     accelerator: Accelerator = run.accelerator

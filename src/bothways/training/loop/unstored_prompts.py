@@ -30,7 +30,10 @@ def unstored_prompts(rows: Sequence[Any], stored: Mapping[str, str]) -> list[str
             for prompt in {row.query_prompt, row.document_prompt}:
                 counts[prompt] = counts.get(prompt, 0) + 1
     known = {"", *stored.values()}
-    return sorted((prompt for prompt in counts if prompt not in known), key=lambda prompt: (-counts[prompt], prompt))
+    return sorted(
+        (prompt for prompt in counts if prompt not in known),
+        key=lambda prompt: (-counts[prompt], prompt),
+    )
 
 
 def say_unstored(rows: Sequence[Any], stored: Mapping[str, str], stage: str) -> None:
@@ -41,5 +44,12 @@ def say_unstored(rows: Sequence[Any], stored: Mapping[str, str], stage: str) -> 
         log.warning(
             "stage %s: the rows have %d prompts that the encoder does not store: %s%s; pass the right one when you encode, as "
             "encode(texts, prompt=%r), or store it under a name: prompts: {query: %r} in the recipe",
-            *(stage, len(missing), ", ".join(map(repr, missing[:_SHOWN])), more, missing[0], missing[0]),
+            *(
+                stage,
+                len(missing),
+                ", ".join(map(repr, missing[:_SHOWN])),
+                more,
+                missing[0],
+                missing[0],
+            ),
         )

@@ -25,7 +25,10 @@ SHARDABLE = ("causal_lm", "mntp", "llara")
 
 Every pass exchanges data, so all processes must run equally many."""
 FSDP, DEEPSPEED = "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"
-OTHERS = {"ACCELERATE_USE_MEGATRON_LM": "Megatron-LM", "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config"}
+OTHERS = {
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config",
+}
 """Variables of ways to split that are not supported, and their names."""
 
 
@@ -45,7 +48,9 @@ def requested(recipe: Recipe, *, dry_run: bool = False) -> ParallelRequest:
     """
     for variable, name in OTHERS.items():
         if _on(variable):
-            raise InputError(f"accelerate: {name} ({variable}) is not supported; to shard the model use FSDP2: {HOW}")
+            raise InputError(
+                f"accelerate: {name} ({variable}) is not supported; to shard the model use FSDP2: {HOW}"
+            )
     asked = [variable for variable in (FSDP, DEEPSPEED) if _on(variable)]
     if not asked:
         return ParallelRequest()
@@ -53,9 +58,15 @@ def requested(recipe: Recipe, *, dry_run: bool = False) -> ParallelRequest:
         raise InputError(
             f"accelerate: {FSDP} and {DEEPSPEED} are both set, but a model is split in one way only; unset one of them"
         )
-    launch = ParallelRequest(sharding=Sharding.asked()) if asked == [FSDP] else ParallelRequest(zero=Zero.asked())
+    launch = (
+        ParallelRequest(sharding=Sharding.asked())
+        if asked == [FSDP]
+        else ParallelRequest(zero=Zero.asked())
+    )
     if dry_run:
-        raise InputError(f"accelerate: a dry run measures whole models; start it without {asked[0]}")
+        raise InputError(
+            f"accelerate: a dry run measures whole models; start it without {asked[0]}"
+        )
     for stage in recipe.stages:
         if stage.objective.kind not in SHARDABLE:
             raise InputError(
@@ -72,7 +83,9 @@ def requested(recipe: Recipe, *, dry_run: bool = False) -> ParallelRequest:
 @contextmanager
 def hidden() -> Iterator[None]:
     """Hide the request from Accelerate and transformers inside the block."""
-    before = {variable: os.environ[variable] for variable in (FSDP, DEEPSPEED) if variable in os.environ}
+    before = {
+        variable: os.environ[variable] for variable in (FSDP, DEEPSPEED) if variable in os.environ
+    }
     os.environ.update(dict.fromkeys(before, "false"))
     try:
         yield

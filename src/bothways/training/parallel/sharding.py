@@ -77,7 +77,9 @@ class Sharding:
 def _check_settings() -> None:
     version = os.environ.get("FSDP_VERSION", "1")
     if version != "2":
-        raise InputError(f"accelerate: FSDP version {version} (FSDP_VERSION) is not supported, version 2 is: {HOW}")
+        raise InputError(
+            f"accelerate: FSDP version {version} (FSDP_VERSION) is not supported, version 2 is: {HOW}"
+        )
     for variable, instead in REFUSED.items():
         if os.environ.get(variable, "").lower() in ("true", "1", "yes"):
             raise InputError(f"accelerate: {variable} is not supported; {instead}")
@@ -92,7 +94,9 @@ def _check_settings() -> None:
         )
     reshard = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true")
     if reshard.lower() not in ("true", "false"):
-        raise InputError(f"accelerate: FSDP_RESHARD_AFTER_FORWARD is {reshard!r}; set it to true or false")
+        raise InputError(
+            f"accelerate: FSDP_RESHARD_AFTER_FORWARD is {reshard!r}; set it to true or false"
+        )
 
 
 def shard(encoder: Encoder, sharding: Sharding, accelerator: Accelerator) -> None:
@@ -113,8 +117,12 @@ def shard(encoder: Encoder, sharding: Sharding, accelerator: Accelerator) -> Non
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
-        raise InputError(f"accelerate: sharding needs torch 2.9 or later, this is {torch.__version__}")
-    blocks: list[Any] = [block for _, blocks in decoder_blocks(encoder.backbone) for block in blocks]
+        raise InputError(
+            f"accelerate: sharding needs torch 2.9 or later, this is {torch.__version__}"
+        )
+    blocks: list[Any] = [
+        block for _, blocks in decoder_blocks(encoder.backbone) for block in blocks
+    ]
     _check_blocks(blocks, type(encoder.backbone).__name__)
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     for block in blocks:
@@ -151,7 +159,10 @@ def gathered(optimizer: torch.optim.Optimizer, *, keep: bool) -> dict[str, Any]:
     """Return the optimizer's state dict without shards, for a checkpoint; see `whole`."""
     state = optimizer.state_dict()
     moments = {
-        number: {key: whole(value, keep=keep) if isinstance(value, Tensor) else value for key, value in each.items()}
+        number: {
+            key: whole(value, keep=keep) if isinstance(value, Tensor) else value
+            for key, value in each.items()
+        }
         for number, each in state["state"].items()
     }
     return {**state, "state": moments}
@@ -162,7 +173,9 @@ def trained_state(encoder: Encoder, *, keep: bool) -> dict[str, Tensor]:
 
     See `whole`. `load_adapter_state` takes the result.
     """
-    return {name: whole(tensor, keep=keep).cpu() for name, tensor in trained(encoder.backbone).items()}
+    return {
+        name: whole(tensor, keep=keep).cpu() for name, tensor in trained(encoder.backbone).items()
+    }
 
 
 def put(parameter: nn.Parameter, value: Tensor) -> None:
@@ -181,7 +194,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
         parameter = held[number]
         if _is_shard(parameter):
             moments = {
-                key: value for key, value in each.items() if isinstance(value, Tensor) and value.shape == parameter.shape
+                key: value
+                for key, value in each.items()
+                if isinstance(value, Tensor) and value.shape == parameter.shape
             }
             each.update({key: _part(value, parameter) for key, value in moments.items()})
     loops = [group["foreach"] for group in optimizer.param_groups]
@@ -205,11 +220,17 @@ def clip(parameters: Iterable[nn.Parameter], limit: float, accelerator: Accelera
     It does the same as torch.nn.utils.clip_grad_norm_, which does not accept shards together with
     whole tensors.
     """
-    gradients = [(_is_shard(parameter), parameter.grad) for parameter in parameters if parameter.grad is not None]
+    gradients = [
+        (_is_shard(parameter), parameter.grad)
+        for parameter in parameters
+        if parameter.grad is not None
+    ]
     squares = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
     for sharded, gradient in gradients:
         local: Tensor = gradient.to_local() if sharded else gradient  # type: ignore[attr-defined]
-        squares[int(sharded)] += torch.linalg.vector_norm(local, dtype=torch.float32).double().square()
+        squares[int(sharded)] += (
+            torch.linalg.vector_norm(local, dtype=torch.float32).double().square()
+        )
     # Only shards add up over processes. The others are the same everywhere.
     shards: Any = accelerator.reduce(squares[1:], "sum")
     norm = math.sqrt(float(squares[0]) + float(shards))
@@ -229,13 +250,17 @@ def _part(value: Tensor, like: Any) -> Tensor:
     from torch.distributed.tensor import distribute_tensor
 
     # Every process has read the same value, so none is sent.
-    return distribute_tensor(value.to(like.device, like.dtype), like.device_mesh, like.placements, src_data_rank=None)
+    return distribute_tensor(
+        value.to(like.device, like.dtype), like.device_mesh, like.placements, src_data_rank=None
+    )
 
 
 def _check_blocks(blocks: list[Any], family: str) -> None:
     held = [id(parameter) for block in blocks for parameter in block.parameters()]
     if len(set(held)) < len(held):
-        raise InputError(f"accelerate: {family} cannot be sharded, its decoder blocks share parameters; train without FSDP")
+        raise InputError(
+            f"accelerate: {family} cannot be sharded, its decoder blocks share parameters; train without FSDP"
+        )
     if any(isinstance(module, nn.ModuleList) for block in blocks for module in block.modules()):
         raise InputError(
             f"accelerate: {family} cannot be sharded, its decoder blocks hold lists of modules (experts), "
@@ -243,7 +268,9 @@ def _check_blocks(blocks: list[Any], family: str) -> None:
             "some of them; train without FSDP"
         )
     if any(parameter.ndim == 0 for block in blocks for parameter in block.parameters()):
-        raise InputError(f"accelerate: {family} cannot be sharded, its decoder blocks hold single numbers; train without FSDP")
+        raise InputError(
+            f"accelerate: {family} cannot be sharded, its decoder blocks hold single numbers; train without FSDP"
+        )
 
 
 def _reshard_after_reading(block: Any, inputs: Any, output: Any) -> None:

@@ -52,7 +52,13 @@ RECIPE_KEYS = {
     "bf16": "the recipe's dtype",
 }
 """Keys of a DeepSpeed file that the recipe decides, and the recipe's key."""
-KEPT = ("zero_optimization", "communication_data_type", "comms_logger", "steps_per_print", "wall_clock_breakdown")
+KEPT = (
+    "zero_optimization",
+    "communication_data_type",
+    "comms_logger",
+    "steps_per_print",
+    "wall_clock_breakdown",
+)
 """Keys that do not change the training."""
 STATE = ("exp_avg", "exp_avg_sq")
 
@@ -75,13 +81,17 @@ class Zero:
             InputError: if DeepSpeed is not installed, or a setting is not supported.
         """
         if find_spec("deepspeed") is None:
-            raise InputError("accelerate: DeepSpeed is requested but not installed; pip install 'bothways[deepspeed]'")
+            raise InputError(
+                "accelerate: DeepSpeed is requested but not installed; pip install 'bothways[deepspeed]'"
+            )
         from accelerate.utils import DeepSpeedPlugin
 
         try:
             found = DeepSpeedPlugin().deepspeed_config
         except (ValueError, OSError) as error:
-            raise InputError(f"accelerate: DeepSpeed's settings: {str(error).splitlines()[0]}") from error
+            raise InputError(
+                f"accelerate: DeepSpeed's settings: {str(error).splitlines()[0]}"
+            ) from error
         return cls(_checked(found))
 
 
@@ -93,7 +103,9 @@ def _checked(found: Mapping[str, Any]) -> dict[str, Any]:
                     f"accelerate: the recipe decides DeepSpeed's {key} ({RECIPE_KEYS[key]}); leave it out, or set it to auto"
                 )
         elif key not in KEPT and not _says_nothing(key, value):
-            raise InputError(f"accelerate: DeepSpeed's {key} is not supported; leave it out (supported: {', '.join(KEPT)})")
+            raise InputError(
+                f"accelerate: DeepSpeed's {key} is not supported; leave it out (supported: {', '.join(KEPT)})"
+            )
     zero = {key: value for key, value in found["zero_optimization"].items() if value != "auto"}
     stage = zero.get("stage")
     if stage == 3:
@@ -101,14 +113,20 @@ def _checked(found: Mapping[str, Any]) -> dict[str, Any]:
             f"accelerate: ZeRO stage 3 is not supported; use stage 1 or 2, or to split the weights too use FSDP2: {HOW}"
         )
     if stage not in (1, 2):
-        raise InputError(f"accelerate: ZeRO stage {stage!r} splits nothing; use stage 1 or 2, or launch without DeepSpeed")
+        raise InputError(
+            f"accelerate: ZeRO stage {stage!r} splits nothing; use stage 1 or 2, or launch without DeepSpeed"
+        )
     if (zero.pop("offload_param", None) or {}).get("device") not in (None, "none"):
-        raise InputError("accelerate: DeepSpeed's offload_param needs stage 3, which is not supported; leave it out")
+        raise InputError(
+            "accelerate: DeepSpeed's offload_param needs stage 3, which is not supported; leave it out"
+        )
     device = (zero.get("offload_optimizer") or {}).get("device")
     if device in (None, "none"):
         zero.pop("offload_optimizer", None)
     elif device != "cpu":
-        raise InputError(f"accelerate: DeepSpeed's offload_optimizer to {device!r} is not supported; use cpu")
+        raise InputError(
+            f"accelerate: DeepSpeed's offload_optimizer to {device!r} is not supported; use cpu"
+        )
     kept = {key: found[key] for key in KEPT if key in found and found[key] != "auto"}
     return {**kept, "zero_optimization": zero}
 
@@ -119,9 +137,16 @@ def _says_nothing(key: str, value: Any) -> bool:
         if key in ("fp16", "bf16"):
             return value.get("enabled") in (None, False, "auto")
         if key == "optimizer":
-            return value.get("type") == "AdamW" and all(each == "auto" for each in value.get("params", {}).values())
+            return value.get("type") == "AdamW" and all(
+                each == "auto" for each in value.get("params", {}).values()
+            )
     # Accelerate sets the 1 if a file does not.
-    return value is None or value is False or value == "auto" or (key == "gradient_accumulation_steps" and value == 1)
+    return (
+        value is None
+        or value is False
+        or value == "auto"
+        or (key == "gradient_accumulation_steps" and value == 1)
+    )
 
 
 class _Held(nn.Module):
@@ -160,7 +185,9 @@ class ZeroUpdate:
         logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
         import deepspeed
 
-        self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.parameters = [
+            parameter for group in optimizer.param_groups for parameter in group["params"]
+        ]
         self._numbers = [len(group["params"]) for group in optimizer.param_groups]
         self._world = accelerator.num_processes
         config = {
@@ -174,7 +201,10 @@ class ZeroUpdate:
             "zero_force_ds_cpu_optimizer": False,
         }
         self.engine, self.zero, _, _ = deepspeed.initialize(
-            model=_Held(list(parameters.values())), optimizer=optimizer, config=config, dist_init_required=False
+            model=_Held(list(parameters.values())),
+            optimizer=optimizer,
+            config=config,
+            dist_init_required=False,
         )
         self.optimizer = optimizer
 
@@ -225,7 +255,10 @@ class ZeroUpdate:
         groups, first = [], 0
         for group, size in zip(self.optimizer.param_groups, self._numbers):
             groups.append(
-                {**{key: value for key, value in group.items() if key != "params"}, "params": list(range(first, first + size))}
+                {
+                    **{key: value for key, value in group.items() if key != "params"},
+                    "params": list(range(first, first + size)),
+                }
             )
             first += size
         return {"state": found, "param_groups": groups}

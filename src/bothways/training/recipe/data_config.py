@@ -27,7 +27,9 @@ def _one_or_many(value: Any) -> Any:
 
 def _named(value: tuple[str, ...]) -> tuple[str, ...]:
     if not all(value):
-        raise ValueError("name at least one source of text: a file, a folder, a hub dataset or python-stdlib")
+        raise ValueError(
+            "name at least one source of text: a file, a folder, a hub dataset or python-stdlib"
+        )
     return value
 
 
@@ -40,19 +42,27 @@ class TaskConfig(Strict):
 
     name: str = Field(description="unique name of its rows, in homogeneous batches and statistics")
     source: Sources = Field(description="files or folders of labeled rows")
-    dialect: str | None = Field(default=None, description="layout of the rows, e.g. flagembedding; recognized if absent")
-    query_prompt: str | None = Field(default=None, description="put before each query; null: the rows' own")
+    dialect: str | None = Field(
+        default=None, description="layout of the rows, e.g. flagembedding; recognized if absent"
+    )
+    query_prompt: str | None = Field(
+        default=None, description="put before each query; null: the rows' own"
+    )
     document_prompt: str | None = Field(
-        default=None, description="put before positives and negatives; symmetric tasks: the same as query_prompt"
+        default=None,
+        description="put before positives and negatives; symmetric tasks: the same as query_prompt",
     )
     example_prompt: str | None = Field(
         default=None,
         description="put before positives and negatives that are texts of a class, not its name; null: document_prompt",
     )
-    template: str = Field(default=TEMPLATE, description="how an instruction of the rows is written before a text")
+    template: str = Field(
+        default=TEMPLATE, description="how an instruction of the rows is written before a text"
+    )
     limit: int | None = Field(default=None, ge=1, description="rows from each source at most")
     part: tuple[int, int] | None = Field(
-        default=None, description="[k, n]: rows k, k + n, k + 2 n, … of each source, if a file holds several tasks in turn"
+        default=None,
+        description="[k, n]: rows k, k + n, k + 2 n, … of each source, if a file holds several tasks in turn",
     )
     weight: float = Field(
         default=1.0,
@@ -70,28 +80,48 @@ class TaskConfig(Strict):
 class DataConfig(Strict):
     """The training data of a stage: texts, or labeled rows for objectives that need them."""
 
-    source: Sources = Field(default=(), description="files, folders, hub datasets (org/name:config/split) or python-stdlib")
-    column: str | None = Field(default=None, description="the text's column; found by its usual names if absent")
-    limit: int | None = Field(default=None, ge=1, description="texts or rows from each source at most")
+    source: Sources = Field(
+        default=(),
+        description="files, folders, hub datasets (org/name:config/split) or python-stdlib",
+    )
+    column: str | None = Field(
+        default=None, description="the text's column; found by its usual names if absent"
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="texts or rows from each source at most"
+    )
     rows: int | None = Field(
-        default=None, ge=1, description="of running text, at most this many packed rows (LLM2Vec's max_train_samples)"
+        default=None,
+        ge=1,
+        description="of running text, at most this many packed rows (LLM2Vec's max_train_samples)",
     )
     dialect: str | None = Field(
-        default=None, description="labeled rows: their layout, e.g. flagembedding; recognized if absent"
+        default=None,
+        description="labeled rows: their layout, e.g. flagembedding; recognized if absent",
     )
-    query_prompt: str | None = Field(default=None, description="labeled rows: put before each query; null: the rows' own")
-    document_prompt: str | None = Field(default=None, description="labeled rows: put before positives and negatives")
+    query_prompt: str | None = Field(
+        default=None, description="labeled rows: put before each query; null: the rows' own"
+    )
+    document_prompt: str | None = Field(
+        default=None, description="labeled rows: put before positives and negatives"
+    )
     example_prompt: str | None = Field(
-        default=None, description="labeled rows: put before documents that are texts of a class, not its name"
+        default=None,
+        description="labeled rows: put before documents that are texts of a class, not its name",
     )
-    template: str = Field(default=TEMPLATE, description="labeled rows: how their instruction is written")
+    template: str = Field(
+        default=TEMPLATE, description="labeled rows: how their instruction is written"
+    )
     leave_out_labeled: bool = Field(
         default=False,
         description="labeled rows: leave out classification and clustering, that is, rows with a label that other rows share",
     )
-    tasks: tuple[TaskConfig, ...] = Field(default=(), description="labeled rows of several tasks, in place of source")
+    tasks: tuple[TaskConfig, ...] = Field(
+        default=(), description="labeled rows of several tasks, in place of source"
+    )
     batches: Batching = Field(
-        default="blended", description="labeled rows. blended: every task in one batch; homogeneous: each batch of one task"
+        default="blended",
+        description="labeled rows. blended: every task in one batch; homogeneous: each batch of one task",
     )
     unit: Unit | None = Field(
         default=None,
@@ -100,13 +130,16 @@ class DataConfig(Strict):
         "learn from documents (causal_lm, llara), line for others",
     )
     mine: MineConfig | None = Field(
-        default=None, description="labeled rows: hard negatives by BM25 for rows without any; null: they stay without"
+        default=None,
+        description="labeled rows: hard negatives by BM25 for rows without any; null: they stay without",
     )
 
     @model_validator(mode="after")
     def _either_way(self) -> DataConfig:
         if not self.source and not self.tasks:
-            raise ValueError("source: name at least one source of text: a file, a folder, a hub dataset or python-stdlib")
+            raise ValueError(
+                "source: name at least one source of text: a file, a folder, a hub dataset or python-stdlib"
+            )
         if self.source and self.tasks:
             raise ValueError("tasks: name the sources either there or under source")
         if self.tasks:
@@ -116,7 +149,11 @@ class DataConfig(Strict):
         names = [task.name for task in self.tasks]
         wrong = next((name for name in names if not name or names.count(name) > 1), None)
         if wrong is not None:
-            raise ValueError(f"tasks: two are named {wrong!r}" if wrong else "tasks: one has no name; give it one")
+            raise ValueError(
+                f"tasks: two are named {wrong!r}"
+                if wrong
+                else "tasks: one has no name; give it one"
+            )
         if not all(task.source for task in self.tasks):
             raise ValueError("tasks: one has no source; name its file or folder")
         return self

@@ -27,10 +27,22 @@ from bothways.training.recipe.recipe import Recipe
 
 log = logging.getLogger("bothways")
 
-POOLINGS = {"mean": "mean", "weighted_mean": "weighted_mean", "eos_token": "eos", "bos_token": "bos", "last_token": "last"}
+POOLINGS = {
+    "mean": "mean",
+    "weighted_mean": "weighted_mean",
+    "eos_token": "eos",
+    "bos_token": "bos",
+    "last_token": "last",
+}
 
 
-def recipe_of(values: Mapping[str, Any], *, where: str, base: str | None = None, data: tuple[str, ...] | None = None) -> Recipe:
+def recipe_of(
+    values: Mapping[str, Any],
+    *,
+    where: str,
+    base: str | None = None,
+    data: tuple[str, ...] | None = None,
+) -> Recipe:
     """Make a recipe of one stage with the numbers of an LLM2Vec configuration.
 
     Args:
@@ -46,18 +58,24 @@ def recipe_of(values: Mapping[str, Any], *, where: str, base: str | None = None,
     kind = kind_of(values, where)
     ours, ignored = sort_keys(values, SCRIPTS[kind], where)
     if ignored:
-        log.info("%s: ignored, because they have no meaning here: %s", where, ", ".join(sorted(ignored)))
+        log.info(
+            "%s: ignored, because they have no meaning here: %s", where, ", ".join(sorted(ignored))
+        )
     config: Any = parse(SCRIPTS[kind], ours, where=where)
     if config.attn_implementation != "sdpa" or config.torch_dtype == "float16":
         log.info(
             "%s: attention runs through this library's own kernel (attn_implementation %s)%s",
             where,
             config.attn_implementation,
-            "; torch_dtype float16 needs loss scaling, so dtype auto is used" if config.torch_dtype == "float16" else "",
+            "; torch_dtype float16 needs loss scaling, so dtype auto is used"
+            if config.torch_dtype == "float16"
+            else "",
         )
     start = base or config.model_name_or_path
     if start is None:
-        raise InputError(f"{where}: model_name_or_path is missing; name the base model there or with --base")
+        raise InputError(
+            f"{where}: model_name_or_path is missing; name the base model there or with --base"
+        )
     stage = STAGES[kind](config, where, data)
     recipe: dict[str, Any] = {
         "name": f"llm2vec-{kind}",
@@ -95,7 +113,11 @@ def _adapter_over(base: str | None, adapter: str | None, where: str) -> str | No
     named, given = origin(folder), origin(base)
     if folder.is_dir() and (named.name, named.stated) == (given.name, given.stated):
         return adapter
-    log.info("%s: peft_model_name_or_path %s belongs to the replaced base, so it is ignored", where, adapter)
+    log.info(
+        "%s: peft_model_name_or_path %s belongs to the replaced base, so it is ignored",
+        where,
+        adapter,
+    )
     return None
 
 

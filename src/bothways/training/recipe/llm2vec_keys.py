@@ -40,7 +40,15 @@ SIMCSE_KEYS = frozenset(
 )
 """Keys of the simcse and supervised scripts, which the mntp script does not know."""
 WORD_KEYS = frozenset(
-    {"model_class", "classifier_dropout", "merge_subwords", "retroactive_labels", "task", "cls_addr", "peft_addr"}
+    {
+        "model_class",
+        "classifier_dropout",
+        "merge_subwords",
+        "retroactive_labels",
+        "task",
+        "cls_addr",
+        "peft_addr",
+    }
 )
 """Keys of the word-level probe, see `llm2vec_words`."""
 
@@ -145,7 +153,9 @@ def kind_of(values: Mapping[str, Any], where: str) -> Kind:
             f"{where} --data FOLDER, with train.txt, dev.txt and test.txt of CoNLL-2003"
         )
     if mntp and simcse:
-        raise InputError(f"{where}: mixes keys of mntp ({', '.join(sorted(mntp))}) and simcse ({', '.join(sorted(simcse))})")
+        raise InputError(
+            f"{where}: mixes keys of mntp ({', '.join(sorted(mntp))}) and simcse ({', '.join(sorted(simcse))})"
+        )
     if not mntp and not simcse:
         raise InputError(
             f"{where}: neither an mntp nor a simcse or supervised configuration (none of mlm_probability, "
@@ -153,10 +163,16 @@ def kind_of(values: Mapping[str, Any], where: str) -> Kind:
         )
     if mntp:
         return "mntp"
-    return "supervised" if "simcse_dropout" not in values and values.get("dataset_name") == "E5" else "simcse"
+    return (
+        "supervised"
+        if "simcse_dropout" not in values and values.get("dataset_name") == "E5"
+        else "simcse"
+    )
 
 
-def sort_keys(values: Mapping[str, Any], known: type[Strict], where: str) -> tuple[dict[str, Any], list[str]]:
+def sort_keys(
+    values: Mapping[str, Any], known: type[Strict], where: str
+) -> tuple[dict[str, Any], list[str]]:
     """Separate the keys with a meaning here from those that only the Trainer uses.
 
     Args:
@@ -178,7 +194,9 @@ def sort_keys(values: Mapping[str, Any], known: type[Strict], where: str) -> tup
             ours[key] = value
         elif key in REFUSED:
             if value not in REFUSED[key].allowed:
-                raise InputError(f"{where}: {key}: {value!r} is not supported; {REFUSED[key].advice}")
+                raise InputError(
+                    f"{where}: {key}: {value!r} is not supported; {REFUSED[key].advice}"
+                )
             ignored.append(key)
         elif key in others:
             ignored.append(key)

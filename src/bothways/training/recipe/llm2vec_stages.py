@@ -54,12 +54,15 @@ def _held_out(config: Mntp, validation: str | None, where: str) -> dict[str, Any
         return {}
     if strategy == "epoch":
         log.info(
-            "%s: evaluation_strategy epoch: the loss is read only after the last step; use steps to read it more often", where
+            "%s: evaluation_strategy epoch: the loss is read only after the last step; use steps to read it more often",
+            where,
         )
     # With do_eval alone the loss is read at the end, and the last step always does that.
     end = config.max_steps if config.max_steps > 0 else config.stop_after_n_steps or 10**9
     every = (config.eval_steps or config.logging_steps) if strategy == "steps" else end
-    texts: dict[str, Any] = {"share": share} if validation is None else {"data": {"source": [validation]}}
+    texts: dict[str, Any] = (
+        {"share": share} if validation is None else {"data": {"source": [validation]}}
+    )
     return {"heldout": {**texts, "every": every, "limit": config.max_eval_samples}}
 
 
@@ -84,9 +87,13 @@ def _simcse_stage(config: Simcse, where: str, data: tuple[str, ...] | None) -> d
     return _stage(config, objective, data or (str(config.dataset_file_path),))
 
 
-def _supervised_stage(config: Supervised, where: str, data: tuple[str, ...] | None) -> dict[str, Any]:
+def _supervised_stage(
+    config: Supervised, where: str, data: tuple[str, ...] | None
+) -> dict[str, Any]:
     if data is None and config.dataset_file_path is None:
-        raise InputError(f"{where}: no labeled rows; give dataset_file_path, the folder of the E5 portion, or --data")
+        raise InputError(
+            f"{where}: no labeled rows; give dataset_file_path, the folder of the E5 portion, or --data"
+        )
     given = data[0] if data is not None and len(data) == 1 and holds_e5(data[0]) else None
     folder = config.dataset_file_path if data is None else given
     objective = {
@@ -113,13 +120,18 @@ STAGES: dict[str, Callable[[Any, str, tuple[str, ...] | None], dict[str, Any]]] 
 
 
 def _stage(config: Any, objective: dict[str, Any], sources: tuple[str, ...]) -> dict[str, Any]:
-    horizon = {"steps": config.max_steps} if config.max_steps > 0 else {"epochs": config.num_train_epochs}
+    horizon = (
+        {"steps": config.max_steps} if config.max_steps > 0 else {"epochs": config.num_train_epochs}
+    )
     # In the Trainer, warmup_steps overrides warmup_ratio, and "constant" has no warm-up.
     warm = config.lr_scheduler_type != "constant"
     return {
         "objective": objective,
         "data": {"source": list(sources), "limit": config.max_train_samples},
-        "batch": {"size": config.per_device_train_batch_size, "accumulation": config.gradient_accumulation_steps},
+        "batch": {
+            "size": config.per_device_train_batch_size,
+            "accumulation": config.gradient_accumulation_steps,
+        },
         "optim": {
             "lr": config.learning_rate,
             "weight_decay": config.weight_decay,

@@ -90,12 +90,18 @@ def read_word_task(path: str | os.PathLike[str], *, base: str | None = None) -> 
         )
     ours, ignored = sort_keys(values, WordTask, where)
     if ignored:
-        log.info("%s: ignored, because they have no meaning here: %s", where, ", ".join(sorted(ignored)))
+        log.info(
+            "%s: ignored, because they have no meaning here: %s", where, ", ".join(sorted(ignored))
+        )
     if base is not None:
         if ours.get("peft_addr") is not None:
             log.info("%s: peft_addr belongs to the replaced base, so it is ignored", where)
         ours |= {"model_name_or_path": base, "peft_addr": None}
     config = parse(WordTask, ours, where=where)
     if config.cls_addr is not None:
-        log.info("%s: the classifier %s is trained again, with the published settings", where, config.cls_addr)
+        log.info(
+            "%s: the classifier %s is trained again, with the published settings",
+            where,
+            config.cls_addr,
+        )
     return config

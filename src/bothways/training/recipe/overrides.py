@@ -34,7 +34,9 @@ def override(recipe: Recipe, assignments: str | Iterable[str]) -> Recipe:
     for assignment in given:
         path, equals, text = assignment.partition("=")
         if not equals or not path.strip():
-            raise InputError(f"--set {assignment}: expected path=value, e.g. stages.{recipe.stages[0].name}.optim.lr=1e-3")
+            raise InputError(
+                f"--set {assignment}: expected path=value, e.g. stages.{recipe.stages[0].name}.optim.lr=1e-3"
+            )
         changes[path.strip()] = load_yaml(text, where=f"--set {path.strip()}")
     return override_values(recipe, changes)
 
@@ -72,7 +74,9 @@ def _assign(values: dict[str, Any], keys: list[str], value: Any, path: str) -> N
                 place = place[index]
             continue
         if not isinstance(place, dict):
-            raise InputError(f"--set {path}: {'.'.join(keys[:depth])} is a value and has no {key!r}")
+            raise InputError(
+                f"--set {path}: {'.'.join(keys[:depth])} is a value and has no {key!r}"
+            )
         if last:
             place[key] = value
             return
@@ -90,5 +94,9 @@ def _stage_number(stages: list[Any], key: str, path: str) -> int:
     if key in names:
         return names.index(key)
     near = difflib.get_close_matches(key, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)} (or 0 to {len(stages) - 1})"
+    hint = (
+        f"did you mean {near[0]!r}?"
+        if near
+        else f"there are {', '.join(names)} (or 0 to {len(stages) - 1})"
+    )
     raise InputError(f"--set {path}: no stage {key!r}; {hint}")

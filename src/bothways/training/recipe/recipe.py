@@ -28,9 +28,15 @@ class Recipe(Strict):
     """A whole training run."""
 
     name: str
-    base: str = Field(description="model to start from: a base LLM (hub id, folder, .gguf, embedded name) or an encoder folder")
-    base_adapter: str | None = Field(default=None, description="a PEFT adapter merged into the base first")
-    rope: RopeConfig | None = Field(default=None, description="position interpolation of the base, to a longer context")
+    base: str = Field(
+        description="model to start from: a base LLM (hub id, folder, .gguf, embedded name) or an encoder folder"
+    )
+    base_adapter: str | None = Field(
+        default=None, description="a PEFT adapter merged into the base first"
+    )
+    rope: RopeConfig | None = Field(
+        default=None, description="position interpolation of the base, to a longer context"
+    )
     direction: Direction = Field(
         default="bidirectional",
         description="attention of the encoder; if the base is an encoder folder, it must have this direction",
@@ -51,7 +57,8 @@ class Recipe(Strict):
         description="put BOS before every text, if the tokenizer does not; pool_bos decides if it is pooled; null: no change",
     )
     add_eos: bool | None = Field(
-        default=None, description="put EOS after every text, if the tokenizer does not; it is pooled; null: no change"
+        default=None,
+        description="put EOS after every text, if the tokenizer does not; it is pooled; null: no change",
     )
     wrapper: tuple[str, ...] | None = Field(
         default=None,
@@ -71,7 +78,8 @@ class Recipe(Strict):
         "instruction with {text} in it is put around the text",
     )
     new_tokens: tuple[str, ...] | None = Field(
-        default=None, description="special tokens added to the base, for prompts and for states that are read at them (LLaRA)"
+        default=None,
+        description="special tokens added to the base, for prompts and for states that are read at them (LLaRA)",
     )
     default_prompt: str | None = Field(
         default=None,
@@ -85,12 +93,17 @@ class Recipe(Strict):
         "Trained weights are float32",
     )
     save_dtype: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="type of the saved encoder; merging is exact in float32, bfloat16 halves the folder"
+        default="float32",
+        description="type of the saved encoder; merging is exact in float32, bfloat16 halves the folder",
     )
     seed: int = Field(default=42, ge=0)
     stages: tuple[Stage, ...] = Field(min_length=1)
-    trackers: tuple[str, ...] = Field(default=(), description="Accelerate's trackers by name, e.g. tensorboard, wandb")
-    keep_checkpoints: int = Field(default=2, ge=1, description="latest checkpoints kept per stage, besides the best one")
+    trackers: tuple[str, ...] = Field(
+        default=(), description="Accelerate's trackers by name, e.g. tensorboard, wandb"
+    )
+    keep_checkpoints: int = Field(
+        default=2, ge=1, description="latest checkpoints kept per stage, besides the best one"
+    )
 
     @field_validator("base", "base_adapter")
     @classmethod
@@ -125,16 +138,22 @@ class Recipe(Strict):
             )
         self._check_language_models()
         if self.dtype == "float16":
-            raise ValueError("dtype: float16 overflows in training without loss scaling; use bfloat16, float32 or auto")
+            raise ValueError(
+                "dtype: float16 overflows in training without loss scaling; use bfloat16, float32 or auto"
+            )
         return self
 
     def _check_language_models(self) -> None:
         kinds = [stage.objective.language_model for stage in self.stages]
         if kinds != sorted(kinds, reverse=True):
             late = next(
-                stage.name for stage, after in zip(self.stages[1:], kinds) if stage.objective.language_model and not after
+                stage.name
+                for stage, after in zip(self.stages[1:], kinds)
+                if stage.objective.language_model and not after
             )
-            raise ValueError(f"stages.{late}: trains a language model, but the stage before it leaves an encoder; put it first")
+            raise ValueError(
+                f"stages.{late}: trains a language model, but the stage before it leaves an encoder; put it first"
+            )
         for stage in self.stages:
             if stage.objective.language_model and stage.eval is not None:
                 raise ValueError(
@@ -175,7 +194,9 @@ class Recipe(Strict):
     def from_values(cls, values: Any, *, where: str = "recipe") -> Recipe:
         """Validate nested plain values as a recipe; see `from_yaml`."""
         if not isinstance(values, Mapping):
-            raise InputError(f"{where}: expected a mapping with the keys of a recipe, got {type(values).__name__}")
+            raise InputError(
+                f"{where}: expected a mapping with the keys of a recipe, got {type(values).__name__}"
+            )
         return parse(cls, values, where=where)
 
     def stage_folder(self, index: int) -> str:
@@ -184,7 +205,9 @@ class Recipe(Strict):
 
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) over every value that a result depends on."""
-        return hashlib.sha256(json.dumps(binding(self.resolved()), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps(binding(self.resolved()), sort_keys=True).encode()
+        ).hexdigest()
 
 
 def as_resolved_now(stored: Any) -> dict[str, Any]:

@@ -49,7 +49,9 @@ def binding(resolved: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             for number, inner in enumerate(value):
                 walk(f"{prefix}.{inner.get('name', number)}", inner)
-        elif prefix.split(".")[-1] not in FREE_KEYS or (prefix.count(".") == 2 and prefix.endswith(".name")):
+        elif prefix.split(".")[-1] not in FREE_KEYS or (
+            prefix.count(".") == 2 and prefix.endswith(".name")
+        ):
             flat[prefix] = value
 
     walk("", resolved)
@@ -67,5 +69,7 @@ def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     for key in sorted(old.keys() | new.keys()):
         was, is_now = old.get(key, missing), new.get(key, missing)
         if was != is_now:
-            lines.append(f"{key} ({'absent' if was is missing else was} → {'absent' if is_now is missing else is_now})")
+            lines.append(
+                f"{key} ({'absent' if was is missing else was} → {'absent' if is_now is missing else is_now})"
+            )
     return lines

@@ -91,9 +91,13 @@ def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise InputError(
             f"{path}: cannot be read: {reason}; expected a recipe (.yaml) or an LLM2Vec configuration (.json)"
         ) from None
-    values = _json(text, path) if path.suffix.lower() == ".json" else load_yaml(text, where=str(path))
+    values = (
+        _json(text, path) if path.suffix.lower() == ".json" else load_yaml(text, where=str(path))
+    )
     if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a mapping with the keys of a recipe, got {type(values).__name__}")
+        raise InputError(
+            f"{path}: expected a mapping with the keys of a recipe, got {type(values).__name__}"
+        )
     return values
 
 
@@ -107,8 +111,14 @@ def _json(text: str, path: Path) -> Any:
         try:
             values = _loads(mended, path)
         except (ValueError, RecursionError):
-            raise InputError(f"{path}: line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}") from None
-        log.warning("%s: not strictly JSON (a comma before a closing bracket, line %d); read without it", path, error.lineno)
+            raise InputError(
+                f"{path}: line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}"
+            ) from None
+        log.warning(
+            "%s: not strictly JSON (a comma before a closing bracket, line %d); read without it",
+            path,
+            error.lineno,
+        )
         return values
     except ValueError as error:  # a whole number of thousands of digits
         raise InputError(f"{path}: JSON that cannot be read ({why(error)})") from None
@@ -121,14 +131,22 @@ def _loads(text: str, path: Path) -> Any:
         names = [name for name, _ in pairs]
         twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
         if twice is not None:
-            lines = [number for number, line in enumerate(text.splitlines(), 1) if json.dumps(twice) in line]
-            raise InputError(f"{path}: the key {twice!r} is given twice (lines {', '.join(map(str, lines))}); keep one")
+            lines = [
+                number
+                for number, line in enumerate(text.splitlines(), 1)
+                if json.dumps(twice) in line
+            ]
+            raise InputError(
+                f"{path}: the key {twice!r} is given twice (lines {', '.join(map(str, lines))}); keep one"
+            )
         return dict(pairs)
 
     return json.loads(text, object_pairs_hook=unique)
 
 
-def _replaced(values: dict[str, Any], base: str | None, sources: tuple[str, ...] | None) -> dict[str, Any]:
+def _replaced(
+    values: dict[str, Any], base: str | None, sources: tuple[str, ...] | None
+) -> dict[str, Any]:
     """Replace base and sources before validation, so that a file may leave them out."""
     values = dict(values)
     if base is not None:
@@ -138,7 +156,15 @@ def _replaced(values: dict[str, Any], base: str | None, sources: tuple[str, ...]
     if sources is not None and isinstance(stages, list):
         values["stages"] = [
             # A column belongs to the source that it was given for.
-            {**stage, "data": {**(stage.get("data") or {}), "source": list(sources), "column": None, "tasks": []}}
+            {
+                **stage,
+                "data": {
+                    **(stage.get("data") or {}),
+                    "source": list(sources),
+                    "column": None,
+                    "tasks": [],
+                },
+            }
             if isinstance(stage, dict)
             else stage
             for stage in stages

@@ -19,7 +19,8 @@ from bothways.training.recipe.data_config import DataConfig
 from bothways.training.stage.negative_refresh import RefreshConfig
 
 ObjectiveConfig = Annotated[
-    MntpConfig | ContrastiveConfig | SupervisedConfig | LlaraConfig | CausalLmConfig, Field(discriminator="kind")
+    MntpConfig | ContrastiveConfig | SupervisedConfig | LlaraConfig | CausalLmConfig,
+    Field(discriminator="kind"),
 ]
 """The objective of a stage, chosen by `kind`."""
 
@@ -32,17 +33,25 @@ class BatchConfig(Strict):
         description="examples of one micro-batch on one process: packed rows for MNTP, texts or labeled rows for contrastive",
     )
     accumulation: int = Field(
-        default=1, ge=1, description="micro-batches per optimizer step; the loss is normalized over all of them"
+        default=1,
+        ge=1,
+        description="micro-batches per optimizer step; the loss is normalized over all of them",
     )
 
 
 class EvalConfig(Strict):
     """A development metric, which chooses the best checkpoint. Higher is better."""
 
-    metric: str = Field(description="a task as `bothways evaluate` takes it, e.g. sts:FILE or stdlib")
-    every: int = Field(ge=1, description="optimizer steps between evaluations; the last step is always evaluated")
+    metric: str = Field(
+        description="a task as `bothways evaluate` takes it, e.g. sts:FILE or stdlib"
+    )
+    every: int = Field(
+        ge=1, description="optimizer steps between evaluations; the last step is always evaluated"
+    )
     at_start: bool = Field(default=False, description="measure the untrained stage as well")
-    restore_best: bool = Field(default=True, description="end the stage with its best checkpoint instead of its last")
+    restore_best: bool = Field(
+        default=True, description="end the stage with its best checkpoint instead of its last"
+    )
 
 
 class HeldOutConfig(Strict):
@@ -50,7 +59,9 @@ class HeldOutConfig(Strict):
     checkpoint.
     """
 
-    data: DataConfig | None = Field(default=None, description="other data, with keys as in a stage's data")
+    data: DataConfig | None = Field(
+        default=None, description="other data, with keys as in a stage's data"
+    )
     share: float | None = Field(
         default=None,
         gt=0,
@@ -58,12 +69,16 @@ class HeldOutConfig(Strict):
         description="in place of data: the first share of the stage's own texts, for example 0.05; they are not trained on",
     )
     every: int = Field(ge=1, description="optimizer steps between readings")
-    limit: int | None = Field(default=None, ge=1, description="examples (packed rows) read each time; null for all")
+    limit: int | None = Field(
+        default=None, ge=1, description="examples (packed rows) read each time; null for all"
+    )
 
     @model_validator(mode="after")
     def _either_way(self) -> HeldOutConfig:
         if (self.data is None) == (self.share is None):
-            raise ValueError("give either data (other texts) or share (a part of the stage's texts), not both")
+            raise ValueError(
+                "give either data (other texts) or share (a part of the stage's texts), not both"
+            )
         return self
 
     @property
@@ -80,7 +95,9 @@ class Stage(Strict):
     data: DataConfig
     optim: OptimConfig = OptimConfig()
     batch: BatchConfig
-    adapter: LoraConfig | None = Field(default=LoraConfig(), description="LoRA; null trains every weight")
+    adapter: LoraConfig | None = Field(
+        default=LoraConfig(), description="LoRA; null trains every weight"
+    )
     keep: Literal["adapter", "merged", "both"] = Field(
         default="both",
         description="result of the stage. adapter: only its small adapter, in PEFT's format; merged: a "
@@ -88,16 +105,24 @@ class Stage(Strict):
         "encoder, and its adapter in adapters/N-NAME",
     )
     gradient_checkpointing: bool = Field(
-        default=False, description="recompute activations in the backward pass, which takes less memory and more time"
+        default=False,
+        description="recompute activations in the backward pass, which takes less memory and more time",
     )
     eval: EvalConfig | None = None
     heldout: HeldOutConfig | None = None
     refresh: RefreshConfig | None = Field(
-        default=None, description="labeled rows: mine their negatives again with the model in training"
+        default=None,
+        description="labeled rows: mine their negatives again with the model in training",
     )
-    on_collapse: Literal["warn", "stop"] = Field(default="warn", description="action if all texts get the same vector")
-    save_every: int | None = Field(default=None, ge=1, description="optimizer steps between checkpoints")
-    log_every: int = Field(default=10, ge=1, description="optimizer steps between lines of metrics.jsonl")
+    on_collapse: Literal["warn", "stop"] = Field(
+        default="warn", description="action if all texts get the same vector"
+    )
+    save_every: int | None = Field(
+        default=None, ge=1, description="optimizer steps between checkpoints"
+    )
+    log_every: int = Field(
+        default=10, ge=1, description="optimizer steps between lines of metrics.jsonl"
+    )
 
     @field_validator("name")
     @classmethod
@@ -116,9 +141,13 @@ class Stage(Strict):
     @model_validator(mode="after")
     def _keep_fits(self) -> Stage:
         if self.keep == "adapter" and self.adapter is None:
-            raise ValueError("keep: there is no adapter if every weight trains; use merged, or give the stage an adapter")
+            raise ValueError(
+                "keep: there is no adapter if every weight trains; use merged, or give the stage an adapter"
+            )
         if self.keep == "adapter" and self.objective.language_model:
-            raise ValueError("keep: a language model is the base of the next stage, so it is kept whole; use both or merged")
+            raise ValueError(
+                "keep: a language model is the base of the next stage, so it is kept whole; use both or merged"
+            )
         return self
 
     @model_validator(mode="after")
@@ -127,8 +156,14 @@ class Stage(Strict):
             raise ValueError(
                 "heldout: the two views of a contrastive loss need dropout, so it has no value in evaluation; use eval"
             )
-        if self.heldout is not None and self.heldout.share is not None and self.objective.wants == "examples":
-            raise ValueError("heldout.share: labeled rows have tasks and weights; give the held-out rows as heldout.data")
+        if (
+            self.heldout is not None
+            and self.heldout.share is not None
+            and self.objective.wants == "examples"
+        ):
+            raise ValueError(
+                "heldout.share: labeled rows have tasks and weights; give the held-out rows as heldout.data"
+            )
         return self
 
     @model_validator(mode="after")
@@ -150,7 +185,10 @@ class Stage(Strict):
                     "(accumulation does not help)"
                 )
             adapter = 0.0 if self.adapter is None else self.adapter.dropout
-            if objective.views == "dropout" and adapter == 0 == objective.attention_dropout == objective.hidden_dropout:
+            if (
+                objective.views == "dropout"
+                and adapter == 0 == objective.attention_dropout == objective.hidden_dropout
+            ):
                 raise ValueError(
                     "objective.views: 'dropout' needs dropout, and all rates are 0, so both views would be equal; set "
                     "objective.attention_dropout (LLM2Vec: 0.3), objective.hidden_dropout (SimCSE: 0.1) "
@@ -163,7 +201,9 @@ class Stage(Strict):
         if self.refresh is None:
             return self
         if not isinstance(self.objective, SupervisedConfig):
-            raise ValueError(f"refresh: has no meaning for the objective {self.objective.kind}, which has no hard negatives")
+            raise ValueError(
+                f"refresh: has no meaning for the objective {self.objective.kind}, which has no hard negatives"
+            )
         if self.objective.distillation is not None:
             raise ValueError(
                 "refresh: mined negatives have no teacher's scores, but distillation needs them; leave one of the two out"
@@ -173,11 +213,18 @@ class Stage(Strict):
     @model_validator(mode="after")
     def _data_fits(self) -> Stage:
         kind = self.objective.kind
-        for where, data in (("data", self.data), ("heldout.data", None if self.heldout is None else self.heldout.data)):
+        for where, data in (
+            ("data", self.data),
+            ("heldout.data", None if self.heldout is None else self.heldout.data),
+        ):
             key = None if data is None else data.misplaced(self.objective.wants)
             if key is not None:
-                kinds = {"texts": "plain texts", "documents": "documents", "passages": "documents"}.get(
-                    self.objective.wants, "labeled rows"
+                kinds = {
+                    "texts": "plain texts",
+                    "documents": "documents",
+                    "passages": "documents",
+                }.get(self.objective.wants, "labeled rows")
+                raise ValueError(
+                    f"{where}.{key}: has no meaning for the objective {kind}, which learns from {kinds}"
                 )
-                raise ValueError(f"{where}.{key}: has no meaning for the objective {kind}, which learns from {kinds}")
         return self

@@ -45,17 +45,21 @@ REFUSED = {
     "label_smoothing_factor": Refusal((0.0, None), "losses are not smoothed: use 0"),
     "neftune_noise_alpha": Refusal((None, 0), "embeddings get no noise: leave it out"),
     "deepspeed": Refusal(
-        (None, ""), "leave it out; the launcher reads the file: accelerate launch --use_deepspeed --deepspeed_config_file FILE"
+        (None, ""),
+        "leave it out; the launcher reads the file: accelerate launch --use_deepspeed --deepspeed_config_file FILE",
     ),
     "fsdp": Refusal(
-        (None, "", [], False), "leave it out; the launcher shards parameters: accelerate launch --use_fsdp --fsdp_version 2"
+        (None, "", [], False),
+        "leave it out; the launcher shards parameters: accelerate launch --use_fsdp --fsdp_version 2",
     ),
     "trust_remote_code": Refusal((False, None), "code from model repositories is never run"),
     "tokenizer_name": Refusal((None,), "the tokenizer is the base model's"),
     "config_name": Refusal((None,), "the config is the base model's"),
     "config_overrides": Refusal((None,), "models are not trained from scratch"),
     "model_type": Refusal((None,), "models are not trained from scratch; give model_name_or_path"),
-    "load_best_model_at_end": Refusal((False, None), "use a dev metric: --set stages.*.eval={metric: sts:FILE, every: 100}"),
+    "load_best_model_at_end": Refusal(
+        (False, None), "use a dev metric: --set stages.*.eval={metric: sts:FILE, every: 100}"
+    ),
 }
 """Settings that would change the result."""
 
@@ -66,5 +70,7 @@ def trainer_only() -> frozenset[str]:
     from transformers import TrainingArguments
 
     return (
-        frozenset(field.name for field in dataclasses.fields(TrainingArguments)) | set(_FORMER.split()) | set(_LLM2VEC.split())
+        frozenset(field.name for field in dataclasses.fields(TrainingArguments))
+        | set(_FORMER.split())
+        | set(_LLM2VEC.split())
     )

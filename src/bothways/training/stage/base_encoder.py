@@ -45,12 +45,16 @@ def open_base(context: StageContext, *, device: torch.device, dtype: torch.dtype
     if is_encoder_folder(recipe.base):
         product.check_base(context)
         if rope is not None:
-            raise InputError(f"rope: sets a base's positions, and {recipe.base} is a finished encoder; start from the base LLM")
+            raise InputError(
+                f"rope: sets a base's positions, and {recipe.base} is a finished encoder; start from the base LLM"
+            )
         encoder = _finished_encoder(recipe, device=device, dtype=first)
     else:
         encoder = product.convert(recipe.base, recipe, device=device, dtype=first, rope=rope)
     if recipe.base_adapter is not None:
-        encoder.provenance[MERGED] = merge_saved(encoder.backbone, recipe.base_adapter, encoder.provenance.get(MERGED, []))
+        encoder.provenance[MERGED] = merge_saved(
+            encoder.backbone, recipe.base_adapter, encoder.provenance.get(MERGED, [])
+        )
         encoder.backbone.to(dtype)
         encoder.provenance["base_adapter"] = recipe.base_adapter
     return encoder
@@ -111,4 +115,6 @@ def _fit_pooling(encoder: Encoder, recipe: Recipe) -> None:
             f"pooling: {recipe.base} has a trained pooling of its own ({encoder.pooling.extra_repr()}), the recipe wants "
             f"{wanted}; leave the recipe's pooling out, or give it these sizes"
         )
-    encoder.pooling = wanted.build(encoder.hidden_size, seed=derive(recipe.seed, "pooling")).to(encoder.device)
+    encoder.pooling = wanted.build(encoder.hidden_size, seed=derive(recipe.seed, "pooling")).to(
+        encoder.device
+    )

@@ -24,7 +24,9 @@ saved.
 """
 
 
-def open_head(context: StageContext, encoder: Encoder, dtype: torch.dtype, *, grow: bool = False) -> Head | None:
+def open_head(
+    context: StageContext, encoder: Encoder, dtype: torch.dtype, *, grow: bool = False
+) -> Head | None:
     """Load the head of the base that an encoder was made from.
 
     The encoder's provenance names the base, because an encoder folder has no head. A tied head gets
@@ -55,7 +57,9 @@ def open_head(context: StageContext, encoder: Encoder, dtype: torch.dtype, *, gr
         )
     rope = positions(recipe) if base == recipe.base else None
     overrides = rope_overrides(base, rope) if rope is not None else None
-    head: Any = load_pretrained(base, dtype=dtype, device=encoder.device, head=True, config_overrides=overrides).head
+    head: Any = load_pretrained(
+        base, dtype=dtype, device=encoder.device, head=True, config_overrides=overrides
+    ).head
     if head is None:
         return None
     if grow:
@@ -79,4 +83,6 @@ def lost_head(encoder: Encoder, base: str) -> bool:
     """
     stages: Any = encoder.provenance.get("stages", ())
     since = stages[len(history(base).get("stages", ())) :]
-    return any(stage.get("adapter") is None and stage["objective"]["kind"] in HEADED for stage in since)
+    return any(
+        stage.get("adapter") is None and stage["objective"]["kind"] in HEADED for stage in since
+    )

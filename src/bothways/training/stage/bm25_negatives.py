@@ -57,7 +57,13 @@ class MineConfig(Strict):
 
     def options(self) -> MiningOptions:
         """Return the same choices for `bothways.mining`."""
-        return MiningOptions(method="bm25", negatives=self.negatives, window=self.window, perc=self.perc, fill=self.fill)
+        return MiningOptions(
+            method="bm25",
+            negatives=self.negatives,
+            window=self.window,
+            perc=self.perc,
+            fill=self.fill,
+        )
 
 
 def fill(rows: Sequence[Example], config: MineConfig, source: str | None = None) -> list[Example]:

@@ -53,7 +53,13 @@ class CollapseWatch:
     """
 
     def __init__(
-        self, texts: Sequence[str], *, seed: int, stage: str, action: Literal["warn", "stop"], remedy: str = "lower optim.lr"
+        self,
+        texts: Sequence[str],
+        *,
+        seed: int,
+        stage: str,
+        action: Literal["warn", "stop"],
+        remedy: str = "lower optim.lr",
     ) -> None:
         distinct = list(dict.fromkeys(text[:CHARACTERS] for text in texts))
         order = torch.randperm(len(distinct), generator=generator(seed, "watch", stage)).tolist()
@@ -106,5 +112,7 @@ def describe_collapse(now: dict[str, float], start: dict[str, float] | None) -> 
     if cosine > MAX_COSINE and 1 - cosine < SHRUNK * (1 - start["mean_cosine"]):
         return f"the mean cosine of unrelated texts is {cosine:.3f} (it began at {start['mean_cosine']:.3f})"
     if rank < RANK_LEFT * start["effective_rank"]:
-        return f"the vectors use {rank:.1f} directions (they began with {start['effective_rank']:.1f})"
+        return (
+            f"the vectors use {rank:.1f} directions (they began with {start['effective_rank']:.1f})"
+        )
     return None

@@ -55,7 +55,12 @@ def set_options(encoder: Encoder, recipe: Recipe) -> None:
 def add_new_tokens(encoder: Encoder, recipe: Recipe) -> None:
     """Add the recipe's new tokens, if it has any, to the tokenizer and the embeddings."""
     if recipe.new_tokens:
-        add_tokens(encoder.backbone, encoder.tokenizer, recipe.new_tokens, seed=derive(recipe.seed, "new tokens"))
+        add_tokens(
+            encoder.backbone,
+            encoder.tokenizer,
+            recipe.new_tokens,
+            seed=derive(recipe.seed, "new tokens"),
+        )
 
 
 def train_new_tokens(encoder: Encoder, recipe: Recipe, stage: Stage) -> None:
@@ -84,7 +89,9 @@ def is_encoder_folder(base: str) -> bool:
     """Tell if `base` holds a finished encoder, whole or as an adapter with its settings."""
     folder = Path(base).expanduser()
     whole = any((folder / file).is_file() for file in (MODULES, "llm2vec_config.json"))
-    return whole or ((folder / "adapter_config.json").is_file() and read_settings(folder) is not None)
+    return whole or (
+        (folder / "adapter_config.json").is_file() and read_settings(folder) is not None
+    )
 
 
 def _wrapper(recipe: Recipe, default: Wrapper) -> Wrapper:

@@ -104,7 +104,12 @@ def _measure(context: StageContext, accelerator: Accelerator, given: GivenTexts)
             objective=objective,
             examples=examples,
             order=order,
-            update=PlainUpdate(parameters, build_optimizer(parameters, stage.optim), accelerator, stage.optim.clip_norm),
+            update=PlainUpdate(
+                parameters,
+                build_optimizer(parameters, stage.optim),
+                accelerator,
+                stage.optim.clip_norm,
+            ),
             accelerator=accelerator,
             accumulation=1,
             seed=recipe.seed,

@@ -17,5 +17,8 @@ def locked(out: Path) -> Iterator[None]:
         InputError: if another process is training there.
         OutputError: if nothing can be written there.
     """
-    with held(out, busy="another process is training into this folder; wait for it, or choose another folder"):
+    with held(
+        out,
+        busy="another process is training into this folder; wait for it, or choose another folder",
+    ):
         yield

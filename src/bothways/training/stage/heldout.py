@@ -34,7 +34,14 @@ class HeldOut:
     """
 
     def __init__(
-        self, objective: Objective[Any], encoder: Encoder, texts: Sequence[Any], *, size: int, limit: int | None, seed: int
+        self,
+        objective: Objective[Any],
+        encoder: Encoder,
+        texts: Sequence[Any],
+        *,
+        size: int,
+        limit: int | None,
+        seed: int,
     ) -> None:
         self.objective, self.seed = objective, seed
         self.examples = list(objective.prepare(texts, encoder))[:limit]
@@ -53,7 +60,9 @@ class HeldOut:
         totals = StepTotals()
         with torch.no_grad():
             for first in range(0, len(self.examples), self.size):
-                batch = self.objective.collate(self.examples[first : first + self.size], generator(self.seed, "heldout", first))
+                batch = self.objective.collate(
+                    self.examples[first : first + self.size], generator(self.seed, "heldout", first)
+                )
                 output = self.objective.step(
                     encoder,
                     batch.to(encoder.device),

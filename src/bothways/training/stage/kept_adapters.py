@@ -18,7 +18,15 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bothways.backbone.adapter.adapter_files import FACTORS, MERGED, NEEDS, WHOLE, fingerprint, local_adapter, save_adapter
+from bothways.backbone.adapter.adapter_files import (
+    FACTORS,
+    MERGED,
+    NEEDS,
+    WHOLE,
+    fingerprint,
+    local_adapter,
+    save_adapter,
+)
 from bothways.backbone.rope import given_positions
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.adapter_settings import LLM2VEC, describe
@@ -73,7 +81,11 @@ def describe_kept(encoder: Encoder, context: StageContext) -> None:
     The stage must be in the provenance already.
     """
     if context.stage.keeps_adapter:
-        describe(encoder, context.adapter_folder, pooling="eos_token" if context.recipe.pooling == "eos" else None)
+        describe(
+            encoder,
+            context.adapter_folder,
+            pooling="eos_token" if context.recipe.pooling == "eos" else None,
+        )
 
 
 def publish_kept(context: StageContext) -> None:
@@ -126,7 +138,9 @@ def _base_of(adapter: Path) -> str:
     file = adapter / ADAPTER_CONFIG
     named = read_object(file).get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
-        raise InputError(f"{file}: names no base model (base_model_name_or_path); write the model's name there")
+        raise InputError(
+            f"{file}: names no base model (base_model_name_or_path); write the model's name there"
+        )
     return named
 
 

@@ -28,7 +28,9 @@ OURS = "bothways.json"
 FORMAT = 1
 
 
-def write_language_model(encoder: Encoder, head: Head, folder: Path, *, context: int, dtype: str) -> None:
+def write_language_model(
+    encoder: Encoder, head: Head, folder: Path, *, context: int, dtype: str
+) -> None:
     """Join decoder and head, and write them. The folder appears as a whole, and replaces an older
     one.
 
@@ -56,8 +58,15 @@ def write_language_model(encoder: Encoder, head: Head, folder: Path, *, context:
         tokenizer.save_pretrained(part)
         written = json.loads((part / "config.json").read_text(encoding="utf-8"))
         _write(part / "config.json", with_older_names(written))
-        facts = {key: value for key, value in encoder.provenance.items() if key not in ("report", "versions")}
-        _write(part / OURS, {**facts, "kind": "language model", "versions": versions(), "format": FORMAT})
+        facts = {
+            key: value
+            for key, value in encoder.provenance.items()
+            if key not in ("report", "versions")
+        }
+        _write(
+            part / OURS,
+            {**facts, "kind": "language model", "versions": versions(), "format": FORMAT},
+        )
 
 
 def history(base: str) -> dict[str, Any]:
@@ -78,4 +87,8 @@ def history(base: str) -> dict[str, Any]:
 
 def _write(file: Path, value: Any) -> None:
     # A lone surrogate (of a file name) has no UTF-8 form. Write its escape, as JSON would.
-    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")
+    file.write_text(
+        json.dumps(value, indent=2, ensure_ascii=False) + "\n",
+        encoding="utf-8",
+        errors="backslashreplace",
+    )

@@ -23,7 +23,9 @@ from bothways.training.stage.stage_data import GivenTexts, read_stage_data
 from bothways.training.stage.stage_order import stage_order
 
 
-def check_later(first: StageContext, encoder: Encoder, given: GivenTexts, *, processes: int) -> None:
+def check_later(
+    first: StageContext, encoder: Encoder, given: GivenTexts, *, processes: int
+) -> None:
     """Check the stages after `first`.
 
     Args:
@@ -58,7 +60,11 @@ def check_negatives(stage: Stage, items: Sequence[object]) -> None:
         InputError: see above.
     """
     objective = stage.objective
-    if not isinstance(objective, SupervisedConfig) or stage.refresh is not None or stage.data.mine is not None:
+    if (
+        not isinstance(objective, SupervisedConfig)
+        or stage.refresh is not None
+        or stage.data.mine is not None
+    ):
         return
     if objective.in_batch and stage.batch.size > 1:
         return
@@ -79,7 +85,9 @@ def _try_objective(stage: Stage, encoder: Encoder, items: Sequence[object]) -> N
             # Two items that differ. The whole data must have such a pair.
             other = next((item for item in items if item != items[0]), items[-1])
             objective.prepare([items[0], other], encoder)  # type: ignore[list-item]
-            if isinstance(objective, Contrastive) and (stage.adapter is None or stage.adapter.dropout == 0):
+            if isinstance(objective, Contrastive) and (
+                stage.adapter is None or stage.adapter.dropout == 0
+            ):
                 encoder.train()
                 objective.check(encoder)
         except InputError as error:

@@ -35,18 +35,35 @@ class RefreshConfig(Strict):
     options.
     """
 
-    every: int = Field(ge=1, description="optimiser steps between refreshes; none after the last step")
-    method: str = Field(default="dense", description="dense, or hybrid (BM25 as well)")
-    negatives: int = Field(default=7, ge=1, description="per row; a row keeps its own if no candidate passes")
-    window: tuple[int, int] = Field(default=(1, 100), description="first and last rank considered, known answers not counted")
-    perc: float | None = Field(
-        default=0.95, description="a negative scores below this share of the lowest positive's score; null for no such limit"
+    every: int = Field(
+        ge=1, description="optimiser steps between refreshes; none after the last step"
     )
-    margin: float | None = Field(default=None, description="a negative scores at least this much below the lowest positive")
-    relative_margin: float | None = Field(default=None, description="the same as perc, counted from 1: 0.05 is perc 0.95")
-    max_score: float | None = Field(default=None, description="absolute limit of a negative's score")
-    sampling: Sampling = Field(default="top", description="top, or random, drawn again at each refresh")
-    same_label: bool = Field(default=True, description="texts of one task and label are not negatives of each other")
+    method: str = Field(default="dense", description="dense, or hybrid (BM25 as well)")
+    negatives: int = Field(
+        default=7, ge=1, description="per row; a row keeps its own if no candidate passes"
+    )
+    window: tuple[int, int] = Field(
+        default=(1, 100), description="first and last rank considered, known answers not counted"
+    )
+    perc: float | None = Field(
+        default=0.95,
+        description="a negative scores below this share of the lowest positive's score; null for no such limit",
+    )
+    margin: float | None = Field(
+        default=None, description="a negative scores at least this much below the lowest positive"
+    )
+    relative_margin: float | None = Field(
+        default=None, description="the same as perc, counted from 1: 0.05 is perc 0.95"
+    )
+    max_score: float | None = Field(
+        default=None, description="absolute limit of a negative's score"
+    )
+    sampling: Sampling = Field(
+        default="top", description="top, or random, drawn again at each refresh"
+    )
+    same_label: bool = Field(
+        default=True, description="texts of one task and label are not negatives of each other"
+    )
     corpus: str | None = Field(
         default=None,
         description="file or folder of texts to choose negatives from; null: the corpus of a BEIR folder "
@@ -54,7 +71,9 @@ class RefreshConfig(Strict):
         "else the rows' own texts",
     )
     backend: Backend = Field(default="exact", description="exact or faiss")
-    batch_tokens: int | None = Field(default=None, ge=1, description="tokens per pass; null: chosen for the device")
+    batch_tokens: int | None = Field(
+        default=None, ge=1, description="tokens per pass; null: chosen for the device"
+    )
 
     @model_validator(mode="after")
     def _usable(self) -> RefreshConfig:
@@ -69,9 +88,14 @@ class RefreshConfig(Strict):
     def options(self, *, seed: int) -> MiningOptions:
         """Return the same choices for `bothways.mining`."""
         others = {"every", "corpus", "batch_tokens"}
-        return MiningOptions(seed=seed, **{key: getattr(self, key) for key in type(self).model_fields if key not in others})
+        return MiningOptions(
+            seed=seed,
+            **{key: getattr(self, key) for key in type(self).model_fields if key not in others},
+        )
 
-    def build(self, examples: Sequence[Example], *, seed: int, sources: Sequence[str] = ()) -> Refresher:
+    def build(
+        self, examples: Sequence[Example], *, seed: int, sources: Sequence[str] = ()
+    ) -> Refresher:
         """Build the refresher of a stage.
 
         Args:
@@ -90,7 +114,9 @@ class RefreshConfig(Strict):
         )
 
 
-def refresh(refresher: Refresher, step: int, encoder: Encoder, accelerator: Accelerator, folder: Path) -> dict[str, Any]:
+def refresh(
+    refresher: Refresher, step: int, encoder: Encoder, accelerator: Accelerator, folder: Path
+) -> dict[str, Any]:
     """Mine after `step`. All processes must call this.
 
     Args:
@@ -108,7 +134,9 @@ def refresh(refresher: Refresher, step: int, encoder: Encoder, accelerator: Acce
         before = refresher.examples
         # `encode` switches to evaluation mode and back. It uses an attached adapter.
         statistics = refresher(step, encoder)
-        changed = sum(old.negatives != new.negatives for old, new in zip(before, refresher.examples))
+        changed = sum(
+            old.negatives != new.negatives for old, new in zip(before, refresher.examples)
+        )
         log.info(
             "step %d: new negatives for %d of %d rows (%d rows keep theirs, because no candidate passed the filters)",
             step,
@@ -123,7 +151,9 @@ def refresh(refresher: Refresher, step: int, encoder: Encoder, accelerator: Acce
                 ("negative", statistics.negative_scores),
             )
         }
-        values = {"refreshed": changed} | {f"{side}_score": value for side, value in median.items() if value is not None}
+        values = {"refreshed": changed} | {
+            f"{side}_score": value for side, value in median.items() if value is not None
+        }
         if accelerator.num_processes > 1:
             refresher.write(folder / FILE)
     accelerator.wait_for_everyone()

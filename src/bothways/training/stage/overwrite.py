@@ -21,7 +21,12 @@ MARKERS = ("bothways.json", MODULES, "config.json", "adapter_config.json", "llm2
 files.
 """
 RECIPE = "recipe.yaml"
-_WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model.*", "trainable_params.*")
+_WEIGHTS = (
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "adapter_model.*",
+    "trainable_params.*",
+)
 
 
 def is_run(folder: Path) -> bool:

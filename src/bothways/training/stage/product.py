@@ -28,7 +28,12 @@ from bothways.training.recipe.recipe import Recipe
 from bothways.training.recipe.stage_config import Stage
 from bothways.training.stage.base_head import open_head
 from bothways.training.stage.encoder_options import add_new_tokens, convert_options
-from bothways.training.stage.kept_adapters import describe_kept, is_kept, publish_kept, withdraw_kept
+from bothways.training.stage.kept_adapters import (
+    describe_kept,
+    is_kept,
+    publish_kept,
+    withdraw_kept,
+)
 from bothways.training.stage.language_model import history, write_language_model
 from bothways.training.stage.stage_context import StageContext
 
@@ -57,7 +62,13 @@ class Product(ABC):
 
     @abstractmethod
     def convert(
-        self, base: str, recipe: Recipe, *, device: torch.device, dtype: str | torch.dtype, rope: RopeConfig | None = None
+        self,
+        base: str,
+        recipe: Recipe,
+        *,
+        device: torch.device,
+        dtype: str | torch.dtype,
+        rope: RopeConfig | None = None,
     ) -> Encoder:
         """Open a base LLM as the model that the stage trains.
 
@@ -72,7 +83,13 @@ class Product(ABC):
 
     @abstractmethod
     def open(
-        self, folder: Path, recipe: Recipe, *, following: Product, device: torch.device, dtype: str | torch.dtype
+        self,
+        folder: Path,
+        recipe: Recipe,
+        *,
+        following: Product,
+        device: torch.device,
+        dtype: str | torch.dtype,
     ) -> Encoder:
         """Open a saved product of this kind as the start of a stage that trains `following`."""
 
@@ -125,16 +142,35 @@ class EncoderProduct(Product):
         """Accept a finished encoder: training goes on from it."""
 
     def convert(
-        self, base: str, recipe: Recipe, *, device: torch.device, dtype: str | torch.dtype, rope: RopeConfig | None = None
+        self,
+        base: str,
+        recipe: Recipe,
+        *,
+        device: torch.device,
+        dtype: str | torch.dtype,
+        rope: RopeConfig | None = None,
     ) -> Encoder:
         """Convert a base LLM to the recipe's encoder."""
-        encoder = convert(base, max_length=recipe.max_length, device=device, dtype=dtype, rope=rope, **convert_options(recipe))
+        encoder = convert(
+            base,
+            max_length=recipe.max_length,
+            device=device,
+            dtype=dtype,
+            rope=rope,
+            **convert_options(recipe),
+        )
         encoder.provenance.update(history(base))
         add_new_tokens(encoder, recipe)
         return encoder
 
     def open(
-        self, folder: Path, recipe: Recipe, *, following: Product, device: torch.device, dtype: str | torch.dtype
+        self,
+        folder: Path,
+        recipe: Recipe,
+        *,
+        following: Product,
+        device: torch.device,
+        dtype: str | torch.dtype,
     ) -> Encoder:
         """Load the encoder."""
         return load(folder, device=device, dtype=dtype)
@@ -194,15 +230,34 @@ class LanguageModelProduct(Product):
         )
 
     def convert(
-        self, base: str, recipe: Recipe, *, device: torch.device, dtype: str | torch.dtype, rope: RopeConfig | None = None
+        self,
+        base: str,
+        recipe: Recipe,
+        *,
+        device: torch.device,
+        dtype: str | torch.dtype,
+        rope: RopeConfig | None = None,
     ) -> Encoder:
         """Open a base LLM as a causal model, without the recipe's pooling, prompts and tokens."""
-        encoder = convert(base, direction="causal", max_length=recipe.max_length, device=device, dtype=dtype, rope=rope)
+        encoder = convert(
+            base,
+            direction="causal",
+            max_length=recipe.max_length,
+            device=device,
+            dtype=dtype,
+            rope=rope,
+        )
         encoder.provenance.update(history(base))
         return encoder
 
     def open(
-        self, folder: Path, recipe: Recipe, *, following: Product, device: torch.device, dtype: str | torch.dtype
+        self,
+        folder: Path,
+        recipe: Recipe,
+        *,
+        following: Product,
+        device: torch.device,
+        dtype: str | torch.dtype,
     ) -> Encoder:
         """Open the language model as the base of the next stage."""
         return following.convert(str(folder), recipe, device=device, dtype=dtype)

@@ -71,7 +71,9 @@ class StageData:
         if not self.groups:
             return (TaskRows(range(examples)),)
         if examples != len(self.items):
-            raise RuntimeError(f"{len(self.items)} rows with tasks became {examples} examples: weights cannot be kept")
+            raise RuntimeError(
+                f"{len(self.items)} rows with tasks became {examples} examples: weights cannot be kept"
+            )
         return self.groups
 
 
@@ -91,7 +93,9 @@ def read_stage_data(stage: Stage, given: GivenTexts = None) -> StageData:
     # first.
     count = round(len(data.items) * share)
     if count == 0:
-        log.warning("stages.%s.heldout: %d texts are too few to hold any out", stage.name, len(data.items))
+        log.warning(
+            "stages.%s.heldout: %d texts are too few to hold any out", stage.name, len(data.items)
+        )
         return data
     rest = data.items[count:]
     origin = [*data.origin, {"held_out": count}]
@@ -112,10 +116,14 @@ def _all_data(stage: Stage, given: GivenTexts) -> StageData:
         return read_data(stage.data, wants)
     if isinstance(given, Mapping):
         if stage.name not in given:
-            raise InputError(f"texts: none for stage {stage.name!r} (the mapping has {', '.join(map(repr, given)) or 'none'})")
+            raise InputError(
+                f"texts: none for stage {stage.name!r} (the mapping has {', '.join(map(repr, given)) or 'none'})"
+            )
         given = given[stage.name]
     if isinstance(given, str):
-        raise InputError("texts: expected a list of texts, got one string; name a file or a folder in the recipe's data.source")
+        raise InputError(
+            "texts: expected a list of texts, got one string; name a file or a folder in the recipe's data.source"
+        )
     return LOADERS[wants].given(list(given), stage.data)
 
 
@@ -148,8 +156,12 @@ def _read_documents(data: DataConfig) -> StageData:
     documents: list[str] = []
     origin = []
     for source in data.source:
-        found = read_documents(source, column=data.column, limit=data.limit, unit=data.unit or "auto")
-        origin.append({**describe(source), "documents": len(found), "sha256": fingerprint_texts(found)})
+        found = read_documents(
+            source, column=data.column, limit=data.limit, unit=data.unit or "auto"
+        )
+        origin.append(
+            {**describe(source), "documents": len(found), "sha256": fingerprint_texts(found)}
+        )
         documents += found
     return StageData(documents, excerpts(documents), origin, fingerprint_texts(documents))
 
@@ -159,7 +171,9 @@ def _given_texts(rows: list[Any], data: DataConfig) -> StageData:
         if not isinstance(row, str):
             raise InputError(f"texts[{index}]: must be a string (got {type(row).__name__})")
     digest = fingerprint_texts(rows)
-    return StageData(rows, rows, [{"source": "memory", "texts": len(rows), "sha256": digest}], digest)
+    return StageData(
+        rows, rows, [{"source": "memory", "texts": len(rows), "sha256": digest}], digest
+    )
 
 
 # --- labeled examples -----------------------------------------------------------------------------
@@ -169,7 +183,11 @@ def _read_examples(data: DataConfig) -> StageData:
     rows: list[Example] = []
     weights: list[float] = []
     origin = []
-    parts = [(task, source, _examples_of(task, source)) for task in data.all_tasks() for source in task.source]
+    parts = [
+        (task, source, _examples_of(task, source))
+        for task in data.all_tasks()
+        for source in task.source
+    ]
     if data.leave_out_labeled:
         parts = _unlabeled(parts)
     for task, source, found in parts:
@@ -178,12 +196,19 @@ def _read_examples(data: DataConfig) -> StageData:
         weights += [task.weight] * len(found)
         rows += found
         names = sorted({row.task for row in found})
-        facts = {"tasks": names, "examples": len(found), "sha256": fingerprint_examples(found), "weight": task.weight}
+        facts = {
+            "tasks": names,
+            "examples": len(found),
+            "sha256": fingerprint_examples(found),
+            "weight": task.weight,
+        }
         origin.append({**describe(source), **facts})
     return _stage_examples(rows, weights, origin)
 
 
-def _unlabeled(parts: list[tuple[TaskConfig, str, list[Example]]]) -> list[tuple[TaskConfig, str, list[Example]]]:
+def _unlabeled(
+    parts: list[tuple[TaskConfig, str, list[Example]]],
+) -> list[tuple[TaskConfig, str, list[Example]]]:
     """Return the parts without classification and clustering, or all of them if nothing else is
     there.
     """
@@ -197,7 +222,11 @@ def _unlabeled(parts: list[tuple[TaskConfig, str, list[Example]]]) -> list[tuple
         )
         return parts
     if after < before:
-        log.info("%d of %d rows have a label. They are left out of this stage, which learns retrieval", before - after, before)
+        log.info(
+            "%d of %d rows have a label. They are left out of this stage, which learns retrieval",
+            before - after,
+            before,
+        )
     return [part for part in kept if part[2]]
 
 
@@ -230,7 +259,9 @@ def _given_examples(rows: list[Any], data: DataConfig) -> StageData:
     return _stage_examples(rows, [1.0] * len(rows), origin)
 
 
-def _stage_examples(rows: list[Example], weights: list[float], origin: list[dict[str, Any]]) -> StageData:
+def _stage_examples(
+    rows: list[Example], weights: list[float], origin: list[dict[str, Any]]
+) -> StageData:
     members: dict[tuple[str, float], list[int]] = {}
     for number, (row, weight) in enumerate(zip(rows, weights)):
         members.setdefault((row.task, weight), []).append(number)
@@ -244,7 +275,9 @@ def fingerprint_examples(rows: Sequence[Example]) -> str:
 
     See `data.fingerprint.fingerprint_texts`.
     """
-    return fingerprint_texts(json.dumps(list(vars(row).values()), ensure_ascii=True) for row in rows)
+    return fingerprint_texts(
+        json.dumps(list(vars(row).values()), ensure_ascii=True) for row in rows
+    )
 
 
 # --- documents and consecutive passages -----------------------------------------------------------
@@ -254,8 +287,12 @@ def _read_passages(data: DataConfig) -> StageData:
     rows: list[str | Passage] = []
     origin = []
     for source in data.source:
-        found = read_passages(source, column=data.column, limit=data.limit, unit=data.unit or "auto")
-        origin.append({**describe(source), "documents": len(found), "sha256": fingerprint_passages(found)})
+        found = read_passages(
+            source, column=data.column, limit=data.limit, unit=data.unit or "auto"
+        )
+        origin.append(
+            {**describe(source), "documents": len(found), "sha256": fingerprint_passages(found)}
+        )
         rows += found
     return StageData(rows, excerpts(rows), origin, fingerprint_passages(rows))
 
@@ -268,13 +305,19 @@ def _given_passages(rows: list[Any], data: DataConfig) -> StageData:
                 f"(got {type(row).__name__})"
             )
     digest = fingerprint_passages(rows)
-    return StageData(rows, excerpts(rows), [{"source": "memory", "documents": len(rows), "sha256": digest}], digest)
+    return StageData(
+        rows,
+        excerpts(rows),
+        [{"source": "memory", "documents": len(rows), "sha256": digest}],
+        digest,
+    )
 
 
 def fingerprint_passages(rows: Sequence[str | Passage]) -> str:
     """Return the SHA-256 (hex) over every document and pair, in order."""
     return fingerprint_texts(
-        json.dumps(row if isinstance(row, str) else list(vars(row).values()), ensure_ascii=True) for row in rows
+        json.dumps(row if isinstance(row, str) else list(vars(row).values()), ensure_ascii=True)
+        for row in rows
     )
 
 

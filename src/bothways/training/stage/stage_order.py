@@ -40,9 +40,20 @@ def stage_order(context: StageContext, groups: Sequence[TaskRows], processes: in
     )
     tasks = rows_by_task(groups)
     if order.steps_per_epoch == 0:
-        found = f"{sum(tasks.values())} examples" if order.kind == "blended" else f"{max(tasks.values())} of one task at most"
-        raise InputError(f"stages.{stage.name}: the data gives {found}, and {step}; give more text or a smaller batch")
+        found = (
+            f"{sum(tasks.values())} examples"
+            if order.kind == "blended"
+            else f"{max(tasks.values())} of one task at most"
+        )
+        raise InputError(
+            f"stages.{stage.name}: the data gives {found}, and {step}; give more text or a smaller batch"
+        )
     left_out = [task for task, rows in tasks.items() if rows < order.global_size]
     if order.kind == "homogeneous" and left_out:
-        log.warning("stages.%s: no batch of the tasks %s is ever full, because %s", stage.name, ", ".join(left_out), step)
+        log.warning(
+            "stages.%s: no batch of the tasks %s is ever full, because %s",
+            stage.name,
+            ", ".join(left_out),
+            step,
+        )
     return order

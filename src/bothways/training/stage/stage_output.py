@@ -27,7 +27,10 @@ PROBE_TOKENS = 64
 
 
 def merge_stage(
-    context: StageContext, encoder: Encoder, texts: list[str], trained: dict[str, Tensor] | None = None
+    context: StageContext,
+    encoder: Encoder,
+    texts: list[str],
+    trained: dict[str, Tensor] | None = None,
 ) -> tuple[Encoder, float | None]:
     """Merge the stage's adapter into its encoder, in float32.
 
@@ -49,8 +52,13 @@ def merge_stage(
     encoder.eval()
     backbone: Any = encoder.backbone
     if stage.gradient_checkpointing:
-        (getattr(backbone, "activation_checkpointing_disable", None) or backbone.gradient_checkpointing_disable)()
-    rounded = stage.adapter is not None and any(each.dtype != torch.float32 for each in encoder.backbone.parameters())
+        (
+            getattr(backbone, "activation_checkpointing_disable", None)
+            or backbone.gradient_checkpointing_disable
+        )()
+    rounded = stage.adapter is not None and any(
+        each.dtype != torch.float32 for each in encoder.backbone.parameters()
+    )
     if rounded or trained is not None:
         device = encoder.device if trained is None else torch.device("cpu")
         state = adapter_state(encoder.backbone) if trained is None else trained

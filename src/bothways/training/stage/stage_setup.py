@@ -32,10 +32,18 @@ def open_stage(context: StageContext, *, device: torch.device, dtype: torch.dtyp
     if before is None:
         return open_base(context, device=device, dtype=dtype)
     product = product_of(before.stage)
-    return product.open(before.output, context.recipe, following=product_of(context.stage), device=device, dtype=dtype)
+    return product.open(
+        before.output,
+        context.recipe,
+        following=product_of(context.stage),
+        device=device,
+        dtype=dtype,
+    )
 
 
-def open_heldout(context: StageContext, encoder: Encoder, objective: Objective[Any], held_out: Sequence[Any]) -> HeldOut | None:
+def open_heldout(
+    context: StageContext, encoder: Encoder, objective: Objective[Any], held_out: Sequence[Any]
+) -> HeldOut | None:
     """Build the reader of the loss on held-out data, or return None if the stage has none.
 
     Args:
@@ -51,7 +59,14 @@ def open_heldout(context: StageContext, encoder: Encoder, objective: Objective[A
     rows = held_out if config.data is None else read_data(config.data, stage.objective.wants).items
     if not rows:
         return None
-    return HeldOut(objective, encoder, rows, size=stage.batch.size, limit=config.limit, seed=context.recipe.seed)
+    return HeldOut(
+        objective,
+        encoder,
+        rows,
+        size=stage.batch.size,
+        limit=config.limit,
+        seed=context.recipe.seed,
+    )
 
 
 @contextmanager
@@ -107,14 +122,19 @@ def _make_trainable(encoder: Encoder, context: StageContext) -> None:
     if stage.gradient_checkpointing:
         # Renamed in transformers 5.2. Non-reentrant, because the embeddings below an adapter need
         # no gradient.
-        enable = getattr(backbone, "activation_checkpointing_enable", None) or backbone.gradient_checkpointing_enable
+        enable = (
+            getattr(backbone, "activation_checkpointing_enable", None)
+            or backbone.gradient_checkpointing_enable
+        )
         try:
             enable({"use_reentrant": False})
         except ValueError as error:
             raise InputError(f"stages.{stage.name}.gradient_checkpointing: {error}") from error
 
 
-def _build_objective(context: StageContext, encoder: Encoder, head: nn.Module | None) -> Objective[Any]:
+def _build_objective(
+    context: StageContext, encoder: Encoder, head: nn.Module | None
+) -> Objective[Any]:
     """Build the stage's objective on the encoder's device.
 
     Its trained parameters are float32, and initialized from the stage's seed.

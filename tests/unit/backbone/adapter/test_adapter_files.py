@@ -1,4 +1,6 @@
-"""LoRA+: what is trained whole beside the factors, the published counts, and the adapter as files."""
+"""LoRA+: what is trained whole beside the factors, the published counts, and the adapter as
+files.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def llama_2_7b(vocabulary: int) -> torch.nn.Module:
 
 
 def test_published_counts_on_llama_2_7b() -> None:
-    """arXiv 2309.12307: 8,388,608 factors, 131,076,096 in embeddings (of 32,001 rows: LongLoRA adds a padding token), 266,240 in norms."""
+    """arXiv 2309.12307: 8,388,608 factors, 131,076,096 in embeddings (of 32,001 rows: LongLoRA adds
+    a padding token), 266,240 in norms.
+    """
     model = llama_2_7b(32_001)
     assert lora.trainable_counts(model, LoraConfig(**LORA)).trainable == 8_388_608
     assert lora.trainable_counts(model, PLUS).trainable == 8_388_608 + 131_076_096 + 266_240
@@ -170,7 +174,9 @@ def test_a_head_beside_the_factors_is_left_out_and_said(base: Path, tmp_path: Pa
 
 
 def test_a_published_adapter_comes_from_the_hub_with_both_its_pickles(base: Path, tmp_path: Path, monkeypatch) -> None:
-    """LongLoRA's repositories hold adapter_model.bin and trainable_params.bin; without the second the merge would be wrong in silence."""
+    """LongLoRA's repositories hold adapter_model.bin and trainable_params.bin; without the second
+    the merge would be wrong in silence.
+    """
     import huggingface_hub
     from huggingface_hub.utils import filter_repo_objects
 

@@ -1,4 +1,6 @@
-"""LoRA: what is adapted, that a fresh adapter changes nothing, that merged equals adapter, and the published counts."""
+"""LoRA: what is adapted, that a fresh adapter changes nothing, that merged equals adapter, and the
+published counts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Adapters of any trainer: each setting is merged as peft merges it over the causal LM, or refused by name."""
+"""Adapters of any trainer: each setting is merged as peft merges it over the causal LM, or refused
+by name.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def lora(base: Path, place: Path, **options: Any) -> Path:
 
 
 def by_peft(base: Path, place: Path, auto: Any = AutoModelForCausalLM) -> dict[str, torch.Tensor]:
-    """The decoder's weights after peft's own merge over the model that the adapter was trained on."""
+    """The decoder's weights after peft's own merge over the model that the adapter was trained
+    on.
+    """
     merged = PeftModel.from_pretrained(auto.from_pretrained(base), place).merge_and_unload()
     return (merged if auto is AutoModel else merged.model).state_dict()
 
@@ -266,7 +270,9 @@ def test_a_pickled_adapter(base: Path, tmp_path: Path) -> None:
 
 
 def test_a_tied_head_leaves_the_embedding_alone(tmp_path: Path) -> None:
-    """States are those of the adapted model before merging; peft's own merge adds the head's factors to the tied embedding."""
+    """States are those of the adapted model before merging; peft's own merge adds the head's
+    factors to the tied embedding.
+    """
     base = tiny_llama(tmp_path / "base", tie_word_embeddings=True)
     place = lora(base, tmp_path / "adapter", target_modules=["q_proj", "lm_head"])
     ids = torch.arange(12)[None]

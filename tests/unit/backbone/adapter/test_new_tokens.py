@@ -1,4 +1,6 @@
-"""New tokens: rows drawn like the others, trained alone beside a frozen model, folded back into it."""
+"""New tokens: rows drawn like the others, trained alone beside a frozen model, folded back into
+it.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ def test_tokens_are_single_ids_with_rows_of_their_own(tmp_path):
     assert torch.equal(after[:size], before)
     new = after[size:]
     assert new.unique(dim=0).shape[0] == 16
-    # 512 draws: the share of the table's deviation is within 15 % of 1, the mean within a fifth of it
+    # 512 draws: the share of the table's deviation is within 15 % of 1, the mean within a fifth of
+    # it
     new = new.detach()
     assert abs(float(new.std() / before.std()) - 1) < 0.15 and abs(float(new.mean() - before.mean())) < 0.2 * float(
         before.std()

@@ -1,4 +1,6 @@
-"""The families table on a handful of families that stand for all mechanisms; the whole table is a command."""
+"""The families table on a handful of families that stand for all mechanisms; the whole table is a
+command.
+"""
 
 import pytest
 from transformers import CONFIG_MAPPING, AutoConfig

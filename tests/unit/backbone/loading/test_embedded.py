@@ -1,4 +1,6 @@
-"""The embedded model: fetched by the user's own tools, verified, converted once, and never half there."""
+"""The embedded model: fetched by the user's own tools, verified, converted once, and never half
+there.
+"""
 
 from __future__ import annotations
 

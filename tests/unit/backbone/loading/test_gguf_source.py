@@ -44,7 +44,8 @@ def test_quantised_weights_are_those_that_ggml_defines(llama: Path, q8: Path) ->
         if weight.dim() != 2:
             assert torch.equal(weight, original[key])
             continue
-        # Q8_0: per 32 values one float16 scale = max/127, rounded to the nearest of 255 steps; half a step, and 2^-11 for the scale
+        # Q8_0: per 32 values one float16 scale = max/127, rounded to the nearest of 255 steps; half
+        # a step, and 2^-11 for the scale
         blocks = original[key].reshape(-1, 32)
         step = blocks.abs().amax(1, keepdim=True) / 127
         assert bool(((weight.reshape(-1, 32) - blocks).abs() <= step * (0.5 + 127 * 2**-11 + 1e-3)).all()), key

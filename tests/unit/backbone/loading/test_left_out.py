@@ -1,4 +1,6 @@
-"""Checkpoints that hold more or less than their config says: refused by name, unless what is left out takes no part in a vector."""
+"""Checkpoints that hold more or less than their config says: refused by name, unless what is left
+out takes no part in a vector.
+"""
 
 from __future__ import annotations
 

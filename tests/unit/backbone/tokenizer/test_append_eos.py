@@ -1,4 +1,6 @@
-"""EOS after every text: whatever the tokenizer puts around it stays, and the rule survives saving."""
+"""EOS after every text: whatever the tokenizer puts around it stays, and the rule survives
+saving.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def test_ids_are_those_of_before_and_eos(kind: str, tmp_path: Path) -> None:
 
 
 def test_the_class_that_writes_its_own_rule_from_flags(tmp_path: Path) -> None:
-    """Llama's tokenizer knows add_bos_token and add_eos_token beside the rule in its file; what is saved must not depend on them."""
+    """Llama's tokenizer knows add_bos_token and add_eos_token beside the rule in its file; what is
+    saved must not depend on them.
+    """
     letters = {f"\u2581{letter}": number + 3 for number, letter in enumerate("abcdefgh")}
     vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2, **letters}
     tokenizer = LlamaTokenizer(vocab=vocabulary, merges=[], add_bos_token=True)

@@ -1,4 +1,6 @@
-"""Tokenizers of every shape get a pad token from what they have, and are measured rather than believed."""
+"""Tokenizers of every shape get a pad token from what they have, and are measured rather than
+believed.
+"""
 
 from __future__ import annotations
 

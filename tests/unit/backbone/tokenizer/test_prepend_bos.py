@@ -1,4 +1,6 @@
-"""BOS before every text: seen, pooled as `pool_bos` says, and the same in every loader of the saved folder."""
+"""BOS before every text: seen, pooled as `pool_bos` says, and the same in every loader of the saved
+folder.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ import bothways as bw
 from bothways.backbone.tokenizer.tokenizer_file import difference
 from tiny import TINY, tiny_llama, tiny_model
 
-# pairs of digits stay together here; transformers' Qwen2Tokenizer writes each digit as a token of its own
+# pairs of digits stay together here; transformers' Qwen2Tokenizer writes each digit as a token of
+# its own
 DIGITS = "In 2024, 12345 of 67890"
 
 

@@ -1,4 +1,6 @@
-"""BOS and EOS that tokenizer_config.json promises and tokenizer.json does not write: as transformers 4 gave them."""
+"""BOS and EOS that tokenizer_config.json promises and tokenizer.json does not write: as
+transformers 4 gave them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ BOTH = {"add_bos_token": True, "add_eos_token": True}
 
 
 def published(folder: Path, written: str = "<s> $A", **stated: Any) -> Path:
-    """A folder as E5-Mistral's: the rule of tokenizer.json is `written`, tokenizer_config.json has the fields `stated`."""
+    """A folder as E5-Mistral's: the rule of tokenizer.json is `written`, tokenizer_config.json has
+    the fields `stated`.
+    """
     folder.mkdir()
     raw = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.Metaspace(prepend_scheme="first"), decoders.Metaspace()
@@ -87,7 +91,9 @@ def test_promises_are_kept(
 
 
 def test_ids_are_those_of_transformers_4(tmp_path: Path) -> None:
-    """LlamaTokenizerFast 4.57 gives '<s> ▁A ▁cat </s>' for this folder: its own rule's ids, between the two."""
+    """LlamaTokenizerFast 4.57 gives '<s> ▁A ▁cat </s>' for this folder: its own rule's ids, between
+    the two.
+    """
     folder = published(tmp_path / "folder", "$A", **BOTH)
     plain = AutoTokenizer.from_pretrained(folder)("A cat")["input_ids"]
     assert bw.load(folder, dtype="float32", device="cpu").tokenize(["A cat"])[0].ids == [1, *plain, 2]

@@ -1,4 +1,6 @@
-"""What `bothways encode` takes for a text, and what it says about texts that are longer than the encoder's length."""
+"""What `bothways encode` takes for a text, and what it says about texts that are longer than the
+encoder's length.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`bothways prepare`: each kind from file to file, its account and its exit codes. The options are frozen here on purpose."""
+"""`bothways prepare`: each kind from file to file, its account and its exit codes. The options are
+frozen here on purpose.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,9 @@ def test_clustering_and_sts(run: Run, tmp_path: Path) -> None:
 
 
 def test_clustering_by_the_text_of_the_category(run: Run, tmp_path: Path) -> None:
-    """The positive is the text of the query's own category, the negatives are those of all categories that the text is not in."""
+    """The positive is the text of the query's own category, the negatives are those of all
+    categories that the text is not in.
+    """
     categories = {"cats": "cs.CL", "dogs": "cs.LG", "both": "cs.CL cs.LG", "birds": "math.CO", "fish": "math.CO"}
     words = {"cs.CL": "language", "cs.LG": "learning", "math.CO": "combinatorics"}
     data = write(tmp_path / "a.jsonl", [{"title": title, "categories": own} for title, own in categories.items()])

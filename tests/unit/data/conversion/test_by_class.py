@@ -1,4 +1,6 @@
-"""Classification and clustering: positives are of the query's class, negatives of others, in every draw."""
+"""Classification and clustering: positives are of the query's class, negatives of others, in every
+draw.
+"""
 
 import json
 from collections import Counter
@@ -50,14 +52,18 @@ def test_draws_depend_on_the_seed_alone():
 
 
 def test_all_the_negatives_there_are():
-    """Asked for more than there are, or where draws nearly always fail: every text of another class, each once."""
+    """Asked for more than there are, or where draws nearly always fail: every text of another
+    class, each once.
+    """
     items = [LabeledText(f"a{n}", ("a",)) for n in range(300)] + [LabeledText("b0", ("b",)), LabeledText("b1", ("b",))]
     for example in by_example(items, ClassOptions(negatives=7, per_label=5)).examples:
         assert sorted(example.negatives) == ["b0", "b1"] if example.label == "a" else len(set(example.negatives)) == 7
 
 
 def test_draws_are_even_over_a_class_and_never_the_query():
-    """Every other text of the class is drawn about equally often, the first, the last and the neighbours of the query too."""
+    """Every other text of the class is drawn about equally often, the first, the last and the
+    neighbours of the query too.
+    """
     items = [LabeledText(f"{label}{number}", (label,)) for number in range(5) for label in "ab"]
     drawn = Counter()
     for seed in range(400):

@@ -68,7 +68,9 @@ def test_no_negative_is_related_on_random_pairs():
 
 
 def test_related_texts_share_a_label():
-    """3.0 connects what no example joins; 2.5 does not; a pair that nothing else touches needs no label."""
+    """3.0 connects what no example joins; 2.5 does not; a pair that nothing else touches needs no
+    label.
+    """
     rows = pairs(("a", "b", 5.0), ("b", "c", 3.0), ("C!", "d", 4.5), ("e", "f", 4.0), ("f", "a", 2.5), ("g", "h", 4.0))
     label = {example.query: example.label for example in directed_pairs(rows, StsOptions(negatives=0)).examples}
     assert len({label[query] for query in ("a", "b", "C!", "d")}) == 1 and label["a"] is not None

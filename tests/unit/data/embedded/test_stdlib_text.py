@@ -1,4 +1,6 @@
-"""The embedded text: what it holds, that it is the same each time, and that nothing held out leaks into training."""
+"""The embedded text: what it holds, that it is the same each time, and that nothing held out leaks
+into training.
+"""
 
 import ast
 import inspect
@@ -47,7 +49,9 @@ def test_task_is_sound(task):
 
 
 def test_relevance_is_the_summary(task):
-    """Brute force over all pairs: a document is relevant exactly where its function's summary is the query."""
+    """Brute force over all pairs: a document is relevant exactly where its function's summary is
+    the query.
+    """
     known = functions()
     for query, text in task.queries.items():
         expected = {name for name in task.corpus if words(known[name].summary) == words(text)}
@@ -62,7 +66,9 @@ def test_documents_do_not_hold_their_docstring(task):
 
 
 def test_nothing_held_out_is_trained_on(task, training):
-    """By brute force over the joined text: no summary, no body, no name of any document of the corpus."""
+    """By brute force over the joined text: no summary, no body, no name of any document of the
+    corpus.
+    """
     known = functions()
     for texts in training.values():
         everything = " \n ".join(f" {words(text)} " for text in texts)
@@ -75,7 +81,9 @@ def test_nothing_held_out_is_trained_on(task, training):
 
 
 def test_held_out_docstrings_are_left_out_whole(task, training):
-    """Not only the summary: a later paragraph may be trained on only where another docstring has it too."""
+    """Not only the summary: a later paragraph may be trained on only where another docstring has it
+    too.
+    """
     library = read_library()
     held = [function.docstring for function in library.functions if function.name in task.corpus]
     free = [function.docstring for function in library.functions if function.name not in task.corpus]

@@ -1,4 +1,6 @@
-"""Tables as pandas, numpy, pyarrow and `datasets` write them give back what was written, or are refused in one line."""
+"""Tables as pandas, numpy, pyarrow and `datasets` write them give back what was written, or are
+refused in one line.
+"""
 
 import json
 

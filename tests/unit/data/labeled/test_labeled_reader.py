@@ -92,7 +92,8 @@ def test_every_dialect_is_told_from_its_own_columns_alone():
     assert set(rows) == {dialect.name for dialect in DIALECTS} == set(NAMES) - {"beir"}
     for name, row in rows.items():
         assert [dialect.name for dialect in DIALECTS if dialect.fits(frozenset(row))] == [name]
-    # numbered columns and scores are sentence-transformers', whose msmarco sets call the anchor query; E5 would drop them
+    # numbered columns and scores are sentence-transformers', whose msmarco sets call the anchor
+    # query; E5 would drop them
     for more in ("negative_1", "scores", "label"):
         found = detect(["query", "positive", more])
         assert found is not None and found.name == "sentence-transformers"
@@ -197,7 +198,9 @@ def test_a_truncated_line_is_named(tmp_path):
 
 
 def test_dirt_is_passed_over_and_counted(tmp_path, told):
-    """Empty texts go with their scores; a negative that is a positive would teach the opposite of itself; repetitions go."""
+    """Empty texts go with their scores; a negative that is a positive would teach the opposite of
+    itself; repetitions go.
+    """
     good = {
         "query": QUERY,
         "pos": ["", POSITIVE],
@@ -233,7 +236,9 @@ def test_a_text_that_its_row_repeats_counts_once(tmp_path, told):
 
 
 def test_prompts_of_the_file_and_of_the_caller(tmp_path):
-    """FlagEmbedding: the passages of similarity and clustering carry the prompt too, label texts do not (AbsDataset.py)."""
+    """FlagEmbedding: the passages of similarity and clustering carry the prompt too, label texts do
+    not (AbsDataset.py).
+    """
     base = {"query": "q", "pos": ["p"], "prompt": "Find it."}
     kinds = ["normal", "symmetric_sts", "symmetric_clustering", "symmetric_class"]
     path = write_jsonl(tmp_path / "a.jsonl", [{**base, "query": kind, "type": kind} for kind in kinds])
@@ -245,7 +250,8 @@ def test_prompts_of_the_file_and_of_the_caller(tmp_path):
         (written, ""),
     ]
     assert {e.query_prompt for e in read_examples(path, template="llm2vec")} == {"Find it: "}
-    # symmetric rows stay symmetric under a prompt of the caller's, the others get what was asked for
+    # symmetric rows stay symmetric under a prompt of the caller's, the others get what was asked
+    # for
     assert [e.document_prompt for e in read_examples(path, query_prompt="A: ")] == ["", "A: ", "A: ", ""]
     assert {(e.query_prompt, e.document_prompt) for e in read_examples(path, query_prompt="", document_prompt="B: ")} == {
         ("", "B: ")

@@ -27,7 +27,9 @@ pytestmark = [
 
 
 def test_flagembedding_examples():
-    """Eight files of ten rows; passages of similarity and clustering carry the prompt, those of classification do not."""
+    """Eight files of ten rows; passages of similarity and clustering carry the prompt, those of
+    classification do not.
+    """
     examples = read_examples(DATA / "flagembedding-examples")
     assert len(examples) == 80 and set(Counter(example.task for example in examples).values()) == {10}
     symmetric = {example.task for example in examples if example.document_prompt}
@@ -39,7 +41,9 @@ def test_flagembedding_examples():
 
 
 def test_nli_triplets_of_the_readme():
-    """About 20,800 with every hypothesis used once; 5,006 + 2,943 + 2,921 premises have both kinds, less those of doubtful rows."""
+    """About 20,800 with every hypothesis used once; 5,006 + 2,943 + 2,921 premises have both kinds,
+    less those of doubtful rows.
+    """
     read = Converted()
     names = ("lingnli/train", "snli-devtest/dev", "snli-devtest/test")
     rows = [item for name in names for item in read_inferences(DATA / f"{name}.jsonl.gz", read)]
@@ -77,7 +81,9 @@ def test_stsb_in_both_directions():
 
 @pytest.mark.parametrize(("year", "shared_pairs"), [("sts12", 999), ("sts14", 1_860)])
 def test_normal_form_finds_the_known_leaks(year, shared_pairs):
-    """STS-B train holds these pairs of the years' test sets (shared README); in the tokenised, lower-cased copies too."""
+    """STS-B train holds these pairs of the years' test sets (shared README); in the tokenised,
+    lower-cased copies too.
+    """
     train = read_pairs(DATA / "stsb" / "train.jsonl.gz")
     keys = {frozenset(map(normal_form, pair)) for pair in zip(train.first, train.second)}
     for name in ("test", "test_raw"):

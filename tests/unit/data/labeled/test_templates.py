@@ -1,4 +1,6 @@
-"""Prompts to the character: a model asked with another template than it was trained with is another model."""
+"""Prompts to the character: a model asked with another template than it was trained with is another
+model.
+"""
 
 import pytest
 
@@ -53,7 +55,9 @@ def test_tasks():
 
 
 def test_llm2vec_puts_the_instruction_on_both_sides_of_three_sets():
-    """llm2vec/dataset/E5Data.py names these three; MS MARCO and the rest carry it on queries only."""
+    """llm2vec/dataset/E5Data.py names these three; MS MARCO and the rest carry it on queries
+    only.
+    """
     names = ["allnli_split1", "allnli_split2", "quora_duplicates_split1", "quora_duplicates_split2", "msmarco_passage"]
     assert [INSTRUCTIONS[name].symmetric for name in names] == [False, True, True, True, False]
     done = with_prompts([Example("q", ("p",), task=name, query_prompt="old") for name in names], "llm2vec_training")

@@ -1,4 +1,6 @@
-"""Packing against a loop that knows nothing of rows while it joins: every token once, in order, in its own document."""
+"""Packing against a loop that knows nothing of rows while it joins: every token once, in order, in
+its own document.
+"""
 
 import random
 

@@ -113,7 +113,9 @@ def test_folder_in_name_order(tmp_path, told):
 
 
 def test_folder_with_a_file_that_holds_no_texts(tmp_path, told):
-    """Passed over with a warning; a column asked for by name must be in every file; other errors stay errors."""
+    """Passed over with a warning; a column asked for by name must be in every file; other errors
+    stay errors.
+    """
     (tmp_path / "a.tsv").write_text("1\tno header\n2\tat all\n")
     (tmp_path / "b.txt").write_text("text")
     assert read_texts(tmp_path) == ["text"]

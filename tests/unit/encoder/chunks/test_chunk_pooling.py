@@ -23,7 +23,9 @@ def folder(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("pooling", ["mean", "weighted_mean", "last", "bos", "max", "latent_attention"])
 @pytest.mark.parametrize("chunks", ["sentences", 7, [[(0, 60), (10, 1200), (5, 90), (1100, 1200), (300, 301), (0, 2000)]]])
 def test_a_document_in_blocks_has_the_vectors_of_the_whole(folder: Path, monkeypatch, pooling: str, chunks: Any) -> None:
-    """States held whole against states that are dropped window by window; chunks overlap, lie apart and come in any order."""
+    """States held whole against states that are dropped window by window; chunks overlap, lie apart
+    and come in any order.
+    """
     encoder = bw.convert(folder, pooling=pooling, max_length=48, dtype="float32", device="cpu")
     text = (DOCUMENT * 9)[:2000]
     spans = chunks if isinstance(chunks, (str, int)) else chunks[0]

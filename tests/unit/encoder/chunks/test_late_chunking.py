@@ -31,11 +31,14 @@ def encoder_of(folder: Path, **options: Any) -> Encoder:
     return bw.convert(folder, **{"dtype": "float32", "device": "cpu", "max_length": 512, **options})
 
 
-# --- exact ---------------------------------------------------------------------------------------------------------------------
+# --- exact
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def naive(encoder: Encoder, text: str, spans: list[tuple[int, int]], prompt: str | None = None) -> np.ndarray:
-    """Mean over the tokens whose last character lies in the span, token by token in float64; BOS and EOS go with the outermost."""
+    """Mean over the tokens whose last character lies in the span, token by token in float64; BOS
+    and EOS go with the outermost.
+    """
     found = encoder.encode_tokens(text, prompt=prompt)
     own = [place for place, (start, end) in enumerate(found.offsets) if end > start]
     vectors = []
@@ -98,7 +101,8 @@ def test_unit_length_on_request(folder: Path) -> None:
     np.testing.assert_allclose(stored.vectors, found.vectors, atol=1e-6)
 
 
-# --- chunks --------------------------------------------------------------------------------------------------------------------
+# --- chunks
+# --------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -132,10 +136,12 @@ def test_a_pooling_of_closing_tokens_has_no_passages(folder: Path) -> None:
         encoder_of(folder, pooling="last_tokens").encode_chunks(DOCUMENT)
 
 
-# --- windows -------------------------------------------------------------------------------------------------------------------
+# --- windows
+# -------------------------------------------------------------------------------------------------------------------
 
 
-# --- a stream ------------------------------------------------------------------------------------------------------------------
+# --- a stream
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_stream_of_documents_is_read_group_by_group(folder: Path, monkeypatch, caplog) -> None:
@@ -169,7 +175,8 @@ def test_a_stream_of_documents_is_read_group_by_group(folder: Path, monkeypatch,
         encoder.encode_chunks_stream(texts, [[(0, 5)]])  # type: ignore[arg-type]
 
 
-# --- a book --------------------------------------------------------------------------------------------------------------------
+# --- a book
+# --------------------------------------------------------------------------------------------------------------------
 
 BOOK = """
 import resource, sys
@@ -192,7 +199,9 @@ print(tokens, middle - before, peak() - middle, len(chunks.vectors), bool((vecto
 
 @pytest.mark.skipif(sys.platform == "win32", reason="resource.getrusage")
 def test_a_book_is_read_within_memory(tmp_path: Path) -> None:
-    """Scores of all pairs would take 600 MB as single bytes; what is needed is a few states per token."""
+    """Scores of all pairs would take 600 MB as single bytes; what is needed is a few states per
+    token.
+    """
     base = tiny_llama(
         tmp_path / "base",
         hidden_size=8,

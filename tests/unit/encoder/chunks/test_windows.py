@@ -37,7 +37,8 @@ def test_windows_keep_every_token_once_farthest_from_the_cuts(tokens: int, size:
     assert all(window.end - window.start == min(size, tokens) for window in found)
     for one, other in pairwise(found):
         assert one.end - other.start >= overlap
-        # how far a kept token is from where its window was cut is never less than in the other window
+        # how far a kept token is from where its window was cut is never less than in the other
+        # window
         for place in range(other.start, one.end):
             kept, left = (one, other) if place < one.last else (other, one)
             assert from_cut(place, kept, tokens) >= from_cut(place, left, tokens) - 1

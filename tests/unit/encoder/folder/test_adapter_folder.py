@@ -1,4 +1,6 @@
-"""Folders of sentence-transformers with an adapter in place of weights: its vectors, from the adapter's base or a given one."""
+"""Folders of sentence-transformers with an adapter in place of weights: its vectors, from the
+adapter's base or a given one.
+"""
 
 from __future__ import annotations
 

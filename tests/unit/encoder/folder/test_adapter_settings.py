@@ -1,4 +1,6 @@
-"""What lies next to an adapter of ours makes the same encoder again: every option, the pooling and the layers behind it."""
+"""What lies next to an adapter of ours makes the same encoder again: every option, the pooling and
+the layers behind it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The model card: its metadata by huggingface_hub's own classes, the base by what the hub knows, and an edited card that stays."""
+"""The model card: its metadata by huggingface_hub's own classes, the base by what the hub knows,
+and an edited card that stays.
+"""
 
 import hashlib
 import json

@@ -90,7 +90,9 @@ def test_options_that_the_hub_would_refuse() -> None:
 
 
 def test_a_base_that_is_given_takes_the_place_of_the_recorded_one(encoder: bw.Encoder) -> None:
-    """What was recorded of the other model, its license above all, does not hold for this one. Its files do."""
+    """What was recorded of the other model, its license above all, does not hold for this one. Its
+    files do.
+    """
     files = {"model.safetensors": "12" * 32}
     recorded = {"id": "org/base", "revision": "f" * 40, "license": "mit", "language": ["en"], "files": files}
     encoder.provenance |= {"base_model": recorded}

@@ -1,4 +1,6 @@
-"""first_last_avg pooling: against hidden_states of plain transformers, packed and padded, trained, on disk, and where it is refused."""
+"""first_last_avg pooling: against hidden_states of plain transformers, packed and padded, trained,
+on disk, and where it is refused.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def saved(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def by_hand(folder: Path, ids: list[int], pool: list[bool], first: int = 1) -> np.ndarray:
-    """SimCSE's avg_first_last of one text, by transformers alone in float64: causal or not as the folder's config says."""
+    """SimCSE's avg_first_last of one text, by transformers alone in float64: causal or not as the
+    folder's config says.
+    """
     model: Any = AutoModel.from_pretrained(folder, attn_implementation="eager").double()
     with torch.no_grad():
         states = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states

@@ -1,5 +1,7 @@
-"""Published LLM2Vec folders against a plain implementation of the authors' code path: PeftModel merged step by step, an eager 4-D
-mask of zeros, left padding, the separator that marks where the text begins."""
+"""Published LLM2Vec folders against a plain implementation of the authors' code path: PeftModel
+merged step by step, an eager 4-D mask of zeros, left padding, the separator that marks where the
+text begins.
+"""
 
 from __future__ import annotations
 

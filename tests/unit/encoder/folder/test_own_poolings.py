@@ -1,4 +1,6 @@
-"""Layers behind the poolings that are modules of their own: saved and read like those behind a stock pooling."""
+"""Layers behind the poolings that are modules of their own: saved and read like those behind a
+stock pooling.
+"""
 
 from __future__ import annotations
 

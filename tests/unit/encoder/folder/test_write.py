@@ -1,4 +1,6 @@
-"""Saving: whole or not at all, bit by bit, and refused where it would lie. Other loaders are in tests/parity."""
+"""Saving: whole or not at all, bit by bit, and refused where it would lie. Other loaders are in
+tests/parity.
+"""
 
 from __future__ import annotations
 
@@ -181,7 +183,9 @@ def test_a_save_that_fails_leaves_what_was_there(encoder: Encoder, tmp_path: Pat
 
 
 def test_a_disk_that_is_really_full(encoder: Encoder, tmp_path: Path) -> None:
-    """The limit on file sizes stands for the disk: safetensors' writer reports it in Rust's words, not as an OSError."""
+    """The limit on file sizes stands for the disk: safetensors' writer reports it in Rust's words,
+    not as an OSError.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:

@@ -1,4 +1,6 @@
-"""The tokens proved for a word's beginning, against the tokens of every way in which random small models let the word go on."""
+"""The tokens proved for a word's beginning, against the tokens of every way in which random small
+models let the word go on.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from bothways.encoder.long_words.first_tokens import FirstTokens
 
 
 def random_bpe(source: random.Random, kind: str) -> Tokenizer:
-    """Merges in a random order. Half of the models have entries whose parts are merged later, as no trainer would.
+    """Merges in a random order. Half of the models have entries whose parts are merged later, as no
+    trainer would.
 
     With "unknown", `c` is not an entry, and with "bytes", it is one byte.
     """

@@ -1,4 +1,6 @@
-"""Which piece of a cut text is open, against the pieces that Oniguruma finds in every text that begins so."""
+"""Which piece of a cut text is open, against the pieces that Oniguruma finds in every text that
+begins so.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,9 @@ def test_the_doctor_hashes_the_copy_again(
     shop: Shop,  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    """Bytes that a disk changed while size and times stay as they were: a load trusts them, the doctor does not."""
+    """Bytes that a disk changed while size and times stay as they were: a load trusts them, the
+    doctor does not.
+    """
     encoder = bw.convert(NAME)
     encoder.save(tmp_path / "saved")
     (check,) = [each for each in doctor(encoder, quick=True) if each.name == "embedded cache"]

@@ -1,4 +1,6 @@
-"""The doctor passes sound encoders and names what is wrong with models that were broken on purpose."""
+"""The doctor passes sound encoders and names what is wrong with models that were broken on
+purpose.
+"""
 
 import pytest
 import torch

@@ -30,7 +30,9 @@ def failed(diagnosis):
 
 
 def test_a_plan_that_checkpointing_loses_is_caught(encoder, monkeypatch):
-    """Attention that looks the plan up during the layer, as a global would: gone when the backward pass recomputes."""
+    """Attention that looks the plan up during the layer, as a global would: gone when the backward
+    pass recomputes.
+    """
     real = interface.execute
 
     def forgetful(q, k, v, plan, **kw):

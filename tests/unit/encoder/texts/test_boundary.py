@@ -1,4 +1,6 @@
-"""A prompt that merges with the text is said when an encoder encodes, saves and loads; the README's example has no such end."""
+"""A prompt that merges with the text is said when an encoder encodes, saves and loads; the README's
+example has no such end.
+"""
 
 import logging
 import re
@@ -59,7 +61,9 @@ def test_without_a_prompt_the_rule_of_sentence_transformers_leaves_bos_alone(tmp
 
 
 def test_only_prompts_that_give_other_vectors_there_are_said(encoder, caplog):
-    """Last tokens are pooled whatever comes before them, and a folder that follows sentence-transformers' rule gives its vectors."""
+    """Last tokens are pooled whatever comes before them, and a folder that follows
+    sentence-transformers' rule gives its vectors.
+    """
     poolings = {"last": PoolingConfig.of("last").build(32), "tokens": PoolingConfig.of("last_tokens").build(32)}
     changes = [{"pooling": each} for each in poolings.values()]
     changes += [{"options": replace(encoder.options, **{name: True})} for name in ("pool_prompt", "stock_prompts")]

@@ -1,4 +1,6 @@
-"""Tokens that the tokenizer has and the model does not embed: refused by name where they arise, and harmless where they do not."""
+"""Tokens that the tokenizer has and the model does not embed: refused by name where they arise, and
+harmless where they do not.
+"""
 
 from __future__ import annotations
 

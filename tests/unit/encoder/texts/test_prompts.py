@@ -1,4 +1,6 @@
-"""Which stored prompt a call means: the same one as in sentence-transformers 6, for every folder and every call."""
+"""Which stored prompt a call means: the same one as in sentence-transformers 6, for every folder
+and every call.
+"""
 
 import json
 

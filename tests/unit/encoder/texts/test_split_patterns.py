@@ -1,4 +1,6 @@
-"""How far a split pattern looks, and where its repeated parts must stop: never less, and never sooner, than it really does."""
+"""How far a split pattern looks, and where its repeated parts must stop: never less, and never
+sooner, than it really does.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A long text's row, made from its beginning, against the row of the whole text: many kinds of tokenizers and texts."""
+"""A long text's row, made from its beginning, against the row of the whole text: many kinds of
+tokenizers and texts.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def word_piece(normalizer: normalizers.Normalizer) -> Tokenizer:
 
 
 def with_markers(raw: Tokenizer) -> Tokenizer:
-    """Added tokens that take blanks away on either side, one of many blanks, and one that counts as a word."""
+    """Added tokens that take blanks away on either side, one of many blanks, and one that counts as
+    a word.
+    """
     raw.add_tokens([AddedToken("<left>", lstrip=True), AddedToken("<right>", rstrip=True), AddedToken("   ", normalized=False)])
     raw.add_tokens([AddedToken("river", single_word=True)])
     return raw

@@ -1,4 +1,6 @@
-"""Token rows: the pool mask against a reference that counts bytes or characters, truncation, and texts that break tokenizers."""
+"""Token rows: the pool mask against a reference that counts bytes or characters, truncation, and
+texts that break tokenizers.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def trained(raw: Tokenizer, trainer: Any, **roles: str) -> PreTrainedTokenizerFa
 
 
 def byte_level(*, trim: bool, bos: bool = False, eos: bool = False) -> PreTrainedTokenizerFast:
-    """Byte-level BPE that merges across script boundaries, with offsets that leave blanks out (GPT-2) or hold them (Qwen)."""
+    """Byte-level BPE that merges across script boundaries, with offsets that leave blanks out
+    (GPT-2) or hold them (Qwen).
+    """
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     raw.decoder = decoders.ByteLevel()
@@ -59,7 +63,9 @@ def byte_level(*, trim: bool, bos: bool = False, eos: bool = False) -> PreTraine
 
 
 def sentencepiece() -> PreTrainedTokenizerFast:
-    """What Llama 2 and Mistral have: one word per text, blanks as ▁, one ▁ put before everything, BOS."""
+    """What Llama 2 and Mistral have: one word per text, blanks as ▁, one ▁ put before everything,
+    BOS.
+    """
     raw = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
     raw.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     raw.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
@@ -104,7 +110,9 @@ def tokenizers() -> dict[str, PreTrainedTokenizerFast]:
 
 
 def reference_mask(tokenizer: PreTrainedTokenizerFast, ids: list[int], instruction: str) -> list[bool]:
-    """Pooled, with an instruction: every token from the first that holds a byte of the text. Counts bytes, knows no offsets."""
+    """Pooled, with an instruction: every token from the first that holds a byte of the text. Counts
+    bytes, knows no offsets.
+    """
     boundary, position, mask = len(instruction.encode()), 0, []
     for token in tokenizer.convert_ids_to_tokens(ids):
         if token not in ("<s>", "</s>"):
@@ -124,7 +132,9 @@ def test_pool_mask_equals_the_count_of_bytes(tokenizers, name: str, instruction:
 
 
 def test_the_boundary_cases_occur(tokenizers) -> None:
-    """A token that holds the end of the instruction and the start of the text is pooled; without such tokens the test above is weak."""
+    """A token that holds the end of the instruction and the start of the text is pooled; without
+    such tokens the test above is weak.
+    """
     tokenizer = tokenizers["trimmed"]
     straddling = 0
     for instruction in INSTRUCTIONS:
@@ -175,7 +185,9 @@ def test_an_instruction_can_be_pooled_where_an_encoder_was_trained_so(tokenizers
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_offsets_are_characters_of_the_text_itself(tokenizers, name: str) -> None:
-    """What the offsets leave out of the text is white space; tokens outside the text have (0, 0)."""
+    """What the offsets leave out of the text is white space; tokens outside the text have (0,
+    0).
+    """
     wrapped = TextTokenizer(tokenizers[name], wrapper=Wrapper("[INST] ", " [/INST]"))
     for instruction in ("", "Find: ", "今日は"):
         for text, row in zip(TEXTS, wrapped([(instruction, text) for text in TEXTS])):

@@ -39,7 +39,9 @@ def trained(raw: Tokenizer, trainer: Any, **roles: str) -> PreTrainedTokenizerFa
 
 
 def byte_level(*, trim: bool, bos: bool = False, eos: bool = False) -> PreTrainedTokenizerFast:
-    """Byte-level BPE that merges across script boundaries, with offsets that leave blanks out (GPT-2) or hold them (Qwen)."""
+    """Byte-level BPE that merges across script boundaries, with offsets that leave blanks out
+    (GPT-2) or hold them (Qwen).
+    """
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     raw.decoder = decoders.ByteLevel()
@@ -57,7 +59,9 @@ def byte_level(*, trim: bool, bos: bool = False, eos: bool = False) -> PreTraine
 
 
 def sentencepiece() -> PreTrainedTokenizerFast:
-    """What Llama 2 and Mistral have: one word per text, blanks as ▁, one ▁ put before everything, BOS."""
+    """What Llama 2 and Mistral have: one word per text, blanks as ▁, one ▁ put before everything,
+    BOS.
+    """
     raw = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
     raw.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     raw.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
@@ -103,7 +107,9 @@ def tokenizers() -> dict[str, PreTrainedTokenizerFast]:
 
 
 def reference_mask(tokenizer: PreTrainedTokenizerFast, ids: list[int], instruction: str) -> list[bool]:
-    """Pooled, with an instruction: every token from the first that holds a byte of the text. Counts bytes, knows no offsets."""
+    """Pooled, with an instruction: every token from the first that holds a byte of the text. Counts
+    bytes, knows no offsets.
+    """
     boundary, position, mask = len(instruction.encode()), 0, []
     for token in tokenizer.convert_ids_to_tokens(ids):
         if token not in ("<s>", "</s>"):

@@ -1,4 +1,6 @@
-"""Evaluation data that contradicts itself is refused where no meaning is left, and counted in one line where some is."""
+"""Evaluation data that contradicts itself is refused where no meaning is left, and counted in one
+line where some is.
+"""
 
 import json
 import logging

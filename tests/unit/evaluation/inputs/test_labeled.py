@@ -1,4 +1,6 @@
-"""LabeledSet text: found by name or by option, in every format; what cannot be read is named with file and row."""
+"""LabeledSet text: found by name or by option, in every format; what cannot be read is named with
+file and row.
+"""
 
 from __future__ import annotations
 

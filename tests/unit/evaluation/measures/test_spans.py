@@ -31,7 +31,9 @@ def test_hand_examples(tags, expected):
 
 
 def conlleval(tags):
-    """The rules of conlleval.pl, word by word: does a chunk end between the last word and this one, does one start here?"""
+    """The rules of conlleval.pl, word by word: does a chunk end between the last word and this one,
+    does one start here?
+    """
     found, start, kind = [], None, None
     before, before_type = "O", ""
     for place, tag in enumerate([*tags, "O"]):

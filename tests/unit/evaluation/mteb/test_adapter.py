@@ -1,4 +1,6 @@
-"""The adapter: mteb's protocol, which method and prompt a text meets, what is handed on, what mteb is told of the encoder."""
+"""The adapter: mteb's protocol, which method and prompt a text meets, what is handed on, what mteb
+is told of the encoder.
+"""
 
 from __future__ import annotations
 

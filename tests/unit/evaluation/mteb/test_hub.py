@@ -1,4 +1,6 @@
-"""mteb's tasks by name: the suite, what is refused, what happens without a hub, and a whole run on data put in the hub's place."""
+"""mteb's tasks by name: the suite, what is refused, what happens without a hub, and a whole run on
+data put in the hub's place.
+"""
 
 from __future__ import annotations
 
@@ -168,7 +170,9 @@ def test_a_stopped_suite_continues_from_its_cache(stsb, tmp_path):
 
 
 def test_a_stopped_suite_continues_beside_its_results(stsb, tmp_path):
-    """Without a cache of its own: what `--out` and `--resume` say holds for the parts of a suite as for any tasks."""
+    """Without a cache of its own: what `--out` and `--resume` say holds for the parts of a suite as
+    for any tasks.
+    """
 
     def suite():
         return Suite([HubTask("STSBenchmark"), HubTask("SICK-R")], name="two")

@@ -1,4 +1,6 @@
-"""The published instructions: their texts, their forms, their sides, and what happens outside the table."""
+"""The published instructions: their texts, their forms, their sides, and what happens outside the
+table.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""An array that is killed half-way goes on where it was, is computed once, and says when there is no place for it."""
+"""An array that is killed half-way goes on where it was, is computed once, and says when there is
+no place for it.
+"""
 
 from __future__ import annotations
 

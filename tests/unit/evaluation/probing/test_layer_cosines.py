@@ -1,4 +1,6 @@
-"""Layer cosines against models that transformers loads causal and bidirectional; the encoder comes back as it was."""
+"""Layer cosines against models that transformers loads causal and bidirectional; the encoder comes
+back as it was.
+"""
 
 from __future__ import annotations
 

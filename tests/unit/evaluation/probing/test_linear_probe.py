@@ -1,4 +1,6 @@
-"""The linear probe against a plain torch loop; columns do not touch each other; the step is chosen on dev."""
+"""The linear probe against a plain torch loop; columns do not touch each other; the step is chosen
+on dev.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Tokens of words against a naive search by characters, for several tokenizers; the two alignments by hand."""
+"""Tokens of words against a naive search by characters, for several tokenizers; the two alignments
+by hand.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ TOKENIZERS = {
 
 
 def naive(offsets, places, text):
-    """Each token asks, character by character, whose words it covers; a token of blanks goes to the word behind them."""
+    """Each token asks, character by character, whose words it covers; a token of blanks goes to the
+    word behind them.
+    """
     owner = {i: word for word, (a, b) in enumerate(places) for i in range(a, b)}
     members = [[] for _ in places]
     for token, (a, b) in enumerate(offsets):

@@ -1,4 +1,6 @@
-"""Word vectors against one sentence at a time through transformers' own attention; the cache and what it depends on."""
+"""Word vectors against one sentence at a time through transformers' own attention; the cache and
+what it depends on.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def cache(tmp_path, monkeypatch):
 
 
 def naive(model, words, alignment):
-    """Grow the sentence word by word: a word's tokens are those whose characters end up inside it. One unpadded stock pass."""
+    """Grow the sentence word by word: a word's tokens are those whose characters end up inside it.
+    One unpadded stock pass.
+    """
     text, spans, start = " ".join(words), [], 0
     for word in words:
         spans.append((start, start + len(word)))

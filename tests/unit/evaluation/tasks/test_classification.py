@@ -1,4 +1,6 @@
-"""Classification: 1 on separable vectors, chance on random ones; draws, measures and folds against scikit-learn and naive loops."""
+"""Classification: 1 on separable vectors, chance on random ones; draws, measures and folds against
+scikit-learn and naive loops.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def test_separable_is_one_and_random_is_chance(options):
         train, test = material(200, distance, 1), material(400, distance, 2)
         task = Classification(None if "folds" in options else train, test, **options)
         score = task.run(Written(), OPTIONS)
-        # random: 400 rows at 1/4 deviate by 0.022, ten draws of the same rows are dependent; ±0.1 is beyond four deviations
+        # random: 400 rows at 1/4 deviate by 0.022, ten draws of the same rows are dependent; ±0.1
+        # is beyond four deviations
         assert low <= score.metrics["accuracy"] <= high
         assert low <= score.metrics["f1"] <= 1
         assert "ap" not in score.metrics

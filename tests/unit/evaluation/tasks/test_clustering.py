@@ -1,4 +1,6 @@
-"""Clustering: V-measure by hand, 1 on separable vectors, 0 on random ones; both protocols against plain scikit-learn."""
+"""Clustering: V-measure by hand, 1 on separable vectors, 0 on random ones; both protocols against
+plain scikit-learn.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,8 @@ def test_v_measure_is_the_harmonic_mean_of_homogeneity_and_completeness():
 
 @pytest.mark.parametrize("options", [{}, {"experiments": 3}, {"protocol": "fast", "fraction": 0.5, "documents": 300}])
 def test_separable_is_one_and_random_is_not(options):
-    # k-means++ picks starting centres at random: at this distance it all but always picks one in each cluster
+    # k-means++ picks starting centres at random: at this distance it all but always picks one in
+    # each cluster
     assert Clustering([material(600, 400, 1)], **options).run(Written(), OPTIONS).metrics["v_measure"] > 0.99
     metrics = Clustering([material(600, 0, 1)], **options).run(Written(), OPTIONS).metrics
     assert metrics["v_measure"] < 0.08

@@ -1,4 +1,6 @@
-"""Pair classification: average precision against scikit-learn, best thresholds against trying all of them."""
+"""Pair classification: average precision against scikit-learn, best thresholds against trying all
+of them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Passkey prompts: deterministic, of exact length, the key where it should be; and that only the right number counts."""
+"""Passkey prompts: deterministic, of exact length, the key where it should be; and that only the
+right number counts.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def model(folder) -> CausalLM:
 
 
 class Oracle(CausalLM):
-    """Reads the key off the prompt, if it stands within the last `reach` tokens: a model that can look back only so far."""
+    """Reads the key off the prompt, if it stands within the last `reach` tokens: a model that can
+    look back only so far.
+    """
 
     reach = 10**9
 
@@ -78,7 +82,9 @@ def test_the_same_seed_gives_the_same_prompts_whatever_else_is_measured(model):
 
 
 def test_the_exact_length_is_found_wherever_the_count_jumps():
-    """A count that is flat, rises by one, and falls back by one within a word, as tokenizers' counts do."""
+    """A count that is flat, rises by one, and falls back by one within a word, as tokenizers'
+    counts do.
+    """
 
     def count(characters: int) -> int:
         return 40 + characters // 4 + (characters % 12 == 7) - (characters % 20 == 9)

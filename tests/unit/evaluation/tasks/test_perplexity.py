@@ -1,4 +1,6 @@
-"""Perplexity against transformers' own loss in a naive loop; what is refused; encoders and the command line as doors to it."""
+"""Perplexity against transformers' own loss in a naive loop; what is refused; encoders and the
+command line as doors to it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ from tiny import SENTENCES, tiny_llama, tiny_model
 from unit.cli.cli_runner import runner
 
 TEXTS = [" ".join(SENTENCES[start:] + SENTENCES[:start]) for start in range(3)]
-# float32 sums of a few hundred terms in another order, amplified by exp; a wrong window or position is off by 1e-2 and more
+# float32 sums of a few hundred terms in another order, amplified by exp; a wrong window or position
+# is off by 1e-2 and more
 EXACT = 1e-5
 
 

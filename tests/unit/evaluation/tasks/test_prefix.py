@@ -1,4 +1,6 @@
-"""The prefix test: zero for a causal model, equal to a naive loop for a bidirectional one; the triples that come with it."""
+"""The prefix test: zero for a causal model, equal to a naive loop for a bidirectional one; the
+triples that come with it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Reranking: MAP and MRR against a naive loop, both layouts, ties against the model, and who is left out."""
+"""Reranking: MAP and MRR against a naive loop, both layouts, ties against the model, and who is
+left out.
+"""
 
 from __future__ import annotations
 

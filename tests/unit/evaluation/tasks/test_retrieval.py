@@ -1,4 +1,6 @@
-"""Retrieval tasks: collections out of pair files, cutoffs, prompts, the FAISS backend, and exactness whatever the blocks."""
+"""Retrieval tasks: collections out of pair files, cutoffs, prompts, the FAISS backend, and
+exactness whatever the blocks.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ def test_spearman_gives_tied_values_their_mean_rank():
 
 
 def test_all_mean_and_wmean_by_hand():
-    # A is ordered perfectly, B perfectly wrong, C one swap of three; together the scales of A and B differ
+    # A is ordered perfectly, B perfectly wrong, C one swap of three; together the scales of A and B
+    # differ
     predicted = np.array([0.1, 0.2, 0.9, 0.8, 0.7, 0.3, 0.5, 0.4])
     gold = np.array([1.0, 2.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0])
     subsets = ("A", "A", "B", "B", "B", "C", "C", "C")
@@ -133,7 +134,9 @@ def test_empty_folder_and_unknown_aggregation(tmp_path):
 
 
 def test_any_pair_file_any_split_any_columns(tmp_path):
-    """One set of pairs in the layouts that public sets have: the same pairs, the same fingerprint."""
+    """One set of pairs in the layouts that public sets have: the same pairs, the same
+    fingerprint.
+    """
     pairs = [("a, b", "ab c", 1.5), ("b", "b", 5.0), ("cc", "a", 0.0)]
     write(tmp_path / "dev.jsonl", [row(*pair) for pair in pairs])
     (tmp_path / "csv").mkdir()

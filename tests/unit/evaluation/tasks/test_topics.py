@@ -26,7 +26,9 @@ def model(tmp_path_factory) -> CausalLM:
 
 
 class Reader(CausalLM):
-    """Begins its list with the first (or, wrongly, the last) topic that it reads in the prompt, and goes on with the first."""
+    """Begins its list with the first (or, wrongly, the last) topic that it reads in the prompt, and
+    goes on with the first.
+    """
 
     place = 0
     joint = "\n2. "
@@ -51,7 +53,8 @@ def test_conversations_fill_their_length_and_hold_more_topics_the_longer_they_ar
     )
     for conversation in task.conversations(model, length, seed=0):
         assert len(conversation.topics) == topics
-        # the longest exchange about the longest topic, and a little for the seams and longer remarks, is missing at most
+        # the longest exchange about the longest topic, and a little for the seams and longer
+        # remarks, is missing at most
         assert length - 1.5 * longest < len(conversation.ids) <= length
         text = model.tokenizer.decode(conversation.ids, skip_special_tokens=True)
         opened = re.findall(r"What would you like to know about (.+?)\?", text)

@@ -26,14 +26,17 @@ def folder(tmp_path):
 
 
 def test_a_causal_model_knows_its_word_and_not_the_next(tmp_path, folder):
-    """Words here are independent draws: the state before a word says nothing about it, unless the model looks ahead."""
+    """Words here are independent draws: the state before a word says nothing about it, unless the
+    model looks ahead.
+    """
     causal = encoder(tmp_path, direction="causal")
     same = evaluate(causal, Words(folder, probe=PROBE)).records[f"words:{folder}"]
     following = evaluate(causal, Words(folder, probe=PROBE, alignment="next_token")).records[f"words:{folder}"]
     assert same.details["alignment"] == "same_token"
     assert (same.details["alignment_from"], following.details["alignment_from"]) == ("provenance", "option")
     assert same.metrics["accuracy[pos]"] > 0.9
-    # whether a chunk begins or goes on also depends on the word before, which random weights hardly remember
+    # whether a chunk begins or goes on also depends on the word before, which random weights hardly
+    # remember
     assert same.metrics["accuracy[chunk]"] > 0.7
     assert same.metrics["accuracy[ner]"] > 0.9
     assert same.metrics["f1[ner]"] > 0.6

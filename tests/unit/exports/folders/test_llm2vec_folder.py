@@ -1,4 +1,6 @@
-"""Exports for the package llm2vec. With LLM2VEC_PYTHON, the Python of an environment with it, the package itself is asked."""
+"""Exports for the package llm2vec. With LLM2VEC_PYTHON, the Python of an environment with it, the
+package itself is asked.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A .gguf export: what is in the file, what is refused, and the way back through transformers' own reader."""
+"""A .gguf export: what is in the file, what is refused, and the way back through transformers' own
+reader.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def test_pooling_has_llama_cpps_number(tmp_path: Path, mode: str, number: int) -
 
 @pytest.mark.parametrize("model_type", ["llama", "qwen2", "gemma2"])
 def test_transformers_reads_the_weights_back(tmp_path: Path, model_type: str) -> None:
-    """Its reader undoes the order of rotary rows and the offset of norms by code that is not ours."""
+    """Its reader undoes the order of rotary rows and the offset of norms by code that is not
+    ours.
+    """
     encoder = bw.convert(small_model(tmp_path / "base", model_type), dtype="float32", device="cpu")
     write_gguf(encoder, tmp_path / "x.gguf")
     again = AutoModel.from_pretrained(tmp_path, gguf_file="x.gguf")

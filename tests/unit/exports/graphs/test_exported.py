@@ -1,4 +1,6 @@
-"""The loader of exported graphs, with torch in place of the runtimes: what it does around a graph is the same for all of them."""
+"""The loader of exported graphs, with torch in place of the runtimes: what it does around a graph
+is the same for all of them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ TEXTS = ["a cat", "The river runs from the old mountain to the sea in 1984 or 20
 
 @pytest.fixture
 def torch_runtime(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Run graphs by torch. The list's number is added to every vector, as a broken runtime would."""
+    """Run graphs by torch. The list's number is added to every vector, as a broken runtime
+    would.
+    """
     off = [0.0]
     graphs: dict[str, PaddedEncoder] = {}
 

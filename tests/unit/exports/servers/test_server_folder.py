@@ -1,4 +1,6 @@
-"""Exports for servers that do not run here: their rules by hand-made faults, and the vectors of what is written in plain loaders."""
+"""Exports for servers that do not run here: their rules by hand-made faults, and the vectors of
+what is written in plain loaders.
+"""
 
 from __future__ import annotations
 

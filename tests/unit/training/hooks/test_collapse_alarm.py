@@ -1,4 +1,6 @@
-"""The first reading is kept, later ones are judged against it, and vectors that are not numbers stop the stage."""
+"""The first reading is kept, later ones are judged against it, and vectors that are not numbers
+stop the stage.
+"""
 
 from __future__ import annotations
 

@@ -88,7 +88,9 @@ def test_values_of_a_state(tmp_path: Path, field: dict[str, object]) -> None:
 
 
 def test_the_optimizer(tmp_path: Path) -> None:
-    """A second checkpoint of one step takes the first one's place; the optimizer's file is named when it is broken."""
+    """A second checkpoint of one step takes the first one's place; the optimizer's file is named
+    when it is broken.
+    """
     parameters = {"weight": nn.Parameter(torch.ones(3, 2))}
     accelerator = Accelerator(cpu=True)
 

@@ -27,7 +27,9 @@ def test_schedules_equal_those_of_transformers(schedule: str, warmup: int) -> No
 
 
 def test_llm2vec_rate_at_the_stop() -> None:
-    """methods.md 1b: one million sentences in batches of 128, three epochs: about 96 % of the peak at step 1000."""
+    """methods.md 1b: one million sentences in batches of 128, three epochs: about 96 % of the peak
+    at step 1000.
+    """
     config = OptimConfig(lr=3e-5, epochs=3, stop_after_steps=1000)
     per_epoch = 1_000_000 // 128
     assert config.stop(per_epoch) == 1000

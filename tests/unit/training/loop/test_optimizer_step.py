@@ -1,4 +1,6 @@
-"""One optimiser step against brute force: global normalisation over accumulation, ragged counts and processes."""
+"""One optimiser step against brute force: global normalisation over accumulation, ragged counts and
+processes.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class RaggedBatch:
 
 
 class Regression(Objective):
-    """Squared error of a linear map over a *ragged* number of labels per example: the mean of means would be wrong."""
+    """Squared error of a linear map over a *ragged* number of labels per example: the mean of means
+    would be wrong.
+    """
 
     def __init__(self, examples: int = 24) -> None:
         super().__init__()
@@ -199,7 +203,9 @@ def test_tied_parameters_are_trained_once() -> None:
 
 
 class Masks(Objective):
-    """Notes the dropout mask of each micro-batch, drawn as objectives draw theirs: from the seed that the step gives."""
+    """Notes the dropout mask of each micro-batch, drawn as objectives draw theirs: from the seed
+    that the step gives.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Float32 trained weights under bfloat16 products: types, gradients, and what is left of the wrapper afterwards."""
+"""Float32 trained weights under bfloat16 products: types, gradients, and what is left of the
+wrapper afterwards.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Order and seeds: a function of position alone, every example once per epoch, the same rows for any split over processes."""
+"""Order and seeds: a function of position alone, every example once per epoch, the same rows for
+any split over processes.
+"""
 
 from __future__ import annotations
 

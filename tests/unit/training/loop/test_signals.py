@@ -1,4 +1,6 @@
-"""Signals while training: noted for the loop, handed back afterwards, and a second Ctrl-C is Python's again."""
+"""Signals while training: noted for the loop, handed back afterwards, and a second Ctrl-C is
+Python's again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Whole runs on a tiny model: what a run leaves behind, and that stopping, killing and resuming change nothing."""
+"""Whole runs on a tiny model: what a run leaves behind, and that stopping, killing and resuming
+change nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Prompts that only the rows of a stage have, and what is said about them when the encoder is saved."""
+"""Prompts that only the rows of a stage have, and what is said about them when the encoder is
+saved.
+"""
 
 from __future__ import annotations
 

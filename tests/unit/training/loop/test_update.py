@@ -1,4 +1,6 @@
-"""Gradients added over processes: every one once, in pieces of bounded size, and unused parameters as zeros."""
+"""Gradients added over processes: every one once, in pieces of bounded size, and unused parameters
+as zeros.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def test_gradients_of_two_processes_are_added(monkeypatch: pytest.MonkeyPatch, m
 
 
 def test_a_step_has_the_rate_that_it_is_given() -> None:
-    """Not the peak, which the optimizer was built with. AdamW's first step is the rate times the gradient's sign."""
+    """Not the peak, which the optimizer was built with. AdamW's first step is the rate times the
+    gradient's sign.
+    """
     parameters = {"p": nn.Parameter(torch.zeros(2, 3))}
     accelerator: Any = Two()
     made = PlainUpdate(parameters, build_optimizer(parameters, OptimConfig(lr=1.0)), accelerator, None)

@@ -1,4 +1,6 @@
-"""FSDP2: two processes that hold half of every block each train what whole models train; other ways of splitting are refused."""
+"""FSDP2: two processes that hold half of every block each train what whole models train; other ways
+of splitting are refused.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ from unit.training.stage.test_llara import DOCUMENTS
 
 
 def chosen(folder: Path) -> Recipe:
-    """Frozen bfloat16 beside float32 factors of one row, dropout, and a dev metric that chooses an earlier step."""
+    """Frozen bfloat16 beside float32 factors of one row, dropout, and a dev metric that chooses an
+    earlier step.
+    """
     stage = mntp(adapter={"r": 1, "dropout": 0.2}, optim=SHORT, eval={"metric": "scripted", "every": 1}, save_every=None)
     return recipe(folder, stage, dtype="bfloat16")
 
@@ -62,7 +66,8 @@ def split_runs(folder: Path) -> None:
     with pytest.raises(Interrupted):
         bw.train(plus(folder / "plus", TWO), folder / "plus" / "two", texts=TEXTS)
     Stepper.__call__ = plain  # type: ignore[method-assign]
-    # stopped one step after the signal; each process holds half of the blocks, frozen weights and factors
+    # stopped one step after the signal; each process holds half of the blocks, frozen weights and
+    # factors
     assert seen == pytest.approx([0.5] * 2, abs=0.05)
     bw.train(plus(folder / "plus", TWO), folder / "plus" / "two", resume=True, texts=TEXTS)
     bw.train(full(folder / "full", TWO), folder / "full" / "two", texts=TEXTS)
@@ -120,7 +125,8 @@ def test_a_collapse_that_the_main_process_sees_stops_both(runs: Path) -> None:
     assert not (runs / "collapsed" / "modules.json").exists()
 
 
-# --- refusals ------------------------------------------------------------------------------------------------------------------
+# --- refusals
+# ------------------------------------------------------------------------------------------------------------------
 
 ASKED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "WORLD_SIZE": "2"}
 

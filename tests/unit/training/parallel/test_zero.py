@@ -1,4 +1,6 @@
-"""DeepSpeed: two processes that hold half of the gradients and moments each train what one process trains; other settings are refused."""
+"""DeepSpeed: two processes that hold half of the gradients and moments each train what one process
+trains; other settings are refused.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ ASKED = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": 
 
 
 def split_runs(folder: Path) -> None:
-    """What each of two processes does: stage 2 stopped and resumed, stage 1, and moments in main memory."""
+    """What each of two processes does: stage 2 stopped and resumed, stage 1, and moments in main
+    memory.
+    """
     rank = int(os.environ["RANK"])
     plain, held = Stepper.__call__, []
 
@@ -86,7 +90,8 @@ def test_two_processes_with_deepspeed_train_what_one_trains(runs: Path, make) ->
     assert losses[0] - losses[-1] > 0.01
 
 
-# --- settings ------------------------------------------------------------------------------------------------------------------
+# --- settings
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def asked(tmp_path: Path, monkeypatch, config: dict[str, Any] | None = None, **settings: str) -> Zero:

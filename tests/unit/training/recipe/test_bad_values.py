@@ -1,4 +1,6 @@
-"""Values that cannot be meant are refused before any work, and a failed start does not stand in the way of the next one."""
+"""Values that cannot be meant are refused before any work, and a failed start does not stand in the
+way of the next one.
+"""
 
 from __future__ import annotations
 

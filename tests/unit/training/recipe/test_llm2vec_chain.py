@@ -1,4 +1,6 @@
-"""Configurations of LLM2Vec over one's own output: each stage leaves an encoder that treats texts as `LLM2Vec.from_pretrained` does."""
+"""Configurations of LLM2Vec over one's own output: each stage leaves an encoder that treats texts
+as `LLM2Vec.from_pretrained` does.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from unit.training.recipe.test_recipe_files import MNTP, SIMCSE, SUPERVISED, wri
 
 
 def test_every_stage_leaves_what_llm2vec_would_load(tmp_path: Path) -> None:
-    """A chain of configurations over one's own output: the wrapper is found by the saved base, and BOS is seen and never pooled."""
+    """A chain of configurations over one's own output: the wrapper is found by the saved base, and
+    BOS is seen and never pooled.
+    """
     base = tiny_llama(tmp_path / "base", tokenizer={"add_bos": True, "pad": None})
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps({**config, "_name_or_path": "meta-llama/Meta-Llama-3-8B-Instruct"}))

@@ -1,4 +1,6 @@
-"""LLM2Vec's supervised data as it is downloaded: files, halves of files, and which instruction each row gets."""
+"""LLM2Vec's supervised data as it is downloaded: files, halves of files, and which instruction each
+row gets.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ def stage_of(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_download_of_echo_embeddings_is_read_whole(tmp_path: Path, caplog) -> None:
-    """Its NLI and Quora are one file each; LLM2Vec's first version wanted them split, and its code now takes rows in turn."""
+    """Its NLI and Quora are one file each; LLM2Vec's first version wanted them split, and its code
+    now takes rows in turn.
+    """
     for name in ("allnli", "nq"):
         rows = [{"query": f"{name} {number}", "positive": f"p{number}", "negative": f"n{number}"} for number in range(5)]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -1,4 +1,6 @@
-"""Settings of LLM2Vec's configurations that mean rows, a part of the data, a token or a folder: each does what the authors' script does."""
+"""Settings of LLM2Vec's configurations that mean rows, a part of the data, a token or a folder:
+each does what the authors' script does.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""LLM2Vec's 24 word-task configurations: each is followed, and `bothways train FILE --data CONLL2003` trains and tests its probe."""
+"""LLM2Vec's 24 word-task configurations: each is followed, and `bothways train FILE --data
+CONLL2003` trains and tests its probe.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ KINDS = ("uni", "bi", "bi-mntp", "bi-mntp-simcse")
 
 
 def published(model: str, kind: str, *, test: bool = False) -> dict[str, Any]:
-    """Keys and values of train_configs/word-task/MODEL-KIND.json and of its namesake in test_configs (McGill-NLP/llm2vec @312adcf)."""
+    """Keys and values of train_configs/word-task/MODEL-KIND.json and of its namesake in
+    test_configs (McGill-NLP/llm2vec @312adcf).
+    """
     base, short = MODELS[model]
     mntp = f"McGill-NLP/LLM2Vec-{short}-mntp"
     name, adapter = {"bi-mntp": (base, mntp), "bi-mntp-simcse": (mntp, f"{mntp}-unsup-simcse")}.get(kind, (base, None))

@@ -1,4 +1,6 @@
-"""Recipes as values: round trip, one clear line for each wrong input, changes by path, and what counts as a change on resume."""
+"""Recipes as values: round trip, one clear line for each wrong input, changes by path, and what
+counts as a change on resume.
+"""
 
 from __future__ import annotations
 

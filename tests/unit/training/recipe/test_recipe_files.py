@@ -14,7 +14,8 @@ from bothways.errors import InputError
 from bothways.training.recipe.recipe_files import output_dir, read_recipe
 from unit.training.material import TEXTS, mntp, recipe, simcse
 
-# Keys and values of train_configs/mntp/Mistral.json and train_configs/simcse/Mistral.json (McGill-NLP/llm2vec @312adcf).
+# Keys and values of train_configs/mntp/Mistral.json and train_configs/simcse/Mistral.json
+# (McGill-NLP/llm2vec @312adcf).
 MNTP: dict[str, Any] = {
     "model_name_or_path": "mistralai/Mistral-7B-Instruct-v0.2",
     "dataset_name": "wikitext",
@@ -147,7 +148,8 @@ def test_the_published_simcse_configuration_as_it_is(tmp_path: Path) -> None:
     assert (objective.scale, objective.attention_dropout, objective.max_length) == (20.0, 0.3, 128)
     assert stage.data.source == ("cache/wiki1m_for_simcse.txt",)
     assert (stage.batch.size, stage.optim.lr, stage.log_every, stage.gradient_checkpointing) == (128, 3e-5, 50, True)
-    # about a million sentences: the rate at the stop is still about 96 % of its peak (methods: 3-epoch horizon)
+    # about a million sentences: the rate at the stop is still about 96 % of its peak (methods:
+    # 3-epoch horizon)
     horizon = stage.optim.horizon(1_000_000 // 128)
     assert 1 - stage.optim.stop(1_000_000 // 128) / horizon == pytest.approx(0.957, abs=1e-3)
 

@@ -1,4 +1,6 @@
-"""Stages that contradict themselves are refused, and what a stage keeps follows from its adapter."""
+"""Stages that contradict themselves are refused, and what a stage keeps follows from its
+adapter.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Settings of the Hugging Face Trainer that would change a result: taken when they are off, refused when they are on."""
+"""Settings of the Hugging Face Trainer that would change a result: taken when they are off, refused
+when they are on.
+"""
 
 from __future__ import annotations
 

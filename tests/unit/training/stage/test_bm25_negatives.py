@@ -31,7 +31,9 @@ RANKED = {"negatives": 1, "window": (1, 100), "fill": "none"}
 
 
 def test_no_row_stays_without_by_default() -> None:
-    """Two rows that share no word: each has the other's answer as its negative, in spite of window and ranking."""
+    """Two rows that share no word: each has the other's answer as its negative, in spite of window
+    and ranking.
+    """
     pair = [Example("summit define", ("the highest point of a mountain",)), Example("cat", ("a small animal",))]
     assert [row.negatives for row in fill(pair, MineConfig())] == [pair[1].positives, pair[0].positives]
     # the same again in a class of their own: no text may be a negative
@@ -49,7 +51,8 @@ def test_every_description_of_the_standard_library_has_seven_negatives() -> None
 
 def test_rows_without_negatives_get_the_best_scored_others() -> None:
     made = fill(ROWS, MineConfig(**RANKED))
-    # the corpus is the rows' own texts; of those that share words with the query the own answer is left out
+    # the corpus is the rows' own texts; of those that share words with the query the own answer is
+    # left out
     assert [row.negatives for row in made] == [(TEXTS[1],), ("given",), (), (TEXTS[1],)]
     assert [(row.query, row.positives, row.positive_scores) for row in made] == [
         (row.query, row.positives, row.positive_scores) for row in ROWS

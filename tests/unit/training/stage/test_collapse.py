@@ -1,4 +1,6 @@
-"""The collapse alarm: silent on healthy and on merely anisotropic encoders, loud on collapsed ones."""
+"""The collapse alarm: silent on healthy and on merely anisotropic encoders, loud on collapsed
+ones.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def test_verdicts() -> None:
     assert describe_collapse(reading(1.0), start) is None
     assert "mean cosine" in str(describe_collapse(reading(20), start))
     assert "directions" in str(describe_collapse(reading(0, rank=2), start))
-    # an untrained decoder may already stand at 0.99: staying there is no collapse, halving what is left is
+    # an untrained decoder may already stand at 0.99: staying there is no collapse, halving what is
+    # left is
     assert describe_collapse(reading(20), reading(20)) is None
     assert "mean cosine" in str(describe_collapse(reading(60), reading(20)))
     assert describe_collapse({}, start) is None

@@ -1,4 +1,6 @@
-"""Two runs never share a folder: the second is told so, and a run that ended or died frees the place."""
+"""Two runs never share a folder: the second is told so, and a run that ended or died frees the
+place.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a stage keeps: its adapter, the merged encoder, or both, and that each of them is the same encoder."""
+"""What a stage keeps: its adapter, the merged encoder, or both, and that each of them is the same
+encoder.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +125,9 @@ def test_the_adapter_alone(both: Path, tmp_path: Path) -> None:
 
 
 def test_a_configuration_s_own_adapter_stays_with_its_base(both: Path, tmp_path: Path) -> None:
-    """peft_model_name_or_path, when another base is given: its own base again, the encoder that holds it, or a stranger."""
+    """peft_model_name_or_path, when another base is given: its own base again, the encoder that
+    holds it, or a stranger.
+    """
     values = {
         "simcse_dropout": 0.3,
         "model_name_or_path": "org/base",

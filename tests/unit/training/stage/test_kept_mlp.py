@@ -1,4 +1,6 @@
-"""SimCSE's MLP kept at test: what is saved, what sentence-transformers makes of it, and that keeping it changes nothing in training."""
+"""SimCSE's MLP kept at test: what is saved, what sentence-transformers makes of it, and that
+keeping it changes nothing in training.
+"""
 
 from __future__ import annotations
 

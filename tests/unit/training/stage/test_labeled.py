@@ -1,4 +1,6 @@
-"""Stages that learn from labelled rows: files, tasks and prompts, both kinds of batches, resuming, and what is refused."""
+"""Stages that learn from labelled rows: files, tasks and prompts, both kinds of batches, resuming,
+and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def latent(made: Recipe) -> Recipe:
 
 
 def test_resuming_equals_the_uninterrupted_run(tmp_path: Path, monkeypatch) -> None:
-    """Homogeneous batches, draws of positives and negatives, and a pooling with parameters, across epochs."""
+    """Homogeneous batches, draws of positives and negatives, and a pooling with parameters, across
+    epochs.
+    """
     made = latent(recipe(tmp_path, supervised()))
     bw.train(made, tmp_path / "whole", texts=ROWS)
     plain = Stepper.__call__

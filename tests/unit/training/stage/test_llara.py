@@ -1,4 +1,6 @@
-"""LLaRA in the trainer: documents as data, new rows beside an adapter, two stages, resuming, the named collapse, the command line."""
+"""LLaRA in the trainer: documents as data, new rows beside an adapter, two stages, resuming, the
+named collapse, the command line.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,9 @@ def test_two_stages_keep_prompts_tokens_and_pooling(tmp_path):
 
 
 def test_the_adapters_that_are_kept_bring_the_new_tokens(tmp_path):
-    """Rows of tokens that the base does not have lie beside the factors, so either stage can be had from the plain base."""
+    """Rows of tokens that the base does not have lie beside the factors, so either stage can be had
+    from the plain base.
+    """
     stages = adaptation(keep="adapter"), finetune(keep="adapter")
     out = tmp_path / "out"
     encoder = bw.train(llara(tmp_path, *stages), out, texts={"adaptation": DOCUMENTS, "finetune": ROWS})
@@ -160,7 +164,9 @@ def test_bidirectional_and_paper_forms(tmp_path):
 
 
 def test_the_known_collapse_is_named_within_the_first_steps(tmp_path):
-    """Bags of words alone at a high rate: all vectors become one, and the message says why and what to do."""
+    """Bags of words alone at a high rate: all vectors become one, and the message says why and what
+    to do.
+    """
     stage = adaptation(
         objective=FORMS["paper"].objective, optim={"lr": 0.05, "steps": 60}, adapter=None, on_collapse="stop", save_every=None
     )
@@ -254,7 +260,9 @@ def test_an_encoder_that_is_not_what_the_recipe_says_is_refused(tmp_path):
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_stage_after_full_training_reads_the_embeddings_that_were_trained(tmp_path, tied, caplog):
-    """A frozen head from the base would not fit the states; an untied one is not kept, and that is said."""
+    """A frozen head from the base would not fit the states; an untied one is not kept, and that is
+    said.
+    """
     stage = adaptation(adapter=None, optim={"lr": 5e-3, "steps": 40, "schedule": "constant"})
     tiny_llama(tmp_path / "base", tie_word_embeddings=tied)
     first = llara(tmp_path, stage)
@@ -266,7 +274,8 @@ def test_a_stage_after_full_training_reads_the_embeddings_that_were_trained(tmp_
         found[name] = metrics(tmp_path / name)[1]["text"]
     if tied:
         start = metrics(tmp_path / "full")[1]["text"]
-        # where every weight trains the head is the embeddings themselves, those of the new tokens with them
+        # where every weight trains the head is the embeddings themselves, those of the new tokens
+        # with them
         assert found["lora"] == pytest.approx(found["whole"], abs=0.05) and start - found["lora"] > 1
         table = encoder.backbone.get_input_embeddings().weight
         head = load_pretrained(tmp_path / "base", dtype="float32", device="cpu", head=True).head

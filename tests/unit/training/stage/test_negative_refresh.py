@@ -1,4 +1,6 @@
-"""Negatives mined anew in training: they are the model's of the moment, and stop and resume equals uninterrupted with them in between."""
+"""Negatives mined anew in training: they are the model's of the moment, and stop and resume equals
+uninterrupted with them in between.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def negatives(out: Path, step: int) -> list[tuple[str, ...]]:
 def test_resuming_equals_the_uninterrupted_run(
     whole: Path, tmp_path: Path, monkeypatch, stops_after: int, by_signal: bool
 ) -> None:
-    """Stopped by a signal after a refresh (saved), between two, and killed so that a refresh has to be made again."""
+    """Stopped by a signal after a refresh (saved), between two, and killed so that a refresh has to
+    be made again.
+    """
     made = recipe(whole, supervised())
     plain = Stepper.__call__
 
@@ -127,7 +131,9 @@ bw.train(recipe(Path({out!r}), still(2)), Path({out!r}, "two"), texts=ROWS)
 
 
 def still(size: int) -> dict:
-    """A stage without dropout, in which both negatives of a row are always used: nothing depends on a process's number."""
+    """A stage without dropout, in which both negatives of a row are always used: nothing depends on
+    a process's number.
+    """
     objective = {"kind": "supervised", "max_length": 24, "scale": 20.0, "negatives": 2}
     return supervised(batch={"size": size}, objective=objective, adapter={"r": 4, "dropout": 0.0})
 

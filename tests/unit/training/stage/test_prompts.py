@@ -1,4 +1,6 @@
-"""Prompts in a recipe: stored with the encoder, and put before the training texts as they are before the texts of `encode`."""
+"""Prompts in a recipe: stored with the encoder, and put before the training texts as they are
+before the texts of `encode`.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """FlagEmbedding: `{query, pos, neg, pos_scores, neg_scores, prompt, type}`.
 
-bothways writes this layout. `prompt` describes the task and goes through a template. `type` is the kind of task. FlagEmbedding's
-loader puts the prompt before the passages as well for `symmetric_sts` and `symmetric_clustering`,
-and not for `symmetric_class`, whose passages are label texts
+bothways writes this layout. `prompt` describes the task and goes through a template. `type` is the
+kind of task. FlagEmbedding's loader puts the prompt before the passages as well for `symmetric_sts`
+and `symmetric_clustering`, and not for `symmetric_class`, whose passages are label texts
 (FlagEmbedding/abc/finetune/embedder/AbsDataset.py). `category`, in its clustering files, is the
 cluster. FlagEmbedding trains files and folders named `…no_in_batch_neg` without in-batch negatives.
 Here this is a choice of the stage, so the log recalls it.

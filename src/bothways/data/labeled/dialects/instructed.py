@@ -51,21 +51,31 @@ def read_instructed(fields: Fields) -> Instructed | None:
         return None
     if paired and all(not side or _is_flat_pair(side) for side in sides) and sides[0]:
         sides = [[side] if side else [] for side in sides]  # INSTRUCTOR's
-    elif paired and any(len(side) > 1 and any(isinstance(item, str) for item in side) for side in sides):
+    elif paired and any(
+        len(side) > 1 and any(isinstance(item, str) for item in side) for side in sides
+    ):
         raise InputError(
             f"{fields.where}: the query is a pair of instruction and text, but pos or neg hold texts; "
             "write each as [instruction, text], with an empty instruction for none"
         )
     asked = _pair(fields, query, "query")
     documents = [
-        [_pair(fields, item, f"{name}[{at}]") for at, item in enumerate(side)] for name, side in zip(("pos", "neg"), sides)
+        [_pair(fields, item, f"{name}[{at}]") for at, item in enumerate(side)]
+        for name, side in zip(("pos", "neg"), sides)
     ]
-    written = {instruction: _prompt(fields, instruction) for side in [[asked], *documents] for instruction, _ in side}
+    written = {
+        instruction: _prompt(fields, instruction)
+        for side in [[asked], *documents]
+        for instruction, _ in side
+    }
     used = {written[instruction] for side in documents for instruction, text in side if text}
     if len(used) > 1:
         note = "instructions that differ within a row as part of their texts"
         fields.reading.notes[note] = None
-        texts = [[f"{written[instruction]}{text}" if text else "" for instruction, text in side] for side in documents]
+        texts = [
+            [f"{written[instruction]}{text}" if text else "" for instruction, text in side]
+            for side in documents
+        ]
     else:
         texts = [[text for _, text in side] for side in documents]
     document = next(iter(used)) if len(used) == 1 else ""
@@ -89,7 +99,9 @@ def _pair(fields: Fields, value: Any, name: str) -> Pair:
     if not isinstance(value, (list, tuple)) or len(value) != 2:
         several = isinstance(value, (list, tuple))
         shown = f"{len(value)} values" if several else f"a {type_name(value)}"
-        raise InputError(f"{fields.where}: {name} holds {shown}; expected a text, or [instruction, text]")
+        raise InputError(
+            f"{fields.where}: {name} holds {shown}; expected a text, or [instruction, text]"
+        )
     instruction = "" if value[0] is None else fields.clean(value[0], f"{name}[0]")
     return instruction, fields.clean(value[1], f"{name}[1]")
 

@@ -19,7 +19,11 @@ from bothways.data.labeled.templates import Prompts
 from bothways.data.rows import type_name
 from bothways.errors import InputError
 
-_MEDIA = tuple(f"{side}{kind}" for kind in ("images", "videos", "audios") for side in ("", "positive_", "negative_"))
+_MEDIA = tuple(
+    f"{side}{kind}"
+    for kind in ("images", "videos", "audios")
+    for side in ("", "positive_", "negative_")
+)
 _SIMILAR = 0.8  # of 1, as 4 of 5 in NV-Embed's use of STS data (arXiv 2405.17428)
 
 
@@ -40,21 +44,34 @@ def _parse_messages(fields: Fields) -> Numbered | None:
     for name in ("positive_messages", "negative_messages"):
         chats = fields.row.get(name) or []
         if not isinstance(chats, (list, tuple)):
-            raise InputError(f"{fields.where}: column {name!r} holds a {type_name(chats)}, not a list of chats")
+            raise InputError(
+                f"{fields.where}: column {name!r} holds a {type_name(chats)}, not a list of chats"
+            )
         sides[name] = [_chat(fields, chat, f"{name}[{place}]") for place, chat in enumerate(chats)]
     prompts = {system for chats in sides.values() for system, _ in chats}
     if len(prompts) > 1:  # a row has one prompt for all documents, so different ones become text
-        fields.reading.notes["system messages that differ within a row as part of their texts"] = None
-        sides = {name: [("", f"{system}{text}" if text else "") for system, text in chats] for name, chats in sides.items()}
-    positives, negatives = ([text for _, text in sides[name]] for name in ("positive_messages", "negative_messages"))
+        fields.reading.notes["system messages that differ within a row as part of their texts"] = (
+            None
+        )
+        sides = {
+            name: [("", f"{system}{text}" if text else "") for system, text in chats]
+            for name, chats in sides.items()
+        }
+    positives, negatives = (
+        [text for _, text in sides[name]] for name in ("positive_messages", "negative_messages")
+    )
     document = prompts.pop() if len(prompts) == 1 else ""
     return fields.example(query, positives, negatives, prompts=Prompts(prompt, document))
 
 
 def _chat(fields: Fields, chat: Any, name: str) -> tuple[str, str]:
     """Return the system message as a prompt, and the user's text."""
-    if not isinstance(chat, (list, tuple)) or not all(isinstance(message, dict) for message in chat):
-        raise InputError(f"{fields.where}: {name} is a {type_name(chat)}, not a list of messages with role and content")
+    if not isinstance(chat, (list, tuple)) or not all(
+        isinstance(message, dict) for message in chat
+    ):
+        raise InputError(
+            f"{fields.where}: {name} is a {type_name(chat)}, not a list of messages with role and content"
+        )
     by_role: dict[str, str] = {}
     for message in chat:
         role = str(message.get("role"))
@@ -66,7 +83,9 @@ def _chat(fields: Fields, chat: Any, name: str) -> tuple[str, str]:
             )
         by_role[role] = fields.clean(message.get("content"), f"{name}.{role}")
     if "user" not in by_role:
-        raise InputError(f"{fields.where}: {name} has no user message; expected [{{'role': 'user', 'content': …}}]")
+        raise InputError(
+            f"{fields.where}: {name} has no user message; expected [{{'role': 'user', 'content': …}}]"
+        )
     system = by_role.get("system", "")
     return f"{system} " if system else "", by_role["user"]
 
@@ -87,14 +106,19 @@ def _dissimilar(fields: Fields) -> bool:
     except (TypeError, ValueError):
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"{fields.where}: column 'label' holds {label!r}, not a number between 0 and 1")
+        raise InputError(
+            f"{fields.where}: column 'label' holds {label!r}, not a number between 0 and 1"
+        )
     if value < _SIMILAR:
         fields.reading.skipped.add(f"labeled below {_SIMILAR}", fields.number)
     return value < _SIMILAR
 
 
 MS_SWIFT = Dialect(
-    "ms-swift", "query, response[, rejected_response]", lambda names: {"query", "response"} <= names, row_by_row(_parse)
+    "ms-swift",
+    "query, response[, rejected_response]",
+    lambda names: {"query", "response"} <= names,
+    row_by_row(_parse),
 )
 MS_SWIFT_MESSAGES = Dialect(
     "ms-swift-messages",

@@ -64,7 +64,9 @@ def _read(rows: Iterable[Row], reading: Reading) -> Iterator[Numbered]:
         negatives = [text for name in columns.negatives for text in fields.texts(name)]
         labels = fields.listed(*ANSWERS)
         if columns.negatives or labels is None:
-            yield from _made(fields, anchor, positives, negatives, _scores(fields, columns, positives, negatives))
+            yield from _made(
+                fields, anchor, positives, negatives, _scores(fields, columns, positives, negatives)
+            )
         elif isinstance(labels, list):
             yield from _sorted_out(fields, anchor, positives, labels)
         else:
@@ -76,8 +78,12 @@ def _read(rows: Iterable[Row], reading: Reading) -> Iterator[Numbered]:
         yield from _made(found.first, anchor, found.right, found.wrong, (None, None))
 
 
-def _made(fields: Fields, anchor: str, positives: list[str], negatives: list[str], scores: Scores) -> Iterator[Numbered]:
-    made = fields.example(anchor, positives, negatives, scores=scores, prompts=fields.prompts(symmetric=False))
+def _made(
+    fields: Fields, anchor: str, positives: list[str], negatives: list[str], scores: Scores
+) -> Iterator[Numbered]:
+    made = fields.example(
+        anchor, positives, negatives, scores=scores, prompts=fields.prompts(symmetric=False)
+    )
     if made is not None:
         yield made
 
@@ -95,18 +101,26 @@ def _columns(fields: Fields) -> _Columns:
         fields.column("positive", "positive_1")
     names = [name for name in fields.row if name not in _NOT_TEXT]
     if len(names) < 2:
-        raise InputError(f"{fields.where}: {len(names)} columns of texts; expected an anchor, a positive and any negatives")
+        raise InputError(
+            f"{fields.where}: {len(names)} columns of texts; expected an anchor, a positive and any negatives"
+        )
     fields.reading.notes[f"by order: {', '.join(names)}"] = None
     return _Columns(names[0], names[1:2], names[2:])
 
 
 def _members(fields: Fields, kind: str) -> list[str]:
     """Return the columns of a kind in the order of their numbers: negative_2, then negative_10."""
-    found = [(int(match[2] or 0), name) for name in fields.row if (match := _MEMBER.fullmatch(name)) and match[1] == kind]
+    found = [
+        (int(match[2] or 0), name)
+        for name in fields.row
+        if (match := _MEMBER.fullmatch(name)) and match[1] == kind
+    ]
     return [name for _, name in sorted(found)]
 
 
-def _scores(fields: Fields, columns: _Columns, positives: list[str], negatives: list[str]) -> Scores:
+def _scores(
+    fields: Fields, columns: _Columns, positives: list[str], negatives: list[str]
+) -> Scores:
     """Return the scores of a row that has no labels, or whose labels are not needed.
 
     Raises:
@@ -127,21 +141,33 @@ def _scores(fields: Fields, columns: _Columns, positives: list[str], negatives: 
         fields.reading.notes["one score a row ignored"] = None
         return None, None
     name = next(name for name in _SCORES if fields.row.get(name) is not None)
-    found = fields.scores(name, len(positives) + len(negatives), f"{', '.join(columns.positives)} and negatives") or []
+    found = (
+        fields.scores(
+            name, len(positives) + len(negatives), f"{', '.join(columns.positives)} and negatives"
+        )
+        or []
+    )
     return found[: len(positives)], found[len(positives) :]
 
 
-def _sorted_out(fields: Fields, anchor: str, documents: list[str], labels: list[Any]) -> Iterator[Numbered]:
+def _sorted_out(
+    fields: Fields, anchor: str, documents: list[str], labels: list[Any]
+) -> Iterator[Numbered]:
     """Yield the example of a labeled list."""
     if len(labels) != len(documents):
-        raise InputError(f"{fields.where}: {len(labels)} labels, but {len(documents)} texts; give each its label, 1 or 0")
+        raise InputError(
+            f"{fields.where}: {len(labels)} labels, but {len(documents)} texts; give each its label, 1 or 0"
+        )
     name = next((name for name in _SCORES if fields.row.get(name) is not None), _SCORES[0])
     scores = fields.scores(name, len(documents), "texts")
     places: dict[bool, list[int]] = {True: [], False: []}
     for place, label in enumerate(labels):
         places[_answers(fields, label)].append(place)
     texts = [[documents[place] for place in places[right]] for right in (True, False)]
-    known = [None if scores is None else [scores[place] for place in places[right]] for right in (True, False)]
+    known = [
+        None if scores is None else [scores[place] for place in places[right]]
+        for right in (True, False)
+    ]
     yield from _made(fields, anchor, texts[0], texts[1], (known[0], known[1]))
 
 
@@ -175,5 +201,8 @@ def _fits(names: frozenset[str]) -> bool:
 
 
 SENTENCE_TRANSFORMERS = Dialect(
-    "sentence-transformers", "anchor or query, positive[_1 …][, negative[_1 …]][, label or scores]", _fits, _read
+    "sentence-transformers",
+    "anchor or query, positive[_1 …][, negative[_1 …]][, label or scores]",
+    _fits,
+    _read,
 )

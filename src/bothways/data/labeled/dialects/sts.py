@@ -45,7 +45,10 @@ def _read(rows: Iterable[Row], reading: Reading) -> Iterator[Numbered]:
     unit = bool(pairs.scores) and min(pairs.scores) >= 0 and max(pairs.scores) <= 1
     factor = 1 / SCALE if unit else 1.0
     threshold = THRESHOLD * factor
-    converted = directed_pairs(pairs, StsOptions(threshold=threshold, ceiling=CEILING * factor, negatives=0, task=reading.task))
+    converted = directed_pairs(
+        pairs,
+        StsOptions(threshold=threshold, ceiling=CEILING * factor, negatives=0, task=reading.task),
+    )
     note = f"pairs with a score of at least {threshold:g}, in both directions"
     reading.notes[note] = None
     for reason, count in converted.dropped.items():
@@ -56,7 +59,9 @@ def _read(rows: Iterable[Row], reading: Reading) -> Iterator[Numbered]:
 
 def _columns(fields: Fields) -> tuple[str, str, str]:
     """Return the columns of the two texts and of the score, or the usual ones for the error."""
-    return next((names for names in _LAYOUTS if all(name in fields.row for name in names)), _LAYOUTS[0])
+    return next(
+        (names for names in _LAYOUTS if all(name in fields.row for name in names)), _LAYOUTS[0]
+    )
 
 
 def _fits(names: frozenset[str]) -> bool:

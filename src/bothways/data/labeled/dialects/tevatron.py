@@ -42,7 +42,9 @@ def passages(fields: Fields, name: str) -> list[str]:
     if value is None or value == "":
         return []
     if not isinstance(value, (list, tuple)):
-        raise InputError(f"{fields.where}: column {name!r} holds a {type_name(value)}, not a list of passages")
+        raise InputError(
+            f"{fields.where}: column {name!r} holds a {type_name(value)}, not a list of passages"
+        )
     return [_passage(fields, item, f"{name}[{place}]") for place, item in enumerate(value)]
 
 
@@ -50,7 +52,9 @@ def _passage(fields: Fields, item: Any, name: str) -> str:
     if isinstance(item, str):
         return fields.clean(item, name)
     if not isinstance(item, dict) or "text" not in item:
-        raise InputError(f"{fields.where}: {name} is a {type_name(item)} without 'text'; expected docid, title, text")
+        raise InputError(
+            f"{fields.where}: {name} is a {type_name(item)} without 'text'; expected docid, title, text"
+        )
     title = "" if item.get("title") is None else fields.clean(item["title"], f"{name}.title")
     return f"{title} {fields.clean(item['text'], f'{name}.text')}".strip()
 
@@ -59,4 +63,6 @@ def _fits(names: frozenset[str]) -> bool:
     return "positive_passages" in names or {"query_id", "positive_document_ids"} <= names
 
 
-TEVATRON = Dialect("tevatron", "query, positive_passages[, negative_passages]", _fits, row_by_row(_parse))
+TEVATRON = Dialect(
+    "tevatron", "query, positive_passages[, negative_passages]", _fits, row_by_row(_parse)
+)

@@ -1,4 +1,6 @@
-"""What single dialects hold beside a query and its texts: labels, scores, system messages, images; rows as the projects document them."""
+"""What single dialects hold beside a query and its texts: labels, scores, system messages, images;
+rows as the projects document them.
+"""
 
 import pytest
 
@@ -56,7 +58,9 @@ MINED = {"triplet": 1, "n-tuple": 2, "labeled-pair": 2, "labeled-list": 2}
 @pytest.mark.parametrize("scored", [False, True])
 @pytest.mark.parametrize("names", [("anchor", "positive"), ("query", "positive"), ("question", "answer")])
 def test_everything_that_sentence_transformers_mines(tmp_path, form, scored, names):
-    """The rows of `mine_hard_negatives` by output_format and output_scores; no negative comes out as an answer."""
+    """The rows of `mine_hard_negatives` by output_format and output_scores; no negative comes out
+    as an answer.
+    """
     one, two = names
     rows = {
         "triplet": [{one: "q", two: "p", "negative": "m", "scores": [0.9, 0.5]}],
@@ -73,7 +77,9 @@ def test_everything_that_sentence_transformers_mines(tmp_path, form, scored, nam
 
 
 def test_labelled_pairs_of_sentence_transformers(tmp_path, told):
-    """Rows of an anchor come together wherever they stand; an anchor that nothing answers makes no example."""
+    """Rows of an anchor come together wherever they stand; an anchor that nothing answers makes no
+    example.
+    """
     pairs = [("a", "n", 0), ("b", "n", "0"), ("a", "p", 1.0), ("c", "p", True)]
     path = write_jsonl(tmp_path / "a.jsonl", [{"anchor": a, "positive": text, "label": label} for a, text, label in pairs])
     assert read_examples(path) == [Example("a", ("p",), ("n",), task="a"), Example("c", ("p",), task="a")]
