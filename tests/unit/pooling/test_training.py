@@ -186,7 +186,7 @@ def test_a_finished_encoder_gets_one_and_keeps_its_own_where_the_recipe_has_it(w
     before, after = pooling_tensors(whole)["layer.latents"], again.pooling.state_dict()["layer.latents"]
     assert 0 < (after - before).abs().max() <= 1.01e-3
     with pytest.raises(
-        InputError, match=r"pooling: .* has latent_attention pooling and the recipe test mean, .* set pooling=\{'mode'"
+        InputError, match=r"pooling: .* has latent_attention pooling, but the recipe test has mean, .* set pooling=\{'mode'"
     ):
         bw.train(recipe(whole.parent, short, base=str(whole)), tmp_path / "plain", texts=TEXTS)
     with pytest.raises(

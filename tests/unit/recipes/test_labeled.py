@@ -107,7 +107,7 @@ def test_a_stranger_beside_known_tasks_is_named(caplog: pytest.LogCaptureFixture
 
 def test_data_by_stage() -> None:
     assert made({"retrieval": "a.jsonl", "blended": ["b.jsonl"]})["source"] == ["b.jsonl"]
-    with pytest.raises(InputError, match="none for stage 'blended' \\(the mapping has 'retrieval'\\)"):
+    with pytest.raises(InputError, match="none for stage 'blended' \\(there are 'retrieval'\\)"):
         made({"retrieval": "a.jsonl"})
 
 

@@ -170,7 +170,7 @@ def test_composed_recipes_take_start_and_result_from_the_right_one() -> None:
     made = recipes.compose(first, second)
     assert (made.base, made.rope, made.pooling, made.seed, made.max_length) == ("long", first.rope, "weighted_mean", 3, 512)
     assert made.stages == first.stages + second.stages
-    with pytest.raises(InputError, match="trains a language model, and the stage before it leaves an encoder"):
+    with pytest.raises(InputError, match="trains a language model, but the stage before it leaves an encoder"):
         recipes.compose(second, first)
 
 

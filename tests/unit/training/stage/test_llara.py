@@ -246,7 +246,7 @@ def test_an_encoder_that_is_not_what_the_recipe_says_is_refused(tmp_path):
     ):
         tried(paper, "code")
     with pytest.raises(
-        InputError, match=r"^pooling: .*code has last_tokens pooling .* set pooling=\{'mode': 'last_tokens', 'tokens': 8\}"
+        InputError, match=r"^pooling: .*code has last_tokens pooling, .* set pooling=\{'mode': 'last_tokens', 'tokens': 8\}"
     ):
         tried(code, "paper")
     with pytest.raises(
