@@ -99,6 +99,7 @@ TOKENIZERS = {
 BYTE_LEVEL = [name for name in TOKENIZERS if "trimmed" in name]
 
 BYTES = {chr(code): code for code in [*range(33, 127), *range(161, 173), *range(174, 256)]}
+BYTES |= {chr(256 + n): code for n, code in enumerate(c for c in range(256) if chr(c) not in BYTES or BYTES[chr(c)] != c)}
 
 
 @pytest.fixture(scope="module")
