@@ -64,5 +64,5 @@ def running(encoders: Mapping[str, Any], *, int8_texts: Sequence[str] = (), **se
         yield Running(address, server)
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(120)  # an idle machine needs one second, a busy one many
         assert not thread.is_alive()

@@ -57,9 +57,10 @@ def test_alone_packed_and_shuffled_are_the_same_in_bfloat16(half: Encoder) -> No
     texts = many()
     right = bw.convert(NAME, dtype="float32", device="cpu").encode(texts)
     alone = np.stack([half.encode(text) for text in texts])
-    lost = error(alone, right)
+    lost, near = error(alone, right), 1 - np.median(cosines(alone, right))
     for other in (half.encode(texts), half.encode(texts, batch_tokens=64), half.encode(texts[::-1])[::-1]):
-        assert np.median(cosines(other, alone)) >= 0.9999
+        # each of the two is as far from the right vector, in directions of their own
+        assert 1 - np.median(cosines(other, alone)) <= 2 * near
         assert error(other, alone) <= 1.25 * lost
 
 
