@@ -6,15 +6,18 @@ A step covers one micro-batch. An optimizer step, and a reading of the held-out 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 
 @dataclass(frozen=True)
-class StepOutput:
+class StepOutput(Mapping[str, "Tensor | float"]):
     """The loss and the metrics of one micro-batch.
+
+    It reads as the mapping that `Objective.step` gave before, too: `output["loss_sum"]`,
+    `output["count"]`, and each metric by its name.
 
     Attributes:
         loss_sum: () the summed loss, detached and unscaled.
@@ -25,6 +28,18 @@ class StepOutput:
     loss_sum: Tensor
     count: int
     metrics: Mapping[str, Tensor | float] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Tensor | float:
+        """Return the summed loss, the count or a metric."""
+        return {"loss_sum": self.loss_sum, "count": self.count, **self.metrics}[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names: the loss and the count first."""
+        return iter(("loss_sum", "count", *self.metrics))
+
+    def __len__(self) -> int:
+        """Return the number of names."""
+        return 2 + len(self.metrics)
 
 
 @dataclass
