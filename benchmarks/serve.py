@@ -1,8 +1,9 @@
 """Short queries at concurrency 32: `bothways serve` against a plain sentence-transformers handler
 behind FastAPI, in turns.
 
-Run: .venv/bin/python benchmarks/serve.py [--seconds 8] [--rounds 2] [--dtype bfloat16] Both servers
-run the same folder with the same libraries. Ratios within one run are what counts. With --overload,
+    .venv/bin/python benchmarks/serve.py [--seconds 8] [--rounds 2] [--dtype bfloat16] [--overload]
+
+Both servers run the same folder with the same libraries. Ratios within one run are what counts. With --overload,
 ten times as many clients ask a server with a short queue, and every accepted answer is compared
 with `encode`.
 """
@@ -178,7 +179,7 @@ def server(folder: str, dtype: str, *words: str, ours: bool) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(200)  # a busy machine needs a minute to end Python
 
 
 SERVERS: dict[int, int] = {}

@@ -15,6 +15,7 @@ from bothways.errors import InputError
 
 if TYPE_CHECKING:
     from bothways.data.conversion.converted import Converted
+    from bothways.data.conversion.options import By, ClassOptions
     from bothways.data.decontamination import Overlap
     from bothways.data.labeled.example import Example
     from bothways.data.labeled.templates import Prompts
@@ -249,3 +250,37 @@ class Labels:
         int | None,
         typer.Option(min=1, help="largest number of queries, shared equally by the labels"),
     ] = None
+
+    def options(
+        self,
+        by: By,
+        *,
+        task: str,
+        seed: int,
+        instruction: Instruction,
+        held_out: HeldOut,
+    ) -> ClassOptions:
+        """Return the options of a conversion of texts with classes.
+
+        Args:
+            by: the positive of a text: "label", the text of its label, or "example", a text of its
+                class. Then both sides of a row get the prompt.
+            task: its name, stored in each row.
+            seed: seed of every random choice.
+            instruction: the prompts of the task.
+            held_out: the evaluation sets to keep out.
+        """
+        from bothways.data.conversion.labeled_text import read_label_texts
+        from bothways.data.conversion.options import ClassOptions
+
+        return ClassOptions(
+            by=by,
+            label_texts=None if self.label_texts is None else read_label_texts(self.label_texts),
+            negatives=self.negatives,
+            per_label=self.per_label,
+            total=self.total,
+            seed=seed,
+            task=task,
+            prompts=instruction.prompts(task, symmetric=by == "example"),
+            without=held_out.read(),
+        )

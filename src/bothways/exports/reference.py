@@ -7,6 +7,7 @@ texts are for 8-bit weights, which lose most on a single word, on markup and on 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +91,35 @@ def own_rows(encoder: Encoder) -> list[Row]:
         for name in encoder.options.prompts
     ]
     return plain + own
+
+
+def prompt_section(reference: Sequence[Row], *, column: str, explanation: str) -> list[str]:
+    """Return the lines of a README about stored prompts that a server pools with the text.
+
+    Args:
+        reference: the rows of the export.
+        column: head of the column of texts, for example "text to send".
+        explanation: the sentence above the table.
+
+    Returns:
+        A heading, the explanation and a table with one line a prompt. Empty without prompts.
+    """
+    prompts = [row for row in reference if row.case.startswith("prompt ")]
+    if not prompts:
+        return []
+    lines = [
+        "",
+        "## Prompts",
+        "",
+        explanation,
+        "",
+        f"| prompt | {column} | cosine |",
+        "|---|---|---|",
+    ]
+    for row in prompts:
+        text = row.text.replace("\n", "\\n").replace("|", "\\|")
+        lines.append(f"| {row.case.removeprefix('prompt ')} | `{text}` | {row.cost:.4f} |")
+    return lines
 
 
 def _vector(encoder: Encoder, text: str) -> np.ndarray[Any, Any]:

@@ -164,8 +164,6 @@ def classification(
     """
     from bothways.data.conversion.classification import classification as convert
     from bothways.data.conversion.classification import settled
-    from bothways.data.conversion.labeled_text import read_label_texts
-    from bothways.data.conversion.options import ClassOptions
     from bothways.data.labeled.labeled_text import read_labeled
 
     items = [
@@ -174,16 +172,8 @@ def classification(
         for item in read_labeled(source, text=text, label=labels.label, separator=labels.separator)
     ]
     chosen = settled(by, items)  # type: ignore[arg-type]
-    options = ClassOptions(
-        by=chosen,
-        label_texts=None if labels.label_texts is None else read_label_texts(labels.label_texts),
-        negatives=labels.negatives,
-        per_label=labels.per_label,
-        total=labels.total,
-        seed=seed,
-        task=task,
-        prompts=instruction.prompts(task, symmetric=chosen == "example"),
-        without=held_out.read(),
+    options = labels.options(
+        chosen, task=task, seed=seed, instruction=instruction, held_out=held_out
     )
     output.finish(convert(items, options))
 
@@ -218,8 +208,6 @@ def clustering(
     """Pair each text with another text of its category, or with the category's own text."""
     from bothways.data.conversion.classification import classification as convert
     from bothways.data.conversion.clustering import DocumentColumns, read_documents
-    from bothways.data.conversion.labeled_text import read_label_texts
-    from bothways.data.conversion.options import ClassOptions
     from bothways.errors import InputError
 
     if by not in ("example", "label"):
@@ -236,17 +224,7 @@ def clustering(
         title_before_body=title_before_body,
     )
     items = [item for source in sources for item in read_documents(source, columns)]
-    options = ClassOptions(
-        by=by,  # type: ignore[arg-type]
-        label_texts=None if labels.label_texts is None else read_label_texts(labels.label_texts),
-        negatives=labels.negatives,
-        per_label=labels.per_label,
-        total=labels.total,
-        seed=seed,
-        task=task,
-        prompts=instruction.prompts(task, symmetric=by == "example"),
-        without=held_out.read(),
-    )
+    options = labels.options(by, task=task, seed=seed, instruction=instruction, held_out=held_out)
     output.finish(convert(items, options))
 
 

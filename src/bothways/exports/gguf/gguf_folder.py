@@ -8,7 +8,7 @@ from typing import Any
 from bothways.encoder.encoder import Encoder
 from bothways.exports.gguf.gguf_file import write_gguf
 from bothways.exports.manifest import BARS, write_manifest
-from bothways.exports.reference import Row, rows
+from bothways.exports.reference import Row, prompt_section, rows
 
 
 def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
@@ -65,19 +65,10 @@ def _readme(
         "",
         f"Check it: `bothways verify-export .` (needs `pip install xllamacpp`). The cosine must be at least {BARS[dtype]}.",
     ]
-    prompts = [row for row in reference if row.case.startswith("prompt ")]
-    if prompts:
-        lines += [
-            "",
-            "## Prompts",
-            "",
-            "A .gguf file does not store prompts. Put them before each text yourself. llama.cpp pools them with the text. The",
-            "cosine compares this with the vector of bothways for one short query.",
-            "",
-            "| prompt | text before each text | cosine |",
-            "|---|---|---|",
-        ]
-        for row in prompts:
-            before = row.text.replace("\n", "\\n").replace("|", "\\|")
-            lines.append(f"| {row.case.removeprefix('prompt ')} | `{before}` | {row.cost:.4f} |")
+    lines += prompt_section(
+        reference,
+        column="text before each text",
+        explanation="A .gguf file does not store prompts. Put them before each text yourself. llama.cpp pools them with\n"
+        "the text. The cosine compares this with the vector of bothways for one short query.",
+    )
     return "\n".join(lines) + "\n"

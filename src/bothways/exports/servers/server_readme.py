@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bothways.attention.older_loaders import OLDEST
 from bothways.encoder.encoder import Encoder
-from bothways.exports.reference import Row
+from bothways.exports.reference import Row, prompt_section
 from bothways.exports.servers.server_rules import SERVERS, Family
 
 _POOLING = {"mean": "mean", "last": "last-token", "bos": "cls"}
@@ -73,21 +73,12 @@ def readme(
             "",
             f"The weights are those of {kind}, written as Llama, which the server runs in both directions.",
         ]
-    prompts = [row for row in reference if row.case.startswith("prompt ")]
-    if prompts:
-        lines += [
-            "",
-            "## Prompts",
-            "",
-            "Put them before each text yourself. The server pools them with the text. The cosine compares this with the vector of",
-            "bothways for one short query.",
-            "",
-            "| prompt | text to send | cosine |",
-            "|---|---|---|",
-        ]
-        for row in prompts:
-            sent = row.text.replace("\n", "\\n").replace("|", "\\|")
-            lines.append(f"| {row.case.removeprefix('prompt ')} | `{sent}` | {row.cost:.4f} |")
+    lines += prompt_section(
+        reference,
+        column="text to send",
+        explanation="Put them before each text yourself. The server pools them with the text. The cosine compares this\n"
+        "with the vector of bothways for one short query.",
+    )
     return "\n".join(lines) + "\n"
 
 
