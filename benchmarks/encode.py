@@ -1,8 +1,10 @@
 """Tokens per second of encoding: bothways against sentence-transformers on the same saved folder,
 same texts, in turns.
 
-Run: .venv/bin/python benchmarks/encode.py [--texts FILE] [--rounds 3] Texts default to the standard
-library's. Ratios within one run are what counts; absolute figures are this machine's.
+    .venv/bin/python benchmarks/encode.py [--texts FILE] [--rounds 3]
+
+By default, the texts are those of the standard library. Compare ratios within one run. Absolute
+figures are those of this machine.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
 """Plans on a CUDA device: kernel against dense reference, then encoding speed of a real
 configuration with random weights.
 
-Run on a machine with a GPU: .venv/bin/python benchmarks/gpu.py First the varlen and fused kernels
-are checked against float64 on the same plan (error at most 1.25 times that of plain bfloat16
-attention), forward and backward; then tokens per second are measured for SmolLM2-135M's and
-Llama-3.2-1B's shapes.
+Run it on a machine with a GPU:
+
+    .venv/bin/python benchmarks/gpu.py
+
+First it checks the varlen and fused kernels, forward and backward, against float64 on the same
+plan: the error is at most 1.25 times that of plain bfloat16 attention. Then it measures tokens per
+second for the shapes of SmolLM2-135M and Llama-3.2-1B.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@ behind FastAPI, in turns.
 
     .venv/bin/python benchmarks/serve.py [--seconds 8] [--rounds 2] [--dtype bfloat16] [--overload]
 
-Both servers run the same folder with the same libraries. Ratios within one run are what counts. With --overload,
-ten times as many clients ask a server with a short queue, and every accepted answer is compared
-with `encode`.
+Both servers run the same folder with the same libraries. Compare ratios within one run. With
+--overload, ten times as many clients ask a server with a short queue, and every accepted answer is
+compared with `encode`.
 """
 
 from __future__ import annotations

@@ -224,7 +224,13 @@ def clustering(
         title_before_body=title_before_body,
     )
     items = [item for source in sources for item in read_documents(source, columns)]
-    options = labels.options(by, task=task, seed=seed, instruction=instruction, held_out=held_out)
+    options = labels.options(
+        by,  # type: ignore[arg-type]
+        task=task,
+        seed=seed,
+        instruction=instruction,
+        held_out=held_out,
+    )
     output.finish(convert(items, options))
 
 
