@@ -185,6 +185,8 @@ def _locked(target: Path, place: Path, busy: str, stack: ExitStack) -> bool:
     """Take the lock until the stack ends, or return False if the file system has no locks."""
     file = place.parent / f".{short_name(place.name)}.lock"
     lock = FileLock(file)
+    # Before the lock is taken: a signal right after it must not leave the file behind.
+    stack.callback(_release, lock, file)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -196,10 +198,15 @@ def _locked(target: Path, place: Path, busy: str, stack: ExitStack) -> bool:
             return False
         with writing(target):
             raise
-    stack.callback(lock.release)
-    # Unlink before the release: afterwards the file could be another process's lock.
-    stack.callback(lambda: file.unlink(missing_ok=True))
     return True
+
+
+def _release(lock: FileLock, file: Path) -> None:
+    """Remove the lock's file and end the lock, if this process holds it."""
+    if lock.is_locked:
+        # Unlink before the release: afterwards the file could be another process's lock.
+        file.unlink(missing_ok=True)
+        lock.release()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from bothways import locks
 from bothways.atomic import atomic_file, atomic_folder, remove_folder, remove_parts
 from bothways.errors import InputError, OutputError
 from bothways.locks import held
@@ -253,3 +254,20 @@ def test_a_folder_is_removed_under_another_name(tmp_path: Path, monkeypatch) -> 
     (tmp_path / ".mine.part").touch()  # a name that is not ours
     remove_parts(tmp_path)
     assert os.listdir(tmp_path) == [".mine.part"]
+
+
+def test_a_signal_right_after_the_lock_leaves_no_file(tmp_path: Path, monkeypatch) -> None:
+    """A handler's exception may come between the lock and whatever would undo it."""
+    taken = locks.FileLock.acquire
+
+    def interrupted(self, *arguments, **named):
+        taken(self, *arguments, **named)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(locks.FileLock, "acquire", interrupted)
+        with pytest.raises(KeyboardInterrupt), locks.held(tmp_path / "out"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    with locks.held(tmp_path / "out"):
+        assert [each.name for each in tmp_path.iterdir()] == [".out.lock"]
