@@ -138,8 +138,8 @@ def attend_rectangle(
             (q @ k).unflatten(2, (shared, length)), bias, softcap, sinks
         ).flatten(2, 3)
     weights = drop(weights.to(v.dtype), dropout)
-    out = weights @ v  # (C, K, g·L, Dv)
-    return out.unflatten(2, (shared, length)).permute(0, 3, 1, 2, 4).flatten(2, 3)
+    out: Tensor = (weights @ v).unflatten(2, (shared, length))  # (C, K, g, L, Dv)
+    return out.permute(0, 3, 1, 2, 4).flatten(2, 3)
 
 
 def _softmax(scores: Tensor, bias: Tensor | None, shared: int) -> Tensor:
@@ -178,13 +178,11 @@ def rectangle(tensor: Tensor, group: Group) -> Tensor:
     """Arrange the tokens (T, …) of a group as (C, L, …), with zeros behind the shorter segments."""
     count, longest = len(group.lengths), max(group.lengths)
     rows = tensor[group.start : group.start + sum(group.lengths)]
-    if min(group.lengths) == longest:
-        return rows.unflatten(0, (count, longest))
-    # The gradient of index_copy is a plain gather. The gradient of indexing would have to add.
-    empty = rows.new_zeros(count * longest, *rows.shape[1:])
-    return empty.index_copy(0, _places(group.lengths, tensor.device), rows).unflatten(
-        0, (count, longest)
-    )
+    if min(group.lengths) != longest:
+        # The gradient of index_copy is a plain gather. The gradient of indexing would have to add.
+        empty = rows.new_zeros(count * longest, *rows.shape[1:])
+        rows = empty.index_copy(0, _places(group.lengths, tensor.device), rows)
+    return rows.view(count, longest, *rows.shape[1:])
 
 
 def row(tensor: Tensor, group: Group) -> Tensor:

@@ -208,5 +208,5 @@ def _sample(model: nn.Module, lengths: tuple[int, ...]) -> tuple[AttentionPlan, 
 
 def _replacements(model: nn.Module, ids: Tensor) -> Tensor:
     """Choose another token for each position, half the vocabulary away."""
-    span = next(text_configs(model)).vocab_size - 5
+    span: int = next(text_configs(model)).vocab_size - 5
     return 5 + (ids - 5 + span // 2) % span

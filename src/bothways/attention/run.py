@@ -12,6 +12,7 @@ a padded batch, hidden blocks become texts of their own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -83,7 +84,7 @@ def of_layers(model: nn.Module, output: Any, layers: Layers) -> Tensor:
     last: Tensor = output.last_hidden_state
     if layers == "last":
         return last
-    every = getattr(output, "hidden_states", None)
+    every: Sequence[Tensor] | None = getattr(output, "hidden_states", None)
     if every is None or len(every) < 2 or every[1].shape != last.shape:
         raise UnsupportedFamily(
             f"{next(text_configs(model)).model_type}: first_last_avg pooling needs the states of the first layer, and this family's code "

@@ -88,4 +88,5 @@ class Lexicon:
             # keep every text that ties with the last one, so that the order of ties decides
             limit = np.partition(scores[found], len(found) - depth)[len(found) - depth]
             found = found[scores[found] >= limit]
-        return found[np.lexsort((found, -scores[found]))][:depth].tolist()
+        best: list[int] = found[np.lexsort((found, -scores[found]))][:depth].tolist()
+        return best

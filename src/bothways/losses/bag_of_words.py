@@ -65,7 +65,7 @@ def bag_of_words(
 
 
 def _losses(head: nn.Module, states: Tensor, words: Tensor, counts: Sequence[int]) -> Tensor:
-    logits = head(states.flatten(0, 1)).unflatten(0, states.shape[:2]).amax(1)
+    logits: Tensor = head(states.flatten(0, 1)).unflatten(0, states.shape[:2]).amax(1)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     sizes = torch.tensor(list(counts), device=states.device)
     bag = torch.repeat_interleave(torch.arange(len(counts), device=states.device), sizes)

@@ -97,7 +97,8 @@ class Bm25Search:
 
     def scores(self, query: int, places: np.ndarray) -> np.ndarray:
         """Score, see `Search`."""
-        return self.index.scores(self.queries[query])[places].astype(np.float32)
+        found: np.ndarray = self.index.scores(self.queries[query])[places]
+        return found.astype(np.float32)
 
     def _ranked(self, request: Request, depth: int) -> Ranked:
         scores = self.index.scores(self.queries[request.query])

@@ -52,9 +52,9 @@ def end_of_document(tokenizer: Any, rows: int | None) -> int | None:
     Raises:
         InputError: an EOS beyond the model's embedding of `rows` tokens.
     """
-    found = tokenizer.eos_token_id
+    found: int | None = tokenizer.eos_token_id
     if found is not None:
-        check_embedded(tokenizer, [int(found)], rows, "the end of a document (eos_token)")
+        check_embedded(tokenizer, [found], rows, "the end of a document (eos_token)")
     return found
 
 

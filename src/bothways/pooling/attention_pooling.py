@@ -19,7 +19,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 class FeedForward(nn.Module):
     """An MLP on (T, H): gated a · GELU(b) as in NVIDIA's code, or plain GELU as in the paper."""
+
+    __call__: Callable[..., Tensor]
 
     def __init__(self, width: int, *, gated: bool) -> None:
         super().__init__()
@@ -177,7 +180,7 @@ class SelfLayer(nn.Module):
 
 def _heads(states: Tensor, heads: int) -> Tensor:
     """(T, G · W) → (1, G, T, W)."""
-    return states.unflatten(-1, (heads, -1)).transpose(0, 1)[None]
+    return states.view(states.shape[0], heads, states.shape[1] // heads).transpose(0, 1)[None]
 
 
 def _flat(states: Tensor) -> Tensor:
@@ -192,11 +195,8 @@ def _in_chunks(layer: Callable[..., Tensor], states: Tensor, *shared: Tensor) ->
     if not torch.is_grad_enabled():
         return torch.cat([layer(part, *shared) for part in parts])
     # there is no dropout inside, so no generator to preserve
-
-    def again(part: Tensor) -> Tensor:
-        return checkpoint(layer, part, *shared, use_reentrant=False, preserve_rng_state=False)
-
-    return torch.cat([again(part) for part in parts])
+    again = partial(checkpoint, layer, use_reentrant=False, preserve_rng_state=False)
+    return torch.cat([again(part, *shared) for part in parts])
 
 
 def mean(states: Tensor, segments: Tensor, rows: int) -> Tensor:
@@ -363,7 +363,7 @@ def _packed(features: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, int]:
     return states[segments, columns], segments, columns - first[segments], len(states)
 
 
-def _packed_ids(features: dict[str, Any]) -> Tensor | None:
+def _packed_ids(features: Mapping[str, Tensor]) -> Tensor | None:
     """Return token ids (T,) in the order of `_packed`, or None if the features lack them."""
     ids, mask = features.get("input_ids"), features.get("attention_mask")
     if ids is None or "cu_seq_lens_q" in features or mask is None:
@@ -387,9 +387,9 @@ def _within_texts(
     longest = int(places.max()) + 1
     index = segments * longest + places
 
-    def batch(packed: Tensor) -> Tensor:
-        empty = packed.new_zeros(rows * longest, *packed.shape[1:])
-        return empty.index_copy(0, index, packed).unflatten(0, (rows, longest)).transpose(1, 2)
+    def batch(each: Tensor) -> Tensor:
+        empty = each.new_zeros(rows * longest, *each.shape[1:])
+        return empty.index_copy(0, index, each).view(rows, longest, *each.shape[1:]).transpose(1, 2)
 
     real = torch.zeros(rows * longest, dtype=torch.bool, device=query.device).index_fill(
         0, index, True

@@ -104,7 +104,7 @@ def _is_about(results: Results, encoder: Encoder, prints: dict[str | None, str])
     kind = model.get("dtype") if isinstance(model.get("dtype"), str) else None
     if kind not in prints:
         prints[kind] = _fingerprint(encoder, kind)
-    return prints[kind] == model["fingerprint"]
+    return bool(prints[kind] == model["fingerprint"])
 
 
 def _fingerprint(encoder: Encoder, kind: str | None) -> str:

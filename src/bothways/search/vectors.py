@@ -167,7 +167,8 @@ def as_array(vectors: Any) -> np.ndarray:
     if isinstance(vectors, (list, tuple)) and vectors and hasattr(vectors[0], "detach"):
         return np.stack([as_array(vector) for vector in vectors])
     if hasattr(vectors, "detach"):  # a tensor. numpy supports neither bfloat16 nor other devices
-        return vectors.detach().float().cpu().numpy()
+        array: np.ndarray = vectors.detach().float().cpu().numpy()
+        return array
     return np.asarray(vectors, dtype=np.float32)
 
 

@@ -269,13 +269,14 @@ class Answers:
 
         def one(index: int) -> Chunks:
             text = texts[index] if per_text is None else (per_text[index], texts[index])
-            return model.chunker.encode_chunks(
+            chunks: Chunks = model.chunker.encode_chunks(
                 text,
                 asked.late_chunks,
                 prompt=prompt,
                 normalize_embeddings=False,
                 show_progress_bar=False,
             )
+            return chunks
 
         return one
 

@@ -225,7 +225,8 @@ class Engine:
 
         def run(part: list[TokenRow]) -> np.ndarray:
             batch = encoder.pack(part, fill_to=budget.fill(part)).to(encoder.device)
-            return encoder(batch).float().cpu().numpy()
+            vectors: np.ndarray = encoder(batch).float().cpu().numpy()
+            return vectors
 
         for group, vectors in over_passes([job.rows[i] for job, i in taken], budget, None, run):
             for place, vector in zip(group, vectors):

@@ -78,4 +78,5 @@ def written(vectors: np.ndarray, encoding: Literal["float", "base64"] | None) ->
     if encoding == "base64" and vectors.dtype == np.float32:
         little = np.ascontiguousarray(vectors, dtype="<f4")
         return [base64.b64encode(row.tobytes()).decode("ascii") for row in little]
-    return vectors.tolist()
+    rows: list[Any] = vectors.tolist()
+    return rows

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
@@ -24,7 +23,7 @@ from transformers import (
 )
 
 from bothways.backbone.hardware import resolve_device, resolve_dtype
-from bothways.backbone.head import take_apart
+from bothways.backbone.head import Head, take_apart
 from bothways.backbone.loading import embedded
 from bothways.backbone.loading.checkpoints import (
     ACCEPTED,
@@ -90,7 +89,7 @@ class Pretrained:
 
     model: Any
     tokenizer: Any
-    head: nn.Module | None
+    head: Head | None
     source: Source
 
 
@@ -192,7 +191,7 @@ def load_pretrained(
 
 def _load_weights(
     name: str, place: str, config: Any, head: bool, **options: Any
-) -> tuple[Any, nn.Module | None]:
+) -> tuple[Any, Head | None]:
     role = _role(config, name)
     options["config"] = config
     if role == "encoder" or (role == "decoder" and not head):
@@ -219,7 +218,7 @@ def _role(config: Any, name: str) -> Literal["decoder", "encoder", "wrapper"]:
     return "decoder" if config.get_text_config(decoder=True) is config else "wrapper"
 
 
-def _split(causal: Any, head: bool) -> tuple[Any, nn.Module | None]:
+def _split(causal: Any, head: bool) -> tuple[Any, Head | None]:
     """Return the bare decoder of a CausalLM and, on request, its head."""
     decoder = next(
         (part for part in (causal.base_model, causal.get_decoder()) if _stands_alone(part, causal)),

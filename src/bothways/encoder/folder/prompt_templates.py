@@ -49,7 +49,8 @@ class TemplateTransformer(Transformer):
             ValueError: the inputs of a template are not texts, or it leaves no room for a text.
         """
         if prompt is None or SLOT not in prompt:
-            return super().preprocess(inputs, prompt=prompt, **kwargs)
+            stock: dict[str, Any] = super().preprocess(inputs, prompt=prompt, **kwargs)
+            return stock
         if not all(isinstance(text, str) for text in inputs):
             raise ValueError("a prompt with {text} goes around plain texts only")
         before, closing = self._frame(prompt)

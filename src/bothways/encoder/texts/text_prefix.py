@@ -214,7 +214,7 @@ class TextPrefix:
         """Return the normalizer's result for a character inside a word."""
         if self._backend.normalizer is None:
             return character
-        whole = self._backend.normalizer.normalize_str(f"a{character}a")
+        whole: str = self._backend.normalizer.normalize_str(f"a{character}a")
         return whole[whole.find("a") + 1 : whole.rfind("a")]
 
 

@@ -99,7 +99,8 @@ class CausalLM(nn.Module):
     @property
     def device(self) -> torch.device:
         """Return the device of the weights."""
-        return next(self.backbone.parameters()).device
+        weight: Tensor = next(self.backbone.parameters())
+        return weight.device
 
     # --- tokens --------------------------------------------------------------------------
 
@@ -173,9 +174,8 @@ class CausalLM(nn.Module):
         if self.execution == "packed":
             plan = AttentionPlan((ids.shape[1],) * ids.shape[0], "causal", shifted)
             with stock(self.backbone, NAME):
-                return hidden_states(self.backbone, ids.flatten(), plan).unflatten(
-                    0, tuple(ids.shape)
-                )
+                states = hidden_states(self.backbone, ids.flatten(), plan)
+            return states.view(*ids.shape, -1)
         if shifted is not None:
             raise UnsupportedFamily(
                 f"{self.name}: cannot run in shifted groups, because its attention code does not take plans; leave out shifted"

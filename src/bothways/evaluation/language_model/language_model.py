@@ -150,9 +150,8 @@ def _head_of(encoder: Encoder) -> nn.Module:
         raise InputError(
             f"{base}: {loaded.model.config.model_type} is an encoder-only model, and {NEEDS_CAUSAL}"
         )
-    head: Any = loaded.head
-    head.tie(encoder.backbone)
-    return head.eval()
+    loaded.head.tie(encoder.backbone)
+    return loaded.head.eval()
 
 
 def _rope(name: str | os.PathLike[str], values: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -108,7 +108,8 @@ def spectrum(matrix: np.ndarray) -> np.ndarray:
     values = np.linalg.svd(_finite(matrix), compute_uv=False)
     if values[0] == 0:
         raise InputError("all vectors are zero; their spectrum is undefined")
-    return values / values[0]
+    scaled: np.ndarray = values / values[0]
+    return scaled
 
 
 def effective_rank(matrix: np.ndarray) -> float:

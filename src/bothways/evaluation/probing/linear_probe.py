@@ -153,7 +153,7 @@ def _layer(width: int, count: int, seed: int) -> nn.Linear:
     generator = torch.Generator().manual_seed(
         seed
     )  # one for each column, which makes it independent of the others
-    layer = nn.utils.skip_init(nn.Linear, width, count)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, width, count)
     with torch.no_grad():
         layer.weight.normal_(0, _DEVIATION, generator=generator)
         layer.bias.zero_()

@@ -158,7 +158,8 @@ def pair_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     rank. Without rounding, the last bit of float64 would order them.
     """
     a, b = unit(first.astype(np.float64)), unit(second.astype(np.float64))
-    return np.einsum("nd,nd->n", a, b).round(12)
+    cosines: np.ndarray = np.einsum("nd,nd->n", a, b)
+    return cosines.round(12)
 
 
 def correlate(

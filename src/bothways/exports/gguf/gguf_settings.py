@@ -114,9 +114,11 @@ def rope_factors(config: PretrainedConfig) -> Tensor | None:
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") != "llama3":
         return None
+    stretched: Tensor
     stretched, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
     exponents = torch.arange(0, 2 * len(stretched), 2, dtype=torch.float32) / (2 * len(stretched))
-    return (1.0 / rope["rope_theta"] ** exponents) / stretched.float()
+    base = float(rope["rope_theta"])
+    return (1.0 / base**exponents) / stretched.float()
 
 
 def _first(config: PretrainedConfig, *names: str) -> Any:

@@ -32,4 +32,4 @@ class RunContext:
     @property
     def main(self) -> bool:
         """True on the process that writes files."""
-        return self.accelerator.is_main_process
+        return bool(self.accelerator.is_main_process)

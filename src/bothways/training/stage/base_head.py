@@ -57,7 +57,7 @@ def open_head(
         )
     rope = positions(recipe) if base == recipe.base else None
     overrides = rope_overrides(base, rope) if rope is not None else None
-    head: Any = load_pretrained(
+    head = load_pretrained(
         base, dtype=dtype, device=encoder.device, head=True, config_overrides=overrides
     ).head
     if head is None:
