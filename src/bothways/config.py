@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bothways.errors import InputError
+from bothways.nearest import did_you_mean, nearest
 
 Direction = Literal["bidirectional", "causal"]
 Layers = Literal["last", "first_last"]
@@ -109,6 +110,13 @@ def explain_first(first: Mapping[str, Any], kind: type[BaseModel]) -> str:
         hint = f"; did you mean {near!r}?" if near else ""
         return f"unknown key {path!r}{hint}"
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "literal_error":  # pydantic writes the names as 'a', 'b' or 'c'
+        message += did_you_mean(
+            first.get("input"), re.findall(r"'([^']+)'", first["ctx"]["expected"])
+        )
+    if first["type"] == "union_tag_invalid":
+        tags = re.findall(r"'([^']+)'", first["ctx"]["expected_tags"])
+        message += did_you_mean(first["ctx"]["tag"], tags)
     given = first.get("input")
     shown = (
         f" (got {_short(given)})" if isinstance(given, (str, int, float, bool, type(None))) else ""
@@ -131,8 +139,8 @@ def _meant(place: tuple[int | str, ...], kind: type[BaseModel]) -> str | None:
     is `lr`.
     """
     paths = sorted(_paths(kind))
-    near = difflib.get_close_matches(str(place[-1]), sorted({path[-1] for path in paths}), n=1)
-    if not near:
+    near = nearest(place[-1], sorted({path[-1] for path in paths}))
+    if near is None:
         return None
     above = place[:-1]
 
@@ -144,7 +152,7 @@ def _meant(place: tuple[int | str, ...], kind: type[BaseModel]) -> str | None:
         )
 
     best = max(
-        (path for path in paths if path[-1] == near[0]), key=lambda path: (shared(path), -len(path))
+        (path for path in paths if path[-1] == near), key=lambda path: (shared(path), -len(path))
     )
     # pydantic adds the kind of a union's member to the place, as in stages.0.objective.mntp
     if len(best) - 1 == shared(best) and len(above) - shared(best) <= 1:

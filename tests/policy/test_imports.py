@@ -20,7 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "bothways"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-COMMON = {"config", "errors", "foreign", "atomic", "locks", "printable", "digest", "progress", "provenance", "dropout"}
+COMMON = {
+    *("config", "errors", "foreign", "atomic", "locks", "printable", "digest", "progress", "provenance", "dropout"),
+    "nearest",
+}
 # Each layer and those below it. docs/architecture.md shows the same table.
 BELOW: dict[str, set[str]] = {
     "attention": set(),

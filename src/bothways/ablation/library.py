@@ -9,6 +9,7 @@ from typing import Any
 from bothways import recipes
 from bothways.ablation.plan import OTHERS, Plan
 from bothways.errors import InputError
+from bothways.nearest import meant
 from bothways.recipes.base import EMBEDDED_TEXTS
 from bothways.training.recipe.overrides import override_values
 from bothways.training.recipe.recipe import Recipe
@@ -34,7 +35,8 @@ def stage_library(plan: Plan, used: set[str]) -> Recipe:
     wrong = next((option for option in plan.options if option not in known), None)
     if wrong is not None:
         raise InputError(
-            f"options: none of the recipes {', '.join(plan.recipe)} has {wrong!r}; there are {', '.join(sorted(known))}"
+            f"options: none of the recipes {', '.join(plan.recipe)} has {wrong!r}; "
+            f"{meant(wrong, known)}there are {', '.join(sorted(known))}"
         )
     found = [
         _by_name(plan, name, used) if is_name(name) else _from_file(plan, name)
@@ -47,7 +49,7 @@ def stage_library(plan: Plan, used: set[str]) -> Recipe:
     unknown = [name for name in plan.data if name != OTHERS and name not in stages]
     if unknown:
         raise InputError(
-            f"data: no stage {unknown[0]!r}; there are {', '.join(stages)}, and '{OTHERS}' for the others"
+            f"data: no stage {unknown[0]!r}; {meant(unknown[0], stages)}there are {', '.join(stages)}, and '{OTHERS}' for the others"
         )
     whole = Recipe.from_values(
         {**found[0].resolved(), "stages": list(stages.values())}, where=f"recipe {plan.recipe[0]}"
@@ -63,7 +65,8 @@ def is_name(recipe: str) -> bool:
 def _from_file(plan: Plan, name: str) -> Recipe:
     if not Path(name).is_file() and not name.endswith((".yaml", ".yml", ".json")):
         raise InputError(
-            f"recipe: {name!r} is neither a recipe ({', '.join(recipes.NAMES)}) nor a file"
+            f"recipe: {name!r} is neither a recipe nor a file; {meant(name, recipes.NAMES)}"
+            f"recipes: {', '.join(recipes.NAMES)}"
         )
     if plan.dev is not None:
         raise InputError(f"dev: only for recipes by name; in {name} set stages.NAME.eval")

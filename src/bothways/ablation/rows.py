@@ -10,7 +10,6 @@ does.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from bothways.ablation.library import is_name, stage_library
 from bothways.ablation.plan import OWN, Plan
 from bothways.config import Direction
 from bothways.errors import InputError
+from bothways.nearest import meant
 from bothways.pooling import PoolingConfig
 from bothways.pooling.config import TRAINED
 from bothways.pooling.pool import ALIASES, POOLINGS
@@ -112,12 +112,8 @@ def _split_poolings(text: str) -> tuple[str, tuple[PoolingConfig, ...] | None]:
     names = [name.strip() for name in tail.split(",")]
     for name in names:
         if not _is_pooling(name):
-            near = difflib.get_close_matches(name, (*POOLINGS, *TRAINED, *ALIASES), n=1)
-            hint = (
-                f"did you mean {near[0]!r}?"
-                if near
-                else f"there are {', '.join((*POOLINGS, *TRAINED))}"
-            )
+            hint = meant(name, (*POOLINGS, *TRAINED, *ALIASES))
+            hint += f"there are {', '.join((*POOLINGS, *TRAINED))}"
             raise InputError(f"row {text!r}: unknown pooling {name!r}; {hint}")
     poolings = tuple(dict.fromkeys(PoolingConfig.of(name) for name in names))
     return head.strip(), poolings
@@ -139,8 +135,7 @@ def _plain_row(
     known = {stage.name: stage for stage in library.stages}
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the recipe has {', '.join(known)}"
+            hint = meant(name, known) + f"the recipe has {', '.join(known)}"
             if any(
                 is_name(recipe) and name in recipes.get(recipe).options for recipe in plan.recipe
             ):

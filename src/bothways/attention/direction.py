@@ -46,6 +46,7 @@ from bothways.attention.text_config import (
 )
 from bothways.config import Direction
 from bothways.errors import InputError, UnsupportedFamily
+from bothways.nearest import did_you_mean
 
 ORIGINAL = "bothways_original"
 """Config field with the value of each changed field before the switch (null if it was absent)."""
@@ -104,7 +105,10 @@ def set_direction(
         InputError: if `direction` or `windows` has another value.
     """
     if direction not in ("bidirectional", "causal"):
-        raise InputError(f"direction: must be 'bidirectional' or 'causal' (got {direction!r})")
+        near = did_you_mean(direction, ("bidirectional", "causal"))
+        raise InputError(
+            f"direction: must be 'bidirectional' or 'causal' (got {direction!r}){near}"
+        )
     if windows not in ("lift", "keep"):
         raise InputError(f"windows: must be 'lift' or 'keep' (got {windows!r})")
     configs = list(text_configs(model))

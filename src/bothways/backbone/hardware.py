@@ -14,6 +14,7 @@ import torch
 
 from bothways.errors import InputError
 from bothways.foreign import foreign
+from bothways.nearest import meant
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -117,7 +118,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: str | torch.device) -> torch
     found = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if found not in _DTYPES.values():
         raise InputError(
-            f"dtype {str(dtype)!r} cannot be used: give {', '.join(['auto', *_DTYPES])}"
+            f"dtype {str(dtype)!r} cannot be used: {meant(dtype, ['auto', *_DTYPES])}give {', '.join(['auto', *_DTYPES])}"
         )
     assert found is not None
     return found

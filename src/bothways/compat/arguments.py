@@ -6,7 +6,6 @@ is refused that should not be.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import torch
 
 from bothways.backbone.loading.sources import source_config
 from bothways.errors import InputError
+from bothways.nearest import did_you_mean
 
 _HARMLESS = (
     *(
@@ -74,8 +74,7 @@ def check(given: Mapping[str, Any]) -> None:
             if value not in allowed:
                 raise InputError(f"{name}: {value!r} cannot be honored; {advice}")
         elif name not in _HARMLESS and name not in _ARGUMENTS:
-            near = difflib.get_close_matches(name, [*_ARGUMENTS, *_HARMLESS, *_REFUSED], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, [*_ARGUMENTS, *_HARMLESS, *_REFUSED])
             raise InputError(f"unknown argument {name!r}{hint}")
 
 

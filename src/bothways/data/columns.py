@@ -14,6 +14,7 @@ from typing import Any, Literal
 from bothways.data.formats.cells import Elided, listed
 from bothways.data.rows import LONE_SURROGATE, type_name
 from bothways.errors import InputError
+from bothways.nearest import meant
 
 TEXT = (
     "text",
@@ -128,7 +129,9 @@ def find_column(
     """
     if asked is not None:
         if asked not in names:
-            raise InputError(f"{where}: no column {asked!r}; the columns are: {shown(names)}")
+            raise InputError(
+                f"{where}: no column {asked!r}; {meant(asked, names)}the columns are: {shown(names)}"
+            )
         return asked
     for name in usual:
         if name in names:

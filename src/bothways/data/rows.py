@@ -21,6 +21,7 @@ from bothways.data.formats.delimited import Row, csv_rows, tsv_rows
 from bothways.data.formats.json_tables import TEXT_COLUMN, json_rows, jsonl_rows, type_name
 from bothways.errors import InputError, SourceError
 from bothways.foreign import one_line
+from bothways.nearest import did_you_mean
 
 __all__ = [
     "FORMATS",
@@ -111,6 +112,7 @@ def unknown_format(path: Path) -> InputError:
         )
     return InputError(
         f"{path}: unknown kind of file; expected one of {', '.join(FORMATS)}, each also with .gz"
+        f"{did_you_mean(suffix, FORMATS)}"
     )
 
 

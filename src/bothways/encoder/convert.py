@@ -25,6 +25,7 @@ from bothways.encoder.folder.write import MODULES
 from bothways.encoder.prepare import prepare
 from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
+from bothways.nearest import did_you_mean
 from bothways.pooling import PoolingConfig
 from bothways.provenance import versions
 
@@ -249,7 +250,9 @@ def _check(
         ("windows", windows, ("lift", "keep")),
     ):
         if value not in known:
-            raise InputError(f"{name}: must be {known[0]!r} or {known[1]!r} (got {value!r})")
+            raise InputError(
+                f"{name}: must be {known[0]!r} or {known[1]!r} (got {value!r}){did_you_mean(value, known)}"
+            )
     if max_length is not None and max_length < 1:
         raise InputError(f"max_length: must be at least 1 token (got {max_length})")
     if (

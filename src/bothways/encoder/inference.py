@@ -24,6 +24,7 @@ from bothways.encoder.module import EncoderModule
 from bothways.encoder.texts import boundary
 from bothways.encoder.texts.tokenization import Text, is_pair
 from bothways.errors import BothwaysError, InputError
+from bothways.nearest import did_you_mean
 from bothways.progress import Progress
 
 # Texts that are tokenized and sorted together. It bounds memory if their number is unknown.
@@ -324,7 +325,7 @@ def quantize(vectors: np.ndarray, precision: Precision) -> np.ndarray:
     """
     if precision not in get_args(Precision):
         raise InputError(
-            f"precision: must be one of {', '.join(get_args(Precision))} (got {precision!r})"
+            f"precision: must be one of {', '.join(get_args(Precision))} (got {precision!r}){did_you_mean(precision, get_args(Precision))}"
         )
     if precision == "float32":
         return vectors

@@ -5,12 +5,12 @@ Each kind has its own file, which is imported on first use. `specification.py` d
 
 from __future__ import annotations
 
-import difflib
 import importlib
 
 from bothways.errors import InputError
 from bothways.evaluation.specification import options_of, parse, read_options
 from bothways.evaluation.task import Task
+from bothways.nearest import meant
 
 # kind → module and name of its class, and the form of its specification
 _KINDS: dict[str, tuple[str, str, str]] = {
@@ -53,10 +53,8 @@ def task_class(kind: str, spec: str | None = None) -> type[Task]:
         InputError: if the kind is unknown.
     """
     if kind not in _KINDS:
-        near = difflib.get_close_matches(kind, _KINDS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
         raise InputError(
-            f"unknown task {spec or kind!r}; {hint}known: {', '.join(kinds().values())}"
+            f"unknown task {spec or kind!r}; {meant(kind, _KINDS)}known: {', '.join(kinds().values())}"
         )
     module, name, _ = _KINDS[kind]
     found: type[Task] = getattr(importlib.import_module(module), name)

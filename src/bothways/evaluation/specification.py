@@ -11,7 +11,6 @@ For example, `sts:stsb/dev.jsonl?aggregation=mean&prompt=Retrieve similar text: 
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import types
@@ -21,6 +20,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import unquote
 
 from bothways.errors import InputError
+from bothways.nearest import did_you_mean, meant
 
 FORM = "KIND[:ARGUMENT][?option=value&option=value]"
 _TRUTH = {"true": True, "false": False}
@@ -94,8 +94,7 @@ def read_options(spec: str, given: dict[str, str], known: dict[str, Any]) -> dic
     values: dict[str, Any] = {}
     for name, text in given.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = meant(name, known)
             raise InputError(
                 f"task {spec!r}: unknown option {name!r}; {hint}options here: {', '.join(known) or 'none'}"
             )
@@ -105,9 +104,20 @@ def read_options(spec: str, given: dict[str, str], known: dict[str, Any]) -> dic
             values[name] = _read(known[name], text)
         except ValueError:
             raise InputError(
-                f"task {spec!r}: {name} must be {_wanted(known[name])} (got {text!r})"
+                f"task {spec!r}: {name} must be {_wanted(known[name])} (got {text!r}){_near(known[name], text)}"
             ) from None
     return values
+
+
+def _near(annotation: Any, text: str) -> str:
+    """Offer the nearest of the names that an option takes, if it takes names."""
+    names = [
+        name
+        for member in _members(annotation)
+        if get_origin(member) is Literal
+        for name in get_args(member)
+    ]
+    return did_you_mean(text, names)
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:

@@ -10,7 +10,6 @@ An export to GGUF, for example, has these files:
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from bothways.exports.folders import llm2vec_folder, st_folder
 from bothways.exports.gguf import gguf_folder
 from bothways.exports.graphs import graph_folder
 from bothways.exports.servers import server_folder
+from bothways.nearest import meant
 
 Writer = Callable[[Encoder, Path, str, str], None]
 TARGETS: dict[str, Writer] = {
@@ -83,13 +83,13 @@ def export(
     """
     writer = TARGETS.get(to)
     if writer is None:
-        near = difflib.get_close_matches(to, TARGETS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"to: {to!r} is not a target; {hint}known: {', '.join(TARGETS)}")
+        raise InputError(
+            f"to: {to!r} is not a target; {meant(to, TARGETS)}known: {', '.join(TARGETS)}"
+        )
     if quantize is not None:
         if quantize not in QUANTIZED:
             raise InputError(
-                f"quantize: {quantize!r} is not a type of 8-bit weights; known: {', '.join(QUANTIZED)}"
+                f"quantize: {quantize!r} is not a type of 8-bit weights; {meant(quantize, QUANTIZED)}known: {', '.join(QUANTIZED)}"
             )
         if dtype not in (None, quantize):
             raise InputError(

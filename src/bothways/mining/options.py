@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from bothways.errors import InputError
+from bothways.nearest import meant
 from bothways.search.dense import Backend
 from bothways.search.shards import Store
 
@@ -109,14 +110,17 @@ class MiningOptions:
         }
         for name, kind in choices.items():
             if getattr(self, name) not in get_args(kind):
+                hint = meant(getattr(self, name), get_args(kind))
                 raise InputError(
-                    f"{name}: {getattr(self, name)!r}; expected one of {', '.join(get_args(kind))}"
+                    f"{name}: {getattr(self, name)!r}; {hint}expected one of {', '.join(get_args(kind))}"
                 )
         for name, default in (("window", WINDOW), ("perc", PERC), ("fill", FILL)):
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, default[self.method])
         if self.fill not in get_args(Fill):
-            raise InputError(f"fill: {self.fill!r}; expected one of {', '.join(get_args(Fill))}")
+            raise InputError(
+                f"fill: {self.fill!r}; {meant(self.fill, get_args(Fill))}expected one of {', '.join(get_args(Fill))}"
+            )
         if self.negatives < 1:
             raise InputError(f"negatives: must be at least 1 (got {self.negatives})")
         first, last = self.ranks

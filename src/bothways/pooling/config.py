@@ -14,6 +14,7 @@ from torch import nn
 
 from bothways.config import Strict, parse
 from bothways.errors import InputError
+from bothways.nearest import meant
 from bothways.pooling.attention_pooling import HEADS, LATENTS
 from bothways.pooling.latent_attention import LatentAttention
 from bothways.pooling.pool import ALIASES, LAST_TOKENS, LAYERED, POOLINGS, Pooling
@@ -54,7 +55,9 @@ class PoolingConfig(Strict):
     def _known(cls, value: str) -> str:
         value = ALIASES.get(value, value)
         if value not in KNOWN:
-            raise ValueError(f"unknown mode {value!r}; one of {', '.join(KNOWN)}")
+            raise ValueError(
+                f"unknown mode {value!r}; {meant(value, KNOWN)}one of {', '.join(KNOWN)}"
+            )
         return value
 
     @model_validator(mode="after")
@@ -95,7 +98,9 @@ class PoolingConfig(Strict):
         if not isinstance(value, str):
             return parse(cls, value, where=where)
         if ALIASES.get(value, value) not in KNOWN:
-            raise InputError(f"{where}: unknown mode {value!r}; one of {', '.join(KNOWN)}")
+            raise InputError(
+                f"{where}: unknown mode {value!r}; {meant(value, KNOWN)}one of {', '.join(KNOWN)}"
+            )
         return cls(mode=value)
 
     def check(self, width: int) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from bothways.config import Layers
 from bothways.errors import InputError
+from bothways.nearest import meant
 
 Mode = Literal["mean", "weighted_mean", "last", "last_tokens", "bos", "max"]
 LAST_TOKENS = 8  # special tokens of LLaRA's prompts
@@ -80,7 +81,7 @@ class Pooling(nn.Module):
         mode = ALIASES.get(mode, mode)
         if mode not in (*POOLINGS, *LAYERED):
             raise InputError(
-                f"pooling: unknown mode {mode!r}; one of {', '.join((*POOLINGS, *LAYERED))}"
+                f"pooling: unknown mode {mode!r}; {meant(mode, (*POOLINGS, *LAYERED))}one of {', '.join((*POOLINGS, *LAYERED))}"
             )
         self.mode: str = mode
         self.from_start = from_start

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from bothways.errors import InputError
+from bothways.nearest import meant
 from bothways.training.recipe.overrides import override_values
 from bothways.training.recipe.recipe import Recipe
 
@@ -62,7 +63,7 @@ def check_preset(preset: str) -> None:
     """Raise InputError if a preset does not exist."""
     if preset not in get_args(Preset):
         raise InputError(
-            f"preset: {preset!r} does not exist; there are {', '.join(get_args(Preset))}"
+            f"preset: {preset!r} does not exist; {meant(preset, get_args(Preset))}there are {', '.join(get_args(Preset))}"
         )
 
 

@@ -6,12 +6,12 @@ which therefore finds them here and not in the list of all recipes.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bothways.errors import InputError
+from bothways.nearest import meant
 from bothways.recipes.llara import llara
 from bothways.recipes.llm2vec import llm2vec
 from bothways.recipes.nv_embed import nv_embed
@@ -59,10 +59,7 @@ class Entry(NamedTuple):
         """
         for name in options:
             if name not in self.options:
-                near = difflib.get_close_matches(name, self.options, n=1)
-                hint = (
-                    f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self.options)}"
-                )
+                hint = meant(name, self.options) + f"there are {', '.join(self.options)}"
                 raise InputError(f"recipe {self.name}: no option {name!r}; {hint}")
         switches = [
             name
@@ -113,6 +110,6 @@ def find(name: str, entries: Sequence[Entry]) -> Entry:
         if entry.name == name:
             return entry
     names = [entry.name for entry in entries]
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
-    raise InputError(f"recipe {name!r} does not exist; {hint}")
+    raise InputError(
+        f"recipe {name!r} does not exist; {meant(name, names)}there are {', '.join(names)}"
+    )

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from bothways.config import Direction
 from bothways.errors import InputError
+from bothways.nearest import meant
 from bothways.pooling.pool import LAST_TOKENS
 from bothways.recipes.base import (
     EMBEDDED_BASE,
@@ -119,7 +120,9 @@ def llara(
     """
     check_preset(preset)
     if mode not in get_args(Mode):
-        raise InputError(f"mode: {mode!r} does not exist; there are {', '.join(get_args(Mode))}")
+        raise InputError(
+            f"mode: {mode!r} does not exist; {meant(mode, get_args(Mode))}there are {', '.join(get_args(Mode))}"
+        )
     if supervised is None and texts == EMBEDDED_TEXTS:
         supervised = EMBEDDED_TEXTS
     form = FORMS[mode]

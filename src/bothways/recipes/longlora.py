@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from bothways.errors import InputError
+from bothways.nearest import meant
 from bothways.recipes.base import (
     EMBEDDED_BASE,
     EMBEDDED_TEXTS,
@@ -136,7 +137,9 @@ def _check(
     if then is not None and not isinstance(then, (str, Recipe)):
         raise InputError(f"then: must be the name of a recipe, or a Recipe (got {then!r})")
     if train not in get_args(Train):
-        raise InputError(f"train: {train!r} does not exist; there are {', '.join(get_args(Train))}")
+        raise InputError(
+            f"train: {train!r} does not exist; {meant(train, get_args(Train))}there are {', '.join(get_args(Train))}"
+        )
     if not isinstance(processes, int) or not 1 <= processes <= ROWS or ROWS % processes:
         raise InputError(f"processes: must divide the batch of {ROWS} rows (got {processes})")
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import quote
 
 from bothways.errors import InputError
+from bothways.nearest import meant
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, check_preset, finish
 from bothways.recipes.labeled import Labelled, labelled, stored_prompts
 from bothways.training.recipe.recipe import Recipe
@@ -126,7 +127,9 @@ def nv_embed(
     """
     check_preset(preset)
     if order not in get_args(Order):
-        raise InputError(f"order: {order!r} does not exist; there are {', '.join(get_args(Order))}")
+        raise InputError(
+            f"order: {order!r} does not exist; {meant(order, get_args(Order))}there are {', '.join(get_args(Order))}"
+        )
     sizes, plan = PRESETS[preset], ORDERS[order]
     if retrieval is not None and RETRIEVAL not in plan:
         raise InputError(

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from bothways.errors import BothwaysError, InputError
 from bothways.foreign import read_object
+from bothways.nearest import meant
 from bothways.recipes.base import (
     EMBEDDED_BASE,
     EMBEDDED_TEXTS,
@@ -94,7 +95,9 @@ def simcse(
     """
     check_preset(preset)
     if backbone not in ("auto", "encoder", "decoder"):
-        raise InputError(f"backbone: {backbone!r} does not exist; there are auto, encoder, decoder")
+        raise InputError(
+            f"backbone: {backbone!r} does not exist; {meant(backbone, get_args(Backbone))}there are auto, encoder, decoder"
+        )
     encoder = _is_encoder(base) if backbone == "auto" else backbone == "encoder"
     if supervised:
         stage = _supervised_encoder(base, preset) if encoder else _supervised_decoder(preset)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bothways.errors import InputError
+from bothways.nearest import meant
 from bothways.report.columns import Better, Column, align
 from bothways.report.gather import Model
 from bothways.report.statistics import Items, interval, read_items, replicates
@@ -165,7 +166,8 @@ def compare(
     labels = [model.label for model in models]
     if baseline is not None and baseline not in labels:
         raise InputError(
-            f"baseline {baseline!r} is not one of the models: {', '.join(repr(label) for label in labels)}"
+            f"baseline {baseline!r} is not one of the models; "
+            f"{meant(baseline, labels)}there are {', '.join(repr(label) for label in labels)}"
         )
     columns = sorted(align(models), key=lambda column: column.better == "neither")
     tasks = [_measure(column, labels, resamples, seed) for column in columns]

@@ -17,6 +17,7 @@ import numpy as np
 from bothways.encoder.chunks.late_chunking import Chunks
 from bothways.encoder.inference import finish
 from bothways.errors import InputError
+from bothways.nearest import meant
 from bothways.serving import vectors
 from bothways.serving.engine import Engine, Full, Stopped
 from bothways.serving.queue import Job
@@ -92,7 +93,7 @@ class Answers:
         if found is None:
             raise Refusal(
                 404,
-                f"model: {name!r} is not served here; name one of {known}",
+                f"model: {name!r} is not served here; {meant(name, self.models)}name one of {known}",
                 code="model_not_found",
                 param="model",
             )

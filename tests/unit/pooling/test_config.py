@@ -29,7 +29,7 @@ def test_names_mappings_and_configs_mean_the_same() -> None:
     [
         (
             "median",
-            "pooling: unknown mode 'median'; one of mean, weighted_mean, last, last_tokens, bos, max, latent_attention, self_attention",
+            "pooling: unknown mode 'median'; did you mean 'mean'? one of mean, weighted_mean, last, last_tokens, bos, max, latent_attention, self_attention",
         ),
         ({"mode": "median"}, "pooling: mode: unknown mode 'median'"),
         ({"mode": "latent_attention", "latent": 4}, "pooling: unknown key 'latent'; did you mean 'latents'?"),
@@ -84,7 +84,7 @@ def test_a_recipe_takes_both_and_reads_itself_back() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("median", "recipe: pooling: unknown mode 'median'; one of mean"),
+        ("median", "recipe: pooling: unknown mode 'median'; did you mean 'mean'? one of mean"),
         ({"mode": "latent_attention", "latent": 4}, "recipe: pooling: unknown key 'latent'; did you mean 'latents'?"),
         ({"mode": "latent_attention", "heads": 0}, "recipe: pooling: heads: Input should be greater than or equal to 1"),
     ],

@@ -13,7 +13,6 @@ mask in which every token sees every other.
 
 from __future__ import annotations
 
-import difflib
 import re
 import signal
 import threading
@@ -30,6 +29,7 @@ from transformers.utils import logging
 from bothways.attention.text_config import is_encoder_only
 from bothways.backbone.family import zoo
 from bothways.errors import InputError, UnsupportedFamily
+from bothways.nearest import did_you_mean
 from bothways.progress import Progress
 
 Verdict = Literal["proven", "refused", "failed", "not a text decoder"]
@@ -178,8 +178,7 @@ def measure(
     chosen = list(families or known)
     for name in chosen:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, known)
             raise InputError(
                 f"families: {name!r} is not a model type that transformers registers for causal language modeling{hint}"
             )

@@ -7,7 +7,6 @@ classes.
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from bothways.backbone.tokenizer.tokenizer_file import follow_flags
 from bothways.errors import InputError, SourceError
 from bothways.foreign import foreign
 from bothways.foreign import one_line as one_line_of
+from bothways.nearest import did_you_mean
 
 ACCEPTED = (
     "give a hub id (organisation/name), a model folder, a .gguf file, or the embedded smollm2-135m"
@@ -110,10 +110,7 @@ def override(config: Any, values: dict[str, Any], name: str) -> None:
     text = config.get_text_config(decoder=True)
     for key, value in values.items():
         if not hasattr(text, key) and key not in _UNDECLARED:
-            near = difflib.get_close_matches(
-                key, [*text.to_dict(), *text.attribute_map, *_UNDECLARED], n=1
-            )
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(key, [*text.to_dict(), *text.attribute_map, *_UNDECLARED])
             raise InputError(
                 f"config_overrides.{key}: {name} ({text.model_type}) has no such config field{hint}"
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from bothways.cli.options import Device, assignments, say
 from bothways.cli.word_task import run_word_task
 from bothways.errors import InputError
+from bothways.nearest import meant
 
 if TYPE_CHECKING:
     from bothways.training.recipe.recipe import Recipe
@@ -160,8 +160,7 @@ def _read(
         }
         return override(recipes.get(name).make(assignments(options), **common), sets), out
     if not Path(name).is_file() and not name.endswith((".yaml", ".yml", ".json")):
-        near = difflib.get_close_matches(name, recipes.NAMES, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = meant(name, recipes.NAMES)
         raise InputError(
             f"{name}: is neither a recipe nor a file; {hint}recipes: {', '.join(recipes.NAMES)}"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 from bothways.data.conversion.by_example import by_example
 from bothways.data.conversion.converted import Converted
@@ -20,6 +20,7 @@ from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_text import LabeledText
 from bothways.data.words import normal_form
 from bothways.errors import InputError
+from bothways.nearest import meant
 
 
 def classification(items: Sequence[LabeledText], options: ClassOptions | None = None) -> Converted:
@@ -49,7 +50,9 @@ def settled(by: By, items: Sequence[LabeledText]) -> Literal["label", "example"]
         InputError: `by` is unknown.
     """
     if by not in ("auto", "label", "example"):
-        raise InputError(f"by: {by!r}; expected 'auto', 'label' or 'example'")
+        raise InputError(
+            f"by: {by!r}; {meant(by, get_args(By))}expected 'auto', 'label' or 'example'"
+        )
     if by != "auto":
         return by
     members: dict[str, set[str]] = {}

@@ -14,7 +14,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from bothways.data.columns import NLI
 from bothways.data.conversion.converted import Converted
@@ -25,6 +25,7 @@ from bothways.data.labeled.labeled_row import Fields, Reading
 from bothways.data.labeled.labeled_text import iter_source
 from bothways.data.rows import Row, is_table
 from bothways.errors import InputError
+from bothways.nearest import meant
 
 _NAMES = ("entailment", "neutral", "contradiction")
 # the numbers of snli, multi_nli, xnli and klue on the hub; -1 and "-" mean that annotators disagree
@@ -96,7 +97,7 @@ def triplets(inferences: Sequence[Inference], options: NliOptions | None = None)
     options = options or NliOptions()
     if options.pairing not in ("entailment", "one_to_one", "premise"):
         raise InputError(
-            f"pairing: {options.pairing!r}; expected 'entailment', 'one_to_one' or 'premise'"
+            f"pairing: {options.pairing!r}; {meant(options.pairing, get_args(Pairing))}expected 'entailment', 'one_to_one' or 'premise'"
         )
     converted = Converted(rows=len(inferences))
     groups = _by_premise(inferences, converted, options.without)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from bothways.data.labeled.example import Example
 from bothways.errors import InputError
+from bothways.nearest import meant
 
 _SLOT = "{instruction}"
 
@@ -180,7 +181,7 @@ def find_template(name: str) -> Template:
     if _SLOT in name:
         return Template(name, name)
     raise InputError(
-        f"template {name!r}: unknown; use {', '.join(TEMPLATES)}, or a text with {_SLOT} in it"
+        f"template {name!r}: unknown; {meant(name, TEMPLATES)}use {', '.join(TEMPLATES)}, or a text with {_SLOT} in it"
     )
 
 

@@ -20,6 +20,7 @@ from bothways.evaluation.mteb.library import load_mteb, mteb_version, quiet_data
 from bothways.evaluation.mteb.task import MtebTask
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.nearest import meant
 
 if TYPE_CHECKING:
     from bothways.search.vectors import AnyEncoder
@@ -190,7 +191,7 @@ def find_task(
         unknown = next((name for name in asked or () if name not in known), None)
         if unknown is not None:
             raise InputError(
-                f"mteb:{task_name} does not have the {part} {unknown!r}; choose from: {', '.join(known)}"
+                f"mteb:{task_name} does not have the {part} {unknown!r}; {meant(unknown, known)}choose from: {', '.join(known)}"
             )
     if splits is None and "test" in metadata.eval_splits:
         splits = ("test",)

@@ -24,6 +24,7 @@ from typing import Literal, get_args
 
 from bothways.errors import InputError, MissingExtra
 from bothways.evaluation.mteb.library import load_mteb
+from bothways.nearest import meant
 from bothways.search.vectors import Role
 
 log = logging.getLogger("bothways")
@@ -190,7 +191,7 @@ def styled_prompt(
     """
     if style not in get_args(Style):
         raise InputError(
-            f"prompts={style!r} is unknown; choose one of {', '.join(get_args(Style))}"
+            f"prompts={style!r} is unknown; {meant(style, get_args(Style))}choose one of {', '.join(get_args(Style))}"
         )
     name = _table_name(task_name)
     if name is None:

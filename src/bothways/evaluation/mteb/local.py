@@ -28,6 +28,7 @@ from bothways.evaluation.tasks.pairs import PairClassification
 from bothways.evaluation.tasks.reranking import Reranking
 from bothways.evaluation.tasks.retrieval import Retrieval
 from bothways.evaluation.tasks.sts import STS
+from bothways.nearest import meant
 
 _SEED = 42
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
@@ -71,7 +72,7 @@ class LocalTask(MtebTask):
         load_mteb()
         if task.kind not in _BUILDERS:
             raise InputError(
-                f"mteb-local: there is no mteb task for {task.kind!r}; choose one of {', '.join(_BUILDERS)}"
+                f"mteb-local: there is no mteb task for {task.kind!r}; {meant(task.kind, _BUILDERS)}choose one of {', '.join(_BUILDERS)}"
             )
         built = _BUILDERS[task.kind](task, instruction)
         super().__init__(
@@ -112,7 +113,7 @@ class LocalTask(MtebTask):
         kind, colon, path = require_argument(argument, "mteb-local").partition(":")
         if kind not in _BUILDERS or not colon:
             raise InputError(
-                f"mteb-local:{argument}: write mteb-local:KIND:PATH with KIND one of {', '.join(_BUILDERS)}"
+                f"mteb-local:{argument}: {meant(kind, _BUILDERS)}write mteb-local:KIND:PATH with KIND one of {', '.join(_BUILDERS)}"
             )
         if ignore_identical_ids and kind != "retrieval":
             raise InputError(

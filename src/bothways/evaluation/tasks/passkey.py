@@ -36,6 +36,7 @@ from bothways.evaluation.language_model.language_task import (
     heatmap,
 )
 from bothways.evaluation.task import MOST, RunOptions, Score
+from bothways.nearest import did_you_mean
 from bothways.progress import Progress
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Passkey(LanguageModelTask):
         """
         if style not in get_args(Style):
             raise InputError(
-                f"task {name!r}: style must be one of {', '.join(get_args(Style))} (got {style!r})"
+                f"task {name!r}: style must be one of {', '.join(get_args(Style))} (got {style!r}){did_you_mean(style, get_args(Style))}"
             )
         chosen = DEPTHS if depths is None and style == "exact" else depths
         if chosen is not None and not (

@@ -39,6 +39,7 @@ from bothways.evaluation.language_model.causal_model import CausalLM
 from bothways.evaluation.language_model.language_task import LanguageModelTask
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score
+from bothways.nearest import did_you_mean
 from bothways.progress import Progress
 
 Scored = Literal["all", "new"]
@@ -103,6 +104,7 @@ class Perplexity(LanguageModelTask):
         if scored not in get_args(Scored):
             raise InputError(
                 f"task {name!r}: scored must be one of {', '.join(get_args(Scored))} (got {scored!r})"
+                f"{did_you_mean(scored, get_args(Scored))}"
             )
         most = length - (scored == "new")  # a first token is not scored
         stride = min(STRIDE, most) if stride is None else stride

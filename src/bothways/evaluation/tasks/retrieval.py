@@ -23,6 +23,7 @@ from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.measures.ranking import CUTOFFS, measure
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.nearest import meant
 from bothways.search.dense import Backend
 from bothways.search.ranker import DenseRanker, Ranker, Ranking
 
@@ -97,7 +98,7 @@ class RankingTask(Task):
             raise InputError(f"{name}: cutoffs k must be at most {_DEEPEST:,} (got {cuts[-1]})")
         if backend not in get_args(Backend):
             raise InputError(
-                f"{name}: backend {backend!r} is unknown; choose one of {', '.join(get_args(Backend))}"
+                f"{name}: backend {backend!r} is unknown; {meant(backend, get_args(Backend))}choose one of {', '.join(get_args(Backend))}"
             )
         check_judgments(name, collection.queries, collection.corpus, collection.qrels)
         self.collection = collection

@@ -28,6 +28,7 @@ from bothways.evaluation.inputs.named_data import GoldPairs, gold_pairs
 from bothways.evaluation.item_scores import pair_items
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.nearest import meant
 from bothways.search.vectors import AnyEncoder, encode_texts, unit
 
 log = logging.getLogger("bothways")
@@ -74,7 +75,8 @@ class STS(Task):
         """
         if aggregation not in get_args(Aggregation):
             raise InputError(
-                f"aggregation {aggregation!r} is unknown; choose one of {', '.join(get_args(Aggregation))}"
+                f"aggregation {aggregation!r} is unknown; "
+                f"{meant(aggregation, get_args(Aggregation))}choose one of {', '.join(get_args(Aggregation))}"
             )
         self.pairs: GoldPairs = gold_pairs(
             path, split=split, first=first, second=second, score=score

@@ -28,6 +28,7 @@ from bothways.evaluation.probing.word_alignment import Alignment, default_alignm
 from bothways.evaluation.probing.word_states import word_states
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.nearest import meant
 
 if TYPE_CHECKING:
     from bothways.search.vectors import AnyEncoder
@@ -75,7 +76,7 @@ class Words(Task):
         for option, value, known in (("alignment", alignment, Alignment), ("cache", cache, Cache)):
             if value is not None and value not in get_args(known):
                 raise InputError(
-                    f"words {option}: {value!r}; choose one of {', '.join(get_args(known))}"
+                    f"words {option}: {value!r}; {meant(value, get_args(known))}choose one of {', '.join(get_args(known))}"
                 )
         if limit is not None and limit < 1:
             raise InputError(f"words limit: must be at least 1 sentence (got {limit})")

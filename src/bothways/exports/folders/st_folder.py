@@ -15,6 +15,7 @@ from bothways.encoder.folder import head_modules, pooling_module, template_modul
 from bothways.errors import InputError
 from bothways.exports.manifest import write_manifest
 from bothways.exports.reference import own_rows
+from bothways.nearest import did_you_mean
 
 TYPES = {"f32": "float32", "f16": "float16"}
 LENGTHS = "sentence_bert_config.json"
@@ -49,7 +50,7 @@ def check(encoder: Encoder, dtype: str, target: str) -> None:
     """
     if dtype not in TYPES:
         raise InputError(
-            f"dtype: folders for {target} are written as {' or '.join(TYPES)}, not as {dtype!r}"
+            f"dtype: folders for {target} are written as {' or '.join(TYPES)}, not as {dtype!r}{did_you_mean(dtype, TYPES)}"
         )
     if encoder.direction != "bidirectional":
         raise InputError(

@@ -25,6 +25,7 @@ from bothways.errors import InputError, MissingExtra
 from bothways.exports.gguf.gguf_families import Family, family
 from bothways.exports.gguf.gguf_settings import rope_factors, settings
 from bothways.exports.gguf.gguf_vocabulary import Vocabulary, vocabulary
+from bothways.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -87,7 +88,9 @@ def check(encoder: Encoder, dtype: str) -> None:
         InputError: as `write_gguf` does.
     """
     if dtype not in TYPES:
-        raise InputError(f"dtype: GGUF files are written as {', '.join(TYPES)}, not as {dtype!r}")
+        raise InputError(
+            f"dtype: GGUF files are written as {', '.join(TYPES)}, not as {dtype!r}{did_you_mean(dtype, TYPES)}"
+        )
     if encoder.direction != "bidirectional":
         raise InputError(
             "export: the encoder is causal; convert it with direction='bidirectional' first"

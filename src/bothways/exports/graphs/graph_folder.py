@@ -25,6 +25,7 @@ from bothways.exports.graphs.exported import TITLES, verify_rows
 from bothways.exports.graphs.padded_encoder import PaddedEncoder, plain_attention
 from bothways.exports.manifest import BARS, write_manifest
 from bothways.exports.reference import Row, own_rows
+from bothways.nearest import did_you_mean
 
 TYPES = ("f32", "int8")
 
@@ -57,7 +58,7 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: 
     """
     if dtype not in TYPES:
         raise InputError(
-            f"dtype: {TITLES[target]} graphs are written as {' or '.join(TYPES)}, not as {dtype!r}"
+            f"dtype: {TITLES[target]} graphs are written as {' or '.join(TYPES)}, not as {dtype!r}{did_you_mean(dtype, TYPES)}"
         )
     int8 = dtype == "int8"
     onnx_graph.needs()

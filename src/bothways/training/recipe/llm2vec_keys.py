@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ from pydantic import Field
 
 from bothways.config import Strict
 from bothways.errors import InputError
+from bothways.nearest import did_you_mean
 from bothways.training.recipe.trainer_keys import REFUSED, trainer_only
 
 Kind = Literal["mntp", "simcse", "supervised"]
@@ -201,7 +201,6 @@ def sort_keys(
         elif key in others:
             ignored.append(key)
         else:
-            near = difflib.get_close_matches(key, [*known.model_fields, *sorted(others)], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(key, [*known.model_fields, *sorted(others)])
             raise InputError(f"{where}: unknown key {key!r}{hint}")
     return ours, ignored

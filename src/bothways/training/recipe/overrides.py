@@ -6,11 +6,11 @@ address names the nearest right one.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bothways.errors import InputError
+from bothways.nearest import meant
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.recipe.yaml_text import load_yaml
 
@@ -93,10 +93,5 @@ def _stage_number(stages: list[Any], key: str, path: str) -> int:
         return int(key)
     if key in names:
         return names.index(key)
-    near = difflib.get_close_matches(key, names, n=1)
-    hint = (
-        f"did you mean {near[0]!r}?"
-        if near
-        else f"there are {', '.join(names)} (or 0 to {len(stages) - 1})"
-    )
+    hint = meant(key, names) + f"there are {', '.join(names)} (or 0 to {len(stages) - 1})"
     raise InputError(f"--set {path}: no stage {key!r}; {hint}")

@@ -36,7 +36,7 @@ def test_all_templates_are_tested():
 def test_braces_in_an_instruction_are_text():
     assert find_template("nv_embed").prompts("Fill {x} and {", symmetric=False).query == "Instruct: Fill {x} and {\nQuery: "
     assert find_template("<{instruction}> ").prompts("a", symmetric=True) == Prompts("<a> ", "<a> ")
-    with pytest.raises(InputError, match="template 'nv-embed': unknown; use nv_embed"):
+    with pytest.raises(InputError, match="template 'nv-embed': unknown; did you mean 'nv_embed'"):
         find_template("nv-embed")
 
 

@@ -20,6 +20,7 @@ from bothways.data.labeled.dialects.simcse import SIMCSE
 from bothways.data.labeled.dialects.sts import STS
 from bothways.data.labeled.dialects.tevatron import TEVATRON
 from bothways.errors import InputError
+from bothways.nearest import meant
 
 __all__ = ["DIALECTS", "NAMES", "Dialect", "detect", "named"]
 
@@ -51,7 +52,9 @@ def named(name: str) -> Dialect:
     for dialect in DIALECTS:
         if dialect.name == name:
             return dialect
-    raise InputError(f"dialect {name!r}: unknown; use one of {', '.join(NAMES)}")
+    raise InputError(
+        f"dialect {name!r}: unknown; {meant(name, NAMES)}use one of {', '.join(NAMES)}"
+    )
 
 
 def detect(columns: Sequence[str]) -> Dialect | None:
