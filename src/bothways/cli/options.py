@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bothways.cli.json_output import json_asked
 from bothways.errors import InputError
 from bothways.printable import printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from bothways.encoder.encoder import Encoder
 
 POOLINGS = "mean, weighted_mean, last, last_tokens, bos, max, first_last_avg, latent_attention, self_attention"
@@ -135,13 +139,33 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def say(text: str = "") -> None:
-    """Print a line for people, without rich's markup.
+def console(**options: Any) -> Console:
+    """Return rich's console for people, without markup.
 
-    Of the processes of one launch (`accelerate launch`) only the first prints.
+    It writes to standard output, or with `--json` to standard error.
+
+    Args:
+        options: more options of rich's Console, for example `soft_wrap=True`.
     """
     from rich.console import Console
 
-    if not first_process():
-        return
-    Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(printable(text))
+    return Console(highlight=False, markup=False, emoji=False, stderr=json_asked(), **options)
+
+
+def say(text: str = "") -> None:
+    """Print a line for people. With `--json` it goes to standard error.
+
+    Of the processes of one launch (`accelerate launch`) only the first prints.
+    """
+    if first_process():
+        console(soft_wrap=True).print(printable(text))
+
+
+def say_next(*words: object) -> None:
+    """Print the command to type next, as the last line of a verb that has written something.
+
+    Args:
+        words: the words of the command. Those with blanks and other signs of the shell are quoted.
+            For example, say_next("bothways", "doctor", Path("runs/my model")).
+    """
+    say(f"next: {' '.join(shlex.quote(str(word)) for word in words)}")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
 import typer
 
-from bothways.cli.options import hold, say
+from bothways.cli.json_output import Json, print_json
+from bothways.cli.options import hold, say, say_next
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Output:
             help="JSON file for the counts of rows that were made and left out", callback=hold
         ),
     ] = None
+    json: Json = False
 
     def write(self, examples: Sequence[Example], account: Account) -> None:
         """Write the examples, and the account if `--summary` asks for it."""
@@ -86,6 +88,10 @@ class Output:
         say(f"{self.out}: {first}")
         for line in rest:
             say(line)
+        print_json({"out": self.out, **account.summary()})
+        say_next(
+            "bothways", "train", "nv_embed", "--preset", "laptop", "--data", self.out, "--dry-run"
+        )
 
     def finish(self, converted: Converted) -> None:
         """Write the examples of a conversion and print its account.

@@ -117,7 +117,7 @@ def test_a_stage_of_labelled_rows_is_wanted_by_its_data(world: World) -> None:
     assert by_option.stages[0].stage == other.stages[1].stage
     with pytest.raises(InputError, match="no stage 'supervised'; give it labeled rows: data supervised=ROWS"):
         rows(world, "bi+supervised", **changes)
-    with pytest.raises(InputError, match=r"options: none of the recipes llm2vec has 'supervized'; there are .*supervised"):
+    with pytest.raises(InputError, match=r"options: none of the recipes llm2vec has 'supervized'; did you mean 'supervised'"):
         rows(world, "bi", options={"supervized": "x"}, **changes)
 
 

@@ -61,7 +61,10 @@ MISTAKES: list[tuple[list[str], str]] = [
         ["convert", "base", "--out", "o", "--direction", "both"],
         "error: direction: must be 'bidirectional' or 'causal' (got 'both')",
     ),
-    (["convert", "base", "--out", "o", "--pooling", "median"], "error: pooling: unknown mode 'median'; did you mean 'mean'? one of mean,"),
+    (
+        ["convert", "base", "--out", "o", "--pooling", "median"],
+        "error: pooling: unknown mode 'median'; did you mean 'mean'? one of mean,",
+    ),
     (["convert", "base", "--out", "o", "--dtype", "int4"], "error: dtype 'int4' cannot be used"),
     (["convert", "base", "--out", "texts.txt"], "error: texts.txt: already exists and is not empty"),
     (["convert", "base", "--out", "texts.txt/deeper"], "error: texts.txt/deeper: cannot be written (texts.txt: File exists)"),

@@ -29,7 +29,8 @@ def test_names_mappings_and_configs_mean_the_same() -> None:
     [
         (
             "median",
-            "pooling: unknown mode 'median'; did you mean 'mean'? one of mean, weighted_mean, last, last_tokens, bos, max, latent_attention, self_attention",
+            "pooling: unknown mode 'median'; did you mean 'mean'\\? one of mean, weighted_mean, last, last_tokens, bos, max, "
+            "latent_attention, self_attention",
         ),
         ({"mode": "median"}, "pooling: mode: unknown mode 'median'"),
         ({"mode": "latent_attention", "latent": 4}, "pooling: unknown key 'latent'; did you mean 'latents'?"),

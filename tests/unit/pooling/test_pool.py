@@ -119,6 +119,9 @@ def test_a_text_without_a_pooled_token_is_an_error() -> None:
 def test_names() -> None:
     assert {Pooling(name).mode for name in ("eos", "eos_token", "last_token", "lasttoken")} == {"last"}
     assert Pooling("cls").mode == Pooling("bos_token").mode == "bos"
-    with pytest.raises(InputError, match="unknown mode 'median'; did you mean 'mean'\\? one of mean, weighted_mean, last, last_tokens, bos, max"):
+    with pytest.raises(
+        InputError,
+        match="unknown mode 'median'; did you mean 'mean'\\? one of mean, weighted_mean, last, last_tokens, bos, max",
+    ):
         Pooling("median")
     assert "weighted_mean" in repr(Pooling("weighted_mean"))

@@ -77,7 +77,9 @@ def test_the_papers_comparisons() -> None:
     assert lora.adapter.train_whole is None
     assert full.adapter is None
     assert dense.objective.shifted is None
-    with pytest.raises(InputError, match=r"train: 'lora\+\+' does not exist; did you mean 'lora\+'\? there are lora\+, lora, full"):
+    with pytest.raises(
+        InputError, match=r"train: 'lora\+\+' does not exist; did you mean 'lora\+'\? there are lora\+, lora, full"
+    ):
         recipes.longlora("b", "t.txt", train="lora++")  # type: ignore[arg-type]
 
 

@@ -14,8 +14,9 @@ from typing import Annotated, Any, ClassVar
 import typer
 from typer.core import TyperCommand
 
+from bothways.cli.json_output import Json, print_json
 from bothways.cli.option_groups import flat
-from bothways.cli.options import Device, assignments, say
+from bothways.cli.options import Device, assignments, say, say_next
 from bothways.errors import InputError
 
 NAME = "ablate"
@@ -180,6 +181,7 @@ def command(
         str | None,
         typer.Option(help="type in which encoders are measured: auto (default), float32, bfloat16"),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Train and measure every combination of rows and poolings on one base, and print the table.
 
@@ -204,16 +206,16 @@ def command(
     }
     choices = {name: value for name, value in choices.items() if value not in (None, [], {})}
     if dry_run:
-        for line in ablate(
-            plan, out, dry_run=True, retrain=retrain, device=device, **choices
-        ).lines():
+        forecast = ablate(plan, out, dry_run=True, retrain=retrain, device=device, **choices)
+        for line in forecast.lines():
             say(line)
+        print_json({"dry_run": True, "seconds": forecast.seconds, "lines": forecast.lines()})
         return
     table = ablate(plan, out, retrain=retrain, device=device, **choices)
     say(table.markdown())
-    say(
-        f"saved {out / 'table.md'} and table.json; for a page with charts: bothways report {out / 'results'} --out report.html"
-    )
+    print_json({"out": out, **table.as_dict()})
+    say(f"saved {out / 'table.md'} and table.json")
+    say_next("bothways", "report", out / "results", "--out", out / "report.html")
 
 
 def _by_stage(data: list[str] | None) -> dict[str, list[str]]:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bothways.cli.options import POOLINGS, Device, Factor, Rope, hold, say
+from bothways.cli.json_output import Json, print_json
+from bothways.cli.options import POOLINGS, Device, Factor, Rope, hold, say, say_next
 from bothways.errors import InputError
 
 NAME = "convert"
@@ -64,6 +65,7 @@ def command(
     factor: Factor = None,
     dtype: _Dtype = "float32",
     device: Device = "cpu",
+    json: Json = False,
 ) -> None:
     """Make a base LLM bidirectional and save it as an encoder.
 
@@ -103,6 +105,7 @@ def command(
     diagnosis = doctor(encoder, quick=True)
     if not diagnosis.ok:
         say(str(diagnosis))
+        print_json({"ok": False, "checks": diagnosis.checks})
         raise typer.Exit(1)
     encoder.save(out)
     positions = usable_positions(encoder.backbone)
@@ -116,3 +119,15 @@ def command(
     )
     for note in encoder.provenance["report"]["notes"]:
         say(f"  {note}")
+    print_json(
+        {
+            "out": out,
+            "direction": encoder.direction,
+            "dimension": encoder.dimension,
+            "pooling": encoder.pooling.mode,
+            "max_length": encoder.max_length,
+            "positions": positions,
+            "notes": encoder.provenance["report"]["notes"],
+        }
+    )
+    say_next("bothways", "doctor", out)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bothways.cli.options import Device, say
+from bothways.cli.json_output import Json, print_json
+from bothways.cli.options import Device, console, say, say_next
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
@@ -44,6 +45,7 @@ def command(
         int, typer.Option(help="seed; the same one gives the same numbers on the same machine")
     ] = 42,
     device: Device = "auto",
+    json: Json = False,
 ) -> None:
     """Turn SmolLM2-135M into a text encoder, and show the effect of each step."""
     from bothways.encoder.load import load
@@ -77,6 +79,8 @@ def command(
     say(f"\nThe encoder is in {out}. It loads without bothways too:")
     say(f'  SentenceTransformer("{out}").encode(["a text"])')
     say(f"Took {(time.perf_counter() - started) / 60:.1f} minutes.")
+    print_json({"out": out, "task": task.name, "rows": [{"model": n, **m} for n, m in rows]})
+    say_next("bothways", "search", out, "FILE", "a question")
 
 
 def demo_recipe(base: str, seed: int) -> Recipe:
@@ -119,7 +123,6 @@ def _score(encoder: Encoder | Remembered | BM25, task: Stdlib) -> dict[str, floa
 
 
 def _table(rows: list[tuple[str, dict[str, float]]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(
@@ -137,7 +140,7 @@ def _table(rows: list[tuple[str, dict[str, float]]]) -> None:
                 for key, scale in columns
             ),
         )
-    Console().print(table)
+    console().print(table)
     lexical, last = rows[0][1]["ndcg@10"], rows[-1][1]["ndcg@10"]
     say(
         "alignment: distance of a description to its function (lower is closer); uniformity: lower is more evenly spread"

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bothways.cli.json_output import Json, print_json
 from bothways.cli.options import BaseDirection, Device, Model, open_encoder, say
 from bothways.printable import one_line
 
@@ -20,6 +21,7 @@ def command(
     ] = False,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="float32 gives the strictest proof")] = "float32",
+    json: Json = False,
 ) -> None:
     """Prove that a model reads in the direction that it claims.
 
@@ -35,9 +37,14 @@ def command(
         diagnosis = doctor(encoder, quick=quick)
     except DirectionError as error:  # raised while loading, but a failed proof like any other
         say(f"FAIL  {one_line(error)}")
+        print_json(
+            {"model": model, "ok": False, "error": one_line(error), "notes": [], "checks": []}
+        )
         raise typer.Exit(1) from None
-    for note in loader_notes(encoder):
+    notes = loader_notes(encoder)
+    for note in notes:
         say(f"note  {note}")
     say(str(diagnosis))
+    print_json({"model": model, "ok": diagnosis.ok, "notes": notes, "checks": diagnosis.checks})
     if not diagnosis.ok:
         raise typer.Exit(1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from bothways.cli.json_output import Json, print_json
 from bothways.cli.options import (
     BasePooling,
     BatchTokens,
@@ -90,6 +91,7 @@ def command(
     batch_tokens: BatchTokens = None,
     device: Device = "auto",
     dtype: DType = "auto",
+    json: Json = False,
 ) -> None:
     """Encode every text of a source, in order.
 
@@ -135,15 +137,18 @@ def command(
     if passages is not None:
         documents, count, dimension = write_chunks(encoder, texts, out, passages, options, places)
         say(f"{out}: {count} vectors of {dimension} numbers, for the passages of {documents} texts")
+        print_json({"out": out, "texts": documents, "vectors": count, "dimension": dimension})
         return
     options["truncate_dim"] = truncate_dim
     if both:
         del options["prompt"], options["prompt_name"]
         count, dimension = write_both(encoder, texts, out, options, places)
         say(f"{out}: {count} texts, each with two vectors of {dimension} numbers (ebae, ebar)")
+        print_json({"out": out, "texts": count, "vectors": 2 * count, "dimension": dimension})
         return
     count, dimension = write_vectors(encoder, texts, out, options, places)
     say(f"{out}: {count} vectors of {dimension} numbers")
+    print_json({"out": out, "texts": count, "vectors": count, "dimension": dimension})
 
 
 def _check_both(given: dict[str, str | None]) -> None:

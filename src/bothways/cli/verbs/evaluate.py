@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from bothways.cli.json_output import Json, print_json
 from bothways.cli.option_groups import flat
 from bothways.cli.options import (
     BaseDirection,
@@ -20,6 +21,7 @@ from bothways.cli.options import (
     Rope,
     hold,
     say,
+    say_next,
 )
 from bothways.errors import InputError
 from bothways.evaluation.registry import kinds
@@ -100,6 +102,7 @@ def command(
     seed: _Seed = 0,
     device: Device = "auto",
     dtype: DType = "auto",
+    json: Json = False,
 ) -> None:
     """Measure an encoder, a base LLM or BM25 (MODEL `bm25`, for retrieval only).
 
@@ -153,8 +156,19 @@ def command(
         cut_texts(encoder, max_length)
     results = evaluate(encoder, tasks, batch_tokens=batch_tokens, seed=seed, out=out, resume=resume)
     _print(results, tasks)
+    print_json(
+        {
+            "model": model,
+            "out": out,
+            "tasks": [
+                {"name": name, "kind": record.kind, "main": record.main, "metrics": record.metrics}
+                for name, record in results.records.items()
+            ],
+        }
+    )
     if out is not None:
         say(f"saved {out}")
+        say_next("bothways", "report", out, "--out", out.with_suffix(".html"))
 
 
 def _print(results: Results, tasks: list[Task]) -> None:

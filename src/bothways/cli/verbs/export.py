@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bothways.cli.options import Device, Model, say
+from bothways.cli.json_output import Json, print_json
+from bothways.cli.options import Device, Model, say, say_next
 
 NAME = "export"
 
@@ -34,6 +35,7 @@ def command(
         ),
     ] = None,
     device: Device = "cpu",
+    json: Json = False,
 ) -> None:
     """Write an encoder for another server.
 
@@ -42,9 +44,9 @@ def command(
     from bothways.exports.export import export
 
     folder = export(model, out, to=to, dtype=dtype, quantize=quantize, device=device)
-    say(
-        f"{folder}: written; the server's command is in {folder / 'README.md'}; check it with: bothways verify-export {folder}"
-    )
+    say(f"{folder}: written; the server's command is in {folder / 'README.md'}")
+    print_json({"out": folder, "to": to, "files": sorted(each.name for each in folder.iterdir())})
+    say_next("bothways", "verify-export", folder)
 
 
 def verify(
@@ -56,6 +58,7 @@ def verify(
             help="Python of another environment, to check with its loaders too; repeat for several",
         ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Run an export in the code of its server, and print the cosine to bothways' vectors.
 
@@ -81,5 +84,9 @@ def verify(
         )
     worst = min(each.cosine for each in results)
     say(f"lowest cosine {worst:.6f}, at least {results[0].bar} is needed")
-    if not (all(rule.ok for rule in rules) and all(each.ok for each in results)):
+    passed = all(rule.ok for rule in rules) and all(each.ok for each in results)
+    print_json(
+        {"folder": folder, "ok": passed, "rules": rules, "cosines": results, "lowest": worst}
+    )
+    if not passed:
         raise typer.Exit(1)

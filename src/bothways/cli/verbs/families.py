@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bothways.cli.json_output import Json, print_json
 from bothways.cli.options import hold, say
 
 NAME = "families"
@@ -18,6 +19,7 @@ def command(
         typer.Argument(help="model types to measure, for example llama qwen3; all if not given"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Markdown file to write", callback=hold)] = None,
+    json: Json = False,
 ) -> None:
     """Prove or refuse every decoder family of transformers, on a small random model of each."""
     from bothways.atomic import atomic_file
@@ -29,3 +31,5 @@ def command(
     if out is not None:
         with atomic_file(out) as part:
             part.write_text(table, encoding="utf-8")
+        say(f"saved {out}")
+    print_json({"families": rows, "out": out})

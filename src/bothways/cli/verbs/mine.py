@@ -9,6 +9,7 @@ import typer
 
 from bothways.cli.mining_options import Corpus, Prompts, Search, Selection, Work, method_of
 from bothways.cli.option_groups import flat
+from bothways.cli.options import console
 from bothways.cli.prepare_options import HeldOut, Layout, Output, Sources, joined
 from bothways.errors import InputError
 from bothways.printable import printable
@@ -89,7 +90,6 @@ def _finish(mined: Mined, output: Output) -> None:
 
 def _show(sample: Sample) -> None:
     """Print one row with its positives, negatives and documents that were left out."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -111,10 +111,10 @@ def _show(sample: Sample) -> None:
         add("negative", seen)
     for seen in sample.filtered[:_SHOWN]:
         add("filtered", seen)
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(table)
+    shown = console()
+    shown.print(table)
     more = len(sample.filtered) - _SHOWN
-    console.print(f"and {more} more filtered\n" if more > 0 else "")
+    shown.print(f"and {more} more filtered\n" if more > 0 else "")
 
 
 def _short(text: str) -> str:

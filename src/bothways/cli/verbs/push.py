@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bothways.cli.options import Device, say
+from bothways.cli.json_output import Json, print_json
+from bothways.cli.options import Device, say, say_next
 
 NAME = "push"
 
@@ -74,6 +76,7 @@ def command(
         typer.Option(help="more files to upload, for example '*.png'; repeat for several"),
     ] = None,
     device: Device = "auto",
+    json: Json = False,
 ) -> None:
     """Upload a finished encoder and its card to the hub, after the doctor has proved it.
 
@@ -106,6 +109,11 @@ def command(
         say(f"{'removed there':>14}  {file}")
     count = f"{len(upload.files)} files, {upload.size:,} bytes"
     say(f"dry run, nothing was sent: {count} for {name}" if dry_run else f"{upload.url}: {count}")
+    print_json({"dry_run": dry_run, **asdict(upload)})
+    if dry_run:
+        say_next("bothways", "push", model, name, *(["--private"] if private else []))
+    else:
+        say_next("bothways", "search", name, "FILE", "a question")
 
 
 def card(
@@ -120,6 +128,7 @@ def card(
     replace: Annotated[
         bool, typer.Option("--replace", help="replace a card that somebody has changed")
     ] = False,
+    json: Json = False,
 ) -> None:
     """Write the model card (README.md) again, with a license, languages and scores."""
     from bothways.publishing.cards import write_card
@@ -134,3 +143,5 @@ def card(
         replace=replace,
     )
     say(f"{written}: written")
+    print_json({"out": written})
+    say_next("bothways", "push", model, name or "ORG/NAME", "--dry-run")

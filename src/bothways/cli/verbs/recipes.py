@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bothways.cli.json_output import Json, print_json
 from bothways.cli.options import assignments, say
 from bothways.errors import InputError
 
@@ -24,6 +25,7 @@ def command(
             help="an option of the recipe, for example supervised=rows.jsonl; repeat for several",
         ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """List the recipes, or print one as YAML to edit and give to `bothways train`."""
     from bothways import recipes
@@ -35,7 +37,17 @@ def command(
             entry = recipes.get(known)
             say(f"{known:10} {entry.description}")
             say(f"{'':10} --option {', '.join(entry.options)}")
+        entries = [recipes.get(known) for known in recipes.NAMES]
+        print_json(
+            {
+                "recipes": [
+                    {"name": each.name, "description": each.description, "options": each.options}
+                    for each in entries
+                ]
+            }
+        )
         return
-    typer.echo(
-        recipes.get(name).make(assignments(options or []), preset=preset).to_yaml(), nl=False
-    )
+    recipe = recipes.get(name).make(assignments(options or []), preset=preset)
+    print_json(recipe.resolved())
+    if not json:
+        typer.echo(recipe.to_yaml(), nl=False)

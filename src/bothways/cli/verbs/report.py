@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bothways.cli.json_output import Json, print_json
 from bothways.cli.options import hold, say
 
 NAME = "report"
@@ -25,6 +26,7 @@ def command(
         typer.Option(help="model that the others are compared with; the first one if not given"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="seed of the bootstrap")] = 0,
+    json: Json = False,
 ) -> None:
     """Write one self-contained HTML page of results.
 
@@ -33,4 +35,5 @@ def command(
     from bothways.report.page import write_report
 
     write_report(results, out, baseline=baseline, seed=seed)
-    say(f"saved {out}")
+    print_json({"out": out})
+    say(f"saved {out}; open it in a browser")

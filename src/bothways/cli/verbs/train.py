@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bothways.cli.options import Device, assignments, say
+from bothways.cli.json_output import Json, print_json
+from bothways.cli.options import Device, assignments, say, say_next
 from bothways.cli.word_task import run_word_task
 from bothways.errors import InputError
 from bothways.nearest import meant
@@ -86,6 +87,7 @@ def command(
     overwrite: _Overwrite = False,
     dry_run: _DryRun = False,
     device: Device = "auto",
+    json: Json = False,
 ) -> None:
     """Train an encoder with a recipe.
 
@@ -113,7 +115,9 @@ def command(
         sets=sets or [],
     )
     if dry_run:
-        _print_estimate(train(chosen, dry_run=True, device=device))
+        plan = train(chosen, dry_run=True, device=device)
+        print_json(plan.as_dict())
+        _print_estimate(plan, yaml=not json)
         return
     if folder is None:
         raise InputError("--out: name the folder for the trained encoder")
@@ -131,10 +135,21 @@ def command(
         say(
             f"{folder}: language model, {last.context} tokens of context; use it as a base of convert, train and evaluate"
         )
+        print_json({"out": folder, "context": last.context})
+        say_next("bothways", "convert", folder, "--out", f"{folder}-encoder")
         return
     say(
         f"{folder}: {encoder.direction} encoder, {encoder.dimension} dimensions, {encoder.pooling.mode} pooling"
     )
+    print_json(
+        {
+            "out": folder,
+            "direction": encoder.direction,
+            "dimension": encoder.dimension,
+            "pooling": encoder.pooling.mode,
+        }
+    )
+    say_next("bothways", "evaluate", folder, "--task", "KIND:DATA", "--out", "results.json")
 
 
 def _read(
@@ -182,8 +197,9 @@ def _file_overwrites(name: str) -> bool:
     return name.endswith(".json") and Path(name).is_file() and overwrites(name)
 
 
-def _print_estimate(plan: DryRun) -> None:
-    typer.echo(plan.recipe.to_yaml())
+def _print_estimate(plan: DryRun, *, yaml: bool) -> None:
+    if yaml:
+        typer.echo(plan.recipe.to_yaml())
     for stage in plan.stages:
         cost = f"about {_duration(stage.seconds)}, {stage.memory / 2**30:.1f} GiB, {stage.dtype}"
         say(
