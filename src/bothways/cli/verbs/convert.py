@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bothways.cli.json_output import Json, print_json
 from bothways.cli.options import POOLINGS, Device, Factor, Rope, hold, say, say_next
 from bothways.errors import InputError
+
+if TYPE_CHECKING:
+    from bothways.encoder.encoder import Encoder
 
 NAME = "convert"
 
@@ -76,7 +79,6 @@ def command(
             f"--{'factor' if rope is None else 'rope'}: needs --context, the number of tokens to stretch to"
         )
     from bothways.atomic import refuse_existing
-    from bothways.attention.positions import usable_positions
     from bothways.encoder.convert import convert
     from bothways.encoder.proof.doctor import doctor
 
@@ -108,6 +110,13 @@ def command(
         print_json({"ok": False, "checks": diagnosis.checks})
         raise typer.Exit(1)
     encoder.save(out)
+    _report(encoder, out)
+
+
+def _report(encoder: Encoder, out: Path) -> None:
+    """Print what was written."""
+    from bothways.attention.positions import usable_positions
+
     positions = usable_positions(encoder.backbone)
     limit = (
         f"{encoder.max_length}"
@@ -115,7 +124,7 @@ def command(
         else f"{encoder.max_length} of {positions}"
     )
     say(
-        f"{out}: {encoder.direction} encoder, {encoder.dimension} dimensions, {pooling} pooling, reads {limit} tokens of a text"
+        f"{out}: {encoder.direction} encoder, {encoder.dimension} dimensions, {encoder.pooling.mode} pooling, reads {limit} tokens of a text"
     )
     for note in encoder.provenance["report"]["notes"]:
         say(f"  {note}")
