@@ -124,7 +124,8 @@ def _report(encoder: Encoder, out: Path) -> None:
         else f"{encoder.max_length} of {positions}"
     )
     say(
-        f"{out}: {encoder.direction} encoder, {encoder.dimension} dimensions, {encoder.pooling.mode} pooling, reads {limit} tokens of a text"
+        f"{out}: {encoder.direction} encoder, {encoder.dimension} dimensions, "
+        f"{encoder.pooling.mode} pooling, reads {limit} tokens of a text"
     )
     for note in encoder.provenance["report"]["notes"]:
         say(f"  {note}")
