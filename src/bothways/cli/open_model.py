@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bothways.cli.options import open_encoder
+from bothways.encoder.foreign_encoder import has_code, is_foreign, open_sentence_transformer
 from bothways.errors import InputError, UnsupportedFamily
 
 if TYPE_CHECKING:
@@ -103,72 +104,16 @@ def _open(
         if (
             direction is not None
             or pooling is not None
-            or not _is_foreign(name)
-            or _has_code(Path(name).expanduser())
+            or not is_foreign(name)
+            or has_code(Path(name).expanduser())
         ):
             raise
         try:
-            model = _sentence_transformer(name, device=device, dtype=dtype)
+            model = open_sentence_transformer(name, device=device, dtype=dtype)
         except Exception:  # the first error is the one that names the file
             raise error from None
         log.info("%s: run by sentence-transformers (%s)", name, error)
         return model
-
-
-def _is_foreign(name: str) -> bool:
-    """Return whether this is a sentence-transformers folder that bothways did not write."""
-    from bothways.backbone.loading.hub import has_file
-    from bothways.backbone.loading.sources import resolve
-    from bothways.encoder.folder.write import MODULES, OURS
-
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return (folder / MODULES).is_file() and not (folder / OURS).is_file()
-    source = resolve(name)
-    return source.kind == "hub" and has_file(source, MODULES) and not has_file(source, OURS)
-
-
-def _has_code(folder: Path) -> bool:
-    """Return whether a local folder names module types outside sentence-transformers.
-
-    Releases of sentence-transformers before 5.2 run the code of such types in a local folder
-    without asking for trust_remote_code. They never run code from the hub without it.
-    """
-    if not folder.is_dir():
-        return False
-    from bothways.encoder.folder.head_modules import STOCK
-    from bothways.encoder.folder.write import MODULES
-    from bothways.foreign import read_json
-
-    found: list[Any] = []
-    for file in [folder / MODULES, *sorted(folder.glob("**/router_config.json"))]:
-        held = read_json(file)
-        listed = (
-            held
-            if isinstance(held, list)
-            else list((held.get("types") or {}).values())
-            if isinstance(held, dict)
-            else [None]
-        )
-        found += [module.get("type") if isinstance(module, dict) else module for module in listed]
-    return not all(isinstance(kind, str) and kind.startswith(STOCK) for kind in found)
-
-
-def _sentence_transformer(name: str, *, device: str, dtype: str) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-
-    from bothways.backbone.hardware import resolve_device, resolve_dtype
-
-    place = resolve_device(device)
-    folder = Path(name).expanduser()
-    model = SentenceTransformer(
-        str(folder) if folder.is_dir() else name,
-        device=str(place),
-        model_kwargs={"dtype": resolve_dtype(dtype, place)},
-    )
-    # results read the name of a SentenceTransformer from here
-    model.model_card_data.base_model = model.model_card_data.base_model or name
-    return model
 
 
 def cut_texts(model: Evaluated, tokens: int) -> None:

@@ -15,7 +15,8 @@ columns that row i sees,
 Sources: SimCSE (arXiv 2104.08821, §4: scale 20, α = 1), LLM2Vec supervised (arXiv 2404.05961: scale
 50; its issue 110 names Echo embeddings as the source), NV-Embed (arXiv 2405.17428: 7 negatives).
 
-V(i) excludes the columns that `false_negatives` finds. `matryoshka` sums the loss over truncated
+V(i) excludes the columns that `false_negatives` finds. `directions` adds columns from documents to
+queries and between texts of one kind. `matryoshka` sums the loss over truncated
 vectors. `distillation` adds the distance from a teacher. The softmax over given columns is in
 `infonce`.
 
@@ -24,14 +25,22 @@ Letters: N rows, M hard negatives, C columns, D embedding, K hard negatives of o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from bothways.losses.directions import (
+    Extra,
+    Further,
+    Partition,
+    Sides,
+    extra_columns,
+    vectors_of,
+)
 from bothways.losses.distillation import Distillation, Teacher, distillation
-from bothways.losses.false_negatives import FalseNegatives, Texts, false_negatives
+from bothways.losses.false_negatives import FalseNegatives, Texts, false_negatives, too_near
 from bothways.losses.gather import gather_rows
 from bothways.losses.infonce import SIMCSE_SCALE, column_loss, cosine_logits
 from bothways.losses.loss_sum import LossSum
@@ -56,6 +65,9 @@ class ContrastiveOptions:
         false_negatives: tests for columns to leave out. If None, no column is left out.
         matryoshka: widths to which vectors are cut. If None, only the whole vector counts.
         distillation: weight and temperature of a teacher's scores. If None, scores are ignored.
+        directions: further kinds of columns, in batch alone; see `losses.directions`.
+        partition: "joint" (one softmax over all kinds) or "per_direction" (the mean of one softmax
+            for each, for doc_to_query).
     """
 
     scale: float = SIMCSE_SCALE
@@ -64,6 +76,8 @@ class ContrastiveOptions:
     false_negatives: FalseNegatives | None = None
     matryoshka: Matryoshka | None = None
     distillation: Distillation | None = None
+    directions: tuple[Further, ...] = ()
+    partition: Partition = "joint"
 
 
 @dataclass(frozen=True)
@@ -120,6 +134,7 @@ def contrastive_loss(
     *,
     texts: Texts | None = None,
     teacher: Teacher | None = None,
+    guide: Rows | None = None,
 ) -> ContrastiveLoss:
     """Sum the losses of the rows.
 
@@ -129,6 +144,8 @@ def contrastive_loss(
         options: see `ContrastiveOptions`.
         texts: the texts and labels of the rows. Needed for false negatives by text or label.
         teacher: its scores. Needed for distillation.
+        guide: vectors of the same texts from a second encoder, of any width, for false negatives.
+            If None, there is no guide.
 
     Returns:
         The sum over N, the count N, and the number of rows with the positive scored highest (at the
@@ -138,7 +155,8 @@ def contrastive_loss(
     columns = _columns(rows, in_batch=options.in_batch)
     labels = torch.arange(columns.first, columns.first + count, device=rows.query.device)
     own = columns.owner == labels[:, None]
-    hidden = _hidden(rows.query, columns.vectors, labels, options, texts)
+    judge = _Judge(rows, columns, labels, options, texts, guide)
+    hidden = judge.documents()
     seen = (
         own | options.in_batch
         if rows.in_batch is None
@@ -150,6 +168,9 @@ def contrastive_loss(
     own_negative = (
         own.scatter(1, labels[:, None], False) if options.own_negative_log_weight else None
     )
+    extras = [judge.extra(each) for each in options.directions]
+    if rows.in_batch is not None:
+        extras = [replace(each, hidden=each.hidden | ~rows.in_batch[:, None]) for each in extras]
 
     width = rows.query.shape[1]
     whole = Matryoshka((width,)) if options.matryoshka is None else options.matryoshka
@@ -159,9 +180,8 @@ def contrastive_loss(
     )
     for size, weight in whole.pairs(width):
         logits = cosine_logits(rows.query[:, :size], columns.vectors[:, :size], scale=options.scale)
-        part = column_loss(
-            _adjusted(logits, own_negative, hidden, options.own_negative_log_weight), labels
-        )
+        adjusted = _adjusted(logits, own_negative, hidden, options.own_negative_log_weight)
+        part = _partitioned(adjusted, labels, extras, size, options)
         parts.append(part)
         total = total + weight * part.total
         if options.distillation is not None and teacher is not None:
@@ -169,6 +189,32 @@ def contrastive_loss(
             divergence = divergence + far
             total = total + weight * options.distillation.weight * far
     return ContrastiveLoss(total, count, parts[0].correct, masked, divergence.detach())
+
+
+def _partitioned(
+    documents: Tensor,
+    labels: Tensor,
+    extras: list[Extra],
+    size: int,
+    options: ContrastiveOptions,
+) -> LossSum:
+    """Sum the loss over the documents' logits (N, C) and those of the further columns."""
+    further = [
+        cosine_logits(each.left[:, :size], each.right[:, :size], scale=options.scale).masked_fill(
+            each.never | each.hidden, float("-inf")
+        )
+        for each in extras
+    ]
+    if options.partition == "joint" or not extras:
+        return column_loss(torch.cat([documents, *further], dim=1), labels)
+    losses = [column_loss(documents, labels)]
+    for logits, each in zip(further, extras):
+        positive = documents.gather(1, labels[:, None])
+        alone = each.hidden.all(1, keepdim=True)  # rows without in-batch columns
+        logits = torch.where(alone & each.own, positive, logits)
+        losses.append(column_loss(logits, each.own.long().argmax(1)))
+    total = torch.stack([each.total for each in losses]).mean()
+    return LossSum(total, losses[0].count, losses[0].correct)
 
 
 def _columns(rows: Rows, *, in_batch: bool) -> Columns:
@@ -187,17 +233,78 @@ def _columns(rows: Rows, *, in_batch: bool) -> Columns:
     return Columns(gathered.rows, gather_rows(owner + gathered.offset).rows, gathered.offset)
 
 
-def _hidden(
-    query: Tensor, columns: Tensor, labels: Tensor, options: ContrastiveOptions, texts: Texts | None
-) -> Tensor | None:
-    """Find false negatives, (N, C) bool. The result is None if no tests are requested."""
-    if options.false_negatives is None:
-        return None
-    with torch.no_grad():
-        cosines = cosine_logits(query, columns, scale=1.0)
-        return false_negatives(
-            cosines, labels, options.false_negatives, texts=texts, gather=options.in_batch
+@dataclass(frozen=True)
+class _Judge:
+    """Finds the columns that a row must not be pushed away from, in every direction."""
+
+    rows: Rows
+    columns: Columns
+    labels: Tensor
+    options: ContrastiveOptions
+    texts: Texts | None
+    guide: Rows | None
+
+    def documents(self) -> Tensor | None:
+        """Find false negatives among the documents, (N, C) bool. None if no tests are requested."""
+        tests = self.options.false_negatives
+        if tests is None:
+            return None
+        with torch.no_grad():
+            cosines = cosine_logits(self.rows.query, self.columns.vectors, scale=1.0)
+            found = self._named(cosines, tests)
+            if self.guide is not None:
+                guided = cosine_logits(self.guide.query, self._guide_columns(), scale=1.0)
+                limit = guided.gather(1, self.labels[:, None]) - tests.guide_margin
+                found = found | (guided > limit)
+            return found.scatter(1, self.labels[:, None], False)
+
+    def extra(self, direction: Further) -> Extra:
+        """Build the columns of a further direction, with the false negatives among them."""
+        tests, rows = self.options.false_negatives, self.rows
+        with torch.no_grad():
+            cosines = cosine_logits(rows.query, self.columns.vectors, scale=1.0)
+            by_name = None if tests is None else replace(tests, margin=None, fraction=None)
+            named = (
+                torch.zeros_like(cosines, dtype=torch.bool)
+                if by_name is None
+                else self._named(cosines, by_name)
+            )
+        made = extra_columns(
+            direction,
+            self._sides(rows, self.columns.vectors),
+            self.columns.owner,
+            self.labels,
+            named,
+            None if tests is None else self.texts,
+            same_text=tests is not None and tests.same_text,
+            same_label=tests is not None and tests.same_label,
         )
+        if tests is None:
+            return made
+        with torch.no_grad():
+            positive = cosines.gather(1, self.labels[:, None])
+            near = too_near(cosine_logits(made.left, made.right, scale=1.0), positive, tests)
+            hidden = made.hidden | (near & ~made.own)
+            if self.guide is not None:
+                columns = self._guide_columns()
+                left, right = vectors_of(direction, self._sides(self.guide, columns))
+                own = cosine_logits(self.guide.query, columns, scale=1.0)
+                limit = own.gather(1, self.labels[:, None]) - tests.guide_margin
+                hidden = hidden | ((cosine_logits(left, right, scale=1.0) > limit) & ~made.own)
+        return replace(made, hidden=hidden)
+
+    def _named(self, cosines: Tensor, tests: FalseNegatives) -> Tensor:
+        return false_negatives(
+            cosines, self.labels, tests, texts=self.texts, gather=self.options.in_batch
+        )
+
+    def _guide_columns(self) -> Tensor:
+        assert self.guide is not None
+        return _columns(self.guide, in_batch=self.options.in_batch).vectors
+
+    @staticmethod
+    def _sides(rows: Rows, columns: Tensor) -> Sides:
+        return Sides(rows.query, rows.positive, columns)
 
 
 def _adjusted(

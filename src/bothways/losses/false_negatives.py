@@ -1,6 +1,6 @@
 """Finds columns that are not negatives: unlabeled texts in the batch that answer a row's query.
 
-There are four tests, each an option. Their findings are joined:
+There are five tests, each an option. Their findings are joined:
 
     same text    the column's text is a known answer to the row's query, or the query itself, or
                  the model reads the same tokens for it as for the row's query or positive (two
@@ -10,6 +10,8 @@ There are four tests, each an option. Their findings are joined:
                  (Qwen3-Embedding, arXiv 2506.05176, §3: margin 0.1)
     fraction     cos(q_i, c) ≥ fraction · cos(q_i, p_i)
                  (NV-Retriever's TopK-PercPos, arXiv 2407.15831: 0.95 for mining)
+    guide        g(q_i, c) > g(q_i, p_i) - guide_margin, with g the cosine of a second encoder
+                 (GISTEmbed, arXiv 2402.16829, §3)
 
 A row's own positive is never left out. `bothways.data.labeled.answers` determines the known answers
 and the labels of a text.
@@ -42,12 +44,14 @@ class FalseNegatives:
         fraction: share of the positive's cosine. If None, this test is skipped. If that cosine is
             negative, it is divided by the fraction instead (cos ≥ cos_pos / fraction), so the
             threshold lies below the positive for every fraction below 1.
+        guide_margin: distance in the guide's cosines. It counts only if guide vectors are given.
     """
 
     same_text: bool = True
     same_label: bool = True
     margin: float | None = None
     fraction: float | None = None
+    guide_margin: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Texts:
     NONE fills unused places.
 
     Args:
-        known: (N, F) int64, texts that answer the row's query, and the query.
+        known: (N, F) int64, the row's query first, then the texts that answer it.
         positive: (N,) int64, text of the row's positive.
         negative: (M,) int64, texts of the hard negatives.
         label: (N,) or (N, G) int64, classes or clusters of the row, G at most.
@@ -127,22 +131,34 @@ def false_negatives(
         facts = torch.cat([torch.stack(names, dim=1), texts.column_labels], dim=1)
         facts = gather_rows(facts).rows if gather else facts
         if options.same_text:
-            found |= _equal(texts.known, facts[:, :1])
+            found |= equal_ids(texts.known, facts[:, :1])
         if options.same_text and texts.tokens is not None:
-            found |= _equal(texts.tokens[: 2 * rows].reshape(2, rows).T, facts[:, 1:2])
+            found |= equal_ids(texts.tokens[: 2 * rows].reshape(2, rows).T, facts[:, 1:2])
         if options.same_label:
-            found |= _equal(texts.label.reshape(rows, -1), facts[:, len(names) :])
-    positive = cosines.gather(1, labels[:, None])
+            found |= equal_ids(texts.label.reshape(rows, -1), facts[:, len(names) :])
+    found |= too_near(cosines, cosines.gather(1, labels[:, None]), options)
+    return found.scatter(1, labels[:, None], False)
+
+
+def too_near(cosines: Tensor, positive: Tensor, options: FalseNegatives) -> Tensor:
+    """Apply the tests by margin and by fraction, (N, C) bool.
+
+    Args:
+        cosines: (N, C), without gradient.
+        positive: (N, 1) cosines of the rows' positives.
+        options: the tests to apply.
+    """
+    found = torch.zeros_like(cosines, dtype=torch.bool)
     if options.margin is not None:
         found |= cosines > positive + options.margin
     if options.fraction is not None:
         found |= cosines >= torch.where(
             positive < 0, positive / options.fraction, positive * options.fraction
         )
-    return found.scatter(1, labels[:, None], False)
+    return found
 
 
-def _equal(own: Tensor, columns: Tensor) -> Tensor:
+def equal_ids(own: Tensor, columns: Tensor) -> Tensor:
     """Tell if a row's numbers (N, F) and a column's (C, W) have one in common, (N, C) bool.
 
     NONE is never in common.

@@ -121,8 +121,9 @@ class ObjectiveConfig(Strict, ABC):
     """Whether `build` needs the backbone's language-model head."""
     wants: ClassVar[str] = "texts"
     """The kind of data that `prepare` takes: "texts" (strings), "documents" (whole texts),
-    "examples" (`data.examples.Example`) or "passages" (documents, and
-    `data.text.passages.Passage`s). `training.stage.stage_data` loads it."""
+    "examples" (`data.labeled.example.Example`), "pairs" (`data.labeled.pairs.GradedPair`) or
+    "passages" (documents, and `data.text.passages.Passage`s).
+    `training.stage.stage_data` loads it."""
     trains_new_tokens: ClassVar[bool] = False
     """Whether the rows of the recipe's new tokens are trained together with an adapter."""
     pools: ClassVar[bool] = False

@@ -73,7 +73,11 @@ class ContrastiveConfig(ContrastiveBaseConfig):
                 encoder's vectors.
         """
         options = ContrastiveOptions(
-            scale=self.scale, matryoshka=self._matryoshka(), false_negatives=COPIES
+            scale=self.scale,
+            matryoshka=self._matryoshka(),
+            false_negatives=COPIES,
+            directions=self.further,
+            partition=self.partition,
         )
         return Contrastive(
             self._settings(encoder), options, views=self.views, plain=bool(self.plain)

@@ -12,14 +12,13 @@ Letters: N rows, M hard negatives, F maximum number of ids per row.
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from bothways.data.labeled.answers import Answers, document_id
@@ -27,8 +26,8 @@ from bothways.data.labeled.example import Example
 from bothways.encoder.batch import TokenRow, row_id
 from bothways.errors import InputError
 from bothways.losses.contrastive import LLM2VEC_SCALE, ContrastiveOptions
-from bothways.losses.distillation import Distillation, Teacher, temperature_of
-from bothways.losses.false_negatives import NONE, FalseNegatives, Texts
+from bothways.losses.distillation import Distillation, temperature_of
+from bothways.losses.false_negatives import FalseNegatives, Texts
 from bothways.objectives.contrastive_base import (
     ContrastiveBaseConfig,
     ContrastiveBatch,
@@ -36,6 +35,10 @@ from bothways.objectives.contrastive_base import (
     Settings,
 )
 from bothways.objectives.supervised_options import DistillationConfig, FalseNegativesConfig
+from bothways.objectives.supervised_rows import Drawn, check_texts, draw, table, teacher_scores
+from bothways.objectives.teacher.labeled_teacher import scored, vectors_of_rows
+from bothways.objectives.teacher.teacher_config import TeacherConfig
+from bothways.objectives.teacher.vector_cache import TeacherVectors
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
@@ -74,6 +77,15 @@ class SupervisedConfig(ContrastiveBaseConfig):
         None, description="learn from positive_scores and negative_scores. If null, no"
     )
 
+    @model_validator(mode="after")
+    def _directions_need_batches(self) -> SupervisedConfig:
+        if self.further and self.in_batch is False:
+            raise ValueError(
+                f"directions: {self.further[0]} compares texts of different rows, and in_batch is off; switch in_batch on, or leave "
+                "directions out"
+            )
+        return self
+
     def build(self, encoder: Encoder, head: nn.Module | None = None) -> Supervised:
         """Build the objective. It sets the encoder's dropout until `release`.
 
@@ -86,20 +98,24 @@ class SupervisedConfig(ContrastiveBaseConfig):
             scale=self.scale,
             in_batch=self.in_batch is not False,
             own_negative_log_weight=self.own_negative_log_weight,
-            false_negatives=None if masks is None else FalseNegatives(**masks.model_dump()),
+            false_negatives=None
+            if masks is None
+            else FalseNegatives(**masks.model_dump(exclude={"guide"})),
             matryoshka=self._matryoshka(),
-            distillation=None if teacher is None else Distillation(**teacher.model_dump()),
+            distillation=None
+            if teacher is None
+            else Distillation(**teacher.model_dump(exclude={"teacher"})),
+            directions=self.further,
+            partition=self.partition,
         )
         return Supervised(
-            self._settings(encoder), options, negatives=self.negatives, in_batch=self.in_batch
+            self._settings(encoder),
+            options,
+            negatives=self.negatives,
+            in_batch=self.in_batch,
+            guide=None if masks is None else masks.guide,
+            teacher=None if teacher is None else teacher.teacher,
         )
-
-
-class Drawn(NamedTuple):
-    """The part of an example that one step uses: indices of its positive and of its negatives."""
-
-    positive: int
-    negatives: list[int]
 
 
 class Supervised(ContrastiveObjective):
@@ -110,6 +126,9 @@ class Supervised(ContrastiveObjective):
         negatives: hard negatives drawn per row.
         in_batch: rows that have in-batch negatives, as in `SupervisedConfig`. For example, {"nli":
             True, "banking77": False}.
+        guide: an encoder that finds false negatives. If None, there is none.
+        teacher: an encoder whose cosines are the scores for distillation. If None, rows have their
+            own.
     """
 
     def __init__(
@@ -119,9 +138,13 @@ class Supervised(ContrastiveObjective):
         *,
         negatives: int = 1,
         in_batch: bool | str | Mapping[str, bool] = True,
+        guide: TeacherConfig | None = None,
+        teacher: TeacherConfig | None = None,
     ) -> None:
         super().__init__(settings, options)
         self.negatives, self.in_batch = negatives, in_batch
+        self.guide, self.teacher = guide, teacher
+        self._guided: TeacherVectors | None = None
         self._answers = Answers()
         self._tokenize: Callable[[list[tuple[str, str]]], list[TokenRow]] | None = None
         self._stored = ("", "")
@@ -140,9 +163,11 @@ class Supervised(ContrastiveObjective):
         length = self.settings.max_length
         self._tokenize = lambda some: encoder.tokenize(some, max_length=length)
         self._stored = (encoder.role_prompt("query") or "", encoder.role_prompt("document") or "")
-        _check_texts(texts)
+        check_texts(texts)
         self._answers.add(texts)
         texts = self._without_answers(texts)
+        if self.teacher is not None:
+            texts = scored(texts, self.teacher, device=encoder.device)
         self._check_columns(texts)
         self._settle_temperature(texts)
         for prompt in dict.fromkeys(prompt for row in texts for prompt in self._prompts(row)):
@@ -150,6 +175,10 @@ class Supervised(ContrastiveObjective):
                 self._tokenize([(prompt, "a")])
             except InputError as error:
                 raise InputError(f"objective supervised: prompt {prompt[:60]!r}: {error}") from None
+        if self.guide is not None:
+            self._guided = vectors_of_rows(
+                texts, self.guide, device=encoder.device, also=self._guided
+            )
         return texts
 
     def collate(self, examples: Sequence[Example], generator: torch.Generator) -> ContrastiveBatch:
@@ -161,7 +190,7 @@ class Supervised(ContrastiveObjective):
             raise RuntimeError(
                 "collate needs the tokenizer that prepare receives: call prepare first"
             )
-        drawn = [_draw(example, self.negatives, generator) for example in examples]
+        drawn = [draw(example, self.negatives, generator) for example in examples]
         pairs = list(zip(examples, drawn))
         documents = [(self._prompts(row)[1], row.positives[one.positive]) for row, one in pairs]
         documents += [
@@ -198,9 +227,10 @@ class Supervised(ContrastiveObjective):
             order,
             owner if self.negatives else None,
             texts,
-            _scores(pairs) if self.options.distillation is not None else None,
+            teacher_scores(pairs) if self.options.distillation is not None else None,
             in_batch,
             self.learning(owner, texts, torch.tensor([not each for each in alone])),
+            None if self.guide is None else self._guide_vectors(pairs),
         )
 
     def _in_batch(self, row: Example) -> bool:
@@ -208,6 +238,17 @@ class Supervised(ContrastiveObjective):
         if isinstance(self.in_batch, Mapping):
             return self.in_batch.get(row.task, True)
         return row.label is None if self.in_batch == "unlabeled" else bool(self.in_batch)
+
+    def _guide_vectors(self, pairs: Sequence[tuple[Example, Drawn]]) -> Tensor:
+        """Look up the guide's vectors of queries, positives and negatives, (2 N + M, G)."""
+        assert self._guided is not None
+        assert self.guide is not None
+        ask, tell = self.guide.query_prompt, self.guide.document_prompt
+        return self._guided.of(
+            [(ask, row.query) for row, _ in pairs]
+            + [(tell, row.positives[one.positive]) for row, one in pairs]
+            + [(tell, row.negatives[number]) for row, one in pairs for number in one.negatives]
+        )
 
     def _identities(
         self, pairs: Sequence[tuple[Example, Drawn]], rows: Sequence[TokenRow]
@@ -223,11 +264,11 @@ class Supervised(ContrastiveObjective):
             document_id(row.negatives[number]) for row, one in pairs for number in one.negatives
         ]
         return Texts(
-            known=_table(known),
+            known=table(known),
             positive=torch.tensor(positive),
             negative=torch.tensor(negative, dtype=torch.int64),
-            label=_table(labels),
-            columns=_table(
+            label=table(labels),
+            columns=table(
                 [self._answers.labels_of(text) for text in positive + negative],
                 self._answers.widest,
             ),
@@ -336,46 +377,3 @@ class Supervised(ContrastiveObjective):
                     for task, count in bare.items()
                 ),
             )
-
-
-def _check_texts(rows: Sequence[Example]) -> None:
-    for index, row in enumerate(rows):
-        if not isinstance(row, Example):
-            raise InputError(f"examples[{index}]: expected an Example (got {type(row).__name__})")
-        for text in (
-            row.query,
-            *row.positives,
-            *row.negatives,
-            row.query_prompt,
-            row.document_prompt,
-        ):
-            if not isinstance(text, str):
-                raise InputError(
-                    f"examples[{index}]: holds a {type(text).__name__} in the place of a text"
-                )
-
-
-def _draw(example: Example, negatives: int, generator: torch.Generator) -> Drawn:
-    positives, count = len(example.positives), len(example.negatives)
-    positive = int(torch.randint(positives, (1,), generator=generator)) if positives > 1 else 0
-    if count <= negatives:
-        return Drawn(positive, list(range(count)))
-    chosen = torch.randperm(count, generator=generator)[:negatives].tolist() if negatives else []
-    return Drawn(positive, chosen)
-
-
-def _table(rows: Sequence[Sequence[int]], width: int = 1) -> Tensor:
-    """Make a table (n, F) int64 from rows of unequal length, filled with NONE."""
-    widest = max([width, *map(len, rows)])
-    return torch.tensor(
-        [[*row, *[NONE] * (widest - len(row))] for row in rows], dtype=torch.int64
-    ).reshape(-1, widest)
-
-
-def _scores(pairs: Sequence[tuple[Example, Drawn]]) -> Teacher:
-    def at(scores: tuple[float, ...] | None, number: int) -> float:
-        return math.nan if scores is None else scores[number]
-
-    positive: Tensor = torch.tensor([at(row.positive_scores, one.positive) for row, one in pairs])
-    negative = [at(row.negative_scores, number) for row, one in pairs for number in one.negatives]
-    return Teacher(positive, torch.tensor(negative, dtype=positive.dtype))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from bothways.config import Strict
+from bothways.objectives.teacher.teacher_config import TeacherConfig
 
 
 class DistillationConfig(Strict):
@@ -19,6 +20,10 @@ class DistillationConfig(Strict):
         default=None,
         gt=0,
         description="divides the teacher's scores. If null, 1 / scale if all of them lie in [-1, 1], as cosines do, else 1, for logits",
+    )
+    teacher: TeacherConfig | None = Field(
+        default=None,
+        description="an encoder whose cosines are the scores of all rows. If null, the rows' own scores",
     )
 
 
@@ -40,4 +45,14 @@ class FalseNegativesConfig(Strict):
         default=None,
         gt=0,
         description="cosine of at least this share of the positive's. NV-Retriever uses 0.95 (for mining)",
+    )
+    guide: TeacherConfig | None = Field(
+        default=None,
+        description="a second encoder: a column is left out if its cosine with the query exceeds the positive's (GIST)",
+    )
+    guide_margin: float = Field(
+        default=0.0,
+        ge=-2,
+        le=2,
+        description="leave out columns from this far below the positive's cosine on, in the guide's cosines",
     )

@@ -263,6 +263,12 @@ OPTIONS = {
     # The only hard negative of the second process is left out above, and counts here.
     "own negatives weigh more": ContrastiveOptions(scale=7.0, own_negative_log_weight=0.4),
     "some rows": ContrastiveOptions(scale=7.0, own_negative_log_weight=0.4),
+    "directions": ContrastiveOptions(
+        scale=7.0, directions=("query_to_query", "doc_to_query", "doc_to_doc"), false_negatives=MASKS["all"]
+    ),
+    "symmetric": ContrastiveOptions(
+        scale=7.0, directions=("doc_to_query",), partition="per_direction", false_negatives=MASKS["text"]
+    ),
 }
 SOME = torch.tensor([True, False, True, True, False, True])
 SPLITS = ((0, 4), (4, 6))  # the first process has 6 hard negatives, the second one; row 4 has none

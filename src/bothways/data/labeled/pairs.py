@@ -6,10 +6,11 @@ published score in silence. Every doubtful row is an error.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bothways.data.columns import SCORE, find_column, find_pair, text_in
 from bothways.data.rows import finite_number, iter_rows
@@ -36,6 +37,34 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+
+class GradedPair(NamedTuple):
+    """One pair of a training set.
+
+    Attributes:
+        first: a text.
+        second: the text that it is compared with.
+        score: gold similarity, on the scale of the group.
+        group: name of the source. Only scores of one group are comparable.
+    """
+
+    first: str
+    second: str
+    score: float
+    group: str = ""
+
+
+def graded_pairs(source: str | Path, limit: int | None = None) -> list[GradedPair]:
+    """Read the pairs of one source for training. See `read_pairs`.
+
+    Args:
+        source: the file or hub dataset.
+        limit: the first so many pairs. If None, all.
+    """
+    found = read_pairs(source)
+    rows = zip(found.first, found.second, found.scores)
+    return [GradedPair(*row, str(source)) for row in itertools.islice(rows, limit)]
 
 
 def read_pairs(

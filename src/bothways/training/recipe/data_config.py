@@ -178,6 +178,10 @@ class DataConfig(Strict):
         """
         if wants == "examples":
             return self._set_keys("column", "unit", "rows")
+        if wants == "pairs":
+            key = self._set_keys("column", "unit", "rows")
+            if key is not None:
+                return key
         return self._set_keys("batches", "tasks", "mine", "leave_out_labeled", *LABELED_KEYS)
 
     def _set_keys(self, *names: str) -> str | None:

@@ -11,6 +11,7 @@ from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.config import Strict
 from bothways.objectives.causal_lm import CausalLmConfig
 from bothways.objectives.contrastive import ContrastiveConfig
+from bothways.objectives.graded import GradedConfig
 from bothways.objectives.llara import LlaraConfig
 from bothways.objectives.mntp import MntpConfig
 from bothways.objectives.supervised import SupervisedConfig
@@ -19,7 +20,7 @@ from bothways.training.recipe.data_config import DataConfig
 from bothways.training.stage.negative_refresh import RefreshConfig
 
 ObjectiveConfig = Annotated[
-    MntpConfig | ContrastiveConfig | SupervisedConfig | LlaraConfig | CausalLmConfig,
+    MntpConfig | ContrastiveConfig | SupervisedConfig | GradedConfig | LlaraConfig | CausalLmConfig,
     Field(discriminator="kind"),
 ]
 """The objective of a stage, chosen by `kind`."""
@@ -177,6 +178,12 @@ class Stage(Strict):
                     "batch.size to 2 or more, or "
                     "set objective.negatives to 1 or more and give rows that have negatives"
                 )
+        elif isinstance(objective, GradedConfig):
+            if self.batch.size == 1:
+                raise ValueError(
+                    "batch.size: a single pair has no other pair in its batch to be ordered with, so the loss is 0; use 2 or more "
+                    "(accumulation does not help)"
+                )
         elif isinstance(objective, ContrastiveConfig):
             if self.batch.size == 1:
                 raise ValueError(
@@ -223,6 +230,7 @@ class Stage(Strict):
                     "texts": "plain texts",
                     "documents": "documents",
                     "passages": "documents",
+                    "pairs": "scored pairs",
                 }.get(self.objective.wants, "labeled rows")
                 raise ValueError(
                     f"{where}.{key}: has no meaning for the objective {kind}, which learns from {kinds}"

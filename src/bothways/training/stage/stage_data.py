@@ -18,6 +18,7 @@ from bothways.data.fingerprint import describe, fingerprint_texts
 from bothways.data.labeled.classes import documents_are_labels, without_classes
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_reader import read_examples
+from bothways.data.labeled.pairs import GradedPair, graded_pairs
 from bothways.data.text.documents import read_documents
 from bothways.data.text.passages import Passage, excerpts, read_passages
 from bothways.data.text.readers import read_texts
@@ -321,6 +322,45 @@ def fingerprint_passages(rows: Sequence[str | Passage]) -> str:
     )
 
 
+# --- graded pairs ---------------------------------------------------------------------------------
+
+
+def _read_graded(data: DataConfig) -> StageData:
+    rows: list[GradedPair] = []
+    origin = []
+    for source in data.source:
+        found = graded_pairs(source, data.limit)
+        facts = {"pairs": len(found), "sha256": fingerprint_pairs(found)}
+        origin.append({**describe(source), **facts})
+        rows += found
+    return _stage_pairs(rows, origin)
+
+
+def _given_graded(rows: list[Any], data: DataConfig) -> StageData:
+    for index, row in enumerate(rows):
+        if not isinstance(row, GradedPair):
+            raise InputError(
+                f"texts[{index}]: the objective learns from scored pairs, bothways.data.labeled.pairs.GradedPair "
+                f"(got {type(row).__name__})"
+            )
+    return _stage_pairs(
+        rows, [{"source": "memory", "pairs": len(rows), "sha256": fingerprint_pairs(rows)}]
+    )
+
+
+def _stage_pairs(rows: list[GradedPair], origin: list[dict[str, Any]]) -> StageData:
+    texts = [text for row in rows for text in (row.first, row.second)]
+    return StageData(rows, texts, origin, fingerprint_pairs(rows))
+
+
+def fingerprint_pairs(rows: Sequence[GradedPair]) -> str:
+    """Return the SHA-256 (hex) over texts, score and source number of every pair, in order."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(row.group for row in rows))}
+    return fingerprint_texts(
+        json.dumps([*row[:3], numbers[row.group]], ensure_ascii=True) for row in rows
+    )
+
+
 @dataclass(frozen=True)
 class Loader:
     """Reads one kind of data from a recipe's sources, and checks rows given in memory."""
@@ -334,5 +374,6 @@ LOADERS: dict[str, Loader] = {
     "documents": Loader(_read_documents, _given_texts),
     "examples": Loader(_read_examples, _given_examples),
     "passages": Loader(_read_passages, _given_passages),
+    "pairs": Loader(_read_graded, _given_graded),
 }
 """Loaders by `ObjectiveConfig.wants`."""

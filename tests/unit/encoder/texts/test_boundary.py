@@ -121,13 +121,13 @@ def test_the_card_says_how_prompts_act(encoder, tmp_path):
 def test_a_folder_with_code_is_not_handed_over(tmp_path):
     import json
 
-    from bothways.cli.open_model import _has_code
+    from bothways.encoder.foreign_encoder import has_code
 
     modules = [{"type": "sentence_transformers.models.Transformer", "path": ""}]
     (tmp_path / "modules.json").write_text(json.dumps(modules))
-    assert not _has_code(tmp_path)
+    assert not has_code(tmp_path)
     (tmp_path / "router_config.json").write_text(json.dumps({"types": {"query": "evil.Module"}}))
-    assert _has_code(tmp_path)
+    assert has_code(tmp_path)
     (tmp_path / "router_config.json").unlink()
     (tmp_path / "modules.json").write_text(json.dumps([*modules, {"type": "custom_st.Pooling", "path": "1"}]))
-    assert _has_code(tmp_path)
+    assert has_code(tmp_path)

@@ -1,0 +1,1 @@
+"""A second encoder that training learns from or asks: opened, fingerprinted, its vectors cached."""

@@ -1,0 +1,146 @@
+"""Opens a teacher: an encoder of ours, a sentence-transformers folder, or a Python function.
+
+The fingerprint is known before the encoder is opened. If all vectors are in the cache, the encoder
+is never opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bothways.digest import file_sha256
+from bothways.encoder.foreign_encoder import has_code, is_foreign, open_sentence_transformer
+from bothways.encoder.load import load, local_folder
+from bothways.errors import BothwaysError, InputError, UnsupportedFamily
+
+Encode = Callable[[list[str], str], Any]
+"""Maps texts and a prompt to vectors."""
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+#: Files of an encoder that cannot change a vector.
+_PASSIVE = {".md", ".lock", ".png"}
+
+
+@dataclass(frozen=True)
+class TeacherEncoder:
+    """A teacher that is opened when it is first asked.
+
+    Attributes:
+        name: as the recipe has it, for messages.
+        fingerprint: 32 hex digits, equal if and only if the vectors are (for a function: if its
+            name and source text are equal).
+        open: makes the function from texts and a prompt to vectors.
+    """
+
+    name: str
+    fingerprint: str
+    open: Callable[[], Encode]
+
+    def encode(self, texts: Sequence[str], prompt: str = "") -> np.ndarray:
+        """Return the vectors (N, D) of texts under a prompt, float32.
+
+        Raises:
+            InputError: if the result has another shape, or holds NaN or infinity.
+        """
+        given = self.open()(list(texts), prompt)
+        vectors = given.detach().cpu().float().numpy() if isinstance(given, torch.Tensor) else given
+        array = np.asarray(vectors, dtype=np.float32)
+        if array.ndim != 2 or len(array) != len(texts) or array.shape[1] == 0:
+            raise InputError(
+                f"teacher {self.name}: returned shape {array.shape} for {len(texts)} texts; expected (n, d)"
+            )
+        bad = ~np.isfinite(array).all(axis=1)
+        if bad.any():
+            raise InputError(
+                f"teacher {self.name}: the vector of {texts[int(bad.argmax())][:60]!r} holds NaN or infinity"
+            )
+        return array
+
+
+def open_teacher(name: str, *, device: torch.device) -> TeacherEncoder:
+    """Find a teacher, for example "runs/large", or the function "my_teacher:encode".
+
+    Raises:
+        InputError: if there is no such encoder or function.
+        SourceError: if the folder or hub id does not exist.
+    """
+    if _FUNCTION.fullmatch(name) and not Path(name).exists():
+        function = _function(name)
+        facts = [name, _source(function)]
+        return TeacherEncoder(name, _digest(facts), lambda: _prefixed(function))
+    folder = local_folder(name)
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in _PASSIVE and not _hidden(path, folder)
+    )
+    facts = [f"{path.relative_to(folder)} {file_sha256(path)}" for path in files]
+    opened: list[Any] = []
+
+    def once() -> Encode:
+        if not opened:
+            opened.append(_encoder(name, folder, device))
+        # without a prompt of the recipe, the encoder's own default prompt counts
+        return lambda texts, prompt: opened[0].encode(
+            texts, **({"prompt": prompt} if prompt else {})
+        )
+
+    return TeacherEncoder(name, _digest(facts), once)
+
+
+def _function(name: str) -> Callable[[list[str]], Any]:
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"teacher {name}: {error}; give MODULE:FUNCTION of a module that Python can import here "
+            "(PYTHONPATH), or an encoder folder"
+        ) from None
+    if not callable(found):
+        raise InputError(f"teacher {name}: {attribute} is not a function of a list of texts")
+    return found  # type: ignore[no-any-return]
+
+
+def _prefixed(function: Callable[[list[str]], Any]) -> Encode:
+    return lambda texts, prompt: function([prompt + text for text in texts])
+
+
+def _source(function: Callable[..., Any]) -> str:
+    try:
+        return inspect.getsource(inspect.getmodule(function) or function)
+    except (OSError, TypeError):
+        return ""
+
+
+def _encoder(name: str, folder: Path, device: torch.device) -> Any:
+    """Open an encoder in float32. One that ours cannot run is opened by sentence-transformers."""
+    try:
+        return load(name, device=device, dtype="float32")
+    except (InputError, UnsupportedFamily) as error:
+        if not is_foreign(name) or has_code(folder):
+            raise
+        try:
+            return open_sentence_transformer(name, device=str(device), dtype="float32")
+        except BothwaysError:
+            raise
+        except Exception:  # the first error names the file
+            raise error from None
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _digest(facts: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(facts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
