@@ -109,7 +109,7 @@ def _function(name: str) -> Callable[[list[str]], Any]:
         ) from None
     if not callable(found):
         raise InputError(f"teacher {name}: {attribute} is not a function of a list of texts")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _prefixed(function: Callable[[list[str]], Any]) -> Encode:
