@@ -101,7 +101,7 @@ def open_teacher(name: str, *, device: torch.device) -> TeacherEncoder:
 def _function(name: str) -> Callable[[list[str]], Any]:
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        found: Any = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise InputError(
             f"teacher {name}: {error}; give MODULE:FUNCTION of a module that Python can import here "
@@ -109,7 +109,8 @@ def _function(name: str) -> Callable[[list[str]], Any]:
         ) from None
     if not callable(found):
         raise InputError(f"teacher {name}: {attribute} is not a function of a list of texts")
-    return found
+    function: Callable[[list[str]], Any] = found
+    return function
 
 
 def _prefixed(function: Callable[[list[str]], Any]) -> Encode:
