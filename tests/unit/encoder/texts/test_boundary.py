@@ -116,18 +116,3 @@ def test_the_card_says_how_prompts_act(encoder, tmp_path):
     encoder.save(tmp_path / "without")
     card = (tmp_path / "without" / "README.md").read_text()
     assert "## Prompts" not in card and "query_instruction" not in card
-
-
-def test_a_folder_with_code_is_not_handed_over(tmp_path):
-    import json
-
-    from bothways.encoder.foreign_encoder import has_code
-
-    modules = [{"type": "sentence_transformers.models.Transformer", "path": ""}]
-    (tmp_path / "modules.json").write_text(json.dumps(modules))
-    assert not has_code(tmp_path)
-    (tmp_path / "router_config.json").write_text(json.dumps({"types": {"query": "evil.Module"}}))
-    assert has_code(tmp_path)
-    (tmp_path / "router_config.json").unlink()
-    (tmp_path / "modules.json").write_text(json.dumps([*modules, {"type": "custom_st.Pooling", "path": "1"}]))
-    assert has_code(tmp_path)

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-import bothways as bw
 from bothways.errors import InputError
 from bothways.objectives.teacher import vector_cache
 from bothways.objectives.teacher.teacher_config import TeacherConfig
 from bothways.objectives.teacher.vector_cache import teacher_vectors
-from tiny import SENTENCES, tiny_llama
+from tiny import SENTENCES
 
 CPU = torch.device("cpu")
 
@@ -80,43 +79,6 @@ def test_a_stopped_run_continues_after_its_last_part(tmp_path, teacher, monkeypa
     assert len(teacher_vectors(config(tmp_path), texts, device=CPU).vectors) == len(SENTENCES)
     assert done == 4
     assert len(teacher.asked) == len(SENTENCES)
-
-
-def test_an_encoder_folder_is_a_teacher_and_other_weights_are_another_one(tmp_path):
-    tiny_llama(tmp_path / "base")
-    encoder = bw.convert(tmp_path / "base", dtype="float32")
-    encoder.save(tmp_path / "one")
-    asked = TeacherConfig(encoder=str(tmp_path / "one"), cache=str(tmp_path / "cache"))
-    found = teacher_vectors(asked, [("", text) for text in SENTENCES], device=CPU)
-    np.testing.assert_allclose(found.of([("", SENTENCES[0])])[0], encoder.encode(SENTENCES[0]), atol=1e-6)
-    with torch.no_grad():
-        next(encoder.backbone.parameters()).add_(0.1)
-    encoder.save(tmp_path / "two")
-    other = asked.model_copy(update={"encoder": str(tmp_path / "two")})
-    teacher_vectors(other, [("", SENTENCES[0])], device=CPU)
-    assert len(list((tmp_path / "cache").iterdir())) == 2
-
-
-def test_a_cached_teacher_need_not_be_opened(tmp_path, monkeypatch):
-    tiny_llama(tmp_path / "base")
-    bw.convert(tmp_path / "base", dtype="float32").save(tmp_path / "one")
-    asked = TeacherConfig(encoder=str(tmp_path / "one"), cache=str(tmp_path / "cache"))
-    first = teacher_vectors(asked, [("", "a text")], device=CPU)
-    monkeypatch.setattr("bothways.objectives.teacher.teacher_encoder._encoder", None)
-    assert torch.equal(teacher_vectors(asked, [("", "a text")], device=CPU).vectors, first.vectors)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("no_such_module:encode", "No module named 'no_such_module'; give MODULE:FUNCTION"),
-        ("a_teacher:nothing", "has no attribute 'nothing'"),
-        ("a_teacher:asked", "is not a function"),
-    ],
-)
-def test_functions_that_do_not_exist_are_refused(tmp_path, teacher, name, message):
-    with pytest.raises(InputError, match=message):
-        teacher_vectors(config(tmp_path, encoder=name), [("", "a")], device=CPU)
 
 
 @pytest.mark.parametrize(

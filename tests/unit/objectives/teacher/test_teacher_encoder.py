@@ -1,0 +1,94 @@
+"""Teachers: folders of ours and of sentence-transformers, functions, their fingerprints, refusals."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import bothways as bw
+from bothways.errors import InputError
+from bothways.objectives.teacher.teacher_config import TeacherConfig
+from bothways.objectives.teacher.teacher_encoder import open_teacher
+from bothways.objectives.teacher.vector_cache import teacher_vectors
+from tiny import SENTENCES, tiny_llama
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def teacher(monkeypatch) -> types.ModuleType:
+    """An importable module with a function that counts the texts it is asked for."""
+    module = types.ModuleType("a_teacher")
+    module.asked = []
+
+    def encode(texts):
+        module.asked += texts
+        return np.array([[len(text), text.count("e"), 1.0] for text in texts])
+
+    module.encode = encode
+    monkeypatch.setitem(sys.modules, "a_teacher", module)
+    return module
+
+
+def config(folder: Path, **changes) -> TeacherConfig:
+    return TeacherConfig(**{"encoder": "a_teacher:encode", "cache": str(folder), **changes})
+
+
+def test_an_encoder_folder_is_a_teacher_and_other_weights_are_another_one(tmp_path):
+    tiny_llama(tmp_path / "base")
+    encoder = bw.convert(tmp_path / "base", dtype="float32")
+    encoder.save(tmp_path / "one")
+    asked = TeacherConfig(encoder=str(tmp_path / "one"), cache=str(tmp_path / "cache"))
+    found = teacher_vectors(asked, [("", text) for text in SENTENCES], device=CPU)
+    np.testing.assert_allclose(found.of([("", SENTENCES[0])])[0], encoder.encode(SENTENCES[0]), atol=1e-6)
+    with torch.no_grad():
+        next(encoder.backbone.parameters()).add_(0.1)
+    encoder.save(tmp_path / "two")
+    other = asked.model_copy(update={"encoder": str(tmp_path / "two")})
+    teacher_vectors(other, [("", SENTENCES[0])], device=CPU)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_cached_teacher_need_not_be_opened(tmp_path, monkeypatch):
+    tiny_llama(tmp_path / "base")
+    bw.convert(tmp_path / "base", dtype="float32").save(tmp_path / "one")
+    asked = TeacherConfig(encoder=str(tmp_path / "one"), cache=str(tmp_path / "cache"))
+    first = teacher_vectors(asked, [("", "a text")], device=CPU)
+    monkeypatch.setattr("bothways.objectives.teacher.teacher_encoder._encoder", None)
+    assert torch.equal(teacher_vectors(asked, [("", "a text")], device=CPU).vectors, first.vectors)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_module:encode", "No module named 'no_such_module'; give MODULE:FUNCTION"),
+        ("a_teacher:nothing", "has no attribute 'nothing'"),
+        ("a_teacher:asked", "is not a function"),
+    ],
+)
+def test_functions_that_do_not_exist_are_refused(tmp_path, teacher, name, message):
+    with pytest.raises(InputError, match=message):
+        teacher_vectors(config(tmp_path, encoder=name), [("", "a")], device=CPU)
+
+
+def test_a_folder_that_ours_cannot_run_is_opened_by_sentence_transformers(tmp_path):
+    from sentence_transformers import SentenceTransformer, models
+
+    words = models.BoW(["cat", "dog", "snow"])
+    SentenceTransformer(modules=[words]).save(str(tmp_path / "bow"))
+    teacher = open_teacher(str(tmp_path / "bow"), device=CPU)
+    assert teacher.encode(["cat cat dog"]).tolist() == [[2.0, 1.0, 0.0]]
+
+
+def test_the_prompt_of_a_folder_replaces_its_own(tmp_path):
+    tiny_llama(tmp_path / "base")
+    encoder = bw.convert(tmp_path / "base", dtype="float32")
+    encoder.save(tmp_path / "one")
+    teacher = open_teacher(str(tmp_path / "one"), device=CPU)
+    np.testing.assert_allclose(teacher.encode(["a cat"], "Find: "), encoder.encode(["a cat"], prompt="Find: "), atol=1e-6)
+    assert not np.allclose(teacher.encode(["a cat"], "Find: "), teacher.encode(["a cat"]))
