@@ -4,9 +4,10 @@ An adapter's configuration names modules of the model that it was trained on. Th
 causal LM: `model.layers.3.self_attn.q_proj` in `target_modules`, `^model.layers.0…` in
 `alpha_pattern`, regular expressions from that model's root. In the bare decoder the same module is
 `layers.3…`, so the name would match nothing or, worse, another module. Therefore the decoder is put
-back into an empty causal LM (`_in_causal_lm`). peft attaches and merges the adapter there, and
-every field means the same as in training. Adapters that were trained on the bare decoder
-(sentence-transformers, feature extraction) name its modules and are merged there.
+back into the model that the names describe (`roots`), usually an empty causal LM. peft attaches
+and merges the adapter there, and every field means the same as in training. Adapters that were
+trained on the bare decoder (sentence-transformers, feature extraction) name its modules and are
+merged there.
 
 Settings that cannot be merged into weights, and tensors that would be left out in silence, are
 refused by name.
@@ -19,14 +20,12 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from bothways.backbone.adapter.adapter_config import read_adapter_config
+from bothways.backbone.adapter.adapter_config import NAME, read_adapter_config
 from bothways.backbone.adapter.adapter_files import (
     FACTORS,
     fingerprint,
@@ -34,7 +33,14 @@ from bothways.backbone.adapter.adapter_files import (
     put_whole,
     read_needs,
 )
+from bothways.backbone.adapter.base_changes import (
+    check_converged,
+    exact_pissa,
+    refuse_lost_base,
+)
+from bothways.backbone.adapter.embedding_file import put_embedding
 from bothways.backbone.adapter.lora import forget_peft
+from bothways.backbone.adapter.roots import HEADS, REMEDY, Root, find_root, follow_names
 from bothways.backbone.rope import RopeConfig
 from bothways.errors import InputError
 from bothways.foreign import foreign, read_tensors
@@ -48,21 +54,8 @@ _START = "base_model.model."
 _INFIXES = re.compile(
     r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|default|modules_to_save)(?:\.|$)"
 )
-# Modules behind the decoder. None of them takes part in a vector.
-_HEADS = frozenset(
-    {
-        "lm_head",
-        "embed_out",
-        "output",
-        "cls",
-        "score",
-        "classifier",
-        "qa_outputs",
-        "v_head",
-        "value_head",
-    }
-)
-_REMEDY = "give the base model that the adapter was trained over"
+# DoRA's magnitudes: in NeMo Automodel over a quantized base, and in older versions of peft
+_MAGNITUDE = re.compile(r"\.lora_magnitude(_vector)?(\.weight)?$")
 
 
 def merge_saved(
@@ -100,11 +93,13 @@ def merge_saved(
         log.info("%s: was trained over %s, which is merged first", place, before)
         held = merge_saved(model, before, held)
     config = read_adapter_config(folder)
+    refuse_lost_base(config, folder / NAME)
     file = next((folder / name for name in FACTORS if (folder / name).is_file()), None)
     if file is None:
         raise InputError(
             f"{place}: holds no {' and no '.join(FACTORS)}; copy the adapter's weights into the folder of its adapter_config.json"
         )
+    put_embedding(model, folder)
     _merge(model, config, read_tensors(file), place)
     put_whole(model, folder)
     return [*held, own] if own is not None else list(held)
@@ -116,22 +111,25 @@ def _merge(
     from peft import get_peft_model, set_peft_model_state_dict
 
     named = _without_infixes(tensors)
-    root = _root(model, named, place)
+    root = find_root(model, named, place)
     heads = [name for name in named if root.is_head(name)]
     if heads:
         log.info(
-            "%s: left out its %d tensors of the language-model head, because a decoder does not have one",
+            "%s: left out its %d tensors outside the decoder (a language-model head, parts for images or sound), because they do not "
+            "act on texts",
             place,
             len(heads),
         )
         named = {name: value for name, value in named.items() if name not in heads}
     if not named:
         raise InputError(
-            f"{place}: holds no tensor of the decoder, so nothing would be merged; {_REMEDY}"
+            f"{place}: holds no tensor of the decoder, so nothing would be merged; {REMEDY}"
         )
     if config.modules_to_save if hasattr(config, "modules_to_save") else None:
-        kept = [name for name in config.modules_to_save if name.split(".")[0] not in _HEADS]
+        kept = [name for name in config.modules_to_save if name.split(".")[0] not in HEADS]
         config.modules_to_save = kept or None
+    follow_names(config, root)
+    iterations = exact_pissa(config)
     _make_room(model, root, named)
     # Tensors that the layers share lie outside the wrapped model, for example base_model.vera_A.
     weights = {
@@ -140,12 +138,14 @@ def _merge(
     }
     try:
         with (
-            foreign(place, f"the adapter does not fit {type(model).__name__}", _REMEDY),
+            foreign(place, f"the adapter does not fit {type(model).__name__}", REMEDY),
             warnings.catch_warnings(),
         ):
             # peft warns of tied weights, of renamed bases and of its own future
             warnings.simplefilter("ignore")
             wrapped: Any = get_peft_model(root.module, config)
+            if iterations is not None:
+                check_converged(wrapped, iterations, place)
             result: Any = set_peft_model_state_dict(wrapped, weights)
         _check_complete(wrapped, weights, result.unexpected_keys, root, place)
         if not hasattr(wrapped.base_model, "merge_and_unload"):
@@ -167,7 +167,7 @@ def _check_complete(
     wrapped: Any,
     weights: Mapping[str, Tensor],
     unexpected: Iterable[str],
-    root: _Root,
+    root: Root,
     place: str | os.PathLike[str],
 ) -> None:
     """Raise InputError for a tensor of the adapter without a place, or a place without a tensor."""
@@ -184,99 +184,8 @@ def _check_complete(
         if names:
             raise InputError(
                 f"{place}: the adapter does not fit {type(root.decoder).__name__}: {len(names)} of its tensors {what} the model that its "
-                f"configuration describes, e.g. {names[0].removeprefix(_START)}; {_REMEDY}"
+                f"configuration describes, e.g. {names[0].removeprefix(_START)}; {REMEDY}"
             )
-
-
-# --- the model at which an adapter's names begin -------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Root:
-    """The model that an adapter was trained on.
-
-    Attributes:
-        module: the model: a causal LM around the decoder, or the decoder itself.
-        decoder: the decoder inside it.
-        slot: name of the decoder in `module`. It is "" if `module` is the decoder.
-    """
-
-    module: Any
-    decoder: Any
-    slot: str
-
-    def is_head(self, name: str) -> bool:
-        """Tell if a tensor's name lies outside the decoder, in a head."""
-        first = name.split(".")[0]
-        return first in _HEADS and first not in dict(self.decoder.named_children())
-
-
-def _root(model: Any, named: Mapping[str, Tensor], place: str | os.PathLike[str]) -> _Root:
-    """Find the model at which the names of an adapter's tensors begin: the causal LM or the
-    decoder.
-
-    Raises:
-        InputError: if the names belong to another family.
-    """
-    own = set(dict(model.named_children()))
-    causal = _in_causal_lm(model)
-    if causal is not None and any(_inside(name, causal.slot, own) for name in named):
-        return causal
-    bare = _Root(model, model, "")
-    if any(name.split(".")[0] in own for name in named) or all(
-        bare.is_head(name) for name in named
-    ):
-        return bare
-    raise InputError(
-        f"{place}: the adapter does not fit {type(model).__name__}: its tensors have names such as {next(iter(named))!r}, "
-        f"which the model does not have; {_REMEDY}"
-    )
-
-
-def _inside(name: str, slot: str, children: set[str]) -> bool:
-    return name.startswith(f"{slot}.") and name.removeprefix(f"{slot}.").split(".")[0] in children
-
-
-def _in_causal_lm(model: Any) -> _Root | None:
-    """Put the decoder into an otherwise empty causal LM (a masked LM for encoder-only families).
-
-    The result is None for a family without one. The head's weight is a single zero, expanded to a
-    matrix, so it takes memory only if an adapter changes it. It is never tied to the embedding,
-    even if the family ties it. peft would otherwise merge a tied head's factors into the embedding
-    too, which changes the states.
-    """
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
-
-    from bothways.attention.text_config import is_encoder_only
-
-    auto: Any = AutoModelForMaskedLM if is_encoder_only(model.config) else AutoModelForCausalLM
-    try:
-        with torch.device("meta"):
-            whole = auto.from_config(model.config)
-    except Exception:
-        # A decoder of a multimodal model may not have a causal LM. Its adapters name the decoder.
-        return None
-    slot = next(
-        (name for name, module in whole.named_modules() if name and type(module) is type(model)),
-        None,
-    )
-    if slot is None:
-        return None
-    parent, _, child = slot.rpartition(".")
-    setattr(whole.get_submodule(parent), child, model)
-    own = next(model.parameters())
-    for name, tensor in [*whole.named_parameters(), *whole.named_buffers()]:
-        if tensor.is_meta:
-            holder, _, leaf = name.rpartition(".")
-            kind = own.dtype if tensor.is_floating_point() else tensor.dtype
-            zeros = torch.zeros((), dtype=kind, device=own.device).expand(tensor.shape)
-            value = (
-                nn.Parameter(zeros, requires_grad=False)
-                if isinstance(tensor, nn.Parameter)
-                else zeros
-            )
-            setattr(whole.get_submodule(holder), leaf, value)
-    return _Root(whole, model, slot)
 
 
 def _without_infixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -288,6 +197,7 @@ def _without_infixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     named: dict[str, Tensor] = {}
     for name, value in tensors.items():
         plain = _INFIXES.sub("", name).rstrip(".")
+        plain = _MAGNITUDE.sub(".lora_magnitude_vector", plain)
         plain = plain.removeprefix("module.").removeprefix(_START)
         # in a dump of the whole model, this is the module that one of modules_to_save replaces
         if "original_module." not in plain:
@@ -295,7 +205,7 @@ def _without_infixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return named
 
 
-def _make_room(model: Any, root: _Root, named: Mapping[str, Tensor]) -> None:
+def _make_room(model: Any, root: Root, named: Mapping[str, Tensor]) -> None:
     """Enlarge the embedding if the adapter holds it with more rows, for tokens added before
     training.
     """

@@ -165,6 +165,28 @@ OTHERS = {
     "trainable tokens": lambda: peft.TrainableTokensConfig(token_indices=[3, 7], target_modules=["embed_tokens"]),
 }
 
+# kinds that older versions of peft do not have
+NEWER = {
+    "UniLoraConfig": {"r": 4},
+    "VBLoRAConfig": {"r": 4, "num_vectors": 16, "vector_length": 8, "topk": 2},
+    "RandLoraConfig": {"r": 4},
+    "MissConfig": {"r": 4},
+    "HiraConfig": {"r": 4},
+    "DeloraConfig": {"r": 4},
+    "GraloraConfig": {"r": 4},
+    "ShiraConfig": {"r": 4},
+    "C3AConfig": {"block_size": 8},
+    "WaveFTConfig": {"n_frequency": 50},
+}
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_newer_kinds_of_adapters(base: Path, tmp_path: Path, name: str) -> None:
+    if not hasattr(peft, name):
+        pytest.skip(f"this peft has no {name}")
+    place = trained(base, tmp_path / "adapter", getattr(peft, name)(target_modules=SOME, **NEWER[name]))
+    assert difference(by_us(base, place), by_peft(base, place)) < 1e-5
+
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_kinds_of_adapters(base: Path, tmp_path: Path, name: str) -> None:

@@ -1,0 +1,90 @@
+"""Follows or refuses initializations of LoRA that also change the base.
+
+PiSSA, OLoRA, LoftQ, LoRA-GA and CorDA take something out of the base's weights before training.
+The saved factors are right only over the changed base. peft repeats the change when it loads the
+adapter, and that gives the same base for `pissa`, `olora` and `loftq`. For the others it does not:
+
+- `pissa_niter_16` decomposes with random numbers. Every load gives slightly different weights. If
+  the decomposition had converged, the exact one gives the same base, and that is measured here.
+- `lora_ga` and `corda` need gradients or covariances that are not saved.
+
+peft converts such adapters into plain ones with
+`save_pretrained(…, path_initial_model_for_weight_conversion=…)`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bothways.errors import InputError
+
+_LOST = {
+    "lora_ga": "gradients of its first texts",
+    "corda": "covariances of its sample texts",
+}
+_REMEDY = (
+    "convert the adapter with peft's save_pretrained(…, path_initial_model_for_weight_conversion=…)"
+)
+_CONVERGED = 1e-4  # of the norm of a base weight
+
+
+def refuse_lost_base(config: Any, file: Path) -> None:
+    """Raise InputError if the base that an adapter was trained over cannot be computed again."""
+    kind = getattr(config, "init_lora_weights", None)
+    if isinstance(kind, str) and kind in _LOST:
+        raise InputError(
+            f"{file}: init_lora_weights {kind!r} changed the base before training by {_LOST[kind]}, which are not saved; {_REMEDY}"
+        )
+
+
+def exact_pissa(config: Any) -> int | None:
+    """Replace PiSSA's random decomposition by the exact one, in place.
+
+    Returns:
+        The number of iterations of the random one, or None if the configuration has none.
+
+    Raises:
+        ValueError: if the number is missing.
+    """
+    kind = getattr(config, "init_lora_weights", None)
+    if not isinstance(kind, str) or not kind.startswith("pissa_niter_"):
+        return None
+    iterations = int(kind.removeprefix("pissa_niter_"))
+    config.init_lora_weights = "pissa"
+    return iterations
+
+
+def check_converged(wrapped: Any, iterations: int, place: Any) -> None:
+    """Compare the exact decomposition of every target with a random one of so many iterations.
+
+    Args:
+        wrapped: the model with the fresh adapter, right after peft has changed the base.
+        iterations: see `exact_pissa`.
+        place: the adapter, for the message.
+
+    Raises:
+        InputError: if they differ, so that the base of the training is not known.
+    """
+    for name, module in wrapped.named_modules():
+        factors = getattr(module, "lora_A", None)
+        if not factors or "default" not in factors:
+            continue
+        # float32: the exact principal part of the base weight, as peft took it out
+        part = module.get_delta_weight("default").float()
+        part = part.T if getattr(module, "fan_in_fan_out", False) else part
+        rest = module.get_base_layer().weight.detach().float()
+        rest = rest.T if getattr(module, "fan_in_fan_out", False) else rest
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            left, values, right = torch.svd_lowrank(
+                part + rest, module.r["default"], niter=iterations
+            )
+        difference = float((left @ torch.diag(values) @ right.T - part).norm())
+        if difference > _CONVERGED * float((part + rest).norm()):
+            raise InputError(
+                f"{place}: init_lora_weights 'pissa_niter_{iterations}' took a random part out of the base before training, which "
+                f"differs with every try ({name}); {_REMEDY}"
+            )
