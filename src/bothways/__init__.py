@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "convert": "bothways.encoder.convert",
+    "bulk_encode": "bothways.bulk.encode",
+    "read_shards": "bothways.bulk.reader",
     "load": "bothways.exports.graphs.exported",
     "Encoder": "bothways.encoder.encoder",
     "doctor": "bothways.encoder.proof.doctor",
@@ -36,6 +38,7 @@ __all__ = [
     "InputError",
     "Recipe",
     "ablate",
+    "bulk_encode",
     "convert",
     "doctor",
     "evaluate",
@@ -43,6 +46,7 @@ __all__ = [
     "load",
     "load_export",
     "push",
+    "read_shards",
     "recipes",
     "train",
     "verify_export",
@@ -52,6 +56,8 @@ if TYPE_CHECKING:
     from bothways import recipes
     from bothways.ablation.run import ablate
     from bothways.attention.plan import AttentionPlan
+    from bothways.bulk.encode import bulk_encode
+    from bothways.bulk.reader import read_shards
     from bothways.encoder.convert import convert
     from bothways.encoder.encoder import Encoder
     from bothways.encoder.proof.doctor import doctor

@@ -41,6 +41,7 @@ BELOW: dict[str, set[str]] = {
     "evaluation": {"encoder", "search", "data", "backbone", "attention"},
     "report": {"evaluation"},
     "publishing": {"evaluation", "encoder", "data", "pooling", "backbone", "attention"},
+    "bulk": {"evaluation", "exports", "encoder", "data"},
     "objectives": {"losses", "encoder", "data", "pooling", "backbone", "attention"},
     "training": {
         *("objectives", "losses", "evaluation", "mining", "search"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,8 @@ Parts = Iterator[tuple[list[Any], np.ndarray]]
 """Texts, and an array with a row for each."""
 Table = tuple[dict[str, list[Any]], dict[str, np.ndarray]]
 """Columns by name, and vectors (n, D) by name."""
+_GROUP = 1024
+"""Vectors of a row group in Parquet. A reader that wants one vector decodes its group."""
 _MANY = 10**15  # rows, a number with at least as many digits as any real one has in the header
 
 
@@ -30,6 +32,7 @@ def write_vectors(
     out: Path,
     options: dict[str, Any],
     places: Places | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> tuple[int, int]:
     """Encode `texts` into `out`, which appears whole or not at all.
 
@@ -41,6 +44,7 @@ def write_vectors(
         options: keyword arguments of `Encoder.encode_stream`.
         places: places of the texts, as `readers.iter_texts` fills it. The table then also has the
             columns file and row.
+        metadata: facts for the schema of a .parquet file, for example {"model": "my-encoder"}.
 
     Returns:
         (N, D).
@@ -50,7 +54,11 @@ def write_vectors(
         OutputError: `out` cannot be written.
     """
     return _write(
-        encoder.encode_stream(texts, **options), out, places, lambda vectors: {"vector": vectors}
+        encoder.encode_stream(texts, **options),
+        out,
+        places,
+        lambda vectors: {"vector": vectors},
+        metadata,
     )
 
 
@@ -59,6 +67,7 @@ def _write(
     out: Path,
     places: Places | None,
     columns: Callable[[np.ndarray], dict[str, np.ndarray]],
+    metadata: Mapping[str, str] | None,
 ) -> tuple[int, int]:
     """Write (texts, vectors) as they come. Returns (N, D).
 
@@ -68,7 +77,7 @@ def _write(
         raise InputError(f"{out}: vectors must go to a file that ends in {' or '.join(SUFFIXES)}")
     with atomic_file(out) as part:
         count, dimension = (
-            _parquet(parts, part, places, columns)
+            _parquet(parts, part, places, columns, metadata)
             if out.suffix == ".parquet"
             else _npy(parts, part)
         )
@@ -83,6 +92,7 @@ def write_both(
     out: Path,
     options: dict[str, Any],
     places: Places | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> tuple[int, int]:
     """Write both LLaRA vectors of `texts` into `out`, which appears whole or not at all.
 
@@ -93,6 +103,7 @@ def write_both(
             file gets a table with the columns text, ebae and ebar.
         options: keyword arguments of `Encoder.encode_both_stream`.
         places: see `write_vectors`.
+        metadata: see `write_vectors`.
 
     Returns:
         (N, D).
@@ -102,7 +113,8 @@ def write_both(
             questions.
         OutputError: `out` cannot be written.
     """
-    return _write(encoder.encode_both_stream(texts, **options), out, places, _both_columns)
+    stream = encoder.encode_both_stream(texts, **options)
+    return _write(stream, out, places, _both_columns, metadata)
 
 
 def _both_columns(vectors: np.ndarray) -> dict[str, np.ndarray]:
@@ -116,17 +128,21 @@ def write_chunks(
     chunks: int | Literal["sentences"],
     options: dict[str, Any],
     places: Places | None = None,
+    metadata: Mapping[str, str] | None = None,
+    first: int = 0,
 ) -> tuple[int, int, int]:
     """Write late chunks of `texts` into `out`, which appears whole or not at all.
 
     Args:
         encoder: the encoder.
         texts: any number of documents, at least one.
-        out: a .parquet file with a row for each chunk: document (its number from 0), start and end
+        out: a .parquet file with a row for each chunk: document (its number), start and end
             (characters), text, vector.
         chunks: "sentences", or the number of tokens in a chunk.
         options: keyword arguments of `Encoder.encode_chunks_stream`.
         places: see `write_vectors`.
+        metadata: see `write_vectors`.
+        first: number of the first document.
 
     Returns:
         Number of documents, number of chunks, D.
@@ -147,7 +163,9 @@ def write_chunks(
             where = _places(places, len(group))
             rows = [
                 (*place, number, start, end, text[start:end])
-                for number, (place, text, each) in enumerate(zip(where, group, found), documents)
+                for number, (place, text, each) in enumerate(
+                    zip(where, group, found), first + documents
+                )
                 for start, end in each.spans
             ]
             documents += len(group)
@@ -162,7 +180,7 @@ def write_chunks(
                 yield named, {"vector": np.concatenate([each.vectors for each in found])}
 
     with atomic_file(out) as part:
-        dimension = _write_tables(tables(), part)
+        dimension = _write_tables(tables(), part, metadata)
         if count == 0:
             raise InputError(f"{out}: there is no text to encode")
     return documents, count, dimension
@@ -213,6 +231,7 @@ def _parquet(
     part: Path,
     places: Places | None,
     vectors_of: Callable[[np.ndarray], dict[str, np.ndarray]],
+    metadata: Mapping[str, str] | None,
 ) -> tuple[int, int]:
     count = 0
 
@@ -223,11 +242,13 @@ def _parquet(
             where = _places(places, len(texts))
             yield {**dict(zip(_PLACE, map(list, zip(*where)))), "text": texts}, vectors_of(vectors)
 
-    dimension = _write_tables(tables(), part)
+    dimension = _write_tables(tables(), part, metadata)
     return count, dimension
 
 
-def _write_tables(tables: Iterable[Table], part: Path) -> int:
+def _write_tables(
+    tables: Iterable[Table], part: Path, metadata: Mapping[str, str] | None = None
+) -> int:
     """Write tables of columns by name and vectors (n, D) by name to parquet, one after the other.
 
     Returns D, or 0 if there is no table.
@@ -250,9 +271,9 @@ def _write_tables(tables: Iterable[Table], part: Path) -> int:
                         pa.array(np.ascontiguousarray(each).reshape(-1)), dimension
                     )
                 )
-            table = pa.table(columns, names=[*named, *vectors])
-            writer = writer or pq.ParquetWriter(part, table.schema)
-            writer.write_table(table)
+            table = pa.table(columns, names=[*named, *vectors], metadata=metadata)
+            writer = writer or pq.ParquetWriter(part, table.schema, write_page_checksum=True)
+            writer.write_table(table, row_group_size=_GROUP)
     finally:
         if writer is not None:
             writer.close()

@@ -54,7 +54,8 @@ VERBS = {
     ],
     "encode": [
         *("model", "source", "--out", "--column", "--unit", "--prompt", "--prompt-name", "--normalize", "--chunks"),
-        *("--pooling", "--both", "--truncate-dim", "--batch-tokens", "--device", "--dtype"),
+        *("--pooling", "--both", "--truncate-dim", "--processes", "--shard-rows"),
+        *("--batch-tokens", "--device", "--dtype"),
     ],
     "search": ["model", "source", "queries", "--top", "--limit", "--device", "--dtype"],
     "evaluate": [

@@ -1,4 +1,4 @@
-"""`bothways encode MODEL INPUT --out vectors.npy|.parquet`: encode a source of any size."""
+"""`bothways encode MODEL INPUT --out vectors.npy|.parquet|FOLDER`: encode a source of any size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -24,7 +24,11 @@ from bothways.cli.options import (
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
+    from bothways.bulk.encode import Unit
+    from bothways.bulk.model import ModelRequest
+    from bothways.bulk.settings import Settings
     from bothways.data.text.readers import Places
+    from bothways.encoder.encoder import Encoder
 
 NAME = "encode"
 
@@ -40,7 +44,8 @@ _Source = Annotated[
 _Out = Annotated[
     Path,
     typer.Option(
-        help="file to write: .npy, or .parquet with the texts next to the vectors",
+        help="file to write: .npy, or .parquet with the texts next to the vectors; or a folder for shards that a stopped run "
+        "continues",
         callback=hold,
     ),
 ]
@@ -73,6 +78,15 @@ _TruncateDim = Annotated[
     int | None,
     typer.Option(help="keep only the first numbers of a vector; it is cut before normalizing"),
 ]
+_Processes = Annotated[
+    int | None,
+    typer.Option(
+        help="for a folder: number of processes that encode, each with the model in memory; 1 if not given"
+    ),
+]
+_ShardRows = Annotated[
+    int | None, typer.Option(help="for a folder: texts of a shard; 16384 if not given")
+]
 
 
 def command(
@@ -88,6 +102,8 @@ def command(
     pooling: BasePooling = None,
     both: _Both = False,
     truncate_dim: _TruncateDim = None,
+    processes: _Processes = None,
+    shard_rows: _ShardRows = None,
     batch_tokens: BatchTokens = None,
     device: Device = "auto",
     dtype: DType = "auto",
@@ -95,14 +111,23 @@ def command(
 ) -> None:
     """Encode every text of a source, in order.
 
-    Empty texts are skipped and counted. A .parquet also names the file and row of each text.
+    Empty texts are skipped and counted. A .parquet also names the file and row of each text. A
+    folder gets Parquet shards and a manifest: if the run stops, the same command goes on.
     """
     from bothways.encoder.vector_files import SUFFIXES, write_both, write_chunks, write_vectors
 
+    into = out.is_dir() or out.suffix == ""
+    for option, number in (("--processes", processes), ("--shard-rows", shard_rows)):
+        if number is not None and not into:
+            raise InputError(
+                f"{option} {number}: is for shards in a folder; name one, for example --out {out.stem}/"
+            )
+        if number is not None and number < 1:
+            raise InputError(f"{option} {number}: must be at least 1")
     suffixes = SUFFIXES if chunks is None else (".parquet",)
-    if out.suffix not in suffixes:  # before the model is read
+    if not into and out.suffix not in suffixes:  # before the model is read
         raise InputError(
-            f"--out {out}: must end in {' or '.join(suffixes)}{'' if chunks is None else ' with --chunks'}"
+            f"--out {out}: must end in {' or '.join(suffixes)}{'' if chunks is None else ' with --chunks'}, or be a folder"
         )
     passages = None if chunks is None else _passages(chunks)
     if passages is not None and truncate_dim is not None:
@@ -118,6 +143,16 @@ def command(
                 "--pooling": pooling,
             }
         )
+    if into:
+        from bothways.bulk.model import ModelRequest
+        from bothways.bulk.settings import Settings
+
+        settings = Settings(
+            *(prompt, prompt_name, normalize, truncate_dim, batch_tokens, both, passages)
+        )
+        wanted = ModelRequest(model, device, dtype, pooling)
+        _shards(wanted, source, out, settings, (column, unit), (processes or 1, shard_rows))
+        return
     places: Places = deque()
     texts = _texts(
         source,
@@ -151,6 +186,46 @@ def command(
     print_json({"out": out, "texts": count, "vectors": count, "dimension": dimension})
 
 
+def _shards(
+    model: ModelRequest,
+    source: str,
+    out: Path,
+    settings: Settings,
+    reading: tuple[str | None, str | None],
+    cutting: tuple[int, int | None],
+) -> None:
+    """Encode into a folder.
+
+    Args:
+        model: the model.
+        source: the texts.
+        out: the folder.
+        settings: how texts become vectors.
+        reading: column and unit.
+        cutting: number of processes and texts of a shard.
+    """
+    from bothways.bulk.encode import SourceTexts, default_unit, encode_into, local
+    from bothways.bulk.workers import OneProcess
+
+    column, unit = reading
+    chosen = default_unit(settings) if unit is None else _unit(unit)
+    processes, shard_rows = cutting
+
+    def opened() -> Encoder:
+        return open_encoder(
+            model.name, device=model.device, dtype=model.dtype, pooling=model.pooling
+        )
+
+    runner = (
+        OneProcess(opened, model.name, settings, out)
+        if processes == 1
+        else local(model, settings, out, processes)
+    )
+    made = encode_into(out, runner, SourceTexts(source, column, chosen), shard_rows)
+    count, shards = made["vectors"], len(made["shards"])
+    say(f"{out}: {count} vectors of {made['dimension']} numbers in {shards} shards")
+
+
 def _check_both(given: dict[str, str | None]) -> None:
     """Refuse options that do not work with both of LLaRA's questions.
 
@@ -169,10 +244,14 @@ def _texts(source: str, column: str | None, unit: str, places: Places) -> Iterat
     from bothways.data.text.documents import iter_documents
     from bothways.data.text.readers import iter_texts
 
-    if unit not in ("line", "document"):
-        raise InputError(f"--unit {unit}: must be line or document")
-    read = iter_texts if unit == "line" else iter_documents
+    read = iter_texts if _unit(unit) == "line" else iter_documents
     return read(source, column=column, places=places, splits="all")
+
+
+def _unit(given: str) -> Unit:
+    if given not in ("line", "document"):
+        raise InputError(f"--unit {given}: must be line or document")
+    return cast("Unit", given)
 
 
 def _passages(given: str) -> int | Literal["sentences"]:

@@ -1,0 +1,81 @@
+"""Vectors read from shards: in order, by place, for a search; a damaged shard is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bothways as bw
+from bothways.encoder import vector_files
+from bothways.errors import InputError
+from bothways.search.dense import DenseIndex
+from unit.bulk.material import ROWS, TEXTS, nearest, reopened, source
+
+
+@pytest.fixture(scope="module")
+def folder(model: Path, tmp_path_factory) -> Path:
+    """A complete folder, with three vectors to a row group."""
+    place = tmp_path_factory.mktemp("read")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vector_files, "_GROUP", 3)
+        bw.bulk_encode(model, source(place), place / "out", device="cpu", dtype="float32", shard_rows=ROWS)
+    return place / "out"
+
+
+@pytest.fixture(scope="module")
+def vectors(model: Path) -> np.ndarray:
+    return nearest(reopened(model), TEXTS)
+
+
+def test_in_order_by_place_and_as_a_whole(folder: Path, vectors: np.ndarray) -> None:
+    shards = bw.read_shards(folder, verify=True)
+    assert (len(shards), shards.width, shards.columns) == (40, 32, ("vector",))
+    assert np.abs(shards.array() - vectors).max() < 1e-6
+    for size, stop in ((5, 40), (100, 23), (7, 7), (1, 3)):
+        blocks = list(shards.blocks(size, stop))
+        assert all(len(block) <= size and block.dtype == np.float32 for _, block in blocks)
+        assert [first for first, _ in blocks] == [0, *np.cumsum([len(block) for _, block in blocks])[:-1]]
+        assert np.abs(np.concatenate([block for _, block in blocks]) - vectors[:stop]).max() < 1e-6
+    places = [39, 0, 7, 6, 39, 20]
+    assert np.abs(shards.rows(places) - vectors[places]).max() < 1e-6
+    assert shards.texts(places) == [TEXTS[place] for place in places]
+    assert [text for table in shards.tables(["text"]) for text in table["text"].to_pylist()] == TEXTS
+    with pytest.raises(InputError, match="place 40: must lie between 0 and 39"):
+        shards.rows([40])
+    with pytest.raises(InputError, match="no vectors 'ebae'; there are vector"):
+        shards.array(column="ebae")
+
+
+@pytest.mark.parametrize("backend", ["exact", "faiss"])
+def test_a_search_takes_them(folder: Path, vectors: np.ndarray, backend) -> None:
+    queries = vectors[[3, 17]] + 0.01
+    index = DenseIndex(bw.read_shards(folder), 40, backend=backend, block=9)
+    scores = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    for (places, found), expected in zip(index.search(queries, 5), scores):
+        assert places.tolist() == np.argsort(-expected, kind="stable")[:5].tolist()
+        assert np.abs(found - np.sort(expected)[::-1][:5]).max() < 1e-6
+
+
+def test_a_damaged_shard_is_named(folder: Path) -> None:
+    path = folder / "shard-000003.parquet"
+    raw = path.read_bytes()
+    try:
+        # a bit of a vector: the size is right, the page's checksum is not
+        wrong = bytearray(raw)
+        wrong[len(raw) // 2] ^= 1
+        path.write_bytes(wrong)
+        shards = bw.read_shards(folder)
+        with pytest.raises(InputError, match=r"shard-000003\.parquet: cannot be read \(.*run the same"):
+            shards.array()
+        path.write_bytes(raw[:-1])
+        with pytest.raises(InputError, match=r"shard-000003\.parquet: has \d+ bytes and not \d+; run the same"):
+            bw.read_shards(folder)
+    finally:
+        path.write_bytes(raw)
+
+
+def test_other_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no manifest\.json, so it is not a folder of encoded shards"):
+        bw.read_shards(tmp_path)
