@@ -22,7 +22,9 @@ class Verb:
 VERBS = {
     "encode": Verb(["encode", "base", "texts.txt", "--out", "v.npy", "--batch-tokens", "256"], "v.npy"),
     "parquet": Verb(["encode", "base", "texts.txt", "--out", "v.parquet", "--batch-tokens", "256"], "v.parquet"),
-    "shards": Verb(["encode", "base", "texts.txt", "--out", "v", "--shard-rows", "400", "--batch-tokens", "256"], "v", keeps=True),
+    "shards": Verb(
+        ["encode", "base", "texts.txt", "--out", "v", "--shard-rows", "400", "--batch-tokens", "256"], "v", keeps=True
+    ),
     "convert": Verb(["convert", "base", "--out", "enc"], "enc"),
     "prepare": Verb(["prepare", "sts", "pairs.jsonl", "--out", "p.jsonl"], "p.jsonl"),
     "report": Verb(["report", "results.json", "--out", "r.html"], "r.html"),

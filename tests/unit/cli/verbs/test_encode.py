@@ -93,3 +93,35 @@ def test_vectors_name_the_file_and_row_of_their_text(run: Run, saved: Path, tmp_
     assert table.column_names == ["file", "row", "document", "start", "end", "text", "vector"]
     found = [(row["file"], row["row"], row["document"]) for row in table.to_pylist()]
     assert found == [(str(first), 2, 0), (str(first), 4, 1), (str(first), 4, 1), (str(second), 1, 2)]
+
+
+def test_a_folder_gets_shards(run: Run, saved: Path, book: Path, tmp_path: Path) -> None:
+    done = run("encode", saved, book, "--out", f"{tmp_path}/vectors/", "--shard-rows", 1, "--truncate-dim", 8, *OPTIONS)
+    assert (done.code, done.out) == (0, f"{tmp_path}/vectors: 2 vectors of 8 numbers in 2 shards\n"), done.err
+    expected = bw.load(saved, dtype="float32", device="cpu").encode(LINES, truncate_dim=8, normalize_embeddings=True)
+    assert np.abs(bw.read_shards(tmp_path / "vectors").array() - expected).max() < 1e-6
+    done = run("encode", saved, book, "--out", tmp_path / "vectors", "--truncate-dim", 8, *OPTIONS)
+    assert done.code == 0 and "vectors: 2 of 2 shards were there already" in done.err
+    passages = tmp_path / "passages"
+    done = run("encode", saved, book, "--out", passages, "--chunks", "sentences", *OPTIONS)
+    assert (done.code, done.out) == (0, f"{passages}: 4 vectors of 32 numbers in 1 shards\n"), done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["v.npy", "--processes", 2], "--processes 2: is for shards in a folder; name one, for example --out v/"),
+        (["v.parquet", "--shard-rows", 9], "--shard-rows 9: is for shards in a folder; name one, for example --out v/"),
+        (["v", "--processes", 0], "--processes 0: must be at least 1"),
+        (["v", "--prompt-name", "q"], "prompt_name: 'q' is not stored"),
+        (["v", "--both", "--prompt", "a"], "--prompt a: does not work with --both"),
+        (["v.csv"], "v.csv: must end in .npy or .parquet, or be a folder"),
+    ],
+)
+def test_a_folder_is_refused_before_work(
+    run: Run, saved: Path, book: Path, tmp_path: Path, monkeypatch, words: list[object], line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("encode", saved, book, "--out", *words, *OPTIONS)
+    assert (done.code, done.out) == (2, "") and line in done.err
+    assert {path.name for path in tmp_path.iterdir()} == {"book.txt"}
