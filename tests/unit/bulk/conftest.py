@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 import bothways as bw
 from tiny import tiny_llama
+from unit.bulk.material import CPU, source
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +18,17 @@ def model(tmp_path_factory) -> Path:
     encoder.options.prompts["query"] = "Find: "
     encoder.save(folder / "encoder")
     return folder / "encoder"
+
+
+@pytest.fixture(scope="session")
+def done(model: Path, tmp_path_factory) -> Path:
+    """A complete folder `out`, and its source."""
+    folder = tmp_path_factory.mktemp("done")
+    bw.bulk_encode(model, source(folder), folder / "out", **CPU)
+    return folder
+
+
+@pytest.fixture
+def copy(done: Path, tmp_path: Path) -> Path:
+    """A copy of the complete folder, to be damaged."""
+    return Path(shutil.copytree(done / "out", tmp_path / "out"))

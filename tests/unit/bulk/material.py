@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from tiny import SENTENCES
 TEXTS = [f"{text} {number}" for number in range(5) for text in SENTENCES]
 ROWS = 7
 """Texts of a shard: six shards, the last one of five texts."""
+CPU: dict[str, Any] = {"device": "cpu", "dtype": "float32", "shard_rows": ROWS}
 
 
 def source(folder: Path, texts: list[str] = TEXTS) -> Path:

@@ -25,8 +25,6 @@ from bothways.errors import InputError
 
 if TYPE_CHECKING:
     from bothways.bulk.encode import Unit
-    from bothways.bulk.model import ModelRequest
-    from bothways.bulk.settings import Settings
     from bothways.data.text.readers import Places
     from bothways.encoder.encoder import Encoder
 
@@ -114,21 +112,10 @@ def command(
     Empty texts are skipped and counted. A .parquet also names the file and row of each text. A
     folder gets Parquet shards and a manifest: if the run stops, the same command goes on.
     """
-    from bothways.encoder.vector_files import SUFFIXES, write_both, write_chunks, write_vectors
+    from bothways.encoder.vector_files import write_both, write_chunks, write_vectors
 
     into = out.is_dir() or out.suffix == ""
-    for option, number in (("--processes", processes), ("--shard-rows", shard_rows)):
-        if number is not None and not into:
-            raise InputError(
-                f"{option} {number}: is for shards in a folder; name one, for example --out {out.stem}/"
-            )
-        if number is not None and number < 1:
-            raise InputError(f"{option} {number}: must be at least 1")
-    suffixes = SUFFIXES if chunks is None else (".parquet",)
-    if not into and out.suffix not in suffixes:  # before the model is read
-        raise InputError(
-            f"--out {out}: must end in {' or '.join(suffixes)}{'' if chunks is None else ' with --chunks'}, or be a folder"
-        )
+    _check_out(out, into, chunks, {"--processes": processes, "--shard-rows": shard_rows})
     passages = None if chunks is None else _passages(chunks)
     if passages is not None and truncate_dim is not None:
         raise InputError(
@@ -144,14 +131,9 @@ def command(
             }
         )
     if into:
-        from bothways.bulk.model import ModelRequest
-        from bothways.bulk.settings import Settings
-
-        settings = Settings(
-            *(prompt, prompt_name, normalize, truncate_dim, batch_tokens, both, passages)
-        )
-        wanted = ModelRequest(model, device, dtype, pooling)
-        _shards(wanted, source, out, settings, (column, unit), (processes or 1, shard_rows))
+        shaped = (prompt, prompt_name, normalize, truncate_dim, batch_tokens, both, passages)
+        wanted = (model, device, dtype, pooling)
+        _shards(wanted, source, out, shaped, (column, unit), (processes or 1, shard_rows))
         return
     places: Places = deque()
     texts = _texts(
@@ -186,44 +168,74 @@ def command(
     print_json({"out": out, "texts": count, "vectors": count, "dimension": dimension})
 
 
+def _check_out(out: Path, into: bool, chunks: str | None, of_folder: dict[str, int | None]) -> None:
+    """Check the output before the model is read.
+
+    Args:
+        out: the output.
+        into: whether it is a folder.
+        chunks: the option --chunks.
+        of_folder: numbers that only a folder takes, by option.
+
+    Raises:
+        InputError: if the ending is unknown, or a number is wrong or not for a file.
+    """
+    from bothways.encoder.vector_files import SUFFIXES
+
+    for option, number in of_folder.items():
+        if number is not None and not into:
+            raise InputError(
+                f"{option} {number}: is for shards in a folder; name one, for example --out {out.stem}/"
+            )
+        if number is not None and number < 1:
+            raise InputError(f"{option} {number}: must be at least 1")
+    suffixes = SUFFIXES if chunks is None else (".parquet",)
+    if not into and out.suffix not in suffixes:
+        raise InputError(
+            f"--out {out}: must end in {' or '.join(suffixes)}{'' if chunks is None else ' with --chunks'}, or be a folder"
+        )
+
+
 def _shards(
-    model: ModelRequest,
+    model: tuple[str, str, str, str | None],
     source: str,
     out: Path,
-    settings: Settings,
+    shaped: tuple[Any, ...],
     reading: tuple[str | None, str | None],
     cutting: tuple[int, int | None],
 ) -> None:
     """Encode into a folder.
 
     Args:
-        model: the model.
+        model: name, device, dtype and pooling.
         source: the texts.
         out: the folder.
-        settings: how texts become vectors.
+        shaped: the fields of `Settings`.
         reading: column and unit.
         cutting: number of processes and texts of a shard.
     """
     from bothways.bulk.encode import SourceTexts, default_unit, encode_into, local
+    from bothways.bulk.model import ModelRequest
+    from bothways.bulk.settings import Settings
     from bothways.bulk.workers import OneProcess
 
-    column, unit = reading
+    (name, device, dtype, pooling), (column, unit), (processes, rows) = model, reading, cutting
+    settings = Settings(*shaped)
     chosen = default_unit(settings) if unit is None else _unit(unit)
-    processes, shard_rows = cutting
 
     def opened() -> Encoder:
-        return open_encoder(
-            model.name, device=model.device, dtype=model.dtype, pooling=model.pooling
-        )
+        return open_encoder(name, device=device, dtype=dtype, pooling=pooling)
 
     runner = (
-        OneProcess(opened, model.name, settings, out)
+        OneProcess(opened, name, settings, out)
         if processes == 1
-        else local(model, settings, out, processes)
+        else local(ModelRequest(name, device, dtype, pooling), settings, out, processes)
     )
-    made = encode_into(out, runner, SourceTexts(source, column, chosen), shard_rows)
-    count, shards = made["vectors"], len(made["shards"])
-    say(f"{out}: {count} vectors of {made['dimension']} numbers in {shards} shards")
+    made = encode_into(out, runner, SourceTexts(source, column, chosen), rows)
+    shards = len(made["shards"])
+    say(
+        f"{out}: {made['vectors']} vectors of {made['dimension']} numbers in {shards} shard{'' if shards == 1 else 's'}"
+    )
 
 
 def _check_both(given: dict[str, str | None]) -> None:
