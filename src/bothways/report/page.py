@@ -13,18 +13,19 @@ from collections.abc import Iterable
 from importlib.resources import files
 
 from bothways.atomic import atomic_file
-from bothways.report.comparison import compare
+from bothways.report.comparison import Comparison, compare
 from bothways.report.gather import gather
 from bothways.report.markup import esc, plural
 from bothways.report.sections.curves import curves
 from bothways.report.sections.differences import differences
 from bothways.report.sections.examples import examples
 from bothways.report.sections.geometry import densities, geometry
-from bothways.report.sections.headline import headline, verdict
+from bothways.report.sections.headline import headline
 from bothways.report.sections.models import layer_maps, passkey, prefix
 from bothways.report.sections.origin import now, origin
 from bothways.report.sections.section import Missing, Section, styles
 from bothways.report.statistics import RESAMPLES
+from bothways.report.verdict import caveat, verdict
 
 
 def write_report(
@@ -84,25 +85,50 @@ def build(
     counted = [plural(len(material.models), "model")] if material.models else []
     counted += [plural(len(comparison.tasks), "task")] if comparison is not None else []
     counted += [plural(len(material.runs), "training run")] if material.runs else []
-    sentence = verdict(comparison) if comparison is not None else ""
-    return _page(" · ".join(counted), sentence, parts)
+    return _page(" · ".join(counted), _first(comparison) if comparison is not None else "", parts)
 
 
-def _page(counted: str, sentence: str, parts: list[Section | Missing]) -> str:
+def summary(
+    sources: Iterable[str | os.PathLike[str]],
+    *,
+    baseline: str | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> str:
+    """Return the first sentence of a report as plain text, see `write_report` for the arguments.
+
+    It says what improved on the baseline, by how much, and whether chance could explain it.
+    """
+    models = gather(sources).models
+    if not models:
+        return ""
+    return verdict(compare(models, baseline=baseline, resamples=resamples, seed=seed))
+
+
+def _first(comparison: Comparison) -> str:
+    """Build the first paragraphs of the page: the sentence, and what it does not cover."""
+    said = verdict(comparison, name=lambda label: f"<bdi>{esc(label)}</bdi>", text=esc)
+    if not said:
+        return ""
+    told = caveat(comparison)
+    small = f'<p class="caveat">{esc(told)}</p>' if told else ""
+    return f'<p class="verdict">{said}</p>{small}'
+
+
+def _page(counted: str, first: str, parts: list[Section | Missing]) -> str:
     style, script = _resource("style.css"), _resource("script.js")
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'; base-uri 'none'; form-action 'none'"
     shown = [part for part in parts if isinstance(part, Section)]
     made = f'<p class="made">{esc(now().replace("T", " ")[:16])} UTC</p>'
     links = "".join(f'<a href="#{part.key}">{part.title}</a>' for part in shown)
-    said = f'<p class="verdict">{sentence}</p>' if sentence else ""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
         '<meta name="referrer" content="no-referrer">'
         f"<title>bothways report: {esc(counted)}</title><style>{style}</style></head><body>"
-        f'<header><p class="brand">bothways report</p><h1>{esc(counted)}</h1>{said}{made}</header>'
+        f'<header><p class="brand">bothways report</p><h1>{esc(counted)}</h1>{first}{made}</header>'
         f'<nav aria-label="sections">{links}</nav><main>{"".join(_section(part) for part in shown)}{_missing(parts)}</main>'
         f"<script>{script}</script></body></html>\n"
     )

@@ -15,7 +15,9 @@ def test_the_verb_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[
     first, second = write_results(tmp_path, 2)
     out = tmp_path / "report.html"
     done = run("report", f"old={first}", f"new={second}", write_run(tmp_path), "--out", out, "--baseline", "new", "--seed", "5")
-    assert (done.code, done.out) == (0, f"saved {out}\n")
+    sentence, last = done.out.splitlines()
+    assert done.code == 0 and sentence.startswith("old falls behind the baseline new by ")
+    assert last == f"saved {out}; open it in a browser"
     page = out.read_text(encoding="utf-8")
     assert "minus the baseline <bdi>new</bdi>" in page
     assert "seed 5" in page

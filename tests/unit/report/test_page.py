@@ -207,14 +207,17 @@ def test_differences_are_those_of_a_naive_paired_bootstrap(tmp_path: Path) -> No
     assert "seed 3" in page
 
 
-def test_the_verdict_says_who_leads(tmp_path: Path) -> None:
+def test_the_first_sentence_compares_with_the_baseline(tmp_path: Path) -> None:
     paths = write_results(tmp_path, 3)
     page = build(paths, resamples=FEW)
     sentence = page.split('<p class="verdict">')[1].split("</p>")[0]
-    assert sentence.startswith("<bdi>base bidirectional + mntp + simcse</bdi> leads: average of 2 tasks")
-    assert "above the baseline <bdi>base bidirectional</bdi> (95 % interval +" in sentence
+    assert sentence.startswith(
+        "<bdi>base bidirectional + mntp + simcse</bdi> improves on the baseline <bdi>base bidirectional</bdi> by "
+    )
+    assert "more than chance" in sentence and "not the seed of training" in page.split('class="caveat">')[1]
     turned = build(paths, resamples=FEW, baseline="base bidirectional + mntp + simcse")
-    assert "; it is the baseline." in turned
+    assert "falls behind the baseline <bdi>base bidirectional + mntp + simcse</bdi> by " in turned
+    assert EVIL not in page.split('<p class="verdict">')[1].split("</header>")[0]
     with pytest.raises(InputError, match="baseline 'nobody' is not one of the models"):
         build(paths, baseline="nobody")
 

@@ -32,8 +32,11 @@ def command(
 
     It shows scores, differences with intervals, training curves, geometry and examples.
     """
-    from bothways.report.page import write_report
+    from bothways.report.page import summary, write_report
 
     write_report(results, out, baseline=baseline, seed=seed)
-    print_json({"out": out})
+    sentence = summary(results, baseline=baseline, seed=seed)
+    if sentence:
+        say(sentence)
+    print_json({"out": out, "sentence": sentence})
     say(f"saved {out}; open it in a browser")

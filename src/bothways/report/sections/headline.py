@@ -25,34 +25,6 @@ def headline(comparison: Comparison, styles: Styles) -> Section:
     )
 
 
-def verdict(comparison: Comparison) -> str:
-    """Write one sentence: the best model, and its distance to the baseline."""
-    lead = comparison.lead
-    if lead is None or not lead.scores:
-        return ""
-    best = lead.best()
-    if best is None:
-        label, score = next(iter(lead.scores.items()))
-        ends = lead.interval(label)
-        return f"<bdi>{esc(label)}</bdi>: {_of(lead)} {_shown(lead, score)}{_range(lead, ends)}."
-    sentence = f"<bdi>{esc(best)}</bdi> leads: {_of(lead)} {_shown(lead, lead.scores[best])}"
-    found = lead.difference(best, comparison.baseline) if best != comparison.baseline else None
-    if found is None:
-        return f"{sentence}{'; it is the baseline' if best == comparison.baseline else ''}."
-    value, ends = found
-    gap = number(abs(value) * lead.scale, lead.decimals)
-    side = "above" if value >= 0 else "below"
-    return f"{sentence}, {gap} {side} the baseline <bdi>{esc(comparison.baseline)}</bdi>{_range(lead, ends, sign=True)}."
-
-
-def _of(measure: Measure) -> str:
-    return (
-        f"average of {len(measure.columns)} tasks"
-        if measure.columns
-        else f"{esc(measure.name)} ({esc(measure.below)})"
-    )
-
-
 def _shown(measure: Measure, score: float) -> str:
     return number(score * measure.scale, measure.decimals)
 
