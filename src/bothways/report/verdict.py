@@ -76,8 +76,8 @@ def _noise(lead: Measure, gain: float, ends: tuple[float, float] | None) -> str:
 
 def _alone(comparison: Comparison, lead: Measure, name: Write, text: Write) -> str:
     """Write the score of one model: the only one, or the first that was measured."""
-    shared = comparison.challenger() if len(comparison.labels) > 1 else None
-    label = shared if shared in lead.scores else next(iter(lead.scores))
+    rival = comparison.challenger()
+    label = rival if rival is not None and rival in lead.scores else next(iter(lead.scores))
     score = lead.scores[label]
     ends = lead.interval(label)
     shown = (
