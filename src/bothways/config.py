@@ -69,7 +69,7 @@ class _Implausible(ValueError):
         self.field = field
 
 
-def _takes(annotation: Any, *kinds: type) -> bool:
+def _takes(annotation: object, *kinds: type) -> bool:
     """Tell if one of the types occurs anywhere in an annotation."""
     return annotation in kinds or any(
         _takes(part, *kinds) for part in getattr(annotation, "__args__", ())
@@ -124,7 +124,7 @@ def explain_first(first: Mapping[str, Any], kind: type[BaseModel]) -> str:
     return f"{path}: {message}{shown}" if path else message
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     """Write a value for a one-line message."""
     if isinstance(value, int) and abs(value) > 10**30:
         return "a very large number"
@@ -167,7 +167,7 @@ _ITEM = "N"  # a place in a list
 
 
 def _paths(
-    kind: Any, above: tuple[str, ...] = (), around: tuple[Any, ...] = ()
+    kind: object, above: tuple[str, ...] = (), around: tuple[Any, ...] = ()
 ) -> set[tuple[str, ...]]:
     """Return the path of every field of a config class, with `N` for the items of a list."""
     found: set[tuple[str, ...]] = set()

@@ -138,7 +138,7 @@ def object_if_whole(file: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def json_type(value: Any) -> str:
+def json_type(value: object) -> str:
     """Name a value's type as JSON does, for example "object" for a dict."""
     names = {
         dict: "object",

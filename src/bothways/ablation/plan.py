@@ -25,7 +25,7 @@ OTHERS = "*"
 """The key of `Plan.data` for every stage without its own."""
 
 
-def _tuple(value: Any) -> Any:
+def _tuple(value: object) -> object:
     return (
         (value,)
         if isinstance(value, (str, int))
@@ -35,7 +35,7 @@ def _tuple(value: Any) -> Any:
     )
 
 
-def _poolings(value: Any) -> Any:
+def _poolings(value: object) -> object:
     if isinstance(value, Mapping):
         value = (value,)
     many = _tuple(value)
@@ -45,7 +45,7 @@ def _poolings(value: Any) -> Any:
         raise ValueError(str(error).removeprefix("pooling: ")) from None
 
 
-def _sources(value: Any) -> Any:
+def _sources(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _tuple(each) for key, each in value.items()}
     return {OTHERS: _tuple(value)}
@@ -167,7 +167,7 @@ def pooling_label(pooling: PoolingConfig) -> str:
     return pooling.mode + "".join(sizes)
 
 
-def read_plan(path: str | os.PathLike[str] | None = None, **choices: Any) -> Plan:
+def read_plan(path: str | os.PathLike[str] | None = None, **choices: object) -> Plan:
     """Read a plan from a YAML file and keyword arguments, which take precedence.
 
     For example read_plan("plan.yaml", seeds=(1, 2)).

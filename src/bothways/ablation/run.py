@@ -55,7 +55,7 @@ def ablate(
     retrain: bool = False,
     device: str | torch.device = "auto",
     progress: bool | None = None,
-    **choices: Any,
+    **choices: object,
 ) -> AblationTable: ...
 @overload
 def ablate(
@@ -66,7 +66,7 @@ def ablate(
     retrain: bool = False,
     device: str | torch.device = "auto",
     progress: bool | None = None,
-    **choices: Any,
+    **choices: object,
 ) -> Forecast: ...
 
 
@@ -78,7 +78,7 @@ def ablate(
     retrain: bool = False,
     device: str | torch.device = "auto",
     progress: bool | None = None,
-    **choices: Any,
+    **choices: object,
 ) -> AblationTable | Forecast:
     """Compare methods and poolings on one base.
 

@@ -223,7 +223,7 @@ def _notes(
 def _switch(config: PretrainedConfig, windows: str, notes: list[str]) -> None:
     original: dict[str, Any] = dict(getattr(config, ORIGINAL, None) or {})
 
-    def change(field: str, value: Any) -> None:
+    def change(field: str, value: object) -> None:
         original.setdefault(field, getattr(config, field, None))
         setattr(config, field, value)
 
@@ -310,7 +310,7 @@ def _restore(config: PretrainedConfig) -> None:
     _put_back(config, "is_causal", True)
 
 
-def _put_back(config: PretrainedConfig, field: str, value: Any) -> None:
+def _put_back(config: PretrainedConfig, field: str, value: object) -> None:
     if value is not None or hasattr(type(config), field):
         setattr(config, field, value)
     elif hasattr(config, field):

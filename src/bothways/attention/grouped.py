@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -68,7 +68,7 @@ def grouped(
     window: int | None,
     sinks: Tensor | None,
     layer: int | None,
-    **options: Any,
+    **options: object,
 ) -> Tensor:
     """Attend in shifted groups of one packed row.
 

@@ -14,7 +14,10 @@ llama.cpp's converter do not read the key.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 OLDEST = "5.2"
 """The first release of transformers that reads `is_causal` from a config."""
@@ -28,7 +31,7 @@ def guarded(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, GUARD: {_SENTENCE: []}}
 
 
-def unguard(config: Any) -> None:
+def unguard(config: PretrainedConfig) -> None:
     """Remove the key from a config object, in place.
 
     If the folder really pruned heads, the key has other values and stays.

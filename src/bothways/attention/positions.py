@@ -7,21 +7,25 @@ index error.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bothways.attention.run import position_offset
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def usable_positions(model: Any) -> int | None:
+
+def usable_positions(model: nn.Module) -> int | None:
     """Tokens that a backbone has positions for; None if its config sets no limit."""
     # under dynamic positions the length of training, up to which a text's frequencies do not follow
     # its neighbours' lengths
-    own = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0
+    config: Any = model.config
+    own = getattr(config.get_text_config(), "max_position_embeddings", None) or 0
     # RoBERTa's lineage counts positions from padding_idx + 1; XLNet writes -1 for no limit
     return own - position_offset(model) if own > 0 else None
 
 
-def table_positions(model: Any) -> int | None:
+def table_positions(model: nn.Module) -> int | None:
     """Return the number of tokens after which a backbone's table of positions ends.
 
     Returns None if the positions are rotary or have no limit.

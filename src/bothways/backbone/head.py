@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from bothways.errors import UnsupportedFamily
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _PROBE_LENGTH = 8
 # The same operations on the same states differ by rounding only. A lost scale or soft cap is off by
@@ -110,7 +113,7 @@ class Head(nn.Module):
             causal.vocab_size = rows
         self.tie(decoder)
 
-    def check_joins(self, decoder: Any) -> None:
+    def check_joins(self, decoder: PreTrainedModel) -> None:
         """Refuse, before anything is trained, a decoder that `join` could not put back.
 
         Raises:

@@ -24,7 +24,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 from torch import nn
@@ -32,6 +32,9 @@ from torch import nn
 from bothways.backbone.loading.sources import source_config
 from bothways.config import Strict, parse
 from bothways.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 log = logging.getLogger("bothways")
 
@@ -149,7 +152,7 @@ def rope_overrides(name: str | os.PathLike[str], rope: RopeConfig) -> dict[str, 
     return extended(source_config(name), rope, str(name))
 
 
-def extended(config: Any, rope: RopeConfig, name: str) -> dict[str, Any]:
+def extended(config: PretrainedConfig, rope: RopeConfig, name: str) -> dict[str, Any]:
     """Compute the config fields to change: `rope_parameters` and `max_position_embeddings`.
 
     Dynamic NTK measures from `max_position_embeddings`, so with it that field is the training
@@ -248,7 +251,7 @@ def _fields(
     return fields
 
 
-def _check_taken(config: Any, fields: Mapping[str, Any], name: str) -> None:
+def _check_taken(config: PretrainedConfig, fields: Mapping[str, Any], name: str) -> None:
     """Let transformers read the changed config now, before weights are loaded and trained.
 
     Raises:
@@ -307,7 +310,7 @@ def with_older_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, **{key: settings[key] for key in _BESIDE if settings.get(key) is not None}}
 
 
-def is_dynamic(config: Any) -> bool:
+def is_dynamic(config: PretrainedConfig) -> bool:
     """Tell if a config's positions grow with the text, beyond `max_position_embeddings`."""
     settings = getattr(config.get_text_config(decoder=True), "rope_parameters", None) or {}
     return settings.get("rope_type") == "dynamic"

@@ -41,7 +41,7 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
             flattened.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
     @wraps(command)
-    def run(**given: Any) -> None:
+    def run(**given: object) -> None:
         for name, kind in groups.items():
             given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
         command(**given)
@@ -59,7 +59,7 @@ def _options(kind: type[Any]) -> list[inspect.Parameter]:
     ]
 
 
-def _option(field: Field[Any], annotation: Any, panel: str | None) -> inspect.Parameter:
+def _option(field: Field[Any], annotation: object, panel: str | None) -> inspect.Parameter:
     value, info = get_args(annotation)
     assert isinstance(info, ParameterInfo)
     if panel is not None:

@@ -18,12 +18,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from bothways.atomic import atomic_folder
 from bothways.attention.plan import Direction
@@ -48,6 +48,9 @@ from bothways.encoder.texts.tokenization import Text
 from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
 from bothways.pooling import Pooling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Sentences = str | Sequence[str] | Sequence[Sequence[str | int]] | np.ndarray[Any, Any]
 """A text, texts, or pairs [instruction, text]."""
@@ -77,8 +80,8 @@ class LLM2Vec(nn.Module):
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: PreTrainedTokenizerFast | None = None,
+        model: PreTrainedModel | Encoder,
+        tokenizer: PreTrainedTokenizerBase | None = None,
         pooling_mode: str | None = None,
         max_length: int | None = None,
         doc_max_length: int = DOC_MAX_LENGTH,

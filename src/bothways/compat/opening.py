@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import astuple
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from bothways.attention.text_config import text_configs
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
@@ -24,6 +24,9 @@ from bothways.encoder.load import is_encoder, local_folder
 from bothways.encoder.prepare import prepare
 from bothways.errors import InputError
 from bothways.pooling import Pooling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def open_named(
@@ -75,7 +78,7 @@ def open_named(
     return encoder
 
 
-def open_loaded(model: Any, tokenizer: PreTrainedTokenizerFast | None) -> Encoder:
+def open_loaded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> Encoder:
     """Return an encoder over a model that the caller has loaded, with its adapter merged.
 
     Raises:

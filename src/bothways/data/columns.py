@@ -180,7 +180,7 @@ def find_pair(
     return found[0], found[1]
 
 
-def read_text(where: str, name: str, value: Any, *, surrogates: Surrogates) -> str:
+def read_text(where: str, name: str, value: object, *, surrogates: Surrogates) -> str:
     r"""Return `value` if it is a text that a tokenizer can take.
 
     For example, read_text("a.jsonl, row 1", "text", "a\ud800", surrogates="repair") is "a\ufffd".

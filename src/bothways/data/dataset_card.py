@@ -61,7 +61,7 @@ def stated_configs(folder: Path) -> dict[str, Splits]:
     return {name: splits for name, splits in found.items() if splits}
 
 
-def _patterns(card: Path, name: str, data_files: Any) -> Iterator[tuple[str, list[Any]]]:
+def _patterns(card: Path, name: str, data_files: object) -> Iterator[tuple[str, list[Any]]]:
     """Yield (split, patterns). `data_files` is a pattern, a list of them, or a list of {split,
     path}.
     """

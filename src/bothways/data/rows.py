@@ -13,7 +13,6 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from bothways.data.formats.columnar import Keep, columnar_rows
 from bothways.data.formats.compressed import COMPRESSIONS, iter_lines, open_bytes, plain_name
@@ -166,7 +165,7 @@ def _txt(path: Path) -> Iterator[Row]:
             yield number, {TEXT_COLUMN: line.removesuffix("\n").removesuffix("\r")}
 
 
-def finite_number(value: Any, column: str, where: str) -> float:
+def finite_number(value: object, column: str, where: str) -> float:
     """Return the finite number in a column. Tables write it as text.
 
     Raises:

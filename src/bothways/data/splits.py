@@ -148,5 +148,5 @@ def training_rows(label: str, rows: Iterable[Row]) -> Iterator[Row]:
         )
 
 
-def _says_held_out(value: Any) -> bool:
+def _says_held_out(value: object) -> bool:
     return isinstance(value, str) and "".join(re.findall(r"[a-z]+", value.lower())) in _HELD_OUT

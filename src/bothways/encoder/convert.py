@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -28,6 +28,9 @@ from bothways.errors import InputError
 from bothways.nearest import did_you_mean
 from bothways.pooling import PoolingConfig
 from bothways.provenance import versions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 log = logging.getLogger("bothways")
 
@@ -278,7 +281,7 @@ def check_default_prompt(name: str | None, prompts: Mapping[str, str]) -> None:
         )
 
 
-def _limit(max_length: int | None, model: Any) -> int | None:
+def _limit(max_length: int | None, model: PreTrainedModel) -> int | None:
     own = usable_positions(model)
     return own if max_length is None else min(max_length, own or max_length)
 

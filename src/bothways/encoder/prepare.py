@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bothways.attention.direction import set_direction
 from bothways.attention.probe import measure_execution
@@ -11,9 +11,12 @@ from bothways.backbone.family.families import check_supported
 from bothways.config import Direction
 from bothways.foreign import foreign
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 def prepare(
-    model: Any, direction: Direction, windows: str = "lift"
+    model: nn.Module, direction: Direction, windows: str = "lift"
 ) -> tuple[Execution, dict[str, Any]]:
     """Switch a bare backbone to `direction`, and choose how it runs.
 
@@ -22,7 +25,8 @@ def prepare(
     Raises:
         UnsupportedFamily: the family has layers that no mask can turn.
     """
-    check_supported(model.config)
+    config: Any = model.config
+    check_supported(config)
     name = getattr(model, "name_or_path", "") or type(model).__name__
     with foreign(name, "cannot be run", "its config.json holds values that do not go together"):
         report = set_direction(model, direction, windows=windows)

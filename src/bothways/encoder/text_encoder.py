@@ -265,7 +265,7 @@ class TextEncoder(EncoderModule):
         **options: Unpack[EncodeKeywords],
     ) -> np.ndarray | Tensor: ...
 
-    def encode_query(self, texts: Text | Iterable[Text], **options: Any) -> np.ndarray | Tensor:
+    def encode_query(self, texts: Text | Iterable[Text], **options: object) -> np.ndarray | Tensor:
         """Encode with the stored prompt "query", if there is one.
 
         For example, `encode_query("how tall is Everest")` returns one vector (D,). Arguments are
@@ -323,7 +323,9 @@ class TextEncoder(EncoderModule):
         **options: Unpack[EncodeKeywords],
     ) -> np.ndarray | Tensor: ...
 
-    def encode_document(self, texts: Text | Iterable[Text], **options: Any) -> np.ndarray | Tensor:
+    def encode_document(
+        self, texts: Text | Iterable[Text], **options: object
+    ) -> np.ndarray | Tensor:
         """Encode with the stored prompt "document" (else "passage" or "corpus"), if any.
 
         For example, `encode_document(["Mount Everest is 8,849 m tall."])` returns an array of one
@@ -342,7 +344,7 @@ class TextEncoder(EncoderModule):
         found: np.ndarray | Tensor = self.encode(texts, **options)
         return found
 
-    def similarity(self, a: Any, b: Any) -> Tensor:
+    def similarity(self, a: object, b: object) -> Tensor:
         """Compute cosine similarities (n, m) of (n, D) and (m, D), see `cosine_similarity`.
 
         For example, `similarity(queries, documents)[0].argmax()` is the best document of the first

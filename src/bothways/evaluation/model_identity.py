@@ -114,7 +114,7 @@ def _sample(tensor: torch.Tensor) -> bytes:
     return bytes(flat.cpu().to(kind).numpy().tobytes())
 
 
-def _plain(thing: Any) -> dict[str, Any]:
+def _plain(thing: object) -> dict[str, Any]:
     """Return the public attributes of an object that are plain values or collections of them.
 
     The fields of its options are included.
@@ -130,7 +130,7 @@ def _plain(thing: Any) -> dict[str, Any]:
     return found
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     if isinstance(value, Mapping):
         return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
     if isinstance(value, (list, tuple)):

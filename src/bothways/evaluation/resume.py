@@ -131,7 +131,9 @@ def finished(
     return results.records, [*told.get("earlier", []), {**run, "tasks": list(results.records)}]
 
 
-def _refuse_other_model(path: str | os.PathLike[str], there: Any, here: Mapping[str, Any]) -> None:
+def _refuse_other_model(
+    path: str | os.PathLike[str], there: object, here: Mapping[str, Any]
+) -> None:
     there = there if isinstance(there, Mapping) else {}
     if there.get("fingerprint") == here["fingerprint"]:
         return

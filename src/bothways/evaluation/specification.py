@@ -130,7 +130,7 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     return (annotation,)
 
 
-def _read(annotation: Any, text: str) -> Any:
+def _read(annotation: object, text: str) -> Any:
     for member in _members(annotation):
         try:
             return _read_one(member, text)
@@ -139,7 +139,7 @@ def _read(annotation: Any, text: str) -> Any:
     raise ValueError(text)
 
 
-def _read_one(annotation: Any, text: str) -> Any:
+def _read_one(annotation: object, text: str) -> Any:
     if get_origin(annotation) is Literal:
         if text not in get_args(annotation):
             raise ValueError(text)
@@ -155,7 +155,7 @@ def _read_one(annotation: Any, text: str) -> Any:
     return annotation(text) if annotation in (int, float) else text
 
 
-def _wanted(annotation: Any) -> str:
+def _wanted(annotation: object) -> str:
     return " or ".join(_wanted_one(member) for member in _members(annotation))
 
 

@@ -23,7 +23,7 @@ FORMAT = 1
 
 
 def write_manifest(
-    folder: Path, target: str, dtype: str, reference: Sequence[Row], **fields: Any
+    folder: Path, target: str, dtype: str, reference: Sequence[Row], **fields: object
 ) -> None:
     """Write the manifest into an export's folder.
 

@@ -269,7 +269,7 @@ def _rows(group: MiningGroup, block: Sequence[int], kept: Mapping[str, Any]) -> 
     }
 
 
-def _place(place: Any, count: int) -> int:
+def _place(place: object, count: int) -> int:
     if type(place) is not int or not 0 <= place < count:
         raise ValueError(f"there is no text number {place!r:.40}, only {count} texts")
     return place

@@ -210,6 +210,6 @@ def workspace(folder: str | Path | None) -> Iterator[Work]:
         lock.release()
 
 
-def digest(*parts: Any) -> str:
+def digest(*parts: object) -> str:
     """Compute a SHA-256 (hex) over JSON values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bothways.encoder.texts.embedding_rows import check_embedded
 from bothways.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 TOGETHER = 1000
 """Texts per call of the tokenizer: enough for its threads, and small compared with all tokens."""
@@ -15,7 +18,11 @@ CHARACTERS = 4_000_000
 
 
 def tokenised(
-    texts: Sequence[str], tokenizer: Any, *, special: bool = True, rows: int | None = None
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    special: bool = True,
+    rows: int | None = None,
 ) -> Iterator[list[int]]:
     """Tokenize each document as a whole: yields its token ids.
 
@@ -46,7 +53,7 @@ def tokenised(
             yield ids
 
 
-def end_of_document(tokenizer: Any, rows: int | None) -> int | None:
+def end_of_document(tokenizer: PreTrainedTokenizerBase, rows: int | None) -> int | None:
     """Return EOS, which is put between two documents, or None if the tokenizer has none.
 
     Raises:

@@ -17,7 +17,7 @@ handles texts and tokens, and `objectives.llara` handles losses.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bothways.backbone.adapter.new_tokens import special_ids
 from bothways.data.text.passages import Passage
@@ -25,6 +25,8 @@ from bothways.data.text.stop_words import content_words
 from bothways.encoder.questions import Questions
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from bothways.encoder.encoder import Encoder
 
 StopWords = Literal["english", "none"]
@@ -103,7 +105,7 @@ def _bags(
     return [sorted(set(ids[:length]) - hidden) for ids in found]
 
 
-def counter(tokenizer: Any) -> Callable[[list[str]], list[int]]:
+def counter(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[str]], list[int]]:
     """Build a function that counts the tokens of each of several texts."""
 
     def count(texts: list[str]) -> list[int]:

@@ -250,7 +250,7 @@ class AttentionPooling(nn.Module):
             else SelfLayer(width, heads=heads, head_width=head_width)
         )
 
-    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, features: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Add "sentence_embedding" (B, H) to the features.
 
         They have "token_embeddings" (B, L, H), "attention_mask" and maybe "prompt_length". Padding
@@ -299,7 +299,7 @@ class AttentionPooling(nn.Module):
     # the name before sentence-transformers 6
     get_sentence_embedding_dimension = get_embedding_dimension
 
-    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
+    def save(self, output_path: str, *args: object, **kwargs: object) -> None:
         """Write settings and weights to the module's folder, and this file to its parent.
 
         modules.json refers to the file there.

@@ -78,7 +78,7 @@ def _unnamed(files: Mapping[str, str]) -> dict[str, str]:
     )
 
 
-def _shortened(value: Any) -> Any:
+def _shortened(value: object) -> Any:
     if isinstance(value, Mapping):
         found = {key: _shortened(each) for key, each in value.items()}
         if isinstance(value.get("source"), str) and value.get("kind") in ("file", "folder"):
@@ -94,7 +94,7 @@ def _shortened(value: Any) -> Any:
     return _INSIDE.sub(lambda found: last_name(found[0]), value)
 
 
-def in_values(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+def in_values(value: object, place: str = "") -> Iterator[tuple[str, str]]:
     """Yield every string of a JSON value that is a path, after its dotted position.
 
     For example, {"a": ["/home/me/x"]} yields ("a[0]", "/home/me/x"). Texts for the model are

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from bothways.training.recipe.recipe import Recipe
 
 #: Fields about the start of a recipe, taken from the first one. All other fields describe the
@@ -11,7 +9,7 @@ from bothways.training.recipe.recipe import Recipe
 START = ("base", "base_adapter", "rope")
 
 
-def compose(first: Recipe, second: Recipe, **changes: Any) -> Recipe:
+def compose(first: Recipe, second: Recipe, **changes: object) -> Recipe:
     """Join the stages of `first` and then those of `second` into one recipe.
 
     Args:

@@ -45,7 +45,7 @@ class Entry(NamedTuple):
             if each.kind is each.KEYWORD_ONLY and each.name != "dev"
         )
 
-    def make(self, options: Mapping[str, Any], **common: Any) -> Recipe:
+    def make(self, options: Mapping[str, Any], **common: object) -> Recipe:
         """Make the recipe with its own options, as a command line gives them.
 
         For example get("llm2vec").make({"simcse": True}, base="smollm2-135m", preset="laptop").

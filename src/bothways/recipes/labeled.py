@@ -117,7 +117,7 @@ def _of_stage(given: Labelled, stage: str) -> Labelled:
     return found
 
 
-def _listed(given: Any) -> list[str]:
+def _listed(given: object) -> list[str]:
     sources = [given] if isinstance(given, (str, os.PathLike)) else given
     if not isinstance(sources, (list, tuple)) or not all(
         isinstance(source, (str, os.PathLike)) for source in sources

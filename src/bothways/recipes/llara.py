@@ -87,7 +87,7 @@ def llara(
     adaptation: bool = True,
     dev: str | None = None,
     dev_every: int = 100,
-    **overrides: Any,
+    **overrides: object,
 ) -> Recipe:
     """Adapt a decoder on consecutive passages of documents, then fine-tune it on labeled rows.
 

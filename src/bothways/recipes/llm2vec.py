@@ -43,7 +43,7 @@ def llm2vec(
     supervised: Labelled | None = None,
     dev: str | None = None,
     dev_every: int = 25,
-    **overrides: Any,
+    **overrides: object,
 ) -> Recipe:
     """Train MNTP and then unsupervised SimCSE, or with labeled rows MNTP and then supervised.
 

@@ -51,7 +51,7 @@ def longlora(
     then: str | Recipe | None = None,
     text_length: int | None = None,
     dev: str | None = None,
-    **overrides: Any,
+    **overrides: object,
 ) -> Recipe:
     """Train a causal language model on long rows. `then` makes an encoder of it.
 
@@ -193,7 +193,7 @@ def _continued(
     return [_lengthened(each, context, text_length) for each in stages]
 
 
-def _second(then: Recipe | str, **choices: Any) -> Recipe:
+def _second(then: Recipe | str, **choices: object) -> Recipe:
     """Make the recipe that follows, or return the one that the caller gave."""
     if isinstance(then, Recipe):
         if choices["dev"] is not None:

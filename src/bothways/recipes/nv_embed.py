@@ -95,7 +95,7 @@ def nv_embed(
     retrieval: Labelled | None = None,
     dev: str | None = None,
     dev_every: int = 100,
-    **overrides: Any,
+    **overrides: object,
 ) -> Recipe:
     r"""Train latent-attention pooling on retrieval with in-batch negatives, then all tasks without.
 

@@ -65,7 +65,7 @@ def simcse(
     direction: Literal["bidirectional", "causal"] = "bidirectional",
     dev: str | None = None,
     dev_every: int = 125,
-    **overrides: Any,
+    **overrides: object,
 ) -> Recipe:
     """Train on two dropout views of each text, or on labeled rows with a hard negative each.
 

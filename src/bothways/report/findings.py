@@ -22,7 +22,7 @@ _CELLS = 40
 _PAIRS = 50
 
 
-def numbers(values: Any, at_least: int = 1) -> list[float] | None:
+def numbers(values: object, at_least: int = 1) -> list[float] | None:
     """Read a list of finite numbers, or return None."""
     if (
         not isinstance(values, Sequence)
@@ -36,7 +36,7 @@ def numbers(values: Any, at_least: int = 1) -> list[float] | None:
     return [float(value) for value in values] if fit else None
 
 
-def matrix(values: Any) -> list[list[float]] | None:
+def matrix(values: object) -> list[list[float]] | None:
     """Read rows of finite numbers of equal length, or return None."""
     if not isinstance(values, Sequence) or isinstance(values, (str, bytes)) or not values:
         return None

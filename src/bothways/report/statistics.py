@@ -93,7 +93,7 @@ def read_items(details: Mapping[str, Any], score: float) -> Items | None:
     return items if abs(whole - score) <= _SAME else None
 
 
-def _numbers(values: Any) -> np.ndarray | None:
+def _numbers(values: object) -> np.ndarray | None:
     """Read at least two finite numbers as float64 (n,), or return None."""
     try:
         array = np.asarray(values, dtype=np.float64)

@@ -159,7 +159,7 @@ class Vectors:
         return digest.hexdigest()
 
 
-def as_array(vectors: Any) -> np.ndarray:
+def as_array(vectors: object) -> np.ndarray:
     """Convert the output of an encoder to a float32 array.
 
     The output is an array, a tensor of any type and device, or a list of either.

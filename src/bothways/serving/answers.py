@@ -288,7 +288,7 @@ class Answers:
         return model.encoder.options.normalize
 
     async def _thread(
-        self, work: Callable[..., Result], *arguments: Any, deadline: float
+        self, work: Callable[..., Result], *arguments: object, deadline: float
     ) -> Result:
         """Run something on the tokenizers' thread."""
         running = asyncio.get_running_loop().run_in_executor(self._tokenizer, work, *arguments)

@@ -238,7 +238,7 @@ class Engine:
                 else:
                     self._done(job, i, vector.copy())  # a view would keep the whole pass
 
-    def _done(self, job: Job, index: int, result: Any) -> None:
+    def _done(self, job: Job, index: int, result: object) -> None:
         job.results[index] = result
         job.left -= 1
         if job.left == 0:

@@ -27,7 +27,7 @@ _JSON = {
 }
 
 
-def _texts(value: Any) -> Any:
+def _texts(value: object) -> object:
     """Check a text or a list of texts."""
     if isinstance(value, str):
         return value
@@ -41,7 +41,7 @@ def _texts(value: Any) -> Any:
     return value
 
 
-def _input(value: Any) -> Any:
+def _input(value: object) -> object:
     """Check a text, a list of texts, or token ids: a list of numbers, or a list of such lists."""
     if not isinstance(value, list) or not value:
         return _texts(value)
@@ -64,7 +64,7 @@ def _ids(value: list[Any], where: str) -> list[Any]:
     return value
 
 
-def _is_id(value: Any) -> bool:
+def _is_id(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

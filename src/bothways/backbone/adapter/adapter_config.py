@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bothways.errors import InputError
 from bothways.foreign import foreign, one_line, read_object
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 NAME = "adapter_config.json"
 # Known fields with an effect that weights cannot hold, and the reason.
@@ -103,7 +106,7 @@ def _refuse_fields(file: Path, values: dict[str, Any], known: set[str]) -> None:
             )
 
 
-def _check_types(config: Any) -> None:
+def _check_types(config: PretrainedConfig) -> None:
     """Raise TypeError for values that peft accepts now and fails on or computes with later."""
     for name in ("r", "lora_alpha"):
         value = getattr(config, name, 1)

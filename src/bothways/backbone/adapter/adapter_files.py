@@ -17,7 +17,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -31,6 +31,9 @@ from bothways.backbone.rope import RopeConfig
 from bothways.digest import file_sha256
 from bothways.errors import InputError
 from bothways.foreign import foreign, object_if_whole, read_object, read_tensors
+
+if TYPE_CHECKING:
+    pass
 
 WHOLE = "trainable_params.safetensors"
 PUBLISHED_WHOLE = "trainable_params.bin"
@@ -274,7 +277,7 @@ def bare(name: str, model: nn.Module) -> str:
     return name
 
 
-def _prefix(model: Any) -> str:
+def _prefix(model: nn.Module) -> str:
     slot = getattr(model, "base_model_prefix", "")
     return f"{slot}." if slot else ""
 

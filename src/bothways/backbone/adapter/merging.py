@@ -21,7 +21,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -44,6 +44,9 @@ from bothways.backbone.adapter.roots import HEADS, REMEDY, Root, find_root, foll
 from bothways.backbone.rope import RopeConfig
 from bothways.errors import InputError
 from bothways.foreign import foreign, read_tensors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 log = logging.getLogger("bothways")
 
@@ -164,7 +167,7 @@ def _merge(
 
 
 def _check_complete(
-    wrapped: Any,
+    wrapped: PreTrainedModel,
     weights: Mapping[str, Tensor],
     unexpected: Iterable[str],
     root: Root,

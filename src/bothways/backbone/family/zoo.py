@@ -208,7 +208,7 @@ def _shrunk(fields: dict[str, Any]) -> dict[str, Any]:
     return small
 
 
-def _shrink(name: str, value: Any) -> Any:
+def _shrink(name: str, value: object) -> Any:
     if name == "layer_types" and isinstance(value, list):
         return _four(value)
     if name == "mlp_layer_types" and isinstance(value, list):

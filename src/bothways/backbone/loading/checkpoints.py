@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -21,6 +21,9 @@ from bothways.errors import InputError, SourceError
 from bothways.foreign import foreign
 from bothways.foreign import one_line as one_line_of
 from bothways.nearest import did_you_mean
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 ACCEPTED = (
     "give a hub id (organisation/name), a model folder, a .gguf file, or the embedded smollm2-135m"
@@ -46,7 +49,7 @@ def read_config(name: str, where: str) -> Any:
     return config
 
 
-def read_tokenizer(name: str, where: str, **options: Any) -> Any:
+def read_tokenizer(name: str, where: str, **options: object) -> Any:
     """Read the tokenizer at `where` (folder or hub id), with the BOS and EOS of its files."""
     with one_line(name, "its tokenizer cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
@@ -98,7 +101,7 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
     return model.eval()
 
 
-def override(config: Any, values: dict[str, Any], name: str) -> None:
+def override(config: PretrainedConfig, values: dict[str, Any], name: str) -> None:
     """Set fields of the text part of a transformers config in place.
 
     For example, {"attention_dropout": 0.1} sets the dropout rate of Llama's attention.

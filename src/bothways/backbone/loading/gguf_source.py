@@ -21,7 +21,7 @@ from bothways.backbone.loading.checkpoints import one_line, read_tokenizer, read
 from bothways.errors import MissingExtra, SourceError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def require_gguf(purpose: str) -> None:
         raise MissingExtra("gguf", "gguf", purpose)
 
 
-def read_gguf(path: str | Path, *, dtype: torch.dtype, **options: Any) -> tuple[Any, Any]:
+def read_gguf(path: str | Path, *, dtype: torch.dtype, **options: object) -> tuple[Any, Any]:
     """Dequantize a .gguf file.
 
     Args:
@@ -89,7 +89,7 @@ def _dense() -> dict[str, Any]:
     return {"quantization_config": GgufConfig(dequantize=True)}
 
 
-def forget_quantizer(model: Any) -> None:
+def forget_quantizer(model: PreTrainedModel) -> None:
     """Remove every trace of GGUF from a dequantized model, so it saves and loads like any other."""
     for module in model.modules():
         for attribute in ("hf_quantizer", "is_quantized", "quantization_method"):

@@ -15,9 +15,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bothways.errors import SourceError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 log = logging.getLogger("bothways")
 
@@ -39,7 +42,7 @@ _LEFTOVERS = re.compile(
 )
 
 
-def refuse_left_out(name: str, model: Any, keys: Iterable[str]) -> None:
+def refuse_left_out(name: str, model: PreTrainedModel, keys: Iterable[str]) -> None:
     """Raise SourceError if loading has left out weights of the decoder, and warn of unknown
     weights.
 
@@ -69,7 +72,7 @@ def refuse_left_out(name: str, model: Any, keys: Iterable[str]) -> None:
         )
 
 
-def _is_inside(key: str, model: Any) -> bool:
+def _is_inside(key: str, model: PreTrainedModel) -> bool:
     """Tell if a name belongs to the decoder.
 
     It does if it lies below the name that the family gives the decoder, or below one of its own

@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from transformers import (
@@ -38,6 +38,9 @@ from bothways.backbone.loading.gguf_source import read_gguf
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.backbone.tokenizer.tokenizer_file import warn_of_difference
 from bothways.errors import InputError, SourceError, UnsupportedFamily
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 Kind = Literal["hub", "folder", "gguf", "embedded"]
 EXPORT = "bothways-export.json"
@@ -190,7 +193,7 @@ def load_pretrained(
 
 
 def _load_weights(
-    name: str, place: str, config: Any, head: bool, **options: Any
+    name: str, place: str, config: PretrainedConfig, head: bool, **options: object
 ) -> tuple[Any, Head | None]:
     role = _role(config, name)
     options["config"] = config
@@ -199,7 +202,7 @@ def _load_weights(
     return _split(read_weights(name, place, AutoModelForCausalLM, **options), head)
 
 
-def _role(config: Any, name: str) -> Literal["decoder", "encoder", "wrapper"]:
+def _role(config: PretrainedConfig, name: str) -> Literal["decoder", "encoder", "wrapper"]:
     """Tell if a config describes a decoder, a BERT-like encoder, or a wrapper around a text
     decoder.
     """
@@ -234,7 +237,7 @@ def _split(causal: Any, head: bool) -> tuple[Any, Head | None]:
         return decoder, take_apart(causal, decoder)
 
 
-def _stands_alone(part: Any, causal: Any) -> bool:
+def _stands_alone(part: PreTrainedModel, causal: PreTrainedModel) -> bool:
     """Tell if AutoModel builds exactly `part` from its own config.
 
     If so, and if that config is text-only, it can be saved and loaded by itself.
@@ -277,7 +280,7 @@ def _gguf_overrides(source: Source, overrides: dict[str, Any]) -> dict[str, Any]
     return {"config": config}
 
 
-def _set_attention(model: Any, implementation: str) -> None:
+def _set_attention(model: PreTrainedModel, implementation: str) -> None:
     try:
         with quiet():
             model.set_attn_implementation(implementation)

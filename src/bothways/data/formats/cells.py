@@ -37,7 +37,7 @@ class Elided(ValueError):
     """An array that was written without its middle."""
 
 
-def is_missing(value: Any) -> bool:
+def is_missing(value: object) -> bool:
     """Return whether a cell is a table's spelling of a missing value.
 
     These are an empty cell, nan, None, null, <NA>, and a backslash with N (MySQL, Hive).

@@ -103,7 +103,7 @@ def _table(path: Path, value: dict[str, Any]) -> list[Any] | None:
     return None
 
 
-def _zipped(path: Path, number: int, columns: list[Any], cells: Any) -> dict[str, Any]:
+def _zipped(path: Path, number: int, columns: list[Any], cells: object) -> dict[str, Any]:
     if not isinstance(cells, list) or len(cells) != len(columns):
         raise InputError(
             f"{path}, row {number}: its cells do not fit the {len(columns)} columns; write the file again"
@@ -158,7 +158,7 @@ def decode(path: Path, row: int, text: str, remedy: str) -> Any:
         ) from None
 
 
-def as_row(path: Path, number: int, value: Any) -> Row:
+def as_row(path: Path, number: int, value: object) -> Row:
     """Return a JSON value as a row. A string becomes a row with the column `text`."""
     if isinstance(value, str):
         return number, {TEXT_COLUMN: value}
@@ -172,7 +172,7 @@ def as_row(path: Path, number: int, value: Any) -> Row:
     } if index else value
 
 
-def type_name(value: Any) -> str:
+def type_name(value: object) -> str:
     """Return JSON's name for the type of a Python value, for example "object" for a dict."""
     if value is None:
         return "null"

@@ -18,7 +18,6 @@ import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bothways.data.labeled.labeled_row import Fields, Reading
 from bothways.data.retrieval_folder import RetrievalFolder, retrieval_folder, subsets_of
@@ -149,7 +148,7 @@ def read_grades(files: RetrievalFolder, split: str) -> dict[str, dict[str, int]]
 
 
 def _add_grade(
-    grades: dict[str, dict[str, int]], where: str, query: Any, document: Any, grade: Any
+    grades: dict[str, dict[str, int]], where: str, query: object, document: object, grade: object
 ) -> None:
     query, document = _id(where, "query-id", query), _id(where, "corpus-id", document)
     whole = None if isinstance(grade, bool) else _GRADE.fullmatch(str(grade).strip())
@@ -163,7 +162,7 @@ def _add_grade(
         )
 
 
-def _id(where: str, name: str, value: Any) -> str:
+def _id(where: str, name: str, value: object) -> str:
     """Return an id as text. Columnar tables hold whole numbers."""
     if not isinstance(value, (str, int)) or isinstance(value, bool):
         raise InputError(f"{where}: {name} is {value!r}, not a text or whole number")

@@ -153,7 +153,7 @@ class RowCells:
         column = self.column(*names)
         return finite_number(self.row[column], column, self.where)
 
-    def label(self, value: Any) -> str:
+    def label(self, value: object) -> str:
         """Return a class or cluster as text.
 
         A whole number is a label too. 3.0 is the label 3, because pandas writes whole numbers in
@@ -174,7 +174,7 @@ class RowCells:
             )
         return text
 
-    def clean(self, value: Any, name: str) -> str:
+    def clean(self, value: object, name: str) -> str:
         """Return a text that a tokenizer can take.
 
         If the reading repairs texts, lone surrogates become U+FFFD and white space becomes "".
@@ -235,6 +235,6 @@ class RowCells:
         return found
 
 
-def _is_null(value: Any) -> bool:
+def _is_null(value: object) -> bool:
     """Return whether a value is null, or NaN, which pandas writes for null."""
     return value is None or (isinstance(value, float) and math.isnan(value))

@@ -25,7 +25,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -47,6 +47,9 @@ from bothways.errors import InputError
 from bothways.foreign import positive, read_object
 from bothways.pooling import Pooling
 from bothways.provenance import versions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 log = logging.getLogger("bothways")
 
@@ -193,7 +196,7 @@ def _way_to_vectors(
     second: Path | None,
     ours: AdapterSettings | None,
     base: str,
-    model: Any,
+    model: PreTrainedModel,
     family: str,
 ) -> tuple[nn.Module, EncoderOptions]:
     """Build pooling and options, from our settings of the last adapter or from LLM2Vec's."""

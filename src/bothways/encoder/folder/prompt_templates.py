@@ -41,7 +41,7 @@ class TemplateTransformer(Transformer):
     """The stock Transformer module, extended by templates: prompts that contain `{text}`."""
 
     def preprocess(
-        self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any
+        self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: object
     ) -> dict[str, Any]:
         """Make features of texts. Prompts that are not templates are handled by the stock module.
 
@@ -94,7 +94,7 @@ class TemplateTransformer(Transformer):
                 )
         return ids[:end] + closing
 
-    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
+    def save(self, output_path: str, *args: object, **kwargs: object) -> None:
         """Write model, tokenizer and this file to one folder, as modules.json expects."""
         super().save(output_path, *args, **kwargs)
         shutil.copyfile(__file__, Path(output_path) / Path(__file__).name)
@@ -122,7 +122,7 @@ class LastTokens(nn.Module):
         super().__init__()
         self.width, self.tokens, self.include_prompt = width, tokens, include_prompt
 
-    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, features: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Add "sentence_embedding" (B, H) to the features.
 
         Rows may be padded on either side, or not at all ("cu_seq_lens_q").
@@ -157,7 +157,7 @@ class LastTokens(nn.Module):
     # the name before sentence-transformers 6
     get_sentence_embedding_dimension = get_embedding_dimension
 
-    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
+    def save(self, output_path: str, *args: object, **kwargs: object) -> None:
         """Write settings to the module's folder, and this file to its parent for modules.json."""
         folder = Path(output_path)
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -32,6 +32,9 @@ from bothways.errors import DirectionError, InputError
 from bothways.foreign import positive
 from bothways.pooling import Pooling
 from bothways.provenance import versions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 log = logging.getLogger("bothways")
 
@@ -177,7 +180,7 @@ def _head(
     return head_modules.Headed(pooling, layers, width=width, keep=keep)
 
 
-def _direction(model: Any, file: Path) -> Direction:
+def _direction(model: PreTrainedModel, file: Path) -> Direction:
     """Find the direction in which plain transformers runs the folder.
 
     It is given by `is_causal`, or by the switch of families that have their own. Encoder-only

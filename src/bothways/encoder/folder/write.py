@@ -24,7 +24,7 @@ import logging
 import os
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
@@ -48,6 +48,9 @@ from bothways.encoder.texts.wrapping import SLOT
 from bothways.errors import InputError
 from bothways.pooling.config import TRAINED
 from bothways.provenance import versions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 MODULES = "modules.json"
 OURS = "bothways.json"
@@ -138,7 +141,9 @@ def _refuse_others(folder: Path) -> None:
         )
 
 
-def _save_backbone(backbone: Any, part: Path, dtype: torch.dtype, encoder: EncoderModule) -> None:
+def _save_backbone(
+    backbone: PreTrainedModel, part: Path, dtype: torch.dtype, encoder: EncoderModule
+) -> None:
     published = published_form(backbone.config)
     config = published or copy.deepcopy(backbone.config)
     unguard(config)

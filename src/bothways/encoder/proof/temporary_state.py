@@ -8,12 +8,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from bothways.encoder.module import EncoderModule
+
+if TYPE_CHECKING:
+    pass
 
 
 @contextmanager
@@ -99,7 +102,7 @@ def _no_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def random_adapter(model: Any) -> Iterator[None]:
+def random_adapter(model: nn.Module) -> Iterator[None]:
     """Put a random LoRA on the first block's linear layers.
 
     The same modules are restored afterwards.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedTokenizerBase
 
 
-def embedding_rows(backbone: Any) -> int | None:
+def embedding_rows(backbone: nn.Module) -> int | None:
     """Return the number of rows of a model's embedding, or None if the model does not tell.
 
     Token ids are below this number.

@@ -16,7 +16,7 @@ Patterns are those of Oniguruma, which the tokenizers library uses.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,7 +145,7 @@ class Stops:
         seen_as: function from one character to its normalized form.
     """
 
-    def __init__(self, reaches: Sequence[Reach], seen_as: Any) -> None:
+    def __init__(self, reaches: Sequence[Reach], seen_as: Callable[[str], str]) -> None:
         self.steps = sum(each.steps for each in reaches)
         self._classes = [
             [_matcher(atom) for atom in classes] for each in reaches for classes in each.repeated

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,9 @@ from bothways.backbone.rope import forget_lengths
 from bothways.config import Direction
 from bothways.encoder.texts.embedding_rows import check_embedded, embedding_rows
 from bothways.errors import DirectionError, InputError, UnsupportedFamily
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 HEAD_CHUNK = 512
 """Number of positions with logits in memory at the same time.
@@ -79,9 +82,9 @@ class CausalLM(nn.Module):
 
     def __init__(
         self,
-        backbone: Any,
+        backbone: nn.Module,
         head: nn.Module,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         *,
         execution: Execution = "padded",
         provenance: Mapping[str, Any] | None = None,
@@ -116,6 +119,10 @@ class CausalLM(nn.Module):
         ids = list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         check_embedded(self.tokenizer, ids, embedding_rows(self.backbone), f"{self.name}: a text")
         return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, special tokens included."""
+        return str(self.tokenizer.decode(list(ids)))
 
     def prompt(self, text: str) -> list[int]:
         """Return the token ids of a text to be continued.
@@ -208,7 +215,7 @@ class CausalLM(nn.Module):
             fed = row if cache is None else row[:, -1:]
         return found
 
-    def _read(self, ids: Tensor, cache: Any) -> Any:
+    def _read(self, ids: Tensor, cache: object) -> Any:
         """Run the backbone over a row (1, L) from its start, or over its next token with a cache.
 
         From the start it runs under a plan if the family takes one.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -23,6 +23,9 @@ from bothways.backbone.rope import RopeConfig, rope_overrides
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError, SourceError
 from bothways.evaluation.language_model.causal_model import NEEDS_CAUSAL, CausalLM
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def load_language_model(
@@ -62,7 +65,7 @@ def load_language_model(
     ).eval()
 
 
-def _execution(backbone: Any) -> Execution:
+def _execution(backbone: PreTrainedModel) -> Execution:
     """Measure how the backbone runs plans, and restore the attention that transformers chose.
 
     Passes without a plan use that attention.
@@ -118,7 +121,7 @@ def as_language_model(model: Any) -> Iterator[CausalLM]:
 
 
 @contextmanager
-def _plain_attention(backbone: Any) -> Iterator[None]:
+def _plain_attention(backbone: nn.Module) -> Iterator[None]:
     """Use transformers' fused attention inside the block, or eager attention if the family has no
     other.
 

@@ -12,8 +12,6 @@ vectors, D dimensions.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from bothways.errors import InputError
@@ -125,7 +123,7 @@ def effective_rank(matrix: np.ndarray) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def collapse_watch(vectors: Any) -> dict[str, float]:
+def collapse_watch(vectors: object) -> dict[str, float]:
     """Compute two numbers that reveal a collapsing encoder.
 
     They are cheap enough to take during training (milliseconds for a few hundred rows).

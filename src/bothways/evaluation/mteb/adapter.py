@@ -121,7 +121,7 @@ class MtebEncoder:
             else vectors
         )
 
-    def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
+    def similarity(self, embeddings1: object, embeddings2: object) -> torch.Tensor:
         """Compute the similarity (n, m) of (n, d) and (m, d).
 
         The encoder's own function is used if it names one other than cosine, otherwise cosine.
@@ -134,7 +134,7 @@ class MtebEncoder:
         )
         return left @ right.T
 
-    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
+    def similarity_pairwise(self, embeddings1: object, embeddings2: object) -> torch.Tensor:
         """Compute the similarity (n,) of row i with row i.
 
         Cosines are those of `sts.pair_cosines`, so that equal pairs tie exactly.

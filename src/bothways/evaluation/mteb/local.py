@@ -133,9 +133,9 @@ def _made(
     task: Task,
     kind: str,
     main_score: str,
-    dataset: Any,
+    dataset: object,
     instruction: str | None,
-    **attributes: Any,
+    **attributes: object,
 ) -> Any:
     """Make an object of a new subclass of mteb's class `base`, with its data.
 
@@ -224,10 +224,10 @@ def _reranking(task: Reranking, instruction: str | None) -> Any:
 
 
 def _unrounded(
-    task: Any,
+    task: object,
     scores: Mapping[str, Mapping[str, float]],
-    qrels: Any,
-    results: Any,
+    qrels: object,
+    results: object,
     hf_split: str,
     hf_subset: str,
 ) -> dict[str, float]:

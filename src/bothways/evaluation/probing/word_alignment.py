@@ -26,7 +26,7 @@ Letters: T tokens of a sentence, W words, H hidden.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -34,6 +34,8 @@ from bothways.encoder.batch import TokenRow
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from bothways.search.vectors import AnyEncoder
 
 Alignment = Literal["same_token", "next_token"]
@@ -52,7 +54,7 @@ def default_alignment(encoder: AnyEncoder) -> Alignment:
     return "next_token" if trained or any(_is_mntp(stage) for stage in stages) else "same_token"
 
 
-def _is_mntp(stage: Any) -> bool:
+def _is_mntp(stage: object) -> bool:
     if not isinstance(stage, Mapping):
         return "mntp" in str(stage).lower()
     objective = stage.get("objective")
@@ -133,7 +135,7 @@ def aligned(
     return TokenRow([front, *row.ids], [False, *row.pool], [(0, 0), *row.offsets]), members
 
 
-def front_token(tokenizer: Any) -> int | None:
+def front_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """Return the token to put before a first word: EOS, else BOS, else None."""
     found = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.bos_token_id
     return None if found is None else int(found)

@@ -199,7 +199,7 @@ class Passkey(LanguageModelTask):
             return {
                 "prompt": place,
                 "key": str(prompt.key),
-                "answer": model.tokenizer.decode(answers[number]).strip(),
+                "answer": model.decode(answers[number]).strip(),
             }
 
         details = {

@@ -124,9 +124,7 @@ class Topics(LanguageModelTask):
         with Progress("topics", len(flat), "conversations", show=options.show_progress_bar) as bar:
             for conversation in flat:
                 answers.append(
-                    first_entry(
-                        model.tokenizer.decode(model.greedy(conversation.ids, ANSWER_TOKENS))
-                    )
+                    first_entry(model.decode(model.greedy(conversation.ids, ANSWER_TOKENS)))
                 )
                 bar.advance()
         right = np.array([float(names(answer, c.topics[0])) for answer, c in zip(answers, flat)])

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bothways.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # gguf.TokenType
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
@@ -37,7 +40,7 @@ class Vocabulary:
     scores: list[float]
 
 
-def vocabulary(tokenizer: Any, rows: int) -> Vocabulary:
+def vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> Vocabulary:
     """Read a tokenizer's vocabulary.
 
     Args:

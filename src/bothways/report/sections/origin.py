@@ -57,7 +57,7 @@ def _facts(facts: Mapping[str, Any]) -> str:
     return f'<dl class="origin">{rows}</dl>'
 
 
-def _versions(found: Any) -> str:
+def _versions(found: object) -> str:
     return (
         ", ".join(f"{name} {number}" for name, number in found.items())
         if isinstance(found, Mapping)
@@ -121,7 +121,7 @@ def _run(run: Run) -> str:
     return _facts(facts) + (_fold("The whole recipe", text) if text else "")
 
 
-def _list(value: Any) -> Sequence[Mapping[str, Any]]:
+def _list(value: object) -> Sequence[Mapping[str, Any]]:
     return (
         [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
     )

@@ -84,6 +84,6 @@ class Readers:
         """True if this process reads."""
         return self.accelerator.is_main_process or self.sharded
 
-    def agree(self, figures: Any) -> Any:
+    def agree(self, figures: object) -> Any:
         """Return the main process's figures on every process that reads."""
         return broadcast_object_list([figures])[0] if self.sharded else figures

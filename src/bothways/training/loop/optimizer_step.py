@@ -144,7 +144,7 @@ class Stepper:
         return [float(value) for value in self.accelerator.reduce(tensor, "sum")]
 
 
-def token_count(batch: Any) -> int:
+def token_count(batch: object) -> int:
     """Count the tokens of real texts in a batch of any objective, over every TokenBatch in it."""
     if isinstance(batch, TokenBatch):
         return batch.tokens

@@ -131,7 +131,7 @@ def _checked(found: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "zero_optimization": zero}
 
 
-def _says_nothing(key: str, value: Any) -> bool:
+def _says_nothing(key: str, value: object) -> bool:
     """Tell if a setting leaves the decision to the recipe."""
     if isinstance(value, Mapping):
         if key in ("fp16", "bf16"):

@@ -6,7 +6,7 @@ and checked on a machine without its data.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -21,7 +21,7 @@ LABELED_KEYS = ("dialect", "query_prompt", "document_prompt", "example_prompt", 
 """Keys of labeled data that belong to one source or task."""
 
 
-def _one_or_many(value: Any) -> Any:
+def _one_or_many(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 

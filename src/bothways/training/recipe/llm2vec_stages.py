@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bothways.errors import InputError
 from bothways.training.recipe.llm2vec_e5 import e5_data, holds_e5
 from bothways.training.recipe.llm2vec_keys import Mntp, Simcse, Supervised
+
+if TYPE_CHECKING:
+    pass
 
 log = logging.getLogger("bothways")
 
@@ -119,7 +122,9 @@ STAGES: dict[str, Callable[[Any, str, tuple[str, ...] | None], dict[str, Any]]] 
 """For each script, the function that makes its stage."""
 
 
-def _stage(config: Any, objective: dict[str, Any], sources: tuple[str, ...]) -> dict[str, Any]:
+def _stage(
+    config: Mntp | Simcse | Supervised, objective: dict[str, Any], sources: tuple[str, ...]
+) -> dict[str, Any]:
     horizon = (
         {"steps": config.max_steps} if config.max_steps > 0 else {"epochs": config.num_train_epochs}
     )

@@ -62,7 +62,7 @@ def _expand(path: str, values: dict[str, Any]) -> list[list[str]]:
     return [keys]
 
 
-def _assign(values: dict[str, Any], keys: list[str], value: Any, path: str) -> None:
+def _assign(values: dict[str, Any], keys: list[str], value: object, path: str) -> None:
     place: Any = values
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1

@@ -116,7 +116,7 @@ class Recipe(Strict):
 
     @field_validator("pooling", mode="before")
     @classmethod
-    def _known_pooling(cls, value: Any) -> Any:
+    def _known_pooling(cls, value: object) -> object:
         # Checked here, because the message of the union would list both its members.
         if not isinstance(value, (str, Mapping)):
             return value
@@ -191,7 +191,7 @@ class Recipe(Strict):
         return cls.from_values(load_yaml(text, where=where), where=where)
 
     @classmethod
-    def from_values(cls, values: Any, *, where: str = "recipe") -> Recipe:
+    def from_values(cls, values: object, *, where: str = "recipe") -> Recipe:
         """Validate nested plain values as a recipe; see `from_yaml`."""
         if not isinstance(values, Mapping):
             raise InputError(
@@ -210,7 +210,7 @@ class Recipe(Strict):
         ).hexdigest()
 
 
-def as_resolved_now(stored: Any) -> dict[str, Any]:
+def as_resolved_now(stored: object) -> dict[str, Any]:
     """Return a stored recipe with today's defaults for values that it does not have yet.
 
     So a run survives a new option. If the values are not a recipe any more, they are returned as

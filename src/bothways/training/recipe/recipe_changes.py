@@ -40,7 +40,7 @@ def binding(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
 
-    def walk(prefix: str, value: Any) -> None:
+    def walk(prefix: str, value: object) -> None:
         if value is None and prefix.split(".")[-1] in OPTIONAL_KEYS:
             return
         if isinstance(value, Mapping):

@@ -85,7 +85,7 @@ def history(base: str) -> dict[str, Any]:
         return {"stages": found["stages"], "origin": found.get("origin", found["base"]), **kept}
 
 
-def _write(file: Path, value: Any) -> None:
+def _write(file: Path, value: object) -> None:
     # A lone surrogate (of a file name) has no UTF-8 form. Write its escape, as JSON would.
     file.write_text(
         json.dumps(value, indent=2, ensure_ascii=False) + "\n",

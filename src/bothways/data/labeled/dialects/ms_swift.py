@@ -11,7 +11,6 @@ mean something else without them.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from bothways.data.labeled.dialects.base import Dialect, row_by_row
 from bothways.data.labeled.labeled_row import Fields, Numbered
@@ -64,7 +63,7 @@ def _parse_messages(fields: Fields) -> Numbered | None:
     return fields.example(query, positives, negatives, prompts=Prompts(prompt, document))
 
 
-def _chat(fields: Fields, chat: Any, name: str) -> tuple[str, str]:
+def _chat(fields: Fields, chat: object, name: str) -> tuple[str, str]:
     """Return the system message as a prompt, and the user's text."""
     if not isinstance(chat, (list, tuple)) or not all(
         isinstance(message, dict) for message in chat

@@ -7,8 +7,6 @@ its own. It cannot be read without that corpus, so it is refused.
 
 from __future__ import annotations
 
-from typing import Any
-
 from bothways.data.columns import QUERY
 from bothways.data.labeled.dialects.base import Dialect, row_by_row
 from bothways.data.labeled.labeled_row import Fields, Numbered
@@ -48,7 +46,7 @@ def passages(fields: Fields, name: str) -> list[str]:
     return [_passage(fields, item, f"{name}[{place}]") for place, item in enumerate(value)]
 
 
-def _passage(fields: Fields, item: Any, name: str) -> str:
+def _passage(fields: Fields, item: object, name: str) -> str:
     if isinstance(item, str):
         return fields.clean(item, name)
     if not isinstance(item, dict) or "text" not in item:
