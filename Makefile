@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FRAMEWORKS := .venv-frameworks
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test fuzz kill mutate deepspeed check lint types bench quality families exports frameworks docs clean
+.PHONY: setup demo test fuzz kill mutate deepspeed check lint types bench speed quality families exports frameworks docs clean
 
 setup: $(STAMP)
 
@@ -47,8 +47,23 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-# Slow, and not part of CI: figures for docs/results/ and docs/families.md.
-bench: setup
+# Slow, and not part of CI: our speed next to other libraries', in one run of some twenty minutes. A library that is not in .venv
+# has an environment of its own, which reads torch and bothways from .venv. One that cannot be installed is named in the table.
+BENCH := .venv-bench
+bench: $(BENCH)-llm2vec/.ready $(BENCH)-llama-cpp/.ready $(BENCH)-graphs/.ready
+	$(BIN)/bothways bench --work runs/bench --out runs/bench.json
+
+$(BENCH)-llm2vec/.ready: WANTED := --constraint constraints-bench.txt llm2vec transformers peft numpy tokenizers huggingface-hub accelerate datasets fsspec
+$(BENCH)-llama-cpp/.ready: WANTED := numpy 'xllamacpp>=2026.4'
+$(BENCH)-graphs/.ready: WANTED := --constraint constraints.txt onnx onnxscript onnxruntime openvino nncf
+$(BENCH)-%/.ready: | $(STAMP)
+	test -x $(BENCH)-$*/bin/python || $(BIN)/python -m venv $(BENCH)-$*
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+		> $$($(BENCH)-$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/bothways-bench.pth
+	$(BENCH)-$*/bin/python -m pip install --quiet --disable-pip-version-check $(WANTED) && touch $@ || echo "$* cannot be installed here"
+
+# Attention, dropout and encoding on this machine: what the choices in attention/kernel.py rest on.
+speed: setup
 	$(BIN)/python benchmarks/run.py
 
 quality: setup
@@ -82,4 +97,4 @@ kill: setup
 	$(BIN)/python tests/kill/kill.py
 
 clean:
-	rm -rf $(VENV) $(FRAMEWORKS) runs build dist
+	rm -rf $(VENV) $(FRAMEWORKS) $(BENCH)-* runs build dist

@@ -1,4 +1,4 @@
-"""All speed figures of this machine, one after the other: `make bench`.
+"""All speed figures of this machine, one after the other: `make speed`.
 
 On a machine with a CUDA device `benchmarks/gpu.py` runs as well.
 """

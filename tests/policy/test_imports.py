@@ -43,6 +43,7 @@ BELOW: dict[str, set[str]] = {
     "publishing": {"evaluation", "encoder", "data", "pooling", "backbone", "attention"},
     "bulk": {"evaluation", "exports", "encoder", "data"},
     "objectives": {"losses", "encoder", "data", "pooling", "backbone", "attention"},
+    "bench": {"exports", "encoder", "data", "pooling", "backbone", "attention"},
     "training": {
         *("objectives", "losses", "evaluation", "mining", "search"),
         *("encoder", "data", "pooling", "backbone", "attention"),

@@ -19,6 +19,7 @@ from bothways.cli.options import first_process
 from bothways.cli.signals import exit_code, was_stopped
 from bothways.cli.verbs import (
     ablate,
+    bench,
     convert,
     demo,
     doctor,
@@ -63,6 +64,7 @@ for verb in (
     mine,
     evaluate,
     report,
+    bench,
 ):
     app.command(name=verb.NAME)(verb.command)
 app.command(name=export.NAME)(export.command)
