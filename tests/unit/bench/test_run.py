@@ -19,12 +19,13 @@ def record(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     (folder / "mine.txt").write_text("\n".join(SENTENCES))
     options = ["--texts", str(folder / "mine.txt"), "--out", str(folder / "out.json"), "--work", str(folder / "work")]
     options += ["--peers", "sentence-transformers, batch 8;llm2vec, batch 8", "--environments", str(folder)]
-    options += ["--scale", "1e-6", "--rounds", "2", "--threads", "1", "--workloads", "queries,short,documents"]
+    options += ["--scale", "1e-6", "--rounds", "2", "--threads", "1", "--workloads", "queries,short,documents", "--json"]
     done = CliRunner().invoke(app, ["bench", str(base), *options], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     found = json.loads((folder / "out.json").read_text())
+    assert json.loads(done.stdout) == found
     assert table(found).splitlines()[4].startswith("| | type | queries: 10 texts")
-    assert all(line in done.output.replace("\n", "") for line in ("bothways | float32", "matrix products alone"))
+    assert all(line in done.stderr.replace("\n", "") for line in ("bothways | float32", "matrix products alone"))
     return found
 
 

@@ -115,6 +115,7 @@ COMMANDS: dict[str, Line] = {
     ),
 }
 ELSEWHERE = {
+    "bench": "starts other processes: tests/unit/bench",
     "demo": "takes minutes",
     "push": "needs a hub: tests/unit/publishing",
 }

@@ -90,6 +90,10 @@ VERBS = {
         *("model", "name", "--private", "--dry-run", "--revision", "--message", "--license", "--language"),
         *("--base-model", "--results", "--include", "--device"),
     ],
+    "bench": [
+        *("model", "--texts", "--peers", "--workloads", "--dtype", "--threads", "--rounds", "--scale", "--out", "--work"),
+        "--environments",
+    ],
     "report": ["results", "--out", "--baseline", "--seed"],
     "prepare": [],  # a group; its kinds are frozen in test_prepare.py
 }

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bothways.cli.json_output import Json, print_json
 from bothways.cli.options import Model, hold, say
 
 NAME = "bench"
@@ -63,6 +64,7 @@ def command(
     ),
     work: _Work = None,
     environments: _Environments = Path(),
+    json: Json = False,
 ) -> None:
     """Compare the speed of encoding with other libraries, on this machine.
 
@@ -70,7 +72,7 @@ def command(
     the same weights, texts and threads, and run in turns. The vectors are compared too. A library
     that is not installed is named: make bench installs all of them.
     """
-    import json
+    import json as json_library
 
     from bothways.atomic import atomic_file
     from bothways.bench.peers import chosen
@@ -87,7 +89,8 @@ def command(
     record["texts"] = texts
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(out) as part:
-        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        part.write_text(json_library.dumps(record, indent=1) + "\n", encoding="utf-8")
     say("")
     say(table(record))
-    say(f"All figures: {out}")
+    say(f"All figures are in {out}.")
+    print_json(record)

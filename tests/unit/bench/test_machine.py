@@ -1,0 +1,16 @@
+"""Facts of the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from bothways.bench.machine import cores, load, machine
+
+
+def test_facts_are_json_values() -> None:
+    found = machine()
+    assert json.loads(json.dumps(found)) == found
+    assert found["cpu"] and 1 <= found["cores"] == cores() <= (os.cpu_count() or 1)
+    assert found["memory_gib"] is None or found["memory_gib"] > 0.1
+    assert load() is None or load() >= 0  # type: ignore[operator]
