@@ -6,7 +6,6 @@ which `make bench` fills. A peer without either is named as not installed.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bothways.errors import InputError
+from bothways.nearest import meant
 
 PREFIX = ".venv-bench-"
 OWN = "bothways"
@@ -112,10 +112,9 @@ def chosen(names: Sequence[str] | None) -> list[Peer]:
     for name in names:
         found = {peer.name for peer in PEERS if peer.name.lower().startswith(name.strip().lower())}
         if not found or not name.strip():
-            near = difflib.get_close_matches(name, [peer.name for peer in PEERS], n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            known = ", ".join(peer.name for peer in PEERS)
-            raise InputError(f"--peers {name}: is not a peer; {hint}known: {known}")
+            known = [peer.name for peer in PEERS]
+            hint = meant(name, known)
+            raise InputError(f"--peers {name}: is not a peer; {hint}known: {', '.join(known)}")
         wanted |= found
     return [peer for peer in PEERS if peer.name in wanted]
 

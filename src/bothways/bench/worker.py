@@ -39,14 +39,13 @@ REQUEST = 32
 
 def _bothways(given: dict[str, Any]) -> Encode:
     """Open an encoder, or an ONNX or OpenVINO export, as `bothways.load` does."""
-    import bothways as bw
-    from bothways.exports.graphs.exported import is_graph, load_export
+    from bothways.exports.graphs.exported import is_graph, load, load_export
 
     if is_graph(given["folder"]):
         encoder: Any = load_export(given["folder"], threads=given["threads"])
     else:
         options = {"quantize": given["quantize"]} if given.get("quantize") else {}
-        encoder = bw.load(given["folder"], device="cpu", dtype=given["dtype"], **options)
+        encoder = load(given["folder"], device="cpu", dtype=given["dtype"], **options)
     return lambda texts: encoder.encode(list(texts), show_progress_bar=False)
 
 

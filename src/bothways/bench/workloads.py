@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
+from bothways.nearest import did_you_mean
 
 QUERY = 10
 """Tokens of a query."""
@@ -71,7 +72,9 @@ def workloads(
     """
     for name in names:
         if name not in FULL:
-            raise InputError(f"--workloads {name}: is not one of {', '.join(FULL)}")
+            raise InputError(
+                f"--workloads {name}: is not one of {', '.join(FULL)}{did_you_mean(name, FULL)}"
+            )
     counts = {name: max(LEAST[name], round(FULL[name] * scale)) for name in names}
     made = []
     for name in FULL:
