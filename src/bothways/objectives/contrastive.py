@@ -77,7 +77,7 @@ class ContrastiveConfig(ContrastiveBaseConfig):
             matryoshka=self._matryoshka(),
             false_negatives=COPIES,
             directions=self.further,
-            partition=self.partition,
+            partition=self.partition or "joint",
         )
         return Contrastive(
             self._settings(encoder), options, views=self.views, plain=bool(self.plain)

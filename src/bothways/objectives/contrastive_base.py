@@ -51,13 +51,14 @@ class ContrastiveBaseConfig(PooledConfig):
         description="keep the mlp, so that the saved encoder's vectors pass through it, as in SimCSE's released supervised models "
         "(pooler cls; without it cls_before_pooler). If an earlier stage kept one, it is trained further. If null, no",
     )
-    directions: tuple[AnyDirection, ...] = Field(
-        ("query_to_doc",),
-        description="columns of the softmax. Add query_to_query, doc_to_query or doc_to_doc for further ones (GTE uses all)",
+    directions: tuple[AnyDirection, ...] | None = Field(
+        None,
+        description="columns of the softmax: query_to_doc, and query_to_query, doc_to_query or doc_to_doc (GTE uses all). "
+        "If null, query_to_doc alone",
     )
-    partition: Partition = Field(
-        "joint",
-        description="joint: one softmax over all directions; per_direction: the mean of one for each, with doc_to_query",
+    partition: Partition | None = Field(
+        None,
+        description="joint: one softmax over all directions; per_direction: the mean of one for each, with doc_to_query. If null, joint",
     )
 
     @model_validator(mode="after")
@@ -70,7 +71,7 @@ class ContrastiveBaseConfig(PooledConfig):
 
     @model_validator(mode="after")
     def _directions_fit(self) -> ContrastiveBaseConfig:
-        if "query_to_doc" not in self.directions:
+        if self.directions is not None and "query_to_doc" not in self.directions:
             raise ValueError(
                 "directions: query_to_doc holds the positives, so it cannot be left out; add it"
             )
@@ -84,7 +85,8 @@ class ContrastiveBaseConfig(PooledConfig):
     @property
     def further(self) -> tuple[Further, ...]:
         """The directions other than query_to_doc, each once."""
-        return tuple(each for each in dict.fromkeys(self.directions) if each != "query_to_doc")
+        named = dict.fromkeys(self.directions or ())
+        return tuple(each for each in named if each != "query_to_doc")
 
     def _settings(self, encoder: Encoder) -> Settings:
         """Convert the choices to plain values, and set the encoder's dropout until `release`.

@@ -100,13 +100,13 @@ class SupervisedConfig(ContrastiveBaseConfig):
             own_negative_log_weight=self.own_negative_log_weight,
             false_negatives=None
             if masks is None
-            else FalseNegatives(**masks.model_dump(exclude={"guide"})),
+            else FalseNegatives(**masks.model_dump(exclude={"guide"}, exclude_none=True)),
             matryoshka=self._matryoshka(),
             distillation=None
             if teacher is None
             else Distillation(**teacher.model_dump(exclude={"teacher"})),
             directions=self.further,
-            partition=self.partition,
+            partition=self.partition or "joint",
         )
         return Supervised(
             self._settings(encoder),

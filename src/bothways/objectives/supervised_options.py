@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bothways.config import Strict
 from bothways.objectives.teacher.teacher_config import TeacherConfig
@@ -50,9 +50,15 @@ class FalseNegativesConfig(Strict):
         default=None,
         description="a second encoder: a column is left out if its cosine with the query exceeds the positive's (GIST)",
     )
-    guide_margin: float = Field(
-        default=0.0,
+    guide_margin: float | None = Field(
+        default=None,
         ge=-2,
         le=2,
-        description="leave out columns from this far below the positive's cosine on, in the guide's cosines",
+        description="leave out columns from this far below the positive's cosine on, in the guide's cosines. If null, 0",
     )
+
+    @model_validator(mode="after")
+    def _margin_of_a_guide(self) -> FalseNegativesConfig:
+        if self.guide_margin is not None and self.guide is None:
+            raise ValueError("guide_margin: there is no guide; give guide.encoder, or leave it out")
+        return self

@@ -15,7 +15,7 @@ from torch import nn
 from bothways.config import Strict, parse
 from bothways.errors import InputError
 from bothways.nearest import meant
-from bothways.pooling.attention_pooling import HEADS, LATENTS
+from bothways.pooling.attention_pooling import HEADS, LATENTS, LatentLayer, SelfLayer
 from bothways.pooling.latent_attention import LatentAttention
 from bothways.pooling.pool import ALIASES, LAST_TOKENS, LAYERED, POOLINGS, Pooling
 from bothways.pooling.self_attention import SelfAttention
@@ -49,6 +49,11 @@ class PoolingConfig(Strict):
         default="code",
         description="latent_attention: NVIDIA's published structure, or the formula of the paper's text",
     )
+    start: Literal["random", "mean"] | None = Field(
+        default=None,
+        description="latent_attention (form code), self_attention: weights of a new block. mean: its vectors are those of mean "
+        "pooling until it is trained. If null, random, as in NVIDIA's code",
+    )
 
     @field_validator("mode")
     @classmethod
@@ -63,14 +68,18 @@ class PoolingConfig(Strict):
     @model_validator(mode="after")
     def _options_mean_something(self) -> PoolingConfig:
         used = {
-            "latent_attention": {"latents", "heads", "head_width", "form"},
-            "self_attention": {"heads", "head_width"},
+            "latent_attention": {"latents", "heads", "head_width", "form", "start"},
+            "self_attention": {"heads", "head_width", "start"},
             "last_tokens": {"tokens"},
         }
-        for name in ("latents", "heads", "head_width", "form", "tokens"):
+        for name in ("latents", "heads", "head_width", "form", "tokens", "start"):
             default = type(self).model_fields[name].default
             if name not in used.get(self.mode, set()) and getattr(self, name) != default:
                 raise ValueError(f"{name}: {self.mode} pooling does not have it; leave it out")
+        if self.start == "mean" and self.form == "paper":
+            raise ValueError(
+                "start: form 'paper' adds nothing to the tokens' own states, so it cannot start as their mean; use form code"
+            )
         return self
 
     @property
@@ -131,9 +140,14 @@ class PoolingConfig(Strict):
         sizes: dict[str, Any] = {"heads": self.heads, "head_width": self.head_width}
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
+            made: SelfAttention | LatentAttention
             if self.mode == "self_attention":
-                return SelfAttention(width, **sizes)
-            return LatentAttention(width, latents=self.latents, form=self.form, **sizes)
+                made = SelfAttention(width, **sizes)
+            else:
+                made = LatentAttention(width, latents=self.latents, form=self.form, **sizes)
+        if self.start == "mean":
+            _start_as_mean(made.layer)
+        return made
 
     def fits(self, module: nn.Module, width: int) -> bool:
         """Return whether `module` is like the result of `build(width)`. Weights may differ."""
@@ -151,3 +165,14 @@ class PoolingConfig(Strict):
     def _on_meta(self, width: int) -> nn.Module:
         with torch.device("meta"):
             return self.build(width)
+
+
+def _start_as_mean(layer: LatentLayer | SelfLayer) -> None:
+    """Set the last matrices of attention and MLP to zero, so that the block changes no state.
+
+    Their gradients are not zero. These two learn first, and then the weights below them.
+    """
+    with torch.no_grad():
+        layer.output.weight.zero_()
+        layer.feed_forward.contract.weight.zero_()
+        layer.feed_forward.contract.bias.zero_()

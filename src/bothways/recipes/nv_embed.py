@@ -93,6 +93,7 @@ def nv_embed(
     *,
     order: Order = "two_stage",
     retrieval: Labelled | None = None,
+    scale: float = 50.0,
     dev: str | None = None,
     dev_every: int = 100,
     **overrides: object,
@@ -115,6 +116,9 @@ def nv_embed(
             off ("single") or on ("single_in_batch").
         retrieval: labeled source(s) of the retrieval stage. If given, they replace those in
             `texts`. On the command line: `--option retrieval=scifact`.
+        scale: factor on the cosines of every stage, 1 / temperature. At 50 a row is learned once
+            its positive leads by 0.1, and vectors of unrelated texts stay near each other.
+            SimCSE uses 20. On the command line: `--option scale=20`.
         dev: task specification, for example "sts:dev.tsv". Each stage keeps its best checkpoint by
             it.
         dev_every: optimizer steps between these evaluations.
@@ -138,7 +142,7 @@ def nv_embed(
     steps = sizes.steps if len(plan) > 1 else (sum(sizes.steps),)
     sources = {"retrieval": texts if retrieval is None else retrieval, "blended": texts}
     stages = [
-        _stage(name, in_batch, sizes, sizes.rates[place], steps[place], sources[name])
+        _stage(name, in_batch, scale, sizes, place, steps[place], sources[name])
         for place, (name, in_batch) in enumerate(plan)
     ]
     if retrieval is None:
@@ -195,20 +199,31 @@ def _symmetric(task: Mapping[str, Any]) -> bool:
 
 
 def _stage(
-    name: str, in_batch: InBatch, sizes: _Sizes, rate: float, steps: int, texts: Labelled
+    name: str,
+    in_batch: InBatch,
+    scale: float,
+    sizes: _Sizes,
+    place: int,
+    steps: int,
+    texts: Labelled,
 ) -> dict[str, Any]:
     return {
         "name": name,
         "objective": {
             "kind": "supervised",
-            "scale": 50.0,
+            "scale": float(scale),
             "max_length": sizes.max_length,
             "negatives": sizes.negatives,
             "in_batch": in_batch,
         },
         "data": labelled(texts, name, template=TEMPLATE, batches="blended", mine={"negatives": 7}),
         "batch": {"size": sizes.batch},
-        "optim": {"lr": rate, "weight_decay": 0.03, "steps": steps, "warmup_steps": sizes.warmup},
+        "optim": {
+            "lr": sizes.rates[place],
+            "weight_decay": 0.03,
+            "steps": steps,
+            "warmup_steps": sizes.warmup,
+        },
         "adapter": dict(sizes.adapter),
         "save_every": sizes.save_every,
         "log_every": 10,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from bothways.errors import InputError
 from bothways.pooling import POOLINGS, LatentAttention, Pooling, PoolingConfig, SelfAttention
@@ -93,3 +94,30 @@ def test_a_recipe_takes_both_and_reads_itself_back() -> None:
 def test_a_recipe_says_what_is_wrong(value: Any, message: str) -> None:
     with pytest.raises(InputError, match=message.replace("?", r"\?")):
         made(pooling=value)
+
+
+@pytest.mark.parametrize("mode", ["latent_attention", "self_attention"])
+def test_a_block_that_starts_as_the_mean_is_the_mean_and_learns(mode: str) -> None:
+    """The vectors of a fresh block equal mean pooling, and a step moves every matrix within two."""
+    torch.manual_seed(0)
+    states, mask = torch.randn(11, 16), torch.tensor([1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 1], dtype=torch.bool)
+    segments = torch.tensor([0] * 4 + [1] * 7)
+    block = PoolingConfig(mode=mode, heads=2, head_width=4, start="mean").build(16, seed=3)
+    mean = PoolingConfig(mode="mean").build(16)
+    torch.testing.assert_close(block(states, mask, segments, 2), mean(states, mask, segments, 2), atol=1e-5, rtol=0)
+    random = PoolingConfig(mode=mode, heads=2, head_width=4).build(16, seed=3)
+    assert (random(states, mask, segments, 2) - mean(states, mask, segments, 2)).abs().max() > 1e-2
+    start = {name: each.detach().clone() for name, each in block.named_parameters()}
+    optimizer = torch.optim.SGD(block.parameters(), lr=0.5)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (block(states, mask, segments, 2) - 1).square().sum().backward()
+        optimizer.step()
+    assert all(not torch.equal(each, start[name]) for name, each in block.named_parameters())
+
+
+def test_where_a_start_as_the_mean_is_refused() -> None:
+    with pytest.raises(InputError, match="form 'paper' adds nothing"):
+        PoolingConfig.of({"mode": "latent_attention", "form": "paper", "start": "mean"})
+    with pytest.raises(InputError, match="start: mean pooling does not have it"):
+        PoolingConfig.of({"mode": "mean", "start": "mean"})

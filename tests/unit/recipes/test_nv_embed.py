@@ -146,3 +146,9 @@ def test_the_dry_run_counts_without_writing(tmp_path: Path) -> None:
     adapter = trainable_counts(bw.convert(str(tmp_path / "base")).backbone, made.stages[0].adapter).trainable
     assert (stage.name, stage.objective, stage.steps, stage.trainable) == ("blended", "supervised", 3, adapter + latent)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "rows.jsonl"]
+
+
+def test_one_scale_serves_every_stage() -> None:
+    made = nv_embed(texts="rows.jsonl", scale=20)
+    assert [stage.objective.scale for stage in made.stages] == [20.0, 20.0]
+    assert nv_embed(texts="rows.jsonl").stages[0].objective.scale == 50.0

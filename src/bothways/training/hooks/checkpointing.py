@@ -50,7 +50,9 @@ class Checkpointing(Hook):
 
     def after_step(self, moment: Moment) -> None:
         """Save if a checkpoint is due, or the model is the best so far."""
-        if moment.better or moment.due(self.every):
+        regular = self.checkpoints.regular
+        averaged = moment.due(None if regular is None else regular[1])
+        if moment.better or averaged or moment.due(self.every):
             self.save(moment.state)
 
     def save(self, state: StageState) -> None:
@@ -113,7 +115,27 @@ class Checkpointing(Hook):
         if best is None or best["step"] == state.step:
             return
         self.checkpoints.restore(int(best["step"]), self.parameters, None)
+        for hook in self.others:
+            hook.read_best(self.checkpoints.path(int(best["step"])), int(best["step"]))
         log.info("%s: best checkpoint is step %d (%.4f)", stage, int(best["step"]), best["value"])
+
+    def average_last(self, last: int, stage: str) -> None:
+        """Give the model the mean weights of the regular checkpoints and the last one.
+
+        Every process reads them, after the last one was written. A short stage has fewer than are
+        asked for, and takes all. Checkpoints of other steps, which a stop or an evaluation left, do
+        not count, so a resumed stage ends like an uninterrupted one.
+
+        Args:
+            last: the last step.
+            stage: name of the stage, for the log line.
+        """
+        assert self.checkpoints.regular is not None
+        count, every = self.checkpoints.regular
+        found = [step for step in self.checkpoints.steps() if step % every == 0 or step == last]
+        steps = [step for step in found if step][-count:]
+        self.checkpoints.restore_mean(steps, self.parameters)
+        log.info("%s: ends with the mean of its checkpoints %s", stage, ", ".join(map(str, steps)))
 
     def _write_others(self, folder: Path, step: int) -> None:
         for hook in self.others:

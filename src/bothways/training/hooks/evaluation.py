@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bothways.encoder.encoder import Encoder
 from bothways.training.hooks.hook import Hook, Moment, Readers
+from bothways.training.hooks.weight_average import WeightAverage
 from bothways.training.loop.metrics import MetricsLog
 from bothways.training.recipe.stage_config import EvalConfig
 from bothways.training.stage.collapse import EARLY_STEPS
@@ -55,6 +57,7 @@ class DevMetric:
         moment.better = state.best is None or value > state.best["value"]
         if moment.better:
             state.best = {"step": state.step, "value": value}
+        moment.ended = exhausted(self.config, state.step, state.best)
         name = getattr(self.metric, "name", "dev")
         log.info(
             "%s step %d: %s %.4f%s",
@@ -64,7 +67,29 @@ class DevMetric:
             value,
             " (best)" if moment.better else "",
         )
+        if moment.ended and not moment.last:
+            log.info(
+                "%s: no better value in %d evaluations, so the stage ends after step %d",
+                self.stage,
+                self.config.patience,
+                state.step,
+            )
         return {"dev": value, "dev_metric": name}
+
+
+def exhausted(config: EvalConfig | None, step: int, best: Mapping[str, float] | None) -> bool:
+    """Tell if a stage's patience is over after an evaluation at `step`.
+
+    It follows from the checkpoint's state alone, so a resumed stage ends where it would have ended.
+
+    Args:
+        config: the evaluation. If None, there is no patience.
+        step: number of steps taken.
+        best: {"step", "value"} of the best evaluation. If None, nothing was evaluated.
+    """
+    if config is None or config.patience is None or best is None or step % config.every:
+        return False
+    return step // config.every - int(best["step"]) // config.every >= config.patience
 
 
 @dataclass(kw_only=True)
@@ -77,6 +102,7 @@ class Measurements(Hook):
     Attributes:
         measurements: in order. An earlier one may stop the stage before a later one is taken.
         save_every: steps between checkpoints. If None, there are no regular ones.
+        average: the averaged weights are measured. If None, the weights themselves.
     """
 
     measurements: Sequence[Measurement]
@@ -85,6 +111,7 @@ class Measurements(Hook):
     save_every: int | None
     readers: Readers
     log: MetricsLog
+    average: WeightAverage | None = None
 
     def before_first_step(self, moment: Moment) -> None:
         """Measure the untrained stage."""
@@ -100,9 +127,10 @@ class Measurements(Hook):
         if not self.readers.active:
             return
         values: dict[str, Any] = {}
-        for each in self.measurements:
-            if each.due(moment):
-                values |= each.measure(moment)
+        with nullcontext() if self.average is None else self.average.applied():
+            for each in self.measurements:
+                if each.due(moment):
+                    values |= each.measure(moment)
         if values:
             self.log.write(moment.step, values)
         self.encoder.train()

@@ -26,12 +26,14 @@ class Moment:
         stop: number of the last step.
         result: of the step, or None before the first one.
         better: set by a hook if the model is the best so far. Later hooks in the list see it.
+        ended: set by a hook if the stage is to end after this step.
     """
 
     state: StageState
     stop: int
     result: StepResult | None = None
     better: bool = False
+    ended: bool = False
 
     @property
     def step(self) -> int:
@@ -40,7 +42,7 @@ class Moment:
 
     @property
     def last(self) -> bool:
-        """True after the last step."""
+        """True after the last step that is planned."""
         return self.step == self.stop
 
     def due(self, every: int | None) -> bool:
@@ -62,6 +64,9 @@ class Hook:
 
     def read(self, folder: Path, step: int) -> None:
         """Restore the hook from the checkpoint in `folder`."""
+
+    def read_best(self, folder: Path, step: int) -> None:
+        """Take what belongs to the best weights from their checkpoint, at the end of a stage."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,16 @@ class StageState:
 class Checkpoints:
     """The checkpoint folders of one stage, for example `folder`/step-00000100."""
 
-    def __init__(self, folder: Path, *, keep: int) -> None:
-        """Use `folder`, and keep the `keep` latest checkpoints and the best one."""
-        self.folder, self.keep = folder, keep
+    def __init__(self, folder: Path, *, keep: int, regular: tuple[int, int] | None = None) -> None:
+        """Use `folder`, and keep the `keep` latest checkpoints and the best one.
+
+        Args:
+            folder: for example OUT/checkpoints/1-mntp.
+            keep: number of the latest ones.
+            regular: (number, steps): also the latest so many at multiples of so many steps. If
+                None, no others.
+        """
+        self.folder, self.keep, self.regular = folder, keep, regular
 
     def path(self, step: int) -> Path:
         """Return the folder of one step. Names sort like numbers."""
@@ -149,13 +156,7 @@ class Checkpoints:
             InputError: if the checkpoint holds other parameters.
         """
         folder = self.path(step)
-        tensors = read_tensors(folder / "trainable.safetensors", remedy=REMOVE)
-        if tensors.keys() != parameters.keys() or any(
-            tensors[name].shape != each.shape for name, each in parameters.items()
-        ):
-            raise InputError(
-                f"{folder}: holds other parameters than this recipe trains; use another output folder"
-            )
+        tensors = self._tensors(step, parameters)
         for name, parameter in parameters.items():
             put(parameter, tensors[name])
         if update is not None:
@@ -164,8 +165,37 @@ class Checkpoints:
                     torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
                 )
 
+    def restore_mean(self, steps: Sequence[int], parameters: Mapping[str, nn.Parameter]) -> None:
+        """Restore the mean parameters of several checkpoints. They are added in float64.
+
+        Raises:
+            InputError: if a checkpoint holds other parameters.
+        """
+        sums: dict[str, Tensor] = {}
+        for step in steps:
+            for name, tensor in self._tensors(step, parameters).items():
+                sums[name] = sums[name] + tensor.double() if name in sums else tensor.double()
+        for name, parameter in parameters.items():
+            put(parameter, (sums[name] / len(steps)).to(parameter.dtype))
+
+    def _tensors(self, step: int, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Read the parameters of a checkpoint, and check that they are those of the recipe."""
+        folder = self.path(step)
+        tensors = read_tensors(folder / "trainable.safetensors", remedy=REMOVE)
+        if tensors.keys() != parameters.keys() or any(
+            tensors[name].shape != each.shape for name, each in parameters.items()
+        ):
+            raise InputError(
+                f"{folder}: holds other parameters than this recipe trains; use another output folder"
+            )
+        return tensors
+
     def _prune(self, state: StageState) -> None:
-        kept = set(self.steps()[-self.keep :])
+        steps = self.steps()
+        kept = set(steps[-self.keep :])
+        if self.regular is not None:
+            count, every = self.regular
+            kept.update([step for step in steps if step % every == 0][-count:])
         if state.best is not None:
             kept.add(int(state.best["step"]))
         # By names, not by `steps`: a folder that an older version was killed in removing has no

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 
 from bothways.progress import Progress
 from bothways.training.hooks.checkpointing import Checkpointing
+from bothways.training.hooks.evaluation import exhausted
 from bothways.training.hooks.hook import Hook, Moment
+from bothways.training.hooks.weight_average import WeightAverage
 from bothways.training.loop.checkpoints import StageState
 from bothways.training.loop.optim import lr_factor
 from bothways.training.loop.optimizer_step import Diverged, Stepper, StepResult
@@ -44,6 +47,7 @@ class StageRun:
         checkpointing: saves when a signal comes and at the end.
         facts: fingerprints that a checkpoint must share to be continued.
         offset: number of steps of the stages before, so that trackers see one growing axis.
+        average: one of the hooks, with whose weights the stage ends. If None, there is none.
     """
 
     context: StageContext
@@ -53,6 +57,7 @@ class StageRun:
     checkpointing: Checkpointing
     facts: dict[str, Any]
     offset: int = 0
+    average: WeightAverage | None = None
 
     @property
     def stop(self) -> int:
@@ -84,19 +89,38 @@ class StageRun:
                 moment = Moment(state, stop)
                 for hook in self.hooks:
                     hook.before_first_step(moment)
-            while state.step < stop:
+            ended = exhausted(self.context.stage.eval, state.step, state.best)
+            while state.step < stop and not ended:
                 result = self._step(state, signals)
                 bar.advance(1, f"loss {result.loss:.3f}")
                 moment = Moment(state, stop, result)
                 for hook in self.hooks:
                     hook.after_step(moment)
+                ended = self._ended(moment)
                 self._stop_if_asked(state, result, signals)
         self.checkpointing.save_last(state)
         self.run.accelerator.wait_for_everyone()
-        choice = self.context.stage.eval
-        if choice is not None and choice.restore_best:
-            self.checkpointing.restore_best(state, name)
+        self._choose_weights(state)
         return state
+
+    def _ended(self, moment: Moment) -> bool:
+        """Tell if a hook ends the stage early. Only the processes that measure know it first."""
+        choice, accelerator = self.context.stage.eval, self.run.accelerator
+        if choice is None or choice.patience is None or not moment.due(choice.every):
+            return False
+        if accelerator.num_processes == 1:
+            return moment.ended
+        return bool(broadcast_object_list([moment.ended])[0])
+
+    def _choose_weights(self, state: StageState) -> None:
+        """Give the encoder the weights that the stage ends with."""
+        stage = self.context.stage
+        if stage.eval is not None and stage.eval.restore_best:
+            self.checkpointing.restore_best(state, self.context.name)
+        if self.average is not None:
+            self.average.apply()
+        if stage.average is not None and stage.average.checkpoints is not None:
+            self.checkpointing.average_last(state.step, self.context.name)
 
     def _step(self, state: StageState, signals: StopSignal) -> StepResult:
         """Take one step, and add it to the state."""

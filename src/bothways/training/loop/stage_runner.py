@@ -21,9 +21,10 @@ from bothways.training.hooks.heldout_loss import HeldOutLoss
 from bothways.training.hooks.hook import Hook, Readers
 from bothways.training.hooks.refresh import NegativeRefresh
 from bothways.training.hooks.step_log import StepLog
+from bothways.training.hooks.weight_average import WeightAverage
 from bothways.training.loop import precision
 from bothways.training.loop.checkpoints import Checkpoints, StageState
-from bothways.training.loop.optim import build_optimizer
+from bothways.training.loop.optim import block_count, build_optimizer
 from bothways.training.loop.optimizer_step import Stepper, trainable_parameters
 from bothways.training.loop.run_context import RunContext
 from bothways.training.loop.stage_run import StageRun
@@ -31,6 +32,7 @@ from bothways.training.loop.unstored_prompts import say_unstored
 from bothways.training.loop.update import PlainUpdate, Update
 from bothways.training.parallel import sharding
 from bothways.training.parallel.zero import ZeroUpdate
+from bothways.training.recipe.stage_config import Stage
 from bothways.training.stage.collapse import CollapseWatch
 from bothways.training.stage.later_stages import check_later, check_negatives
 from bothways.training.stage.product import product_of
@@ -131,16 +133,19 @@ class _StageRunner:
             objective=objective,
             examples=examples,
             order=order,
-            update=self._update(parameters),
+            update=self._update(parameters, block_count(encoder)),
             accelerator=run.accelerator,
             accumulation=stage.batch.accumulation,
             seed=context.recipe.seed,
             stage=context.index,
         )
-        hooks = self._hooks(stepper, data)
+        average = self._average(parameters)
+        hooks = self._hooks(stepper, data, average)
         checkpointing = Checkpointing(
             checkpoints=Checkpoints(
-                context.checkpoint_folder, keep=context.recipe.keep_checkpoints
+                context.checkpoint_folder,
+                keep=context.recipe.keep_checkpoints,
+                regular=_averaged(stage),
             ),
             parameters=parameters,
             update=stepper.update,
@@ -161,20 +166,37 @@ class _StageRunner:
             checkpointing=checkpointing,
             facts=facts,
             offset=offset,
+            average=average,
         )
 
-    def _update(self, parameters: dict[str, torch.nn.Parameter]) -> Update:
+    def _average(self, parameters: dict[str, torch.nn.Parameter]) -> WeightAverage | None:
+        """Build the average of weights that the stage asks for, or return None."""
+        stage, parallel = self.context.stage, self.run.parallel
+        if stage.average is None:
+            return None
+        if parallel.sharding is not None or parallel.zero is not None:
+            raise InputError(
+                f"stages.{stage.name}.average: weights that are split over processes are not averaged; start without FSDP or "
+                "DeepSpeed, or leave average out"
+            )
+        if stage.average.ema is None:
+            return None
+        return WeightAverage(parameters=parameters, decay=stage.average.ema)
+
+    def _update(self, parameters: dict[str, torch.nn.Parameter], blocks: int) -> Update:
         optim, accelerator, zero = (
             self.context.stage.optim,
             self.run.accelerator,
             self.run.parallel.zero,
         )
-        optimizer = build_optimizer(parameters, optim)
+        optimizer = build_optimizer(parameters, optim, blocks)
         if zero is not None:
             return ZeroUpdate(zero, parameters, optimizer, accelerator, optim.clip_norm)
         return PlainUpdate(parameters, optimizer, accelerator, optim.clip_norm)
 
-    def _hooks(self, stepper: Stepper, data: StageData) -> list[Hook]:
+    def _hooks(
+        self, stepper: Stepper, data: StageData, average: WeightAverage | None
+    ) -> list[Hook]:
         """List the stage's hooks, without the checkpoints.
 
         New rows come before the figures about the model.
@@ -182,6 +204,8 @@ class _StageRunner:
         context, run, stage, encoder = self.context, self.run, self.context.stage, stepper.encoder
         readers = Readers(run.accelerator, sharding.is_sharded(encoder))
         hooks: list[Hook] = [StepLog(log=run.metrics, every=stage.log_every)]
+        if average is not None:
+            hooks.append(average)
         if stage.refresh is not None:
             sources = stage.data.all_sources if run.texts is None else ()
             refresher = stage.refresh.build(data.items, seed=context.recipe.seed, sources=sources)
@@ -207,6 +231,7 @@ class _StageRunner:
                 save_every=stage.save_every,
                 readers=readers,
                 log=run.metrics,
+                average=average,
             )
         )
         return hooks
@@ -237,3 +262,11 @@ class _StageRunner:
                 )
             )
         return measurements
+
+
+def _averaged(stage: Stage) -> tuple[int, int] | None:
+    """Return how many checkpoints are averaged in the end, and the steps between them."""
+    average = stage.average
+    if average is None or average.checkpoints is None or average.every is None:
+        return None
+    return average.checkpoints, average.every

@@ -27,6 +27,17 @@ OPTIONAL_KEYS = frozenset(
         "fill",
     }
     | {"joint", "plain", "add_bos", "rows", "share", "keep_mlp"}
+    | {
+        "directions",
+        "partition",
+        "guide",
+        "guide_margin",
+        "teacher",
+        "average",
+        "patience",
+        "start",
+    }
+    | {"min_lr_ratio", "decay_ratio", "decay_shape", "pooling_lr", "embedding_lr", "layer_decay"}
 )
 """Keys that mean nothing if they are null.
 

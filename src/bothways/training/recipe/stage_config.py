@@ -53,6 +53,40 @@ class EvalConfig(Strict):
     restore_best: bool = Field(
         default=True, description="end the stage with its best checkpoint instead of its last"
     )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="end the stage after this many evaluations without a better value. If null, never",
+    )
+
+
+class AverageConfig(Strict):
+    """Weights that a stage ends with: an average over its steps, in place of the last ones."""
+
+    ema: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="decay of an exponential average after each step, e.g. 0.99; evaluations and the best checkpoint use it too",
+    )
+    checkpoints: int | None = Field(
+        default=None,
+        ge=2,
+        description="in place of ema: the mean of the last so many checkpoints",
+    )
+    every: int | None = Field(
+        default=None, ge=1, description="with checkpoints: steps between those that are averaged"
+    )
+
+    @model_validator(mode="after")
+    def _either_way(self) -> AverageConfig:
+        if (self.ema is None) == (self.checkpoints is None):
+            raise ValueError("give either ema (a decay) or checkpoints (a number), not both")
+        if (self.checkpoints is None) != (self.every is None):
+            raise ValueError(
+                "every belongs to checkpoints: give both, for example {checkpoints: 3, every: 50}, or ema alone"
+            )
+        return self
 
 
 class HeldOutConfig(Strict):
@@ -110,6 +144,9 @@ class Stage(Strict):
         description="recompute activations in the backward pass, which takes less memory and more time",
     )
     eval: EvalConfig | None = None
+    average: AverageConfig | None = Field(
+        default=None, description="end with averaged weights. If null, with the last or best ones"
+    )
     heldout: HeldOutConfig | None = None
     refresh: RefreshConfig | None = Field(
         default=None,
@@ -148,6 +185,17 @@ class Stage(Strict):
         if self.keep == "adapter" and self.objective.language_model:
             raise ValueError(
                 "keep: a language model is the base of the next stage, so it is kept whole; use both or merged"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _average_fits(self) -> Stage:
+        if self.average is None or self.average.checkpoints is None:
+            return self
+        if self.eval is not None and self.eval.restore_best:
+            raise ValueError(
+                "average.checkpoints: averages the last checkpoints, but eval.restore_best ends with the best one; set "
+                "eval.restore_best to false, or use average.ema"
             )
         return self
 

@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from bothways.training.loop import precision
-from bothways.training.loop.optim import build_optimizer
+from bothways.training.loop.optim import block_count, build_optimizer
 from bothways.training.loop.optimizer_step import Stepper, token_count, trainable_parameters
 from bothways.training.loop.update import PlainUpdate
 from bothways.training.recipe.recipe import Recipe
@@ -106,7 +106,7 @@ def _measure(context: StageContext, accelerator: Accelerator, given: GivenTexts)
             order=order,
             update=PlainUpdate(
                 parameters,
-                build_optimizer(parameters, stage.optim),
+                build_optimizer(parameters, stage.optim, block_count(encoder)),
                 accelerator,
                 stage.optim.clip_norm,
             ),

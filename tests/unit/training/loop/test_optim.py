@@ -8,7 +8,7 @@ from transformers import get_scheduler
 
 from bothways.config import parse
 from bothways.errors import InputError
-from bothways.training.loop.optim import OptimConfig, build_optimizer, lr_factor, set_lr
+from bothways.training.loop.optim import OptimConfig, block_count, build_optimizer, lr_factor, rate_share, set_lr
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
@@ -52,6 +52,9 @@ def test_horizon_and_stop() -> None:
         ({"warmup_steps": 1, "warmup_ratio": 0.1}, "either warmup_steps or warmup_ratio"),
         ({"betas": (0.9, 1.0)}, "betas"),
         ({"lr": 0}, "lr"),
+        ({"decay_ratio": 0.2}, "belong to the schedule wsd, not to linear"),
+        ({"schedule": "constant", "min_lr_ratio": 0.1}, "a constant rate does not fall"),
+        ({"layer_decay": 1.0}, "layer_decay"),
         ({"learning_rate": 1}, "unknown key 'learning_rate'"),
     ],
 )
@@ -92,3 +95,111 @@ def test_two_steps_equal_the_formula_with_every_setting() -> None:
         expected = expected * (1 - 0.05 * 0.2)
         expected = expected - 0.05 * (first / (1 - 0.6**step)) / ((second / (1 - 0.8**step)).sqrt() + 0.3)
     torch.testing.assert_close(parameter.detach(), expected, atol=1e-12, rtol=1e-12)
+
+
+def shares(config: OptimConfig, horizon: int) -> list[float]:
+    return [lr_factor(config, step, horizon) for step in range(horizon + 1)]
+
+
+def library(name: str, horizon: int, **options) -> list[float]:
+    """The rates of a scheduler of transformers, peak 1."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = get_scheduler(name, optimizer, **options)
+    rates = []
+    for _ in range(horizon + 1):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize("warmup", [0, 7])
+def test_a_cosine_to_a_floor_equals_that_of_transformers(warmup: int) -> None:
+    theirs = library(
+        "cosine_with_min_lr",
+        40,
+        num_warmup_steps=warmup,
+        num_training_steps=40,
+        scheduler_specific_kwargs={"min_lr_rate": 0.1},
+    )
+    ours = shares(OptimConfig(schedule="cosine", warmup_steps=warmup, min_lr_ratio=0.1), 40)
+    assert ours == pytest.approx(theirs, abs=1e-12)
+    assert ours[-1] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("warmup", [0, 7])
+@pytest.mark.parametrize("shape", ["linear", "cosine", "1-sqrt"])
+@pytest.mark.parametrize("lowest", [None, 0.2])
+def test_warmup_stable_decay_equals_that_of_transformers(warmup: int, shape: str, lowest: float | None) -> None:
+    options = {"num_stable_steps": 40 - warmup - 12, "num_decay_steps": 12, "decay_type": shape, "min_lr_ratio": lowest or 0.0}
+    theirs = library("warmup_stable_decay", 40, num_warmup_steps=warmup, scheduler_specific_kwargs=options)
+    config = OptimConfig(schedule="wsd", warmup_steps=warmup, decay_ratio=0.3, decay_shape=shape, min_lr_ratio=lowest)
+    # its warm-up rises from the minimum and not from 0, unlike that of its cosine_with_min_lr
+    first = warmup if lowest else 0
+    assert shares(config, 40)[first:] == pytest.approx(theirs[first:], abs=1e-12)
+    assert lr_factor(config, 0, 40) == (0.0 if warmup else 1.0)
+
+
+def test_wsd_decays_over_a_tenth_and_a_stop_before_it_keeps_the_peak() -> None:
+    rates = shares(OptimConfig(schedule="wsd"), 100)
+    assert rates[:91] == [1.0] * 91
+    assert rates[95] == pytest.approx(0.5)
+    assert rates[100] == 0
+    assert shares(OptimConfig(schedule="linear", min_lr_ratio=0.5), 10)[5] == 0.75
+
+
+def parameters() -> dict[str, torch.nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    names = {
+        "encoder.backbone.embed_tokens.weight": (4, 3),
+        "encoder.backbone.layers.0.mlp.weight": (3, 3),
+        "encoder.backbone.layers.0.norm.weight": (3,),
+        "encoder.backbone.layers.2.mlp.lora_A.default.weight": (2, 3),
+        "encoder.backbone.norm.weight": (3,),
+        "encoder.pooling.layer.latents": (2, 3),
+        "objective.projection.0.weight": (3, 3),
+    }
+    return {name: torch.nn.Parameter(torch.randn(shape, generator=generator)) for name, shape in names.items()}
+
+
+def test_groups_equal_a_torch_optimizer_with_the_same_rates() -> None:
+    config = OptimConfig(lr=0.1, weight_decay=0.2, pooling_lr=0.02, layer_decay=0.5, schedule="wsd", min_lr_ratio=0.1)
+    ours, theirs = parameters(), parameters()
+    rates = dict(zip(ours, (0.1 * 0.5**3, 0.1 * 0.25, 0.1 * 0.25, 0.1, 0.1, 0.02, 0.1)))
+    optimizer = build_optimizer(ours, config, blocks=3)
+    plain = torch.optim.AdamW(
+        [{"params": [each], "lr": rates[name], "weight_decay": 0.2 if each.ndim > 1 else 0.0} for name, each in theirs.items()]
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(plain, lambda step: lr_factor(config, step, 10))
+    for step in range(10):
+        set_lr(optimizer, config.lr * lr_factor(config, step, 10))
+        for name in ours:
+            gradient = torch.randn(ours[name].shape, generator=torch.Generator().manual_seed(step))
+            ours[name].grad, theirs[name].grad = gradient, gradient.clone()
+        optimizer.step()
+        plain.step()
+        schedule.step()
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], atol=1e-7, rtol=1e-6)
+
+
+def test_the_embeddings_rate_replaces_the_decayed_one() -> None:
+    config = OptimConfig(lr=0.1, embedding_lr=0.03, layer_decay=0.5)
+    share = {name: rate_share(config, name, 3) for name in parameters()}
+    assert share["encoder.backbone.embed_tokens.weight"] == pytest.approx(0.3)
+    assert share["encoder.backbone.layers.0.norm.weight"] == 0.25
+    assert share["encoder.pooling.layer.latents"] == 1.0
+
+
+def test_without_rates_of_their_own_there_are_two_groups_as_before() -> None:
+    groups = build_optimizer(parameters(), OptimConfig(weight_decay=0.1), blocks=3).param_groups
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(5, 0.1), (2, 0.0)]
+    assert all("share" not in group for group in groups)
+
+
+def test_blocks_are_counted_by_name() -> None:
+    encoder = torch.nn.Module()
+    encoder.backbone = torch.nn.Module()
+    encoder.backbone.layers = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(4))
+    encoder.pooling = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(9))
+    assert block_count(encoder) == 4
