@@ -149,6 +149,6 @@ def test_the_dry_run_counts_without_writing(tmp_path: Path) -> None:
 
 
 def test_one_scale_serves_every_stage() -> None:
-    made = nv_embed(texts="rows.jsonl", scale=20)
+    made = recipes.nv_embed(texts="rows.jsonl", scale=20)
     assert [stage.objective.scale for stage in made.stages] == [20.0, 20.0]
-    assert nv_embed(texts="rows.jsonl").stages[0].objective.scale == 50.0
+    assert recipes.nv_embed(texts="rows.jsonl").stages[0].objective.scale == 50.0
