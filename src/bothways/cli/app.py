@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from bothways import __version__
+from bothways.cli.completion import complete_if_asked
 from bothways.cli.options import first_process
 from bothways.cli.signals import exit_code, was_stopped
 from bothways.cli.verbs import (
@@ -47,7 +48,6 @@ app = typer.Typer(
     name="bothways",
     help=_PURPOSE,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -130,6 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str] | None) -> int:
     """Run one command and return its exit code."""
+    complete_if_asked(app)
     # `app(…)` would turn Ctrl-C and a closed pipe into the same exit code.
     command = typer.main.get_command(app)
     words, debug = _without_debug(list(sys.argv[1:] if arguments is None else arguments))

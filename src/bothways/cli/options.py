@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bothways.cli import completion
 from bothways.cli.json_output import json_asked
 from bothways.errors import InputError
 from bothways.printable import printable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from bothways.encoder.encoder import Encoder
 
-POOLINGS = "mean, weighted_mean, last, last_tokens, bos, max, first_last_avg, latent_attention, self_attention"
+POOLINGS = ", ".join(completion.POOLINGS)
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 or mps")]
 DType = Annotated[
