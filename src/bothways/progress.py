@@ -1,15 +1,18 @@
 """One progress display for every long job.
 
-It is a bar on a terminal and plain lines elsewhere. Short work does not show anything.
+It is a bar on a terminal and plain lines elsewhere, both with the time left if the total is known.
+Short work does not show anything. One bar is shown at a time: a job inside another one leaves the
+terminal to the outer job.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from bothways.printable import printable
 
@@ -25,9 +28,14 @@ class Progress:
     Args:
         what: the job, in a word or two.
         total: number of items. None if unknown.
-        unit: name of the items.
-        show: True always, False never. If None, show it once the job has taken `PATIENCE` seconds.
+        unit: name of the items. If "", they are not counted, for a job that cannot say how far it
+            is. Only the elapsed time is shown then.
+        show: True always, False never. If None, show it once the job has taken `PATIENCE` seconds,
+            also if it has not finished an item by then.
     """
+
+    _shown: ClassVar[Progress | None] = None  # the one that has the terminal
+    _lock: ClassVar[threading.RLock] = threading.RLock()
 
     def __init__(
         self, what: str, total: int | None, unit: str, *, show: bool | None = None
@@ -37,13 +45,20 @@ class Progress:
         self.note = ""
         self._bar: Any = None
         self._task: Any = None
+        self._closed = False
+        self._timer: threading.Timer | None = None
         self._start = self._last_line = time.monotonic()
+        self._line_done = 0
 
     def __enter__(self) -> Progress:
         """Start the clock."""
         self._start = self._last_line = time.monotonic()
         if self.show:
             self._open()
+        elif self.show is None and sys.stderr.isatty():
+            self._timer = threading.Timer(PATIENCE, self._open)
+            self._timer.daemon = True
+            self._timer.start()
         return self
 
     def __exit__(
@@ -53,6 +68,12 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         """Close the bar."""
+        with Progress._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._closed = True
+            if Progress._shown is self:
+                Progress._shown = None
         if self._bar is not None:
             self._bar.stop()
         elif self.show and kind is None and not sys.stderr.isatty():
@@ -78,35 +99,53 @@ class Progress:
             and not sys.stderr.isatty()
             and now - self._last_line > LINE_EVERY
         ):
-            self._last_line = now
             of = f" of {self.total}" if self.total else ""
-            log.info("%s: %d%s %s %s", self.what, self.done, of, self.unit, self.note)
+            left = self._left(now)
+            log.info("%s: %d%s %s %s%s", self.what, self.done, of, self.unit, self.note, left)
+            self._last_line, self._line_done = now, self.done
+
+    def _left(self, now: float) -> str:
+        """Return the time left, at the speed since the last line."""
+        speed = (self.done - self._line_done) / (now - self._last_line)
+        if not self.total or speed <= 0:
+            return ""
+        seconds = (self.total - self.done) / speed
+        return (
+            f", about {seconds:.0f} s left"
+            if seconds < 120
+            else f", about {seconds / 60:.0f} min left"
+        )
 
     def _open(self) -> None:
-        if self._bar is not None or not sys.stderr.isatty():
-            return
+        with Progress._lock:
+            free = self._bar is None and not self._closed and Progress._shown is None
+            if free and sys.stderr.isatty():
+                self._show()
+                Progress._shown = self
+
+    def _show(self) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
+            ProgressColumn,
             TextColumn,
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
         from rich.progress import Progress as Bar
 
-        columns = [
+        columns: list[ProgressColumn] = [
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(self.unit, markup=False),
         ]
-        times = [
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-        ]
-        self._bar = Bar(*columns, *times, console=Console(stderr=True), transient=True)
+        if self.unit:
+            columns += [MofNCompleteColumn(), TextColumn(self.unit, markup=False)]
+        columns += [TimeElapsedColumn()]
+        if self.unit:
+            columns += [TimeRemainingColumn()]
+        columns += [TextColumn("{task.fields[note]}", markup=False)]
+        self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
         self._bar.start()
         self._task = self._bar.add_task(
             self.what, total=self.total, completed=self.done, note=self.note

@@ -27,6 +27,7 @@ from bothways.exports.gguf import gguf_folder
 from bothways.exports.graphs import graph_folder
 from bothways.exports.servers import server_folder
 from bothways.nearest import meant
+from bothways.progress import Progress
 
 Writer = Callable[[Encoder, Path, str, str], None]
 TARGETS: dict[str, Writer] = {
@@ -102,7 +103,7 @@ def export(
         options: dict[str, Any] = {"device": device, "dtype": "float32"}
         encoder = load(model, **options) if is_encoder(str(model)) else convert(model, **options)
     folder = Path(out)
-    with atomic_folder(folder) as part:
+    with atomic_folder(folder) as part, Progress(f"export to {to}", None, ""):
         writer(encoder, part, name or _name(model), dtype or "f32")
         complete_card(part / CARD, encoder, to)
     return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bothways.errors import BothwaysError, InputError
 from bothways.exports.folders.folder_verify import verify_folder
@@ -15,6 +16,7 @@ from bothways.exports.reference import cosine
 from bothways.exports.result import Result
 from bothways.exports.servers.server_check import Rule, check_rules
 from bothways.exports.servers.server_rules import SERVERS
+from bothways.progress import Progress
 
 
 def verify_export(folder: str | os.PathLike[str], *, pythons: Sequence[str] = ()) -> list[Result]:
@@ -34,6 +36,13 @@ def verify_export(folder: str | os.PathLike[str], *, pythons: Sequence[str] = ()
         MissingExtra: if no loader for it is installed.
     """
     manifest = read_manifest(Path(folder))
+    with Progress("verify-export", None, ""):
+        return _verify(folder, manifest, pythons)
+
+
+def _verify(
+    folder: str | os.PathLike[str], manifest: dict[str, Any], pythons: Sequence[str]
+) -> list[Result]:
     if "loaders" in manifest:
         return verify_folder(Path(folder), manifest, pythons)
     if pythons:

@@ -38,6 +38,7 @@ from bothways.backbone.loading.gguf_source import read_gguf
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.backbone.tokenizer.tokenizer_file import warn_of_difference
 from bothways.errors import InputError, SourceError, UnsupportedFamily
+from bothways.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -168,9 +169,10 @@ def load_pretrained(
     stock = attn_implementation in _STOCK_ATTENTION
     options: dict[str, Any] = {"attn_implementation": attn_implementation} if stock else {}
     if source.kind == "gguf":
-        causal, tokenizer = read_gguf(
-            source.path, dtype=kind, **_gguf_overrides(source, overrides), **options
-        )
+        with Progress(f"load {source.name}", None, ""):
+            causal, tokenizer = read_gguf(
+                source.path, dtype=kind, **_gguf_overrides(source, overrides), **options
+            )
         model, lm_head = _split(causal, head)
     else:
         place = (
@@ -178,7 +180,7 @@ def load_pretrained(
         )
         config = read_config(source.name, place)
         # a config with wrong values raises errors of every kind, depending on the family
-        with one_line(source.name):
+        with one_line(source.name), Progress(f"load {source.name}", None, ""):
             override(config, overrides, source.name)
             model, lm_head = _load_weights(source.name, place, config, head, dtype=kind, **options)
         tokenizer = read_tokenizer(source.name, place)

@@ -28,6 +28,7 @@ from bothways.data.rows import Row, is_table, iter_rows
 from bothways.data.sources import TextSource, iter_hub_rows, resolve_texts
 from bothways.data.splits import training_rows, warn_left_out
 from bothways.errors import InputError
+from bothways.progress import Progress
 
 log = logging.getLogger("bothways")
 
@@ -84,7 +85,13 @@ def read_examples(
     with contextlib.closing(
         _examples(source, dialect, forced, find_template(template), part)
     ) as found:
-        examples = list(itertools.islice(found, None if limit is None else min(limit, sys.maxsize)))
+        examples = []
+        with Progress("read", limit, "rows") as bar:
+            for example in itertools.islice(
+                found, limit if limit is None else min(limit, sys.maxsize)
+            ):
+                examples.append(example)
+                bar.advance()
     if not examples:
         raise InputError(
             f"{source}: no usable example; the log says which rows were skipped and why"

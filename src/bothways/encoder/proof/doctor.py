@@ -16,6 +16,7 @@ from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check, Diagnosis
 from bothways.encoder.proof.checks import CheckFunction, checks_for
 from bothways.encoder.proof.temporary_state import untouched
+from bothways.progress import Progress
 
 
 def doctor(encoder: EncoderModule, *, quick: bool = False) -> Diagnosis:
@@ -34,9 +35,13 @@ def doctor(encoder: EncoderModule, *, quick: bool = False) -> Diagnosis:
         The checks. `.ok` is the verdict.
     """
     _ = encoder.backbone  # an export has none, and says so here and not in every check
-    with untouched(encoder):
-        results = tuple(_guarded(check, encoder, quick) for check in checks_for(encoder, quick))
-    return Diagnosis(results)
+    checks = checks_for(encoder, quick)
+    results = []
+    with untouched(encoder), Progress("doctor", len(checks), "checks") as bar:
+        for check in checks:
+            results.append(_guarded(check, encoder, quick))
+            bar.advance()
+    return Diagnosis(tuple(results))
 
 
 def _guarded(check: CheckFunction, encoder: EncoderModule, quick: bool) -> Check:

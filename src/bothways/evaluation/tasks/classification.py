@@ -39,6 +39,7 @@ from bothways.evaluation.measures.classifiers import few_per_class, logistic_pre
 from bothways.evaluation.measures.knn import knn_predictions
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import MOST, RunOptions, Score, Task, check_seed
+from bothways.progress import Progress
 from bothways.search.vectors import AnyEncoder, encode_texts
 
 Method = Literal["logreg", "knn"]
@@ -231,10 +232,12 @@ class Classification(Task):
         )
         place = np.full(len(self.pool), -1)
         place[needed] = np.arange(len(needed))
-        outcomes = [
-            self._experiment(vectors[place[train]], vectors[place[test]], train, test)
-            for train, test in draws
-        ]
+        outcomes = []
+        with Progress("classifiers", len(draws), "fits", show=options.show_progress_bar) as bar:
+            for train, test in draws:
+                fitted = self._experiment(vectors[place[train]], vectors[place[test]], train, test)
+                outcomes.append(fitted)
+                bar.advance()
         metrics = {
             name: float(np.mean([scores[name] for scores, _, _ in outcomes]))
             for name in outcomes[0][0]

@@ -31,6 +31,7 @@ from bothways.evaluation.inputs.labeled import (
 from bothways.evaluation.inputs.named_data import fingerprint
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import MOST, RunOptions, Score, Task, check_seed
+from bothways.progress import Progress
 from bothways.search.vectors import AnyEncoder, encode_texts
 
 Protocol = Literal["whole", "fast"]
@@ -164,11 +165,13 @@ class Clustering(Task):
     def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode and cluster. See `Task.run`."""
         seed = options.seed if self.seed is None else self.seed
-        scores = list(
-            self._fast(encoder, options, seed)
-            if self.protocol == "fast"
-            else self._whole(encoder, options, seed)
-        )
+        runs = self.experiments * (1 if self.protocol == "fast" else len(self.sets))
+        found = (self._fast if self.protocol == "fast" else self._whole)(encoder, options, seed)
+        scores = []
+        with Progress("clustering", runs, "runs of k-means", show=options.show_progress_bar) as bar:
+            for score in found:
+                scores.append(score)
+                bar.advance()
         metrics = {
             name: float(np.mean([score[name] for score in scores])) for name in ("v_measure", "ami")
         }
