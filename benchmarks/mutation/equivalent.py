@@ -49,6 +49,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "training/recipe/llm2vec_json.py",
         "given = data[0] if data is not None and len(data) == 1 and holds_e5(data[0]) else None | 0 -> -1",
     ): "one item is the first and the last",
+    ("training/hooks/checkpointing.py", "best = broadcast_object_list([best])[0] | 0 -> -1"): "the list has one item",
+    ("training/parallel/parallel_request.py", "cannot be sharded ({asked[-1]}), because"): "one item is the first and the last",
     (
         "encoder/batch.py",
         'hashlib.blake2b(read.encode(), digest_size=8).digest(), "big") >> 1 | 8 -> 7',

@@ -1,6 +1,6 @@
 """No circle of imports, no large folder, no long function, few functions with many parameters.
 
-The lists of exceptions may only become shorter.
+The list of exceptions may only become shorter.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ _SPEC.loader.exec_module(measure)
 
 FILES = measure.sources(ROOT, "src")
 
-LONG = {"bothways/mining/mine.py: mine"}
-"""Functions over 80 lines."""
-
 MANY = {
     # public: their arguments are those of the user
     "bothways/encoder/convert.py: convert",
@@ -29,11 +26,10 @@ MANY = {
     "bothways/mining/mine.py: mine",
     "bothways/publishing/push.py: push",
     "bothways/recipes/longlora.py: longlora",
+    # a task's options, which the command line reads off this signature
     "bothways/evaluation/tasks/classification.py: from_argument",
+    # a module takes plain arguments; its config names them once more
     "bothways/objectives/mntp.py: __init__",
-    # private
-    "bothways/attention/explicit.py: _block",
-    "bothways/mining/mine.py: mine_with",
 }
 """Functions with more than ten parameters, without those of `cli`, which are a verb's options."""
 
@@ -51,13 +47,13 @@ def test_no_large_folder() -> None:
     assert measure.large_folders(ROOT) == {}
 
 
-def test_no_other_long_function() -> None:
-    assert set(measure.long_functions(ROOT)) <= LONG
+def test_no_long_function() -> None:
+    assert measure.long_functions(ROOT) == {}
 
 
 def test_no_other_function_with_many_parameters() -> None:
     found = set(measure.many_parameters(ROOT))
-    assert {name for name in found if not name.startswith("bothways/cli/")} <= MANY
+    assert {name for name in found if not name.startswith("bothways/cli/")} == MANY
 
 
 def test_training_uses_three_modules_of_evaluation() -> None:

@@ -10,6 +10,7 @@ Letters: T tokens, C segments of a group, L tokens of its longest, G query heads
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 
 import torch
@@ -57,9 +58,8 @@ def explicit(
                     k[:, block.first : block.last],
                     v[:, block.first : block.last],
                 )
-            run = partial(
-                _block, group.lengths, block, plan.direction, window, scaling, dropout, softcap
-            )
+            bias = partial(_bias, group.lengths, block, plan.direction, window, query.device)
+            run = partial(_block, bias, scaling, dropout, softcap)
             if (
                 len(blocks) > 1
                 and torch.is_grad_enabled()
@@ -79,10 +79,7 @@ def explicit(
 
 
 def _block(
-    lengths: tuple[int, ...],
-    block: Block,
-    direction: Direction,
-    window: int | None,
+    bias: Callable[[], Tensor | None],
     scaling: float,
     dropout: float,
     softcap: float | None,
@@ -91,20 +88,8 @@ def _block(
     v: Tensor,
     sinks: Tensor | None,
 ) -> Tensor:
-    """Attend in one block of a group. Its mask is made here, so it is freed with its scores.
-
-    `lengths` are those of the group's segments.
-    """
-    return attend_rectangle(
-        q,
-        k,
-        v,
-        scaling,
-        _bias(lengths, block, direction, window, q.device),
-        dropout,
-        softcap,
-        sinks,
-    )
+    """Attend in one block of a group. Its mask is made here, so it is freed with its scores."""
+    return attend_rectangle(q, k, v, scaling, bias(), dropout, softcap, sinks)
 
 
 def attend_rectangle(

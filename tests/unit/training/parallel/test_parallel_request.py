@@ -49,6 +49,9 @@ def test_objectives_with_uneven_passes_and_dry_runs_are_refused(tmp_path: Path, 
     with pytest.raises(InputError, match="a dry run measures whole models"):
         bw.train(recipe(tmp_path, mntp()), dry_run=True, texts=TEXTS)
     assert not (tmp_path / "out").exists()
+    # without a word from the launcher, PyTorch's own default
+    monkeypatch.delenv("FSDP_RESHARD_AFTER_FORWARD", raising=False)
+    assert requested(recipe(tmp_path, mntp())) == ParallelRequest(sharding=Sharding(reshard_after_forward=True))
     monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "false")
     asked = requested(recipe(tmp_path, mntp()))
     assert asked == ParallelRequest(sharding=Sharding(reshard_after_forward=False))
