@@ -68,13 +68,20 @@ def vectors(model):
 
 def agree(folder, place):
     """The folder through both libraries, and what bothways makes of it through both again."""
-    wanted = vectors(SentenceTransformer(str(folder), device="cpu"))
+    model = SentenceTransformer(str(folder), device="cpu")
+    wanted = vectors(model)
     encoder = bw.load(folder, dtype="float32", device="cpu")
     encoder.save(place)
+    saved = SentenceTransformer(str(place), device="cpu")
+    a, b = wanted["encode"], wanted["query"]
+    for each in (encoder, saved):
+        assert torch.allclose(each.similarity(a, b), model.similarity(a, b), atol=1e-5)
+        assert torch.allclose(each.similarity_pairwise(a, b), model.similarity_pairwise(a, b), atol=1e-5)
+        assert each.similarity_fn_name == model.similarity_fn_name
     found = {
         "loaded": vectors(encoder),
         "saved": vectors(bw.load(place, dtype="float32", device="cpu")),
-        "saved, in sentence-transformers": vectors(SentenceTransformer(str(place), device="cpu")),
+        "saved, in sentence-transformers": vectors(saved),
     }
     for where, each in found.items():
         for call, expected in wanted.items():
@@ -102,6 +109,10 @@ FILES = {
         for name in ("cls", "max", "mean", "lasttoken", "weightedmean")
     },
     "pooling_mode in a list": (POOLING, {"word_embedding_dimension": 32, "pooling_mode": ["lasttoken"]}),
+    "flags that are numbers": (
+        POOLING,
+        {"word_embedding_dimension": 32, "pooling_mode_max_tokens": 1, "pooling_mode_cls_token": 0},
+    ),
     "no pooling named": (POOLING, {"word_embedding_dimension": 32}),
     "both forms": (POOLING, {**old("cls_token"), "pooling_mode": "max"}),
     "prompt left out": (POOLING, {**old("mean_tokens"), "include_prompt": False}),
@@ -119,6 +130,7 @@ FILES = {
     "dimensions": (SETTINGS, {"truncate_dim": 8, "prompts": {"query": "Find:"}}),
     "similarity": (SETTINGS, {"similarity_fn_name": "dot"}),
     "a default": (SETTINGS, {"prompts": {"query": "Find:", "document": ""}, "default_prompt_name": "query"}),
+    "distances": (SETTINGS, {"similarity_fn_name": "manhattan"}),
     "versions": (SETTINGS, {"__version__": {"sentence_transformers": "2.2.2"}}),
 }
 
@@ -221,6 +233,12 @@ REFUSED = {
     "model_args.num_hidden_layers": (TRANSFORMER, {"model_args": {"num_hidden_layers": 1}}),
     "SparseEncoder": (SETTINGS, {"model_type": "SparseEncoder"}),
     "truncate_dim": (SETTINGS, {"truncate_dim": "8"}),
+    "similarity_fn_name": (SETTINGS, {"similarity_fn_name": "jaccard"}),
+    "pooling_mode_median": (POOLING, {**old("mean_tokens"), "pooling_mode_median": True}),
+    "weighting": (POOLING, {**old("mean_tokens"), "weighting": "sif"}),
+    "strip_accents": (TRANSFORMER, {"strip_accents": True}),
+    "module_output_name": ("2_Normalize/config.json", {"module_output_name": "unit_vector"}),
+    "module_input_name": ("2_Normalize/config.json", {"module_input_name": "token_embeddings"}),
     **{kind: ("modules.json", modules("Transformer", kind, "Pooling")) for kind in STOCK},
     "SpladePooling": (
         "modules.json",

@@ -23,6 +23,7 @@ from bothways.attention import blocks
 from bothways.attention.interface import using
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.text_config import text_configs
+from bothways.attention.text_rope import rope_of_each_text
 from bothways.config import Layers
 from bothways.errors import UnsupportedFamily
 
@@ -111,7 +112,7 @@ def _packed(
     model: nn.Module, input_ids: Tensor, plan: AttentionPlan, *, use_cache: bool, **options: bool
 ) -> Any:
     positions = plan.position_ids(input_ids.device) + position_offset(model)
-    with using(plan):
+    with using(plan), rope_of_each_text(model, plan.lengths):
         return model(
             input_ids=input_ids[None], position_ids=positions[None], use_cache=use_cache, **options
         )

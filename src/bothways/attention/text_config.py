@@ -54,6 +54,18 @@ def text_configs(model: nn.Module) -> Iterator[PretrainedConfig]:
             yield config
 
 
+def state_width(model: nn.Module) -> int:
+    """Return the width of a bare backbone's states.
+
+    It is `hidden_size`, but OPT-350m projects its last states to `word_embed_proj_dim`.
+    """
+    out = getattr(getattr(model, "decoder", model), "project_out", None)
+    if isinstance(out, nn.Linear):
+        return int(out.out_features)
+    config: Any = model.config
+    return int(getattr(config, "get_text_config", lambda: config)().hidden_size)
+
+
 def is_encoder_only(config: PretrainedConfig) -> bool:
     """Tell if the family is bidirectional by nature.
 

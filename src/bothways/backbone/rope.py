@@ -9,9 +9,10 @@ loading weights.
   https://arxiv.org/abs/2306.15595). LongLoRA trains with it.
 - yarn: slow frequencies are divided and fast ones kept (https://arxiv.org/abs/2309.00071).
 - dynamic: the base of the frequencies grows with the longest text of the pass (NTK-aware). The
-  layer keeps it until a text no longer than the training length arrives. The states of a text thus
-  depend on the texts in the same and earlier passes. So encoders must not use it, and language
-  models are measured after `forget_lengths`.
+  layer keeps it until a text no longer than the training length arrives. In other loaders the
+  states of a text thus depend on the texts in the same and earlier passes (here not, see
+  `attention.text_rope`). So encoders must not use it, and language models are measured after
+  `forget_lengths`.
 
 The factor is LongLoRA's (https://arxiv.org/abs/2309.12307, `fine-tune.py`): the new context over
 the model's own, rounded up.
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 from torch import nn
 
+from bothways.attention.text_rope import changing, forget_length
 from bothways.backbone.loading.sources import source_config
 from bothways.config import Strict, parse
 from bothways.errors import InputError
@@ -321,8 +323,5 @@ def forget_lengths(model: nn.Module) -> None:
 
     Positions of other types are not changed.
     """
-    for module in model.modules():
-        if getattr(module, "rope_type", None) == "dynamic":
-            layer: Any = module
-            layer.inv_freq = layer.original_inv_freq.to(layer.inv_freq.device, copy=True)
-            layer.max_seq_len_cached = layer.original_max_seq_len
+    for module in changing(model):
+        forget_length(module)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from bothways.attention.positions import usable_positions
+from bothways.attention.text_config import state_width
 from bothways.backbone.adapter.adapter_files import MERGED, merged_in
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
 from bothways.backbone.hardware import resolve_device, resolve_dtype
@@ -171,9 +172,7 @@ def _assemble(
 ) -> Encoder:
     """Build the pooling, prepare the backbone, and put the encoder together."""
     model: Any = loaded.model
-    pool = pooling.build(int(model.config.get_text_config().hidden_size), seed=seed).to(
-        model.device
-    )
+    pool = pooling.build(state_width(model), seed=seed).to(model.device)
     execution, report = prepare(model, direction, windows)
     options.max_length = _limit(options.max_length, model)
     provenance["report"] = report

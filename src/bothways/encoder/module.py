@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bothways.attention.positions import table_positions
 from bothways.attention.run import Execution, hidden_states
+from bothways.attention.text_config import state_width
 from bothways.config import Direction, Layers
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
 from bothways.encoder.options import EncoderOptions
@@ -110,8 +111,7 @@ class EncoderModule(nn.Module):
     @property
     def hidden_size(self) -> int:
         """H, width of the backbone's states."""
-        config: Any = self.backbone.config
-        return int(getattr(config, "get_text_config", lambda: config)().hidden_size)
+        return state_width(self.backbone)
 
     @functools.cached_property
     def _table(self) -> int | None:

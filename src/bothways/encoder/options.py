@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from bothways.encoder.similarity import Similarity
 from bothways.encoder.texts.wrapping import Wrapper
 
 
@@ -26,6 +27,7 @@ class EncoderOptions:
             bare special token. A decoder parks outlier activations on the first token of a
             document, and if that is a prompt's token, it is left out of the pool (docs/log.md).
         wrapper: chat wrapping of every input.
+        similarity: the function that `similarity` computes, for encoders from elsewhere.
     """
 
     max_length: int | None = None
@@ -36,3 +38,4 @@ class EncoderOptions:
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
     wrapper: Wrapper = field(default_factory=Wrapper)
+    similarity: Similarity = "cosine"

@@ -1,9 +1,38 @@
-"""Cosine similarity of numpy arrays, of tensors on any device, or of lists of either."""
+"""Similarities of numpy arrays, of tensors on any device, or of lists of either."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
+
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
+"""Functions of sentence-transformers (`similarity_fn_name`). Distances are negative."""
+
+
+def similarity_of(a: object, b: object, kind: Similarity, *, pairwise: bool = False) -> Tensor:
+    """Compute similarities (n, m) float32 of two sets of vectors (n, D) and (m, D).
+
+    For example, `similarity_of(queries, documents, "dot")`. A single vector counts as one row.
+
+    Args:
+        a: vectors.
+        b: vectors.
+        kind: the function.
+        pairwise: compare row i with row i only, which gives (n,).
+    """
+    if kind == "cosine" and not pairwise:
+        return cosine_similarity(a, b)
+    from sentence_transformers import SimilarityFunction
+
+    choose = (
+        SimilarityFunction.to_similarity_pairwise_fn
+        if pairwise
+        else SimilarityFunction.to_similarity_fn
+    )
+    found: Tensor = choose(kind)(_rows(a), _rows(b))
+    return found
 
 
 def cosine_similarity(a: object, b: object) -> Tensor:

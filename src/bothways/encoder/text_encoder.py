@@ -26,7 +26,7 @@ from bothways.encoder.encode_types import (
     Vectors,
 )
 from bothways.encoder.module import EncoderModule
-from bothways.encoder.similarity import cosine_similarity
+from bothways.encoder.similarity import similarity_of
 from bothways.encoder.texts.tokenization import Text
 
 if TYPE_CHECKING:
@@ -345,9 +345,20 @@ class TextEncoder(EncoderModule):
         return found
 
     def similarity(self, a: object, b: object) -> Tensor:
-        """Compute cosine similarities (n, m) of (n, D) and (m, D), see `cosine_similarity`.
+        """Compute similarities (n, m) of (n, D) and (m, D): cosines, or what the folder says.
+
+        A folder from elsewhere may name another function (`similarity_fn_name`).
 
         For example, `similarity(queries, documents)[0].argmax()` is the best document of the first
         query.
         """
-        return cosine_similarity(a, b)
+        return similarity_of(a, b, self.options.similarity)
+
+    def similarity_pairwise(self, a: object, b: object) -> Tensor:
+        """Compute the similarity (n,) of row i of `a` with row i of `b`, see `similarity`."""
+        return similarity_of(a, b, self.options.similarity, pairwise=True)
+
+    @property
+    def similarity_fn_name(self) -> str:
+        """Name of the function that `similarity` computes, for example "cosine"."""
+        return self.options.similarity

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, BloomConfig
+from transformers import AutoModel, AutoTokenizer, BloomConfig, OPTConfig
 
 import bothways as bw
 from bothways.encoder.encoder import Encoder
-from tiny import SENTENCES, tiny_llama, tiny_model
+from tiny import SENTENCES, TINY, tiny_llama, tiny_model
 
 TEXTS: list[Any] = [*SENTENCES, "", " ", "x", "今日は" * 20, ("Find: ", SENTENCES[0]), ("検索：", "散歩"), "a " * 400, "🙂 \0"]
 
@@ -34,6 +34,21 @@ def encoder(request, folders) -> Encoder:
     made = bw.convert(folders[request.param], dtype="float32", device="cpu", prompts={"query": "Find: ", "other": "検索："})
     assert made.execution == request.param
     return made
+
+
+def test_states_narrower_than_the_hidden_size(tmp_path: Any) -> None:
+    """OPT-350m projects its last states to the width of its embeddings."""
+    shape = {**TINY, "ffn_dim": 64, "word_embed_proj_dim": 16, "do_layer_norm_before": False}
+    base = tiny_model(tmp_path / "base", OPTConfig, **shape)
+    encoder = bw.convert(base, dtype="float32", device="cpu", direction="causal", pooling="last")
+    assert (encoder.dimension, encoder.hidden_size) == (16, 16)
+    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModel.from_pretrained(base)
+    with torch.no_grad():
+        right = [model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0, -1].numpy() for text in SENTENCES]
+    assert np.abs(encoder.encode(SENTENCES) - right).max() < EXACT
+    encoder.save(tmp_path / "saved")
+    again = bw.load(tmp_path / "saved", dtype="float32", device="cpu")
+    assert np.array_equal(again.encode(SENTENCES), encoder.encode(SENTENCES))
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ from bothways.config import Direction, Strict, parse
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import head_modules, pooling_module
 from bothways.encoder.folder.write import _save_tokenizer as save_tokenizer
+from bothways.encoder.similarity import Similarity
 from bothways.encoder.texts.wrapping import Wrapper
 from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig
@@ -64,6 +65,7 @@ class AdapterSettings(Strict):
     prompts: dict[str, str] = Field(default_factory=dict)
     default_prompt: str | None = None
     wrapper: tuple[str, ...] = Field(default=(), max_length=3)
+    similarity: Similarity = "cosine"
     vocabulary: int = Field(default=0, ge=0, description="rows of the embedding")
 
     def options(self) -> EncoderOptions:
@@ -77,6 +79,7 @@ class AdapterSettings(Strict):
             prompts=dict(self.prompts),
             default_prompt=self.default_prompt,
             wrapper=Wrapper(*self.wrapper),
+            similarity=self.similarity,
         )
 
     def build_pooling(self, folder: Path, width: int, device: torch.device) -> nn.Module:
@@ -155,6 +158,7 @@ def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> N
         "prompts": options.prompts,
         "default_prompt": options.default_prompt,
         "wrapper": list(astuple(options.wrapper)),
+        "similarity": options.similarity,
         "vocabulary": len(encoder.backbone.get_input_embeddings().weight),  # type: ignore[operator]
     }
     needs = json.loads((folder / NEEDS).read_text(encoding="utf-8"))

@@ -157,9 +157,7 @@ def read(
     """
     layers: list[nn.Module] = []
     for kind, place in places:
-        file = place / "config.json"
-        config = read_object(file, {} if kind == "Normalize" else None)
-        _check(kind, config, file)
+        file, config = place / "config.json", settings(kind, place)
         takes = config.get({"Dense": "in_features", "LayerNorm": "dimension"}.get(kind, ""), width)
         if takes != width:
             raise InputError(
@@ -187,6 +185,18 @@ def write(pooling: nn.Module, root: Path, first: int) -> list[tuple[str, str]]:
             layer.save(str(root / folder))
         found.append((folder, f"{STOCK}models.{kind}"))
     return found
+
+
+def settings(kind: str, place: Path) -> dict[str, Any]:
+    """Read and check config.json of one layer. A Normalize may have none.
+
+    Raises:
+        InputError: a setting is not supported, or the file is damaged.
+    """
+    file = place / "config.json"
+    config = read_object(file, {} if kind == "Normalize" else None)
+    _check(kind, config, file)
+    return config
 
 
 def _load(kind: str, place: Path) -> Any:

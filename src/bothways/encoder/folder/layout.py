@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import ConfigDict, Field
 
 from bothways.config import Direction, Strict, parse
 from bothways.encoder.folder import head_modules, layer_pooling, pooling_module, template_module
-from bothways.encoder.folder.published_settings import read_transformer
+from bothways.encoder.folder.published_settings import read_transformer, refuse_unknown
 from bothways.encoder.folder.write import MODULES, OURS, POOLINGS
+from bothways.encoder.similarity import Similarity
 from bothways.errors import InputError
 from bothways.foreign import positive, read_json, read_object
 
@@ -25,6 +26,15 @@ SETTINGS = "config_sentence_transformers.json"
 _MODES = {legacy: mode for mode, (legacy, _, _) in POOLINGS.items()} | {
     new: mode for mode, (_, new, _) in POOLINGS.items()
 }
+
+
+_POOLING_KEYS = frozenset(
+    {
+        *("embedding_dimension", "word_embedding_dimension", "pooling_mode", "include_prompt"),
+        *(key for key in _MODES if key.startswith("pooling_mode_")),
+        "pooling_mode_mean_sqrt_len_tokens",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -184,15 +194,16 @@ def _pooling(path: Path, modules: list[Module]) -> StockPooling:
         return StockPooling(None, True)
     file = path / module.path / "config.json"
     config = read_object(file)
+    refuse_unknown(config, _POOLING_KEYS, file)
     named = config.get("pooling_mode")
     if not isinstance(named, str | list | None):
         raise InputError(
             f"{file}: pooling_mode must be a name or a list of names, and is {named!r:.60}"
         )
     if named is None:
-        named = [
-            key for key, on in config.items() if key.startswith("pooling_mode_") and on is True
-        ] or ["mean"]
+        named = [key for key, on in config.items() if key.startswith("pooling_mode_") and on] or [
+            "mean"
+        ]
     active = [named] if isinstance(named, str) else list(named)
     if len(active) != 1 or not isinstance(active[0], str) or active[0] not in _MODES:
         raise InputError(
@@ -205,7 +216,8 @@ def _stored(file: Path) -> dict[str, Any]:
     """Read config_sentence_transformers.json of a text encoder.
 
     Raises:
-        InputError: the model is of another kind, or truncate_dim is not a positive whole number.
+        InputError: the model is of another kind, truncate_dim is not a positive whole number, or
+            similarity_fn_name is unknown.
     """
     stored = read_object(file, {})
     kind = stored.get("model_type") or "SentenceTransformer"
@@ -215,4 +227,9 @@ def _stored(file: Path) -> dict[str, Any]:
         )
     if stored.get("truncate_dim") is not None:
         stored["truncate_dim"] = positive(stored["truncate_dim"], f"{file}: truncate_dim")
+    similarity = stored.get("similarity_fn_name")
+    if similarity is not None and similarity not in get_args(Similarity):
+        raise InputError(
+            f"{file}: similarity_fn_name {similarity!r:.60} is not one of {', '.join(get_args(Similarity))}; correct it, or remove it"
+        )
     return stored

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from bothways.attention.text_config import text_configs
+from bothways.attention.text_config import state_width, text_configs
 from bothways.backbone.adapter.adapter_files import MERGED, NEEDS, local_adapter, merged_in
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
 from bothways.backbone.loading.checkpoints import read_tokenizer
@@ -201,7 +201,7 @@ def _way_to_vectors(
 ) -> tuple[nn.Module, EncoderOptions]:
     """Build pooling and options, from our settings of the last adapter or from LLM2Vec's."""
     if ours is not None:
-        width = int(model.config.get_text_config().hidden_size)
+        width = state_width(model)
         return ours.build_pooling(second or path, width, model.device), ours.options()
     settings = _settings(path, second)
     mode = settings.get("pooling_mode", "mean")

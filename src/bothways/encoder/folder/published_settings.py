@@ -7,6 +7,7 @@ decoding, kernels, types) are ignored.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,29 @@ _NAMES = {
 }
 
 
+# settings of sentence_bert_config.json, as sentence-transformers' Transformer takes them
+_KNOWN = frozenset(
+    {
+        *_FOLLOWED,
+        *(name for names in _NAMES.values() for name in names),
+        *("max_seq_length", "modality_config", "module_output_name", "transformer_task"),
+        *("unpad_inputs", "backend"),
+    }
+)
+
+
+def refuse_unknown(config: dict[str, Any], known: Collection[str], file: Path) -> None:
+    """Raise InputError for a setting that sentence-transformers does not know either.
+
+    For example, `pooling_mode_median` in 1_Pooling/config.json. Settings that are off are ignored.
+    """
+    for key, value in config.items():
+        if key not in known and value not in (None, False, "", [], {}):
+            raise InputError(
+                f"{file}: {key} ({value!r:.60}) is a setting that sentence-transformers does not have; remove it if it has no effect"
+            )
+
+
 def read_transformer(root: Path) -> dict[str, Any]:
     """Read sentence_bert_config.json, with `max_seq_length` as sentence-transformers uses it.
 
@@ -99,6 +123,7 @@ def read_transformer(root: Path) -> dict[str, Any]:
         (root / name for name in TRANSFORMER if (root / name).is_file()), root / TRANSFORMER[0]
     )
     config: dict[str, Any] = read_object(file, {})
+    refuse_unknown(config, _KNOWN, file)
     modalities = config.get("modality_config") or {}
     if not isinstance(modalities, dict):
         raise InputError(f"{file}: modality_config must be an object; correct it, or remove it")

@@ -17,7 +17,7 @@ from torch import nn
 from bothways.attention.direction import looks_ahead, uses_own_switch
 from bothways.attention.drawn import drawn
 from bothways.attention.positions import usable_positions
-from bothways.attention.text_config import is_encoder_only
+from bothways.attention.text_config import is_encoder_only, state_width
 from bothways.backbone.loading.sources import Pretrained, load_pretrained
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
@@ -86,16 +86,25 @@ def load(
     else:
         provenance = ours.provenance()
         report = {**report, "lifted_windows": ours.report.get("lifted_windows", {})}
+    options = _options(layout, include_prompt, loaded)
     encoder = Encoder(
         loaded.model,
         loaded.tokenizer,
         pooling,
         direction=direction,
         execution=execution,
-        options=_options(layout, include_prompt, loaded),
+        options=options,
         provenance={**provenance, **merged, "report": report},
     ).eval()
     encoder.folder = None if merged else root
+    if not (
+        options.similarity == "cosine" or (options.normalize and options.similarity != "manhattan")
+    ):
+        log.warning(
+            "%s: similarity_fn_name is %r, which Encoder.similarity follows; search, serve, mine and evaluate rank by cosine",
+            layout.path / SETTINGS,
+            options.similarity,
+        )
     for note in prompt_notes(encoder):
         log.warning("%s: %s", path, note)
     return encoder
@@ -109,7 +118,7 @@ def _vectors(
     behind = layout.modules[1:]
     pooling: nn.Module
     if own is not None:
-        width = int(loaded.model.config.get_text_config().hidden_size)
+        width = state_width(loaded.model)
         pooling, include_prompt = pooling_module.read(own, width=width, device=device)
     elif behind and behind[0].kind == template_module.POOLING:
         pooling, include_prompt = template_module.read_pooling(layout.path / behind[0].path)
@@ -142,6 +151,7 @@ def _options(layout: Layout, include_prompt: bool, loaded: Pretrained) -> Encode
     options.max_length = _limit(layout.transformer, loaded, own=ours is not None)
     options.normalize = layout.modules[-1].kind == "Normalize" and not stored.get("truncate_dim")
     options.default_prompt = stored.get("default_prompt_name")
+    options.similarity = stored.get("similarity_fn_name") or "cosine"
     options.prompts = prompts.as_read(
         stored.get("prompts"), options.default_prompt, file, ours=ours is not None
     )
@@ -170,10 +180,12 @@ def _head(
     A Normalize at the end becomes an option of the encoder, unless vectors are cut after it.
     """
     last = modules[-1:] if modules and modules[-1].kind == "Normalize" and not keep else []
+    for module in last:
+        head_modules.settings(module.kind, path / module.path)
     between = modules[: len(modules) - len(last)]
     if not between and not keep:
         return pooling
-    width = int(loaded.model.config.get_text_config().hidden_size)
+    width = state_width(loaded.model)
     layers = head_modules.read(
         [(module.kind, path / module.path) for module in between], width=width, device=device
     )

@@ -32,7 +32,7 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from bothways.atomic import atomic_folder
 from bothways.attention.direction import published_form
 from bothways.attention.older_loaders import guarded, unguard
-from bothways.attention.text_config import is_encoder_only
+from bothways.attention.text_config import is_encoder_only, text_configs
 from bothways.backbone.base_facts import base_facts
 from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.loading.checkpoints import quiet
@@ -233,7 +233,7 @@ def _save_modules(encoder: EncoderModule, part: Path) -> None:
     stored: dict[str, Any] = {
         "prompts": {**encoder.prompts, **_implied_prompts(encoder)},
         "default_prompt_name": encoder.options.default_prompt,
-        "similarity_fn_name": "cosine",
+        "similarity_fn_name": encoder.options.similarity,
         "model_type": "SentenceTransformer",
     }
     if getattr(encoder.pooling, "keep", None):
@@ -275,10 +275,15 @@ def _implied_prompts(encoder: EncoderModule) -> dict[str, str]:
 
 
 def _needs_eager(encoder: EncoderModule) -> bool:
-    """Return whether the family turns causal in other loaders unless they use eager attention."""
-    return encoder.execution == "padded" or bool(
-        encoder.provenance.get("report", {}).get("needs_eager")
-    )
+    """Return whether other loaders must use eager attention.
+
+    Some families turn causal without it. Others ran eagerly here, and one with attention classes of
+    its own (Falcon) may run differently with SDPA.
+    """
+    if encoder.provenance.get("report", {}).get("needs_eager"):
+        return True
+    used: Any = next(text_configs(encoder.backbone))
+    return encoder.execution == "padded" and used._attn_implementation == "eager"
 
 
 def loader_notes(encoder: EncoderModule) -> list[str]:

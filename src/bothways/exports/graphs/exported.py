@@ -75,6 +75,7 @@ class ExportedEncoder(Encoder):
                 prompts=dict(manifest["prompts"]),
                 default_prompt=manifest["default_prompt"],
                 wrapper=Wrapper(*manifest["wrapper"]),
+                similarity=manifest.get("similarity", "cosine"),
             )
             self._rows = int(manifest.get("rows", 0)) or None
             self._table = int(manifest.get("table", 0)) or None

@@ -104,6 +104,7 @@ def _write_settings(
         stock_prompts=options.stock_prompts,
         wrapper=list(astuple(options.wrapper)),
         normalize=options.normalize,
+        similarity=options.similarity,
         prompts=dict(options.prompts),
         default_prompt=options.default_prompt,
     )

@@ -33,6 +33,7 @@ OPTIONS = EncoderOptions(
     prompts={"query": "Find: ", "document": ""},
     default_prompt="query",
     wrapper=Wrapper("[", "]", "|"),
+    similarity="dot",
 )
 
 

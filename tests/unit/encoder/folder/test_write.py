@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, MistralConfig
+from transformers import AutoModel, AutoModelForCausalLM, FalconConfig, MistralConfig
 
 import bothways as bw
 from bothways.encoder.encoder import Encoder
@@ -138,6 +138,19 @@ def test_windows_stay_lifted_or_kept_and_the_report_says_which(tmp_path: Path) -
             sizes = {"0": 4, "1": 4}
             assert (report["lifted_windows"], report["kept_windows"]) == ((sizes, {}) if windows == "lift" else ({}, sizes))
     assert np.abs(vectors["lift"] - vectors["keep"]).max() > 1e-2
+
+
+def test_attention_is_named_as_it_was_used(tmp_path: Path) -> None:
+    """Falcon with alibi computes other states with eager attention than with SDPA, which it chooses
+    when it is built.
+    """
+    base = tiny_model(tmp_path / "base", FalconConfig, **{**TINY, "alibi": True})
+    encoder = bw.convert(base, dtype="float32", device="cpu", direction="causal", pooling="last")
+    encoder.save(tmp_path / "out")
+    model, text = AutoModel.from_pretrained(tmp_path / "out"), SENTENCES[0]
+    with torch.no_grad():
+        states = model(**encoder.tokenizer(text, return_tensors="pt")).last_hidden_state[0, -1]
+    assert np.abs(encoder.encode([text])[0] - states.numpy()).max() < 1e-5
 
 
 def test_an_existing_folder_is_not_overwritten_unasked(encoder: Encoder, tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""Gives every text of a packed row the rotary frequencies of its own length.
+
+Two kinds of rotary positions change with the length of the input: `longrope` has one set of
+frequencies up to the length of pretraining and another beyond it (Phi-3), and `dynamic` stretches
+them beyond it. transformers takes the longest text of a pass for all of them, and keeps stretched
+frequencies for the passes that follow. A text's vector would depend on its neighbors and on what
+was encoded before. Here each text gets what it would get alone in a fresh model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bothways.attention.text_config import text_configs
+
+KINDS = ("dynamic", "longrope")
+
+
+@contextmanager
+def rope_of_each_text(model: nn.Module, lengths: Sequence[int]) -> Iterator[None]:
+    """Run passes of packed rows inside with the frequencies of each text.
+
+    Nothing changes for other kinds of positions.
+
+    Args:
+        model: a bare backbone.
+        lengths: tokens of each text of the row, in order.
+    """
+    modules = changing(model)
+    for module in modules:
+        module.forward = _per_text(module, lengths)
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.forward
+            forget_length(module)
+
+
+def changing(model: nn.Module) -> list[Any]:
+    """Find the rotary modules whose frequencies follow the length of the input."""
+    settings = getattr(next(text_configs(model)), "rope_parameters", None) or {}
+    stated = [settings, *(each for each in settings.values() if isinstance(each, dict))]
+    if not any(each.get("rope_type") in KINDS for each in stated):
+        return []
+    return [
+        module
+        for module in model.modules()
+        if any(kind in KINDS for kind in _kinds(module).values())
+    ]
+
+
+def forget_length(module: Any) -> None:
+    """Reset frequencies that a rotary module has stretched for a longer text, in place."""
+    for layer in _kinds(module):
+        prefix = "" if layer is None else f"{layer}_"
+        original = getattr(module, f"{prefix}original_inv_freq", None)
+        if isinstance(original, Tensor):
+            now = getattr(module, f"{prefix}inv_freq")
+            setattr(module, f"{prefix}inv_freq", original.to(now.device, copy=True))
+        if hasattr(module, f"{prefix}max_seq_len_cached"):
+            setattr(module, f"{prefix}max_seq_len_cached", module.original_max_seq_len)
+
+
+def _kinds(module: Any) -> dict[str | None, str]:
+    """Give a rotary module's kind for each type of layer, or for None if all layers share one."""
+    kind = getattr(module, "rope_type", None)
+    return kind if isinstance(kind, dict) else {None: kind} if isinstance(kind, str) else {}
+
+
+def _per_text(module: Any, lengths: Sequence[int]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Build a forward that computes cosines and sines for one class of lengths after the other."""
+    stock = type(module).forward.__get__(module)
+    total = sum(lengths)
+
+    def forward(
+        x: Tensor, position_ids: Tensor, layer_type: str | None = None
+    ) -> tuple[Tensor, Tensor]:
+        more = {} if layer_type is None else {"layer_type": layer_type}
+        kind = _kinds(module).get(layer_type)
+        if kind not in KINDS or position_ids.shape[-1] != total:
+            result: tuple[Tensor, Tensor] = stock(x, position_ids, **more)
+            return result
+        found: list[Tensor] = []
+        for tokens in _classes(lengths, kind, _usual(module, layer_type, kind)):
+            index = torch.tensor(tokens, device=position_ids.device)
+            forget_length(module)
+            parts = stock(x, position_ids[..., index], **more)
+            if not found:
+                found = [
+                    part.new_empty((*part.shape[:-2], total, part.shape[-1])) for part in parts
+                ]
+            for whole, part in zip(found, parts, strict=True):
+                whole[..., index, :] = part
+        return found[0], found[1]
+
+    return forward
+
+
+def _usual(module: Any, layer_type: str | None, kind: str) -> int:
+    """Return the length up to which the frequencies do not change."""
+    if kind == "dynamic":
+        return int(module.original_max_seq_len)
+    settings = module.config.rope_parameters
+    settings = settings if layer_type is None else settings[layer_type]
+    return int(settings["original_max_position_embeddings"])
+
+
+def _classes(lengths: Sequence[int], kind: str, usual: int) -> list[list[int]]:
+    """Sort the tokens of a row by the frequencies that their text gets.
+
+    All texts up to the usual length share theirs, and so do all longer ones under longrope.
+    """
+    classes: dict[int, list[int]] = {}
+    start = 0
+    for length in lengths:
+        key = 0 if length <= usual else length if kind == "dynamic" else usual + 1
+        classes.setdefault(key, []).extend(range(start, start + length))
+        start += length
+    return list(classes.values())

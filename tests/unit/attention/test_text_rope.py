@@ -1,0 +1,76 @@
+"""Positions that follow the length: each text of a pass has the states that it has alone in a fresh
+model, whatever else is in the pass and whatever was read before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModel, LlamaConfig, Phi3Config
+
+from bothways.attention.direction import set_direction
+from bothways.attention.plan import AttentionPlan
+from bothways.attention.probe import measure_execution
+from bothways.attention.run import hidden_states
+from tiny import TINY, tiny_model
+
+FACTORS = {"short_factor": [1.0] * 4, "long_factor": [2.0, 3.0, 4.0, 5.0]}
+KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "dynamic": (
+        LlamaConfig,
+        {"max_position_embeddings": 16, "rope_parameters": {"rope_theta": 1e4, "rope_type": "dynamic", "factor": 4.0}},
+    ),
+    "longrope": (
+        Phi3Config,
+        {
+            "original_max_position_embeddings": 16,
+            "rope_parameters": {
+                "rope_theta": 1e4,
+                "rope_type": "longrope",
+                "original_max_position_embeddings": 16,
+                **FACTORS,
+            },
+        },
+    ),
+}
+LENGTHS = (7, 40, 16, 17, 3, 25, 40)
+
+
+@pytest.mark.parametrize("direction", ["causal", "bidirectional"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_are_those_of_a_fresh_model_and_one_text(tmp_path: Path, kind: str, direction: Any) -> None:
+    config, fields = KINDS[kind]
+    base = tiny_model(tmp_path / "base", config, **{**TINY, **fields})
+
+    def fresh() -> Any:
+        model = AutoModel.from_pretrained(base).eval()
+        set_direction(model, direction)
+        return model
+
+    ids = torch.randint(5, 300, (sum(LENGTHS),), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        right = torch.cat([fresh()(input_ids=text[None]).last_hidden_state[0] for text in ids.split(LENGTHS)])
+        together = fresh()(input_ids=ids[None, :40]).last_hidden_state[0, :7]
+        assert (together - right[:7]).abs().max() > 1e-3, "length changes nothing, so this shows nothing"
+        model = fresh()
+        assert measure_execution(model) == "packed"
+        for _ in range(2):  # the second pass follows a longer text
+            found = hidden_states(model, ids, AttentionPlan(LENGTHS, direction))
+            assert (found - right).abs().max() < 1e-5
+            assert "forward" not in vars(model.rotary_emb)
+        # transformers' own pass afterwards is not changed by ours
+        alone = model(input_ids=ids[None, :7]).last_hidden_state[0]
+        assert (alone - right[:7]).abs().max() < 1e-5
+
+
+def test_gradients_pass(tmp_path: Path) -> None:
+    config, fields = KINDS["longrope"]
+    model = AutoModel.from_pretrained(tiny_model(tmp_path / "base", config, **{**TINY, **fields}))
+    set_direction(model, "bidirectional")
+    measure_execution(model)
+    states = hidden_states(model.train(), torch.arange(5, 5 + 30), AttentionPlan((5, 25), "bidirectional"))
+    states.square().mean().backward()
+    assert all(value.grad is not None and value.grad.isfinite().all() for value in model.parameters())
