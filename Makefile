@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FRAMEWORKS := .venv-frameworks
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test fuzz kill mutate deepspeed check lint types bench speed quality families exports frameworks docs clean
+.PHONY: setup demo test fuzz kill mutate deepspeed check lint types bench speed quality families exports frameworks docs look picture clean
 
 setup: $(STAMP)
 
@@ -91,6 +91,10 @@ frameworks:
 docs: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict --quiet
+
+# The report in headless Chromium: phone, desktop, light, dark and print, in build/look. Not part of CI: it needs a browser.
+look: setup
+	$(BIN)/python tests/look/run.py
 
 # Kills the verbs that write at random times and at changes of the file system, and compares with undisturbed runs: some 15 minutes.
 kill: setup

@@ -70,7 +70,9 @@ def test_evaluate_and_report(run: Run, base: Path, tmp_path: Path) -> None:
         saved = Results.load(tmp_path / "out" / f"{name}.json")
         assert scores[name] == pytest.approx(saved["pairs"]["spearman"], abs=5e-4)
     assert told[2].startswith("mine ") and "the baseline baseline" in told[2]
-    assert told[2] in (tmp_path / "out" / "report.html").read_text(encoding="utf-8").replace("<bdi>", "").replace("</bdi>", "")
+    assert told[2] in (tmp_path / "out" / "report.html").read_text(encoding="utf-8").replace("<bdi>", "").replace(
+        "</bdi>", ""
+    ).replace("&nbsp;", " ")
 
 
 def test_long_documents(run: Run, base: Path) -> None:

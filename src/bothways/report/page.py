@@ -112,7 +112,8 @@ def _first(comparison: Comparison) -> str:
         return ""
     told = caveat(comparison)
     small = f'<p class="caveat">{esc(told)}</p>' if told else ""
-    return f'<p class="verdict">{said}</p>{small}'
+    # a line must not end between a number and its percent sign
+    return f'<p class="verdict">{said}</p>{small}'.replace("95 %", "95&nbsp;%")
 
 
 def _page(counted: str, first: str, parts: list[Section | Missing]) -> str:

@@ -136,7 +136,10 @@ def test_from_files(tmp_path: Path, new: list[float], words: str) -> None:
     else:
         assert sentence.startswith("mine and the baseline plain are level")
     page = build(sources)
-    assert page.split('<p class="verdict">')[1].split("</p>")[0].replace("<bdi>", "").replace("</bdi>", "") == sentence
+    assert (
+        page.split('<p class="verdict">')[1].split("</p>")[0].replace("<bdi>", "").replace("</bdi>", "").replace("&nbsp;", " ")
+        == sentence
+    )
 
 
 def test_a_gain_of_every_query_is_more_than_chance(tmp_path: Path) -> None:
