@@ -128,9 +128,8 @@ def main() -> None:
 
 def made_up(place: Path) -> str:
     """A report of four models and a training run with everything that a report can show."""
-    from unit.report.material import write_results, write_run
-
     from bothways.report.page import build
+    from unit.report.material import write_results, write_run
 
     return build([*write_results(place, 4, full=True), write_run(place)], resamples=200)
 
