@@ -27,6 +27,8 @@ _WHERE = {
     "load_export": "bothways.exports.graphs.exported",
     "verify_export": "bothways.exports.verify",
     "push": "bothways.publishing.push",
+    "index": "bothways.indexing.build",
+    "open_index": "bothways.indexing.searching",
     "BothwaysError": "bothways.errors",
     "InputError": "bothways.errors",
 }
@@ -43,8 +45,10 @@ __all__ = [
     "doctor",
     "evaluate",
     "export",
+    "index",
     "load",
     "load_export",
+    "open_index",
     "push",
     "read_shards",
     "recipes",
@@ -66,6 +70,8 @@ if TYPE_CHECKING:
     from bothways.exports.export import export
     from bothways.exports.graphs.exported import load, load_export
     from bothways.exports.verify import verify_export
+    from bothways.indexing.build import index
+    from bothways.indexing.searching import open_index
     from bothways.publishing.push import push
     from bothways.training.loop.trainer import train
     from bothways.training.recipe.recipe import Recipe

@@ -37,7 +37,8 @@ BELOW: dict[str, set[str]] = {
     "encoder": {"pooling", "backbone", "attention"},
     "compat": {"encoder", "pooling", "backbone", "attention"},
     "exports": {"encoder", "pooling", "backbone", "attention"},
-    "serving": {"encoder", "search", "pooling", "backbone", "attention"},
+    "indexing": {"evaluation", "exports", "encoder", "search", "data"},
+    "serving": {"indexing", "encoder", "search", "pooling", "backbone", "attention"},
     "evaluation": {"encoder", "search", "data", "backbone", "attention"},
     "report": {"evaluation"},
     "publishing": {"evaluation", "encoder", "data", "pooling", "backbone", "attention"},
@@ -82,6 +83,10 @@ EXTRAS = {
     "starlette",
     "uvicorn",
     "prometheus_client",
+    "lancedb",
+    "qdrant_client",
+    "psycopg",
+    "pgvector",
 }
 OF_LAYER = {"serving": {"fastapi", "starlette", "uvicorn", "prometheus_client"}}
 """Extras that a layer is made of. Only the command line imports such a layer, and says what is

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -119,6 +119,21 @@ def assignments(given: Iterable[str]) -> dict[str, Any]:
             )
         found[name] = load_yaml(text, where=f"--option {name}")
     return found
+
+
+def passages_of(chunks: str) -> int | Literal["sentences"]:
+    """Read `--chunks`: "sentences", or a number of tokens, for example 128 of "128".
+
+    Raises:
+        InputError: it is neither.
+    """
+    if chunks == "sentences":
+        return "sentences"
+    if not chunks.isdecimal() or int(chunks) < 1:
+        raise InputError(
+            f"--chunks {chunks}: must be sentences, or a number of tokens of at least 1"
+        )
+    return int(chunks)
 
 
 def hold(context: typer.Context, out: Path | None) -> Path | None:

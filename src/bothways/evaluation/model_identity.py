@@ -37,24 +37,30 @@ _VOLATILE = {
 _PASSING = {"training", "execution", "provenance", "device", "model_card_data"}
 
 
-def model_fingerprint(encoder: Any) -> str:
+def model_fingerprint(encoder: Any, *, rounded: torch.dtype | None = None) -> str:
     """Compute the SHA-256 (64 hex digits) of an encoder.
 
     A torch module is identified by its sampled weights and its settings. Any other object is
     identified by its class, its plain attributes (for example BM25's k1 and b) and the modules
     among its attributes. So if your encoder calls a remote service, give it an attribute that
     identifies the model.
+
+    Args:
+        encoder: any encoder.
+        rounded: a floating type, for example torch.bfloat16. Weights are rounded to it, and their
+            own type does not count. So a model has one fingerprint in float32 and in this type. If
+            None, the precision counts.
     """
     digest = hashlib.sha256()
     _add(digest, type(encoder).__qualname__)
     if isinstance(encoder, torch.nn.Module):
-        _add_module(digest, encoder)
+        _add_module(digest, encoder, rounded)
     else:
         _add(digest, _plain(encoder))
         for name, value in sorted(getattr(encoder, "__dict__", {}).items()):
             if isinstance(value, torch.nn.Module):
                 _add(digest, name)
-                _add_module(digest, value)
+                _add_module(digest, value, rounded)
     return digest.hexdigest()
 
 
@@ -66,7 +72,7 @@ def _add(digest: Any, value: Any) -> None:
     digest.update(raw)
 
 
-def _add_module(digest: Any, module: torch.nn.Module) -> None:
+def _add_module(digest: Any, module: torch.nn.Module, rounded: torch.dtype | None) -> None:
     _add(digest, _plain(module))
     # pooling and similar parts. The attributes of a transformers model are in its configuration.
     for name, child in module.named_children():
@@ -88,8 +94,9 @@ def _add_module(digest: Any, module: torch.nn.Module) -> None:
         _add(digest, tokenizer.get_vocab())
     for name, tensor in sorted(module.state_dict().items()):
         if isinstance(tensor, torch.Tensor):
-            _add(digest, [name, str(tensor.dtype), list(tensor.shape)])
-            digest.update(_sample(tensor))
+            kind = "" if rounded is not None and tensor.is_floating_point() else str(tensor.dtype)
+            _add(digest, [name, kind, list(tensor.shape)])
+            digest.update(_sample(tensor, rounded))
 
 
 def _configurations(module: torch.nn.Module) -> list[Any]:
@@ -102,7 +109,7 @@ def _configurations(module: torch.nn.Module) -> list[Any]:
     return list(found.values())
 
 
-def _sample(tensor: torch.Tensor) -> bytes:
+def _sample(tensor: torch.Tensor, rounded: torch.dtype | None) -> bytes:
     """Return `_SAMPLE` evenly spaced numbers of a tensor, or all of a smaller one, as bytes."""
     if tensor.device.type == "meta" or tensor.numel() == 0:
         return b""
@@ -110,6 +117,8 @@ def _sample(tensor: torch.Tensor) -> bytes:
     if len(flat) > _SAMPLE:
         places = torch.arange(_SAMPLE, device=flat.device) * (len(flat) - 1) // (_SAMPLE - 1)
         flat = flat[places]
+    if rounded is not None and flat.is_floating_point():
+        flat = flat.to(rounded)
     kind = torch.complex128 if flat.is_complex() else torch.float64
     return bytes(flat.cpu().to(kind).numpy().tobytes())
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +63,15 @@ def _tokens(text: str, characters: bool) -> Iterator[str]:
             yield from (part.lower() for part in parts)
 
 
+def _library(extra: str, purpose: str) -> Any:
+    try:
+        import bm25s
+    except ImportError:
+        raise MissingExtra("bm25s", extra, purpose) from None
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it reports every index it builds
+    return bm25s
+
+
 class Bm25Index:
     """An index of N texts in memory: about 8 bytes for each different word of each text."""
 
@@ -89,11 +100,7 @@ class Bm25Index:
             MissingExtra: if bm25s is not installed.
             InputError: if no text has a word in it.
         """
-        try:
-            import bm25s
-        except ImportError:
-            raise MissingExtra("bm25s", extra, purpose) from None
-        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it reports every index it builds
+        bm25s = _library(extra, purpose)
         self.tokens, self.size = tokens, len(texts)
         documents = [tokens(text) for text in texts]
         if not any(documents):
@@ -102,6 +109,37 @@ class Bm25Index:
             )
         self._index = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy")
         self._index.index(documents, show_progress=False)
+
+    def save(self, folder: Path) -> None:
+        """Write the index into a folder, which `load` reads."""
+        self._index.save(folder, show_progress=False)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        purpose: str,
+        extra: str = "mine",
+        tokens: Callable[[str], list[str]] = tokenize,
+    ) -> Bm25Index:
+        """Read an index that `save` wrote. Its scores stay on the disk until they are needed.
+
+        Args:
+            folder: the folder.
+            purpose: see `__init__`.
+            extra: see `__init__`.
+            tokens: splits queries, as it split the texts.
+
+        Raises:
+            MissingExtra: if bm25s is not installed.
+        """
+        bm25s = _library(extra, purpose)
+        made = cls.__new__(cls)
+        made.tokens = tokens
+        made._index = bm25s.BM25.load(folder, mmap=True, show_progress=False)
+        made.size = int(made._index.scores["num_docs"])
+        return made
 
     def scores(self, query: str) -> np.ndarray:
         """Return the scores (N,) float32 of a query, ≥ 0.

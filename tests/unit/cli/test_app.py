@@ -57,7 +57,13 @@ VERBS = {
         *("--pooling", "--both", "--truncate-dim", "--processes", "--shard-rows"),
         *("--batch-tokens", "--device", "--dtype"),
     ],
-    "search": ["model", "source", "queries", "--top", "--limit", "--device", "--dtype"],
+    "index": [
+        *("sources", "--model", "--to", "--chunks", "--column", "--unit", "--prompt", "--prompt-name", "--query-prompt"),
+        *("--truncate-dim", "--pooling", "--approximate", "--keep", "--batch-tokens", "--device", "--dtype"),
+    ],
+    "search": [
+        *("words", "--index", "--model", "--top", "--where", "--hybrid", "--exact", "--json", "--limit", "--device", "--dtype"),
+    ],
     "evaluate": [
         *(
             "model",

@@ -97,6 +97,7 @@ COMMANDS: dict[str, Line] = {
     "recipes": Line("", "recipes"),
     "train": Line(f"{TRAINING} --out trained", "out direction dimension pooling"),
     "encode": Line("encoder texts.txt --out vectors.npy", "out texts vectors dimension"),
+    "index": Line("texts.txt --model encoder --to texts.index", "index changes"),
     "search": Line("encoder texts.txt cat", "queries source"),
     "mine": Line("rows.jsonl --with bm25 --out mined.jsonl", "out"),
     "evaluate": Line("encoder --task sts:pairs.jsonl --out results.json", "model out tasks"),

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -19,6 +19,7 @@ from bothways.cli.options import (
     Model,
     hold,
     open_encoder,
+    passages_of,
     say,
 )
 from bothways.errors import InputError
@@ -116,7 +117,7 @@ def command(
 
     into = out.is_dir() or out.suffix == ""
     _check_out(out, into, chunks, {"--processes": processes, "--shard-rows": shard_rows})
-    passages = None if chunks is None else _passages(chunks)
+    passages = None if chunks is None else passages_of(chunks)
     if passages is not None and truncate_dim is not None:
         raise InputError(
             "--truncate-dim: does not work with --chunks; cut the vectors of the file instead"
@@ -264,13 +265,3 @@ def _unit(given: str) -> Unit:
     if given not in ("line", "document"):
         raise InputError(f"--unit {given}: must be line or document")
     return cast("Unit", given)
-
-
-def _passages(given: str) -> int | Literal["sentences"]:
-    if given == "sentences":
-        return "sentences"
-    if not given.isdecimal() or int(given) < 1:
-        raise InputError(
-            f"--chunks {given}: must be sentences, or a number of tokens of at least 1"
-        )
-    return int(given)

@@ -1,42 +1,135 @@
-"""`bothways search MODEL SOURCE QUERY…`: print the nearest texts of a source."""
+"""`bothways search QUERY… --index INDEX`, or `bothways search MODEL SOURCE QUERY…`: print the
+nearest texts.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bothways.cli.json_output import Json, print_json
-from bothways.cli.options import Device, DType, Model, open_encoder, say
+from bothways.cli.options import Device, DType, open_encoder, say
+from bothways.errors import InputError
+
+if TYPE_CHECKING:
+    from bothways.indexing.rows import Hit
 
 NAME = "search"
 
+_Words = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[MODEL SOURCE] QUERY…",
+        help="queries; without --index, first a model and a source of texts (file, folder, hub dataset or python-stdlib)",
+    ),
+]
+_Index = Annotated[
+    str | None,
+    typer.Option(help="an index that bothways index made: a folder, a .faiss file or a URL"),
+]
+_Model = Annotated[
+    str | None,
+    typer.Option(help="the model that made the index, if it is no longer at its place"),
+]
+_Where = Annotated[
+    str | None,
+    typer.Option(
+        help="condition on file, row, start, end or text of an index, for example \"file LIKE 'notes/%' AND row < 100\""
+    ),
+]
+_Hybrid = Annotated[
+    bool, typer.Option("--hybrid", help="join the ranking of an index with that of BM25")
+]
+_Exact = Annotated[
+    bool,
+    typer.Option("--exact", help="read all vectors of an index that was made with --approximate"),
+]
+
 
 def command(
-    model: Model,
-    source: Annotated[
-        str, typer.Argument(help="texts to search: file, folder, hub dataset or python-stdlib")
-    ],
-    queries: Annotated[list[str], typer.Argument(help="texts to search for")],
+    words: _Words,
+    index: _Index = None,
+    model: _Model = None,
     top: Annotated[int, typer.Option(min=1, help="results per query")] = 5,
-    limit: Annotated[int | None, typer.Option(help="search only the first texts")] = None,
+    where: _Where = None,
+    hybrid: _Hybrid = False,
+    exact: _Exact = False,
+    limit: Annotated[
+        int | None, typer.Option(help="without --index: search only the first texts")
+    ] = None,
     device: Device = "auto",
     dtype: DType = "auto",
     json: Json = False,
 ) -> None:
-    """Print the nearest texts to each query by cosine."""
-    from bothways.data.text.readers import read_texts
+    """Print the nearest texts to each query by cosine, from an index or from a source."""
+    if index is not None:
+        if limit is not None:
+            raise InputError("--limit: does not work with --index; use --where instead")
+        from bothways.indexing.searching import open_index
 
-    texts = read_texts(source, limit=limit, splits="all")
+        with open_index(index, model=model, device=device, dtype=dtype) as opened:
+            if not opened.settings.finished:
+                say(f"{index}: is not finished; run its bothways index again")
+            found = opened.search(words, top=top, where=where, hybrid=hybrid, exact=exact)
+        for query, hits in zip(words, found):
+            _show(query, hits, hybrid=hybrid, places=True)
+        results = [{"query": query, "results": hits} for query, hits in zip(words, found)]
+        print_json({"index": index, "queries": results})
+        return
+    for option, given in (
+        ("--model", model),
+        ("--where", where),
+        ("--hybrid", hybrid),
+        ("--exact", exact),
+    ):
+        if given:
+            raise InputError(f"{option}: needs --index")
+    if len(words) < 3:
+        raise InputError(
+            "search: needs MODEL SOURCE QUERY, or QUERY --index INDEX (bothways index makes one)"
+        )
+    once = _once(words[0], words[1], words[2:], top, limit, device, dtype)
+    for query, hits in once:
+        _show(query, hits)
+    results = [{"query": query, "results": hits} for query, hits in once]
+    print_json({"model": words[0], "source": words[1], "queries": results})
+
+
+def _once(
+    model: str,
+    source: str,
+    queries: list[str],
+    top: int,
+    limit: int | None,
+    device: str,
+    dtype: str,
+) -> list[tuple[str, list[Hit]]]:
+    """Encode a source and search it, without keeping anything."""
+    from collections import deque
+
+    from bothways.data.text.readers import Places, iter_texts
+    from bothways.indexing.rows import Hit
+
+    places: Places = deque()
+    texts = list(iter_texts(source, limit=limit, splits="all", places=places))
     encoder = open_encoder(model, device=device, dtype=dtype)
     vectors = encoder.encode_document(texts, normalize_embeddings=True)
     scores = encoder.encode_query(queries, normalize_embeddings=True) @ vectors.T
     found = []
     for query, row in zip(queries, scores):
-        say(query)
-        best = row.argsort()[::-1][:top]
-        for index in best:
-            say(f"  {row[index]:.3f}  {' '.join(texts[index][:2000].split())[:110]}")
-        results = [{"score": row[i], "row": i, "text": texts[i]} for i in best]
-        found.append({"query": query, "results": results})
-    print_json({"model": model, "source": source, "queries": found})
+        best = (-row).argsort(kind="stable")[:top].tolist()
+        hits = [
+            Hit(*places[place], (0, len(texts[place])), float(row[place]), texts[place])
+            for place in best
+        ]
+        found.append((query, hits))
+    return found
+
+
+def _show(query: str, hits: list[Hit], *, hybrid: bool = False, places: bool = False) -> None:
+    say(query)
+    for hit in hits:
+        score = f"{hit.score:.4f}" if hybrid else f"{hit.score:.3f}"
+        place = f"{hit.file}, row {hit.row}, {hit.span[0]}-{hit.span[1]}: " if places else ""
+        say(f"  {score}  {place}{' '.join(hit.text[:2000].split())[:110]}")

@@ -1,0 +1,322 @@
+"""A FAISS file (Douze et al. 2024, arXiv 2401.08281), which other programs read too.
+
+    notes.faiss         vectors under numbers (IndexIDMap2 over a flat or an HNSW index)
+    notes.faiss.rows    SQLite: rows with the same numbers, vectors, settings
+    notes.faiss.bm25/   words, made by the first hybrid search
+
+Rows are added to SQLite in transactions. The FAISS file is written at the end, as a whole. All
+vectors are in memory during a search.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bothways.atomic import atomic_file
+from bothways.errors import InputError, MissingExtra, OutputError
+from bothways.foreign import foreign
+from bothways.indexing.filters import Condition, Value, write_sql
+from bothways.indexing.lance_store import parsed_settings
+from bothways.indexing.rows import COLUMNS, Entry
+from bothways.indexing.settings import IndexSettings
+from bothways.indexing.store import Near, Store, Stored
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS settings (only INTEGER PRIMARY KEY CHECK (only = 1), value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS rows (number INTEGER PRIMARY KEY AUTOINCREMENT, "id" BLOB UNIQUE, "document" BLOB, "digest" BLOB,
+    "source" TEXT, "file" TEXT, "row" INTEGER, "start" INTEGER, "end" INTEGER, "text" TEXT, vector BLOB);
+CREATE INDEX IF NOT EXISTS documents ON rows ("document");
+CREATE INDEX IF NOT EXISTS digests ON rows ("digest");
+"""
+_NAMED = ", ".join(f'"{name}"' for name in COLUMNS)
+_SOME = 500  # values of one query
+_BLOCK = 8192  # vectors read together
+_BROKEN = "the index is damaged, so remove both files and index again"
+
+
+def rows_file(path: Path) -> Path:
+    """Return the file of the rows that belong to a .faiss file."""
+    return path.with_name(f"{path.name}.rows")
+
+
+def read_settings(path: Path) -> IndexSettings:
+    """Read the settings of the index at a .faiss path, which may be unfinished.
+
+    Raises:
+        InputError: they are damaged.
+    """
+    file = rows_file(path)
+    with foreign(file, "cannot be read", _BROKEN):
+        base = sqlite3.connect(file)
+        try:
+            found = base.execute("SELECT value FROM settings").fetchone()
+        finally:
+            base.close()
+        if found is None:
+            raise ValueError("it has no settings")
+        values = json.loads(found[0])
+    return parsed_settings(values, str(path))
+
+
+class FaissStore(Store):
+    """The two files of a path.
+
+    Args:
+        path: a path that ends in .faiss.
+        settings: if given, write them and make the files of rows if there is none.
+
+    Raises:
+        MissingExtra: faiss is not installed.
+        InputError: there is no index, or one that is damaged or not complete.
+        OutputError: the files cannot be written.
+    """
+
+    def __init__(self, path: Path, settings: IndexSettings | None = None) -> None:
+        try:
+            import faiss
+        except ImportError:
+            raise MissingExtra("faiss-cpu", "mine", "an index in a .faiss file") from None
+        self.place, self._path = str(path), path
+        self.words = path.with_name(f"{path.name}.bm25")
+        self._faiss: Any = faiss
+        self._index: Any = None
+        self._lock = threading.RLock()
+        rows = rows_file(path)
+        if settings is None and not rows.is_file():
+            raise InputError(
+                f"{path}: there is no index with its rows in {rows.name}; make one with: "
+                f"bothways index SOURCE --model MODEL --to {path}"
+            )
+        if settings is not None and path.exists() and not rows.exists():
+            raise InputError(
+                f"{path}: exists without rows in {rows.name}, so texts cannot be added; choose another place"
+            )
+        with self._writing() if settings is not None else self._reading():
+            self._base = sqlite3.connect(rows, timeout=30, check_same_thread=False)
+            self._base.execute("PRAGMA case_sensitive_like = ON")
+            if settings is not None:
+                self._base.execute("PRAGMA journal_mode = WAL")  # readers go on while rows come
+                self._base.executescript(_TABLES)
+                self.write_settings(settings)
+
+    def settings(self) -> IndexSettings:
+        """Read the settings."""
+        with self._reading():
+            found = self._all("SELECT value FROM settings")
+            if not found:
+                raise ValueError("it has no settings")
+            values = json.loads(found[0][0])
+        return parsed_settings(values, self.place)
+
+    def write_settings(self, settings: IndexSettings) -> None:
+        """Replace the settings."""
+        with self._writing(), self._base:
+            self._base.execute(
+                "INSERT OR REPLACE INTO settings VALUES (1, ?)", (settings.model_dump_json(),)
+            )
+
+    def version(self) -> object:
+        """Return the time at which the FAISS file was written."""
+        found = self._path.stat().st_mtime_ns if self._path.exists() else None
+        if self._index is not None and found != self._read_at:
+            self._index = None
+        return found
+
+    def documents(self) -> Iterator[tuple[bytes, bytes, str]]:
+        """Yield (document, digest, source) of each document."""
+        yield from self._each('SELECT DISTINCT "document", "digest", "source" FROM rows')
+
+    def known(self, digests: Sequence[bytes]) -> dict[bytes, Stored]:
+        """Find passages and vectors of texts that the store holds at any place."""
+        found: dict[bytes, dict[tuple[int, int], np.ndarray]] = {}
+        for part in _parts(digests):
+            marks = ", ".join("?" * len(part))
+            query = f'SELECT "digest", "start", "end", vector FROM rows WHERE "digest" IN ({marks})'
+            for digest, start, end, vector in self._all(query, part):
+                found.setdefault(digest, {})[start, end] = np.frombuffer(vector, np.float32)
+        return {
+            digest: Stored(spans := sorted(rows), np.stack([rows[span] for span in spans]))
+            for digest, rows in found.items()
+        }
+
+    def add(self, entries: Sequence[Entry], vectors: np.ndarray) -> None:
+        """Add rows with vectors (n, D) float32, all of them or none."""
+        rows = np.ascontiguousarray(vectors, dtype=np.float32)
+        marks = ", ".join("?" * (len(COLUMNS) + 1))
+        with self._writing(), self._lock, self._base:
+            self._base.executemany(
+                f"INSERT OR REPLACE INTO rows ({_NAMED}, vector) VALUES ({marks})",
+                ((*entry, vector.tobytes()) for entry, vector in zip(entries, rows)),
+            )
+
+    def remove(self, documents: Sequence[bytes]) -> None:
+        """Remove all rows of documents."""
+        with self._writing(), self._lock, self._base:
+            self._base.executemany(
+                'DELETE FROM rows WHERE "document" = ?', ((name,) for name in documents)
+            )
+
+    def finish(self, *, approximate: bool) -> None:
+        """Write the FAISS file."""
+        faiss = self._faiss
+        width = self.settings().dimension
+        inner = (
+            faiss.IndexHNSWFlat(width, 32, faiss.METRIC_INNER_PRODUCT)
+            if approximate
+            else faiss.IndexFlatIP(width)
+        )
+        index = faiss.IndexIDMap2(inner)
+        for numbers, vectors in self._blocks():
+            index.add_with_ids(vectors, numbers)
+        with atomic_file(self._path) as part, self._writing():
+            faiss.write_index(index, str(part))
+        self._index = None
+        with self._writing():
+            self._base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def nearest(
+        self, query: np.ndarray, count: int, where: Condition | None, *, exact: bool
+    ) -> Near:
+        """Find rows with the largest products with a query (D,), best first."""
+        faiss, index = self._faiss, self._opened()
+        numbers = None if where is None else self._numbers(where)
+        hnsw = isinstance(faiss.downcast_index(index.index), faiss.IndexHNSW)
+        if exact and hnsw:
+            found = self._every(query, count, numbers)
+        else:
+            options: dict[str, Any] = {}
+            if numbers is not None:
+                options["sel"] = faiss.IDSelectorBatch(numbers)
+            kind = faiss.SearchParametersHNSW if hnsw else faiss.SearchParameters
+            if hnsw:
+                options["efSearch"] = max(64, 2 * count)
+            _, places = index.search(query[None].astype(np.float32), count, params=kind(**options))
+            found = places[0][places[0] >= 0]
+        rows = {}
+        for part in _parts(found.tolist()):
+            marks = ", ".join("?" * len(part))
+            query_text = f"SELECT number, vector, {_NAMED} FROM rows WHERE number IN ({marks})"
+            rows.update({row[0]: row[1:] for row in self._all(query_text, part)})
+        kept = [rows[number] for number in found.tolist() if number in rows]
+        vectors = [np.frombuffer(row[0], np.float32) for row in kept]
+        return Near(
+            [Entry(*row[1:]) for row in kept],
+            np.stack(vectors) if vectors else np.zeros((0, len(query)), np.float32),
+        )
+
+    def texts(self) -> Iterator[Entry]:
+        """Yield all rows."""
+        yield from map(Entry._make, self._each(f"SELECT {_NAMED} FROM rows"))
+
+    def entries(self, ids: Sequence[bytes]) -> dict[bytes, Entry]:
+        """Read rows by their names."""
+        found = {}
+        for part in _parts(ids):
+            marks = ", ".join("?" * len(part))
+            for row in self._all(f'SELECT {_NAMED} FROM rows WHERE "id" IN ({marks})', part):
+                found[row[0]] = Entry(*row)
+        return found
+
+    def matching(self, where: Condition) -> set[bytes]:
+        """Find the names of all rows that satisfy a condition."""
+        values: list[Value] = []
+        condition = write_sql(where, _placed(values))
+        return {row[0] for row in self._all(f'SELECT "id" FROM rows WHERE {condition}', values)}
+
+    def count(self) -> int:
+        """Count the rows."""
+        return int(self._all("SELECT count(*) FROM rows")[0][0])
+
+    def close(self) -> None:
+        """Close the file of rows."""
+        self._index = None
+        self._base.close()
+
+    def _opened(self) -> Any:
+        """Read the FAISS file, once.
+
+        Raises:
+            InputError: it is damaged, or holds other rows than the file next to it.
+        """
+        with self._lock:
+            if self._index is None:
+                remedy = "run the same bothways index again"
+                with foreign(self.place, "cannot be read", remedy):
+                    index = self._faiss.read_index(self.place)
+                    numbers = self._faiss.vector_to_array(index.id_map)
+                    rows = self._all("SELECT number FROM rows ORDER BY number")
+                    if not np.array_equal(np.sort(numbers), np.array(rows).reshape(-1)):
+                        raise ValueError("it does not hold the rows of the file next to it")
+                self._read_at = self._path.stat().st_mtime_ns
+                self._index = index
+            return self._index
+
+    def _numbers(self, where: Condition) -> np.ndarray:
+        values: list[Value] = []
+        query = f"SELECT number FROM rows WHERE {write_sql(where, _placed(values))}"
+        return np.array([row[0] for row in self._all(query, values)], dtype=np.int64)
+
+    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield numbers (n,) and vectors (n, D) of all rows."""
+        last = 0
+        while True:
+            rows = self._all(
+                f"SELECT number, vector FROM rows WHERE number > ? ORDER BY number LIMIT {_BLOCK}",
+                (last,),
+            )
+            if not rows:
+                return
+            last = rows[-1][0]
+            flat = np.frombuffer(b"".join(row[1] for row in rows), np.float32)
+            yield np.array([row[0] for row in rows], np.int64), flat.reshape(len(rows), -1)
+
+    def _every(self, query: np.ndarray, count: int, numbers: np.ndarray | None) -> np.ndarray:
+        """Find the numbers of the nearest rows by reading all vectors."""
+        found, scores = np.empty(0, np.int64), np.empty(0, np.float32)
+        for here, vectors in self._blocks():
+            keep = slice(None) if numbers is None else np.isin(here, numbers)
+            found = np.concatenate([found, here[keep]])
+            scores = np.concatenate([scores, vectors[keep] @ query.astype(np.float32)])
+            best = np.lexsort((found, -scores))[:count]
+            found, scores = found[best], scores[best]
+        return found
+
+    def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._reading(), self._lock:
+            return self._base.execute(query, tuple(values)).fetchall()
+
+    def _each(self, query: str) -> Iterator[Any]:
+        with self._reading():
+            cursor = self._base.execute(query)
+            while rows := cursor.fetchmany(_BLOCK):
+                yield from rows
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return foreign(self.place, "cannot be read", _BROKEN)
+
+    def _writing(self) -> AbstractContextManager[None]:
+        remedy = "make room or choose another place; what is there stays, and the same command goes on from it"
+        return foreign(self.place, "cannot be written", remedy, kind=OutputError)
+
+
+def _placed(values: list[Value]) -> Any:
+    """Return a writer of placeholders, which collects the values."""
+
+    def literal(value: Value) -> str:
+        values.append(value)
+        return "?"
+
+    return literal
+
+
+def _parts(names: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for first in range(0, len(names), _SOME):
+        yield names[first : first + _SOME]

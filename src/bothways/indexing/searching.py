@@ -1,0 +1,306 @@
+"""Searches an index: exactly by cosine, together with BM25 if you want, and with conditions.
+
+A store gives candidates by float32 products. As in `search.dense`, a few more than wanted are
+taken, more still if their products hardly differ, and their scores are computed again in float64.
+So the results are those of a loop over all vectors, and rows with equal scores are in the order of
+file, row and span.
+
+A hybrid search joins two rankings by reciprocal rank fusion (Cormack, Clarke & Büttcher 2009,
+https://doi.org/10.1145/1571941.1572114): a row's score is the sum of 1 / (60 + rank).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import overload
+
+import numpy as np
+
+from bothways.encoder.encoder import Encoder
+from bothways.errors import InputError
+from bothways.indexing.filters import Condition, read_where
+from bothways.indexing.model import check_model, open_model
+from bothways.indexing.places import open_store
+from bothways.indexing.rows import Changes, Entry, Hit
+from bothways.indexing.settings import IndexSettings
+from bothways.indexing.store import Store
+from bothways.indexing.text_index import TextIndex, open_text_index
+from bothways.search.dense import NOISE, SPARE
+
+K = 60
+"""The constant of reciprocal rank fusion, as in the paper."""
+DEPTH = 1000
+"""Rows of each ranking that a hybrid search joins."""
+_MOST = 10_000  # results of one query
+
+
+class Index:
+    """An index that was opened for searches.
+
+    Args:
+        store: its store.
+        model: the encoder that made it, or its name. If None, the one that the settings name. It
+            is loaded with the first query.
+        device: device for a model that is loaded, for example "cpu".
+        dtype: precision for it. With "auto", the one that the texts were encoded in.
+
+    Attributes:
+        settings: what the index knows about itself.
+        changes: what `index` did before it returned this. None if the index was only opened.
+
+    Raises:
+        InputError: an encoder is given that did not make the index.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        model: str | os.PathLike[str] | Encoder | None = None,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> None:
+        self.store = store
+        self.changes: Changes | None = None
+        self._version = store.version()
+        self.settings: IndexSettings = store.settings()
+        self._device, self._dtype = device, dtype
+        self._name = self.settings.model if model is None else model
+        self._encoder: Encoder | None = None
+        self._words: TextIndex | None = None
+        self._lock = threading.Lock()
+        if isinstance(model, Encoder):
+            check_model(model, self.settings, store.place)
+            self._encoder = model
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of the index.
+
+        Raises:
+            InputError: the model that the index names has changed since.
+        """
+        with self._lock:
+            if self._encoder is None:
+                assert not isinstance(self._name, Encoder)
+                chosen = self.settings.dtype if self._dtype == "auto" else self._dtype
+                made = open_model(
+                    self._name, pooling=self.settings.pooling, device=self._device, dtype=chosen
+                )
+                check_model(made, self.settings, self.store.place, str(self._name))
+                self._encoder = made
+            return self._encoder
+
+    def __len__(self) -> int:
+        """Return the number of rows: passages, or texts if they have one vector each."""
+        return self.store.count()
+
+    @overload
+    def search(  # type: ignore[overload-overlap]
+        self,
+        query: str,
+        *,
+        top: int = 5,
+        where: str | None = None,
+        hybrid: bool = False,
+        exact: bool = False,
+    ) -> list[Hit]: ...
+
+    @overload
+    def search(
+        self,
+        query: Sequence[str],
+        *,
+        top: int = 5,
+        where: str | None = None,
+        hybrid: bool = False,
+        exact: bool = False,
+    ) -> list[list[Hit]]: ...
+
+    def search(
+        self,
+        query: str | Sequence[str],
+        *,
+        top: int = 5,
+        where: str | None = None,
+        hybrid: bool = False,
+        exact: bool = False,
+    ) -> list[Hit] | list[list[Hit]]:
+        """Find the nearest rows to a query, best first.
+
+        For example, `index.search("how long until it arrives?", top=3, where="file = 'a.txt'")`.
+
+        Args:
+            query: a query, or several.
+            top: maximum number of results for each, at most 10,000.
+            where: a condition on file, row, start, end or text, see `filters`.
+            hybrid: join the ranking with that of BM25.
+            exact: for an index that was made with `approximate`: read all vectors nevertheless.
+
+        Returns:
+            A list of `Hit`, or one list for each query.
+
+        Raises:
+            InputError: `top` or `where` is wrong, there is no query, or the model has changed.
+            MissingExtra: a hybrid search without bm25s.
+        """
+        queries = [query] if isinstance(query, str) else list(query)
+        if not queries or not all(isinstance(each, str) and each.strip() for each in queries):
+            raise InputError("query: must be a text, or a list of texts, that are not empty")
+        check_search(top, where)
+        vectors = self.encoder.encode(
+            queries,
+            prompt=self.settings.query_prompt,
+            normalize_embeddings=True,
+            truncate_dim=self.settings.truncate_dim,
+            show_progress_bar=False,
+        )
+        found = [
+            self.search_vector(text, vector, top=top, where=where, hybrid=hybrid, exact=exact)
+            for text, vector in zip(queries, vectors)
+        ]
+        return found[0] if isinstance(query, str) else found
+
+    def search_vector(
+        self,
+        query: str,
+        vector: np.ndarray,
+        *,
+        top: int = 5,
+        where: str | None = None,
+        hybrid: bool = False,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """Search with the unit vector (D,) of a query that was encoded before; see `search`."""
+        check_search(top, where)
+        if vector.shape != (self.settings.dimension,):
+            raise InputError(
+                f"query: its vector has shape {vector.shape}, and the index has {self.settings.dimension} numbers a vector"
+            )
+        condition = None if where is None else read_where(where)
+        self._refresh()
+        if not hybrid:
+            scored = self._dense(vector, top, condition, exact)
+            found = self.store.entries([entry.id for entry, _ in scored])
+            return [hit(found[entry.id], score) for entry, score in scored if entry.id in found]
+        return self._hybrid(query, vector, top, condition, exact)
+
+    def _dense(
+        self, vector: np.ndarray, top: int, where: Condition | None, exact: bool
+    ) -> list[tuple[Entry, float]]:
+        """Find the rows with the largest cosines, in float64 (see the top of this file)."""
+        exact = exact or not self.settings.approximate
+        query = vector.astype(np.float64)
+        wanted = top + SPARE
+        while True:
+            near = self.store.nearest(vector, wanted, where, exact=exact)
+            scores = near.vectors.astype(np.float64) @ query
+            order = sorted(
+                range(len(scores)), key=lambda place: (-scores[place], near.entries[place].order)
+            )
+            # If the last candidate is about as near as the last result, others may be as near.
+            enough = len(scores) < wanted or not exact
+            if enough or scores.min() < scores[order[top - 1]] - NOISE:
+                return [(near.entries[place], float(scores[place])) for place in order[:top]]
+            wanted *= 2
+
+    def _hybrid(
+        self, query: str, vector: np.ndarray, top: int, where: Condition | None, exact: bool
+    ) -> list[Hit]:
+        with self._lock:
+            if self._words is None:
+                self._words = open_text_index(self.store, self.settings)
+            words = self._words
+        depth = max(DEPTH, top)
+        dense = [entry.id for entry, _ in self._dense(vector, depth, where, exact)]
+        among = None if where is None else self.store.matching(where)
+        joined = fused([dense, words.best(query, depth, among)])
+        last = len(words.names)
+        order = sorted(joined, key=lambda name: (-joined[name], words.place.get(name, last)))[:top]
+        found = self.store.entries(order)
+        return [hit(found[name], joined[name]) for name in order if name in found]
+
+    def _refresh(self) -> None:
+        """Follow changes that another process has made."""
+        version = self.store.version()
+        if version == self._version:
+            return
+        settings = self.store.settings()
+        if settings.fingerprint != self.settings.fingerprint:
+            raise InputError(
+                f"{self.store.place}: was made again with another model; open it again"
+            )
+        with self._lock:
+            self._version, self.settings, self._words = version, settings, None
+
+    def close(self) -> None:
+        """Free the store."""
+        self.store.close()
+
+    def __enter__(self) -> Index:
+        """Return the index, which is closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the index."""
+        self.close()
+
+
+def open_index(
+    place: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | Encoder | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> Index:
+    """Open an index for searches.
+
+    For example, `open_index("notes.index").search("a question")[0].text`.
+
+    Args:
+        place: a folder, a .faiss file, or the URL of a collection or table, as `index` made it.
+        model: the model that made it, or where it is now. If None, the one that the index names.
+        device: device for the model, for example "cpu".
+        dtype: precision for the model. With "auto", the one that the texts were encoded in.
+
+    Raises:
+        InputError: there is no index, it is damaged, or another model made it.
+        MissingExtra: the library of its store is not installed.
+        SourceError: its server cannot be reached.
+    """
+    store = open_store(place)
+    try:
+        return Index(store, model, device=device, dtype=dtype)
+    except BaseException:
+        store.close()
+        raise
+
+
+def check_search(top: int, where: str | None) -> None:
+    """Raise InputError if a number of results or a condition cannot be used."""
+    if not 1 <= top <= _MOST:
+        raise InputError(f"top: must be from 1 to {_MOST} results (got {top})")
+    if where is not None:
+        read_where(where)
+
+
+def fused(rankings: Sequence[Sequence[bytes]]) -> dict[bytes, float]:
+    """Join rankings by reciprocal rank: the sum of 1 / (60 + rank) of each name, rank 1 first."""
+    joined: dict[bytes, float] = {}
+    for ranking in rankings:
+        for rank, name in enumerate(ranking, start=1):
+            joined[name] = joined.get(name, 0.0) + 1 / (K + rank)
+    return joined
+
+
+def hit(entry: Entry, score: float) -> Hit:
+    """Make a result of a row."""
+    return Hit(entry.file, entry.row, (entry.start, entry.end), score, entry.text)

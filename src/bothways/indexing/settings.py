@@ -1,0 +1,89 @@
+"""What an index knows about itself. A model with other settings is refused, because its vectors
+would not fit to those of the index.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bothways.config import Strict
+from bothways.errors import InputError
+
+FORMAT = 1
+"""Version of the layout. It changes when an older bothways could not read an index."""
+
+_SHOWN = 60
+
+
+class IndexSettings(Strict):
+    """The settings of an index.
+
+    Args:
+        format: version of the layout.
+        model: folder, hub id or name of the model.
+        fingerprint: identifies the model's weights and settings, see `model.identity`.
+        dtype: precision that the texts were encoded in, for example "bfloat16".
+        pooling: pooling that a base model was given. If None, its default or the encoder's own.
+        prompt: instruction of the texts, "" for none.
+        query_prompt: instruction of queries, "" for none.
+        dimension: numbers of a vector.
+        truncate_dim: leading numbers that were kept. If None, all.
+        chunks: "sentences", tokens of a passage, or None if a text has one vector.
+        sources: the sources, as they were named.
+        approximate: whether a search may miss near texts and is faster for it.
+        finished: False while texts are added, and after a stop in the middle.
+        generation: counts the changes, so that readers notice them.
+        versions: libraries that made it.
+    """
+
+    format: int = FORMAT
+    model: str
+    fingerprint: str
+    dtype: str
+    pooling: str | None = None
+    prompt: str = ""
+    query_prompt: str = ""
+    dimension: int = Field(ge=1)
+    truncate_dim: int | None = Field(default=None, ge=1)
+    chunks: int | Literal["sentences"] | None = None
+    sources: tuple[str, ...] = ()
+    approximate: bool = False
+    finished: bool = False
+    generation: int = 0
+    versions: dict[str, str] = Field(default_factory=dict)
+
+    def check_fits(self, asked: IndexSettings, place: str) -> None:
+        """Check that texts with the settings `asked` may be added to this index at `place`.
+
+        Raises:
+            InputError: if the model, a prompt, the width or the passages differ.
+        """
+        if self.fingerprint != asked.fingerprint:
+            raise InputError(self.other_model(asked.model, place))
+        for name, option in (
+            ("prompt", "--prompt"),
+            ("query_prompt", "--query-prompt"),
+            ("truncate_dim", "--truncate-dim"),
+            ("dimension", "--truncate-dim"),
+            ("chunks", "--chunks"),
+        ):
+            own, given = getattr(self, name), getattr(asked, name)
+            if own != given:
+                raise InputError(
+                    f"{place}: was made with {name} {_shown(own)}, not {_shown(given)}; give the same {option}, "
+                    "or another place with --to"
+                )
+
+    def other_model(self, model: str, place: str) -> str:
+        """Write the message about a model that did not make the index at `place`."""
+        return (
+            f"{place}: holds vectors of {self.model}, and {model} is another model or has other settings now; "
+            "search with the model that made it, or index again to another place"
+        )
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

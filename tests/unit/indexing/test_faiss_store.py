@@ -1,0 +1,68 @@
+"""A .faiss file: the contract of stores, and files that do not belong together."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bothways as bw
+from bothways.errors import InputError
+from unit.indexing.contract import TEXTS, check_store, write_source
+
+faiss = pytest.importorskip("faiss", reason="faiss is not installed (pip install 'bothways[mine]')")
+
+
+def test_it_keeps_the_contract(encoder, tmp_path: Path) -> None:
+    check_store(tmp_path / "x.faiss", encoder, tmp_path)
+
+
+def test_other_programs_read_the_file(encoder, tmp_path: Path) -> None:
+    rows = write_source(tmp_path / "notes")
+    bw.index(tmp_path / "notes", model=encoder, to=tmp_path / "x.faiss").close()
+    index = faiss.read_index(str(tmp_path / "x.faiss"))
+    assert index.ntotal == len(rows) == len(TEXTS)
+    query = encoder.encode_query(["A cat sits"], normalize_embeddings=True)
+    scores = encoder.encode_document(TEXTS, normalize_embeddings=True) @ query[0]
+    np.testing.assert_allclose(index.search(query, 3)[0][0], np.sort(scores)[::-1][:3], rtol=0, atol=1e-5)
+
+
+def test_an_approximate_index_finds_the_nearest_exactly_if_asked(encoder, tmp_path: Path) -> None:
+    write_source(tmp_path / "notes")
+    exact = bw.index(tmp_path / "notes", model=encoder, to=tmp_path / "exact.faiss")
+    fast = bw.index(tmp_path / "notes", model=encoder, to=tmp_path / "fast.faiss", approximate=True)
+    where = "row < 20"
+    for query in ("a cat", "two and two"):
+        assert fast.search(query, exact=True, where=where) == exact.search(query, where=where)
+        assert len(set(fast.search(query)) & set(exact.search(query))) >= 3
+        assert all(hit.row < 20 for hit in fast.search(query, where=where))
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing", "other", "rows"])
+def test_files_that_do_not_belong_together(encoder, tmp_path: Path, damage: str) -> None:
+    (tmp_path / "t.txt").write_text("one\ntwo\nthree", encoding="utf-8")
+    place = tmp_path / "x.faiss"
+    bw.index(tmp_path / "t.txt", model=encoder, to=place).close()
+    if damage == "cut":
+        place.write_bytes(place.read_bytes()[:100])
+    elif damage == "missing":
+        place.unlink()
+    elif damage == "other":
+        (tmp_path / "u.txt").write_text("one\ntwo", encoding="utf-8")
+        bw.index(tmp_path / "u.txt", model=encoder, to=tmp_path / "y.faiss").close()
+        shutil.copy(tmp_path / "y.faiss", place)
+    else:
+        (tmp_path / "x.faiss.rows").write_bytes(b"not a database" * 1000)
+    with pytest.raises(InputError, match=r"x\.faiss.*cannot be read") as raised:
+        bw.open_index(place, model=encoder).search("one")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_without_rows_is_not_replaced(encoder, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("one", encoding="utf-8")
+    (tmp_path / "x.faiss").write_bytes(b"mine")
+    with pytest.raises(InputError, match="exists without rows"):
+        bw.index(tmp_path / "t.txt", model=encoder, to=tmp_path / "x.faiss")
+    assert (tmp_path / "x.faiss").read_bytes() == b"mine"

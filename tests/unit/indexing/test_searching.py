@@ -1,0 +1,85 @@
+"""Searches: arguments that are refused, ties at the edge of the candidates, ranks that are joined."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bothways as bw
+from bothways.errors import InputError
+from bothways.indexing import searching
+from bothways.indexing.rows import Entry
+from bothways.indexing.searching import fused
+
+
+@pytest.fixture(scope="module")
+def made(encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("searching")
+    (folder / "t.txt").write_text("one\ntwo\n東京", encoding="utf-8")
+    return bw.index(folder / "t.txt", model=encoder, to=folder / "x")
+
+
+def test_one_query_or_several(made) -> None:
+    assert made.search(["one", "two"], top=1) == [made.search("one", top=1), made.search("two", top=1)]
+    assert made.search("three hundred words " * 300, top=1)  # longer than the model reads
+    assert [hit.text for hit in made.search("東京", hybrid=True, top=1)] == ["東京"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top": 0}, "top: must be from 1 to 10000"),
+        ({"top": 10**9}, "top: must be from 1 to 10000"),
+        ({"query": ""}, "query: must be a text"),
+        ({"query": []}, "query: must be a text"),
+        ({"query": ["a", " "]}, "query: must be a text"),
+        ({"where": "nothing"}, "where: expected one of the columns"),
+    ],
+)
+def test_wrong_arguments(made, options, message) -> None:
+    with pytest.raises(InputError) as raised:
+        made.search(**{"query": "one", **options})
+    assert message in str(raised.value)
+
+
+def test_a_vector_of_another_width(made) -> None:
+    with pytest.raises(InputError, match=r"shape \(5,\), and the index has 32"):
+        made.search_vector("one", np.ones(5, np.float32))
+
+
+class ManyTies:
+    """A store that gives rows with equal vectors in the worst order."""
+
+    words = None
+    place = "ties"
+
+    def __init__(self, rows: int) -> None:
+        self.rows, self.asked = rows, []
+
+    def nearest(self, query, count, where, *, exact):
+        self.asked.append(count)
+        places = range(self.rows)[::-1][:count]
+        entries = [Entry(b"%d" % place, b"", b"", "", "f", place, 0, 1, "") for place in places]
+        return searching_near(entries, np.tile(query, (len(entries), 1)))
+
+
+def searching_near(entries, vectors):
+    from bothways.indexing.store import Near
+
+    return Near(entries, vectors)
+
+
+def test_more_rows_are_asked_for_while_the_last_ones_tie(made) -> None:
+    opened = object.__new__(searching.Index)
+    opened.store, opened.settings = ManyTies(100), made.settings
+    vector = np.zeros(32, np.float32)
+    vector[0] = 1
+    found = opened._dense(vector, 3, None, True)
+    assert [entry.row for entry, _ in found] == [0, 1, 2]
+    assert opened.store.asked == [19, 38, 76, 152]
+
+
+def test_ranks_are_joined_as_in_the_paper() -> None:
+    joined = fused([[b"a", b"b"], [b"b", b"c"]])
+    assert joined == {b"a": 1 / 61, b"b": 1 / 62 + 1 / 61, b"c": 1 / 62}
+    assert fused([[], []]) == {}
