@@ -62,7 +62,7 @@ VERBS = {
         *("--truncate-dim", "--pooling", "--approximate", "--keep", "--batch-tokens", "--device", "--dtype"),
     ],
     "search": [
-        *("words", "--index", "--model", "--top", "--where", "--hybrid", "--exact", "--json", "--limit", "--device", "--dtype"),
+        *("words", "--index", "--model", "--top", "--where", "--hybrid", "--exact", "--limit", "--device", "--dtype"),
     ],
     "evaluate": [
         *(
