@@ -23,6 +23,7 @@ MANY = {
     # public: their arguments are those of the user
     "bothways/encoder/convert.py: convert",
     "bothways/encoder/text_encoder.py: encode",
+    "bothways/indexing/build.py: index",
     "bothways/mining/mine.py: mine",
     "bothways/publishing/push.py: push",
     "bothways/recipes/longlora.py: longlora",

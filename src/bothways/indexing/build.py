@@ -10,12 +10,10 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections import Counter, deque
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-import numpy as np
+from typing import Literal
 
 from bothways.data.text.documents import iter_documents
 from bothways.data.text.readers import Places, iter_texts
@@ -23,30 +21,17 @@ from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.indexing import places
 from bothways.indexing.model import dtype_of, identity, model_name, open_model
-from bothways.indexing.rows import Changes, Entry, digest_of, document_name, row_name
+from bothways.indexing.rows import digest_of, document_name
 from bothways.indexing.searching import Index
 from bothways.indexing.settings import IndexSettings
-from bothways.indexing.store import Store, Stored
+from bothways.indexing.store import shown
+from bothways.indexing.update import Read, Update
 from bothways.progress import Progress
 from bothways.provenance import versions
 
 log = logging.getLogger("bothways")
 
 Others = Literal["keep", "drop"]
-# Texts and characters that are encoded together. A kill loses at most these.
-_TEXTS, _CHARACTERS = 1024, 4_000_000
-_REMOVED = 5000  # texts that are removed together
-
-
-class Read(NamedTuple):
-    """A text of a source with its place and names."""
-
-    document: bytes
-    digest: bytes
-    source: str
-    file: str
-    row: int
-    text: str
 
 
 def index(
@@ -109,9 +94,8 @@ def index(
     named = _names(sources)
     _check(chunks, unit, truncate_dim)
     read = _read(named, column, unit or ("line" if chunks is None else "document"))
-    read = itertools.chain(
-        [next(read)], read
-    )  # so that a wrong path fails before the model is read
+    # the first text is read before the model, so that a wrong path fails at once
+    read = itertools.chain([next(read)], read)
     with places.writer(to):
         before = _before(to)
         if before is not None and dtype == "auto":
@@ -121,157 +105,76 @@ def index(
             if isinstance(model, Encoder)
             else open_model(model, pooling=pooling, device=device, dtype=dtype)
         )
-        asked = IndexSettings(
-            model="an encoder" if isinstance(model, Encoder) else model_name(model),
-            fingerprint=identity(encoder),
-            dtype=dtype_of(encoder),
-            pooling=pooling,
-            prompt=_prompt(encoder, prompt, prompt_name, "document"),
-            query_prompt=_prompt(encoder, query_prompt, None, "query"),
-            dimension=truncate_dim or encoder.dimension,
-            truncate_dim=truncate_dim,
-            chunks=chunks,
-            sources=tuple(named),
-            approximate=approximate or (before is not None and before.approximate),
-            versions=versions(),
+        prompts = (
+            _prompt(encoder, prompt, prompt_name, "document"),
+            _prompt(encoder, query_prompt, None, "query"),
         )
-        settings = _joined(before, asked, others, places.shown(os.fspath(to)))
-        store = places.open_store(to, settings)
-        try:
-            done = (
-                before is not None and before.finished and before.approximate == asked.approximate
-            )
-            builder = _Builder(store, encoder, settings, batch_tokens, was_finished=done)
-            with Progress("index", None, "texts", show=show_progress_bar) as bar:
-                builder.run(read, bar, keep=_kept_sources(before, named, others))
-            made = Index(store, encoder)
-        except BaseException:
-            store.close()
-            raise
-    made.changes = builder.changes
+        asked = _asked(encoder, before, prompts, named, chunks, truncate_dim, pooling)
+        wanted = {"approximate": approximate or asked.approximate, "model": _name(model, before)}
+        asked = asked.model_copy(update=wanted)
+        update = _update(to, encoder, asked, before, others, batch_tokens, read, show_progress_bar)
+    made = Index(update.store, encoder)
+    made.changes = update.changes
     return made
 
 
-class _Builder:
-    """Brings one store up to date."""
-
-    def __init__(
-        self,
-        store: Store,
-        encoder: Encoder,
-        settings: IndexSettings,
-        batch_tokens: int | None,
-        *,
-        was_finished: bool,
-    ) -> None:
-        self.store, self.encoder, self.settings = store, encoder, settings
-        self.was_finished = was_finished
-        self.batch_tokens = batch_tokens
-        self.changes = Changes()
-        self._reused: Counter[bytes] = Counter()
-
-    def run(self, read: Iterable[Read], bar: Progress, *, keep: set[str]) -> None:
-        """Add and remove what has changed. Texts of the sources in `keep` stay."""
-        there = {name: (digest, source) for name, digest, source in self.store.documents()}
-        digests = {digest for digest, _ in there.values()}
-        seen: set[bytes] = set()
-        for batch in _batches(self._new(read, there, seen, bar)):
-            self._add(batch, digests)
-            bar.advance(len(batch))
-        gone = {
-            name: digest
-            for name, (digest, source) in there.items()
-            if name not in seen and source not in keep
-        }
-        names = list(gone)
-        for first in range(0, len(names), _REMOVED):
-            self.store.remove(names[first : first + _REMOVED])
-        changes = self.changes
-        changes.moved = (self._reused & Counter(gone.values())).total()
-        changes.copied = self._reused.total() - changes.moved
-        changes.removed = len(gone) - changes.moved
-        self._finish(changed=bool(gone) or changes.encoded + changes.copied > 0)
-
-    def _finish(self, *, changed: bool) -> None:
-        """Tidy up, and mark the index as finished."""
-        settings, generation = self.settings, self.settings.generation
-        if changed or not self.was_finished:
-            self.store.finish(approximate=settings.approximate)
-            generation += 1
-        self.changes.rows = self.store.count()
-        done = {"finished": True, "generation": generation}
-        self.store.write_settings(settings.model_copy(update=done))
-
-    def _new(
-        self, read: Iterable[Read], there: Container[bytes], seen: set[bytes], bar: Progress
-    ) -> Iterator[Read]:
-        """Yield the texts that are not in the store at their place."""
-        for each in read:
-            if each.document in there:
-                if each.document not in seen:
-                    self.changes.kept += 1
-                    bar.advance(1)
-                seen.add(each.document)
-            else:
-                yield each
-
-    def _add(self, batch: Sequence[Read], digests: set[bytes]) -> None:
-        """Add texts, and encode those that are not known."""
-        wanted = list(dict.fromkeys(each.digest for each in batch if each.digest in digests))
-        known = self.store.known(wanted) if wanted else {}
-        new = {each.digest: each.text for each in batch if each.digest not in known}
-        known.update(zip(new, self._encode(list(new.values())) if new else ()))
-        digests.update(new)
-        entries: list[Entry] = []
-        vectors: list[np.ndarray] = []
-        for each in batch:
-            found = known[each.digest]
-            for start, end in found.spans:
-                name = row_name(each.document, start, end)
-                entries.append(Entry(name, *each[:5], start, end, each.text[start:end]))
-            vectors.append(found.vectors)
-            if each.digest in new:
-                self.changes.encoded += 1
-                del new[each.digest]  # a second text like it is a copy
-            else:
-                self._reused[each.digest] += 1
-        if entries:
-            self.store.add(entries, np.concatenate(vectors))
-
-    def _encode(self, texts: list[str]) -> list[Stored]:
-        settings = self.settings
-        if settings.chunks is None:
-            vectors = self.encoder.encode(
-                texts,
-                prompt=settings.prompt,
-                normalize_embeddings=True,
-                truncate_dim=settings.truncate_dim,
-                batch_tokens=self.batch_tokens,
-                show_progress_bar=False,
-            )
-            return [Stored([(0, len(text))], vector[None]) for text, vector in zip(texts, vectors)]
-        passages = self.encoder.encode_chunks(
-            texts,
-            settings.chunks,
-            prompt=settings.prompt,
-            normalize_embeddings=True,
-            batch_tokens=self.batch_tokens,
-            show_progress_bar=False,
-        )
-        return [Stored(each.spans, each.vectors) for each in passages]
+def _update(
+    to: str | os.PathLike[str],
+    encoder: Encoder,
+    asked: IndexSettings,
+    before: IndexSettings | None,
+    others: Others | None,
+    batch_tokens: int | None,
+    read: Iterable[Read],
+    show: bool | None,
+) -> Update:
+    """Bring the store at a place up to date, and return what did it with the open store."""
+    settings = _joined(before, asked, others, shown(os.fspath(to)))
+    store = places.open_store(to, settings)
+    try:
+        done = before is not None and before.finished and before.approximate == asked.approximate
+        update = Update(store, encoder, settings, batch_tokens, was_finished=done)
+        with Progress("index", None, "texts", show=show) as bar:
+            update.run(read, bar, keep=_kept_sources(before, asked.sources, others))
+        return update
+    except BaseException:
+        store.close()
+        raise
 
 
-def _batches(read: Iterable[Read]) -> Iterator[list[Read]]:
-    batch: list[Read] = []
-    characters = 0
-    for each in read:
-        batch.append(each)
-        characters += len(each.text)
-        if len(batch) >= _TEXTS or characters >= _CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
+def _asked(
+    encoder: Encoder,
+    before: IndexSettings | None,
+    prompts: tuple[str, str],
+    sources: Sequence[str],
+    chunks: int | Literal["sentences"] | None,
+    truncate_dim: int | None,
+    pooling: str | None,
+) -> IndexSettings:
+    """Return the settings that an index of this encoder has, still without the model's name."""
+    return IndexSettings(
+        model="",
+        fingerprint=identity(encoder),
+        dtype=dtype_of(encoder),
+        pooling=pooling,
+        prompt=prompts[0],
+        query_prompt=prompts[1],
+        dimension=truncate_dim or encoder.dimension,
+        truncate_dim=truncate_dim,
+        chunks=chunks,
+        sources=tuple(sources),
+        approximate=before is not None and before.approximate,
+        versions=versions(),
+    )
+
+
+def _name(model: str | os.PathLike[str] | Encoder, before: IndexSettings | None) -> str:
+    """Return the name by which the index opens its model, or "" if only its maker has it."""
+    if not isinstance(model, Encoder):
+        return model_name(model)
+    if model.folder is not None:
+        return model_name(model.folder)
+    return "" if before is None else before.model
 
 
 def _read(sources: Sequence[str], column: str | None, unit: str) -> Iterator[Read]:

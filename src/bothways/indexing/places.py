@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bothways.errors import InputError
 from bothways.indexing.settings import IndexSettings
-from bothways.indexing.store import Store
+from bothways.indexing.store import Store, shown
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _BUSY = "another process is changing this index; wait for it"
@@ -106,11 +106,6 @@ def scheme_of(name: str) -> str:
     """Return the scheme of a URL in lower case, or "" for a path."""
     match = _URL.match(name)
     return match[1].lower() if match else ""
-
-
-def shown(name: str) -> str:
-    """Write a place for messages, without a password."""
-    return re.sub(r"://([^/@:]*):[^/@]*@", r"://\1:…@", name)
 
 
 def local_settings(place: str | os.PathLike[str]) -> IndexSettings:

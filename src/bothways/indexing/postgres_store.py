@@ -22,10 +22,9 @@ from bothways.errors import InputError, MissingExtra, SourceError
 from bothways.foreign import foreign
 from bothways.indexing.filters import Condition, Value, write_sql
 from bothways.indexing.lance_store import parsed_settings
-from bothways.indexing.places import shown
 from bothways.indexing.rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings
-from bothways.indexing.store import Near, Store, Stored
+from bothways.indexing.store import Near, Store, Stored, shown
 
 _TABLE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 _FORM = "must be like postgresql://me@localhost/database/table, with a table of small letters, digits and _"

@@ -86,6 +86,10 @@ class Index:
         with self._lock:
             if self._encoder is None:
                 assert not isinstance(self._name, Encoder)
+                if not self._name:
+                    raise InputError(
+                        f"{self.store.place}: was made by an encoder without a folder; give that encoder as model"
+                    )
                 chosen = self.settings.dtype if self._dtype == "auto" else self._dtype
                 made = open_model(
                     self._name, pooling=self.settings.pooling, device=self._device, dtype=chosen

@@ -61,7 +61,7 @@ class IndexSettings(Strict):
             InputError: if the model, a prompt, the width or the passages differ.
         """
         if self.fingerprint != asked.fingerprint:
-            raise InputError(self.other_model(asked.model, place))
+            raise InputError(self.other_model(asked.model or "the given encoder", place))
         for name, option in (
             ("prompt", "--prompt"),
             ("query_prompt", "--query-prompt"),
@@ -79,7 +79,7 @@ class IndexSettings(Strict):
     def other_model(self, model: str, place: str) -> str:
         """Write the message about a model that did not make the index at `place`."""
         return (
-            f"{place}: holds vectors of {self.model}, and {model} is another model or has other settings now; "
+            f"{place}: holds vectors of {self.model or 'an encoder'}, and {model} is another model or has other settings now; "
             "search with the model that made it, or index again to another place"
         )
 

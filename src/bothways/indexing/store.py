@@ -9,6 +9,7 @@ Letters: n rows, D numbers of a vector.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -110,3 +111,8 @@ class Store(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free what the store holds."""
+
+
+def shown(name: str) -> str:
+    """Write a place for messages, without a password."""
+    return re.sub(r"://([^/@:]*):[^/@]*@", r"://\1:…@", name)

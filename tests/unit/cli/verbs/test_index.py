@@ -65,11 +65,6 @@ def test_passages_in_a_faiss_file(run: Run, saved: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["search", "q", "--index", "missing"], "error: missing: holds no index; make one with: bothways index SOURCE"),
-        (["search", "q"], "error: search: needs MODEL SOURCE QUERY, or QUERY --index INDEX"),
-        (["search", "m", "s", "q", "--hybrid"], "error: --hybrid: needs --index"),
-        (["search", "m", "s", "q", "--where", "row = 1"], "error: --where: needs --index"),
-        (["search", "q", "--index", "x", "--limit", "3"], "error: --limit: does not work with --index"),
         (["index", "t.txt", "--model", "m", "--to", "x", "--chunks", "words"], "error: --chunks words: must be sentences"),
         (["index", "missing.txt", "--model", "m", "--to", "x"], "error: missing.txt: no such file or folder"),
         (["index", "t.txt", "--to", "x"], "error: Missing option '--model'"),

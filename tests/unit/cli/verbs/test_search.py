@@ -1,0 +1,48 @@
+"""`bothways search`: words that do not fit together, and results of a source with equal scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import bothways as bw
+from tiny import tiny_llama
+from unit.cli.cli_runner import Run, runner
+
+
+@pytest.fixture
+def run(capsys) -> Run:
+    return runner(capsys)
+
+
+def test_equal_texts_are_in_order(run: Run, tmp_path: Path) -> None:
+    base = tiny_llama(tmp_path / "base", tokenizer={"add_bos": True})
+    bw.convert(base, dtype="float32").save(tmp_path / "mine")
+    texts = tmp_path / "t.txt"
+    texts.write_text("two\none\n\ntwo\ntwo", encoding="utf-8")
+    done = run("search", tmp_path / "mine", texts, "two", "--json")
+    ((query,), source) = (json.loads(done.out)["queries"], json.loads(done.out)["source"])
+    assert (done.code, source) == (0, str(texts))
+    assert [(hit["file"], hit["row"], hit["span"], hit["text"]) for hit in query["results"][:3]] == [
+        (str(texts), row, [0, 3], "two") for row in (1, 4, 5)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["search", "q", "--index", "missing"], "error: missing: holds no index; make one with: bothways index SOURCE"),
+        (["search", "q"], "error: search: needs MODEL SOURCE QUERY, or QUERY --index INDEX"),
+        (["search", "m", "s", "q", "--hybrid"], "error: --hybrid: needs --index"),
+        (["search", "m", "s", "q", "--where", "row = 1"], "error: --where: needs --index"),
+        (["search", "q", "--index", "x", "--limit", "3"], "error: --limit: does not work with --index"),
+    ],
+)
+def test_one_line_for_what_cannot_be_done(run: Run, tmp_path: Path, monkeypatch, words: list[str], line: str) -> None:
+    (tmp_path / "t.txt").write_text("text", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    done = run(*words)
+    assert done.code == 2 and done.err.startswith(line) and len(done.err.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.txt"]
