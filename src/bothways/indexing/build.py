@@ -66,14 +66,13 @@ def index(
         chunks: a vector for each passage, read as part of its text: "sentences" or a number of
             tokens. If None, a text has one vector.
         column: column of the texts. If None, it is found by its name.
-        unit: how a .txt file is cut, into lines or documents. If None, documents with `chunks` and
-            lines without.
+        unit: cut a .txt file into lines or documents. If None, documents with `chunks`, else lines.
         prompt: instruction of the texts. If None, the encoder's own for documents.
         prompt_name: name of a stored instruction of the texts.
         query_prompt: instruction of queries. If None, the encoder's own for queries.
         truncate_dim: keep so many leading numbers of a vector.
         pooling: pooling of a base model.
-        approximate: build what makes searches of millions of rows faster, and may miss near rows.
+        approximate: make searches of millions of rows faster, which may miss near rows.
         others: what happens to texts of sources that are not named now, "keep" or "drop". If None,
             such texts are an error.
         batch_tokens: tokens of a pass.
@@ -93,18 +92,10 @@ def index(
     """
     named = _names(sources)
     _check(chunks, unit, truncate_dim)
-    read = _read(named, column, unit or ("line" if chunks is None else "document"))
-    # the first text is read before the model, so that a wrong path fails at once
-    read = itertools.chain([next(read)], read)
+    read = _started(_read(named, column, unit or ("line" if chunks is None else "document")))
     with places.writer(to):
         before = _before(to)
-        if before is not None and dtype == "auto":
-            dtype = before.dtype
-        encoder = (
-            model
-            if isinstance(model, Encoder)
-            else open_model(model, pooling=pooling, device=device, dtype=dtype)
-        )
+        encoder = _opened(model, before, pooling, device, dtype)
         prompts = (
             _prompt(encoder, prompt, prompt_name, "document"),
             _prompt(encoder, query_prompt, None, "query"),
@@ -113,9 +104,27 @@ def index(
         wanted = {"approximate": approximate or asked.approximate, "model": _name(model, before)}
         asked = asked.model_copy(update=wanted)
         update = _update(to, encoder, asked, before, others, batch_tokens, read, show_progress_bar)
-    made = Index(update.store, encoder)
-    made.changes = update.changes
-    return made
+    return Index(update.store, encoder, changes=update.changes)
+
+
+def _started(read: Iterator[Read]) -> Iterator[Read]:
+    """Read the first text now, before the model is read, so that a wrong path fails at once."""
+    return itertools.chain([next(read)], read)
+
+
+def _opened(
+    model: str | os.PathLike[str] | Encoder,
+    before: IndexSettings | None,
+    pooling: str | None,
+    device: str,
+    dtype: str,
+) -> Encoder:
+    """Load the model, in the precision of the index if there is one and no other is asked for."""
+    if isinstance(model, Encoder):
+        return model
+    if before is not None and dtype == "auto":
+        dtype = before.dtype
+    return open_model(model, pooling=pooling, device=device, dtype=dtype)
 
 
 def _update(

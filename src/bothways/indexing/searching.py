@@ -46,10 +46,10 @@ class Index:
             is loaded with the first query.
         device: device for a model that is loaded, for example "cpu".
         dtype: precision for it. With "auto", the one that the texts were encoded in.
+        changes: what `index` did before it returned this. None if the index was only opened.
 
     Attributes:
         settings: what the index knows about itself.
-        changes: what `index` did before it returned this. None if the index was only opened.
 
     Raises:
         InputError: an encoder is given that did not make the index.
@@ -62,9 +62,9 @@ class Index:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        changes: Changes | None = None,
     ) -> None:
-        self.store = store
-        self.changes: Changes | None = None
+        self.store, self.changes = store, changes
         self._version = store.version()
         self.settings: IndexSettings = store.settings()
         self._device, self._dtype = device, dtype
