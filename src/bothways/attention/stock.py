@@ -65,10 +65,8 @@ def needs_eager(model: nn.Module) -> bool:
     with quiet(model):
         try:
             with stock(model, "sdpa"):
-                states = [
-                    model(input_ids=x.to(_device(model)), use_cache=False).last_hidden_state[0]
-                    for x in (ids, other)
-                ]
+                both = torch.cat([ids, other]).to(_device(model))  # one pass of equal lengths
+                states = model(input_ids=both, use_cache=False).last_hidden_state
         except Exception:
             # An implementation that fails loudly misleads nobody. Loaders choose eager, or stop.
             return False
