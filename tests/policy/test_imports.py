@@ -211,7 +211,11 @@ def test_a_layer_of_extras_is_imported_by_the_command_line_alone() -> None:
     for name_of, extras in OF_LAYER.items():
         package = f"bothways.{name_of}."
         used = [(path, item) for path in FILES if layer(path) != name_of for item in imports(path)]
-        used = [(path, item) for path, item in used if item.module.startswith(package) and item.module != f"{package}settings"]
+        used = [
+            (path, item)
+            for path, item in used
+            if item.module.startswith(package) and item.module not in (f"{package}settings", f"{package}limits")
+        ]
         assert used and {layer(path) for path, _ in used} == {"cli"}
         for path, item in used:
             text = path.read_text(encoding="utf-8")
@@ -225,13 +229,28 @@ def run(code: str) -> str:
 
 
 def test_importing_costs_nothing() -> None:
-    heavy = "{'torch', 'transformers', 'numpy', 'peft', 'accelerate', 'datasets', 'sentence_transformers', 'pyarrow'}"
+    heavy = (
+        "{'torch', 'transformers', 'numpy', 'peft', 'accelerate', 'datasets', 'sentence_transformers', 'pyarrow', 'pydantic', "
+        "'fastapi', 'yaml', 'scipy'}"
+    )
     code = (
         "import sys, time; t = time.process_time(); import bothways; seconds = time.process_time() - t\n"
         f"first = {heavy} & set(sys.modules); import bothways.cli.app; second = {heavy} & set(sys.modules)\n"
         "print(seconds < 2, first or 'light', second or 'light')"
     )
     assert run(code) == "True light light"
+
+
+def test_loading_an_encoder_imports_little_besides_transformers() -> None:
+    """The work of a fresh process before its first vector: imports, which are most of it."""
+    code = (
+        "import sys, transformers.modeling_utils; before = set(sys.modules)\n"
+        "import bothways; bothways.load, bothways.convert\n"
+        "added = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted({'peft', 'sentence_transformers', 'datasets', 'sklearn', 'pandas', 'pyarrow', 'scipy', 'accelerate', 'typer', "
+        "'rich', 'faiss', 'mteb', 'numba'} & added))"
+    )
+    assert run(code) == "[]"
 
 
 def test_importing_everything_needs_no_extra() -> None:

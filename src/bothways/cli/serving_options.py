@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from bothways.serving.settings import ServeSettings
+from bothways.serving import limits
 
-_DEFAULT = ServeSettings()
+if TYPE_CHECKING:
+    from bothways.serving.settings import ServeSettings
+
 # Texts of --int8-texts that are encoded. Ranges change little with more of them.
 _CALIBRATION = 2000
 
@@ -81,30 +83,28 @@ class Limits:
 
     PANEL: ClassVar[str] = "Limits"
 
-    max_rows: Annotated[int, typer.Option(help="texts of a request, else 413")] = _DEFAULT.max_rows
+    max_rows: Annotated[int, typer.Option(help="texts of a request, else 413")] = limits.MAX_ROWS
     max_tokens: Annotated[int, typer.Option(help="tokens of a request, else 413")] = (
-        _DEFAULT.max_tokens
+        limits.MAX_TOKENS
     )
-    max_bytes: Annotated[int, typer.Option(help="bytes of a request, else 413")] = (
-        _DEFAULT.max_bytes
-    )
+    max_bytes: Annotated[int, typer.Option(help="bytes of a request, else 413")] = limits.MAX_BYTES
     max_requests: Annotated[
         int, typer.Option(help="requests answered at the same time, others get 429")
-    ] = _DEFAULT.max_requests
+    ] = limits.MAX_REQUESTS
     queue_rows: Annotated[int, typer.Option(help="texts that wait or run, others get 429")] = (
-        _DEFAULT.queue_rows
+        limits.QUEUE_ROWS
     )
     queue_tokens: Annotated[int, typer.Option(help="tokens that wait or run, others get 429")] = (
-        _DEFAULT.queue_tokens
+        limits.QUEUE_TOKENS
     )
     timeout: Annotated[float, typer.Option(help="seconds until a request is given up with 504")] = (
-        _DEFAULT.timeout
+        limits.TIMEOUT
     )
     body_timeout: Annotated[
         float, typer.Option(help="seconds in which a request's body must arrive, else 408")
-    ] = _DEFAULT.body_timeout
+    ] = limits.BODY_TIMEOUT
     drain: Annotated[float, typer.Option(help="seconds to finish requests when stopped")] = (
-        _DEFAULT.drain
+        limits.DRAIN
     )
 
 
@@ -115,6 +115,7 @@ def settings_of(address: Address, answering: Answering, limits: Limits) -> Serve
         InputError: one is out of its range. The message names its option.
     """
     from bothways.config import parse
+    from bothways.serving.settings import ServeSettings
 
     given = {**vars(answering), **vars(limits), "cors": tuple(address.cors or ())}
     del given["int8_texts"]

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from bothways.config import Strict
+from bothways.serving import limits
 
 KEY = "BOTHWAYS_API_KEY"
 """Environment variable of the key that clients must send. If it is not set, no key is needed."""
@@ -35,15 +36,15 @@ class ServeSettings(Strict):
     """
 
     batch_tokens: Annotated[int | None, Field(ge=1)] = None
-    max_bytes: Annotated[int, Field(ge=1)] = 8 * 2**20
-    max_rows: Annotated[int, Field(ge=1)] = 2048
-    max_tokens: Annotated[int, Field(ge=1)] = 300_000
-    max_requests: Annotated[int, Field(ge=1)] = 512
-    queue_rows: Annotated[int, Field(ge=1)] = 16_384
-    queue_tokens: Annotated[int, Field(ge=1)] = 600_000
-    timeout: Annotated[float, Field(gt=0)] = 600.0
-    body_timeout: Annotated[float, Field(gt=0)] = 30.0
-    drain: Annotated[float, Field(ge=0)] = 30.0
+    max_bytes: Annotated[int, Field(ge=1)] = limits.MAX_BYTES
+    max_rows: Annotated[int, Field(ge=1)] = limits.MAX_ROWS
+    max_tokens: Annotated[int, Field(ge=1)] = limits.MAX_TOKENS
+    max_requests: Annotated[int, Field(ge=1)] = limits.MAX_REQUESTS
+    queue_rows: Annotated[int, Field(ge=1)] = limits.QUEUE_ROWS
+    queue_tokens: Annotated[int, Field(ge=1)] = limits.QUEUE_TOKENS
+    timeout: Annotated[float, Field(gt=0)] = limits.TIMEOUT
+    body_timeout: Annotated[float, Field(gt=0)] = limits.BODY_TIMEOUT
+    drain: Annotated[float, Field(ge=0)] = limits.DRAIN
     accept_token_ids: bool = False
     normalize: bool | None = None
     cors: tuple[str, ...] = ()
