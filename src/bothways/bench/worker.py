@@ -9,7 +9,7 @@ The parent process writes one JSON object a line, and gets one back:
     {"do": "round", "name": "queries", "each": true}      → {"seconds": [one for each text]}
     {"do": "round", "name": "queries", "each": false}     → {"seconds": [one number]}
     {"do": "vectors", "name": "queries", "count": 32}     → {"vectors": [[...], ...]}
-    {"do": "products", "rows": 1024}                      → {"seconds": …}, see `_Products`
+    {"do": "products", "rows": 1024}                      → {"seconds": …}, see `Products`
     {"do": "memory"}                                      → {"bytes": peak of resident memory}
 
 A request that fails gets {"error": "…"}. This file imports bothways only for loaders that are of
@@ -30,9 +30,9 @@ from typing import Any
 Encode = Callable[[Sequence[str]], Any]
 
 WARM_ROWS = 2
-"""Products that `_Products` runs before it measures."""
+"""Products that `Products` runs before it measures."""
 HELD = 2**28
-"""Bytes of float32 matrices of one shape that `_Products` holds."""
+"""Bytes of float32 matrices of one shape that `Products` holds."""
 REQUEST = 32
 """Texts of one request to llama.cpp."""
 
@@ -118,7 +118,7 @@ LOADERS: dict[str, tuple[Callable[[dict[str, Any]], Encode], tuple[str, ...]]] =
 """Loaders by name, with the packages that determine their speed."""
 
 
-class _Products:
+class Products:
     """Times the matrix products of an encoder's layers alone, which bound its speed.
 
     Args:
@@ -131,12 +131,16 @@ class _Products:
 
         kind = getattr(torch, dtype)
         self.torch = torch
+        self.random = torch.Generator().manual_seed(0)  # the caller's random numbers stay
         # several matrices of a shape, because a single one would stay in the cache
         self.weights = []
         for inputs, outputs, count in shapes:
             held = min(count, max(2, HELD // (4 * inputs * outputs)))
-            made = [torch.randn(outputs, inputs).mul_(inputs**-0.5).to(kind) for _ in range(held)]
+            made = [self._normal(outputs, inputs).mul_(inputs**-0.5).to(kind) for _ in range(held)]
             self.weights.append((count, made))
+
+    def _normal(self, rows: int, columns: int) -> Any:
+        return self.torch.randn(rows, columns, generator=self.random)
 
     def seconds(self, rows: int) -> float:
         """Return the time of all products for `rows` tokens."""
@@ -144,7 +148,7 @@ class _Products:
         taken = 0.0
         with torch.inference_mode():
             for count, weights in self.weights:
-                tokens = torch.randn(rows, weights[0].shape[1]).to(weights[0].dtype)
+                tokens = self._normal(rows, weights[0].shape[1]).to(weights[0].dtype)
                 for weight in weights[:WARM_ROWS]:
                     torch.nn.functional.linear(tokens, weight)
                 start = time.perf_counter()
@@ -165,7 +169,7 @@ class Answers:
         self.given = given
         self.encode: Encode | None = None
         self.texts: dict[str, list[str]] = {}
-        self.products: _Products | None = None
+        self.products: Products | None = None
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to one request. Any error becomes an answer."""
@@ -209,7 +213,7 @@ class Answers:
 
     def _products(self, request: dict[str, Any]) -> dict[str, Any]:
         if self.products is None:
-            self.products = _Products(self.given["shapes"], self.given["dtype"])
+            self.products = Products(self.given["shapes"], self.given["dtype"])
         return {"seconds": self.products.seconds(request["rows"])}
 
     def _memory(self, request: dict[str, Any]) -> dict[str, Any]:

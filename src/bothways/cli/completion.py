@@ -50,6 +50,12 @@ def _templates() -> Iterable[str]:
     return TEMPLATES
 
 
+def _sizes() -> Iterable[str]:
+    from bothways.cli.demo_size import SIZES
+
+    return [size.name for size in SIZES]
+
+
 _NAMES: dict[str, Callable[[], Iterable[str]]] = {
     "ablate base": lambda: BASES,
     "ablate eval_poolings": lambda: POOLINGS,
@@ -59,6 +65,7 @@ _NAMES: dict[str, Callable[[], Iterable[str]]] = {
     "ablate tasks": _tasks,
     "convert base": lambda: BASES,
     "demo base": lambda: BASES,
+    "demo size": _sizes,
     "evaluate task": _tasks,
     "export quantize": lambda: ("int8", "q8_0"),
     "export to": lambda: TARGETS,

@@ -8,20 +8,29 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
-from bothways.bench.worker import Answers, _Products, peak_memory
+from bothways.bench.worker import Answers, Products, peak_memory
 
 
-def test_products_grow_with_the_number_of_matrices() -> None:
-    """Only some matrices are held, so their time is scaled to the whole number."""
-    one, many = _Products([(256, 256, 2)], "float32"), _Products([(256, 256, 2000)], "float32")
-    assert len(many.weights[0][1]) < 2000, "held in little memory"
-    ratio = np.median([many.seconds(64) for _ in range(7)]) / np.median([one.seconds(64) for _ in range(7)])
-    assert 250 < ratio < 4000
+def test_products_are_scaled_to_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only some matrices are held. Here every product takes one second."""
+    clock = [0.0]
+    plain = torch.nn.functional.linear
+
+    def linear(*given: torch.Tensor) -> torch.Tensor:
+        clock[0] += 1.0
+        return plain(*given)
+
+    products = Products([(256, 256, 3), (256, 512, 5000)], "float32")
+    assert [len(weights) < count for count, weights in products.weights] == [False, True]
+    monkeypatch.setattr("torch.nn.functional.linear", linear)
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    assert products.seconds(4) == pytest.approx(5003)
 
 
 def test_products_count_every_shape() -> None:
-    products = _Products([(8, 16, 3), (16, 8, 2)], "bfloat16")
+    products = Products([(8, 16, 3), (16, 8, 2)], "bfloat16")
     assert [(count, weights[0].shape, len(weights)) for count, weights in products.weights] == [
         (3, (16, 8), 3),
         (2, (8, 16), 2),

@@ -30,7 +30,7 @@ MINE = [
     *("--backend", "--store", "--batch-tokens", "--device", "--dtype", "--resume", "--keep", "--sample"),
 ]
 VERBS = {
-    "demo": ["--out", "--base", "--seed", "--device"],
+    "demo": ["--out", "--base", "--seed", "--size", "--device"],
     "convert": [
         *("base", "--out", "--direction", "--pooling", "--windows", "--max-length", "--normalize"),
         *("--add-bos", "--add-eos", "--pool-bos", "--adapter", "--context", "--rope", "--factor", "--dtype", "--device"),

@@ -1,9 +1,10 @@
 """`bothways demo`: all steps on the embedded model and the text of Python's library.
 
 It converts the base, proves its direction, measures it, trains MNTP and SimCSE, measures again,
-saves the encoder and searches. Only the model is downloaded. The sizes are for two CPU cores and
-ten minutes. The recipe is the ordinary `llm2vec` with fewer steps, and every number comes from the
-held-out functions of the running Python.
+saves the encoder and searches. Only the model is downloaded. The size is chosen by the speed of the
+machine, so that two CPU cores need some ten minutes (`cli/demo_size.py`). The recipe is the
+ordinary `llm2vec` with fewer steps, and every number comes from the held-out functions of the
+running Python.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bothways.cli.demo_size import SIZES, DemoSize, by_name, by_rate, measured_rate, of_run
 from bothways.cli.json_output import Json, print_json
 from bothways.cli.options import Device, console, say, say_next
 
@@ -32,6 +34,8 @@ SEARCHES = (
     "permissions of a file inside a tar archive",
     "how many days does this month have",
 )
+SEARCHED = ("turtle", "tarfile", "calendar")
+"""Modules whose held-out functions are searched in every size."""
 MAX_LENGTH = 96
 """Tokens of a function that are read when measuring. A quarter of the documents is longer."""
 
@@ -44,6 +48,12 @@ def command(
     seed: Annotated[
         int, typer.Option(help="seed; the same one gives the same numbers on the same machine")
     ] = 42,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="full, medium or small; chosen for ten minutes by the speed of this machine if not given",
+        ),
+    ] = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -55,14 +65,15 @@ def command(
     from bothways.training.loop.trainer import train
 
     started = time.perf_counter()
-    task = Stdlib()
+    chosen = _size(size, base, seed, out, device)
+    task = Stdlib(chosen.candidates)
     say(
         f"Task: find one of {len(task.collection.corpus)} functions of this Python's library by its description."
     )
     rows = [("BM25", _score(BM25(), task))]
     rows += _untrained(base, task, device)
 
-    recipe = demo_recipe(base, seed)
+    recipe = demo_recipe(base, seed, chosen)
     say(
         "\nTraining: MNTP (predict masked words from both sides), then SimCSE (two dropout views of a text belong together)"
     )
@@ -74,28 +85,55 @@ def command(
         encoder.options.max_length = MAX_LENGTH
         remembered = Remembered(encoder, RunOptions())
         rows.append((name, _score(remembered, task)))
-    _table(rows)
+    _table(rows, chosen)
     _searches(remembered, task)
     say(f"\nThe encoder is in {out}. It loads without bothways too:")
     say(f'  SentenceTransformer("{out}").encode(["a text"])')
     say(f"Took {(time.perf_counter() - started) / 60:.1f} minutes.")
-    print_json({"out": out, "task": task.name, "rows": [{"model": n, **m} for n, m in rows]})
+    print_json(
+        {
+            "out": out,
+            "size": chosen.name,
+            "task": task.name,
+            "rows": [{"model": n, **m} for n, m in rows],
+        }
+    )
     say_next("bothways", "search", out, "FILE", "a question")
 
 
-def demo_recipe(base: str, seed: int) -> Recipe:
-    """Return the `llm2vec` recipe with fewer steps.
+def _size(name: str | None, base: str, seed: int, out: Path, device: str) -> DemoSize:
+    """Return the size of this name, of the stopped run in `out`, or that fits this machine."""
+    from bothways.encoder.convert import convert
 
-    The whole demo takes ten minutes on two cores with bfloat16 instructions.
-    """
+    if name is not None:
+        return by_name(name)
+    begun = of_run(
+        out / "recipe.yaml", {each.name: demo_recipe(base, seed, each) for each in SIZES}
+    )
+    if begun is not None:
+        return begun
+    encoder = convert(base, device=device)
+    if encoder.device.type != "cpu":
+        return SIZES[0]
+    rate = measured_rate(encoder)
+    found = by_rate(rate)
+    say(
+        f"This machine computes {rate:,.0f} GFLOP/s of {str(encoder.dtype).removeprefix('torch.')} matrix products, so the demo "
+        f"has the size {found.name} (--size chooses another)."
+    )
+    return found
+
+
+def demo_recipe(base: str, seed: int, size: DemoSize) -> Recipe:
+    """Return the `llm2vec` recipe with the steps of a size."""
     from bothways.recipes import llm2vec
 
     small: dict[str, Any] = {
         "stages__mntp__batch__size": 8,
         "stages__mntp__objective__row_length": 128,
-        "stages__mntp__optim__steps": 60,
-        "stages__simcse__batch__size": 48,
-        "stages__simcse__optim__steps": 60,
+        "stages__mntp__optim__steps": size.mntp_steps,
+        "stages__simcse__batch__size": size.simcse_batch,
+        "stages__simcse__optim__steps": size.simcse_steps,
     }
     return llm2vec(base=base, texts="python-stdlib", preset="laptop", seed=seed, **small)
 
@@ -122,11 +160,11 @@ def _score(encoder: Encoder | Remembered | BM25, task: Stdlib) -> dict[str, floa
     return evaluate(encoder, task)["stdlib"]
 
 
-def _table(rows: list[tuple[str, dict[str, float]]]) -> None:
+def _table(rows: list[tuple[str, dict[str, float]]], size: DemoSize) -> None:
     from rich.table import Table
 
     table = Table(
-        title="Find the function by its description (held-out functions, nDCG and recall in %)"
+        title=f"Find the function by its description (size {size.name}, held-out functions, nDCG and recall in %)"
     )
     table.add_column("")
     columns = (("ndcg@10", 100), ("recall@10", 100), ("alignment", 1), ("uniformity", 1))
@@ -153,9 +191,15 @@ def _table(rows: list[tuple[str, dict[str, float]]]) -> None:
 
 
 def _searches(encoder: Remembered, task: Stdlib) -> None:
+    from bothways.evaluation.tasks.stdlib import Stdlib
     from bothways.search.vectors import unit
 
-    documents = task.collection.corpus
+    answers = {
+        name: text
+        for name, text in Stdlib().collection.corpus.items()
+        if name.partition(".")[0] in SEARCHED
+    }
+    documents = {**task.collection.corpus, **answers}
     names = list(documents)
     vectors = unit(encoder.encode_document([documents[name] for name in names]))
     scores = unit(encoder.encode_query(list(SEARCHES))) @ vectors.T

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bothways.data.embedded.stdlib import retrieval_task
+from bothways.data.embedded.stdlib import RetrievalTask, retrieval_task
 from bothways.errors import InputError
 from bothways.evaluation.measures import geometry
 from bothways.evaluation.task import RunOptions, Score
@@ -28,9 +28,17 @@ class Stdlib(RankingTask):
 
     kind = "stdlib"
 
-    def __init__(self) -> None:
-        """Read the held-out descriptions and functions of the running Python."""
-        super().__init__(retrieval_task(), name="stdlib")
+    def __init__(self, candidates: int | None = None) -> None:
+        """Read the held-out descriptions and functions of the running Python.
+
+        Args:
+            candidates: number of functions to search, at least 1. They are a fair sample of the
+                library, and only their descriptions are asked for. If None, all of them.
+        """
+        collection = retrieval_task()
+        if candidates is not None:
+            collection = _first(collection, candidates)
+        super().__init__(collection, name="stdlib")
 
     @classmethod
     def from_argument(cls, argument: str | None) -> Stdlib:
@@ -63,6 +71,17 @@ class Stdlib(RankingTask):
             "uniformity": geometry.uniformity(texts),
         }
         return Score({**score.metrics, **lens}, score.details)
+
+
+def _first(whole: RetrievalTask, count: int) -> RetrievalTask:
+    """Keep the first functions, which are in the order of their hashes, and their descriptions."""
+    corpus = dict(list(whole.corpus.items())[:count])
+    judged = {
+        query: {name: grade for name, grade in grades.items() if name in corpus}
+        for query, grades in whole.qrels.items()
+    }
+    qrels = {query: grades for query, grades in judged.items() if grades}
+    return RetrievalTask({query: whole.queries[query] for query in qrels}, corpus, qrels)
 
 
 class Remembered:

@@ -1,0 +1,114 @@
+"""The sizes of `bothways demo`, and the choice of one by the speed of the machine.
+
+The demo must end within some ten minutes on any laptop, and processors differ eightfold. The size
+decides every figure, so the table names it. The same size and seed give the same figures.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bothways.encoder.encoder import Encoder
+    from bothways.training.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """How much the demo measures and trains.
+
+    Attributes:
+        name: value of `--size`.
+        candidates: functions to find. If None, all held-out functions.
+        mntp_steps: steps of MNTP, of 8 rows of 128 tokens.
+        simcse_steps: steps of SimCSE.
+        simcse_batch: texts of a step of SimCSE.
+        least: lowest rate of matrix products, in GFLOP/s, at which the demo ends within some ten
+            minutes.
+    """
+
+    name: str
+    candidates: int | None
+    mntp_steps: int
+    simcse_steps: int
+    simcse_batch: int
+    least: float
+
+
+SIZES = (
+    DemoSize("full", None, 60, 60, 48, 600.0),
+    DemoSize("medium", 500, 40, 40, 32, 300.0),
+    DemoSize("small", 150, 16, 20, 16, 0.0),
+)
+"""From the largest to the smallest. The whole work of SmolLM2-135M is 260, 130 and 38 TFLOP: four
+times the vectors of candidates and queries, and forward and backward of all steps. Seven tenths of
+the rate of plain products are reached, so that 600, 300 and 100 GFLOP/s take nine to ten minutes.
+"""
+SECONDS = 3.0
+"""How long the products are timed."""
+ROWS = 1024
+"""Rows of a product, as in a pass of encoding on a CPU."""
+
+
+def by_name(name: str) -> DemoSize:
+    """Return the size of a name.
+
+    Raises:
+        InputError: if there is none.
+    """
+    from bothways.errors import InputError
+    from bothways.nearest import meant
+
+    names = [size.name for size in SIZES]
+    if name not in names:
+        raise InputError(
+            f"--size {name}: is not a size; {meant(name, names)}choose one of {', '.join(names)}"
+        )
+    return SIZES[names.index(name)]
+
+
+def by_rate(gflops: float) -> DemoSize:
+    """Return the largest size that ends in time at a rate of matrix products in GFLOP/s."""
+    return next(size for size in SIZES if gflops >= size.least)
+
+
+def of_run(recipe: Path, wanted: dict[str, Recipe]) -> DemoSize | None:
+    """Return the size with which a stopped demo began, or None if it is unknown.
+
+    Args:
+        recipe: the recipe.yaml of the run.
+        wanted: the demo's recipe by name of its size.
+    """
+    from bothways.training.recipe.recipe_files import read_recipe
+
+    if not recipe.is_file():
+        return None
+    begun = [stage.optim.steps for stage in read_recipe(recipe).stages]
+    for name, each in wanted.items():
+        if [stage.optim.steps for stage in each.stages] == begun:
+            return by_name(name)
+    return None
+
+
+def measured_rate(encoder: Encoder) -> float:
+    """Time matrix products of an encoder's own shapes and type, and return GFLOP/s.
+
+    The median of some seconds is taken, after one product that is not counted. No random number of
+    the caller is used up.
+    """
+    import statistics
+
+    from bothways.bench.limit import operations, shapes
+    from bothways.bench.worker import Products
+
+    found = shapes(encoder.backbone)
+    products = Products(found, str(encoder.dtype).removeprefix("torch."))
+    products.seconds(ROWS)
+    taken: list[float] = []
+    start = time.perf_counter()
+    while not taken or time.perf_counter() - start < SECONDS:
+        taken.append(products.seconds(ROWS))
+    return operations(found) * ROWS / statistics.median(taken) / 1e9
