@@ -20,7 +20,7 @@ Texts = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str,
 
 #: Objectives of stages that end in sentence vectors. For the others, a lower loss does not say
 #: anything about an encoder.
-SENTENCE_KINDS = ("contrastive", "supervised", "graded")
+SENTENCE_KINDS = ("contrastive", "supervised", "graded", "distillation")
 #: The embedded default, the only model and text that a recipe may assume (README).
 EMBEDDED_BASE = "smollm2-135m"
 EMBEDDED_TEXTS = "python-stdlib"

@@ -61,6 +61,7 @@ def simcse(
     *,
     supervised: bool = False,
     graded: str | Sequence[str] | None = None,
+    teacher: str | None = None,
     backbone: Backbone = "auto",
     direction: Literal["bidirectional", "causal"] = "bidirectional",
     dev: str | None = None,
@@ -82,6 +83,8 @@ def simcse(
         supervised: learn from labeled rows, without instructions.
         graded: file(s) of scored pairs, for example "stsb/train.jsonl". A second stage then learns
             their order (CoSENT). On the command line: `--option graded=stsb/train.jsonl`.
+        teacher: an encoder folder or hub id, or a function module:name, that teaches its vectors of
+            the texts, in place of SimCSE's dropout views: `--option teacher=runs/large`.
         backbone: "encoder": every weight trains, [CLS] is pooled, and the model's own dropout of
             0.1 is used. While training without labels, a linear layer and tanh follow the pooling.
             "decoder": LoRA, mean pooling, and attention dropout 0.3 without labels. "auto": decide
@@ -111,11 +114,15 @@ def simcse(
         }
     else:
         stage = _encoder_stage(base, preset) if encoder else _decoder_stage(preset)
-        stage |= {"name": "simcse", "data": data(texts, "simcse", short=True)}
+        name = "simcse" if teacher is None else "distillation"
+        stage |= {"name": name, "data": data(texts, name, short=True)}
+    if teacher is not None:
+        stage = _taught(stage, teacher, supervised=supervised)
     stages = [stage]
     if graded is not None:
         stages.append(_graded_stage(graded, encoder=encoder, preset=preset))
     title = "simcse-supervised" if supervised else "simcse"
+    title = title if teacher is None else "simcse-taught"
     title = title if graded is None else f"{title}-graded"
     values: dict[str, Any] = {
         "name": title if preset == "published" else f"{title}-{preset}",
@@ -217,6 +224,28 @@ def _supervised_decoder(preset: str) -> dict[str, Any]:
         "save_every": 125 if published else 25,
         "log_every": 10 if published else 5,
     }
+
+
+def _taught(stage: dict[str, Any], teacher: str, *, supervised: bool) -> dict[str, Any]:
+    """Learn a teacher's vectors with the sizes and rates of the stage without labels.
+
+    Raises:
+        InputError: if the stage learns from labels.
+    """
+    if supervised:
+        raise InputError(
+            "teacher: learns from plain texts, and supervised from labels; leave one out, or set "
+            "stages.supervised.objective.distillation.teacher to add its scores to labels"
+        )
+    before = stage["objective"]
+    objective = {
+        "kind": "distillation",
+        "teacher": {"encoder": teacher},
+        "max_length": before["max_length"],
+    }
+    if "graph_tokens" in before:
+        objective["graph_tokens"] = before["graph_tokens"]
+    return {**stage, "name": "distillation", "objective": objective}
 
 
 def _graded_stage(source: str | Sequence[str], *, encoder: bool, preset: str) -> dict[str, Any]:

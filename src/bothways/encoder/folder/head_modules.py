@@ -114,12 +114,12 @@ def has_mlp(pooling: nn.Module) -> bool:
     )
 
 
-def check_room(pooling: nn.Module) -> None:
+def check_room(pooling: nn.Module, key: str = "keep_mlp") -> None:
     """Raise InputError if no layer can follow a pooling, because its vectors are cut at the end."""
     if isinstance(pooling, Headed) and pooling.keep is not None:
         raise InputError(
-            f"keep_mlp: the encoder cuts its vectors to {pooling.keep} numbers (truncate_dim), and no layer can follow that; "
-            "remove truncate_dim from config_sentence_transformers.json, or leave keep_mlp out"
+            f"{key}: the encoder cuts its vectors to {pooling.keep} numbers (truncate_dim), and no layer can follow that; "
+            f"remove truncate_dim from config_sentence_transformers.json, or leave {key} out"
         )
 
 
@@ -131,10 +131,29 @@ def with_mlp(pooling: nn.Module, layer: Any, *, width: int) -> Headed:
         layer: Linear(D, D) and Tanh, in a Sequential.
         width: D.
     """
+    linear, activation = layer
+    return with_dense(pooling, linear, activation, width=width)
+
+
+def with_dense(
+    pooling: nn.Module, linear: nn.Linear, activation: nn.Module, *, width: int
+) -> Headed:
+    """Put a linear layer behind a pooling, as a Dense that shares the weights.
+
+    Args:
+        pooling: with or without layers behind it.
+        linear: Linear(D, E), which gives the encoder vectors of E numbers.
+        activation: function of its output, for example nn.Identity().
+        width: D.
+    """
     from sentence_transformers import models
 
-    linear, activation = layer
-    dense = models.Dense(width, width, activation_function=activation)
+    dense = models.Dense(
+        width,
+        linear.out_features,
+        bias=linear.bias is not None,
+        activation_function=activation,
+    )
     dense.linear = linear
     before = list(pooling.layers) if isinstance(pooling, Headed) else []
     inner = pooling.inner if isinstance(pooling, Headed) else pooling

@@ -11,6 +11,7 @@ from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.config import Strict
 from bothways.objectives.causal_lm import CausalLmConfig
 from bothways.objectives.contrastive import ContrastiveConfig
+from bothways.objectives.distilled import DistilledConfig
 from bothways.objectives.graded import GradedConfig
 from bothways.objectives.llara import LlaraConfig
 from bothways.objectives.mntp import MntpConfig
@@ -20,7 +21,13 @@ from bothways.training.recipe.data_config import DataConfig
 from bothways.training.stage.negative_refresh import RefreshConfig
 
 ObjectiveConfig = Annotated[
-    MntpConfig | ContrastiveConfig | SupervisedConfig | GradedConfig | LlaraConfig | CausalLmConfig,
+    MntpConfig
+    | ContrastiveConfig
+    | SupervisedConfig
+    | GradedConfig
+    | DistilledConfig
+    | LlaraConfig
+    | CausalLmConfig,
     Field(discriminator="kind"),
 ]
 """The objective of a stage, chosen by `kind`."""
@@ -225,6 +232,11 @@ class Stage(Strict):
                     "a row has no negative: with objective.negatives 0 set objective.in_batch to true and "
                     "batch.size to 2 or more, or "
                     "set objective.negatives to 1 or more and give rows that have negatives"
+                )
+        elif isinstance(objective, DistilledConfig):
+            if self.batch.size == 1 and (objective.similarities or objective.scores):
+                raise ValueError(
+                    "batch.size: similarities and scores compare the texts of a batch; use 2 or more, or set both to 0"
                 )
         elif isinstance(objective, GradedConfig):
             if self.batch.size == 1:
