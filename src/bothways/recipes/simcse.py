@@ -106,18 +106,9 @@ def simcse(
             f"backbone: {backbone!r} does not exist; {meant(backbone, get_args(Backbone))}there are auto, encoder, decoder"
         )
     encoder = _is_encoder(base) if backbone == "auto" else backbone == "encoder"
-    if supervised:
-        stage = _supervised_encoder(base, preset) if encoder else _supervised_decoder(preset)
-        stage |= {
-            "name": "supervised",
-            "data": labelled(texts, "supervised", template=None, batches="blended"),
-        }
-    else:
-        stage = _encoder_stage(base, preset) if encoder else _decoder_stage(preset)
-        name = "simcse" if teacher is None else "distillation"
-        stage |= {"name": name, "data": data(texts, name, short=True)}
-    if teacher is not None:
-        stage = _taught(stage, teacher, supervised=supervised)
+    stage = _first_stage(
+        base, texts, preset, encoder=encoder, supervised=supervised, teacher=teacher
+    )
     stages = [stage]
     if graded is not None:
         stages.append(_graded_stage(graded, encoder=encoder, preset=preset))
@@ -224,6 +215,27 @@ def _supervised_decoder(preset: str) -> dict[str, Any]:
         "save_every": 125 if published else 25,
         "log_every": 10 if published else 5,
     }
+
+
+def _first_stage(
+    base: str,
+    texts: Texts,
+    preset: Preset,
+    *,
+    encoder: bool,
+    supervised: bool,
+    teacher: str | None,
+) -> dict[str, Any]:
+    """Build the stage on texts or labels, with its data."""
+    if supervised:
+        stage = _supervised_encoder(base, preset) if encoder else _supervised_decoder(preset)
+        rows = labelled(texts, "supervised", template=None, batches="blended")
+        stage |= {"name": "supervised", "data": rows}
+    else:
+        stage = _encoder_stage(base, preset) if encoder else _decoder_stage(preset)
+        name = "simcse" if teacher is None else "distillation"
+        stage |= {"name": name, "data": data(texts, name, short=True)}
+    return stage if teacher is None else _taught(stage, teacher, supervised=supervised)
 
 
 def _taught(stage: dict[str, Any], teacher: str, *, supervised: bool) -> dict[str, Any]:
