@@ -8,6 +8,8 @@ torch.distributed. With one process, or if none is initialized, it returns the r
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -23,9 +25,37 @@ class Gathered(NamedTuple):
     offset: int
 
 
+_alone = False
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Take this process's rows for all rows inside the block.
+
+    For example, a held-out loss is read by one process while the others wait, or by all of them
+    with equal rows.
+    """
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
 def several_processes() -> bool:
     """Tell if other processes hold rows too."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    there = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return there and not _alone
+
+
+def largest(numbers: Sequence[int], device: torch.device) -> list[int]:
+    """Return the maximum of each number over all processes."""
+    if not several_processes():
+        return list(numbers)
+    found = torch.tensor(list(numbers), device=device)
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return [int(number) for number in found]
 
 
 def gather_rows(rows: Tensor) -> Gathered:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
@@ -22,9 +23,31 @@ from bothways.objectives.step_output import StepOutput
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
-__all__ = ["Backward", "LossSum", "Objective", "ObjectiveConfig", "StepOutput"]
+__all__ = ["Backward", "LossSum", "Objective", "ObjectiveConfig", "PassBackward", "StepOutput"]
 
 Backward = Callable[[Tensor], None]
+
+
+@dataclass(frozen=True)
+class PassBackward:
+    """A `Backward` that is told which pass of a micro-batch is the last one.
+
+    Attributes:
+        run: called with a scalar, and whether it is the last of the micro-batch.
+        together: if True, passes exchange data between processes, so all processes must run equally
+            many.
+    """
+
+    run: Callable[[Tensor, bool], None]
+    together: bool = False
+
+    def __call__(self, loss: Tensor) -> None:
+        """Go backward from the only pass, or from the last one."""
+        self.run(loss, True)
+
+    def more(self, loss: Tensor) -> None:
+        """Go backward from a pass that others follow."""
+        self.run(loss, False)
 
 
 class Movable(Protocol):
@@ -87,7 +110,8 @@ class Objective(nn.Module, ABC, Generic[Batch]):
             scale: factor on the summed loss, 1 / labels of the whole optimizer step. So gradients
                 of micro-batches and processes must be *summed*.
             backward: called with a scalar, once or several times, for example
-                `accelerator.backward`.
+                `accelerator.backward`. An objective with several passes also follows
+                `PassBackward`.
             seed: of dropout. Torch's generators are restored afterwards.
 
         Returns:

@@ -10,11 +10,15 @@ There are two changes to the paper. First, dropout is replayed by seeding and no
 generator states, so the randomness of pass i is a function of (seed, i). Second, the first passes,
 as many as fit `graph_tokens`, keep their activations from step 1 and are not computed again. If all
 fit, this is exactly the plain step.
+
+If the passes themselves exchange data between processes (a model that is split over them), all
+processes run equally many. Those with fewer texts add small passes with a gradient of zero.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +26,8 @@ from torch import Tensor
 
 from bothways.encoder.batch import TokenBatch
 from bothways.errors import BothwaysError
-from bothways.objectives.base import Backward
+from bothways.losses.gather import largest
+from bothways.objectives.base import Backward, PassBackward
 from bothways.objectives.seeding import pass_seed, seeded
 
 REPLAY_TOLERANCE = 0.3
@@ -55,7 +60,8 @@ def cached_step(
             passes differ.
         graph_tokens: tokens whose activations may exist together, in addition to those of one pass.
         seed: of dropout.
-        backward: receives scalars whose gradients add up to that of the loss.
+        backward: receives scalars whose gradients add up to that of the loss. A `PassBackward` is
+            told which of them is the last.
 
     Returns:
         The second value of `loss`.
@@ -65,9 +71,16 @@ def cached_step(
             ignores torch's generators.
     """
     if not torch.is_grad_enabled():
-        outputs, _ = _forward(encode, passes, 0, seed)
+        outputs = _forward(encode, passes, 0, seed)
         return loss(torch.cat([output.to(_wide(output)) for output in outputs]))[1]
-    outputs, kept = _forward(encode, passes, graph_tokens, seed)
+    several = backward if isinstance(backward, PassBackward) else None
+    count, kept = len(passes), _fitting(passes, graph_tokens)
+    added: list[TokenBatch] = []
+    if several is not None and several.together:
+        count, least = largest([count, -kept], passes[0].input_ids.device)
+        kept = -least
+        added = [_small(passes[-1])] * (count - len(passes))
+    outputs = _forward(encode, [*passes, *added], kept, seed)[: len(passes)]
     leaf = torch.cat([output.detach().to(_wide(output)) for output in outputs]).requires_grad_()
     scalar, extra = loss(leaf)
     (gradient,) = torch.autograd.grad(scalar, leaf)
@@ -76,37 +89,58 @@ def cached_step(
     torch.clear_autocast_cache()
     vectors = leaf.detach()
     start = 0
-    for index, batch in enumerate(passes):
+    for index, batch in enumerate([*passes, *added]):
         rows = slice(start, start + batch.rows)
-        start += batch.rows
+        own = index < len(passes)
+        start += batch.rows if own else 0
         if index < kept:
             output = outputs[index]
             outputs[index] = output.detach()  # the list must not keep the graph alive
         else:
             with seeded(pass_seed(seed, index), batch.input_ids.device):
                 output = encode(batch)
-            _check_replay(output, vectors[rows])
-        backward((output.to(gradient.dtype) * gradient[rows]).sum())
+            if own:
+                _check_replay(output, vectors[rows])
+        share = (output.to(gradient.dtype) * (gradient[rows] if own else 0)).sum()
         del output
+        if several is not None and index < count - 1:
+            several.more(share)
+        else:
+            backward(share)
+        del share
     return extra
 
 
-def _forward(
-    encode: Callable[[TokenBatch], Tensor],
-    passes: Sequence[TokenBatch],
-    graph_tokens: int,
-    seed: int,
-) -> tuple[list[Tensor], int]:
-    """Compute the vectors of every pass, and how many of the first passes keep their graph."""
-    outputs: list[Tensor] = []
+def _fitting(passes: Sequence[TokenBatch], graph_tokens: int) -> int:
+    """Return how many of the first passes may keep their activations."""
     kept = used = 0
-    for index, batch in enumerate(passes):
+    for batch in passes:
         used += batch.plan.total
-        keep = used <= graph_tokens
-        kept += keep
-        with seeded(pass_seed(seed, index), batch.input_ids.device), torch.set_grad_enabled(keep):
+        if used > graph_tokens:
+            break
+        kept += 1
+    return kept
+
+
+def _small(batch: TokenBatch) -> TokenBatch:
+    """Return a pass of the batch's first text alone."""
+    size = batch.plan.lengths[0]
+    plan = replace(batch.plan, lengths=(size,), blocks=batch.plan.blocks[:1])
+    return TokenBatch(batch.input_ids[:size], plan, batch.pool[:size], 1)
+
+
+def _forward(
+    encode: Callable[[TokenBatch], Tensor], passes: Sequence[TokenBatch], kept: int, seed: int
+) -> list[Tensor]:
+    """Compute the vectors of every pass. The first `kept` passes keep their graph."""
+    outputs: list[Tensor] = []
+    for index, batch in enumerate(passes):
+        with (
+            seeded(pass_seed(seed, index), batch.input_ids.device),
+            torch.set_grad_enabled(index < kept),
+        ):
             outputs.append(encode(batch))
-    return outputs, kept
+    return outputs
 
 
 def _wide(vectors: Tensor) -> torch.dtype:

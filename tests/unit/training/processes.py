@@ -61,32 +61,35 @@ def two_processes(folder: Path, function: str, settings: dict[str, str]) -> None
     assert done.returncode == 0, done.stderr[-9000:]
 
 
-def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float = TOLERANCE) -> None:
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         assert found[name].shape == tensor.shape and found[name].dtype == tensor.dtype, name
-        assert float((found[name] - tensor).norm()) <= TOLERANCE * float(tensor.norm()), name
+        assert float((found[name] - tensor).norm()) <= tolerance * float(tensor.norm()), name
 
 
-def same_runs(two: Path, one: Path) -> None:
+def same_runs(two: Path, one: Path, tolerance: float = TOLERANCE) -> None:
     """Saved folders, checkpoints with their optimiser, and what was logged."""
-    same(weights(two), weights(one))
+    same(weights(two), weights(one), tolerance)
     (kept,) = (one / "checkpoints").iterdir()
-    steps = sorted(entry.name for entry in kept.iterdir())
+    # several processes also leave the rows of their last refresh there
+    steps = sorted(entry.name for entry in kept.glob("step-*"))
     other = two / "checkpoints" / kept.name
-    assert steps and steps == sorted(entry.name for entry in other.iterdir())
+    assert steps and steps == sorted(entry.name for entry in other.glob("step-*"))
     for step in steps:
-        same(*(load_file(place / step / "trainable.safetensors") for place in (other, kept)))
+        same(*(load_file(place / step / "trainable.safetensors") for place in (other, kept)), tolerance)
         moments = [torch.load(place / step / "optimizer.pt", weights_only=True)["state"] for place in (other, kept)]
         assert moments[0].keys() == moments[1].keys()
         for number, moment in moments[1].items():
             assert all(type(value) is torch.Tensor for value in moments[0][number].values())
-            same(moments[0][number], moment)
+            same(moments[0][number], moment, tolerance)
     lines = [
         [{key: value for key, value in line.items() if key != "processes"} for line in metrics(place)] for place in (two, one)
     ]
     assert [line.keys() for line in lines[0]] == [line.keys() for line in lines[1]]
     for found, expected in zip(*lines):
-        # LLaRA's accuracy is a mean over micro-batches, which are other ones here
-        numbers = {key: value for key, value in expected.items() if isinstance(value, (int, float)) and key != "accuracy"}
+        # LLaRA's accuracy is a mean over micro-batches, which are other ones here; a text that a
+        # batch has twice is encoded once
+        left_out = ("accuracy",) if "masked" not in expected else ("tokens",)
+        numbers = {key: value for key, value in expected.items() if isinstance(value, (int, float)) and key not in left_out}
         assert {key: found[key] for key in numbers} == pytest.approx(numbers, rel=1e-4)

@@ -9,6 +9,7 @@ from bothways.mining.refresher import Refresher
 from bothways.training.hooks.hook import Hook, Moment
 from bothways.training.loop.metrics import MetricsLog
 from bothways.training.loop.optimizer_step import Stepper
+from bothways.training.parallel.sharding import is_sharded
 from bothways.training.stage.negative_refresh import FILE, refresh
 
 
@@ -30,7 +31,12 @@ class NegativeRefresh(Hook):
             return
         encoder = self.stepper.encoder
         values = refresh(
-            self.refresher, moment.step, encoder, self.stepper.accelerator, self.folder
+            self.refresher,
+            moment.step,
+            encoder,
+            self.stepper.accelerator,
+            self.folder,
+            sharded=is_sharded(encoder),
         )
         self._take_over()
         if values:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +23,7 @@ from torch import nn
 from bothways.encoder.batch import TokenBatch
 from bothways.encoder.encoder import Encoder
 from bothways.errors import BothwaysError
-from bothways.objectives.base import Objective
+from bothways.objectives.base import Objective, PassBackward
 from bothways.objectives.step_output import StepTotals
 from bothways.training.loop.randomness import Order, derive, generator
 from bothways.training.loop.update import Update
@@ -104,7 +103,7 @@ class Stepper:
                 self.encoder,
                 batch.to(self.accelerator.device),
                 scale=1.0 / total,
-                backward=partial(self.update.backward, last=micro == len(batches) - 1),
+                backward=self._backward(last_batch=micro == len(batches) - 1),
                 seed=derive(
                     self.seed, "step", self.stage, step, micro, self.accelerator.process_index
                 ),
@@ -122,6 +121,14 @@ class Stepper:
             )
         self.update.step(lr)
         return StepResult(loss, grad_norm, lr, tokens, dict(zip(names, means)), stops > 0)
+
+    def _backward(self, *, last_batch: bool) -> PassBackward:
+        """Return the backward pass of a micro-batch."""
+        update = self.update
+        return PassBackward(
+            lambda loss, last: update.backward(loss, last=last and last_batch),
+            together=update.together,
+        )
 
     def batch(self, step: int, micro: int) -> Any:
         """Collate one micro-batch of this process, on the CPU."""

@@ -114,7 +114,7 @@ def train(
         Collapse: if the vectors collapsed and the stage is to stop then.
     """
     _check_sources(recipe, texts)
-    parallel = requested(recipe, dry_run=dry_run)
+    parallel = requested(dry_run=dry_run)
     with hidden():
         accelerator = build_accelerator(
             recipe, resolve_device(device), None if dry_run or out is None else Path(out)

@@ -25,7 +25,7 @@ class Update(Protocol):
     """The second half of an optimizer step.
 
     Attributes:
-        together: True if every process must take part in `state`.
+        together: True if every process must take part in `state`, and run equally many passes.
     """
 
     together: bool

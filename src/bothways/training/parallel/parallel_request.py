@@ -11,19 +11,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from bothways.errors import InputError
 from bothways.training.parallel.sharding import HOW, Sharding
 from bothways.training.parallel.zero import Zero
 
-if TYPE_CHECKING:
-    from bothways.training.recipe.recipe import Recipe
-
-SHARDABLE = ("causal_lm", "mntp", "llara")
-"""Objectives that run one pass per micro-batch.
-
-Every pass exchanges data, so all processes must run equally many."""
 FSDP, DEEPSPEED = "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"
 OTHERS = {
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
@@ -39,12 +32,12 @@ class ParallelRequest(NamedTuple):
     zero: Zero | None = None
 
 
-def requested(recipe: Recipe, *, dry_run: bool = False) -> ParallelRequest:
+def requested(*, dry_run: bool = False) -> ParallelRequest:
     """Read the launcher's request.
 
     Raises:
-        InputError: if a way of splitting, a setting or an objective is not supported, or if
-            DeepSpeed is not installed.
+        InputError: if a way of splitting or a setting is not supported, or if DeepSpeed is not
+            installed.
     """
     for variable, name in OTHERS.items():
         if _on(variable):
@@ -67,12 +60,6 @@ def requested(recipe: Recipe, *, dry_run: bool = False) -> ParallelRequest:
         raise InputError(
             f"accelerate: a dry run measures whole models; start it without {asked[0]}"
         )
-    for stage in recipe.stages:
-        if stage.objective.kind not in SHARDABLE:
-            raise InputError(
-                f"stages.{stage.name}: {stage.objective.kind} cannot be sharded ({asked[0]}), because its processes run different numbers "
-                f"of passes; only {', '.join(SHARDABLE)} can; train this stage with a recipe of its own, without {asked[0]}"
-            )
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         raise InputError(
             f"accelerate: a single process cannot share a model ({asked[0]}); launch with --num_processes 2 or more"

@@ -8,9 +8,9 @@ optimizer state. A block is put together only while it runs. Embeddings, last no
 stay whole on every process, so a head stays tied to its embeddings. The trainer splits a model with
 `shard`, and elsewhere asks for whole tensors. `parallel_request.py` reads if it is wanted.
 
-Every pass gathers parameters on all processes together, so all must run equally many. Objectives
-with one pass per micro-batch can be sharded, those with a gradient cache are refused. Readings that
-the main process makes alone otherwise are made by all.
+Every pass gathers parameters on all processes together, so all must run equally many. The gradient
+cache (`objectives/gradcache.py`) sees to it. Readings that the main process makes alone otherwise,
+and the mining of new negatives, are made by all.
 
 It was verified on two CPU processes (gloo): the training is the same as with whole models. It has
 not been run on GPUs. Each process reads the whole start of a stage into its main memory before the

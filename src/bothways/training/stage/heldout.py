@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bothways.encoder.encoder import Encoder
+from bothways.losses.gather import alone
 from bothways.objectives.base import Objective
 from bothways.objectives.step_output import StepTotals
 from bothways.training.loop.randomness import derive, generator
@@ -58,7 +59,7 @@ class HeldOut:
         encoder.eval()
         self.objective.eval()
         totals = StepTotals()
-        with torch.no_grad():
+        with torch.no_grad(), alone():
             for first in range(0, len(self.examples), self.size):
                 batch = self.objective.collate(
                     self.examples[first : first + self.size], generator(self.seed, "heldout", first)

@@ -1,7 +1,8 @@
 """Mines a stage's negatives again with the model in training, every so many steps.
 
 How mining works is in `bothways.mining` (ANCE, arXiv 2007.00808). One process mines, and the others
-wait and read its file, so all train on the same rows. A launcher's timeout must allow for this.
+wait and read its file, so all train on the same rows. A launcher's timeout must allow for this. If
+the model is split over the processes, all of them mine, and take over the main process's rows.
 """
 
 from __future__ import annotations
@@ -115,7 +116,13 @@ class RefreshConfig(Strict):
 
 
 def refresh(
-    refresher: Refresher, step: int, encoder: Encoder, accelerator: Accelerator, folder: Path
+    refresher: Refresher,
+    step: int,
+    encoder: Encoder,
+    accelerator: Accelerator,
+    folder: Path,
+    *,
+    sharded: bool = False,
 ) -> dict[str, Any]:
     """Mine after `step`. All processes must call this.
 
@@ -125,6 +132,7 @@ def refresh(
         encoder: the model in training.
         accelerator: the run's processes.
         folder: for the file that the other processes read.
+        sharded: the model is split over the processes, so all of them must run it.
 
     Returns:
         On the main process, the number of changed rows and median scores. On the others, nothing.
@@ -156,6 +164,8 @@ def refresh(
         }
         if accelerator.num_processes > 1:
             refresher.write(folder / FILE)
+    elif sharded:
+        refresher(step, encoder)  # for its passes; the rows are those of the main process
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         refresher.read(folder / FILE)
