@@ -123,7 +123,7 @@ def save_adapter(
     }
     inner = prefix if causal else ""
     named = {
-        f"base_model.model.{inner}{name.replace('.default', '')}": value.contiguous()
+        f"base_model.model.{inner}{_saved_name(name)}": value.contiguous()
         for name, value in factors.items()
     }
     targets = (
@@ -151,6 +151,12 @@ def save_adapter(
         (part / NEEDS).write_text(
             json.dumps(needs, indent=2) + "\n", encoding="utf-8", errors="backslashreplace"
         )
+
+
+def _saved_name(name: str) -> str:
+    """Return the name of a factor in a saved adapter. peft cuts `.weight` off DoRA's lengths."""
+    plain = name.replace(".default", "")
+    return plain.removesuffix(".weight") if "lora_magnitude_vector" in plain else plain
 
 
 def _table_with_new_rows(model: Any) -> dict[str, Tensor]:

@@ -97,11 +97,13 @@ def peft_config(config: LoraConfig, targets: list[str], **options: Any) -> Any:
     """
     from peft import LoraConfig as PeftConfig
 
-    alpha: Any = config.scaling * config.r
+    alpha: Any = config.numerator
     return PeftConfig(
         r=config.r,
         lora_alpha=alpha,
         lora_dropout=config.dropout,
+        use_rslora=config.use_rslora,
+        use_dora=config.use_dora,
         target_modules=targets,
         bias="none",
         **options,
@@ -194,6 +196,8 @@ def trainable_counts(model: nn.Module, config: LoraConfig | None = None) -> Coun
     for name in target_names(model, config):
         weight: Any = model.get_submodule(name).weight
         added += config.r * (weight.shape[0] + weight.shape[1])
+        if config.use_dora:
+            added += _outputs(model.get_submodule(name))
     whole = sum(model.get_parameter(name).numel() for name in whole_names(model, config))
     return Counts(added + whole, total + added)
 
@@ -254,6 +258,11 @@ def _states(verify: Callable[[], torch.Tensor] | None) -> torch.Tensor | None:
         return None
     with torch.no_grad():
         return verify().detach().float()
+
+
+def _outputs(layer: Any) -> int:
+    """Return the number of outputs of a linear layer. GPT-2's have it in `nf`."""
+    return int(layer.out_features if hasattr(layer, "out_features") else layer.nf)
 
 
 def _cuda_devices(model: nn.Module) -> list[torch.device]:

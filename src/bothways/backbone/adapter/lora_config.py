@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -38,7 +39,21 @@ class LoraConfig(Strict):
         description="parameters to train in full next to the factors, by parts of their names; LoRA+ uses embed and norm",
     )
 
+    use_rslora: bool = Field(
+        default=False,
+        description="scale by alpha / √r, so that large ranks learn as fast as small ones (rsLoRA, arXiv 2312.03732)",
+    )
+    use_dora: bool = Field(
+        default=False,
+        description="train the length of each row of a weight next to its direction (DoRA, arXiv 2402.09353); slower",
+    )
+
+    @property
+    def numerator(self) -> float:
+        """Return alpha."""
+        return 2 * self.r if self.alpha is None else self.alpha
+
     @property
     def scaling(self) -> float:
-        """Return alpha / r, the factor on B A x."""
-        return (2 * self.r if self.alpha is None else self.alpha) / self.r
+        """Return the factor on B A x: alpha / r, or alpha / √r of rsLoRA."""
+        return self.numerator / (math.sqrt(self.r) if self.use_rslora else self.r)

@@ -107,6 +107,39 @@ def test_fresh_adapter_changes_nothing_and_merged_equals_adapter(config) -> None
     assert not hasattr(model, "peft_config")
 
 
+@pytest.mark.parametrize("options", [{"use_rslora": True}, {"use_dora": True}, {"use_rslora": True, "use_dora": True}])
+@pytest.mark.parametrize("config", [None, GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=64)], ids=["llama", "gpt2"])
+def test_variants_are_those_of_peft_and_merge(config, options) -> None:
+    """Against a model that peft itself wraps, with the same factors."""
+    from peft import LoraConfig as PeftConfig
+    from peft import get_peft_model
+
+    model, plain = tiny(config), states(tiny(config))
+    chosen = LoraConfig(r=4, alpha=6, dropout=0.0, **options)
+    counted = lora.trainable_counts(model, chosen)
+    names = lora.attach(model, chosen)
+    assert lora.trainable_counts(model) == counted
+    torch.testing.assert_close(states(model), plain, atol=1e-5, rtol=1e-5)
+    shake(model)
+    for name, parameter in model.named_parameters():
+        if "magnitude" in name:
+            parameter.data *= 1.3
+    wrapped = get_peft_model(tiny(config), PeftConfig(r=4, lora_alpha=6, target_modules=names, **options)).eval()
+    own = {f"base_model.model.{name}": value for name, value in lora.adapter_state(model).items()}
+    assert own.keys() == {name for name, parameter in wrapped.named_parameters() if parameter.requires_grad}
+    wrapped.load_state_dict(own, strict=False)
+    adapted = states(model)
+    torch.testing.assert_close(adapted, states(wrapped), atol=1e-5, rtol=1e-5)
+    assert (adapted - plain).abs().max() > 0.05
+    assert lora.merge(model, verify=lambda: states(model)) < 1e-4
+    torch.testing.assert_close(states(model), adapted, atol=1e-4, rtol=1e-4)
+
+
+def test_the_scale_of_a_variant() -> None:
+    assert LoraConfig(r=16).scaling == 2 and LoraConfig(r=16, alpha=8).scaling == 0.5
+    assert LoraConfig(r=16, alpha=8, use_rslora=True).scaling == 2
+
+
 def test_merge_equals_the_formula_in_float64() -> None:
     model = tiny()
     before = copy.deepcopy(model.layers[0].mlp.down_proj.weight.data).double()

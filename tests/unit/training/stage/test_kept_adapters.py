@@ -207,3 +207,19 @@ def test_a_stage_that_trains_every_weight_breaks_the_chain(both: Path, tmp_path:
     bw.train(chosen, tmp_path / "other", texts=TEXTS)
     with pytest.raises(InputError, match="no adapter_config"):  # the adapter of the first stage is not the run
         bw.convert(both.parent / "base", adapter=tmp_path / "other")
+
+
+@pytest.mark.parametrize("variant", [{"use_dora": True}, {"use_rslora": True}], ids=["dora", "rslora"])
+def test_variants_of_lora_are_kept_as_peft_reads_them(both: Path, tmp_path: Path, variant: dict[str, bool]) -> None:
+    stage = simcse(keep="both", adapter={"r": 4, "dropout": 0.1, **variant}, save_every=None)
+    bw.train(recipe(both.parent, stage), tmp_path / "out", texts=TEXTS)
+    kept = tmp_path / "out" / "adapters" / "1-simcse"
+    assert variant.items() <= json.loads((kept / "adapter_config.json").read_text()).items()
+    merged = vectors(tmp_path / "out")
+    assert np.abs(vectors(kept) - merged).max() < NEAR
+    # and as peft itself merges them
+    model = PeftModel.from_pretrained(AutoModel.from_pretrained(both.parent / "base"), kept).merge_and_unload()
+    expected = AutoModel.from_pretrained(tmp_path / "out").state_dict()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=1e-5)
+    assert np.abs(merged - bw.convert(both.parent / "base", dtype="float32", device="cpu").encode(PAIRS)).max() > 1e-4
