@@ -18,6 +18,7 @@ from bothways.data.formats.columnar import Keep, columnar_rows
 from bothways.data.formats.compressed import COMPRESSIONS, iter_lines, open_bytes, plain_name
 from bothways.data.formats.delimited import Row, csv_rows, tsv_rows
 from bothways.data.formats.json_tables import TEXT_COLUMN, json_rows, jsonl_rows, type_name
+from bothways.data.formats.partitions import partition_values
 from bothways.errors import InputError, SourceError
 from bothways.foreign import one_line
 from bothways.nearest import did_you_mean
@@ -73,8 +74,9 @@ def iter_rows(path: str | Path, *, keep: Keep | None = None) -> Iterator[Row]:
 
     Row numbers count from 1. In line formats a row's number is the line on which it starts, and the
     header of a CSV is line 1. In a JSON list it is the place in the list, and in parquet and Arrow
-    the row. Blank lines are counted but give no row. `delimited` describes tables of text, and
-    `json_tables` describes .json files. Columns of row numbers that pandas wrote are left out.
+    the row. Blank lines are counted but give no row. If folders above the file name columns
+    (label=sports/), each row has them too, see `partitions`. `delimited` describes tables of text,
+    and `json_tables` describes .json files. Columns of row numbers that pandas wrote are left out.
 
     Args:
         path: the file. Its suffix names the format, and a second one (.gz, .bz2, .xz, .zst) its
@@ -93,7 +95,9 @@ def iter_rows(path: str | Path, *, keep: Keep | None = None) -> Iterator[Row]:
         raise unknown_format(path)
     if not path.is_file():
         raise SourceError(f"{path}: no such file")
-    return columnar_rows(path, keep) if kind in _COLUMNAR else _READERS[kind](path)
+    rows = columnar_rows(path, keep) if kind in _COLUMNAR else _READERS[kind](path)
+    values = {} if keep is not None else partition_values(path)
+    return ((number, {**values, **row}) for number, row in rows) if values else rows
 
 
 def unknown_format(path: Path) -> InputError:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bothways.data.formats.compressed import plain_name
+from bothways.data.formats.partitions import refuse_table_format
 from bothways.data.formats.shards import check_complete, in_order
 from bothways.data.retrieval_folder import retrieval_folder
 from bothways.data.rows import FORMATS, UNREAD, Row, format_of, unknown_format
@@ -41,6 +42,9 @@ OWNERLESS = {
 # stems of files that describe a folder
 _NOT_DATA = {"readme", "license", "licence", "dataset_info", "dataset_infos", "dataset_dict"}
 _CACHED = re.compile(r"(cache|tmp)-?[0-9a-z_]+\.arrow")  # results of map and filter of `datasets`
+
+_HIDDEN = (".", "_")
+"""Beginnings of names of folders that are not read, as in Spark: _temporary, _spark_metadata."""
 
 Splits = Literal["training", "held_out", "all"]
 """Which files of a folder are read.
@@ -137,12 +141,13 @@ def _files_below(folder: Path, splits: Splits) -> tuple[tuple[Path, ...], tuple[
     skipped: list[str] = []
     unread: list[str] = []
     for parent, folders, names in os.walk(current_snapshot(folder)):
+        refuse_table_format(Path(parent), folders, names)
         skipped += [
             (Path(parent) / name).relative_to(folder).as_posix() + "/"
             for name in folders
-            if name.startswith(".")
+            if name.startswith(_HIDDEN)
         ]
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(_HIDDEN)]
         wanted = _saved(Path(parent), names)
         for name in names:
             path = Path(parent) / name

@@ -72,6 +72,9 @@ def is_held_out(path: str | PurePath) -> bool:
     """
     *parents, name = PurePath(path).parts
     for part in (PurePath(plain_name(name)).stem, *reversed(parents)):
+        key, partition, _ = part.partition("=")
+        if partition and key not in SPLIT_COLUMNS:  # a class may have such a name: label=test
+            continue
         words = _words(part)
         if words & _TRAINING:
             return False

@@ -30,7 +30,7 @@ def columnar_rows(path: Path, keep: Keep | None) -> Iterator[Row]:
             # these formats are read backwards from their end, and a compressed stream would be
             # unpacked again for each step
             source = io.BytesIO(stream.read()) if compression_of(path) is not None else stream
-            for batch in _batches(source, kind, keep):
+            for batch in _batches(path, source, kind, keep):
                 names = batch.schema.names
                 for index in range(batch.num_rows):
                     number += 1
@@ -55,7 +55,7 @@ def columnar_rows(path: Path, keep: Keep | None) -> Iterator[Row]:
         ) from None
 
 
-def _batches(source: Any, kind: str, keep: Keep | None) -> Iterator[Any]:
+def _batches(path: Path, source: Any, kind: str, keep: Keep | None) -> Iterator[Any]:
     """Yield record batches that hold the wanted columns."""
     import pyarrow as pa
 
@@ -63,7 +63,7 @@ def _batches(source: Any, kind: str, keep: Keep | None) -> Iterator[Any]:
         import pyarrow.parquet as pq
 
         file = pq.ParquetFile(source)
-        columns = _kept(file.schema_arrow.names, keep)
+        columns = _kept(path, file.schema_arrow.names, keep)
         yield from file.iter_batches(batch_size=PARQUET_ROWS, columns=columns)
         return
     start = source.read(8)
@@ -72,11 +72,11 @@ def _batches(source: Any, kind: str, keep: Keep | None) -> Iterator[Any]:
         import pyarrow.feather as feather
 
         table = feather.read_table(source)
-        yield from table.select(_kept(table.schema.names, keep)).to_batches()
+        yield from table.select(_kept(path, table.schema.names, keep)).to_batches()
         return
     # a file has a footer, but `datasets` writes streams without one
     reader = pa.ipc.open_file(source) if start.startswith(b"ARROW1") else pa.ipc.open_stream(source)
-    columns = _kept(reader.schema.names, keep)
+    columns = _kept(path, reader.schema.names, keep)
     batches = (
         (reader.get_batch(place) for place in range(reader.num_record_batches))
         if hasattr(reader, "get_batch")
@@ -86,7 +86,11 @@ def _batches(source: Any, kind: str, keep: Keep | None) -> Iterator[Any]:
         yield batch.select(columns)
 
 
-def _kept(names: list[str], keep: Keep | None) -> list[str]:
+def _kept(path: Path, names: list[str], keep: Keep | None) -> list[str]:
     index = index_columns(names)
     there = [name for name in names if name not in index]
-    return there if keep is None else list(keep(there))
+    kept = there if keep is None else list(keep(there))
+    twice = next((name for name in kept if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: has two columns {twice!r}; give each column its own name")
+    return kept

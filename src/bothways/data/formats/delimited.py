@@ -1,11 +1,11 @@
 """Tables of text: .csv and .tsv of pandas, spreadsheets, Spark, GLUE and STS.
 
 A .csv follows RFC 4180: a cell in quotes may hold commas, line breaks and doubled quotes. Cells are
-separated by a comma. If the header has no comma but semicolons or tabs, those separate cells
-(spreadsheets of countries with a decimal comma). A first line `sep=;`, which Excel writes, names
-the separator too. In a .tsv a quote is an ordinary character, as in GLUE. If all its quotes are
-those that pandas would have written, around a cell that holds a tab, a line break or a quote, they
-are read as quotes.
+separated by a comma. If the header has no comma but semicolons, tabs or vertical bars, those
+separate cells (spreadsheets of countries with a decimal comma). A first line `sep=;`, which Excel
+writes, names the separator too. In a .tsv a quote is an ordinary character, as in GLUE. If all its
+quotes are those that pandas would have written, around a cell that holds a tab, a line break or a
+quote, they are read as quotes.
 
 Columns without a name are row numbers, because pandas writes its index so. It calls such a column
 `Unnamed: 0` when it reads the file again.
@@ -71,9 +71,9 @@ def tsv_rows(path: Path) -> Iterator[Row]:
 
 
 def _delimiter(header: str) -> str:
-    """Return a comma, or the semicolon or tab of a header that has no comma."""
+    """Return a comma, or the semicolon, tab or bar of a header that has no comma."""
     header = _QUOTED.sub("", header)
-    return next((mark for mark in ";\t" if mark in header and "," not in header), ",")
+    return next((mark for mark in ";\t|" if mark in header and "," not in header), ",")
 
 
 def _rows(path: Path, lines: Iterable[str], delimiter: str, before: int) -> Iterator[Row]:

@@ -18,11 +18,13 @@ from pathlib import Path
 
 from bothways.data.conversion.retrieval import retrieval
 from bothways.data.formats.compressed import plain_name
+from bothways.data.formats.duckdb_lists import with_lists
 from bothways.data.formats.shards import shard_of
 from bothways.data.labeled.beir import is_beir
 from bothways.data.labeled.dialects import DIALECTS, Dialect, detect, named
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_row import Reading
+from bothways.data.labeled.row_cells import LISTS
 from bothways.data.labeled.templates import Prompts, Template, find_template
 from bothways.data.rows import Row, is_table, iter_rows
 from bothways.data.sources import TextSource, iter_hub_rows, resolve_texts
@@ -165,7 +167,10 @@ def _files(source: TextSource) -> Iterator[tuple[str, str, Iterator[Row], bool]]
             if shard is None
             else path.name[: len(shard.stem)]
         )
-        yield str(path), task, training_rows(str(path), iter_rows(path)), is_table(path)
+        rows = training_rows(str(path), iter_rows(path))
+        if is_table(path):
+            rows = with_lists(str(path), rows, LISTS)
+        yield str(path), task, rows, is_table(path)
 
 
 def _split(label: str) -> str:

@@ -227,7 +227,7 @@ class RowCells:
         found = list_in(self.where, name, value)
         text = value.strip()
         cut = found is None and self.reading.cells and name in LISTS
-        if cut and text.startswith(("['", '["', "[np.")):
+        if cut and text.startswith(("['", '["', "[np.", "[{")):
             raise InputError(
                 f"{self.where}: column {name!r} holds {one_line(repr(text), 80)}, which is not a "
                 'whole list; write it as JSON, ["first", "second"]'

@@ -37,6 +37,7 @@ def write_zstd(path):
 WRITERS = {
     "index.csv": TABLE.to_csv,
     "bom.csv": lambda path: TABLE.to_csv(path, index=False, sep=";", encoding="utf-8-sig"),
+    "bars.csv": lambda path: cast(json.dumps).to_csv(path, index=False, sep="|"),
     "tabs.csv": lambda path: TABLE.to_csv(path, index=False, sep="\t"),
     "quoted.tsv": lambda path: TABLE.to_csv(path, index=False, sep="\t"),
     "all.tsv": lambda path: TABLE.to_csv(path, index=False, sep="\t", quoting=1),
