@@ -51,6 +51,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ): "one item is the first and the last",
     ("training/hooks/checkpointing.py", "best = broadcast_object_list([best])[0] | 0 -> -1"): "the list has one item",
     ("training/parallel/parallel_request.py", "cannot be sharded ({asked[-1]}), because"): "one item is the first and the last",
+    ("training/stage/negative_refresh.py", "-> zip(refresher.examples, before)"): _SYMMETRIC,
+    ("training/stage/stage_setup.py", "encoder.requires_grad_(False) |"): "peft freezes every weight that is not a factor",
     (
         "encoder/batch.py",
         'hashlib.blake2b(read.encode(), digest_size=8).digest(), "big") >> 1 | 8 -> 7',

@@ -102,6 +102,34 @@ def test_fingerprints_see_every_field() -> None:
     assert fingerprint_examples([row, row]) != fingerprint_examples([row])
 
 
+SCORED = [{"sentence1": f"a {n}", "sentence2": f"b {n}", "score": n} for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("wants", "rows", "text"),
+    [
+        ("texts", [{"text": f"text {n}"} for n in range(3)], lambda item: item),
+        ("documents", [{"text": f"document {n}"} for n in range(3)], lambda item: item),
+        ("examples", flag("blue", 3), lambda item: item.query),
+        ("passages", [{"text": f"Document {n}."} for n in range(3)], lambda item: item),
+        ("pairs", SCORED, lambda item: (item.first, item.second, item.score)),
+    ],
+)
+def test_every_source_of_every_kind_is_read_in_order(tmp_path: Path, wants: str, rows: list[dict], text) -> None:
+    """And rows in memory are those of the files."""
+    expected = [
+        row["query"] if wants == "examples" else tuple(row.values()) if wants == "pairs" else row["text"] for row in rows
+    ]
+    files = [write(tmp_path / "a.jsonl", rows), write(tmp_path / "b.jsonl", rows[:2])]
+    found = read_data(DataConfig(source=files), wants)
+    assert [text(item) for item in found.items] == expected + expected[:2]
+    assert [entry["sha256"] for entry in found.origin] == [
+        read_data(DataConfig(source=file), wants).fingerprint for file in files
+    ]
+    given = LOADERS[wants].given(list(found.items), DataConfig(source="memory"))
+    assert (given.items, given.texts) == (found.items, found.texts)
+
+
 def test_every_objective_finds_its_loader() -> None:
     made = Recipe.from_values({"name": "r", "base": "b", "stages": [mntp(), simcse(), supervised()]})
     assert [stage.objective.wants for stage in made.stages] == ["texts", "texts", "examples"]
