@@ -92,6 +92,10 @@ docs: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict --quiet
 
+# The README's picture from docs/results/demo.json, which `bothways demo --json` writes.
+picture: setup
+	$(BIN)/python benchmarks/picture.py
+
 # The report in headless Chromium: phone, desktop, light, dark and print, in build/look. Not part of CI: it needs a browser.
 look: setup
 	$(BIN)/python tests/look/run.py
