@@ -17,7 +17,9 @@ LINES = [line.split("  #")[0].strip() for block in blocks(README) for line in bl
 COMMANDS = [line for line in [*LINES, *re.findall(r"`(bothways [^`]*)`", README)] if line.startswith("bothways ")]
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if not re.fullmatch(r"bothways (doctor|--help|--install-completion)", line)])
+@pytest.mark.parametrize(
+    "command", [line for line in COMMANDS if not re.fullmatch(r"bothways (doctor|--help|--install-completion)", line)]
+)
 def test_a_command_is_one_that_the_command_line_takes(command: str) -> None:
     verb, values = parsed(command.split(" > ")[0])
     assert command.split()[1] == verb.split()[0] and values
