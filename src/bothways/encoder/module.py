@@ -47,6 +47,7 @@ class EncoderModule(nn.Module):
     """
 
     folder: Path | None = None  # of the backbone, if the encoder was loaded from one
+    quantized: Any = None  # the account of `encoder.int8.quantize`, if its layers are in int8
 
     def __init__(
         self,

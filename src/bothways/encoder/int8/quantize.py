@@ -1,0 +1,259 @@
+"""Computes the linear layers of an encoder in int8, and says how much of its vectors is kept.
+
+Decoder LLMs have massive activations: a few channels at the first token, and the inputs of some
+down projections, are hundreds of times larger than the rest (arXiv 2402.17762). One scale for a row
+then leaves few steps for everything else, and a small error in an early layer decides whether such
+an activation arises at all. So what each layer loses is measured (`effects`), the few that matter
+get a second term or stay in float32 (`choice`), and the result is measured on other texts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bothways.attention.stock import quiet
+from bothways.backbone.adapter.lora import lora_layers
+from bothways.backbone.linears.products import Int8Product, kernel_levels
+from bothways.backbone.linears.shared_input import SharedLinear, linears_of, shared, stacked
+from bothways.encoder.batch import TokenRow
+from bothways.encoder.int8 import choice
+from bothways.encoder.int8.effects import measure
+from bothways.encoder.int8.samples import divided
+from bothways.encoder.module import EncoderModule
+from bothways.encoder.texts.tokenization import Text
+from bothways.errors import InputError
+
+KINDS = ("int8",)
+
+MEAN, LEAST = 0.995, 0.98
+"""Lowest mean and lowest single cosine to the float32 vectors of a good int8 encoder."""
+
+_GOAL = 0.5
+"""Share of the losses that these allow which the choice may use: other texts lose more."""
+
+_TOKENS = 64
+"""Tokens of a text that are read for the measurements. Short texts lose most."""
+
+_TRIES = 5
+
+log = logging.getLogger("bothways")
+
+
+@dataclass(frozen=True)
+class Account:
+    """What int8 did to an encoder. `str(account)` is a report of a few lines.
+
+    Args:
+        forms: for each group of linear layers with one input, its names and the form: "one" or
+            "two" terms of int8, or "float32".
+        weights: numbers in the weights of each group.
+        bytes_before: memory of these weights in float32.
+        bytes_after: the same as they are now.
+        cosines: cosine of each held text's vector to that of the float32 encoder.
+        worst: beginning of the text with the least cosine.
+        levels: the largest whole number of an activation, 127, or 63 on CPUs without VNNI.
+    """
+
+    forms: list[tuple[list[str], choice.Form]]
+    weights: list[int]
+    bytes_before: int
+    bytes_after: int
+    cosines: list[float]
+    worst: str
+    levels: int
+
+    @property
+    def mean(self) -> float:
+        """Mean cosine of the held texts."""
+        return float(np.mean(self.cosines))
+
+    @property
+    def least(self) -> float:
+        """Least cosine of the held texts."""
+        return float(np.min(self.cosines))
+
+    @property
+    def ok(self) -> bool:
+        """Whether both are as they should be."""
+        return self.mean >= MEAN and self.least >= LEAST
+
+    def __str__(self) -> str:
+        """Write the report."""
+        total = sum(self.weights)
+        shares = Counter[str]()
+        for (_, form), size in zip(self.forms, self.weights):
+            shares[form] += size
+        kept = [name for names, form in self.forms if form == "float32" for name in names]
+        return "\n".join(
+            [
+                f"int8: {_share(shares['one'], total)} of the weights with one term, {_share(shares['two'], total)} with two, "
+                f"{_share(shares['float32'], total)} in float32; "
+                f"{self.bytes_before / 1e6:.0f} MB became {self.bytes_after / 1e6:.0f} MB",
+                f"int8: cosine to float32 on {len(self.cosines)} held texts: mean {self.mean:.4f}, least {self.least:.4f} "
+                f"({self.worst!r})",
+                f"int8: kept in float32: {', '.join(kept) or 'none'}",
+            ]
+        )
+
+
+def _share(part: int, total: int) -> str:
+    return f"{100 * part / total:.0f}%"
+
+
+def check_kind(quantize: str | None) -> None:
+    """Raise InputError if a value of `quantize` is unknown."""
+    if quantize is not None and quantize not in KINDS:
+        raise InputError(f"quantize: must be {' or '.join(KINDS)} (got {quantize!r})")
+
+
+def quantize(encoder: EncoderModule, texts: Iterable[Text] | None = None) -> Account:
+    """Compute the linear layers of an encoder in int8, from now on.
+
+    For example, `print(quantize(encoder, ["a query", "a document"]))` shows what was kept.
+
+    Args:
+        encoder: on a CPU, in float32. It is changed: its float32 weights are freed, so it cannot be
+            trained or saved any more.
+        texts: some of the texts that it will encode. They are used in addition to a built-in set.
+
+    Raises:
+        InputError: the encoder is not in float32 or not on a CPU, has an adapter, is quantized
+            already, or has no linear layers that can be quantized.
+    """
+    _check(encoder)
+    chosen, held = divided(texts)
+    with quiet(encoder):
+        rows, held_rows = (_rows(encoder, part) for part in (chosen, held))
+        wanted, wanted_held = (_vectors(encoder, part) for part in (rows, held_rows))
+        effects = measure(encoder, rows)
+        _check_groups(encoder, effects.groups)
+        layers = linears_of(encoder.backbone)
+        products = _products(encoder, effects.groups)
+        budget = _GOAL
+        for _ in range(_TRIES):
+            forms = choice.choose(effects, budget * (1 - MEAN), budget * (1 - LEAST))
+            _install(encoder, effects.groups, forms, layers, products)
+            found = _cosines(_vectors(encoder, rows), wanted)
+            # halfway between the bars and the goal, because other texts lose more
+            if found.mean() >= 1 - 0.8 * (1 - MEAN) and found.min() >= 1 - 0.8 * (1 - LEAST):
+                break
+            budget *= 0.4
+        cosines = _cosines(_vectors(encoder, held_rows), wanted_held)
+    account = _account(effects.groups, forms, layers, products, cosines, held)
+    encoder.quantized = account
+    if not account.ok:
+        log.warning(
+            "int8 loses more than it should on this model: mean cosine %.4f (at least %s), least %.4f (at least %s)",
+            *(account.mean, MEAN, account.least, LEAST),
+        )
+    return account
+
+
+def _check(encoder: EncoderModule) -> None:
+    if encoder.quantized is not None:
+        raise InputError("quantize: the encoder is in int8 already")
+    _ = encoder.backbone  # an export has none, and says so
+    if encoder.device.type != "cpu":
+        raise InputError(
+            f"quantize: int8 runs on a CPU, and the encoder is on {encoder.device}; use device='cpu', or dtype='bfloat16' there"
+        )
+    kinds = {p.dtype for p in encoder.backbone.parameters() if p.is_floating_point()}
+    if kinds != {torch.float32}:
+        named = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        raise InputError(
+            f"quantize: int8 is made from float32 weights, and the encoder is in {named}; use dtype='float32'"
+        )
+    if any(True for _ in lora_layers(encoder.backbone)):
+        raise InputError("quantize: the encoder carries an adapter; merge it first")
+    if not linears_of(encoder.backbone):
+        raise _without_linears(encoder)
+    try:
+        kernel_levels()
+    except (RuntimeError, AttributeError):
+        raise InputError(
+            "quantize: this build of torch has no exact 8-bit product on this CPU; leave quantize out"
+        ) from None
+
+
+def _check_groups(encoder: EncoderModule, groups: Sequence[Sequence[str]]) -> None:
+    if not groups:
+        raise _without_linears(encoder)
+
+
+def _without_linears(encoder: EncoderModule) -> InputError:
+    config = getattr(encoder.backbone, "config", None)
+    family = getattr(config, "model_type", type(encoder.backbone).__name__)
+    return InputError(
+        f"quantize: {family} has no linear layers that can be computed in int8; leave quantize out"
+    )
+
+
+def _rows(encoder: EncoderModule, texts: Sequence[Text]) -> list[TokenRow]:
+    """Tokenize texts without their prompts. Those without a pooled token are left out."""
+    limit = _TOKENS if encoder.max_length is None else min(_TOKENS, encoder.max_length)
+    return encoder.tokenize(texts, max_length=limit)
+
+
+def _vectors(encoder: EncoderModule, rows: Sequence[TokenRow]) -> Tensor:
+    return encoder(encoder.pack(rows)).double()
+
+
+def _cosines(found: Tensor, wanted: Tensor) -> np.ndarray:
+    cosines: np.ndarray = nn.functional.cosine_similarity(found, wanted, dim=-1).numpy()
+    return cosines
+
+
+def _products(encoder: EncoderModule, groups: Sequence[Sequence[str]]) -> list[Int8Product]:
+    layers = linears_of(encoder.backbone)
+    return [Int8Product(stacked([layers[name] for name in group]), 2) for group in groups]
+
+
+def _install(
+    encoder: EncoderModule,
+    groups: Sequence[Sequence[str]],
+    forms: Sequence[choice.Form],
+    layers: dict[str, nn.Linear],
+    products: Sequence[Int8Product],
+) -> None:
+    """Put each group's modules into the backbone, in their chosen forms."""
+    for names, form, product in zip(groups, forms, products):
+        own = [layers[name] for name in names]
+        made: Sequence[nn.Linear | SharedLinear] = own
+        if form != "float32":
+            product.terms = 1 if form == "one" else 2
+            made = shared(own, product)
+        for name, module in zip(names, made):
+            parent, _, child = name.rpartition(".")
+            setattr(encoder.backbone.get_submodule(parent), child, module)
+
+
+def _account(
+    groups: Sequence[Sequence[str]],
+    forms: Sequence[choice.Form],
+    layers: dict[str, nn.Linear],
+    products: Sequence[Int8Product],
+    cosines: np.ndarray,
+    held: Sequence[Text],
+) -> Account:
+    weights = [sum(layers[name].weight.numel() for name in group) for group in groups]
+    after = [
+        4 * size if form == "float32" else product.bytes
+        for size, form, product in zip(weights, forms, products)
+    ]
+    worst = held[int(cosines.argmin())]
+    return Account(
+        [(list(group), form) for group, form in zip(groups, forms)],
+        weights,
+        4 * sum(weights),
+        sum(after),
+        [float(value) for value in cosines],
+        " ".join((worst if isinstance(worst, str) else worst[1]).split())[:40],
+        kernel_levels(),
+    )
