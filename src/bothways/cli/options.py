@@ -35,6 +35,13 @@ Model = Annotated[
         help="an encoder folder, or a base model: hub id, folder, .gguf file or embedded name"
     ),
 ]
+Quantize = Annotated[
+    str | None,
+    typer.Option(
+        help="int8: compute in 8 bits on the CPU, for speed and memory; layers that 8 bits would hurt are found and kept",
+        show_default=False,
+    ),
+]
 BatchTokens = Annotated[
     int | None, typer.Option(help="tokens of one forward pass; chosen for the device if not given")
 ]
@@ -65,14 +72,52 @@ BasePooling = Annotated[
 
 
 def open_encoder(
-    name: str, *, device: str, dtype: str, direction: str | None = None, pooling: str | None = None
+    name: str,
+    *,
+    device: str,
+    dtype: str,
+    direction: str | None = None,
+    pooling: str | None = None,
+    quantize: str | None = None,
+    texts: Iterable[Any] | None = None,
 ) -> Encoder:
     """Load a finished encoder, or convert a base model.
 
+    Args:
+        name: an encoder's folder or hub id, or a base.
+        device: for example "cpu" or "cuda:0", or "auto".
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        direction: for a base. If None, bidirectional.
+        pooling: see `bothways.load`.
+        quantize: see `bothways.load`. The account is printed.
+        texts: for `quantize`, texts that will be encoded.
+
     Raises:
         InputError: if a finished encoder is given a direction, which it already has, or a pooling
-            that does not fit it.
+            that does not fit it. Also if it cannot be quantized.
     """
+    if quantize is None:
+        return _open(name, device, dtype, direction, pooling)
+    from bothways.encoder.int8 import quantize as int8
+    from bothways.encoder.load import is_encoder
+    from bothways.exports.graphs.exported import is_graph
+
+    if is_encoder(name) and is_graph(name):
+        raise InputError(
+            f"--quantize {quantize}: {name} is an export, which runs in the type it was written in; write it as int8 instead"
+        )
+    try:
+        place, kind = int8.place(quantize, device, dtype)
+        encoder = _open(name, str(place), str(kind), direction, pooling)
+        say(str(int8.quantize(encoder, texts)))
+    except InputError as error:
+        raise InputError(str(error).replace("quantize: ", "--quantize: ", 1)) from error
+    return encoder
+
+
+def _open(
+    name: str, device: str, dtype: str, direction: str | None, pooling: str | None
+) -> Encoder:
     from bothways.encoder.convert import convert
     from bothways.encoder.load import is_encoder
     from bothways.exports.graphs.exported import load

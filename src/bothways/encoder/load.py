@@ -6,7 +6,7 @@ Open it to see which kind of folder leads to which reader of `encoder.folder`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from bothways.backbone.loading.sources import EXPORT, resolve
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder import head_modules, llm2vec, read
 from bothways.encoder.folder.write import MODULES
+from bothways.encoder.int8 import quantize as int8
+from bothways.encoder.texts.tokenization import Text
 from bothways.errors import InputError
 from bothways.pooling import Pooling, PoolingConfig
 
@@ -30,6 +32,8 @@ def load(
     pooling: str | Mapping[str, Any] | PoolingConfig | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
+    quantize: str | None = None,
+    calibration: Iterable[Text] | None = None,
 ) -> Encoder:
     """Load a finished encoder.
 
@@ -51,10 +55,15 @@ def load(
         device: see `convert`.
         dtype: see `convert`. With "float32" or the stored type, the weights are the stored ones bit
             by bit.
+        quantize: "int8" computes linear layers in 8 bits on the CPU, see `int8.quantize`. Device
+            and dtype are then "cpu" and "float32" if they are "auto". `encoder.quantized` says what
+            it costs. If None, nothing is rounded.
+        calibration: for `quantize`: some texts like those that will be encoded, for example a
+            hundred of them.
 
     Raises:
         InputError: the folder holds no encoder (use `convert` for a base LLM), or one with modules
-            that cannot be read. Also if `pooling` needs training, or would replace a pooling that
+            that cannot be read, or one that cannot be quantized. Also if `pooling` needs training, or would replace a pooling that
             was trained.
         SourceError: the folder does not exist, or the hub cannot be reached.
     """
@@ -64,9 +73,12 @@ def load(
             f"pooling: {chosen.mode} needs training, so a finished encoder cannot take it; train one with it, starting from "
             f"{folder}"
         )
+    device, dtype = int8.place(quantize, device, dtype)
     encoder = _load(folder, adapter, base, resolve_device(device), dtype)
     if chosen is not None:
         _change_pooling(encoder, chosen, folder)
+    if quantize is not None:
+        int8.quantize(encoder, calibration)
     return encoder
 
 

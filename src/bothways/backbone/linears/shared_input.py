@@ -85,9 +85,7 @@ def _version(tensor: Tensor) -> int:
 
 def linears_of(model: nn.Module) -> dict[str, nn.Linear]:
     """Return the plain linear layers of a model by name."""
-    return {
-        name: module for name, module in model.named_modules() if type(module) is nn.Linear
-    }
+    return {name: module for name, module in model.named_modules() if type(module) is nn.Linear}
 
 
 def same_inputs(layers: dict[str, nn.Linear], run: Callable[[], Any]) -> list[list[str]]:

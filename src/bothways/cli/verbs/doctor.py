@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bothways.cli.json_output import Json, print_json
-from bothways.cli.options import BaseDirection, Device, Model, open_encoder, say
+from bothways.cli.options import BaseDirection, Device, Model, Quantize, open_encoder, say
 from bothways.printable import one_line
 
 NAME = "doctor"
@@ -21,6 +21,7 @@ def command(
     ] = False,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="float32 gives the strictest proof")] = "float32",
+    quantize: Quantize = None,
     json: Json = False,
 ) -> None:
     """Prove that a model reads in the direction that it claims.
@@ -33,7 +34,9 @@ def command(
     from bothways.errors import DirectionError
 
     try:
-        encoder = open_encoder(model, device=device, dtype=dtype, direction=direction)
+        encoder = open_encoder(
+            model, device=device, dtype=dtype, direction=direction, quantize=quantize
+        )
         diagnosis = doctor(encoder, quick=quick)
     except DirectionError as error:  # raised while loading, but a failed proof like any other
         say(f"FAIL  {one_line(error)}")

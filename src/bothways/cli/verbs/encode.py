@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -17,6 +17,7 @@ from bothways.cli.options import (
     Device,
     DType,
     Model,
+    Quantize,
     hold,
     open_encoder,
     passages_of,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
 NAME = "encode"
+
+_CALIBRATION = 255  # first texts of the source of which some measure the loss of int8
 
 
 # Options with a long help, which the signature of the command names.
@@ -106,6 +109,7 @@ def command(
     batch_tokens: BatchTokens = None,
     device: Device = "auto",
     dtype: DType = "auto",
+    quantize: Quantize = None,
     json: Json = False,
 ) -> None:
     """Encode every text of a source, in order.
@@ -132,6 +136,11 @@ def command(
             }
         )
     if into:
+        if quantize is not None:
+            raise InputError(
+                f"--quantize {quantize}: not for a folder of shards, which several processes fill; give a file, for example "
+                f"--out {out.stem}.parquet"
+            )
         shaped = (prompt, prompt_name, normalize, truncate_dim, batch_tokens, both, passages)
         wanted = (model, device, dtype, pooling)
         _shards(wanted, source, out, shaped, (column, unit), (processes or 1, shard_rows))
@@ -144,8 +153,11 @@ def command(
         places,
     )
     # the first text is read before the model, so that a wrong path fails at once
-    texts = chain([next(texts)], texts)
-    encoder = open_encoder(model, device=device, dtype=dtype, pooling=pooling)
+    first = [next(texts), *islice(texts, 0 if quantize is None else _CALIBRATION)]
+    encoder = open_encoder(
+        model, device=device, dtype=dtype, pooling=pooling, quantize=quantize, texts=first
+    )
+    texts = chain(first, texts)
     options: dict[str, Any] = {
         "prompt": prompt,
         "prompt_name": prompt_name,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bothways.cli.json_output import Json, print_json
-from bothways.cli.options import Device, DType, open_encoder, say
+from bothways.cli.options import Device, DType, Quantize, open_encoder, say
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,12 +60,17 @@ def command(
     ] = None,
     device: Device = "auto",
     dtype: DType = "auto",
+    quantize: Quantize = None,
     json: Json = False,
 ) -> None:
     """Print the nearest texts to each query by cosine, from an index or from a source."""
     if index is not None:
         if limit is not None:
             raise InputError("--limit: does not work with --index; use --where instead")
+        if quantize is not None:
+            raise InputError(
+                f"--quantize {quantize}: does not work with --index, which is asked as it was made; leave it out"
+            )
         from bothways.indexing.searching import open_index
 
         with open_index(index, model=model, device=device, dtype=dtype) as opened:
@@ -89,7 +94,7 @@ def command(
         raise InputError(
             "search: needs MODEL SOURCE QUERY, or QUERY --index INDEX (bothways index makes one)"
         )
-    once = _once(words[0], words[1], words[2:], top, limit, device, dtype)
+    once = _once(words[0], words[1], words[2:], top, limit, device, dtype, quantize)
     for query, hits in once:
         _show(query, hits)
     results = [{"query": query, "results": hits} for query, hits in once]
@@ -104,6 +109,7 @@ def _once(
     limit: int | None,
     device: str,
     dtype: str,
+    quantize: str | None,
 ) -> list[tuple[str, list[Hit]]]:
     """Encode a source and search it, without keeping anything."""
     from collections import deque
@@ -113,7 +119,7 @@ def _once(
 
     places: Places = deque()
     texts = list(iter_texts(source, limit=limit, splits="all", places=places))
-    encoder = open_encoder(model, device=device, dtype=dtype)
+    encoder = open_encoder(model, device=device, dtype=dtype, quantize=quantize, texts=texts)
     vectors = encoder.encode_document(texts, normalize_embeddings=True)
     scores = encoder.encode_query(queries, normalize_embeddings=True) @ vectors.T
     found = []

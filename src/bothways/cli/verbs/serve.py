@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bothways.cli.option_groups import flat
-from bothways.cli.options import BasePooling, Device, DType, open_encoder
+from bothways.cli.options import BasePooling, Device, DType, Quantize, open_encoder
 from bothways.cli.serving_options import Address, Answering, Limits, settings_of
 from bothways.errors import InputError, MissingExtra
 
@@ -33,6 +33,7 @@ def command(
     pooling: BasePooling = None,
     device: Device = "auto",
     dtype: DType = "auto",
+    quantize: Quantize = None,
 ) -> None:
     """Serve encoders over HTTP: OpenAI's /v1/embeddings, /v1/rerank, /v1/similarity, and a page to
     try a search.
@@ -49,7 +50,9 @@ def command(
     texts = answering.texts()
     with bind(address.host, address.port) as taken:  # before the models are read, which takes long
         encoders = {
-            name: open_encoder(folder, device=device, dtype=dtype, pooling=pooling)
+            name: open_encoder(
+                folder, device=device, dtype=dtype, pooling=pooling, quantize=quantize
+            )
             for name, folder in folders.items()
         }
         serve(encoders, settings, taken, int8_texts=texts)

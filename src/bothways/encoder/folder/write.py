@@ -87,7 +87,7 @@ def save(
         replace: replace an existing encoder's folder as a whole.
 
     Raises:
-        InputError: adapters are not merged, a folder is in the way (with `replace`: one that holds
+        InputError: adapters are not merged, the encoder is in int8, a folder is in the way (with `replace`: one that holds
             files but no model), the dtype is unknown, or another process is writing there.
         OutputError: the folder cannot be written, or the disk is full.
     """
@@ -95,6 +95,10 @@ def save(
     if any("lora_" in name for name, _ in backbone.named_parameters()):
         raise InputError(
             "save: the encoder has unmerged adapters; merge them first (bothways.backbone.adapter.lora.merge)"
+        )
+    if encoder.quantized is not None:
+        raise InputError(
+            "save: the encoder is in int8, which is made when it is loaded; save it without quantize"
         )
     kind = encoder.dtype if dtype is None else resolve_dtype(dtype, "cpu")
     _mode(encoder)

@@ -29,19 +29,26 @@ from bothways.encoder.int8.samples import divided
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.texts.tokenization import Text
 from bothways.errors import InputError
+from bothways.nearest import meant
 
 KINDS = ("int8",)
 
 MEAN, LEAST = 0.995, 0.98
 """Lowest mean and lowest single cosine to the float32 vectors of a good int8 encoder."""
 
-_GOAL = 0.5
-"""Share of the losses that these allow which the choice may use: other texts lose more."""
+_GOAL = 2.0
+"""Predicted losses that the choice may use at first, in units of those that these allow. Later tries
+take less, because losses grow faster than the prediction, which is a first order."""
+
+_SHARE = 0.6
+"""Share of the allowed losses that the texts which choose may have. Other texts lose more."""
 
 _TOKENS = 64
 """Tokens of a text that are read for the measurements. Short texts lose most."""
 
-_TRIES = 5
+_TRIES = 8
+
+_SHOWN = 6  # groups that the report names
 
 log = logging.getLogger("bothways")
 
@@ -90,7 +97,8 @@ class Account:
         shares = Counter[str]()
         for (_, form), size in zip(self.forms, self.weights):
             shares[form] += size
-        kept = [name for names, form in self.forms if form == "float32" for name in names]
+        kept = [_together(names) for names, form in self.forms if form == "float32"]
+        more = f" and {len(kept) - _SHOWN} more" if len(kept) > _SHOWN else ""
         return "\n".join(
             [
                 f"int8: {_share(shares['one'], total)} of the weights with one term, {_share(shares['two'], total)} with two, "
@@ -98,19 +106,43 @@ class Account:
                 f"{self.bytes_before / 1e6:.0f} MB became {self.bytes_after / 1e6:.0f} MB",
                 f"int8: cosine to float32 on {len(self.cosines)} held texts: mean {self.mean:.4f}, least {self.least:.4f} "
                 f"({self.worst!r})",
-                f"int8: kept in float32: {', '.join(kept) or 'none'}",
+                f"int8: kept in float32: {', '.join(kept[:_SHOWN]) or 'none'}{more}",
             ]
         )
+
+
+def _together(names: Sequence[str]) -> str:
+    """Write the names of a group shortly, for example "layers.0.mlp.gate_proj+up_proj"."""
+    return "+".join([names[0], *(name.rpartition(".")[2] for name in names[1:])])
 
 
 def _share(part: int, total: int) -> str:
     return f"{100 * part / total:.0f}%"
 
 
-def check_kind(quantize: str | None) -> None:
-    """Raise InputError if a value of `quantize` is unknown."""
-    if quantize is not None and quantize not in KINDS:
-        raise InputError(f"quantize: must be {' or '.join(KINDS)} (got {quantize!r})")
+def place(
+    kind: str | None, device: str | torch.device, dtype: str | torch.dtype
+) -> tuple[str | torch.device, str | torch.dtype]:
+    """Return the device and the dtype that an encoder is loaded with before it is quantized.
+
+    "auto" means "cpu" and "float32". If `kind` is None, both stay as they are.
+
+    Raises:
+        InputError: the kind is unknown, or the device or the dtype is another one.
+    """
+    if kind is None:
+        return device, dtype
+    if kind not in KINDS:
+        raise InputError(
+            f"quantize: {meant(kind, KINDS)}must be {' or '.join(KINDS)} (got {kind!r})"
+        )
+    if torch.device("cpu" if device == "auto" else device).type != "cpu":
+        raise InputError(
+            f"quantize: int8 runs on a CPU, not on {device}; use device='cpu', or leave quantize out"
+        )
+    if str(dtype).removeprefix("torch.") not in ("auto", "float32"):
+        raise InputError(f"quantize: int8 is made from float32, not from {dtype}; leave dtype out")
+    return "cpu", "float32"
 
 
 def quantize(encoder: EncoderModule, texts: Iterable[Text] | None = None) -> Account:
@@ -141,11 +173,12 @@ def quantize(encoder: EncoderModule, texts: Iterable[Text] | None = None) -> Acc
             forms = choice.choose(effects, budget * (1 - MEAN), budget * (1 - LEAST))
             _install(encoder, effects.groups, forms, layers, products)
             found = _cosines(_vectors(encoder, rows), wanted)
-            # halfway between the bars and the goal, because other texts lose more
-            if found.mean() >= 1 - 0.8 * (1 - MEAN) and found.min() >= 1 - 0.8 * (1 - LEAST):
+            lost, most = 1 - found.mean(), 1 - found.min()
+            if lost <= _SHARE * (1 - MEAN) and most <= _SHARE * (1 - LEAST):
                 break
-            budget *= 0.4
+            budget *= 0.6
         cosines = _cosines(_vectors(encoder, held_rows), wanted_held)
+    encoder.backbone.requires_grad_(False)
     account = _account(effects.groups, forms, layers, products, cosines, held)
     encoder.quantized = account
     if not account.ok:
@@ -162,13 +195,13 @@ def _check(encoder: EncoderModule) -> None:
     _ = encoder.backbone  # an export has none, and says so
     if encoder.device.type != "cpu":
         raise InputError(
-            f"quantize: int8 runs on a CPU, and the encoder is on {encoder.device}; use device='cpu', or dtype='bfloat16' there"
+            f"quantize: int8 runs on a CPU, and the encoder is on {encoder.device}; load it with device='cpu'"
         )
     kinds = {p.dtype for p in encoder.backbone.parameters() if p.is_floating_point()}
     if kinds != {torch.float32}:
         named = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
         raise InputError(
-            f"quantize: int8 is made from float32 weights, and the encoder is in {named}; use dtype='float32'"
+            f"quantize: int8 is made from float32 weights, and the encoder is in {named}; load it with dtype='float32'"
         )
     if any(True for _ in lora_layers(encoder.backbone)):
         raise InputError("quantize: the encoder carries an adapter; merge it first")

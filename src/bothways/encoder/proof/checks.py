@@ -19,6 +19,7 @@ from bothways.encoder.proof.training_checks import (
 )
 from bothways.encoder.proof.vector_checks import (
     batch_of_one,
+    int8,
     order,
     packing,
     padding_left,
@@ -42,6 +43,11 @@ SLOW: tuple[CheckFunction, ...] = (gradient_checkpointing, training_direction, a
 
 
 def checks_for(encoder: EncoderModule, quick: bool) -> list[CheckFunction]:
-    """Choose the checks of an encoder. The slow ones are left out if `quick` is True."""
+    """Choose the checks of an encoder.
+
+    The slow ones are left out if `quick` is True, and for an encoder in int8, which is not trained.
+    """
     cache = [embedded_cache] if embedded_base(encoder) is not None else []
+    if encoder.quantized is not None:
+        return [*ALWAYS, int8, *cache]
     return [*ALWAYS, *cache, *(() if quick else SLOW)]

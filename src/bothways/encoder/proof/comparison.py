@@ -61,12 +61,17 @@ class Difference(NamedTuple):
 def compare(encoder: EncoderModule, a: Tensor, b: Tensor) -> Difference:
     """Compare two sets of vectors (N, D), each scaled to unit length.
 
-    The measure depends on the encoder's dtype.
+    The measure depends on the encoder's precision.
     """
     one, other = (nn.functional.normalize(x.detach().double().cpu(), dim=-1) for x in (a, b))
-    if encoder.dtype in (torch.bfloat16, torch.float16):
+    if rounds(encoder):
         return Difference(float(1 - (one * other).sum(-1).min()), True)
     return Difference(float((one - other).abs().max()), False)
+
+
+def rounds(encoder: EncoderModule) -> bool:
+    """Return whether the encoder computes with less than float32: half precision, or int8."""
+    return encoder.dtype in (torch.bfloat16, torch.float16) or encoder.quantized is not None
 
 
 def allowance(encoder: EncoderModule, batch: TokenBatch) -> float:
@@ -78,7 +83,7 @@ def allowance(encoder: EncoderModule, batch: TokenBatch) -> float:
     times. If a shortcut turns one of the variants causal, they differ by more than rounding can
     explain, and then nothing is allowed.
     """
-    if encoder.dtype not in (torch.bfloat16, torch.float16):
+    if not rounds(encoder):
         return 0.0
     found: list[Tensor] = []
     for implementation in implementations(encoder):

@@ -11,6 +11,7 @@ import torch
 
 from bothways.attention.stock import INFLUENCE, distance, quiet, stock
 from bothways.encoder.batch import TokenBatch
+from bothways.encoder.int8.quantize import LEAST, MEAN
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
 from bothways.encoder.proof.comparison import (
@@ -145,6 +146,20 @@ def packing(encoder: EncoderModule, name: str, quick: bool) -> Check:
     )
     as_close = ", as closely as its own kernels agree" if right and off.exceeds(EXACT) else ""
     return Check(name, right, off.figure, f"a text's vector {what}{as_close}")
+
+
+def int8(encoder: EncoderModule, name: str, quick: bool) -> Check:
+    """Check that int8 keeps the vectors, as measured on held texts when it was made."""
+    account = encoder.quantized
+    figure = f"cos {account.least:.4f}"
+    what = "keeps" if account.ok else "does not keep"
+    return Check(
+        name,
+        account.ok,
+        figure,
+        f"int8 {what} the vectors of {len(account.cosines)} held texts: mean cosine to float32 {account.mean:.4f} "
+        f"(at least {MEAN}), least {account.least:.4f} (at least {LEAST})",
+    )
 
 
 def order(encoder: EncoderModule, name: str, quick: bool) -> Check:

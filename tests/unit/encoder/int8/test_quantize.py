@@ -1,0 +1,127 @@
+"""An encoder in int8 against float64 arithmetic on its rounded weights, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPTJConfig
+
+import bothways as bw
+from bothways.backbone.linears.products import rounded_weight
+from bothways.backbone.linears.shared_input import SharedLinear
+from bothways.encoder.int8 import choice
+from bothways.encoder.int8.effects import Effects, measure
+from bothways.encoder.int8.quantize import quantize
+from bothways.errors import InputError
+from bothways.exports.graphs.exported import load
+from tiny import SENTENCES, tiny_llama, tiny_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_llama(tmp_path_factory.mktemp("base") / "llama", initializer_range=0.3)
+
+
+@pytest.fixture(scope="module")
+def saved(folder, tmp_path_factory):
+    place = tmp_path_factory.mktemp("saved") / "encoder"
+    bw.convert(folder, dtype="float32").save(place)
+    return place
+
+
+def cosines(a, b):
+    a, b = (np.asarray(x, dtype=np.float64) for x in (a, b))
+    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+
+def test_load_in_int8_keeps_the_vectors_and_says_so(saved):
+    wanted = bw.load(saved, dtype="float32").encode(SENTENCES)
+    encoder = bw.load(saved, quantize="int8", calibration=SENTENCES[:4])
+    assert encoder.quantized.ok and encoder.dtype == torch.float32
+    assert any(isinstance(module, SharedLinear) for module in encoder.backbone.modules())
+    found = cosines(encoder.encode(SENTENCES), wanted)
+    assert found.mean() > 0.995 and found.min() > 0.98
+    assert found.max() < 1 - 1e-9  # something was rounded
+    assert "mean" in str(encoder.quantized) and "MB" in str(encoder.quantized)
+
+
+def test_two_terms_compute_what_the_rounded_weights_give_in_float64(folder, monkeypatch):
+    monkeypatch.setattr(choice, "choose", lambda effects, mean, most: ["two"] * len(effects.groups))
+    encoder = bw.convert(folder, dtype="float32")
+    quantize(encoder)
+    plain = bw.convert(folder, dtype="float32")
+    plain.backbone.double()
+    for module in plain.backbone.modules():
+        if isinstance(module, torch.nn.Linear):
+            whole, scale = rounded_weight(module.weight.detach().float())
+            module.weight.data = whole.double() * scale[:, None].double()
+    assert cosines(encoder.encode(SENTENCES), plain.encode(SENTENCES)).min() > 0.99999
+
+
+def test_effects_predict_the_loss_of_one_rounded_layer(folder):
+    encoder = bw.convert(folder, dtype="float32").eval()
+    rows = encoder.tokenize(SENTENCES)
+    effects = measure(encoder, rows)
+    assert effects.groups[0] == [f"layers.0.self_attn.{kind}_proj" for kind in "qkv"]
+    with torch.no_grad():
+        wanted = encoder(encoder.pack(rows))
+        for index in (0, 3, 7):
+            held = {name: encoder.backbone.get_submodule(name).weight.data for name in effects.groups[index]}
+            for name, weight in held.items():
+                whole, scale = rounded_weight(weight)
+                encoder.backbone.get_submodule(name).weight.data = whole * scale[:, None]
+            lost = 1 - cosines(encoder(encoder.pack(rows)), wanted).mean()
+            for name, weight in held.items():
+                encoder.backbone.get_submodule(name).weight.data = weight
+            assert lost / 3 < effects.of_weights[index].mean() < lost * 3
+
+
+def test_the_choice_keeps_the_group_that_costs_most():
+    weights, inputs = np.array([[1e-6], [1e-6], [0.5]]), np.array([[1e-6], [0.03], [1e-6]])
+    effects = Effects([["a"], ["b"], ["c"]], np.array([100, 100, 100]), weights, inputs)
+    assert choice.choose(effects, 0.002, 0.01) == ["one", "two", "float32"]
+    assert choice.choose(effects, 1.0, 1.0) == ["one", "one", "one"]
+
+
+def test_the_doctor_proves_an_encoder_in_int8(saved):
+    diagnosis = bw.doctor(bw.load(saved, quantize="int8"))
+    assert diagnosis.ok, str(diagnosis)
+    names = {check.name for check in diagnosis}
+    assert "int8" in names and "adapters" not in names
+    assert "sdpa" in next(check.sentence for check in diagnosis if check.name == "batch of one")
+
+
+def test_the_doctor_fails_an_encoder_in_int8_that_lost_its_vectors(saved):
+    encoder = bw.load(saved, quantize="int8")
+    layer = next(m for m in encoder.backbone.modules() if isinstance(m, SharedLinear))
+    layer.shared.product.scale.mul_(-1)
+    assert not bw.doctor(encoder).ok
+
+
+def test_padded_families_are_quantized_too(tmp_path):
+    config = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "rotary_dim": 4, "initializer_range": 0.1}
+    encoder = bw.convert(tiny_model(tmp_path / "gptj", GPTJConfig, **config), dtype="float32")
+    wanted = encoder.encode(SENTENCES)
+    assert encoder.execution == "padded"
+    quantize(encoder)
+    assert cosines(encoder.encode(SENTENCES), wanted).min() > 0.98
+
+
+def test_refusals_are_one_clear_line(saved, folder, tmp_path):
+    cases = [
+        ({"quantize": "int4"}, "did you mean 'int8'.*got 'int4'"),
+        ({"quantize": "int8", "device": "cuda"}, "runs on a CPU, not on cuda"),
+        ({"quantize": "int8", "dtype": "bfloat16"}, "from float32, not from bfloat16"),
+    ]
+    for options, message in cases:
+        with pytest.raises(InputError, match=message):
+            load(saved, **options)
+    encoder = load(saved, quantize="int8")
+    with pytest.raises(InputError, match="in int8 already"):
+        quantize(encoder)
+    with pytest.raises(InputError, match="save: the encoder is in int8"):
+        encoder.save(tmp_path / "again")
+    with pytest.raises(InputError, match="in bfloat16; load it with"):
+        quantize(bw.convert(folder, dtype="bfloat16"))
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
+    with pytest.raises(InputError, match="gpt2 has no linear layers"):
+        quantize(bw.convert(tiny_model(tmp_path / "gpt2", GPT2Config, **sizes), dtype="float32"))
