@@ -63,8 +63,8 @@ def load(
 
     Raises:
         InputError: the folder holds no encoder (use `convert` for a base LLM), or one with modules
-            that cannot be read, or one that cannot be quantized. Also if `pooling` needs training, or would replace a pooling that
-            was trained.
+            that cannot be read, or one that cannot be quantized. Also if `pooling` needs training,
+            or would replace a pooling that was trained.
         SourceError: the folder does not exist, or the hub cannot be reached.
     """
     chosen = None if pooling is None else PoolingConfig.of(pooling)

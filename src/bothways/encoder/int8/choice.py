@@ -55,6 +55,6 @@ def _next(form: Form) -> Form:
 
 
 def _loss(effects: Effects, index: int, form: Form) -> np.ndarray:
-    """Return the loss of cosine (N,) of a group. A second term leaves nearly none of the inputs'."""
+    """Return the loss of cosine (N,) of a group. A second term removes that of the inputs."""
     found: np.ndarray = effects.of_weights[index] * (form != "float32")
     return found + effects.of_inputs[index] * (form == "one")

@@ -1,8 +1,8 @@
 """How much an encoder's vectors move when a linear layer is rounded to int8.
 
-A layer's output y becomes y + δ. To first order, the unit vector v of a text moves by J δ, where J
-is the derivative of v by y. For a random r with unit variance, the mean of (r · J δ)² is ‖J δ‖², and
-one backward pass gives r · J δ for every layer at once (Hutchinson's estimate of a trace). Half of
+A layer's output y becomes y + δ. To first order, the unit vector v of a text moves by J δ, and J is
+the derivative of v by y. For a random r with unit variance, the mean of (r · J δ)² is ‖J δ‖². One
+backward pass gives r · J δ for every layer at once (Hutchinson's estimate of a trace). Half of
 ‖J δ‖² is the loss of cosine.
 
 Letters: G groups of layers with one input, N texts, T tokens.

@@ -37,10 +37,11 @@ MEAN, LEAST = 0.995, 0.98
 """Lowest mean and lowest single cosine to the float32 vectors of a good int8 encoder."""
 
 _GOAL = 2.0
-"""Predicted losses that the choice may use at first, in units of those that these allow. Later tries
-take less, because losses grow faster than the prediction, which is a first order."""
+"""Predicted losses that the choice may use at first, in units of those that these allow.
 
-_SHARE = 0.6
+Later tries take less, because losses grow faster than the prediction, which is a first order."""
+
+_SHARE = 0.8
 """Share of the allowed losses that the texts which choose may have. Other texts lose more."""
 
 _TOKENS = 64
@@ -175,9 +176,12 @@ def quantize(encoder: EncoderModule, texts: Iterable[Text] | None = None) -> Acc
             found = _cosines(_vectors(encoder, rows), wanted)
             lost, most = 1 - found.mean(), 1 - found.min()
             if lost <= _SHARE * (1 - MEAN) and most <= _SHARE * (1 - LEAST):
-                break
+                cosines = _cosines(_vectors(encoder, held_rows), wanted_held)
+                if cosines.mean() >= MEAN and cosines.min() >= LEAST:
+                    break
             budget *= 0.6
-        cosines = _cosines(_vectors(encoder, held_rows), wanted_held)
+        else:
+            cosines = _cosines(_vectors(encoder, held_rows), wanted_held)
     encoder.backbone.requires_grad_(False)
     account = _account(effects.groups, forms, layers, products, cosines, held)
     encoder.quantized = account
