@@ -87,8 +87,9 @@ def save(
         replace: replace an existing encoder's folder as a whole.
 
     Raises:
-        InputError: adapters are not merged, the encoder is in int8, a folder is in the way (with `replace`: one that holds
-            files but no model), the dtype is unknown, or another process is writing there.
+        InputError: adapters are not merged, the encoder is in int8, a folder is in the way (with
+            `replace`: one that holds files but no model), the dtype is unknown, or another process
+            is writing there.
         OutputError: the folder cannot be written, or the disk is full.
     """
     backbone: Any = encoder.backbone
