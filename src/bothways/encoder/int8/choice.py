@@ -56,5 +56,6 @@ def _next(form: Form) -> Form:
 
 def _loss(effects: Effects, index: int, form: Form) -> np.ndarray:
     """Return the loss of cosine (N,) of a group. A second term removes that of the inputs."""
-    found: np.ndarray = effects.of_weights[index] * (form != "float32")
-    return found + effects.of_inputs[index] * (form == "one")
+    weights, inputs = effects.of_weights[index], effects.of_inputs[index]
+    found: np.ndarray = weights * (form != "float32") + inputs * (form == "one")
+    return found

@@ -84,7 +84,7 @@ def _measure(
             vectors = nn.functional.normalize(encoder(batch), dim=-1)
         names = [name for group in groups for name in group if outputs[name].requires_grad]
         generator = torch.Generator().manual_seed(0)
-        draws = []
+        draws: list[dict[str, Tensor | None]] = []
         for draw in range(DRAWS):
             found = torch.autograd.grad(
                 vectors,

@@ -239,7 +239,8 @@ def _rows(encoder: EncoderModule, texts: Sequence[Text]) -> list[TokenRow]:
 
 
 def _vectors(encoder: EncoderModule, rows: Sequence[TokenRow]) -> Tensor:
-    return encoder(encoder.pack(rows)).double()
+    vectors: Tensor = encoder(encoder.pack(rows))
+    return vectors.double()
 
 
 def _cosines(found: Tensor, wanted: Tensor) -> np.ndarray:
