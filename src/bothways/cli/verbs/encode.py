@@ -117,8 +117,6 @@ def command(
     Empty texts are skipped and counted. A .parquet also names the file and row of each text. A
     folder gets Parquet shards and a manifest: if the run stops, the same command goes on.
     """
-    from bothways.encoder.vector_files import write_both, write_chunks, write_vectors
-
     into = out.is_dir() or out.suffix == ""
     _check_out(out, into, chunks, {"--processes": processes, "--shard-rows": shard_rows})
     passages = None if chunks is None else passages_of(chunks)
@@ -136,11 +134,7 @@ def command(
             }
         )
     if into:
-        if quantize is not None:
-            raise InputError(
-                f"--quantize {quantize}: not for a folder of shards, which several processes fill; give a file, for example "
-                f"--out {out.stem}.parquet"
-            )
+        _check_folder(out, quantize)
         shaped = (prompt, prompt_name, normalize, truncate_dim, batch_tokens, both, passages)
         wanted = (model, device, dtype, pooling)
         _shards(wanted, source, out, shaped, (column, unit), (processes or 1, shard_rows))
@@ -164,12 +158,28 @@ def command(
         "normalize_embeddings": normalize,
     }
     options["batch_tokens"] = batch_tokens
+    if passages is None:
+        options["truncate_dim"] = truncate_dim
+    _encode(encoder, texts, out, options, places, passages, both)
+
+
+def _encode(
+    encoder: Encoder,
+    texts: Iterator[str],
+    out: Path,
+    options: dict[str, Any],
+    places: Places,
+    passages: int | Literal["sentences"] | None,
+    both: bool,
+) -> None:
+    """Encode texts into a file, and print how many vectors it holds."""
+    from bothways.encoder.vector_files import write_both, write_chunks, write_vectors
+
     if passages is not None:
         documents, count, dimension = write_chunks(encoder, texts, out, passages, options, places)
         say(f"{out}: {count} vectors of {dimension} numbers, for the passages of {documents} texts")
         print_json({"out": out, "texts": documents, "vectors": count, "dimension": dimension})
         return
-    options["truncate_dim"] = truncate_dim
     if both:
         del options["prompt"], options["prompt_name"]
         count, dimension = write_both(encoder, texts, out, options, places)
@@ -179,6 +189,18 @@ def command(
     count, dimension = write_vectors(encoder, texts, out, options, places)
     say(f"{out}: {count} vectors of {dimension} numbers")
     print_json({"out": out, "texts": count, "vectors": count, "dimension": dimension})
+
+
+def _check_folder(out: Path, quantize: str | None) -> None:
+    """Raise InputError if shards are asked for in int8.
+
+    Each process would measure and choose for itself.
+    """
+    if quantize is not None:
+        raise InputError(
+            f"--quantize {quantize}: not for a folder of shards, which several processes fill; give a file, for example "
+            f"--out {out.name}.parquet"
+        )
 
 
 def _check_out(out: Path, into: bool, chunks: str | None, of_folder: dict[str, int | None]) -> None:

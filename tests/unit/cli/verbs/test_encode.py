@@ -125,3 +125,17 @@ def test_a_folder_is_refused_before_work(
     done = run("encode", saved, book, "--out", *words, *OPTIONS)
     assert (done.code, done.out) == (2, "") and line in done.err
     assert {path.name for path in tmp_path.iterdir()} == {"book.txt"}
+
+
+def test_int8_is_measured_on_the_first_texts_and_writes_near_vectors(run, saved, book, tmp_path):
+    plain, small = tmp_path / "plain.npy", tmp_path / "small.npy"
+    assert run("encode", str(saved), str(book), "--out", str(plain), *OPTIONS).code == 0
+    done = run("encode", str(saved), str(book), "--out", str(small), "--quantize", "int8")
+    assert done.code == 0 and "int8: cosine to float32 on" in done.out
+    a, b = np.load(plain), np.load(small)
+    assert a.shape == b.shape and 0.98 < (a * b).sum(1).min() <= (a * b).sum(1).max() < 1 - 1e-9
+
+
+def test_int8_is_not_for_shards(run, saved, book, tmp_path):
+    refused = run("encode", str(saved), str(book), "--out", str(tmp_path / "shards"), "--quantize", "int8")
+    assert refused.code == 2 and "--quantize int8: not for a folder of shards" in refused.err

@@ -9,7 +9,6 @@ import bothways as bw
 from bothways.backbone.linears.products import rounded_weight
 from bothways.backbone.linears.shared_input import SharedLinear
 from bothways.encoder.int8 import choice
-from bothways.encoder.int8.effects import Effects, measure
 from bothways.encoder.int8.quantize import quantize
 from bothways.errors import InputError
 from bothways.exports.graphs.exported import load
@@ -55,31 +54,6 @@ def test_two_terms_compute_what_the_rounded_weights_give_in_float64(folder, monk
             whole, scale = rounded_weight(module.weight.detach().float())
             module.weight.data = whole.double() * scale[:, None].double()
     assert cosines(encoder.encode(SENTENCES), plain.encode(SENTENCES)).min() > 0.99999
-
-
-def test_effects_predict_the_loss_of_one_rounded_layer(folder):
-    encoder = bw.convert(folder, dtype="float32").eval()
-    rows = encoder.tokenize(SENTENCES)
-    effects = measure(encoder, rows)
-    assert effects.groups[0] == [f"layers.0.self_attn.{kind}_proj" for kind in "qkv"]
-    with torch.no_grad():
-        wanted = encoder(encoder.pack(rows))
-        for index in (0, 3, 7):
-            held = {name: encoder.backbone.get_submodule(name).weight.data for name in effects.groups[index]}
-            for name, weight in held.items():
-                whole, scale = rounded_weight(weight)
-                encoder.backbone.get_submodule(name).weight.data = whole * scale[:, None]
-            lost = 1 - cosines(encoder(encoder.pack(rows)), wanted).mean()
-            for name, weight in held.items():
-                encoder.backbone.get_submodule(name).weight.data = weight
-            assert lost / 3 < effects.of_weights[index].mean() < lost * 3
-
-
-def test_the_choice_keeps_the_group_that_costs_most():
-    weights, inputs = np.array([[1e-6], [1e-6], [0.5]]), np.array([[1e-6], [0.03], [1e-6]])
-    effects = Effects([["a"], ["b"], ["c"]], np.array([100, 100, 100]), weights, inputs)
-    assert choice.choose(effects, 0.002, 0.01) == ["one", "two", "float32"]
-    assert choice.choose(effects, 1.0, 1.0) == ["one", "one", "one"]
 
 
 def test_the_doctor_proves_an_encoder_in_int8(saved):
