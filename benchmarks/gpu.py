@@ -1,56 +1,311 @@
-"""Plans on a CUDA device: kernel against dense reference, then encoding speed of a real
-configuration with random weights.
+"""All figures of one GPU in one command of under eight minutes, as a JSON file and as lines.
 
-Run it on a machine with a GPU:
+    .venv/bin/python benchmarks/gpu.py --out runs/gpu.json
+    .venv/bin/python benchmarks/gpu.py --small --device cpu        the same code at small size, in seconds
 
-    .venv/bin/python benchmarks/gpu.py
+| section | figure |
+|---|---|
+| kernels | error of the varlen and fused kernels against float64, at most 1.25 times that of plain bfloat16 attention |
+| rate | bfloat16 products of a 7B model's own shapes, the limit |
+| mntp | LoRA at the shape of a 7B model, rows of 512 tokens: share of the limit, and hours of LLM2Vec's 1,000 × 32 rows (A100: 1.5) |
+| simcse | the same for 1,000 × 128 texts in two views with dropout 0.3 (A100: 2.5 hours) |
+| encode | tokens a second of bothways and sentence-transformers (flash-attention if installed, else SDPA), in turns |
+| attention | one layer forward and backward, varlen against flex, from 512 to 8,192 tokens |
+| full | forward and backward of a 125M model at 8,192 tokens, all weights trained (published with flex on an H200: 290k tokens/s) |
 
-First it checks the varlen and fused kernels, forward and backward, against float64 on the same
-plan: the error is at most 1.25 times that of plain bfloat16 attention. Then it measures tokens per
-second for the shapes of SmolLM2-135M and Llama-3.2-1B.
+Weights are random, because they do not change a time. A section that fails is named, and the others run. Each is given --seconds.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
+import json
+import statistics
+import sys
+import tempfile
 import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaModel
+from torch import nn
+from transformers import AutoModel, LlamaConfig
 
+import bothways as bw
 from bothways.attention import kernel
-from bothways.attention.direction import set_direction
 from bothways.attention.interface import NAME
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.run import hidden_states
+from bothways.backbone.adapter.lora import attach
+from bothways.backbone.adapter.lora_config import LoraConfig
+from bothways.bench.limit import operations, shapes
+from bothways.data.text.readers import read_texts
+from bothways.losses.infonce import info_nce
+from bothways.losses.masked_next_token import masked_next_token
+from bothways.training.loop.precision import autocast, choose
 
-SHAPES = {
-    "SmolLM2-135M": dict(
-        hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3
-    ),
-    "Llama-3.2-1B": dict(
-        hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32, num_key_value_heads=8
-    ),
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from tiny import tiny_llama
+
+SHAPES: dict[str, dict[str, int]] = {
+    "small": dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2),
+    "135m": dict(hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3),
+    "7b": dict(hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8),
 }
+VOCABULARY = {"small": 512, "135m": 49152, "7b": 32000}
+MASKED = 0.2  # of MNTP's tokens
+SIMCSE_TOKENS = 32  # of a sentence of Wikipedia, about
+PUBLISHED = {"steps": 1000, "rows": 32, "length": 512, "texts": 128}  # LLM2Vec, arXiv 2404.05961
 
 
-def check_kernels() -> None:
-    torch.manual_seed(0)
-    for direction in ("bidirectional", "causal"):
-        for window in (None, 16):
-            plan = AttentionPlan((130, 77, 77, 5, 300), direction)  # type: ignore[arg-type]
-            q, k, v = (torch.randn(plan.total, heads, 64, device="cuda", dtype=torch.float64) for heads in (8, 2, 2))
-            mask = plan.dense("cuda", window)
-            exact = reference(q, k, v, mask)
-            half = [t.bfloat16() for t in (q, k, v)]
-            plain = relative(reference(*half, mask), exact)
-            errors = {"execute": relative(kernel.execute(*half, plan, window=window), exact)}
-            cuts = (kernel._cut(run, *half) for run in plan.runs)
-            errors["fused"] = relative(torch.cat([kernel._fused(c, plan.direction, 0.125, 0.0, window) for c in cuts]), exact)
-            if kernel._HAS_VARLEN:
-                errors["varlen"] = relative(kernel._varlen(*half, plan, 0.125, window), exact)
-            verdict = {name: f"{error / plain:.2f} x plain" for name, error in errors.items()}
-            print(direction, "window", window, verdict)
-            assert all(error <= 1.25 * plain for error in errors.values()), verdict
+class Sizes:
+    """How large everything is: that of a GPU, or small."""
+
+    def __init__(self, small: bool) -> None:
+        self.large, self.little = ("small", "small") if small else ("7b", "135m")
+        self.rows, self.length = (2, 32) if small else (8, 512)  # micro-batch of MNTP
+        self.texts = 8 if small else 128
+        self.product_rows = 64 if small else 16_384
+        self.lengths = (32, 64) if small else (512, 1024, 2048, 4096, 8192)
+        self.tokens = 128 if small else 32_768  # of a pass of `attention` and `full`
+        self.encoded = 12 if small else 4000
+
+
+class Bench:
+    def __init__(self, device: str, small: bool, seconds: float) -> None:
+        self.device = torch.device(device)
+        self.sizes, self.seconds = Sizes(small), seconds
+        self.dtype = torch.bfloat16
+
+    def timed(self, call: Callable[[], object], share: float = 1.0) -> float:
+        """Median seconds of a call, after two that do not count, within a share of the section's time."""
+        for _ in range(2):
+            call()
+        self.wait()
+        taken: list[float] = []
+        begun = time.perf_counter()
+        while len(taken) < 3 or (time.perf_counter() - begun < self.seconds * share and len(taken) < 30):
+            start = time.perf_counter()
+            call()
+            self.wait()
+            taken.append(time.perf_counter() - start)
+        return statistics.median(taken)
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def memory(self) -> float | None:
+        return torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else None
+
+    # --- sections ---------------------------------------------------------------------
+
+    def kernels(self) -> dict[str, Any]:
+        torch.manual_seed(0)
+        found: dict[str, float] = {}
+        for direction in ("bidirectional", "causal"):
+            for window in (None, 16):
+                plan = AttentionPlan((130, 77, 77, 5, 300), direction)
+                q, k, v = (torch.randn(plan.total, heads, 64, device=self.device, dtype=torch.float64) for heads in (8, 2, 2))
+                mask = plan.dense(self.device, window)
+                exact = reference(q, k, v, mask)
+                half = [t.bfloat16() for t in (q, k, v)]
+                plain = relative(reference(*half, mask), exact)
+                cuts = (kernel._cut(run, *half) for run in plan.runs)
+                errors = {
+                    "execute": kernel.execute(*half, plan, window=window),
+                    "fused": torch.cat([kernel._fused(cut, plan.direction, 0.125, 0.0, window) for cut in cuts]),
+                }
+                if kernel._HAS_VARLEN and self.device.type == "cuda":
+                    errors["varlen"] = kernel._varlen(*half, plan, 0.125, window)
+                for name, value in errors.items():
+                    key = f"{name}, {direction}, window {window}"
+                    found[key] = relative(value, exact) / plain
+                    if not found[key] <= 1.25:
+                        raise ValueError(f"{key}: {found[key]:.2f} times the error of plain attention")
+        return {"worst_of_plain_error": max(found.values()), "errors": found}
+
+    def rate(self) -> dict[str, Any]:
+        config = LlamaConfig(vocab_size=8, **SHAPES[self.sizes.large])
+        with torch.device("meta"):
+            found = shapes(AutoModel.from_config(config))
+        rows, total = self.sizes.product_rows, 0.0
+        for inputs, outputs, count in found:
+            tokens = torch.randn(rows, inputs, device=self.device, dtype=self.dtype)
+            weight = torch.randn(outputs, inputs, device=self.device, dtype=self.dtype)
+            each = self.timed(lambda t=tokens, w=weight: nn.functional.linear(t, w), 0.5 / len(found))
+            total += each * count
+        return {"tflops": operations(found) * rows / total / 1e12, "rows": rows}
+
+    def mntp(self) -> dict[str, Any]:
+        rows, length = self.sizes.rows, self.sizes.length
+        plan = AttentionPlan((length,) * rows)
+        step, token_operations = self.lora_step(self.sizes.large, plan, dropout=0.0)
+        seconds = self.timed(step)
+        whole = PUBLISHED["steps"] * PUBLISHED["rows"] * PUBLISHED["length"]
+        return {
+            "tokens_per_second": plan.total / seconds,
+            "tflops": token_operations * plan.total / seconds / 1e12,
+            "hours_of_the_published_stage": whole / (plan.total / seconds) / 3600,
+            "gib": self.memory(),
+        }
+
+    def simcse(self) -> dict[str, Any]:
+        texts = self.sizes.texts
+        lengths = draw_lengths(texts, SIMCSE_TOKENS, 128)
+        plan = AttentionPlan(tuple(lengths * 2))
+        step, token_operations = self.lora_step(self.sizes.large, plan, dropout=0.3)
+        seconds = self.timed(step)
+        return {
+            "tokens_per_second": plan.total / seconds,
+            "tflops": token_operations * plan.total / seconds / 1e12,
+            "hours_of_the_published_stage": PUBLISHED["steps"] * seconds * PUBLISHED["texts"] / texts / 3600,
+            "gib": self.memory(),
+        }
+
+    def lora_step(self, shape: str, plan: AttentionPlan, dropout: float) -> tuple[Callable[[], None], float]:
+        """A step of MNTP (without dropout) or SimCSE with LoRA, and its operations for one token.
+
+        A frozen matrix takes part twice: forward, and backward for its input. Its own gradient is not computed. Of the head
+        the masked positions alone take part.
+        """
+        precision = choose("bfloat16", self.device, adapter=True)
+        vocabulary = VOCABULARY[shape]
+        config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=8192, attention_dropout=dropout, **SHAPES[shape])
+        with self.device:
+            model = AutoModel.from_config(config, dtype=precision.weights, attn_implementation=NAME).train()
+        model.requires_grad_(False)
+        attach(model, LoraConfig(r=16, dropout=0.05))
+        head = nn.Linear(config.hidden_size, vocabulary, bias=False, device=self.device, dtype=precision.weights)
+        head.requires_grad_(False)
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+        ids = torch.randint(5, vocabulary, (plan.total,), device=self.device)
+        places = torch.arange(0, plan.total - 1, round(1 / MASKED), device=self.device)
+        text = plan.segment_ids(self.device)
+        sizes = torch.tensor(plan.lengths, device=self.device)[:, None]
+
+        def step() -> None:
+            with autocast(model, precision):
+                states = hidden_states(model, ids, plan)
+                if dropout:
+                    sums = states.new_zeros(len(plan.lengths), states.shape[1], dtype=torch.float32)
+                    first, second = (sums.index_add(0, text, states.float()) / sizes).chunk(2)
+                    loss = info_nce(first, second, torch.arange(len(first), device=self.device))
+                else:
+                    loss = masked_next_token(states[places].to(precision.weights), ids[places + 1], head)
+                (loss.total / loss.count).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        base = [(i, o, n) for i, o, n in shapes(model) if 16 not in (i, o)]  # without the factors of LoRA
+        scores = 4 * sum(length**2 for length in plan.lengths) * config.hidden_size * config.num_hidden_layers / plan.total
+        operation = 2.0 * operations(base) + 3.0 * scores
+        return step, operation if dropout else operation + 2.0 * 2 * config.hidden_size * vocabulary * MASKED
+
+    def encode(self) -> dict[str, Any]:
+        from sentence_transformers import SentenceTransformer
+
+        flash = self.device.type == "cuda" and importlib.util.find_spec("flash_attn") is not None
+        texts = read_texts("python-stdlib", limit=self.sizes.encoded)
+        with tempfile.TemporaryDirectory() as folder:
+            base = tiny_llama(
+                f"{folder}/base", **SHAPES[self.sizes.little], max_position_embeddings=2048, initializer_range=0.02
+            )
+            bw.convert(base, device="cpu", dtype="float32").save(f"{folder}/encoder")
+            ours = bw.load(f"{folder}/encoder", device=str(self.device), dtype="bfloat16")
+            options = {"dtype": self.dtype, "attn_implementation": "flash_attention_2" if flash else "sdpa"}
+            peer = SentenceTransformer(f"{folder}/encoder", device=str(self.device), model_kwargs=options)
+        tokens = sum(len(row.ids) for row in ours.tokenize(texts))
+        calls: dict[str, Callable[[], Any]] = {"bothways": lambda: ours.encode(texts, show_progress_bar=False)}
+        for size in (32, 128, 512):
+            calls[f"sentence-transformers, batch {size}"] = lambda size=size: peer.encode(texts, batch_size=size)
+        taken: dict[str, list[float]] = {name: [] for name in calls}
+        begun = time.perf_counter()
+        for number in range(6):
+            for name, call in calls.items():
+                start = time.perf_counter()
+                call()
+                self.wait()
+                if number:  # the first round warms up
+                    taken[name].append(time.perf_counter() - start)
+            if number and time.perf_counter() - begun > self.seconds:
+                break
+        found: dict[str, Any] = {name: tokens / statistics.median(seconds) for name, seconds in taken.items()}
+        best = max(value for name, value in found.items() if name != "bothways")
+        return {**found, "attention": options["attn_implementation"], "times_best": found["bothways"] / best}
+
+    def attention(self) -> dict[str, Any]:
+        found = {}
+        trained = self.device.type == "cuda"  # flex has no backward pass on CPUs
+        for length in self.sizes.lengths:
+            plan = AttentionPlan((length,) * max(1, self.sizes.tokens // length))
+            q, k, v = (
+                torch.randn(plan.total, heads, 64, device=self.device, dtype=self.dtype, requires_grad=trained)
+                for heads in (9, 3, 3)
+            )
+            calls = {
+                "bothways": lambda q=q, k=k, v=v, plan=plan: kernel.execute(q, k, v, plan),
+                "flex": self.flex(q, k, v, plan),
+            }
+            for name, call in calls.items():
+                seconds = self.timed(lambda call=call, q=q: self.both_ways(call, q), 0.5 / len(self.sizes.lengths))
+                found[f"{name}, {length}"] = plan.total / seconds
+        return found
+
+    def both_ways(self, call: Callable[[], torch.Tensor], q: torch.Tensor) -> None:
+        out = call()
+        if q.requires_grad:
+            out.backward(torch.ones_like(q))
+
+    def flex(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: AttentionPlan) -> Callable[[], torch.Tensor]:
+        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+        text = plan.segment_ids(self.device)
+
+        def same(batch: Any, head: Any, query: Any, key: Any) -> Any:
+            return text[query] == text[key]
+
+        run = torch.compile(flex_attention) if self.device.type == "cuda" else flex_attention
+        mask = create_block_mask(same, None, None, plan.total, plan.total, device=str(self.device))
+
+        def call() -> torch.Tensor:
+            packed = (t.transpose(0, 1)[None] for t in (q, k, v))
+            out: torch.Tensor = run(*packed, block_mask=mask, enable_gqa=True)
+            return out[0].transpose(0, 1)
+
+        return call
+
+    def full(self) -> dict[str, Any]:
+        length = self.sizes.lengths[-1]
+        plan = AttentionPlan((length,) * max(1, self.sizes.tokens // length))
+        config = LlamaConfig(
+            vocab_size=VOCABULARY[self.sizes.little], max_position_embeddings=length, **SHAPES[self.sizes.little]
+        )
+        with self.device:
+            model = AutoModel.from_config(config, dtype=self.dtype, attn_implementation=NAME).train()
+            head = nn.Linear(config.hidden_size, config.vocab_size, bias=False, dtype=self.dtype)
+        ids = torch.randint(5, config.vocab_size, (plan.total,), device=self.device)
+        places = torch.arange(0, plan.total - 1, round(1 / MASKED), device=self.device)
+
+        def step() -> None:
+            states = hidden_states(model, ids, plan)
+            masked_next_token(states[places], ids[places + 1], head).total.backward()
+            model.zero_grad()
+
+        seconds = self.timed(step)
+        return {"tokens_per_second": plan.total / seconds, "length": length, "gib": self.memory()}
+
+
+SECTIONS = ("kernels", "rate", "mntp", "simcse", "encode", "attention", "full")
+
+
+def draw_lengths(count: int, mean: int, most: int) -> list[int]:
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(count, generator=generator) * mean * 0.5 + mean
+    return sorted(drawn.clamp(4, most).int().tolist(), reverse=True)
 
 
 def reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -63,28 +318,41 @@ def relative(value: torch.Tensor, exact: torch.Tensor) -> float:
     return float((value.double() - exact).norm() / exact.norm())
 
 
-def speed(name: str, texts: int = 512, length: int = 128) -> None:
-    config = LlamaConfig(vocab_size=49152, max_position_embeddings=8192, **SHAPES[name])
-    model = LlamaModel(config).to("cuda", torch.bfloat16).eval()
-    set_direction(model, "bidirectional")
-    model.set_attn_implementation(NAME)
-    generator = torch.Generator().manual_seed(0)
-    lengths = (torch.randn(texts, generator=generator) * length * 0.3 + length).clamp(4, 512).int().sort(descending=True).values
-    plan = AttentionPlan(tuple(lengths.tolist()))
-    ids = torch.randint(0, 49152, (plan.total,), device="cuda")
-    with torch.inference_mode():
-        for _ in range(3):
-            hidden_states(model, ids, plan)
-        torch.cuda.synchronize()
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--small", action="store_true", help="small models and few texts, to test the script itself")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument("--seconds", type=float, default=35.0, help="of a section, besides its model and compilation")
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu.json"))
+    options = parser.parse_args(arguments)
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise SystemExit("error: this machine has no CUDA device; --small --device cpu tests the script")
+    bench = Bench(options.device, options.small, options.seconds)
+    name = torch.cuda.get_device_name() if bench.device.type == "cuda" else "CPU"
+    record: dict[str, Any] = {"device": name, "torch": torch.__version__, "small": options.small, "failed": {}}
+    begun = time.perf_counter()
+    for section in options.only:
+        if bench.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter()
-        for _ in range(10):
-            hidden_states(model, ids, plan)
-        torch.cuda.synchronize()
-    rate = plan.total * 10 / (time.perf_counter() - start)
-    print(f"{name}: {rate:,.0f} tokens/s, {texts} texts of about {length} tokens in one pass of {plan.total:,}")
+        try:
+            record[section] = getattr(bench, section)()
+            text = json.dumps({key: value for key, value in record[section].items() if key != "errors"})
+        except Exception as error:  # one failed section must not cost the others
+            traceback.print_exc()
+            record["failed"][section] = text = f"{type(error).__name__}: {error}"
+        print(f"{section} ({time.perf_counter() - start:.0f} s): {text}", flush=True)
+    for section in {"rate", "mntp", "simcse"} & set(record) - {"rate"}:
+        if "rate" in record:
+            record[section]["share_of_rate"] = record[section]["tflops"] / record["rate"]["tflops"]
+            print(f"{section}: {record[section]['share_of_rate']:.0%} of the measured rate")
+    record["seconds"] = time.perf_counter() - begun
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    return 1 if record["failed"] else 0
 
 
 if __name__ == "__main__":
-    check_kernels()
-    for shape in SHAPES:
-        speed(shape)
+    sys.exit(main())
