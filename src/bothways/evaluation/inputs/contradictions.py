@@ -119,14 +119,16 @@ def say_overlap(
 ) -> int:
     """Warn if test rows occur in training, and return their number.
 
+    Case and white space of texts make no difference.
+
     Args:
         name: name of the task.
         train: training rows.
         test: test rows.
         what: word for the test rows in the message.
     """
-    known = set(train)
-    count = sum(item in known for item in test)
+    known = {_folded(item) for item in train}
+    count = sum(_folded(item) in known for item in test)
     if count:
         log.warning(
             "%s: %d of %d %s occur in the training data too, so memorizing raises the score",
@@ -136,6 +138,10 @@ def say_overlap(
             what,
         )
     return count
+
+
+def _folded(item: object) -> object:
+    return " ".join(item.split()).casefold() if isinstance(item, str) else item
 
 
 def check_clusters(name: str, labels: Sequence[str]) -> None:
@@ -201,10 +207,35 @@ def say_scale(name: str, gold: np.ndarray) -> None:
             return
 
 
+def unordered(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Put each pair into one order, because a similarity is the same both ways.
+
+    For example, ("b", "a") becomes ("a", "b").
+    """
+    return [(one, two) if one <= two else (two, one) for one, two in pairs]
+
+
+def say_equal_texts(name: str, pairs: Iterable[tuple[str, str]], highest: Iterable[bool]) -> None:
+    """Warn if a text is paired with itself and the pair does not have the highest score.
+
+    Args:
+        name: name of the task or file.
+        pairs: the pairs.
+        highest: whether each has the highest score, or the label of pairs that mean the same.
+    """
+    count = sum(one == two and not best for (one, two), best in zip(pairs, highest))
+    if count:
+        log.warning(
+            "%s: %d pairs of equal texts do not have the highest score, but every model gives them a cosine of 1",
+            name,
+            count,
+        )
+
+
 def say_two_scores(name: str, pairs: Sequence[tuple[str, str]], scores: Iterable[float]) -> None:
-    """Warn if one pair occurs with different scores."""
+    """Warn if one pair occurs with different scores, in either order."""
     known: dict[tuple[str, str], set[float]] = {}
-    for pair, score in zip(pairs, scores):
+    for pair, score in zip(unordered(pairs), scores):
         known.setdefault(pair, set()).add(score)
     count = sum(len(found) > 1 for found in known.values())
     if count:
@@ -264,5 +295,36 @@ def check_judgments(
             "%s: %d of %d relevant documents are not in the corpus and count as not found, among them all of %d queries",
             *(name, missing, sum(map(len, relevant.values())), len(lost)),
         )
+    _say_copies(name, corpus, relevant)
+    answers: dict[str, set[frozenset[str]]] = {}
+    for query, found in relevant.items():
+        if query in queries:
+            answers.setdefault(queries[query], set()).add(frozenset(found))
+    twice = sum(len(found) > 1 for found in answers.values())
+    if twice:
+        log.warning(
+            "%s: %d queries occur under several ids with different judgments, so no model can be right about all of them",
+            name,
+            twice,
+        )
     say_empty(name, (queries[query] for query in qrels if query in queries), "queries")
     say_empty(name, corpus.values(), "documents")
+
+
+def _say_copies(name: str, corpus: Mapping[str, str], relevant: Mapping[str, list[str]]) -> None:
+    """Warn if a relevant document has a copy that is not judged relevant to the same query."""
+    wanted = {corpus[each] for found in relevant.values() for each in found if each in corpus}
+    ids: dict[str, set[str]] = {}
+    for document, text in corpus.items():
+        if text in wanted:
+            ids.setdefault(text, set()).add(document)
+    count = sum(
+        any(ids[corpus[each]] - set(found) for each in found if each in corpus)
+        for found in relevant.values()
+    )
+    if count:
+        log.warning(
+            "%s: relevant documents of %d queries have copies under other ids, which count as wrong answers",
+            name,
+            count,
+        )

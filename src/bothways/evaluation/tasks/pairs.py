@@ -12,7 +12,12 @@ import numpy as np
 
 from bothways.data.columns import ANSWERS, DUPLICATE, find_column, find_pair, text_in
 from bothways.errors import InputError
-from bothways.evaluation.inputs.contradictions import say_empty, say_two_labels
+from bothways.evaluation.inputs.contradictions import (
+    say_empty,
+    say_equal_texts,
+    say_two_labels,
+    unordered,
+)
 from bothways.evaluation.inputs.labeled import require_scikit_learn
 from bothways.evaluation.inputs.named_data import fingerprint, zero_or_one
 from bothways.evaluation.inputs.split_table import open_split
@@ -59,7 +64,8 @@ class PairClassification(Task):
             raise InputError(
                 f"{name}: {len(labels)} pairs, all with label {labels[0] if labels else 'none'}; both 0 and 1 are needed"
             )
-        say_two_labels(name, list(zip(first, second)), labels, "pairs")
+        say_two_labels(name, unordered(zip(first, second)), labels, "pairs")
+        say_equal_texts(name, zip(first, second), (label == 1 for label in labels))
         say_empty(name, [*first, *second])
         self.first, self.second, self.labels = first, second, np.array(labels)
         self.prompt, self.name = prompt, name

@@ -125,6 +125,18 @@ class Reranking(Task):
             log.warning(
                 "%s: in %d queries a text is both a right and a wrong candidate", name, both
             )
+        candidates: dict[str, tuple[set[str], set[str]]] = {}
+        for query in self.queries:
+            right, wrong = candidates.setdefault(query.query, (set(), set()))
+            right.update(query.positive)
+            wrong.update(query.negative)
+        several = sum(not right.isdisjoint(wrong) for right, wrong in candidates.values()) - both
+        if several > 0:
+            log.warning(
+                "%s: %d queries occur several times, and a right candidate of one is a wrong one of another",
+                name,
+                several,
+            )
         say_empty(name, (query.query for query in self.queries), "queries")
         say_empty(
             name,

@@ -21,6 +21,7 @@ from bothways.errors import InputError
 from bothways.evaluation.inputs.contradictions import (
     check_subsets,
     say_empty,
+    say_equal_texts,
     say_scale,
     say_two_scores,
 )
@@ -85,11 +86,9 @@ class STS(Task):
             self.pairs.source, self.pairs.gold, self.pairs.subsets, averaged=aggregation != "all"
         )
         say_scale(self.pairs.source, self.pairs.gold)
-        say_two_scores(
-            self.pairs.source,
-            list(zip(self.pairs.first, self.pairs.second)),
-            self.pairs.gold.tolist(),
-        )
+        pairs, gold = list(zip(self.pairs.first, self.pairs.second)), self.pairs.gold
+        say_two_scores(self.pairs.source, pairs, gold.tolist())
+        say_equal_texts(self.pairs.source, pairs, (gold == gold.max(initial=0.0)).tolist())
         say_empty(self.pairs.source, [*self.pairs.first, *self.pairs.second])
         self.aggregation = aggregation
         self.prompt = prompt

@@ -129,6 +129,49 @@ def test_a_pair_with_two_scores(tmp_path, said):
     assert "1 pairs occur with different scores" in said.text
 
 
+def test_a_similarity_is_the_same_both_ways(tmp_path, said):
+    """("a", "b") and ("b", "a") are one pair, and a text with itself has a cosine of 1."""
+    rows = [("a", "b", 1), ("b", "a", 5), ("c", "c", 0), ("d", "d", 5)]
+    STS(write(tmp_path, test_jsonl=[dict(zip(("sentence1", "sentence2", "score"), row)) for row in rows]))
+    assert "1 pairs occur with different scores" in said.text
+    assert "1 pairs of equal texts do not have the highest score" in said.text
+    said.clear()
+    make_task(
+        f"pairs:{write(tmp_path, test_csv='sentence1,sentence2,label' + chr(10) + 'a,b,1' + chr(10) + 'b,a,0' + chr(10) + 'c,c,0')}"
+    )
+    assert "1 pairs occur with different labels" in said.text and "1 pairs of equal texts" in said.text
+
+
+def test_copies_and_repeated_queries_of_a_collection(tmp_path, said):
+    folder = collection(tmp_path, [("q1", "d1", 1), ("q2", "d2", 1), ("q3", "d2", 1)], queries=("q1", "q2", "q3"))
+    write(folder, corpus_jsonl=[{"_id": f"d{n}", "text": text} for n, text in enumerate(("x", "same", "y", "same"))])
+    write(folder, queries_jsonl=[{"_id": f"q{n}", "text": text} for n, text in ((1, "one"), (2, "two"), (3, "one"))])
+    make_task(f"retrieval:{folder}")
+    assert "relevant documents of 1 queries have copies under other ids" in said.text
+    assert "1 queries occur under several ids with different judgments" in said.text
+
+
+def test_copies_that_are_all_relevant_are_fine(tmp_path, said):
+    folder = collection(tmp_path, [("q1", "d1", 1), ("q1", "d3", 1)])
+    write(folder, corpus_jsonl=[{"_id": f"d{n}", "text": text} for n, text in enumerate(("x", "same", "y", "same"))])
+    make_task(f"retrieval:{folder}")
+    assert not said.messages
+
+
+def test_overlap_up_to_case_and_blanks(tmp_path, said):
+    train = "text,label\na cat,x\na dog,x\na car,y\na bus,y\n"
+    make_task(
+        f"classification:{write(tmp_path, train_csv=train, test_csv='text,label' + chr(10) + ' A  Cat,x' + chr(10) + 'new,y')}"
+    )
+    assert "1 of 2 test texts occur in the training data too" in said.text
+
+
+def test_one_query_with_contradicting_candidates(tmp_path, said):
+    rows = [{"query": "a", "positive": ["x"], "negative": ["y"]}, {"query": "a", "positive": ["y"], "negative": ["x"]}]
+    make_task(f"reranking:{write(tmp_path, test_jsonl=rows)}")
+    assert "1 queries occur several times, and a right candidate of one is a wrong one of another" in said.text
+
+
 def collection(folder, qrels, *, queries=("q1", "q2"), documents=("d1", "d2")):
     (folder / "qrels").mkdir()
     rows = "".join("\t".join(map(str, row)) + "\n" for row in qrels)
