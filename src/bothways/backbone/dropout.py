@@ -50,8 +50,7 @@ FEED_FORWARD_NAMES = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "moe", "
 
 @dataclass
 class DropoutReport:
-    """The places that `set_dropout` changed: paths of module attributes, and of sub-blocks with a
-    hook.
+    """The places that `set_dropout` changed: paths of attributes, and of blocks with a hook.
 
     `restore()` puts every rate and config entry back, so that a training rate does not get into a
     saved config.

@@ -107,8 +107,7 @@ def _check_computes(device: torch.device) -> None:
 
 
 def resolve_dtype(dtype: str | torch.dtype, device: str | torch.device) -> torch.dtype:
-    """Return the floating-point type of a name, for example "bfloat16". "auto" is
-    `auto_dtype(device)`.
+    """Return the floating-point type of a name. "auto" is `auto_dtype(device)`.
 
     Raises:
         InputError: if it is not auto, float32, bfloat16, float16 or one of these torch dtypes.

@@ -140,8 +140,7 @@ class Head(nn.Module):
 
 
 def take_apart(causal: Any, decoder: Any) -> Head:
-    """Split a loaded CausalLM into its decoder and a `Head`, and prove that together they are the
-    model.
+    """Split a loaded CausalLM into its decoder and a `Head`, and prove that both make the model.
 
     Eight fixed tokens run through `causal`, then through `decoder` and the head. `causal` must not
     be used afterwards.

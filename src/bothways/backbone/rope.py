@@ -1,5 +1,4 @@
-"""Position interpolation: stretches rotary positions so a model reads texts longer than in
-training.
+"""Position interpolation: a model reads texts longer than those of its training.
 
 It is only a setting of the model's config. The arithmetic is transformers' own, and a saved model
 carries the setting to every loader. The new settings follow from the old config alone, without

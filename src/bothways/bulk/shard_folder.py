@@ -219,9 +219,7 @@ class ShardFolder:
         return found
 
     def _refuse_foreign(self, names: list[str]) -> None:
-        """Refuse files that this job would overwrite or mix with its own, though it has not written
-        them.
-        """
+        """Refuse files that this job has not written and would overwrite or mix with its own."""
         known = {MANIFEST, JOURNAL, *(each.file for each in self.records.values())}
         for name in names:
             if name in known or not name.endswith(".parquet"):

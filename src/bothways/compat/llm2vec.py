@@ -340,9 +340,7 @@ class LLM2Vec(nn.Module):
         return text or whole[:end]
 
     def _count(self, text: str) -> tuple[int, int]:
-        """Return the number of tokens, at most `max_length`, and the end of token
-        `doc_max_length`.
-        """
+        """Count the tokens, at most `max_length`, and find the end of token `doc_max_length`."""
         offsets = self.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )["offset_mapping"]

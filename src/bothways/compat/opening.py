@@ -1,6 +1,4 @@
-"""Opens the encoder of an `LLM2Vec`: from names of a base and an adapter, or from a loaded
-model.
-"""
+"""Opens the encoder of an `LLM2Vec` from names, or from a loaded model."""
 
 from __future__ import annotations
 

@@ -62,9 +62,7 @@ def stated_configs(folder: Path) -> dict[str, Splits]:
 
 
 def _patterns(card: Path, name: str, data_files: object) -> Iterator[tuple[str, list[Any]]]:
-    """Yield (split, patterns). `data_files` is a pattern, a list of them, or a list of {split,
-    path}.
-    """
+    """Yield (split, patterns) of a pattern, of several, or of a list of {split, path}."""
     entries = data_files if isinstance(data_files, list) else [data_files]
     if all(isinstance(entry, str) for entry in entries):
         yield "train", entries

@@ -1,5 +1,4 @@
-"""The documents of mining: the texts of a corpus, each once, and the answers of the examples among
-them.
+"""The documents of mining: the texts of a corpus, each once, and the examples' answers.
 
 Texts with the same normal form (which ignores case, punctuation and white space) are copies. Of two
 copies one would become the other's hard negative, and a copy of an answer would be a false

@@ -18,9 +18,7 @@ __all__ = ["BM25", "tokenize"]
 
 
 class BM25:
-    """A `Ranker`. For example, `evaluate(BM25(), "stdlib")` gives its scores next to those of
-    encoders.
-    """
+    """A `Ranker` by BM25. For example, `evaluate(BM25(), "stdlib")` gives its scores."""
 
     name = "bm25"
 

@@ -1,5 +1,4 @@
-"""The best K documents of each query from blocks of scores, with bounded memory and one order for
-ties.
+"""The best K documents of each query, with bounded memory and one order for ties.
 
 Every kind of search ends here: products of vectors, BM25, and anything else that scores documents
 in blocks. Ties matter if scores repeat (BM25 on short texts, identical vectors). torch's `topk`

@@ -1,5 +1,4 @@
-"""Connections that end when nothing happens on them: a head that stops, an answer that nobody
-reads.
+"""Connections that end when nothing happens on them, such as a head that stops.
 
 uvicorn limits the time between two requests alone. Without these limits, clients that stop in the
 middle hold connections, and the answers written to them, for ever.

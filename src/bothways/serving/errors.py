@@ -1,6 +1,4 @@
-"""What a client sees when something is wrong: one sentence in OpenAI's error object, for every
-error.
-"""
+"""Errors as a client sees them: OpenAI's error object with one sentence."""
 
 from __future__ import annotations
 

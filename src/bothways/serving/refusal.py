@@ -1,6 +1,4 @@
-"""What a client reads when its request is not answered: OpenAI's error object, with one
-sentence.
-"""
+"""Refusals as a client reads them: OpenAI's error object, with one sentence."""
 
 from __future__ import annotations
 

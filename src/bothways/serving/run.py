@@ -1,6 +1,4 @@
-"""Runs a server until a signal stops it: requests that have begun are finished, new ones
-refused.
-"""
+"""Runs a server until a signal stops it: begun requests finish, new ones are refused."""
 
 from __future__ import annotations
 

@@ -185,9 +185,7 @@ def fingerprint(folder: Path) -> str | None:
 
 
 def merged_in(place: str | os.PathLike[str]) -> list[str]:
-    """List the fingerprints of the adapters in a saved model, whether merged or lying in its
-    folder.
-    """
+    """List the fingerprints of a saved model's adapters, merged or in its folder."""
     folder = Path(place).expanduser()
     held = object_if_whole(folder / NEEDS).get(MERGED)
     stated = [str(each) for each in held] if isinstance(held, list) else []
@@ -225,9 +223,7 @@ def copy_adapter(source: Path, target: Path) -> None:
 
 
 def local_adapter(place: str | os.PathLike[str]) -> Path:
-    """Find the folder of an adapter: `place` itself or, if it is a run, the adapter of its last
-    stage.
-    """
+    """Find the folder of an adapter: `place` itself, or in a run that of its last stage."""
     folder = Path(place).expanduser()
     if (folder / "adapter_config.json").is_file():
         return folder
@@ -274,9 +270,7 @@ def _make_room(model: Any, found: Mapping[str, Tensor]) -> None:
 
 
 def bare(name: str, model: nn.Module) -> str:
-    """Convert a parameter's name in the causal LM, or in the bare decoder, to that in the bare
-    decoder.
-    """
+    """Convert a parameter's name in the causal LM or the bare decoder to the decoder's."""
     for prefix in (_prefix(model), "model."):
         if prefix and name.startswith(prefix):
             return name.removeprefix(prefix)

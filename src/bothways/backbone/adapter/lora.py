@@ -212,8 +212,7 @@ def meta_model(config: object) -> nn.Module:
 
 
 def adapter_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the tensors that an attached adapter trains, by parameter name, detached and on the
-    CPU.
+    """Return copies on the CPU of the tensors that an adapter trains, by parameter name.
 
     They are its factors and the parameters trained in full.
     """

@@ -209,9 +209,7 @@ def _without_infixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _make_room(model: Any, root: Root, named: Mapping[str, Tensor]) -> None:
-    """Enlarge the embedding if the adapter holds it with more rows, for tokens added before
-    training.
-    """
+    """Enlarge the embedding if the adapter's has more rows, for tokens added before training."""
     weight = model.get_input_embeddings().weight
     own = next(name for name, parameter in model.named_parameters() if parameter is weight)
     value = named.get(f"{root.slot}.{own}" if root.slot else own)

@@ -72,9 +72,7 @@ def add_tokens(
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Return the ids of every special token: those with a role (BOS, EOS, …) and those added as
-    special.
-    """
+    """Return the ids of every special token, with a role (BOS, EOS, …) or without."""
     added = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     return added | set(tokenizer.all_special_ids)
 

@@ -65,9 +65,7 @@ class Root:
     slot: str
 
     def is_head(self, name: str) -> bool:
-        """Tell if a tensor's name lies outside the decoder: in a head, or in a part for images or
-        sound.
-        """
+        """Tell if a tensor lies outside the decoder: in a head, or a part for images or sound."""
         first = name.split(".")[0]
         own = dict(self.decoder.named_children())
         if place_in(self.decoder, name) == self.slot:

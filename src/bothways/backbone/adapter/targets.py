@@ -96,8 +96,7 @@ def _in_attention(model: nn.Module, name: str) -> bool:
 
 
 def decoder_blocks(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
-    """Find the decoder blocks: the name and the module list of each. A model may have several
-    lists.
+    """Find the lists of decoder blocks, each by its name. A model may have several.
 
     They are the module lists as long as the model is deep. This leaves out embeddings, heads and
     poolers without a table of families. If no list has that length, all lists count.

@@ -277,9 +277,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 
 def to_markdown(rows: Sequence[FamilyRow]) -> str:
-    """Render docs/families.md: the method, the counts, the proven families, the others with
-    reasons.
-    """
+    """Render docs/families.md: method, counts, proven families, and the others with reasons."""
     import torch
     import transformers
 

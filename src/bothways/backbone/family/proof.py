@@ -191,9 +191,7 @@ def prove_saved(model: PreTrainedModel, ids: Tensor, packed: Tensor) -> Remarks:
 
 
 def _try_loader(folder: str, implementation: str, ids: Tensor, packed: Tensor) -> Exception | None:
-    """Return None if the states agree, NotProven if they differ, or the family's own error if it
-    stops.
-    """
+    """Return None if the states agree, NotProven if they differ, or the family's own error."""
     what = f"the saved folder loaded with {implementation}"
     try:
         loaded = AutoModel.from_pretrained(
@@ -221,8 +219,7 @@ def _try_loader(folder: str, implementation: str, ids: Tensor, packed: Tensor) -
 
 
 def prove_causal(model: PreTrainedModel, ids: Tensor, original: Tensor) -> None:
-    """Run the control: switched back to causal, no token sees a later one, and states are
-    unchanged.
+    """Run the control: back to causal, no token sees a later one, and states are unchanged.
 
     They are compared with `original`, the states before the first switch.
     """

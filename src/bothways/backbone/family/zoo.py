@@ -1,5 +1,4 @@
-"""Small random models of every decoder family that transformers registers for causal language
-models.
+"""Small random models of every decoder family in transformers.
 
 The families table is measured, and a measurement needs models: two to four layers, a few thousand
 weights, built in milliseconds from the family's own config class. Size fields are shrunk by their
@@ -158,8 +157,7 @@ def build(model_type: str, *, seed: int = 0) -> PreTrainedModel:
 
 @torch.no_grad()
 def enliven(model: nn.Module) -> None:
-    """Draw all weights at a scale that keeps the signal: matrices by fan-in, vectors near their
-    values.
+    """Draw all weights at a scale that keeps the signal: by fan-in, or near a vector's own values.
 
     Gates and scales initialized to zero would hide whole layers. A constant sink or bias would hide
     its own mistakes.

@@ -144,8 +144,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def one_line(name: str, what: str = "cannot be loaded") -> Iterator[None]:
-    """Turn any error of transformers, the hub, safetensors, tokenizers or the file system into one
-    line.
+    """Turn any error of transformers, the hub, tokenizers or the file system into one line.
 
     The line is that of a SourceError.
 

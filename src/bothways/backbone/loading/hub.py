@@ -22,8 +22,7 @@ ADAPTER_FILES = (
 
 
 def snapshot(source: Source) -> Path:
-    """Get a local copy of a hub repository's small files and safetensors, from the cache or the
-    hub.
+    """Get a local copy of a hub repository's small files and safetensors.
 
     Raises:
         SourceError: if it cannot be found or reached.

@@ -43,8 +43,7 @@ _LEFTOVERS = re.compile(
 
 
 def refuse_left_out(name: str, model: PreTrainedModel, keys: Iterable[str]) -> None:
-    """Raise SourceError if loading has left out weights of the decoder, and warn of unknown
-    weights.
+    """Raise SourceError if loading left out weights of the decoder. Warn of unknown weights.
 
     Args:
         name: the model's name as the user gave it. The message starts with it.

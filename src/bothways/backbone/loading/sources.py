@@ -140,8 +140,7 @@ def load_pretrained(
     config_overrides: dict[str, Any] | None = None,
     attn_implementation: str | None = None,
 ) -> Pretrained:
-    """Load a decoder (or BERT-like encoder), its tokenizer and, on request, its language-model
-    head.
+    """Load a decoder or a BERT-like encoder, its tokenizer and, on request, its head.
 
     Args:
         name: hub id, folder, .gguf file or embedded name.
@@ -205,9 +204,7 @@ def _load_weights(
 
 
 def _role(config: PretrainedConfig, name: str) -> Literal["decoder", "encoder", "wrapper"]:
-    """Tell if a config describes a decoder, a BERT-like encoder, or a wrapper around a text
-    decoder.
-    """
+    """Tell if a config is a decoder's, a BERT-like encoder's, or that of a wrapper around text."""
     kind = type(config)
     if getattr(config, "is_encoder_decoder", False):
         raise UnsupportedFamily(

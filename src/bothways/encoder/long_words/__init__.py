@@ -1,3 +1,1 @@
-"""Proofs about the beginning of one word that is as long as a text: its bounds and its first
-tokens.
-"""
+"""Proofs about one word as long as a text: its bounds and its first tokens."""

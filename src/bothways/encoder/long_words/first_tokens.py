@@ -134,17 +134,14 @@ class FirstTokens:
 
 
 def _joins(entry: str, unknown: str | None) -> bool:
-    """Return whether an entry joins the unknown token, or a byte as `<0x41>`, to other
-    characters.
-    """
+    """Tell if an entry joins the unknown token, or a byte as `<0x41>`, to other characters."""
     if unknown and entry != unknown and unknown in entry:
         return True
     return len(entry) > 6 and _BYTE.search(entry) is not None
 
 
 def _boundary(word: str, tokens: list[Any], tail: int) -> tuple[int, int]:
-    """Find the last token that begins at least `tail` characters before the end: its number and
-    place.
+    """Return (number, place) of the last token that begins at least `tail` before the end.
 
     The number is 0 if a token in between is not spelled as it is in the word.
     """

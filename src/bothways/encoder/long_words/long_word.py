@@ -1,6 +1,4 @@
-"""Counts the tokens that are proved inside a word that is cut, by its bounds and its first
-tokens.
-"""
+"""Counts the tokens that are proved inside a word that is cut."""
 
 from __future__ import annotations
 

@@ -66,9 +66,7 @@ def open_piece(stages: Sequence[dict[str, Any]], text: str, end: int) -> Piece |
 
 @cache
 def _division(state: str) -> Callable[[str, int, int], Piece | None] | None:
-    """Return the function that finds the open piece of one stage within that of the stage
-    before.
-    """
+    """Return the function that finds a stage's open piece within that of the stage before."""
     stage = json.loads(state)
     kind = stage["type"]
     if _by_character(stage):

@@ -308,9 +308,7 @@ class _Compiler:
 
 
 class _Part(NamedTuple):
-    """A part of a pattern: `place` compiles it in front of an instruction, `empty` if it can match
-    nothing.
-    """
+    """A part of a pattern. `place` compiles it before an instruction. `empty`: it can be empty."""
 
     place: Callable[[int], int]
     empty: bool

@@ -122,8 +122,7 @@ def as_language_model(model: Any) -> Iterator[CausalLM]:
 
 @contextmanager
 def _plain_attention(backbone: nn.Module) -> Iterator[None]:
-    """Use transformers' fused attention inside the block, or eager attention if the family has no
-    other.
+    """Use transformers' fused attention inside the block, or eager attention if it must be.
 
     Without a plan, an encoder's own attention draws an L × L mask and writes its scores out. Tokens
     after a prompt are generated without a plan.

@@ -139,8 +139,7 @@ class PairClassification(Task):
 
 
 def similarities(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
-    """Compute the similarity of row i with row i: two (N, D) arrays → (N,) float64 for each of the
-    four.
+    """Compute the four similarities of row i with row i: two (N, D) arrays → (N,) float64 each.
 
     Higher is closer.
     """

@@ -63,9 +63,7 @@ def read_recipe(
 
 
 def output_dir(path: str | os.PathLike[str]) -> str | None:
-    """Return the output folder of an LLM2Vec configuration. Return None for a recipe, which has
-    none.
-    """
+    """Return the output folder of an LLM2Vec configuration, or None for a recipe."""
     values = read_values(path)
     found = values.get("output_dir") if is_llm2vec(values) else None
     return None if found is None else str(found)

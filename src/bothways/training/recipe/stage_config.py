@@ -97,9 +97,7 @@ class AverageConfig(Strict):
 
 
 class HeldOutConfig(Strict):
-    """Data on which the objective's own loss is read. It is reported, and never chooses a
-    checkpoint.
-    """
+    """Data on which the objective's own loss is read. It never chooses a checkpoint."""
 
     data: DataConfig | None = Field(
         default=None, description="other data, with keys as in a stage's data"

@@ -82,8 +82,7 @@ class CollapseWatch:
             ) from error
 
     def judge(self, now: dict[str, float], start: dict[str, float] | None, step: int) -> str | None:
-        """Describe the problem of a reading, compared with the first one. Return None if there is
-        none.
+        """Describe the problem of a reading, compared with the first, or return None.
 
         Raises:
             Collapse: if there is one, and the action is "stop".

@@ -31,8 +31,7 @@ FORMAT = 1
 def write_language_model(
     encoder: Encoder, head: Head, folder: Path, *, context: int, dtype: str
 ) -> None:
-    """Join decoder and head, and write them. The folder appears as a whole, and replaces an older
-    one.
+    """Join decoder and head, and write them as one folder, which replaces an older one.
 
     Args:
         encoder: its backbone is the decoder, without adapter. It must not be used afterwards.

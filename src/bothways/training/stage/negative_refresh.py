@@ -32,9 +32,7 @@ in each checkpoint after one."""
 
 
 class RefreshConfig(Strict):
-    """Hard negatives replaced every so many steps; see `bothways.mining.MiningOptions` for the
-    options.
-    """
+    """Hard negatives replaced every so many steps. See `bothways.mining.MiningOptions`."""
 
     every: int = Field(
         ge=1, description="optimiser steps between refreshes; none after the last step"

@@ -210,9 +210,7 @@ def _read_examples(data: DataConfig) -> StageData:
 def _unlabeled(
     parts: list[tuple[TaskConfig, str, list[Example]]],
 ) -> list[tuple[TaskConfig, str, list[Example]]]:
-    """Return the parts without classification and clustering, or all of them if nothing else is
-    there.
-    """
+    """Return the parts without classification and clustering, or all if there are no others."""
     kept = [(task, source, without_classes(rows)) for task, source, rows in parts]
     before, after = (sum(len(rows) for _, _, rows in some) for some in (parts, kept))
     if not after:
