@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bothways.report.charts.canvas import Style
-from bothways.report.charts.forest import Row, forest
+from bothways.report.charts.forest import ForestRow, forest
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PICTURE = ROOT / "docs" / "results" / "demo.json", ROOT / "docs" / "demo.svg"
@@ -27,7 +27,7 @@ USED = r"^(?:\.chart [t.]|line\.rule|\.mark|\.s\d)"  # rules of the report's sty
 
 def picture(results: dict[str, Any]) -> str:
     """Draw the rows of `bothways demo --json` as an SVG file of its own."""
-    rows = [Row(row["model"], Style(i), 100 * row[METRIC], None) for i, row in enumerate(results["rows"])]
+    rows = [ForestRow(row["model"], Style(i), 100 * row[METRIC], None) for i, row in enumerate(results["rows"])]
     told = "; ".join(f"{row.label} {row.value:.1f}" for row in rows)
     svg = forest(TITLE, told, rows, difference=False)
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)

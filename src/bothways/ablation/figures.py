@@ -12,7 +12,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Column:
+class FigureColumn:
     """A task.
 
     Attributes:
@@ -67,7 +67,7 @@ class Line:
             else f"{plain} (trained: {str(self.trained).replace('_', ' ')})"
         )
 
-    def averages(self, columns: Sequence[Column]) -> list[float]:
+    def averages(self, columns: Sequence[FigureColumn]) -> list[float]:
         """Compute the mean over the averaged tasks, one per seed. Without such tasks, return []."""
         averaged = [self.scores[column.task] for column in columns if column.averaged]
         return [statistics.fmean(values) for values in zip(*averaged)]
@@ -86,7 +86,7 @@ class Figures:
     """
 
     base: str
-    columns: tuple[Column, ...]
+    columns: tuple[FigureColumn, ...]
     lines: tuple[Line, ...]
     plan: Mapping[str, Any]
     notes: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bothways.ablation.figures import Column, Figures, Line
+from bothways.ablation.figures import FigureColumn, Figures, Line
 from bothways.ablation.grid import Cell
 from bothways.ablation.markdown import render
 from bothways.ablation.plan import pooling_label
@@ -112,7 +112,7 @@ def tabulate(
     fair = [task.higher_is_better and task.fingerprint not in chosen_on for task in tasks]
     averaged = fair if any(fair) else [task.higher_is_better for task in tasks]
     columns = tuple(
-        Column(t.name, title, t.main, t.higher_is_better, fits)
+        FigureColumn(t.name, title, t.main, t.higher_is_better, fits)
         for t, title, fits in zip(tasks, titles, averaged)
     )
     return AblationTable(base, columns, tuple(lines.values()), plan, tuple(notes))

@@ -13,7 +13,7 @@ from typing import Any
 
 from bothways.backbone.loading.sources import EXPORT
 from bothways.errors import InputError
-from bothways.exports.reference import Row
+from bothways.exports.reference import ReferenceRow
 from bothways.provenance import versions
 
 MANIFEST = EXPORT
@@ -23,7 +23,7 @@ FORMAT = 1
 
 
 def write_manifest(
-    folder: Path, target: str, dtype: str, reference: Sequence[Row], **fields: object
+    folder: Path, target: str, dtype: str, reference: Sequence[ReferenceRow], **fields: object
 ) -> None:
     """Write the manifest into an export's folder.
 

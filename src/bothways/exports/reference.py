@@ -36,7 +36,7 @@ SAMPLE = "where does the river run"
 
 
 @dataclass(frozen=True)
-class Row:
+class ReferenceRow:
     """One text and its vector.
 
     Attributes:
@@ -55,7 +55,7 @@ class Row:
     prompt: str = ""
 
 
-def rows(encoder: Encoder) -> list[Row]:
+def rows(encoder: Encoder) -> list[ReferenceRow]:
     """Encode the texts, and one text after each stored prompt.
 
     Args:
@@ -66,23 +66,23 @@ def rows(encoder: Encoder) -> list[Row]:
     found = []
     for case, text in TEXTS.items():
         if limit is None or len(encoder.tokenize([text], max_length=10**9)[0].ids) <= limit:
-            found.append(Row(case, text, _vector(encoder, text).tolist()))
+            found.append(ReferenceRow(case, text, _vector(encoder, text).tolist()))
     for name, prompt in encoder.options.prompts.items():
         text = prompt.replace("{text}", SAMPLE) if "{text}" in prompt else prompt + SAMPLE
         pooled = _vector(encoder, text)
         own = np.asarray(encoder.encode(SAMPLE, prompt_name=name), dtype=np.float64)
-        found.append(Row(f"prompt {name}", text, pooled.tolist(), cosine(pooled, own)))
+        found.append(ReferenceRow(f"prompt {name}", text, pooled.tolist(), cosine(pooled, own)))
     return found
 
 
-def own_rows(encoder: Encoder) -> list[Row]:
+def own_rows(encoder: Encoder) -> list[ReferenceRow]:
     """Encode the texts, and one text with each stored prompt.
 
     This is for loaders that read the prompts and leave them out of the pooling as we do.
     """
     plain = [row for row in rows(encoder) if not row.case.startswith("prompt ")]
     own = [
-        Row(
+        ReferenceRow(
             f"prompt {name}",
             SAMPLE,
             np.asarray(encoder.encode(SAMPLE, prompt_name=name), np.float64).tolist(),
@@ -93,7 +93,9 @@ def own_rows(encoder: Encoder) -> list[Row]:
     return plain + own
 
 
-def prompt_section(reference: Sequence[Row], *, column: str, explanation: str) -> list[str]:
+def prompt_section(
+    reference: Sequence[ReferenceRow], *, column: str, explanation: str
+) -> list[str]:
     """Return the lines of a README about stored prompts that a server pools with the text.
 
     Args:

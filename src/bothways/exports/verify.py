@@ -14,7 +14,7 @@ from bothways.exports.graphs.exported import TITLES, verify_rows
 from bothways.exports.manifest import read_manifest
 from bothways.exports.reference import cosine
 from bothways.exports.result import Result
-from bothways.exports.servers.server_check import Rule, check_rules
+from bothways.exports.servers.server_check import ServerRule, check_rules
 from bothways.exports.servers.server_rules import SERVERS
 from bothways.progress import Progress
 
@@ -76,7 +76,7 @@ def _verify(
     return results
 
 
-def verify_rules(folder: str | os.PathLike[str]) -> list[Rule]:
+def verify_rules(folder: str | os.PathLike[str]) -> list[ServerRule]:
     """Check an export against the rules of a server that does not run here.
 
     Other targets do not have rules.

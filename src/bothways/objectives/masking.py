@@ -15,7 +15,7 @@ from torch import Tensor
 from bothways.encoder.texts.embedding_rows import check_embedded
 from bothways.errors import InputError
 
-Style = Literal["bert", "all_mask"]
+MaskStyle = Literal["bert", "all_mask"]
 MaskToken = Literal["blank", "eos", "mask"]
 
 MASK = "<mask>"
@@ -39,7 +39,7 @@ def mask_tokens(
     allowed: Tensor,
     *,
     probability: float,
-    style: Style,
+    style: MaskStyle,
     mask_id: int,
     vocabulary: int,
     generator: torch.Generator,

@@ -34,7 +34,7 @@ from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
 from bothways.objectives.base import Backward, Objective, ObjectiveConfig
 from bothways.objectives.documents import end_of_document, tokenised
-from bothways.objectives.masking import MaskToken, Style, mask_token_id, mask_tokens
+from bothways.objectives.masking import MaskStyle, MaskToken, mask_token_id, mask_tokens
 from bothways.objectives.seeding import pass_seed, seeded
 from bothways.objectives.step_output import StepOutput
 
@@ -55,7 +55,7 @@ class MntpConfig(ObjectiveConfig):
     mask_probability: float = Field(
         0.2, gt=0, le=1, description="share of tokens that become labels"
     )
-    style: Style = Field(
+    style: MaskStyle = Field(
         "bert",
         description="bert (80 % mask token, 10 % random, 10 % unchanged), or all_mask (always the mask token)",
     )
@@ -162,7 +162,7 @@ class Mntp(Objective[MntpBatch]):
         vocabulary: int,
         direction: Direction = "bidirectional",
         mask_probability: float = 0.2,
-        style: Style = "bert",
+        style: MaskStyle = "bert",
         row_length: int = 512,
         isolate_documents: bool = False,
         shifted: ShiftedGroups | None = None,

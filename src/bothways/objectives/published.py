@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 
 from bothways.backbone.origin import origin
-from bothways.objectives.masking import MaskToken, Style
+from bothways.objectives.masking import MaskStyle, MaskToken
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PublishedMasking:
 
     match: str
     probability: float
-    style: Style
+    style: MaskStyle
     mask_token: MaskToken
     source: str
 

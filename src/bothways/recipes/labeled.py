@@ -23,7 +23,7 @@ from bothways.recipes.base import EMBEDDED_TEXTS
 log = logging.getLogger("bothways")
 
 #: One source, several, a whole `data` mapping, or one of these by stage name.
-Labelled = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any]
+LabeledSources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any]
 
 #: The pairs of the embedded text consist of a description and the function that it describes.
 EMBEDDED_INSTRUCTION = "Given a description, retrieve the Python function that it describes"
@@ -33,7 +33,7 @@ INSTRUCTION_KEYS = ("instruction", "symmetric")
 
 
 def labelled(
-    given: Labelled,
+    given: LabeledSources,
     stage: str,
     *,
     template: str | None,
@@ -105,7 +105,7 @@ def stored_prompts(parts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return prompts
 
 
-def _of_stage(given: Labelled, stage: str) -> Labelled:
+def _of_stage(given: LabeledSources, stage: str) -> LabeledSources:
     if not isinstance(given, Mapping) or given.keys() & {"source", "tasks"}:
         return given
     if stage not in given:
@@ -113,7 +113,7 @@ def _of_stage(given: Labelled, stage: str) -> Labelled:
         raise InputError(
             f"texts: none for stage {stage!r} (there are {there}); a mapping has data by stage, or source or tasks"
         )
-    found: Labelled = given[stage]
+    found: LabeledSources = given[stage]
     return found
 
 

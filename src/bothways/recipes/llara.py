@@ -24,7 +24,7 @@ from bothways.recipes.base import (
     data,
     finish,
 )
-from bothways.recipes.labeled import Labelled, labelled
+from bothways.recipes.labeled import LabeledSources, labelled
 from bothways.training.recipe.recipe import Recipe
 
 Mode = Literal["code", "paper"]
@@ -81,7 +81,7 @@ def llara(
     texts: Texts = EMBEDDED_TEXTS,
     preset: Preset = "published",
     *,
-    supervised: Labelled | None = None,
+    supervised: LabeledSources | None = None,
     mode: Mode = "code",
     direction: Direction = "causal",
     adaptation: bool = True,
@@ -177,7 +177,7 @@ def _adaptation(form: Form, texts: Texts, preset: str) -> dict[str, Any]:
     return {"name": "adaptation", "data": data(texts, "adaptation", short=False), **chosen}
 
 
-def _finetune(form: Form, supervised: Labelled, preset: str) -> dict[str, Any]:
+def _finetune(form: Form, supervised: LabeledSources, preset: str) -> dict[str, Any]:
     published: dict[str, Any] = {
         # temperature 0.01; there queries have 64 and passages 160 tokens, here both have one length
         "objective": {"kind": "supervised", "scale": 100.0, "max_length": 160, "negatives": 15},

@@ -22,7 +22,7 @@ from bothways.recipes.base import (
     data,
     finish,
 )
-from bothways.recipes.labeled import Labelled, labelled, stored_prompts
+from bothways.recipes.labeled import LabeledSources, labelled, stored_prompts
 from bothways.training.recipe.recipe import Recipe
 
 # lora_r is 16 in the configs; alpha = 2 r, dropout 0.05 and the seven projections are in
@@ -40,7 +40,7 @@ def llm2vec(
     *,
     mntp: bool = True,
     simcse: bool | None = None,
-    supervised: Labelled | None = None,
+    supervised: LabeledSources | None = None,
     dev: str | None = None,
     dev_every: int = 25,
     **overrides: object,

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from bothways.errors import InputError
 from bothways.nearest import meant
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, check_preset, finish
-from bothways.recipes.labeled import Labelled, labelled, stored_prompts
+from bothways.recipes.labeled import LabeledSources, labelled, stored_prompts
 from bothways.training.recipe.recipe import Recipe
 
 Order = Literal["two_stage", "by_task", "reversed", "single", "single_in_batch"]
@@ -88,11 +88,11 @@ PRESETS = {
 
 def nv_embed(
     base: str = EMBEDDED_BASE,
-    texts: Labelled = EMBEDDED_TEXTS,
+    texts: LabeledSources = EMBEDDED_TEXTS,
     preset: Preset = "published",
     *,
     order: Order = "two_stage",
-    retrieval: Labelled | None = None,
+    retrieval: LabeledSources | None = None,
     scale: float = 50.0,
     dev: str | None = None,
     dev_every: int = 100,
@@ -168,7 +168,7 @@ def nv_embed(
     return finish(values, overrides, dev=_instructed(dev, stages), dev_every=dev_every)
 
 
-def _by_stage(texts: Labelled) -> bool:
+def _by_stage(texts: LabeledSources) -> bool:
     return isinstance(texts, Mapping) and not texts.keys() & {"source", "tasks"}
 
 
@@ -205,7 +205,7 @@ def _stage(
     sizes: _Sizes,
     place: int,
     steps: int,
-    texts: Labelled,
+    texts: LabeledSources,
 ) -> dict[str, Any]:
     return {
         "name": name,

@@ -24,7 +24,7 @@ from bothways.serving.queue import Job
 from bothways.serving.refusal import Refusal
 from bothways.serving.schema import Asked, EmbeddingRequest, RerankRequest, SimilarityRequest
 from bothways.serving.settings import ServeSettings
-from bothways.serving.texts import Rows, ServedModel, as_texts
+from bothways.serving.texts import ServedModel, TokenizedRows, as_texts
 
 Result = TypeVar("Result")
 # Vectors that are written on the event loop's thread. To change threads takes longer than to write
@@ -189,11 +189,11 @@ class Answers:
         documents: list[str],
         asked: Asked,
         visit: Visit,
-    ) -> tuple[np.ndarray, Rows]:
+    ) -> tuple[np.ndarray, TokenizedRows]:
         """Compute cosines (queries, documents) float32, with the instruction of each role."""
         self._check_rows(len(queries) + len(documents))
 
-        def rows_of() -> Rows:
+        def rows_of() -> TokenizedRows:
             most = self.settings.max_tokens
             found = model.tokenize(
                 queries, model.prompt("query"), most=most, truncate=asked.truncate
@@ -206,7 +206,7 @@ class Answers:
                 used=found.tokens,
             )
             cut = found.cut + [len(queries) + index for index in more.cut]
-            return Rows(found.rows + more.rows, found.texts + more.texts, cut)
+            return TokenizedRows(found.rows + more.rows, found.texts + more.texts, cut)
 
         rows = await self._thread(rows_of, deadline=visit.deadline)
         unit = finish(np.stack(await self._encode(model, rows, visit)), True)
@@ -214,7 +214,7 @@ class Answers:
 
     # --- steps -----------------------------------------------------------------------
 
-    def _rows_asked(self, model: ServedModel, asked: EmbeddingRequest) -> Rows:
+    def _rows_asked(self, model: ServedModel, asked: EmbeddingRequest) -> TokenizedRows:
         """Tokenize the input of a request."""
         texts = as_texts(asked.input)
         most, truncate = self.settings.max_tokens, asked.truncate
@@ -300,7 +300,7 @@ class Answers:
     async def _encode(
         self,
         model: ServedModel,
-        rows: Rows,
+        rows: TokenizedRows,
         visit: Visit,
         alone: Callable[[int], Any] | None = None,
     ) -> list[Any]:
@@ -350,7 +350,7 @@ class Answers:
         )
 
 
-def _answer(model: ServedModel, rows: Rows, body: dict[str, Any]) -> dict[str, Any]:
+def _answer(model: ServedModel, rows: TokenizedRows, body: dict[str, Any]) -> dict[str, Any]:
     """Add what all answers have."""
     found = {
         **body,

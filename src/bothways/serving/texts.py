@@ -34,7 +34,7 @@ _SHOWN = 200
 
 
 @dataclass
-class Rows:
+class TokenizedRows:
     """Tokenized texts.
 
     Args:
@@ -111,7 +111,7 @@ class ServedModel:
         most: int,
         truncate: bool = True,
         used: int = 0,
-    ) -> Rows:
+    ) -> TokenizedRows:
         """Tokenize texts.
 
         Args:
@@ -126,7 +126,7 @@ class ServedModel:
             Refusal: too many tokens (413), or a text that is too long without `truncate` (422).
         """
         limit = self.encoder.max_length
-        found = Rows([], [], [])
+        found = TokenizedRows([], [], [])
         tokens = used
         for start in range(0, len(texts), _STEP):
             part = texts[start : start + _STEP]
@@ -152,7 +152,9 @@ class ServedModel:
             found.texts += [(text if isinstance(text, str) else text[1])[:_SHOWN] for text in part]
         return found
 
-    def from_ids(self, ids: Sequence[list[int]], *, most: int, truncate: bool = True) -> Rows:
+    def from_ids(
+        self, ids: Sequence[list[int]], *, most: int, truncate: bool = True
+    ) -> TokenizedRows:
         """Make rows of token ids of the model's own vocabulary, with its special tokens.
 
         Ids that the tokenizer makes of a text give the same vector as the text.
@@ -163,7 +165,7 @@ class ServedModel:
         """
         check_tokens(sum(map(len, ids)), most)
         reads = self.encoder.text_tokenizer()
-        found = Rows([], [], [])
+        found = TokenizedRows([], [], [])
         for index, row in enumerate(ids):
             if min(row) < 0 or max(row) >= len(self.encoder.tokenizer):
                 wrong = min(row) if min(row) < 0 else max(row)

@@ -14,7 +14,7 @@ import pytest
 import bothways.report
 from bothways.report.charts.canvas import SERIES, Scale, Style, spread, tick_text
 from bothways.report.charts.colors import dark_ink, level
-from bothways.report.charts.forest import Row, forest
+from bothways.report.charts.forest import ForestRow, forest
 from bothways.report.charts.heatmap import Axis, heatmap
 from bothways.report.charts.lines import Series, lines, thin
 from bothways.report.charts.scatter import Point, lens
@@ -155,9 +155,9 @@ def test_heatmap_puts_each_value_into_its_cell() -> None:
 
 def test_forest_marks_what_leaves_zero_out() -> None:
     rows = [
-        Row("clear", Style(0), 2.0, (1.0, 3.0)),
-        Row("chance", Style(1), 0.5, (-1.0, 2.0)),
-        Row("unknown", Style(2), 1.0, None),
+        ForestRow("clear", Style(0), 2.0, (1.0, 3.0)),
+        ForestRow("chance", Style(1), 0.5, (-1.0, 2.0)),
+        ForestRow("unknown", Style(2), 1.0, None),
     ]
     chart = forest("t", "d", rows, difference=True)
     assert re.findall(r'class="(mark s\d(?: hollow)?)"', chart) == ["mark s0", "mark s1 hollow", "mark s2"]

@@ -34,7 +34,7 @@ log = logging.getLogger("bothways")
 MERGE_TOLERANCE = 1e-3
 
 
-class Counts(NamedTuple):
+class ParameterCounts(NamedTuple):
     """Numbers of parameters."""
 
     trainable: int
@@ -180,7 +180,7 @@ def merge(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None = None)
     return difference
 
 
-def trainable_counts(model: nn.Module, config: LoraConfig | None = None) -> Counts:
+def trainable_counts(model: nn.Module, config: LoraConfig | None = None) -> ParameterCounts:
     """Count the parameters of a model.
 
     If `config` is None, count them as they are now. Otherwise count them as `attach` would leave
@@ -188,7 +188,7 @@ def trainable_counts(model: nn.Module, config: LoraConfig | None = None) -> Coun
     """
     total = sum(parameter.numel() for parameter in model.parameters())
     if config is None:
-        return Counts(
+        return ParameterCounts(
             sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
             total,
         )
@@ -199,7 +199,7 @@ def trainable_counts(model: nn.Module, config: LoraConfig | None = None) -> Coun
         if config.use_dora:
             added += _outputs(model.get_submodule(name))
     whole = sum(model.get_parameter(name).numel() for name in whole_names(model, config))
-    return Counts(added + whole, total + added)
+    return ParameterCounts(added + whole, total + added)
 
 
 def meta_model(config: object) -> nn.Module:

@@ -24,7 +24,7 @@ from bothways.errors import InputError
 
 log = logging.getLogger("bothways")
 
-Form = Literal["s2s", "p2p"]
+ClusteringForm = Literal["s2s", "p2p"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class DocumentColumns:
         title_before_body: P2P is the title, a space and the body, as in MTEB's P2P sets.
     """
 
-    form: Form = "s2s"
+    form: ClusteringForm = "s2s"
     title: str | None = None
     body: str | None = None
     label: str | None = None

@@ -38,7 +38,7 @@ _POOLING_KEYS = frozenset(
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """The contents of a folder's small files.
 
     Args:
@@ -69,7 +69,7 @@ class Layout:
         )
 
 
-def read_layout(path: Path) -> Layout:
+def read_layout(path: Path) -> FolderLayout:
     """Read the small files of a folder.
 
     Raises:
@@ -90,7 +90,7 @@ def read_layout(path: Path) -> Layout:
     stock = _pooling(path, modules)
     if layered is not None:
         stock = stock._replace(mode=layer_pooling.mode_of(path / layered.path, stock.mode))
-    return Layout(path, modules, ours, transformer, stock, _stored(path / SETTINGS))
+    return FolderLayout(path, modules, ours, transformer, stock, _stored(path / SETTINGS))
 
 
 class Ours(Strict):

@@ -22,7 +22,7 @@ from bothways.backbone.loading.sources import Pretrained, load_pretrained
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import adapter_folder, head_modules, pooling_module, template_module
-from bothways.encoder.folder.layout import SETTINGS, Layout, Module, read_layout
+from bothways.encoder.folder.layout import SETTINGS, FolderLayout, Module, read_layout
 from bothways.encoder.folder.published_settings import check_tokenizer
 from bothways.encoder.folder.write import OURS, prompt_notes
 from bothways.encoder.prepare import prepare
@@ -111,7 +111,7 @@ def load(
 
 
 def _vectors(
-    layout: Layout, direction: Direction, loaded: Pretrained, device: torch.device
+    layout: FolderLayout, direction: Direction, loaded: Pretrained, device: torch.device
 ) -> tuple[nn.Module, bool]:
     """Build the pooling with the layers behind it. Also return whether prompts are pooled."""
     own, ours = layout.place_of(pooling_module.KIND), layout.ours
@@ -132,7 +132,7 @@ def _vectors(
     ), include_prompt
 
 
-def _options(layout: Layout, include_prompt: bool, loaded: Pretrained) -> EncoderOptions:
+def _options(layout: FolderLayout, include_prompt: bool, loaded: Pretrained) -> EncoderOptions:
     """Find the options of the encoder.
 
     Raises:

@@ -52,7 +52,7 @@ class _Refused(Exception):
     """The pattern has a construct that this matcher does not know."""
 
 
-class Match(NamedTuple):
+class PieceMatch(NamedTuple):
     """A match in a text of which the beginning is known.
 
     Attributes:
@@ -88,7 +88,7 @@ class SplitMachine:
                 f"pattern {pattern!r}: has a construct that is not known here"
             ) from error
 
-    def match(self, text: str, start: int, end: int) -> Match:
+    def match(self, text: str, start: int, end: int) -> PieceMatch:
         """Match at `start` of a text whose first `end` characters are known."""
         threads: tuple[int, ...] = (self._start,)
         found = None
@@ -97,9 +97,9 @@ class SplitMachine:
             if accepted:
                 found = place
             if not threads:
-                return Match(found, False)
+                return PieceMatch(found, False)
         accepted, _ = self._step(threads, None)
-        return Match(end if accepted else found, True)
+        return PieceMatch(end if accepted else found, True)
 
     def _step(
         self, threads: tuple[int, ...], character: str | None

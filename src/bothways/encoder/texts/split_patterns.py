@@ -33,7 +33,7 @@ MOST_STEPS = 300
 
 
 @dataclass
-class Reach:
+class PatternReach:
     """How far a pattern may look: `steps` single characters and joints, and `repeated` classes.
 
     These are repeated without limit. Each item of `repeated` is a list of classes, because a
@@ -48,7 +48,7 @@ class _Unbounded(Exception):
     """The pattern is too complex for this reader. Callers assume that it looks arbitrarily far."""
 
 
-def reach(pattern: str) -> Reach | None:
+def reach(pattern: str) -> PatternReach | None:
     r"""Return the reach of a pattern, or None if this reader can find no bound.
 
     For example, the reach of ` ?\p{L}+` is `Reach(steps=4, repeated=[["\p{L}"]])`.
@@ -62,9 +62,9 @@ def reach(pattern: str) -> Reach | None:
     return found if end == len(pattern) and found.steps <= MOST_STEPS else None
 
 
-def _sequence(pattern: str, at: int, fold: bool) -> tuple[Reach, list[str], int]:
+def _sequence(pattern: str, at: int, fold: bool) -> tuple[PatternReach, list[str], int]:
     """Read up to a closing bracket or the end: (reach, all classes inside, place behind)."""
-    found, inside = Reach(), []
+    found, inside = PatternReach(), []
     while at < len(pattern) and pattern[at] != ")":
         if pattern[at] in "|^$":
             at += 1
@@ -145,7 +145,7 @@ class Stops:
         seen_as: function from one character to its normalized form.
     """
 
-    def __init__(self, reaches: Sequence[Reach], seen_as: Callable[[str], str]) -> None:
+    def __init__(self, reaches: Sequence[PatternReach], seen_as: Callable[[str], str]) -> None:
         self.steps = sum(each.steps for each in reaches)
         self._classes = [
             [_matcher(atom) for atom in classes] for each in reaches for classes in each.repeated

@@ -31,7 +31,7 @@ from weakref import WeakKeyDictionary
 
 from bothways.encoder.long_words.long_word import LongWord
 from bothways.encoder.long_words.open_piece import BY_CHARACTER, OWN_PATTERNS
-from bothways.encoder.texts.split_patterns import Reach, Stops, reach
+from bothways.encoder.texts.split_patterns import PatternReach, Stops, reach
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -329,15 +329,15 @@ def _from_the_left(stage: dict[str, Any]) -> bool:
     return stage["type"] in ("FixedLength", "UnicodeScripts") or len(_literal(stage) or "") > 1
 
 
-def _reach_of(stage: dict[str, Any]) -> Reach | None:
+def _reach_of(stage: dict[str, Any]) -> PatternReach | None:
     """Return how far a stage looks ahead of the grapheme that it reads, or None if unknown."""
     kind = stage["type"]
     if kind in ("Replace", "Split"):
         # A literal string is one match of its own length, which the margin before the cut allows
         # for.
-        return Reach() if _literal(stage) is not None else reach(stage["pattern"]["Regex"])
+        return PatternReach() if _literal(stage) is not None else reach(stage["pattern"]["Regex"])
     if kind == "ByteLevel" and "use_regex" in stage:
-        return reach(OWN_PATTERNS[kind]) if stage["use_regex"] else Reach()
+        return reach(OWN_PATTERNS[kind]) if stage["use_regex"] else PatternReach()
     if kind in OWN_PATTERNS and kind != "ByteLevel":
         return reach(OWN_PATTERNS[kind])
-    return Reach() if kind in _LOCAL_NORMALIZERS | _LOCAL_SPLITTERS else None
+    return PatternReach() if kind in _LOCAL_NORMALIZERS | _LOCAL_SPLITTERS else None

@@ -42,7 +42,7 @@ from bothways.evaluation.task import MOST, RunOptions, Score, Task, check_seed
 from bothways.progress import Progress
 from bothways.search.vectors import AnyEncoder, encode_texts
 
-Method = Literal["logreg", "knn"]
+ClassifierMethod = Literal["logreg", "knn"]
 Shots = int | Literal["all"]
 # training rows and test rows of one experiment, as indices into the pool of texts
 Draw = tuple[np.ndarray, np.ndarray]
@@ -62,7 +62,7 @@ class Classification(Task):
         train: LabeledSet | None,
         test: LabeledSet,
         *,
-        method: Method = "logreg",
+        method: ClassifierMethod = "logreg",
         shots: Shots = 8,
         experiments: int = 10,
         k: int = 1,
@@ -142,7 +142,7 @@ class Classification(Task):
         cls,
         argument: str | None,
         *,
-        method: Method = "logreg",
+        method: ClassifierMethod = "logreg",
         shots: Shots = 8,
         experiments: int = 10,
         k: int = 1,

@@ -42,7 +42,7 @@ from bothways.progress import Progress
 if TYPE_CHECKING:
     from bothways.search.vectors import AnyEncoder
 
-Style = Literal["exact", "published"]
+PasskeyStyle = Literal["exact", "published"]
 
 ANNOUNCEMENT = (
     "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. "
@@ -95,7 +95,7 @@ class Passkey(LanguageModelTask):
         *,
         depths: Sequence[float] | None = None,
         repeats: int | None = None,
-        style: Style = "exact",
+        style: PasskeyStyle = "exact",
         name: str = "passkey",
     ) -> None:
         """Describe the grid.
@@ -114,9 +114,10 @@ class Passkey(LanguageModelTask):
         Raises:
             InputError: if lengths, depths or repeats are out of range, or if the style is unknown.
         """
-        if style not in get_args(Style):
+        if style not in get_args(PasskeyStyle):
             raise InputError(
-                f"task {name!r}: style must be one of {', '.join(get_args(Style))} (got {style!r}){did_you_mean(style, get_args(Style))}"
+                f"task {name!r}: style must be one of {', '.join(get_args(PasskeyStyle))} (got {style!r})"
+                f"{did_you_mean(style, get_args(PasskeyStyle))}"
             )
         chosen = DEPTHS if depths is None and style == "exact" else depths
         if chosen is not None and not (
@@ -132,7 +133,7 @@ class Passkey(LanguageModelTask):
             raise InputError(
                 f"task {name!r}: repeats must be at least 1 and at most {MOST:,} (got {repeats})"
             )
-        self.style: Style = style
+        self.style: PasskeyStyle = style
         self.name = name
         self.fingerprint = fingerprint_texts([ANNOUNCEMENT, FILLER, HIDDEN, QUESTION])
         self.settings = {
@@ -150,7 +151,7 @@ class Passkey(LanguageModelTask):
         lengths: tuple[int, ...] = LENGTHS,
         depths: tuple[float, ...] | None = None,
         repeats: int | None = None,
-        style: Style = "exact",
+        style: PasskeyStyle = "exact",
     ) -> Passkey:
         """Make the task from `passkey`, or with options.
 

@@ -42,7 +42,7 @@ from bothways.evaluation.task import RunOptions, Score
 from bothways.nearest import did_you_mean
 from bothways.progress import Progress
 
-Scored = Literal["all", "new"]
+ScoredPasses = Literal["all", "new"]
 
 LENGTH = 2048  # tokens; the shortest context of LongLoRA's tables
 STRIDE = 256  # tokens; LongLoRA's
@@ -74,7 +74,7 @@ class Perplexity(LanguageModelTask):
         length: int = LENGTH,
         stride: int | None = None,
         windows: int | None = None,
-        scored: Scored = "all",
+        scored: ScoredPasses = "all",
         shifted: ShiftedGroups | None = None,
     ) -> None:
         """Keep the texts and check the options.
@@ -101,10 +101,10 @@ class Perplexity(LanguageModelTask):
             raise InputError(
                 f"task {name!r}: length must be at least 2 tokens, one to predict the other from (got {length})"
             )
-        if scored not in get_args(Scored):
+        if scored not in get_args(ScoredPasses):
             raise InputError(
-                f"task {name!r}: scored must be one of {', '.join(get_args(Scored))} (got {scored!r})"
-                f"{did_you_mean(scored, get_args(Scored))}"
+                f"task {name!r}: scored must be one of {', '.join(get_args(ScoredPasses))} (got {scored!r})"
+                f"{did_you_mean(scored, get_args(ScoredPasses))}"
             )
         most = length - (scored == "new")  # a first token is not scored
         stride = min(STRIDE, most) if stride is None else stride
@@ -117,7 +117,7 @@ class Perplexity(LanguageModelTask):
         _check_groups(shifted, name)
         self.texts, self.name = list(texts), name
         self.length, self.stride, self.limit = length, stride, windows
-        self.scored: Scored = scored
+        self.scored: ScoredPasses = scored
         self.shifted = shifted
         self.fingerprint = fingerprint_texts(texts)
         groups: dict[str, Any] = {} if shifted is None else {"shifted": dataclasses.asdict(shifted)}
@@ -137,7 +137,7 @@ class Perplexity(LanguageModelTask):
         length: int = LENGTH,
         stride: int | None = None,
         windows: int | None = None,
-        scored: Scored = "all",
+        scored: ScoredPasses = "all",
         shifted: bool = False,
         column: str | None = None,
         unit: Unit = "auto",

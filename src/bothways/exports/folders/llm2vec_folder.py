@@ -33,7 +33,7 @@ from bothways.errors import InputError, UnsupportedFamily
 from bothways.exports.as_llama import FORMS, as_llama
 from bothways.exports.folders.st_folder import TYPES, check, positions
 from bothways.exports.manifest import BARS, write_manifest
-from bothways.exports.reference import SAMPLE, Row, cosine, own_rows
+from bothways.exports.reference import SAMPLE, ReferenceRow, cosine, own_rows
 
 FAMILIES = ("llama", "mistral", "gemma")
 """Families with bidirectional classes in the package.
@@ -198,7 +198,7 @@ def write_settings(encoder: Encoder, folder: Path, skip: bool, tokens: int) -> N
     )
 
 
-def _rows(encoder: Encoder, skip: bool) -> list[Row]:
+def _rows(encoder: Encoder, skip: bool) -> list[ReferenceRow]:
     """Encode texts as this encoder does, and one with each prompt as llm2vec does."""
     found = [row for row in own_rows(encoder) if not row.prompt]
     for name, prompt in encoder.options.prompts.items():
@@ -206,7 +206,9 @@ def _rows(encoder: Encoder, skip: bool) -> list[Row]:
             own = np.asarray(encoder.encode(SAMPLE, prompt_name=name), dtype=np.float64)
             theirs = _as_llm2vec(encoder, prompt, skip)
             found.append(
-                Row(f"prompt {name}", SAMPLE, theirs.tolist(), cosine(theirs, own), prompt.strip())
+                ReferenceRow(
+                    f"prompt {name}", SAMPLE, theirs.tolist(), cosine(theirs, own), prompt.strip()
+                )
             )
     return found
 
@@ -225,7 +227,7 @@ def _as_llm2vec(encoder: Encoder, prompt: str, skip: bool) -> np.ndarray[Any, An
 
 
 def _readme(
-    name: str, dtype: str, skip: bool, tokens: int, reference: list[Row], encoder: Encoder
+    name: str, dtype: str, skip: bool, tokens: int, reference: list[ReferenceRow], encoder: Encoder
 ) -> str:
     kind = TYPES[dtype]
     lines = [

@@ -24,7 +24,7 @@ Transform = Callable[[str, Tensor, PretrainedConfig], Named]
 
 
 @dataclass(frozen=True)
-class Family:
+class GgufFamily:
     """How one model type of transformers is written for llama.cpp.
 
     Attributes:
@@ -202,35 +202,39 @@ _GELU = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh")
 """Activations for which llama.cpp computes the tanh form. It differs from the exact one by less
 than 1e-3."""
 
-FAMILIES: dict[str, Family] = {
-    "arcee": Family("arcee", (interleaved,), activations=("relu2",)),
-    "cohere": Family("command-r", (), _cohere, fixed=_qk_norm_fixed),
-    "ernie4_5": Family("ernie4_5", fixed=_ernie_fixed),
-    "exaone4": Family("exaone4", (), _window, fixed=_exaone4_fixed),
-    "falcon": Family("falcon", (falcon_queries,), activations=_GELU, fixed=_falcon_fixed),
-    "gemma": Family("gemma", (norm_from_one,), activations=_GELU),
-    "gemma2": Family("gemma2", (norm_from_one,), _gemma2, _GELU, _gemma_fixed),
-    "gemma3_text": Family("gemma3", (norm_from_one,), _window, _GELU, _gemma3_fixed),
-    "glm4": Family("glm4"),
-    "gpt2": Family("gpt2", (transposed,), activations=_GELU),
-    "gpt_neox": Family("gptneox", (grouped_by_kind,), _parallel, _GELU, head=("output.weight",)),
-    "granite": Family("granite", (interleaved,), _granite),
-    "hunyuan_v1_dense": Family("hunyuan-dense"),
-    "llama": Family("llama", (interleaved,)),
-    "mistral": Family("llama", (interleaved,)),
-    "nemotron": Family("nemotron", (norm1p,), activations=("relu2",), head=("output.weight",)),
-    "olmo": Family("olmo", (interleaved,), _olmo),
-    "olmo2": Family("olmo2", head=("output.weight",)),
-    "phi": Family(
+FAMILIES: dict[str, GgufFamily] = {
+    "arcee": GgufFamily("arcee", (interleaved,), activations=("relu2",)),
+    "cohere": GgufFamily("command-r", (), _cohere, fixed=_qk_norm_fixed),
+    "ernie4_5": GgufFamily("ernie4_5", fixed=_ernie_fixed),
+    "exaone4": GgufFamily("exaone4", (), _window, fixed=_exaone4_fixed),
+    "falcon": GgufFamily("falcon", (falcon_queries,), activations=_GELU, fixed=_falcon_fixed),
+    "gemma": GgufFamily("gemma", (norm_from_one,), activations=_GELU),
+    "gemma2": GgufFamily("gemma2", (norm_from_one,), _gemma2, _GELU, _gemma_fixed),
+    "gemma3_text": GgufFamily("gemma3", (norm_from_one,), _window, _GELU, _gemma3_fixed),
+    "glm4": GgufFamily("glm4"),
+    "gpt2": GgufFamily("gpt2", (transposed,), activations=_GELU),
+    "gpt_neox": GgufFamily(
+        "gptneox", (grouped_by_kind,), _parallel, _GELU, head=("output.weight",)
+    ),
+    "granite": GgufFamily("granite", (interleaved,), _granite),
+    "hunyuan_v1_dense": GgufFamily("hunyuan-dense"),
+    "llama": GgufFamily("llama", (interleaved,)),
+    "mistral": GgufFamily("llama", (interleaved,)),
+    "nemotron": GgufFamily("nemotron", (norm1p,), activations=("relu2",), head=("output.weight",)),
+    "olmo": GgufFamily("olmo", (interleaved,), _olmo),
+    "olmo2": GgufFamily("olmo2", head=("output.weight",)),
+    "phi": GgufFamily(
         "phi2", activations=_GELU, fixed=_qk_norm_fixed, head=("output.weight", "output.bias")
     ),
-    "phi3": Family("phi3", (), _window),
-    "qwen2": Family("qwen2"),
-    "qwen3": Family("qwen3"),
-    "seed_oss": Family("seed_oss"),
-    "smollm3": Family("smollm3", (interleaved,), fixed=_smollm3_fixed),
-    "stablelm": Family("stablelm", (), _parallel, fixed=_qk_norm_fixed, head=("output.weight",)),
-    "starcoder2": Family("starcoder2", activations=_GELU),
+    "phi3": GgufFamily("phi3", (), _window),
+    "qwen2": GgufFamily("qwen2"),
+    "qwen3": GgufFamily("qwen3"),
+    "seed_oss": GgufFamily("seed_oss"),
+    "smollm3": GgufFamily("smollm3", (interleaved,), fixed=_smollm3_fixed),
+    "stablelm": GgufFamily(
+        "stablelm", (), _parallel, fixed=_qk_norm_fixed, head=("output.weight",)
+    ),
+    "starcoder2": GgufFamily("starcoder2", activations=_GELU),
 }
 REFUSED = {
     "bloom": "its bias grows with the distance in llama.cpp and with the position in transformers, which differ without a "
@@ -239,7 +243,7 @@ REFUSED = {
 """Families that give other vectors in llama.cpp than in transformers, with the reason."""
 
 
-def family(config: PretrainedConfig, name: str) -> Family:
+def family(config: PretrainedConfig, name: str) -> GgufFamily:
     """Return how a model's family is written.
 
     Args:

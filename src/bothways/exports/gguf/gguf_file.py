@@ -22,7 +22,7 @@ from bothways.backbone.tokenizer.preparation import specials
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder import head_modules
 from bothways.errors import InputError, MissingExtra
-from bothways.exports.gguf.gguf_families import Family, family
+from bothways.exports.gguf.gguf_families import GgufFamily, family
 from bothways.exports.gguf.gguf_settings import rope_factors, settings
 from bothways.exports.gguf.gguf_vocabulary import Vocabulary, vocabulary
 from bothways.nearest import did_you_mean
@@ -115,7 +115,7 @@ def check(encoder: Encoder, dtype: str) -> None:
 
 
 def named_tensors(
-    encoder: Encoder, known: Family, config: PretrainedConfig, gguf: ModuleType
+    encoder: Encoder, known: GgufFamily, config: PretrainedConfig, gguf: ModuleType
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield each weight of the backbone with its name in GGUF, as llama.cpp expects it.
 
@@ -154,7 +154,7 @@ def named_tensors(
 
 
 def _transformed(
-    known: Family, name: str, value: Tensor, config: PretrainedConfig
+    known: GgufFamily, name: str, value: Tensor, config: PretrainedConfig
 ) -> Iterator[tuple[str, Tensor]]:
     found = [(name, value)]
     for step in known.transform:

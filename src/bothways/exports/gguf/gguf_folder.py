@@ -8,7 +8,7 @@ from typing import Any
 from bothways.encoder.encoder import Encoder
 from bothways.exports.gguf.gguf_file import write_gguf
 from bothways.exports.manifest import BARS, write_manifest
-from bothways.exports.reference import Row, prompt_section, rows
+from bothways.exports.reference import ReferenceRow, prompt_section, rows
 
 
 def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
@@ -44,7 +44,7 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
 
 
 def _readme(
-    name: str, file: str, command: str, tokens: int, dtype: str, reference: list[Row]
+    name: str, file: str, command: str, tokens: int, dtype: str, reference: list[ReferenceRow]
 ) -> str:
     lines = [
         f"# {name}, {dtype.upper()}",

@@ -24,7 +24,7 @@ from bothways.exports.graphs import onnx_graph, openvino_graph
 from bothways.exports.graphs.exported import TITLES, verify_rows
 from bothways.exports.graphs.padded_encoder import PaddedEncoder, plain_attention
 from bothways.exports.manifest import BARS, write_manifest
-from bothways.exports.reference import Row, own_rows
+from bothways.exports.reference import ReferenceRow, own_rows
 from bothways.nearest import did_you_mean
 
 TYPES = ("f32", "int8")
@@ -83,7 +83,12 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: 
 
 
 def _write_settings(
-    encoder: Encoder, folder: Path, name: str, dtype: str, target: str, reference: Sequence[Row]
+    encoder: Encoder,
+    folder: Path,
+    name: str,
+    dtype: str,
+    target: str,
+    reference: Sequence[ReferenceRow],
 ) -> None:
     options = encoder.options
     write_manifest(

@@ -27,7 +27,7 @@ OUTPUTS = ("sentence_embedding", "unnormalized")
 BLOCK = 32
 """Number of int8 weights with one scale."""
 
-Run = Callable[..., np.ndarray[Any, Any]]
+GraphRun = Callable[..., np.ndarray[Any, Any]]
 
 
 def needs() -> None:
@@ -134,7 +134,7 @@ def quantize(folder: Path, width: int) -> None:
     quantizer.model.save_model_to_file(str(folder / GRAPH), True)
 
 
-def open_run(file: Path, threads: int | None) -> Run:
+def open_run(file: Path, threads: int | None) -> GraphRun:
     """Open a graph in ONNX Runtime.
 
     Returns:

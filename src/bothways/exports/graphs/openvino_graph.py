@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bothways.errors import MissingExtra
-from bothways.exports.graphs.onnx_graph import Run
+from bothways.exports.graphs.onnx_graph import GraphRun
 
 if TYPE_CHECKING:
     from openvino import Model
@@ -74,7 +74,7 @@ def _wide(model: Model, width: int) -> list[str]:
     return found
 
 
-def open_run(file: Path, threads: int | None) -> Run:
+def open_run(file: Path, threads: int | None) -> GraphRun:
     """Open a graph in OpenVINO.
 
     Returns:

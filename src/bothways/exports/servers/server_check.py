@@ -24,7 +24,7 @@ _TYPES = {
 
 
 @dataclass(frozen=True)
-class Rule:
+class ServerRule:
     """One rule of a server and what the folder has.
 
     Attributes:
@@ -58,7 +58,7 @@ class Files:
     model_type: str
 
 
-def check_rules(folder: Path, target: str, model_type: str) -> list[Rule]:
+def check_rules(folder: Path, target: str, model_type: str) -> list[ServerRule]:
     """Compare an exported folder with its server's rules.
 
     Args:
@@ -84,7 +84,7 @@ def check_rules(folder: Path, target: str, model_type: str) -> list[Rule]:
             model_type,
         )
         return [
-            Rule(server.title, rule.format(**_words(files)), fault(files) or "")
+            ServerRule(server.title, rule.format(**_words(files)), fault(files) or "")
             for rule, fault in RULES
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -20,7 +20,7 @@ from bothways.errors import InputError, UnsupportedFamily
 from bothways.exports.as_llama import as_llama, with_parts
 from bothways.exports.folders.st_folder import TYPES, check, length
 from bothways.exports.manifest import write_manifest
-from bothways.exports.reference import Row, rows
+from bothways.exports.reference import ReferenceRow, rows
 from bothways.exports.servers.server_check import check_rules
 from bothways.exports.servers.server_readme import readme
 from bothways.exports.servers.server_rules import SERVERS, Family
@@ -53,7 +53,7 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: 
     check(encoder, dtype, target)
     model_type, family = known(encoder, target, name)
     _refuse(encoder, target, model_type)
-    reference: list[Row] = rows(encoder)
+    reference: list[ReferenceRow] = rows(encoder)
     served = as_llama(encoder) if family.architecture is None else encoder
     served = with_parts(
         served,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bothways.attention.older_loaders import OLDEST
 from bothways.encoder.encoder import Encoder
-from bothways.exports.reference import Row, prompt_section
+from bothways.exports.reference import ReferenceRow, prompt_section
 from bothways.exports.servers.server_rules import SERVERS, Family
 
 _POOLING = {"mean": "mean", "last": "last-token", "bos": "cls"}
@@ -32,7 +32,7 @@ def readme(
     family: Family,
     tokens: int,
     dtype: str,
-    reference: list[Row],
+    reference: list[ReferenceRow],
 ) -> str:
     """Return the text of the README."""
     server = SERVERS[target]

@@ -25,7 +25,7 @@ _LABEL = 17
 
 
 @dataclass(frozen=True)
-class Row:
+class ForestRow:
     """One mark: its value and, if there is one, its interval."""
 
     label: str
@@ -35,7 +35,7 @@ class Row:
 
 
 def forest(
-    title: str, desc: str, rows: Sequence[Row], *, difference: bool, decimals: int = 1
+    title: str, desc: str, rows: Sequence[ForestRow], *, difference: bool, decimals: int = 1
 ) -> str:
     """Draw a forest plot.
 

@@ -5,7 +5,7 @@ They appear as a forest plot per task, as a table, and for all pairs of models.
 
 from __future__ import annotations
 
-from bothways.report.charts.forest import Row, forest
+from bothways.report.charts.forest import ForestRow, forest
 from bothways.report.comparison import Comparison, Measure
 from bothways.report.markup import esc, number, table
 from bothways.report.sections.section import Missing, Section, Styles, grid, model_name
@@ -66,7 +66,7 @@ def _chart(measure: Measure, comparison: Comparison, styles: Styles, others: lis
     for label in others:
         found = _scaled(measure, label, comparison.baseline)
         if found is not None:
-            rows.append(Row(label, styles[label], *found))
+            rows.append(ForestRow(label, styles[label], *found))
     if not rows:
         return ""
     told = "; ".join(f"{row.label} {row.value:+.{measure.decimals}f}" for row in rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bothways.report.charts.forest import Row, forest
+from bothways.report.charts.forest import ForestRow, forest
 from bothways.report.comparison import Comparison, Measure
 from bothways.report.markup import esc, number, plural, table
 from bothways.report.sections.section import Section, Styles, grid, model_name
@@ -101,7 +101,7 @@ def _charts(comparison: Comparison, styles: Styles) -> str:
         if measure.samples:
             ordered = sorted(measure.scores.items(), key=lambda cell: -cell[1])
             rows = [
-                Row(label, styles[label], score * measure.scale, _scaled(measure, label))
+                ForestRow(label, styles[label], score * measure.scale, _scaled(measure, label))
                 for label, score in ordered
             ]
             title = f"{measure.name}, with 95 % intervals"
@@ -114,7 +114,7 @@ def _charts(comparison: Comparison, styles: Styles) -> str:
 def _one_model(comparison: Comparison, styles: Styles) -> str:
     label = comparison.labels[0]
     rows = [
-        Row(measure.name, styles[label], measure.scores[label] * 100, _scaled(measure, label))
+        ForestRow(measure.name, styles[label], measure.scores[label] * 100, _scaled(measure, label))
         for measure in (*comparison.averages, *comparison.tasks)
         if measure.scale == 100 and label in measure.scores
     ]
@@ -128,7 +128,7 @@ def _scaled(measure: Measure, label: str) -> tuple[float, float] | None:
     return None if ends is None else (ends[0] * measure.scale, ends[1] * measure.scale)
 
 
-def _told(rows: Sequence[Row]) -> str:
+def _told(rows: Sequence[ForestRow]) -> str:
     return "; ".join(f"{row.label} {row.value:.1f}" for row in rows)
 
 

@@ -19,7 +19,7 @@ from bothways.backbone.adapter.lora import lora_layers
 from bothways.backbone.hardware import resolve_dtype
 
 
-class Precision(NamedTuple):
+class NumberTypes(NamedTuple):
     """The types of a stage.
 
     Attributes:
@@ -36,7 +36,7 @@ class Precision(NamedTuple):
         return self.compute != torch.float32
 
 
-def choose(dtype: str, device: torch.device, *, adapter: bool) -> Precision:
+def choose(dtype: str, device: torch.device, *, adapter: bool) -> NumberTypes:
     """Choose the types of a stage.
 
     Args:
@@ -45,11 +45,11 @@ def choose(dtype: str, device: torch.device, *, adapter: bool) -> Precision:
         adapter: True if only an adapter is trained, so the backbone may have the compute type.
     """
     compute = resolve_dtype(dtype, device)
-    return Precision(compute, compute if adapter else torch.float32)
+    return NumberTypes(compute, compute if adapter else torch.float32)
 
 
 @contextmanager
-def autocast(backbone: nn.Module, precision: Precision) -> Iterator[None]:
+def autocast(backbone: nn.Module, precision: NumberTypes) -> Iterator[None]:
     """Run every forward pass of `backbone` in the block under autocast to the compute type.
 
     The wrapper is set on the instance, like Accelerate's own, so objectives need not know of it.

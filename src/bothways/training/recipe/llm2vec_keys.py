@@ -90,7 +90,7 @@ class Common(Strict):
     seed: int = Field(default=42, ge=0)
 
 
-class Mntp(Common):
+class MntpKeys(Common):
     """Keys of experiments/run_mntp.py."""
 
     dataset_name: str | None = None
@@ -106,7 +106,7 @@ class Mntp(Common):
     data_collator_type: Literal["default", "all_mask"] = "default"
 
 
-class Supervised(Common):
+class SupervisedKeys(Common):
     """Keys of experiments/run_supervised.py."""
 
     peft_model_name_or_path: str | None = None
@@ -118,13 +118,17 @@ class Supervised(Common):
     loss_class: Literal["HardNegativeNLLLoss"] = "HardNegativeNLLLoss"
 
 
-class Simcse(Supervised):
+class SimcseKeys(SupervisedKeys):
     """Keys of experiments/run_simcse.py."""
 
     simcse_dropout: float = Field(default=0.1, ge=0, lt=1)
 
 
-SCRIPTS: dict[str, type[Common]] = {"mntp": Mntp, "simcse": Simcse, "supervised": Supervised}
+SCRIPTS: dict[str, type[Common]] = {
+    "mntp": MntpKeys,
+    "simcse": SimcseKeys,
+    "supervised": SupervisedKeys,
+}
 """The keys of each script."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bothways.errors import InputError
 from bothways.training.recipe.llm2vec_e5 import e5_data, holds_e5
-from bothways.training.recipe.llm2vec_keys import Mntp, Simcse, Supervised
+from bothways.training.recipe.llm2vec_keys import MntpKeys, SimcseKeys, SupervisedKeys
 
 if TYPE_CHECKING:
     pass
@@ -20,7 +20,7 @@ OWNERS = {"wikitext": "Salesforce/wikitext"}
 COLLATORS = {"default": "bert", "all_mask": "all_mask"}
 
 
-def _mntp_stage(config: Mntp, where: str, data: tuple[str, ...] | None) -> dict[str, Any]:
+def _mntp_stage(config: MntpKeys, where: str, data: tuple[str, ...] | None) -> dict[str, Any]:
     sources, validation = data, None
     if config.validation_file is not None:
         validation = config.validation_file
@@ -45,7 +45,7 @@ def _mntp_stage(config: Mntp, where: str, data: tuple[str, ...] | None) -> dict[
     return stage | _held_out(config, validation, where)
 
 
-def _held_out(config: Mntp, validation: str | None, where: str) -> dict[str, Any]:
+def _held_out(config: MntpKeys, validation: str | None, where: str) -> dict[str, Any]:
     """Return the held-out data of a stage: a file, or the first percent of the training texts.
 
     run_mntp.py divides the texts in the same way.
@@ -69,7 +69,7 @@ def _held_out(config: Mntp, validation: str | None, where: str) -> dict[str, Any
     return {"heldout": {**texts, "every": every, "limit": config.max_eval_samples}}
 
 
-def _simcse_stage(config: Simcse, where: str, data: tuple[str, ...] | None) -> dict[str, Any]:
+def _simcse_stage(config: SimcseKeys, where: str, data: tuple[str, ...] | None) -> dict[str, Any]:
     if config.dataset_name not in (None, "Wiki1M") and data is None:
         raise InputError(
             f"{where}: dataset_name: simcse reads one text per line ('Wiki1M'), not "
@@ -91,7 +91,7 @@ def _simcse_stage(config: Simcse, where: str, data: tuple[str, ...] | None) -> d
 
 
 def _supervised_stage(
-    config: Supervised, where: str, data: tuple[str, ...] | None
+    config: SupervisedKeys, where: str, data: tuple[str, ...] | None
 ) -> dict[str, Any]:
     if data is None and config.dataset_file_path is None:
         raise InputError(
@@ -123,7 +123,9 @@ STAGES: dict[str, Callable[[Any, str, tuple[str, ...] | None], dict[str, Any]]] 
 
 
 def _stage(
-    config: Mntp | Simcse | Supervised, objective: dict[str, Any], sources: tuple[str, ...]
+    config: MntpKeys | SimcseKeys | SupervisedKeys,
+    objective: dict[str, Any],
+    sources: tuple[str, ...],
 ) -> dict[str, Any]:
     horizon = (
         {"steps": config.max_steps} if config.max_steps > 0 else {"epochs": config.num_train_epochs}

@@ -29,7 +29,7 @@ _LLM2VEC = """
 """Arguments of LLM2Vec's scripts that steer downloads and preprocessing."""
 
 
-class Refusal(NamedTuple):
+class RefusedKey(NamedTuple):
     """The supported values of a setting, which need no action, and the advice about others."""
 
     allowed: tuple[Any, ...]
@@ -37,27 +37,29 @@ class Refusal(NamedTuple):
 
 
 REFUSED = {
-    "optim": Refusal(
+    "optim": RefusedKey(
         ("adamw_torch", "adamw_hf", "adamw_torch_fused", "adamw_apex_fused"),
         "the optimizer is AdamW: use adamw_torch or leave it out",
     ),
-    "adafactor": Refusal((False, None), "the optimizer is AdamW"),
-    "label_smoothing_factor": Refusal((0.0, None), "losses are not smoothed: use 0"),
-    "neftune_noise_alpha": Refusal((None, 0), "embeddings get no noise: leave it out"),
-    "deepspeed": Refusal(
+    "adafactor": RefusedKey((False, None), "the optimizer is AdamW"),
+    "label_smoothing_factor": RefusedKey((0.0, None), "losses are not smoothed: use 0"),
+    "neftune_noise_alpha": RefusedKey((None, 0), "embeddings get no noise: leave it out"),
+    "deepspeed": RefusedKey(
         (None, ""),
         "leave it out; the launcher reads the file: accelerate launch --use_deepspeed --deepspeed_config_file FILE",
     ),
-    "fsdp": Refusal(
+    "fsdp": RefusedKey(
         (None, "", [], False),
         "leave it out; the launcher shards parameters: accelerate launch --use_fsdp --fsdp_version 2",
     ),
-    "trust_remote_code": Refusal((False, None), "code from model repositories is never run"),
-    "tokenizer_name": Refusal((None,), "the tokenizer is the base model's"),
-    "config_name": Refusal((None,), "the config is the base model's"),
-    "config_overrides": Refusal((None,), "models are not trained from scratch"),
-    "model_type": Refusal((None,), "models are not trained from scratch; give model_name_or_path"),
-    "load_best_model_at_end": Refusal(
+    "trust_remote_code": RefusedKey((False, None), "code from model repositories is never run"),
+    "tokenizer_name": RefusedKey((None,), "the tokenizer is the base model's"),
+    "config_name": RefusedKey((None,), "the config is the base model's"),
+    "config_overrides": RefusedKey((None,), "models are not trained from scratch"),
+    "model_type": RefusedKey(
+        (None,), "models are not trained from scratch; give model_name_or_path"
+    ),
+    "load_best_model_at_end": RefusedKey(
         (False, None), "use a dev metric: --set stages.*.eval={metric: sts:FILE, every: 100}"
     ),
 }

@@ -17,7 +17,7 @@ from bothways.backbone.adapter.lora import attach
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.objectives.base import Objective
-from bothways.training.loop.precision import Precision, autocast
+from bothways.training.loop.precision import NumberTypes, autocast
 from bothways.training.stage.base_encoder import open_base
 from bothways.training.stage.encoder_options import train_new_tokens
 from bothways.training.stage.heldout import HeldOut
@@ -73,7 +73,7 @@ def open_heldout(
 def ready(
     context: StageContext,
     encoder: Encoder,
-    chosen: Precision,
+    chosen: NumberTypes,
     place: Callable[[Encoder], None] | None = None,
 ) -> Iterator[Objective[Any]]:
     """Make an opened encoder trainable and build the stage's objective.

@@ -10,10 +10,10 @@ from torch import nn
 
 from bothways.backbone.adapter.lora import LoraConfig, attach, lora_layers
 from bothways.training.loop import precision
-from bothways.training.loop.precision import Precision, autocast, choose
+from bothways.training.loop.precision import NumberTypes, autocast, choose
 from unit.objectives.small_encoder import make_encoder
 
-BF16 = Precision(torch.bfloat16, torch.bfloat16)
+BF16 = NumberTypes(torch.bfloat16, torch.bfloat16)
 
 
 def test_types_of_a_stage() -> None:
@@ -38,14 +38,14 @@ def test_products_are_bfloat16_only_inside_the_block() -> None:
         assert (x @ x.T).dtype == torch.float32  # losses outside the backbone stay wide
     assert layer(x).dtype == torch.float32
     assert "forward" not in vars(layer)
-    with autocast(layer, Precision(torch.float32, torch.float32)):
+    with autocast(layer, NumberTypes(torch.float32, torch.float32)):
         assert layer(x).dtype == torch.float32
 
 
 def test_products_have_the_types_of_the_precision() -> None:
     """Not autocast's own type, which is another one on each kind of device."""
     layer = nn.Linear(4, 4)
-    with autocast(layer, Precision(torch.float16, torch.float32)):
+    with autocast(layer, NumberTypes(torch.float16, torch.float32)):
         assert layer(torch.randn(2, 4)).dtype == torch.float16
 
 

@@ -9,7 +9,7 @@ import torch
 
 import bothways as bw
 from bothways.encoder.encoder import Encoder
-from bothways.training.loop.precision import Precision
+from bothways.training.loop.precision import NumberTypes
 from bothways.training.stage.base_encoder import open_base
 from bothways.training.stage.stage_context import StageContext
 from bothways.training.stage.stage_setup import ready
@@ -56,7 +56,7 @@ def test_trained_are_the_factors_or_every_weight_and_a_pooling_that_the_loss_rea
 ) -> None:
     context = StageContext(recipe(tmp_path, stage, pooling=LATENT), 0, None)
     encoder = open_base(context, device=torch.device("cpu"), dtype=torch.float32)
-    with ready(context, encoder, Precision(torch.float32, torch.float32)):
+    with ready(context, encoder, NumberTypes(torch.float32, torch.float32)):
         names = dict(encoder.backbone.named_parameters())
         trained = {name for name, parameter in names.items() if parameter.requires_grad}
         assert trained == {name for name in names if ".lora_" in name or backbone == "all"} and trained
@@ -75,7 +75,7 @@ def test_a_layer_that_the_encoder_keeps_trains_inside_it(tmp_path: Path) -> None
     """SimCSE's MLP with `keep_mlp`: the optimizer takes the encoder's parameters."""
     encoder, context = with_mlp(tmp_path)
     before = sum(parameter.numel() for parameter in encoder.pooling.parameters())
-    with ready(context, encoder, Precision(torch.float32, torch.float32)) as objective:
+    with ready(context, encoder, NumberTypes(torch.float32, torch.float32)) as objective:
         width = encoder.hidden_size
         kept = list(encoder.pooling.parameters())
         assert sum(parameter.numel() for parameter in kept) - before == width * width + width
@@ -87,7 +87,7 @@ def test_new_layers_are_drawn_from_the_recipes_seed_alone(tmp_path: Path) -> Non
     for seed, state_before in ((3, 0), (3, 1), (4, 0)):
         encoder, context = with_mlp(tmp_path, seed)
         torch.manual_seed(state_before)
-        with ready(context, encoder, Precision(torch.float32, torch.float32)):
+        with ready(context, encoder, NumberTypes(torch.float32, torch.float32)):
             drawn.append(torch.cat([parameter.detach().flatten() for parameter in encoder.pooling.parameters()]))
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
@@ -98,6 +98,6 @@ def test_after_a_stage_the_encoder_has_its_own_dropout_again(tmp_path: Path) -> 
     rows = encoder.pack(encoder.tokenize(TEXTS[:3]))
     with torch.no_grad():
         before = encoder(rows)
-        with ready(context, encoder, Precision(torch.float32, torch.float32)):
+        with ready(context, encoder, NumberTypes(torch.float32, torch.float32)):
             assert not torch.equal(encoder(rows), before)
         assert torch.equal(encoder(rows), before)
