@@ -26,6 +26,7 @@ _WHERE = {
     "export": "bothways.exports.export",
     "load_export": "bothways.exports.graphs.exported",
     "verify_export": "bothways.exports.verify",
+    "merge": "bothways.merging.merge",
     "push": "bothways.publishing.push",
     "index": "bothways.indexing.build",
     "open_index": "bothways.indexing.searching",
@@ -48,6 +49,7 @@ __all__ = [
     "index",
     "load",
     "load_export",
+    "merge",
     "open_index",
     "push",
     "read_shards",
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from bothways.exports.verify import verify_export
     from bothways.indexing.build import index
     from bothways.indexing.searching import open_index
+    from bothways.merging.merge import merge
     from bothways.publishing.push import push
     from bothways.training.loop.trainer import train
     from bothways.training.recipe.recipe import Recipe

@@ -40,6 +40,7 @@ BELOW: dict[str, set[str]] = {
     "indexing": {"evaluation", "exports", "encoder", "search", "data"},
     "serving": {"indexing", "encoder", "search", "pooling", "backbone", "attention"},
     "evaluation": {"encoder", "search", "data", "backbone", "attention"},
+    "merging": {"evaluation", "encoder", "search", "data", "pooling", "backbone", "attention"},
     "report": {"evaluation"},
     "publishing": {"evaluation", "encoder", "data", "pooling", "backbone", "attention"},
     "bulk": {"evaluation", "exports", "encoder", "data"},

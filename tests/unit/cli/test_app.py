@@ -37,6 +37,7 @@ VERBS = {
     ],
     "doctor": ["model", "--direction", "--quick", "--device", "--dtype"],
     "families": ["names", "--out"],
+    "merge": ["models", "--out", "--method", "--weights", "--t", "--dev", "--base"],
     "recipes": ["name", "--preset", "--option"],
     "train": [
         "recipe",

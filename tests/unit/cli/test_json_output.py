@@ -93,6 +93,7 @@ TRAINING = (
 COMMANDS: dict[str, Line] = {
     "convert": Line("base --out converted", "out direction dimension pooling max_length notes"),
     "doctor": Line("encoder --quick", "ok checks notes"),
+    "merge": Line("encoder encoder --out merged", "out method parents"),
     "families": Line("llama", "families"),
     "recipes": Line("", "recipes"),
     "train": Line(f"{TRAINING} --out trained", "out direction dimension pooling"),

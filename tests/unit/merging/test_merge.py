@@ -1,0 +1,197 @@
+"""Merged encoders: the weights, what chooses them, what is refused, provenance, the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import bothways as bw
+from bothways.errors import BothwaysError, InputError
+from bothways.merging import merge as module
+from bothways.merging.weights import slerp
+from tiny import SENTENCES, tiny_llama
+from unit.training.material import TEXTS, recipe, simcse
+
+POOLING = {"mode": "latent_attention", "latents": 4, "heads": 2}
+
+
+def child(base: Path, out: Path, seed: int, **options) -> Path:
+    """An encoder of the base, with its own noise on all weights."""
+    encoder = bw.convert(base, dtype="float32", **options)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for each in encoder.parameters():
+            each.add_(0.02 * torch.randn(each.shape, generator=generator))
+    encoder.save(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("merge")
+    tiny_llama(folder / "base")
+    for seed, name in enumerate("abc"):
+        child(folder / "base", folder / name, seed, prompts={"query": "Find:\n"})
+    return folder
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_soup_is_the_mean_of_all_weights(place, tmp_path):
+    models = [place / name for name in "abc"]
+    encoder = bw.merge(models, tmp_path / "soup", weights=[2, 1, 1])
+    states = [weights(model) for model in models]
+    for name, tensor in weights(tmp_path / "soup").items():
+        expected = sum(share * state[name].double() for share, state in zip((0.5, 0.25, 0.25), states))
+        torch.testing.assert_close(tensor.double(), expected, atol=1e-7, rtol=1e-6)
+    facts = encoder.provenance["merge"]
+    assert [(parent["name"], parent["weight"]) for parent in facts["parents"]] == [("a", 0.5), ("b", 0.25), ("c", 0.25)]
+    assert encoder.prompts == {"query": "Find:\n"}
+    assert encoder.encode(list(SENTENCES[:2])).shape == (2, encoder.dimension)
+
+
+def test_slerp_goes_between_two(place, tmp_path):
+    bw.merge([place / "a", place / "b"], tmp_path / "out", method="slerp", t=0.3)
+    one, other = weights(place / "a"), weights(place / "b")
+    for name, tensor in weights(tmp_path / "out").items():
+        torch.testing.assert_close(tensor, slerp(one[name], other[name], 0.3))
+
+
+def test_a_greedy_soup_takes_what_does_not_lower_the_metric(place, tmp_path, monkeypatch):
+    """The metric is a function of the first weight: b alone is best, a helps it, c does not."""
+    values = {name: float(bw.load(place / name, dtype="float32").backbone.embed_tokens.weight.detach()[0, 0]) for name in "abc"}
+    order = sorted(values, key=lambda name: -values[name])
+    target = values[order[0]] * 0.5 + values[order[1]] * 0.5  # the mean of the two best
+
+    class Metric:
+        name = "distance"
+
+        def __call__(self, encoder) -> float:
+            return -abs(float(encoder.backbone.embed_tokens.weight.detach()[0, 0]) - target)
+
+    monkeypatch.setattr(module, "dev_metric", lambda spec: Metric())
+    encoder = bw.merge([place / name for name in "abc"], tmp_path / "out", dev="stdlib")
+    facts = encoder.provenance["merge"]
+    shares = {parent["name"]: parent["weight"] for parent in facts["parents"]}
+    assert {shares[order[0]], shares[order[1]], shares[order[2]]} == {0.5, 0.0}
+    assert facts["method"] == "greedy"
+    assert facts["dev"]["merged"] >= max(facts["dev"]["models"])
+
+
+def test_a_trained_pooling_is_merged_too(place, tmp_path):
+    for seed, name in enumerate("de"):
+        child(place / "base", tmp_path / name, seed, pooling=POOLING)
+    merged = bw.merge([tmp_path / "d", tmp_path / "e"], tmp_path / "out")
+    parents = [bw.load(tmp_path / name, dtype="float32").pooling.state_dict() for name in "de"]
+    for name, tensor in merged.pooling.state_dict().items():
+        torch.testing.assert_close(tensor, (parents[0][name] + parents[1][name]) / 2)
+
+
+def test_adapters_of_one_base_and_seeds_of_one_recipe(tmp_path):
+    runs = []
+    for seed in (1, 2):
+        made = recipe(tmp_path, simcse(keep="adapter"), seed=seed)
+        bw.train(made, tmp_path / f"run{seed}", texts=TEXTS)
+        runs.append(tmp_path / f"run{seed}")
+    merged = bw.merge(runs, tmp_path / "out")
+    one, other = (bw.load(run, dtype="float32").backbone.state_dict() for run in runs)
+    for name, tensor in merged.backbone.state_dict().items():
+        torch.testing.assert_close(tensor, (one[name] + other[name]) / 2)
+    facts = merged.provenance["merge"]["parents"]
+    assert [parent["stages"][0]["seed"] for parent in facts] == [1, 2]
+    assert merged.provenance["stages"] == [], "no stage is shared"
+
+
+CASES = {
+    "pooling": ({"pooling": "last"}, "differ in their pooling"),
+    "prompts": ({"prompts": {"query": "Ask:\n"}}, "differ in their prompts"),
+    "direction": ({"direction": "causal"}, "differ in their direction"),
+    "length": ({"max_length": 7, "prompts": {"query": "Find:\n"}}, "setting max_length"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_encoders_of_other_settings_are_refused_in_one_line(place, tmp_path, case):
+    options, message = CASES[case]
+    child(place / "base", tmp_path / "other", 0, **{"prompts": {"query": "Find:\n"}, **options})
+    with pytest.raises(InputError, match=message) as error:
+        bw.merge([place / "a", tmp_path / "other"], tmp_path / "out")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_architecture_or_tokenizer_is_refused(place, tmp_path):
+    tiny_llama(tmp_path / "deeper", num_hidden_layers=3)
+    child(tmp_path / "deeper", tmp_path / "other", 0, prompts={"query": "Find:\n"})
+    with pytest.raises(InputError, match="architecture, num_hidden_layers"):
+        bw.merge([place / "a", tmp_path / "other"], tmp_path / "out")
+    tiny_llama(tmp_path / "base", tokenizer={"add_bos": True})
+    child(tmp_path / "base", tmp_path / "tokens", 0, prompts={"query": "Find:\n"})
+    with pytest.raises(InputError, match="differ in their tokenizer"):
+        bw.merge([place / "a", tmp_path / "tokens"], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "ties"}, "method 'ties' does not exist; there are soup, greedy, slerp"),
+        ({"method": "greedy"}, "greedy chooses by a dev metric"),
+        ({"method": "slerp"}, r"slerp goes between two models \(got 3\)"),
+        ({"t": 2.0}, "t must lie in"),
+        ({"weights": [1, 2]}, "2 weights for 3 models"),
+        ({"weights": [1, 2, 3], "dev": "stdlib"}, "weights belong to a soup"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(place, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        bw.merge([place / name for name in "abc"], tmp_path / "out", **options)
+    with pytest.raises(InputError, match="needs at least two models"):
+        bw.merge([place / "a"], tmp_path / "out")
+
+
+def test_a_result_that_is_not_sound_is_an_error(place, tmp_path, monkeypatch):
+    class Ill:
+        ok = False
+
+        def __str__(self) -> str:
+            return "FAIL direction"
+
+    monkeypatch.setattr(module, "doctor", lambda encoder, quick: Ill())
+    with pytest.raises(BothwaysError, match="is not sound"):
+        bw.merge([place / "a", place / "b"], tmp_path / "out")
+
+
+def test_the_command(place, tmp_path, capsys):
+    from unit.cli.cli_runner import runner
+
+    run = runner(capsys)
+    pairs = tmp_path / "dev.jsonl"
+    rows = [{"sentence1": TEXTS[n], "sentence2": TEXTS[n + 1], "score": n % 5} for n in range(9)]
+    pairs.write_text("\n".join(map(json.dumps, rows)))
+    done = run(
+        "merge",
+        place / "a",
+        place / "b",
+        "--out",
+        tmp_path / "out",
+        "--weights",
+        "3,1",
+        "--method",
+        "soup",
+        "--dev",
+        f"sts:{pairs}",
+    )
+    assert done.code == 0, done.err
+    assert "0.750  a" in done.out and "proved by the doctor" in done.out
+    assert np.isfinite(bw.load(tmp_path / "out").encode("a text")).all()
+    assert "spearman" in json.dumps(bw.load(tmp_path / "out").provenance["merge"]["dev"])
+    assert (
+        "expected numbers with commas" in run("merge", place / "a", place / "b", "--out", tmp_path / "n", "--weights", "a").err
+    )
