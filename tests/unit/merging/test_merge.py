@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,30 +12,16 @@ import bothways as bw
 from bothways.errors import BothwaysError, InputError
 from bothways.merging import merge as module
 from bothways.merging.weights import slerp
-from tiny import SENTENCES, tiny_llama
+from tiny import SENTENCES
+from unit.merging.material import child, family
 from unit.training.material import TEXTS, recipe, simcse
 
 POOLING = {"mode": "latent_attention", "latents": 4, "heads": 2}
 
 
-def child(base: Path, out: Path, seed: int, **options) -> Path:
-    """An encoder of the base, with its own noise on all weights."""
-    encoder = bw.convert(base, dtype="float32", **options)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for each in encoder.parameters():
-            each.add_(0.02 * torch.randn(each.shape, generator=generator))
-    encoder.save(out)
-    return out
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("merge")
-    tiny_llama(folder / "base")
-    for seed, name in enumerate("abc"):
-        child(folder / "base", folder / name, seed, prompts={"query": "Find:\n"})
-    return folder
+    return family(tmp_path_factory.mktemp("merge"))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -109,35 +93,6 @@ def test_adapters_of_one_base_and_seeds_of_one_recipe(tmp_path):
     assert merged.provenance["stages"] == [], "no stage is shared"
 
 
-CASES = {
-    "pooling": ({"pooling": "last"}, "differ in their pooling"),
-    "prompts": ({"prompts": {"query": "Ask:\n"}}, "differ in their prompts"),
-    "direction": ({"direction": "causal"}, "differ in their direction"),
-    "length": ({"max_length": 7, "prompts": {"query": "Find:\n"}}, "setting max_length"),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_encoders_of_other_settings_are_refused_in_one_line(place, tmp_path, case):
-    options, message = CASES[case]
-    child(place / "base", tmp_path / "other", 0, **{"prompts": {"query": "Find:\n"}, **options})
-    with pytest.raises(InputError, match=message) as error:
-        bw.merge([place / "a", tmp_path / "other"], tmp_path / "out")
-    assert "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists()
-
-
-def test_another_architecture_or_tokenizer_is_refused(place, tmp_path):
-    tiny_llama(tmp_path / "deeper", num_hidden_layers=3)
-    child(tmp_path / "deeper", tmp_path / "other", 0, prompts={"query": "Find:\n"})
-    with pytest.raises(InputError, match="architecture, num_hidden_layers"):
-        bw.merge([place / "a", tmp_path / "other"], tmp_path / "out")
-    tiny_llama(tmp_path / "base", tokenizer={"add_bos": True})
-    child(tmp_path / "base", tmp_path / "tokens", 0, prompts={"query": "Find:\n"})
-    with pytest.raises(InputError, match="differ in their tokenizer"):
-        bw.merge([place / "a", tmp_path / "tokens"], tmp_path / "out")
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -166,32 +121,3 @@ def test_a_result_that_is_not_sound_is_an_error(place, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "doctor", lambda encoder, quick: Ill())
     with pytest.raises(BothwaysError, match="is not sound"):
         bw.merge([place / "a", place / "b"], tmp_path / "out")
-
-
-def test_the_command(place, tmp_path, capsys):
-    from unit.cli.cli_runner import runner
-
-    run = runner(capsys)
-    pairs = tmp_path / "dev.jsonl"
-    rows = [{"sentence1": TEXTS[n], "sentence2": TEXTS[n + 1], "score": n % 5} for n in range(9)]
-    pairs.write_text("\n".join(map(json.dumps, rows)))
-    done = run(
-        "merge",
-        place / "a",
-        place / "b",
-        "--out",
-        tmp_path / "out",
-        "--weights",
-        "3,1",
-        "--method",
-        "soup",
-        "--dev",
-        f"sts:{pairs}",
-    )
-    assert done.code == 0, done.err
-    assert "0.750  a" in done.out and "proved by the doctor" in done.out
-    assert np.isfinite(bw.load(tmp_path / "out").encode("a text")).all()
-    assert "spearman" in json.dumps(bw.load(tmp_path / "out").provenance["merge"]["dev"])
-    assert (
-        "expected numbers with commas" in run("merge", place / "a", place / "b", "--out", tmp_path / "n", "--weights", "a").err
-    )
