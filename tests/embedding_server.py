@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from bothways.serving.run import bind, make_server, url
+from bothways.serving.run import bind, hosts_of, make_server, url
 from bothways.serving.settings import ServeSettings
 
 
@@ -49,11 +49,14 @@ def _parsed(body: bytes) -> Any:
 
 
 @contextmanager
-def running(encoders: Mapping[str, Any], *, int8_texts: Sequence[str] = (), **settings: Any) -> Iterator[Running]:
+def running(
+    encoders: Mapping[str, Any], *, int8_texts: Sequence[str] = (), documents: Any = None, **settings: Any
+) -> Iterator[Running]:
     """Serve encoders inside the block."""
     taken = bind("127.0.0.1", 0)
     address = url(taken)
-    server = make_server(encoders, ServeSettings(**settings), int8_texts)
+    chosen = ServeSettings(**settings)
+    server = make_server(encoders, chosen, int8_texts, documents, hosts_of(taken, chosen))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
     thread.start()
     try:

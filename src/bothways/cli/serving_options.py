@@ -34,6 +34,12 @@ class Address:
             help="origin of web pages that may ask, for example https://example.org; repeatable"
         ),
     ] = None
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="further name by which clients may call the server, for example search.example.org; repeatable"
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,11 @@ def settings_of(address: Address, answering: Answering, limits: Limits) -> Serve
     from bothways.config import parse
     from bothways.serving.settings import ServeSettings
 
-    given = {**vars(answering), **vars(limits), "cors": tuple(address.cors or ())}
+    given = {
+        **vars(answering),
+        **vars(limits),
+        "cors": tuple(address.cors or ()),
+        "allowed_hosts": tuple(address.allowed_host or ()),
+    }
     del given["int8_texts"]
     return parse(ServeSettings, given, where="serve")

@@ -7,6 +7,7 @@ own come on top: `truncated`, `document` and `span`.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +20,17 @@ from bothways.encoder.inference import finish
 from bothways.errors import InputError
 from bothways.nearest import meant
 from bothways.serving import vectors
+from bothways.serving.documents import Documents
 from bothways.serving.engine import Engine, Full, Stopped
 from bothways.serving.queue import Job
 from bothways.serving.refusal import Refusal
-from bothways.serving.schema import Asked, EmbeddingRequest, RerankRequest, SimilarityRequest
+from bothways.serving.schema import (
+    Asked,
+    EmbeddingRequest,
+    RerankRequest,
+    SearchRequest,
+    SimilarityRequest,
+)
 from bothways.serving.settings import ServeSettings
 from bothways.serving.texts import ServedModel, TokenizedRows, as_texts
 
@@ -180,6 +188,30 @@ class Answers:
             if asked.return_documents:
                 result["document"] = {"text": documents[index]}
             results.append(result)
+        return _answer(model, rows, {"object": "list", "results": results})
+
+    async def search(
+        self, asked: SearchRequest, documents: Documents, visit: Visit
+    ) -> dict[str, Any]:
+        """Answer /search: the nearest rows of the user's documents."""
+        documents.check(asked)
+        model = self.find(documents.model)
+        rows = await self._thread(
+            functools.partial(
+                model.tokenize,
+                [asked.query],
+                documents.prompt,
+                most=self.settings.max_tokens,
+                truncate=asked.truncate,
+            ),
+            deadline=visit.deadline,
+        )
+        (vector,) = await self._encode(model, rows, visit)
+        try:
+            left = max(0.0, visit.deadline - time.monotonic())
+            results = await documents.search(asked, vector, left)
+        except asyncio.TimeoutError:
+            raise self._late() from None
         return _answer(model, rows, {"object": "list", "results": results})
 
     async def _scores(

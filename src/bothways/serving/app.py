@@ -13,13 +13,20 @@ from starlette.middleware.cors import CORSMiddleware
 
 from bothways.encoder.encoder import Encoder
 from bothways.serving.answers import Answers, Visit
+from bothways.serving.documents import Documents
 from bothways.serving.engine import Engine
 from bothways.serving.errors import add_errors
 from bothways.serving.gate import Gate
+from bothways.serving.hosts import Hosts
 from bothways.serving.json_response import json_response
 from bothways.serving.metrics import Metrics
 from bothways.serving.page import page
-from bothways.serving.schema import EmbeddingRequest, RerankRequest, SimilarityRequest
+from bothways.serving.schema import (
+    EmbeddingRequest,
+    RerankRequest,
+    SearchRequest,
+    SimilarityRequest,
+)
 from bothways.serving.settings import KEY, ServeSettings
 from bothways.serving.texts import ServedModel
 
@@ -30,6 +37,8 @@ def build_app(
     *,
     key: str | None = None,
     int8_texts: Sequence[str] = (),
+    documents: Documents | None = None,
+    hosts: Hosts | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -38,6 +47,9 @@ def build_app(
         settings: limits and defaults.
         key: see `Gate`. If None, the environment's BOTHWAYS_API_KEY, if it is set.
         int8_texts: texts from which the ranges of int8 vectors are taken. They are encoded now.
+        documents: what /search answers from. If None, there is no such path. It is closed at the
+            end.
+        hosts: see `Gate`.
 
     Returns:
         An ASGI application. Its engine starts and stops with its lifespan.
@@ -61,16 +73,21 @@ def build_app(
         yield
         answers.close()
         engine.stop()
+        if documents is not None:
+            documents.close()
 
     # The pages of documentation would load their scripts from elsewhere.
     app = FastAPI(title="bothways", docs_url=None, redoc_url=None, lifespan=lifespan)
     _add_api(app, answers)
-    _add_pages(app, answers, engine, metrics)
+    if documents is not None:
+        _add_search(app, answers, documents)
+    _add_pages(app, answers, engine, metrics, own=documents is not None)
     add_errors(app)
     metrics.paths = {str(getattr(route, "path", "")) for route in app.routes}
     app.add_middleware(
         Gate,
         settings=settings,
+        hosts=hosts,
         key=key or os.environ.get(KEY) or None,
         retry_after=engine.retry_after,
         observe=metrics.answered,
@@ -102,8 +119,18 @@ def _add_api(app: FastAPI, answers: Answers) -> None:
         return json_response(await answers.rerank(asked, _visit(request)))
 
 
-def _add_pages(app: FastAPI, answers: Answers, engine: Engine, metrics: Metrics) -> None:
-    """Add the routes that tell about the server."""
+def _add_search(app: FastAPI, answers: Answers, documents: Documents) -> None:
+    """Add the route that searches the user's documents."""
+
+    @app.post("/search")
+    async def search(asked: SearchRequest, request: Request) -> Response:
+        return json_response(await answers.search(asked, documents, _visit(request)))
+
+
+def _add_pages(
+    app: FastAPI, answers: Answers, engine: Engine, metrics: Metrics, *, own: bool
+) -> None:
+    """Add the routes that tell about the server. `own` tells if it has the user's documents."""
 
     @app.get("/v1/models")
     async def models() -> Response:
@@ -129,8 +156,8 @@ def _add_pages(app: FastAPI, answers: Answers, engine: Engine, metrics: Metrics)
         return PlainTextResponse(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @app.get("/", include_in_schema=False)
-    async def search() -> Response:
-        html, headers = page()
+    async def start() -> Response:
+        html, headers = page(own)
         return HTMLResponse(html, headers=headers)
 
 

@@ -15,7 +15,12 @@ from bothways.errors import BothwaysError, InputError
 from bothways.serving.answers import Gone
 from bothways.serving.json_response import json_response
 from bothways.serving.refusal import Refusal, error_body
-from bothways.serving.schema import EmbeddingRequest, RerankRequest, SimilarityRequest
+from bothways.serving.schema import (
+    EmbeddingRequest,
+    RerankRequest,
+    SearchRequest,
+    SimilarityRequest,
+)
 
 
 def add_errors(app: FastAPI) -> None:
@@ -79,6 +84,7 @@ def _body_type(request: Request) -> type[BaseModel]:
         "/v1/similarity": SimilarityRequest,
         "/v1/rerank": RerankRequest,
         "/rerank": RerankRequest,
+        "/search": SearchRequest,
     }
     return kinds.get(request.url.path, EmbeddingRequest)
 

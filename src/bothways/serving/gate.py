@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
+from bothways.serving.hosts import Hosts
 from bothways.serving.refusal import Refusal
 from bothways.serving.settings import KEY, ServeSettings
 
@@ -34,6 +35,7 @@ class Gate:
     Args:
         app: the application behind it.
         settings: limits.
+        hosts: names by which the server may be called. If None, all.
         key: what clients must send as `Authorization: Bearer KEY`. If None, nothing.
         retry_after: gives the seconds after which a refused client should try again.
         observe: gets (path, status, seconds) of every answer.
@@ -44,6 +46,7 @@ class Gate:
         app: App,
         *,
         settings: ServeSettings,
+        hosts: Hosts | None = None,
         key: str | None,
         retry_after: Callable[[], int],
         observe: Callable[[str, int, float], None] = lambda path, status, seconds: None,
@@ -54,6 +57,7 @@ class Gate:
             retry_after,
             observe,
         )
+        self._hosts = hosts
         self._key = None if key is None else key.encode()
         self._requests = self._bytes = 0
 
@@ -77,6 +81,10 @@ class Gate:
             self.observe(scope["path"], status, time.monotonic() - begun)
 
     async def _pass(self, scope: Message, receive: Receive, send: Send) -> None:
+        stranger = self._stranger(scope)
+        if stranger is not None:
+            await _refuse(stranger, scope, receive, send)
+            return
         if scope["path"] in OPEN:
             await self.app(scope, receive, send)
             return
@@ -92,6 +100,18 @@ class Gate:
         finally:
             self._requests -= 1
             self._bytes -= body.read
+
+    def _stranger(self, scope: Message) -> Refusal | None:
+        """Refuse a request to another host's name (see `hosts`)."""
+        host = dict(scope["headers"]).get(b"host")
+        name = None if host is None else host.decode("latin-1")
+        if self._hosts is None or name in self._hosts:
+            return None
+        return Refusal(
+            403,
+            f"the host {name[:100] if name else name!r} is not this server's; call it by its address, or start it with --allowed-host",
+            code="host",
+        )
 
     def _refusal(self, scope: Message) -> Refusal | None:
         """Decide by the head of a request."""

@@ -1,4 +1,6 @@
-"""The page at /: paste texts, type a query, see the nearest ones. It requests nothing but this API.
+"""The page at /: type a query, see the nearest texts: pasted ones, or those of the server's index.
+
+It requests nothing but this API.
 
 Style and script are part of the page. Its policy allows only this script, by its hash, and requests
 to this server alone.
@@ -21,10 +23,12 @@ class Page(NamedTuple):
 
 
 @functools.cache
-def page() -> Page:
-    """Read the page from the package."""
+def page(own: bool = False) -> Page:
+    """Read the page from the package. `own` shows a search of the server's documents."""
     style, script = _resource("style.css"), _resource("script.js")
     html = _resource("page.html").replace("/*style*/", style).replace("/*script*/", script)
+    if own:
+        html = html.replace("<body>", "<body data-own>")
     policy = (
         f"default-src 'none'; connect-src 'self'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -17,6 +17,8 @@ from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.serving.app import build_app
 from bothways.serving.connection import Connection
+from bothways.serving.documents import Documents
+from bothways.serving.hosts import Hosts
 from bothways.serving.settings import KEY, ServeSettings
 
 log = logging.getLogger("bothways")
@@ -70,6 +72,7 @@ def serve(
     taken: socket.socket,
     *,
     int8_texts: Sequence[str] = (),
+    documents: Documents | None = None,
 ) -> None:
     """Answer requests until SIGINT, SIGTERM or SIGHUP comes.
 
@@ -80,18 +83,21 @@ def serve(
         settings: limits and defaults.
         taken: the address, see `bind`. It is closed.
         int8_texts: see `build_app`.
+        documents: see `build_app`.
 
     Raises:
         InputError: another process has begun to listen at the address.
     """
     with taken:
-        server = make_server(encoders, settings, int8_texts)
+        server = make_server(encoders, settings, int8_texts, documents, hosts_of(taken, settings))
         try:
             taken.listen(2048)
         except OSError as error:
             host, port = taken.getsockname()[:2]
             raise InputError(_unusable(host, port, error)) from None
         log.info("serving %s at %s; stop with Ctrl-C", ", ".join(encoders), url(taken))
+        if documents is not None:
+            log.info("%d rows of %s at /search", len(documents.index), documents.index.store.place)
         if os.environ.get(KEY):
             log.info("clients need the key of %s", KEY)
         elif not _is_loopback(taken):
@@ -101,13 +107,22 @@ def serve(
         server.run(sockets=[taken])
 
 
+def hosts_of(taken: socket.socket, settings: ServeSettings) -> Hosts:
+    """Return the names by which a server at this address may be called."""
+    return Hosts(str(taken.getsockname()[0]), settings.allowed_hosts)
+
+
 def make_server(
-    encoders: Mapping[str, Encoder], settings: ServeSettings, int8_texts: Sequence[str] = ()
+    encoders: Mapping[str, Encoder],
+    settings: ServeSettings,
+    int8_texts: Sequence[str] = (),
+    documents: Documents | None = None,
+    hosts: Hosts | None = None,
 ) -> Server:
-    """Build the server, which listens to nothing yet."""
+    """Build the server, which listens to nothing yet. Arguments are those of `build_app`."""
     return Server(
         uvicorn.Config(
-            build_app(encoders, settings, int8_texts=int8_texts),
+            build_app(encoders, settings, int8_texts=int8_texts, documents=documents, hosts=hosts),
             http=Connection,
             ws="none",
             lifespan="on",

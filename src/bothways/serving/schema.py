@@ -137,6 +137,18 @@ class SimilarityRequest(Asked):
     documents: Texts = Field(description="a text or a list of texts")
 
 
+class SearchRequest(Asked):
+    """The body of /search."""
+
+    query: str = Field(description="the query")
+    top: int = Field(5, ge=1, le=1000, description="how many of the best")
+    where: str | None = Field(
+        None,
+        description="condition on file, row, start, end or text, for example \"file = 'a.txt' AND row < 10\"",
+    )
+    hybrid: bool = Field(False, description="join the ranking with that of BM25")
+
+
 class RerankDocument(Strict):
     """A document of a rerank request, as an object."""
 

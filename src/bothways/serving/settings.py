@@ -33,6 +33,9 @@ class ServeSettings(Strict):
         normalize: return unit vectors if a request does not say. If None, use the encoder's own
             setting, as `Encoder.encode` does.
         cors: origins of web pages that may ask, for example ["https://example.org"].
+        allowed_hosts: names by which clients may call the server, besides those of this machine
+            itself. If empty, a server on a loopback address takes only those of this machine, and
+            another one takes all.
     """
 
     batch_tokens: Annotated[int | None, Field(ge=1)] = None
@@ -48,3 +51,4 @@ class ServeSettings(Strict):
     accept_token_ids: bool = False
     normalize: bool | None = None
     cors: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()

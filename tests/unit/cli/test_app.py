@@ -81,9 +81,19 @@ VERBS = {
         *("--batch-tokens", "--seed", "--device", "--dtype"),
     ],
     "serve": [
-        *("models", "--host", "--port", "--cors", "--normalize", "--accept-token-ids", "--int8-texts", "--batch-tokens"),
+        *(
+            "models",
+            "--host",
+            "--port",
+            "--cors",
+            "--allowed-host",
+            "--normalize",
+            "--accept-token-ids",
+            "--int8-texts",
+            "--batch-tokens",
+        ),
         *("--max-rows", "--max-tokens", "--max-bytes", "--max-requests", "--queue-rows", "--queue-tokens", "--timeout"),
-        *("--body-timeout", "--drain", "--pooling", "--device", "--dtype"),
+        *("--body-timeout", "--drain", "--index", "--pooling", "--device", "--dtype"),
     ],
     "mine": MINE,
     "ablate": [

@@ -84,7 +84,7 @@ def half(server, text: bytes) -> bytes:
 
 
 def test_half_sent_bodies(encoder):
-    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n"
+    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n"
     with running({"tiny": encoder}, body_timeout=0.3, max_requests=4) as server:
         begun = time.monotonic()
         answer = half(server, head + b'{"input": "a')
@@ -103,7 +103,7 @@ def test_half_sent_heads(encoder, monkeypatch):
     with running({"tiny": encoder}) as server:
         assert half(server, b"") == b""
         assert half(server, b"POST /v1/embeddings HT") == b""
-        assert half(server, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET /hea").count(b"HTTP/1.1 200") == 1
+        assert half(server, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hea").count(b"HTTP/1.1 200") == 1
         assert half(server, b"nonsense\r\n\r\n").startswith(b"HTTP/1.1 400")
 
 
@@ -113,8 +113,9 @@ def test_a_reader_that_stops_is_cut_off(encoder, monkeypatch):
     before = Connection.connection_lost
     monkeypatch.setattr(Connection, "connection_lost", lambda self, error: (before(self, error), lost.set()))
     body = b'{"encoding_format": "float", "input": [%s"a"]}' % (b'"a",' * 2000)
-    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
-        body
+    head = (
+        b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        % len(body)
     )
     with running({"tiny": encoder}) as server, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -178,8 +179,9 @@ def test_late_answers(slow):
 
 def test_clients_that_leave_release_their_texts(slow):
     body = b'{"input": ["a", "b", "c"]}'
-    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
-        body
+    head = (
+        b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        % len(body)
     )
     with running({"tiny": slow}, batch_tokens=1) as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:

@@ -126,7 +126,7 @@ def test_a_kill_leaves_a_port_that_can_be_taken_again(start, saved):
 def test_requests_that_do_not_end_are_given_up(saved):
     encoder = bw.load(saved, dtype="float32")
     with running({"mine": encoder}, drain=1) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
-        client.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\n{")
+        client.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{")
         while not server.server.server_state.tasks:
             time.sleep(0.01)
         server.server.should_exit = True

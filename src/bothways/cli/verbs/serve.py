@@ -18,6 +18,14 @@ NAME = "serve"
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 
 
+_Index = Annotated[
+    str | None,
+    typer.Option(
+        help="an index that bothways index made with one of the models: /search and the page search it"
+    ),
+]
+
+
 @flat
 def command(
     models: Annotated[
@@ -30,6 +38,7 @@ def command(
     address: Address,
     answering: Answering,
     limits: Limits,
+    index: _Index = None,
     pooling: BasePooling = None,
     device: Device = "auto",
     dtype: DType = "auto",
@@ -43,11 +52,18 @@ def command(
     for package in _NEEDED:
         if find_spec(package) is None:
             raise MissingExtra(package, "serve", "bothways serve")
+    from bothways.indexing.searching import open_index
+    from bothways.serving.documents import Documents
+    from bothways.serving.hosts import Hosts
     from bothways.serving.run import bind, serve
 
     settings = settings_of(address, answering, limits)
     folders = named(models)
     texts = answering.texts()
+    Hosts(address.host, settings.allowed_hosts)  # refuses wrong names at once
+    opened = None if index is None else open_index(index)
+    if opened is not None and dtype == "auto":
+        dtype = opened.settings.dtype
     with bind(address.host, address.port) as taken:  # before the models are read, which takes long
         encoders = {
             name: open_encoder(
@@ -55,7 +71,8 @@ def command(
             )
             for name, folder in folders.items()
         }
-        serve(encoders, settings, taken, int8_texts=texts)
+        documents = None if opened is None else Documents.of(opened, encoders)
+        serve(encoders, settings, taken, int8_texts=texts, documents=documents)
 
 
 def named(models: list[str]) -> dict[str, str]:

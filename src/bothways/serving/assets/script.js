@@ -1,6 +1,7 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
 const SHOWN = 20;
+const OWN = "own" in document.body.dataset;
 
 function say(text, bad) {
   $("status").textContent = text;
@@ -38,7 +39,10 @@ function documents() {
 function show(results) {
   $("results").replaceChildren(...results.map((result) => {
     const item = document.createElement("li");
-    for (const [name, value] of [["score", result.relevance_score.toFixed(3)], ["text", result.document.text]]) {
+    const parts = OWN
+      ? [["score", result.score.toFixed(3)], ["text", result.text], ["place", `${result.file}, row ${result.row}, ${result.span.join("–")}`]]
+      : [["score", result.relevance_score.toFixed(3)], ["text", result.document.text]];
+    for (const [name, value] of parts) {
       const part = document.createElement("span");
       part.className = name;
       part.textContent = value;
@@ -53,13 +57,22 @@ $("form").addEventListener("submit", async (event) => {
   $("search").disabled = true;
   say("Searching …");
   try {
+    const begun = performance.now();
+    const seconds = () => `${((performance.now() - begun) / 1000).toFixed(2)} s`;
+    if (OWN) {
+      const where = $("where").value.trim();
+      const body = { query: $("query").value, top: SHOWN, hybrid: $("hybrid").checked, ...(where ? { where } : {}) };
+      const found = await ask("search", body);
+      show(found.results);
+      say(`${found.results.length} results, ${seconds()}`);
+      return;
+    }
     if (!$("model").value) await models();
     const texts = documents();
-    const begun = performance.now();
     const body = { model: $("model").value, query: $("query").value, documents: texts, top_n: SHOWN, return_documents: true };
     const found = await ask("v1/rerank", body);
     show(found.results);
-    say(`${texts.length} texts, ${found.usage.total_tokens} tokens, ${((performance.now() - begun) / 1000).toFixed(2)} s`);
+    say(`${texts.length} texts, ${found.usage.total_tokens} tokens, ${seconds()}`);
   } catch (error) {
     say(error.message, true);
   } finally {
@@ -67,4 +80,5 @@ $("form").addEventListener("submit", async (event) => {
   }
 });
 
+$("texts").required = !OWN;
 models().catch((error) => say(error.message, true));
