@@ -53,6 +53,12 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("training/parallel/parallel_request.py", "cannot be sharded ({asked[-1]}), because"): "one item is the first and the last",
     ("training/stage/negative_refresh.py", "-> zip(refresher.examples, before)"): _SYMMETRIC,
     ("training/stage/stage_setup.py", "encoder.requires_grad_(False) |"): "peft freezes every weight that is not a factor",
+    ("training/loop/optimizer_step.py", "num_processes == 1: | 1 -> 0"): "the sum over one process is its own value",
+    (
+        "training/stage/stage_setup.py",
+        "torch.random.fork_rng(devices=[]) -> torch.random.fork_rng()",
+    ): "a CPU has one generator",
+    ("training/stage/encoder_options.py", "derive('new tokens', recipe.seed)"): "another number made from the same seed",
     (
         "encoder/batch.py",
         'hashlib.blake2b(read.encode(), digest_size=8).digest(), "big") >> 1 | 8 -> 7',
