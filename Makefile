@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FRAMEWORKS := .venv-frameworks
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test fuzz kill mutate deepspeed check lint types bench speed quality families exports frameworks docs look picture clean
+.PHONY: setup demo test fuzz kill mutate deepspeed ray check lint types bench speed quality families exports frameworks docs look picture clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,11 @@ test: setup
 deepspeed: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,deepspeed]'
 	$(BIN)/python -m pytest tests/unit/training/parallel/test_zero.py
+
+# Not part of CI: Ray is large, and starting a cluster takes half a minute.
+ray: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,ray]'
+	$(BIN)/python -m pytest tests/unit/bulk/test_on_ray.py
 
 # 2,500 broken inputs through the command line; CI runs a small share of them (tests/fuzz/test_fuzz.py).
 fuzz: setup

@@ -80,6 +80,7 @@ EXTRAS = {
     "mteb",
     "tensorboard",
     "psutil",
+    "ray",
     "fastapi",
     "starlette",
     "uvicorn",

@@ -9,16 +9,15 @@ and one more.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from bothways.bulk.model import ModelRequest
 from bothways.bulk.settings import ROWS, Settings
 from bothways.bulk.shard_folder import ShardFolder
-from bothways.bulk.shard_texts import Places, ShardTexts, cut
+from bothways.bulk.shard_texts import ShardTexts, cut
+from bothways.bulk.source_texts import SourceTexts, Unit
 from bothways.bulk.workers import OneProcess, Processes, Runner
 from bothways.errors import InputError
 from bothways.locks import held
@@ -30,15 +29,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bothways")
 
-Unit = Literal["line", "document"]
-
 
 def bulk_encode(
     model: str | Path | Encoder,
     source: str | Path,
     out: str | Path,
     *,
-    processes: int = 1,
+    processes: int | None = None,
+    on: str | None = None,
     shard_rows: int | None = None,
     column: str | None = None,
     unit: Unit | None = None,
@@ -55,7 +53,10 @@ def bulk_encode(
         model: an encoder folder or a base model, or an encoder in memory (with one process).
         source: what `bothways encode` reads: a file, a folder or a hub dataset.
         out: the folder. If it holds shards of this job, only the missing ones are encoded.
-        processes: number of processes. Each holds the model.
+        processes: number of processes. Each holds the model. If None, 1, and on Ray one for each
+            GPU, or for each machine without GPUs.
+        on: "ray" for a Ray cluster: the one that runs, or one that is started here. If None, this
+            machine.
         shard_rows: texts of a shard. If None, those of the folder, or 16,384 in a new one.
         column: column of the text. If None, it is found by its name.
         unit: for .txt files, whether each line or each file is a text. If None, each file with
@@ -75,12 +76,13 @@ def bulk_encode(
         BothwaysError: processes ended again and again.
     """
     chosen = _settings(settings)
-    if processes < 1:
+    if processes is not None and processes < 1:
         raise InputError(f"processes: must be at least 1 (got {processes})")
     folder = Path(out)
+    reader = SourceTexts(source, column, unit or default_unit(chosen))
     runner: Runner
     if not isinstance(model, (str, Path)):
-        if processes > 1:
+        if on is not None or (processes or 1) > 1:
             raise InputError(
                 "model: an encoder in memory stays in its process; save it and give its folder, or use processes=1"
             )
@@ -89,8 +91,7 @@ def bulk_encode(
         runner = OneProcess(lambda: in_memory, name, chosen, folder)
     else:
         request = ModelRequest(str(model), device, dtype)
-        runner = local(request, chosen, folder, processes)
-    reader = SourceTexts(source, column, unit or default_unit(chosen))
+        runner = runner_of(on, request, chosen, folder, reader, processes)
     return encode_into(folder, runner, reader, shard_rows)
 
 
@@ -99,39 +100,28 @@ def default_unit(settings: Settings) -> Unit:
     return "line" if settings.chunks is None else "document"
 
 
-def local(request: ModelRequest, settings: Settings, folder: Path, processes: int) -> Runner:
-    """Return the runner for processes on this machine."""
-    if processes == 1:
+def runner_of(
+    on: str | None,
+    request: ModelRequest,
+    settings: Settings,
+    folder: Path,
+    source: SourceTexts,
+    processes: int | None,
+) -> Runner:
+    """Return the runner for a place and a number of processes; see `bulk_encode`.
+
+    Raises:
+        InputError: if the place is unknown.
+    """
+    if on is not None:
+        if on != "ray":
+            raise InputError(f"on: {on!r}; expected 'ray', or leave it out for this machine")
+        from bothways.bulk.on_ray import OnRay
+
+        return OnRay(request, settings, folder, source, processes)
+    if processes in (None, 1):
         return OneProcess(request.open, request.name, settings, folder)
-    return Processes(request, settings, folder, processes)
-
-
-class SourceTexts:
-    """The texts of a source as a stream, with their places."""
-
-    def __init__(self, source: str | Path, column: str | None, unit: Unit) -> None:
-        """Name what to read; see `bulk_encode` for the arguments."""
-        self.source, self.column, self.unit = str(source), column, unit
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The source for the manifest. It is not compared, because the texts themselves are."""
-        return {"name": self.source, "column": self.column, "unit": self.unit}
-
-    def read(self) -> tuple[Iterator[str], Places]:
-        """Return the texts, the first of which has been read, and the file and row of each.
-
-        Raises:
-            InputError: if the source is broken or holds no text.
-            SourceError: if it cannot be found.
-        """
-        from bothways.data.text.documents import iter_documents
-        from bothways.data.text.readers import iter_texts
-
-        places: Places = deque()
-        read = iter_texts if self.unit == "line" else iter_documents
-        texts = read(self.source, column=self.column, places=places, splits="all")
-        return chain([next(texts)], texts), places
+    return Processes(request, settings, folder, processes or 1)
 
 
 def encode_into(
@@ -154,12 +144,14 @@ def encode_into(
             state.begin(
                 {**facts, "shard_rows": rows, "source": source.facts, "versions": versions()}
             )
-            return _fill(state, runner, cut(texts, places, rows))
+            return _fill(state, runner, cut(texts, places, rows), rows)
         finally:
             runner.close()
 
 
-def _fill(state: ShardFolder, runner: Runner, shards: Iterator[ShardTexts]) -> dict[str, Any]:
+def _fill(
+    state: ShardFolder, runner: Runner, shards: Iterator[ShardTexts], rows: int
+) -> dict[str, Any]:
     count = kept = 0
 
     def missing() -> Iterator[ShardTexts]:
@@ -174,7 +166,7 @@ def _fill(state: ShardFolder, runner: Runner, shards: Iterator[ShardTexts]) -> d
             yield shard
 
     with Progress("encode", None, "texts") as bar:
-        for record in runner.run(missing(), state.job):
+        for record in runner.run(missing(), state.job, rows):
             state.add(record)
             bar.advance(record.texts)
     if kept:

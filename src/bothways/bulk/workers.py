@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bothways.bulk.model import ModelRequest
-from bothways.bulk.settings import Settings
+from bothways.bulk.settings import ROWS, Settings
 from bothways.bulk.shard_file import ShardRecord, write_shard
 from bothways.bulk.shard_texts import ShardTexts
 from bothways.errors import BothwaysError, InputError, OutputError, SourceError
@@ -33,7 +33,9 @@ log = logging.getLogger("bothways")
 
 TRIES = 3
 """Processes that may end while they encode one shard. Then the shard itself is the likely cause."""
-_ERRORS = {kind.__name__: kind for kind in (InputError, OutputError, SourceError)}
+ERRORS: dict[str, type[BothwaysError]] = {
+    kind.__name__: kind for kind in (InputError, OutputError, SourceError)
+}
 
 
 class Runner(Protocol):
@@ -42,8 +44,16 @@ class Runner(Protocol):
     def open(self) -> dict[str, Any]:
         """Load the model, and return the facts of `Settings.facts`."""
 
-    def run(self, shards: Iterator[ShardTexts], job: str) -> Iterator[ShardRecord]:
-        """Encode and write shards. Yield their records in any order."""
+    def run(
+        self, shards: Iterator[ShardTexts], job: str, rows: int = ROWS
+    ) -> Iterator[ShardRecord]:
+        """Encode and write shards. Yield their records in any order.
+
+        Args:
+            shards: the missing ones.
+            job: see `write_shard`.
+            rows: texts of a shard.
+        """
 
     def close(self) -> None:
         """End all processes."""
@@ -71,7 +81,9 @@ class OneProcess:
         self._encoder = self._open()
         return self.settings.facts(self._encoder, self.name)
 
-    def run(self, shards: Iterator[ShardTexts], job: str) -> Iterator[ShardRecord]:
+    def run(
+        self, shards: Iterator[ShardTexts], job: str, rows: int = ROWS
+    ) -> Iterator[ShardRecord]:
         """See `Runner`."""
         assert self._encoder is not None, "open comes first"
         for shard in shards:
@@ -122,7 +134,9 @@ class Processes:
             self._receive(deque())
         return self._facts
 
-    def run(self, shards: Iterator[ShardTexts], job: str) -> Iterator[ShardRecord]:
+    def run(
+        self, shards: Iterator[ShardTexts], job: str, rows: int = ROWS
+    ) -> Iterator[ShardRecord]:
         """See `Runner`."""
         again: deque[ShardTexts] = deque()
         left = True
@@ -179,7 +193,7 @@ class Processes:
                 self._replace(worker, again)
                 continue
             if kind == "error":
-                raise _ERRORS.get(value[0], BothwaysError)(value[1])
+                raise ERRORS.get(value[0], BothwaysError)(value[1])
             if kind == "ready":
                 self._check(value)
                 worker.ready = True

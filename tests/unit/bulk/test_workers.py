@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -57,9 +58,13 @@ def test_errors_keep_their_kind(tmp_path: Path) -> None:
 
 
 def test_processes_with_different_models_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="changing: the model changed while the processes loaded it"):
-        run(tmp_path, ["text"] * 500)
-        run(tmp_path, ["text"] * 500, model="changing")
+    runner = Processes(ModelRequest("changing"), Settings(), tmp_path, 2, main=light_worker.main)
+    try:
+        with pytest.raises(InputError, match="changing: the model changed while the processes loaded it"):
+            runner.open()
+            runner._receive(deque())
+    finally:
+        runner.close()
 
 
 def test_kill_9_and_again(model: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ VERBS = {
     ],
     "encode": [
         *("model", "source", "--out", "--column", "--unit", "--prompt", "--prompt-name", "--normalize", "--chunks"),
-        *("--pooling", "--both", "--truncate-dim", "--processes", "--shard-rows"),
+        *("--pooling", "--both", "--truncate-dim", "--processes", "--shard-rows", "--on"),
         *("--batch-tokens", "--device", "--dtype"),
     ],
     "index": [

@@ -26,7 +26,7 @@ from bothways.cli.options import (
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
-    from bothways.bulk.encode import Unit
+    from bothways.bulk.source_texts import Unit
     from bothways.data.text.readers import Places
     from bothways.encoder.encoder import Encoder
 
@@ -89,6 +89,12 @@ _Processes = Annotated[
 _ShardRows = Annotated[
     int | None, typer.Option(help="for a folder: texts of a shard; 16384 if not given")
 ]
+_On = Annotated[
+    str | None,
+    typer.Option(
+        help="for a folder: ray, to encode on the Ray cluster that runs, or on one that is started on this machine"
+    ),
+]
 
 
 def command(
@@ -106,6 +112,7 @@ def command(
     truncate_dim: _TruncateDim = None,
     processes: _Processes = None,
     shard_rows: _ShardRows = None,
+    on: _On = None,
     batch_tokens: BatchTokens = None,
     device: Device = "auto",
     dtype: DType = "auto",
@@ -118,7 +125,9 @@ def command(
     folder gets Parquet shards and a manifest: if the run stops, the same command goes on.
     """
     into = out.is_dir() or out.suffix == ""
-    _check_out(out, into, chunks, {"--processes": processes, "--shard-rows": shard_rows})
+    _check_out(
+        out, into, chunks, {"--processes": processes, "--shard-rows": shard_rows, "--on": on}
+    )
     passages = None if chunks is None else passages_of(chunks)
     if passages is not None and truncate_dim is not None:
         raise InputError(
@@ -137,7 +146,7 @@ def command(
         _check_folder(out, quantize)
         shaped = (prompt, prompt_name, normalize, truncate_dim, batch_tokens, both, passages)
         wanted = (model, device, dtype, pooling)
-        _shards(wanted, source, out, shaped, (column, unit), (processes or 1, shard_rows))
+        _shards(wanted, source, out, shaped, (column, unit), (processes, shard_rows, on))
         return
     places: Places = deque()
     texts = _texts(
@@ -203,27 +212,29 @@ def _check_folder(out: Path, quantize: str | None) -> None:
         )
 
 
-def _check_out(out: Path, into: bool, chunks: str | None, of_folder: dict[str, int | None]) -> None:
+def _check_out(out: Path, into: bool, chunks: str | None, of_folder: dict[str, Any]) -> None:
     """Check the output before the model is read.
 
     Args:
         out: the output.
         into: whether it is a folder.
         chunks: the option --chunks.
-        of_folder: numbers that only a folder takes, by option.
+        of_folder: what only a folder takes, by option.
 
     Raises:
         InputError: if the ending is unknown, or a number is wrong or not for a file.
     """
     from bothways.encoder.vector_files import SUFFIXES
 
-    for option, number in of_folder.items():
-        if number is not None and not into:
+    for option, value in of_folder.items():
+        if value is not None and not into:
             raise InputError(
-                f"{option} {number}: is for shards in a folder; name one, for example --out {out.stem}/"
+                f"{option} {value}: is for shards in a folder; name one, for example --out {out.stem}/"
             )
-        if number is not None and number < 1:
-            raise InputError(f"{option} {number}: must be at least 1")
+        if isinstance(value, int) and value < 1:
+            raise InputError(f"{option} {value}: must be at least 1")
+    if of_folder["--on"] not in (None, "ray"):
+        raise InputError(f"--on {of_folder['--on']}: must be ray; leave it out for this machine")
     suffixes = SUFFIXES if chunks is None else (".parquet",)
     if not into and out.suffix not in suffixes:
         raise InputError(
@@ -237,7 +248,7 @@ def _shards(
     out: Path,
     shaped: tuple[Any, ...],
     reading: tuple[str | None, str | None],
-    cutting: tuple[int, int | None],
+    cutting: tuple[int | None, int | None, str | None],
 ) -> None:
     """Encode into a folder.
 
@@ -247,29 +258,42 @@ def _shards(
         out: the folder.
         shaped: the fields of `Settings`.
         reading: column and unit.
-        cutting: number of processes and texts of a shard.
+        cutting: number of processes, texts of a shard, and the place of the processes.
     """
-    from bothways.bulk.encode import SourceTexts, default_unit, encode_into, local
+    from bothways.bulk.encode import default_unit, encode_into, runner_of
     from bothways.bulk.model import ModelRequest
     from bothways.bulk.settings import Settings
+    from bothways.bulk.source_texts import SourceTexts
     from bothways.bulk.workers import OneProcess
 
-    (name, device, dtype, pooling), (column, unit), (processes, rows) = model, reading, cutting
+    (name, device, dtype, pooling), (column, unit), (processes, rows, on) = model, reading, cutting
     settings = Settings(*shaped)
     chosen = default_unit(settings) if unit is None else _unit(unit)
+    texts = SourceTexts(source, column, chosen)
 
     def opened() -> Encoder:
         return open_encoder(name, device=device, dtype=dtype, pooling=pooling)
 
     runner = (
         OneProcess(opened, name, settings, out)
-        if processes == 1
-        else local(ModelRequest(name, device, dtype, pooling), settings, out, processes)
+        if on is None and processes in (None, 1)
+        else runner_of(
+            on, ModelRequest(name, device, dtype, pooling), settings, out, texts, processes
+        )
     )
-    made = encode_into(out, runner, SourceTexts(source, column, chosen), rows)
+    made = encode_into(out, runner, texts, rows)
     shards = len(made["shards"])
     say(
         f"{out}: {made['vectors']} vectors of {made['dimension']} numbers in {shards} shard{'' if shards == 1 else 's'}"
+    )
+    print_json(
+        {
+            "out": out,
+            "texts": made["texts"],
+            "vectors": made["vectors"],
+            "dimension": made["dimension"],
+            "shards": shards,
+        }
     )
 
 
