@@ -136,9 +136,9 @@ def test_a_similarity_is_the_same_both_ways(tmp_path, said):
     assert "1 pairs occur with different scores" in said.text
     assert "1 pairs of equal texts do not have the highest score" in said.text
     said.clear()
-    make_task(
-        f"pairs:{write(tmp_path, test_csv='sentence1,sentence2,label' + chr(10) + 'a,b,1' + chr(10) + 'b,a,0' + chr(10) + 'c,c,0')}"
-    )
+    (tmp_path / "pairs").mkdir()
+    table = "sentence1,sentence2,label\na,b,1\nb,a,0\nc,c,0\n"
+    make_task(f"pairs:{write(tmp_path / 'pairs', test_csv=table)}")
     assert "1 pairs occur with different labels" in said.text and "1 pairs of equal texts" in said.text
 
 
