@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -66,6 +67,10 @@ class Settings:
 
     def check(self, dimension: int) -> None:
         """Raise InputError if a number is out of range."""
+        for name in ("truncate_dim", "batch_size", "batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Integral):
+                raise InputError(f"{name}: must be a whole number (got {value!r:.60})")
         if self.truncate_dim is not None and not 1 <= self.truncate_dim <= dimension:
             raise InputError(
                 f"truncate_dim: must lie between 1 and {dimension} (got {self.truncate_dim})"
@@ -308,8 +313,9 @@ def finish(vectors: np.ndarray, normalize: bool) -> np.ndarray:
     """Return vectors (n, D), scaled to unit length if `normalize` is True."""
     if not normalize:
         return vectors
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: np.ndarray = vectors / np.maximum(norms, 1e-12)
+    # float64, because squares of small numbers vanish in float32
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    unit: np.ndarray = (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)
     return unit
 
 
@@ -320,7 +326,7 @@ def quantize(vectors: np.ndarray, precision: Precision) -> np.ndarray:
     turns (n, 576) float32 into (n, 72) int8.
 
     Raises:
-        InputError: the precision is unknown, int8 gets a single vector, which has no range, or the
+        InputError: the precision is unknown, int8 gets equal vectors, which have no range, or the
             dimension of binary vectors is not a multiple of 8.
     """
     if precision not in get_args(Precision):
@@ -330,9 +336,9 @@ def quantize(vectors: np.ndarray, precision: Precision) -> np.ndarray:
     if precision == "float32":
         return vectors
     count, dimension = vectors.shape
-    if precision.endswith("int8") and count == 1:
+    if precision.endswith("int8") and count and not np.ptp(vectors, axis=0).any():
         raise InputError(
-            f"precision: {precision!r} scales each number by its range over the texts of the call, so it needs several texts; "
+            f"precision: {precision!r} scales each number by its range over the texts of the call, so it needs several different texts; "
             "encode more texts together, or use 'binary'"
         )
     if precision.endswith("binary") and dimension % 8:

@@ -16,7 +16,7 @@ from torch import nn
 
 import bothways.encoder.inference as inference
 from bothways.encoder.batch import TokenRow, pack
-from bothways.encoder.inference import Budget, Settings, encode_windows, over_passes, quantize, windows
+from bothways.encoder.inference import Budget, Settings, encode_windows, finish, over_passes, quantize, windows
 from bothways.errors import BothwaysError, InputError
 
 
@@ -183,6 +183,11 @@ def test_numbers_out_of_range_are_refused() -> None:
     for options in ({"batch_size": 0}, {"batch_tokens": 0}, {"truncate_dim": 0}, {"truncate_dim": 3}):
         with pytest.raises(InputError, match=next(iter(options))):
             encode(Fake(), TEXTS, **options)
+    for options in ({"batch_size": 1.5}, {"batch_tokens": "9"}, {"truncate_dim": 2.0}):
+        with pytest.raises(InputError, match=f"{next(iter(options))}: must be a whole number"):
+            encode(Fake(), TEXTS, **options)
+        with pytest.raises(InputError, match=f"{next(iter(options))}: must be a whole number"):
+            encode(Fake(), [], **options)
     with pytest.raises(InputError, match="window"):
         list(windows(["a"], 0))
 
@@ -200,10 +205,17 @@ def test_quantisation_is_that_of_sentence_transformers(precision: Any) -> None:
     assert quantize(vectors, "float32") is vectors
 
 
+def test_unit_vectors_of_small_numbers() -> None:
+    vectors = np.array([[3e-30, 4e-30], [3e18, 4e18], [0, 0]], dtype=np.float32)
+    assert np.allclose(finish(vectors, True), [[0.6, 0.8], [0.6, 0.8], [0, 0]])
+    assert finish(vectors, True).dtype == np.float32
+
+
 def test_quantisation_that_would_mean_nothing_is_refused() -> None:
     vectors = np.ones((1, 12), dtype=np.float32)
-    with pytest.raises(InputError, match="so it needs several texts"):
-        quantize(vectors, "int8")
+    for equal in (vectors, vectors.repeat(3, axis=0)):
+        with pytest.raises(InputError, match="so it needs several different texts"):
+            quantize(equal, "int8")
     with pytest.raises(InputError, match="packs 8 numbers into a byte, so the dimension must be a multiple of 8"):
         quantize(vectors, "binary")
     with pytest.raises(InputError, match="precision: must be one of float32, int8"):

@@ -74,7 +74,21 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
     """
     with one_line(name):
         model, info = auto.from_pretrained(
-            where, output_loading_info=True, trust_remote_code=False, **options
+            where,
+            output_loading_info=True,
+            trust_remote_code=False,
+            # transformers' own error names no weight
+            ignore_mismatched_sizes=True,
+            **options,
+        )
+    wrong = sorted(
+        f"{each[0]} {tuple(each[1])} instead of {tuple(each[2])}"
+        for each in info.get("mismatched_keys") or ()
+    )
+    if wrong:
+        raise SourceError(
+            f"{name}: {len(wrong)} weights have other shapes than config.json says ({', '.join(wrong[:3])}"
+            f"{', …' if len(wrong) > 3 else ''}); restore the config.json that it was saved with, or fetch the model again"
         )
     missing = sorted(info["missing_keys"])
     pooler = [key for key in missing if key.startswith("pooler.") or ".pooler." in key]
@@ -85,11 +99,6 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
             f"{', …' if len(absent) > 3 else ''}); they would be random, so it is refused"
         )
     refuse_left_out(name, model, info["unexpected_keys"])
-    wrong = sorted(str(each[0]) for each in info.get("mismatched_keys") or ())
-    if wrong:
-        raise SourceError(
-            f"{name}: {len(wrong)} weights have other shapes than config.json says ({', '.join(wrong[:3])}); fetch it again"
-        )
     if pooler and getattr(model, "pooler", None) is not None:
         # A masked-LM checkpoint does not have a pooler, and a random one must not be saved with the
         # model.

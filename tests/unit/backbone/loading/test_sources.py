@@ -190,7 +190,11 @@ def test_weights_of_other_shapes_are_one_line(llama: Path, tmp_path: Path) -> No
     folder = shutil.copytree(llama, tmp_path / "shapes")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 96}))
-    assert str(folder) in refuse(SourceError, folder)
+    line = refuse(SourceError, folder)
+    assert str(folder) in line
+    assert (
+        "6 weights have other shapes than config.json says (layers.0.mlp.down_proj.weight (32, 64) instead of (32, 96)" in line
+    )
 
 
 def test_code_in_the_folder_is_not_run(llama: Path, tmp_path: Path) -> None:
