@@ -59,6 +59,13 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "torch.random.fork_rng(devices=[]) -> torch.random.fork_rng()",
     ): "a CPU has one generator",
     ("training/stage/encoder_options.py", "derive('new tokens', recipe.seed)"): "another number made from the same seed",
+    ("training/loop/optim.py", "blocks: int = 0 |"): "a caller with layer_decay gives it",
+    ("training/loop/optim.py", "foreach = None if"): "torch's loops give the same numbers up to rounding",
+    ("training/loop/optim.py", "betas=config.betas, eps=config.eps)"): "torch's loops give the same numbers up to rounding",
+    ("training/loop/optim.py", "[::-1]], betas=config.betas"): "set_lr sets the rate next",
+    ("training/loop/optim.py", "-> sorted(groups.items())"): "no two groups have one key",
+    ("objectives/gradcache.py", "REPLAY_TOLERANCE = 0.3 |"): "between the rounding of a replay and other dropout masks",
+    ("objectives/gradcache.py", "outputs = _forward(encode, passes, 0, seed) | 0 -> -1"): "a single pass may have any seed",
     (
         "encoder/batch.py",
         'hashlib.blake2b(read.encode(), digest_size=8).digest(), "big") >> 1 | 8 -> 7',

@@ -9,7 +9,7 @@ import torch
 from transformers import DataCollatorForLanguageModeling
 
 from bothways.errors import InputError
-from bothways.objectives.masking import mask_token_id, mask_tokens
+from bothways.objectives.masking import MASK, mask_token_id, mask_tokens
 from tiny import tiny_tokenizer
 
 T = 200_000
@@ -103,3 +103,21 @@ def test_an_unknown_blank_offers_eos():
 
     with pytest.raises(InputError, match="the vocabulary has no token '_'; use 'eos'"):
         mask_token_id(WithoutBlank(), "blank")
+
+
+def test_the_tokenizers_own_mask_token_goes_before_an_added_one():
+    own = tiny_tokenizer(mask="[MASK]")
+    own.add_special_tokens({"additional_special_tokens": [MASK]})
+    assert mask_token_id(own, "mask") == own.mask_token_id == own.convert_tokens_to_ids("[MASK]") != own.get_vocab()[MASK]
+    added = tiny_tokenizer()
+    assert added.mask_token_id is None
+    added.add_tokens([MASK], special_tokens=True)
+    assert mask_token_id(added, "mask") == added.get_vocab()[MASK]
+
+
+def test_a_mask_token_beyond_the_embedding_is_refused():
+    tokenizer = tiny_tokenizer(mask="[MASK]")
+    found = tokenizer.mask_token_id
+    assert mask_token_id(tokenizer, "mask", found + 1) == found
+    with pytest.raises(InputError, match=rf"mask_token: 'mask'.*{found}, but the model embeds {found}"):
+        mask_token_id(tokenizer, "mask", found)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
-from transformers import get_scheduler
+from transformers import TrainingArguments, get_scheduler
 
 from bothways.config import parse
 from bothways.errors import InputError
@@ -203,3 +205,49 @@ def test_blocks_are_counted_by_name() -> None:
     encoder.backbone.layers = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(4))
     encoder.pooling = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(9))
     assert block_count(encoder) == 4
+
+
+def test_defaults_are_those_of_transformers_trainer() -> None:
+    theirs = {each.name: each.default for each in fields(TrainingArguments)}
+    made = OptimConfig()
+    assert made.lr == theirs["learning_rate"] and made.weight_decay == theirs["weight_decay"]
+    assert made.betas == (theirs["adam_beta1"], theirs["adam_beta2"]) and made.eps == theirs["adam_epsilon"]
+    assert made.clip_norm == theirs["max_grad_norm"] and made.schedule == theirs["lr_scheduler_type"]
+    assert made.warmup_steps == theirs["warmup_steps"] == 0 and made.warmup_ratio == 0
+    assert made.horizon(10) == theirs["num_train_epochs"] * 10
+    assert (made.pooling_lr, made.embedding_lr, made.layer_decay) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "below", "most", "above"),
+    [
+        ("min_lr_ratio", 0, -1e-9, 0.999, 1),
+        ("decay_ratio", 1e-9, 0, 1, 1.001),
+        ("pooling_lr", 1e-9, 0, None, None),
+        ("embedding_lr", 1e-9, 0, None, None),
+        ("layer_decay", 1e-9, 0, 0.999, 1),
+    ],
+)
+def test_rates_and_shares_have_bounds(name: str, least: float, below: float, most: float | None, above: float | None) -> None:
+    for value in (least, most):
+        assert getattr(OptimConfig(schedule="wsd", **{name: value}), name) == value
+    for value in (below, above):
+        if value is not None:
+            with pytest.raises(InputError, match=name):
+                parse(OptimConfig, {"schedule": "wsd", name: value}, where="optim")
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "wsd"])
+def test_behind_the_horizon_the_rate_stays_at_the_floor(schedule: str) -> None:
+    for floor in (None, 0.1):
+        config = OptimConfig(schedule=schedule, min_lr_ratio=floor)
+        assert [lr_factor(config, step, 10) for step in (10, 15, 20)] == pytest.approx([floor or 0.0] * 3)
+
+
+def test_a_new_optimizer_has_the_peak_times_each_share() -> None:
+    made = build_optimizer(parameters(), OptimConfig(lr=0.1, pooling_lr=0.02))
+    assert {round(group["lr"], 12) for group in made.param_groups} == {0.1, 0.02}
+
+
+def test_an_encoder_without_numbered_blocks_has_none() -> None:
+    assert block_count(torch.nn.Linear(2, 2)) == 0
