@@ -172,6 +172,17 @@ def test_edits_that_are_followed(plain, tmp_path, case):
     agree(folder, tmp_path / "saved")
 
 
+def test_code_of_the_author_is_named_when_it_is_not_run(plain, tmp_path, caplog):
+    folder = shutil.copytree(plain, tmp_path / "folder")
+    bw.load(folder, dtype="float32", device="cpu").save(tmp_path / "saved")
+    assert "auto_map" not in caplog.text
+    edit(folder, "config.json", auto_map={"AutoModel": "modeling.Bidirectional"})
+    bw.load(folder, dtype="float32", device="cpu").save(tmp_path / "again")
+    assert "auto_map names the author's code (AutoModel modeling.Bidirectional)" in caplog.text
+    assert "vectors are those of transformers' Qwen2Model" in caplog.text
+    assert "auto_map" not in (tmp_path / "again" / "config.json").read_text()
+
+
 def test_files_without_a_setting_have_the_defaults_of_sentence_transformers(plain, tmp_path):
     """A missing include_prompt pools the prompt; the vectors with and without must differ, else
     this shows nothing.

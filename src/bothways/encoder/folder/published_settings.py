@@ -7,6 +7,7 @@ decoding, kernels, types) are ignored.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from bothways.foreign import read_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger("bothways")
 
 TRANSFORMER = (
     "sentence_bert_config.json",
@@ -170,6 +173,29 @@ def _loader_arguments(config: dict[str, Any], file: Path) -> Any:
                         f"{file}: {key}.{name} is {value!r}, which is not supported; remove it if it has no effect"
                     )
     return length
+
+
+def say_code(root: Path, used: str) -> None:
+    """Warn if config.json names a model class of the author, which is never run.
+
+    sentence-transformers does the same without `trust_remote_code`, and the vectors are those of
+    transformers' own class.
+
+    Args:
+        root: folder of the backbone.
+        used: name of the class that was loaded instead.
+    """
+    file = root / "config.json"
+    named = read_object(file, {}).get("auto_map")
+    code = named.get("AutoModel") if isinstance(named, dict) else None
+    if code:
+        log.warning(
+            "%s: auto_map names the author's code (AutoModel %s), which is never run; vectors are those of transformers' %s, so compare "
+            "a few with the author's",
+            file,
+            code,
+            used,
+        )
 
 
 def check_tokenizer(

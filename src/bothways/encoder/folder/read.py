@@ -23,7 +23,7 @@ from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import adapter_folder, head_modules, pooling_module, template_module
 from bothways.encoder.folder.layout import SETTINGS, FolderLayout, Module, read_layout
-from bothways.encoder.folder.published_settings import check_tokenizer
+from bothways.encoder.folder.published_settings import check_tokenizer, say_code
 from bothways.encoder.folder.write import OURS, prompt_notes
 from bothways.encoder.prepare import prepare
 from bothways.encoder.texts import prompts
@@ -70,6 +70,8 @@ def load(
     else:
         loaded, merged = load_pretrained(root, dtype=dtype, device=device), {}
     check_tokenizer(root, loaded.tokenizer, layout.transformer)
+    if ours is None:
+        say_code(root, type(loaded.model).__name__)
     direction = _direction(loaded.model, root / "config.json")
     pooling, include_prompt = _vectors(layout, direction, loaded, device)
     if ours is not None and ours.direction != direction:
