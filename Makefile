@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORKS := .venv-frameworks
+CLIENTS := .venv-clients
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test fuzz kill mutate deepspeed ray check lint types bench speed quality families exports frameworks docs look picture clean
+.PHONY: setup demo test fuzz kill mutate deepspeed ray check lint types bench speed quality families exports frameworks clients stores docs look picture clean
 
 setup: $(STAMP)
 
@@ -92,6 +93,20 @@ frameworks:
 		sentence-transformers-haystack chromadb
 	$(FRAMEWORKS)/bin/python -W ignore tests/frameworks/run.py $(BASES)
 
+# A live server asked by openai, LangChain, LlamaIndex and schemathesis, which have an environment of their own, and by Chromium.
+clients: setup
+	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		openai langchain-openai llama-index-embeddings-openai-like schemathesis
+	$(BIN)/python tests/clients/run.py $(CLIENTS)/bin
+	$(BIN)/python -m pytest tests/unit/serving/test_documents.py -k browser
+
+# Indexes in Qdrant (its client's local mode) and in PostgreSQL with pgvector, which the package pgserver brings.
+stores: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[dev,qdrant,pgvector]' pgserver
+	$(BIN)/python tests/stores/run.py
+
 # The documentation site in build/site: pages of docs/, and a reference made from the code. Strict: a dead link is an error.
 docs: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
@@ -110,4 +125,4 @@ kill: setup
 	$(BIN)/python tests/kill/kill.py
 
 clean:
-	rm -rf $(VENV) $(FRAMEWORKS) $(BENCH)-* runs build dist
+	rm -rf $(VENV) $(FRAMEWORKS) $(CLIENTS) $(BENCH)-* runs build dist

@@ -28,6 +28,7 @@ from bothways.serving.schema import (
     SimilarityRequest,
 )
 from bothways.serving.settings import KEY, ServeSettings
+from bothways.serving.sharing import share_weights
 from bothways.serving.texts import ServedModel
 
 
@@ -54,6 +55,7 @@ def build_app(
     Returns:
         An ASGI application. Its engine starts and stops with its lifespan.
     """
+    share_weights(encoders.values())
     metrics = Metrics(lambda: (engine.rows, engine.tokens))
     engine = Engine(
         encoders,
