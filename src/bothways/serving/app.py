@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.cors import CORSMiddleware
 
+from bothways.backbone.sharing import share_weights
 from bothways.encoder.encoder import Encoder
 from bothways.serving.answers import Answers, Visit
 from bothways.serving.documents import Documents
@@ -28,7 +29,6 @@ from bothways.serving.schema import (
     SimilarityRequest,
 )
 from bothways.serving.settings import KEY, ServeSettings
-from bothways.serving.sharing import share_weights
 from bothways.serving.texts import ServedModel
 
 

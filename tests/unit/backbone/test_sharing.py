@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 import bothways as bw
-from bothways.serving.sharing import share_weights
+from bothways.backbone.sharing import share_weights
 from embedding_server import running
 from tiny import SENTENCES, tiny_llama
 
