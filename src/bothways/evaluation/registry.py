@@ -32,6 +32,7 @@ _KINDS: dict[str, tuple[str, str, str]] = {
     "layers": ("bothways.evaluation.tasks.layers", "Layers", "layers:TEXTFILE"),
     "prefix": ("bothways.evaluation.tasks.prefix", "Prefix", "prefix"),
     "words": ("bothways.evaluation.tasks.words", "Words", "words:FOLDER"),
+    "suite": ("bothways.evaluation.tasks.suite", "NamedSuite", "suite:NAME"),
     "mteb": ("bothways.evaluation.mteb.hub", "HubTask", "mteb:TASK|subset15"),
     "mteb-local": ("bothways.evaluation.mteb.local", "LocalTask", "mteb-local:KIND:PATH"),
 }

@@ -125,6 +125,9 @@ def command(
           query, positives, negatives; or query, answer, label
       'pairs:mrpc?split=val'
           two texts and a label 0 or 1
+      'suite:sts7?folder=data'
+          a whole benchmark: sts7, nanobeir, beir15, mteb-eng-v2,
+          sentevaltransfer; from a folder, or else the hub; missing=skip
       'mteb:subset15?prompts=llm2vec'
           tasks from the hub; prompts=nv_embed, e5; cache=FOLDER; subsets=en
       mteb-local:sts:stsb
