@@ -98,6 +98,8 @@ def peft_config(config: LoraConfig, targets: list[str], **options: Any) -> Any:
     from peft import LoraConfig as PeftConfig
 
     alpha: Any = config.numerator
+    if config.init_lora_weights is not None:
+        options["init_lora_weights"] = config.init_lora_weights
     return PeftConfig(
         r=config.r,
         lora_alpha=alpha,

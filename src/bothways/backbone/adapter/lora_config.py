@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bothways.config import Strict
 
@@ -47,6 +47,20 @@ class LoraConfig(Strict):
         default=False,
         description="train the length of each row of a weight next to its direction (DoRA, arXiv 2402.09353); slower",
     )
+
+    init_lora_weights: Literal["pissa"] | None = Field(
+        default=None,
+        description="pissa starts from the largest singular vectors of each weight, and trains them (PiSSA, arXiv 2404.02948). "
+        "If null, the adapter starts at zero",
+    )
+
+    @model_validator(mode="after")
+    def _one_start(self) -> LoraConfig:
+        if self.use_dora and self.init_lora_weights is not None:
+            raise ValueError(
+                "init_lora_weights: pissa changes the base's weights, and use_dora trains their lengths; leave one of the two out"
+            )
+        return self
 
     @property
     def numerator(self) -> float:

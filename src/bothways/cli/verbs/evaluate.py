@@ -126,19 +126,16 @@ def command(
       'pairs:mrpc?split=val'
           two texts and a label 0 or 1
       'suite:sts7?folder=data'
-          a whole benchmark: sts7, nanobeir, beir15, mteb-eng-v2,
-          sentevaltransfer; from a folder, or else the hub; missing=skip
+          also nanobeir, beir15, mteb-eng-v2, sentevaltransfer; missing=skip
       'mteb:subset15?prompts=llm2vec'
-          tasks from the hub; prompts=nv_embed, e5; cache=FOLDER; subsets=en
-      mteb-local:sts:stsb
-          the same data in mteb's own task of that kind
+          tasks from the hub; prompts=nv_embed, e5; cache=FOLDER; subsets=en;
+          mteb-local:sts:stsb is mteb's own task of that kind on your data
       'perplexity:novels?length=8192&stride=256'
           for a base LLM, as the next two; scored=all, new; windows=100;
           shifted=true; column=; unit=auto, line (texts of a .txt)
       'passkey?lengths=1024,4096&depths=0,0.5,1'
           style=exact, published; repeats=10
-      'topics?lengths=4096,16000'
-          repeats=20
+      'topics?lengths=4096,16000&repeats=20'
 
     Every kind has the option name=, the task's name in the results. The kinds sts, retrieval,
     classification, clustering, reranking, pairs and geometry also have split= and the names of

@@ -37,7 +37,15 @@ OPTIONAL_KEYS = frozenset(
         "patience",
         "start",
     }
-    | {"min_lr_ratio", "decay_ratio", "decay_shape", "pooling_lr", "embedding_lr", "layer_decay"}
+    | {
+        "min_lr_ratio",
+        "decay_ratio",
+        "decay_shape",
+        "pooling_lr",
+        "embedding_lr",
+        "layer_decay",
+        "init_lora_weights",
+    }
 )
 """Keys that mean nothing if they are null.
 

@@ -222,3 +222,31 @@ def test_state_round_trip_and_saved_adapter(tmp_path) -> None:
         merging.merge_saved(other, tmp_path)
     with pytest.raises(InputError, match=r"adapter_config\.json"):
         merging.merge_saved(tiny(), tmp_path.parent)
+
+
+def test_pissa_starts_from_the_largest_singular_vectors_and_changes_nothing() -> None:
+    """B A is the truncated singular value decomposition of W, and the rest is left in the base."""
+    model = tiny()
+    plain = copy.deepcopy(model)
+    before = states(model)
+    names = lora.attach(model, LoraConfig(r=4, dropout=0.0, init_lora_weights="pissa"))
+    torch.testing.assert_close(states(model), before, atol=1e-5, rtol=1e-4)
+    for name in names:
+        layer = model.get_submodule(name)
+        weight = plain.get_submodule(name).weight.detach().double()
+        left, sizes, right = torch.linalg.svd(weight, full_matrices=False)
+        best = left[:, :4] * sizes[:4] @ right[:4]
+        torch.testing.assert_close(layer.get_delta_weight("default").double(), best, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(layer.get_base_layer().weight.double(), weight - best, atol=1e-5, rtol=1e-4)
+    shake(model)
+    moved = states(model)
+    assert (moved - before).abs().max() > 1e-2
+    assert lora.merge(model, verify=lambda: states(model)) < 1e-5
+    torch.testing.assert_close(states(model), moved, atol=1e-4, rtol=1e-4)
+
+
+def test_pissa_and_dora_are_not_combined() -> None:
+    from bothways.config import parse
+
+    with pytest.raises(InputError, match="pissa changes the base's weights, and use_dora trains their lengths"):
+        parse(LoraConfig, {"init_lora_weights": "pissa", "use_dora": True}, where="adapter")

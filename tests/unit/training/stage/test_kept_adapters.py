@@ -223,3 +223,13 @@ def test_variants_of_lora_are_kept_as_peft_reads_them(both: Path, tmp_path: Path
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=1e-5)
     assert np.abs(merged - bw.convert(both.parent / "base", dtype="float32", device="cpu").encode(PAIRS)).max() > 1e-4
+
+
+def test_an_adapter_that_starts_by_pissa_is_kept_whole(tmp_path: Path) -> None:
+    """peft takes the same part out of the base again when it loads the adapter."""
+    stage = simcse(adapter={"r": 4, "dropout": 0.0, "init_lora_weights": "pissa"})
+    bw.train(recipe(tmp_path, stage), tmp_path / "out", texts=TEXTS)
+    merged, kept = vectors(tmp_path / "out"), vectors(tmp_path / "out" / "adapters" / "1-simcse")
+    assert np.abs(merged - kept).max() < 10 * NEAR  # a singular value decomposition in float32 lies between
+    plain = bw.convert(tmp_path / "base", dtype="float32").encode(PAIRS)
+    assert np.abs(merged - plain).max() > 1e-3
