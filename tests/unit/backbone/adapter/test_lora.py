@@ -243,10 +243,3 @@ def test_pissa_starts_from_the_largest_singular_vectors_and_changes_nothing() ->
     assert (moved - before).abs().max() > 1e-2
     assert lora.merge(model, verify=lambda: states(model)) < 1e-5
     torch.testing.assert_close(states(model), moved, atol=1e-4, rtol=1e-4)
-
-
-def test_pissa_and_dora_are_not_combined() -> None:
-    from bothways.config import parse
-
-    with pytest.raises(InputError, match="pissa changes the base's weights, and use_dora trains their lengths"):
-        parse(LoraConfig, {"init_lora_weights": "pissa", "use_dora": True}, where="adapter")
