@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from tests.pages import parsed
 
 from bothways.cli.app import app
 from bothways.cli.json_output import json_asked, plain
@@ -137,6 +138,11 @@ def test_standard_output_holds_one_document(verb: str, place: Path, monkeypatch:
     document = json.loads(done.out)  # more than one document, or a line of text, is not JSON
     assert set(COMMANDS[verb].keys.split()) <= document.keys()
     assert not json_asked(), "the next verb would be silent"
+    if document.get("out"):
+        last = done.err.splitlines()[-1]
+        assert last.startswith(("next: ", "saved ")), "the last line says what was written, or what to type next"
+        if last.startswith("next: bothways"):
+            parsed(last.removeprefix("next: "))
 
 
 def test_what_people_read_goes_to_standard_error(place: Path, monkeypatch: Any, capsys: Any) -> None:

@@ -182,6 +182,20 @@ def _encode(
     both: bool,
 ) -> None:
     """Encode texts into a file, and print how many vectors it holds."""
+    _write(encoder, texts, out, options, places, passages, both)
+    reader = "numpy.load" if out.suffix == ".npy" else "pandas.read_parquet"
+    say(f"next: in Python, {reader}({str(out)!r})")
+
+
+def _write(
+    encoder: Encoder,
+    texts: Iterator[str],
+    out: Path,
+    options: dict[str, Any],
+    places: Places,
+    passages: int | Literal["sentences"] | None,
+    both: bool,
+) -> None:
     from bothways.encoder.vector_files import write_both, write_chunks, write_vectors
 
     if passages is not None:
@@ -295,6 +309,7 @@ def _shards(
             "shards": shards,
         }
     )
+    say(f"next: in Python, bothways.read_shards({str(out)!r})")
 
 
 def _check_both(given: dict[str, str | None]) -> None:

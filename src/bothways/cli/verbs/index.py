@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from bothways.cli.json_output import Json, print_json
-from bothways.cli.options import BatchTokens, Device, DType, passages_of, say
+from bothways.cli.options import BatchTokens, Device, DType, passages_of, say, say_next
 
 NAME = "index"
 
@@ -128,4 +128,5 @@ def command(
     ]
     say(f"{made.store.place}: {changes.rows} rows; texts: {', '.join(done) or 'none'}")
     print_json({"index": made.store.place, "changes": changes})
+    say_next("bothways", "search", "--index", made.store.place, "a question")
     made.close()
