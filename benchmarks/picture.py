@@ -1,6 +1,6 @@
 """Draws the picture of the README from the demo's results, with the report's own chart.
 
-    bothways demo --json > docs/results/demo.json    # eight to ten minutes on two fast cores
+    bothways demo --size full --json > docs/results/demo.json    # some ten minutes on two fast cores
     make picture                                     # docs/demo.svg
 
 The picture is committed. A test compares its numbers with the README's table and with the results.

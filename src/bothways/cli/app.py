@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from bothways import __version__
+from bothways.cli import json_output
 from bothways.cli.completion import complete_if_asked
 from bothways.cli.options import first_process
 from bothways.cli.signals import exit_code, was_stopped
@@ -135,6 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str] | None) -> int:
     """Run one command and return its exit code."""
     complete_if_asked(app)
+    json_output.start()
     # `app(…)` would turn Ctrl-C and a closed pipe into the same exit code.
     command = typer.main.get_command(app)
     words, debug = _without_debug(list(sys.argv[1:] if arguments is None else arguments))

@@ -39,6 +39,11 @@ Json = Annotated[
 ]
 
 
+def start() -> None:
+    """Forget an earlier command line of this process, also one with a mistake after `--json`."""
+    _asked.set(False)
+
+
 def json_asked() -> bool:
     """Tell if the running verb was given `--json`."""
     return _asked.get()

@@ -35,7 +35,7 @@ VERBS = {
         *("base", "--out", "--direction", "--pooling", "--windows", "--max-length", "--normalize"),
         *("--add-bos", "--add-eos", "--pool-bos", "--adapter", "--context", "--rope", "--factor", "--dtype", "--device"),
     ],
-    "doctor": ["model", "--direction", "--quick", "--device", "--dtype"],
+    "doctor": ["model", "--direction", "--quick", "--device", "--dtype", "--quantize"],
     "families": ["names", "--out"],
     "merge": ["models", "--out", "--method", "--weights", "--t", "--dev", "--base"],
     "recipes": ["name", "--preset", "--option"],
@@ -57,6 +57,7 @@ VERBS = {
         *("model", "source", "--out", "--column", "--unit", "--prompt", "--prompt-name", "--normalize", "--chunks"),
         *("--pooling", "--both", "--truncate-dim", "--processes", "--shard-rows", "--on"),
         *("--batch-tokens", "--device", "--dtype"),
+        "--quantize",
     ],
     "index": [
         *("sources", "--model", "--to", "--chunks", "--column", "--unit", "--prompt", "--prompt-name", "--query-prompt"),
@@ -64,6 +65,7 @@ VERBS = {
     ],
     "search": [
         *("words", "--index", "--model", "--top", "--where", "--hybrid", "--exact", "--limit", "--device", "--dtype"),
+        "--quantize",
     ],
     "evaluate": [
         *(
@@ -93,7 +95,7 @@ VERBS = {
             "--batch-tokens",
         ),
         *("--max-rows", "--max-tokens", "--max-bytes", "--max-requests", "--queue-rows", "--queue-tokens", "--timeout"),
-        *("--body-timeout", "--drain", "--index", "--pooling", "--device", "--dtype"),
+        *("--body-timeout", "--drain", "--index", "--pooling", "--device", "--dtype", "--quantize"),
     ],
     "mine": MINE,
     "ablate": [
@@ -319,7 +321,7 @@ def test_recipes_are_listed_and_printed_as_files_that_train_takes(run: Run, base
     done = run("recipes")
     described, options = done.out.splitlines()[::2], done.out.splitlines()[1::2]
     assert [line.split()[0] for line in described] == list(bw.recipes.NAMES)
-    assert "--option order, retrieval, dev_every" in options[2]
+    assert "--option order, retrieval, scale, dev_every" in options[2]
     for name in ("llm2vec", "simcse"):
         for preset in ("published", "laptop"):
             done = run("recipes", name, "--preset", preset)

@@ -169,6 +169,12 @@ def test_an_error_leaves_standard_output_empty(place: Path, monkeypatch: Any, ca
     assert (done.code, done.out) == (2, "") and done.err.startswith("error: missing.txt")
 
 
+def test_a_mistake_after_the_option_does_not_silence_the_next_command(capsys: Any) -> None:
+    run = runner(capsys)
+    assert run("recipes", "--json", "--no-such-option").code == 2
+    assert run("recipes").out.startswith("llm2vec")
+
+
 def test_plain_values() -> None:
     @dataclass
     class Row:
