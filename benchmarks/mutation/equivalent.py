@@ -66,6 +66,18 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("training/loop/optim.py", "-> sorted(groups.items())"): "no two groups have one key",
     ("objectives/gradcache.py", "REPLAY_TOLERANCE = 0.3 |"): "between the rounding of a replay and other dropout masks",
     ("objectives/gradcache.py", "outputs = _forward(encode, passes, 0, seed) | 0 -> -1"): "a single pass may have any seed",
+    ("objectives/gradcache.py", "passes[0].input_ids.device) | 0 ->"): "all passes are on one device",
+    (
+        "objectives/gradcache.py",
+        "added = [_small(passes[-1])] * (count - len(passes)) | 1 ->",
+    ): "any pass will do for a gradient of 0",
+    (
+        "objectives/gradcache.py",
+        "added = [_small(passes[-1])] * (count - len(passes)) | -1 ->",
+    ): "any pass will do for a gradient of 0",
+    ("objectives/gradcache.py", "-> index <= len(passes)"): "rows behind the last have no gradient",
+    ("objectives/gradcache.py", "start += batch.rows if own else 0 | 0 ->"): "rows of an added pass are not read",
+    ("objectives/seeding.py", "torch.random.fork_rng(devices=[]) -> torch.random.fork_rng()"): "a CPU has one generator",
     (
         "encoder/batch.py",
         'hashlib.blake2b(read.encode(), digest_size=8).digest(), "big") >> 1 | 8 -> 7',

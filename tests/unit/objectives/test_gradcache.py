@@ -17,6 +17,7 @@ from bothways.encoder.batch import TokenBatch
 from bothways.errors import BothwaysError
 from bothways.losses.gather import gather_rows
 from bothways.losses.infonce import info_nce
+from bothways.objectives.base import PassBackward
 from bothways.objectives.gradcache import cached_step
 from bothways.objectives.seeding import pass_seed, seeded
 
@@ -249,3 +250,58 @@ def test_summed_gradients_of_two_processes_are_those_of_one(tmp_path):
     torch.testing.assert_close(parts[0][0] + parts[1][0], total.detach(), rtol=1e-12, atol=1e-12)
     for name, gradient in gradients(model).items():
         torch.testing.assert_close(parts[0][1][name] + parts[1][1][name], gradient, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("fitting", [0, 1, 10**6])
+@pytest.mark.parametrize("fewest", [0, 1, 10**6])
+def test_passes_that_only_others_need_add_nothing(fitting: int, fewest: int, monkeypatch) -> None:
+    """Processes that exchange in each pass run as many as the busiest one, and keep as many graphs
+    as the one with the least room.
+    """
+    batches = make_passes(3)
+    budget = {0: 0, 1: batches[0].plan.total}.get(fitting, fitting)
+    own_kept = min(fitting, len(batches))
+    kept = min(own_kept, fewest)
+    asked = []
+
+    def largest(values, device):
+        asked.append((list(values), device))
+        return [max(values[0], len(batches) + 3), max(values[1], -fewest)]
+
+    monkeypatch.setattr("bothways.objectives.gradcache.largest", largest)
+    whole, cached = Toy(), Toy()
+    plain(whole, batches, 5)
+    rows, shares = [], []
+
+    def encode(batch: TokenBatch) -> torch.Tensor:
+        rows.append(batch.rows)
+        return cached(batch)
+
+    def run(share: torch.Tensor, last: bool) -> None:
+        shares.append((float(share.detach()), last))
+        share.backward()
+
+    cached_step(encode, batches, loss, graph_tokens=budget, seed=5, backward=PassBackward(run, together=True))
+    assert asked == [([len(batches), -own_kept], torch.device("cpu"))]
+    for one, other in zip(whole.parameters(), cached.parameters()):
+        torch.testing.assert_close(other.grad, one.grad, atol=1e-12, rtol=1e-9)
+    first = [batch.rows for batch in batches] + [1, 1, 1]
+    assert rows == first + first[kept:]
+    assert [last for _, last in shares] == [False] * (len(first) - 1) + [True]
+    assert [share for share, _ in shares[-3:]] == [0, 0, 0]
+
+
+def test_alone_a_process_asks_nobody(monkeypatch) -> None:
+    monkeypatch.setattr("bothways.objectives.gradcache.largest", lambda *_: pytest.fail("asked"))
+    batches, flags = make_passes(3), []
+    whole, cached = Toy(), Toy()
+    plain(whole, batches, 5)
+
+    def run(share: torch.Tensor, last: bool) -> None:
+        flags.append(last)
+        share.backward()
+
+    cached_step(cached, batches, loss, graph_tokens=0, seed=5, backward=PassBackward(run))
+    for one, other in zip(whole.parameters(), cached.parameters()):
+        torch.testing.assert_close(other.grad, one.grad, atol=1e-12, rtol=1e-9)
+    assert flags == [False] * (len(batches) - 1) + [True]
