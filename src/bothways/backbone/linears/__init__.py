@@ -1,1 +1,1 @@
-"""Other ways to compute a backbone's linear layers on a CPU: int8, and packed float32."""
+"""A backbone's linear layers in int8 on a CPU."""

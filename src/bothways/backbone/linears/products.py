@@ -1,8 +1,4 @@
-"""Matrix products with a fixed weight on a CPU, each prepared once for its kernel.
-
-`Int8Product` rounds both factors. `PackedProduct` computes in float32, with the weight in the order
-in which oneDNN reads it. For few rows, the plain float32 product spends most of its time on this
-order (benchmarks/latency.py).
+"""Matrix products with a fixed weight in 8 bits on a CPU, prepared once for oneDNN's kernel.
 
 Letters: M rows, K inputs, N outputs.
 """
@@ -15,38 +11,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-ROWS = 64
-"""Rows of the shape for which oneDNN is asked for its order. The order is the same for any."""
-
 
 class Product(Protocol):
     """The product of float32 rows (M, K) with a fixed weight (N, K): (M, N) float32."""
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Multiply the rows."""
-
-    @property
-    def bytes(self) -> int:
-        """Memory of the weight."""
-
-
-class PackedProduct:
-    """A product in float32 with a weight in oneDNN's order.
-
-    Args:
-        weight: (N, K) float32. It is copied.
-    """
-
-    def __init__(self, weight: Tensor) -> None:
-        ops: Any = torch.ops.mkldnn
-        self._weight = ops._reorder_linear_weight(weight.detach().contiguous(), ROWS)
-        self._run = ops._linear_pointwise.default
-        self.bytes = weight.numel() * 4  # of float32
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Multiply the rows."""
-        out: Tensor = self._run(rows, self._weight, None, "none", [], "")
-        return out
 
 
 class Int8Product:

@@ -36,13 +36,15 @@ KINDS = ("int8",)
 MEAN, LEAST = 0.995, 0.98
 """Lowest mean and lowest single cosine to the float32 vectors of a good int8 encoder."""
 
-_GOAL = 2.0
+_GOAL = 0.6
 """Predicted losses that the choice may use at first, in units of those that these allow.
 
 Later tries take less, because losses grow faster than the prediction, which is a first order."""
 
-_SHARE = 0.8
-"""Share of the allowed losses that the texts which choose may have. Other texts lose more."""
+_SHARE = 0.3
+"""Share of the allowed losses that the texts which choose may have.
+
+Other texts lose more: with 0.8, sentences of STS-B kept 0.990 in the mean and 0.48 in the least."""
 
 _TOKENS = 64
 """Tokens of a text that are read for the measurements. Short texts lose most."""

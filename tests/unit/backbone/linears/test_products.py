@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bothways.backbone.linears import products
-from bothways.backbone.linears.products import Int8Product, PackedProduct, kernel_levels, rounded_rows, rounded_weight
+from bothways.backbone.linears.products import Int8Product, kernel_levels, rounded_rows, rounded_weight
 
 
 def by_hand(rows: torch.Tensor, weight: torch.Tensor, levels: int, terms: int) -> np.ndarray:
@@ -76,9 +76,3 @@ def test_a_number_that_is_not_finite_is_not_hidden(bad):
 
 def test_rows_of_zeros_give_zeros():
     assert not Int8Product(torch.randn(8, 16), 2)(torch.zeros(3, 16)).any()
-
-
-@pytest.mark.parametrize("rows", [1, 9, 70])
-def test_packed_float32_is_the_plain_product(rows):
-    given, weight = material(rows)
-    assert torch.allclose(PackedProduct(weight)(given), given @ weight.T, rtol=1e-5, atol=1e-4)
