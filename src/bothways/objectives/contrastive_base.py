@@ -25,6 +25,7 @@ from bothways.losses.distillation import Teacher
 from bothways.losses.false_negatives import Texts, false_negatives
 from bothways.losses.gather import several_processes
 from bothways.losses.infonce import SIMCSE_SCALE, alignment
+from bothways.losses.quantization import Precision, straight_through
 from bothways.objectives.base import Backward
 from bothways.objectives.pooled import PooledConfig, PooledObjective, Settings
 from bothways.objectives.step_output import StepOutput
@@ -59,6 +60,11 @@ class ContrastiveBaseConfig(PooledConfig):
     partition: Partition | None = Field(
         None,
         description="joint: one softmax over all directions; per_direction: the mean of one for each, with doc_to_query. If null, joint",
+    )
+
+    quantize: tuple[Precision, ...] | None = Field(
+        None,
+        description="also learn with rounded vectors: [int8], [binary] or both, by a straight-through gradient. If null, no",
     )
 
     @model_validator(mode="after")
@@ -103,6 +109,7 @@ class ContrastiveBaseConfig(PooledConfig):
             super()._settings(encoder),
             projection=mlp_layer(encoder.dimension) if layer else nn.Identity(),
             keep_projection=keeps and layer,
+            quantize=tuple(dict.fromkeys(self.quantize or ())),
         )
 
 
@@ -207,11 +214,23 @@ class ContrastiveObjective(PooledObjective[ContrastiveBatch]):
         self.check(encoder)
 
         def loss(vectors: Tensor) -> tuple[Tensor, tuple[ContrastiveLoss, Tensor]]:
-            rows = _rows(batch, vectors[batch.order])
+            ordered = vectors[batch.order]
+            rows = _rows(batch, ordered)
             guide = None if batch.guide is None else _rows(batch, batch.guide)
-            result = contrastive_loss(
-                rows, self.options, texts=batch.texts, teacher=batch.teacher, guide=guide
+            result, *rounded = (
+                contrastive_loss(
+                    each, self.options, texts=batch.texts, teacher=batch.teacher, guide=guide
+                )
+                for each in (
+                    rows,
+                    *(
+                        _rows(batch, straight_through(ordered, precision))
+                        for precision in self.settings.quantize
+                    ),
+                )
             )
+            total = result.total + sum(each.total for each in rounded)
+            result = replace(result, total=total)
             return result.total * scale, (result, alignment(rows.query, rows.positive))
 
         result, aligned = self.run(encoder, batch.passes, loss, backward=backward, seed=seed)

@@ -22,6 +22,7 @@ from bothways.config import Direction
 from bothways.encoder.batch import TokenBatch, TokenRow, pack, passes
 from bothways.encoder.folder.head_modules import with_mlp
 from bothways.losses.matryoshka import Matryoshka
+from bothways.losses.quantization import Precision
 from bothways.objectives.base import Backward, Batch, Objective, ObjectiveConfig
 from bothways.objectives.gradcache import cached_step
 
@@ -128,6 +129,7 @@ class Settings:
         batch_tokens: tokens of one pass. A longer text gets a pass of its own.
         graph_tokens: see `gradcache.cached_step`.
         dropout: the changes that `release` undoes.
+        quantize: precisions to which contrastive objectives also round the vectors.
     """
 
     max_length: int = 128
@@ -138,6 +140,7 @@ class Settings:
     batch_tokens: int = 1024
     graph_tokens: int = 2048
     dropout: DropoutReport | None = None
+    quantize: tuple[Precision, ...] = ()
 
 
 class PooledObjective(Objective[Batch]):

@@ -29,6 +29,7 @@ OPTIONAL_KEYS = frozenset(
     | {"joint", "plain", "add_bos", "rows", "share", "keep_mlp"}
     | {
         "directions",
+        "quantize",
         "partition",
         "guide",
         "guide_margin",
