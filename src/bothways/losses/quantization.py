@@ -36,4 +36,5 @@ def straight_through(vectors: Tensor, precision: Precision) -> Tensor:
             else:
                 step = wide.abs().amax(0).clamp_min(torch.finfo(wide.dtype).tiny) / 127
                 rounded = (wide / step).round() * step
-        return wide + (rounded - wide).detach()
+        through: Tensor = wide + (rounded - wide).detach()
+        return through
