@@ -49,7 +49,7 @@ def test_dry_runs_are_refused(tmp_path: Path, monkeypatch) -> None:
     assert not (tmp_path / "out").exists()
     # without a word from the launcher, PyTorch's own default
     monkeypatch.delenv("FSDP_RESHARD_AFTER_FORWARD", raising=False)
-    assert requested(recipe(tmp_path, mntp())) == ParallelRequest(sharding=Sharding(reshard_after_forward=True))
+    assert requested() == ParallelRequest(sharding=Sharding(reshard_after_forward=True))
     monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "false")
     asked = requested()
     assert asked == ParallelRequest(sharding=Sharding(reshard_after_forward=False))
