@@ -73,7 +73,7 @@ def _add(digest: Any, value: Any) -> None:
 
 
 def _add_module(digest: Any, module: torch.nn.Module, rounded: torch.dtype | None) -> None:
-    _add(digest, _plain(module))
+    _add(digest, _plain(module, defaults=rounded is None))
     # pooling and similar parts. The attributes of a transformers model are in its configuration.
     for name, child in module.named_children():
         _add(
@@ -123,8 +123,11 @@ def _sample(tensor: torch.Tensor, rounded: torch.dtype | None) -> bytes:
     return bytes(flat.cpu().to(kind).numpy().tobytes())
 
 
-def _plain(thing: object) -> dict[str, Any]:
+def _plain(thing: object, *, defaults: bool = True) -> dict[str, Any]:
     """Return the public attributes of an object that are plain values or collections of them.
+
+    Without `defaults`, options count only if they have another value. Then a later version may have
+    a new option, and the fingerprint stays.
 
     The fields of its options are included.
     """
@@ -133,7 +136,10 @@ def _plain(thing: object) -> dict[str, Any]:
         if name.startswith("_") or name in _PASSING:
             continue
         if name == "options" and dataclasses.is_dataclass(value) and not isinstance(value, type):
-            value = dataclasses.asdict(value)
+            options, value = value, dataclasses.asdict(value)
+            if not defaults:
+                usual = dataclasses.asdict(type(options)())
+                value = {key: each for key, each in value.items() if usual.get(key) != each}
         if _is_plain(value):
             found[name] = value
     return found

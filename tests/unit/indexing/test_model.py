@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -38,3 +39,15 @@ def test_local_folders_are_named_from_anywhere(saved: Path, monkeypatch) -> None
     monkeypatch.chdir(saved.parent)
     assert model_name(saved.name) == str(saved.resolve())
     assert model_name("org/name") == "org/name"
+
+
+def test_a_new_option_of_a_later_version_changes_nothing(encoder) -> None:
+    @dataclasses.dataclass
+    class Options(type(encoder.options)):
+        new: str = "as before"
+
+    later = copy.copy(encoder)
+    later.options = Options(**vars(encoder.options))
+    assert identity(later) == identity(encoder)
+    later.options = Options(**vars(encoder.options), new="changed")
+    assert identity(later) != identity(encoder)
