@@ -44,7 +44,9 @@ def share_weights(encoders: Iterable[torch.nn.Module]) -> int:
 def _key(tensor: torch.Tensor) -> str:
     """Return what equal tensors have in common: kind, place, layout and a few numbers."""
     flat = tensor.detach().reshape(-1)
-    places = torch.linspace(0, len(flat) - 1, min(_SAMPLE, len(flat))).long().to(flat.device)
+    # whole numbers, because float32 rounds places beyond 2^24 to ones that do not exist
+    count = min(_SAMPLE, len(flat))
+    places = torch.arange(count, device=flat.device) * (len(flat) - 1) // max(1, count - 1)
     numbers = flat[places].to(torch.float64).cpu().numpy().tobytes()
     kind = f"{tensor.dtype} {tensor.device} {tuple(tensor.shape)} {tensor.stride()}"
     return f"{kind} {hashlib.sha256(numbers).hexdigest()}"

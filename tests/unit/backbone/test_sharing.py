@@ -57,3 +57,14 @@ def test_the_server_shares_them_and_answers_by_name(tmp_path) -> None:
         for name in ("one", "two", "one"):
             answer = server.ask("/v1/embeddings", {"input": SENTENCES[0], "model": name})[1]
             np.testing.assert_allclose(answer["data"][0]["embedding"], expected[name], rtol=0, atol=1e-5)
+
+
+def test_large_tensors_and_single_numbers() -> None:
+    def module(fill: int) -> torch.nn.Module:
+        made = torch.nn.Module()
+        made.register_buffer("large", torch.full((28_311_552,), fill, dtype=torch.int8))
+        made.register_buffer("single", torch.tensor(3.0))
+        return made
+
+    assert share_weights([module(1), module(1)]) == 28_311_552 + 4
+    assert share_weights([module(1), module(2)]) == 4
