@@ -110,6 +110,10 @@ def explain_first(first: Mapping[str, Any], kind: type[BaseModel]) -> str:
         hint = f"; did you mean {near!r}?" if near else ""
         return f"unknown key {path!r}{hint}"
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "model_type":  # pydantic names the class
+        message = "expected a mapping of keys, e.g. {key: value}"
+    if first["type"] == "tuple_type":
+        message = "expected a list, e.g. [one, another]"
     if first["type"] == "literal_error":  # pydantic writes the names as 'a', 'b' or 'c'
         message += did_you_mean(
             first.get("input"), re.findall(r"'([^']+)'", first["ctx"]["expected"])
@@ -156,7 +160,8 @@ def _meant(place: tuple[int | str, ...], kind: type[BaseModel]) -> str | None:
     )
     # pydantic adds the kind of a union's member to the place, as in stages.0.objective.mntp
     if len(best) - 1 == shared(best) and len(above) - shared(best) <= 1:
-        return best[-1]
+        # A key of another kind of objective has the name that was given.
+        return best[-1] if best[-1] != place[-1] else None
     steps = [
         above[n] if step == _ITEM and n < shared(best) else step for n, step in enumerate(best)
     ]

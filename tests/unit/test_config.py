@@ -52,7 +52,7 @@ class Outer(Strict):
         ({"steps": 1.5}, "recipe.yaml: steps: Input should be a valid integer, got a number with a fractional part (got 1.5)"),
         ({"steps": 13}, "recipe.yaml: steps: must not be 13 (got 13)"),
         ({"steps": None}, "recipe.yaml: steps: Input should be a valid integer (got None)"),
-        ({"inner": [1]}, "recipe.yaml: inner: Input should be a valid dictionary or instance of Inner"),
+        ({"inner": [1]}, "recipe.yaml: inner: expected a mapping of keys, e.g. {key: value}"),
     ],
 )
 def test_the_first_problem_is_named_with_its_path(values: dict[str, Any], message: str) -> None:
@@ -74,3 +74,20 @@ def test_defaults_are_checked_too() -> None:
 
     with pytest.raises(InputError, match="rate: Input should be less than or equal to 1"):
         parse(Wrong, {}, where="x")
+
+
+def test_a_key_of_another_kind_is_not_offered_as_itself() -> None:
+    from unit.training.recipe.test_recipe import make, mntp
+
+    graded = mntp(objective={"kind": "graded", "quantize": ["binary"]})
+    with pytest.raises(InputError, match=r"unknown key 'stages\.0\.objective\.graded\.quantize'$"):
+        make(graded)
+
+
+def test_a_wrong_direction_is_answered_with_all_of_them_and_a_single_value_with_a_list() -> None:
+    from bothways.objectives.supervised import SupervisedConfig
+
+    with pytest.raises(InputError, match=r"'query_to_query'.*'doc_to_doc'; did you mean 'doc_to_query'\?"):
+        parse(SupervisedConfig, {"directions": ["query_to_doc", "doc_to_quer"]}, where="x")
+    with pytest.raises(InputError, match=r"quantize: expected a list, e\.g\. \[one, another\] \(got 'binary'\)"):
+        parse(SupervisedConfig, {"quantize": "binary"}, where="x")

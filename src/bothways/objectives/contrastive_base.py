@@ -33,7 +33,8 @@ from bothways.objectives.step_output import StepOutput
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
-AnyDirection = Literal["query_to_doc"] | Further
+AnyDirection = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
+"""Every direction in one literal, so that a message about a wrong one names all four."""
 
 INITIAL_STD = 0.02
 """Standard deviation of the train-only layer's weights: BERT's initializer, as in SimCSE's code."""

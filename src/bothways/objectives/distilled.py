@@ -79,6 +79,10 @@ class DistilledConfig(PooledConfig):
             raise ValueError(
                 "cosine: all four weights are 0, so nothing is learned; set one of cosine, mse, similarities and scores"
             )
+        if self.teacher.document_prompt:
+            raise ValueError(
+                "teacher.document_prompt: texts of this objective are plain, and get the teacher's query_prompt; give the prompt there"
+            )
         if self.matryoshka is not None and (self.cosine or self.mse):
             raise ValueError(
                 "matryoshka: the teacher's vectors have one width; set cosine and mse to 0, and learn similarities or scores"

@@ -156,3 +156,8 @@ def test_a_recipe_of_simcse_learns_from_a_teacher_in_place_of_dropout():
     assert (stage.batch, stage.optim, stage.eval) == (plain.batch, plain.optim, plain.eval)
     with pytest.raises(InputError, match="learns from plain texts, and supervised from labels"):
         bw.recipes.simcse(texts="rows.jsonl", teacher="runs/large", supervised=True)
+
+
+def test_a_prompt_for_documents_is_refused_because_there_are_none(teacher):
+    with pytest.raises(InputError, match=r"teacher\.document_prompt: .*query_prompt"):
+        parse(DistilledConfig, {"teacher": {**teacher, "document_prompt": "passage: "}}, where="x")

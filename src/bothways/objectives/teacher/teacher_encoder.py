@@ -18,10 +18,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from bothways.backbone.adapter.adapter_config import NAME
+from bothways.backbone.loading.hub import snapshot
+from bothways.backbone.loading.sources import resolve
 from bothways.digest import file_sha256
+from bothways.encoder.folder.adapter_folder import is_adapter
 from bothways.encoder.foreign_encoder import has_code, is_foreign, open_sentence_transformer
 from bothways.encoder.load import load, local_folder
-from bothways.errors import BothwaysError, InputError, UnsupportedFamily
+from bothways.errors import BothwaysError, InputError, SourceError, UnsupportedFamily
+from bothways.foreign import read_object
 
 Encode = Callable[[list[str], str], Any]
 """Maps texts and a prompt to vectors."""
@@ -38,7 +43,7 @@ class TeacherEncoder:
     Attributes:
         name: as the recipe has it, for messages.
         fingerprint: 32 hex digits, equal if and only if the vectors are (for a function: if its
-            name and source text are equal).
+            name and the source text of its module are equal).
         open: makes the function from texts and a prompt to vectors.
     """
 
@@ -76,15 +81,10 @@ def open_teacher(name: str, *, device: torch.device) -> TeacherEncoder:
     """
     if _FUNCTION.fullmatch(name) and not Path(name).exists():
         function = _function(name)
-        facts = [name, _source(function)]
+        facts = [name, *_sources(name, function)]
         return TeacherEncoder(name, _digest(facts), lambda: _prefixed(function))
     folder = local_folder(name)
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and path.suffix not in _PASSIVE and not _hidden(path, folder)
-    )
-    facts = [f"{path.relative_to(folder)} {file_sha256(path)}" for path in files]
+    facts = _contents(folder)
     opened: list[Any] = []
 
     def once() -> Encode:
@@ -117,11 +117,58 @@ def _prefixed(function: Callable[[list[str]], Any]) -> Encode:
     return lambda texts, prompt: function([prompt + text for text in texts])
 
 
-def _source(function: Callable[..., Any]) -> str:
+def _sources(name: str, function: Callable[..., Any]) -> list[str]:
+    """Return the source text of the module that is named, and of the function's own.
+
+    They differ if the function is a method of an object, as in `encode = SomeModel("a").encode`.
+    """
+    named = importlib.import_module(name.partition(":")[0])
+    return [_source(each) for each in (named, inspect.getmodule(function) or function)]
+
+
+def _source(thing: Any) -> str:
     try:
-        return inspect.getsource(inspect.getmodule(function) or function)
+        return inspect.getsource(thing)
     except (OSError, TypeError):
         return ""
+
+
+def _contents(folder: Path) -> list[str]:
+    """List the digest of every file that can change a vector, also of the base of an adapter.
+
+    Raises:
+        SourceError: if an adapter's base cannot be found or reached.
+    """
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in _PASSIVE and not _hidden(path, folder)
+    )
+    facts = [f"{path.relative_to(folder)} {file_sha256(path)}" for path in files]
+    # The folder itself, and the folders of sentence-transformers modules. The adapters that our
+    # stages keep lie deeper, and are part of the weights already.
+    for root in (folder, *(path.parent for path in files if path.parent.parent == folder)):
+        if is_adapter(root) and f"base of {root.relative_to(folder)}" not in facts:
+            facts += [f"base of {root.relative_to(folder)}", *_base_contents(root, folder)]
+    return facts
+
+
+def _base_contents(root: Path, folder: Path) -> list[str]:
+    named = read_object(root / NAME).get("base_model_name_or_path")
+    if not isinstance(named, str) or not named:
+        return []  # opening it says so
+    try:
+        source = resolve(named)
+        place = snapshot(source) if source.kind == "hub" else Path(source.path)
+    except SourceError as error:
+        raise SourceError(
+            f"{root / NAME}: the base model that it names cannot be found; write its place there ({error})"
+        ) from error
+    if source.kind == "embedded":
+        return [named]
+    if place.is_file():
+        return [file_sha256(place)]
+    return [] if place.resolve() == folder.resolve() else _contents(place)
 
 
 def _encoder(name: str, folder: Path, device: torch.device) -> Any:

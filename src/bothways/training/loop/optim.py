@@ -10,9 +10,10 @@ Face Trainer, with which the published runs were made.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -21,6 +22,8 @@ from torch import nn
 
 from bothways.config import Strict
 from bothways.training.parallel.sharding import replicated
+
+log = logging.getLogger("bothways")
 
 
 class OptimConfig(Strict):
@@ -168,18 +171,54 @@ def rate_share(config: OptimConfig, name: str, blocks: int) -> float:
             1801.06146, §3.1, δ = 1 / 2.6 there). Norms above the blocks, poolings and heads keep
             the whole rate.
     """
-    if name.startswith("encoder.pooling."):
+    part = _part(name)
+    if part == "pooling":
         return (config.pooling_lr or config.lr) / config.lr
-    if not name.startswith("encoder.backbone."):
-        return 1.0
-    block = _BLOCK.search(name)
-    if block is not None:
-        return (config.layer_decay or 1.0) ** (blocks - 1 - int(block[1]))
-    if not any(part in name for part in _EMBEDDINGS):
+    if isinstance(part, int):
+        return (config.layer_decay or 1.0) ** (blocks - 1 - part)
+    if part != "embeddings":
         return 1.0
     if config.embedding_lr is not None:
         return config.embedding_lr / config.lr
     return (config.layer_decay or 1.0) ** blocks
+
+
+def _part(name: str) -> int | Literal["pooling", "embeddings", "other"]:
+    """Return the part of the model that a parameter belongs to: for a block, its number."""
+    if name.startswith("encoder.pooling."):
+        return "pooling"
+    if not name.startswith("encoder.backbone."):
+        return "other"
+    block = _BLOCK.search(name)
+    if block is not None:
+        return int(block[1])
+    return "embeddings" if any(part in name for part in _EMBEDDINGS) else "other"
+
+
+def warn_of_idle_rates(names: Iterable[str], config: OptimConfig, stage: str) -> None:
+    """Log a warning for each rate of a part that the stage does not train.
+
+    A recipe may set one rate for stages that train different parts, so this is not an error.
+
+    Args:
+        names: of the trained parameters, as in `trainable_parameters`.
+        config: the rates.
+        stage: name of the stage.
+    """
+    parts = {_part(name) for name in names}
+    trained = {
+        "pooling_lr": ("pooling", "pooling" in parts),
+        "embedding_lr": ("embeddings", "embeddings" in parts),
+        "layer_decay": ("blocks", any(isinstance(part, int) for part in parts)),
+    }
+    for key, (part, there) in trained.items():
+        if getattr(config, key) is not None and not there:
+            log.warning(
+                "stages.%s.optim.%s: has no effect, because the stage does not train the %s",
+                stage,
+                key,
+                part,
+            )
 
 
 def block_count(encoder: nn.Module) -> int:

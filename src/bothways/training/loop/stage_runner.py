@@ -24,7 +24,7 @@ from bothways.training.hooks.step_log import StepLog
 from bothways.training.hooks.weight_average import WeightAverage
 from bothways.training.loop import precision
 from bothways.training.loop.checkpoints import Checkpoints, StageState
-from bothways.training.loop.optim import block_count, build_optimizer
+from bothways.training.loop.optim import block_count, build_optimizer, warn_of_idle_rates
 from bothways.training.loop.optimizer_step import Stepper, trainable_parameters
 from bothways.training.loop.run_context import RunContext
 from bothways.training.loop.stage_run import StageRun
@@ -128,6 +128,8 @@ class _StageRunner:
             raise InputError(
                 f"stages.{stage.name}: nothing to train; give it an adapter, or adapter: null to train every weight"
             )
+        if run.main:
+            warn_of_idle_rates(parameters, stage.optim, stage.name)
         stepper = Stepper(
             encoder=encoder,
             objective=objective,

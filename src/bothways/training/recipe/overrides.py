@@ -12,6 +12,7 @@ from typing import Any
 from bothways.errors import InputError
 from bothways.nearest import meant
 from bothways.training.recipe.recipe import Recipe
+from bothways.training.recipe.whole_weights import WHOLE, asks
 from bothways.training.recipe.yaml_text import load_yaml
 
 
@@ -74,6 +75,8 @@ def _assign(values: dict[str, Any], keys: list[str], value: object, path: str) -
                 place = place[index]
             continue
         if not isinstance(place, dict):
+            if asks(key, value):
+                raise InputError(f"--set {path}: {WHOLE}")
             raise InputError(
                 f"--set {path}: {'.'.join(keys[:depth])} is a value and has no {key!r}"
             )

@@ -21,6 +21,7 @@ from bothways.errors import InputError
 from bothways.pooling import PoolingConfig
 from bothways.training.recipe.recipe_changes import binding
 from bothways.training.recipe.stage_config import Stage
+from bothways.training.recipe.whole_weights import WHOLE, asked
 from bothways.training.recipe.yaml_text import load_yaml
 
 
@@ -197,6 +198,9 @@ class Recipe(Strict):
             raise InputError(
                 f"{where}: expected a mapping with the keys of a recipe, got {type(values).__name__}"
             )
+        rounded = asked(values)
+        if rounded is not None:
+            raise InputError(f"{where}: {rounded}: {WHOLE}")
         return parse(cls, values, where=where)
 
     def stage_folder(self, index: int) -> str:

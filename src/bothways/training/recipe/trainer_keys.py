@@ -10,6 +10,8 @@ import dataclasses
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from bothways.training.recipe.whole_weights import QUANTIZED, WHOLE
+
 _FORMER = """
     overwrite_output_dir evaluation_strategy per_gpu_train_batch_size per_gpu_eval_batch_size no_cuda use_cpu use_mps_device
     fp16_backend half_precision_backend fp16_opt_level bf16_full_eval fp16_full_eval tpu_num_cores tpu_metrics_debug xpu_backend
@@ -52,6 +54,7 @@ REFUSED = {
         (None, "", [], False),
         "leave it out; the launcher shards parameters: accelerate launch --use_fsdp --fsdp_version 2",
     ),
+    **{key: RefusedKey((None, False), WHOLE) for key in QUANTIZED},
     "trust_remote_code": RefusedKey((False, None), "code from model repositories is never run"),
     "tokenizer_name": RefusedKey((None,), "the tokenizer is the base model's"),
     "config_name": RefusedKey((None,), "the config is the base model's"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import linecache
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 import torch
 
 import bothways as bw
-from bothways.errors import InputError
+from bothways.errors import InputError, SourceError
 from bothways.objectives.teacher.teacher_config import TeacherConfig
 from bothways.objectives.teacher.teacher_encoder import open_teacher
 from bothways.objectives.teacher.vector_cache import teacher_vectors
@@ -92,3 +95,41 @@ def test_the_prompt_of_a_folder_replaces_its_own(tmp_path):
     teacher = open_teacher(str(tmp_path / "one"), device=CPU)
     np.testing.assert_allclose(teacher.encode(["a cat"], "Find: "), encoder.encode(["a cat"], prompt="Find: "), atol=1e-6)
     assert not np.allclose(teacher.encode(["a cat"], "Find: "), teacher.encode(["a cat"]))
+
+
+def test_an_adapter_over_another_base_is_another_teacher(tmp_path):
+    from peft import LoraConfig
+    from sentence_transformers import SentenceTransformer
+
+    tiny_llama(tmp_path / "base")
+    bw.convert(tmp_path / "base", dtype="float32").save(tmp_path / "st")
+    model = SentenceTransformer(str(tmp_path / "st"), device="cpu")
+    model.add_adapter(LoraConfig(r=2, target_modules=["q_proj"]))
+    model.save(str(tmp_path / "adapter"))
+    before = open_teacher(str(tmp_path / "adapter"), device=CPU).fingerprint
+    assert open_teacher(str(tmp_path / "adapter"), device=CPU).fingerprint == before
+    other = bw.load(tmp_path / "st", dtype="float32")
+    with torch.no_grad():
+        next(other.backbone.parameters()).add_(0.1)
+    shutil.rmtree(tmp_path / "st")
+    with pytest.raises(SourceError, match="the base model that it names cannot be found"):
+        open_teacher(str(tmp_path / "adapter"), device=CPU)
+    other.save(tmp_path / "st")
+    assert open_teacher(str(tmp_path / "adapter"), device=CPU).fingerprint != before
+
+
+def test_a_method_as_a_function_is_known_by_the_module_that_names_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    prints = []
+    for vocabulary in ("cat", "dog"):
+        (tmp_path / "the_teacher.py").write_text(
+            f"from sentence_transformers import SentenceTransformer, models\n"
+            f"encode = SentenceTransformer(modules=[models.BoW(['{vocabulary}'])], device='cpu').encode\n"
+        )
+        sys.modules.pop("the_teacher", None)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        prints.append(open_teacher("the_teacher:encode", device=CPU).fingerprint)
+    sys.modules.pop("the_teacher", None)
+    assert prints[0] != prints[1]

@@ -10,7 +10,7 @@ from transformers import TrainingArguments, get_scheduler
 
 from bothways.config import parse
 from bothways.errors import InputError
-from bothways.training.loop.optim import OptimConfig, block_count, build_optimizer, lr_factor, rate_share, set_lr
+from bothways.training.loop.optim import OptimConfig, block_count, build_optimizer, lr_factor, rate_share, set_lr, warn_of_idle_rates
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
@@ -251,3 +251,17 @@ def test_a_new_optimizer_has_the_peak_times_each_share() -> None:
 
 def test_an_encoder_without_numbered_blocks_has_none() -> None:
     assert block_count(torch.nn.Linear(2, 2)) == 0
+
+
+def test_a_rate_of_a_part_that_is_not_trained_is_named(caplog) -> None:
+    config = OptimConfig(pooling_lr=1e-3, embedding_lr=1e-3, layer_decay=0.9)
+    adapter = "encoder.backbone.layers.1.mlp.up_proj.lora_A.default.weight"
+    warn_of_idle_rates([adapter], config, "simcse")
+    assert [record.getMessage() for record in caplog.records] == [
+        "stages.simcse.optim.pooling_lr: has no effect, because the stage does not train the pooling",
+        "stages.simcse.optim.embedding_lr: has no effect, because the stage does not train the embeddings",
+    ]
+    caplog.clear()
+    warn_of_idle_rates([adapter, "encoder.pooling.layer.output.weight", "encoder.backbone.embed_tokens.weight"], config, "simcse")
+    warn_of_idle_rates([adapter], OptimConfig(), "simcse")
+    assert not caplog.records
