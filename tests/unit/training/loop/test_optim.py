@@ -10,7 +10,15 @@ from transformers import TrainingArguments, get_scheduler
 
 from bothways.config import parse
 from bothways.errors import InputError
-from bothways.training.loop.optim import OptimConfig, block_count, build_optimizer, lr_factor, rate_share, set_lr, warn_of_idle_rates
+from bothways.training.loop.optim import (
+    OptimConfig,
+    block_count,
+    build_optimizer,
+    lr_factor,
+    rate_share,
+    set_lr,
+    warn_of_idle_rates,
+)
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
@@ -262,6 +270,8 @@ def test_a_rate_of_a_part_that_is_not_trained_is_named(caplog) -> None:
         "stages.simcse.optim.embedding_lr: has no effect, because the stage does not train the embeddings",
     ]
     caplog.clear()
-    warn_of_idle_rates([adapter, "encoder.pooling.layer.output.weight", "encoder.backbone.embed_tokens.weight"], config, "simcse")
+    warn_of_idle_rates(
+        [adapter, "encoder.pooling.layer.output.weight", "encoder.backbone.embed_tokens.weight"], config, "simcse"
+    )
     warn_of_idle_rates([adapter], OptimConfig(), "simcse")
     assert not caplog.records
