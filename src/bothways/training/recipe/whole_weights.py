@@ -1,4 +1,4 @@
-"""Refuses a base in 4 or 8 bits (QLoRA, arXiv 2305.14314), under the names that users of peft type."""
+"""Refuses a base in 4 or 8 bits (QLoRA, arXiv 2305.14314), as users of peft ask for it."""
 
 from __future__ import annotations
 
