@@ -54,7 +54,7 @@ class EncodedShards:
         self.count, self.width = self._starts[-1], int(self.manifest["dimension"])
         both = self.manifest["settings"]["both"]
         self.columns: tuple[str, ...] = ("ebae", "ebar") if both else ("vector",)
-        self._files: dict[int, Any] = {}
+        self._files: dict[int, Any] = {}  # open for `rows` and `texts`
         self._groups: OrderedDict[tuple[int, int, str], Any] = OrderedDict()
 
     def __len__(self) -> int:
@@ -76,6 +76,8 @@ class EncodedShards:
         Raises:
             InputError: if a shard is damaged. The message names it.
         """
+        if size < 1:
+            raise InputError(f"size: must be at least 1 (got {size})")
         end = self.count if stop is None else min(stop, self.count)
         name = self._column(column)
         first = 0
@@ -136,19 +138,22 @@ class EncodedShards:
         return name or self.columns[0]
 
     def _file(self, number: int) -> Any:
+        if number not in self._files:
+            self._files[number] = self._open(number)
+        return self._files[number]
+
+    def _open(self, number: int) -> Any:
         import pyarrow.parquet as pq
 
-        if number not in self._files:
-            self._files[number] = pq.ParquetFile(
-                self.folder / self.records[number].file, page_checksum_verification=True
-            )
-        return self._files[number]
+        return pq.ParquetFile(
+            self.folder / self.records[number].file, page_checksum_verification=True
+        )
 
     def _batches(self, number: int, size: int, columns: list[str] | None) -> Iterator[Any]:
         path = self.folder / self.records[number].file
-        with foreign(path, "cannot be read", _REMEDY):
-            yield from self._file(number).iter_batches(batch_size=size, columns=columns)
-            self._files.pop(number).close()
+        # A file of its own, because one loop over the blocks may be inside another.
+        with foreign(path, "cannot be read", _REMEDY), self._open(number) as file:
+            yield from file.iter_batches(batch_size=size, columns=columns)
 
     def _located(self, places: Sequence[int] | np.ndarray) -> Iterator[tuple[int, int, int, int]]:
         """Yield (index in `places`, shard, row group, row in it) of each place, shard by shard."""

@@ -23,7 +23,7 @@ from typing import Any
 from bothways.atomic import atomic_file, remove_parts
 from bothways.bulk.settings import FORMAT, VERSION, check_same
 from bothways.bulk.shard_file import ShardRecord, damage, job_of
-from bothways.bulk.shard_texts import ShardTexts
+from bothways.bulk.shard_texts import ShardTexts, shard_name
 from bothways.errors import InputError
 from bothways.foreign import foreign, read_object
 from bothways.locks import writing
@@ -31,7 +31,7 @@ from bothways.locks import writing
 log = logging.getLogger("bothways")
 
 MANIFEST, JOURNAL = "manifest.json", "shards.jsonl"
-_AGAIN = "run the same `bothways encode` again, which encodes only what is missing"
+_AGAIN = "restore it from a copy, or remove the folder and run the same `bothways encode` again"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -65,8 +65,14 @@ def _check_shape(found: Mapping[str, Any]) -> None:
         value: Any = found
         for key in keys:
             value = value[key]
-    _ = found["dimension"], found["shard_rows"], found["versions"], found["complete"]
-    records_of(found)
+    _ = dict(found["settings"])["both"], dict(found["versions"]), found["complete"]
+    numbers = [found["dimension"], found["shard_rows"]]
+    for each in records_of(found):
+        numbers += [each.first, each.texts, each.vectors, each.bytes]
+        if each.file != shard_name(each.number):  # also no path that leads out of the folder
+            raise ValueError(f"shard {each.number!r} is in a file {each.file!r}")
+    if not all(type(each) is int and each >= 0 for each in numbers):
+        raise ValueError("a number is not one")
 
 
 class ShardFolder:
@@ -83,11 +89,12 @@ class ShardFolder:
         """
         self.place = place
         self.manifest: dict[str, Any] = {}
+        self._written: dict[str, Any] = {}
         self.records: dict[int, ShardRecord] = {}
         names = self._names()
         if not names:
             return
-        self.manifest = read_manifest(place)
+        self.manifest = self._written = read_manifest(place)
         self.records = {each.number: each for each in records_of(self.manifest)}
         self.records |= self._journal()
         self._refuse_foreign(names)
@@ -123,6 +130,8 @@ class ShardFolder:
             if changed and not self.manifest["complete"]:
                 told = ", ".join(f"{name} {before.get(name)} → {now[name]}" for name in changed)
                 log.warning("%s: continued with other versions (%s)", self.place, told)
+            # The texts are compared one by one, so they may come from another source.
+            self.manifest = {**self.manifest, "source": facts["source"]}
         else:
             head = {"format": FORMAT, "version": VERSION}
             self.manifest = {**head, **facts, "complete": False, "shards": []}
@@ -182,7 +191,7 @@ class ShardFolder:
             "vectors": sum(each.vectors for each in records),
             "shards": [each.values() for each in records],
         }
-        if found != self.manifest:
+        if found != self._written:
             self.manifest = found
             self._write()
         (self.place / JOURNAL).unlink(missing_ok=True)
@@ -193,6 +202,7 @@ class ShardFolder:
             part.write_text(
                 json.dumps(self.manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
             )
+        self._written = self.manifest
 
     def _names(self) -> list[str]:
         with writing(self.place):

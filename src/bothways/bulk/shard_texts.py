@@ -32,7 +32,7 @@ class ShardTexts:
     @property
     def name(self) -> str:
         """Name of the shard's file."""
-        return f"shard-{self.number:06d}.parquet"
+        return shard_name(self.number)
 
     @property
     def span(self) -> str:
@@ -47,6 +47,11 @@ class ShardTexts:
             found.update(f"{file}\n{row}\n{len(raw)}\n".encode("utf-8", "surrogateescape"))
             found.update(raw)
         return found.hexdigest()
+
+
+def shard_name(number: int) -> str:
+    """Return the name of a shard's file, for example "shard-000001.parquet"."""
+    return f"shard-{number:06d}.parquet"
 
 
 def cut(texts: Iterable[str], places: Places, rows: int) -> Iterator[ShardTexts]:

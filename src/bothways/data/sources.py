@@ -17,6 +17,7 @@ from typing import Any, Literal
 from bothways.data.formats.compressed import plain_name
 from bothways.data.formats.partitions import refuse_table_format
 from bothways.data.formats.shards import check_complete, in_order
+from bothways.data.outputs import is_output
 from bothways.data.retrieval_folder import retrieval_folder
 from bothways.data.rows import FORMATS, UNREAD, Row, format_of, unknown_format
 from bothways.data.splits import current_snapshot, is_held_out
@@ -145,9 +146,9 @@ def _files_below(folder: Path, splits: Splits) -> tuple[tuple[Path, ...], tuple[
         skipped += [
             (Path(parent) / name).relative_to(folder).as_posix() + "/"
             for name in folders
-            if name.startswith(_HIDDEN)
+            if _is_left_out(Path(parent) / name)
         ]
-        folders[:] = [name for name in folders if not name.startswith(_HIDDEN)]
+        folders[:] = [name for name in folders if not _is_left_out(Path(parent) / name)]
         wanted = _saved(Path(parent), names)
         for name in names:
             path = Path(parent) / name
@@ -178,6 +179,10 @@ def _files_below(folder: Path, splits: Splits) -> tuple[tuple[Path, ...], tuple[
     chosen, left_out = _chosen(folder, in_order(files), splits)
     check_complete(chosen)
     return chosen, left_out
+
+
+def _is_left_out(folder: Path) -> bool:
+    return folder.name.startswith(_HIDDEN) or is_output(folder)
 
 
 def _chosen(

@@ -103,6 +103,7 @@ def index(
         asked = _asked(encoder, before, prompts, named, chunks, truncate_dim, pooling)
         wanted = {"approximate": approximate or asked.approximate, "model": _name(model, before)}
         asked = asked.model_copy(update=wanted)
+        _check_encoder(encoder, asked, batch_tokens)
         update = _update(to, encoder, asked, before, others, batch_tokens, read, show_progress_bar)
     return Index(update.store, encoder, changes=update.changes)
 
@@ -217,6 +218,19 @@ def _check(chunks: object, unit: object, truncate_dim: object) -> None:
         raise InputError(f"unit: must be 'line' or 'document' (got {unit!r})")
     if chunks is not None and truncate_dim is not None:
         raise InputError("truncate_dim: does not work with chunks; leave one of them out")
+
+
+def _check_encoder(encoder: Encoder, asked: IndexSettings, batch_tokens: int | None) -> None:
+    """Refuse what the encoder cannot do, before the store is made with settings of no use.
+
+    Raises:
+        InputError: for example, it has fewer numbers than are to be kept.
+    """
+    if asked.chunks is None:
+        cut = asked.truncate_dim
+        encoder.encode_stream([], prompt=asked.prompt, truncate_dim=cut, batch_tokens=batch_tokens)
+    else:
+        encoder.encode_chunks([], asked.chunks, prompt=asked.prompt, batch_tokens=batch_tokens)
 
 
 def _before(to: str | os.PathLike[str]) -> IndexSettings | None:

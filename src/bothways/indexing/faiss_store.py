@@ -100,8 +100,7 @@ class FaissStore(Store):
                 f"{path}: exists without rows in {rows.name}, so texts cannot be added; choose another place"
             )
         with self._writing() if settings is not None else self._reading():
-            self._base = sqlite3.connect(rows, timeout=30, check_same_thread=False)
-            self._base.execute("PRAGMA case_sensitive_like = ON")
+            self._base = self._connected()
             if settings is not None:
                 self._base.execute("PRAGMA journal_mode = WAL")  # readers go on while rows come
                 self._base.executescript(_TABLES)
@@ -124,8 +123,15 @@ class FaissStore(Store):
             )
 
     def version(self) -> object:
-        """Return the time at which the FAISS file was written."""
+        """Return the time at which the FAISS file was written.
+
+        If the index was removed and made again, its new rows are opened.
+        """
         found = self._path.stat().st_mtime_ns if self._path.exists() else None
+        with self._reading(), self._lock:
+            if rows_file(self._path).stat().st_ino != self._inode:
+                self._base.close()
+                self._base, self._index = self._connected(), None
         if self._index is not None and found != self._read_at:
             self._index = None
         return found
@@ -239,6 +245,13 @@ class FaissStore(Store):
         """Close the file of rows."""
         self._index = None
         self._base.close()
+
+    def _connected(self) -> sqlite3.Connection:
+        file = rows_file(self._path)
+        base = sqlite3.connect(file, timeout=30, check_same_thread=False)
+        base.execute("PRAGMA case_sensitive_like = ON")
+        self._inode = file.stat().st_ino
+        return base
 
     def _opened(self) -> Any:
         """Read the FAISS file, once.

@@ -12,15 +12,16 @@ anything but these columns.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from bothways.errors import InputError
 
 TEXT_COLUMNS = ("file", "text")
 NUMBER_COLUMNS = ("row", "start", "end")
 _LONGEST = 10_000  # characters
-_DEEPEST = 50  # parentheses and NOTs
+_DEEPEST = 20  # parentheses and NOTs. Lance refuses conditions that are a little deeper
+_MOST = 500  # comparisons. SQLite fails at 1,000
 _GREATEST = 2**63 - 1
 
 _TOKEN = re.compile(
@@ -28,6 +29,8 @@ _TOKEN = re.compile(
     r"|(?P<word>\"[^\"]*\"|[A-Za-z_]\w*))"
 )
 _SIGNS = ("=", "!=", "<>", "<", "<=", ">", ">=")
+_PAIRS = {"=": "!=", "<": ">=", ">": "<=", "LIKE": "NOT LIKE"}
+_OPPOSITES = _PAIRS | {second: first for first, second in _PAIRS.items()}
 _EXAMPLE = "for example file = 'notes.txt' AND row < 100"
 
 Value = str | int
@@ -35,7 +38,10 @@ Value = str | int
 
 @dataclass(frozen=True)
 class Compare:
-    """A column and a value, for example row < 10. `sign` is =, !=, <, <=, >, >= or LIKE."""
+    """A column and a value, for example row < 10.
+
+    `sign` is =, !=, <, <=, >, >=, LIKE or NOT LIKE.
+    """
 
     column: str
     sign: str
@@ -44,37 +50,34 @@ class Compare:
 
 @dataclass(frozen=True)
 class Among:
-    """A column with one of several values."""
+    """A column with one of several values, or with none of them."""
 
     column: str
     values: tuple[Value, ...]
+    opposite: bool = False
 
 
 @dataclass(frozen=True)
-class Not:
-    """The opposite of a condition."""
-
-    part: Condition
-
-
-@dataclass(frozen=True)
-class Both:
-    """Two conditions, joined by AND or OR."""
+class Joined:
+    """Two or more conditions, joined by AND or by OR. None of them is joined by the same word."""
 
     word: str
-    left: Condition
-    right: Condition
+    parts: tuple[Condition, ...]
 
 
-Condition = Compare | Among | Not | Both
+Condition = Compare | Among | Joined
 
 
 def read_where(where: str) -> Condition:
-    """Read a condition.
+    """Read a condition. NOT is carried into the comparisons: NOT (row < 3 OR …) is row >= 3 AND ….
+
+    Stores read this form at once. Some deep conditions they do not.
 
     Raises:
         InputError: if it is not one. The message says what was expected.
     """
+    if not isinstance(where, str):
+        raise InputError(f"where: must be a text (got {where!r}), {_EXAMPLE}")
     return _Reader(where).read()
 
 
@@ -85,20 +88,38 @@ def write_sql(condition: Condition, literal: Callable[[Value], str]) -> str:
         condition: the condition.
         literal: writes a value, for example as a placeholder that it adds to a list.
     """
-    if isinstance(condition, Both):
-        left, right = write_sql(condition.left, literal), write_sql(condition.right, literal)
-        return f"({left} {condition.word} {right})"
-    if isinstance(condition, Not):
-        return f"(NOT {write_sql(condition.part, literal)})"
+    if isinstance(condition, Joined):
+        return f" {condition.word} ".join(
+            f"({write_sql(part, literal)})"
+            if isinstance(part, Joined) and part.word == "OR"  # AND binds closer
+            else write_sql(part, literal)
+            for part in condition.parts
+        )
     if isinstance(condition, Among):
         values = ", ".join(literal(value) for value in condition.values)
-        return f'("{condition.column}" IN ({values}))'
-    return f'("{condition.column}" {condition.sign} {literal(condition.value)})'
+        return f'"{condition.column}" {"NOT " if condition.opposite else ""}IN ({values})'
+    return f'"{condition.column}" {condition.sign} {literal(condition.value)}'
 
 
 def quoted(value: Value) -> str:
     """Write a value as a literal of standard SQL, for example 'it''s'."""
     return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
+def _opposite(condition: Condition) -> Condition:
+    if isinstance(condition, Joined):
+        word = "OR" if condition.word == "AND" else "AND"
+        return Joined(word, tuple(_opposite(part) for part in condition.parts))
+    if isinstance(condition, Among):
+        return replace(condition, opposite=not condition.opposite)
+    return replace(condition, sign=_OPPOSITES[condition.sign])
+
+
+def _joined(word: str, conditions: Sequence[Condition]) -> Condition:
+    parts: list[Condition] = []
+    for each in conditions:
+        parts += each.parts if isinstance(each, Joined) and each.word == word else [each]
+    return parts[0] if len(parts) == 1 else Joined(word, tuple(parts))
 
 
 class _Reader:
@@ -108,7 +129,7 @@ class _Reader:
         self.where = where
         self.tokens = self._tokens()
         self.at = 0
-        self.depth = 0
+        self.depth = self.compared = 0
 
     def read(self) -> Condition:
         found = self._or()
@@ -119,6 +140,8 @@ class _Reader:
     def _tokens(self) -> list[tuple[str, str]]:
         if len(self.where) > _LONGEST:
             raise InputError(f"where: has more than {_LONGEST} characters; make it shorter")
+        if any("\ud800" <= each <= "\udfff" for each in self.where):
+            raise InputError("where: has half of a surrogate pair; leave it out")
         found, place = [], 0
         end = len(self.where.rstrip())
         while place < end:
@@ -146,16 +169,16 @@ class _Reader:
         return None
 
     def _or(self) -> Condition:
-        found = self._and()
+        found = [self._and()]
         while self._word("OR"):
-            found = Both("OR", found, self._and())
-        return found
+            found.append(self._and())
+        return _joined("OR", found)
 
     def _and(self) -> Condition:
-        found = self._not()
+        found = [self._not()]
         while self._word("AND"):
-            found = Both("AND", found, self._not())
-        return found
+            found.append(self._not())
+        return _joined("AND", found)
 
     def _not(self) -> Condition:
         self.depth += 1
@@ -163,7 +186,7 @@ class _Reader:
             raise InputError(f"where: has more than {_DEEPEST} levels; make it simpler")
         try:
             if self._word("NOT"):
-                return Not(self._not())
+                return _opposite(self._not())
             if self._word("("):
                 found = self._or()
                 if not self._word(")"):
@@ -174,6 +197,11 @@ class _Reader:
             self.depth -= 1
 
     def _comparison(self) -> Condition:
+        self.compared += 1
+        if self.compared > _MOST:
+            raise InputError(
+                f"where: has more than {_MOST} comparisons; make it shorter, for example with row IN (1, 2, 3)"
+            )
         column = self._column()
         opposite = self._word("NOT") is not None
         found: Condition
@@ -188,7 +216,7 @@ class _Reader:
         else:
             signs = "IN or LIKE" if opposite else "one of = != < <= > >= IN LIKE"
             raise self._wrong(f"{signs} after {column}")
-        return Not(found) if opposite else found
+        return _opposite(found) if opposite else found
 
     def _column(self) -> str:
         kind, token = self.tokens[self.at] if self.at < len(self.tokens) else ("", "")

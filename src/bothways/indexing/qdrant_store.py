@@ -25,7 +25,7 @@ import numpy as np
 
 from bothways.errors import InputError, MissingExtra, SourceError
 from bothways.foreign import foreign
-from bothways.indexing.filters import Among, Both, Compare, Condition, Not
+from bothways.indexing.filters import Among, Compare, Condition, Joined
 from bothways.indexing.lance_store import parsed_settings
 from bothways.indexing.rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings
@@ -258,13 +258,12 @@ class QdrantStore(Store):
             InputError: Qdrant has nothing like it.
         """
         models = self._models
-        if isinstance(where, Both):
-            parts = [self._filter(where.left), self._filter(where.right)]
+        if isinstance(where, Joined):
+            parts = [self._filter(part) for part in where.parts]
             return models.Filter(**{"must" if where.word == "AND" else "should": parts})
-        if isinstance(where, Not):
-            return models.Filter(must_not=[self._filter(where.part)])
         if isinstance(where, Among):
-            return self._match(where.column, where.values)
+            found = self._match(where.column, where.values)
+            return models.Filter(must_not=[found]) if where.opposite else found
         return self._compared(where)
 
     def _compared(self, where: Compare) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from numbers import Integral
 from types import TracebackType
 from typing import overload
 
@@ -35,6 +36,7 @@ K = 60
 DEPTH = 1000
 """Rows of each ranking that a hybrid search joins."""
 _MOST = 10_000  # results of one query
+_QUERY = ("query_prompt", "truncate_dim", "dimension")  # settings that a query's vector depends on
 
 
 class Index:
@@ -155,6 +157,7 @@ class Index:
         if not queries or not all(isinstance(each, str) and each.strip() for each in queries):
             raise InputError("query: must be a text, or a list of texts, that are not empty")
         check_search(top, where)
+        self._refresh(ask_again=False)
         vectors = self.encoder.encode(
             queries,
             prompt=self.settings.query_prompt,
@@ -180,12 +183,12 @@ class Index:
     ) -> list[Hit]:
         """Search with the unit vector (D,) of a query that was encoded before; see `search`."""
         check_search(top, where)
+        self._refresh()
         if vector.shape != (self.settings.dimension,):
             raise InputError(
                 f"query: its vector has shape {vector.shape}, and the index has {self.settings.dimension} numbers a vector"
             )
         condition = None if where is None else read_where(where)
-        self._refresh()
         if not hybrid:
             scored = self._dense(vector, top, condition, exact)
             found = self.store.entries([entry.id for entry, _ in scored])
@@ -227,8 +230,16 @@ class Index:
         found = self.store.entries(order)
         return [hit(found[name], joined[name]) for name in order if name in found]
 
-    def _refresh(self) -> None:
-        """Follow changes that another process has made."""
+    def _refresh(self, *, ask_again: bool = True) -> None:
+        """Follow changes that another process has made.
+
+        Args:
+            ask_again: whether the query was encoded before, with the settings known so far.
+
+        Raises:
+            InputError: the index was made again, with another model or so that the query has
+                another vector now.
+        """
         version = self.store.version()
         if version == self._version:
             return
@@ -237,8 +248,13 @@ class Index:
             raise InputError(
                 f"{self.store.place}: was made again with another model; open it again"
             )
+        before = self.settings
         with self._lock:
             self._version, self.settings, self._words = version, settings, None
+        if ask_again and any(getattr(before, name) != getattr(settings, name) for name in _QUERY):
+            raise InputError(
+                f"{self.store.place}: was made again with other settings; send the query again"
+            )
 
     def close(self) -> None:
         """Free the store."""
@@ -290,8 +306,8 @@ def open_index(
 
 def check_search(top: int, where: str | None) -> None:
     """Raise InputError if a number of results or a condition cannot be used."""
-    if not 1 <= top <= _MOST:
-        raise InputError(f"top: must be from 1 to {_MOST} results (got {top})")
+    if not isinstance(top, Integral) or not 1 <= top <= _MOST:
+        raise InputError(f"top: must be a whole number from 1 to {_MOST} (got {top!r})")
     if where is not None:
         read_where(where)
 

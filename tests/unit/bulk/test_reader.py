@@ -79,3 +79,15 @@ def test_a_damaged_shard_is_named(folder: Path) -> None:
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no manifest\.json, so it is not a folder of encoded shards"):
         bw.read_shards(tmp_path)
+
+
+def test_loops_within_loops(folder: Path, vectors: np.ndarray) -> None:
+    """All pairs of texts, block by block."""
+    shards = bw.read_shards(folder)
+    found = np.zeros((40, 40), np.float32)
+    for first, block in shards.blocks(5):
+        for second, other in shards.blocks(7):
+            found[first : first + len(block), second : second + len(other)] = block @ other.T
+    assert np.abs(found - vectors @ vectors.T).max() < 1e-5
+    with pytest.raises(InputError, match="size: must be at least 1"):
+        next(shards.blocks(0))

@@ -91,3 +91,34 @@ def test_a_full_disk_keeps_what_is_finished(model: Path, done: Path, tmp_path: P
     assert sorted(kept) == ["manifest.json", "shard-000000.parquet", "shard-000001.parquet", "shards.jsonl"]
     bw.bulk_encode(model, done / "texts.jsonl", tmp_path / "out", **CPU)
     assert files(tmp_path / "out") == files(done / "out")
+
+
+def test_another_source_is_named_in_the_manifest(model: Path, copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text("one\ntwo")
+    made = bw.bulk_encode(model, tmp_path / "other.txt", copy, **CPU)
+    assert made["source"]["name"] == str(tmp_path / "other.txt")
+    assert bw.read_shards(copy).manifest == made and made["texts"] == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {}},
+        {"settings": []},
+        {"shard_rows": "7"},
+        {"dimension": None},
+        {"versions": 3},
+        {"vectors": "a"},
+        {"file": "../texts.jsonl"},
+    ],
+)
+def test_a_manifest_of_wrong_values(model: Path, done: Path, copy: Path, change) -> None:
+    """One line, with advice that works. A name never leads out of the folder."""
+    manifest = json.loads((copy / "manifest.json").read_text())
+    target = manifest["shards"][0] if set(change) & {"vectors", "file"} else manifest
+    target.update(change)
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    for attempt in (lambda: bw.read_shards(copy), lambda: bw.bulk_encode(model, done / "texts.jsonl", copy, **CPU)):
+        with pytest.raises(InputError, match=r"manifest\.json: is damaged .*remove the folder") as raised:
+            attempt()
+        assert "\n" not in str(raised.value)

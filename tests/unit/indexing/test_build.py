@@ -237,3 +237,12 @@ def test_wrong_values_are_refused_before_anything_is_read(notes: Path, encoder, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt"]
     with pytest.raises(OutputError, match="cannot be written"):
         bw.index(notes, model=encoder, to=notes / "x")
+
+
+@pytest.mark.parametrize("options", [{"truncate_dim": 999}, {"batch_tokens": 0}, {"chunks": 4, "batch_tokens": 0}])
+def test_what_the_encoder_cannot_do_leaves_no_index(encoder, tmp_path: Path, options) -> None:
+    """Otherwise the next command, which is right, would be refused by the settings of the first."""
+    (tmp_path / "t.txt").write_text("one\ntwo")
+    with pytest.raises(InputError, match=r"truncate_dim|batch_tokens"):
+        bw.index(tmp_path / "t.txt", model=encoder, to=tmp_path / "x", **options)
+    assert not (tmp_path / "x").exists()

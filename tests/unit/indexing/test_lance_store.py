@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,22 @@ def test_it_is_seen_by_readers_at_once(encoder, tmp_path: Path) -> None:
     assert [hit.text for hit in reader.search("three", hybrid=True, top=1)] == ["three"]
     assert len(reader.search("one")) == 3
     assert isinstance(reader.store, LanceStore)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "NOT " * 19 + "row = 1",
+        "NOT (row = 7 AND " * 9 + "row = 1" + ")" * 9,
+        "row = 1 OR (row = 9 AND " * 9 + "row = 1 OR row = 2" + ")" * 9,
+        "(" * 19 + "row = 1" + ")" * 19,
+        " OR ".join(["row = 1"] * 500),
+    ],
+)
+def test_the_deepest_conditions_are_quick(encoder, tmp_path: Path, where: str) -> None:
+    """All that `--where` takes is written in a form that Lance reads at once."""
+    write_source(tmp_path / "notes")
+    with bw.index(tmp_path / "notes" / "a.txt", model=encoder, to=tmp_path / "x") as made:
+        begun = time.monotonic()
+        made.search("a cat", where=where, hybrid=True)
+        assert time.monotonic() - begun < 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -28,8 +30,11 @@ def test_one_query_or_several(made) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"top": 0}, "top: must be from 1 to 10000"),
-        ({"top": 10**9}, "top: must be from 1 to 10000"),
+        ({"top": 0}, "top: must be a whole number from 1 to 10000"),
+        ({"top": 10**9}, "top: must be a whole number from 1 to 10000"),
+        ({"top": 2.5}, "top: must be a whole number from 1 to 10000 (got 2.5)"),
+        ({"top": "3"}, "top: must be a whole number from 1 to 10000 (got '3')"),
+        ({"where": 3}, "where: must be a text (got 3)"),
         ({"query": ""}, "query: must be a text"),
         ({"query": []}, "query: must be a text"),
         ({"query": ["a", " "]}, "query: must be a text"),
@@ -83,3 +88,25 @@ def test_ranks_are_joined_as_in_the_paper() -> None:
     joined = fused([[b"a", b"b"], [b"b", b"c"]])
     assert joined == {b"a": 1 / 61, b"b": 1 / 62 + 1 / 61, b"c": 1 / 62}
     assert fused([[], []]) == {}
+
+
+@pytest.mark.parametrize(("name", "needs"), [("x", "lancedb"), ("x.faiss", "faiss")])
+def test_an_index_that_was_removed_and_made_again(encoder, tmp_path, name, needs) -> None:
+    """An open index shows the new texts, and encodes queries with the new instruction."""
+    pytest.importorskip(needs)
+    (tmp_path / "t.txt").write_text("one\ntwo\nthree")
+    bw.index(tmp_path / "t.txt", model=encoder, to=tmp_path / name).close()
+    opened = bw.open_index(tmp_path / name, model=encoder)
+    old = encoder.encode_query("one", normalize_embeddings=True)
+    assert opened.search_vector("one", old)
+    for path in tmp_path.glob("x*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (tmp_path / "t.txt").write_text("four\nfive\nsix")
+    bw.index(tmp_path / "t.txt", model=encoder, to=tmp_path / name, query_prompt="Other:\n").close()
+    with pytest.raises(InputError, match="was made again with other settings; send the query again"):
+        opened.search_vector("one", old)
+    fresh = bw.open_index(tmp_path / name, model=encoder)
+    assert {hit.text for hit in opened.search("one")} == {"four", "five", "six"}
+    assert opened.search("one") == fresh.search("one") != opened.search_vector("one", old)
+    opened.close()
+    fresh.close()
