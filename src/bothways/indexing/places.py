@@ -86,7 +86,9 @@ def exists(place: str | os.PathLike[str]) -> bool:
 
 @contextmanager
 def writer(place: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold a local place for one writer. Stores on servers hold their own locks.
+    """Hold a local place for one writer.
+
+    PostgreSQL holds a lock of its own. A Qdrant server has none.
 
     Raises:
         InputError: another process writes there.
