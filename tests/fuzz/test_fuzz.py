@@ -69,6 +69,6 @@ def test_an_error_of_the_command_is_one_bounded_line(world: Path, monkeypatch: p
     def fails(*_: object, **__: object) -> None:
         raise InputError("first\nsecond \x1b[2J " + "x" * 5000)
 
-    monkeypatch.setattr("bothways.data.text.readers.read_texts", fails)
+    monkeypatch.setattr("bothways.data.text.readers.iter_texts", fails)
     given = fuzz.Input(["search", "{model}", "{texts.txt}", "river"], "", "", None)
     assert fuzz.run(world, given).kind == "refused"

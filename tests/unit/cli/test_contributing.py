@@ -36,7 +36,7 @@ def test_every_target_exists() -> None:
 
 def test_verbs_exist() -> None:
     assert parsed("bothways families llama")[0] == "families"
-    verbs = set(re.findall(r"`bothways ([a-z-]+)", CHANGES))
+    verbs = set(re.findall(r"`bothways ([a-z][a-z-]*)", CHANGES))
     assert {"serve", "export", "push"} <= verbs
     command: Any = typer.main.get_command(app)
     assert verbs <= set(command.commands)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from bothways.training.hooks.hook import Moment, Readers
 from bothways.training.loop.checkpoints import StageState
 from bothways.training.loop.optimizer_step import StepResult
@@ -26,6 +28,9 @@ class Model:
 
     def train(self) -> None:
         self.training = True
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return []
 
 
 class Alone:

@@ -33,7 +33,8 @@ class Refresher:
 
 @pytest.fixture
 def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    def mine(refresher, step, encoder, accelerator, folder):
+    def mine(refresher, step, encoder, accelerator, folder, *, sharded):
+        assert not sharded  # one process holds the whole encoder
         refresher.examples = [f"row {step}"]
         return {"refreshed": 1}
 

@@ -20,6 +20,8 @@ ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def kept() -> Iterator[None]:
     """The handlers of pytest, whatever a test leaves."""
     before = {number: signal.getsignal(number) for number in ALL}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # under nohup SIGHUP is ignored
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
