@@ -4,8 +4,8 @@
     qdrant:///folder/notes      the client's own local mode, in a folder and without a server
 
 The collection NAME holds the rows, and NAME-settings one point with the settings. A server's key is
-the environment variable QDRANT_API_KEY. A server has no locks, so two writers at once are not noticed.
-Run one at a time. In local mode the client refuses a second one.
+the environment variable QDRANT_API_KEY. A server has no locks, so it does not notice two writers at
+once: run one at a time. In local mode the client refuses a second one.
 
 A document's first row is written last. A document without it was interrupted, and is removed.
 """
