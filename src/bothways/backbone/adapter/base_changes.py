@@ -40,21 +40,29 @@ def refuse_lost_base(config: Any, file: Path) -> None:
         )
 
 
-def exact_pissa(config: Any) -> int | None:
+def exact_pissa(config: Any, place: Any) -> int | None:
     """Replace PiSSA's random decomposition by the exact one, in place.
+
+    Args:
+        config: peft's configuration.
+        place: the adapter, for the message.
 
     Returns:
         The number of iterations of the random one, or None if the configuration has none.
 
     Raises:
-        ValueError: if the number is missing.
+        InputError: if the number is missing.
     """
     kind = getattr(config, "init_lora_weights", None)
     if not isinstance(kind, str) or not kind.startswith("pissa_niter_"):
         return None
-    iterations = int(kind.removeprefix("pissa_niter_"))
+    number = kind.removeprefix("pissa_niter_")
+    if not number.isdecimal():
+        raise InputError(
+            f"{place}: init_lora_weights {kind!r:.60} must end in a number, for example 'pissa_niter_16'"
+        )
     config.init_lora_weights = "pissa"
-    return iterations
+    return int(number)
 
 
 def check_converged(wrapped: Any, iterations: int, place: Any) -> None:

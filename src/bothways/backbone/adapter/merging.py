@@ -132,7 +132,7 @@ def _merge(
         kept = [name for name in config.modules_to_save if name.split(".")[0] not in HEADS]
         config.modules_to_save = kept or None
     follow_names(config, root)
-    iterations = exact_pissa(config)
+    iterations = exact_pissa(config, place)
     _make_room(model, root, named)
     # Tensors that the layers share lie outside the wrapped model, for example base_model.vera_A.
     weights = {

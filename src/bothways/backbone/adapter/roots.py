@@ -217,7 +217,10 @@ def follow_names(config: Any, root: Root) -> None:
         if isinstance(value, str):
             setattr(config, field, _expression(value, names, root))
         elif isinstance(value, list | tuple | set):
-            setattr(config, field, type(value)(_listed(value, names, root)))
+            # peft takes every module whose name ends in an entry of modules_to_save, so that "norm"
+            # would mean all norms; a renamed entry is one module, named from peft's own root
+            start = "base_model.model." if field == "modules_to_save" else ""
+            setattr(config, field, type(value)(_listed(value, names, root, start)))
     if getattr(config, "target_parameters", None):
         config.target_parameters = _listed(config.target_parameters, parameters, root)
     indices = getattr(config, "trainable_token_indices", None)
@@ -234,8 +237,13 @@ def follow_names(config: Any, root: Root) -> None:
             setattr(config, field, _pattern(value, names, root))
 
 
-def _listed(entries: Iterable[str], names: list[str], root: Root) -> list[str]:
-    """Rename entries of a list. peft compares each with a module's name or its end."""
+def _listed(
+    entries: Iterable[str], names: list[str], root: Root, start: str = ""
+) -> list[str]:
+    """Rename entries of a list. peft compares each with a module's name or its end.
+
+    Renamed entries begin with `start`.
+    """
     known = set(names)
     found = []
     for entry in entries:
@@ -243,7 +251,7 @@ def _listed(entries: Iterable[str], names: list[str], root: Root) -> list[str]:
         if not any(name.endswith(f".{entry}") for name in whole) and not _SENSES.search(entry):
             before = place_in(root.decoder, entry)
             path = entry if not before else entry.removeprefix(f"{before}.")
-            entry = root.name(path) if before is not None and path in known else entry
+            entry = start + root.name(path) if before is not None and path in known else entry
         found.append(entry)
     return found
 

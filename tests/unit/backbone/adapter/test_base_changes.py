@@ -86,3 +86,12 @@ def test_a_base_that_cannot_be_computed_again_is_refused(base: Path, tmp_path: P
     file.write_text(json.dumps({**json.loads(file.read_text()), "init_lora_weights": init}))
     with pytest.raises(InputError, match=f"adapter_config.json: init_lora_weights '{init}' changed the base"):
         merged(base, tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("init", ["pissa_niter_", "pissa_niter_many"])
+def test_a_decomposition_without_its_number_is_named(base: Path, tmp_path: Path, init: str) -> None:
+    trained(base, tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "init_lora_weights": init}))
+    with pytest.raises(InputError, match=f"init_lora_weights '{init}' must end in a number"):
+        merged(base, tmp_path / "adapter")

@@ -121,6 +121,7 @@ OTHER: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "excluded expression": ({"exclude_modules": r"model\.layers\.1\..*"}, {"exclude_modules": r"layers\.1\..*"}),
     "saved": ({"modules_to_save": ["model.embed_tokens"]}, {"modules_to_save": ["lm_q.embed_tokens"]}),
+    "saved norm": ({"modules_to_save": ["model.norm"]}, {"modules_to_save": ["lm_q.norm"]}),
     "parameters": (
         {"target_modules": [], "target_parameters": ["model.layers.1.mlp.up_proj.weight"]},
         {"target_parameters": ["lm_q.layers.1.mlp.up_proj.weight"]},
