@@ -17,6 +17,7 @@ from typing import Any, Literal
 from bothways.data.formats.compressed import plain_name
 from bothways.data.formats.partitions import refuse_table_format
 from bothways.data.formats.shards import check_complete, in_order
+from bothways.data.formats.twins import without_twins
 from bothways.data.outputs import is_output
 from bothways.data.retrieval_folder import retrieval_folder
 from bothways.data.rows import FORMATS, UNREAD, Row, format_of, unknown_format
@@ -175,6 +176,13 @@ def _files_below(folder: Path, splits: Splits) -> tuple[tuple[Path, ...], tuple[
         )
     if unread:
         log.warning("%s: data that is not read: %s", folder, ", ".join(sorted(unread)))
+    files, twins = without_twins(files)
+    for path, kept in sorted(twins):
+        log.warning(
+            "%s: not read, because %s has the same name; name the file itself to read it",
+            path,
+            kept.name,
+        )
     # sorted, so that a folder gives the same texts on every machine
     chosen, left_out = _chosen(folder, in_order(files), splits)
     check_complete(chosen)

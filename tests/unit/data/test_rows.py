@@ -123,6 +123,10 @@ BROKEN = {
     "ragged.tsv": ("text\tn\na\t1\nb\t2\t3\n", "row 3: 3 cells"),
     "twice.csv": ("text,text\na,b\n", "row 1: the header names column 'text' twice"),
     "open.csv": ('text\n"a"\n"b\nc\n', "row 3: not valid CSV"),
+    "spark.csv": (
+        'text,n\n"He said \\"hi\\" twice",1\n',
+        "row 2: not valid CSV (',' expected after '\"'); its quotes have a backslash",
+    ),
     "gap.csv": ('text\n"a" b\n', "row 2: not valid CSV"),
     "x.parquet": ("PAR1 no", "not readable as parquet"),
 }

@@ -237,9 +237,7 @@ def follow_names(config: Any, root: Root) -> None:
             setattr(config, field, _pattern(value, names, root))
 
 
-def _listed(
-    entries: Iterable[str], names: list[str], root: Root, start: str = ""
-) -> list[str]:
+def _listed(entries: Iterable[str], names: list[str], root: Root, start: str = "") -> list[str]:
     """Rename entries of a list. peft compares each with a module's name or its end.
 
     Renamed entries begin with `start`.

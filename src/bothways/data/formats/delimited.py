@@ -80,24 +80,36 @@ def _rows(path: Path, lines: Iterable[str], delimiter: str, before: int) -> Iter
     # by default the module refuses cells over 131,072 characters, and whole books are longer; the
     # limit holds for the process
     csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    record: list[str] = []
+    reader = csv.reader(_noted(lines, record), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     while True:
         start = reader.line_num + 1 + before
+        record.clear()
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise InputError(
-                f'{path}, row {start}: not valid CSV ({error}); look for an unbalanced quote, and write a quote in a cell as ""'
-            ) from None
+            remedy = (
+                'its quotes have a backslash before them, as Spark writes them; write the table with .option("escape", \'"\')'
+                if any('\\"' in line for line in record)
+                else 'look for an unbalanced quote, and write a quote in a cell as ""'
+            )
+            raise InputError(f"{path}, row {start}: not valid CSV ({error}); {remedy}") from None
         if not cells:
             continue
         if header is None:
             header = _header(path, start, cells)
         else:
             yield start, _row(path, start, header, cells)
+
+
+def _noted(lines: Iterable[str], record: list[str]) -> Iterator[str]:
+    """Yield lines, and add each to `record`."""
+    for line in lines:
+        record.append(line)
+        yield line
 
 
 def _header(path: Path, row: int, cells: list[str]) -> list[str]:

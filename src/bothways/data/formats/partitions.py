@@ -16,6 +16,8 @@ from urllib.parse import unquote
 from bothways.errors import InputError
 
 _PARTITION = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+# v1.metadata.json, 00001-6f0c….metadata.json, also with .gz
+_ICEBERG = re.compile(r"(v\d+|\d{5,}-[0-9a-f-]+)(\.gz)?\.metadata\.json(\.gz)?")
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 _REMEDY = "write its current rows to a .parquet file, and name that"
 
@@ -48,7 +50,7 @@ def refuse_table_format(folder: Path, folders: list[str], names: list[str]) -> N
         kind = "a Delta Lake table"
     elif ".hoodie" in folders:
         kind = "a Hudi table"
-    elif folder.name == "metadata" and any(name.endswith(".metadata.json") for name in names):
+    elif folder.name == "metadata" and any(map(_ICEBERG.fullmatch, names)):
         folder, kind = folder.parent, "an Iceberg table"
     if kind is not None:
         raise InputError(

@@ -81,6 +81,7 @@ def test_a_column_of_the_file_is_kept(tmp_path: Path) -> None:
     [
         ("_delta_log/00000000000000000000.json", "a Delta Lake table"),
         ("metadata/v1.metadata.json", "an Iceberg table"),
+        ("metadata/00002-9c12d441-03fe-4693-9a96-a0705ddf69c1.gz.metadata.json", "an Iceberg table"),
         (".hoodie/hoodie.properties", "a Hudi table"),
     ],
 )
