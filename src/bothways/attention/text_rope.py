@@ -9,9 +9,11 @@ was encoded before. Here each text gets what it would get alone in a fresh model
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,26 +22,33 @@ from bothways.attention.text_config import text_configs
 
 KINDS = ("dynamic", "longrope")
 
+_LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+
 
 @contextmanager
 def rope_of_each_text(model: nn.Module, lengths: Sequence[int]) -> Iterator[None]:
     """Run passes of packed rows inside with the frequencies of each text.
 
-    Nothing changes for other kinds of positions.
+    Nothing changes for other kinds of positions. Threads that share a model with such positions
+    take turns, because a pass changes its rotary modules.
 
     Args:
         model: a bare backbone.
         lengths: tokens of each text of the row, in order.
     """
     modules = changing(model)
-    for module in modules:
-        module.forward = _per_text(module, lengths)
-    try:
+    if not modules:
         yield
-    finally:
+        return
+    with _LOCKS.setdefault(model, threading.RLock()):
         for module in modules:
-            del module.forward
-            forget_length(module)
+            module.forward = _per_text(module, lengths)
+        try:
+            yield
+        finally:
+            for module in modules:
+                del module.forward
+                forget_length(module)
 
 
 def changing(model: nn.Module) -> list[Any]:

@@ -4,6 +4,7 @@ model, whatever else is in the pass and whatever was read before.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,22 @@ def test_states_are_those_of_a_fresh_model_and_one_text(tmp_path: Path, kind: st
         # transformers' own pass afterwards is not changed by ours
         alone = model(input_ids=ids[None, :7]).last_hidden_state[0]
         assert (alone - right[:7]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_share_a_model(tmp_path: Path, kind: str) -> None:
+    config, fields = KINDS[kind]
+    model = AutoModel.from_pretrained(tiny_model(tmp_path / "base", config, **{**TINY, **fields})).eval()
+    ids = torch.randint(5, 300, (sum(LENGTHS),), generator=torch.Generator().manual_seed(0)).split(LENGTHS)
+
+    def states(text: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return hidden_states(model, text, AttentionPlan((len(text),), "causal"))
+
+    right = [states(text) for text in ids]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(states, ids * 20))
+    assert max(float((each - right[i % len(ids)]).abs().max()) for i, each in enumerate(found)) < 1e-5
 
 
 def test_gradients_pass(tmp_path: Path) -> None:

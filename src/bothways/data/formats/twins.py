@@ -4,8 +4,8 @@
     train.jsonl      train.jsonl.gz
 
 Both have the name of one split, so reading both would give every row twice. `datasets` reads one
-format of a folder and prefers Parquet, then JSON lines. Here only files of the same name are judged,
-because a folder may well hold different texts in several formats.
+format of a folder and prefers Parquet, then JSON lines. Here only files of the same name are
+judged, because a folder may well hold different texts in several formats.
 """
 
 from __future__ import annotations
