@@ -154,7 +154,8 @@ class NamedSuite(Task):
         Args:
             argument: name of the suite.
             folder: folder that holds one folder (or file) for each task. If None, the hub.
-            missing: "skip" leaves out tasks without data, and the mean is over the others.
+            missing: "skip" leaves out tasks without data, and the mean is over the others. Data that
+                cannot be read is refused in any case.
             prompts: whose task instructions to use, from the hub alone. See `mteb:TASK`.
             cache: folder of results in mteb's layout, from the hub alone.
 
@@ -174,11 +175,19 @@ class NamedSuite(Task):
         options = "&".join(f"{key}={value}" for key, value in hub.items() if value is not None)
         parts: dict[str, Task] = {}
         faults: list[str] = []
+        damaged: list[str] = []
         for member in members:
             try:
                 parts[member.name] = make_task(_specification(member, folder, options))
             except (InputError, SourceError) as error:
                 faults.append(_fault(member, error))
+                if not isinstance(error, SourceError):
+                    damaged.append(faults[-1])
+        if damaged and missing == "skip":
+            raise InputError(
+                f"suite:{name}: missing=skip leaves out absent data, but some cannot be read: {'; '.join(damaged)}; correct it, or "
+                "remove it"
+            )
         if faults and (missing == "refuse" or not parts):
             raise InputError(_missing(name, faults, len(members), folder))
         if faults:

@@ -107,6 +107,10 @@ def _function(name: str) -> Callable[[list[str]], Any]:
             f"teacher {name}: {error}; give MODULE:FUNCTION of a module that Python can import here "
             "(PYTHONPATH), or an encoder folder"
         ) from None
+    except Exception as error:  # the module's own code
+        raise InputError(
+            f"teacher {name}: importing {module} ends in {type(error).__name__}: {error}; correct the module"
+        ) from error
     if not callable(found):
         raise InputError(f"teacher {name}: {attribute} is not a function of a list of texts")
     function: Callable[[list[str]], Any] = found
