@@ -154,8 +154,8 @@ class NamedSuite(Task):
         Args:
             argument: name of the suite.
             folder: folder that holds one folder (or file) for each task. If None, the hub.
-            missing: "skip" leaves out tasks without data, and the mean is over the others. Data that
-                cannot be read is refused in any case.
+            missing: "skip" leaves out tasks without data, and the mean is over the others. Damaged
+                data is always refused.
             prompts: whose task instructions to use, from the hub alone. See `mteb:TASK`.
             cache: folder of results in mteb's layout, from the hub alone.
 
