@@ -192,18 +192,20 @@ class Graded(PooledObjective[GradedBatch]):
 
         def loss(vectors: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             ordered = vectors[batch.order]
-            total = self._loss(ordered[:rows], ordered[rows:], batch)
+            labels = gather_rows(batch.labels[:, None]).rows[:, 0]
+            groups = gather_rows(batch.groups[:, None]).rows[:, 0]
+            total = self._loss(ordered[:rows], ordered[rows:], labels, groups)
             with torch.no_grad():
-                share = _ordered(pair_cosines(ordered[:rows], ordered[rows:]), batch)
+                cosines = pair_cosines(ordered[:rows], ordered[rows:])
+                share = _ordered(gather_rows(cosines[:, None]).rows[:, 0], labels, groups)
             return total * scale, (total.detach(), share)
 
         total, share = self.run(encoder, batch.passes, loss, backward=backward, seed=seed)
         return StepOutput(total, self.count(batch), {"ordered": share})
 
-    def _loss(self, first: Tensor, second: Tensor, batch: GradedBatch) -> Tensor:
+    def _loss(self, first: Tensor, second: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
+        """Compute the loss of this process's vectors and the labels and groups of all pairs."""
         width = first.shape[1]
-        labels = gather_rows(batch.labels[:, None]).rows[:, 0]
-        groups = gather_rows(batch.groups[:, None]).rows[:, 0]
         total = first.new_zeros((), dtype=torch.promote_types(first.dtype, torch.float32))
         for size, weight in (self.matryoshka or Matryoshka((width,))).pairs(width):
             for share, similarity in self.terms:
@@ -218,7 +220,7 @@ def _higher(labels: Tensor, groups: Tensor) -> Tensor:
     return (labels[:, None] > labels[None, :]) & (groups[:, None] == groups[None, :])
 
 
-def _ordered(cosines: Tensor, batch: GradedBatch) -> Tensor:
-    higher = _higher(batch.labels, batch.groups)
+def _ordered(cosines: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
+    higher = _higher(labels, groups)
     right = (cosines[:, None] > cosines[None, :]) & higher
     return right.sum() / higher.sum().clamp(min=1)

@@ -82,7 +82,9 @@ def test_what_is_missing_can_be_left_out(data, caplog):
 def test_damaged_data_is_not_left_out(data):
     for file in (data / "sts15").iterdir():
         file.write_text("{broken")
-    with pytest.raises(InputError, match=r"missing=skip leaves out absent data, but some cannot be read: STS15 \(.*; correct it"):
+    with pytest.raises(
+        InputError, match=r"missing=skip leaves out absent data, but some cannot be read: STS15 \(.*; correct it"
+    ):
         make_task(f"suite:sts7?folder={data}&missing=skip")
 
 

@@ -139,5 +139,7 @@ def test_a_method_as_a_function_is_known_by_the_module_that_names_it(tmp_path, m
 def test_a_module_that_cannot_be_imported_is_named_in_one_line(tmp_path, monkeypatch, code, message):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / f"broken_{len(code)}.py").write_text(code)
-    with pytest.raises(InputError, match=rf"^teacher broken_\d+:encode: importing broken_\d+ ends in {message}.*; correct the module$"):
+    with pytest.raises(
+        InputError, match=rf"^teacher broken_\d+:encode: importing broken_\d+ ends in {message}.*; correct the module$"
+    ):
         open_teacher(f"broken_{len(code)}:encode", device=CPU)
