@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from bothways.backbone.loading.left_out import refuse_left_out
+from bothways.backbone.loading.whole_numbers import refuse_whole_numbers
 from bothways.backbone.tokenizer.tokenizer_file import follow_flags
 from bothways.errors import InputError, SourceError
 from bothways.foreign import foreign
@@ -68,8 +69,8 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
         **options: passed to `from_pretrained`.
 
     Raises:
-        SourceError: if it is unreadable, if weights other than a pooler's are missing, or if
-            weights would be left out (`left_out`).
+        SourceError: if it is unreadable, if weights other than a pooler's are missing, if weights
+            would be left out (`left_out`), or if they are integers without a scale.
         InputError: if it is only a PEFT adapter.
     """
     with one_line(name):
@@ -81,6 +82,7 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
             ignore_mismatched_sizes=True,
             **options,
         )
+        refuse_whole_numbers(name, where, model.config)
     wrong = sorted(
         f"{each[0]} {tuple(each[1])} instead of {tuple(each[2])}"
         for each in info.get("mismatched_keys") or ()

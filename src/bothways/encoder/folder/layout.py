@@ -37,6 +37,10 @@ _POOLING_KEYS = frozenset(
 )
 
 
+# names of sentence-transformers' functions, which people write in place of `similarity_fn_name`
+_FUNCTIONS = {"cos_sim": "cosine", "dot_score": "dot", "dot_product": "dot"}
+
+
 @dataclass(frozen=True)
 class FolderLayout:
     """The contents of a folder's small files.
@@ -228,6 +232,8 @@ def _stored(file: Path) -> dict[str, Any]:
     if stored.get("truncate_dim") is not None:
         stored["truncate_dim"] = positive(stored["truncate_dim"], f"{file}: truncate_dim")
     similarity = stored.get("similarity_fn_name")
+    if isinstance(similarity, str) and similarity in _FUNCTIONS:
+        similarity = stored["similarity_fn_name"] = _FUNCTIONS[similarity]
     if similarity is not None and similarity not in get_args(Similarity):
         raise InputError(
             f"{file}: similarity_fn_name {similarity!r:.60} is not one of {', '.join(get_args(Similarity))}; correct it, or remove it"

@@ -99,7 +99,7 @@ _KNOWN = frozenset(
         *_FOLLOWED,
         *(name for names in _NAMES.values() for name in names),
         *("max_seq_length", "modality_config", "module_output_name", "transformer_task"),
-        *("unpad_inputs", "backend"),
+        *("unpad_inputs", "backend", "cache_dir"),
     }
 )
 

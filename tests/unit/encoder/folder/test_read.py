@@ -57,3 +57,18 @@ def test_a_config_that_lost_its_direction_is_noticed(encoder: Encoder, tmp_path:
     edit(tmp_path / "out" / "config.json", is_causal=True, use_bidirectional_attention=False)
     with pytest.raises(DirectionError, match=r"config.json: says causal attention but bothways.json says bidirectional"):
         load(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("cos_sim", "cosine"), ("dot_score", "dot"), ("dot_product", "dot"), ("dot", "dot")]
+)
+def test_similarities_by_the_names_of_functions(encoder: Encoder, tmp_path: Path, written: str, meant: str) -> None:
+    encoder.save(tmp_path / "out")
+    edit(tmp_path / "out" / "config_sentence_transformers.json", similarity_fn_name=written)
+    assert load(tmp_path / "out").similarity_fn_name == meant
+
+
+def test_a_cache_folder_among_the_settings_has_no_effect(encoder: Encoder, tmp_path: Path) -> None:
+    encoder.save(tmp_path / "out")
+    edit(tmp_path / "out" / "sentence_bert_config.json", cache_dir="/somewhere/else")
+    assert (load(tmp_path / "out").encode("a text") == encoder.encode("a text")).all()
