@@ -182,6 +182,7 @@ def _record(encoder: Encoder, parents: Sequence[Parent], chosen: Chosen, method:
             "name": Path(parent.name).name if Path(parent.name).is_dir() else parent.name,
             "weight": weight,
             "stages": _stages(history[len(shared) :]),
+            **{key: value for key, value in parent.encoder.provenance.items() if key == "merge"},
         }
         for parent, weight, history in zip(parents, chosen.weights, histories)
     ]

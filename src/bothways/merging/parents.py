@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bothways.attention.older_loaders import GUARD
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.load import load
 from bothways.errors import InputError
@@ -26,6 +27,7 @@ _PASSING = {
     "use_cache",
     "pooling",
     "attn_implementation",
+    GUARD,  # a saved encoder has it, and an adapter's base has not
 }
 
 

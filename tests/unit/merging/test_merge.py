@@ -121,3 +121,17 @@ def test_a_result_that_is_not_sound_is_an_error(place, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "doctor", lambda encoder, quick: Ill())
     with pytest.raises(BothwaysError, match="is not sound"):
         bw.merge([place / "a", place / "b"], tmp_path / "out")
+
+
+def test_a_merged_encoder_and_an_adapter_of_its_base_are_merged_again(tmp_path):
+    stage = simcse(keep="adapter", optim={"lr": 1e-2, "steps": 2})
+    for seed in (0, 1):
+        bw.train(recipe(tmp_path, stage, seed=seed), tmp_path / f"seed{seed}", texts=TEXTS)
+    bw.merge([tmp_path / "seed0", tmp_path / "seed1"], tmp_path / "both")
+    encoder = bw.merge([tmp_path / "both", tmp_path / "seed1"], tmp_path / "again", weights=[2, 1])
+    parts = [bw.load(tmp_path / f"seed{seed}", dtype="float32").state_dict() for seed in (0, 1)]
+    for name, tensor in encoder.state_dict().items():
+        torch.testing.assert_close(tensor, parts[0][name] / 3 + parts[1][name] * 2 / 3, atol=1e-6, rtol=1e-5)
+    first, second = encoder.provenance["merge"]["parents"]
+    assert [parent["name"] for parent in first["merge"]["parents"]] == ["seed0", "seed1"]
+    assert "merge" not in second
