@@ -69,3 +69,21 @@ def test_fewer_candidates_are_a_part_of_all() -> None:
     assert all(set(grades) <= set(part.corpus) and grades for grades in part.qrels.values())
     held_out = {name.partition(".")[0] for name in whole.corpus}
     assert set(SEARCHED) <= held_out, "the demo's questions have answers in every size"
+
+
+def test_a_place_that_cannot_be_used_is_refused_before_the_work(tmp_path: Path) -> None:
+    from bothways.cli.verbs.demo import _size
+
+    def size(name: str | None, out: Path) -> str:
+        return _size(name, "smollm2-135m", 42, out, "cpu").name
+
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"--out .*file: is a file"):
+        size("small", tmp_path / "file")
+    with pytest.raises(InputError, match="holds files, but no run"):
+        size(None, tmp_path)
+    (tmp_path / "recipe.yaml").write_text(RECIPES["small"].to_yaml())
+    assert size("small", tmp_path) == size(None, tmp_path) == "small"
+    with pytest.raises(InputError, match=r"--size full: the demo in .* began with another size"):
+        size("full", tmp_path)
+    assert size("full", tmp_path / "new") == "full"

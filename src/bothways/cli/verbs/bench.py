@@ -81,7 +81,9 @@ def command(
     from bothways.bench.workloads import FULL
     from bothways.data.text.readers import read_texts
 
-    names = tuple(FULL) if workloads is None else tuple(workloads.split(","))
+    names = (
+        tuple(FULL) if workloads is None else tuple(each.strip() for each in workloads.split(","))
+    )
     setting = Setting(model, dtype, threads, rounds, scale, names, environments)
     listed = chosen(None if peers is None else peers.split(";"))
     paragraphs = read_texts(texts, limit=20_000, splits="all")

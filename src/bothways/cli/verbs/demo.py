@@ -102,14 +102,29 @@ def command(
 
 
 def _size(name: str | None, base: str, seed: int, out: Path, device: str) -> DemoSize:
-    """Return the size of this name, of the stopped run in `out`, or that fits this machine."""
-    from bothways.encoder.convert import convert
+    """Return the size of this name, of the stopped run in `out`, or that fits this machine.
 
-    if name is not None:
-        return by_name(name)
-    begun = of_run(
-        out / "recipe.yaml", {each.name: demo_recipe(base, seed, each) for each in SIZES}
-    )
+    Raises:
+        InputError: if `out` is not a place for the demo, or its run began with another size.
+    """
+    from bothways.encoder.convert import convert
+    from bothways.errors import InputError
+    from bothways.locks import sweep
+
+    asked = None if name is None else by_name(name)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; give a folder")
+    recipe = out / "recipe.yaml"
+    sweep(recipe)  # a run that was killed at its very beginning has left nothing else
+    if out.is_dir() and any(out.iterdir()) and not recipe.is_file():
+        raise InputError(f"--out {out}: holds files, but no run; choose another folder")
+    begun = of_run(recipe, {each.name: demo_recipe(base, seed, each) for each in SIZES})
+    if asked is not None and begun not in (None, asked):
+        raise InputError(
+            f"--size {asked.name}: the demo in {out} began with another size; leave --size out, or choose another folder"
+        )
+    if asked is not None:
+        return asked
     if begun is not None:
         return begun
     encoder = convert(base, device=device)

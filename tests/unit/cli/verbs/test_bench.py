@@ -16,6 +16,7 @@ from unit.cli.cli_runner import runner
     [
         (["--peers", "llamacpp"], "did you mean"),
         (["--workloads", "query"], "is not one of queries, short, paragraphs, documents"),
+        (["--workloads", "queries, shorts"], "--workloads shorts: is not one of"),
         (["--dtype", "int4"], "cannot be used"),
         (["--texts", "nowhere.txt"], "nowhere.txt"),
     ],
