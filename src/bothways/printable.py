@@ -8,6 +8,7 @@ puts into a report passes through here.
 from __future__ import annotations
 
 import logging
+import os
 import re
 
 LONGEST = 600
@@ -41,6 +42,15 @@ def one_line(text: object, longest: int = LONGEST) -> str:
         return line
     head = longest * 2 // 3
     return f"{line[:head].rstrip()} … {line[len(line) - (longest - head - 3) :].lstrip()}"
+
+
+def utf8_name(path: str | os.PathLike[str]) -> str:
+    """Return a path as UTF-8 can hold it.
+
+    A byte that is not UTF-8 is written out: the é of Latin-1 becomes its escape of six characters, udce9 after
+    a backslash.
+    """
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class PrintableFormatter(logging.Formatter):

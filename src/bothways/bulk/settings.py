@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bothways.bulk.model import fingerprint
 from bothways.errors import InputError
+from bothways.printable import utf8_name
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
@@ -76,7 +77,7 @@ class Settings:
             encoder.encode_stream([], **self.options)
         dtype = str(encoder.dtype).removeprefix("torch.")
         return {
-            "model": {"name": name, "fingerprint": fingerprint(encoder), "dtype": dtype},
+            "model": {"name": utf8_name(name), "fingerprint": fingerprint(encoder), "dtype": dtype},
             "settings": {
                 "prompt": None if self.both else encoder.prompt(self.prompt, self.prompt_name),
                 "normalize": self.normalize,

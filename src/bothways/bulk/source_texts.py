@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bothways.bulk.shard_texts import Places
+from bothways.printable import utf8_name
 
 Unit = Literal["line", "document"]
 
@@ -23,7 +24,7 @@ class SourceTexts:
     @property
     def facts(self) -> dict[str, Any]:
         """The source for the manifest. It is not compared, because the texts themselves are."""
-        return {"name": self.source, "column": self.column, "unit": self.unit}
+        return {"name": utf8_name(self.source), "column": self.column, "unit": self.unit}
 
     def read(self) -> tuple[Iterator[str], Places]:
         """Return the texts, the first of which has been read, and the file and row of each.

@@ -26,6 +26,7 @@ from bothways.indexing.searching import Index
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import shown
 from bothways.indexing.update import Read, Update
+from bothways.printable import utf8_name
 from bothways.progress import Progress
 from bothways.provenance import versions
 
@@ -91,7 +92,7 @@ def index(
         MissingExtra: the library of the store is not installed.
     """
     named = _names(sources)
-    _check(chunks, unit, truncate_dim)
+    _check(chunks, unit, truncate_dim, others)
     read = _started(_read(named, column, unit or ("line" if chunks is None else "document")))
     with places.writer(to):
         before = _before(to)
@@ -172,7 +173,7 @@ def _asked(
         dimension=truncate_dim or encoder.dimension,
         truncate_dim=truncate_dim,
         chunks=chunks,
-        sources=tuple(sources),
+        sources=tuple(map(utf8_name, sources)),
         approximate=before is not None and before.approximate,
         versions=versions(),
     )
@@ -190,11 +191,12 @@ def _name(model: str | os.PathLike[str] | Encoder, before: IndexSettings | None)
 def _read(sources: Sequence[str], column: str | None, unit: str) -> Iterator[Read]:
     reader = iter_texts if unit == "line" else iter_documents
     for source in sources:
+        name = utf8_name(source)
         where: Places = deque()
         for text in reader(source, column=column, places=where, splits="all"):
             file, row = where.popleft()
             digest = digest_of(text)
-            yield Read(document_name(source, file, row, digest), digest, source, file, row, text)
+            yield Read(document_name(name, file, row, digest), digest, name, file, row, text)
 
 
 def _names(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
@@ -209,13 +211,15 @@ def _names(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -
     return list(dict.fromkeys(found))
 
 
-def _check(chunks: object, unit: object, truncate_dim: object) -> None:
+def _check(chunks: object, unit: object, truncate_dim: object, others: object) -> None:
     """Refuse settings that do not work together, before anything is read."""
     number = isinstance(chunks, int) and not isinstance(chunks, bool) and chunks >= 1
     if chunks is not None and chunks != "sentences" and not number:
         raise InputError(f"chunks: must be 'sentences' or a number of tokens (got {chunks!r})")
     if unit not in (None, "line", "document"):
         raise InputError(f"unit: must be 'line' or 'document' (got {unit!r})")
+    if others not in (None, "keep", "drop"):
+        raise InputError(f"others: must be 'keep' or 'drop' (got {others!r})")
     if chunks is not None and truncate_dim is not None:
         raise InputError("truncate_dim: does not work with chunks; leave one of them out")
 

@@ -203,6 +203,7 @@ class Answers:
                 documents.prompt,
                 most=self.settings.max_tokens,
                 truncate=asked.truncate,
+                field="query",
             ),
             deadline=visit.deadline,
         )
@@ -228,7 +229,11 @@ class Answers:
         def rows_of() -> TokenizedRows:
             most = self.settings.max_tokens
             found = model.tokenize(
-                queries, model.prompt("query"), most=most, truncate=asked.truncate
+                queries,
+                model.prompt("query"),
+                most=most,
+                truncate=asked.truncate,
+                field="query" if isinstance(asked, RerankRequest) else "queries",
             )
             more = model.tokenize(
                 documents,
@@ -236,6 +241,7 @@ class Answers:
                 most=most,
                 truncate=asked.truncate,
                 used=found.tokens,
+                field="documents",
             )
             cut = found.cut + [len(queries) + index for index in more.cut]
             return TokenizedRows(found.rows + more.rows, found.texts + more.texts, cut)

@@ -111,6 +111,7 @@ class ServedModel:
         most: int,
         truncate: bool = True,
         used: int = 0,
+        field: str = "input",
     ) -> TokenizedRows:
         """Tokenize texts.
 
@@ -120,6 +121,7 @@ class ServedModel:
             most: maximum number of tokens of the request.
             used: tokens of the request's other texts.
             truncate: whether longer texts than the model reads are cut.
+            field: the field of the request that holds the texts. "query" holds one.
 
         Raises:
             InputError: an instruction leaves no room for the text.
@@ -140,11 +142,12 @@ class ServedModel:
                 if is_cut(text, row, limit)
             ]
             if found.cut and not truncate:
+                at = field if field == "query" else f"{field}[{found.cut[0]}]"
                 raise Refusal(
                     422,
-                    f"input[{found.cut[0]}]: is longer than the {limit} tokens that {self.name} reads; shorten it, or leave out truncate",
+                    f"{at}: is longer than the {limit} tokens that {self.name} reads; shorten it, or leave out truncate",
                     code="too_long",
-                    param="input",
+                    param=field,
                 )
             tokens += sum(len(row.ids) for row in rows)
             check_tokens(tokens, most)

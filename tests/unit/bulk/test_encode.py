@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,16 @@ def test_an_empty_source_makes_nothing(model: Path, tmp_path: Path) -> None:
 def test_the_default_unit() -> None:
     assert encode.default_unit(encode.Settings()) == "line"
     assert encode.default_unit(encode.Settings(chunks=5)) == "document"
+
+
+def test_a_file_name_that_is_not_utf8(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        folder.mkdir()
+        (folder / os.fsdecode(b"caf\xe9.txt")).write_text("one\ntwo")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    made = bw.bulk_encode(model, folder, tmp_path / "out", **CPU)
+    assert made["source"]["name"] == f"{tmp_path}/caf\\udce9"
+    (table,) = bw.read_shards(tmp_path / "out").tables(["file", "row"])
+    assert table.to_pylist()[1] == {"file": f"{tmp_path}/caf\\udce9/caf\\udce9.txt", "row": 2}

@@ -246,3 +246,30 @@ def test_what_the_encoder_cannot_do_leaves_no_index(encoder, tmp_path: Path, opt
     with pytest.raises(InputError, match=r"truncate_dim|batch_tokens"):
         bw.index(tmp_path / "t.txt", model=encoder, to=tmp_path / "x", **options)
     assert not (tmp_path / "x").exists()
+
+
+def test_an_unknown_answer_drops_nothing(encoder, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+    bw.index(tmp_path / "a.txt", model=encoder, to=tmp_path / "x").close()
+    with pytest.raises(InputError, match="others: must be 'keep' or 'drop' \\(got 'all'\\)"):
+        bw.index(tmp_path / "b.txt", model=encoder, to=tmp_path / "x", others="all")
+    with bw.open_index(tmp_path / "x", model=encoder) as opened:
+        assert [hit.text for hit in opened.search("a")] == ["a.txt"]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("name", ["x", "x.faiss"])
+def test_a_file_name_that_is_not_utf8(encoder, tmp_path: Path, name: str, inside: bool) -> None:
+    """As old archives hold them."""
+    folder = tmp_path / ("notes" if inside else os.fsdecode(b"caf\xe9"))
+    try:
+        folder.mkdir()
+        (folder / os.fsdecode(b"caf\xe9.txt")).write_text("one\ntwo")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    for kept in (0, 2):
+        with bw.index(folder, model=encoder, to=tmp_path / name) as made:
+            assert (made.changes.kept, made.changes.rows) == (kept, 2)
+            (found,) = made.search("one", where="file LIKE '%caf_udce9.txt'", top=1)
+            assert found.file.endswith("/caf\\udce9.txt")

@@ -56,6 +56,7 @@ def test_answers_are_those_of_the_index(searched, encoder, place: Path, options)
     [
         ({}, "query: Field required"),
         ({"query": " "}, "query: must not be empty"),
+        ({"query": "long " * 500, "truncate": False}, "query: is longer than the 64 tokens that tiny reads"),
         ({"query": "a", "top": 0}, "top: "),
         ({"query": "a", "top": 1001}, "top: "),
         ({"query": "a", "where": "1 = 1"}, "where: expected one of the columns"),

@@ -100,6 +100,12 @@ def test_long_texts_are_cut_and_named(server, encoder):
     assert "input[1]: is longer than the 64 tokens" in server.refused(
         "/v1/embeddings", {"input": texts, "truncate": False}, 422
     )
+    body = {"query": "short", "documents": texts, "truncate": False}
+    assert "documents[1]: is longer than the 64 tokens" in server.refused("/v1/rerank", body, 422)
+    body = {"query": texts[1], "documents": ["short"], "truncate": False}
+    assert "query: is longer than the 64 tokens" in server.refused("/v1/rerank", body, 422)
+    body = {"queries": texts, "documents": ["short"], "truncate": False}
+    assert "queries[1]: is longer than the 64 tokens" in server.refused("/v1/similarity", body, 422)
     assert "truncated" not in server.ask("/v1/embeddings", {"input": "short", "truncate": False})[1]
 
 

@@ -22,6 +22,7 @@ from bothways.data.rows import Row, format_of, is_table, iter_rows
 from bothways.data.sources import EMBEDDED, Splits, TextSource, iter_hub_rows, resolve_texts
 from bothways.data.splits import split_columns, training_rows, warn_left_out
 from bothways.errors import InputError
+from bothways.printable import utf8_name
 
 __all__ = ["Pairs", "iter_rows", "iter_texts", "read_pairs", "read_texts"]
 
@@ -225,6 +226,7 @@ def _usable(
 ) -> Generator[str, None, None]:
     """Yield the texts of the rows that are not empty, and log the counts when the file is done."""
     empty = 0
+    place = utf8_name(label)
     try:
         for number, row in rows:
             text = chooser.text(number, row)
@@ -232,7 +234,7 @@ def _usable(
                 empty += 1
                 continue
             if places is not None:
-                places.append((label, number))
+                places.append((place, number))
             yield text
     finally:
         if empty:
