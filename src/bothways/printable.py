@@ -47,7 +47,7 @@ def one_line(text: object, longest: int = LONGEST) -> str:
 def utf8_name(path: str | os.PathLike[str]) -> str:
     """Return a path as UTF-8 can hold it.
 
-    A byte that is not UTF-8 is written out as an escape, the é of Latin-1 as udce9 with its backslash.
+    A byte that is not UTF-8 becomes an escape of six characters, which ends in its hex digits.
     """
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
