@@ -227,18 +227,17 @@ class Answers:
         self._check_rows(len(queries) + len(documents))
 
         def rows_of() -> TokenizedRows:
-            most = self.settings.max_tokens
             found = model.tokenize(
                 queries,
                 model.prompt("query"),
-                most=most,
+                most=self.settings.max_tokens,
                 truncate=asked.truncate,
                 field="query" if isinstance(asked, RerankRequest) else "queries",
             )
             more = model.tokenize(
                 documents,
                 model.prompt("document"),
-                most=most,
+                most=self.settings.max_tokens,
                 truncate=asked.truncate,
                 used=found.tokens,
                 field="documents",
