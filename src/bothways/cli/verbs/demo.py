@@ -109,14 +109,14 @@ def _size(name: str | None, base: str, seed: int, out: Path, device: str) -> Dem
     """
     from bothways.encoder.convert import convert
     from bothways.errors import InputError
-    from bothways.locks import sweep
 
     asked = None if name is None else by_name(name)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; give a folder")
     recipe = out / "recipe.yaml"
-    sweep(recipe)  # a run that was killed at its very beginning has left nothing else
-    if out.is_dir() and any(out.iterdir()) and not recipe.is_file():
+    # hidden files are leftovers of a run that was killed at its very beginning
+    there = out.is_dir() and any(not each.name.startswith(".") for each in out.iterdir())
+    if there and not recipe.is_file():
         raise InputError(f"--out {out}: holds files, but no run; choose another folder")
     begun = of_run(recipe, {each.name: demo_recipe(base, seed, each) for each in SIZES})
     if asked is not None and begun not in (None, asked):
