@@ -169,19 +169,6 @@ def command(
     options["batch_tokens"] = batch_tokens
     if passages is None:
         options["truncate_dim"] = truncate_dim
-    _encode(encoder, texts, out, options, places, passages, both)
-
-
-def _encode(
-    encoder: Encoder,
-    texts: Iterator[str],
-    out: Path,
-    options: dict[str, Any],
-    places: Places,
-    passages: int | Literal["sentences"] | None,
-    both: bool,
-) -> None:
-    """Encode texts into a file, and print how many vectors it holds."""
     _write(encoder, texts, out, options, places, passages, both)
     reader = "numpy.load" if out.suffix == ".npy" else "pandas.read_parquet"
     say(f"next: in Python, {reader}({str(out)!r})")
@@ -196,6 +183,7 @@ def _write(
     passages: int | Literal["sentences"] | None,
     both: bool,
 ) -> None:
+    """Encode texts into a file, and print how many vectors it holds."""
     from bothways.encoder.vector_files import write_both, write_chunks, write_vectors
 
     if passages is not None:
