@@ -1,17 +1,18 @@
-"""Old import paths of modules that moved. They still work, with a DeprecationWarning.
+"""Old import paths of modules, and old names in modules. They work, with a DeprecationWarning.
 
 For example, `from bothways.data.supervised import read_examples` gives the function of
 `bothways.data.labeled.labeled_reader`. Both names are one module object, so classes and patches are
-shared.
+shared. If a single name moved, its old module ends with `__getattr__ = old_names(__name__)`.
 """
 
 from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 # (old package, new package, modules; "old=new" if the module has another name as well)
 _ROWS = (
@@ -136,6 +137,38 @@ MOVED |= {
     "bothways.data.search": "bothways.search",
 }
 """Old module name to new module name."""
+
+RENAMED = {
+    "encoder.convert.load": "encoder.load.load",
+    "encoder.convert.is_encoder": "encoder.load.is_encoder",
+    "encoder.convert.local_folder": "encoder.load.local_folder",
+    "encoder.convert.is_exported_graph": "encoder.load.is_exported_graph",
+    "exports.gguf.write_gguf": "exports.gguf.gguf_file.write_gguf",
+    "exports.gguf.check": "exports.gguf.gguf_file.check",
+    "exports.gguf.POOLINGS": "exports.gguf.gguf_file.POOLINGS",
+    "exports.gguf.TYPES": "exports.gguf.gguf_file.TYPES",
+    "backbone.loading.sources.EXPORT": "backbone.loading.model_source.EXPORT",
+    "backbone.loading.sources.TOKENIZER_FILES": "backbone.loading.model_source.TOKENIZER_FILES",
+    "backbone.loading.sources.Kind": "backbone.loading.model_source.Kind",
+}
+"""Old name to new name of a class, function or constant, without "bothways." in front."""
+
+
+def old_names(module: str) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module that has names in `RENAMED`.
+
+    For example, `__getattr__ = old_names(__name__)`.
+    """
+
+    def find(name: str) -> Any:
+        new = RENAMED.get(f"{module.removeprefix('bothways.')}.{name}")
+        if new is None:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warnings.warn(f"{module}.{name} is bothways.{new} now", DeprecationWarning, stacklevel=2)
+        home, _, own = new.rpartition(".")
+        return getattr(importlib.import_module(f"bothways.{home}"), own)
+
+    return find
 
 
 class _Finder:

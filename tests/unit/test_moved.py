@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from bothways.moved import MOVED
+from bothways.moved import MOVED, RENAMED
 
 
 def test_an_old_name_is_the_module_itself() -> None:
@@ -49,3 +49,15 @@ def test_no_name_leads_nowhere_or_hides_a_module(old: str) -> None:
     assert new is not None
     assert new.origin is not None
     assert MOVED[old] not in MOVED
+
+
+@pytest.mark.parametrize("old", sorted(RENAMED))
+def test_an_old_name_in_a_module_is_the_new_one(old: str) -> None:
+    home, _, name = old.rpartition(".")
+    new_home, _, new_name = RENAMED[old].rpartition(".")
+    module = importlib.import_module(f"bothways.{home}")
+    with pytest.warns(DeprecationWarning, match=rf"{name} is bothways\.{new_home}\.{new_name} now"):
+        found = getattr(module, name)
+    assert found is getattr(importlib.import_module(f"bothways.{new_home}"), new_name)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        module.nonsense  # noqa: B018 - the access is what raises

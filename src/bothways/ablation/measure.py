@@ -19,7 +19,7 @@ from bothways.ablation.grid import Cell, Grid, Node
 from bothways.ablation.plan import Plan, pooling_label, pooling_value
 from bothways.ablation.rows import frame
 from bothways.backbone.hardware import resolve_device, resolve_dtype
-from bothways.backbone.loading.sources import resolve
+from bothways.backbone.loading.model_source import resolve
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.load import load
 from bothways.errors import InputError

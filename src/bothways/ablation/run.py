@@ -30,7 +30,7 @@ from bothways.ablation.table import AblationTable, Measured, tabulate, whole_see
 from bothways.atomic import atomic_file, remove_folder, remove_parts
 from bothways.backbone.family.families import check_supported
 from bothways.backbone.loading.checkpoints import read_config
-from bothways.backbone.loading.sources import resolve
+from bothways.backbone.loading.model_source import locate
 from bothways.config import parse
 from bothways.data.sources import resolve_texts
 from bothways.encoder.load import is_encoder, load
@@ -145,9 +145,9 @@ def _plan(plan: Given, choices: Mapping[str, Any]) -> Plan:
 
 def _check_base(base: str) -> None:
     """Check, before anything is written, that the base exists and can be made bidirectional."""
-    if is_encoder(base):
+    source = locate(base)
+    if is_encoder(source):
         raise InputError(f"base: {base} is a finished encoder; an ablation starts from a base LLM")
-    source = resolve(base)
     if source.kind in ("hub", "folder"):
         check_supported(read_config(source.name, source.path))
 

@@ -18,7 +18,7 @@ from bothways.attention.positions import usable_positions
 from bothways.bench.connection import ROOT, WorkerError
 from bothways.encoder.convert import convert
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.load import is_encoder, load
+from bothways.encoder.load import is_encoder, load, locate
 from bothways.encoder.options import EncoderOptions
 from bothways.errors import InputError
 from bothways.printable import one_line
@@ -114,8 +114,9 @@ class Artifacts:
 
 def _plain(model: str) -> Encoder:
     """Open a model in float32, without prompts, which some peers cannot store."""
-    if is_encoder(model):
-        encoder = load(model, device="cpu", dtype="float32")
+    source = locate(model)
+    if is_encoder(source):
+        encoder = load(source, device="cpu", dtype="float32")
         old = encoder.options
         encoder.options = EncoderOptions(
             max_length=old.max_length,
@@ -124,7 +125,7 @@ def _plain(model: str) -> Encoder:
             wrapper=old.wrapper,
         )
     else:
-        encoder = convert(model, device="cpu", dtype="float32", max_length=None)
+        encoder = convert(source, device="cpu", dtype="float32", max_length=None)
     positions = usable_positions(encoder.backbone)
     reach = [size for size in (LONGEST, positions, encoder.options.max_length) if size]
     encoder.options.max_length = min(reach)

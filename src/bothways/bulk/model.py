@@ -32,13 +32,14 @@ class ModelRequest:
         """Load the model for process number `index`."""
         # Large libraries are imported when they are needed. So a process starts at once.
         from bothways.encoder.convert import convert
-        from bothways.encoder.load import is_encoder
+        from bothways.encoder.load import is_encoder, locate
         from bothways.exports.graphs.exported import load
 
         options: dict[str, Any] = {"device": self._device(index), "dtype": self.dtype}
         if self.pooling is not None:
             options["pooling"] = self.pooling
-        return (load if is_encoder(self.name) else convert)(self.name, **options)
+        source = locate(self.name)
+        return load(source, **options) if is_encoder(source) else convert(source, **options)
 
     def _device(self, index: int) -> str:
         import torch

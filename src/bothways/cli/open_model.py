@@ -20,6 +20,7 @@ from bothways.errors import InputError, UnsupportedFamily
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from bothways.backbone.loading.model_source import Source
     from bothways.backbone.rope import RopeConfig
     from bothways.encoder.encoder import Encoder
     from bothways.evaluation.language_model.language_model import CausalLM
@@ -60,33 +61,36 @@ def open_evaluated(
         InputError: if a task measures a language model and the encoder is bidirectional, if `rope`
             is given for an encoder or does not fit the base, and as `open_encoder` does.
     """
+    from bothways.backbone.loading.model_source import locate
     from bothways.encoder.load import is_encoder
     from bothways.evaluation.language_model.language_model import load_language_model
     from bothways.evaluation.language_model.language_task import LanguageModelTask
     from bothways.search.bm25_ranker import BM25
 
     of_language = [task for task in tasks if isinstance(task, LanguageModelTask)]
-    base = name != "bm25" and not is_encoder(name)
+    source = None if name == "bm25" else locate(name)
+    base = source is not None and not is_encoder(source)
     if (
-        base
+        source is not None
+        and base
         and direction in (None, "causal")
         and pooling is None
         and len(of_language) == len(tasks)
     ):
-        return load_language_model(name, device=device, dtype=dtype, rope=rope)
+        return load_language_model(source, device=device, dtype=dtype, rope=rope)
     if rope is not None:
         raise InputError(
             f"--context {rope.context}: only for a base that every task measures as a language model (perplexity, passkey, "
             "topics); an encoder gets its context from convert or training"
         )
-    if name == "bm25":
+    if source is None:
         return BM25()
     if base and of_language and direction != "causal":
         raise InputError(
             f"task {of_language[0].name!r}: measures a language model, but the other tasks and options make {name} a "
             "bidirectional encoder; run this task in a command of its own, or use --direction causal for all"
         )
-    encoder = _open(name, device=device, dtype=dtype, direction=direction, pooling=pooling)
+    encoder = _open(source, device=device, dtype=dtype, direction=direction, pooling=pooling)
     if of_language and getattr(encoder, "direction", None) != "causal":
         raise InputError(
             f"task {of_language[0].name!r}: measures a language model, and {name} is not a causal one; name its base LLM"
@@ -95,7 +99,7 @@ def open_evaluated(
 
 
 def _open(
-    name: str, *, device: str, dtype: str, direction: str | None, pooling: str | None
+    name: Source, *, device: str, dtype: str, direction: str | None, pooling: str | None
 ) -> Encoder | SentenceTransformer:
     """Open our encoder, or a SentenceTransformer for a folder with modules that ours cannot run."""
     try:
@@ -105,7 +109,7 @@ def _open(
             direction is not None
             or pooling is not None
             or not is_foreign(name)
-            or has_code(Path(name).expanduser())
+            or has_code(Path(name))
         ):
             raise
         try:

@@ -18,6 +18,7 @@ from bothways.printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bothways.backbone.loading.model_source import Source
     from bothways.encoder.encoder import Encoder
 
 POOLINGS = ", ".join(completion.POOLINGS)
@@ -72,7 +73,7 @@ BasePooling = Annotated[
 
 
 def open_encoder(
-    name: str,
+    name: str | os.PathLike[str],
     *,
     device: str,
     dtype: str,
@@ -84,7 +85,7 @@ def open_encoder(
     """Load a finished encoder, or convert a base model.
 
     Args:
-        name: an encoder's folder or hub id, or a base.
+        name: an encoder's folder or hub id, or a base. A `Source` is not looked up again.
         device: for example "cpu" or "cuda:0", or "auto".
         dtype: "auto", "float32", "bfloat16" or "float16".
         direction: for a base. If None, bidirectional.
@@ -96,19 +97,22 @@ def open_encoder(
         InputError: if a finished encoder is given a direction, which it already has, or a pooling
             that does not fit it. Also if it cannot be quantized.
     """
+    from bothways.backbone.loading.model_source import locate
+
+    source = locate(name)
     if quantize is None:
-        return _open(name, device, dtype, direction, pooling)
+        return _open(source, device, dtype, direction, pooling)
     from bothways.encoder.int8 import quantize as int8
     from bothways.encoder.load import is_encoder
     from bothways.exports.graphs.exported import is_graph
 
-    if is_encoder(name) and is_graph(name):
+    if is_encoder(source) and is_graph(source):
         raise InputError(
             f"--quantize {quantize}: {name} is an export, which runs in the type it was written in; write it as int8 instead"
         )
     try:
         place, kind = int8.place(quantize, device, dtype)
-        encoder = _open(name, str(place), str(kind), direction, pooling)
+        encoder = _open(source, str(place), str(kind), direction, pooling)
         say(str(int8.quantize(encoder, texts)))
     except InputError as error:
         raise InputError(str(error).replace("quantize: ", "--quantize: ", 1)) from error
@@ -116,7 +120,7 @@ def open_encoder(
 
 
 def _open(
-    name: str, device: str, dtype: str, direction: str | None, pooling: str | None
+    name: Source, device: str, dtype: str, direction: str | None, pooling: str | None
 ) -> Encoder:
     from bothways.encoder.convert import convert
     from bothways.encoder.load import is_encoder

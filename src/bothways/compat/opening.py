@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from bothways.attention.text_config import text_configs
+from bothways.backbone.loading.model_source import locate
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.config import Direction
 from bothways.encoder.convert import convert
@@ -47,11 +48,11 @@ def open_named(
         InputError: if the adapter does not fit.
         SourceError: if a model cannot be found or reached.
     """
-    name = os.fspath(base)
-    if not is_encoder(name):
+    name, source = os.fspath(base), locate(base)
+    if not is_encoder(source):
         wrapper = astuple(text_wrapper(name))
         encoder = convert(
-            name,
+            source,
             direction=direction,
             adapter=peft,
             device=device,
@@ -62,7 +63,7 @@ def open_named(
         if peft is not None:
             llm2vec_folder.follow(encoder, llm2vec_folder.find_adapter(peft), base=name)
         return encoder
-    folder = local_folder(name)
+    folder = local_folder(source)
     if llm2vec_folder.is_llm2vec(folder) and not (folder / storage.MODULES).is_file():
         return llm2vec_folder.load(
             folder, adapter=peft, base=None, device=device, dtype=dtype, direction=direction

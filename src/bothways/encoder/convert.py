@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,17 +13,18 @@ import torch
 from bothways.attention.positions import usable_positions
 from bothways.attention.text_config import state_width
 from bothways.backbone.adapter.adapter_files import MERGED, merged_in
-from bothways.backbone.adapter.merging import adapter_rope, merge_saved
+from bothways.backbone.adapter.merging import adapter_rope, find_adapter, merge_saved
 from bothways.backbone.hardware import resolve_device, resolve_dtype
+from bothways.backbone.loading.model_source import MODULES, Source, locate
 from bothways.backbone.loading.sources import Pretrained, load_pretrained
 from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trained_positions
 from bothways.backbone.tokenizer.preparation import append_eos, prepend_bos
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
-from bothways.encoder.folder.write import MODULES
 from bothways.encoder.prepare import prepare
 from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
+from bothways.moved import old_names
 from bothways.nearest import did_you_mean
 from bothways.pooling import PoolingConfig
 from bothways.provenance import versions
@@ -93,10 +92,11 @@ def convert(
         UnsupportedFamily: the model's layers cannot be made bidirectional. The message says why.
         InputError: an argument cannot be used.
     """
-    chosen = PoolingConfig.of(pooling)
-    own = _adapter_positions(base, adapter)
+    chosen, source = PoolingConfig.of(pooling), locate(base)
+    found = None if adapter is None else _unmerged(source, adapter)
+    own = adapter_rope(found)
     length = _length(max_length, own if rope is None else RopeConfig.of(rope))
-    _check(base, direction, windows, length, prompts or {}, wrapper)
+    _check(source, direction, windows, length, prompts or {}, wrapper)
     options = EncoderOptions(
         max_length=length,
         pool_bos=pool_bos,
@@ -107,26 +107,13 @@ def convert(
     )
     _check_options(options, chosen)
     place = resolve_device(device)
-    positions = _positions(base, direction, rope, own, adapter)
-    loaded, provenance = _load_base(base, adapter, place, resolve_dtype(dtype, place), positions)
+    positions = _positions(source, direction, rope, own, found)
+    loaded, provenance = _load_base(source, found, place, resolve_dtype(dtype, place), positions)
     if add_bos:
         prepend_bos(loaded.tokenizer)
     if add_eos:
         append_eos(loaded.tokenizer)
     return _assemble(loaded, chosen, seed, direction, windows, options, provenance)
-
-
-def _adapter_positions(
-    base: str | os.PathLike[str], adapter: str | os.PathLike[str] | None
-) -> RopeConfig | None:
-    """Return the positions that an adapter was trained with.
-
-    Raises:
-        InputError: the adapter is already merged in the base.
-    """
-    if adapter is not None:
-        _check_unmerged(base, adapter)
-    return adapter_rope(adapter)
 
 
 def _length(max_length: int | Literal["auto"] | None, reached: RopeConfig | None) -> int | None:
@@ -136,8 +123,8 @@ def _length(max_length: int | Literal["auto"] | None, reached: RopeConfig | None
 
 
 def _load_base(
-    base: str | os.PathLike[str],
-    adapter: str | os.PathLike[str] | None,
+    base: Source,
+    adapter: Source | None,
     place: torch.device,
     kind: torch.dtype,
     positions: dict[str, Any],
@@ -197,11 +184,11 @@ def _check_options(options: EncoderOptions, pooling: PoolingConfig) -> None:
 
 
 def _positions(
-    base: str | os.PathLike[str],
+    base: Source,
     direction: str,
     rope: Mapping[str, Any] | RopeConfig | None,
     own: RopeConfig | None,
-    adapter: str | os.PathLike[str] | None,
+    adapter: Source | None,
 ) -> dict[str, Any]:
     """Find the config fields of the positions that the caller or the adapter asks for.
 
@@ -239,7 +226,7 @@ def _positions(
 
 
 def _check(
-    base: str | os.PathLike[str],
+    base: Source,
     direction: str,
     windows: str,
     max_length: int | None,
@@ -268,7 +255,7 @@ def _check(
     for name, text in prompts.items():
         if not isinstance(text, str):
             raise InputError(f"prompts.{name}: must be a string (got {type(text).__name__})")
-    if (Path(base).expanduser() / MODULES).is_file():
+    if base.kind == "folder" and base.holds(MODULES):
         raise InputError(f"{base}: is a finished encoder; use bothways.load")
 
 
@@ -285,25 +272,20 @@ def _limit(max_length: int | None, model: PreTrainedModel) -> int | None:
     return own if max_length is None else min(max_length, own or max_length)
 
 
-def _check_unmerged(base: str | os.PathLike[str], adapter: str | os.PathLike[str]) -> None:
-    """Raise InputError if a run's folder is the base and the adapter is already merged in it."""
-    run = Path(base).expanduser().resolve()
+def _unmerged(base: Source, adapter: str | os.PathLike[str]) -> Source:
+    """Find an adapter.
+
+    Raises:
+        InputError: a run's folder is the base, and the adapter is already merged in it.
+    """
+    run = Path(base).resolve()
     if (run / "bothways.json").is_file() and (run / "adapters") in Path(
         adapter
     ).expanduser().resolve().parents:
         raise InputError(
             f"adapter: {adapter} is already merged in {base}; leave it out, or give the base that it was trained on"
         )
+    return find_adapter(adapter)
 
 
-_MOVED = ("load", "is_encoder", "local_folder", "is_exported_graph")
-
-
-def __getattr__(name: str) -> Any:
-    """Return a function that has moved to `encoder.load`, with a DeprecationWarning."""
-    if name not in _MOVED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(
-        f"{__name__}.{name} is bothways.encoder.load.{name} now", DeprecationWarning, stacklevel=2
-    )
-    return getattr(importlib.import_module("bothways.encoder.load"), name)
+__getattr__ = old_names(__name__)

@@ -6,6 +6,7 @@ MiniLM are examples.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +14,13 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
-def is_foreign(name: str) -> bool:
+def is_foreign(name: str | os.PathLike[str]) -> bool:
     """Return whether this is a sentence-transformers folder that bothways did not write."""
-    from bothways.backbone.loading.hub import has_file
-    from bothways.backbone.loading.sources import resolve
-    from bothways.encoder.folder.write import MODULES, OURS
+    from bothways.backbone.loading.model_source import MODULES, locate
+    from bothways.encoder.folder.write import OURS
 
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return (folder / MODULES).is_file() and not (folder / OURS).is_file()
-    source = resolve(name)
-    return source.kind == "hub" and has_file(source, MODULES) and not has_file(source, OURS)
+    source = locate(name)
+    return source.holds(MODULES) and not source.holds(OURS)
 
 
 def has_code(folder: Path) -> bool:
@@ -34,8 +31,8 @@ def has_code(folder: Path) -> bool:
     """
     if not folder.is_dir():
         return False
+    from bothways.backbone.loading.model_source import MODULES
     from bothways.encoder.folder.head_modules import STOCK
-    from bothways.encoder.folder.write import MODULES
     from bothways.foreign import read_json
 
     found: list[Any] = []
@@ -52,19 +49,21 @@ def has_code(folder: Path) -> bool:
     return not all(isinstance(kind, str) and kind.startswith(STOCK) for kind in found)
 
 
-def open_sentence_transformer(name: str, *, device: str, dtype: str) -> SentenceTransformer:
+def open_sentence_transformer(
+    name: str | os.PathLike[str], *, device: str, dtype: str
+) -> SentenceTransformer:
     """Open a folder or hub id with sentence-transformers, which never runs the author's code."""
     from sentence_transformers import SentenceTransformer
 
     from bothways.backbone.hardware import resolve_device, resolve_dtype
+    from bothways.backbone.loading.model_source import locate
 
-    place = resolve_device(device)
-    folder = Path(name).expanduser()
+    place, source = resolve_device(device), locate(name)
     model = SentenceTransformer(
-        str(folder) if folder.is_dir() else name,
+        source.path,
         device=str(place),
         model_kwargs={"dtype": resolve_dtype(dtype, place)},
     )
     # results read the name of a SentenceTransformer from here
-    model.model_card_data.base_model = model.model_card_data.base_model or name
+    model.model_card_data.base_model = model.model_card_data.base_model or source.name
     return model

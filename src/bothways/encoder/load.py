@@ -13,11 +13,17 @@ from typing import Any
 import torch
 
 from bothways.backbone.hardware import resolve_device, resolve_dtype
-from bothways.backbone.loading.hub import has_file, snapshot
-from bothways.backbone.loading.sources import EXPORT, resolve
+from bothways.backbone.loading.model_source import (
+    ADAPTER,
+    LLM2VEC,
+    MODULES,
+    Source,
+    is_exported_graph,
+    locate,
+    resolve,
+)
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder import head_modules, llm2vec, read
-from bothways.encoder.folder.write import MODULES
 from bothways.encoder.int8 import quantize as int8
 from bothways.encoder.texts.tokenization import Text
 from bothways.errors import InputError
@@ -74,7 +80,7 @@ def load(
             f"{folder}"
         )
     device, dtype = int8.place(quantize, device, dtype)
-    encoder = _load(folder, adapter, base, resolve_device(device), dtype)
+    encoder = _load(locate(folder), adapter, base, resolve_device(device), dtype)
     if chosen is not None:
         _change_pooling(encoder, chosen, folder)
     if quantize is not None:
@@ -113,7 +119,7 @@ def _change_pooling(
 
 
 def _load(
-    folder: str | os.PathLike[str],
+    folder: Source,
     adapter: str | os.PathLike[str] | None,
     base: str | os.PathLike[str] | None,
     place: torch.device,
@@ -138,7 +144,7 @@ def _load(
         raise InputError(
             f"base: only valid for adapters and LLM2Vec folders, and {folder} has weights of its own"
         )
-    if (path / llm2vec.ADAPTER).exists():
+    if (path / ADAPTER).exists():
         raise InputError(
             f"{folder}: a PEFT adapter, not an encoder, because it does not name a pooling; make an encoder with "
             f"bothways.convert(base, adapter={str(folder)!r})"
@@ -151,39 +157,24 @@ def _load(
         raise InputError(
             f"{folder}: a base model, not an encoder; use bothways.convert, or train one first"
         )
-    raise InputError(f"{folder}: no encoder here (neither {MODULES} nor {llm2vec.CONFIG} exists)")
+    raise InputError(f"{folder}: no encoder here (neither {MODULES} nor {LLM2VEC} exists)")
 
 
 def is_encoder(name: str | os.PathLike[str]) -> bool:
-    """Return whether `name` is a finished encoder (for `load`) and not a base (for `convert`)."""
-    files = (MODULES, llm2vec.CONFIG, llm2vec.ADAPTER)
-    folder = Path(name).expanduser()
-    if is_exported_graph(folder):
-        return True
-    # Check this before `resolve`, because an adapter folder is not a model folder.
-    if any((folder / file).is_file() for file in files):
-        return True
-    source = resolve(name)
-    return source.kind == "hub" and any(has_file(source, file) for file in files)
+    """Return whether `name` is a finished encoder (for `load`) and not a base (for `convert`).
 
-
-def is_exported_graph(folder: Path) -> bool:
-    """Return whether a folder is an export that `bothways.load` opens.
-
-    A model's folder is not, and neither is one with a .gguf file.
+    Raises:
+        SourceError: it is neither, or the hub cannot be reached.
     """
-    return (
-        (folder / EXPORT).is_file()
-        and not (folder / "config.json").is_file()
-        and not any(folder.glob("*.gguf"))
-    )
+    source = locate(name)
+    if not source.holds_encoder:
+        resolve(source)  # says what is wrong with a folder that is not a model either
+    return source.holds_encoder
 
 
 def local_folder(folder: str | os.PathLike[str]) -> Path:
     """Return the folder itself, or the snapshot of a hub id."""
-    if Path(folder).expanduser().is_dir():
-        return Path(folder).expanduser()
-    source = resolve(folder)
-    if source.kind != "hub":
+    place = locate(folder).folder
+    if place is None:
         raise InputError(f"{folder}: a base model, not an encoder; use bothways.convert")
-    return snapshot(source)
+    return place

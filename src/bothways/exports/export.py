@@ -20,7 +20,7 @@ from bothways.atomic import atomic_folder
 from bothways.encoder.convert import convert
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.card import CARD, complete_card
-from bothways.encoder.load import is_encoder, load
+from bothways.encoder.load import is_encoder, load, locate
 from bothways.errors import InputError
 from bothways.exports.folders import llm2vec_folder, st_folder
 from bothways.exports.gguf import gguf_folder
@@ -101,7 +101,8 @@ def export(
         encoder = model
     else:
         options: dict[str, Any] = {"device": device, "dtype": "float32"}
-        encoder = load(model, **options) if is_encoder(str(model)) else convert(model, **options)
+        source = locate(model)
+        encoder = load(source, **options) if is_encoder(source) else convert(source, **options)
     folder = Path(out)
     with atomic_folder(folder) as part, Progress(f"export to {to}", None, ""):
         writer(encoder, part, name or _name(model), dtype or "f32")

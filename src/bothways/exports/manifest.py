@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bothways.backbone.loading.sources import EXPORT
+from bothways.backbone.loading.model_source import EXPORT
 from bothways.errors import InputError
 from bothways.exports.reference import ReferenceRow
 from bothways.provenance import versions

@@ -31,16 +31,17 @@ def open_model(
         SourceError: it cannot be found.
     """
     from bothways.encoder.convert import convert
-    from bothways.encoder.load import is_encoder
+    from bothways.encoder.load import is_encoder, locate
     from bothways.exports.graphs.exported import is_graph, load
 
     if is_graph(name):
         return load(name)
-    if is_encoder(name):
+    source = locate(name)
+    if is_encoder(source):
         given = {} if pooling is None else {"pooling": pooling}
-        return load(name, device=device, dtype=dtype, **given)
+        return load(source, device=device, dtype=dtype, **given)
     options = {} if pooling is None else {"pooling": pooling}
-    return convert(name, device=device, dtype=dtype, **options)  # type: ignore[arg-type]
+    return convert(source, device=device, dtype=dtype, **options)  # type: ignore[arg-type]
 
 
 def identity(encoder: Encoder) -> str:

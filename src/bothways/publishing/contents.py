@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from bothways.backbone.loading.sources import TOKENIZER_FILES
+from bothways.backbone.loading.model_source import TOKENIZER_FILES
 from bothways.encoder.folder import pooling_module, template_module
 from bothways.encoder.folder.card import CARD
 from bothways.encoder.folder.write import MODULES, OURS

@@ -309,12 +309,14 @@ def _is_encoder(base: str) -> bool:
         return values.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not values.get(
             "is_decoder", False
         )
-    from bothways.backbone.loading.sources import resolve, source_config
+    from bothways.backbone.loading.model_source import resolve
+    from bothways.backbone.loading.sources import source_config
 
     try:
-        if resolve(base).kind != "hub":
+        source = resolve(base)
+        if source.kind != "hub":
             return False
-        found = source_config(base)
+        found = source_config(source)
     except BothwaysError:
         return _ENCODER_NAMES.search(base.lower()) is not None
     return found.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(

@@ -86,7 +86,7 @@ def test_simcse_knows_encoders_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> No
         for name in some.split():
             assert (name, recipes.simcse(name, "t.txt").pooling) == (name, pooling)
     configs = {"a/encoder": BertConfig(), "a/bert-decoder": BertConfig(is_decoder=True), "a/roberta-llama": LlamaConfig()}
-    monkeypatch.setattr(sources, "source_config", configs.__getitem__)
+    monkeypatch.setattr(sources, "source_config", lambda name: configs[str(name)])
     assert [recipes.simcse(name, "t.txt").pooling for name in configs] == ["cls", "mean", "mean"]
 
 

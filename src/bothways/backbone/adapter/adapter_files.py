@@ -17,13 +17,14 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bothways.atomic import atomic_folder
+from bothways.backbone.adapter.adapter_config import NAME
 from bothways.backbone.adapter.lora import adapter_state, lora_layers, peft_config
 from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.adapter.new_tokens import NewRows
@@ -31,9 +32,6 @@ from bothways.backbone.rope import RopeConfig
 from bothways.digest import file_sha256
 from bothways.errors import InputError
 from bothways.foreign import foreign, object_if_whole, read_object, read_tensors
-
-if TYPE_CHECKING:
-    pass
 
 WHOLE = "trainable_params.safetensors"
 PUBLISHED_WHOLE = "trainable_params.bin"
@@ -208,7 +206,7 @@ def kept_adapter(run: Path) -> Path | None:
 
 def copy_adapter(source: Path, target: Path) -> None:
     """Copy the files of an adapter into a folder, without the rest of the run around them."""
-    for name in ("adapter_config.json", *FACTORS, WHOLE, PUBLISHED_WHOLE):
+    for name in (NAME, *FACTORS, WHOLE, PUBLISHED_WHOLE):
         if (source / name).is_file():
             shutil.copy2(source / name, target / name)
     if (source / NEEDS).is_file():
@@ -225,7 +223,7 @@ def copy_adapter(source: Path, target: Path) -> None:
 def local_adapter(place: str | os.PathLike[str]) -> Path:
     """Find the folder of an adapter: `place` itself, or in a run that of its last stage."""
     folder = Path(place).expanduser()
-    if (folder / "adapter_config.json").is_file():
+    if (folder / NAME).is_file():
         return folder
     return kept_adapter(folder) or folder
 

@@ -41,6 +41,8 @@ from bothways.backbone.adapter.base_changes import (
 from bothways.backbone.adapter.embedding_file import put_embedding
 from bothways.backbone.adapter.lora import forget_peft
 from bothways.backbone.adapter.roots import HEADS, REMEDY, Root, find_root, follow_names
+from bothways.backbone.loading.hub import adapter_snapshot
+from bothways.backbone.loading.model_source import Source, resolve
 from bothways.backbone.rope import RopeConfig
 from bothways.errors import InputError
 from bothways.foreign import foreign, read_tensors
@@ -87,7 +89,7 @@ def merge_saved(
             merged into weights, or if its tensors do not fit the model's layers one by one. The
             model may then hold a part of the adapter, so discard it.
     """
-    folder = _adapter_folder(place)
+    folder = Path(find_adapter(place))
     own = fingerprint(folder)
     if own in held:
         return list(held)
@@ -217,16 +219,28 @@ def _make_room(model: Any, root: Root, named: Mapping[str, Tensor]) -> None:
         model.resize_token_embeddings(len(value), mean_resizing=False)
 
 
-def _adapter_folder(place: str | os.PathLike[str]) -> Path:
+def find_adapter(place: str | os.PathLike[str]) -> Source:
+    """Find the files of an adapter. Its name is then looked up no more.
+
+    For example, `find_adapter("out/run")` is the source of the adapter that the run's last stage
+    kept, and its name is still "out/run".
+
+    Args:
+        place: a PEFT folder, the folder of a run, a hub id, or a source that was found before.
+
+    Returns:
+        A source of kind "folder". An adapter on the hub has been downloaded.
+
+    Raises:
+        InputError: if there is no adapter.
+        SourceError: if there is no such folder, or the hub cannot be reached.
+    """
     folder = local_adapter(place)
     if not folder.is_dir():
-        from bothways.backbone.loading.hub import adapter_snapshot
-        from bothways.backbone.loading.sources import resolve
-
-        folder = adapter_snapshot(resolve(place))
-    if not (folder / "adapter_config.json").is_file():
-        raise InputError(f"{place}: no adapter_config.json; expected the folder of a PEFT adapter")
-    return folder
+        folder = adapter_snapshot(resolve(place).path)
+    if not (folder / NAME).is_file():
+        raise InputError(f"{place}: no {NAME}; expected the folder of a PEFT adapter")
+    return Source(str(place), "folder", str(folder))
 
 
 def adapter_rope(place: str | os.PathLike[str] | None) -> RopeConfig | None:
@@ -239,5 +253,5 @@ def adapter_rope(place: str | os.PathLike[str] | None) -> RopeConfig | None:
     """
     if place is None:
         return None
-    needs = read_needs(_adapter_folder(place))
+    needs = read_needs(Path(find_adapter(place)))
     return adapter_rope(needs.base_adapter) if needs.rope is None else needs.rope

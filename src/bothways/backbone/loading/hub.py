@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from bothways.backbone.loading.checkpoints import one_line
-from bothways.backbone.loading.sources import Source
 
 #: The files of an adapter. Those that LongLoRA published are pickles and have two parts.
 ADAPTER_FILES = (
@@ -21,37 +20,37 @@ ADAPTER_FILES = (
 )
 
 
-def snapshot(source: Source) -> Path:
-    """Get a local copy of a hub repository's small files and safetensors.
+def snapshot(repository: str) -> Path:
+    """Get a local copy of the small files and safetensors of a hub repository, given its id.
 
     Raises:
         SourceError: if it cannot be found or reached.
     """
     from huggingface_hub import snapshot_download
 
-    with one_line(source.name):
+    with one_line(repository):
         return Path(
             snapshot_download(
-                source.path,
+                repository,
                 ignore_patterns=["*.bin", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf"],
             )
         )
 
 
-def adapter_snapshot(source: Source) -> Path:
-    """Get a local copy of an adapter in a hub repository, from the cache or the hub.
+def adapter_snapshot(repository: str) -> Path:
+    """Get a local copy of an adapter, given the id of its repository, from the cache or the hub.
 
     Raises:
         SourceError: if it cannot be found or reached.
     """
     from huggingface_hub import snapshot_download
 
-    with one_line(source.name):
-        return Path(snapshot_download(source.path, allow_patterns=list(ADAPTER_FILES)))
+    with one_line(repository):
+        return Path(snapshot_download(repository, allow_patterns=list(ADAPTER_FILES)))
 
 
-def has_file(source: Source, name: str) -> bool:
-    """Tell if a hub repository holds a file. The file is downloaded if so.
+def has_file(repository: str, name: str) -> bool:
+    """Tell if the hub repository of this id holds a file. The file is downloaded if so.
 
     Raises:
         SourceError: if the repository cannot be found or reached.
@@ -59,9 +58,9 @@ def has_file(source: Source, name: str) -> bool:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
-    with one_line(source.name):
+    with one_line(repository):
         try:
-            hf_hub_download(source.path, name)
+            hf_hub_download(repository, name)
         except EntryNotFoundError:
             return False
         return True

@@ -1,14 +1,13 @@
 """Turns a name into a decoder, its tokenizer and, on request, its language-model head.
 
 All kinds of source enter here: a hub id, a folder, a .gguf file, an embedded name. The result is
-always the bare decoder (as AutoModel gives it), whichever class the checkpoint was saved from.
+always the bare decoder (as AutoModel gives it), whichever class the checkpoint was saved from. What
+a name means is in `model_source`.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,9 +23,7 @@ from transformers import (
 
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.head import Head, take_apart
-from bothways.backbone.loading import embedded
 from bothways.backbone.loading.checkpoints import (
-    ACCEPTED,
     one_line,
     override,
     quiet,
@@ -35,46 +32,19 @@ from bothways.backbone.loading.checkpoints import (
     read_weights,
 )
 from bothways.backbone.loading.gguf_source import read_gguf
+from bothways.backbone.loading.model_source import Source, resolve
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.backbone.tokenizer.tokenizer_file import warn_of_difference
-from bothways.errors import InputError, SourceError, UnsupportedFamily
+from bothways.errors import InputError, UnsupportedFamily
+from bothways.moved import old_names
 from bothways.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-Kind = Literal["hub", "folder", "gguf", "embedded"]
-EXPORT = "bothways-export.json"
-"""What every folder that `bothways export` writes holds."""
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9_][\w.\-]*)?")
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tekken.json",
-)
 # Implementations that run without a plan, so the head can be checked under them. They must be
 # chosen while loading.
 _STOCK_ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
-
-
-@dataclass(frozen=True)
-class Source:
-    """The origin of a model.
-
-    Attributes:
-        name: the name as the user gave it.
-        kind: hub id, folder, .gguf file or embedded name.
-        path: hub id, or a path in the file system. For an embedded name it is the folder in the
-            cache, which may not exist yet.
-    """
-
-    name: str
-    kind: Kind
-    path: str
 
 
 @dataclass
@@ -97,40 +67,6 @@ class Pretrained:
     source: Source
 
 
-def resolve(name: str | os.PathLike[str]) -> Source:
-    """Recognize the kind of source that `name` is, without loading or downloading anything.
-
-    An embedded name wins over a folder of the same name. Write ./name for the folder. For example,
-    "smollm2-135m" is embedded, "./smollm2-135m" a folder, "Qwen/Qwen2.5-0.5B" a hub id.
-
-    Raises:
-        SourceError: if it does not exist, or is not one of the accepted forms.
-    """
-    text = os.fspath(name)
-    if not text.strip():
-        raise SourceError(
-            f"the name of a model is empty (an unset variable of the shell?); {ACCEPTED}"
-        )
-    if text.lower() in embedded.names():
-        return Source(text, "embedded", str(embedded.folder_of(text.lower())))
-    path = Path(text).expanduser()
-    if path.is_dir():
-        _check_folder(path, text)
-        return Source(text, "folder", str(path))
-    if path.suffix.lower() == ".gguf":
-        if not path.is_file():
-            raise SourceError(f"{text}: no such file")
-        return Source(text, "gguf", str(path))
-    if path.is_file():
-        raise SourceError(f"{text}: is a file of an unknown kind; {ACCEPTED}")
-    near = difflib.get_close_matches(text.lower(), embedded.names(), n=1, cutoff=0.75)
-    if near:
-        raise SourceError(f"{text}: unknown name; did you mean {near[0]!r}? ({ACCEPTED})")
-    if isinstance(name, str) and _HUB_ID.fullmatch(text):
-        return Source(text, "hub", text)
-    raise SourceError(f"{text!r}: no such folder or file; {ACCEPTED}")
-
-
 def load_pretrained(
     name: str | os.PathLike[str],
     *,
@@ -143,7 +79,7 @@ def load_pretrained(
     """Load a decoder or a BERT-like encoder, its tokenizer and, on request, its head.
 
     Args:
-        name: hub id, folder, .gguf file or embedded name.
+        name: hub id, folder, .gguf file or embedded name, or the source that it was resolved to.
         dtype: a torch dtype or its name. "auto" is bfloat16 if `device` computes in it, else
             float32. It is not the checkpoint's own dtype.
         device: a device or its name. "auto" is the fastest available.
@@ -174,9 +110,7 @@ def load_pretrained(
             )
         model, lm_head = _split(causal, head)
     else:
-        place = (
-            str(embedded.ensure(source.name.lower())) if source.kind == "embedded" else source.path
-        )
+        place = source.place
         config = read_config(source.name, place)
         # a config with wrong values raises errors of every kind, depending on the family
         with one_line(source.name), Progress(f"load {source.name}", None, ""):
@@ -253,14 +187,16 @@ def _stands_alone(part: PreTrainedModel, causal: PreTrainedModel) -> bool:
 def source_config(name: str | os.PathLike[str]) -> Any:
     """Read the transformers config of a model, without its weights.
 
+    Args:
+        name: as in `load_pretrained`.
+
     Raises:
         SourceError: if the model cannot be found, reached or read.
     """
     source = resolve(name)
     if source.kind == "gguf":
         return _gguf_config(source)
-    place = str(embedded.ensure(source.name.lower())) if source.kind == "embedded" else source.path
-    return read_config(source.name, place)
+    return read_config(source.name, source.place)
 
 
 def _gguf_config(source: Source) -> Any:
@@ -293,23 +229,4 @@ def _set_attention(model: PreTrainedModel, implementation: str) -> None:
         )
 
 
-def _check_folder(path: Path, name: str) -> None:
-    if not (path / "config.json").is_file():
-        found = sorted(file.name for file in path.glob("*.gguf"))
-        if found:
-            raise SourceError(
-                f"{name}: a folder with {len(found)} .gguf files; give one of them, e.g. {path / found[0]}"
-            )
-        if (path / EXPORT).is_file():
-            raise SourceError(
-                f"{name}: is an export, which only encodes and holds no weights to train; give the model that it was made from"
-            )
-        if (path / "adapter_config.json").is_file():
-            raise SourceError(
-                f"{name}: holds only a PEFT adapter; read it with bothways.load, or give the base model"
-            )
-        raise SourceError(f"{name}: has no config.json, so it is not a model folder; {ACCEPTED}")
-    if not any((path / file).is_file() for file in TOKENIZER_FILES):
-        raise SourceError(
-            f"{name}: has no tokenizer (tokenizer.json); copy them from the model it was made from"
-        )
+__getattr__ = old_names(__name__)

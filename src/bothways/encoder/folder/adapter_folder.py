@@ -23,7 +23,8 @@ from bothways.backbone.adapter.adapter_config import NAME
 from bothways.backbone.adapter.adapter_files import MERGED, merged_in
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
 from bothways.backbone.loading.checkpoints import read_tokenizer
-from bothways.backbone.loading.sources import TOKENIZER_FILES, Pretrained, load_pretrained
+from bothways.backbone.loading.model_source import TOKENIZER_FILES, resolve
+from bothways.backbone.loading.sources import Pretrained, load_pretrained
 from bothways.backbone.rope import rope_overrides
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.encoder.folder.write import OURS
@@ -61,9 +62,10 @@ def load(
         raise InputError(f"{root / NAME}: names no base model; give it as base=")
     rope = adapter_rope(root)
     try:
-        overrides = None if rope is None else rope_overrides(name, rope)
+        source = resolve(name)
+        overrides = None if rope is None else rope_overrides(source, rope)
         loaded = load_pretrained(
-            name, dtype=torch.float32, device=device, config_overrides=overrides
+            source, dtype=torch.float32, device=device, config_overrides=overrides
         )
     except SourceError as error:
         if base is not None:
@@ -71,7 +73,7 @@ def load(
         raise SourceError(
             f"{root / NAME}: the base model that it names cannot be loaded; give it as base= ({error})"
         ) from error
-    held = merge_saved(loaded.model, root, merged_in(name))
+    held = merge_saved(loaded.model, root, merged_in(source))
     loaded.model.to(dtype)
     if any((root / file).is_file() for file in TOKENIZER_FILES):
         loaded.tokenizer = prepare_tokenizer(

@@ -24,6 +24,7 @@ from torch import nn
 
 from bothways.atomic import atomic_file
 from bothways.backbone.adapter.adapter_files import MERGED, NEEDS
+from bothways.backbone.loading.model_source import LLM2VEC
 from bothways.config import Direction, Strict, parse
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import head_modules, pooling_module
@@ -33,8 +34,6 @@ from bothways.encoder.texts.wrapping import Wrapper
 from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig
 
-#: Settings of LLM2Vec.
-LLM2VEC = "llm2vec_config.json"
 DOC_MAX_LENGTH = 400  # tokens of the text alone, LLM2Vec's default
 POOLING = f"1_{pooling_module.KIND}"
 #: LLM2Vec's names of our poolings. The others have no name there.

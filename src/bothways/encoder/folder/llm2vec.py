@@ -34,13 +34,13 @@ from bothways.attention.text_config import state_width, text_configs
 from bothways.backbone.adapter.adapter_files import MERGED, NEEDS, local_adapter, merged_in
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
 from bothways.backbone.loading.checkpoints import read_tokenizer
-from bothways.backbone.loading.hub import snapshot
-from bothways.backbone.loading.sources import load_pretrained, resolve
+from bothways.backbone.loading.model_source import ADAPTER, LLM2VEC, locate, resolve
+from bothways.backbone.loading.sources import load_pretrained
 from bothways.backbone.rope import rope_overrides
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
-from bothways.encoder.folder.adapter_settings import LLM2VEC, AdapterSettings, read_settings
+from bothways.encoder.folder.adapter_settings import AdapterSettings, read_settings
 from bothways.encoder.folder.llm2vec_texts import text_wrapper
 from bothways.encoder.prepare import prepare
 from bothways.errors import InputError
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("bothways")
 
 CONFIG = LLM2VEC
-ADAPTER = "adapter_config.json"
 
 
 def is_llm2vec(path: Path) -> bool:
@@ -101,9 +100,10 @@ def load(
     second = None if adapter is None else find_adapter(adapter)
     places = ([path] if own.is_file() else []) + ([second] if second is not None else [])
     named = str(read_object(own).get("base_model_name_or_path") or "") if own.is_file() else ""
-    name = base or named or (path if not own.is_file() else None)
-    if name is None:
+    given = base or named or (path if not own.is_file() else None)
+    if given is None:
         raise InputError(f"{own}: names no base model; give it as base=")
+    name = resolve(given)
     ours = read_settings(places[-1]) if places else None
     rope = adapter_rope(places[-1]) if places else None
     loaded = load_pretrained(
@@ -251,7 +251,7 @@ def find_adapter(adapter: str | os.PathLike[str]) -> Path:
     """
     place = local_adapter(adapter)
     if not place.is_dir():
-        place = snapshot(resolve(adapter))
+        place = locate(adapter).folder or place
     if not (place / ADAPTER).exists():
         raise InputError(f"{adapter}: not an adapter, because it has no {ADAPTER}")
     return place

@@ -36,6 +36,7 @@ from bothways.attention.text_config import is_encoder_only, text_configs
 from bothways.backbone.base_facts import base_facts
 from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.loading.checkpoints import quiet
+from bothways.backbone.loading.model_source import MODULES
 from bothways.backbone.rope import with_older_names
 from bothways.backbone.tokenizer.older_tokenizers import for_transformers_4
 from bothways.encoder.finite import check_weights
@@ -52,7 +53,6 @@ from bothways.provenance import versions
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-MODULES = "modules.json"
 OURS = "bothways.json"
 FORMAT = 1
 

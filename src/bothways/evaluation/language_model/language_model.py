@@ -18,6 +18,7 @@ from bothways.attention.run import Execution
 from bothways.attention.stock import quiet, set_implementation, stock
 from bothways.attention.text_config import text_configs
 from bothways.backbone.hardware import resolve_device
+from bothways.backbone.loading.model_source import Source, resolve
 from bothways.backbone.loading.sources import load_pretrained, source_config
 from bothways.backbone.rope import RopeConfig, rope_overrides
 from bothways.encoder.encoder import Encoder
@@ -51,9 +52,14 @@ def load_language_model(
         InputError: if it is an encoder-only model without such a head, if the dtype or device is
             wrong, or if `rope` is given for a family without RoPE.
     """
-    overrides = rope_overrides(name, rope) if isinstance(rope, RopeConfig) else _rope(name, rope)
+    source = resolve(name)
+    overrides = (
+        rope_overrides(source, rope) if isinstance(rope, RopeConfig) else _rope(source, rope)
+    )
     place = resolve_device(device)
-    loaded = load_pretrained(name, dtype=dtype, device=place, head=True, config_overrides=overrides)
+    loaded = load_pretrained(
+        source, dtype=dtype, device=place, head=True, config_overrides=overrides
+    )
     if loaded.head is None:
         raise InputError(
             f"{name}: {loaded.model.config.model_type} is an encoder-only model, and {NEEDS_CAUSAL}"
@@ -156,7 +162,7 @@ def _head_of(encoder: Encoder) -> nn.Module:
     return loaded.head.eval()
 
 
-def _rope(name: str | os.PathLike[str], values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _rope(name: Source, values: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return the config field with the base's own rotary settings, overridden by `values`."""
     if values is None:
         return None

@@ -2,20 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import warnings
+from bothways.moved import old_names
 
-_MOVED = ("write_gguf", "check", "POOLINGS", "TYPES")
-
-
-def __getattr__(name: str) -> object:
-    """Return a name that this package had as a single module.
-
-    Raises:
-        AttributeError: if there is no such name.
-    """
-    if name not in _MOVED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    new = f"{__name__}.gguf_file"
-    warnings.warn(f"{__name__}.{name} is {new}.{name} now", DeprecationWarning, stacklevel=2)
-    return getattr(importlib.import_module(new), name)
+__getattr__ = old_names(__name__)

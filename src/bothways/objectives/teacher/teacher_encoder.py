@@ -19,8 +19,7 @@ import numpy as np
 import torch
 
 from bothways.backbone.adapter.adapter_config import NAME
-from bothways.backbone.loading.hub import snapshot
-from bothways.backbone.loading.sources import resolve
+from bothways.backbone.loading.model_source import Source, locate, resolve
 from bothways.digest import file_sha256
 from bothways.encoder.folder.adapter_folder import is_adapter
 from bothways.encoder.foreign_encoder import has_code, is_foreign, open_sentence_transformer
@@ -83,13 +82,14 @@ def open_teacher(name: str, *, device: torch.device) -> TeacherEncoder:
         function = _function(name)
         facts = [name, *_sources(name, function)]
         return TeacherEncoder(name, _digest(facts), lambda: _prefixed(function))
-    folder = local_folder(name)
+    source = locate(name)
+    folder = local_folder(source)
     facts = _contents(folder)
     opened: list[Any] = []
 
     def once() -> Encode:
         if not opened:
-            opened.append(_encoder(name, folder, device))
+            opened.append(_encoder(source, folder, device))
         # without a prompt of the recipe, the encoder's own default prompt counts
         return lambda texts, prompt: opened[0].encode(
             texts, **({"prompt": prompt} if prompt else {})
@@ -163,7 +163,7 @@ def _base_contents(root: Path, folder: Path) -> list[str]:
         return []  # opening it says so
     try:
         source = resolve(named)
-        place = snapshot(source) if source.kind == "hub" else Path(source.path)
+        place = source.folder or Path(source.path)
     except SourceError as error:
         raise SourceError(
             f"{root / NAME}: the base model that it names cannot be found; write its place there ({error})"
@@ -175,7 +175,7 @@ def _base_contents(root: Path, folder: Path) -> list[str]:
     return [] if place.resolve() == folder.resolve() else _contents(place)
 
 
-def _encoder(name: str, folder: Path, device: torch.device) -> Any:
+def _encoder(name: Source, folder: Path, device: torch.device) -> Any:
     """Open an encoder in float32. One that ours cannot run is opened by sentence-transformers."""
     try:
         return load(name, device=device, dtype="float32")

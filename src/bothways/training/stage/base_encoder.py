@@ -12,6 +12,7 @@ import torch
 
 from bothways.backbone.adapter.adapter_files import MERGED
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
+from bothways.backbone.loading.model_source import Source
 from bothways.backbone.rope import say_further
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.load import load
@@ -37,31 +38,34 @@ def open_base(context: StageContext, *, device: torch.device, dtype: torch.dtype
             encoder does not fit the recipe.
     """
     recipe, product = context.recipe, product_of(context.stage)
-    first = torch.float32 if recipe.base_adapter is not None else dtype
-    rope = positions(recipe)
-    trained = adapter_rope(recipe.base_adapter)
+    adapter = context.base_adapter
+    first = torch.float32 if adapter is not None else dtype
+    rope = positions(context)
+    trained = adapter_rope(adapter)
     if rope is not None and trained is not None and rope.context > trained.context:
-        say_further(recipe.base_adapter, trained, rope)
-    if is_encoder_folder(recipe.base):
+        say_further(adapter, trained, rope)
+    base = context.base
+    if is_encoder_folder(base):
         product.check_base(context)
         if rope is not None:
             raise InputError(
                 f"rope: sets a base's positions, and {recipe.base} is a finished encoder; start from the base LLM"
             )
-        encoder = _finished_encoder(recipe, device=device, dtype=first)
+        encoder = _finished_encoder(base, recipe, device=device, dtype=first)
     else:
-        encoder = product.convert(recipe.base, recipe, device=device, dtype=first, rope=rope)
-    if recipe.base_adapter is not None:
-        encoder.provenance[MERGED] = merge_saved(
-            encoder.backbone, recipe.base_adapter, encoder.provenance.get(MERGED, [])
-        )
+        encoder = product.convert(base, recipe, device=device, dtype=first, rope=rope)
+    if adapter is not None:
+        held = encoder.provenance.get(MERGED, [])
+        encoder.provenance[MERGED] = merge_saved(encoder.backbone, adapter, held)
         encoder.backbone.to(dtype)
         encoder.provenance["base_adapter"] = recipe.base_adapter
     return encoder
 
 
-def _finished_encoder(recipe: Recipe, *, device: torch.device, dtype: torch.dtype) -> Encoder:
-    encoder = load(recipe.base, device=device, dtype=dtype)
+def _finished_encoder(
+    base: Source, recipe: Recipe, *, device: torch.device, dtype: torch.dtype
+) -> Encoder:
+    encoder = load(base, device=device, dtype=dtype)
     _check_fits(encoder, recipe)
     _fit_pooling(encoder, recipe)
     set_options(encoder, recipe)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from bothways.backbone.head import Head
+from bothways.backbone.loading.model_source import resolve
 from bothways.backbone.loading.sources import load_pretrained
 from bothways.backbone.rope import rope_overrides
 from bothways.encoder.encoder import Encoder
@@ -55,10 +56,11 @@ def open_head(
             f"stages.{stage.name}: {stage.objective.kind} needs a language-model head, and {recipe.base} is an encoder without "
             "one; start from the base LLM"
         )
-    rope = positions(recipe) if base == recipe.base else None
-    overrides = rope_overrides(base, rope) if rope is not None else None
+    rope = positions(context) if base == recipe.base else None
+    source = resolve(base)
+    overrides = rope_overrides(source, rope) if rope is not None else None
     head = load_pretrained(
-        base, dtype=dtype, device=encoder.device, head=True, config_overrides=overrides
+        source, dtype=dtype, device=encoder.device, head=True, config_overrides=overrides
     ).head
     if head is None:
         return None

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
 from bothways.backbone.adapter.merging import adapter_rope
 from bothways.backbone.adapter.new_tokens import add_tokens, train_rows
+from bothways.backbone.loading.model_source import ADAPTER, LLM2VEC, MODULES
 from bothways.backbone.rope import RopeConfig, trained_positions
 from bothways.backbone.tokenizer.preparation import append_eos, prepend_bos
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.adapter_settings import read_settings
-from bothways.encoder.folder.write import MODULES
 from bothways.encoder.texts.wrapping import Wrapper
 from bothways.training.loop.randomness import derive
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.recipe.stage_config import Stage
+from bothways.training.stage.stage_context import StageContext
 
 
 def convert_options(recipe: Recipe) -> dict[str, Any]:
@@ -73,25 +75,23 @@ def train_new_tokens(encoder: Encoder, recipe: Recipe, stage: Stage) -> None:
         train_rows(encoder.backbone, ids)
 
 
-def positions(recipe: Recipe) -> RopeConfig | None:
-    """Return the positions of the recipe's base: the recipe's own, or those of its adapter.
+def positions(context: StageContext) -> RopeConfig | None:
+    """Return the positions of a run's base: the recipe's own, or those of its adapter.
 
     If both are None, the base keeps its positions.
 
     Raises:
         InputError: if the recipe's positions do not fit the adapter.
     """
-    own = adapter_rope(recipe.base_adapter)
-    return own if recipe.rope is None else trained_positions(recipe.rope, own, recipe.base_adapter)
+    own, wish = adapter_rope(context.base_adapter), context.recipe.rope
+    return own if wish is None else trained_positions(wish, own, context.base_adapter)
 
 
-def is_encoder_folder(base: str) -> bool:
+def is_encoder_folder(base: str | os.PathLike[str]) -> bool:
     """Tell if `base` holds a finished encoder, whole or as an adapter with its settings."""
     folder = Path(base).expanduser()
-    whole = any((folder / file).is_file() for file in (MODULES, "llm2vec_config.json"))
-    return whole or (
-        (folder / "adapter_config.json").is_file() and read_settings(folder) is not None
-    )
+    whole = any((folder / file).is_file() for file in (MODULES, LLM2VEC))
+    return whole or ((folder / ADAPTER).is_file() and read_settings(folder) is not None)
 
 
 def _wrapper(recipe: Recipe, default: Wrapper) -> Wrapper:

@@ -18,6 +18,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bothways.backbone.adapter.adapter_config import NAME as ADAPTER_CONFIG
 from bothways.backbone.adapter.adapter_files import (
     FACTORS,
     MERGED,
@@ -35,7 +36,6 @@ from bothways.foreign import object_if_whole, read_object
 from bothways.training.stage.encoder_options import is_encoder_folder, positions
 from bothways.training.stage.stage_context import StageContext
 
-ADAPTER_CONFIG = "adapter_config.json"
 UNKEPT = "not kept: "
 """Start of the entry in `MERGED` for a stage without a kept adapter, followed by its name."""
 
@@ -62,14 +62,14 @@ def save_kept(encoder: Encoder, context: StageContext, *, causal: bool) -> None:
         return
     assert stage.adapter is not None
     folder, below = context.adapter_folder, _below(encoder, context)
-    rope = positions(context.recipe) if context.before is None else None
+    rope = positions(context) if context.before is None else None
     save_adapter(
         encoder.backbone,
         stage.adapter,
         folder,
         base=below.base,
         base_adapter=below.base_adapter,
-        rope=None if rope is None else given_positions(context.recipe.base, rope),
+        rope=None if rope is None else given_positions(context.base, rope),
         causal=causal,
     )
     encoder.provenance[MERGED] = [*merged, str(fingerprint(folder))]

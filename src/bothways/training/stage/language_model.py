@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def write_language_model(
         )
 
 
-def history(base: str) -> dict[str, Any]:
+def history(base: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the provenance that a language model trained here passes on: its stages and its origin.
 
     The result is empty for any other base.

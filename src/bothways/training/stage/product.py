@@ -6,6 +6,7 @@ how the next stage goes on from it. The rest of training does not ask which of t
 
 from __future__ import annotations
 
+import os
 import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -16,11 +17,11 @@ import torch
 from bothways.atomic import move_in
 from bothways.attention.positions import usable_positions
 from bothways.backbone.head import Head
+from bothways.backbone.loading.model_source import MODULES
 from bothways.backbone.rope import RopeConfig
 from bothways.encoder.convert import convert
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.card import keep_edited
-from bothways.encoder.folder.write import MODULES
 from bothways.encoder.load import load
 from bothways.errors import InputError
 from bothways.objectives.base import Objective
@@ -63,7 +64,7 @@ class Product(ABC):
     @abstractmethod
     def convert(
         self,
-        base: str,
+        base: str | os.PathLike[str],
         recipe: Recipe,
         *,
         device: torch.device,
@@ -143,7 +144,7 @@ class EncoderProduct(Product):
 
     def convert(
         self,
-        base: str,
+        base: str | os.PathLike[str],
         recipe: Recipe,
         *,
         device: torch.device,
@@ -231,7 +232,7 @@ class LanguageModelProduct(Product):
 
     def convert(
         self,
-        base: str,
+        base: str | os.PathLike[str],
         recipe: Recipe,
         *,
         device: torch.device,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from bothways.backbone.adapter.merging import find_adapter
+from bothways.backbone.loading.model_source import Source, locate
 from bothways.training.loop.randomness import derive
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.recipe.stage_config import Stage
@@ -49,6 +52,26 @@ class StageContext:
     def before(self) -> StageContext | None:
         """The stage before this one, or None for the first."""
         return StageContext(self.recipe, self.index - 1, self.out) if self.index > 0 else None
+
+    @cached_property
+    def base(self) -> Source:
+        """The recipe's base: a base LLM or a finished encoder.
+
+        Raises:
+            SourceError: if there is no such model.
+        """
+        return locate(self.recipe.base)
+
+    @cached_property
+    def base_adapter(self) -> Source | None:
+        """The recipe's adapter of the base, on this machine, or None if it has none.
+
+        Raises:
+            InputError: if there is no adapter.
+            SourceError: if there is no such folder, or the hub cannot be reached.
+        """
+        named = self.recipe.base_adapter
+        return None if named is None else find_adapter(named)
 
     @property
     def output(self) -> Path:
