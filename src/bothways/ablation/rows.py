@@ -93,14 +93,12 @@ def read_rows(plan: Plan) -> list[Row]:
         for text, poolings in split
     ]
     for row in rows:
-        model = next(
-            (each.stage.name for each in row.stages if each.stage.objective.language_model), None
-        )
-        if model is not None:
-            raise InputError(
-                f"row {row.label}: stage {model} trains a language model, but rows are encoders; "
-                "train it first (bothways train) and name its folder as the base"
-            )
+        for stage in (each.stage for each in row.stages):
+            if not stage.objective.trains.has_vectors:
+                raise InputError(
+                    f"row {row.label}: stage {stage.name} trains {stage.objective.trains.title}, but rows are encoders; "
+                    "train it first (bothways train) and name its folder as the base"
+                )
     return rows
 
 

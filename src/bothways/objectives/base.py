@@ -23,7 +23,17 @@ from bothways.objectives.step_output import StepOutput
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
 
-__all__ = ["Backward", "LossSum", "Objective", "ObjectiveConfig", "PassBackward", "StepOutput"]
+__all__ = [
+    "CAUSAL_LM",
+    "TEXT_ENCODER",
+    "Backward",
+    "LossSum",
+    "ModelKind",
+    "Objective",
+    "ObjectiveConfig",
+    "PassBackward",
+    "StepOutput",
+]
 
 Backward = Callable[[Tensor], None]
 
@@ -138,6 +148,28 @@ class Objective(nn.Module, ABC, Generic[Batch]):
         return
 
 
+@dataclass(frozen=True)
+class ModelKind:
+    """A kind of model that a stage trains.
+
+    The checks of a recipe ask it. `training.stage.product` has for each kind the object that opens
+    and saves such models.
+
+    Attributes:
+        title: the kind in messages, for example "a language model".
+        has_vectors: texts have vectors. So a dev metric can measure them while the stage trains,
+            and an adapter next to its settings is a whole model.
+    """
+
+    title: str
+    has_vectors: bool
+
+
+TEXT_ENCODER = ModelKind("an encoder", has_vectors=True)
+CAUSAL_LM = ModelKind("a language model", has_vectors=False)
+"""The base itself, saved with its head. The next stage converts it as it would convert any base."""
+
+
 class ObjectiveConfig(Strict, ABC):
     """Typed choices of an objective. Subclasses have a field `kind`."""
 
@@ -152,8 +184,8 @@ class ObjectiveConfig(Strict, ABC):
     """Whether the rows of the recipe's new tokens are trained together with an adapter."""
     pools: ClassVar[bool] = False
     """Whether the loss uses pooled vectors, so that parameters of the pooling are trained too."""
-    language_model: ClassVar[bool] = False
-    """Whether it trains the base as a causal language model, which is saved with its head."""
+    trains: ClassVar[ModelKind] = TEXT_ENCODER
+    """What a stage leaves: a text encoder, or a causal language model with its head."""
     measurable: ClassVar[bool] = True
     """Whether the loss is meaningful in evaluation mode, and so on held-out data."""
 

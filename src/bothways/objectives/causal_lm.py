@@ -38,7 +38,7 @@ from bothways.encoder.batch import TokenBatch
 from bothways.encoder.texts.embedding_rows import embedding_rows
 from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
-from bothways.objectives.base import Backward, Objective, ObjectiveConfig
+from bothways.objectives.base import CAUSAL_LM, Backward, ModelKind, Objective, ObjectiveConfig
 from bothways.objectives.documents import end_of_document, tokenised
 from bothways.objectives.seeding import pass_seed, seeded
 from bothways.objectives.step_output import StepOutput
@@ -52,7 +52,7 @@ class CausalLmConfig(ObjectiveConfig):
 
     needs_head: ClassVar[bool] = True
     wants: ClassVar[str] = "documents"
-    language_model: ClassVar[bool] = True
+    trains: ClassVar[ModelKind] = CAUSAL_LM
 
     kind: Literal["causal_lm"] = "causal_lm"
     context: int = Field(default=8192, ge=2, description="tokens of a row")

@@ -8,7 +8,7 @@ import pytest
 
 from bothways.config import parse
 from bothways.errors import InputError
-from bothways.objectives.base import ObjectiveConfig
+from bothways.objectives.base import CAUSAL_LM, TEXT_ENCODER, ObjectiveConfig
 from bothways.objectives.causal_lm import CausalLm, CausalLmConfig
 from bothways.objectives.contrastive import Contrastive, ContrastiveConfig
 from bothways.objectives.contrastive_base import Settings
@@ -16,16 +16,16 @@ from bothways.objectives.llara import Llara, LlaraConfig
 from bothways.objectives.mntp import Mntp, MntpConfig
 from bothways.objectives.supervised import Supervised, SupervisedConfig
 
-#: What a stage reads, and which of the five properties hold.
+#: What a stage reads, and which of the four properties hold.
 ASKED = {
-    CausalLmConfig: ("documents", {"needs_head", "language_model", "measurable"}),
+    CausalLmConfig: ("documents", {"needs_head", "measurable"}),
     MntpConfig: ("texts", {"needs_head", "measurable"}),
     LlaraConfig: ("passages", {"needs_head", "trains_new_tokens", "measurable"}),
     # The two views of SimCSE differ by dropout alone, so its loss means nothing in evaluation mode.
     ContrastiveConfig: ("texts", {"pools"}),
     SupervisedConfig: ("examples", {"pools", "measurable"}),
 }
-PROPERTIES = ("needs_head", "trains_new_tokens", "pools", "language_model", "measurable")
+PROPERTIES = ("needs_head", "trains_new_tokens", "pools", "measurable")
 
 PUBLISHED = {
     # LongLoRA (arXiv 2309.12307): its shortest context
@@ -75,6 +75,7 @@ def test_what_an_objective_asks_of_the_trainer(config: type[ObjectiveConfig]) ->
     wants, held = ASKED[config]
     assert config.wants == wants
     assert {name for name in PROPERTIES if getattr(config, name)} == held
+    assert config.trains is (CAUSAL_LM if config is CausalLmConfig else TEXT_ENCODER)
 
 
 @pytest.mark.parametrize("config", PUBLISHED)

@@ -31,6 +31,8 @@ class Checkpointing(Hook):
         update: holds the optimizer's state.
         accelerator: the run's processes. The main one writes.
         every: steps between checkpoints. If None, there are no regular ones.
+        stage: name of the stage, for the log.
+        keep_best: end the stage with the best checkpoint's weights, not with the last ones.
         others: hooks with files of their own in a checkpoint.
         saved: step of the last checkpoint, or None.
     """
@@ -40,6 +42,8 @@ class Checkpointing(Hook):
     update: Update
     accelerator: Accelerator
     every: int | None
+    stage: str = ""
+    keep_best: bool = False
     others: Sequence[Hook] = ()
     saved: int | None = None
 
@@ -54,6 +58,13 @@ class Checkpointing(Hook):
         averaged = moment.due(None if regular is None else regular[1])
         if moment.better or averaged or moment.due(self.every):
             self.save(moment.state)
+
+    def finish(self, state: StageState) -> None:
+        """Restore the best weights or the mean of checkpoints, if the stage ends with them."""
+        if self.keep_best:
+            self._restore_best(state)
+        if self.checkpoints.regular is not None:
+            self._average_last(state.step)
 
     def save(self, state: StageState) -> None:
         """Write a checkpoint on the main process. All processes gather what is split over them."""
@@ -106,7 +117,7 @@ class Checkpointing(Hook):
             hook.read(folder, state.step)
         return state
 
-    def restore_best(self, state: StageState, stage: str) -> None:
+    def _restore_best(self, state: StageState) -> None:
         """Restore the best checkpoint's parameters, unless the last step is the best."""
         best = state.best
         if self.accelerator.num_processes > 1:
@@ -117,25 +128,24 @@ class Checkpointing(Hook):
         self.checkpoints.restore(int(best["step"]), self.parameters, None)
         for hook in self.others:
             hook.read_best(self.checkpoints.path(int(best["step"])), int(best["step"]))
-        log.info("%s: best checkpoint is step %d (%.4f)", stage, int(best["step"]), best["value"])
+        log.info(
+            "%s: best checkpoint is step %d (%.4f)", self.stage, int(best["step"]), best["value"]
+        )
 
-    def average_last(self, last: int, stage: str) -> None:
+    def _average_last(self, last: int) -> None:
         """Give the model the mean weights of the regular checkpoints and the last one.
 
         Every process reads them, after the last one was written. A short stage has fewer than are
         asked for, and takes all. Checkpoints of other steps, which a stop or an evaluation left, do
         not count, so a resumed stage ends like an uninterrupted one.
-
-        Args:
-            last: the last step.
-            stage: name of the stage, for the log line.
         """
         assert self.checkpoints.regular is not None
         count, every = self.checkpoints.regular
         found = [step for step in self.checkpoints.steps() if step % every == 0 or step == last]
         steps = [step for step in found if step][-count:]
         self.checkpoints.restore_mean(steps, self.parameters)
-        log.info("%s: ends with the mean of its checkpoints %s", stage, ", ".join(map(str, steps)))
+        written = ", ".join(map(str, steps))
+        log.info("%s: ends with the mean of its checkpoints %s", self.stage, written)
 
     def _write_others(self, folder: Path, step: int) -> None:
         for hook in self.others:

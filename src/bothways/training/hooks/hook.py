@@ -1,7 +1,7 @@
-"""The interface of a hook: called before the first step and after each one.
+"""The interface of a hook: called before the first step, after each one and at the end.
 
-A stage's loop knows nothing but a list of hooks. A new feature is a new hook, see
-`training.loop.stage_hooks`.
+A stage's loop knows nothing but a list of hooks. A new feature is a new hook in the list of
+`training.loop.stage_runner`.
 """
 
 from __future__ import annotations
@@ -58,6 +58,12 @@ class Hook:
 
     def after_step(self, moment: Moment) -> None:
         """Run after each step."""
+
+    def finish(self, state: StageState) -> None:
+        """Change the weights that the stage ends with, after the last step was saved.
+
+        Hooks finish in reverse order, so that weights from a checkpoint come first.
+        """
 
     def write(self, folder: Path, step: int) -> None:
         """Add the hook's own files to the checkpoint in `folder`, which is being written."""

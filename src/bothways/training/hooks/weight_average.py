@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bothways.foreign import read_tensors
 from bothways.training.hooks.hook import Hook, Moment
-from bothways.training.loop.checkpoints import REMOVE
+from bothways.training.loop.checkpoints import REMOVE, StageState
 
 FILE = "average.safetensors"
 
@@ -60,6 +60,10 @@ class WeightAverage(Hook):
     def apply(self) -> None:
         """Give the model the averaged weights for good, if there has been a step."""
         _copy(self.average, self.parameters)
+
+    def finish(self, state: StageState) -> None:
+        """End with the averaged weights."""
+        self.apply()
 
     def write(self, folder: Path, step: int) -> None:
         """Write the average into a checkpoint. Before the first step there is none."""

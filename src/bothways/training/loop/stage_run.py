@@ -19,7 +19,6 @@ from bothways.progress import Progress
 from bothways.training.hooks.checkpointing import Checkpointing
 from bothways.training.hooks.evaluation import exhausted
 from bothways.training.hooks.hook import Hook, Moment
-from bothways.training.hooks.weight_average import WeightAverage
 from bothways.training.loop.checkpoints import StageState
 from bothways.training.loop.optim import lr_factor
 from bothways.training.loop.optimizer_step import Diverged, Stepper, StepResult
@@ -47,7 +46,6 @@ class StageRun:
         checkpointing: saves when a signal comes and at the end.
         facts: fingerprints that a checkpoint must share to be continued.
         offset: number of steps of the stages before, so that trackers see one growing axis.
-        average: one of the hooks, with whose weights the stage ends. If None, there is none.
     """
 
     context: StageContext
@@ -57,7 +55,6 @@ class StageRun:
     checkpointing: Checkpointing
     facts: dict[str, Any]
     offset: int = 0
-    average: WeightAverage | None = None
 
     @property
     def stop(self) -> int:
@@ -100,7 +97,8 @@ class StageRun:
                 self._stop_if_asked(state, result, signals)
         self.checkpointing.save_last(state)
         self.run.accelerator.wait_for_everyone()
-        self._choose_weights(state)
+        for hook in reversed(self.hooks):
+            hook.finish(state)
         return state
 
     def _ended(self, moment: Moment) -> bool:
@@ -111,16 +109,6 @@ class StageRun:
         if accelerator.num_processes == 1:
             return moment.ended
         return bool(broadcast_object_list([moment.ended])[0])
-
-    def _choose_weights(self, state: StageState) -> None:
-        """Give the encoder the weights that the stage ends with."""
-        stage = self.context.stage
-        if stage.eval is not None and stage.eval.restore_best:
-            self.checkpointing.restore_best(state, self.context.name)
-        if self.average is not None:
-            self.average.apply()
-        if stage.average is not None and stage.average.checkpoints is not None:
-            self.checkpointing.average_last(state.step, self.context.name)
 
     def _step(self, state: StageState, signals: StopSignal) -> StepResult:
         """Take one step, and add it to the state."""

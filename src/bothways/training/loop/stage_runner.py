@@ -153,6 +153,8 @@ class _StageRunner:
             update=stepper.update,
             accelerator=run.accelerator,
             every=stage.save_every,
+            stage=stage.name,
+            keep_best=stage.eval is not None and stage.eval.restore_best,
             others=hooks,
         )
         facts = {
@@ -168,7 +170,6 @@ class _StageRunner:
             checkpointing=checkpointing,
             facts=facts,
             offset=offset,
-            average=average,
         )
 
     def _average(self, parameters: dict[str, torch.nn.Parameter]) -> WeightAverage | None:

@@ -137,32 +137,33 @@ class Recipe(Strict):
             raise ValueError(
                 f"default_prompt: {self.default_prompt!r} is not the name of a prompt; prompts has {sorted(self.prompts)}"
             )
-        self._check_language_models()
+        self._check_trained_models()
         if self.dtype == "float16":
             raise ValueError(
                 "dtype: float16 overflows in training without loss scaling; use bfloat16, float32 or auto"
             )
         return self
 
-    def _check_language_models(self) -> None:
-        kinds = [stage.objective.language_model for stage in self.stages]
-        if kinds != sorted(kinds, reverse=True):
-            late = next(
-                stage.name
-                for stage, after in zip(self.stages[1:], kinds)
-                if stage.objective.language_model and not after
-            )
-            raise ValueError(
-                f"stages.{late}: trains a language model, but the stage before it leaves an encoder; put it first"
-            )
-        for stage in self.stages:
-            if stage.objective.language_model and stage.eval is not None:
+    def _check_trained_models(self) -> None:
+        kinds = [stage.objective.trains for stage in self.stages]
+        for stage, before in zip(self.stages[1:], kinds):
+            kind = stage.objective.trains
+            if before.has_vectors and not kind.has_vectors:
                 raise ValueError(
-                    f"stages.{stage.name}.eval: a language model has no vectors to measure; use heldout to "
+                    f"stages.{stage.name}: trains {kind.title}, but the stage before it leaves {before.title}; put it first"
+                )
+        for stage, kind in zip(self.stages, kinds):
+            if not kind.has_vectors and stage.eval is not None:
+                raise ValueError(
+                    f"stages.{stage.name}.eval: {kind.title} has no vectors to measure; use heldout to "
                     "read its loss, or evaluate "
                     "perplexity afterwards"
                 )
-        if self.rope is not None and self.rope.type == "dynamic" and not all(kinds):
+        if (
+            self.rope is not None
+            and self.rope.type == "dynamic"
+            and any(kind.has_vectors for kind in kinds)
+        ):
             raise ValueError(
                 "rope.type: dynamic frequencies depend on the longest text of a pass, so a text's vector "
                 "would depend on the others; "

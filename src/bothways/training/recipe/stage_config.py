@@ -187,9 +187,10 @@ class Stage(Strict):
             raise ValueError(
                 "keep: there is no adapter if every weight trains; use merged, or give the stage an adapter"
             )
-        if self.keep == "adapter" and self.objective.language_model:
+        trained = self.objective.trains
+        if self.keep == "adapter" and not trained.has_vectors:
             raise ValueError(
-                "keep: a language model is the base of the next stage, so it is kept whole; use both or merged"
+                f"keep: {trained.title} is the base of the next stage, so it is kept whole; use both or merged"
             )
         return self
 

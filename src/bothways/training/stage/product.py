@@ -24,7 +24,7 @@ from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.card import keep_edited
 from bothways.encoder.load import load
 from bothways.errors import InputError
-from bothways.objectives.base import Objective
+from bothways.objectives.base import CAUSAL_LM, TEXT_ENCODER, ModelKind, Objective
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.recipe.stage_config import Stage
 from bothways.training.stage.base_head import open_head
@@ -45,6 +45,8 @@ PART = ".encoder.part"
 class Product(ABC):
     """The kind of model that a stage trains."""
 
+    kind: ClassVar[ModelKind]
+    """What objectives call this kind of model."""
     markers: ClassVar[tuple[str, ...]]
     """Files that make a folder a finished product. They are moved in last, in this order.
 
@@ -135,6 +137,7 @@ class Product(ABC):
 class EncoderProduct(Product):
     """A text encoder."""
 
+    kind = TEXT_ENCODER
     markers = ("bothways.json", MODULES, "config.json")
     # LLM2Vec's adapters are named in the bare decoder.
     causal = False
@@ -220,6 +223,7 @@ class EncoderProduct(Product):
 class LanguageModelProduct(Product):
     """A causal language model, which the next stage converts as it would convert any base LLM."""
 
+    kind = CAUSAL_LM
     markers = ("bothways.json", "config.json")
     causal = True
 
@@ -299,11 +303,13 @@ class LanguageModelProduct(Product):
 
 
 ENCODER, LANGUAGE_MODEL = EncoderProduct(), LanguageModelProduct()
+PRODUCTS: dict[ModelKind, Product] = {each.kind: each for each in (ENCODER, LANGUAGE_MODEL)}
+"""The product of each kind of model. A new kind is one more entry."""
 
 
 def product_of(stage: Stage) -> Product:
     """Return the product of a stage, which its objective determines."""
-    return LANGUAGE_MODEL if stage.objective.language_model else ENCODER
+    return PRODUCTS[stage.objective.trains]
 
 
 def remove_part(folder: Path) -> None:

@@ -106,13 +106,18 @@ def test_a_checkpoint_of_other_facts_is_refused(tmp_path: Path, name: str) -> No
 
 def test_the_best_step_comes_back(tmp_path: Path) -> None:
     made = hook(tmp_path / "c")
+    made.keep_best = True
     best = {"step": 4, "value": 0.9}
     made.save(moment(4, best=best).state)
     with torch.no_grad():
         made.parameters["a"].fill_(7)
-    made.restore_best(moment(10, best={"step": 10, "value": 0.95}).state, "mntp")
+    made.finish(moment(10, best={"step": 10, "value": 0.95}).state)
     assert torch.equal(made.parameters["a"], torch.full((2,), 7.0))  # the last one is the best
-    made.restore_best(moment(10, best=best).state, "mntp")
+    made.keep_best = False
+    made.finish(moment(10, best=best).state)
+    assert torch.equal(made.parameters["a"], torch.full((2,), 7.0))  # the stage ends with the last one
+    made.keep_best = True
+    made.finish(moment(10, best=best).state)
     assert torch.equal(made.parameters["a"], torch.ones(2))
 
 

@@ -97,13 +97,13 @@ def test_the_mean_of_checkpoints_is_their_mean(tmp_path: Path, monkeypatch) -> N
     from bothways.training.hooks.checkpointing import Checkpointing
 
     seen: dict[str, torch.Tensor] = {}
-    plain = Checkpointing.average_last
+    plain = Checkpointing.finish
 
-    def watched(self: Any, last: int, stage: str) -> None:
-        plain(self, last, stage)
+    def watched(self: Any, state: Any) -> None:
+        plain(self, state)
         seen.update({name: each.detach().clone() for name, each in self.parameters.items()})
 
-    monkeypatch.setattr(Checkpointing, "average_last", watched)
+    monkeypatch.setattr(Checkpointing, "finish", watched)
     bw.train(recipe(tmp_path, simcse(average={"checkpoints": 3, "every": 2}, save_every=None)), tmp_path / "out", texts=TEXTS)
     folder = tmp_path / "out" / "checkpoints" / STAGE
     files = [load_file(folder / f"step-{step:08d}" / "trainable.safetensors") for step in (2, 4, 6)]
