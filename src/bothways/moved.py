@@ -149,8 +149,41 @@ RENAMED = {
     "exports.gguf.TYPES": "exports.gguf.gguf_file.TYPES",
     "backbone.loading.sources.EXPORT": "backbone.loading.model_source.EXPORT",
     "backbone.loading.sources.TOKENIZER_FILES": "backbone.loading.model_source.TOKENIZER_FILES",
-    "backbone.loading.sources.Kind": "backbone.loading.model_source.Kind",
+    "backbone.loading.sources.Kind": "backbone.loading.model_source.SourceKind",
 }
+_NAMES = (
+    ("attention.reach", "Block", "QueryBlock"),
+    ("attention.plan", "Run", "SegmentRun"),
+    ("backbone.linears.products", "Product", "LinearProduct"),
+    ("encoder.inference", "Settings", "EncodeSettings"),
+    ("objectives.pooled", "Settings", "PooledSettings"),
+    ("ablation.forecast", "Training", "PlannedTraining"),
+    ("evaluation.tasks.perplexity", "Window", "ScoredWindow"),
+    ("data.labeled.answers", "Answers", "RightAnswers"),
+    ("data.labeled.beir", "Judged", "JudgedSplit"),
+    ("evaluation.tasks.retrieval", "Judged", "JudgedCollection"),
+    ("report.sections.examples", "Judged", "JudgedItems"),
+    ("recipes.entries", "Entry", "RecipeEntry"),
+    ("training.hooks.evaluation", "DevMetric", "DevMeasurement"),
+    ("report.gather", "Run", "TrainingRun"),
+    ("training.loop.update", "Update", "WeightUpdate"),
+    ("training.recipe.stage_config", "ObjectiveConfig", "AnyObjective"),
+    ("evaluation.mteb.instructions", "Style", "PromptStyle"),
+    ("recipes.nv_embed", "Order", "StageOrder"),
+    ("recipes.llara", "Mode", "LlaraVariant"),
+    ("encoder.folder.head_modules", "Kind", "ModuleKind"),
+    ("training.recipe.llm2vec_keys", "Kind", "ScriptKind"),
+    ("losses.quantization", "Precision", "QuantizedPrecision"),
+    ("encoder.texts.prompts", "Role", "PromptRole"),
+    ("evaluation.probing.array_file", "Blocks", "RowBlocks"),
+    ("report.gather", "Model", "ReportedModel"),
+    ("encoder.chunks.chunk_spans", "Span", "CharacterSpan"),
+    ("losses.false_negatives", "Texts", "BatchTexts"),
+    ("data.dataset_card", "Splits", "SplitFiles"),
+)
+# (module, old name, new name), of names that had a second meaning elsewhere
+RENAMED |= {f"{module}.{old}": f"{module}.{new}" for module, old, new in _NAMES}
+
 """Old name to new name of a class, function or constant, without "bothways." in front."""
 
 

@@ -17,12 +17,13 @@ from bothways.ablation.measure import Bench
 from bothways.ablation.plan import Plan
 from bothways.ablation.reuse import Inventory
 from bothways.evaluation.results import Results
+from bothways.moved import old_names
 from bothways.training.loop.trainer import train
 from bothways.training.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Training:
+class PlannedTraining:
     """The planned work on an encoder.
 
     Attributes:
@@ -59,7 +60,7 @@ class Measuring:
 class Forecast:
     """The work that an ablation would do."""
 
-    trainings: tuple[Training, ...]
+    trainings: tuple[PlannedTraining, ...]
     measurings: tuple[Measuring, ...]
     left_out: tuple[str, ...]
 
@@ -126,16 +127,18 @@ def required(grid: Grid, inventory: Inventory) -> list[Node]:
     return [node for node in grid.nodes if node.name in found]
 
 
-def _training(node: Node, inventory: Inventory, costs: _Costs, retrain: bool) -> Training:
+def _training(node: Node, inventory: Inventory, costs: _Costs, retrain: bool) -> PlannedTraining:
     state = inventory.state(node)
     if state.kind == "finished":
-        return Training(node.name, "reuse", 0.0)
+        return PlannedTraining(node.name, "reuse", 0.0)
     if state.kind == "differs" and not retrain:
-        return Training(node.name, "refuse", 0.0, state.why)
+        return PlannedTraining(node.name, "refuse", 0.0, state.why)
     seconds, steps = costs.of(node)
     if state.kind == "begun":
-        return Training(node.name, "continue", seconds * (steps - state.step) / steps)
-    return Training(node.name, "train" if state.kind == "absent" else "retrain", seconds, state.why)
+        return PlannedTraining(node.name, "continue", seconds * (steps - state.step) / steps)
+    return PlannedTraining(
+        node.name, "train" if state.kind == "absent" else "retrain", seconds, state.why
+    )
 
 
 def _measuring(cell: Cell, bench: Bench, known: dict[str, float], new: set[str]) -> Measuring:
@@ -196,3 +199,6 @@ def duration(seconds: float) -> str:
         if seconds < 7200
         else f"{seconds / 3600:.1f} h"
     )
+
+
+__getattr__ = old_names(__name__)

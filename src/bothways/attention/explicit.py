@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from bothways.attention.plan import AttentionPlan, Group
-from bothways.attention.reach import Block, query_blocks, seen
+from bothways.attention.reach import QueryBlock, query_blocks, seen
 from bothways.config import Direction
 from bothways.dropout import dropout as drop
 
@@ -190,7 +190,7 @@ def _places(lengths: tuple[int, ...], device: torch.device) -> Tensor:
 
 def _bias(
     lengths: tuple[int, ...],
-    block: Block,
+    block: QueryBlock,
     direction: Direction,
     window: int | None,
     device: torch.device,
@@ -210,7 +210,7 @@ def _bias(
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def _pattern(
-    block: Block, direction: Direction, window: int | None, device: torch.device
+    block: QueryBlock, direction: Direction, window: int | None, device: torch.device
 ) -> Tensor:
     hidden = ~seen(block, direction, window, device)
     return torch.zeros(hidden.shape, device=device).masked_fill(hidden, float("-inf"))[

@@ -33,7 +33,7 @@ from torch import Tensor
 from bothways.attention.blocked import blocked
 from bothways.attention.explicit import explicit
 from bothways.attention.grouped import grouped
-from bothways.attention.plan import AttentionPlan, Run
+from bothways.attention.plan import AttentionPlan, SegmentRun
 from bothways.attention.reach import query_blocks, seen
 from bothways.config import Direction
 
@@ -141,7 +141,7 @@ def _patterned(
     return grouped(execute, query, key, value, plan, layer=layer, **options)
 
 
-def _cut(run: Run, *tensors: Tensor) -> list[Tensor]:
+def _cut(run: SegmentRun, *tensors: Tensor) -> list[Tensor]:
     """View the segments of a run as (C, heads, L, D)."""
     end = run.start + run.length * run.repeats
     return [

@@ -21,9 +21,10 @@ from bothways.attention import blocks as hidden
 from bothways.attention.shifted import ShiftedGroups
 from bothways.config import Direction
 from bothways.errors import InputError
+from bothways.moved import old_names
 
 
-class Run(NamedTuple):
+class SegmentRun(NamedTuple):
     """`repeats` adjacent segments of `length` tokens from token `start`, which need no mask."""
 
     start: int
@@ -105,18 +106,18 @@ class AttentionPlan:
         return max(self.lengths)
 
     @cached_property
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[SegmentRun, ...]:
         """Adjacent segments of equal length, joined, in row order.
 
         If packing sorts by length, they are few.
         """
-        runs: list[Run] = []
+        runs: list[SegmentRun] = []
         start = 0
         for length in self.lengths:
             if runs and runs[-1].length == length:
                 runs[-1] = runs[-1]._replace(repeats=runs[-1].repeats + 1)
             else:
-                runs.append(Run(start, length, 1))
+                runs.append(SegmentRun(start, length, 1))
             start += length
         return tuple(runs)
 
@@ -343,3 +344,6 @@ def _rolled(
         start += length
     order = torch.cat(parts)
     return order.to(device), order.argsort().to(device)
+
+
+__getattr__ = old_names(__name__)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bothways.config import Direction
+from bothways.moved import old_names
 
 QUERIES = 1024
 """Maximum number of queries of a block. Texts up to this length are run in one."""
@@ -30,7 +31,7 @@ They take 134 MB in float32. Inference holds them twice, training about four tim
 """
 
 
-class Block(NamedTuple):
+class QueryBlock(NamedTuple):
     """Queries [start, end) of a segment, and the keys [first, last) that any of them sees."""
 
     start: int
@@ -49,7 +50,7 @@ class Block(NamedTuple):
 
 def query_blocks(
     length: int, direction: Direction, window: int | None, scores: int = 1
-) -> list[Block]:
+) -> list[QueryBlock]:
     """Cut a segment of L tokens into blocks.
 
     Args:
@@ -71,11 +72,13 @@ def query_blocks(
         end = min(start + size, length)
         first = 0 if window is None else max(0, start - window + causal)
         last = end if causal else length if window is None else min(length, end + window)
-        blocks.append(Block(start, end, first, last))
+        blocks.append(QueryBlock(start, end, first, last))
     return blocks
 
 
-def seen(block: Block, direction: Direction, window: int | None, device: torch.device) -> Tensor:
+def seen(
+    block: QueryBlock, direction: Direction, window: int | None, device: torch.device
+) -> Tensor:
     """Draw the mask (Q, R) bool of a block, True if the query sees the key.
 
     Masks for blocks of short texts are cached, because every layer needs them again.
@@ -109,3 +112,6 @@ def _seen(
     if direction == "causal":
         return ahead <= 0 if window is None else (ahead <= 0) & (ahead > -window)
     return torch.ones_like(ahead, dtype=torch.bool) if window is None else ahead.abs() <= window
+
+
+__getattr__ = old_names(__name__)

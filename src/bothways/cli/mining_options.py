@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class CorpusOptions:
     """The documents that negatives are taken from."""
 
     PANEL: ClassVar[str] = "Corpus"
@@ -50,7 +50,7 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Selection:
+class SelectionOptions:
     """Which documents become negatives. The fields are those of `MiningOptions`."""
 
     PANEL: ClassVar[str] = "Choice of negatives"
@@ -98,7 +98,7 @@ class Selection:
     ] = True
     seed: Annotated[int, typer.Option(help="seed of random sampling and of the printed sample")] = 0
 
-    def options(self, method: str, search: Search) -> MiningOptions:
+    def options(self, method: str, search: SearchOptions) -> MiningOptions:
         """Return the checked options.
 
         Args:
@@ -119,7 +119,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Prompts:
+class PromptOptions:
     """Prompts in place of those of the rows or of the model."""
 
     PANEL: ClassVar[str] = "Prompts"
@@ -135,7 +135,7 @@ class Prompts:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchOptions:
     """How the model runs and how its vectors are searched."""
 
     PANEL: ClassVar[str] = "Search"
@@ -159,7 +159,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkOptions:
     """The folder of vectors and finished blocks, with which a stopped run goes on."""
 
     PANEL: ClassVar[str] = "Interrupted runs"

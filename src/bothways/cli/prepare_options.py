@@ -42,7 +42,7 @@ def _checked(context: typer.Context, out: Path) -> Path:
     return out
 
 
-class Account(Protocol):
+class CountedWork(Protocol):
     """The counts of a conversion or of mining."""
 
     def lines(self) -> list[str]:
@@ -53,7 +53,7 @@ class Account(Protocol):
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputOptions:
     """The files that a conversion writes."""
 
     out: Annotated[
@@ -71,7 +71,7 @@ class Output:
     ] = None
     json: Json = False
 
-    def write(self, examples: Sequence[Example], account: Account) -> None:
+    def write(self, examples: Sequence[Example], account: CountedWork) -> None:
         """Write the examples, and the account if `--summary` asks for it."""
         from bothways.atomic import atomic_file
         from bothways.data.conversion.converted import write_examples
@@ -82,7 +82,7 @@ class Output:
                 text = json.dumps(account.summary(), ensure_ascii=False, indent=2)
                 part.write_text(text + "\n", encoding="utf-8")
 
-    def report(self, account: Account) -> None:
+    def report(self, account: CountedWork) -> None:
         """Print the account."""
         first, *rest = account.lines()
         say(f"{self.out}: {first}")
@@ -105,13 +105,13 @@ class Output:
         self.report(converted)
 
 
-def joined(account: Account) -> str:
+def joined(account: CountedWork) -> str:
     """Return an account as one line, for an error."""
     return "; ".join(line.strip() for line in account.lines())
 
 
 @dataclass(frozen=True)
-class Layout:
+class LayoutOptions:
     """How labeled rows are read."""
 
     PANEL: ClassVar[str] = "Reading the rows"
@@ -156,7 +156,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Instruction:
+class InstructionOptions:
     """The prompts of a task."""
 
     PANEL: ClassVar[str] = "Prompts"
@@ -185,7 +185,7 @@ class Instruction:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutOptions:
     """The evaluation sets that training rows must not contain."""
 
     PANEL: ClassVar[str] = "Evaluation texts"
@@ -225,7 +225,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelOptions:
     """How labels are read, and how many rows each gives."""
 
     PANEL: ClassVar[str] = "Labels"
@@ -263,8 +263,8 @@ class Labels:
         *,
         task: str,
         seed: int,
-        instruction: Instruction,
-        held_out: HeldOut,
+        instruction: InstructionOptions,
+        held_out: HeldOutOptions,
     ) -> ClassOptions:
         """Return the options of a conversion of texts with classes.
 

@@ -22,7 +22,7 @@ Terminals and launchers send one signal several times, which must not interrupt 
 """
 
 
-class Stopped(KeyboardInterrupt):
+class CommandStopped(KeyboardInterrupt):
     """Raised in the main thread when a signal ends the command."""
 
 
@@ -47,7 +47,7 @@ class Received:
         if again and number != signal.SIGINT:
             return
         self.number, self._when = number, time.monotonic()
-        raise Stopped
+        raise CommandStopped
 
 
 _received = Received()

@@ -21,12 +21,13 @@ from typing import Any
 from bothways.data.formats.shards import in_order
 from bothways.errors import InputError
 from bothways.foreign import foreign
+from bothways.moved import old_names
 
-Splits = dict[str, tuple[Path, ...]]
+SplitFiles = dict[str, tuple[Path, ...]]
 """Files of each split."""
 
 
-def stated_configs(folder: Path) -> dict[str, Splits]:
+def stated_configs(folder: Path) -> dict[str, SplitFiles]:
     """Read the configurations of a folder's README.md with their files, by name.
 
     Splits and configurations without any file are left out, because a download may hold only some.
@@ -48,7 +49,7 @@ def stated_configs(folder: Path) -> dict[str, Splits]:
     ):
         stated = metadata_load(card) or {}
     configs = stated.get("configs") if isinstance(stated, dict) else None
-    found: dict[str, Splits] = {}
+    found: dict[str, SplitFiles] = {}
     for config in configs if isinstance(configs, list) else []:
         if isinstance(config, dict) and config.get("data_files"):
             name = str(config.get("config_name", "default"))
@@ -100,3 +101,6 @@ def _files(card: Path, name: str, below: str, patterns: list[Any]) -> tuple[Path
             f"{card}: no file fits the path {missing!r} of {name!r}; fetch the files, or correct the path"
         )
     return tuple(found)
+
+
+__getattr__ = old_names(__name__)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bothways.data.dataset_card import Splits, stated_configs
+from bothways.data.dataset_card import SplitFiles, stated_configs
 from bothways.data.formats.compressed import COMPRESSIONS, plain_name
 from bothways.data.formats.shards import check_complete, in_order, stem_of
 from bothways.data.rows import FORMATS, format_of, iter_rows
@@ -135,11 +135,11 @@ def subsets_of(folder: Path) -> list[str]:
     return _subsets(folder, stated_configs(folder))
 
 
-def _judgments(folder: Path, configs: Mapping[str, Splits], name: str) -> tuple[Path, ...]:
+def _judgments(folder: Path, configs: Mapping[str, SplitFiles], name: str) -> tuple[Path, ...]:
     return _of_config(configs[name]) if name in configs else _tables(folder / name)
 
 
-def _subsets(folder: Path, configs: Mapping[str, Splits]) -> list[str]:
+def _subsets(folder: Path, configs: Mapping[str, SplitFiles]) -> list[str]:
     """List the names before `-corpus` of those that have queries too."""
     names = {*configs, *(plain_name(path.name).split(".")[0] for path in folder.iterdir())}
     found = [name.removesuffix("-corpus") for name in names if name.endswith("-corpus")]
@@ -148,7 +148,7 @@ def _subsets(folder: Path, configs: Mapping[str, Splits]) -> list[str]:
     )
 
 
-def _of_config(splits: Splits) -> tuple[Path, ...]:
+def _of_config(splits: SplitFiles) -> tuple[Path, ...]:
     return tuple(path for files in splits.values() for path in files)
 
 
@@ -157,7 +157,7 @@ def corpus_files(folder: Path) -> tuple[Path, ...]:
     return _part(folder, stated_configs(folder), "corpus")
 
 
-def _part(folder: Path, configs: Mapping[str, Splits], name: str) -> tuple[Path, ...]:
+def _part(folder: Path, configs: Mapping[str, SplitFiles], name: str) -> tuple[Path, ...]:
     """Return the files of a stated configuration, or the file or the tables of that name."""
     if name in configs:
         return _of_config(configs[name])

@@ -38,7 +38,7 @@ from bothways.encoder.finite import check_vectors
 from bothways.encoder.inference import (
     WINDOW,
     Budget,
-    Settings,
+    EncodeSettings,
     finish,
     is_cut,
     over_passes,
@@ -135,7 +135,7 @@ def encode_both_stream(
     errors are those of `encode_both`.
     """
     questions = questions_of(encoder)
-    settings = Settings(
+    settings = EncodeSettings(
         batch_size=batch_size,
         batch_tokens=batch_tokens,
         normalize=encoder.options.normalize
@@ -151,7 +151,7 @@ def _windows(
     encoder: EncoderModule,
     questions: Questions,
     texts: Iterable[Any],
-    settings: Settings,
+    settings: EncodeSettings,
     show: bool | None,
     window: int,
 ) -> Iterator[tuple[list[str], np.ndarray]]:
@@ -257,7 +257,7 @@ def _encode(
     parts: Sequence[_Part],
     texts: Sequence[str],
     start: int,
-    settings: Settings,
+    settings: EncodeSettings,
     budget: Budget,
 ) -> np.ndarray:
     """Compute vectors (N, 2, D) of the texts of a window."""

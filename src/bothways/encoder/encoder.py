@@ -18,7 +18,7 @@ import numpy as np
 from bothways.encoder import both_vectors, inference
 from bothways.encoder.both_vectors import Both
 from bothways.encoder.chunks import late_chunking
-from bothways.encoder.chunks.chunk_spans import Chunking, Span
+from bothways.encoder.chunks.chunk_spans import CharacterSpan, Chunking
 from bothways.encoder.chunks.late_chunking import Chunks
 from bothways.encoder.encode_types import ChunkKeywords, OneText, TokenKeywords
 from bothways.encoder.folder import write
@@ -102,7 +102,7 @@ class Encoder(TextEncoder):
     def encode_chunks(  # type: ignore[overload-overlap]
         self,
         texts: OneText,
-        chunks: Chunking | Sequence[Span] = ...,
+        chunks: Chunking | Sequence[CharacterSpan] = ...,
         **options: Unpack[ChunkKeywords],
     ) -> Chunks: ...
 
@@ -114,7 +114,7 @@ class Encoder(TextEncoder):
     def encode_chunks(
         self,
         texts: Text | Sequence[Text],
-        chunks: Chunking | Sequence[Span] = "sentences",
+        chunks: Chunking | Sequence[CharacterSpan] = "sentences",
         *,
         prompt: str | None = None,
         prompt_name: str | None = None,

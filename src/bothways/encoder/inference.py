@@ -25,6 +25,7 @@ from bothways.encoder.module import EncoderModule
 from bothways.encoder.texts import boundary
 from bothways.encoder.texts.tokenization import Text, is_pair
 from bothways.errors import BothwaysError, InputError
+from bothways.moved import old_names
 from bothways.nearest import did_you_mean
 from bothways.progress import Progress
 
@@ -56,7 +57,7 @@ class TokenStates(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Settings:
+class EncodeSettings:
     """The arguments of a call of `Encoder.encode`, with the encoder's defaults filled in."""
 
     prompt: str | None = None
@@ -83,7 +84,7 @@ class Settings:
 def encode_windows(
     encoder: EncoderModule,
     texts: Iterable[Text],
-    settings: Settings,
+    settings: EncodeSettings,
     *,
     show: bool | None,
     window: int = WINDOW,
@@ -126,7 +127,7 @@ def _encode(
     rows: list[TokenRow],
     texts: Sequence[Text],
     start: int,
-    settings: Settings,
+    settings: EncodeSettings,
     budget: Budget,
     bar: Progress,
 ) -> np.ndarray:
@@ -161,7 +162,7 @@ def encode_tokens(
     show_progress_bar: bool | None = None,
 ) -> list[TokenStates]:
     """Compute token states of every text, in order. See `Encoder.encode_tokens`."""
-    Settings(batch_tokens=batch_tokens).check(encoder.dimension)
+    EncodeSettings(batch_tokens=batch_tokens).check(encoder.dimension)
     rows = encoder.tokenize(texts, prompt=prompt)
     found: dict[int, TokenStates] = {}
     budget = Budget(encoder, batch_tokens)
@@ -356,3 +357,6 @@ def quantize(vectors: np.ndarray, precision: Precision) -> np.ndarray:
 
 
 _NUMPY = {"int8": np.int8, "uint8": np.uint8, "binary": np.int8, "ubinary": np.uint8}
+
+
+__getattr__ = old_names(__name__)

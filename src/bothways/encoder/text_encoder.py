@@ -204,8 +204,8 @@ class TextEncoder(EncoderModule):
         normalize: bool | None,
         truncate_dim: int | None,
         batch_tokens: int | None,
-    ) -> inference.Settings:
-        settings = inference.Settings(
+    ) -> inference.EncodeSettings:
+        settings = inference.EncodeSettings(
             prompt=self.prompt(prompt, prompt_name),
             batch_size=batch_size,
             batch_tokens=batch_tokens,

@@ -40,7 +40,7 @@ from bothways.losses.directions import (
     vectors_of,
 )
 from bothways.losses.distillation import Distillation, Teacher, distillation
-from bothways.losses.false_negatives import FalseNegatives, Texts, false_negatives, too_near
+from bothways.losses.false_negatives import BatchTexts, FalseNegatives, false_negatives, too_near
 from bothways.losses.gather import gather_rows
 from bothways.losses.infonce import SIMCSE_SCALE, column_loss, cosine_logits
 from bothways.losses.loss_sum import LossSum
@@ -132,7 +132,7 @@ def contrastive_loss(
     rows: Rows,
     options: ContrastiveOptions,
     *,
-    texts: Texts | None = None,
+    texts: BatchTexts | None = None,
     teacher: Teacher | None = None,
     guide: Rows | None = None,
 ) -> ContrastiveLoss:
@@ -241,7 +241,7 @@ class _Judge:
     columns: Columns
     labels: Tensor
     options: ContrastiveOptions
-    texts: Texts | None
+    texts: BatchTexts | None
     guide: Rows | None
 
     def documents(self) -> Tensor | None:

@@ -31,7 +31,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from bothways.losses.false_negatives import NONE, Texts, equal_ids
+from bothways.losses.false_negatives import NONE, BatchTexts, equal_ids
 from bothways.losses.gather import gather_rows
 
 Further = Literal["query_to_query", "doc_to_query", "doc_to_doc"]
@@ -86,7 +86,7 @@ def extra_columns(
     owner: Tensor,
     labels: Tensor,
     named: Tensor,
-    texts: Texts | None,
+    texts: BatchTexts | None,
     *,
     same_text: bool,
     same_label: bool,

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from bothways.losses.gather import gather_rows
+from bothways.moved import old_names
 
 NONE = -1
 """Fills the place of an id if there is no text or label. Ids are ≥ 0."""
@@ -38,8 +39,8 @@ class FalseNegatives:
     """The tests to apply.
 
     Args:
-        same_text: compare texts by the ids of `Texts`.
-        same_label: compare labels by the ids of `Texts`.
+        same_text: compare texts by the ids of `BatchTexts`.
+        same_label: compare labels by the ids of `BatchTexts`.
         margin: distance in cosines, of any sign. If None, this test is skipped.
         fraction: share of the positive's cosine. If None, this test is skipped. If that cosine is
             negative, it is divided by the fraction instead (cos ≥ cos_pos / fraction), so the
@@ -55,7 +56,7 @@ class FalseNegatives:
 
 
 @dataclass(frozen=True)
-class Texts:
+class BatchTexts:
     """Ids of the texts behind this process's vectors. Equal texts have equal ids on all processes.
 
     NONE fills unused places.
@@ -80,7 +81,7 @@ class Texts:
     columns: Tensor | None = None
     tokens: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> Texts:
+    def to(self, device: torch.device | str) -> BatchTexts:
         """Copy the ids to another device."""
         moved = {
             name: getattr(self, name).to(device)
@@ -104,7 +105,7 @@ def false_negatives(
     labels: Tensor,
     options: FalseNegatives,
     *,
-    texts: Texts | None,
+    texts: BatchTexts | None,
     gather: bool,
 ) -> Tensor:
     """Find the columns that a row must not be pushed away from, (N, C) bool.
@@ -168,3 +169,6 @@ def equal_ids(own: Tensor, columns: Tensor) -> Tensor:
         for theirs in columns.unbind(1):
             found |= (theirs == mine[:, None]) & (mine != NONE)[:, None]
     return found
+
+
+__getattr__ = old_names(__name__)

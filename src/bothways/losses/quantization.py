@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Precision = Literal["int8", "binary"]
+from bothways.moved import old_names
+
+QuantizedPrecision = Literal["int8", "binary"]
 
 
-def straight_through(vectors: Tensor, precision: Precision) -> Tensor:
+def straight_through(vectors: Tensor, precision: QuantizedPrecision) -> Tensor:
     """Return the rounded vectors (N, D), with the gradient of the vectors of length √D.
 
     Args:
@@ -38,3 +40,6 @@ def straight_through(vectors: Tensor, precision: Precision) -> Tensor:
                 rounded = (wide / step).round() * step
         through: Tensor = wide + (rounded - wide).detach()
         return through
+
+
+__getattr__ = old_names(__name__)

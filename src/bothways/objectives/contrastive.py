@@ -27,12 +27,12 @@ from bothways.encoder.texts.embedding_rows import embedding_rows
 from bothways.encoder.texts.tokenization import TextTokenizer
 from bothways.errors import InputError
 from bothways.losses.contrastive import ContrastiveOptions
-from bothways.losses.false_negatives import NONE, FalseNegatives, Texts
+from bothways.losses.false_negatives import NONE, BatchTexts, FalseNegatives
 from bothways.objectives.contrastive_base import (
     ContrastiveBaseConfig,
     ContrastiveBatch,
     ContrastiveObjective,
-    Settings,
+    PooledSettings,
 )
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Contrastive(ContrastiveObjective):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: PooledSettings,
         options: ContrastiveOptions,
         *,
         views: Views = "dropout",
@@ -162,7 +162,7 @@ class Contrastive(ContrastiveObjective):
         names = torch.tensor(
             [self._copies.get(number, number) for number in read], dtype=torch.int64
         )
-        texts = Texts(
+        texts = BatchTexts(
             known=names[:, None],
             positive=names,
             negative=names[:0],

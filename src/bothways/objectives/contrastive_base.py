@@ -22,12 +22,12 @@ from bothways.encoder.folder.head_modules import check_room, has_mlp
 from bothways.losses.contrastive import ContrastiveLoss, ContrastiveOptions, Rows, contrastive_loss
 from bothways.losses.directions import Further, Partition
 from bothways.losses.distillation import Teacher
-from bothways.losses.false_negatives import Texts, false_negatives
+from bothways.losses.false_negatives import BatchTexts, false_negatives
 from bothways.losses.gather import several_processes
 from bothways.losses.infonce import SIMCSE_SCALE, alignment
-from bothways.losses.quantization import Precision, straight_through
+from bothways.losses.quantization import QuantizedPrecision, straight_through
 from bothways.objectives.base import Backward
-from bothways.objectives.pooled import PooledConfig, PooledObjective, Settings
+from bothways.objectives.pooled import PooledConfig, PooledObjective, PooledSettings
 from bothways.objectives.step_output import StepOutput
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class ContrastiveBaseConfig(PooledConfig):
         description="joint: one softmax over all directions; per_direction: the mean of one for each, with doc_to_query. If null, joint",
     )
 
-    quantize: tuple[Precision, ...] | None = Field(
+    quantize: tuple[QuantizedPrecision, ...] | None = Field(
         None,
         description="also learn with rounded vectors: [int8], [binary] or both, by a straight-through gradient. If null, no",
     )
@@ -95,7 +95,7 @@ class ContrastiveBaseConfig(PooledConfig):
         named = dict.fromkeys(self.directions or ())
         return tuple(each for each in named if each != "query_to_doc")
 
-    def _settings(self, encoder: Encoder) -> Settings:
+    def _settings(self, encoder: Encoder) -> PooledSettings:
         """Convert the choices to plain values, and set the encoder's dropout until `release`.
 
         Raises:
@@ -155,7 +155,7 @@ class ContrastiveBatch:
     passes: tuple[TokenBatch, ...]
     order: Tensor
     owner: Tensor | None = None
-    texts: Texts | None = None
+    texts: BatchTexts | None = None
     teacher: Teacher | None = None
     in_batch: Tensor | None = None
     learning: Tensor | None = None
@@ -188,7 +188,7 @@ class ContrastiveObjective(PooledObjective[ContrastiveBatch]):
         options: options of the loss.
     """
 
-    def __init__(self, settings: Settings, options: ContrastiveOptions) -> None:
+    def __init__(self, settings: PooledSettings, options: ContrastiveOptions) -> None:
         super().__init__(settings)
         self.options = options
 
@@ -246,7 +246,7 @@ class ContrastiveObjective(PooledObjective[ContrastiveBatch]):
     def check(self, encoder: Encoder) -> None:
         """Refuse an encoder that the objective cannot learn with. Called at every step."""
 
-    def learning(self, owner: Tensor, texts: Texts | None, in_batch: Tensor) -> Tensor:
+    def learning(self, owner: Tensor, texts: BatchTexts | None, in_batch: Tensor) -> Tensor:
         """Find the rows that have a column next to their positive.
 
         The others have loss 0 and do not count. Columns of other processes are assumed to exist.

@@ -30,7 +30,7 @@ from bothways.losses.vector_distillation import (
     squared_distance,
 )
 from bothways.objectives.base import Backward
-from bothways.objectives.pooled import PooledConfig, PooledObjective, Settings
+from bothways.objectives.pooled import PooledConfig, PooledObjective, PooledSettings
 from bothways.objectives.step_output import StepOutput
 from bothways.objectives.teacher.teacher_config import TeacherConfig
 from bothways.objectives.teacher.vector_cache import TeacherVectors, teacher_vectors
@@ -179,7 +179,7 @@ class Distilled(PooledObjective[DistilledBatch]):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: PooledSettings,
         config: DistilledConfig,
         *,
         linear: nn.Linear | None = None,

@@ -25,7 +25,7 @@ from bothways.losses.gather import gather_rows, several_processes
 from bothways.losses.graded import GRADED_SCALE, angle_similarity, cosent, pair_cosines
 from bothways.losses.matryoshka import Matryoshka
 from bothways.objectives.base import Backward
-from bothways.objectives.pooled import PooledConfig, PooledObjective, Settings
+from bothways.objectives.pooled import PooledConfig, PooledObjective, PooledSettings
 from bothways.objectives.step_output import StepOutput
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Graded(PooledObjective[GradedBatch]):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: PooledSettings,
         *,
         scale: float = GRADED_SCALE,
         cosine_weight: float = 1.0,

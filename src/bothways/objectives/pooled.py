@@ -22,7 +22,8 @@ from bothways.config import Direction
 from bothways.encoder.batch import TokenBatch, TokenRow, pack, passes
 from bothways.encoder.folder.head_modules import with_mlp
 from bothways.losses.matryoshka import Matryoshka
-from bothways.losses.quantization import Precision
+from bothways.losses.quantization import QuantizedPrecision
+from bothways.moved import old_names
 from bothways.objectives.base import Backward, Batch, Objective, ObjectiveConfig
 from bothways.objectives.gradcache import cached_step
 
@@ -92,7 +93,7 @@ class PooledConfig(ObjectiveConfig):
             else Matryoshka(self.matryoshka, self.matryoshka_weights)
         )
 
-    def _settings(self, encoder: Encoder) -> Settings:
+    def _settings(self, encoder: Encoder) -> PooledSettings:
         """Convert the choices to plain values, and set the encoder's dropout until `release`.
 
         Raises:
@@ -103,7 +104,7 @@ class PooledConfig(ObjectiveConfig):
         if widths is not None:
             widths.pairs(encoder.dimension)
         pad = encoder.tokenizer.pad_token_id
-        return Settings(
+        return PooledSettings(
             dropout=set_dropout(
                 encoder.backbone, attention=self.attention_dropout, hidden=self.hidden_dropout
             ),
@@ -116,7 +117,7 @@ class PooledConfig(ObjectiveConfig):
 
 
 @dataclass(frozen=True)
-class Settings:
+class PooledSettings:
     """How texts become vectors.
 
     Args:
@@ -140,7 +141,7 @@ class Settings:
     batch_tokens: int = 1024
     graph_tokens: int = 2048
     dropout: DropoutReport | None = None
-    quantize: tuple[Precision, ...] = ()
+    quantize: tuple[QuantizedPrecision, ...] = ()
 
 
 class PooledObjective(Objective[Batch]):
@@ -150,7 +151,7 @@ class PooledObjective(Objective[Batch]):
         settings: how texts become vectors.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: PooledSettings) -> None:
         super().__init__()
         self.settings = settings
         self.projection = settings.projection if settings.projection is not None else nn.Identity()
@@ -222,3 +223,6 @@ class PooledObjective(Objective[Batch]):
         return pack(
             rows, direction=self.settings.direction, fill_to=fill, pad_id=self.settings.pad_id
         )
+
+
+__getattr__ = old_names(__name__)

@@ -21,18 +21,18 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from bothways.data.labeled.answers import Answers, document_id
+from bothways.data.labeled.answers import RightAnswers, document_id
 from bothways.data.labeled.example import Example
 from bothways.encoder.batch import TokenRow, row_id
 from bothways.errors import InputError
 from bothways.losses.contrastive import LLM2VEC_SCALE, ContrastiveOptions
 from bothways.losses.distillation import Distillation, temperature_of
-from bothways.losses.false_negatives import FalseNegatives, Texts
+from bothways.losses.false_negatives import BatchTexts, FalseNegatives
 from bothways.objectives.contrastive_base import (
     ContrastiveBaseConfig,
     ContrastiveBatch,
     ContrastiveObjective,
-    Settings,
+    PooledSettings,
 )
 from bothways.objectives.supervised_options import DistillationConfig, FalseNegativesConfig
 from bothways.objectives.supervised_rows import Drawn, check_texts, draw, table, teacher_scores
@@ -133,7 +133,7 @@ class Supervised(ContrastiveObjective):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: PooledSettings,
         options: ContrastiveOptions,
         *,
         negatives: int = 1,
@@ -145,7 +145,7 @@ class Supervised(ContrastiveObjective):
         self.negatives, self.in_batch = negatives, in_batch
         self.guide, self.teacher = guide, teacher
         self._guided: TeacherVectors | None = None
-        self._answers = Answers()
+        self._answers = RightAnswers()
         self._tokenize: Callable[[list[tuple[str, str]]], list[TokenRow]] | None = None
         self._stored = ("", "")
 
@@ -252,7 +252,7 @@ class Supervised(ContrastiveObjective):
 
     def _identities(
         self, pairs: Sequence[tuple[Example, Drawn]], rows: Sequence[TokenRow]
-    ) -> Texts:
+    ) -> BatchTexts:
         """Name the texts of a batch.
 
         Its queries, positives and negatives have the tokens `rows`.
@@ -263,7 +263,7 @@ class Supervised(ContrastiveObjective):
         negative = [
             document_id(row.negatives[number]) for row, one in pairs for number in one.negatives
         ]
-        return Texts(
+        return BatchTexts(
             known=table(known),
             positive=torch.tensor(positive),
             negative=torch.tensor(negative, dtype=torch.int64),

@@ -6,7 +6,7 @@ For example `bothways.recipes.llm2vec(base="smollm2-135m", texts="python-stdlib"
 from __future__ import annotations
 
 from bothways.recipes.compose import compose
-from bothways.recipes.entries import TEXT_ENCODERS, Entry, find
+from bothways.recipes.entries import TEXT_ENCODERS, RecipeEntry, find
 from bothways.recipes.llara import llara
 from bothways.recipes.llm2vec import llm2vec
 from bothways.recipes.longlora import longlora
@@ -17,7 +17,7 @@ __all__ = ["NAMES", "Entry", "compose", "get", "llara", "llm2vec", "longlora", "
 
 _ENTRIES = (
     *TEXT_ENCODERS,
-    Entry(
+    RecipeEntry(
         "longlora",
         "decoder LLM to a longer context: interpolated positions, LoRA+ in shifted groups (arXiv 2309.12307)",
         longlora,
@@ -26,7 +26,7 @@ _ENTRIES = (
 NAMES = tuple(entry.name for entry in _ENTRIES)
 
 
-def get(name: str) -> Entry:
+def get(name: str) -> RecipeEntry:
     """Find the recipe of a name, for example "llm2vec".
 
     Raises:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bothways.errors import InputError
+from bothways.moved import old_names
 from bothways.nearest import meant
 from bothways.recipes.llara import llara
 from bothways.recipes.llm2vec import llm2vec
@@ -19,7 +20,7 @@ from bothways.recipes.simcse import simcse
 from bothways.training.recipe.recipe import Recipe
 
 
-class Entry(NamedTuple):
+class RecipeEntry(NamedTuple):
     """A recipe by name.
 
     Attributes:
@@ -77,22 +78,22 @@ class Entry(NamedTuple):
 
 
 TEXT_ENCODERS = (
-    Entry(
+    RecipeEntry(
         "llm2vec",
         "decoder LLM to text encoder: bidirectional, MNTP, then SimCSE without labels, or supervised (arXiv 2404.05961)",
         llm2vec,
     ),
-    Entry(
+    RecipeEntry(
         "simcse",
         "contrastive learning from dropout alone, or from NLI, on BERT-like encoders and on decoders (arXiv 2104.08821)",
         simcse,
     ),
-    Entry(
+    RecipeEntry(
         "nv_embed",
         "latent-attention pooling, instructions, retrieval and then all tasks, from labelled rows (arXiv 2405.17428)",
         nv_embed,
     ),
-    Entry(
+    RecipeEntry(
         "llara",
         "decoder LLM adapted by summarizing and predicting plain text, then fine-tuned for retrieval (arXiv 2312.15503)",
         llara,
@@ -100,7 +101,7 @@ TEXT_ENCODERS = (
 )
 
 
-def find(name: str, entries: Sequence[Entry]) -> Entry:
+def find(name: str, entries: Sequence[RecipeEntry]) -> RecipeEntry:
     """Find the entry of a name, for example "llm2vec".
 
     Raises:
@@ -113,3 +114,6 @@ def find(name: str, entries: Sequence[Entry]) -> Entry:
     raise InputError(
         f"recipe {name!r} does not exist; {meant(name, names)}there are {', '.join(names)}"
     )
+
+
+__getattr__ = old_names(__name__)

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from bothways.config import Direction
 from bothways.errors import InputError
+from bothways.moved import old_names
 from bothways.nearest import meant
 from bothways.pooling.pool import LAST_TOKENS
 from bothways.recipes.base import (
@@ -27,7 +28,7 @@ from bothways.recipes.base import (
 from bothways.recipes.labeled import LabeledSources, labelled
 from bothways.training.recipe.recipe import Recipe
 
-Mode = Literal["code", "paper"]
+LlaraVariant = Literal["code", "paper"]
 
 
 class Form(NamedTuple):
@@ -82,7 +83,7 @@ def llara(
     preset: Preset = "published",
     *,
     supervised: LabeledSources | None = None,
-    mode: Mode = "code",
+    mode: LlaraVariant = "code",
     direction: Direction = "causal",
     adaptation: bool = True,
     dev: str | None = None,
@@ -119,9 +120,9 @@ def llara(
             not fit.
     """
     check_preset(preset)
-    if mode not in get_args(Mode):
+    if mode not in get_args(LlaraVariant):
         raise InputError(
-            f"mode: {mode!r} does not exist; {meant(mode, get_args(Mode))}there are {', '.join(get_args(Mode))}"
+            f"mode: {mode!r} does not exist; {meant(mode, get_args(LlaraVariant))}there are {', '.join(get_args(LlaraVariant))}"
         )
     if supervised is None and texts == EMBEDDED_TEXTS:
         supervised = EMBEDDED_TEXTS
@@ -212,3 +213,6 @@ def _finetune(form: Form, supervised: LabeledSources, preset: str) -> dict[str, 
         for key, prompt in prompts.items():
             part.setdefault(key, prompt)
     return {"name": "finetune", "data": rows, **(published if preset == "published" else laptop)}
+
+
+__getattr__ = old_names(__name__)

@@ -14,12 +14,13 @@ from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import quote
 
 from bothways.errors import InputError
+from bothways.moved import old_names
 from bothways.nearest import meant
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, check_preset, finish
 from bothways.recipes.labeled import LabeledSources, labelled, stored_prompts
 from bothways.training.recipe.recipe import Recipe
 
-Order = Literal["two_stage", "by_task", "reversed", "single", "single_in_batch"]
+StageOrder = Literal["two_stage", "by_task", "reversed", "single", "single_in_batch"]
 
 TEMPLATE = "nv_embed"
 InBatch = bool | Literal["unlabeled"]
@@ -91,7 +92,7 @@ def nv_embed(
     texts: LabeledSources = EMBEDDED_TEXTS,
     preset: Preset = "published",
     *,
-    order: Order = "two_stage",
+    order: StageOrder = "two_stage",
     retrieval: LabeledSources | None = None,
     scale: float = 50.0,
     dev: str | None = None,
@@ -130,9 +131,9 @@ def nv_embed(
             does not fit.
     """
     check_preset(preset)
-    if order not in get_args(Order):
+    if order not in get_args(StageOrder):
         raise InputError(
-            f"order: {order!r} does not exist; {meant(order, get_args(Order))}there are {', '.join(get_args(Order))}"
+            f"order: {order!r} does not exist; {meant(order, get_args(StageOrder))}there are {', '.join(get_args(StageOrder))}"
         )
     sizes, plan = PRESETS[preset], ORDERS[order]
     if retrieval is not None and RETRIEVAL not in plan:
@@ -228,3 +229,6 @@ def _stage(
         "save_every": sizes.save_every,
         "log_every": 10,
     }
+
+
+__getattr__ = old_names(__name__)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from bothways.errors import InputError
 from bothways.evaluation.registry import task_class
 from bothways.evaluation.results import Record
-from bothways.report.gather import Model
+from bothways.report.gather import ReportedModel
 
 Better = Literal["higher", "lower", "neither"]
 
@@ -60,7 +60,7 @@ class Column:
         return None if record is None else record.metrics[self.metric]
 
 
-def align(models: Sequence[Model]) -> list[Column]:
+def align(models: Sequence[ReportedModel]) -> list[Column]:
     """Group the models' records into columns, in the order in which tasks first appear."""
     found: dict[tuple[Any, ...], dict[str, tuple[str, Record]]] = {}
     for model in models:

@@ -15,7 +15,7 @@ import numpy as np
 from bothways.errors import InputError
 from bothways.nearest import meant
 from bothways.report.columns import Better, Column, align
-from bothways.report.gather import Model
+from bothways.report.gather import ReportedModel
 from bothways.report.statistics import Items, interval, read_items, replicates
 
 Interval = tuple[float, float]
@@ -106,7 +106,7 @@ class Comparison:
         seed: seed of the bootstrap.
     """
 
-    models: list[Model]
+    models: list[ReportedModel]
     baseline: str
     columns: list[Column]
     tasks: list[Measure]
@@ -150,7 +150,7 @@ class Comparison:
 
 
 def compare(
-    models: Sequence[Model], *, baseline: str | None, resamples: int, seed: int
+    models: Sequence[ReportedModel], *, baseline: str | None, resamples: int, seed: int
 ) -> Comparison:
     """Align, resample and average the models' results.
 

@@ -22,13 +22,14 @@ import yaml
 from bothways.errors import InputError
 from bothways.evaluation.results import Record, Results
 from bothways.foreign import read_json
+from bothways.moved import old_names
 
 _METRICS = "metrics.jsonl"
 _FORMAT = "bothways-results-"
 
 
 @dataclass
-class Model:
+class ReportedModel:
     """One row of the tables: an encoder with all its measurements.
 
     Attributes:
@@ -43,7 +44,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """A training run.
 
     Attributes:
@@ -65,8 +66,8 @@ class Run:
 class Material:
     """All inputs of a report."""
 
-    models: list[Model]
-    runs: list[Run]
+    models: list[ReportedModel]
+    runs: list[TrainingRun]
 
 
 def gather(sources: Iterable[str | os.PathLike[str]]) -> Material:
@@ -80,7 +81,7 @@ def gather(sources: Iterable[str | os.PathLike[str]]) -> Material:
             results of one task.
     """
     files: list[tuple[str | None, Path]] = []
-    runs: list[Run] = []
+    runs: list[TrainingRun] = []
     for source in sources:
         name, path = _named(os.fspath(source))
         if not path.is_dir():
@@ -123,10 +124,10 @@ def _results_in(folder: Path) -> list[Path]:
     return found
 
 
-def _models(files: list[tuple[str | None, Path]]) -> list[Model]:
+def _models(files: list[tuple[str | None, Path]]) -> list[ReportedModel]:
     read = [(name, path, Results.load(path)) for name, path in files]
     described = [name or _describe(results.provenance) or path.stem for name, path, results in read]
-    models: dict[str, Model] = {}
+    models: dict[str, ReportedModel] = {}
     label_of: dict[str, str] = {}
     for number, (name, path, results) in enumerate(read):
         identity = "" if name else _identity(results.provenance)
@@ -141,7 +142,7 @@ def _models(files: list[tuple[str | None, Path]]) -> list[Model]:
             )
         if identity:
             label_of.setdefault(identity, label)
-        model = models.setdefault(label, Model(label))
+        model = models.setdefault(label, ReportedModel(label))
         twice = next((task for task in results if task in model.records), None)
         if twice is not None:
             raise InputError(
@@ -193,17 +194,17 @@ def _free(label: str, taken: set[str]) -> str:
     return chosen
 
 
-def _unique_runs(runs: list[Run]) -> list[Run]:
+def _unique_runs(runs: list[TrainingRun]) -> list[TrainingRun]:
     labels: set[str] = set()
     unique = []
     for run in runs:
         label = _free(run.label, labels)
         labels.add(label)
-        unique.append(Run(label, run.folder, run.lines, run.recipe, run.facts))
+        unique.append(TrainingRun(label, run.folder, run.lines, run.recipe, run.facts))
     return unique
 
 
-def _read_run(folder: Path, name: str | None) -> Run:
+def _read_run(folder: Path, name: str | None) -> TrainingRun:
     recipe_file = folder / "recipe.yaml"
     recipe = (
         recipe_file.read_text(encoding="utf-8", errors="replace") if recipe_file.is_file() else ""
@@ -219,7 +220,7 @@ def _read_run(folder: Path, name: str | None) -> Run:
             f"{recipe_file}: expected a mapping with the keys of a recipe, got {type(plain).__name__}"
         )
     label = name or folder.resolve().name or str(folder)
-    return Run(
+    return TrainingRun(
         label, str(folder), _lines(folder / _METRICS), recipe, _facts(folder / "bothways.json")
     )
 
@@ -252,3 +253,6 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     if not lines:
         raise InputError(f"{path}: holds no step yet; report the run once it has logged one")
     return lines
+
+
+__getattr__ = old_names(__name__)

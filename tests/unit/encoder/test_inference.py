@@ -16,7 +16,7 @@ from torch import nn
 
 import bothways.encoder.inference as inference
 from bothways.encoder.batch import TokenRow, pack
-from bothways.encoder.inference import Budget, Settings, encode_windows, finish, over_passes, quantize, windows
+from bothways.encoder.inference import Budget, EncodeSettings, encode_windows, finish, over_passes, quantize, windows
 from bothways.errors import BothwaysError, InputError
 
 
@@ -59,7 +59,7 @@ class Fake(nn.Module):
 
 def encode(fake: Fake, texts: Any, **options: Any) -> np.ndarray:
     window = options.pop("window", inference.WINDOW)
-    parts = list(encode_windows(fake, texts, Settings(**options), show=False, window=window))  # type: ignore[arg-type]
+    parts = list(encode_windows(fake, texts, EncodeSettings(**options), show=False, window=window))  # type: ignore[arg-type]
     return np.concatenate([vectors for _, vectors in parts])
 
 
@@ -99,7 +99,7 @@ def test_an_iterator_is_read_one_window_ahead_at_most() -> None:
             taken.append(number)
             yield TEXTS[number % len(TEXTS)]
 
-    parts = encode_windows(Fake(), endless(), Settings(), show=False, window=16)  # type: ignore[arg-type]
+    parts = encode_windows(Fake(), endless(), EncodeSettings(), show=False, window=16)  # type: ignore[arg-type]
     for number, (texts, vectors) in enumerate(islice(parts, 5), start=1):
         assert len(taken) == 16 * number
         assert (vectors == EXPECTED[16 * (number - 1) : 16 * number]).all()
@@ -117,7 +117,7 @@ def test_long_texts_close_a_window_early(monkeypatch) -> None:
 def test_training_mode_and_gradients_come_back() -> None:
     fake = Fake().train()
     fake.inner.eval()
-    for _ in encode_windows(fake, TEXTS, Settings(), show=False, window=50):  # type: ignore[arg-type]
+    for _ in encode_windows(fake, TEXTS, EncodeSettings(), show=False, window=50):  # type: ignore[arg-type]
         assert torch.is_grad_enabled()  # between windows the caller's own mode holds
         assert (fake.training, fake.inner.training) == (True, False)
     fake.memory = 0

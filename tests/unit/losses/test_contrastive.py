@@ -16,7 +16,7 @@ import torch.multiprocessing as mp
 
 from bothways.losses.contrastive import LLM2VEC_SCALE, ContrastiveOptions, Rows, contrastive_loss
 from bothways.losses.distillation import Distillation, Teacher, distillation, temperature_of
-from bothways.losses.false_negatives import NONE, FalseNegatives, Texts
+from bothways.losses.false_negatives import NONE, BatchTexts, FalseNegatives
 from bothways.losses.infonce import SIMCSE_SCALE, info_nce
 from bothways.losses.matryoshka import Matryoshka
 
@@ -33,7 +33,7 @@ MASKS = {
 }
 
 
-def material(seed: int = 0) -> tuple[Rows, Texts, Teacher]:
+def material(seed: int = 0) -> tuple[Rows, BatchTexts, Teacher]:
     """Vectors with a common direction, so that cosines are high enough for thresholds to bite;
     every kind of false negative occurs.
     """
@@ -47,7 +47,7 @@ def material(seed: int = 0) -> tuple[Rows, Texts, Teacher]:
     query, positive, negative = vectors(N), vectors(N), vectors(len(OWNER))
     positive[4] = -query[4] + 0.3 * positive[4]  # a row whose positive has a negative cosine
     rows = Rows(query.requires_grad_(), positive.requires_grad_(), negative.requires_grad_(), torch.tensor(OWNER))
-    texts = Texts(
+    texts = BatchTexts(
         # row 1's positive is row 0's too; row 2 knows two answers, one of them the hard negative of
         # row 3; row 5's own hard negative is its positive's text
         known=torch.tensor(
@@ -64,7 +64,9 @@ def material(seed: int = 0) -> tuple[Rows, Texts, Teacher]:
     return rows, texts, teacher
 
 
-def judge(i: int, kind: str, j: int, cosine: float, own_cosine: float, options: FalseNegatives | None, texts: Texts) -> bool:
+def judge(
+    i: int, kind: str, j: int, cosine: float, own_cosine: float, options: FalseNegatives | None, texts: BatchTexts
+) -> bool:
     """Whether row i leaves out the column: positive j, or hard negative j."""
     if options is None or (kind == "positive" and i == j):
         return False
@@ -82,7 +84,7 @@ def judge(i: int, kind: str, j: int, cosine: float, own_cosine: float, options: 
     return cosine >= limit
 
 
-def naive(rows: Rows, options: ContrastiveOptions, texts: Texts, teacher: Teacher) -> tuple[torch.Tensor, int, int]:
+def naive(rows: Rows, options: ContrastiveOptions, texts: BatchTexts, teacher: Teacher) -> tuple[torch.Tensor, int, int]:
     """(loss, rows that are right, columns left out), one number at a time."""
 
     def cosine(a, b):
@@ -205,7 +207,7 @@ def test_without_in_batch_columns_a_row_depends_on_itself_alone():
             rows.negative[flat],
             torch.tensor([place for place, group in enumerate(members) for _ in group], dtype=torch.int64),
         )
-        known = Texts(texts.known[order], texts.positive[order], texts.negative[flat], texts.label[order])
+        known = BatchTexts(texts.known[order], texts.positive[order], texts.negative[flat], texts.label[order])
         return contrastive_loss(
             part, options, texts=known, teacher=Teacher(teacher.positive[order], teacher.negative[flat])
         ).total
@@ -274,7 +276,7 @@ SOME = torch.tensor([True, False, True, True, False, True])
 SPLITS = ((0, 4), (4, 6))  # the first process has 6 hard negatives, the second one; row 4 has none
 
 
-def part(rank: int) -> tuple[Rows, Texts, Teacher]:
+def part(rank: int) -> tuple[Rows, BatchTexts, Teacher]:
     rows, texts, teacher = material()
     first, last = SPLITS[rank]
     place = [m for m, owner in enumerate(OWNER) if first <= owner < last]
@@ -283,7 +285,7 @@ def part(rank: int) -> tuple[Rows, Texts, Teacher]:
         value.detach().clone().requires_grad_() for value in (rows.query[mine], rows.positive[mine], rows.negative[place])
     ]
     own = Rows(*leaves, torch.tensor([OWNER[m] - first for m in place]))
-    known = Texts(texts.known[mine], texts.positive[mine], texts.negative[place], texts.label[mine])
+    known = BatchTexts(texts.known[mine], texts.positive[mine], texts.negative[place], texts.label[mine])
     return own, known, Teacher(teacher.positive[mine], teacher.negative[place])
 
 

@@ -9,7 +9,7 @@ import torch
 from sentence_transformers.sentence_transformer.losses import GISTEmbedLoss, MultipleNegativesRankingLoss, gist_embed
 
 from bothways.losses.contrastive import ContrastiveOptions, Rows, contrastive_loss
-from bothways.losses.false_negatives import NONE, FalseNegatives, Texts
+from bothways.losses.false_negatives import NONE, BatchTexts, FalseNegatives
 from bothways.losses.matryoshka import Matryoshka
 
 N, WIDTH = 5, 6
@@ -25,7 +25,7 @@ def vectors(seed: int, width: int = WIDTH) -> Rows:
 
 
 #: Rows 0 and 3 have one answer; row 1's query is an answer to row 4; rows 2 and 4 share a label.
-TEXTS = Texts(
+TEXTS = BatchTexts(
     known=torch.tensor([[100, 10, NONE], [101, 11, NONE], [102, 12, NONE], [103, 10, NONE], [104, 14, 101]]),
     positive=torch.tensor([10, 11, 12, 10, 14]),
     negative=torch.tensor([30, 31, 32, 33, 11]),
@@ -33,7 +33,7 @@ TEXTS = Texts(
 )
 
 
-def naive(rows: Rows, options: ContrastiveOptions, texts: Texts | None, guide: Rows | None) -> torch.Tensor:  # noqa: C901
+def naive(rows: Rows, options: ContrastiveOptions, texts: BatchTexts | None, guide: Rows | None) -> torch.Tensor:  # noqa: C901
     """One number at a time; which columns are false negatives is stated by the texts' names."""
     tests = options.false_negatives
     known = [set(row) - {NONE} for row in texts.known.tolist()] if texts is not None else [set()] * N

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bothways.losses.false_negatives import FalseNegatives, Texts, false_negatives
+from bothways.losses.false_negatives import BatchTexts, FalseNegatives, false_negatives
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def sets(rows: list[list[int]]) -> list[set[int]]:
 @pytest.mark.parametrize("same_text", [True, False])
 @pytest.mark.parametrize("same_label", [True, False])
 def test_texts_and_labels_are_left_out_as_sets_say(columns: list[list[int]] | None, same_text: bool, same_label: bool) -> None:
-    texts = Texts(
+    texts = BatchTexts(
         known=torch.tensor(KNOWN),
         positive=torch.tensor(COLUMNS[:2]),
         negative=torch.tensor(COLUMNS[2:]),
@@ -72,7 +72,7 @@ def test_texts_and_labels_are_left_out_as_sets_say(columns: list[list[int]] | No
 def test_columns_that_the_model_reads_as_the_query_or_the_positive(same_text: bool) -> None:
     """The texts differ, as by their blanks, and what the model reads is the same."""
     queries, positives, negatives = [50, 51, 52], [60, 61, 62], [51, 62, 70, 60]
-    texts = Texts(
+    texts = BatchTexts(
         known=torch.tensor([[1, 4], [2, 5], [3, 6]]),
         positive=torch.tensor([4, 5, 6]),
         negative=torch.tensor([7, 8, 9, 10]),
@@ -99,7 +99,9 @@ def test_texts_and_labels_are_looked_at_unless_told_otherwise() -> None:
 @pytest.mark.parametrize("given", [("columns",), ("tokens",), ("columns", "tokens"), ()])
 def test_all_of_the_texts_move_to_another_device(given: tuple[str, ...]) -> None:
     more = {name: torch.tensor([[1], [2], [-1]]) for name in given}
-    texts = Texts(torch.tensor([[1], [2]]), torch.tensor([1, 2]), torch.tensor([3]), torch.tensor([1, 2]), **more).to("meta")
+    texts = BatchTexts(torch.tensor([[1], [2]]), torch.tensor([1, 2]), torch.tensor([3]), torch.tensor([1, 2]), **more).to(
+        "meta"
+    )
     tensors = {name: value for name, value in vars(texts).items() if value is not None}
     assert tensors.keys() == {"known", "positive", "negative", "label", *given}
     assert {tensor.device.type for tensor in tensors.values()} == {"meta"}

@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields
 
 import pytest
 
-from bothways.cli.mining_options import Search, Selection
+from bothways.cli.mining_options import SearchOptions, SelectionOptions
 from bothways.errors import InputError
 from bothways.mining import MiningOptions, mine
 from bothways.training.stage.bm25_negatives import MineConfig
@@ -16,7 +16,11 @@ DEFAULTS = {field.name: field.default for field in fields(MiningOptions)}
 
 
 def test_the_command_has_every_option_with_its_default():
-    given = {field.name: field.default for field in (*fields(Selection), *fields(Search)) if field.default is not MISSING}
+    given = {
+        field.name: field.default
+        for field in (*fields(SelectionOptions), *fields(SearchOptions))
+        if field.default is not MISSING
+    }
     assert {"method", *given} - {"batch_tokens", "device", "dtype"} == DEFAULTS.keys()
     assert {name: given[name] for name in DEFAULTS if name != "method"} == {
         name: value for name, value in DEFAULTS.items() if name != "method"

@@ -11,7 +11,7 @@ from bothways.errors import InputError
 from bothways.objectives.base import CAUSAL_LM, TEXT_ENCODER, ObjectiveConfig
 from bothways.objectives.causal_lm import CausalLm, CausalLmConfig
 from bothways.objectives.contrastive import Contrastive, ContrastiveConfig
-from bothways.objectives.contrastive_base import Settings
+from bothways.objectives.contrastive_base import PooledSettings
 from bothways.objectives.llara import Llara, LlaraConfig
 from bothways.objectives.mntp import Mntp, MntpConfig
 from bothways.objectives.supervised import Supervised, SupervisedConfig
@@ -108,7 +108,7 @@ def test_an_objective_built_in_python_has_the_numbers_of_a_recipe(config: type[O
 
 
 def test_settings_made_in_python_have_the_numbers_of_a_recipe() -> None:
-    made, given = ContrastiveConfig(), Settings()
+    made, given = ContrastiveConfig(), PooledSettings()
     names = ("max_length", "batch_tokens", "graph_tokens")
     assert [getattr(given, name) for name in names] == [getattr(made, name) for name in names]
     assert (given.projection, given.keep_projection, given.direction, given.pad_id) == (None, False, "bidirectional", 0)

@@ -9,7 +9,7 @@ import logging
 import pytest
 import torch
 
-from bothways.data.labeled.answers import Answers, document_id, query_id
+from bothways.data.labeled.answers import RightAnswers, document_id, query_id
 from bothways.data.labeled.example import Example
 from bothways.errors import InputError
 from bothways.objectives.supervised import SupervisedConfig
@@ -133,7 +133,7 @@ def test_what_is_the_same_text() -> None:
     assert document_id("caf\u00e9") == document_id("cafe\u0301")
     assert query_id("What is it?") == query_id(" what is  it") != query_id("what is it not")
     assert query_id("?") != query_id("!")
-    answers = Answers()
+    answers = RightAnswers()
     answers.add([Example("q", ("a",))])
     answers.add([Example("q", ("a",))])
     assert answers.known(Example("q", ("a",))) == [document_id("q"), document_id("a")]

@@ -10,7 +10,7 @@ import pytest
 from bothways.errors import InputError
 from bothways.evaluation.results import Record, Results
 from bothways.report.columns import align, better, short_names
-from bothways.report.gather import Model, gather
+from bothways.report.gather import ReportedModel, gather
 from unit.report.material import digest, results, retrieval_record, sts_record, write_results, write_run
 
 
@@ -104,9 +104,9 @@ def test_one_column_is_one_measurement_on_one_data(tmp_path: Path) -> None:
         made = sts_record(0.5, 0, data=data)
         return Record(made.kind, made.main, made.metrics, made.details, made.data, 1.0, dict(options))
 
-    first = Model("first", {"sts:here/dev.jsonl": record("a"), "sts:here/test.jsonl": record("b", aggregation="mean")})
+    first = ReportedModel("first", {"sts:here/dev.jsonl": record("a"), "sts:here/test.jsonl": record("b", aggregation="mean")})
     moved = {"sts:/mnt/x/dev.jsonl": record("a", prompt="Find: "), "sts:here/test.jsonl": record("b", aggregation="all")}
-    second = Model("second", {**moved, "sts:changed/dev.jsonl": record("c"), "sts:again": record("a", prompt="")})
+    second = ReportedModel("second", {**moved, "sts:changed/dev.jsonl": record("c"), "sts:again": record("a", prompt="")})
     columns = align([first, second])
     assert [sorted(column.records) for column in columns] == [
         ["first", "second"],
@@ -117,7 +117,7 @@ def test_one_column_is_one_measurement_on_one_data(tmp_path: Path) -> None:
     ]
     assert columns[0].task == "sts:here/dev.jsonl"
     assert len({column.name for column in columns}) == len(columns)
-    same_name = [Model(data, {"sts:x": record(data)}) for data in "ab"]
+    same_name = [ReportedModel(data, {"sts:x": record(data)}) for data in "ab"]
     assert [list(column.records) for column in align(same_name)] == [["a"], ["b"]]
     assert [column.scale for column in columns] == [100.0] * 5
 

@@ -12,7 +12,7 @@ from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.results import Record, Results
 from bothways.report.columns import Better
 from bothways.report.comparison import Comparison, Measure
-from bothways.report.gather import Model
+from bothways.report.gather import ReportedModel
 from bothways.report.page import build, summary
 from bothways.report.verdict import ONE_SEED, caveat, verdict
 from unit.report.material import digest
@@ -27,7 +27,7 @@ def measure(before: float, after: float, spread: float | None, better: Better = 
 
 
 def comparison(*tasks: Measure, labels: tuple[str, ...] = ("plain", "mine"), average: Measure | None = None) -> Comparison:
-    models = [Model(label) for label in labels]
+    models = [ReportedModel(label) for label in labels]
     columns: list[Any] = [type("Kind", (), {"kind": "retrieval"})() for _ in tasks]
     return Comparison(models, "plain", columns, list(tasks), [] if average is None else [average], "", 101, 0)
 
@@ -81,7 +81,7 @@ def test_two_models(task: Measure, sentence: str) -> None:
 
 def test_no_baseline() -> None:
     alone = Measure("news", "retrieval · ndcg@10", "", "higher", 100.0, {"mine": 0.5}, {"mine": np.linspace(0.4, 0.6, 101)}, 9)
-    found = Comparison([Model("mine")], "mine", comparison(alone).columns, [alone], [], "", 101, 0)
+    found = Comparison([ReportedModel("mine")], "mine", comparison(alone).columns, [alone], [], "", 101, 0)
     assert verdict(found) == (
         "mine: news, retrieval · ndcg@10 50.0 (95 % interval 40.5 to 59.5). There is no baseline to compare it with."
     )

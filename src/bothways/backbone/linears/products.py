@@ -11,8 +11,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from bothways.moved import old_names
 
-class Product(Protocol):
+
+class LinearProduct(Protocol):
     """The product of float32 rows (M, K) with a fixed weight (N, K): (M, N) float32."""
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -120,3 +122,6 @@ def kernel_levels() -> int:
         if exact:
             return levels
     raise RuntimeError("no exact 8-bit product")
+
+
+__getattr__ = old_names(__name__)

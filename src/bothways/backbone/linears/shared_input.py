@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bothways.backbone.linears.products import Product
+from bothways.backbone.linears.products import LinearProduct
 
 
 class SharedProduct:
@@ -29,7 +29,7 @@ class SharedProduct:
     """
 
     def __init__(
-        self, product: Product, sizes: Sequence[int], biases: Sequence[Tensor | None]
+        self, product: LinearProduct, sizes: Sequence[int], biases: Sequence[Tensor | None]
     ) -> None:
         self.product = product
         self.sizes = list(sizes)
@@ -135,7 +135,7 @@ def calling(
             handle.remove()
 
 
-def shared(layers: Sequence[nn.Linear], product: Product) -> list[SharedLinear]:
+def shared(layers: Sequence[nn.Linear], product: LinearProduct) -> list[SharedLinear]:
     """Build the modules that take the places of layers with one input."""
     whole = SharedProduct(
         product, [layer.out_features for layer in layers], [layer.bias for layer in layers]

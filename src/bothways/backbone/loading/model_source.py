@@ -22,7 +22,7 @@ from bothways.backbone.loading.checkpoints import ACCEPTED
 from bothways.backbone.loading.hub import has_file, snapshot
 from bothways.errors import SourceError
 
-Kind = Literal["hub", "folder", "gguf", "embedded"]
+SourceKind = Literal["hub", "folder", "gguf", "embedded"]
 MODULES = "modules.json"
 """A file of every sentence-transformers folder. It lists the modules."""
 LLM2VEC = "llm2vec_config.json"
@@ -55,7 +55,7 @@ class Source:
     """
 
     name: str
-    kind: Kind
+    kind: SourceKind
     path: str
 
     def __str__(self) -> str:

@@ -100,7 +100,7 @@ class Combinations:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingOptions:
     """How the stages of the rows are trained."""
 
     PANEL: ClassVar[str] = "Training"
@@ -148,7 +148,7 @@ class Training:
 @flat
 def command(
     combinations: Combinations,
-    training: Training,
+    training: TrainingOptions,
     plan: Annotated[
         Path | None,
         typer.Argument(

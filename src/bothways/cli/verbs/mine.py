@@ -7,10 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bothways.cli.mining_options import Corpus, Prompts, Search, Selection, Work, method_of
+from bothways.cli.mining_options import (
+    CorpusOptions,
+    PromptOptions,
+    SearchOptions,
+    SelectionOptions,
+    WorkOptions,
+    method_of,
+)
 from bothways.cli.option_groups import flat
 from bothways.cli.options import console
-from bothways.cli.prepare_options import HeldOut, Layout, Output, Sources, joined
+from bothways.cli.prepare_options import (
+    HeldOutOptions,
+    LayoutOptions,
+    OutputOptions,
+    Sources,
+    joined,
+)
 from bothways.errors import InputError
 from bothways.printable import printable
 
@@ -27,20 +40,20 @@ _WIDTH = 88  # characters of a text
 @flat
 def command(
     sources: Sources,
-    output: Output,
+    output: OutputOptions,
     with_: Annotated[
         str,
         typer.Option(
             "--with", help="bm25, an encoder or base model, or hybrid:MODEL (both rankings, fused)"
         ),
     ],
-    selection: Selection,
-    corpus: Corpus,
-    layout: Layout,
-    prompts: Prompts,
-    held_out: HeldOut,
-    search: Search,
-    work: Work,
+    selection: SelectionOptions,
+    corpus: CorpusOptions,
+    layout: LayoutOptions,
+    prompts: PromptOptions,
+    held_out: HeldOutOptions,
+    search: SearchOptions,
+    work: WorkOptions,
     sample: Annotated[
         int,
         typer.Option(
@@ -79,7 +92,7 @@ def command(
         remove_work(folder)
 
 
-def _finish(mined: Mined, output: Output) -> None:
+def _finish(mined: Mined, output: OutputOptions) -> None:
     if not mined.examples:
         raise InputError(f"no row has a negative: {joined(mined.statistics)}")
     output.write(mined.examples, mined.statistics)

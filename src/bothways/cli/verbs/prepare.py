@@ -9,11 +9,11 @@ import typer
 
 from bothways.cli.option_groups import flat
 from bothways.cli.prepare_options import (
-    HeldOut,
-    Instruction,
-    Labels,
-    Layout,
-    Output,
+    HeldOutOptions,
+    InstructionOptions,
+    LabelOptions,
+    LayoutOptions,
+    OutputOptions,
     Seed,
     Sources,
     Task,
@@ -30,9 +30,9 @@ group = typer.Typer(
 @flat
 def examples(
     sources: Sources,
-    output: Output,
-    layout: Layout,
-    held_out: HeldOut,
+    output: OutputOptions,
+    layout: LayoutOptions,
+    held_out: HeldOutOptions,
     queries_only: Annotated[
         bool, typer.Option(help="look for evaluation texts among queries only, not among documents")
     ] = False,
@@ -65,9 +65,9 @@ def retrieval(
         Path,
         typer.Argument(help="BEIR folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv"),
     ],
-    output: Output,
-    instruction: Instruction,
-    held_out: HeldOut,
+    output: OutputOptions,
+    instruction: InstructionOptions,
+    held_out: HeldOutOptions,
     split: Annotated[str, typer.Option(help="split of the judgments, a file in qrels/")] = "train",
     min_grade: Annotated[int, typer.Option(min=1, help="lowest grade of a relevant document")] = 1,
     task: Annotated[
@@ -97,9 +97,9 @@ def retrieval(
 @flat
 def nli(
     sources: Sources,
-    output: Output,
-    instruction: Instruction,
-    held_out: HeldOut,
+    output: OutputOptions,
+    instruction: InstructionOptions,
+    held_out: HeldOutOptions,
     pairing: Annotated[
         str,
         typer.Option(
@@ -140,10 +140,10 @@ def nli(
 @flat
 def classification(
     sources: Sources,
-    output: Output,
-    labels: Labels,
-    instruction: Instruction,
-    held_out: HeldOut,
+    output: OutputOptions,
+    labels: LabelOptions,
+    instruction: InstructionOptions,
+    held_out: HeldOutOptions,
     by: Annotated[
         str,
         typer.Option(
@@ -182,10 +182,10 @@ def classification(
 @flat
 def clustering(
     sources: Sources,
-    output: Output,
-    labels: Labels,
-    instruction: Instruction,
-    held_out: HeldOut,
+    output: OutputOptions,
+    labels: LabelOptions,
+    instruction: InstructionOptions,
+    held_out: HeldOutOptions,
     form: Annotated[str, typer.Option(help="s2s (titles) or p2p (bodies)")] = "s2s",
     title: Annotated[
         str | None, typer.Option(help="column of the title; found by its name if not given")
@@ -238,9 +238,9 @@ def clustering(
 @flat
 def sts(
     sources: Sources,
-    output: Output,
-    instruction: Instruction,
-    held_out: HeldOut,
+    output: OutputOptions,
+    instruction: InstructionOptions,
+    held_out: HeldOutOptions,
     threshold: Annotated[float, typer.Option(help="lowest score of a positive")] = 4.0,
     ceiling: Annotated[
         float, typer.Option(help="highest score that a negative may have with the query")

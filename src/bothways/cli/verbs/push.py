@@ -13,7 +13,7 @@ from bothways.cli.options import Device, say, say_next
 
 NAME = "push"
 
-Encoder = Annotated[Path, typer.Argument(help="folder of a finished encoder")]
+EncoderFolder = Annotated[Path, typer.Argument(help="folder of a finished encoder")]
 License = Annotated[
     str | None,
     typer.Option(
@@ -44,7 +44,7 @@ ResultFiles = Annotated[
 
 
 def command(
-    model: Encoder,
+    model: EncoderFolder,
     name: Annotated[
         str,
         typer.Argument(
@@ -117,7 +117,7 @@ def command(
 
 
 def card(
-    model: Encoder,
+    model: EncoderFolder,
     license: License = None,
     language: Language = None,
     base_model: BaseName = None,

@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from bothways.data.labeled.example import Example
+from bothways.moved import old_names
 
 
 def text_id(*parts: str) -> int:
@@ -40,7 +41,7 @@ def _plain(text: str) -> str:
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
-class Answers:
+class RightAnswers:
     """The answers of all rows that were added.
 
     Attributes:
@@ -105,3 +106,6 @@ class Answers:
             found = self._labels.setdefault(document_id(text), set())
             found.update(text_id(row.task, label) for label in labels)
             self.widest = max(self.widest, len(found))
+
+
+__getattr__ = old_names(__name__)

@@ -24,6 +24,7 @@ from bothways.data.retrieval_folder import RetrievalFolder, retrieval_folder, su
 from bothways.data.rows import iter_rows
 from bothways.errors import InputError
 from bothways.foreign import one_line
+from bothways.moved import old_names
 
 log = logging.getLogger("bothways")
 
@@ -33,7 +34,7 @@ _QRELS = ("query-id", "corpus-id", "score")
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedSplit:
     """The judgments of a split and the texts they name.
 
     Attributes:
@@ -73,7 +74,7 @@ def collection_files(folder: str | Path, split: str, subset: str | None = None) 
     return found
 
 
-def read_judged(folder: str | Path, split: str = "train") -> Judged:
+def read_judged(folder: str | Path, split: str = "train") -> JudgedSplit:
     """Read the judgments of a split and the texts they name.
 
     Raises:
@@ -89,7 +90,7 @@ def read_judged(folder: str | Path, split: str = "train") -> Judged:
             f"{folder}: none of the {len(grades)} queries judged in {judged_in} is in {held_in}"
         )
     wanted = {document for judged in grades.values() for document in judged}
-    return Judged(grades, queries, read_texts(files.of_split(files.corpus, split), wanted))
+    return JudgedSplit(grades, queries, read_texts(files.of_split(files.corpus, split), wanted))
 
 
 def _shown(files: RetrievalFolder, paths: Sequence[Path]) -> str:
@@ -206,3 +207,6 @@ def _documents(
             yield number, key, f"{heading} {fields.text('text')}".strip()
     if reading.repaired.counts:
         log.warning("%s: %s", path, reading.repaired)
+
+
+__getattr__ = old_names(__name__)

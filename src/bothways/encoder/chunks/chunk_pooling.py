@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bothways.encoder.batch import TokenRow
-from bothways.encoder.chunks.chunk_spans import Span, members_of
+from bothways.encoder.chunks.chunk_spans import CharacterSpan, members_of
 from bothways.encoder.texts.tokenization import Text
 
 
@@ -31,7 +31,7 @@ class Document:
     before: TokenRow
     body: TokenRow
     after: TokenRow
-    spans: list[Span]
+    spans: list[CharacterSpan]
 
     @property
     def tokens(self) -> int:
@@ -39,12 +39,12 @@ class Document:
         return len(self.before.ids) + len(self.body.ids) + len(self.after.ids)
 
 
-def body_offsets(body: TokenRow) -> list[Span]:
+def body_offsets(body: TokenRow) -> list[CharacterSpan]:
     """Return characters of the text's tokens.
 
     A token without characters (a normalizer dropped them) goes with the token before it.
     """
-    offsets: list[Span] = []
+    offsets: list[CharacterSpan] = []
     for start, end in body.offsets:
         offsets.append((start, end) if end > start else offsets[-1])
     return offsets
@@ -61,7 +61,7 @@ class Places(NamedTuple):
         closing: pooled tokens after the body, which go with its last token.
     """
 
-    members: list[Span]
+    members: list[CharacterSpan]
     lead: int
     tokens: int
     opening: list[int]
@@ -88,7 +88,7 @@ class Places(NamedTuple):
             *(self.closing if end == self.tokens else ()),
         ]
 
-    def bounds(self, number: int) -> Span:
+    def bounds(self, number: int) -> CharacterSpan:
         """Give the range of tokens that holds those of a chunk."""
         first, end = self.members[number]
         start = self.opening[0] if first == 0 and self.opening else self.lead + first

@@ -13,9 +13,10 @@ from typing import Literal
 import numpy as np
 
 from bothways.errors import InputError
+from bothways.moved import old_names
 
-Span = tuple[int, int]
-Chunking = Literal["sentences"] | int | Sequence[Sequence[Span]]
+CharacterSpan = tuple[int, int]
+Chunking = Literal["sentences"] | int | Sequence[Sequence[CharacterSpan]]
 
 EXPECTED = "must be 'sentences', a number of tokens, or spans for each text"
 # Closing marks belong to the sentence. Scripts without blanks have their own full stops. The
@@ -24,7 +25,9 @@ EXPECTED = "must be 'sentences', a number of tokens, or spans for each text"
 _BREAK = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|(?<!\s)\s*\n\s*")
 
 
-def spans_of(chunks: Chunking, index: int, text: str, offsets: Sequence[Span]) -> list[Span]:
+def spans_of(
+    chunks: Chunking, index: int, text: str, offsets: Sequence[CharacterSpan]
+) -> list[CharacterSpan]:
     """Compute character spans of the chunks of a text.
 
     Every span contains a token, unless the caller gave the spans. For example, "sentences" splits
@@ -61,9 +64,11 @@ def spans_of(chunks: Chunking, index: int, text: str, offsets: Sequence[Span]) -
     return spans
 
 
-def _with_tokens(spans: Sequence[Span], offsets: Sequence[Span]) -> list[Span]:
+def _with_tokens(
+    spans: Sequence[CharacterSpan], offsets: Sequence[CharacterSpan]
+) -> list[CharacterSpan]:
     """Join each span without a token to the span before it, or at the beginning to the next one."""
-    found: list[Span] = []
+    found: list[CharacterSpan] = []
     begin: int | None = None  # start of the spans before the first token
     for (start, end), (first, stop) in zip(spans, _members(spans, offsets)):
         if first < stop:
@@ -76,13 +81,13 @@ def _with_tokens(spans: Sequence[Span], offsets: Sequence[Span]) -> list[Span]:
     return found
 
 
-def sentence_spans(text: str) -> list[Span]:
+def sentence_spans(text: str) -> list[CharacterSpan]:
     """Split a text into sentences, as character spans that together cover it.
 
     Sentences end at punctuation of any script, so abbreviations end them as well, and at line ends.
     White space belongs to the sentence before it.
     """
-    spans: list[Span] = []
+    spans: list[CharacterSpan] = []
     start = 0
     for match in _BREAK.finditer(text):
         if text[start : match.end()].strip():
@@ -95,7 +100,9 @@ def sentence_spans(text: str) -> list[Span]:
     return spans
 
 
-def token_spans(offsets: Sequence[Span], size: int, characters: int) -> list[Span]:
+def token_spans(
+    offsets: Sequence[CharacterSpan], size: int, characters: int
+) -> list[CharacterSpan]:
     """Compute character spans of `size` tokens each. The last one may be shorter.
 
     Together they cover the text, which has `characters` characters.
@@ -107,7 +114,9 @@ def token_spans(offsets: Sequence[Span], size: int, characters: int) -> list[Spa
     return [(start, end) for start, end in pairwise(bounds) if end > start]
 
 
-def members_of(spans: Sequence[Span], offsets: Sequence[Span], index: int = 0) -> list[Span]:
+def members_of(
+    spans: Sequence[CharacterSpan], offsets: Sequence[CharacterSpan], index: int = 0
+) -> list[CharacterSpan]:
     """Find the tokens [first, end) of each chunk.
 
     Args:
@@ -127,11 +136,13 @@ def members_of(spans: Sequence[Span], offsets: Sequence[Span], index: int = 0) -
     return members
 
 
-def _members(spans: Sequence[Span], offsets: Sequence[Span]) -> list[Span]:
+def _members(
+    spans: Sequence[CharacterSpan], offsets: Sequence[CharacterSpan]
+) -> list[CharacterSpan]:
     """Do the work of `members_of`, with first = end for a chunk without a token."""
     starts = np.maximum.accumulate(np.array([start for start, _ in offsets], dtype=np.int64))
     ends = np.maximum.accumulate(np.array([end for _, end in offsets], dtype=np.int64))
-    members: list[Span] = []
+    members: list[CharacterSpan] = []
     for start, end in spans:
         # the last character of a token, its end - 1, lies in [start, end)
         first, stop = (int(place) for place in np.searchsorted(ends, [start, end], side="right"))
@@ -139,3 +150,6 @@ def _members(spans: Sequence[Span], offsets: Sequence[Span]) -> list[Span]:
             stop = max(first, int(np.searchsorted(starts, end, side="left")))
         members.append((first, stop))
     return members
+
+
+__getattr__ = old_names(__name__)

@@ -41,10 +41,10 @@ from torch import Tensor
 from bothways.attention.stock import quiet
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.chunks.chunk_pooling import Document, Places, body_offsets, pooled
-from bothways.encoder.chunks.chunk_spans import EXPECTED, Chunking, Span, spans_of
+from bothways.encoder.chunks.chunk_spans import EXPECTED, CharacterSpan, Chunking, spans_of
 from bothways.encoder.chunks.windows import Window, blocks, part_of, row_of, windows_of
 from bothways.encoder.finite import check_vectors
-from bothways.encoder.inference import Budget, Settings, check_many, over_passes
+from bothways.encoder.inference import Budget, EncodeSettings, check_many, over_passes
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.texts.tokenization import Text, is_pair
 from bothways.errors import InputError
@@ -61,7 +61,7 @@ class Chunks(NamedTuple):
     """One document: vectors (C, D) float32 and the characters [start, end) of each chunk."""
 
     vectors: np.ndarray
-    spans: list[Span]
+    spans: list[CharacterSpan]
 
 
 def encode_chunks(
@@ -96,7 +96,7 @@ def chunk_groups(
     A group has at most `TOGETHER` tokens, or is one document. It reads one document further ahead.
     Arguments are those of `Encoder.encode_chunks`.
     """
-    Settings(batch_tokens=batch_tokens).check(encoder.dimension)
+    EncodeSettings(batch_tokens=batch_tokens).check(encoder.dimension)
     check_many(texts)
     if isinstance(chunks, np.integer):
         chunks = int(chunks)

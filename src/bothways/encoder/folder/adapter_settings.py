@@ -50,7 +50,7 @@ class AdapterSettings(Strict):
     pooling_tokens: int | None = Field(
         default=None, ge=1, description="number of states of last_tokens"
     )
-    layers: tuple[tuple[head_modules.Kind, str], ...] = Field(
+    layers: tuple[tuple[head_modules.ModuleKind, str], ...] = Field(
         default=(), description="kind and folder of each layer behind the pooling"
     )
     truncate_dim: int | None = Field(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bothways.encoder.folder import pooling_module, template_module
 from bothways.encoder.module import EncoderModule
-from bothways.encoder.texts.prompts import NAMES, Role, implied
+from bothways.encoder.texts.prompts import NAMES, PromptRole, implied
 
 FOLDER = "this folder"
 """Name of the model in the code, until it has a name on the hub."""
@@ -42,7 +42,7 @@ def needs_trust(encoder: EncoderModule) -> bool:
     return pooling_module.is_trained(encoder.pooling) or template_module.needs_code(encoder)
 
 
-def prompt_name(encoder: EncoderModule, role: Role) -> str:
+def prompt_name(encoder: EncoderModule, role: PromptRole) -> str:
     """Return the name of a role's prompt in the folder.
 
     If there is none, sentence-transformers adds an empty one under the role's first name.

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from bothways.config import Layers
 from bothways.errors import InputError
 from bothways.foreign import foreign, read_object
+from bothways.moved import old_names
 
-Kind = Literal["Dense", "LayerNorm", "Dropout", "Normalize"]
-KINDS: tuple[str, ...] = get_args(Kind)
+ModuleKind = Literal["Dense", "LayerNorm", "Dropout", "Normalize"]
+KINDS: tuple[str, ...] = get_args(ModuleKind)
 STOCK = "sentence_transformers."
 _KEY = "sentence_embedding"
 
@@ -246,3 +247,6 @@ def _check(kind: str, config: dict[str, Any], file: Path) -> None:
             raise InputError(
                 f"{file}: {unknown[0]} is a setting that Dense does not have; remove it if it has no effect"
             )
+
+
+__getattr__ = old_names(__name__)

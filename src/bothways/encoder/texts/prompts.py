@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bothways.errors import InputError
+from bothways.moved import old_names
 
-Role = Literal["query", "document"]
-NAMES: dict[Role, tuple[str, ...]] = {
+PromptRole = Literal["query", "document"]
+NAMES: dict[PromptRole, tuple[str, ...]] = {
     "query": ("query",),
     "document": ("document", "passage", "corpus"),
 }
@@ -48,7 +49,7 @@ def named(stored: Mapping[str, str], default: str | None, name: str | None) -> s
     return stored[chosen]
 
 
-def of_role(stored: Mapping[str, str], default: str | None, role: Role) -> str | None:
+def of_role(stored: Mapping[str, str], default: str | None, role: PromptRole) -> str | None:
     """Return the prompt of `encode_query` or `encode_document`: the role's, else the default."""
     return named(stored, default, next((name for name in NAMES[role] if name in stored), None))
 
@@ -90,3 +91,6 @@ def implied(stored: Mapping[str, str], default: str | None) -> dict[str, str]:
     """Return the prompts of roles that have no prompt of their own name, for a folder to store."""
     found = {role: of_role(stored, default, role) for role in NAMES if role not in stored}
     return {role: prompt for role, prompt in found.items() if prompt}
+
+
+__getattr__ = old_names(__name__)

@@ -8,6 +8,6 @@
 Only functions import mteb, because it takes seconds and is an optional dependency.
 """
 
-from bothways.evaluation.mteb.instructions import Style, task_prompt
+from bothways.evaluation.mteb.instructions import PromptStyle, task_prompt
 
-__all__ = ["Style", "task_prompt"]
+__all__ = ["PromptStyle", "task_prompt"]

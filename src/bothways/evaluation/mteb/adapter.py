@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from bothways.errors import InputError, MissingExtra  # noqa: F401 - raised by load_mteb, named in the docstrings below
-from bothways.evaluation.mteb.instructions import Style, styled_prompt
+from bothways.evaluation.mteb.instructions import PromptStyle, styled_prompt
 from bothways.evaluation.mteb.library import load_mteb
 from bothways.evaluation.mteb.metadata import model_meta
 from bothways.evaluation.task import RunOptions
@@ -43,7 +43,7 @@ class MtebEncoder:
         self,
         encoder: AnyEncoder,
         *,
-        prompts: Style | None = None,
+        prompts: PromptStyle | None = None,
         options: RunOptions | None = None,
     ) -> None:
         """Wrap an encoder.
@@ -66,7 +66,7 @@ class MtebEncoder:
                 f"cannot run {type(encoder).__name__} on MTEB: it does not have a method encode(list of texts)"
             )
         self.model: Any = encoder
-        self.prompts: Style | None = prompts
+        self.prompts: PromptStyle | None = prompts
         self.options = options
         self._instructions: dict[tuple[str, Role], str] = {}
 

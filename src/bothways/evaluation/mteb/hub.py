@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bothways.errors import InputError, MissingExtra, SourceError  # noqa: F401 - MissingExtra is raised by load_mteb
 from bothways.evaluation.inputs.named_data import fingerprint
-from bothways.evaluation.mteb.instructions import Style
+from bothways.evaluation.mteb.instructions import PromptStyle
 from bothways.evaluation.mteb.library import load_mteb, mteb_version, quiet_datasets
 from bothways.evaluation.mteb.task import MtebTask
 from bothways.evaluation.registry import require_argument
@@ -56,7 +56,7 @@ class HubTask(MtebTask):
         self,
         task_name: str,
         *,
-        prompts: Style | None = None,
+        prompts: PromptStyle | None = None,
         subsets: Sequence[str] | None = None,
         splits: Sequence[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
@@ -94,7 +94,7 @@ class HubTask(MtebTask):
         cls,
         argument: str | None,
         *,
-        prompts: Style | None = None,
+        prompts: PromptStyle | None = None,
         subsets: tuple[str, ...] | None = None,
         splits: tuple[str, ...] | None = None,
         cache: str | None = None,

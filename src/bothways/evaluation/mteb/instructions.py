@@ -24,12 +24,13 @@ from typing import Literal, get_args
 
 from bothways.errors import InputError, MissingExtra
 from bothways.evaluation.mteb.library import load_mteb
+from bothways.moved import old_names
 from bothways.nearest import meant
 from bothways.search.vectors import Role
 
 log = logging.getLogger("bothways")
 
-Style = Literal["llm2vec", "nv_embed", "e5"]
+PromptStyle = Literal["llm2vec", "nv_embed", "e5"]
 
 _CQADUPSTACK = "Given a question, retrieve detailed question descriptions from Stackexchange that are duplicates to the given question"
 _FORUMS = (
@@ -137,7 +138,7 @@ def instructed_tasks() -> tuple[str, ...]:
     return (*_RETRIEVAL, *_BOTH_SIDES)
 
 
-def task_prompt(task_name: str, style: Style = "llm2vec", side: Role = "query") -> str:
+def task_prompt(task_name: str, style: PromptStyle = "llm2vec", side: Role = "query") -> str:
     """Return the `prompt` that one of the three projects puts before the texts of an MTEB task.
 
     For example, `task_prompt("STS12")` is "Retrieve semantically similar text: ". A task outside
@@ -167,7 +168,7 @@ def task_prompt(task_name: str, style: Style = "llm2vec", side: Role = "query") 
 
 def styled_prompt(
     task_name: str,
-    style: Style,
+    style: PromptStyle,
     side: Role,
     *,
     own: str | Mapping[str, str] | None = None,
@@ -189,9 +190,9 @@ def styled_prompt(
     Raises:
         InputError: if the style is unknown.
     """
-    if style not in get_args(Style):
+    if style not in get_args(PromptStyle):
         raise InputError(
-            f"prompts={style!r} is unknown; {meant(style, get_args(Style))}choose one of {', '.join(get_args(Style))}"
+            f"prompts={style!r} is unknown; {meant(style, get_args(PromptStyle))}choose one of {', '.join(get_args(PromptStyle))}"
         )
     name = _table_name(task_name)
     if name is None:
@@ -225,3 +226,6 @@ def _own_instruction(own: str | Mapping[str, str] | None, side: Role, kind: str 
     if isinstance(own, str):
         return own
     return own.get("document" if side == "document" else "query", "")
+
+
+__getattr__ = old_names(__name__)

@@ -17,7 +17,7 @@ from typing import Any
 
 from bothways.errors import InputError, MissingExtra  # noqa: F401 - MissingExtra is raised by load_mteb
 from bothways.evaluation.inputs.labeled import class_numbers
-from bothways.evaluation.mteb.instructions import Style
+from bothways.evaluation.mteb.instructions import PromptStyle
 from bothways.evaluation.mteb.library import load_mteb
 from bothways.evaluation.mteb.task import MtebTask
 from bothways.evaluation.registry import require_argument, task_class
@@ -45,7 +45,7 @@ class LocalTask(MtebTask):
         self,
         task: Task,
         *,
-        prompts: Style | None = None,
+        prompts: PromptStyle | None = None,
         instruction: str | None = None,
         name: str | None = None,
     ) -> None:
@@ -90,7 +90,7 @@ class LocalTask(MtebTask):
         cls,
         argument: str | None,
         *,
-        prompts: Style | None = None,
+        prompts: PromptStyle | None = None,
         instruction: str | None = None,
         split: str = "test",
         ignore_identical_ids: bool = False,

@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 from bothways.errors import MissingExtra  # noqa: F401 - raised by load_mteb, named in the docstring below
-from bothways.evaluation.mteb.instructions import Style
+from bothways.evaluation.mteb.instructions import PromptStyle
 from bothways.evaluation.mteb.library import load_mteb
 from bothways.evaluation.provenance import describe
 
@@ -22,7 +22,7 @@ _SAMPLE = 1024
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
-def model_meta(encoder: Any, prompts: Style | None = None) -> Any:
+def model_meta(encoder: Any, prompts: PromptStyle | None = None) -> Any:
     """Make the `mteb.ModelMeta` of an encoder.
 
     Args:

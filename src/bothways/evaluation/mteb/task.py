@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bothways.errors import InputError, MissingExtra  # noqa: F401 - MissingExtra is raised by load_mteb
 from bothways.evaluation.mteb.adapter import MtebEncoder
-from bothways.evaluation.mteb.instructions import Style
+from bothways.evaluation.mteb.instructions import PromptStyle
 from bothways.evaluation.mteb.library import load_mteb, mteb_version, quiet_datasets
 from bothways.evaluation.task import RunOptions, Score, Task
 
@@ -37,7 +37,7 @@ class MtebTask(Task):
         *,
         name: str,
         fingerprint: str,
-        prompts: Style | None = None,
+        prompts: PromptStyle | None = None,
         cache: str | os.PathLike[str] | None = None,
     ) -> None:
         """Keep a task.
@@ -55,7 +55,7 @@ class MtebTask(Task):
         self.task = task
         self.name = name
         self.fingerprint = fingerprint
-        self.prompts: Style | None = prompts
+        self.prompts: PromptStyle | None = prompts
         self.cache = cache
         self.settings = {
             "prompts": prompts,

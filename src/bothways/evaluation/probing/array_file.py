@@ -16,8 +16,9 @@ import numpy as np
 from filelock import FileLock
 
 from bothways.errors import OutputError
+from bothways.moved import old_names
 
-Blocks = Callable[[int], Iterator[np.ndarray]]
+RowBlocks = Callable[[int], Iterator[np.ndarray]]
 """Maps the number of finished rows to an iterator of the others, in order, in blocks (n, width)."""
 
 
@@ -26,7 +27,7 @@ def array_file(
     rows: int,
     width: int,
     dtype: type[np.generic],
-    blocks: Blocks,
+    blocks: RowBlocks,
     *,
     unit: Callable[[int], int],
 ) -> np.ndarray:
@@ -72,7 +73,7 @@ def _write(
     rows: int,
     width: int,
     dtype: type[np.generic],
-    blocks: Blocks,
+    blocks: RowBlocks,
     unit: Callable[[int], int],
 ) -> None:
     part = path.with_name(f"{path.name}.part")
@@ -94,3 +95,6 @@ def _write(
     if done != rows:
         raise RuntimeError(f"{path}: {done} rows were computed instead of {rows}")
     os.replace(part, path)
+
+
+__getattr__ = old_names(__name__)

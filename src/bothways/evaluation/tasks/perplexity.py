@@ -39,6 +39,7 @@ from bothways.evaluation.language_model.causal_model import CausalLM
 from bothways.evaluation.language_model.language_task import LanguageModelTask
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score
+from bothways.moved import old_names
 from bothways.nearest import did_you_mean
 from bothways.progress import Progress
 
@@ -48,7 +49,7 @@ LENGTH = 2048  # tokens; the shortest context of LongLoRA's tables
 STRIDE = 256  # tokens; LongLoRA's
 
 
-class Window(NamedTuple):
+class ScoredWindow(NamedTuple):
     """Tokens [start, end) of the stream. The last `scored` of them are scored."""
 
     start: int
@@ -237,16 +238,16 @@ class Perplexity(LanguageModelTask):
             count += len(ids)
         return torch.cat(parts)[:wanted]
 
-    def _windows(self, total: int) -> Iterator[Window]:
+    def _windows(self, total: int) -> Iterator[ScoredWindow]:
         if self.scored == "all":
             for start in range(0, total - self.length + 1, self.stride):
-                yield Window(start, start + self.length, self.length - 1)
+                yield ScoredWindow(start, start + self.length, self.length - 1)
             return
         done = 1  # the first token has nothing before it
         for start in range(0, total, self.stride):
             end = min(start + self.length, total)
             if end > done:
-                yield Window(start, end, end - done)
+                yield ScoredWindow(start, end, end - done)
             done = end
 
 
@@ -267,12 +268,12 @@ def _tokens_per_pass(model: CausalLM, options: RunOptions) -> int:
     return options.batch_tokens or (CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS)
 
 
-def _passes(windows: Sequence[Window], tokens: int) -> Iterator[list[Window]]:
+def _passes(windows: Sequence[ScoredWindow], tokens: int) -> Iterator[list[ScoredWindow]]:
     """Yield groups of neighboring windows of one shape that fit into `tokens` together.
 
     A group has at least one window.
     """
-    together: list[Window] = []
+    together: list[ScoredWindow] = []
     for window in windows:
         size = window.end - window.start
         if together and (
@@ -285,5 +286,8 @@ def _passes(windows: Sequence[Window], tokens: int) -> Iterator[list[Window]]:
         yield together
 
 
-def _shape(window: Window) -> tuple[int, int]:
+def _shape(window: ScoredWindow) -> tuple[int, int]:
     return window.end - window.start, window.scored
+
+
+__getattr__ = old_names(__name__)

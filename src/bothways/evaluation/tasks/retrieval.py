@@ -23,6 +23,7 @@ from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.measures.ranking import CUTOFFS, measure
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.moved import old_names
 from bothways.nearest import meant
 from bothways.search.dense import Backend
 from bothways.search.ranker import DenseRanker, Ranker, Ranking
@@ -34,7 +35,7 @@ _MAIN_CUT = 10
 _DEEPEST = 1_000_000  # documents kept for one query
 
 
-class Judged(Protocol):
+class JudgedCollection(Protocol):
     """A collection with relevance judgments, from any source."""
 
     @property
@@ -63,7 +64,7 @@ class RankingTask(Task):
 
     def __init__(
         self,
-        collection: Judged,
+        collection: JudgedCollection,
         *,
         name: str,
         ignore_identical_ids: bool = False,
@@ -285,3 +286,6 @@ class Retrieval(RankingTask):
                 f"{path}: {wrong}= is for files of pairs only, and this is a folder in BEIR's layout"
             )
         return cls.from_folder(path, split=split, subset=subset, **options)
+
+
+__getattr__ = old_names(__name__)

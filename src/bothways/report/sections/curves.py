@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bothways.report.charts.lines import Series, lines
-from bothways.report.gather import Run
+from bothways.report.gather import TrainingRun
 from bothways.report.markup import esc, plural
 from bothways.report.sections.section import Missing, Section, Styles, grid
 
@@ -24,7 +24,7 @@ _CURVES = {
 }
 
 
-def curves(runs: Sequence[Run], styles: Styles) -> Section | Missing:
+def curves(runs: Sequence[TrainingRun], styles: Styles) -> Section | Missing:
     """Build the section of training curves."""
     stages = dict.fromkeys(str(line["stage"]) for run in runs for line in run.lines)
     charts = [
@@ -39,7 +39,7 @@ def curves(runs: Sequence[Run], styles: Styles) -> Section | Missing:
     return Section("training", "Training curves", lead, grid(charts) + _best(runs))
 
 
-def _points(run: Run, stage: str, key: str) -> list[tuple[float, float]]:
+def _points(run: TrainingRun, stage: str, key: str) -> list[tuple[float, float]]:
     found = {}
     for line in run.lines:
         value = line.get(key)
@@ -53,7 +53,7 @@ def _points(run: Run, stage: str, key: str) -> list[tuple[float, float]]:
     return sorted(found.items())
 
 
-def _chart(stage: str, key: str, runs: Sequence[Run], styles: Styles) -> str:
+def _chart(stage: str, key: str, runs: Sequence[TrainingRun], styles: Styles) -> str:
     name, dots = _CURVES[key]
     scale = 100.0 if key == "dev" else 1.0
     series = []
@@ -72,7 +72,7 @@ def _chart(stage: str, key: str, runs: Sequence[Run], styles: Styles) -> str:
     )
 
 
-def _best(runs: Sequence[Run]) -> str:
+def _best(runs: Sequence[TrainingRun]) -> str:
     """Describe the best dev score of each stage."""
     told = []
     for run in runs:
@@ -94,7 +94,7 @@ def _best(runs: Sequence[Run]) -> str:
     return f'<ul class="facts">{"".join(told)}</ul>' if told else ""
 
 
-def loss_words(run: Run) -> dict[str, Any]:
+def loss_words(run: TrainingRun) -> dict[str, Any]:
     """Collect the steps and tokens of each stage, for the origin section."""
     found: dict[str, Any] = {}
     for line in run.lines:

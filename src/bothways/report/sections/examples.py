@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from bothways.evaluation.results import Record
+from bothways.moved import old_names
 from bothways.report.charts.track import track
 from bothways.report.columns import Column
 from bothways.report.comparison import Comparison
@@ -28,7 +29,7 @@ _MOVED = 0.05
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedItems:
     """One model's items of one task, with their losses and places, both in [0, 1]."""
 
     label: str
@@ -69,16 +70,16 @@ def examples(comparison: Comparison, styles: Styles) -> Section | Missing:
     return Section("examples", "What got better, what got worse", lead, "".join(parts))
 
 
-def _judge(column: Column, label: str) -> Judged | None:
+def _judge(column: Column, label: str) -> JudgedItems | None:
     record = column.records.get(label)
     items = None if record is None else read_items(record.details, record.metrics[column.metric])
     if record is None or items is None:
         return None
     if items.gold is None:
         places = np.clip(items.values, 0.0, 1.0)
-        return Judged(label, items, _texts(record), places, 1.0 - places)
+        return JudgedItems(label, items, _texts(record), places, 1.0 - places)
     places = _share(items.values)
-    return Judged(label, items, _texts(record), places, np.abs(places - _share(items.gold)))
+    return JudgedItems(label, items, _texts(record), places, np.abs(places - _share(items.gold)))
 
 
 def _share(values: np.ndarray) -> np.ndarray:
@@ -98,11 +99,11 @@ def _texts(record: Record) -> dict[int, dict[str, str]]:
     return found
 
 
-def _same(a: Judged, b: Judged) -> bool:
+def _same(a: JudgedItems, b: JudgedItems) -> bool:
     return len(a.items) == len(b.items) and (a.items.gold is None) == (b.items.gold is None)
 
 
-def _changed(before: Judged, after: Judged, styles: Styles) -> str:
+def _changed(before: JudgedItems, after: JudgedItems, styles: Styles) -> str:
     gain = before.lost - after.lost
     known = [i for i in sorted(before.texts.keys() | after.texts.keys()) if 0 <= i < len(gain)]
     better = sorted((i for i in known if gain[i] > _MOVED), key=lambda i: -gain[i])[:_SHOWN]
@@ -118,7 +119,7 @@ def _changed(before: Judged, after: Judged, styles: Styles) -> str:
     return f'<div class="sides">{"".join(parts)}</div>' if parts else ""
 
 
-def _worst(model: Judged, styles: Styles) -> str:
+def _worst(model: JudgedItems, styles: Styles) -> str:
     known = [i for i in sorted(model.texts) if 0 <= i < len(model.lost)]
     chosen = sorted((i for i in known if model.lost[i] > _MOVED), key=lambda i: -model.lost[i])[
         : 2 * _SHOWN
@@ -137,7 +138,7 @@ def _fold(column: Column, body: str, *, first: bool) -> str:
     return f"<details{state}><summary>{esc(column.name)} <small>{esc(column.kind)}</small></summary>{body}</details>"
 
 
-def _card(i: int, models: tuple[Judged, ...], styles: Styles) -> str:
+def _card(i: int, models: tuple[JudgedItems, ...], styles: Styles) -> str:
     pair = models[0].items.gold is not None
     gold = models[0].items.gold
     marks = [(styles[m.label], float(m.places[i]), f"{m.label}: {_said(m, i)}") for m in models]
@@ -156,13 +157,13 @@ def _card(i: int, models: tuple[Judged, ...], styles: Styles) -> str:
     return f'<article class="example">{_sentences(i, models)}{chart}<ul class="facts">{words}</ul></article>'
 
 
-def _said(model: Judged, i: int) -> str:
+def _said(model: JudgedItems, i: int) -> str:
     if model.items.gold is None:
         return number(float(model.items.values[i]), 2)
     return f"rank {100 * model.places[i]:.0f} %, cosine {number(float(model.items.values[i]), 2)}"
 
 
-def _sentences(i: int, models: tuple[Judged, ...]) -> str:
+def _sentences(i: int, models: tuple[JudgedItems, ...]) -> str:
     """Build the item's texts.
 
     Texts that a model found differ between models, so they name their model.
@@ -184,3 +185,6 @@ def _sentences(i: int, models: tuple[Judged, ...]) -> str:
         f'<p class="text" dir="auto">{f"<b>{esc(name)}</b> " if name else ""}{esc(text)}</p>'
         for name, text in lines
     )
+
+
+__getattr__ = old_names(__name__)

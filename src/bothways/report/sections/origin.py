@@ -14,7 +14,7 @@ import yaml
 from bothways.evaluation.provenance import command_line
 from bothways.provenance import versions
 from bothways.report.comparison import Comparison
-from bothways.report.gather import Material, Model, Run
+from bothways.report.gather import Material, ReportedModel, TrainingRun
 from bothways.report.markup import esc, table
 from bothways.report.sections.curves import loss_words
 from bothways.report.sections.section import Section
@@ -65,7 +65,7 @@ def _versions(found: object) -> str:
     )
 
 
-def _model(model: Model) -> str:
+def _model(model: ReportedModel) -> str:
     parts = []
     for path, provenance in model.sources:
         facts: dict[str, Any] = {"file": path}
@@ -97,7 +97,7 @@ def _plain(value: object) -> str:
     return str(value)
 
 
-def _run(run: Run) -> str:
+def _run(run: TrainingRun) -> str:
     recipe = yaml.safe_load(run.recipe) if run.recipe else {}
     recipe = recipe if isinstance(recipe, dict) else {}
     facts: dict[str, Any] = {"folder": run.folder}

@@ -15,7 +15,7 @@ from torch import nn
 from bothways.errors import InputError
 from bothways.training.hooks.hook import Hook, Moment
 from bothways.training.loop.checkpoints import Checkpoints, StageState
-from bothways.training.loop.update import Update
+from bothways.training.loop.update import WeightUpdate
 from bothways.training.parallel import sharding
 
 log = logging.getLogger("bothways")
@@ -39,7 +39,7 @@ class Checkpointing(Hook):
 
     checkpoints: Checkpoints
     parameters: Mapping[str, nn.Parameter]
-    update: Update
+    update: WeightUpdate
     accelerator: Accelerator
     every: int | None
     stage: str = ""

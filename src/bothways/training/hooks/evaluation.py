@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bothways.encoder.encoder import Encoder
+from bothways.moved import old_names
 from bothways.training.hooks.hook import Hook, Moment, Readers
 from bothways.training.hooks.weight_average import WeightAverage
 from bothways.training.loop.metrics import MetricsLog
@@ -29,7 +30,7 @@ class Measurement(Protocol):
 
 
 @dataclass(kw_only=True)
-class DevMetric:
+class DevMeasurement:
     """A measurement that chooses the best checkpoint. Higher is better.
 
     Attributes:
@@ -134,3 +135,6 @@ class Measurements(Hook):
         if values:
             self.log.write(moment.step, values)
         self.encoder.train()
+
+
+__getattr__ = old_names(__name__)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from bothways.atomic import atomic_folder, remove_folder
 from bothways.errors import InputError
 from bothways.foreign import foreign, read_object, read_tensors
-from bothways.training.loop.update import Update
+from bothways.training.loop.update import WeightUpdate
 from bothways.training.parallel.sharding import put
 
 _NAME = re.compile(r"step-(\d+)")
@@ -103,7 +103,7 @@ class Checkpoints:
 
         Args:
             parameters: the trained ones by name, whole; see `sharding.whole`.
-            optimizer: its state dict, whole; see `update.Update`.
+            optimizer: its state dict, whole; see `update.WeightUpdate`.
             state: the stage's progress.
             extra: called with the folder, to add files to it. If None, nothing is added.
         """
@@ -148,7 +148,7 @@ class Checkpoints:
         return state
 
     def restore(
-        self, step: int, parameters: Mapping[str, nn.Parameter], update: Update | None
+        self, step: int, parameters: Mapping[str, nn.Parameter], update: WeightUpdate | None
     ) -> None:
         """Restore a checkpoint's parameters, and with an update its optimizer's state.
 

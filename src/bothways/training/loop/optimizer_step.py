@@ -26,7 +26,7 @@ from bothways.errors import BothwaysError
 from bothways.objectives.base import Objective, PassBackward
 from bothways.objectives.step_output import StepTotals
 from bothways.training.loop.randomness import Order, derive, generator
-from bothways.training.loop.update import Update
+from bothways.training.loop.update import WeightUpdate
 
 
 class StepResult(NamedTuple):
@@ -72,7 +72,7 @@ class Stepper:
     objective: Objective[Any]
     examples: Sequence[Any]
     order: Order
-    update: Update
+    update: WeightUpdate
     accelerator: Accelerator
     accumulation: int
     seed: int

@@ -16,7 +16,7 @@ from bothways.evaluation import devmetric
 from bothways.objectives.base import Objective
 from bothways.training.hooks.checkpointing import Checkpointing
 from bothways.training.hooks.collapse_alarm import CollapseAlarm
-from bothways.training.hooks.evaluation import DevMetric, Measurement, Measurements
+from bothways.training.hooks.evaluation import DevMeasurement, Measurement, Measurements
 from bothways.training.hooks.heldout_loss import HeldOutLoss
 from bothways.training.hooks.hook import Hook, Readers
 from bothways.training.hooks.refresh import NegativeRefresh
@@ -29,7 +29,7 @@ from bothways.training.loop.optimizer_step import Stepper, trainable_parameters
 from bothways.training.loop.run_context import RunContext
 from bothways.training.loop.stage_run import StageRun
 from bothways.training.loop.unstored_prompts import say_unstored
-from bothways.training.loop.update import PlainUpdate, Update
+from bothways.training.loop.update import PlainUpdate, WeightUpdate
 from bothways.training.parallel import sharding
 from bothways.training.parallel.zero import ZeroUpdate
 from bothways.training.recipe.stage_config import Stage
@@ -186,7 +186,7 @@ class _StageRunner:
             return None
         return WeightAverage(parameters=parameters, decay=stage.average.ema)
 
-    def _update(self, parameters: dict[str, torch.nn.Parameter], blocks: int) -> Update:
+    def _update(self, parameters: dict[str, torch.nn.Parameter], blocks: int) -> WeightUpdate:
         optim, accelerator, zero = (
             self.context.stage.optim,
             self.run.accelerator,
@@ -256,7 +256,7 @@ class _StageRunner:
         if stage.eval is not None:
             metric = devmetric.dev_metric(stage.eval.metric, rows=data.items)
             measurements.append(
-                DevMetric(
+                DevMeasurement(
                     metric=metric,
                     encoder=encoder,
                     config=stage.eval,

@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from bothways.moved import old_names
 from bothways.training.loop.optim import set_lr
 from bothways.training.parallel import sharding
 
@@ -21,7 +22,7 @@ EXCHANGED = 1 << 26
 """Numbers exchanged at a time, 256 MB. A flat copy of all gradients would double their memory."""
 
 
-class Update(Protocol):
+class WeightUpdate(Protocol):
     """The second half of an optimizer step.
 
     Attributes:
@@ -84,15 +85,15 @@ class PlainUpdate:
         self.together = len(self._replicated) < len(self.parameters)
 
     def begin(self) -> None:
-        """See `Update`."""
+        """See `WeightUpdate`."""
         self.optimizer.zero_grad(set_to_none=True)
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        """See `Update`."""
+        """See `WeightUpdate`."""
         self.accelerator.backward(loss)
 
     def finish(self) -> float:
-        """See `Update`."""
+        """See `WeightUpdate`."""
         self._exchange()
         limit = self.clip_norm or math.inf
         if self.together:
@@ -101,16 +102,16 @@ class PlainUpdate:
         return float(norm) if norm is not None else 0.0
 
     def step(self, lr: float) -> None:
-        """See `Update`."""
+        """See `WeightUpdate`."""
         set_lr(self.optimizer, lr)
         self.optimizer.step()
 
     def state(self, *, keep: bool) -> dict[str, Any]:
-        """See `Update`."""
+        """See `WeightUpdate`."""
         return sharding.gathered(self.optimizer, keep=keep)
 
     def load(self, state: dict[str, Any]) -> None:
-        """See `Update`."""
+        """See `WeightUpdate`."""
         sharding.load_optimizer(self.optimizer, state)
 
     def _exchange(self) -> None:
@@ -133,3 +134,6 @@ class PlainUpdate:
                 for each, part in zip(bucket, reduced.split([each.numel() for each in bucket])):
                     each.grad = part.view_as(each).clone()
                 bucket, size = [], 0
+
+
+__getattr__ = old_names(__name__)

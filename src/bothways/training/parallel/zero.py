@@ -158,7 +158,7 @@ class _Held(nn.Module):
 
 
 class ZeroUpdate:
-    """An `update.Update` by DeepSpeed: each process keeps the gradients and moments of its part."""
+    """A `WeightUpdate` by DeepSpeed: each process keeps the gradients and moments of its part."""
 
     together = True
 

@@ -9,10 +9,11 @@ from pydantic import Field
 
 from bothways.config import Strict
 from bothways.errors import InputError
+from bothways.moved import old_names
 from bothways.nearest import did_you_mean
 from bothways.training.recipe.trainer_keys import REFUSED, trainer_only
 
-Kind = Literal["mntp", "simcse", "supervised"]
+ScriptKind = Literal["mntp", "simcse", "supervised"]
 
 MNTP_KEYS = frozenset(
     {
@@ -139,7 +140,7 @@ def is_llm2vec(values: Mapping[str, Any]) -> bool:
     )
 
 
-def kind_of(values: Mapping[str, Any], where: str) -> Kind:
+def kind_of(values: Mapping[str, Any], where: str) -> ScriptKind:
     """Tell which script a configuration is for.
 
     Args:
@@ -208,3 +209,6 @@ def sort_keys(
             hint = did_you_mean(key, [*known.model_fields, *sorted(others)])
             raise InputError(f"{where}: unknown key {key!r}{hint}")
     return ours, ignored
+
+
+__getattr__ = old_names(__name__)

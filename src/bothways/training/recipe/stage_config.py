@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.config import Strict
+from bothways.moved import old_names
 from bothways.objectives.causal_lm import CausalLmConfig
 from bothways.objectives.contrastive import ContrastiveConfig
 from bothways.objectives.distilled import DistilledConfig
@@ -20,7 +21,7 @@ from bothways.training.loop.optim import OptimConfig
 from bothways.training.recipe.data_config import DataConfig
 from bothways.training.stage.negative_refresh import RefreshConfig
 
-ObjectiveConfig = Annotated[
+AnyObjective = Annotated[
     MntpConfig
     | ContrastiveConfig
     | SupervisedConfig
@@ -131,7 +132,7 @@ class Stage(Strict):
     """One objective on one data set, from the model before it to the model after it."""
 
     name: str = Field(description="unique in the recipe; letters, digits, - and _")
-    objective: ObjectiveConfig
+    objective: AnyObjective
     data: DataConfig
     optim: OptimConfig = OptimConfig()
     batch: BatchConfig
@@ -295,3 +296,6 @@ class Stage(Strict):
                     f"{where}.{key}: has no meaning for the objective {kind}, which learns from {kinds}"
                 )
         return self
+
+
+__getattr__ = old_names(__name__)

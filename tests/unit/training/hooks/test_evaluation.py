@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bothways.training.hooks.evaluation import DevMetric, Measurements
+from bothways.training.hooks.evaluation import DevMeasurement, Measurements
 from bothways.training.recipe.stage_config import EvalConfig
 from unit.training.hooks.material import ONE, OTHER, Log, Model, moment
 
@@ -30,7 +30,7 @@ def hook(values: list[float], *, every: int = 3, at_start: bool = False, readers
     given = iter(values)
     config = EvalConfig(metric="stdlib", every=every, at_start=at_start)
     encoder: Any = Model()
-    metric = DevMetric(metric=lambda encoder: next(given), encoder=encoder, config=config, stage="mntp", readers=readers)
+    metric = DevMeasurement(metric=lambda encoder: next(given), encoder=encoder, config=config, stage="mntp", readers=readers)
     log, watch = Log(), Watch()
     made: Any = Measurements(
         measurements=[watch, metric], encoder=encoder, eval=config, save_every=save, readers=readers, log=log
