@@ -10,14 +10,15 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bothways.errors import InputError
+from bothways.moved import old_names
 from bothways.nearest import did_you_mean, nearest
 
 Direction = Literal["bidirectional", "causal"]
-Layers = Literal["last", "first_last"]
+PooledLayers = Literal["last", "first_last"]
 """States that a pooling reads: the last layer's, or the mean of the first and the last layer's."""
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
-Model = TypeVar("Model", bound=BaseModel)
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 #: No size, count or length comes near this number. Larger ones are typing errors, and would end in
@@ -76,7 +77,7 @@ def _takes(annotation: object, *kinds: type) -> bool:
     )
 
 
-def parse(kind: type[Model], values: Mapping[str, Any], *, where: str) -> Model:
+def parse(kind: type[_Model], values: Mapping[str, Any], *, where: str) -> _Model:
     """Validate `values` as `kind`, or raise InputError with the first wrong dotted path.
 
     For example, a misspelled key raises "r.yaml: unknown key 'sede', did you mean 'seed'?".
@@ -186,3 +187,6 @@ def _paths(
     for part in getattr(kind, "__args__", ()):
         found |= _paths(part, (*above, _ITEM) if items else above, around)
     return found
+
+
+__getattr__ = old_names(__name__)

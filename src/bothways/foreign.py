@@ -26,7 +26,7 @@ from bothways.errors import BothwaysError, InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-Value = TypeVar("Value")
+_Value = TypeVar("_Value")
 
 LIMIT = 300
 """Maximum number of characters that an error line repeats of another program's message."""
@@ -95,7 +95,7 @@ def one_line(text: str, limit: int = LIMIT) -> str:
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
 
 
-def read_json(file: Path, default: Value | None = None, *, remedy: str = REMEDY) -> Any:
+def read_json(file: Path, default: _Value | None = None, *, remedy: str = REMEDY) -> Any:
     """Read the JSON value in a file of another program.
 
     Args:

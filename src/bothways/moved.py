@@ -180,6 +180,13 @@ _NAMES = (
     ("encoder.chunks.chunk_spans", "Span", "CharacterSpan"),
     ("losses.false_negatives", "Texts", "BatchTexts"),
     ("data.dataset_card", "Splits", "SplitFiles"),
+    ("recipes.llara", "Form", "LlaraForm"),
+    ("config", "Layers", "PooledLayers"),
+    ("encoder.chunks.chunk_pooling", "Places", "TokenPlaces"),
+    ("ablation.reuse", "State", "NodeState"),
+    ("recipes.base", "Texts", "TextSources"),
+    ("data.text.documents", "Unit", "DocumentUnit"),
+    ("ablation.rows", "Row", "AblationRow"),
 )
 # (module, old name, new name), of names that had a second meaning elsewhere
 RENAMED |= {f"{module}.{old}": f"{module}.{new}" for module, old, new in _NAMES}

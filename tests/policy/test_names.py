@@ -2,11 +2,14 @@
 `unit/search/…/test_topk.py`.
 
 So a reader who changes a module finds its tests. Modules with tests under another name are listed
-in untested_names.txt, which may only become shorter.
+in untested_names.txt, which may only become shorter. And a public class or type has one meaning: its
+name is defined once, with the exceptions below.
 """
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,6 +17,26 @@ SOURCE, UNIT = ROOT / "src" / "bothways", ROOT / "tests" / "unit"
 LIST = Path(__file__).with_name("untested_names.txt")
 SMALL = 60
 """Lines of a module that needs no test file of its own."""
+DOUBLES = {
+    # the same meaning, in packages that may not import each other
+    "Places": "the file and row of each text that was read",
+    "Say": "prints a line",
+    "DType": "names of number types: in Python, and as a command-line option",
+    "Encode": "maps texts to vectors",
+    "Method": "the way in which a command works, a choice of its own",
+    # unlike meanings, each inside one package that no other imports
+    "Among": "a condition of an index, and the known pairs of mining",
+    "Answers": "of a benchmark's worker, and of the server",
+    "Documents": "a corpus to mine, and a served index",
+    "Entry": "a round of a benchmark, and a row of an index",
+    "Job": "of a Ray worker, and of the server's queue",
+    "Prompts": "texts before queries and documents, as a tuple and as stored",
+    "Result": "of verifying an export, and of a request",
+    "Server": "a program that serves exports, and our own",
+    "Store": "an index's database, and the number type of vectors on disk",
+    "Vectors": "a type of results, and the class that asks an encoder for them",
+}
+"""Names of several public classes or types, and their common meaning. It may only become shorter."""
 
 
 def missing(source: Path, unit: Path) -> set[str]:
@@ -45,3 +68,28 @@ def test_the_search_finds_a_module_without_tests(tmp_path: Path) -> None:
     (tmp_path / "unit/part/out").mkdir(parents=True)
     (tmp_path / "unit/part/out/test_tested.py").write_text("")
     assert missing(tmp_path / "src", tmp_path / "unit") == {"part/large", "/alone"}
+
+
+def doubles(source: Path) -> dict[str, list[str]]:
+    """Return the public classes and types (Word = ...) of several modules, with these."""
+    homes: dict[str, list[str]] = {}
+    for path in sorted(source.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [node.name] if isinstance(node, ast.ClassDef) else []
+            if isinstance(node, ast.Assign):
+                names = [each.id for each in node.targets if isinstance(each, ast.Name)]
+            for name in names:
+                if re.match(r"[A-Z]+[a-z]", name):
+                    homes.setdefault(name, []).append(str(path.relative_to(source)))
+    return {name: paths for name, paths in homes.items() if len(paths) > 1}
+
+
+def test_no_other_public_name_with_two_meanings() -> None:
+    found = {name: paths for name, paths in doubles(SOURCE).items() if name not in DOUBLES}
+    assert found == {}, "give one of them another name, and the old one a line in bothways/moved.py"
+
+
+def test_the_search_finds_a_double(tmp_path: Path) -> None:
+    for file, text in (("a.py", "class Row: pass"), ("b.py", "Row = int\nONE = 1\n_Own = 2"), ("c.py", "ONE = 2\n_Own = 3")):
+        (tmp_path / file).write_text(text)
+    assert doubles(tmp_path) == {"Row": ["a.py", "b.py"]}

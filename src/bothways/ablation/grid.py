@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bothways.ablation.plan import Plan, pooling_label, pooling_value
-from bothways.ablation.rows import Row, RowStage
+from bothways.ablation.rows import AblationRow, RowStage
 from bothways.errors import InputError
 from bothways.pooling import PoolingConfig
 from bothways.training.recipe.recipe import Recipe
@@ -61,7 +61,7 @@ class Cell:
         node: the trained encoder. None means the base.
     """
 
-    row: Row
+    row: AblationRow
     pooling: PoolingConfig
     trained: PoolingConfig | None
     seed: int | None
@@ -103,7 +103,7 @@ class Grid:
         return list(found.values())
 
 
-def expand(plan: Plan, rows: Sequence[Row], out: Path) -> Grid:
+def expand(plan: Plan, rows: Sequence[AblationRow], out: Path) -> Grid:
     """Compute the measurements of a plan.
 
     Args:
@@ -138,7 +138,7 @@ def expand(plan: Plan, rows: Sequence[Row], out: Path) -> Grid:
 
 
 def _pairs(
-    row: Row, plan: Plan, left_out: list[str]
+    row: AblationRow, plan: Plan, left_out: list[str]
 ) -> Iterator[tuple[PoolingConfig, PoolingConfig | None]]:
     """Yield the pooling to measure under, and the pooling to train through."""
     wanted = row.poolings or plan.poolings
@@ -166,7 +166,7 @@ def _pairs(
 
 def _node(
     stages: tuple[RowStage, ...],
-    row: Row,
+    row: AblationRow,
     through: PoolingConfig | None,
     seed: int,
     plan: Plan,

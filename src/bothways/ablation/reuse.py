@@ -20,6 +20,7 @@ from bothways.data.fingerprint import describe
 from bothways.errors import BothwaysError, InputError
 from bothways.foreign import read_object
 from bothways.locks import is_leftover
+from bothways.moved import old_names
 from bothways.provenance import versions
 from bothways.training.loop.checkpoints import Checkpoints
 from bothways.training.recipe.recipe import as_resolved_now
@@ -32,7 +33,7 @@ LIBRARIES = ("bothways", "torch", "transformers", "tokenizers", "peft", "acceler
 
 
 @dataclass(frozen=True)
-class State:
+class NodeState:
     """The state of a node's folder.
 
     Attributes:
@@ -52,10 +53,10 @@ class Inventory:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self._states: dict[str, State] = {}
+        self._states: dict[str, NodeState] = {}
         self._facts: dict[str, dict[str, Any]] = {}
 
-    def state(self, node: Node) -> State:
+    def state(self, node: Node) -> NodeState:
         """Inspect the node's folder, or return its known state."""
         if node.name not in self._states:
             self._states[node.name] = self._look(node)
@@ -65,23 +66,25 @@ class Inventory:
         """Inspect the node again next time, because it has been trained."""
         self._states.pop(node.name, None)
 
-    def _look(self, node: Node) -> State:
+    def _look(self, node: Node) -> NodeState:
         folder = self.out / node.name
         if not folder.exists() or (
             folder.is_dir() and all(is_leftover(entry.name) for entry in folder.iterdir())
         ):
-            return State("absent")
+            return NodeState("absent")
         above = self.state(node.parent) if node.parent is not None else None
         if above is not None and node.parent is not None and above.kind == "differs":
-            return State(
+            return NodeState(
                 "differs", f"it starts from {node.parent.name}, which differs: {above.why}"
             )
         stored = folder / "recipe.yaml"
         if not stored.is_file():
-            return State("differs", "it does not contain a recipe.yaml, so its content is unknown")
+            return NodeState(
+                "differs", "it does not contain a recipe.yaml, so its content is unknown"
+            )
         if ENCODER.finished(folder):
             why = self._finished_otherwise(node, folder, stored)
-            return State("differs", why) if why else State("finished")
+            return NodeState("differs", why) if why else NodeState("finished")
         return self._begun(node, folder, stored)
 
     def _finished_otherwise(self, node: Node, folder: Path, stored: Path) -> str:
@@ -143,27 +146,27 @@ class Inventory:
             ]
         return "" if same else f"it was trained from another {node.parent.name}"
 
-    def _begun(self, node: Node, folder: Path, stored: Path) -> State:
+    def _begun(self, node: Node, folder: Path, stored: Path) -> NodeState:
         changed = changed_keys(_stored(stored), node.recipe.resolved())
         if changed:
-            return State("differs", f"its recipe was different: {'; '.join(changed)}")
+            return NodeState("differs", f"its recipe was different: {'; '.join(changed)}")
         checkpoints = Checkpoints(folder / "checkpoints" / node.recipe.stage_folder(0), keep=1)
         steps = checkpoints.steps()
         if not steps:
-            return State("begun")
+            return NodeState("begun")
         try:
             facts = checkpoints.load(steps[-1]).facts
         except InputError as error:
-            return State("differs", str(error))
+            return NodeState("differs", str(error))
         texts = read_stage_data(node.recipe.stages[0]).fingerprint
         if facts.get("texts") != texts:
-            return State(
+            return NodeState(
                 "differs",
                 f"the data of {node.recipe.stages[0].name} has changed since it was begun",
             )
         if facts.get("recipe") != node.recipe.fingerprint():
-            return State("differs", "it was begun by another version of bothways")
-        return State("begun", step=steps[-1])
+            return NodeState("differs", "it was begun by another version of bothways")
+        return NodeState("begun", step=steps[-1])
 
 
 def _stored(recipe: Path) -> dict[str, Any]:
@@ -187,3 +190,6 @@ def _other_versions(before: Mapping[str, str]) -> str:
         if before.get(name) != now.get(name)
     ]
     return f"it was trained under {', '.join(differ)}" if differ else ""
+
+
+__getattr__ = old_names(__name__)

@@ -18,6 +18,7 @@ from bothways.ablation.library import is_name, stage_library
 from bothways.ablation.plan import OWN, Plan
 from bothways.config import Direction
 from bothways.errors import InputError
+from bothways.moved import old_names
 from bothways.nearest import meant
 from bothways.pooling import PoolingConfig
 from bothways.pooling.config import TRAINED
@@ -54,7 +55,7 @@ class RowStage:
 
 
 @dataclass(frozen=True)
-class Row:
+class AblationRow:
     """One method: a direction and the stages it is trained through.
 
     Attributes:
@@ -77,7 +78,7 @@ class Row:
         return any(each.stage.objective.pools for each in self.stages)
 
 
-def read_rows(plan: Plan) -> list[Row]:
+def read_rows(plan: Plan) -> list[AblationRow]:
     """Parse the rows of a plan, in its order.
 
     Raises:
@@ -123,7 +124,7 @@ def _is_pooling(name: str) -> bool:
 
 def _plain_row(
     text: str, poolings: tuple[PoolingConfig, ...] | None, plan: Plan, library: Recipe
-) -> Row:
+) -> AblationRow:
     first, *names = (part.strip() for part in text.split("+"))
     if first not in _DIRECTIONS:
         raise InputError(
@@ -140,12 +141,12 @@ def _plain_row(
                 hint = f"give it labeled rows: data {name}=ROWS"
             raise InputError(f"row {text!r}: no stage {name!r}; {hint}")
     stages = tuple(RowStage(name, known[name], library) for name in names)
-    return Row("+".join([_SHORT[direction], *names]), direction, stages, library, poolings)
+    return AblationRow("+".join([_SHORT[direction], *names]), direction, stages, library, poolings)
 
 
 def _custom_row(
     text: str, poolings: tuple[PoolingConfig, ...] | None, plan: Plan, library: Recipe
-) -> Row:
+) -> AblationRow:
     name, _, path = text.partition("=")
     if not _NAME.fullmatch(name) or name in _DIRECTIONS:
         raise InputError(
@@ -160,7 +161,7 @@ def _custom_row(
         else RowStage(f"{name}.{stage.name}", stage, recipe)
         for stage in recipe.stages
     )
-    return Row(name, recipe.direction, stages, recipe, poolings)
+    return AblationRow(name, recipe.direction, stages, recipe, poolings)
 
 
 def frame(recipe: Recipe) -> dict[str, object]:
@@ -173,3 +174,6 @@ def frame(recipe: Recipe) -> dict[str, object]:
         for key, value in recipe.resolved().items()
         if key not in (*OWN, "name", "trackers", "keep_checkpoints")
     }
+
+
+__getattr__ = old_names(__name__)

@@ -25,7 +25,7 @@ from bothways.attention.interface import using
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.text_config import text_configs
 from bothways.attention.text_rope import rope_of_each_text
-from bothways.config import Layers
+from bothways.config import PooledLayers
 from bothways.errors import UnsupportedFamily
 
 Execution = Literal["packed", "padded"]
@@ -36,7 +36,7 @@ def hidden_states(
     input_ids: Tensor,
     plan: AttentionPlan,
     execution: Execution = "packed",
-    layers: Layers = "last",
+    layers: PooledLayers = "last",
 ) -> Tensor:
     """Compute the hidden states of a packed row.
 
@@ -66,12 +66,12 @@ def hidden_states(
     )[0]
 
 
-def asked(layers: Layers) -> dict[str, bool]:
+def asked(layers: PooledLayers) -> dict[str, bool]:
     """Give the argument by which a model returns the states that `of_layers` needs."""
     return {"output_hidden_states": True} if layers == "first_last" else {}
 
 
-def of_layers(model: nn.Module, output: Any, layers: Layers) -> Tensor:
+def of_layers(model: nn.Module, output: Any, layers: PooledLayers) -> Tensor:
     """Take the states (B, L, H) that a pooling reads from what a transformers model returned.
 
     "first_last" is (hidden_states[1] + hidden_states[-1]) / 2, in float32. transformers counts the
@@ -133,7 +133,7 @@ def position_offset(model: nn.Module) -> int:
 
 
 def _padded(
-    model: nn.Module, input_ids: Tensor, plan: AttentionPlan, layers: Layers = "last"
+    model: nn.Module, input_ids: Tensor, plan: AttentionPlan, layers: PooledLayers = "last"
 ) -> Tensor:
     if plan.shifted is not None:
         raise _unsupported(model, "shifted groups cannot be trained")

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from bothways.data.labeled.example import Example
     from bothways.data.labeled.templates import Prompts
 
-Sources = Annotated[
+SourceArguments = Annotated[
     list[str],
     typer.Argument(
         help="files, folders or hub datasets, for example rows.jsonl or org/name:config/split"
     ),
 ]
-Task = Annotated[str, typer.Option(help="name of the task, which is stored in each row")]
+TaskName = Annotated[str, typer.Option(help="name of the task, which is stored in each row")]
 Seed = Annotated[int, typer.Option(help="seed of every random choice")]
 
 

@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from bothways.attention.positions import table_positions
 from bothways.attention.run import Execution, hidden_states
 from bothways.attention.text_config import state_width
-from bothways.config import Direction, Layers
+from bothways.config import Direction, PooledLayers
 from bothways.encoder.batch import TokenBatch, TokenRow, pack
 from bothways.encoder.options import EncoderOptions
 from bothways.encoder.texts import prompts
@@ -75,7 +75,7 @@ class EncoderModule(nn.Module):
         return hidden_states(self.backbone, batch.input_ids, batch.plan, self.execution)
 
     @property
-    def reads(self) -> Layers:
+    def reads(self) -> PooledLayers:
         """The layers that the pooling reads."""
         return getattr(self.pooling, "reads", "last")
 

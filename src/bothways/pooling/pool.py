@@ -20,7 +20,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from bothways.config import Layers
+from bothways.config import PooledLayers
 from bothways.errors import InputError
 from bothways.nearest import meant
 
@@ -89,7 +89,7 @@ class Pooling(nn.Module):
             self.tokens = tokens
 
     @property
-    def reads(self) -> Layers:
+    def reads(self) -> PooledLayers:
         """The layers that `forward` needs the states of."""
         return "first_last" if self.mode in LAYERED else "last"
 

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from bothways.errors import InputError
+from bothways.moved import old_names
 from bothways.nearest import meant
 from bothways.training.recipe.overrides import override_values
 from bothways.training.recipe.recipe import Recipe
 
 Preset = Literal["published", "laptop"]
 #: One source, several, or sources by stage name.
-Texts = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any]
+TextSources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, Any]
 
 #: Objectives of stages that end in sentence vectors. For the others, a lower loss does not say
 #: anything about an encoder.
@@ -26,7 +27,7 @@ EMBEDDED_BASE = "smollm2-135m"
 EMBEDDED_TEXTS = "python-stdlib"
 
 
-def data(texts: Texts, stage: str, *, short: bool) -> dict[str, Any]:
+def data(texts: TextSources, stage: str, *, short: bool) -> dict[str, Any]:
     """Build the `data` of a stage.
 
     For example data({"mntp": "book.txt", "simcse": "lines.txt"}, "mntp", short=False) gives
@@ -99,3 +100,6 @@ def finish(
     return override_values(
         recipe, {path.replace("__", "."): value for path, value in overrides.items()}
     )
+
+
+__getattr__ = old_names(__name__)

@@ -20,7 +20,7 @@ from bothways.recipes.base import (
     EMBEDDED_BASE,
     EMBEDDED_TEXTS,
     Preset,
-    Texts,
+    TextSources,
     check_preset,
     data,
     finish,
@@ -31,7 +31,7 @@ from bothways.training.recipe.recipe import Recipe
 LlaraVariant = Literal["code", "paper"]
 
 
-class Form(NamedTuple):
+class LlaraForm(NamedTuple):
     """The choices of a mode.
 
     Attributes:
@@ -52,8 +52,8 @@ def _specials(first: int) -> tuple[str, ...]:
 
 
 SUMMARY, PREDICTION = _specials(1), _specials(1 + LAST_TOKENS)
-FORMS: dict[str, Form] = {
-    "code": Form(
+FORMS: dict[str, LlaraForm] = {
+    "code": LlaraForm(
         {
             "query": '"{text}", predict the following passage within eight words: '
             + "".join(PREDICTION),
@@ -65,7 +65,7 @@ FORMS: dict[str, Form] = {
         {"bow_weight": 0.1, "stop_words": "english"},
     ),
     # "input sentence" in the version of the proceedings (FlagEmbedding issue 1129)
-    "paper": Form(
+    "paper": LlaraForm(
         {
             "query": "{text} The next sentence: {eos}",
             "document": "{text} The original sentence: {eos}",
@@ -79,7 +79,7 @@ FORMS: dict[str, Form] = {
 
 def llara(
     base: str = EMBEDDED_BASE,
-    texts: Texts = EMBEDDED_TEXTS,
+    texts: TextSources = EMBEDDED_TEXTS,
     preset: Preset = "published",
     *,
     supervised: LabeledSources | None = None,
@@ -153,7 +153,7 @@ def llara(
     return finish(values, overrides, dev=dev, dev_every=dev_every)
 
 
-def _adaptation(form: Form, texts: Texts, preset: str) -> dict[str, Any]:
+def _adaptation(form: LlaraForm, texts: TextSources, preset: str) -> dict[str, Any]:
     published: dict[str, Any] = {
         "objective": {"kind": "llara", **form.objective, "max_length": 1024},
         "batch": {"size": 32, "accumulation": 8},
@@ -178,7 +178,7 @@ def _adaptation(form: Form, texts: Texts, preset: str) -> dict[str, Any]:
     return {"name": "adaptation", "data": data(texts, "adaptation", short=False), **chosen}
 
 
-def _finetune(form: Form, supervised: LabeledSources, preset: str) -> dict[str, Any]:
+def _finetune(form: LlaraForm, supervised: LabeledSources, preset: str) -> dict[str, Any]:
     published: dict[str, Any] = {
         # temperature 0.01; there queries have 64 and passages 160 tokens, here both have one length
         "objective": {"kind": "supervised", "scale": 100.0, "max_length": 160, "negatives": 15},

@@ -17,7 +17,7 @@ from bothways.recipes.base import (
     EMBEDDED_BASE,
     EMBEDDED_TEXTS,
     Preset,
-    Texts,
+    TextSources,
     check_preset,
     data,
     finish,
@@ -35,7 +35,7 @@ TEMPLATE = "llm2vec"
 
 def llm2vec(
     base: str = EMBEDDED_BASE,
-    texts: Texts = EMBEDDED_TEXTS,
+    texts: TextSources = EMBEDDED_TEXTS,
     preset: Preset = "published",
     *,
     mntp: bool = True,

@@ -16,7 +16,7 @@ from bothways.recipes.base import (
     EMBEDDED_TEXTS,
     SENTENCE_KINDS,
     Preset,
-    Texts,
+    TextSources,
     check_preset,
     data,
     finish,
@@ -39,7 +39,7 @@ ROPE: dict[Preset, Interpolation] = {"published": "linear", "laptop": "yarn"}
 
 def longlora(
     base: str = EMBEDDED_BASE,
-    texts: Texts = EMBEDDED_TEXTS,
+    texts: TextSources = EMBEDDED_TEXTS,
     preset: Preset = "published",
     *,
     context: int | None = None,
@@ -47,7 +47,7 @@ def longlora(
     shifted: bool = True,
     rope: Interpolation | None = None,
     processes: int = 1,
-    documents: Texts | None = None,
+    documents: TextSources | None = None,
     then: str | Recipe | None = None,
     text_length: int | None = None,
     dev: str | None = None,

@@ -20,7 +20,7 @@ from bothways.recipes.base import (
     EMBEDDED_BASE,
     EMBEDDED_TEXTS,
     Preset,
-    Texts,
+    TextSources,
     check_preset,
     data,
     finish,
@@ -56,7 +56,7 @@ PUBLISHED = (
 
 def simcse(
     base: str = EMBEDDED_BASE,
-    texts: Texts = EMBEDDED_TEXTS,
+    texts: TextSources = EMBEDDED_TEXTS,
     preset: Preset = "published",
     *,
     supervised: bool = False,
@@ -219,7 +219,7 @@ def _supervised_decoder(preset: str) -> dict[str, Any]:
 
 def _first_stage(
     base: str,
-    texts: Texts,
+    texts: TextSources,
     preset: Preset,
     *,
     encoder: bool,

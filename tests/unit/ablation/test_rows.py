@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from bothways.ablation.plan import Plan, read_plan
-from bothways.ablation.rows import Row, read_rows
+from bothways.ablation.rows import AblationRow, read_rows
 from bothways.config import parse
 from bothways.errors import InputError
 from unit.ablation.material import World
 
 
-def rows(world: World, *words: str, **changes: Any) -> list[Row]:
+def rows(world: World, *words: str, **changes: Any) -> list[AblationRow]:
     return read_rows(parse(Plan, world.plan(*words, **changes), where="plan"))
 
 

@@ -21,7 +21,7 @@ from bothways.cli.prepare_options import (
     HeldOutOptions,
     LayoutOptions,
     OutputOptions,
-    Sources,
+    SourceArguments,
     joined,
 )
 from bothways.errors import InputError
@@ -39,7 +39,7 @@ _WIDTH = 88  # characters of a text
 
 @flat
 def command(
-    sources: Sources,
+    sources: SourceArguments,
     output: OutputOptions,
     with_: Annotated[
         str,

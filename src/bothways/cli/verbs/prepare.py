@@ -15,8 +15,8 @@ from bothways.cli.prepare_options import (
     LayoutOptions,
     OutputOptions,
     Seed,
-    Sources,
-    Task,
+    SourceArguments,
+    TaskName,
 )
 
 NAME = "prepare"
@@ -29,7 +29,7 @@ group = typer.Typer(
 @group.command()
 @flat
 def examples(
-    sources: Sources,
+    sources: SourceArguments,
     output: OutputOptions,
     layout: LayoutOptions,
     held_out: HeldOutOptions,
@@ -96,7 +96,7 @@ def retrieval(
 @group.command()
 @flat
 def nli(
-    sources: Sources,
+    sources: SourceArguments,
     output: OutputOptions,
     instruction: InstructionOptions,
     held_out: HeldOutOptions,
@@ -107,7 +107,7 @@ def nli(
             "(one row for each premise)"
         ),
     ] = "entailment",
-    task: Task = "nli",
+    task: TaskName = "nli",
     seed: Seed = 0,
 ) -> None:
     """Make triplets of premise, entailed sentence and contradiction, as supervised SimCSE does.
@@ -139,7 +139,7 @@ def nli(
 @group.command()
 @flat
 def classification(
-    sources: Sources,
+    sources: SourceArguments,
     output: OutputOptions,
     labels: LabelOptions,
     instruction: InstructionOptions,
@@ -154,7 +154,7 @@ def classification(
     text: Annotated[
         str | None, typer.Option(help="column of the text; found by its name if not given")
     ] = None,
-    task: Task = "classification",
+    task: TaskName = "classification",
     seed: Seed = 0,
 ) -> None:
     """Pair each text with the text of its label, or with another text of its class.
@@ -181,7 +181,7 @@ def classification(
 @group.command()
 @flat
 def clustering(
-    sources: Sources,
+    sources: SourceArguments,
     output: OutputOptions,
     labels: LabelOptions,
     instruction: InstructionOptions,
@@ -202,7 +202,7 @@ def clustering(
             help="the positive of a text: example (a text of its category) or label (the text of the category)"
         ),
     ] = "example",
-    task: Task = "clustering",
+    task: TaskName = "clustering",
     seed: Seed = 0,
 ) -> None:
     """Pair each text with another text of its category, or with the category's own text."""
@@ -237,7 +237,7 @@ def clustering(
 @group.command()
 @flat
 def sts(
-    sources: Sources,
+    sources: SourceArguments,
     output: OutputOptions,
     instruction: InstructionOptions,
     held_out: HeldOutOptions,
@@ -253,7 +253,7 @@ def sts(
         int,
         typer.Option(min=1, help="for bm25: first rank to take; the query itself is not counted"),
     ] = 1,
-    task: Task = "sts",
+    task: TaskName = "sts",
     seed: Seed = 0,
 ) -> None:
     """Pair sentences of high similarity, in both directions, as NV-Embed does."""

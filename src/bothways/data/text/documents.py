@@ -17,8 +17,9 @@ from bothways.data.columns import DOCUMENT_TEXT
 from bothways.data.rows import TEXT_COLUMN, Row, iter_lines
 from bothways.data.sources import Splits
 from bothways.data.text.readers import Places, iter_texts
+from bothways.moved import old_names
 
-Unit = Literal["auto", "line"]
+DocumentUnit = Literal["auto", "line"]
 
 _DOC = re.compile(r"\s*<doc(\s[^>]*)?>\s*$")
 _DOC_END = re.compile(r"\s*</doc>\s*$")
@@ -30,7 +31,7 @@ def read_documents(
     *,
     column: str | None = None,
     limit: int | None = None,
-    unit: Unit = "auto",
+    unit: DocumentUnit = "auto",
     splits: Splits = "training",
 ) -> list[str]:
     """Read all documents of a source, in order; see `iter_documents`."""
@@ -42,7 +43,7 @@ def iter_documents(
     *,
     column: str | None = None,
     limit: int | None = None,
-    unit: Unit = "auto",
+    unit: DocumentUnit = "auto",
     places: Places | None = None,
     splits: Splits = "training",
 ) -> Iterator[str]:
@@ -91,3 +92,6 @@ def txt_documents(path: Path) -> Iterator[Row]:
         elif not outside:
             lines.append("\n" if heading is not None else line)
     yield first, {TEXT_COLUMN: "".join(lines)}
+
+
+__getattr__ = old_names(__name__)

@@ -23,7 +23,7 @@ from bothways.data.columns import NoKnownColumn, text_in
 from bothways.data.rows import TEXT_COLUMN, format_of, iter_lines, iter_rows
 from bothways.data.sources import TextSource, iter_hub_rows, resolve_texts
 from bothways.data.splits import training_rows, warn_left_out
-from bothways.data.text.documents import Unit, txt_documents
+from bothways.data.text.documents import DocumentUnit, txt_documents
 from bothways.data.text.readers import TextColumn, iter_texts
 from bothways.data.text.sentences import joined, sentences
 from bothways.errors import InputError
@@ -50,7 +50,11 @@ class Passage:
 
 
 def read_passages(
-    source: str | Path, *, column: str | None = None, limit: int | None = None, unit: Unit = "auto"
+    source: str | Path,
+    *,
+    column: str | None = None,
+    limit: int | None = None,
+    unit: DocumentUnit = "auto",
 ) -> list[str | Passage]:
     """Read documents, which are cut later, or finished pairs, in order.
 
@@ -92,7 +96,7 @@ def read_passages(
 
 
 def _items(
-    source: TextSource, column: str | None, unit: Unit, *, streaming: bool
+    source: TextSource, column: str | None, unit: DocumentUnit, *, streaming: bool
 ) -> Iterator[str | Passage]:
     if source.kind == "embedded":
         yield from iter_texts(source.name, column=column)
@@ -111,7 +115,7 @@ def _items(
             log.warning("%s; the folder's other files are read without it", error)
 
 
-def _txt(path: Path, unit: Unit) -> Iterator[str]:
+def _txt(path: Path, unit: DocumentUnit) -> Iterator[str]:
     texts = (
         (line for _, line in iter_lines(path))
         if unit == "line"

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.chunks.chunk_spans import CharacterSpan, members_of
 from bothways.encoder.texts.tokenization import Text
+from bothways.moved import old_names
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def body_offsets(body: TokenRow) -> list[CharacterSpan]:
     return offsets
 
 
-class Places(NamedTuple):
+class TokenPlaces(NamedTuple):
     """Which tokens of a document's row each chunk has.
 
     Attributes:
@@ -68,7 +69,7 @@ class Places(NamedTuple):
     closing: list[int]
 
     @classmethod
-    def of(cls, document: Document, index: int) -> Places:
+    def of(cls, document: Document, index: int) -> TokenPlaces:
         """Find the chunks' tokens. `index` is the document's number, for messages."""
         members = (
             members_of(document.spans, body_offsets(document.body), index) if document.spans else []
@@ -99,7 +100,7 @@ class Places(NamedTuple):
 
 def pooled(
     pooling: nn.Module,
-    chunks: Places,
+    chunks: TokenPlaces,
     numbers: Sequence[int],
     states: Tensor,
     start: int,
@@ -117,3 +118,6 @@ def pooled(
     mask = torch.ones_like(segments, dtype=torch.bool)
     vectors: Tensor = pooling(states[places].to(device), mask, segments, len(chosen))
     return vectors.float().cpu()
+
+
+__getattr__ = old_names(__name__)

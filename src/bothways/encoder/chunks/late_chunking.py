@@ -40,7 +40,7 @@ from torch import Tensor
 
 from bothways.attention.stock import quiet
 from bothways.encoder.batch import TokenRow
-from bothways.encoder.chunks.chunk_pooling import Document, Places, body_offsets, pooled
+from bothways.encoder.chunks.chunk_pooling import Document, TokenPlaces, body_offsets, pooled
 from bothways.encoder.chunks.chunk_spans import EXPECTED, CharacterSpan, Chunking, spans_of
 from bothways.encoder.chunks.windows import Window, blocks, part_of, row_of, windows_of
 from bothways.encoder.finite import check_vectors
@@ -229,7 +229,7 @@ def _vectors(
     for number, (document, states) in enumerate(
         zip(documents, _states(encoder, documents, cut, budget))
     ):
-        chunks = Places.of(document, first + number)
+        chunks = TokenPlaces.of(document, first + number)
         numbers = range(len(chunks.members))
         yield (
             pooled(encoder.pooling, chunks, numbers, states, 0, encoder.device)
@@ -246,7 +246,7 @@ def _vectors_in_blocks(
     A chunk is pooled as soon as the states of its last token are there. States are dropped when no
     later chunk needs them.
     """
-    chunks = Places.of(document, index)
+    chunks = TokenPlaces.of(document, index)
     vectors = torch.zeros(len(chunks.members), encoder.dimension)
     # by their last token; needed[i] is the first token of chunk order[i] and those after it
     order = sorted(range(len(chunks.members)), key=lambda number: chunks.bounds(number)[1])

@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from bothways.config import Layers
+from bothways.config import PooledLayers
 from bothways.errors import InputError
 from bothways.foreign import foreign, read_object
 from bothways.moved import old_names
@@ -69,9 +69,9 @@ class Headed(nn.Module):
         return int(getattr(self.inner, "tokens", 1))
 
     @property
-    def reads(self) -> Layers:
+    def reads(self) -> PooledLayers:
         """Layers that the pooling reads."""
-        read: Layers = getattr(self.inner, "reads", "last")
+        read: PooledLayers = getattr(self.inner, "reads", "last")
         return read
 
     def forward(self, states: Tensor, mask: Tensor, segments: Tensor, rows: int) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bothways.attention.run import asked, of_layers, position_offset
 from bothways.attention.stock import can_set_implementation, distance, needs_eager, quiet, stock
 from bothways.attention.text_config import text_configs
-from bothways.config import Layers
+from bothways.config import PooledLayers
 from bothways.encoder.batch import TokenBatch
 from bothways.encoder.module import EncoderModule
 
@@ -99,7 +99,7 @@ def allowance(encoder: EncoderModule, batch: TokenBatch) -> float:
     return 1.25 * noise + 1 - COSINE if noise < HALF_NOISE else 0.0
 
 
-def alone_states(model: nn.Module, batch: TokenBatch, layers: Layers = "last") -> Tensor:
+def alone_states(model: nn.Module, batch: TokenBatch, layers: PooledLayers = "last") -> Tensor:
     """Compute the states (T, H) of each text by itself, without a padding mask."""
     texts = batch.input_ids.split(batch.plan.lengths)
     outputs = (model(input_ids=text[None], use_cache=False, **asked(layers)) for text in texts)
@@ -107,7 +107,7 @@ def alone_states(model: nn.Module, batch: TokenBatch, layers: Layers = "last") -
 
 
 def padded_states(
-    model: nn.Module, batch: TokenBatch, side: str, layers: Layers = "last"
+    model: nn.Module, batch: TokenBatch, side: str, layers: PooledLayers = "last"
 ) -> Tensor:
     """Compute the states (T, H) from one batch padded on `side`.
 

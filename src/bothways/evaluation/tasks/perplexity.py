@@ -31,7 +31,7 @@ from torch import Tensor
 
 from bothways.attention.shifted import ShiftedGroups
 from bothways.data.fingerprint import fingerprint_texts
-from bothways.data.text.documents import Unit, read_documents
+from bothways.data.text.documents import DocumentUnit, read_documents
 from bothways.encoder.inference import CPU_TOKENS, GPU_TOKENS
 from bothways.encoder.texts.embedding_rows import check_embedded, embedding_rows
 from bothways.errors import InputError
@@ -141,7 +141,7 @@ class Perplexity(LanguageModelTask):
         scored: ScoredPasses = "all",
         shifted: bool = False,
         column: str | None = None,
-        unit: Unit = "auto",
+        unit: DocumentUnit = "auto",
     ) -> Perplexity:
         """Make the task from `perplexity:TEXT`, with any source of documents.
 

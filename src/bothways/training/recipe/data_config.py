@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from bothways.config import Strict
 from bothways.data.batches import Batching
-from bothways.data.text.documents import Unit
+from bothways.data.text.documents import DocumentUnit
 from bothways.training.stage.bm25_negatives import MineConfig
 
 TEMPLATE = "nv_embed"
@@ -123,7 +123,7 @@ class DataConfig(Strict):
         default="blended",
         description="labeled rows. blended: every task in one batch; homogeneous: each batch of one task",
     )
-    unit: Unit | None = Field(
+    unit: DocumentUnit | None = Field(
         default=None,
         description="one text of a .txt file: auto (its articles, else the whole file), or line; null: "
         "auto for objectives that "
