@@ -29,8 +29,6 @@ MANY = {
     "bothways/recipes/longlora.py: longlora",
     # a task's options, which the command line reads off this signature
     "bothways/evaluation/tasks/classification.py: from_argument",
-    # a module takes plain arguments; its config names them once more
-    "bothways/objectives/mntp.py: __init__",
 }
 """Functions with more than ten parameters, without those of `cli`, which are a verb's options."""
 

@@ -49,7 +49,7 @@ from bothways.losses.bag_of_words import bag_of_words
 from bothways.losses.masked_next_token import masked_next_token
 from bothways.objectives.base import Backward, Objective, ObjectiveConfig
 from bothways.objectives.llara_rows import LlaraRow, StopWords, counter, make_rows
-from bothways.objectives.masking import MaskToken, mask_token_id, mask_tokens
+from bothways.objectives.masking import Masking, MaskToken, mask_token_id, mask_tokens
 from bothways.objectives.seeding import pass_seed, seeded
 from bothways.objectives.step_output import StepOutput
 
@@ -130,7 +130,7 @@ class LlaraConfig(ObjectiveConfig):
             text_loss=text_loss,
             bow_weight=self.bow_weight,
             stop_words=self.stop_words,
-            mask=Mask(
+            masking=Masking(
                 mask_token_id(tokenizer, self.mask_token, embedding_rows(encoder.backbone)),
                 tokenizer.vocab_size,
                 self.mask_probability,
@@ -140,21 +140,6 @@ class LlaraConfig(ObjectiveConfig):
             head_chunk=self.head_chunk,
             special_ids=tuple(special_ids(tokenizer)),
         )
-
-
-@dataclass(frozen=True)
-class Mask:
-    """How text tokens are hidden.
-
-    Args:
-        token: id of the token that replaces them.
-        vocabulary: size of the vocabulary for random replacements.
-        probability: share of tokens that become labels.
-    """
-
-    token: int
-    vocabulary: int
-    probability: float
 
 
 @dataclass(frozen=True)
@@ -200,7 +185,7 @@ class Llara(Objective[LlaraBatch]):
         questions: the encoder's two prompts.
         direction: direction of the encoder's attention.
         max_length, text_loss, bow_weight, stop_words, head_chunk: see `LlaraConfig`.
-        mask: for text_loss "masked".
+        masking: how text tokens are hidden, for text_loss "masked".
         special_ids: tokens that are not labels of the text. A text may spell a new token ("<s1>" in
             a page about tags), and the head of a frozen base has no row for it.
     """
@@ -215,14 +200,14 @@ class Llara(Objective[LlaraBatch]):
         text_loss: TextLoss = "next_token",
         bow_weight: float = 0.1,
         stop_words: StopWords = "english",
-        mask: Mask | None = None,
+        masking: Masking | None = None,
         head_chunk: int = 512,
         special_ids: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.head, self.questions, self.direction = head, questions, direction
         self.max_length, self.text_loss, self.bow_weight = max_length, text_loss, bow_weight
-        self.stop_words, self.mask, self.head_chunk = stop_words, mask, head_chunk
+        self.stop_words, self.masking, self.head_chunk = stop_words, masking, head_chunk
         self.special_ids = torch.tensor(sorted(special_ids), dtype=torch.int64)
 
     @property
@@ -347,17 +332,9 @@ class Llara(Objective[LlaraBatch]):
                 end = len(row.ids) - sum(self.questions.sizes)
                 allowed[start + max(1, row.begin) : start + end] = True
             allowed &= ~torch.isin(tokens.input_ids, self.special_ids)
-        if self.mask is None:
+        if self.masking is None:
             return allowed.nonzero().flatten(), tokens.input_ids
-        ids, chosen = mask_tokens(
-            tokens.input_ids,
-            allowed,
-            probability=self.mask.probability,
-            style="bert",
-            mask_id=self.mask.token,
-            vocabulary=self.mask.vocabulary,
-            generator=generator,
-        )
+        ids, chosen = mask_tokens(tokens.input_ids, allowed, self.masking, generator)
         return chosen.nonzero().flatten(), ids
 
     def _read(self, ends: Tensor) -> Tensor:

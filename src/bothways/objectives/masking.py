@@ -7,6 +7,7 @@ the same order from the same generator, so one seed gives the same masks.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -34,36 +35,45 @@ class Masked(NamedTuple):
     chosen: Tensor
 
 
+@dataclass(frozen=True)
+class Masking:
+    """How tokens are chosen and hidden.
+
+    Attributes:
+        mask_id: id of the mask token.
+        vocabulary: random tokens are drawn from the ids below this number.
+        probability: probability that an allowed token is chosen, independently. The default is
+            LLM2Vec's (arXiv 2404.05961) for the Llama family.
+        style: if "bert", a chosen token becomes `mask_id` (80 %), a token drawn uniformly from the
+            vocabulary (10 %), or stays (10 %). If "all_mask", it always becomes `mask_id`.
+    """
+
+    mask_id: int
+    vocabulary: int
+    probability: float = 0.2
+    style: MaskStyle = "bert"
+
+
 def mask_tokens(
-    ids: Tensor,
-    allowed: Tensor,
-    *,
-    probability: float,
-    style: MaskStyle,
-    mask_id: int,
-    vocabulary: int,
-    generator: torch.Generator,
+    ids: Tensor, allowed: Tensor, masking: Masking, generator: torch.Generator
 ) -> Masked:
     """Choose labels and corrupt them.
 
     Args:
         ids: (T,) int64. It is not changed.
         allowed: (T,) bool, tokens that may be chosen.
-        probability: probability that an allowed token is chosen, independently.
-        style: if "bert", a chosen token becomes `mask_id` (80 %), a token drawn uniformly from the
-            vocabulary (10 %), or stays (10 %). If "all_mask", it always becomes `mask_id`.
-        mask_id: id of the mask token.
-        vocabulary: random tokens are drawn from the ids below this number.
+        masking: how they are chosen and hidden.
         generator: CPU generator.
     """
-    chosen = torch.bernoulli(torch.where(allowed, probability, 0.0), generator=generator).bool()
-    share = BERT_MASKED if style == "bert" else 1.0
+    chosen = torch.where(allowed, masking.probability, 0.0)
+    chosen = torch.bernoulli(chosen, generator=generator).bool()
+    share = BERT_MASKED if masking.style == "bert" else 1.0
     replaced = torch.bernoulli(torch.full(ids.shape, share), generator=generator).bool() & chosen
-    corrupted = ids.masked_fill(replaced, mask_id)
-    if style == "bert":
+    corrupted = ids.masked_fill(replaced, masking.mask_id)
+    if masking.style == "bert":
         among_rest = torch.full(ids.shape, BERT_RANDOM / (1 - BERT_MASKED))
         random = torch.bernoulli(among_rest, generator=generator).bool() & chosen & ~replaced
-        words = torch.randint(vocabulary, ids.shape, generator=generator)
+        words = torch.randint(masking.vocabulary, ids.shape, generator=generator)
         corrupted = torch.where(random, words, corrupted)
     return Masked(corrupted, chosen)
 

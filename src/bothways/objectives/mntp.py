@@ -34,7 +34,7 @@ from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
 from bothways.objectives.base import Backward, Objective, ObjectiveConfig
 from bothways.objectives.documents import end_of_document, tokenised
-from bothways.objectives.masking import MaskStyle, MaskToken, mask_token_id, mask_tokens
+from bothways.objectives.masking import Masking, MaskStyle, MaskToken, mask_token_id, mask_tokens
 from bothways.objectives.seeding import pass_seed, seeded
 from bothways.objectives.step_output import StepOutput
 
@@ -101,13 +101,15 @@ class MntpConfig(ObjectiveConfig):
         tokenizer, rows = encoder.tokenizer, embedding_rows(encoder.backbone)
         return Mntp(
             trainable_copy(head) if self.train_head else frozen_view(head),
+            Masking(
+                mask_token_id(tokenizer, self.mask_token, rows),
+                # a random token must have an embedding
+                min(len(tokenizer), rows or len(tokenizer)),
+                self.mask_probability,
+                self.style,
+            ),
             special_ids=tuple(tokenizer.all_special_ids),
-            mask_id=mask_token_id(tokenizer, self.mask_token, rows),
-            # a random token must have an embedding
-            vocabulary=min(len(tokenizer), rows or len(tokenizer)),
             direction=encoder.direction,
-            mask_probability=self.mask_probability,
-            style=self.style,
             row_length=self.row_length,
             isolate_documents=self.isolate_documents,
             shifted=self.shifted,
@@ -145,34 +147,27 @@ class Mntp(Objective[MntpBatch]):
 
     Args:
         head: (M, H) to (M, V) logits. Parameters that require a gradient are trained.
+        masking: how tokens are chosen and hidden.
         special_ids: tokens that are never masked.
-        mask_id: id of the mask token.
-        vocabulary: random replacements are drawn from the ids below this number.
         direction: direction of the encoder's attention.
-        mask_probability, style, row_length, isolate_documents, shifted, head_chunk: see
-            `MntpConfig`.
+        row_length, isolate_documents, shifted, head_chunk: see `MntpConfig`.
     """
 
     def __init__(
         self,
         head: nn.Module,
+        masking: Masking,
         *,
         special_ids: Sequence[int],
-        mask_id: int,
-        vocabulary: int,
         direction: Direction = "bidirectional",
-        mask_probability: float = 0.2,
-        style: MaskStyle = "bert",
         row_length: int = 512,
         isolate_documents: bool = False,
         shifted: ShiftedGroups | None = None,
         head_chunk: int = 512,
     ) -> None:
         super().__init__()
-        self.head = head
+        self.head, self.masking, self.direction = head, masking, direction
         self.special_ids = torch.tensor(sorted(special_ids), dtype=torch.int64)
-        self.mask_id, self.vocabulary, self.direction = mask_id, vocabulary, direction
-        self.mask_probability, self.style = mask_probability, style
         self.row_length, self.isolate_documents = row_length, isolate_documents
         self.shifted, self.head_chunk = shifted, head_chunk
 
@@ -213,15 +208,7 @@ class Mntp(Objective[MntpBatch]):
             self.shifted,
         )
         allowed = ~torch.isin(ids, self.special_ids) & (plan.position_ids() > 0)
-        corrupted, chosen = mask_tokens(
-            ids,
-            allowed,
-            probability=self.mask_probability,
-            style=self.style,
-            mask_id=self.mask_id,
-            vocabulary=self.vocabulary,
-            generator=generator,
-        )
+        corrupted, chosen = mask_tokens(ids, allowed, self.masking, generator)
         labelled = chosen.nonzero().flatten()
         tokens = TokenBatch(corrupted, plan, torch.ones_like(chosen), len(plan.lengths))
         return MntpBatch(tokens, labelled - 1, ids[labelled])

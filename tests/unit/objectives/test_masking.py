@@ -9,7 +9,7 @@ import torch
 from transformers import DataCollatorForLanguageModeling
 
 from bothways.errors import InputError
-from bothways.objectives.masking import MASK, mask_token_id, mask_tokens
+from bothways.objectives.masking import MASK, Masking, mask_token_id, mask_tokens
 from tiny import tiny_tokenizer
 
 T = 200_000
@@ -22,8 +22,8 @@ def material(tokenizer):
 
 def draw(ids, allowed, tokenizer, *, style="bert", probability=0.2, seed=0):
     mask_id = mask_token_id(tokenizer, "mask")
-    options = {"probability": probability, "style": style, "mask_id": mask_id, "vocabulary": len(tokenizer)}
-    return mask_tokens(ids, allowed, **options, generator=torch.Generator().manual_seed(seed))
+    masking = Masking(mask_id, len(tokenizer), probability, style)
+    return mask_tokens(ids, allowed, masking, torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize(("style", "shares"), [("bert", (0.8, 0.1)), ("all_mask", (1.0, 0.0))])

@@ -14,13 +14,14 @@ from bothways.attention.shifted import ShiftedGroups
 from bothways.config import parse
 from bothways.data.text.packing import Block
 from bothways.errors import InputError
+from bothways.objectives.masking import Masking
 from bothways.objectives.mntp import Mntp, MntpConfig
 from unit.objectives.small_encoder import TEXTS, make_encoder
 
 
 def objective(**options) -> Mntp:
-    defaults = {"special_ids": [0, 1], "mask_id": 9, "vocabulary": 20, "mask_probability": 1.0, "style": "all_mask"}
-    return Mntp(torch.nn.Linear(4, 20), **{**defaults, **options})
+    masking = Masking(mask_id=9, vocabulary=20, probability=1.0, style="all_mask")
+    return Mntp(torch.nn.Linear(4, 20), masking, special_ids=[0, 1], **options)
 
 
 def generator(seed: int = 0) -> torch.Generator:
