@@ -253,26 +253,26 @@ def _saved(folder: Path, names: list[str]) -> set[str] | None:
     return listed
 
 
-def iter_hub_rows(source: TextSource, *, streaming: bool = False) -> Iterator[Row]:
+def iter_hub_rows(
+    source: TextSource, *, streaming: bool = False, shard: tuple[int, int] | None = None
+) -> Iterator[Row]:
     """Yield (row number from 1, columns) of a hub dataset's split.
 
     Args:
         source: a source of kind "hub".
         streaming: read row by row over the network. If False, fetch the whole split into the cache.
+        shard: (k, n) reads shard k of n, from 0, with `streaming`. If None, read all rows.
 
     Raises:
         SourceError: the dataset, its configuration or its split cannot be read. Names the reason.
     """
-    import datasets
-
     rows: Any
     number = 0
     # `datasets` passes on errors of huggingface_hub, httpx and fsspec as well as its own
     try:
+        dataset = _load_hub(source, streaming=streaming)
         rows = iter(
-            datasets.load_dataset(
-                source.name, source.config, split=source.split, streaming=streaming
-            )
+            dataset if shard is None else dataset.shard(num_shards=shard[1], index=shard[0])
         )
     except Exception as error:
         raise _unreachable(source, number, error) from error
@@ -285,6 +285,40 @@ def iter_hub_rows(source: TextSource, *, streaming: bool = False) -> Iterator[Ro
             return
         number += 1
         yield number, row
+
+
+def hub_shard_count(source: TextSource) -> int:
+    """Return the number of shards of a hub dataset's split, which is usually that of its files.
+
+    Raises:
+        SourceError: the dataset, its configuration or its split cannot be read.
+    """
+    try:
+        return int(_load_hub(source, streaming=True).num_shards)
+    except Exception as error:
+        raise _unreachable(source, 0, error) from error
+
+
+def hub_revision(source: TextSource) -> str:
+    """Return the commit of a hub dataset that is read now (40 hex digits).
+
+    Raises:
+        SourceError: the dataset cannot be found or reached.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(source.name).sha)
+    except Exception as error:
+        raise _unreachable(source, 0, error) from error
+
+
+def _load_hub(source: TextSource, *, streaming: bool) -> Any:
+    import datasets
+
+    return datasets.load_dataset(
+        source.name, source.config, split=source.split, streaming=streaming
+    )
 
 
 def _unreachable(source: TextSource, row: int, error: Exception) -> SourceError:

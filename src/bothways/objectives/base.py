@@ -136,6 +136,14 @@ class Objective(nn.Module, ABC, Generic[Batch]):
         """
         return None
 
+    def forget(self) -> None:
+        """Drop the memory of earlier calls of `prepare`.
+
+        A stream calls it before each piece of its data, so that memory does not grow, and a piece
+        means the same in a run that was resumed.
+        """
+        return
+
     def hand_over(self, encoder: Encoder) -> None:
         """Move layers that the encoder keeps after training into it.
 
@@ -188,6 +196,15 @@ class ObjectiveConfig(Strict, ABC):
     """What a stage leaves: a text encoder, or a causal language model with its head."""
     measurable: ClassVar[bool] = True
     """Whether the loss is meaningful in evaluation mode, and so on held-out data."""
+
+    @property
+    def stream_obstacle(self) -> str | None:
+        """Why its data cannot stream, or None if it can.
+
+        Data can stream if `prepare` may be called for one piece of it after the other.
+        """
+        kind = getattr(self, "kind", "of this stage")
+        return f"the objective {kind} needs all its rows at once"
 
     @property
     def collapse_remedy(self) -> str:

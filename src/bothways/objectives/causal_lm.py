@@ -68,6 +68,11 @@ class CausalLmConfig(ObjectiveConfig):
         default=512, ge=1, description="positions for which logits exist together"
     )
 
+    @property
+    def stream_obstacle(self) -> str | None:
+        """See `ObjectiveConfig`."""
+        return None
+
     def build(self, encoder: Encoder, head: nn.Module | None = None) -> CausalLm:
         """Build the objective.
 

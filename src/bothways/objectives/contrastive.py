@@ -65,6 +65,11 @@ class ContrastiveConfig(ContrastiveBaseConfig):
         "code does. If null, train on texts in the form that is encoded",
     )
 
+    @property
+    def stream_obstacle(self) -> str | None:
+        """See `ObjectiveConfig`."""
+        return None
+
     def build(self, encoder: Encoder, head: nn.Module | None = None) -> Contrastive:
         """Build the objective. It sets the encoder's dropout until `release`.
 
@@ -151,6 +156,10 @@ class Contrastive(ContrastiveObjective):
             return rows
         self._tokenize = lambda some: tokenizer(some, prompt=prompt, max_length=length)
         return [TextExample(text, row) for text, row in zip(texts, rows)]
+
+    def forget(self) -> None:
+        """See `Objective`."""
+        self._copies = {}
 
     def collate(self, examples: Sequence[Any], generator: torch.Generator) -> ContrastiveBatch:
         """Make both views of each text, and find texts that are copies of each other.

@@ -79,6 +79,11 @@ class MntpConfig(ObjectiveConfig):
         512, ge=1, description="masked positions for which logits exist together"
     )
 
+    @property
+    def stream_obstacle(self) -> str | None:
+        """See `ObjectiveConfig`."""
+        return None
+
     def build(self, encoder: Encoder, head: nn.Module | None = None) -> Mntp:
         """Build the objective.
 

@@ -86,6 +86,16 @@ class SupervisedConfig(ContrastiveBaseConfig):
             )
         return self
 
+    @property
+    def stream_obstacle(self) -> str | None:
+        """See `ObjectiveConfig`."""
+        masks = self.false_negatives
+        if self.distillation is not None or (masks is not None and masks.guide is not None):
+            return "distillation and guide keep numbers of all rows"
+        if isinstance(self.in_batch, dict):
+            return "in_batch by task needs rows of every task at once"
+        return None
+
     def build(self, encoder: Encoder, head: nn.Module | None = None) -> Supervised:
         """Build the objective. It sets the encoder's dropout until `release`.
 
@@ -180,6 +190,10 @@ class Supervised(ContrastiveObjective):
                 texts, self.guide, device=encoder.device, also=self._guided
             )
         return texts
+
+    def forget(self) -> None:
+        """See `Objective`. Known answers are then those of one piece of the stream."""
+        self._answers = Answers()
 
     def collate(self, examples: Sequence[Example], generator: torch.Generator) -> ContrastiveBatch:
         """Pack queries, and one drawn positive and the drawn negatives of each row.

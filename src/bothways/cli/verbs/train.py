@@ -201,9 +201,10 @@ def _print_estimate(plan: DryRun, *, yaml: bool) -> None:
     if yaml:
         typer.echo(plan.recipe.to_yaml())
     for stage in plan.stages:
+        examples = "a stream of" if stage.examples is None else f"{stage.examples:,}"
         cost = f"about {_duration(stage.seconds)}, {stage.memory / 2**30:.1f} GiB, {stage.dtype}"
         say(
-            f"{stage.name}: trains {stage.trainable:,} of {stage.parameters:,} parameters; {stage.examples:,} examples, "
+            f"{stage.name}: trains {stage.trainable:,} of {stage.parameters:,} parameters; {examples} examples, "
             f"{stage.steps:,} steps, {stage.tokens:,} tokens; {cost}"
         )
     say(

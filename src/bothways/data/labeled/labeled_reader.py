@@ -13,7 +13,7 @@ import logging
 import re
 import sys
 from collections.abc import Generator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bothways.data.conversion.retrieval import retrieval
@@ -35,6 +35,10 @@ from bothways.progress import Progress
 log = logging.getLogger("bothways")
 
 _BEIR = "beir"
+
+
+class UnknownDialect(InputError):
+    """The columns of a file fit no dialect. Nothing of the file has been used yet."""
 
 
 def read_examples(
@@ -98,7 +102,7 @@ def read_examples(
         raise InputError(
             f"{source}: no usable example; the log says which rows were skipped and why"
         )
-    finished = [_overridden(example, task, query_prompt, document_prompt) for example in examples]
+    finished = [overridden(example, task, query_prompt, document_prompt) for example in examples]
     _tell_replaced(source, examples, finished)
     return finished
 
@@ -129,26 +133,17 @@ def _examples(
     recognised = False
     seen: dict[str, set[Example]] = {}
     warn_left_out(found.name, found.left_out)
-    for label, task, every, cells in _files(found):
-        rows = itertools.islice(every, *chosen_rows)
-        first = next(rows, None)
-        chosen = forced if forced is not None or first is None else detect(list(first[1]))
-        if first is None:
-            log.warning("%s: holds no row", label)
-        elif chosen is None:
-            problem = _unknown(label, first)
-            if found.kind != "folder":
-                raise InputError(problem)
-            log.warning("%s; the folder's other files are read without it", problem)
-        else:
-            recognised = True
-            yield from _read(
-                chosen,
-                itertools.chain([first], rows),
-                Reading(label, task, template, cells),
-                first,
-                seen.setdefault(_split(label), set()),
+    for file in _files(found):
+        rows = itertools.islice(file.rows, *chosen_rows)
+        before = seen.setdefault(_split(file.label), set())
+        try:
+            recognised |= yield from examples_of_file(
+                replace(file, rows=rows), forced, template, before
             )
+        except UnknownDialect as error:
+            if found.kind != "folder":
+                raise
+            log.warning("%s; the folder's other files are read without it", error)
     if not recognised:
         known = "; ".join(f"{item.name} ({item.shape})" for item in DIALECTS)
         raise InputError(
@@ -156,11 +151,25 @@ def _examples(
         )
 
 
-def _files(source: TextSource) -> Iterator[tuple[str, str, Iterator[Row], bool]]:
-    """Yield (label, task, rows, whether values are table cells) of each file."""
-    if source.kind == "hub":
-        yield source.label, source.name.split("/")[-1], iter_hub_rows(source), False
-    for path in source.files:
+@dataclass(frozen=True)
+class LabeledFile:
+    """The rows of a file or of a hub dataset.
+
+    Attributes:
+        label: its name in messages.
+        task: the task of rows that do not name one.
+        rows: numbers and columns.
+        cells: True if values are cells of a table of text.
+    """
+
+    label: str
+    task: str
+    rows: Iterator[Row]
+    cells: bool = False
+
+    @classmethod
+    def of(cls, path: Path) -> LabeledFile:
+        """Open a file. A shard has the task of its split."""
         shard = shard_of(path)
         task = (
             Path(path.name[: len(plain_name(path.name))]).stem
@@ -170,7 +179,39 @@ def _files(source: TextSource) -> Iterator[tuple[str, str, Iterator[Row], bool]]
         rows = training_rows(str(path), iter_rows(path))
         if is_table(path):
             rows = with_lists(str(path), rows, LISTS)
-        yield str(path), task, rows, is_table(path)
+        return cls(str(path), task, rows, is_table(path))
+
+
+def _files(source: TextSource) -> Iterator[LabeledFile]:
+    if source.kind == "hub":
+        yield LabeledFile(source.label, source.name.split("/")[-1], iter_hub_rows(source))
+    yield from map(LabeledFile.of, source.files)
+
+
+def examples_of_file(
+    file: LabeledFile, forced: Dialect | None, template: Template, seen: set[Example] | None
+) -> Generator[Example, None, bool]:
+    """Yield the examples of a file. Return whether it holds a row.
+
+    Args:
+        file: the file.
+        forced: its dialect. If None, it is recognized by the columns.
+        template: how an instruction is written before a text.
+        seen: examples of the shards before. If None, repetitions are not left out.
+
+    Raises:
+        UnknownDialect: the columns fit no dialect.
+    """
+    first = next(file.rows, None)
+    if first is None:
+        log.warning("%s: holds no row", file.label)
+        return False
+    chosen = forced if forced is not None else detect(list(first[1]))
+    if chosen is None:
+        raise UnknownDialect(_unknown(file.label, first))
+    reading = Reading(file.label, file.task, template, file.cells)
+    yield from _read(chosen, itertools.chain([first], file.rows), reading, first, seen)
+    return True
 
 
 def _split(label: str) -> str:
@@ -180,29 +221,31 @@ def _split(label: str) -> str:
 
 
 def _read(
-    dialect: Dialect, rows: Iterator[Row], reading: Reading, first: Row, seen: set[Example]
+    dialect: Dialect,
+    rows: Iterator[Row],
+    reading: Reading,
+    first: Row,
+    seen: set[Example] | None,
 ) -> Iterator[Example]:
     """Yield the examples of one file, each once, and log the account when the file is done.
 
     The line is logged too if the reading stops early. `seen` holds the examples of the shards
-    before.
+    before. If it is None, repetitions are yielded too.
     """
-    before = len(seen)
+    found = 0
     counted = _Counted(rows)
     try:
         for number, example in dialect.read(counted, reading):
-            if example in seen:
-                reading.skipped.add("repeated", number)
-                continue
-            seen.add(example)
+            if seen is not None:
+                if example in seen:
+                    reading.skipped.add("repeated", number)
+                    continue
+                seen.add(example)
+            found += 1
             yield example
     finally:
         _tell_unread(reading, first)
-        log.info(
-            "%s: %s",
-            reading.label,
-            _account(dialect, reading, first, counted.count, len(seen) - before),
-        )
+        log.info("%s: %s", reading.label, _account(dialect, reading, first, counted.count, found))
 
 
 # words in names of columns that can train or that grade a row
@@ -333,9 +376,10 @@ def _tell_replaced(source: str | Path, before: list[Example], after: list[Exampl
         )
 
 
-def _overridden(
+def overridden(
     example: Example, task: str | None, query_prompt: str | None, document_prompt: str | None
 ) -> Example:
+    """Return an example with another task or other prompts; see `read_examples`."""
     if task is None and query_prompt is None and document_prompt is None:
         return example
     own = Prompts(example.query_prompt, example.document_prompt)

@@ -130,10 +130,55 @@ def _parts(
         rows: Iterable[Row] = iter_hub_rows(source, streaming=streaming)
         yield source.label, rows, TextColumn(source.label, column, columns)
     for path in source.files:
-        chooser = TextColumn(str(path), column, columns)
-        by_txt = txt is not None and format_of(path) == ".txt"
-        rows = txt(path) if by_txt and txt is not None else iter_rows(path, keep=chooser.keep)
-        yield str(path), rows, chooser
+        yield _part(path, column, columns, txt)
+
+
+def _part(
+    path: Path,
+    column: str | None,
+    columns: Sequence[str],
+    txt: Callable[[Path], Iterable[Row]] | None,
+) -> Part:
+    chooser = TextColumn(str(path), column, columns)
+    by_txt = txt is not None and format_of(path) == ".txt"
+    rows = txt(path) if by_txt and txt is not None else iter_rows(path, keep=chooser.keep)
+    return str(path), rows, chooser
+
+
+def texts_of_file(
+    path: Path,
+    *,
+    column: str | None = None,
+    columns: Sequence[str] = TEXT,
+    txt: Callable[[Path], Iterable[Row]] | None = None,
+) -> Iterator[str]:
+    """Stream the training texts of one file, which may hold none; see `iter_texts`.
+
+    Raises:
+        NoKnownColumn: none of `columns` is there.
+        InputError: as `iter_texts`.
+    """
+    label, rows, chooser = _part(path, column, columns, txt)
+    return _usable(label, training_rows(label, rows), chooser, None)
+
+
+def texts_of_rows(
+    label: str,
+    rows: Iterable[Row],
+    *,
+    column: str | None = None,
+    columns: Sequence[str] = TEXT,
+) -> Iterator[str]:
+    """Stream the training texts of rows that are read already; see `texts_of_file`.
+
+    Args:
+        label: the name of their source in messages.
+        rows: numbers and columns.
+        column: see `iter_texts`.
+        columns: see `iter_texts`.
+    """
+    chooser = TextColumn(label, column, columns)
+    return _usable(label, training_rows(label, rows), chooser, None)
 
 
 def _embedded_rows(column: str | None) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -25,7 +25,7 @@ from bothways.encoder.encoder import Encoder
 from bothways.errors import BothwaysError
 from bothways.objectives.base import Objective, PassBackward
 from bothways.objectives.step_output import StepTotals
-from bothways.training.loop.randomness import Order, derive, generator
+from bothways.training.loop.randomness import BatchOrder, derive, generator
 from bothways.training.loop.update import WeightUpdate
 
 
@@ -49,6 +49,14 @@ class StepResult(NamedTuple):
     interrupted: bool
 
 
+class Examples(Protocol):
+    """Examples by number: a sequence, or a stream."""
+
+    def __getitem__(self, number: int, /) -> Any:
+        """Return an example."""
+        ...
+
+
 class Diverged(BothwaysError):
     """The loss or the gradient is not a finite number."""
 
@@ -60,7 +68,7 @@ class Stepper:
     Attributes:
         encoder: in training mode.
         objective: built for the encoder.
-        examples: from `Objective.prepare`.
+        examples: from `Objective.prepare`, or a stream of them.
         order: which examples belong to which micro-batch.
         update: changes the trained parameters.
         accelerator: its processes and device.
@@ -70,8 +78,8 @@ class Stepper:
 
     encoder: Encoder
     objective: Objective[Any]
-    examples: Sequence[Any]
-    order: Order
+    examples: Examples
+    order: BatchOrder
     update: WeightUpdate
     accelerator: Accelerator
     accumulation: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 
@@ -27,6 +28,29 @@ def derive(*parts: int | str) -> int:
 def generator(*parts: int | str) -> torch.Generator:
     """Return a CPU generator seeded with `derive(*parts)`."""
     return torch.Generator().manual_seed(derive(*parts))
+
+
+class BatchOrder(Protocol):
+    """Which examples belong to which micro-batch."""
+
+    @property
+    def global_size(self) -> int:
+        """Examples of an optimizer step, over all processes."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of a pass over the data, or 0 if its length is not known."""
+        ...
+
+    @property
+    def examples(self) -> int | None:
+        """Number of examples, or None if it is not known."""
+        ...
+
+    def rows(self, step: int, micro: int, process: int) -> list[int]:
+        """Return the example numbers of one micro-batch of optimizer step `step` (from 0)."""
+        ...
 
 
 class Order:
@@ -64,6 +88,7 @@ class Order:
         self.groups = (TaskRows(range(data)),) if isinstance(data, int) else tuple(data)
         self.size, self.world, self.kind = size, world, batches
         self.global_size = size * accumulation * world
+        self.examples = sum(len(group.rows) for group in self.groups)
         self.seed, self.stage = seed, stage
         self.steps_per_epoch = batches_per_epoch(self.groups, self.global_size, batches)
         self._epoch = -1

@@ -159,13 +159,14 @@ class StageRun:
                 self.context.name,
                 scale,
             )
+        order = self.stepper.order
         trained = sum(parameter.numel() for parameter in self.checkpointing.parameters.values())
         log.info(
-            "stage %s: %d steps of %d examples (from %d), %s parameters trained in float32 next to %s weights",
+            "stage %s: %d steps of %d examples (from %s), %s parameters trained in float32 next to %s weights",
             self.context.name,
             self.stop,
-            self.stepper.order.global_size,
-            len(self.stepper.examples),
+            order.global_size,
+            "a stream" if order.examples is None else order.examples,
             f"{trained:,}",
             str(self._frozen_dtype()).removeprefix("torch."),
         )

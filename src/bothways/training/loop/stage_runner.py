@@ -21,6 +21,7 @@ from bothways.training.hooks.heldout_loss import HeldOutLoss
 from bothways.training.hooks.hook import Hook, Readers
 from bothways.training.hooks.refresh import NegativeRefresh
 from bothways.training.hooks.step_log import StepLog
+from bothways.training.hooks.stream_mark import StreamMark
 from bothways.training.hooks.weight_average import WeightAverage
 from bothways.training.loop import precision
 from bothways.training.loop.checkpoints import Checkpoints, StageState
@@ -38,9 +39,10 @@ from bothways.training.stage.later_stages import check_later, check_negatives
 from bothways.training.stage.product import product_of
 from bothways.training.stage.stage_context import StageContext
 from bothways.training.stage.stage_data import StageData, read_stage_data
-from bothways.training.stage.stage_order import stage_order
+from bothways.training.stage.stage_order import stage_examples
 from bothways.training.stage.stage_output import merge_stage, record
 from bothways.training.stage.stage_setup import open_heldout, open_stage, ready
+from bothways.training.stream.examples import ExampleStream
 
 
 def train_stage(
@@ -121,8 +123,9 @@ class _StageRunner:
     ) -> StageRun:
         """Build the loop of the stage with its hooks."""
         context, run, stage = self.context, self.run, self.context.stage
-        examples = data.first(objective.prepare(data.items, encoder))
-        order = stage_order(context, data.groups_of(len(examples)), run.accelerator.num_processes)
+        examples, order = stage_examples(
+            context, data, objective, encoder, run.accelerator.num_processes
+        )
         parameters = trainable_parameters(encoder, objective)
         if not parameters:
             raise InputError(
@@ -207,6 +210,8 @@ class _StageRunner:
         context, run, stage, encoder = self.context, self.run, self.context.stage, stepper.encoder
         readers = Readers(run.accelerator, sharding.is_sharded(encoder))
         hooks: list[Hook] = [StepLog(log=run.metrics, every=stage.log_every)]
+        if isinstance(stepper.examples, ExampleStream):
+            hooks.append(StreamMark(examples=stepper.examples))
         if average is not None:
             hooks.append(average)
         if stage.refresh is not None:

@@ -19,6 +19,16 @@ TEMPLATE = "nv_embed"
 """Default way to write an instruction of FlagEmbedding's dialect, see `data.labeled.templates`."""
 LABELED_KEYS = ("dialect", "query_prompt", "document_prompt", "example_prompt", "template")
 """Keys of labeled data that belong to one source or task."""
+WHOLE_DATA_KEYS = (
+    "limit",
+    "rows",
+    "tasks",
+    "batches",
+    "mine",
+    "leave_out_labeled",
+    "example_prompt",
+)
+"""Keys that need all rows of the data at once, so that it cannot stream."""
 
 
 def _one_or_many(value: object) -> object:
@@ -77,6 +87,21 @@ class TaskConfig(Strict):
         return self
 
 
+def _switch(value: object) -> object:
+    """Read `true` as a stream with the default buffer, and `false` as none."""
+    return ({} if value else None) if isinstance(value, bool) else value
+
+
+class StreamConfig(Strict):
+    """Data that is read shard by shard while the stage trains, in bounded memory."""
+
+    buffer: int = Field(
+        default=10_000,
+        ge=2,
+        description="texts or rows that are in memory together and are shuffled; up to half as many more are read ahead",
+    )
+
+
 class DataConfig(Strict):
     """The training data of a stage: texts, or labeled rows for objectives that need them."""
 
@@ -129,6 +154,11 @@ class DataConfig(Strict):
         "auto for objectives that "
         "learn from documents (causal_lm, llara), line for others",
     )
+    stream: Annotated[StreamConfig | None, BeforeValidator(_switch)] = Field(
+        default=None,
+        description="read the data while training, for sources larger than memory: true, or a mapping with buffer. "
+        "If null, read it all before the first step",
+    )
     mine: MineConfig | None = Field(
         default=None,
         description="labeled rows: hard negatives by BM25 for rows without any; null: they stay without",
@@ -156,6 +186,17 @@ class DataConfig(Strict):
             )
         if not all(task.source for task in self.tasks):
             raise ValueError("tasks: one has no source; name its file or folder")
+        return self
+
+    @model_validator(mode="after")
+    def _streams(self) -> DataConfig:
+        if self.stream is None:
+            return self
+        key = self._set_keys(*WHOLE_DATA_KEYS)
+        if key is not None:
+            raise ValueError(
+                f"stream: {key} needs all rows at once, and a stream holds only some; leave one of the two out"
+            )
         return self
 
     @property

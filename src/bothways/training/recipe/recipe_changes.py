@@ -25,6 +25,7 @@ OPTIONAL_KEYS = frozenset(
         "example_prompt",
         "leave_out_labeled",
         "fill",
+        "stream",
     }
     | {"joint", "plain", "add_bos", "rows", "share", "keep_mlp"}
     | {

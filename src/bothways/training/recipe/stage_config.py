@@ -264,6 +264,38 @@ class Stage(Strict):
         return self
 
     @model_validator(mode="after")
+    def _stream_fits(self) -> Stage:
+        stream = self.data.stream
+        if self.heldout is not None and self.heldout.data is not None and self.heldout.data.stream:
+            raise ValueError(
+                "heldout.data.stream: held-out data is read whole; set a limit there in place of stream"
+            )
+        if stream is None:
+            return self
+        obstacle = self.objective.stream_obstacle
+        if obstacle is not None:
+            raise ValueError(f"data.stream: {obstacle}; leave stream out")
+        if self.optim.steps is None:
+            raise ValueError(
+                "data.stream: a stream does not tell its length, so a stage cannot last a number of epochs; set optim.steps "
+                "(and optim.epochs to null, if it is set)"
+            )
+        if self.refresh is not None:
+            raise ValueError(
+                "data.stream: refresh mines the negatives of all rows at once; leave one of the two out"
+            )
+        if self.heldout is not None and (self.heldout.share or self.objective.wants == "examples"):
+            raise ValueError(
+                "data.stream: heldout takes a share of all rows, or compares with their answers; name other texts as heldout.data "
+                "if the stage learns from texts, else use eval"
+            )
+        if stream.buffer < self.batch.size * self.batch.accumulation:
+            raise ValueError(
+                f"data.stream.buffer: {stream.buffer} is less than one step takes (batch.size x accumulation); raise it"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _refresh_fits(self) -> Stage:
         if self.refresh is None:
             return self

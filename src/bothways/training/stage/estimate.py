@@ -22,7 +22,7 @@ from bothways.training.recipe.recipe import Recipe
 from bothways.training.stage.base_encoder import open_base
 from bothways.training.stage.stage_context import StageContext
 from bothways.training.stage.stage_data import GivenTexts, read_stage_data
-from bothways.training.stage.stage_order import stage_order
+from bothways.training.stage.stage_order import stage_examples
 from bothways.training.stage.stage_setup import ready
 
 
@@ -33,8 +33,8 @@ class StageEstimate:
     Attributes:
         name: the stage's name.
         objective: kind of its objective, for example mntp.
-        texts: number of training texts or rows.
-        examples: number of examples that the objective makes of them.
+        texts: number of training texts or rows, or None for a stream.
+        examples: number of examples that the objective makes of them, or None for a stream.
         trainable: number of trained parameters.
         parameters: number of all parameters.
         steps: optimizer steps that are taken.
@@ -47,8 +47,8 @@ class StageEstimate:
 
     name: str
     objective: str
-    texts: int
-    examples: int
+    texts: int | None
+    examples: int | None
     trainable: int
     parameters: int
     steps: int
@@ -96,8 +96,9 @@ def _measure(context: StageContext, accelerator: Accelerator, given: GivenTexts)
     chosen = precision.choose(recipe.dtype, accelerator.device, adapter=stage.adapter is not None)
     encoder = open_base(context, device=accelerator.device, dtype=chosen.weights)
     with ready(context, encoder, chosen) as objective:
-        examples = data.first(objective.prepare(data.items, encoder))
-        order = stage_order(context, data.groups_of(len(examples)), accelerator.num_processes)
+        examples, order = stage_examples(
+            context, data, objective, encoder, accelerator.num_processes
+        )
         parameters = trainable_parameters(encoder, objective)
         stepper = Stepper(
             encoder=encoder,
@@ -123,8 +124,8 @@ def _measure(context: StageContext, accelerator: Accelerator, given: GivenTexts)
     return StageEstimate(
         name=stage.name,
         objective=stage.objective.kind,
-        texts=len(data.items),
-        examples=len(examples),
+        texts=None if order.examples is None else len(data.items),
+        examples=order.examples,
         trainable=sum(parameter.numel() for parameter in parameters.values()),
         parameters=sum(parameter.numel() for parameter in encoder.parameters()),
         steps=steps,

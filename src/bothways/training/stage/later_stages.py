@@ -44,7 +44,8 @@ def check_later(
         check_negatives(stage, data.items)
         if isinstance(stage.objective, (ContrastiveConfig, SupervisedConfig)):
             # Each text or row is one example, so the number of steps is known.
-            stage_order(context, data.groups_of(len(data.items)), processes)
+            if data.stream is None:
+                stage_order(context, data.groups_of(len(data.items)), processes)
             _try_objective(stage, encoder, data.items)
         if stage.adapter is not None:
             target_names(encoder.backbone, stage.adapter)

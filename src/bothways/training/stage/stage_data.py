@@ -26,6 +26,7 @@ from bothways.errors import InputError
 from bothways.training.recipe.data_config import DataConfig, TaskConfig
 from bothways.training.recipe.stage_config import Stage
 from bothways.training.stage.bm25_negatives import fill
+from bothways.training.stream.stage_stream import StageStream, open_stream
 
 log = logging.getLogger("bothways")
 
@@ -48,6 +49,8 @@ class StageData:
         groups: rows by task and weight, or one group if the data has neither.
         held_out: rows before `items` that are not trained on. The held-out loss is read on them.
         rows: maximum number of examples that the objective may make of `items`. If None, all.
+        stream: the whole data, if it streams. Then `items` is a sample of it. If None, `items` is
+            the whole data.
     """
 
     items: Sequence[Any]
@@ -57,6 +60,7 @@ class StageData:
     groups: tuple[TaskRows, ...] = ()
     held_out: Sequence[Any] = ()
     rows: int | None = None
+    stream: StageStream | None = None
 
     def first(self, examples: Sequence[Any]) -> Sequence[Any]:
         """Return the examples that are trained on, of all that the objective made of `items`."""
@@ -113,6 +117,12 @@ def read_stage_data(stage: Stage, given: GivenTexts = None) -> StageData:
 
 def _all_data(stage: Stage, given: GivenTexts) -> StageData:
     wants = stage.objective.wants
+    if stage.data.stream is not None:
+        if given is not None:
+            raise InputError(
+                f"stages.{stage.name}.data.stream: the texts are in memory already; leave stream out, or name files in data.source"
+            )
+        return _streamed(stage.data, wants)
     if given is None:
         return read_data(stage.data, wants)
     if isinstance(given, Mapping):
@@ -136,6 +146,17 @@ def read_data(data: DataConfig, wants: str) -> StageData:
         wants: kind of the rows, see `ObjectiveConfig.wants`.
     """
     return LOADERS[wants].read(data)
+
+
+def _streamed(data: DataConfig, wants: str) -> StageData:
+    """Open the sources of a stage that streams, and read a sample of their items."""
+    stream = open_stream(data, wants)
+    rows = stream.sample
+    if wants == "examples":
+        texts = [row.query for row in rows] + [row.positives[0] for row in rows]
+    else:
+        texts = excerpts(rows) if wants == "documents" or data.unit == "auto" else rows
+    return StageData(rows, texts, stream.origin, stream.fingerprint, stream=stream)
 
 
 # --- texts ----------------------------------------------------------------------------------------

@@ -4,13 +4,63 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from bothways.data.batches import TaskRows, rows_by_task
+from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
-from bothways.training.loop.randomness import Order
+from bothways.objectives.base import Objective
+from bothways.training.loop.optimizer_step import Examples
+from bothways.training.loop.randomness import BatchOrder, Order
 from bothways.training.stage.stage_context import StageContext
+from bothways.training.stage.stage_data import StageData
+from bothways.training.stream.examples import ExampleStream, StreamOrder
 
 log = logging.getLogger("bothways")
+
+
+def stage_examples(
+    context: StageContext,
+    data: StageData,
+    objective: Objective[Any],
+    encoder: Encoder,
+    processes: int,
+) -> tuple[Examples, BatchOrder]:
+    """Make the examples of a stage, and their order. A stream is opened, and not read yet.
+
+    Args:
+        context: the stage.
+        data: its data.
+        objective: built for the encoder.
+        encoder: opened for the stage.
+        processes: number of processes of the run.
+
+    Raises:
+        InputError: if there are fewer examples than one optimizer step takes.
+    """
+    if data.stream is None:
+        examples = data.first(objective.prepare(data.items, encoder))
+        return examples, stage_order(context, data.groups_of(len(examples)), processes)
+    stage = context.stage
+    assert stage.data.stream is not None
+
+    def prepare(items: list[Any]) -> Sequence[Any]:
+        objective.forget()
+        return objective.prepare(items, encoder)
+
+    order = StreamOrder(
+        size=stage.batch.size, accumulation=stage.batch.accumulation, world=processes
+    )
+    stream = ExampleStream(
+        data.stream.shards,
+        prepare,
+        buffer=stage.data.stream.buffer,
+        step=order.global_size,
+        seed=context.recipe.seed,
+        stage=context.index,
+        name=f"stages.{stage.name}",
+    )
+    return stream, order
 
 
 def stage_order(context: StageContext, groups: Sequence[TaskRows], processes: int) -> Order:

@@ -1,0 +1,1 @@
+"""Stages with data that streams: its shards, and the examples of each step."""
