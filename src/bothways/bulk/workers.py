@@ -169,7 +169,7 @@ class Processes:
     def _start(self, index: int) -> _Worker:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        threads = max(1, _cores() // self.count)
+        threads = max(1, cores() // self.count)
         arguments = (there, self.request, self.settings, self.folder, index, threads)
         process = context.Process(target=self.main, args=arguments, name=f"bothways-{index}")
         process.start()
@@ -248,7 +248,7 @@ def _ended(code: int | None) -> str:
     return f"ended with exit code {code}"
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return the number of cores that this process may use."""
     affinity: Any = getattr(os, "sched_getaffinity", None)  # not on every system
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

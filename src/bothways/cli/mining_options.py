@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -12,6 +14,7 @@ from bothways.cli.options import BatchTokens, Device, DType, open_encoder
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
+    from bothways.bulk.pool import EncoderPool
     from bothways.encoder.encoder import Encoder
     from bothways.mining.options import MiningOptions
 
@@ -153,9 +156,39 @@ class SearchOptions:
     device: Device = "auto"
     dtype: DType = "auto"
 
-    def open(self, model: str | None) -> Encoder | None:
-        """Open the model. Return None if BM25 runs alone."""
-        return None if model is None else open_encoder(model, device=self.device, dtype=self.dtype)
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="processes that encode, each with the model in memory; 1 if not given",
+        ),
+    ] = None
+
+    @contextmanager
+    def opened(self, model: str | None) -> Iterator[Encoder | EncoderPool | None]:
+        """Open the model for a `with` block. BM25 alone has None."""
+        if model is None:
+            yield None
+        elif self.processes in (None, 1):
+            yield open_encoder(model, device=self.device, dtype=self.dtype)
+        else:
+            from bothways.bulk.model import ModelRequest
+            from bothways.bulk.pool import EncoderPool
+
+            request = ModelRequest(model, self.device, self.dtype)
+            with EncoderPool(request, self.processes or 1) as pool:
+                yield pool
+
+    def check(self, model: str | None) -> None:
+        """Refuse processes without a model.
+
+        Raises:
+            InputError: if BM25 runs alone.
+        """
+        if model is None and self.processes is not None:
+            raise InputError(
+                "--processes: bm25 ranks by words and encodes nothing; leave it out, or name a model"
+            )
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,12 @@ class Work:
                 return found
 
             return encode_shards(
-                place, len(texts), encode, store=store, advance=bar.advance
+                place,
+                len(texts),
+                encode,
+                store=store,
+                advance=bar.advance,
+                at_once=vectors.at_once,
             ), place.name
 
 

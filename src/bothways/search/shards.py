@@ -8,9 +8,11 @@ identify everything that determines its content (model, prompt, texts).
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from bothways.atomic import atomic_file
 from bothways.errors import InputError
 
 Store = Literal["float32", "float16"]
+Result = TypeVar("Result")
 
 log = logging.getLogger("bothways")
 
@@ -70,6 +73,7 @@ def encode_shards(
     store: Store = "float32",
     chunk: int | None = None,
     advance: Callable[[int], None] = lambda count: None,
+    at_once: int = 1,
 ) -> Shards:
     """Open the vectors in `folder`, and compute the missing ones.
 
@@ -80,7 +84,9 @@ def encode_shards(
         store: type of the numbers on disk. float16 halves the files and rounds cosines to about
             0.0005.
         chunk: items of a file. If None, CHUNK.
-        advance: called with the number of items after each file.
+        advance: called with the number of items after each file, in their order.
+        at_once: number of files that are computed at the same time, each by a thread that calls
+            `encode`.
 
     Raises:
         InputError: if two chunks have vectors of different widths.
@@ -88,7 +94,9 @@ def encode_shards(
     """
     chunk = CHUNK if chunk is None else chunk
     arrays: list[np.ndarray] = []
-    for number, first in enumerate(range(0, count, chunk)):
+
+    def file(number: int) -> tuple[Path, np.ndarray]:
+        first = number * chunk
         path, end = folder / f"{number:06d}.npy", min(first + chunk, count)
         array = _read(path, end - first, store)
         if array is None:
@@ -96,14 +104,35 @@ def encode_shards(
             with atomic_file(path) as part, part.open("wb") as stream:
                 np.save(stream, vectors.astype(store))
             array = np.load(path, mmap_mode="r")
+        return path, array
+
+    for path, array in _in_order(file, -(-count // chunk), at_once):
         if arrays and array.shape[1] != arrays[0].shape[1]:
             raise InputError(
                 f"{path}: its vectors have {array.shape[1]} numbers and the earlier ones {arrays[0].shape[1]}; "
                 "an encoder must return vectors of one width"
             )
         arrays.append(array)
-        advance(end - first)
+        advance(len(array))
     return Shards(arrays, chunk)
+
+
+def _in_order(call: Callable[[int], Result], count: int, at_once: int) -> Iterator[Result]:
+    """Yield call(0), call(1), …, of which up to `at_once` run at the same time."""
+    if at_once == 1:
+        yield from map(call, range(count))
+        return
+    threads = ThreadPoolExecutor(at_once)
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for number in range(count):
+            waiting.append(threads.submit(call, number))
+            if len(waiting) == 2 * at_once:  # no thread waits for the oldest one
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def _read(path: Path, rows: int, store: Store) -> np.ndarray | None:

@@ -119,7 +119,15 @@ def encoder_name(encoder: Any) -> str:
 
 
 class Vectors:
-    """An encoder that returns unit vectors, by role and prompt."""
+    """An encoder that returns unit vectors, by role and prompt.
+
+    Attributes:
+        encoder: see `encode_texts`.
+        batch_tokens: tokens per forward pass, for encoders that accept it.
+        name: the encoder's name in messages.
+        at_once: number of lists of texts that it encodes at the same time: its attribute `at_once`,
+            for example the processes of `bulk.pool.EncoderPool`, or 1.
+    """
 
     def __init__(self, encoder: AnyEncoder, *, batch_tokens: int | None = None) -> None:
         """Keep the encoder.
@@ -134,6 +142,7 @@ class Vectors:
         check_encoder(encoder)
         self.encoder, self.batch_tokens = encoder, batch_tokens
         self.name = encoder_name(encoder)
+        self.at_once = int(getattr(encoder, "at_once", 1))
 
     def __call__(self, texts: Sequence[str], role: Role, prompt: str | None) -> np.ndarray:
         """Return unit vectors (N, D) float32, see `encode_texts`. A vector of zeros stays one."""

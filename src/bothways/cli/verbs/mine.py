@@ -71,22 +71,24 @@ def command(
     method, model = method_of(with_)
     options = selection.options(method, search)  # refuses bad values before anything is read
     corpus.check()
+    search.check(model)
     folder = work.folder(output.out)
     rows = layout.read(sources)
     documents = corpus.read()
     held = held_out.read()
-    mined = mine(
-        rows,
-        documents,
-        options,
-        encoder=search.open(model),
-        without=held,
-        batch_tokens=search.batch_tokens,
-        sample=sample,
-        work=folder,
-        progress=True,
-        **asdict(prompts),
-    )
+    with search.opened(model) as encoder:
+        mined = mine(
+            rows,
+            documents,
+            options,
+            encoder=encoder,
+            without=held,
+            batch_tokens=search.batch_tokens,
+            sample=sample,
+            work=folder,
+            progress=True,
+            **asdict(prompts),
+        )
     _finish(mined, output)
     if not work.keep:
         remove_work(folder)

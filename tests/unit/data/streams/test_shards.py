@@ -47,13 +47,13 @@ def test_texts_are_those_of_the_folder_read_whole(folder: Path, caplog: pytest.L
     with caplog.at_level(logging.WARNING):
         every(folder, TextReader())
     assert "test.jsonl" in caplog.text and "the folder's other files are read without it" in caplog.text
-    assert [Path(shard.name).name for shard in shards_of(str(folder), TextReader())][0] == "a.jsonl"
+    assert next(Path(shard.name).name for shard in shards_of(str(folder), TextReader())) == "a.jsonl"
 
 
 def test_a_named_file_without_a_text_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match=r"other\.jsonl"):
         every(folder / "other.jsonl", TextReader())
-    with pytest.raises(InputError, match="no column 'body'|body"):
+    with pytest.raises(InputError, match="no column 'body'"):
         every(folder / "a.jsonl", TextReader(column="body"))
 
 
