@@ -144,6 +144,7 @@ def _update(
     store = places.open_store(to, settings)
     try:
         done = before is not None and before.finished and before.approximate == asked.approximate
+        done = done and store.is_whole()
         update = Update(store, encoder, settings, batch_tokens, was_finished=done)
         with Progress("index", None, "texts", show=show) as bar:
             update.run(read, bar, keep=_kept_sources(before, asked.sources, others))

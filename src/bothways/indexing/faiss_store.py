@@ -4,8 +4,9 @@
     notes.faiss.rows    SQLite: rows with the same numbers, vectors, settings
     notes.faiss.bm25/   words, made by the first hybrid search
 
-Rows are added to SQLite in transactions. The FAISS file is written at the end, as a whole. All
-vectors are in memory during a search.
+Rows are added to SQLite in transactions. The FAISS file is written at the end, as a whole, and its
+SHA-256 is kept with the rows and compared when the file is opened. All vectors are in memory during
+a search.
 """
 
 from __future__ import annotations
@@ -21,18 +22,20 @@ from typing import Any
 import numpy as np
 
 from bothways.atomic import atomic_file
+from bothways.digest import file_sha256
 from bothways.errors import InputError, MissingExtra, OutputError
 from bothways.foreign import foreign
 from bothways.indexing.filters import Condition, Value, write_sql
 from bothways.indexing.lance_store import parsed_settings
 from bothways.indexing.rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings
-from bothways.indexing.store import Near, Store, Stored
+from bothways.indexing.store import Near, RemovedIndex, Store, Stored
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS settings (only INTEGER PRIMARY KEY CHECK (only = 1), value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS rows (number INTEGER PRIMARY KEY AUTOINCREMENT, "id" BLOB UNIQUE, "document" BLOB, "digest" BLOB,
     "source" TEXT, "file" TEXT, "row" INTEGER, "start" INTEGER, "end" INTEGER, "text" TEXT, vector BLOB);
+CREATE TABLE IF NOT EXISTS file (only INTEGER PRIMARY KEY CHECK (only = 1), sha256 TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS documents ON rows ("document");
 CREATE INDEX IF NOT EXISTS digests ON rows ("digest");
 """
@@ -126,8 +129,13 @@ class FaissStore(Store):
         """Return the time at which the FAISS file was written.
 
         If the index was removed and made again, its new rows are opened.
+
+        Raises:
+            RemovedIndex: the file of rows is not there any more.
         """
         found = self._path.stat().st_mtime_ns if self._path.exists() else None
+        if not rows_file(self._path).is_file():
+            raise RemovedIndex(self.place)
         with self._reading(), self._lock:
             if rows_file(self._path).stat().st_ino != self._inode:
                 self._base.close()
@@ -184,9 +192,17 @@ class FaissStore(Store):
             index.add_with_ids(vectors, numbers)
         with atomic_file(self._path) as part, self._writing():
             faiss.write_index(index, str(part))
+            digest = file_sha256(part)
         self._index = None
-        with self._writing():
+        with self._writing(), self._lock:
+            with self._base:
+                self._base.execute("INSERT OR REPLACE INTO file VALUES (1, ?)", (digest,))
             self._base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def is_whole(self) -> bool:
+        """Tell if the FAISS file is the one that `finish` wrote."""
+        written = self._digest()
+        return self._path.is_file() and written in (None, file_sha256(self._path))
 
     def nearest(
         self, query: np.ndarray, count: int, where: Condition | None, *, exact: bool
@@ -263,6 +279,9 @@ class FaissStore(Store):
             if self._index is None:
                 remedy = "run the same bothways index again"
                 with foreign(self.place, "cannot be read", remedy):
+                    written = self._digest()
+                    if written not in (None, file_sha256(self._path)):
+                        raise ValueError("its bytes have changed since it was written")
                     index = self._faiss.read_index(self.place)
                     numbers = self._faiss.vector_to_array(index.id_map)
                     rows = self._all("SELECT number FROM rows ORDER BY number")
@@ -271,6 +290,12 @@ class FaissStore(Store):
                 self._read_at = self._path.stat().st_mtime_ns
                 self._index = index
             return self._index
+
+    def _digest(self) -> str | None:
+        """Return the SHA-256 of the FAISS file as it was written. None if an older version did."""
+        table = self._all("SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'file'")
+        found = self._all("SELECT sha256 FROM file") if table else []
+        return str(found[0][0]) if found else None
 
     def _numbers(self, where: Condition) -> np.ndarray:
         values: list[Value] = []

@@ -10,7 +10,7 @@ Every `add` is a transaction of Lance, so a kill loses at most the batch that wa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from bothways.foreign import foreign, read_object
 from bothways.indexing.filters import Condition, quoted, write_sql
 from bothways.indexing.rows import COLUMNS, SIZE, Entry
 from bothways.indexing.settings import IndexSettings
-from bothways.indexing.store import Near, Store, Stored
+from bothways.indexing.store import Near, RemovedIndex, Store, Stored
 
 SETTINGS = "index.json"
 _TABLE = "rows"
@@ -90,7 +90,13 @@ class LanceStore(Store):
         write_settings(self._folder / SETTINGS, settings)
 
     def version(self) -> object:
-        """Return the time of the last change of the settings."""
+        """Return the time of the last change of the settings.
+
+        Raises:
+            RemovedIndex: the folder holds no index any more.
+        """
+        if not is_index(self._folder):
+            raise RemovedIndex(self.place)
         with self._reading():
             return (self._folder / SETTINGS).stat().st_mtime_ns
 
@@ -203,8 +209,15 @@ class LanceStore(Store):
             for batch in search.to_batches(8192):
                 yield batch.select(columns)
 
-    def _reading(self) -> AbstractContextManager[None]:
-        return foreign(self.place, "cannot be read", _BROKEN)
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            with foreign(self.place, "cannot be read", _BROKEN):
+                yield
+        except InputError:
+            if not is_index(self._folder):  # removed in the middle of a search
+                raise RemovedIndex(self.place) from None
+            raise
 
     def _writing(self) -> AbstractContextManager[None]:
         remedy = "make room or choose another place; what is there stays, and the same command goes on from it"

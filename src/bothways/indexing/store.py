@@ -17,9 +17,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bothways.errors import InputError
 from bothways.indexing.filters import Condition
 from bothways.indexing.rows import Entry
 from bothways.indexing.settings import IndexSettings
+
+
+class RemovedIndex(InputError):
+    """An index that was open is not at its place any more. It may come back."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"{place}: the index was removed; put it back or index again, and searches go on"
+        )
 
 
 class Near(NamedTuple):
@@ -105,8 +115,16 @@ class Store(ABC):
         """Count the rows."""
 
     def version(self) -> object:
-        """Return a value that changes when another process has changed the index."""
+        """Return a value that changes when another process has changed the index.
+
+        Raises:
+            RemovedIndex: the index is not there any more.
+        """
         return None
+
+    def is_whole(self) -> bool:
+        """Tell if everything that `finish` writes is there and undamaged."""
+        return True
 
     @abstractmethod
     def close(self) -> None:

@@ -15,6 +15,7 @@ from bothways.encoder.inference import finish
 from bothways.errors import BothwaysError, InputError
 from bothways.indexing.model import identity
 from bothways.indexing.searching import Index, check_search
+from bothways.indexing.store import RemovedIndex
 from bothways.serving.refusal import Refusal
 from bothways.serving.schema import SearchRequest
 
@@ -72,7 +73,7 @@ class Documents:
 
         Raises:
             InputError: the condition does not work with the store.
-            Refusal: the index cannot be read (500).
+            Refusal: the index was removed (503), or cannot be read (500).
             asyncio.TimeoutError: it took longer than `timeout` seconds.
         """
         unit = finish(vector[None, : self.index.settings.truncate_dim], True)[0]
@@ -86,6 +87,8 @@ class Documents:
         running = asyncio.get_running_loop().run_in_executor(self._threads, work)
         try:
             return await asyncio.wait_for(running, timeout)
+        except RemovedIndex as error:
+            raise Refusal(503, str(error), code="index") from None
         except BothwaysError as error:
             if str(error).startswith("where:"):
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_an_approximate_index_finds_the_nearest_exactly_if_asked(encoder, tmp_pa
         assert all(hit.row < 20 for hit in fast.search(query, where=where))
 
 
-@pytest.mark.parametrize("damage", ["cut", "missing", "other", "rows"])
+@pytest.mark.parametrize("damage", ["cut", "missing", "other", "rows", "flipped"])
 def test_files_that_do_not_belong_together(encoder, tmp_path: Path, damage: str) -> None:
     (tmp_path / "t.txt").write_text("one\ntwo\nthree", encoding="utf-8")
     place = tmp_path / "x.faiss"
@@ -49,6 +50,13 @@ def test_files_that_do_not_belong_together(encoder, tmp_path: Path, damage: str)
         place.write_bytes(place.read_bytes()[:100])
     elif damage == "missing":
         place.unlink()
+    elif damage == "flipped":  # one bit of a vector: the file is still a FAISS file
+        raw = bytearray(place.read_bytes())
+        vectors = faiss.downcast_index(faiss.read_index(str(place)).index)
+        first = vectors.reconstruct(0).tobytes()
+        raw[raw.index(first) + 5] ^= 1
+        place.write_bytes(raw)
+        faiss.read_index(str(place))
     elif damage == "other":
         (tmp_path / "u.txt").write_text("one\ntwo", encoding="utf-8")
         bw.index(tmp_path / "u.txt", model=encoder, to=tmp_path / "y.faiss").close()
@@ -58,6 +66,24 @@ def test_files_that_do_not_belong_together(encoder, tmp_path: Path, damage: str)
     with pytest.raises(InputError, match=r"x\.faiss.*cannot be read") as raised:
         bw.open_index(place, model=encoder).search("one")
     assert "\n" not in str(raised.value)
+    if damage != "rows":
+        assert "run the same bothways index again" in str(raised.value)
+        again = bw.index(tmp_path / "t.txt", model=encoder, to=place)
+        assert (again.changes.encoded, again.changes.kept) == (0, 3)
+        assert again.search("one")[0].text == "one"
+
+
+def test_a_file_of_an_older_version_has_no_digest(encoder, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("one\ntwo\nthree", encoding="utf-8")
+    place = tmp_path / "x.faiss"
+    bw.index(tmp_path / "t.txt", model=encoder, to=place).close()
+    base = sqlite3.connect(tmp_path / "x.faiss.rows")
+    base.execute("DROP TABLE file")
+    base.commit()
+    base.close()
+    with bw.open_index(place, model=encoder) as opened:
+        assert opened.search("one")[0].text == "one"
+    bw.index(tmp_path / "t.txt", model=encoder, to=place).close()
 
 
 def test_a_file_without_rows_is_not_replaced(encoder, tmp_path: Path) -> None:

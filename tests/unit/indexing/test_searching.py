@@ -12,6 +12,7 @@ from bothways.errors import InputError
 from bothways.indexing import searching
 from bothways.indexing.rows import Entry
 from bothways.indexing.searching import fused
+from bothways.indexing.store import RemovedIndex
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +111,26 @@ def test_an_index_that_was_removed_and_made_again(encoder, tmp_path, name, needs
     assert opened.search("one") == fresh.search("one") != opened.search_vector("one", old)
     opened.close()
     fresh.close()
+
+
+@pytest.mark.parametrize(("name", "needs"), [("x", "lancedb"), ("x.faiss", "faiss")])
+def test_an_open_index_that_is_removed_says_so_and_goes_on_when_it_is_back(encoder, tmp_path, name, needs) -> None:
+    pytest.importorskip(needs)
+    (tmp_path / "t.txt").write_text("one\ntwo\nthree")
+    bw.index(tmp_path / "t.txt", model=encoder, to=tmp_path / name).close()
+    (tmp_path / "away").mkdir()
+    with bw.open_index(tmp_path / name, model=encoder) as opened:
+        expected = opened.search("one")
+        for again in ("moved back", "made again"):
+            for path in tmp_path.glob("x*"):
+                path.rename(tmp_path / "away" / path.name)
+            for _ in range(2):
+                with pytest.raises(RemovedIndex, match=rf"{name}: the index was removed; put it back or index again"):
+                    opened.search("one")
+            if again == "moved back":
+                for path in (tmp_path / "away").iterdir():
+                    path.rename(tmp_path / path.name)
+            else:
+                bw.index(tmp_path / "t.txt", model=encoder, to=tmp_path / name).close()
+            assert opened.search("one") == expected
+            assert opened.search("one", hybrid=True)[0].text == "one"

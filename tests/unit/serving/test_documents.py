@@ -79,6 +79,16 @@ def test_an_index_that_breaks_is_the_servers_fault(encoder, place: Path, tmp_pat
         assert started.ask("/v1/embeddings", {"input": "a"})[0] == 200
 
 
+def test_an_index_that_is_removed_is_missed_until_it_is_back(encoder, place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place, tmp_path / "x")
+    with running({"tiny": encoder}, documents=Documents.of(bw.open_index(tmp_path / "x"), {"tiny": encoder})) as started:
+        before = started.ask("/search", {"query": "a"})
+        (tmp_path / "x").rename(tmp_path / "away")
+        assert "the index was removed; put it back" in started.refused("/search", {"query": "a"}, 503)
+        (tmp_path / "away").rename(tmp_path / "x")
+        assert started.ask("/search", {"query": "a"})[:2] == before[:2]
+
+
 def test_without_an_index_there_is_no_search(server) -> None:
     server.refused("/search", {"query": "a"}, 404)
 
