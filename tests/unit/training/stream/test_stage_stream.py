@@ -106,10 +106,19 @@ def test_a_killed_run_ends_as_one_that_was_not(whole: Path, tmp_path: Path) -> N
     same_run(whole, out, {"1-mntp": 20, "2-simcse": 20})
 
 
+@pytest.fixture(scope="module")
+def labeled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Path]:
+    folder = tmp_path_factory.mktemp("labeled")
+    made = pairs(folder)
+    bw.train(made, folder / "whole")
+    return made, folder / "whole"
+
+
 @pytest.mark.parametrize("step", [3, 8, 17])
-def test_stopped_at_any_step_with_labeled_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    made = pairs(tmp_path)
-    bw.train(made, tmp_path / "whole")
+def test_stopped_at_any_step_with_labeled_rows(
+    labeled: tuple[Recipe, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    made, whole = labeled
     plain = Stepper.__call__
 
     def with_signal(self, number, lr, *, interrupted=False):
@@ -122,7 +131,7 @@ def test_stopped_at_any_step_with_labeled_rows(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(Interrupted):
             bw.train(made, tmp_path / "out")
     bw.train(made, tmp_path / "out", resume=True)
-    same_run(tmp_path / "whole", tmp_path / "out", {"1-supervised": 20})
+    same_run(whole, tmp_path / "out", {"1-supervised": 20})
 
 
 def test_the_provenance_and_the_dry_run_tell_of_the_stream(whole: Path) -> None:
