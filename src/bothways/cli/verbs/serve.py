@@ -26,6 +26,15 @@ _Index = Annotated[
 ]
 
 
+_ShareBase = Annotated[
+    bool,
+    typer.Option(
+        "--share-base",
+        help="the models are adapters of one base (keep: adapter): one copy of its weights in memory, adapters unmerged",
+    ),
+]
+
+
 @flat
 def command(
     models: Annotated[
@@ -43,6 +52,7 @@ def command(
     device: Device = "auto",
     dtype: DType = "auto",
     quantize: Quantize = None,
+    share_base: _ShareBase = False,
 ) -> None:
     """Serve encoders over HTTP: OpenAI's /v1/embeddings, /v1/rerank, /v1/similarity, and a page to
     try a search.
@@ -52,11 +62,16 @@ def command(
     for package in _NEEDED:
         if find_spec(package) is None:
             raise MissingExtra(package, "serve", "bothways serve")
+    from bothways.encoder.shared_base import load_over_one_base
     from bothways.indexing.searching import open_index
     from bothways.serving.documents import Documents
     from bothways.serving.hosts import Hosts
     from bothways.serving.run import bind, serve
 
+    given = {"--quantize": quantize, "--pooling": pooling}
+    other = next((name for name, value in given.items() if value is not None), None)
+    if share_base and other is not None:
+        raise InputError(f"{other}: does not work with --share-base; leave one of the two out")
     settings = settings_of(address, answering, limits)
     folders = named(models)
     texts = answering.texts()
@@ -65,12 +80,15 @@ def command(
     if opened is not None and dtype == "auto":
         dtype = opened.settings.dtype
     with bind(address.host, address.port) as taken:  # before the models are read, which takes long
-        encoders = {
-            name: open_encoder(
-                folder, device=device, dtype=dtype, pooling=pooling, quantize=quantize
-            )
-            for name, folder in folders.items()
-        }
+        if share_base:
+            encoders = load_over_one_base(folders, device=device, dtype=dtype)
+        else:
+            encoders = {
+                name: open_encoder(
+                    folder, device=device, dtype=dtype, pooling=pooling, quantize=quantize
+                )
+                for name, folder in folders.items()
+            }
         documents = None if opened is None else Documents.of(opened, encoders)
         serve(encoders, settings, taken, int8_texts=texts, documents=documents)
 
