@@ -14,7 +14,6 @@ import pytest
 
 from bothways.data import sources
 from bothways.data.labeled.example_reader import ExampleReader
-from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.streams.shards import TextReader, shards_of
 from bothways.data.text.documents import read_documents
 from bothways.data.text.readers import read_texts
@@ -63,20 +62,6 @@ def test_documents_and_columns(tmp_path: Path) -> None:
     assert every(tmp_path, TextReader.documents(None, None)) == read_documents(tmp_path)
     assert len(every(tmp_path, TextReader.documents(None, None))) == 3
     assert every(tmp_path, TextReader.documents(None, "line")) == read_documents(tmp_path, unit="line")
-
-
-def test_examples_are_those_of_the_file_read_whole_with_repetitions(tmp_path: Path) -> None:
-    rows = [{"query": f"q{n}", "pos": [f"p{n}"], "neg": [f"n{n}"]} for n in range(4)]
-    (tmp_path / "one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "two.csv").write_text("anchor,positive\nq9,p9\n")
-    (tmp_path / "three.jsonl").write_text(json.dumps({"number": 3}))
-    reader = ExampleReader(query_prompt="Q: ")
-    assert every(tmp_path, reader) == read_examples(tmp_path, query_prompt="Q: ")
-    (tmp_path / "one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * 2))
-    assert len(every(tmp_path / "one.jsonl", reader)) == 8
-    assert len(read_examples(tmp_path / "one.jsonl")) == 4
-    with pytest.raises(InputError, match=r"three\.jsonl.*fit no known dialect"):
-        every(tmp_path / "three.jsonl", reader)
 
 
 def test_a_beir_folder_does_not_stream(tmp_path: Path) -> None:
