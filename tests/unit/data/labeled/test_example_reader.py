@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bothways.data.embedded import stdlib_pairs
+from bothways.data.labeled.example import Example
 from bothways.data.labeled.example_reader import ExampleReader
 from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.streams.shards import shards_of
@@ -31,8 +33,9 @@ def test_examples_are_those_of_the_file_read_whole_with_repetitions(tmp_path: Pa
         every(tmp_path / "three.jsonl", reader)
 
 
-def test_rows_of_a_hub_dataset_and_the_embedded_pairs() -> None:
+def test_rows_of_a_hub_dataset_and_the_embedded_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = iter([(1, {"anchor": "q", "positive": "p"})])
     (row,) = ExampleReader(document_prompt="D: ").of_rows("org/name:en/train", rows)
     assert (row.query, row.positives, row.document_prompt, row.task) == ("q", ("p",), "D: ", "name")
-    assert next(ExampleReader().embedded()) == read_examples("python-stdlib", limit=1)[0]
+    monkeypatch.setattr(stdlib_pairs, "training_pairs", lambda: iter([Example("q", ("p",))]))
+    assert [row.query_prompt for row in ExampleReader(query_prompt="Q: ").embedded()] == ["Q: "]

@@ -128,16 +128,16 @@ def test_an_error_names_the_stage_and_the_shard() -> None:
 
 
 def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
-    """24 MB of text through a buffer of 200 texts of 1 KB."""
+    """8 MB of text through a buffer of 100 texts of 1 KB."""
     for number in range(4):
-        lines = (json.dumps({"text": f"{number} {row} " + "x" * 1000}) for row in range(6000))
+        lines = (json.dumps({"text": f"{number} {row} " + "x" * 1000}) for row in range(2000))
         (tmp_path / f"part-{number}.jsonl").write_text("\n".join(lines))
     shards = shards_of(str(tmp_path), TextReader())
-    made = ExampleStream(shards, list, buffer=200, step=50, seed=1, stage=0, name="s")
+    made = ExampleStream(shards, list, buffer=100, step=50, seed=1, stage=0, name="s")
     tracemalloc.start()
-    seen = {made[number][:12] for number in range(24000)}
+    seen = {made[number][:12] for number in range(8000)}
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(seen) == 24000
-    # 300 texts are read at a time, and the names of 24,000 are kept here
-    assert peak < 6_000_000
+    assert len(seen) == 8000
+    # 150 texts are read at a time, and the beginnings of 8,000 are kept here
+    assert peak < 2_500_000
