@@ -62,7 +62,7 @@ def attach_saved(model: nn.Module, places: Sequence[Path]) -> list[str]:
                 else:
                     wrapped.add_adapter(name, config)
                 weights = {START + key: value for key, value in tensors.items()}
-                found = set_peft_model_state_dict(wrapped, weights, adapter_name=name)
+                found: Any = set_peft_model_state_dict(wrapped, weights, adapter_name=name)
                 if found.unexpected_keys:
                     raise ValueError(f"{found.unexpected_keys[0]} finds no place in it")
     finally:
