@@ -52,8 +52,8 @@ def test_files_that_do_not_belong_together(encoder, tmp_path: Path, damage: str)
         place.unlink()
     elif damage == "flipped":  # one bit of a vector: the file is still a FAISS file
         raw = bytearray(place.read_bytes())
-        vectors = faiss.downcast_index(faiss.read_index(str(place)).index)
-        first = vectors.reconstruct(0).tobytes()
+        whole = faiss.read_index(str(place))  # it owns the index inside it, so it must live as long
+        first = faiss.downcast_index(whole.index).reconstruct(0).tobytes()
         raw[raw.index(first) + 5] ^= 1
         place.write_bytes(raw)
         faiss.read_index(str(place))
