@@ -120,3 +120,22 @@ def test_bad_requests_get_one_line_and_write_nothing(run: Run, rows: Path, tmp_p
 
 def test_rows_in_memory_are_those_of_the_file(rows: Path) -> None:
     assert read_examples(rows)[0] == Example(ROWS[0]["query"], (SENTENCES[0],), (f"{SENTENCES[0]} 0 not",), task="rows")
+
+
+def test_two_processes_write_what_one_writes(run: Run, rows: Path, model: Path, tmp_path: Path) -> None:
+    shared = ("--with", str(model), *FREE, "--dtype", "float32", "--device", "cpu", "--sample", 0)
+    written = []
+    for count in (1, 2):
+        out = tmp_path / f"{count}.jsonl"
+        done = run("mine", rows, *shared, "--out", out, "--processes", count)
+        assert done.code == 0, done.err
+        written.append(read_examples(out))
+    assert [row.negatives for row in written[0]] == [row.negatives for row in written[1]]
+    for one, two in zip(*written):
+        assert one.negative_scores == pytest.approx(two.negative_scores, abs=1e-6)
+
+
+def test_processes_need_a_model(run: Run, rows: Path, tmp_path: Path) -> None:
+    done = run("mine", rows, "--with", "bm25", "--out", tmp_path / "x.jsonl", "--processes", 2)
+    assert done.code == 2
+    assert "--processes: bm25 ranks by words and encodes nothing; leave it out, or name a model" in done.err
