@@ -193,7 +193,7 @@ class Supervised(ContrastiveObjective):
 
     def forget(self) -> None:
         """See `Objective`. Known answers are then those of one piece of the stream."""
-        self._answers = Answers()
+        self._answers = RightAnswers()
 
     def collate(self, examples: Sequence[Example], generator: torch.Generator) -> ContrastiveBatch:
         """Pack queries, and one drawn positive and the drawn negatives of each row.

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bothways.data.streams.shards import Shard
+from bothways.data.streams.shards import StreamShard
 
 
 class Place(NamedTuple):
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Piece:
+class StreamPiece:
     """Consecutive items of the stream.
 
     Attributes:
@@ -52,8 +52,8 @@ class Piece:
 
 
 def pieces(
-    shards: Sequence[Shard], size: int, order: Callable[[int], Sequence[int]], start: Place
-) -> Iterator[Piece]:
+    shards: Sequence[StreamShard], size: int, order: Callable[[int], Sequence[int]], start: Place
+) -> Iterator[StreamPiece]:
     """Yield the pieces of the stream from a place on, without end.
 
     Args:
@@ -76,8 +76,8 @@ def pieces(
 
 
 def _of_epoch(
-    shards: Sequence[Shard], size: int, order: Sequence[int], start: Place
-) -> Iterator[Piece]:
+    shards: Sequence[StreamShard], size: int, order: Sequence[int], start: Place
+) -> Iterator[StreamPiece]:
     """Yield the pieces from a place to the end of its epoch."""
     rest = _items(shards, order, start)
     half = max(1, size // 2)
@@ -91,14 +91,14 @@ def _of_epoch(
         if len(ahead) < half:
             items += [item for _, item in ahead]
             if items:
-                yield Piece(start, Place(start.epoch + 1), items)
+                yield StreamPiece(start, Place(start.epoch + 1), items)
             return
-        yield Piece(start, end, items)
+        yield StreamPiece(start, end, items)
         start, end, items = end, ahead[-1][0], [item for _, item in ahead]
 
 
 def _items(
-    shards: Sequence[Shard], order: Sequence[int], start: Place
+    shards: Sequence[StreamShard], order: Sequence[int], start: Place
 ) -> Iterator[tuple[Place, Any]]:
     """Yield (the place after the item, the item) to the end of the epoch."""
     skipped = start.item

@@ -34,7 +34,7 @@ log = logging.getLogger("bothways")
 
 
 @dataclass(frozen=True)
-class Shard:
+class StreamShard:
     """A part of the data that is read from its beginning to its end.
 
     Attributes:
@@ -99,7 +99,7 @@ class TextReader:
         return iter_texts(EMBEDDED, column=self.column)
 
 
-def shards_of(source: str, reader: ShardReader) -> list[Shard]:
+def shards_of(source: str, reader: ShardReader) -> list[StreamShard]:
     """Return the shards of a source, in its own order. None of them is opened yet.
 
     For example, shards_of("texts/", TextReader()) has one shard for each file of the folder.
@@ -116,18 +116,20 @@ def shards_of(source: str, reader: ShardReader) -> list[Shard]:
     found = resolve_texts(source)
     warn_left_out(found.name, found.left_out)
     if found.kind == "embedded":
-        return [Shard(EMBEDDED, reader.embedded)]
+        return [StreamShard(EMBEDDED, reader.embedded)]
     if found.kind == "hub":
         total = hub_shard_count(found)
         return [
-            Shard(
+            StreamShard(
                 f"{found.label}, shard {number + 1} of {total}",
                 partial(_of_hub, found, (number, total), reader),
             )
             for number in range(total)
         ]
     lenient = found.kind == "folder"
-    return [Shard(str(path), partial(_of_file, path, reader, lenient)) for path in found.files]
+    return [
+        StreamShard(str(path), partial(_of_file, path, reader, lenient)) for path in found.files
+    ]
 
 
 def _of_hub(source: TextSource, shard: tuple[int, int], reader: ShardReader) -> Iterator[Any]:

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from bothways.data.streams.pieces import Piece, Place, pieces
-from bothways.data.streams.shards import Shard
+from bothways.data.streams.pieces import Place, StreamPiece, pieces
+from bothways.data.streams.shards import StreamShard
 from bothways.errors import InputError
 from bothways.training.loop.randomness import generator
 
@@ -82,7 +82,7 @@ class ExampleStream:
 
     def __init__(
         self,
-        shards: Sequence[Shard],
+        shards: Sequence[StreamShard],
         prepare: Callable[[list[Any]], Sequence[Any]],
         *,
         buffer: int,
@@ -125,7 +125,9 @@ class ExampleStream:
         """Go to a place in the stream. Nothing is read until an example is asked for."""
         self._mark = self._following = mark
         self._examples: Sequence[Any] = []
-        self._pieces: Iterator[Piece] = pieces(self.shards, self.buffer, self._shards, mark.place)
+        self._pieces: Iterator[StreamPiece] = pieces(
+            self.shards, self.buffer, self._shards, mark.place
+        )
 
     def mark(self, number: int) -> Mark:
         """Return the place at which to enter the stream, to go on with an example.
@@ -162,7 +164,7 @@ class ExampleStream:
             "a larger data.stream.buffer or a smaller batch"
         )
 
-    def _prepared(self, piece: Piece) -> Sequence[Any]:
+    def _prepared(self, piece: StreamPiece) -> Sequence[Any]:
         try:
             return self.prepare(piece.items)
         except InputError as error:

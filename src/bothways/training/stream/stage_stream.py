@@ -14,7 +14,7 @@ from typing import Any
 from bothways.data.fingerprint import describe, fingerprint_texts
 from bothways.data.labeled.example_reader import ExampleReader
 from bothways.data.sources import hub_revision, resolve_texts
-from bothways.data.streams.shards import Shard, ShardReader, TextReader, shards_of
+from bothways.data.streams.shards import ShardReader, StreamShard, TextReader, shards_of
 from bothways.errors import InputError
 from bothways.training.recipe.data_config import DataConfig
 
@@ -34,7 +34,7 @@ class StageStream:
         fingerprint: SHA-256 (hex) over the bytes of all files, or the revision of a hub dataset.
     """
 
-    shards: tuple[Shard, ...]
+    shards: tuple[StreamShard, ...]
     sample: list[Any]
     origin: list[dict[str, Any]]
     fingerprint: str
@@ -52,7 +52,7 @@ def open_stream(data: DataConfig, wants: str) -> StageStream:
         SourceError: a source cannot be found.
     """
     reader = _reader(data, wants)
-    shards: list[Shard] = []
+    shards: list[StreamShard] = []
     origin: list[dict[str, Any]] = []
     for source in data.source:
         shards += shards_of(source, reader)

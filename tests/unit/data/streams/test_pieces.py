@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from bothways.data.streams.pieces import Piece, Place, pieces
-from bothways.data.streams.shards import Shard
+from bothways.data.streams.pieces import Place, StreamPiece, pieces
+from bothways.data.streams.shards import StreamShard
 
 LENGTHS = [
     (5, 0, 17, 8, 1),
@@ -19,9 +19,9 @@ LENGTHS = [
 ]
 
 
-def shards(lengths: Sequence[int]) -> list[Shard]:
+def shards(lengths: Sequence[int]) -> list[StreamShard]:
     return [
-        Shard(f"s{number}", lambda number=number, count=count: iter([(number, item) for item in range(count)]))
+        StreamShard(f"s{number}", lambda number=number, count=count: iter([(number, item) for item in range(count)]))
         for number, count in enumerate(lengths)
     ]
 
@@ -31,9 +31,9 @@ def turned(epoch: int, count: int) -> list[int]:
     return [(number + epoch) % count for number in reversed(range(count))]
 
 
-def epochs(lengths: Sequence[int], size: int, count: int) -> list[list[Piece]]:
+def epochs(lengths: Sequence[int], size: int, count: int) -> list[list[StreamPiece]]:
     """The pieces of the first epochs."""
-    found: list[list[Piece]] = []
+    found: list[list[StreamPiece]] = []
     for piece in pieces(shards(lengths), size, lambda epoch: turned(epoch, len(lengths)), Place()):
         if piece.start.epoch == count:
             break

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bothways.data.streams.shards import Shard, TextReader, shards_of
+from bothways.data.streams.shards import StreamShard, TextReader, shards_of
 from bothways.errors import InputError
 from bothways.training.loop.randomness import Order
 from bothways.training.stream.examples import ExampleStream, Mark, StreamOrder
@@ -20,7 +20,7 @@ from bothways.training.stream.examples import ExampleStream, Mark, StreamOrder
 
 def stream(lengths: Sequence[int] = (11, 30, 7), *, buffer: int = 10, step: int = 4, seed: int = 3, stage: int = 0, **more):
     shards = [
-        Shard(f"s{number}", lambda number=number, count=count: iter([f"{number}.{item}" for item in range(count)]))
+        StreamShard(f"s{number}", lambda number=number, count=count: iter([f"{number}.{item}" for item in range(count)]))
         for number, count in enumerate(lengths)
     ]
     more.setdefault("prepare", lambda items: list(items))
@@ -68,12 +68,12 @@ def test_going_on_from_any_mark_gives_the_same_examples(buffer: int) -> None:
 def test_entering_reads_one_shard_and_not_those_before() -> None:
     opened: list[int] = []
 
-    def shard(number: int) -> Shard:
+    def shard(number: int) -> StreamShard:
         def items():
             opened.append(number)
             return iter([f"{number}.{item}" for item in range(40)])
 
-        return Shard(f"s{number}", items)
+        return StreamShard(f"s{number}", items)
 
     made = ExampleStream([shard(n) for n in range(10)], list, buffer=8, step=4, seed=1, stage=0, name="s")
     [made[number] for number in range(300)]
