@@ -26,8 +26,7 @@ class DemoSize:
         mntp_steps: steps of MNTP, of 8 rows of 128 tokens.
         simcse_steps: steps of SimCSE.
         simcse_batch: texts of a step of SimCSE.
-        least: lowest rate of matrix products, in GFLOP/s, at which the demo ends within some ten
-            minutes.
+        least: lowest rate of passes, in GFLOP/s, at which the demo ends within some ten minutes.
     """
 
     name: str
@@ -39,18 +38,24 @@ class DemoSize:
 
 
 SIZES = (
-    DemoSize("full", None, 60, 60, 48, 600.0),
-    DemoSize("medium", 500, 40, 40, 32, 300.0),
+    DemoSize("full", None, 60, 60, 48, 450.0),
+    DemoSize("medium", 500, 40, 40, 32, 225.0),
     DemoSize("small", 150, 16, 20, 16, 0.0),
 )
 """From the largest to the smallest. The whole work of SmolLM2-135M is 260, 130 and 38 TFLOP: four
-times the vectors of candidates and queries, and forward and backward of all steps. Seven tenths of
-the rate of plain products are reached, so that 600, 300 and 100 GFLOP/s take nine to ten minutes.
+times the vectors of candidates and queries, and forward and backward of all steps. At 450, 225 and
+65 GFLOP/s it takes nine to ten minutes.
 """
-SECONDS = 3.0
-"""How long the products are timed."""
-ROWS = 1024
-"""Rows of a product, as in a pass of encoding on a CPU."""
+SECONDS = 5.0
+"""How long passes are timed."""
+TEXTS = 16
+"""Texts of a timed pass: some 1,200 tokens, as in a pass of encoding on a CPU."""
+SAMPLE = """Return the entries of a mapping as a list of pairs, sorted by their keys.
+    def sorted_entries(mapping, reverse=False):
+        entries = [(key, mapping[key]) for key in mapping]
+        return sorted(entries, key=first_of_pair, reverse=reverse)
+"""
+"""A text like the demo's: a description and a function."""
 
 
 def by_name(name: str) -> DemoSize:
@@ -71,7 +76,7 @@ def by_name(name: str) -> DemoSize:
 
 
 def by_rate(gflops: float) -> DemoSize:
-    """Return the largest size that ends in time at a rate of matrix products in GFLOP/s."""
+    """Return the largest size that ends in time at a rate of passes in GFLOP/s."""
     return next(size for size in SIZES if gflops >= size.least)
 
 
@@ -94,21 +99,24 @@ def of_run(recipe: Path, wanted: dict[str, Recipe]) -> DemoSize | None:
 
 
 def measured_rate(encoder: Encoder) -> float:
-    """Time matrix products of an encoder's own shapes and type, and return GFLOP/s.
+    """Time passes of an encoder over texts of the demo's length, and return its GFLOP/s.
 
-    The median of some seconds is taken, after one product that is not counted. No random number of
-    the caller is used up.
+    Only the operations of its linear layers are counted. Everything else that a pass does costs
+    time: on two cores whose plain products reach 860 GFLOP/s, passes reached 150 when memory was
+    slow. The median of some seconds is taken, after one pass that is not counted. No random number
+    of the caller is used up.
     """
     import statistics
 
     from bothways.bench.limit import operations, shapes
-    from bothways.bench.worker import Products
 
-    found = shapes(encoder.backbone)
-    products = Products(found, str(encoder.dtype).removeprefix("torch."))
-    products.seconds(ROWS)
+    texts = [f"{number}: {SAMPLE}" for number in range(TEXTS)]
+    tokens = sum(len(ids) for ids in encoder.tokenizer(texts, add_special_tokens=False).input_ids)
+    encoder.encode(texts)
     taken: list[float] = []
     start = time.perf_counter()
     while not taken or time.perf_counter() - start < SECONDS:
-        taken.append(products.seconds(ROWS))
-    return operations(found) * ROWS / statistics.median(taken) / 1e9
+        began = time.perf_counter()
+        encoder.encode(texts)
+        taken.append(time.perf_counter() - began)
+    return operations(shapes(encoder.backbone)) * tokens / statistics.median(taken) / 1e9

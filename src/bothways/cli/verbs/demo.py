@@ -133,8 +133,8 @@ def _size(name: str | None, base: str, seed: int, out: Path, device: str) -> Dem
     rate = measured_rate(encoder)
     found = by_rate(rate)
     say(
-        f"This machine computes {rate:,.0f} GFLOP/s of {str(encoder.dtype).removeprefix('torch.')} matrix products, so the demo "
-        f"has the size {found.name} (--size chooses another)."
+        f"This machine encodes with {rate:,.0f} GFLOP/s in {str(encoder.dtype).removeprefix('torch.')}, so the demo has the size "
+        f"{found.name} (--size chooses another)."
     )
     return found
 
