@@ -41,7 +41,7 @@ BELOW: dict[str, set[str]] = {
     "evaluation": {"encoder", "search", "data", "backbone", "attention"},
     "merging": {"evaluation", "encoder", "search", "data", "pooling", "backbone", "attention"},
     "report": {"evaluation"},
-    "publishing": {"evaluation", "encoder", "data", "pooling", "backbone", "attention"},
+    "publishing": {"exports", "evaluation", "encoder", "data", "pooling", "backbone", "attention"},
     "bulk": {"evaluation", "exports", "encoder", "data"},
     "objectives": {"losses", "encoder", "data", "pooling", "backbone", "attention"},
     "bench": {"exports", "encoder", "data", "pooling", "backbone", "attention"},

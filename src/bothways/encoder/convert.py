@@ -48,6 +48,7 @@ def convert(
     windows: str = "lift",
     max_length: int | Literal["auto"] | None = "auto",
     pool_bos: bool = True,
+    pool_prompt: bool = False,
     add_bos: bool = False,
     add_eos: bool = False,
     normalize: bool = False,
@@ -74,6 +75,7 @@ def convert(
         max_length: tokens per text, at most those that the model has positions for. If None, all of
             these. If "auto", the length that `rope` or the adapter reaches, else 512 as LLM2Vec.
         pool_bos: pool the BOS token, if there is one.
+        pool_prompt: pool the tokens of a prompt too, as servers do.
         add_bos: put BOS before every text, if the tokenizer does not.
         add_eos: put EOS after every text, if the tokenizer does not. It is pooled, and "last" then
             means EOS (NV-Embed).
@@ -100,6 +102,7 @@ def convert(
     options = EncoderOptions(
         max_length=length,
         pool_bos=pool_bos,
+        pool_prompt=pool_prompt,
         normalize=normalize,
         prompts=dict(prompts or {}),
         default_prompt=default_prompt,

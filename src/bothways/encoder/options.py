@@ -15,7 +15,7 @@ class EncoderOptions:
     Args:
         max_length: maximum number of tokens per text. If None, there is no limit.
         pool_bos: whether a BOS token is pooled if there is no instruction.
-        pool_prompt: whether instructions are pooled. Only for encoders from elsewhere that were
+        pool_prompt: whether instructions are pooled, as servers pool them. For encoders that were
             trained in this way.
         stock_prompts: leave as many tokens out of the pool as the instruction has by itself, as
             sentence-transformers does. Only for encoders from elsewhere. If False, leave out all

@@ -22,9 +22,13 @@ from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.card import CARD, complete_card
 from bothways.encoder.load import is_encoder, load, locate
 from bothways.errors import InputError
-from bothways.exports.folders import llm2vec_folder, st_folder
+from bothways.exports.folders import llm2vec_adapters, llm2vec_folder, st_folder
 from bothways.exports.gguf import gguf_folder
 from bothways.exports.graphs import graph_folder
+from bothways.exports.graphs.exported import TITLES
+from bothways.exports.joined import joined
+from bothways.exports.manifest import add_to_manifest, files
+from bothways.exports.prompt_costs import as_values, prompt_costs, section, tell
 from bothways.exports.servers import server_folder
 from bothways.nearest import meant
 from bothways.progress import Progress
@@ -56,6 +60,7 @@ def export(
     quantize: str | None = None,
     name: str | None = None,
     device: str = "cpu",
+    adapters: bool = False,
 ) -> Path:
     """Write an encoder for another server. The folder appears complete or not at all.
 
@@ -71,6 +76,8 @@ def export(
         quantize: another way to give `dtype`, for "int8" and "q8_0".
         name: the model's name in the file. If None, the name of its folder.
         device: device on which the encoder computes the vectors that `verify_export` compares with.
+        adapters: if True, write the base and the adapter of each stage, not merged weights. This is
+            for "llm2vec" alone, and needs the folder of a run that keeps its adapters.
 
     Returns:
         The folder.
@@ -97,16 +104,28 @@ def export(
                 f"quantize: {quantize} and dtype {dtype} name two types; give one of them"
             )
         dtype = quantize
+    if adapters:
+        if to != "llm2vec" or isinstance(model, Encoder):
+            raise InputError(
+                "adapters: only an export of a run's folder to llm2vec has separate adapters; leave --adapters out"
+            )
+        writer = llm2vec_adapters.writer(Path(model).expanduser())
     if isinstance(model, Encoder):
         encoder = model
     else:
         options: dict[str, Any] = {"device": device, "dtype": "float32"}
         source = locate(model)
         encoder = load(source, **options) if is_encoder(source) else convert(source, **options)
+    if to not in TITLES:  # a graph is read by bothways, which knows a joint
+        encoder = joined(encoder)
     folder = Path(out)
     with atomic_folder(folder) as part, Progress(f"export to {to}", None, ""):
         writer(encoder, part, name or _name(model), dtype or "f32")
-        complete_card(part / CARD, encoder, to)
+        costs = prompt_costs(encoder, to)
+        add_to_manifest(part, prompt_costs=as_values(costs))
+        complete_card(part / CARD, encoder, to, section(costs))
+        add_to_manifest(part, files=files(part))
+    tell(costs)
     return folder
 
 

@@ -48,6 +48,20 @@ def write_manifest(
     )
 
 
+def add_to_manifest(folder: Path, **fields: object) -> None:
+    """Add settings to the manifest in an export's folder, as JSON values."""
+    place = folder / MANIFEST
+    manifest = {**json.loads(place.read_text(encoding="utf-8")), **fields}
+    place.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def files(folder: Path) -> list[str]:
+    """Return the names of all files below a folder, with forward slashes, in order."""
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest of an export.
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.texts.wrapping import EOS, SLOT
 
 TEXTS: dict[str, str] = {
     "short": "A cat sits on the warm window sill.",
@@ -68,11 +69,22 @@ def rows(encoder: Encoder) -> list[ReferenceRow]:
         if limit is None or len(encoder.tokenize([text], max_length=10**9)[0].ids) <= limit:
             found.append(ReferenceRow(case, text, _vector(encoder, text).tolist()))
     for name, prompt in encoder.options.prompts.items():
-        text = prompt.replace("{text}", SAMPLE) if "{text}" in prompt else prompt + SAMPLE
+        text = sent(encoder, prompt, SAMPLE)
         pooled = _vector(encoder, text)
         own = np.asarray(encoder.encode(SAMPLE, prompt_name=name), dtype=np.float64)
         found.append(ReferenceRow(f"prompt {name}", text, pooled.tolist(), cosine(pooled, own)))
     return found
+
+
+def sent(encoder: Encoder, prompt: str, text: str) -> str:
+    """Return the string to send to a server that does not know prompts.
+
+    For example, "Find: " and "a cat" give "Find: a cat", and the template "Text: {text}{eos}" gives
+    "Text: a cat</s>".
+    """
+    if SLOT not in prompt:
+        return prompt + text
+    return prompt.replace(SLOT, text).replace(EOS, encoder.tokenizer.eos_token or "")
 
 
 def own_rows(encoder: Encoder) -> list[ReferenceRow]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -105,6 +105,11 @@ def stale(names: Iterable[str], files: Iterable[str]) -> list[str]:
     return [
         name for name in names if name not in kept and (_matches(name, READ) or name in _OTHERS)
     ]
+
+
+def matching(paths: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """Return the paths that match a pattern, for example "LICENSE*"."""
+    return [path for path in paths if _matches(path, patterns)]
 
 
 def _below(folder: Path) -> list[str]:

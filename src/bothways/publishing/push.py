@@ -28,6 +28,7 @@ from bothways.provenance import versions
 from bothways.publishing.cards import front_matter_of, is_free, made
 from bothways.publishing.contents import Contents, contents, read_ours, stale, write_ours
 from bothways.publishing.errors import hub_answers, status_of
+from bothways.publishing.export_upload import export_card, export_contents, is_export, prove
 from bothways.publishing.places import in_text, in_values, without_places
 
 if TYPE_CHECKING:
@@ -79,11 +80,14 @@ def push(
 ) -> Upload:
     """Upload a finished encoder to the hub, with its card, after the doctor has proved it.
 
+    An export is uploaded too, after `verify_export` has compared it with the encoder's vectors.
+    Only the files that `export` wrote are uploaded.
+
     Example:
         >>> bw.push("runs/mine", "me/mine", private=True)   # doctest: +SKIP
 
     Args:
-        model: folder of a finished encoder.
+        model: folder of a finished encoder, or of an export.
         name: name of the repository, ORG/NAME. It is created if it does not exist.
         private: if True, create a private repository. An existing one must be private too.
         revision: branch to upload to, which is created if it does not exist. If None, the main one.
@@ -101,7 +105,7 @@ def push(
         The files that were uploaded, and those that were not.
 
     Raises:
-        InputError: if it is not a finished encoder, the doctor refuses it, a file contains a path
+        InputError: if it is not a finished encoder, its proof fails, a file contains a path
             of this machine, there are options for a card that somebody has changed, the repository
             is public and `private` is True, or there is no token.
         OutputError: if the hub refuses the upload, or cannot be reached.
@@ -111,13 +115,17 @@ def push(
         license=license, language=tuple(language), base_model=base_model, name=name
     )
     _check_name(name)
-    found = contents(folder, include)
+    exported = is_export(folder)
+    found = export_contents(folder, include) if exported else contents(folder, include)
     if not dry_run:
         _check_token()
     given = list(results)
     with _laid_out(folder, found, options) as part:
-        encoder = _proved(part, folder, device)
-        _write_card(encoder, folder, part, options, given)
+        if exported:
+            prove(folder)
+            _write_text(part, export_card(folder, options, given), options)
+        else:
+            _write_card(_proved(part, folder, device), folder, part, options, given)
         _check_places(part, folder)
         listed = tuple(
             (path.relative_to(part).as_posix(), path.stat().st_size)
@@ -160,14 +168,11 @@ def _laid_out(folder: Path, found: Contents, options: CardOptions) -> Iterator[P
                 continue
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             (part / name).symlink_to((folder / name).resolve())
-        ours = read_ours(folder)
-        known = ours.get("base_model")
-        write_ours(
-            part,
-            without_places(
-                ours, options.base_model or (known.get("id") if isinstance(known, dict) else None)
-            ),
-        )
+        if OURS in found.files:
+            ours = read_ours(folder)
+            known = ours.get("base_model")
+            base = known.get("id") if isinstance(known, dict) else None
+            write_ours(part, without_places(ours, options.base_model or base))
         yield part
 
 
@@ -203,13 +208,7 @@ def _write_card(
     """
     card = folder / CARD
     if is_free(card):
-        text = made(encoder, folder, options, results)
-        (part / CARD).write_text(text, encoding="utf-8")
-        if "license" not in front_matter_of(part / CARD):
-            log.warning(
-                "%s: the card does not state a license, because the base's is not known; give it with --license",
-                options.name,
-            )
+        _write_text(part, made(encoder, folder, options, results), options)
         return
     if options.license or options.language or options.base_model or results:
         raise InputError(
@@ -223,6 +222,16 @@ def _write_card(
             raise InputError(
                 f"{card}: base_model {str(base)!r} is not a name on the hub; write ORG/NAME, or remove the line"
             )
+
+
+def _write_text(part: Path, text: str, options: CardOptions) -> None:
+    """Write a card of ours, and warn if it does not state a license."""
+    (part / CARD).write_text(text, encoding="utf-8")
+    if "license" not in front_matter_of(part / CARD):
+        log.warning(
+            "%s: the card does not state a license, because the base's is not known; give it with --license",
+            options.name,
+        )
 
 
 def _check_places(part: Path, folder: Path) -> None:
@@ -310,4 +319,6 @@ def _removed(api: HfApi, upload: Upload, revision: str | None) -> list[str]:
         names = api.list_repo_files(upload.name, revision=revision)
     except RevisionNotFoundError:
         names = api.list_repo_files(upload.name)
-    return stale(names, [file for file, _ in upload.files])
+    files = [file for file, _ in upload.files]
+    # a .gguf file or a graph may lie next to the encoder in one repository
+    return stale(names, files) if "config.json" in files else []

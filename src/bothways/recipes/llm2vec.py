@@ -23,6 +23,7 @@ from bothways.recipes.base import (
     finish,
 )
 from bothways.recipes.labeled import LabeledSources, labelled, stored_prompts
+from bothways.recipes.servable import FORM, is_servable
 from bothways.training.recipe.recipe import Recipe
 
 # lora_r is 16 in the configs; alpha = 2 r, dropout 0.05 and the seven projections are in
@@ -41,6 +42,7 @@ def llm2vec(
     mntp: bool = True,
     simcse: bool | None = None,
     supervised: LabeledSources | None = None,
+    servable: bool | None = None,
     dev: str | None = None,
     dev_every: int = 25,
     **overrides: object,
@@ -63,6 +65,8 @@ def llm2vec(
         simcse: run unsupervised SimCSE. If None, it runs unless there are labeled rows.
         supervised: labeled source(s), see `labeled.labelled`. Batches are homogeneous: all rows of
             a batch belong to one task.
+        servable: if True, train the form that every server computes, see `recipes.servable`. If
+            None, the preset's own form. On the command line: `--option servable=true`.
         dev: task specification (`sts:FILE`, `stdlib`, …). The contrastive stages keep their best
             checkpoint by it.
         dev_every: optimizer steps between these evaluations.
@@ -93,7 +97,7 @@ def llm2vec(
         "pooling": "mean",
         "max_length": 512,
         "stages": _stages(sources, base, preset),
-        **_texts(base, preset, sources.get("supervised")),
+        **_texts(base, preset, sources.get("supervised"), is_servable(servable, preset)),
     }
     return finish(values, overrides, dev=dev, dev_every=dev_every)
 
@@ -113,7 +117,9 @@ def _stages(
     ]
 
 
-def _texts(base: str, preset: Preset, labeled: dict[str, Any] | None) -> dict[str, Any]:
+def _texts(
+    base: str, preset: Preset, labeled: dict[str, Any] | None, servable: bool
+) -> dict[str, Any]:
     """Build the values that say how texts are wrapped, and which prompts they have."""
     # `LLM2Vec.encode` wraps the texts of chat models, recognized by their base's name, and never
     # pools BOS.
@@ -126,6 +132,8 @@ def _texts(base: str, preset: Preset, labeled: dict[str, Any] | None) -> dict[st
         values["joint"] = JOINT
     if labeled is not None:
         values["prompts"] = stored_prompts([labeled])
+    if servable:
+        return values | FORM
     if preset == "laptop":
         values["prompts"] = LINE_FEED | values.get("prompts", {})
         values["default_prompt"] = "default"

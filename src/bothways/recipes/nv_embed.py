@@ -18,6 +18,7 @@ from bothways.moved import old_names
 from bothways.nearest import meant
 from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, check_preset, finish
 from bothways.recipes.labeled import LabeledSources, labelled, stored_prompts
+from bothways.recipes.servable import FORM, is_servable
 from bothways.training.recipe.recipe import Recipe
 
 StageOrder = Literal["two_stage", "by_task", "reversed", "single", "single_in_batch"]
@@ -95,6 +96,7 @@ def nv_embed(
     order: StageOrder = "two_stage",
     retrieval: LabeledSources | None = None,
     scale: float = 50.0,
+    servable: bool | None = None,
     dev: str | None = None,
     dev_every: int = 100,
     **overrides: object,
@@ -120,6 +122,9 @@ def nv_embed(
         scale: factor on the cosines of every stage, 1 / temperature. At 50 a row is learned once
             its positive leads by 0.1, and vectors of unrelated texts stay near each other.
             SimCSE uses 20. On the command line: `--option scale=20`.
+        servable: if True, train the form that every server computes, see `recipes.servable`, with
+            mean pooling in place of latent attention. If None, the preset's own form. On the
+            command line: `--option servable=true`.
         dev: task specification, for example "sts:dev.tsv". Each stage keeps its best checkpoint by
             it.
         dev_every: optimizer steps between these evaluations.
@@ -153,7 +158,7 @@ def nv_embed(
             if stage["name"] == "retrieval" and len(stages) > 1 and not _by_stage(texts):
                 stage["data"].setdefault("leave_out_labeled", True)
     named = "nv_embed" if order == "two_stage" else f"nv_embed-{order}"
-    values = {
+    values: dict[str, Any] = {
         "name": named if preset == "published" else f"{named}-{preset}",
         "base": str(base),
         "direction": "bidirectional",
@@ -166,6 +171,8 @@ def nv_embed(
         "prompts": stored_prompts(stage["data"] for stage in stages),
         "stages": stages,
     }
+    if is_servable(servable, preset):
+        values |= {**FORM, "pooling": "mean"}
     return finish(values, overrides, dev=_instructed(dev, stages), dev_every=dev_every)
 
 

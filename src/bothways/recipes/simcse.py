@@ -27,6 +27,7 @@ from bothways.recipes.base import (
 )
 from bothways.recipes.labeled import labelled
 from bothways.recipes.llm2vec import ADAPTER, LINE_FEED
+from bothways.recipes.servable import FORM, is_servable
 from bothways.training.recipe.recipe import Recipe
 
 Backbone = Literal["auto", "encoder", "decoder"]
@@ -64,6 +65,7 @@ def simcse(
     teacher: str | None = None,
     backbone: Backbone = "auto",
     direction: Literal["bidirectional", "causal"] = "bidirectional",
+    servable: bool | None = None,
     dev: str | None = None,
     dev_every: int = 125,
     **overrides: object,
@@ -92,6 +94,9 @@ def simcse(
             network). To keep the layer at test time, override
             `stages__simcse__objective__keep_mlp=True`.
         direction: direction of a decoder's attention.
+        servable: if True, train a decoder in the form that every server computes, see
+            `recipes.servable`. If None, the preset's own form. On the command line:
+            `--option servable=true`. [CLS] of an encoder is pooled in every server.
         dev: task specification, for example "sts:dev.tsv". The best checkpoint is kept by it.
             SimCSE uses STS-B dev.
         dev_every: optimizer steps between evaluations. The released scripts have 125.
@@ -123,7 +128,9 @@ def simcse(
         "max_length": 512,
         "stages": stages,
     }
-    if preset == "laptop" and not encoder:
+    if not encoder and is_servable(servable, preset):
+        values |= FORM
+    elif preset == "laptop" and not encoder:
         values |= {"prompts": dict(LINE_FEED), "default_prompt": "default"}
     return finish(values, overrides, dev=dev, dev_every=dev_every)
 

@@ -34,6 +34,13 @@ def command(
             help="8-bit weights, another way to write --dtype: int8 for onnx and openvino, q8_0 for gguf"
         ),
     ] = None,
+    adapters: Annotated[
+        bool,
+        typer.Option(
+            "--adapters",
+            help="for llm2vec: the base and the adapter of each stage, as LLM2Vec publishes them, not merged weights",
+        ),
+    ] = False,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -43,7 +50,9 @@ def command(
     """
     from bothways.exports.export import export
 
-    folder = export(model, out, to=to, dtype=dtype, quantize=quantize, device=device)
+    folder = export(
+        model, out, to=to, dtype=dtype, quantize=quantize, device=device, adapters=adapters
+    )
     say(f"{folder}: written; the server's command is in {folder / 'README.md'}")
     print_json({"out": folder, "to": to, "files": sorted(each.name for each in folder.iterdir())})
     say_next("bothways", "verify-export", folder)

@@ -13,7 +13,9 @@ from bothways.cli.options import Device, say, say_next
 
 NAME = "push"
 
-EncoderFolder = Annotated[Path, typer.Argument(help="folder of a finished encoder")]
+EncoderFolder = Annotated[
+    Path, typer.Argument(help="folder of a finished encoder, or of bothways export")
+]
 License = Annotated[
     str | None,
     typer.Option(
@@ -78,7 +80,7 @@ def command(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Upload a finished encoder and its card to the hub, after the doctor has proved it.
+    """Upload a finished encoder or an export and its card to the hub, after it has been proved.
 
     Only the files of the encoder are uploaded. Checkpoints, logs and other files in the folder are
     not, and paths of this machine are removed from bothways.json. The token comes from HF_TOKEN, or

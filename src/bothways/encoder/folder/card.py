@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +55,24 @@ def model_card(encoder: EncoderModule, notes: list[str], options: CardOptions | 
     return sealed(body)
 
 
-def complete_card(card: Path, encoder: EncoderModule, target: str) -> None:
+def complete_card(
+    card: Path, encoder: EncoderModule, target: str, lines: Sequence[str] = ()
+) -> None:
     """Add metadata and the encoder's origin to the README.md of an export.
 
-    A card that already has metadata is left unchanged.
+    A card that already has metadata only gets the lines.
 
     Args:
         card: the text that the export's writer wrote about running it.
         encoder: the encoder that was exported.
         target: the export's kind, which becomes a tag, for example "gguf".
+        lines: lines that follow the text, for example a section about prompts.
     """
     text = card.read_text(encoding="utf-8")
+    added = "\n".join(lines)
     if text.startswith("---\n"):
+        if lines:
+            card.write_text(sealed(f"{unsealed(text).rstrip()}\n{added}\n"), encoding="utf-8")
         return
     fields = metadata(
         encoder,
@@ -74,7 +80,9 @@ def complete_card(card: Path, encoder: EncoderModule, target: str) -> None:
         library=None,
         tags=(target, "feature-extraction", "sentence-similarity", "bothways"),
     )
-    body = f"{front_matter(fields)}\n{text.rstrip()}\n\n{made_from(encoder, CardOptions())}"
+    body = (
+        f"{front_matter(fields)}\n{text.rstrip()}\n{added}\n\n{made_from(encoder, CardOptions())}"
+    )
     card.write_text(sealed(body), encoding="utf-8")
 
 
@@ -82,6 +90,11 @@ def sealed(body: str) -> str:
     """Append the line with the hash that shows whether the text was edited."""
     text = printable(body).rstrip("\n") + "\n\n"
     return text + _SEAL.format(_digest(text))
+
+
+def unsealed(card: str) -> str:
+    """Return a card without the line with the hash."""
+    return _SEALED.sub("", card.replace("\r\n", "\n"))
 
 
 def is_ours(card: str) -> bool:

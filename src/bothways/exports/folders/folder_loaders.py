@@ -11,6 +11,7 @@ not share code with sentence-transformers.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,20 @@ def _transformers(
 def _llm2vec(folder: str, rows: list[dict[str, Any]], batch: int, trust: bool) -> list[list[float]]:
     import torch
     from llm2vec import LLM2Vec
+    from peft import PeftModel
 
-    model = LLM2Vec.from_pretrained(folder, torch_dtype=torch.float32)
+    export = json.loads((Path(folder) / "bothways-export.json").read_text(encoding="utf-8"))
+    adapters = export.get("adapters") or []
+    if adapters:
+        os.chdir(folder)  # the adapters name their base as "base"
+        first, second = ("base", adapters[0]) if len(adapters) == 1 else adapters[:2]
+        model = LLM2Vec.from_pretrained(
+            first, peft_model_name_or_path=second, merge_peft=True, torch_dtype=torch.float32
+        )
+        for name in adapters[2:]:
+            model.model = PeftModel.from_pretrained(model.model, name).merge_and_unload()
+    else:
+        model = LLM2Vec.from_pretrained(folder, torch_dtype=torch.float32)
     pairs = [[row["prompt"], row["text"]] for row in rows]
     found = model.encode(pairs, batch_size=batch, show_progress_bar=False, device="cpu")
     vectors: list[list[float]] = found.double().tolist()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import astuple
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,43 @@ PACKAGE = "llm2vec 0.2.3"
 
 
 def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
-    """Write the base and its settings into an empty folder.
+    """Write the base with all adapters merged, and its settings, into an empty folder.
 
     Raises:
         InputError: if the encoder is causal, or llm2vec does not have a part of it.
         UnsupportedFamily: if llm2vec does not have the family.
+    """
+
+    def merged(target: Path, skip: bool, tokens: int) -> None:
+        kind = str(encoder.backbone.config.get_text_config().model_type)  # type: ignore[operator,union-attr]
+        base = as_llama(encoder) if kind in WRITTEN_AS_LLAMA else encoder
+        write_base(base, target, TYPES[dtype])
+        write_settings(encoder, target, skip, tokens)
+
+    write_with(encoder, folder, name, dtype, merged, [])
+
+
+def write_with(
+    encoder: Encoder,
+    folder: Path,
+    name: str,
+    dtype: str,
+    write: Callable[[Path, bool, int], None],
+    adapters: list[str],
+) -> None:
+    """Check an encoder, write its model by a function, then the README and the manifest.
+
+    Args:
+        encoder: encoder to export.
+        folder: an empty folder.
+        name: the model's name in the README.
+        dtype: "f32" or "f16".
+        write: function that writes the weights. It gets the folder, whether an instruction is left
+            out of the pooling, and the number of tokens of the longest text.
+        adapters: names of the folders with adapters, in their order. Empty if they are merged.
+
+    Raises:
+        InputError, UnsupportedFamily: as `write_folder` does.
     """
     check(encoder, dtype, "llm2vec")
     kind = str(encoder.backbone.config.get_text_config().model_type)  # type: ignore[operator,union-attr]
@@ -63,13 +95,18 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
     skip = skips_instruction(encoder)
     tokens = encoder.max_length or positions(encoder)
     reference = _rows(encoder, skip)
-    write_base(as_llama(encoder) if kind in WRITTEN_AS_LLAMA else encoder, folder, TYPES[dtype])
-    write_settings(encoder, folder, skip, tokens)
+    write(folder, skip, tokens)
     (folder / "README.md").write_text(
-        _readme(name, dtype, skip, tokens, reference, encoder), encoding="utf-8"
+        readme(name, dtype, skip, tokens, reference, encoder, adapters), encoding="utf-8"
     )
     write_manifest(
-        folder, "llm2vec", dtype, reference, loaders=["llm2vec"], trust_remote_code=False
+        folder,
+        "llm2vec",
+        dtype,
+        reference,
+        loaders=["llm2vec"],
+        trust_remote_code=False,
+        adapters=adapters,
     )
 
 
@@ -87,7 +124,7 @@ def skips_instruction(encoder: Encoder) -> bool:
         raise InputError(
             f"{title}: the encoder cuts its vectors (truncate_dim), and llm2vec does not"
         )
-    if any(astuple(options.wrapper)):
+    if options.wrapper.prefix or options.wrapper.suffix:
         raise InputError(
             f"{title}: the encoder puts a wrapper around every text, but llm2vec chooses its own by the base's name"
         )
@@ -204,7 +241,7 @@ def _rows(encoder: Encoder, skip: bool) -> list[ReferenceRow]:
     for name, prompt in encoder.options.prompts.items():
         if prompt.strip() and prompt == f"{prompt.strip()} ":
             own = np.asarray(encoder.encode(SAMPLE, prompt_name=name), dtype=np.float64)
-            theirs = _as_llm2vec(encoder, prompt, skip)
+            theirs = as_llm2vec(encoder, prompt, skip)
             found.append(
                 ReferenceRow(
                     f"prompt {name}", SAMPLE, theirs.tolist(), cosine(theirs, own), prompt.strip()
@@ -213,7 +250,14 @@ def _rows(encoder: Encoder, skip: bool) -> list[ReferenceRow]:
     return found
 
 
-def _as_llm2vec(encoder: Encoder, prompt: str, skip: bool) -> np.ndarray[Any, Any]:
+def as_llm2vec(encoder: Encoder, prompt: str, skip: bool) -> np.ndarray[Any, Any]:
+    """Return the vector that llm2vec gives for the sample after a prompt.
+
+    Args:
+        encoder: the encoder.
+        prompt: instruction and one blank, or "".
+        skip: llm2vec's `skip_instruction`.
+    """
     ids = list(encoder.tokenizer(prompt + SAMPLE)["input_ids"])
     last = (
         len(encoder.tokenizer(SAMPLE, add_special_tokens=False)["input_ids"]) if skip else len(ids)
@@ -226,10 +270,38 @@ def _as_llm2vec(encoder: Encoder, prompt: str, skip: bool) -> np.ndarray[Any, An
     return np.asarray(vectors[0].float().cpu(), dtype=np.float64)
 
 
-def _readme(
-    name: str, dtype: str, skip: bool, tokens: int, reference: list[ReferenceRow], encoder: Encoder
-) -> str:
+def loading(dtype: str, adapters: list[str]) -> list[str]:
+    """Return the lines of Python that load the folder."""
     kind = TYPES[dtype]
+    if not adapters:
+        return [f'model = LLM2Vec.from_pretrained("this folder", torch_dtype=torch.{kind})']
+    first, second = ("base", adapters[0]) if len(adapters) == 1 else adapters[:2]
+    return [
+        "# inside this folder",
+        f'model = LLM2Vec.from_pretrained("{first}", peft_model_name_or_path="{second}", merge_peft=True, torch_dtype=torch.{kind})',
+        *(
+            f'model.model = PeftModel.from_pretrained(model.model, "{name}").merge_and_unload()'
+            for name in adapters[2:]
+        ),
+    ]
+
+
+def readme(
+    name: str,
+    dtype: str,
+    skip: bool,
+    tokens: int,
+    reference: list[ReferenceRow],
+    encoder: Encoder,
+    adapters: list[str],
+) -> str:
+    """Return the text of the README."""
+    held = (
+        f"The base is in base/, the adapters of the stages are in {', '.join(adapters)}. Their adapter_config.json names the base as\n"
+        "`base`; write its name on the hub there if you publish them without base/."
+        if adapters
+        else "Adapters are merged into the weights."
+    )
     lines = [
         f"# {name}, for {PACKAGE}",
         "",
@@ -242,13 +314,14 @@ def _readme(
         "```python",
         "import torch",
         "from llm2vec import LLM2Vec",
+        *(["from peft import PeftModel"] if len(adapters) > 2 else []),
         "",
-        f'model = LLM2Vec.from_pretrained("this folder", torch_dtype=torch.{kind})',
+        *loading(dtype, adapters),
         'model.encode(["a text"])',
         'model.encode([["an instruction", "a text"]])',
         "```",
         "",
-        f"Adapters are merged into the weights. A text is cut after {tokens} tokens. Vectors are not normalized.",
+        f"{held} A text is cut after {tokens} tokens. Vectors are not normalized.",
         f"An instruction is {'not ' if skip else ''}pooled.",
         "",
         f"Check it: `bothways verify-export . --with PYTHON`, with the Python of that environment. The bar is {BARS[dtype]}.",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import astuple
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +99,7 @@ def check(encoder: Encoder, dtype: str) -> None:
             f"export to GGUF: llama.cpp does not have {encoder.pooling.mode} pooling; it has {', '.join(POOLINGS)}"
         )
     head_modules.refuse(encoder.pooling, "export to GGUF")
-    if any(astuple(encoder.options.wrapper)):
+    if encoder.options.wrapper.prefix or encoder.options.wrapper.suffix:
         raise InputError(
             "export to GGUF: the encoder puts a wrapper around every text, which a .gguf file cannot store"
         )
@@ -108,9 +107,15 @@ def check(encoder: Encoder, dtype: str) -> None:
         raise InputError(
             "export to GGUF: the encoder keeps sliding windows, which llama.cpp cuts in another way; convert with windows=lift"
         )
-    if not encoder.options.pool_bos and specials(encoder.tokenizer).bos_added:
+    around = specials(encoder.tokenizer)
+    if not encoder.options.pool_bos and around.bos_added:
         raise InputError(
-            "export to GGUF: the encoder does not pool BOS (pool_bos), and llama.cpp does"
+            "export to GGUF: the encoder does not pool BOS (pool_bos), and llama.cpp does; "
+            "train with --option servable=true to pool it"
+        )
+    if (len(around.prefix_ids), len(around.suffix_ids)) != (around.bos_added, around.eos_added):
+        raise InputError(
+            "export to GGUF: the tokenizer puts other tokens than BOS and EOS around a text, which llama.cpp does not"
         )
 
 

@@ -20,7 +20,7 @@ from bothways.attention.positions import table_positions
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.texts.embedding_rows import embedding_rows
 from bothways.errors import InputError
-from bothways.exports.graphs import onnx_graph, openvino_graph
+from bothways.exports.graphs import int8_weights, onnx_graph, openvino_graph
 from bothways.exports.graphs.exported import TITLES, verify_rows
 from bothways.exports.graphs.padded_encoder import PaddedEncoder, plain_attention
 from bothways.exports.manifest import BARS, write_manifest
@@ -60,26 +60,27 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: 
         raise InputError(
             f"dtype: {TITLES[target]} graphs are written as {' or '.join(TYPES)}, not as {dtype!r}{did_you_mean(dtype, TYPES)}"
         )
-    int8 = dtype == "int8"
     onnx_graph.needs()
     if target == "openvino":
-        openvino_graph.needs(int8=int8)
+        openvino_graph.needs()
     reference = own_rows(encoder)
     with plain_attention(encoder):
         module = PaddedEncoder(encoder).eval()
         if target == "onnx":
-            onnx_graph.write(module, folder, name)
-            if int8:
-                onnx_graph.quantize(folder, encoder.hidden_size)
+            _write_onnx(module, folder, name, dtype, encoder.hidden_size)
         else:
             with tempfile.TemporaryDirectory(dir=folder) as place:
-                onnx_graph.write(module, Path(place), name)
-                openvino_graph.write(
-                    Path(place) / onnx_graph.GRAPH, folder, int8=int8, width=encoder.hidden_size
-                )
+                _write_onnx(module, Path(place), name, dtype, encoder.hidden_size)
+                openvino_graph.write(Path(place) / onnx_graph.GRAPH, folder)
     encoder.tokenizer.save_pretrained(folder)
     _write_settings(encoder, folder, name, dtype, target, reference)
     _check(folder, dtype, target)
+
+
+def _write_onnx(module: PaddedEncoder, folder: Path, name: str, dtype: str, width: int) -> None:
+    onnx_graph.write(module, folder, name)
+    if dtype == "int8":
+        int8_weights.quantize(folder / onnx_graph.GRAPH, width)
 
 
 def _write_settings(

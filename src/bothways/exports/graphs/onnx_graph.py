@@ -1,4 +1,4 @@
-"""Writes, quantizes and runs ONNX graphs, with torch's exporter and ONNX Runtime.
+"""Writes and runs ONNX graphs, with torch's exporter and ONNX Runtime.
 
 Letters: B texts, L tokens, D embedding.
 """
@@ -24,8 +24,6 @@ GRAPH = "model.onnx"
 INPUTS = ("input_ids", "attention_mask", "pool_mask")
 OUTPUTS = ("sentence_embedding", "unnormalized")
 """Outputs of a graph. The second exists only if the encoder normalizes."""
-BLOCK = 32
-"""Number of int8 weights with one scale."""
 
 GraphRun = Callable[..., np.ndarray[Any, Any]]
 
@@ -85,53 +83,6 @@ def write(module: PaddedEncoder, folder: Path, name: str) -> None:
             f"{name}: torch's ONNX exporter cannot trace this family ({reason})"
         ) from error
     program.save(str(folder / GRAPH), external_data=True)
-
-
-def quantize(folder: Path, width: int) -> None:
-    """Replace the graph's matrices by 8-bit weights, in blocks with one scale each.
-
-    The quantizer of ONNX Runtime writes `MatMulNBits`. Activations stay float32, and so do matrices
-    with more than `width` inputs, which are the last ones of the feed-forward layers. A decoder's
-    massive activations pass through these, so a rounding error there would be large.
-
-    With SmolLM2-135M and 66 texts, the mean and lowest cosine to float32 are 0.9993 and 0.990. If
-    all matrices and activations are rounded (`accuracy_level` 4), they are 0.9968 and 0.916.
-    docs/serving.md has the table.
-
-    Args:
-        folder: folder of the float32 graph, which is replaced.
-        width: H, the width of the backbone's states.
-    """
-    import onnx
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
-
-    model = onnx.load(folder / GRAPH)
-    shapes = {each.name: tuple(each.dims) for each in model.graph.initializer}
-    wide = [
-        node.name
-        for node in model.graph.node
-        if node.op_type == "MatMul"
-        and len(shape := shapes.get(node.input[1], ())) == 2
-        and shape[0] > width
-    ]
-    logger = logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        quantizer = MatMulNBitsQuantizer(
-            model,
-            bits=8,
-            block_size=BLOCK,
-            is_symmetric=True,
-            accuracy_level=0,
-            nodes_to_exclude=wide,
-        )
-        quantizer.process()
-    finally:
-        logger.setLevel(before)
-    (folder / GRAPH).unlink()
-    (folder / f"{GRAPH}.data").unlink(missing_ok=True)
-    quantizer.model.save_model_to_file(str(folder / GRAPH), True)
 
 
 def open_run(file: Path, threads: int | None) -> GraphRun:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def _refuse(encoder: Encoder, target: str, model_type: str) -> None:
         raise InputError(
             f"{title}: it pads Qwen3 on the left and would pool padding as the first token; use mean or last pooling"
         )
-    if any(astuple(encoder.options.wrapper)):
+    if encoder.options.wrapper.prefix or encoder.options.wrapper.suffix:
         raise InputError(
             f"{title}: the encoder puts a wrapper around every text, which the server does not"
         )
@@ -125,7 +125,10 @@ def _refuse(encoder: Encoder, target: str, model_type: str) -> None:
             f"{title}: the encoder keeps sliding windows, which the server reads in one direction; convert with windows=lift"
         )
     if not encoder.options.pool_bos and specials(encoder.tokenizer).bos_added:
-        raise InputError(f"{title}: the encoder does not pool BOS (pool_bos), and the server does")
+        raise InputError(
+            f"{title}: the encoder does not pool BOS (pool_bos), and the server does; "
+            "train with --option servable=true to pool it"
+        )
     if getattr(encoder.pooling, "keep", None):
         raise InputError(
             f"{title}: the encoder cuts its vectors (truncate_dim), and the server does not"

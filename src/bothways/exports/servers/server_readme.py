@@ -45,11 +45,6 @@ def readme(
         "other vectors without an error. Version 4 refuses it."
     )
     lines = [
-        "---",
-        "pipeline_tag: sentence-similarity",
-        "tags: [sentence-transformers, feature-extraction, bothways]",
-        "---",
-        "",
         f"# {name}, for {server.title}",
         "",
         early,

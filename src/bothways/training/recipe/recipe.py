@@ -53,6 +53,10 @@ class Recipe(Strict):
         default=True,
         description="pool a BOS token, if the tokenizer adds one; an encoder folder that does not pool it stays so",
     )
+    pool_prompt: bool | None = Field(
+        default=None,
+        description="pool the tokens of a prompt too, as servers do; null: no change, and a new encoder does not pool them",
+    )
     add_bos: bool | None = Field(
         default=None,
         description="put BOS before every text, if the tokenizer does not; pool_bos decides if it is pooled; null: no change",

@@ -27,7 +27,7 @@ OPTIONAL_KEYS = frozenset(
         "fill",
         "stream",
     }
-    | {"joint", "plain", "add_bos", "rows", "share", "keep_mlp"}
+    | {"joint", "plain", "add_bos", "pool_prompt", "rows", "share", "keep_mlp"}
     | {
         "directions",
         "quantize",

@@ -27,6 +27,7 @@ def convert_options(recipe: Recipe) -> dict[str, Any]:
         "direction": recipe.direction,
         "pooling": recipe.pooling,
         "pool_bos": recipe.pool_bos,
+        "pool_prompt": bool(recipe.pool_prompt),
         "add_bos": bool(recipe.add_bos),
         "add_eos": bool(recipe.add_eos),
         "wrapper": astuple(_wrapper(recipe, Wrapper())),
@@ -47,6 +48,8 @@ def set_options(encoder: Encoder, recipe: Recipe) -> None:
     options.wrapper = _wrapper(recipe, options.wrapper)
     if not recipe.pool_bos:
         options.pool_bos = False
+    if recipe.pool_prompt is not None:
+        options.pool_prompt = recipe.pool_prompt
     if recipe.add_bos:
         prepend_bos(encoder.tokenizer)
     if recipe.add_eos:
