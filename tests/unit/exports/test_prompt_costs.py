@@ -124,20 +124,6 @@ def test_an_export_says_it(base: Path, tmp_path: Path, caplog: pytest.LogCapture
     assert "does not honor" not in (tmp_path / "silent" / "README.md").read_text()
 
 
-def test_a_joint_is_written_into_the_prompts(base: Path, tmp_path: Path) -> None:
-    """LLM2Vec's preset joins instruction and text by one blank, which is no reason to refuse it."""
-    joint = encoder_of(base, prompts={"query": "Find:"}, default_prompt=None, wrapper=("", "", " "), pooling="mean")
-    out = bw.export(joint, tmp_path / "gguf", to="gguf")
-    assert json.loads((out / "bothways-export.json").read_text())["prompts"] == {"query": "Find: "}
-    assert joint.prompts == {"query": "Find:"} and joint.options.wrapper.joint == " "
-    folder = bw.export(joint, tmp_path / "st", to="sentence-transformers")
-    again = bw.load(folder, dtype="float32", device="cpu")
-    assert again.prompts == {"query": "Find: "}
-    assert np.abs(again.encode_query(SAMPLE) - joint.encode_query(SAMPLE)).max() < 1e-6
-    for target in ("vllm", "tei", "llm2vec"):
-        assert bw.export(joint, tmp_path / target, to=target).is_dir()
-
-
 def test_a_template_is_sent_with_its_end(base: Path) -> None:
     encoder = encoder_of(base, prompts={"task": "Text: {text}{eos}"}, default_prompt=None, pooling="last")
     (row,) = (row for row in rows(encoder) if row.case == "prompt task")
