@@ -62,6 +62,7 @@ bench: $(BENCH)-llm2vec/.ready $(BENCH)-llama-cpp/.ready $(BENCH)-graphs/.ready
 $(BENCH)-llm2vec/.ready: WANTED := --constraint constraints-bench.txt llm2vec transformers peft numpy tokenizers huggingface-hub accelerate datasets fsspec
 $(BENCH)-llama-cpp/.ready: WANTED := numpy 'xllamacpp>=2026.4'
 $(BENCH)-graphs/.ready: WANTED := --constraint constraints.txt onnx onnxscript onnxruntime openvino nncf
+$(BENCH)-older-st/.ready: WANTED := sentence-transformers==5.2.0 transformers==5.2.0
 $(BENCH)-%/.ready: | $(STAMP)
 	test -x $(BENCH)-$*/bin/python || $(BIN)/python -m venv $(BENCH)-$*
 	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
@@ -79,9 +80,10 @@ families: setup
 	$(BIN)/bothways families --out docs/families.md
 
 # Runs each export in its server's own code and writes docs/serving.md. xllamacpp is a ready wheel of llama.cpp, some 100 MB.
-exports: setup
+exports: setup $(BENCH)-older-st/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,verify]'
-	$(BIN)/python -m pytest tests/unit/exports tests/parity/test_export_llama_cpp.py tests/parity/test_export_graphs.py
+	OLDER_ST_PYTHON=$(BENCH)-older-st/bin/python $(BIN)/python -m pytest tests/unit/exports \
+		tests/parity/test_export_llama_cpp.py tests/parity/test_export_graphs.py tests/parity/test_export_older_loaders.py
 	$(BIN)/python benchmarks/serving.py
 
 # The card's code and examples/frameworks in LangChain, LlamaIndex, Haystack and Chroma, in an environment of their own: two minutes.

@@ -25,6 +25,7 @@ import torch
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder import pooling_module, template_module
+from bothways.encoder.folder.head_modules import Headed
 from bothways.encoder.texts.tokenization import stock_tokens
 from bothways.encoder.texts.wrapping import SLOT
 from bothways.exports.folders.llm2vec_folder import as_llm2vec, skips_instruction
@@ -176,11 +177,14 @@ def _without(encoder: Encoder, text: str, left_out: int) -> Vector:
     batch = encoder.pack([TokenRow(row.ids, pool, row.offsets)]).to(encoder.device)
     with torch.no_grad():
         if encoder.pooling.mode == "weighted_mean":  # positions count from the prompt's start there
-            states = encoder.pooled_states(batch)[: len(row.ids)].double().cpu().numpy()
-            weights = np.arange(1, len(row.ids) + 1) * np.asarray(pool)
-            vector: Vector = weights @ states / weights.sum()
-            return vector
-        return np.asarray(encoder(batch)[0].float().cpu(), np.float64)
+            states = encoder.pooled_states(batch)[: len(row.ids)].float()
+            weights = torch.arange(1, len(row.ids) + 1) * torch.tensor(pool)
+            vector = (weights.to(states)[:, None] * states).sum(0, keepdim=True) / weights.sum()
+            behind = encoder.pooling
+            vector = behind.transform(vector) if isinstance(behind, Headed) else vector
+        else:
+            vector = encoder(batch)
+    return np.asarray(vector[0].float().cpu(), np.float64)
 
 
 _DEFAULT = "does not put it before a text by itself"

@@ -33,12 +33,14 @@ def test_it_leaves_nothing_that_a_server_does_not_do(preset: Any) -> None:
 
 
 def test_the_presets_own_form_is_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = recipes.llm2vec(texts="x.txt", preset="laptop")
-    assert (made.prompts, made.default_prompt, made.pool_prompt) == ({"default": "\n"}, "default", None)
-    monkeypatch.setattr(servable, "SERVABLE", {"published": False, "laptop": True})
-    assert recipes.llm2vec(texts="x.txt", preset="laptop") == recipes.llm2vec(texts="x.txt", preset="laptop", servable=True)
-    assert recipes.simcse(texts="x.txt", preset="laptop").pool_prompt
-    assert recipes.llm2vec(texts="x.txt", preset="laptop", servable=False) == made
+    options: dict[str, Any] = {"texts": "x.txt", "preset": "laptop"}
+    for recipe in (recipes.llm2vec, recipes.simcse):
+        today = recipe(**options, servable=False)
+        assert (today.prompts, today.default_prompt, today.pool_prompt) == ({"default": "\n"}, "default", None)
+        for form in (False, True):
+            monkeypatch.setattr(servable, "SERVABLE", {"published": False, "laptop": form})
+            assert recipe(**options) == recipe(**options, servable=form)
+            assert recipe(**options, servable=False) == today != recipe(**options, servable=True)
 
 
 def test_an_encoder_only_base_keeps_its_own_form() -> None:
