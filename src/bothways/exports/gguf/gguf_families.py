@@ -3,8 +3,8 @@
 llama.cpp reads an architecture name, a set of numbers (`<arch>.block_count`, …) and tensors with
 names of its own. The `gguf` package maps the names of tensors for all families. `FAMILIES` has the
 other differences of each family: norms that store a distance from 1, fused matrices in another
-order, rotary halves. Each entry was measured: `benchmarks/export_gguf.py` runs a small random model
-of the family in llama.cpp and compares the vectors.
+order, rotary halves. Each entry was measured: `tests/parity/test_export_llama_cpp.py` runs a small
+random model of the family in llama.cpp and compares the vectors.
 """
 
 from __future__ import annotations

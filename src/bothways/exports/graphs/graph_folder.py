@@ -148,7 +148,8 @@ can have any size, and texts any length from 2 tokens.
 | pool_mask | batch × tokens, int64 | as attention_mask, but 0 for a prompt's tokens if the encoder leaves them out of its pooling |
 
 The output `sentence_embedding` is batch × dimension, float32. If the encoder normalizes, a second output `unnormalized` has the
-vectors before that.
+vectors before that. Put a prompt before each text yourself: `bothways-export.json` has them
+(`prompts`, `default_prompt`).
 
 From Python, with the same tokens, prompts and limit as the encoder:
 
