@@ -27,6 +27,8 @@ MANY = {
     "bothways/mining/mine.py: mine",
     "bothways/publishing/push.py: push",
     "bothways/recipes/longlora.py: longlora",
+    # a recipe's options, which the command line reads off this signature
+    "bothways/recipes/simcse.py: simcse",
     # a task's options, which the command line reads off this signature
     "bothways/evaluation/tasks/classification.py: from_argument",
 }

@@ -122,9 +122,8 @@ def nv_embed(
         scale: factor on the cosines of every stage, 1 / temperature. At 50 a row is learned once
             its positive leads by 0.1, and vectors of unrelated texts stay near each other.
             SimCSE uses 20. On the command line: `--option scale=20`.
-        servable: if True, train the form that every server computes, see `recipes.servable`, with
-            mean pooling in place of latent attention. If None, the preset's own form. On the
-            command line: `--option servable=true`.
+        servable: if True, train the form that every server computes (`recipes.servable`), with mean
+            pooling. If None, take the preset's own form.
         dev: task specification, for example "sts:dev.tsv". Each stage keeps its best checkpoint by
             it.
         dev_every: optimizer steps between these evaluations.
@@ -151,12 +150,8 @@ def nv_embed(
         _stage(name, in_batch, scale, sizes, place, steps[place], sources[name])
         for place, (name, in_batch) in enumerate(plan)
     ]
-    if retrieval is None:
-        for stage in stages:
-            # One source serves both stages: classes are not retrieval. Data given by stage is used
-            # unchanged.
-            if stage["name"] == "retrieval" and len(stages) > 1 and not _by_stage(texts):
-                stage["data"].setdefault("leave_out_labeled", True)
+    if retrieval is None and len(stages) > 1 and not _by_stage(texts):
+        _leave_out_labels(stages)
     named = "nv_embed" if order == "two_stage" else f"nv_embed-{order}"
     values: dict[str, Any] = {
         "name": named if preset == "published" else f"{named}-{preset}",
@@ -174,6 +169,16 @@ def nv_embed(
     if is_servable(servable, preset):
         values |= {**FORM, "pooling": "mean"}
     return finish(values, overrides, dev=_instructed(dev, stages), dev_every=dev_every)
+
+
+def _leave_out_labels(stages: Sequence[Mapping[str, Any]]) -> None:
+    """Leave rows with a class out of the retrieval stage, in place.
+
+    This is for one source that serves both stages. Classes are not retrieval.
+    """
+    for stage in stages:
+        if stage["name"] == RETRIEVAL[0]:
+            stage["data"].setdefault("leave_out_labeled", True)
 
 
 def _by_stage(texts: LabeledSources) -> bool:

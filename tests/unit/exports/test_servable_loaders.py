@@ -35,7 +35,7 @@ PROMPT = "Find the text: "
 def made(folder: Path, **changes: Any) -> bw.Encoder:
     """What the recipe trains, before training."""
     base = small_model(folder / "base", "llama")
-    recipe = recipes.llm2vec(str(base), "x.txt", "laptop", **{"servable": True, "prompts": {"query": PROMPT}, **changes})
+    recipe = recipes.llm2vec(str(base), "x.txt", "laptop", **(changes or {"servable": True, "prompts": {"query": PROMPT}}))
     return bw.convert(base, **convert_options(recipe), dtype="float32", device="cpu")
 
 

@@ -114,7 +114,7 @@ def test_what_is_refused(encoder: bw.Encoder, in_process: None, tmp_path: Path) 
         bw.push(out, NAME, dry_run=True, license="mit")
     config = json.loads((out / "config.json").read_text())
     (out / "config.json").write_text(json.dumps({**config, "use_bidirectional_attention": False}))
-    with pytest.raises(InputError, match=r"TEI 1\.9 needs config\.json has .* so it is not uploaded"):
+    with pytest.raises(InputError, match=r"text-embeddings-inference 1\.9 needs config\.json has .* so it is not uploaded"):
         bw.push(out, NAME, dry_run=True)
     (out / "tokenizer.json").unlink()
     with pytest.raises(InputError, match=r"tokenizer\.json: is missing, but bothways-export\.json names it"):

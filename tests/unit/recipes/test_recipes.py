@@ -214,7 +214,7 @@ def test_wrong_choices() -> None:
 def test_choices_of_one_recipe_by_name() -> None:
     """What `--option` gives: checked before a recipe's own function sees it."""
     entry = recipes.get("llm2vec")
-    assert set(entry.options) == {"mntp", "simcse", "supervised", "dev_every"}
+    assert set(entry.options) == {"mntp", "simcse", "supervised", "servable", "dev_every"}
     made = entry.make({"supervised": ["a.jsonl", "b.jsonl"], "mntp": False}, preset="laptop", dev=None)
     assert made.stages[0].data.source == ("a.jsonl", "b.jsonl")
     assert recipes.get("nv_embed").make({"order": "single"}).stages[0].name == "blended"

@@ -19,14 +19,14 @@ from bothways.errors import InputError
 from bothways.exports.folders.folder_verify import VARIABLE
 from bothways.exports.folders.llm2vec_adapters import PEFT_0_12
 from bothways.exports.manifest import read_manifest
-from export_models import small_model
+from tiny import tiny_llama
 from unit.training.material import TEXTS, mntp, recipe, simcse
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    small_model(folder / "model", "llama")
+    tiny_llama(folder / "model")
     made = recipe(folder, mntp(), simcse(), base=str(folder / "model"), prompts={"query": "Find the text: "})
     bw.train(made, folder / "out", texts=TEXTS)
     return folder / "out"
