@@ -122,8 +122,7 @@ def nv_embed(
         scale: factor on the cosines of every stage, 1 / temperature. At 50 a row is learned once
             its positive leads by 0.1, and vectors of unrelated texts stay near each other.
             SimCSE uses 20. On the command line: `--option scale=20`.
-        servable: if True, train the form that every server computes (`recipes.servable`), with mean
-            pooling. If None, take the preset's own form.
+        servable: train the form of `recipes.servable`, with mean pooling. If None, as the preset.
         dev: task specification, for example "sts:dev.tsv". Each stage keeps its best checkpoint by
             it.
         dev_every: optimizer steps between these evaluations.
