@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from seeds import cell
+
 import bothways as bw
 from bothways.atomic import atomic_file
 from bothways.evaluation.tasks.sts import STS
@@ -142,12 +144,6 @@ def main() -> None:
     with atomic_file(options.out / "table.md") as part:
         part.write_text(table)
     print(table)
-
-
-def cell(values: list[float]) -> str:
-    """Mean, and the standard deviation over seeds where there are several."""
-    mean = f"{statistics.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ that the tables are scored on.
 
 from __future__ import annotations
 
+import gzip
+import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bothways.data.conversion.classification import classification
@@ -14,6 +16,7 @@ from bothways.data.conversion.nli import read_inferences, triplets
 from bothways.data.conversion.options import ClassOptions, JudgedOptions, NliOptions
 from bothways.data.conversion.retrieval import retrieval
 from bothways.data.decontamination import Overlap
+from bothways.data.embedded.stdlib import RetrievalTask
 from bothways.data.evaluation_texts import read_evaluation_texts
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_reader import read_examples
@@ -36,7 +39,11 @@ SENTENCES = [
     str(SHARED / name)
     for name in ("wiki-sentences/wiki1m_first.txt.gz", "wiki-sentences/wikisplit_sentences.txt.gz", "abc-news")
 ]
+# running text for MNTP and causal language modeling, the same for both
+LINES = [*SENTENCES[:2], *(str(SHARED / name) for name in ("wikitext2-valid-test", "abc-news", "masc"))]
+WIKISPLIT = ("wiki-sentences/wikisplit_tune.tsv.gz", "wiki-sentences/wikisplit_validation.tsv.gz")
 NEGATIVES = 7
+HELD_OUT = 8  # every eighth function of the training rows is a development query
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,46 @@ class Files:
         return self._made("stdlib.jsonl.gz", lambda: _mined(read_examples("python-stdlib"), None, window=(2, 50)))
 
     @property
+    def stdlib_wide(self) -> str:
+        """As stdlib without the development queries: two BM25 negatives and four random ones a row."""
+        return self._made("stdlib-wide.jsonl.gz", lambda: _widened(read_examples(self.stdlib_rest)))
+
+    @property
+    def stdlib_rest(self) -> str:
+        """As stdlib without the development queries."""
+        return self._made("stdlib-rest.jsonl.gz", lambda: _mined(_stdlib()[0], None, window=(2, 50)))
+
+    @property
+    def scifact_wide(self) -> str:
+        """As scifact_mined, two of BM25's negatives and four random ones a row."""
+        return self._made("scifact-wide.jsonl.gz", lambda: _widened(read_examples(self.scifact_mined)))
+
+    @property
+    def nli_wide(self) -> str:
+        """As nli, with four random sentences beside the contradiction."""
+        return self._made("nli-wide.jsonl.gz", lambda: _widened(read_examples(self.nli)))
+
+    @property
+    def banking_wide(self) -> str:
+        """As banking, two negatives of other intents and four random ones."""
+        return self._made("banking77-wide.jsonl.gz", lambda: _widened(read_examples(self.banking)))
+
+    @property
+    def wikisplit(self) -> str:
+        """Sentences of Wikipedia and the two shorter sentences that say the same, without texts of the STS sets."""
+        return self._made("wikisplit.jsonl.gz", _wikisplit)
+
+    @property
+    def stdlib_dev(self) -> RetrievalTask:
+        """The development task: every eighth description of the training rows finds its function among theirs."""
+        rows = _stdlib()[1]
+        return RetrievalTask(
+            {f"q{number}": row.query for number, row in enumerate(rows)},
+            {f"d{number}": row.positives[0] for number, row in enumerate(rows)},
+            {f"q{number}": {f"d{number}": 1} for number in range(len(rows))},
+        )
+
+    @property
     def banking(self) -> str:
         """Banking77's train split by example: positives of the same intent, negatives of others."""
         return self._made("banking77.jsonl.gz", _banking)
@@ -101,6 +148,40 @@ def _scifact() -> list[Example]:
 def _banking() -> list[Example]:
     held_out = Overlap(read_evaluation_texts([BANKING / "test.jsonl"]))
     return classification(read_labeled(BANKING / "train.jsonl.gz"), ClassOptions(task="banking77", without=held_out)).examples
+
+
+def _stdlib() -> tuple[list[Example], list[Example]]:
+    """The embedded rows: those to train on, and those held out for development."""
+    rows = list(read_examples("python-stdlib"))
+    return [row for place, row in enumerate(rows) if place % HELD_OUT], rows[::HELD_OUT]
+
+
+def _wikisplit() -> list[Example]:
+    held_out = Overlap(read_evaluation_texts([DEV, *STS.values()]))
+    rows = []
+    for name in WIKISPLIT:
+        with gzip.open(SHARED / name, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                whole, parts = line.rstrip("\n").split("\t")
+                rows.append(Example(whole, (" ".join(part.strip() for part in parts.split("<::::>")),), task="wikisplit"))
+    return [row for row in rows if held_out.find(row.query) is None]
+
+
+def _widened(rows: Sequence[Example], hard: int = 2, drawn: int = 4) -> list[Example]:
+    """Keep the first hard negatives of each row, and add random texts of the other rows, of another label."""
+    draws = random.Random(0)
+    made = []
+    for row in rows:
+        negatives = list(row.negatives[:hard])
+        known = {row.query, *row.positives, *negatives}
+        while len(negatives) < hard + drawn:
+            other = rows[draws.randrange(len(rows))]
+            text = other.positives[0]
+            if text not in known and (row.label is None or other.label != row.label):
+                negatives.append(text)
+                known.add(text)
+        made.append(replace(row, negatives=tuple(negatives), negative_scores=None, negative_labels=None))
+    return made
 
 
 def _mined(rows: Sequence[Example], corpus: str | None, *, window: tuple[int, int]) -> list[Example]:

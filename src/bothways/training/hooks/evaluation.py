@@ -49,7 +49,7 @@ class DevMeasurement:
         """Tell if an evaluation is due; before the first step only if the config says so."""
         if moment.result is None:
             return self.config.at_start
-        return moment.last or moment.due(self.config.every)
+        return moment.last or self.config.due(moment.step)
 
     def measure(self, moment: Moment) -> dict[str, Any]:
         """Evaluate, and mark the moment as better if this is the best value so far."""
@@ -120,7 +120,7 @@ class Measurements(Hook):
 
     def after_step(self, moment: Moment) -> None:
         """Measure if it is due."""
-        evaluate = self.eval is not None and moment.due(self.eval.every)
+        evaluate = self.eval is not None and self.eval.due(moment.step)
         if evaluate or moment.last or moment.due(self.save_every) or moment.step in EARLY_STEPS:
             self._measure(moment)
 

@@ -37,6 +37,7 @@ OPTIONAL_KEYS = frozenset(
         "teacher",
         "average",
         "patience",
+        "also",
         "start",
     }
     | {

@@ -57,6 +57,10 @@ class EvalConfig(Strict):
     every: int = Field(
         ge=1, description="optimizer steps between evaluations; the last step is always evaluated"
     )
+    also: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        default=None,
+        description="further steps after which to evaluate, for example [10, 25]; patience does not count them",
+    )
     at_start: bool = Field(default=False, description="measure the untrained stage as well")
     restore_best: bool = Field(
         default=True, description="end the stage with its best checkpoint instead of its last"
@@ -66,6 +70,10 @@ class EvalConfig(Strict):
         ge=1,
         description="end the stage after this many evaluations without a better value. If null, never",
     )
+
+    def due(self, step: int) -> bool:
+        """Tell if an evaluation follows this step. The last step is not known here."""
+        return step % self.every == 0 or step in (self.also or ())
 
 
 class AverageConfig(Strict):

@@ -26,9 +26,17 @@ class Watch:
         return {"mean_cosine": 0.1}
 
 
-def hook(values: list[float], *, every: int = 3, at_start: bool = False, readers: Any = ONE, save: int | None = None):
+def hook(
+    values: list[float],
+    *,
+    every: int = 3,
+    at_start: bool = False,
+    readers: Any = ONE,
+    save: int | None = None,
+    also: tuple[int, ...] | None = None,
+):
     given = iter(values)
-    config = EvalConfig(metric="stdlib", every=every, at_start=at_start)
+    config = EvalConfig(metric="stdlib", every=every, at_start=at_start, also=also)
     encoder: Any = Model()
     metric = DevMeasurement(metric=lambda encoder: next(given), encoder=encoder, config=config, stage="mntp", readers=readers)
     log, watch = Log(), Watch()
@@ -53,6 +61,13 @@ def test_when_measurements_are_taken() -> None:
     # evaluations, regular checkpoints, an early step, the last one
     assert watch.steps == [0, 3, 5, 6, 9, 10, 11]
     assert [step for step, values in log.lines if "dev" in values] == [3, 6, 9, 11]
+
+
+def test_further_steps_are_evaluated() -> None:
+    made, log, _ = hook([0.1, 0.2, 0.3, 0.4], every=5, also=(1, 7))
+    for step in range(1, 12):
+        made.after_step(moment(step, 20))
+    assert [step for step, values in log.lines if "dev" in values] == [1, 5, 7, 10]
 
 
 @pytest.mark.parametrize("at_start", [True, False])

@@ -1,0 +1,189 @@
+"""Scripts of experiments at tiny size: rows × seeds that are trained once, measured on dev, and compared in pairs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bothways.data.conversion.converted import write_examples
+from bothways.data.labeled.example import Example
+from tiny import SENTENCES, tiny_llama
+
+FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
+NAMES = ("seeds", "quality", "mntp", "supervised_data", "supervised_tables", "nv_embed_tables", "supervised")
+
+
+@pytest.fixture(scope="module")
+def scripts() -> Iterator[dict[str, ModuleType]]:
+    sys.path.insert(0, str(FOLDER))
+    try:
+        yield {name: importlib.import_module(name) for name in NAMES}
+    finally:
+        sys.path.remove(str(FOLDER))
+        for name in NAMES:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("base") / "llama")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """Lines of text, and scored pairs."""
+    texts, dev = tmp_path / "texts.txt", tmp_path / "dev.jsonl"
+    texts.write_text("\n".join(f"{text} {number}" for number in range(20) for text in SENTENCES), encoding="utf-8")
+    pairs = [
+        {"sentence1": text, "sentence2": text[: 8 * place + 5], "score": place} for place, text in enumerate(SENTENCES[:6])
+    ]
+    dev.write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+    return texts, dev
+
+
+# --- seeds ------------------------------------------------------------------------------
+
+
+def test_a_difference_is_paired_by_seed(scripts: dict[str, ModuleType]) -> None:
+    first, second = {0: 70.0, 1: 74.0, 2: 71.0, 3: 1.0}, {0: 69.0, 1: 72.5, 2: 70.2}
+    found = scripts["seeds"].difference(first, second)
+    values = np.array([1.0, 1.5, 0.8])
+    assert math.isclose(found.mean, values.mean()) and found.seeds == 3
+    assert math.isclose(found.error, values.std(ddof=1) / math.sqrt(3))
+    assert found.claimed
+
+
+@pytest.mark.parametrize(("second", "claimed"), [({0: 0.0, 1: 3.0}, False), ({0: 1.0}, False), ({0: 0.9, 1: 1.8}, True)])
+def test_an_order_is_claimed_beyond_two_standard_errors(scripts: dict[str, ModuleType], second, claimed: bool) -> None:
+    assert scripts["seeds"].difference({0: 2.0, 1: 3.0}, second).claimed is claimed
+
+
+def test_figures_are_kept_for_the_same_question_only(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    kept, file = scripts["seeds"].kept, tmp_path / "a" / "row.json"
+    assert kept(file, {"steps": 2}, lambda: {"x": 1})["x"] == 1
+    assert kept(file, {"steps": 2}, lambda: {"x": 2})["x"] == 1
+    assert kept(file, {"steps": 3}, lambda: {"x": 3})["x"] == 3
+
+
+# --- mntp -------------------------------------------------------------------------------
+
+
+def test_the_area_is_that_of_trapezoids(scripts: dict[str, ModuleType]) -> None:
+    dev = {0: 20.0, 10: 50.0, 25: 60.0, 50: 70.0, 150: 75.0, 400: 90.0}
+    steps, values = [0, 10, 25, 50, 150], [20.0, 50.0, 60.0, 70.0, 75.0]
+    assert math.isclose(scripts["mntp"].area(dev), np.trapezoid(values, steps) / 150)
+
+
+def test_the_stated_tokens_are_those_of_the_recipes(scripts: dict[str, ModuleType]) -> None:
+    mntp = scripts["mntp"]
+    assert mntp.MNTP["0.8M"].tokens == mntp.MNTP["40%"].tokens == 819_200
+    assert abs(mntp.MNTP["3.3M"].tokens - 3.3e6) < 2e4
+    # the opponent has the tokens of MNTP and of the SimCSE after it
+    assert abs(mntp.LONGER * mntp.STEP_TOKENS - (819_200 + mntp.STEPS * mntp.STEP_TOKENS)) < mntp.STEP_TOKENS
+    assert set(mntp.ORDER) == set(mntp.ROWS)
+
+
+def test_mntp_trains_measures_and_reuses(
+    scripts: dict[str, ModuleType], base: Path, files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "runs"
+    words = ["--base", str(base), "--texts", str(files[0]), "--dev", str(files[1]), "--steps", "2", "--out", str(out)]
+    rows = ["none, 2e-4", "0.8M, 2e-4", "3.3M, 2e-4"]
+    scripts["mntp"].main([*words, "--rows", *rows, "--test"])
+    found = json.loads((out / "steps-2" / "dev.json").read_text())
+    assert list(found) == rows
+    assert found[rows[0]]["0"]["MNTP tokens"] == 0 < found[rows[1]]["0"]["MNTP tokens"]
+    # the metric was read before the first step and after the last, and MNTP changed where SimCSE starts
+    assert all({"dev 0", "last", "best", "area"} <= runs["0"].keys() for runs in found.values())
+    assert len({runs["0"]["dev 0"] for runs in found.values()}) > 1
+    recipe = (out / "steps-2" / "mntp-3.3M-seed0" / "recipe.yaml").read_text()
+    assert "isolate_documents: true" in recipe and "row_length: 256" in recipe and "unit: auto" in recipe
+    table = (out / "steps-2" / "dev.md").read_text()
+    assert "0.8M, 2e-4 − none, 2e-4" in table and "(one seed)" in table
+    assert list(json.loads((out / "steps-2" / "test.json").read_text())) == rows
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("model.safetensors")}
+    capsys.readouterr()
+    scripts["mntp"].main([*words, "--rows", *rows, "longer, 1e-3", "--tokens", "10"])
+    assert "not started, beyond --tokens: longer, 1e-3, seed 0" in capsys.readouterr().out
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("model.safetensors")} == before
+    assert json.loads((out / "steps-2" / "dev.json").read_text()) == found
+
+
+# --- supervised -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(
+    scripts: dict[str, ModuleType], files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """The material of `supervised.py` in small, and the words of its command."""
+    data, tables = scripts["supervised_data"], scripts["nv_embed_tables"]
+    rows = [
+        Example(f"{text} {number}", (text,), (SENTENCES[(place + 1) % 8],))
+        for number in range(4)
+        for place, text in enumerate(SENTENCES)
+    ]
+    for name in ("stdlib-rest", "scifact-bm25", "nli", "banking77", "wikisplit"):
+        write_examples(rows, tmp_path / "runs" / "data" / f"{name}.jsonl.gz")
+    monkeypatch.setattr(data, "_stdlib", lambda: (rows, rows[:8]))
+    monkeypatch.setattr(tables, "LINES", [str(files[0])])
+    monkeypatch.setattr(tables, "DEV", files[1])
+    monkeypatch.setattr(scripts["supervised"], "SHARED", tmp_path)
+    return ["--seeds", "0", "--steps", "2", "--out", str(tmp_path / "runs")]
+
+
+def test_every_recipe_of_the_ladder_and_the_directions_is_whole(
+    scripts: dict[str, ModuleType], small: list[str], base: Path, tmp_path: Path
+) -> None:
+    tables = scripts["nv_embed_tables"]
+    run = scripts["supervised"].Run(tmp_path / "runs", str(base), "auto", None)
+    recipes = {name: run.recipe(name, 0) for name in tables.TRAININGS}
+    spent = {name: recipes[name].stages[0] for name in ("mntp", "causal-lm")}
+    tokens = {name: stage.batch.size * stage.optim.steps * 128 for name, stage in spent.items()}
+    assert set(tokens.values()) == {tables.ADAPTED_TOKENS}
+    assert spent["mntp"].objective.row_length == spent["causal-lm"].objective.context == 128
+    assert spent["mntp"].optim == spent["causal-lm"].optim and spent["mntp"].adapter == spent["causal-lm"].adapter
+    single, both = recipes["larger-single"], recipes["larger-mean-bidirectional"]
+    assert single.stages[0].objective.in_batch == both.stages[1].objective.in_batch == "unlabeled"
+    assert recipes["larger-two-stages"].stages[1].objective.in_batch is False
+    assert recipes["larger-latent-causal"].base_adapter.endswith("causal-lm-seed0/adapters/1-lm")
+    assert recipes["ladder-3-causal"].add_bos and not recipes["ladder-2-causal"].add_bos
+
+
+def test_the_ladder_trains_over_both_adapted_bases(
+    scripts: dict[str, ModuleType], small: list[str], base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["BOS, bidirectional", "adapted, bidirectional", "adapted, causal"]
+    words = ["ladder", *small, "--base", str(base), "--rows", *rows]
+    scripts["supervised"].main([*words, "--plan"])
+    assert "adapted, causal, seed 0: causal-lm, ladder-4-causal" in capsys.readouterr().out
+    scripts["supervised"].main(words)
+    out = tmp_path / "runs" / "steps-2"
+    found = json.loads((out / "ladder.json").read_text())
+    assert set(found) == set(rows)
+    columns = {"STS-B dev", "retrieval (stdlib dev nDCG@10)", "mean cosine", "tokens"}
+    assert all(columns <= runs["0"].keys() for runs in found.values())
+    assert found[rows[1]]["0"]["tokens"] > found[rows[0]]["0"]["tokens"]
+    provenance = json.loads((out / "ladder-4-bidirectional-seed0" / "bothways.json").read_text())
+    assert provenance["base_adapter"].endswith("mntp-seed0/adapters/1-mntp")
+    assert "adapted, bidirectional − adapted, causal" in (out / "ladder.md").read_text()
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("model.safetensors")}
+    scripts["supervised"].main(words)
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("model.safetensors")} == before
+
+
+def test_random_negatives_are_no_answers(scripts: dict[str, ModuleType]) -> None:
+    rows = [Example(f"q{n}", (f"p{n}",), (f"p{n + 1}", "a", "b"), label=f"l{n % 3}") for n in range(30)]
+    labels: dict[str, Any] = {row.positives[0]: row.label for row in rows}
+    for row, wide in zip(rows, scripts["supervised_data"]._widened(rows)):
+        assert wide.negatives[:2] == row.negatives[:2] and len(set(wide.negatives)) == 6
+        assert all(labels[text] != row.label for text in wide.negatives[2:])
