@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 
 from bothways.errors import InputError
-from bothways.evaluation.specification import options_of, parse, read_options
+from bothways.evaluation.specification import arguments_of, options_of, parse, read_options
 from bothways.evaluation.task import Task
 from bothways.nearest import meant
 
@@ -83,7 +83,7 @@ def make_task(spec: str) -> Task:
     chosen = task_class(written.kind, spec)
     values = read_options(spec, written.options, options(written.kind)) if written.options else {}
     name = values.pop("name", spec)
-    task = chosen.from_argument(written.argument, **values)
+    task = chosen.from_argument(written.argument, **arguments_of(chosen.from_argument, values))
     if written.options:
         task.name = name
     if values and not task.settings:  # the kind does not say which of its options count, so all do

@@ -15,7 +15,7 @@ import inspect
 import math
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from urllib.parse import unquote
 
@@ -68,8 +68,32 @@ def parse(spec: str) -> Specification:
 def options_of(factory: Callable[..., Any]) -> dict[str, Any]:
     """Return the annotation of every keyword-only parameter of `factory`, by name.
 
-    These are the options of a kind. For example, `options_of(Prefix.from_argument)` is empty.
+    These are the options of a kind. A parameter whose type is a dataclass stands for its fields.
+    For example, `options_of(Prefix.from_argument)` is empty.
     """
+    options: dict[str, Any] = {}
+    for name, hint in _annotations(factory).items():
+        options.update(get_type_hints(hint) if is_dataclass(hint) else {name: hint})
+    return options
+
+
+def arguments_of(factory: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments of `factory` for values by option, see `options_of`.
+
+    For example, `{"split": "dev", "precision": "int8"}` becomes `{"split": "dev", "quantization":
+    Quantization("int8")}` for a factory with a parameter `quantization` of this class.
+    """
+    given = dict(values)
+    for name, hint in _annotations(factory).items():
+        if is_dataclass(hint):
+            fields = get_type_hints(hint)
+            own = {field: given.pop(field) for field in fields if field in given}
+            if own:
+                given[name] = hint(**own)  # type: ignore[operator]
+    return given
+
+
+def _annotations(factory: Callable[..., Any]) -> dict[str, Any]:
     names = [
         p.name for p in inspect.signature(factory).parameters.values() if p.kind is p.KEYWORD_ONLY
     ]

@@ -19,6 +19,7 @@ import torch
 
 from bothways.errors import InputError
 from bothways.search.dense import Backend, DenseIndex, check_backend
+from bothways.search.quantized import NONE, Quantization, QuantizedIndex
 from bothways.search.shards import Shards
 from bothways.search.topk import TopK
 from bothways.search.vectors import AnyEncoder, Role, encode_texts, unit
@@ -129,10 +130,20 @@ class RunningRanking:
             backend: "exact" or "faiss".
         """
         index = DenseIndex(vectors, vectors.count, backend=backend)
-        spare = any(own >= 0 for own in self._own)  # one more, for the document that is left out
-        for row, (places, scores) in enumerate(
-            index.search(queries, self.depth + spare, floors=self._best.floors())
-        ):
+        found = index.search(queries, self._wanted, floors=self._best.floors())
+        self._insert(found, first_document)
+
+    def add_quantized(self, index: QuantizedIndex, queries: np.ndarray) -> None:
+        """Search all documents at once, in fewer bits, for all queries (Q, D) float32."""
+        self._insert(index.search(queries, self._wanted), 0)
+
+    @property
+    def _wanted(self) -> int:
+        # one more, for the document that is left out
+        return self.depth + any(own >= 0 for own in self._own)
+
+    def _insert(self, found: Sequence[tuple[np.ndarray, np.ndarray]], first_document: int) -> None:
+        for row, (places, scores) in enumerate(found):
             kept = places + first_document != self._own[row]
             self._best.insert(row, places[kept] + first_document, scores[kept])
 
@@ -142,10 +153,18 @@ class RunningRanking:
         return Ranking(self.query_ids, self.doc_ids, index, scores)
 
 
-class DenseRanker:
-    """A ranker by cosine, which is exact.
+def check_quantization(quantization: Quantization, backend: Backend) -> None:
+    """Raise InputError if documents are quantized and the backend searches float32 alone."""
+    if quantization and backend != "exact":
+        raise InputError(
+            f"backend: {backend} searches vectors in float32; leave out either backend or precision {quantization.precision}"
+        )
 
-    Documents are encoded chunk by chunk, searched, and forgotten.
+
+class DenseRanker:
+    """A ranker by cosine, which is exact for the vectors that it keeps.
+
+    Documents in float32 are encoded chunk by chunk, searched, and forgotten.
     """
 
     def __init__(
@@ -155,6 +174,7 @@ class DenseRanker:
         backend: Backend = "exact",
         query_prompt: str | None = None,
         document_prompt: str | None = None,
+        quantization: Quantization = NONE,
         batch_tokens: int | None = None,
         show_progress_bar: bool | None = None,
     ) -> None:
@@ -167,15 +187,18 @@ class DenseRanker:
             query_prompt: prompt of the queries, used instead of the stored one. "" means none. If
                 None, use the stored one.
             document_prompt: the same for documents.
+            quantization: how documents are kept, see `search.quantized`. With int8 or binary, all
+                of them are kept in memory.
             batch_tokens: see `encode_texts`.
             show_progress_bar: see `encode_texts`.
 
         Raises:
-            InputError: if the backend is unknown.
+            InputError: if the backend is unknown, or is "faiss" and documents are quantized.
             MissingExtra: if the backend is "faiss" and faiss is not installed.
         """
         check_backend(backend)
-        self.encoder, self.backend = encoder, backend
+        check_quantization(quantization, backend)
+        self.encoder, self.backend, self.quantization = encoder, backend, quantization
         self.prompts: dict[Role, str | None] = {"query": query_prompt, "document": document_prompt}
         self.batch_tokens, self.show_progress_bar = batch_tokens, show_progress_bar
 
@@ -201,8 +224,14 @@ class DenseRanker:
             queries, corpus, depth=depth, ignore_identical_ids=ignore_identical_ids
         )
         vectors = self._vectors(list(queries.values()), "query")
+        index = QuantizedIndex(self.quantization) if self.quantization else None
         for start, chunk in self._chunks(running.doc_ids, corpus):
-            running.add(Shards([chunk], len(chunk)), start, vectors, self.backend)
+            if index is None:
+                running.add(Shards([chunk], len(chunk)), start, vectors, self.backend)
+            else:
+                index.add(chunk)
+        if index is not None:
+            running.add_quantized(index, vectors)
         return running.ranking()
 
     def _chunks(

@@ -52,7 +52,7 @@ class Shards:
             start = number * self.chunk
             for first in range(start, min(start + len(array), stop), size):
                 end = min(first + size, start + len(array), stop)
-                yield first, np.array(array[first - start : end - start], dtype=np.float32)
+                yield first, self._floats(array[first - start : end - start])
 
     def rows(self, places: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the vectors (n, D) float32 at these places, in this order."""
@@ -61,8 +61,12 @@ class Shards:
         files = wanted // self.chunk
         for number in np.unique(files):
             here = files == number
-            found[here] = self.arrays[number][wanted[here] - number * self.chunk]
+            found[here] = self._floats(self.arrays[number][wanted[here] - number * self.chunk])
         return found
+
+    def _floats(self, stored: np.ndarray) -> np.ndarray:
+        """Return stored rows as float32, in new memory."""
+        return np.array(stored, dtype=np.float32)
 
 
 def encode_shards(

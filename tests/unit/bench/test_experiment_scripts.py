@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+import bothways as bw
 from bothways.data.conversion.converted import write_examples
 from bothways.data.labeled.example import Example
+from bothways.evaluation.registry import make_task
 from tiny import SENTENCES, tiny_llama
 
 FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
-NAMES = ("seeds", "quality", "mntp", "supervised_data", "supervised_tables", "nv_embed_tables", "supervised")
+NAMES = ("seeds", "quality", "mntp", "supervised_data", "supervised_tables", "nv_embed_tables", "supervised", "precision")
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +189,33 @@ def test_random_negatives_are_no_answers(scripts: dict[str, ModuleType]) -> None
     for row, wide in zip(rows, scripts["supervised_data"]._widened(rows)):
         assert wide.negatives[:2] == row.negatives[:2] and len(set(wide.negatives)) == 6
         assert all(labels[text] != row.label for text in wide.negatives[2:])
+
+
+# --- precision --------------------------------------------------------------------------
+
+
+def test_precision_encodes_once_and_prints_every_row(
+    scripts: dict[str, ModuleType],
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = [{"query": f"{text[:30]} {number}", "document": f"{text} {number}"} for number in range(3) for text in SENTENCES]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    bw.convert(base, dtype="float32").save(tmp_path / "mine")
+    calls: list[int] = []
+    encode = scripts["precision"].encode_texts
+    monkeypatch.setattr(
+        scripts["precision"],
+        "encode_texts",
+        lambda encoder, texts, *a, **k: calls.append(len(texts)) or encode(encoder, texts, *a, **k),
+    )
+    task = f"retrieval:{tmp_path / 'pairs.jsonl'}"
+    scripts["precision"].main([str(tmp_path / "mine"), "--task", task, "--rescore", "30", "--out", str(tmp_path / "out")])
+    assert calls == [24, 24]
+    found = json.loads((tmp_path / "out" / "mine.json").read_text())
+    assert [row["bytes"] for row in found.values()] == [128, 32, 4, 4, 4]
+    direct = bw.evaluate(bw.load(tmp_path / "mine"), [make_task(f"{task}?precision=binary&rescore=30&name=t")])["t"]["ndcg@10"]
+    assert math.isclose(found["binary, best 30 K scored again"]["nDCG@10"], 100 * direct)
+    assert "| int8 |" in (tmp_path / "out" / "mine.md").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Literal
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from bothways.cli.verbs import evaluate as verb
 from bothways.errors import InputError
 from bothways.evaluation.registry import kinds, make_task, options
-from bothways.evaluation.specification import Specification, options_of, parse, read_options
+from bothways.evaluation.specification import Specification, arguments_of, options_of, parse, read_options
 from unit.evaluation.vectors import write
 
 
@@ -54,6 +55,23 @@ def test_values_are_read_by_annotation():
     read = {"number": -3, "real": 0.5, "flag": True, "word": "7", "choice": "b", "either": "all", "several": (1, 10)}
     assert read_options("x", written, options_of(factory)) == read
     assert read_options("x", {"either": "16", "several": "5"}, options_of(factory)) == {"either": 16, "several": (5,)}
+
+
+@dataclass(frozen=True)
+class Group:
+    colour: Literal["red", "blue"] = "red"
+    size: int | None = None
+
+
+def grouped(argument: str | None, *, number: int = 0, group: Group = Group()) -> None: ...
+
+
+def test_a_dataclass_is_its_fields():
+    read = read_options("x", {"number": "2", "size": "3"}, options_of(grouped))
+    assert arguments_of(grouped, read) == {"number": 2, "group": Group(size=3)}
+    assert arguments_of(grouped, {"number": 2}) == {"number": 2}
+    with pytest.raises(InputError, match="colour must be"):
+        read_options("x", {"colour": "green"}, options_of(grouped))
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,9 @@ def command(
           several subsets in a file; aggregation=all (default), mean, wmean
       'retrieval:scifact?k=1,10,100'
           a BEIR folder, or a file of pairs; backend=faiss, split=train
+      'retrieval:scifact?precision=binary&rescore=4'
+          documents as bits, the nearest scored again by the query's numbers;
+          precision=int8; rescore_with=int8, float32
       'retrieval:stsb?above=4&query_prompt=Find: '
           scored pairs, of which those above 4 are relevant
       'classification:banking77?method=knn&shots=16'

@@ -14,6 +14,7 @@ from bothways.errors import InputError
 
 if TYPE_CHECKING:
     from bothways.indexing.rows import Hit
+    from bothways.search.quantized import Quantization
 
 NAME = "search"
 
@@ -45,6 +46,25 @@ _Exact = Annotated[
     bool,
     typer.Option("--exact", help="read all vectors of an index that was made with --approximate"),
 ]
+_Precision = Annotated[
+    str,
+    typer.Option(
+        help="without --index: keep the vectors of the texts as float32, int8 or binary (a bit for a number)"
+    ),
+]
+_Rescore = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="with binary: score this many times as many candidates again by the numbers of the query, for example 4",
+    ),
+]
+_RescoreWith = Annotated[
+    str | None,
+    typer.Option(
+        help="precision of the texts' vectors for --rescore, int8 or float32; their bits if not given"
+    ),
+]
 
 
 def command(
@@ -58,13 +78,23 @@ def command(
     limit: Annotated[
         int | None, typer.Option(help="without --index: search only the first texts")
     ] = None,
+    precision: _Precision = "float32",
+    rescore: _Rescore = None,
+    rescore_with: _RescoreWith = None,
     device: Device = "auto",
     dtype: DType = "auto",
     quantize: Quantize = None,
     json: Json = False,
 ) -> None:
     """Print the nearest texts to each query by cosine, from an index or from a source."""
+    from bothways.search.quantized import Quantization
+
+    kept = Quantization(precision, rescore, rescore_with)  # type: ignore[arg-type]
     if index is not None:
+        if kept:
+            raise InputError(
+                f"--precision {precision}: does not work with --index, which is searched as it was made; leave it out"
+            )
         if limit is not None:
             raise InputError("--limit: does not work with --index; use --where instead")
         if quantize is not None:
@@ -94,7 +124,7 @@ def command(
         raise InputError(
             "search: needs MODEL SOURCE QUERY, or QUERY --index INDEX (bothways index makes one)"
         )
-    once = _once(words[0], words[1], words[2:], top, limit, device, dtype, quantize)
+    once = _once(words[0], words[1], words[2:], top, limit, device, dtype, quantize, kept)
     for query, hits in once:
         _show(query, hits)
     results = [{"query": query, "results": hits} for query, hits in once]
@@ -110,24 +140,25 @@ def _once(
     device: str,
     dtype: str,
     quantize: str | None,
+    kept: Quantization,
 ) -> list[tuple[str, list[Hit]]]:
     """Encode a source and search it, without keeping anything."""
     from collections import deque
 
     from bothways.data.text.readers import Places, iter_texts
     from bothways.indexing.rows import Hit
+    from bothways.search.quantized import nearest
 
     places: Places = deque()
     texts = list(iter_texts(source, limit=limit, splits="all", places=places))
     encoder = open_encoder(model, device=device, dtype=dtype, quantize=quantize, texts=texts)
     vectors = encoder.encode_document(texts, normalize_embeddings=True)
-    scores = encoder.encode_query(queries, normalize_embeddings=True) @ vectors.T
+    asked = encoder.encode_query(queries, normalize_embeddings=True)
     found = []
-    for query, row in zip(queries, scores):
-        best = (-row).argsort(kind="stable")[:top].tolist()
+    for query, (best, scores) in zip(queries, nearest(vectors, asked, top, kept)):
         hits = [
-            Hit(*places[place], (0, len(texts[place])), float(row[place]), texts[place])
-            for place in best
+            Hit(*places[place], (0, len(texts[place])), float(score), texts[place])
+            for place, score in zip(best.tolist(), scores)
         ]
         found.append((query, hits))
     return found

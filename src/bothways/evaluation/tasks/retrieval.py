@@ -8,6 +8,7 @@ block, or with FAISS.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
@@ -26,7 +27,8 @@ from bothways.evaluation.task import RunOptions, Score, Task
 from bothways.moved import old_names
 from bothways.nearest import meant
 from bothways.search.dense import Backend
-from bothways.search.ranker import DenseRanker, Ranker, Ranking
+from bothways.search.quantized import NONE, Quantization
+from bothways.search.ranker import DenseRanker, Ranker, Ranking, check_quantization
 
 if TYPE_CHECKING:
     from bothways.search.vectors import AnyEncoder
@@ -72,6 +74,7 @@ class RankingTask(Task):
         backend: Backend = "exact",
         query_prompt: str | None = None,
         document_prompt: str | None = None,
+        quantization: Quantization = NONE,
     ) -> None:
         """Keep a collection and check it.
 
@@ -87,10 +90,11 @@ class RankingTask(Task):
             query_prompt: instruction for queries, used instead of the encoder's own. "" means none.
             document_prompt: instruction for documents, used instead of the encoder's own. "" means
                 none.
+            quantization: how documents are kept and scored, see `search.quantized`.
 
         Raises:
-            InputError: if a cutoff is out of range, if the backend is unknown, or if the judgments
-                do not fit the queries and the corpus.
+            InputError: if a cutoff is out of range, if the backend is unknown or does not work with
+                the quantization, or if the judgments do not fit the queries and the corpus.
         """
         cuts = None if k is None else tuple(sorted({*k, _MAIN_CUT}))
         if cuts is not None and cuts[0] < 1:
@@ -101,12 +105,13 @@ class RankingTask(Task):
             raise InputError(
                 f"{name}: backend {backend!r} is unknown; {meant(backend, get_args(Backend))}choose one of {', '.join(get_args(Backend))}"
             )
+        check_quantization(quantization, backend)
         check_judgments(name, collection.queries, collection.corpus, collection.qrels)
         self.collection = collection
         self.name = name
         self.ignore_identical_ids = ignore_identical_ids
         self.cutoffs = CUTOFFS if cuts is None else dict.fromkeys(CUTOFFS, cuts)
-        self.backend = backend
+        self.backend, self.quantization = backend, quantization
         self.prompts: dict[str, Any] = {
             "query_prompt": query_prompt,
             "document_prompt": document_prompt,
@@ -119,6 +124,8 @@ class RankingTask(Task):
             "k": None if cuts is None else list(cuts),
             "backend": backend,
         }
+        # results that were written before vectors could be quantized have the same settings
+        facts |= {"quantization": asdict(quantization)} if quantization else {}
         self.settings = {**facts, **self.prompts}
 
     def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
@@ -138,13 +145,21 @@ class RankingTask(Task):
         # an encoder may have an attribute `rank` for another reason (its number among processes)
         if isinstance(encoder, Ranker) and not hasattr(encoder, "encode"):
             asked = [name for name, prompt in self.prompts.items() if prompt]
-            if asked or self.backend != "exact":
-                option = asked[0] if asked else f"backend={self.backend}"
+            asked += [f"backend={self.backend}"] if self.backend != "exact" else []
+            asked += [f"precision={self.quantization.precision}"] if self.quantization else []
+            if asked:
+                option = asked[0]
                 raise InputError(
                     f"{self.name}: {option} is for encoders only; {type(encoder).__name__} ranks texts itself"
                 )
             return encoder
-        return DenseRanker(encoder, backend=self.backend, **self.prompts, **options.encoding)
+        return DenseRanker(
+            encoder,
+            backend=self.backend,
+            quantization=self.quantization,
+            **self.prompts,
+            **options.encoding,
+        )
 
     def _texts(self, ranking: Ranking) -> Callable[[int], dict[str, str]]:
         """Return a function that gives the texts of the i-th judged query.
@@ -169,6 +184,24 @@ class RankingTask(Task):
             return {name: text for name, text in named.items() if text}
 
         return texts
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """Options of a file of pairs, see `read_pair_collection`.
+
+    Attributes:
+        query: column of the queries.
+        document: column of the documents.
+        above: for scored pairs, those above this score are relevant.
+    """
+
+    query: str | None = None
+    document: str | None = None
+    above: float | None = None
+
+
+_PLAIN = PairOptions()
 
 
 def _items(part: Mapping[str, Any]) -> Iterator[Any]:
@@ -235,9 +268,8 @@ class Retrieval(RankingTask):
         query_prompt: str | None = None,
         document_prompt: str | None = None,
         ignore_identical_ids: bool = False,
-        query: str | None = None,
-        document: str | None = None,
-        above: float | None = None,
+        pairs: PairOptions = _PLAIN,
+        quantization: Quantization = NONE,
     ) -> Retrieval:
         """Make the task from `retrieval:PATH`, for example `retrieval:scifact?k=10,100`.
 
@@ -252,9 +284,9 @@ class Retrieval(RankingTask):
             query_prompt: see `RankingTask`.
             document_prompt: see `RankingTask`.
             ignore_identical_ids: see `RankingTask`.
-            query: for pairs only, see `read_pair_collection`.
-            document: for pairs only, see `read_pair_collection`.
-            above: for pairs only, see `read_pair_collection`.
+            pairs: options query, document and above, for pairs only, see `PairOptions`.
+            quantization: options precision, rescore and rescore_with, for example
+                `retrieval:scifact?precision=binary&rescore=4`, see `search.quantized`.
         """
         path = Path(require_argument(argument, "retrieval"))
         subset = (
@@ -269,7 +301,8 @@ class Retrieval(RankingTask):
             "ignore_identical_ids": ignore_identical_ids,
         }
         options |= {"query_prompt": query_prompt, "document_prompt": document_prompt}
-        pairs: dict[str, Any] = {"query": query, "document": document, "above": above}
+        options |= {"quantization": quantization}
+        columns = asdict(pairs)
         if subset is None and (
             path.is_file()
             or (
@@ -279,8 +312,8 @@ class Retrieval(RankingTask):
                 and has_split(path, split)
             )
         ):
-            return cls.from_pairs(path, split=split, **pairs, **options)
-        wrong = next((name for name, value in pairs.items() if value is not None), None)
+            return cls.from_pairs(path, split=split, **columns, **options)
+        wrong = next((name for name, value in columns.items() if value is not None), None)
         if wrong is not None:
             raise InputError(
                 f"{path}: {wrong}= is for files of pairs only, and this is a folder in BEIR's layout"

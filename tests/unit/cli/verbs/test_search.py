@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import bothways as bw
-from tiny import tiny_llama
+from tiny import SENTENCES, tiny_llama
 from unit.cli.cli_runner import Run, runner
 
 
@@ -30,9 +31,31 @@ def test_equal_texts_are_in_order(run: Run, tmp_path: Path) -> None:
     ]
 
 
+def test_texts_kept_as_bits(run: Run, tmp_path: Path) -> None:
+    base = tiny_llama(tmp_path / "base", tokenizer={"add_bos": True})
+    encoder = bw.convert(base, dtype="float32")
+    encoder.save(tmp_path / "mine")
+    lines = [f"{text} {number}" for number, text in enumerate(SENTENCES * 3)]
+    (tmp_path / "t.txt").write_text("\n".join(lines), encoding="utf-8")
+    words = ("search", tmp_path / "mine", tmp_path / "t.txt", "a cat", "--top", "4", "--precision", "binary", "--json")
+    signs = np.where(encoder.encode(lines) > 0, 1, -1)
+    query = encoder.encode(["a cat"], normalize_embeddings=True)[0].astype(float)
+    equal = signs @ np.where(query > 0, 1, -1)
+    done = run(*words)
+    hits = json.loads(done.out)["queries"][0]["results"]
+    assert done.code == 0
+    assert [hit["score"] for hit in hits] == pytest.approx(sorted(equal / 32, reverse=True)[:4], abs=1e-6)
+    hits = json.loads(run(*words, "--rescore", "50").out)["queries"][0]["results"]
+    again = signs @ query / 32**0.5
+    assert [hit["text"] for hit in hits] == [lines[place] for place in np.argsort(-again)[:4]]
+    assert [hit["score"] for hit in hits] == pytest.approx(sorted(again, reverse=True)[:4], abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        (["search", "m", "s", "q", "--rescore", "4"], "error: rescore: vectors in float32 are scored exactly already"),
+        (["search", "q", "--index", "x", "--precision", "int8"], "error: --precision int8: does not work with --index"),
         (["search", "q", "--index", "missing"], "error: missing: holds no index; make one with: bothways index SOURCE"),
         (["search", "q"], "error: search: needs MODEL SOURCE QUERY, or QUERY --index INDEX"),
         (["search", "m", "s", "q", "--hybrid"], "error: --hybrid: needs --index"),

@@ -160,3 +160,31 @@ def test_faiss_orders_equal_scores_as_the_library_does():
     found = [ranker.rank({"q": "1 0 |"}, corpus, depth=9) for ranker in rankers]
     for ranking in found:
         assert "".join(ranking.doc_ids[i] for i in ranking.index[0]) == "hgfedcbaz"
+
+
+def test_documents_as_bits_are_an_option_of_the_task(tmp_path):
+    data = collection(4)
+    write(tmp_path / "corpus.jsonl", [{"_id": name, "title": "", "text": text} for name, text in data.corpus.items()])
+    write(tmp_path / "queries.jsonl", [{"_id": name, "text": text} for name, text in data.queries.items()])
+    (tmp_path / "qrels").mkdir()
+    lines = [f"{query}\t{document}\t{grade}" for query, judged in data.qrels.items() for document, grade in judged.items()]
+    (tmp_path / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]), encoding="utf-8")
+    tasks = {
+        options: make_task(f"retrieval:{tmp_path}?name=r{options}")
+        for options in (
+            "",
+            "&precision=binary",
+            "&precision=binary&rescore=50",
+            "&precision=binary&rescore=60&rescore_with=float32",
+        )
+    }
+    found = {options: task.run(Written(), OPTIONS).metrics["ndcg@10"] for options, task in tasks.items()}
+    # eight signs tell little; all documents scored again by float32 are the exact search
+    assert found["&precision=binary"] < found[""]
+    assert found["&precision=binary&rescore=60&rescore_with=float32"] == found[""]
+    assert len({json.dumps(task.settings) for task in tasks.values()}) == 4
+    assert "quantization" not in tasks[""].settings  # results of earlier versions are resumed
+    with pytest.raises(InputError, match="leave out either backend or precision int8"):
+        make_task(f"retrieval:{tmp_path}?precision=int8&backend=faiss")
+    with pytest.raises(InputError, match="precision must be"):
+        make_task(f"retrieval:{tmp_path}?precision=4bit")
