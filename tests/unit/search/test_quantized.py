@@ -72,7 +72,7 @@ def test_many_ties_of_signs_leave_the_earlier_documents() -> None:
 def test_scores_are_those_of_sentence_transformers(rescore_all: bool) -> None:
     """Its bits are 0 and 1 and ours -1 and 1, which orders documents alike: q·b = (q·s + Σq) / 2."""
     pytest.importorskip("faiss", reason="faiss is not installed (pip install 'bothways[mine]')")
-    from sentence_transformers.util import quantize_embeddings, semantic_search_faiss
+    from sentence_transformers.util.quantization import quantize_embeddings, semantic_search_faiss
 
     documents, queries = vectors(200, width=64), vectors(6, seed=1, width=64)
     depth = 50 if rescore_all else 10

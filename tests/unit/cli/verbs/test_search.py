@@ -37,7 +37,19 @@ def test_texts_kept_as_bits(run: Run, tmp_path: Path) -> None:
     encoder.save(tmp_path / "mine")
     lines = [f"{text} {number}" for number, text in enumerate(SENTENCES * 3)]
     (tmp_path / "t.txt").write_text("\n".join(lines), encoding="utf-8")
-    words = ("search", tmp_path / "mine", tmp_path / "t.txt", "a cat", "--top", "4", "--precision", "binary", "--json")
+    words = (
+        "search",
+        tmp_path / "mine",
+        tmp_path / "t.txt",
+        "a cat",
+        "--top",
+        "4",
+        "--precision",
+        "binary",
+        "--dtype",
+        "float32",
+        "--json",
+    )
     signs = np.where(encoder.encode(lines) > 0, 1, -1)
     query = encoder.encode(["a cat"], normalize_embeddings=True)[0].astype(float)
     equal = signs @ np.where(query > 0, 1, -1)
