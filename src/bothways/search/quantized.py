@@ -128,11 +128,13 @@ class Ranges:
     def encode(self, vectors: np.ndarray) -> np.ndarray:
         """Return codes (n, D) uint8."""
         steps = np.rint((vectors - self.low) / self.step)
-        return np.clip(steps, 0, LEVELS).astype(np.uint8)
+        codes: np.ndarray = np.clip(steps, 0, LEVELS).astype(np.uint8)
+        return codes
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Return vectors (n, D) float32."""
-        return codes.astype(np.float32) * self.step + self.low
+        vectors: np.ndarray = codes.astype(np.float32) * self.step + self.low
+        return vectors
 
 
 class QuantizedIndex:

@@ -114,10 +114,8 @@ def command(
       'sts:sts12?aggregation=mean'
           several subsets in a file; aggregation=all (default), mean, wmean
       'retrieval:scifact?k=1,10,100'
-          a BEIR folder, or a file of pairs; backend=faiss, split=train
-      'retrieval:scifact?precision=binary&rescore=4'
-          documents as bits, the nearest scored again by the query's numbers;
-          precision=int8; rescore_with=int8, float32
+          a BEIR folder, or a file of pairs; backend=faiss, split=train;
+          precision=binary, int8; rescore=4; rescore_with=int8, float32
       'retrieval:stsb?above=4&query_prompt=Find: '
           scored pairs, of which those above 4 are relevant
       'classification:banking77?method=knn&shots=16'
@@ -159,19 +157,18 @@ def command(
         cut_texts(encoder, max_length)
     results = evaluate(encoder, tasks, batch_tokens=batch_tokens, seed=seed, out=out, resume=resume)
     _print(results, tasks)
-    print_json(
-        {
-            "model": model,
-            "out": out,
-            "tasks": [
-                {"name": name, "kind": record.kind, "main": record.main, "metrics": record.metrics}
-                for name, record in results.records.items()
-            ],
-        }
-    )
+    print_json({"model": model, "out": out, "tasks": _told(results)})
     if out is not None:
         say(f"saved {out}")
         say_next("bothways", "report", out, "--out", out.with_suffix(".html"))
+
+
+def _told(results: Results) -> list[dict[str, object]]:
+    """List the tasks with their figures, for `--json`."""
+    return [
+        {"name": name, "kind": record.kind, "main": record.main, "metrics": record.metrics}
+        for name, record in results.records.items()
+    ]
 
 
 def _print(results: Results, tasks: list[Task]) -> None:

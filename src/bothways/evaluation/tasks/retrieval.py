@@ -119,7 +119,7 @@ class RankingTask(Task):
         parts = (collection.queries, collection.corpus, collection.qrels)
         # item by item, so that the collection is not copied in memory
         self.fingerprint = fingerprint(item for part in parts for item in _items(part))
-        facts = {
+        facts: dict[str, Any] = {
             "ignore_identical_ids": ignore_identical_ids,
             "k": None if cuts is None else list(cuts),
             "backend": backend,
