@@ -27,7 +27,7 @@ from bothways.nearest import meant
 from bothways.search.dense import DenseIndex
 from bothways.search.shards import Shards
 
-Precision = Literal["float32", "int8", "binary"]
+DocumentPrecision = Literal["float32", "int8", "binary"]
 
 LEVELS = 255  # steps between the smallest and the largest number of a dimension in int8
 
@@ -45,13 +45,13 @@ class Quantization:
             well. If None, the signs.
     """
 
-    precision: Precision = "float32"
+    precision: DocumentPrecision = "float32"
     rescore: int | None = None
     rescore_with: Literal["int8", "float32"] | None = None
 
     def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
-            names = get_args(Precision)
+        if self.precision not in get_args(DocumentPrecision):
+            names = get_args(DocumentPrecision)
             raise InputError(
                 f"precision: {self.precision!r} is unknown; {meant(self.precision, names)}choose one of {', '.join(names)}"
             )
