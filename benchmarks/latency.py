@@ -2,8 +2,9 @@
 
     .venv/bin/python benchmarks/latency.py [--rounds 15] [--graph FOLDER] [--json FILE]
 
-The graph is an OpenVINO export of the same model, written with `bothways export smollm2-135m --to
-openvino`. Without openvino or a graph, that row is left out. CPU time is given next to the time on
+The last two rows need openvino. "bothways, graph" is `bothways.load(…, graph="openvino")`. The other
+one is an OpenVINO export of the same model, written with `bothways export smollm2-135m --to openvino`
+and named with `--graph`. CPU time is given next to the time on
 the clock, because it depends less on other programs. Each figure of a round is divided by that of
 sentence-transformers in the same round. `--tokens` also times a longer text.
 """
@@ -16,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,8 @@ def _encoders(model: str, graph: str | None, threads: int, folder: str) -> tuple
     small = bw.load(folder, dtype="float32", device="cpu")
     account = quantize(small)
     found["bothways, int8"] = small
+    if find_spec("openvino") is not None:
+        found["bothways, graph"] = bw.load(folder, graph="openvino", device="cpu")
     if graph is not None:
         found["OpenVINO"] = bw.load_export(graph, threads=threads)
     return found, str(account)

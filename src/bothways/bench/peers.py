@@ -34,6 +34,7 @@ class Peer:
         packages: modules that the environment must have.
         environment: name of its environment behind `PREFIX`. If "", only this Python will do.
         quantize: value of `bothways.load`'s `quantize`.
+        graph: value of `bothways.load`'s `graph`.
     """
 
     name: str
@@ -44,11 +45,21 @@ class Peer:
     packages: tuple[str, ...] = ()
     environment: str = ""
     quantize: str = ""
+    graph: str = "none"
 
 
 PEERS = (
     Peer(OWN, "bothways", "encoder"),
     Peer(f"{OWN} int8", "bothways", "encoder", dtype="int8", quantize="int8"),
+    Peer(
+        f"{OWN} with graph",
+        "bothways",
+        "encoder",
+        dtype="float32",
+        packages=("openvino",),
+        environment="graphs",
+        graph="openvino",
+    ),
     *(
         Peer(f"sentence-transformers, batch {size}", "sentence-transformers", "encoder", batch=size)
         for size in (8, 32)

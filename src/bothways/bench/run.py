@@ -150,6 +150,7 @@ def _open(
             "threads": setting.threads or cores(),
             "tokens": artifacts.tokens,
             "quantize": peer.quantize,
+            "graph": peer.graph,
         }
         say(f"{peer.name}: loading")
         worker = Worker(python, given)

@@ -46,7 +46,8 @@ def _bothways(given: dict[str, Any]) -> Encode:
     else:
         quantize = given.get("quantize")
         options = {"quantize": quantize} if quantize else {"dtype": given["dtype"]}
-        encoder = load(given["folder"], device="cpu", **options)
+        graph = given.get("graph", "none")
+        encoder = load(given["folder"], graph=graph, device="cpu", **options)
     return lambda texts: encoder.encode(list(texts), show_progress_bar=False)
 
 

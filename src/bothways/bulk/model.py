@@ -39,7 +39,9 @@ class ModelRequest:
         if self.pooling is not None:
             options["pooling"] = self.pooling
         source = locate(self.name)
-        return load(source, **options) if is_encoder(source) else convert(source, **options)
+        if is_encoder(source):
+            return load(source, graph=None, **options)
+        return convert(source, **options)
 
     def _device(self, index: int) -> str:
         import torch

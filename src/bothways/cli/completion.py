@@ -24,6 +24,7 @@ POOLINGS = (
 )
 BASES = ("smollm2-135m",)
 DIRECTIONS = ("bidirectional", "causal")
+GRAPHS = ("auto", "openvino", "none")
 TYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 TARGETS = (
@@ -81,9 +82,11 @@ _NAMES: dict[str, Callable[[], Iterable[str]]] = {
     "dialect": _dialects,
     "direction": lambda: DIRECTIONS,
     "dtype": lambda: TYPES,
+    "graph": lambda: GRAPHS,
     "model": lambda: BASES,
     "pooling": lambda: POOLINGS,
     "preset": lambda: PRESETS,
+    "quantize": lambda: ("int8",),
     "rope": lambda: ("linear", "yarn", "dynamic"),
     "template": _templates,
     "unit": lambda: ("line", "document"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,6 +44,13 @@ Quantize = Annotated[
         show_default=False,
     ),
 ]
+Graph = Annotated[
+    str,
+    typer.Option(
+        help="openvino: compute short requests in a graph, with the same vectors, which is made once and kept in the cache; "
+        "auto: use one that was made before, if there are many short requests; none"
+    ),
+]
 BatchTokens = Annotated[
     int | None, typer.Option(help="tokens of one forward pass; chosen for the device if not given")
 ]
@@ -81,6 +89,8 @@ def open_encoder(
     pooling: str | None = None,
     quantize: str | None = None,
     texts: Iterable[Any] | None = None,
+    graph: str = "none",
+    now: bool = False,
 ) -> Encoder:
     """Load a finished encoder, or convert a base model.
 
@@ -92,30 +102,43 @@ def open_encoder(
         pooling: see `bothways.load`.
         quantize: see `bothways.load`. The account is printed.
         texts: for `quantize`, texts that will be encoded.
+        graph: "none", "auto" or "openvino", see `use_graph`. A converted base can have one too.
+        now: see `use_graph`.
 
     Raises:
         InputError: if a finished encoder is given a direction, which it already has, or a pooling
-            that does not fit it. Also if it cannot be quantized.
+            that does not fit it. Also if it cannot be quantized, or cannot have the graph.
     """
     from bothways.backbone.loading.model_source import locate
-
-    source = locate(name)
-    if quantize is None:
-        return _open(source, device, dtype, direction, pooling)
     from bothways.encoder.int8 import quantize as int8
     from bothways.encoder.load import is_encoder
     from bothways.exports.graphs.exported import is_graph
+    from bothways.exports.graphs.short.short_passes import place_of, use_graph
 
-    if is_encoder(source) and is_graph(source):
+    source = locate(name)
+    for option, value, remedy in (
+        (
+            f"--quantize {quantize}",
+            quantize is not None,
+            "which runs in the type it was written in; write it as int8 instead",
+        ),
+        (f"--graph {graph}", graph == "openvino", "which is a graph already; leave --graph out"),
+    ):
+        if value and is_encoder(source) and is_graph(source):
+            raise InputError(f"{option}: {name} is an export, {remedy}")
+    if quantize is not None and graph == "openvino":
         raise InputError(
-            f"--quantize {quantize}: {name} is an export, which runs in the type it was written in; write it as int8 instead"
+            f"--graph {graph}: runs in float32, so it does not work with --quantize {quantize}; leave one of them out"
         )
     try:
-        place, kind = int8.place(quantize, device, dtype)
+        place, kind = place_of(graph, *int8.place(quantize, device, dtype))
         encoder = _open(source, str(place), str(kind), direction, pooling)
-        say(str(int8.quantize(encoder, texts)))
+        if quantize is not None:
+            say(str(int8.quantize(encoder, texts)))
+        elif not is_graph(source):
+            use_graph(encoder, graph, now=now)
     except InputError as error:
-        raise InputError(str(error).replace("quantize: ", "--quantize: ", 1)) from error
+        raise InputError(re.sub(r"^(quantize|graph): ", r"--\1: ", str(error))) from error
     return encoder
 
 
@@ -138,9 +161,9 @@ def _open(
             f"--direction {direction}: only for a base model; {name} is a finished encoder with its own direction"
         )
     if pooling is None:
-        return load(name, device=device, dtype=dtype)
+        return load(name, graph=None, device=device, dtype=dtype)
     try:
-        return load(name, pooling=pooling, device=device, dtype=dtype)
+        return load(name, graph=None, pooling=pooling, device=device, dtype=dtype)
     except InputError as error:
         raise InputError(f"--pooling {pooling}: {str(error).removeprefix('pooling: ')}") from error
 

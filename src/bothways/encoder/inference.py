@@ -132,12 +132,7 @@ def _encode(
     bar: Progress,
 ) -> np.ndarray:
     vectors = np.empty((len(rows), settings.truncate_dim or encoder.dimension), dtype=np.float32)
-
-    def run(part: list[TokenRow]) -> np.ndarray:
-        batch = encoder.pack(part, fill_to=budget.fill(part)).to(encoder.device)
-        made: np.ndarray = encoder(batch).float().cpu().numpy()
-        return made
-
+    run = computing(encoder, budget, len(rows))
     # Not torch.inference_mode, because cached tensors (positions of a plan, rotary tables) could
     # not take part in training later.
     with quiet(encoder):
@@ -151,6 +146,28 @@ def _encode(
             vectors[group] = finish(result[:, : settings.truncate_dim], settings.normalize)
             bar.advance(len(group))
     return vectors
+
+
+def computing(
+    encoder: EncoderModule, budget: Budget, count: int
+) -> Callable[[list[TokenRow]], np.ndarray]:
+    """Return the function that computes the vectors (N, D) float32 of a pass, not normalized.
+
+    If a request of `count` texts is one short pass, the encoder's graph computes it, if it has one.
+    The last pass of a long request does not count as short, so that vectors of many texts do not
+    depend on how they are cut into passes.
+    """
+
+    def run(rows: list[TokenRow]) -> np.ndarray:
+        if encoder.graph is not None and len(rows) == count:
+            found: np.ndarray | None = encoder.graph(encoder, rows)
+            if found is not None:
+                return found
+        batch = encoder.pack(rows, fill_to=budget.fill(rows)).to(encoder.device)
+        made: np.ndarray = encoder(batch).float().cpu().numpy()
+        return made
+
+    return run
 
 
 def encode_tokens(

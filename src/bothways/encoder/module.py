@@ -48,6 +48,7 @@ class EncoderModule(nn.Module):
 
     folder: Path | None = None  # of the backbone, if the encoder was loaded from one
     quantized: Any = None  # the account of `encoder.int8.quantize`, if its layers are in int8
+    graph: Any = None  # computes short requests, see `exports.graphs.short.short_passes`
 
     def __init__(
         self,

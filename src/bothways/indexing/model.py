@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,7 +17,12 @@ from bothways.indexing.settings import IndexSettings
 
 
 def open_model(
-    name: str | os.PathLike[str], *, pooling: str | None = None, device: str, dtype: str
+    name: str | os.PathLike[str],
+    *,
+    pooling: str | None = None,
+    device: str,
+    dtype: str,
+    graph: str | None = None,
 ) -> Encoder:
     """Load a finished encoder or an export, or convert a base model.
 
@@ -25,23 +31,27 @@ def open_model(
         pooling: pooling of a base model. If None, "mean".
         device: for example "cpu", or "auto".
         dtype: for example "float32", or "auto".
+        graph: see `use_graph`.
 
     Raises:
-        InputError: `name` is not a model that can be read.
+        InputError: `name` is not a model that can be read, or cannot have the graph.
         SourceError: it cannot be found.
     """
     from bothways.encoder.convert import convert
     from bothways.encoder.load import is_encoder, locate
     from bothways.exports.graphs.exported import is_graph, load
+    from bothways.exports.graphs.short.short_passes import use_graph
 
     if is_graph(name):
-        return load(name)
+        return load(name, graph=graph)
+    options: dict[str, Any] = {} if pooling is None else {"pooling": pooling}
+    options |= {"device": device, "dtype": dtype}
     source = locate(name)
     if is_encoder(source):
-        given = {} if pooling is None else {"pooling": pooling}
-        return load(source, device=device, dtype=dtype, **given)
-    options = {} if pooling is None else {"pooling": pooling}
-    return convert(source, device=device, dtype=dtype, **options)  # type: ignore[arg-type]
+        return load(source, graph=graph, **options)
+    encoder = convert(source, **options)
+    use_graph(encoder, graph)
+    return encoder
 
 
 def identity(encoder: Encoder) -> str:

@@ -48,6 +48,7 @@ class Index:
             is loaded with the first query.
         device: device for a model that is loaded, for example "cpu".
         dtype: precision for it. With "auto", the one that the texts were encoded in.
+        graph: for a model that is loaded, see `bothways.load`.
         changes: what `index` did before it returned this. None if the index was only opened.
 
     Attributes:
@@ -64,12 +65,13 @@ class Index:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        graph: str | None = "auto",
         changes: Changes | None = None,
     ) -> None:
         self.store, self.changes = store, changes
         self._version = store.version()
         self.settings: IndexSettings = store.settings()
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype, self._graph = device, dtype, graph
         self._name = self.settings.model if model is None else model
         self._encoder: Encoder | None = None
         self._words: TextIndex | None = None
@@ -94,7 +96,11 @@ class Index:
                     )
                 chosen = self.settings.dtype if self._dtype == "auto" else self._dtype
                 made = open_model(
-                    self._name, pooling=self.settings.pooling, device=self._device, dtype=chosen
+                    self._name,
+                    pooling=self.settings.pooling,
+                    device=self._device,
+                    dtype=chosen,
+                    graph=self._graph,
                 )
                 check_model(made, self.settings, self.store.place, str(self._name))
                 self._encoder = made
@@ -280,6 +286,7 @@ def open_index(
     model: str | os.PathLike[str] | Encoder | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    graph: str | None = "auto",
 ) -> Index:
     """Open an index for searches.
 
@@ -290,6 +297,7 @@ def open_index(
         model: the model that made it, or where it is now. If None, the one that the index names.
         device: device for the model, for example "cpu".
         dtype: precision for the model. With "auto", the one that the texts were encoded in.
+        graph: how the model computes queries, see `bothways.load`. "openvino" needs float32.
 
     Raises:
         InputError: there is no index, it is damaged, or another model made it.
@@ -298,7 +306,7 @@ def open_index(
     """
     store = open_store(place)
     try:
-        return Index(store, model, device=device, dtype=dtype)
+        return Index(store, model, device=device, dtype=dtype, graph=graph)
     except BaseException:
         store.close()
         raise

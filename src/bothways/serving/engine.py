@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.finite import NotFinite, check_vectors
-from bothways.encoder.inference import Budget, over_passes
+from bothways.encoder.inference import Budget, computing, over_passes
 from bothways.errors import BothwaysError
 from bothways.serving.queue import Job, Queue
 
@@ -222,12 +221,7 @@ class Engine:
             self._done(first, index, first.alone(index))
             return
         encoder, budget = served.encoder, served.budget
-
-        def run(part: list[TokenRow]) -> np.ndarray:
-            batch = encoder.pack(part, fill_to=budget.fill(part)).to(encoder.device)
-            vectors: np.ndarray = encoder(batch).float().cpu().numpy()
-            return vectors
-
+        run = computing(encoder, budget, len(taken))
         for group, vectors in over_passes([job.rows[i] for job, i in taken], budget, None, run):
             for place, vector in zip(group, vectors):
                 job, i = taken[place]

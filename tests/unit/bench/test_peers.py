@@ -21,7 +21,9 @@ def test_every_peer_has_a_loader_and_a_form() -> None:
 
 def test_the_beginning_of_a_name_is_enough() -> None:
     assert [peer.name for peer in chosen(["LLAMA.cpp"])] == [OWN, "llama.cpp F32", "llama.cpp Q8_0"]
-    assert chosen(None) == list(PEERS) and [peer.name for peer in chosen([OWN])] == [OWN, "bothways int8"]
+    assert chosen(None) == list(PEERS) and [peer.name for peer in chosen([OWN])] == [
+        *(OWN, "bothways int8", "bothways with graph"),
+    ]
     for wrong in ("llamacpp F32", " "):
         with pytest.raises(InputError, match="is not a peer"):
             chosen([wrong])

@@ -16,6 +16,7 @@ from bothways.backbone.loading import embedded
 from bothways.cli import completion
 from bothways.config import Direction, DType
 from bothways.exports.export import TARGETS
+from bothways.exports.graphs.short.short_passes import KINDS as GRAPHS
 from bothways.mining.options import Backend, Store
 from bothways.pooling.config import KNOWN
 from bothways.recipes.base import Preset
@@ -40,6 +41,7 @@ def test_the_names_are_those_of_the_library() -> None:
     assert get_args(Direction) == completion.DIRECTIONS
     assert completion.TYPES == get_args(DType) == ("auto", *_DTYPES)
     assert tuple(TARGETS) == completion.TARGETS
+    assert completion.GRAPHS == GRAPHS
     assert tuple(completion._NAMES["mine backend"]()) == get_args(Backend)
     assert tuple(completion._NAMES["mine store"]()) == get_args(Store)
 
@@ -59,6 +61,7 @@ def test_the_names_are_those_of_the_library() -> None:
         ("bothways doctor smol", ["smollm2-135m"]),
         ("bothways serve m --pooling we", ["weighted_mean"]),
         ("bothways search m --jso", ["--json"]),
+        ("bothways serve m --graph op", ["openvino"]),
     ],
 )
 def test_names_without_torch(line: str, names: list[str]) -> None:

@@ -25,35 +25,58 @@ class Int8Product:
     """A product of 8-bit integers, summed exactly in 32 bits.
 
     A row of the weight has one scale, and so has each row of activations, whenever it comes. With
-    two terms, what the first rounding of the activations loses is rounded again at a finer scale
-    and added. This halves the speed of long passes, keeps 15 bits, and changes nothing in memory.
+    two terms, what the first rounding loses is rounded again at a finer scale and added, which
+    keeps 15 bits. A second term of the activations doubles the rows. One of the weight is another
+    product, with the first term of the activations alone.
 
     Args:
         weight: (N, K) float32. It is not kept.
         terms: 1 or 2 terms of the activations.
+        weight_terms: 1 or 2 terms of the weight.
     """
 
-    def __init__(self, weight: Tensor, terms: int) -> None:
+    def __init__(self, weight: Tensor, terms: int, weight_terms: int = 1) -> None:
         ops: Any = torch.ops.onednn
-        self.terms = terms
+        self.terms, self.weight_terms = terms, weight_terms
         self.levels = kernel_levels()
-        whole, self.scale = rounded_weight(weight.detach())
+        weight = weight.detach()
+        whole, self.scale = rounded_weight(weight)
         self._zeros = torch.zeros(len(whole), dtype=torch.int32)
         self._weight = ops.qlinear_prepack(whole, None)
+        self._rest: tuple[Any, Tensor] | None = None
+        if weight_terms == 2:
+            rest, scale = rounded_weight(weight - whole * self.scale[:, None])
+            self._rest = ops.qlinear_prepack(rest, None), scale
         self._run = ops.qlinear_pointwise.default
-        self.bytes = whole.numel() + 4 * len(whole)
+        self._term_bytes = whole.numel() + 4 * len(whole)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the weight."""
+        return self.weight_terms * self._term_bytes
+
+    def forget(self) -> None:
+        """Free the second term of the weight, if it is not used."""
+        if self.weight_terms == 1:
+            self._rest = None
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Multiply the rows."""
+        count = len(rows)
         factors, scale = rounded_rows(rows, self.levels, self.terms)
-        out: Tensor = self._run(
-            *(factors, 1.0, self.levels + 1, self._weight, self.scale, self._zeros, None),
+        out = self._product(factors, self._weight, self.scale)
+        if self.terms == 2:
+            out = torch.add(out[:count], out[count:], alpha=0.5 / self.levels)
+        if self.weight_terms == 2 and self._rest is not None:
+            out += self._product(factors[:count], *self._rest)
+        return out.mul_(scale)
+
+    def _product(self, factors: Tensor, weight: Any, scale: Tensor) -> Tensor:
+        found: Tensor = self._run(
+            *(factors, 1.0, self.levels + 1, weight, scale, self._zeros, None),
             *(1.0, 0, torch.float32, "none", [], ""),
         )
-        if self.terms == 2:
-            count = len(rows)
-            out = torch.add(out[:count], out[count:], alpha=0.5 / self.levels)
-        return out.mul_(scale)
+        return found
 
 
 def rounded_weight(weight: Tensor) -> tuple[Tensor, Tensor]:

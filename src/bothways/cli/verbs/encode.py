@@ -16,6 +16,7 @@ from bothways.cli.options import (
     BatchTokens,
     Device,
     DType,
+    Graph,
     Model,
     Quantize,
     hold,
@@ -117,6 +118,7 @@ def command(
     device: Device = "auto",
     dtype: DType = "auto",
     quantize: Quantize = None,
+    graph: Graph = "auto",
     json: Json = False,
 ) -> None:
     """Encode every text of a source, in order.
@@ -143,7 +145,7 @@ def command(
             }
         )
     if into:
-        _check_folder(out, quantize)
+        _check_folder(out, quantize, graph)
         shaped = (prompt, prompt_name, normalize, truncate_dim, batch_tokens, both, passages)
         wanted = (model, device, dtype, pooling)
         _shards(wanted, source, out, shaped, (column, unit), (processes, shard_rows, on))
@@ -157,9 +159,8 @@ def command(
     )
     # the first text is read before the model, so that a wrong path fails at once
     first = [next(texts), *islice(texts, 0 if quantize is None else _CALIBRATION)]
-    encoder = open_encoder(
-        model, device=device, dtype=dtype, pooling=pooling, quantize=quantize, texts=first
-    )
+    opening: dict[str, Any] = {"device": device, "dtype": dtype, "graph": graph}
+    encoder = open_encoder(model, pooling=pooling, quantize=quantize, texts=first, **opening)
     texts = chain(first, texts)
     options: dict[str, Any] = {
         "prompt": prompt,
@@ -202,11 +203,15 @@ def _write(
     print_json({"out": out, "texts": count, "vectors": count, "dimension": dimension})
 
 
-def _check_folder(out: Path, quantize: str | None) -> None:
-    """Raise InputError if shards are asked for in int8.
+def _check_folder(out: Path, quantize: str | None, graph: str) -> None:
+    """Raise InputError if shards are asked for in int8, or with a graph.
 
-    Each process would measure and choose for itself.
+    Each process would measure and choose for itself. A graph is for short requests.
     """
+    if graph == "openvino":
+        raise InputError(
+            f"--graph {graph}: is for requests of a few texts, and shards have many; leave it out"
+        )
     if quantize is not None:
         raise InputError(
             f"--quantize {quantize}: not for a folder of shards, which several processes fill; give a file, for example "

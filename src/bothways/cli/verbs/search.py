@@ -4,12 +4,12 @@ nearest texts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bothways.cli.json_output import Json, print_json
-from bothways.cli.options import Device, DType, Quantize, open_encoder, say
+from bothways.cli.options import Device, DType, Graph, Quantize, open_encoder, say
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def command(
     device: Device = "auto",
     dtype: DType = "auto",
     quantize: Quantize = None,
+    graph: Graph = "auto",
     json: Json = False,
 ) -> None:
     """Print the nearest texts to each query by cosine, from an index or from a source."""
@@ -103,7 +104,7 @@ def command(
             )
         from bothways.indexing.searching import open_index
 
-        with open_index(index, model=model, device=device, dtype=dtype) as opened:
+        with open_index(index, model=model, device=device, dtype=dtype, graph=graph) as opened:
             if not opened.settings.finished:
                 say(f"{index}: is not finished; run its bothways index again")
             found = opened.search(words, top=top, where=where, hybrid=hybrid, exact=exact)
@@ -124,7 +125,13 @@ def command(
         raise InputError(
             "search: needs MODEL SOURCE QUERY, or QUERY --index INDEX (bothways index makes one)"
         )
-    once = _once(words[0], words[1], words[2:], top, limit, device, dtype, quantize, kept)
+    encoder: dict[str, Any] = {
+        "device": device,
+        "dtype": dtype,
+        "quantize": quantize,
+        "graph": graph,
+    }
+    once = _once(words[0], words[1], words[2:], top, limit, kept, encoder)
     for query, hits in once:
         _show(query, hits)
     results = [{"query": query, "results": hits} for query, hits in once]
@@ -137,12 +144,10 @@ def _once(
     queries: list[str],
     top: int,
     limit: int | None,
-    device: str,
-    dtype: str,
-    quantize: str | None,
     kept: Quantization,
+    options: dict[str, Any],
 ) -> list[tuple[str, list[Hit]]]:
-    """Encode a source and search it, without keeping anything."""
+    """Encode a source and search it, without keeping anything. `options` open the encoder."""
     from collections import deque
 
     from bothways.data.text.readers import Places, iter_texts
@@ -151,7 +156,7 @@ def _once(
 
     places: Places = deque()
     texts = list(iter_texts(source, limit=limit, splits="all", places=places))
-    encoder = open_encoder(model, device=device, dtype=dtype, quantize=quantize, texts=texts)
+    encoder = open_encoder(model, texts=texts, **options)
     vectors = encoder.encode_document(texts, normalize_embeddings=True)
     asked = encoder.encode_query(queries, normalize_embeddings=True)
     found = []

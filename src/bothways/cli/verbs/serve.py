@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import PurePath
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bothways.cli.option_groups import flat
-from bothways.cli.options import BasePooling, Device, DType, Quantize, open_encoder
+from bothways.cli.options import BasePooling, Device, DType, Graph, Quantize, open_encoder
 from bothways.cli.serving_options import Address, Answering, Limits, settings_of
 from bothways.errors import InputError, MissingExtra
 
@@ -53,6 +53,7 @@ def command(
     dtype: DType = "auto",
     quantize: Quantize = None,
     share_base: _ShareBase = False,
+    graph: Graph = "auto",
 ) -> None:
     """Serve encoders over HTTP: OpenAI's /v1/embeddings, /v1/rerank, /v1/similarity, and a page to
     try a search.
@@ -68,7 +69,8 @@ def command(
     from bothways.serving.hosts import Hosts
     from bothways.serving.run import bind, serve
 
-    given = {"--quantize": quantize, "--pooling": pooling}
+    asked = "openvino" if graph == "openvino" else None
+    given = {"--quantize": quantize, "--pooling": pooling, "--graph": asked}
     other = next((name for name, value in given.items() if value is not None), None)
     if share_base and other is not None:
         raise InputError(f"{other}: does not work with --share-base; leave one of the two out")
@@ -79,14 +81,13 @@ def command(
     opened = None if index is None else open_index(index)
     if opened is not None and dtype == "auto":
         dtype = opened.settings.dtype
+    options: dict[str, Any] = {"device": device, "dtype": dtype, "graph": graph}
     with bind(address.host, address.port) as taken:  # before the models are read, which takes long
         if share_base:
             encoders = load_over_one_base(folders, device=device, dtype=dtype)
         else:
             encoders = {
-                name: open_encoder(
-                    folder, device=device, dtype=dtype, pooling=pooling, quantize=quantize
-                )
+                name: open_encoder(folder, pooling=pooling, quantize=quantize, now=True, **options)
                 for name, folder in folders.items()
             }
         documents = None if opened is None else Documents.of(opened, encoders)

@@ -61,8 +61,8 @@ class Account:
     """What int8 did to an encoder. `str(account)` is a report of a few lines.
 
     Args:
-        forms: for each group of linear layers with one input, its names and the form: "one" or
-            "two" terms of int8, or "float32".
+        forms: for each group of linear layers with one input, its names and its form, a
+            `choice.Form`.
         weights: numbers in the weights of each group.
         bytes_before: memory of these weights in float32.
         bytes_after: the same as they are now.
@@ -104,7 +104,8 @@ class Account:
         more = f" and {len(kept) - _SHOWN} more" if len(kept) > _SHOWN else ""
         return "\n".join(
             [
-                f"int8: {_share(shares['one'], total)} of the weights with one term, {_share(shares['two'], total)} with two, "
+                f"int8: {_share(shares['one'], total)} of the weights with one term, {_share(shares['two'], total)} with two of the input, "
+                f"{_share(shares['weights'], total)} with two of the weight, {_share(shares['both'], total)} with two of both, "
                 f"{_share(shares['float32'], total)} in float32; "
                 f"{self.bytes_before / 1e6:.0f} MB became {self.bytes_after / 1e6:.0f} MB",
                 f"int8: cosine to float32 on {len(self.cosines)} held texts: mean {self.mean:.4f}, least {self.least:.4f} "
@@ -185,6 +186,8 @@ def quantize(encoder: EncoderModule, texts: Iterable[Text] | None = None) -> Acc
         else:
             cosines = _cosines(_vectors(encoder, held_rows), wanted_held)
     encoder.backbone.requires_grad_(False)
+    for product in products:
+        product.forget()
     account = _account(effects.groups, forms, layers, products, cosines, held)
     encoder.quantized = account
     if not account.ok:
@@ -252,7 +255,7 @@ def _cosines(found: Tensor, wanted: Tensor) -> np.ndarray:
 
 def _products(encoder: EncoderModule, groups: Sequence[Sequence[str]]) -> list[Int8Product]:
     layers = linears_of(encoder.backbone)
-    return [Int8Product(stacked([layers[name] for name in group]), 2) for group in groups]
+    return [Int8Product(stacked([layers[name] for name in group]), 2, 2) for group in groups]
 
 
 def _install(
@@ -267,7 +270,7 @@ def _install(
         own = [layers[name] for name in names]
         made: Sequence[nn.Linear | SharedLinear] = own
         if form != "float32":
-            product.terms = 1 if form == "one" else 2
+            product.terms, product.weight_terms = choice.TERMS[form]
             made = shared(own, product)
         for name, module in zip(names, made):
             parent, _, child = name.rpartition(".")

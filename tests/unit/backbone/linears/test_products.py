@@ -51,6 +51,23 @@ def test_a_second_term_keeps_the_small_numbers_next_to_a_massive_one():
     assert off[1] < off[0] / 50
 
 
+@pytest.mark.parametrize("terms", [1, 2])
+def test_a_second_term_of_the_weight_keeps_its_small_numbers(terms):
+    given, weight = material(9)
+    weight[:, 3] *= 100  # a massive weight
+    exact = given.double() @ weight.double().T
+    made = [Int8Product(weight, terms, weight_terms) for weight_terms in (1, 2)]
+    off = [(each(given).double() - exact)[1:].norm() for each in made]
+    assert off[1] < off[0] / (100 if terms == 2 else 2)
+    assert made[1].bytes == 2 * made[0].bytes
+    before = made[1](given)
+    made[1].forget()
+    assert torch.equal(made[1](given), before), "it is in use"
+    made[1].weight_terms = 1
+    made[1].forget()
+    assert torch.equal(made[1](given), made[0](given)) and made[1].bytes == made[0].bytes
+
+
 @pytest.mark.parametrize("levels", [127, 63])
 def test_rounded_rows_stay_in_the_kernels_range(levels):
     found, scale = rounded_rows(torch.tensor([[3.0, -3.0, 0.0, 1.0]]), levels, 2)

@@ -1,0 +1,1 @@
+"""An OpenVINO graph that computes the short requests of a loaded encoder."""
