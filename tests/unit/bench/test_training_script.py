@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import sys
 from pathlib import Path
@@ -34,7 +35,8 @@ def sides() -> ModuleType:
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     file = tmp_path / "texts.txt"
-    lines = [" ".join(SENTENCES[(n + k) % 8] for k in range(1 + n % 4)) + f" {n}" for n in range(48)]
+    words = " ".join(SENTENCES).split()
+    lines = [f"{n} " + " ".join(words[n % 9 : n % 9 + 1 + (n * 7) % 6]) for n in range(400)]  # none is cut
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
 
@@ -98,11 +100,45 @@ def test_a_step_changes_the_weights(sides: ModuleType, tmp_path: Path, texts: Pa
         assert any(not torch.equal(a, b) for a, b in zip(before, step.trained))
 
 
-def test_the_whole_command(tmp_path: Path, texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tiny_llama(tmp_path / "base")
+def test_the_whole_command(
+    tmp_path: Path, texts: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With figures made by hand: sides that take a second and two, and 100 and 300 MiB."""
+    script = _module("training")
+    asked: list[dict[str, Any]] = []
+
+    class Side:
+        loaded = 5.0 * 2**20
+
+        def __init__(self, setting: dict[str, Any], options: Any) -> None:
+            asked.append(setting)
+            self.own = setting["side"] == script.SIDES[0]
+
+        def ask(self, number: int) -> dict[str, float]:
+            seconds = (1.0 if self.own else 2.0) + number / 100
+            return {"seconds": seconds, "loss": 3.0, "bytes": (105.0 if self.own else 305.0) * 2**20}
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(script, "Worker", Side)
     out = tmp_path / "training.json"
-    words = ["--model", str(tmp_path / "base"), "--texts", str(texts), "--stages", "simcse", "--batch", "8", "--length", "48"]
-    assert _module("training").main([*words, "--rounds", "2", "--large", "24", "--json", str(out)]) == 0
+    assert script.main(["--rounds", "3", "--large", "24", "--json", str(out)]) == 0
     record = json.loads(out.read_text())
-    assert record["stages"]["simcse"]["ratio"] > 0 and set(record["large"]) == {"8", "24"}
+    found = record["stages"]["mntp"]
+    assert found["ratio"] == pytest.approx(2.02 / 1.02) and found["memory_ratio"] == pytest.approx(1 / 3)
+    assert set(record["large"]) == {"64", "24"} and record["large"]["24"]["mib"] == 100
+    assert [setting["batch"] for setting in asked] == [8, 8, 64, 64, 64, 24]
     assert "times as fast" in capsys.readouterr().out
+
+
+def test_a_worker_answers_each_line(
+    sides: ModuleType, tmp_path: Path, texts: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_llama(tmp_path / "base")
+    monkeypatch.setattr("sys.stdin", io.StringIO("0\n1\n"))
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)
+    given = dict(stage="simcse", side=sides.SIDES[1], model=str(tmp_path / "base"), texts=str(texts), batch=4, length=16)
+    assert _module("training").main(["--worker", json.dumps({**given, "threads": 1})]) == 0
+    loaded, *steps = map(json.loads, capsys.readouterr().out.strip().splitlines())
+    assert loaded["bytes"] > 0 and [set(step) for step in steps] == [{"seconds", "loss", "bytes"}] * 2

@@ -29,6 +29,7 @@ class Fake(nn.Module):
     max_length = None
     device = torch.device("cpu")
     dtype = torch.float32
+    graph = None
 
     def __init__(self, memory: int = 10**9, execution: str = "packed", error: Any = None) -> None:
         super().__init__()
