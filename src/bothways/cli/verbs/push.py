@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bothways.cli.json_output import Json, print_json
+from bothways.cli.option_groups import flat
 from bothways.cli.options import Device, say, say_next
 
 NAME = "push"
@@ -16,35 +17,51 @@ NAME = "push"
 EncoderFolder = Annotated[
     Path, typer.Argument(help="folder of a finished encoder, or of bothways export")
 ]
-License = Annotated[
-    str | None,
-    typer.Option(
-        "--license",
-        help="for the card, as the hub writes it: apache-2.0, mit, other; the base's license if not given",
-    ),
-]
-Language = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="for the card: en, ko, multilingual; repeat for several; the base's languages if not given"
-    ),
-]
-BaseName = Annotated[
-    str | None,
-    typer.Option(
-        "--base-model",
-        help="for the card: name of the base on the hub, needed only if it is not known",
-    ),
-]
-ResultFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--results",
-        help="file of bothways evaluate --out, to show its scores on the card; repeat for several",
-    ),
-]
 
 
+@dataclass(frozen=True)
+class CardFields:
+    """The parts of a model card that the encoder's folder may not tell."""
+
+    license: Annotated[
+        str | None,
+        typer.Option(
+            "--license",
+            help="for the card, as the hub writes it: apache-2.0, mit, other; the base's license if not given",
+        ),
+    ] = None
+    language: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="for the card: en, ko, multilingual; repeat for several; the base's languages if not given"
+        ),
+    ] = None
+    base_model: Annotated[
+        str | None,
+        typer.Option(
+            "--base-model",
+            help="for the card: name of the base on the hub, needed only if it is not known",
+        ),
+    ] = None
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--results",
+            help="file of bothways evaluate --out, to show its scores on the card; repeat for several",
+        ),
+    ] = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `push` and `write_card`."""
+        return {
+            "license": self.license,
+            "language": self.language or (),
+            "base_model": self.base_model,
+            "results": self.results or (),
+        }
+
+
+@flat
 def command(
     model: EncoderFolder,
     name: Annotated[
@@ -53,6 +70,7 @@ def command(
             metavar="ORG/NAME", help="repository on the hub; it is created if it does not exist"
         ),
     ],
+    *,
     private: Annotated[
         bool,
         typer.Option(
@@ -69,10 +87,7 @@ def command(
         ),
     ] = None,
     message: Annotated[str | None, typer.Option(help="message of the commit")] = None,
-    license: License = None,
-    language: Language = None,
-    base_model: BaseName = None,
-    results: ResultFiles = None,
+    fields: CardFields,
     include: Annotated[
         list[str] | None,
         typer.Option(help="more files to upload, for example '*.png'; repeat for several"),
@@ -95,12 +110,9 @@ def command(
         revision=revision,
         message=message,
         dry_run=dry_run,
-        license=license,
-        language=language or (),
-        base_model=base_model,
-        results=results or (),
         include=include or (),
         device=device,
+        **fields.arguments(),
     )
     if dry_run:
         for file, size in upload.files:
@@ -118,15 +130,13 @@ def command(
         say_next("bothways", "search", name, "FILE", "a question")
 
 
+@flat
 def card(
     model: EncoderFolder,
-    license: License = None,
-    language: Language = None,
-    base_model: BaseName = None,
+    fields: CardFields,
     name: Annotated[
         str | None, typer.Option(help="name of this model on the hub, ORG/NAME")
     ] = None,
-    results: ResultFiles = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="replace a card that somebody has changed")
     ] = False,
@@ -135,15 +145,7 @@ def card(
     """Write the model card (README.md) again, with a license, languages and scores."""
     from bothways.publishing.cards import write_card
 
-    written = write_card(
-        model,
-        license=license,
-        language=language or (),
-        base_model=base_model,
-        name=name,
-        results=results or (),
-        replace=replace,
-    )
+    written = write_card(model, name=name, replace=replace, **fields.arguments())
     say(f"{written}: written")
     print_json({"out": written})
     say_next("bothways", "push", model, name or "ORG/NAME", "--dry-run")

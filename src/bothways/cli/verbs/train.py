@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bothways.cli.json_output import Json, print_json
+from bothways.cli.option_groups import flat
 from bothways.cli.options import Device, assignments, say, say_next
 from bothways.cli.word_task import run_word_task
 from bothways.errors import InputError
@@ -20,6 +22,42 @@ if TYPE_CHECKING:
 NAME = "train"
 
 
+@dataclass(frozen=True)
+class RecipeChoices:
+    """The choices that a recipe leaves to the user."""
+
+    base: Annotated[str | None, typer.Option(help="base LLM or encoder folder")] = None
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="training texts: file, folder, hub dataset or python-stdlib; repeat for several"
+        ),
+    ] = None
+    preset: Annotated[str, typer.Option(help="for a recipe by name: published or laptop")] = (
+        "published"
+    )
+    dev: Annotated[
+        str | None,
+        typer.Option(
+            help="for a recipe by name: task that chooses the best checkpoint, for example sts:dev.jsonl"
+        ),
+    ] = None
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            help="for a recipe by name: an option of the recipe, for example supervised=rows.jsonl; repeat for several",
+        ),
+    ] = None
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="one value by its path, for example stages.mntp.optim.lr=1e-3; repeat for several",
+        ),
+    ] = None
+
+
 # Options with a long help, which the signature of the command names.
 _Recipe = Annotated[
     str,
@@ -30,33 +68,6 @@ _Recipe = Annotated[
 _Out = Annotated[
     Path | None,
     typer.Option(help="folder for the encoder, the recipe, metrics and checkpoints"),
-]
-_Data = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="training texts: file, folder, hub dataset or python-stdlib; repeat for several"
-    ),
-]
-_Preset = Annotated[str, typer.Option(help="for a recipe by name: published or laptop")]
-_Dev = Annotated[
-    str | None,
-    typer.Option(
-        help="for a recipe by name: task that chooses the best checkpoint, for example sts:dev.jsonl"
-    ),
-]
-_Options = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--option",
-        help="for a recipe by name: an option of the recipe, for example supervised=rows.jsonl; repeat for several",
-    ),
-]
-_Sets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="one value by its path, for example stages.mntp.optim.lr=1e-3; repeat for several",
-    ),
 ]
 _Resume = Annotated[bool, typer.Option("--resume", help="continue a stopped run in --out")]
 _Overwrite = Annotated[
@@ -74,15 +85,12 @@ _DryRun = Annotated[
 ]
 
 
+@flat
 def command(
     recipe: _Recipe,
+    *,
     out: _Out = None,
-    base: Annotated[str | None, typer.Option(help="base LLM or encoder folder")] = None,
-    data: _Data = None,
-    preset: _Preset = "published",
-    dev: _Dev = None,
-    options: _Options = None,
-    sets: _Sets = None,
+    choices: RecipeChoices,
     resume: _Resume = False,
     overwrite: _Overwrite = False,
     dry_run: _DryRun = False,
@@ -98,22 +106,15 @@ def command(
     from bothways.training.recipe.llm2vec_words import is_word_task
 
     if is_word_task(recipe):
-        if dev is not None or options or sets or resume or overwrite:
+        if choices.dev is not None or choices.options or choices.sets or resume or overwrite:
             raise InputError(
                 f"{recipe}: a word-task configuration takes only --base, --data, --out, --device and --dry-run"
             )
-        run_word_task(recipe, base=base, data=data, out=out, device=device, dry_run=dry_run)
+        run_word_task(
+            recipe, base=choices.base, data=choices.data, out=out, device=device, dry_run=dry_run
+        )
         return
-    chosen, folder = _read(
-        recipe,
-        out,
-        base=base,
-        data=data,
-        preset=preset,
-        dev=dev,
-        options=options or [],
-        sets=sets or [],
-    )
+    chosen, folder = _read(recipe, out, choices)
     if dry_run:
         plan = train(chosen, dry_run=True, device=device)
         print_json(plan.as_dict())
@@ -152,43 +153,32 @@ def command(
     say_next("bothways", "evaluate", folder, "--task", "KIND:DATA", "--out", "results.json")
 
 
-def _read(
-    name: str,
-    out: Path | None,
-    *,
-    base: str | None,
-    data: list[str] | None,
-    preset: str,
-    dev: str | None,
-    options: list[str],
-    sets: list[str],
-) -> tuple[Recipe, Path | None]:
+def _read(name: str, out: Path | None, choices: RecipeChoices) -> tuple[Recipe, Path | None]:
     """Return the recipe and the folder to write."""
     from bothways import recipes
     from bothways.training.recipe.overrides import override
     from bothways.training.recipe.recipe_files import output_dir, read_recipe
 
+    options, sets = choices.options or [], choices.sets or []
     if name in recipes.NAMES and not Path(name).is_file():
-        common: dict[str, Any] = {"preset": preset, "dev": dev}
-        common |= {
-            key: value for key, value in (("base", base), ("texts", data)) if value is not None
-        }
+        common: dict[str, Any] = {"preset": choices.preset, "dev": choices.dev}
+        given = (("base", choices.base), ("texts", choices.data))
+        common |= {key: value for key, value in given if value is not None}
         return override(recipes.get(name).make(assignments(options), **common), sets), out
     if not Path(name).is_file() and not name.endswith((".yaml", ".yml", ".json")):
         hint = meant(name, recipes.NAMES)
         raise InputError(
             f"{name}: is neither a recipe nor a file; {hint}recipes: {', '.join(recipes.NAMES)}"
         )
-    if dev is not None:
+    if choices.dev is not None:
         raise InputError(
             "--dev: only for a recipe by name; for a file use --set stages.NAME.eval=…"
         )
     if options:
         raise InputError(f"--option {options[0]}: only for a recipe by name; for a file use --set")
     found = output_dir(name) if out is None else None
-    return read_recipe(name, base=base, data=data, sets=sets), out or (
-        Path(found) if found else None
-    )
+    read = read_recipe(name, base=choices.base, data=choices.data, sets=sets)
+    return read, out or (Path(found) if found else None)
 
 
 def _file_overwrites(name: str) -> bool:
