@@ -165,6 +165,7 @@ class LLM2Vec(nn.Module):
 
     @max_length.setter
     def max_length(self, value: int) -> None:
+        """Read at most so many tokens of a text from now on."""
         self.encoder.options.max_length = int(value)
 
     @overload
