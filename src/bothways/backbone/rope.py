@@ -183,20 +183,8 @@ def extended(config: PretrainedConfig, rope: RopeConfig, name: str) -> dict[str,
         raise InputError(
             f"rope: {name} ({config.model_type}) holds its text decoder inside; give the text model alone"
         )
-    own = getattr(config, "rope_parameters", None)
-    if not own:
-        raise InputError(
-            f"rope: {name} ({config.model_type}) has no rotary positions to interpolate"
-        )
-    if "rope_type" not in own:
-        raise InputError(
-            f"rope: {name} has rotary settings per layer type ({', '.join(own)}); set them in its config.json"
-        )
+    own = _own_positions(config, name)
     kind = own["rope_type"]
-    if kind not in REPLACED:
-        raise InputError(
-            f"rope: {name} already has positions for long texts, of its own kind ({kind}); leave rope out"
-        )
     wanted = rope.type or ("linear" if kind == "default" else kind)
     if kind in ("linear", "yarn") and wanted != kind:
         # The other types cannot start from linear positions either, because the config does not
@@ -223,6 +211,28 @@ def extended(config: PretrainedConfig, rope: RopeConfig, name: str) -> dict[str,
     fields = _fields(own, wanted, factor, rope.context, original)
     _check_taken(config, fields, name)
     return fields
+
+
+def _own_positions(config: PretrainedConfig, name: str) -> dict[str, Any]:
+    """Return the config's `rope_parameters`, if they can be changed.
+
+    Raises:
+        InputError: if they are absent, set per layer type, or of a kind that cannot be replaced.
+    """
+    own: dict[str, Any] | None = getattr(config, "rope_parameters", None)
+    if not own:
+        raise InputError(
+            f"rope: {name} ({config.model_type}) has no rotary positions to interpolate"
+        )
+    if "rope_type" not in own:
+        raise InputError(
+            f"rope: {name} has rotary settings per layer type ({', '.join(own)}); set them in its config.json"
+        )
+    if own["rope_type"] not in REPLACED:
+        raise InputError(
+            f"rope: {name} already has positions for long texts, of its own kind ({own['rope_type']}); leave rope out"
+        )
+    return own
 
 
 def _fields(

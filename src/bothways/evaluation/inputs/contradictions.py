@@ -296,6 +296,15 @@ def check_judgments(
             *(name, missing, sum(map(len, relevant.values())), len(lost)),
         )
     _say_copies(name, corpus, relevant)
+    _say_unlike_judgments(name, queries, relevant)
+    say_empty(name, (queries[query] for query in qrels if query in queries), "queries")
+    say_empty(name, corpus.values(), "documents")
+
+
+def _say_unlike_judgments(
+    name: str, queries: Mapping[str, str], relevant: Mapping[str, Sequence[str]]
+) -> None:
+    """Warn of queries with one text, several ids and different relevant documents."""
     answers: dict[str, set[frozenset[str]]] = {}
     for query, found in relevant.items():
         if query in queries:
@@ -307,8 +316,6 @@ def check_judgments(
             name,
             twice,
         )
-    say_empty(name, (queries[query] for query in qrels if query in queries), "queries")
-    say_empty(name, corpus.values(), "documents")
 
 
 def _say_copies(name: str, corpus: Mapping[str, str], relevant: Mapping[str, list[str]]) -> None:
