@@ -143,6 +143,8 @@ RENAMED = {
     "encoder.convert.is_encoder": "encoder.load.is_encoder",
     "encoder.convert.local_folder": "encoder.load.local_folder",
     "encoder.convert.is_exported_graph": "encoder.load.is_exported_graph",
+    "recipes.Entry": "recipes.entries.RecipeEntry",
+    "evaluation.mteb.Style": "evaluation.mteb.instructions.PromptStyle",
     "exports.gguf.write_gguf": "exports.gguf.gguf_file.write_gguf",
     "exports.gguf.check": "exports.gguf.gguf_file.check",
     "exports.gguf.POOLINGS": "exports.gguf.gguf_file.POOLINGS",

@@ -93,3 +93,32 @@ def test_the_search_finds_a_double(tmp_path: Path) -> None:
     for file, text in (("a.py", "class Row: pass"), ("b.py", "Row = int\nONE = 1\n_Own = 2"), ("c.py", "ONE = 2\n_Own = 3")):
         (tmp_path / file).write_text(text)
     assert doubles(tmp_path) == {"Row": ["a.py", "b.py"]}
+
+
+def unknown_exports(path: Path) -> list[str]:
+    """Return the names in a module's `__all__` that it does not define or import."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    known: set[str] = set()
+    listed_names: list[str] = []
+    for node in tree.body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            known.add(node.name)
+        known |= {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+        for each in ast.walk(node):
+            if isinstance(each, (ast.Import, ast.ImportFrom)):
+                known |= {alias.asname or alias.name for alias in each.names}
+        if isinstance(node, ast.Assign) and any(isinstance(each, ast.Name) and each.id == "__all__" for each in node.targets):
+            listed_names = list(ast.literal_eval(node.value))
+    return [name for name in listed_names if name not in known]
+
+
+def test_every_listed_name_exists() -> None:
+    """The package's own names are imported when they are asked for; `test_every_public_name_is_there` reads them."""
+    files = [path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py"]
+    assert {str(path.relative_to(SOURCE)): found for path in files if (found := unknown_exports(path))} == {}
+
+
+def test_a_listed_name_that_is_not_there_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "file.py"
+    file.write_text("from a import b as c\nclass D: pass\nE = 1\n__all__ = ['c', 'D', 'E', 'b', 'F']")
+    assert unknown_exports(file) == ["b", "F"]

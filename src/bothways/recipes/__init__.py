@@ -5,6 +5,7 @@ For example `bothways.recipes.llm2vec(base="smollm2-135m", texts="python-stdlib"
 
 from __future__ import annotations
 
+from bothways.moved import old_names
 from bothways.recipes.compose import compose
 from bothways.recipes.entries import TEXT_ENCODERS, RecipeEntry, find
 from bothways.recipes.llara import llara
@@ -13,7 +14,17 @@ from bothways.recipes.longlora import longlora
 from bothways.recipes.nv_embed import nv_embed
 from bothways.recipes.simcse import simcse
 
-__all__ = ["NAMES", "Entry", "compose", "get", "llara", "llm2vec", "longlora", "nv_embed", "simcse"]
+__all__ = [
+    "NAMES",
+    "RecipeEntry",
+    "compose",
+    "get",
+    "llara",
+    "llm2vec",
+    "longlora",
+    "nv_embed",
+    "simcse",
+]
 
 _ENTRIES = (
     *TEXT_ENCODERS,
@@ -33,3 +44,6 @@ def get(name: str) -> RecipeEntry:
         InputError: if there is no such recipe. The message names the most similar one.
     """
     return find(name, _ENTRIES)
+
+
+__getattr__ = old_names(__name__)

@@ -9,5 +9,8 @@ Only functions import mteb, because it takes seconds and is an optional dependen
 """
 
 from bothways.evaluation.mteb.instructions import PromptStyle, task_prompt
+from bothways.moved import old_names
 
 __all__ = ["PromptStyle", "task_prompt"]
+
+__getattr__ = old_names(__name__)
