@@ -44,7 +44,7 @@ def test_choices_of_a_recipe_are_set(base: Path, encoder: Encoder) -> None:
     set_options(encoder, recipe(base.parent, simcse(), **changes, wrapper=("<", ">"), new_tokens=["<new>"]))
     assert encoder.options.prompts == {"query": "find: ", "old": "o: ", "new": "n: "}
     assert (encoder.options.default_prompt, encoder.options.pool_bos) == ("new", False)
-    assert (encoder.options.wrapper.before, encoder.options.wrapper.after) == ("<", ">")
+    assert (encoder.options.wrapper.prefix, encoder.options.wrapper.suffix) == ("<", ">")
     assert encoder.tokenizer("a")["input_ids"][-1] == encoder.tokenizer.eos_token_id
     assert "<new>" in encoder.tokenizer.get_vocab()
     assert len(encoder.backbone.get_input_embeddings().weight) > encoder.tokenizer.convert_tokens_to_ids("<new>")
