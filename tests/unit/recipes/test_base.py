@@ -19,7 +19,8 @@ from bothways.recipes.base import SENTENCE_KINDS, check_preset, data, finish
 
 
 def values(*kinds: str) -> dict[str, Any]:
-    stages = [{"name": kind, "objective": {"kind": kind}, "data": {"source": "t.txt"}} for kind in kinds]
+    sizes = {"batch": {"size": 8}, "optim": {"lr": 1e-4, "steps": 5}}
+    stages = [{"name": kind, "objective": {"kind": kind}, "data": {"source": "t.txt"}, **sizes} for kind in kinds]
     return {"name": "r", "base": "b", "stages": stages}
 
 

@@ -10,10 +10,12 @@ from bothways.errors import InputError
 from bothways.recipes.entries import TEXT_ENCODERS, RecipeEntry, find
 from bothways.training.recipe.recipe import Recipe
 
+SIZES = {"batch": {"size": 8}, "optim": {"lr": 1e-4, "steps": 5}}
+
 
 def made(base: str, *, dev: str | None = None, source: str | None = None, fast: bool = False) -> Recipe:
     """A recipe that has one stage."""
-    stage = {"name": "s", "objective": {"kind": "contrastive"}, "data": {"source": source or "t.txt"}}
+    stage = {"name": "s", "objective": {"kind": "contrastive"}, "data": {"source": source or "t.txt"}, **SIZES}
     return Recipe.from_values({"name": "fast" if fast else "slow", "base": base, "stages": [stage]})
 
 
