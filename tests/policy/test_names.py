@@ -30,10 +30,12 @@ DOUBLES = {
     "Documents": "a corpus to mine, and a served index",
     "Entry": "a round of a benchmark, and a row of an index",
     "Job": "of a Ray worker, and of the server's queue",
+    "Proof": "that attention runs as planned, and that a graph gives the encoder's vectors",
     "Prompts": "texts before queries and documents, as a tuple and as stored",
     "Result": "of verifying an export, and of a request",
     "Server": "a program that serves exports, and our own",
     "Store": "an index's database, and the number type of vectors on disk",
+    "Vector": "the vector of one text",
     "Vectors": "a type of results, and the class that asks an encoder for them",
 }
 """Names of several public classes or types, and their common meaning. It may only become shorter."""

@@ -26,7 +26,7 @@ from bothways.data.sources import (
     resolve_texts,
 )
 from bothways.data.splits import warn_left_out
-from bothways.data.text.documents import Unit, txt_documents
+from bothways.data.text.documents import DocumentUnit, txt_documents
 from bothways.data.text.readers import iter_texts, texts_of_file, texts_of_rows
 from bothways.errors import InputError
 
@@ -77,11 +77,11 @@ class TextReader:
 
     column: str | None = None
     columns: Sequence[str] = TEXT
-    unit: Unit = "line"
+    unit: DocumentUnit = "line"
     other_kind: ClassVar[type[InputError]] = NoKnownColumn
 
     @classmethod
-    def documents(cls, column: str | None, unit: Unit | None) -> TextReader:
+    def documents(cls, column: str | None, unit: DocumentUnit | None) -> TextReader:
         """Return a reader of documents; see `documents.iter_documents`."""
         return cls(column, DOCUMENT_TEXT, unit or "auto")
 
