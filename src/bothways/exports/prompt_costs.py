@@ -33,7 +33,7 @@ from bothways.exports.reference import SAMPLE, cosine, sent
 
 log = logging.getLogger("bothways")
 
-Vector = np.ndarray[Any, Any]
+_Vector = np.ndarray[Any, Any]
 SAME = 0.99995
 """A cosine from here on is shown as 1.0000, and costs nothing."""
 
@@ -124,16 +124,16 @@ class _Loader:
 
     title: str
     effect: str
-    vector: Callable[[Encoder, str], Vector | None]
+    vector: Callable[[Encoder, str], _Vector | None]
     without_default: bool = False
 
 
-def _pooled(encoder: Encoder, prompt: str) -> Vector:
+def _pooled(encoder: Encoder, prompt: str) -> _Vector:
     """Return the vector of prompt and text, all of it pooled."""
     return np.asarray(encoder.encode(sent(encoder, prompt, SAMPLE), prompt=""), np.float64)
 
 
-def _llm2vec(encoder: Encoder, prompt: str) -> Vector | None:
+def _llm2vec(encoder: Encoder, prompt: str) -> _Vector | None:
     """Return the vector of instruction and text joined by one blank, with llm2vec's pooled tokens.
 
     A template is sent as a whole text.
@@ -144,14 +144,14 @@ def _llm2vec(encoder: Encoder, prompt: str) -> Vector | None:
     return as_llm2vec(encoder, instruction, skips_instruction(encoder))
 
 
-def _counted(encoder: Encoder, prompt: str) -> Vector | None:
+def _counted(encoder: Encoder, prompt: str) -> _Vector | None:
     """Return the vector without as many tokens as the prompt has alone."""
     if _own_module(encoder, prompt) or encoder.options.pool_prompt:
         return None
     return _without(encoder, prompt + SAMPLE, len(stock_tokens(encoder.tokenizer, prompt)))
 
 
-def _stripped(encoder: Encoder, prompt: str) -> Vector | None:
+def _stripped(encoder: Encoder, prompt: str) -> _Vector | None:
     """Return the vector of the stripped text, without as many tokens as the stripped prompt has."""
     if _own_module(encoder, prompt):
         return None
@@ -169,7 +169,7 @@ def _own_module(encoder: Encoder, prompt: str) -> bool:
     )
 
 
-def _without(encoder: Encoder, text: str, left_out: int) -> Vector:
+def _without(encoder: Encoder, text: str, left_out: int) -> _Vector:
     """Return the vector of a text without its first tokens, as a stock pooling computes it."""
     (row,) = encoder.tokenize([text], prompt="")
     # a stock pooling does not know `pool_bos`
