@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import huggingface_hub
 import pytest
 import torch
 
 import bothways as bw
-from bothways.errors import InputError
+from bothways.data.streams.shards import StreamShard
+from bothways.errors import InputError, SourceError
 from bothways.training.loop.optimizer_step import Stepper
 from bothways.training.loop.signals import Interrupted
 from bothways.training.recipe.data_config import DataConfig
@@ -21,6 +24,7 @@ from bothways.training.recipe.overrides import override
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.recipe.recipe_changes import changed_keys
 from bothways.training.stage.stage_data import read_stage_data
+from bothways.training.stream import stage_stream
 from bothways.training.stream.stage_stream import open_stream
 from tiny import SENTENCES
 from unit.training.material import metrics, mntp, recipe, simcse, state, weights
@@ -174,6 +178,24 @@ def test_a_fingerprint_sees_bytes_and_not_paths(tmp_path: Path) -> None:
         (tmp_path / name / "x.txt").write_text(text)
         prints.append(open_stream(DataConfig(source=str(tmp_path / name), stream=True), "texts").fingerprint)
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_hub_dataset_is_known_by_its_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    revisions = iter(["a" * 40, "a" * 40, "b" * 40])
+
+    class Api:
+        def dataset_info(self, name: str) -> SimpleNamespace:
+            assert name == "org/name"
+            return SimpleNamespace(sha=next(revisions))
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(stage_stream, "shards_of", lambda source, reader: [StreamShard(source, lambda: iter(["text"]))])
+    data = DataConfig(source="org/name:en/train", stream=True)
+    one, same, other = (open_stream(data, "texts") for _ in range(3))
+    assert one.origin[0]["revision"] == "a" * 40
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+    with pytest.raises(SourceError, match=r"org/name:en/train.*could not be read"):
+        open_stream(data, "texts")  # no revision is left
 
 
 def test_true_is_a_stream_with_the_default_buffer() -> None:
