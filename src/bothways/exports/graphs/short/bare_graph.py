@@ -37,6 +37,8 @@ _WEIGHT = "weight_"  # before the number of a weight, in the names of the graph'
 class _WithWeights(nn.Module):
     """Computes a padded encoder with the weights that it is given."""
 
+    inside: PaddedEncoder
+
     def __init__(self, inside: PaddedEncoder, names: Sequence[str]) -> None:
         super().__init__()
         self.__dict__["inside"] = inside  # not a child, because its weights would be constants

@@ -34,7 +34,7 @@ class Proof(NamedTuple):
 
     least: float
     case: str
-    count: int
+    comparisons: int
 
 
 def prove(encoder: Encoder, run: GraphRun, tokens: int) -> Proof:

@@ -126,7 +126,7 @@ class ShortPasses:
         log.info(
             "requests of up to %d tokens run in an OpenVINO graph, opened in %.1f s: equal on %d texts (least cosine %.6f), "
             "%.0f MB more memory",
-            *(TOKENS, time.monotonic() - start, self.proof.count, self.proof.least),
+            *(TOKENS, time.monotonic() - start, self.proof.comparisons, self.proof.least),
             _copied(encoder) / 1e6,
         )
 

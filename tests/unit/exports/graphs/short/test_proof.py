@@ -46,7 +46,7 @@ def longer(encoder: bw.Encoder, *arrays: np.ndarray) -> np.ndarray:
 
 def test_a_right_one(encoder: bw.Encoder) -> None:
     found = prove(encoder, lambda *arrays: right(encoder, *arrays), 64)
-    assert found.least > 0.999999 and found.count >= 12
+    assert found.least > 0.999999 and found.comparisons >= 12
 
 
 @pytest.mark.parametrize("wrong", [without_padding, pooling_all, only_early, longer])
