@@ -130,6 +130,7 @@ MOVED = {
     for old, _, new in (name.partition("=") for name in names.split())
 }
 MOVED |= {
+    "bothways.encoder.similarity": "bothways.similarity",
     "bothways.evaluation.encoding": "bothways.search.vectors",
     "bothways.evaluation.ranking": "bothways.search.ranker",
     "bothways.evaluation.bm25": "bothways.search.bm25_ranker",

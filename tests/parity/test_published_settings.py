@@ -103,11 +103,17 @@ def old(*names):
 
 FILES = {
     # pooling
-    **{f"pooling {name}": (POOLING, old(name)) for name in OLD if "sqrt" not in name},
+    **{f"pooling {name}": (POOLING, old(name)) for name in OLD},
     **{
         f"pooling_mode {name}": (POOLING, {"embedding_dimension": 32, "pooling_mode": name, "include_prompt": False})
-        for name in ("cls", "max", "mean", "lasttoken", "weightedmean")
+        for name in ("cls", "max", "mean", "lasttoken", "weightedmean", "mean_sqrt_len_tokens")
     },
+    "two poolings": (POOLING, old("mean_tokens", "cls_token")),
+    "all poolings": (POOLING, {**old(*OLD), "include_prompt": False}),
+    "poolings in another order": (
+        POOLING,
+        {"word_embedding_dimension": 32, "pooling_mode": ["mean", "weightedmean", "cls"], "include_prompt": False},
+    ),
     "pooling_mode in a list": (POOLING, {"word_embedding_dimension": 32, "pooling_mode": ["lasttoken"]}),
     "flags that are numbers": (
         POOLING,
@@ -125,6 +131,27 @@ FILES = {
         {"model_args": {"attn_implementation": "eager"}, "tokenizer_args": {"padding_side": "left"}},
     ),
     "length of the tokenizer": (TRANSFORMER, {"max_seq_length": 30, "processor_kwargs": {"model_max_length": 23}}),
+    "lower case": (TRANSFORMER, {"max_seq_length": 64, "do_lower_case": True}),
+    "length of the call": (TRANSFORMER, {"max_seq_length": 64, "processing_kwargs": {"text": {"max_length": 20}}}),
+    "longer than the tokenizer's": (TRANSFORMER, {"max_seq_length": 20, "processing_kwargs": {"common": {"max_length": 50}}}),
+    "which call wins": (
+        TRANSFORMER,
+        {
+            "processing_kwargs": {
+                "text": {"max_length": 50, "truncation": True},
+                "common": {"max_length": 21},
+                "image": {"size": 3},
+            }
+        },
+    ),
+    "padding of the call": (
+        TRANSFORMER,
+        {
+            "max_seq_length": 40,
+            "processing_kwargs": {"text": {"padding": "max_length", "truncation": "only_first", "pad_to_multiple_of": 8}},
+        },
+    ),
+    "never cut": (TRANSFORMER, {"max_seq_length": 20, "processing_kwargs": {"text": {"truncation": False, "max_length": 9}}}),
     "modality": (TRANSFORMER, {"modality_config": {"text": TEXT}, "module_output_name": "token_embeddings"}),
     # config_sentence_transformers.json
     "dimensions": (SETTINGS, {"truncate_dim": 8, "prompts": {"query": "Find:"}}),
@@ -223,16 +250,18 @@ REFUSED = {
     "add_eos_token": (TOKENS, {"add_eos_token": True, "without": True}),
     "add_bos_token": (TOKENS, {"add_bos_token": True}),
     "truncation_side": (TOKENS, {"truncation_side": "left"}),
-    "pooling mean, max": (POOLING, {"pooling_mode": ["mean", "max"]}),
-    "pooling_mode_mean_sqrt_len_tokens": (POOLING, old("mean_sqrt_len_tokens")),
+    "pooling median": (POOLING, {"pooling_mode": ["mean", "median"]}),
+    "pooling []": (POOLING, {"pooling_mode": []}),
+    "processing_kwargs.text.add_special_tokens": (TRANSFORMER, {"processing_kwargs": {"text": {"add_special_tokens": False}}}),
+    "processing_kwargs.text.truncation": (TRANSFORMER, {"processing_kwargs": {"text": {"truncation": "only_second"}}}),
+    "processing_kwargs.text": (TRANSFORMER, {"processing_kwargs": {"text": [3]}}),
+    "texts": (TRANSFORMER, {"processing_kwargs": {"texts": {"max_length": 4}}}),
     **{
         name: (TRANSFORMER, {name: value})
         for name, value in (
-            ("do_lower_case", True),
             ("query_length", 7),
             ("document_length", 7),
             ("tokenizer_name_or_path", "other"),
-            ("processing_kwargs", {"text": {"max_length": 4}}),
             ("query_expansion", {"strategy": "fixed", "length": 9}),
             ("transformer_task", "fill-mask"),
         )
@@ -295,13 +324,15 @@ HEADS = {
     ],
     "unit vectors between": lambda: [models.Normalize(), dense(32, 8, use_residual=True), models.LayerNorm(8)],
     "dropout alone": lambda: [models.Dropout(0.9)],
+    "behind two poolings": lambda: [dense(64, 16), models.Normalize()],
 }
 
 
 @pytest.fixture(params=HEADS)
 def headed(request, plain, tmp_path):
     torch.manual_seed(1)
-    body = [models.Transformer(str(plain)), models.Pooling(32, pooling_mode="mean", include_prompt=False)]
+    modes = ["cls", "mean"] if request.param == "behind two poolings" else "mean"
+    body = [models.Transformer(str(plain)), models.Pooling(32, pooling_mode=modes, include_prompt=False)]
     model = SentenceTransformer(modules=[*body, *HEADS[request.param]()], device="cpu", prompts={"query": "Find:"})
     for module in model:
         if isinstance(module, models.LayerNorm):
@@ -316,6 +347,17 @@ def test_layers_behind_the_pooling(headed, tmp_path):
     agree(headed, tmp_path / "cut")
     encoder = bw.load(headed, dtype="float32", device="cpu")
     assert encoder.dimension == 6 and encoder.encode(TEXTS, truncate_dim=4).shape == (len(TEXTS), 4)
+
+
+def test_a_layer_without_an_input(plain, tmp_path):
+    """sentence-transformers reads the folder, and fails when it encodes."""
+    body = [models.Transformer(str(plain)), models.Pooling(32), dense(32, 16)]
+    SentenceTransformer(modules=body, device="cpu").save(str(tmp_path / "folder"))
+    edit(tmp_path / "folder", "2_Dense/config.json", module_input_name=None)
+    with pytest.raises((KeyError, TypeError), match="None"):
+        SentenceTransformer(str(tmp_path / "folder"), device="cpu").encode("a")
+    with pytest.raises(BothwaysError, match=r"2_Dense/config.json: module_input_name is null, .* write 'sentence_embedding'"):
+        bw.load(tmp_path / "folder", dtype="float32", device="cpu")
 
 
 def test_layers_behind_the_pooling_are_trained_on(plain, tmp_path):

@@ -24,7 +24,7 @@ from bothways.attention.all_modules import all_modules
 from bothways.attention.interface import using
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.text_config import text_configs
-from bothways.attention.text_rope import rope_of_each_text
+from bothways.attention.text_rope import fresh_rope, passes_of, rope_of_each_text
 from bothways.config import PooledLayers
 from bothways.errors import UnsupportedFamily
 
@@ -144,13 +144,29 @@ def _padded(
         return _padded(
             model, input_ids[unfolded.source], AttentionPlan(unfolded.lengths, "causal"), layers
         )[unfolded.place]
-    rows = pad_sequence(list(input_ids.split(plan.lengths)), batch_first=True)
-    lengths = torch.tensor(plan.lengths, device=input_ids.device)
-    mask = torch.arange(plan.longest, device=input_ids.device)[None] < lengths[:, None]
+    texts = list(input_ids.split(plan.lengths))
+    passes = passes_of(model, plan.lengths)
+    if len(passes) == 1:
+        return torch.cat(_padded_texts(model, texts, layers))
+    found: list[Tensor] = [input_ids] * len(texts)
+    for numbers in passes:
+        states = _padded_texts(model, [texts[number] for number in numbers], layers)
+        for number, each in zip(numbers, states):
+            found[number] = each
+    return torch.cat(found)
+
+
+def _padded_texts(model: nn.Module, texts: Sequence[Tensor], layers: PooledLayers) -> list[Tensor]:
+    """Compute the states of texts, each (L, H), in one padded batch."""
+    sizes = [len(text) for text in texts]
+    rows = pad_sequence(list(texts), batch_first=True)
+    lengths = torch.tensor(sizes, device=rows.device)
+    mask = torch.arange(rows.shape[1], device=rows.device)[None] < lengths[:, None]
     # The family counts positions itself. Some do not accept position_ids (BLOOM's alibi), and with
     # right padding their own count is right.
-    output = model(input_ids=rows, attention_mask=mask.long(), use_cache=False, **asked(layers))
-    return of_layers(model, output, layers)[mask]
+    with fresh_rope(model):
+        output = model(input_ids=rows, attention_mask=mask.long(), use_cache=False, **asked(layers))
+    return list(of_layers(model, output, layers)[mask].split(sizes))
 
 
 def _unsupported(model: nn.Module, what: str) -> UnsupportedFamily:

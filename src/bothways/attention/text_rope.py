@@ -4,7 +4,8 @@ Two kinds of rotary positions change with the length of the input: `longrope` ha
 frequencies up to the length of pretraining and another beyond it (Phi-3), and `dynamic` stretches
 them beyond it. transformers takes the longest text of a pass for all of them, and keeps stretched
 frequencies for the passes that follow. A text's vector would depend on its neighbors and on what
-was encoded before. Here each text gets what it would get alone in a fresh model.
+was encoded before. Here each text gets what it would get alone in a fresh model. Packed rows run as
+one pass. A padded batch runs as one pass for each class of lengths.
 """
 
 from __future__ import annotations
@@ -48,6 +49,46 @@ def rope_of_each_text(model: nn.Module, lengths: Sequence[int]) -> Iterator[None
         finally:
             for module in modules:
                 del module.forward
+                forget_length(module)
+
+
+def passes_of(model: nn.Module, lengths: Sequence[int]) -> list[list[int]]:
+    """Divide the texts of a padded batch into passes whose texts share their frequencies.
+
+    For example, texts of 9, 40 and 12 tokens make the passes [0, 2] and [1] if the frequencies
+    change beyond 32 tokens.
+
+    Args:
+        model: a bare backbone.
+        lengths: tokens of each text.
+    """
+    passes: dict[tuple[int, ...], list[int]] = {}
+    kinds = [
+        (kind, _usual(module, layer, kind))
+        for module in changing(model)
+        for layer, kind in _kinds(module).items()
+        if kind in KINDS
+    ]
+    for number, length in enumerate(lengths):
+        classes = tuple(_class_of(length, kind, usual) for kind, usual in kinds)
+        passes.setdefault(classes, []).append(number)
+    return list(passes.values())
+
+
+@contextmanager
+def fresh_rope(model: nn.Module) -> Iterator[None]:
+    """Run one pass inside with frequencies that no earlier text has stretched."""
+    modules = changing(model)
+    if not modules:
+        yield
+        return
+    with _LOCKS.setdefault(model, threading.RLock()):
+        try:
+            for module in modules:
+                forget_length(module)
+            yield
+        finally:
+            for module in modules:
                 forget_length(module)
 
 
@@ -128,7 +169,12 @@ def _classes(lengths: Sequence[int], kind: str, usual: int) -> list[list[int]]:
     classes: dict[int, list[int]] = {}
     start = 0
     for length in lengths:
-        key = 0 if length <= usual else length if kind == "dynamic" else usual + 1
+        key = _class_of(length, kind, usual)
         classes.setdefault(key, []).extend(range(start, start + length))
         start += length
     return list(classes.values())
+
+
+def _class_of(length: int, kind: str, usual: int) -> int:
+    """Return a number that texts with the same frequencies share."""
+    return 0 if length <= usual else length if kind == "dynamic" else usual + 1

@@ -22,6 +22,7 @@ import numpy as np
 from bothways.bulk.model import ModelRequest
 from bothways.bulk.workers import ERRORS, TRIES, cores, end_with_parent
 from bothways.errors import BothwaysError, InputError
+from bothways.similarity import Similarity, similarity_name
 
 log = logging.getLogger("bothways")
 
@@ -41,7 +42,10 @@ class EncoderPool:
         request: the model.
         at_once: number of processes, and so of lists that are encoded at the same time, if as many
             threads ask for them.
+        similarity_fn_name: how the model's vectors are compared, known inside the `with` block.
     """
+
+    similarity_fn_name: Similarity | None = None
 
     def __init__(self, request: ModelRequest, processes: int) -> None:
         """Keep the model's name. The processes start with the `with` block.
@@ -57,7 +61,7 @@ class EncoderPool:
 
     def __enter__(self) -> EncoderPool:
         """Start a process and load the model there, so that a wrong name fails at once."""
-        self._call("load", None, {})
+        self.similarity_fn_name = self._call("load", None, {})
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -163,7 +167,7 @@ def _work(
                 torch.set_num_threads(_here["threads"])
             _here["encoder"] = request.open(_here["number"])
         if texts is None:
-            return None, None
+            return None, similarity_name(_here["encoder"])
         call = getattr(_here["encoder"], method)
         return None, np.asarray(call(texts, show_progress_bar=False, **options))
     except BothwaysError as error:

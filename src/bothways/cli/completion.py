@@ -19,7 +19,7 @@ _VARIABLE = "_BOTHWAYS_COMPLETE"
 RECIPES = ("llm2vec", "simcse", "nv_embed", "llara", "longlora")
 PRESETS = ("published", "laptop")
 POOLINGS = (
-    *("mean", "weighted_mean", "last", "last_tokens", "bos", "max"),
+    *("mean", "weighted_mean", "last", "last_tokens", "bos", "max", "mean_sqrt_len"),
     *("latent_attention", "self_attention", "first_last_avg"),
 )
 BASES = ("smollm2-135m",)

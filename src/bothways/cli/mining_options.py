@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from bothways.cli.options import BatchTokens, Device, DType, open_encoder
+from bothways.cli.options import BatchTokens, ComparedBy, Device, DType, open_encoder
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class SelectionOptions:
 
         Args:
             method: "bm25", "dense" or "hybrid".
-            search: gives the backend and the type of stored vectors.
+            search: gives the similarity, the backend and the type of stored vectors.
 
         Raises:
             InputError: if one is out of its range.
@@ -118,7 +118,10 @@ class SelectionOptions:
             "window": _window(self.window),
             "perc": _perc(self.perc),
         }
-        return MiningOptions(method=method, backend=search.backend, store=search.store, **choices)  # type: ignore[arg-type]
+        found: dict[str, Any] = {
+            name: getattr(search, name) for name in ("similarity", "backend", "store")
+        }
+        return MiningOptions(method=method, **found, **choices)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ class SearchOptions:
     store: Annotated[str, typer.Option(help="type of vectors on disk: float32 or float16")] = (
         "float32"
     )
+    similarity: ComparedBy = None
     batch_tokens: BatchTokens = None
     device: Device = "auto"
     dtype: DType = "auto"

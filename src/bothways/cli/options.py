@@ -54,6 +54,14 @@ Graph = Annotated[
 BatchTokens = Annotated[
     int | None, typer.Option(help="tokens of one forward pass; chosen for the device if not given")
 ]
+ComparedBy = Annotated[
+    str | None,
+    typer.Option(
+        help="how vectors are compared: cosine, dot, euclidean or manhattan; if not given, as the encoder's folder says "
+        "(similarity_fn_name), else cosine",
+        show_default=False,
+    ),
+]
 Rope = Annotated[
     str | None,
     typer.Option(

@@ -27,7 +27,8 @@ from bothways.encoder.folder import head_modules, llm2vec, read
 from bothways.encoder.int8 import quantize as int8
 from bothways.encoder.texts.tokenization import Text
 from bothways.errors import InputError
-from bothways.pooling import Pooling, PoolingConfig
+from bothways.pooling import PoolingConfig
+from bothways.pooling.pool import count_from_start
 
 
 def load(
@@ -109,12 +110,10 @@ def _change_pooling(
             f"pooling: {folder} does not pool BOS, but 'bos' reads nothing else; choose another pooling"
         )
     keep, pooling = getattr(own, "keep", None), chosen.build(encoder.hidden_size)
-    if isinstance(pooling, Pooling):
-        pooling.from_start = getattr(getattr(own, "inner", own), "from_start", False)
+    count_from_start(pooling, any(getattr(part, "from_start", False) for part in own.modules()))
+    width = int(getattr(pooling, "dimension", None) or encoder.hidden_size)
     encoder.pooling = (
-        pooling
-        if keep is None
-        else head_modules.Headed(pooling, [], width=encoder.hidden_size, keep=keep)
+        pooling if keep is None else head_modules.Headed(pooling, [], width=width, keep=keep)
     )
 
 

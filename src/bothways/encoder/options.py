@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bothways.encoder.similarity import Similarity
 from bothways.encoder.texts.wrapping import Wrapper
+from bothways.similarity import Similarity
 
 
 @dataclass
@@ -27,7 +27,7 @@ class EncoderOptions:
             bare special token. A decoder parks outlier activations on the first token of a
             document, and if that is a prompt's token, it is left out of the pool (docs/log.md).
         wrapper: chat wrapping of every input.
-        similarity: the function that `similarity` computes, for encoders from elsewhere.
+        similarity: how vectors are compared, by `similarity` and wherever texts are ranked.
     """
 
     max_length: int | None = None

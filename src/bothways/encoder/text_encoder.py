@@ -26,8 +26,8 @@ from bothways.encoder.encode_types import (
     Vectors,
 )
 from bothways.encoder.module import EncoderModule
-from bothways.encoder.similarity import similarity_of
 from bothways.encoder.texts.tokenization import Text
+from bothways.similarity import similarity_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -53,6 +53,10 @@ def model_fingerprint(encoder: Any, *, rounded: torch.dtype | None = None) -> st
     """
     digest = hashlib.sha256()
     _add(digest, type(encoder).__qualname__)
+    # among the options of our encoders, but behind a property of a SentenceTransformer
+    similarity = getattr(encoder, "similarity_fn_name", None)
+    if similarity not in (None, "cosine") and not hasattr(encoder, "options"):
+        _add(digest, {"similarity_fn_name": str(similarity)})
     if isinstance(encoder, torch.nn.Module):
         _add_module(digest, encoder, rounded)
     else:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bothways.errors import InputError
+from bothways.similarity import Similarity, check_similarity
 
 if TYPE_CHECKING:
     from bothways.search.vectors import AnyEncoder
@@ -31,6 +32,18 @@ def check_seed(seed: int | None) -> None:
     """
     if seed is not None and not 0 <= seed < 2**32:
         raise InputError(f"seed: must be a whole number from 0 to {2**32 - 1} (got {seed})")
+
+
+def similarity_setting(similarity: Similarity | None) -> dict[str, Any]:
+    """Return the part of a task's settings that says how vectors are compared.
+
+    If None, it is the encoder's own, and results of earlier versions can be resumed.
+
+    Raises:
+        InputError: if the similarity is unknown.
+    """
+    chosen = check_similarity(similarity)
+    return {} if chosen is None else {"similarity": chosen}
 
 
 @dataclass(frozen=True)

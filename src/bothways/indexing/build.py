@@ -29,6 +29,7 @@ from bothways.indexing.update import Read, Update
 from bothways.printable import utf8_name
 from bothways.progress import Progress
 from bothways.provenance import versions
+from bothways.similarity import Similarity, similarity_name
 
 log = logging.getLogger("bothways")
 
@@ -48,6 +49,7 @@ def index(
     query_prompt: str | None = None,
     truncate_dim: int | None = None,
     pooling: str | None = None,
+    similarity: Similarity | None = None,
     approximate: bool = False,
     others: Others | None = None,
     batch_tokens: int | None = None,
@@ -73,6 +75,7 @@ def index(
         query_prompt: instruction of queries. If None, the encoder's own for queries.
         truncate_dim: keep so many leading numbers of a vector.
         pooling: pooling of a base model.
+        similarity: how vectors are compared. If None, as the encoder says.
         approximate: make searches of millions of rows faster, which may miss near rows.
         others: what happens to texts of sources that are not named now, "keep" or "drop". If None,
             such texts are an error.
@@ -102,7 +105,11 @@ def index(
             _prompt(encoder, query_prompt, None, "query"),
         )
         asked = _asked(encoder, before, prompts, named, chunks, truncate_dim, pooling)
-        wanted = {"approximate": approximate or asked.approximate, "model": _name(model, before)}
+        wanted = {
+            "approximate": approximate or asked.approximate,
+            "model": _name(model, before),
+            "similarity": similarity_name(encoder, similarity),
+        }
         asked = asked.model_copy(update=wanted)
         _check_encoder(encoder, asked, batch_tokens)
         update = _update(to, encoder, asked, before, others, batch_tokens, read, show_progress_bar)

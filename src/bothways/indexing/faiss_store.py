@@ -30,6 +30,8 @@ from bothways.indexing.lance_store import parsed_settings
 from bothways.indexing.rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Near, RemovedIndex, Store, Stored
+from bothways.search.dense import faiss_metric
+from bothways.similarity import Similarity, scores
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS settings (only INTEGER PRIMARY KEY CHECK (only = 1), value TEXT NOT NULL);
@@ -180,12 +182,12 @@ class FaissStore(Store):
 
     def finish(self, *, approximate: bool) -> None:
         """Write the FAISS file."""
-        faiss = self._faiss
-        width = self.settings().dimension
+        faiss, settings = self._faiss, self.settings()
+        width, metric = settings.dimension, faiss_metric(settings.similarity)
         inner = (
-            faiss.IndexHNSWFlat(width, 32, faiss.METRIC_INNER_PRODUCT)
+            faiss.IndexHNSWFlat(width, 32, metric)
             if approximate
-            else faiss.IndexFlatIP(width)
+            else faiss.IndexFlat(width, metric)
         )
         index = faiss.IndexIDMap2(inner)
         for numbers, vectors in self._blocks():
@@ -205,14 +207,20 @@ class FaissStore(Store):
         return self._path.is_file() and written in (None, file_sha256(self._path))
 
     def nearest(
-        self, query: np.ndarray, count: int, where: Condition | None, *, exact: bool
+        self,
+        query: np.ndarray,
+        count: int,
+        where: Condition | None,
+        *,
+        exact: bool,
+        similarity: Similarity,
     ) -> Near:
-        """Find rows with the largest products with a query (D,), best first."""
+        """Find the most similar rows to a query (D,), best first."""
         faiss, index = self._faiss, self._opened()
         numbers = None if where is None else self._numbers(where)
         hnsw = isinstance(faiss.downcast_index(index.index), faiss.IndexHNSW)
         if exact and hnsw:
-            found = self._every(query, count, numbers)
+            found = self._every(query, count, numbers, similarity)
         else:
             options: dict[str, Any] = {}
             if numbers is not None:
@@ -316,15 +324,17 @@ class FaissStore(Store):
             flat = np.frombuffer(b"".join(row[1] for row in rows), np.float32)
             yield np.array([row[0] for row in rows], np.int64), flat.reshape(len(rows), -1)
 
-    def _every(self, query: np.ndarray, count: int, numbers: np.ndarray | None) -> np.ndarray:
+    def _every(
+        self, query: np.ndarray, count: int, numbers: np.ndarray | None, similarity: Similarity
+    ) -> np.ndarray:
         """Find the numbers of the nearest rows by reading all vectors."""
-        found, scores = np.empty(0, np.int64), np.empty(0, np.float32)
+        found, best = np.empty(0, np.int64), np.empty(0)
         for here, vectors in self._blocks():
             keep = slice(None) if numbers is None else np.isin(here, numbers)
             found = np.concatenate([found, here[keep]])
-            scores = np.concatenate([scores, vectors[keep] @ query.astype(np.float32)])
-            best = np.lexsort((found, -scores))[:count]
-            found, scores = found[best], scores[best]
+            best = np.concatenate([best, scores(query[None], vectors[keep], similarity)[0]])
+            order = np.lexsort((found, -best))[:count]
+            found, best = found[order], best[order]
         return found
 
     def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:

@@ -25,12 +25,14 @@ from bothways.indexing.filters import Condition, quoted, write_sql
 from bothways.indexing.rows import COLUMNS, SIZE, Entry
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Near, RemovedIndex, Store, Stored
+from bothways.similarity import Similarity
 
 SETTINGS = "index.json"
 _TABLE = "rows"
 _SOME = 500  # names in one condition
 _OLD = timedelta(minutes=10)  # versions that readers may still use
 _EVERY = 2**31 - 1  # Lance searches give 10 rows unless told otherwise
+_METRICS = {"cosine": "dot", "dot": "dot", "euclidean": "l2"}  # of unit vectors, for cosine
 _BROKEN = "the index is damaged, so remove it and index again"
 
 
@@ -43,7 +45,8 @@ class LanceStore(Store):
 
     Raises:
         MissingExtra: lancedb is not installed.
-        InputError: the folder holds no index, or one that cannot be read.
+        InputError: the folder holds no index, or one that cannot be read, or LanceDB has no such
+            similarity.
         OutputError: the folder cannot be written.
     """
 
@@ -54,6 +57,11 @@ class LanceStore(Store):
             raise MissingExtra("lancedb", "index", "an index in a folder") from None
         self.place, self.words, self._folder = str(folder), folder / "bm25", folder
         if settings is not None:
+            if settings.similarity not in _METRICS:
+                raise InputError(
+                    f"{folder}: LanceDB does not know the {settings.similarity} similarity; use a .faiss file (--to {folder}.faiss), "
+                    f"Qdrant or PostgreSQL, or give --similarity {', '.join(_METRICS)}"
+                )
             if folder.exists() and not is_index(folder) and any(folder.iterdir()):
                 raise InputError(
                     f"{folder}: is not empty and holds no index; choose another place, or remove it"
@@ -141,11 +149,12 @@ class LanceStore(Store):
         """Join small files and remove old versions. If `approximate`, cluster the vectors."""
         with self._writing():
             self._table.optimize(cleanup_older_than=_OLD)
+            metric = _METRICS[self.settings().similarity]
             if approximate and self._table.count_rows() > 0:
                 # 256 rows are the fewest that Lance trains its codes on
                 if self._table.count_rows() >= 256:
                     self._table.create_index(
-                        metric="dot",
+                        metric=metric,
                         vector_column_name="vector",
                         index_type="IVF_HNSW_SQ",
                         replace=True,
@@ -153,13 +162,19 @@ class LanceStore(Store):
                 self._table.optimize(cleanup_older_than=_OLD)
 
     def nearest(
-        self, query: np.ndarray, count: int, where: Condition | None, *, exact: bool
+        self,
+        query: np.ndarray,
+        count: int,
+        where: Condition | None,
+        *,
+        exact: bool,
+        similarity: Similarity,
     ) -> Near:
-        """Find rows with the largest products with a query (D,), best first."""
+        """Find the most similar rows to a query (D,), best first."""
         names = [name for name in COLUMNS if name != "text"]
         with self._reading():
             search = self._table.search(np.asarray(query, np.float32), vector_column_name="vector")
-            search = search.distance_type("dot").limit(count)
+            search = search.distance_type(_METRICS[similarity]).limit(count)
             search = search.select([*names, "vector", "_distance"])
             search = search.bypass_vector_index() if exact else search.refine_factor(4)
             if where is not None:

@@ -25,6 +25,7 @@ from bothways.indexing.lance_store import parsed_settings
 from bothways.indexing.rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Near, Store, Stored, shown
+from bothways.similarity import Similarity
 
 _TABLE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 _FORM = "must be like postgresql://me@localhost/database/table, with a table of small letters, digits and _"
@@ -40,6 +41,13 @@ _KINDS = (
     "bigint",
     "text",
 )
+# pgvector's operators, which order by the smallest, and their names for HNSW. <+> needs 0.7.
+_OPERATORS = {
+    "cosine": ("<#>", "vector_ip_ops"),  # of unit vectors
+    "dot": ("<#>", "vector_ip_ops"),
+    "euclidean": ("<->", "vector_l2_ops"),
+    "manhattan": ("<+>", "vector_l1_ops"),
+}
 _PAGE = 2000  # rows of an answer
 _MOST_INDEXED = 2000  # numbers of a vector that pgvector's HNSW takes
 
@@ -149,18 +157,26 @@ class PostgresStore(Store):
                         f"--approximate: pgvector takes vectors of at most {_MOST_INDEXED} numbers, and these have {width}; "
                         "leave it out, or give --truncate-dim"
                     )
+                _, operators = _OPERATORS[self.settings().similarity]
                 self._base.execute(
-                    f"CREATE INDEX IF NOT EXISTS {self._table}_hnsw ON {self._table} USING hnsw (vector vector_ip_ops)"
+                    f"CREATE INDEX IF NOT EXISTS {self._table}_hnsw ON {self._table} USING hnsw (vector {operators})"
                 )
             self._base.execute(f"ANALYZE {self._table}")
 
     def nearest(
-        self, query: np.ndarray, count: int, where: Condition | None, *, exact: bool
+        self,
+        query: np.ndarray,
+        count: int,
+        where: Condition | None,
+        *,
+        exact: bool,
+        similarity: Similarity,
     ) -> Near:
-        """Find rows with the largest products with a query (D,), best first."""
+        """Find the most similar rows to a query (D,), best first."""
         values: list[Any] = []
         condition = "" if where is None else f"WHERE {write_sql(where, _placed(values))}"
-        ask = f"SELECT {_NAMED}, vector FROM {self._table} {condition} ORDER BY vector <#> %s LIMIT %s"
+        sign, _ = _OPERATORS[similarity]
+        ask = f"SELECT {_NAMED}, vector FROM {self._table} {condition} ORDER BY vector {sign} %s LIMIT %s"
         with self._asking(), self._lock, self._base.transaction():
             if exact:
                 self._base.execute("SET LOCAL enable_indexscan = off")

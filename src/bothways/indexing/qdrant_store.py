@@ -30,6 +30,7 @@ from bothways.indexing.lance_store import parsed_settings
 from bothways.indexing.rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Near, Store, Stored
+from bothways.similarity import Similarity
 
 KEY = "QDRANT_API_KEY"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -154,9 +155,15 @@ class QdrantStore(Store):
         """Do nothing, because Qdrant tidies up by itself."""
 
     def nearest(
-        self, query: np.ndarray, count: int, where: Condition | None, *, exact: bool
+        self,
+        query: np.ndarray,
+        count: int,
+        where: Condition | None,
+        *,
+        exact: bool,
+        similarity: Similarity,
     ) -> Near:
-        """Find rows with the largest products with a query (D,), best first."""
+        """Find the most similar rows to a query (D,), best first."""
         with _asking(self.place):
             points = self._client.query_points(
                 self._name,
@@ -210,10 +217,12 @@ class QdrantStore(Store):
                     f"{self.place}: a collection of this name exists and is no index of ours; choose another name"
                 )
         else:
-            # unit vectors, which Qdrant must not scale again
-            width = models.VectorParams(
-                size=settings.dimension, distance=models.Distance.DOT, on_disk=True
-            )
+            # unit vectors for cosines, which Qdrant must not scale again
+            distance = {
+                "euclidean": models.Distance.EUCLID,
+                "manhattan": models.Distance.MANHATTAN,
+            }.get(settings.similarity, models.Distance.DOT)
+            width = models.VectorParams(size=settings.dimension, distance=distance, on_disk=True)
             client.create_collection(self._name, vectors_config=width)
             for name in (*_NAMES, "file"):
                 client.create_payload_index(self._name, name, models.PayloadSchemaType.KEYWORD)

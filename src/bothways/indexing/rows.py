@@ -56,7 +56,8 @@ class Hit:
         file: file or dataset of the text.
         row: its row there, as `encode` counts it.
         span: first character of the passage in the text, and the one after its last.
-        score: cosine in [-1, 1]. Of a hybrid search, the sum of 1 / (60 + rank) over both rankings.
+        score: similarity, for example a cosine in [-1, 1]. Of a hybrid search, the sum of
+            1 / (60 + rank) over both rankings.
         text: the passage.
     """
 

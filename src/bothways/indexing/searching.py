@@ -1,7 +1,7 @@
-"""Searches an index: exactly by cosine, together with BM25 if you want, and with conditions.
+"""Searches an index: exactly, together with BM25 if you want, and with conditions.
 
-A store gives candidates by float32 products. As in `search.dense`, a few more than wanted are
-taken, more still if their products hardly differ, and their scores are computed again in float64.
+A store gives candidates by float32 numbers. As in `search.dense`, a few more than wanted are taken,
+more still if these numbers hardly differ, and their scores are computed again in float64.
 So the results are those of a loop over all vectors, and rows with equal scores are in the order of
 file, row and span.
 
@@ -29,14 +29,16 @@ from bothways.indexing.rows import Changes, Entry, Hit
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Store
 from bothways.indexing.text_index import TextIndex, open_text_index
-from bothways.search.dense import NOISE, SPARE
+from bothways.search.dense import SPARE
+from bothways.similarity import Similarity, as_nearness, noise, scores, unit_or_own
 
 K = 60
 """The constant of reciprocal rank fusion, as in the paper."""
 DEPTH = 1000
 """Rows of each ranking that a hybrid search joins."""
 _MOST = 10_000  # results of one query
-_QUERY = ("query_prompt", "truncate_dim", "dimension")  # settings that a query's vector depends on
+# settings that a query's vector depends on
+_QUERY = ("query_prompt", "truncate_dim", "dimension", "similarity")
 
 
 class Index:
@@ -167,7 +169,7 @@ class Index:
         vectors = self.encoder.encode(
             queries,
             prompt=self.settings.query_prompt,
-            normalize_embeddings=True,
+            normalize_embeddings=unit_or_own(self.settings.similarity),
             truncate_dim=self.settings.truncate_dim,
             show_progress_bar=False,
         )
@@ -187,7 +189,10 @@ class Index:
         hybrid: bool = False,
         exact: bool = False,
     ) -> list[Hit]:
-        """Search with the unit vector (D,) of a query that was encoded before; see `search`."""
+        """Search with the vector (D,) of a query that was encoded before; see `search`.
+
+        It must have length 1 if the index ranks by cosine.
+        """
         check_search(top, where)
         self._refresh()
         if vector.shape != (self.settings.dimension,):
@@ -204,20 +209,19 @@ class Index:
     def _dense(
         self, vector: np.ndarray, top: int, where: Condition | None, exact: bool
     ) -> list[tuple[Entry, float]]:
-        """Find the rows with the largest cosines, in float64 (see the top of this file)."""
-        exact = exact or not self.settings.approximate
-        query = vector.astype(np.float64)
+        """Find the most similar rows, in float64 (see the top of this file)."""
+        exact, kind = exact or not self.settings.approximate, self.settings.similarity
         wanted = top + SPARE
         while True:
-            near = self.store.nearest(vector, wanted, where, exact=exact)
-            scores = near.vectors.astype(np.float64) @ query
+            near = self.store.nearest(vector, wanted, where, exact=exact, similarity=kind)
+            (found,) = scores(vector[None], near.vectors, kind)
             order = sorted(
-                range(len(scores)), key=lambda place: (-scores[place], near.entries[place].order)
+                range(len(found)), key=lambda place: (-found[place], near.entries[place].order)
             )
             # If the last candidate is about as near as the last result, others may be as near.
-            enough = len(scores) < wanted or not exact
-            if enough or scores.min() < scores[order[top - 1]] - NOISE:
-                return [(near.entries[place], float(scores[place])) for place in order[:top]]
+            enough = len(found) < wanted or not exact
+            if enough or _apart(vector, near.vectors, found, found[order[top - 1]], kind):
+                return [(near.entries[place], float(found[place])) for place in order[:top]]
             wanted *= 2
 
     def _hybrid(
@@ -318,6 +322,16 @@ def check_search(top: int, where: str | None) -> None:
         raise InputError(f"top: must be a whole number from 1 to {_MOST} (got {top!r})")
     if where is not None:
         read_where(where)
+
+
+def _apart(
+    query: np.ndarray, vectors: np.ndarray, found: np.ndarray, last: float, kind: Similarity
+) -> bool:
+    """Return whether a store can tell the least of scores (n,) from the last result's."""
+    least, limit = as_nearness(np.array([found.min(), last]), kind)
+    longest = float(np.linalg.norm(vectors, axis=1).max())
+    length = np.linalg.norm(query[None].astype(np.float64), axis=1)
+    return bool(least < limit - noise(kind, length, longest, np.array([limit]))[0])
 
 
 def fused(rankings: Sequence[Sequence[bytes]]) -> dict[bytes, float]:

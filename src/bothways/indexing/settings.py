@@ -10,6 +10,7 @@ from pydantic import Field
 
 from bothways.config import Strict
 from bothways.errors import InputError
+from bothways.similarity import Similarity
 
 FORMAT = 1
 """Version of the layout. It changes when an older bothways could not read an index."""
@@ -30,6 +31,7 @@ class IndexSettings(Strict):
         query_prompt: instruction of queries, "" for none.
         dimension: numbers of a vector.
         truncate_dim: leading numbers that were kept. If None, all.
+        similarity: how vectors are compared. For cosines the stored vectors have length 1.
         chunks: "sentences", tokens of a passage, or None if a text has one vector.
         sources: the sources, as they were named.
         approximate: whether a search may miss near texts and is faster for it.
@@ -47,6 +49,7 @@ class IndexSettings(Strict):
     query_prompt: str = ""
     dimension: int = Field(ge=1)
     truncate_dim: int | None = Field(default=None, ge=1)
+    similarity: Similarity = "cosine"
     chunks: int | Literal["sentences"] | None = None
     sources: tuple[str, ...] = ()
     approximate: bool = False
@@ -58,7 +61,7 @@ class IndexSettings(Strict):
         """Check that texts with the settings `asked` may be added to this index at `place`.
 
         Raises:
-            InputError: if the model, a prompt, the width or the passages differ.
+            InputError: if the model, a prompt, the width, the similarity or the passages differ.
         """
         if self.fingerprint != asked.fingerprint:
             raise InputError(self.other_model(asked.model or "the given encoder", place))
@@ -67,6 +70,7 @@ class IndexSettings(Strict):
             ("query_prompt", "--query-prompt"),
             ("truncate_dim", "--truncate-dim"),
             ("dimension", "--truncate-dim"),
+            ("similarity", "--similarity"),
             ("chunks", "--chunks"),
         ):
             own, given = getattr(self, name), getattr(asked, name)

@@ -1,8 +1,9 @@
 """What an index asks of its store. Each store is one file: lance, faiss, qdrant, postgres.
 
-A store holds rows (`rows.Entry`), a unit vector for each, and the settings. It never computes a
-score that a user sees: `nearest` gives candidates, and `searching.Index` computes their scores in
-float64. So all stores give the same results.
+A store holds rows (`rows.Entry`), a vector for each, and the settings. The vectors are prepared for
+the index's similarity (`bothways.similarity`). A store never computes a score that a user sees:
+`nearest` gives candidates, and `searching.Index` computes their scores in float64. So all stores
+give the same results.
 
 Letters: n rows, D numbers of a vector.
 """
@@ -21,6 +22,7 @@ from bothways.errors import InputError
 from bothways.indexing.filters import Condition
 from bothways.indexing.rows import Entry
 from bothways.indexing.settings import IndexSettings
+from bothways.similarity import Similarity
 
 
 class RemovedIndex(InputError):
@@ -83,19 +85,29 @@ class Store(ABC):
 
     @abstractmethod
     def finish(self, *, approximate: bool) -> None:
-        """Tidy up after many changes. If `approximate`, build what makes a search faster."""
+        """Tidy up after many changes.
+
+        If `approximate`, build what makes a search faster for the similarity of the settings.
+        """
 
     @abstractmethod
     def nearest(
-        self, query: np.ndarray, count: int, where: Condition | None, *, exact: bool
+        self,
+        query: np.ndarray,
+        count: int,
+        where: Condition | None,
+        *,
+        exact: bool,
+        similarity: Similarity,
     ) -> Near:
-        """Find rows with the largest products with a query (D,), best first.
+        """Find the most similar rows to a query (D,), best first.
 
         Args:
-            query: a unit vector.
+            query: a prepared vector.
             count: number of rows. Fewer if there are fewer.
             where: a condition that rows satisfy.
             exact: read all vectors, even if the store has something faster.
+            similarity: that of the settings.
         """
 
     @abstractmethod

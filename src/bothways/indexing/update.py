@@ -15,6 +15,7 @@ from bothways.indexing.rows import Changes, Entry, row_name
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Store, Stored
 from bothways.progress import Progress
+from bothways.similarity import unit_or_own
 
 # Texts and characters that are encoded together. A kill loses at most these.
 _TEXTS, _CHARACTERS = 1024, 4_000_000
@@ -135,7 +136,7 @@ class Update:
             vectors = self.encoder.encode(
                 texts,
                 prompt=settings.prompt,
-                normalize_embeddings=True,
+                normalize_embeddings=unit_or_own(settings.similarity),
                 truncate_dim=settings.truncate_dim,
                 batch_tokens=self.batch_tokens,
                 show_progress_bar=False,
@@ -145,7 +146,7 @@ class Update:
             texts,
             settings.chunks,
             prompt=settings.prompt,
-            normalize_embeddings=True,
+            normalize_embeddings=unit_or_own(settings.similarity),
             batch_tokens=self.batch_tokens,
             show_progress_bar=False,
         )

@@ -4,7 +4,7 @@
 2009). A weighted sum of scores would need weights for each model and corpus, because BM25 has no
 upper end and the cosines of one model may all be in [0.6, 0.9]. Ranks need no weights. But a limit
 such as 95 % cannot be applied to a fused rank. So candidates come from both rankings, and the score
-of each, to which limits apply, is its cosine.
+of each, to which limits apply, is its similarity.
 
 BM25 ranks only documents that share a word with the query. Letters: N documents, K ranks.
 """
@@ -114,7 +114,7 @@ class Bm25Search:
 
 
 class DenseSearch:
-    """A search by cosine of unit vectors on disk."""
+    """A search by the similarity of vectors on disk."""
 
     def __init__(self, index: DenseIndex, queries: Shards, rows: Sequence[int]) -> None:
         """Prepare the search.
@@ -180,7 +180,7 @@ class HybridSearch:
         return [self._fused(vector, pair, depth) for vector, pair in zip(vectors, sides)]
 
     def scores(self, query: int, places: np.ndarray) -> np.ndarray:
-        """Return cosines, see `Search`."""
+        """Return similarities, see `Search`."""
         return self.dense.scores(query, places)
 
     def _fused(self, vector: np.ndarray, sides: tuple[Ranked, Ranked], depth: int) -> Ranked:
@@ -194,11 +194,11 @@ class HybridSearch:
         gone = np.array(
             sorted({place for side in sides for place, _ in side.dropped}), dtype=np.int64
         )
-        cosines = self.dense.index.scores
+        scored = self.dense.index.scores
         return Ranked(
             places,
-            cosines(vector, places),
-            list(zip(gone.tolist(), cosines(vector, gone).tolist())),
+            scored(vector, places),
+            list(zip(gone.tolist(), scored(vector, gone).tolist())),
             sides[0].asked,
         )
 

@@ -48,8 +48,8 @@ def filled(
         documents: the corpus.
         excluded: places that cannot be negatives.
         scored: returns the scores (k,) of k places.
-        answer: lowest score of the query's answers, to which limits on cosines are relative. For
-            BM25 only `max_score` holds, because a document that shares no word with the query
+        answer: lowest score of the query's answers, to which limits on similarities are relative.
+            For BM25 only `max_score` holds, because a document that shares no word with the query
             scores 0, and so may the answer.
         options: number of negatives, and limits.
         rules: additional rules of the caller.

@@ -219,7 +219,12 @@ class MiningGroup:
             show=show,
         )
         self.facts = [name, other]
-        index = DenseIndex(documents, self.documents.candidates, backend=options.backend)
+        index = DenseIndex(
+            documents,
+            self.documents.candidates,
+            similarity=vectors.similarity,
+            backend=options.backend,
+        )
         return DenseSearch(index, queries, rows)
 
 

@@ -139,8 +139,11 @@ def mine(
         raise InputError(
             f"mine: options and {', '.join(choices)} are given; put them into the options"
         )
+    options = options or MiningOptions(**choices)
     setup = MiningSetup(
-        encoder=None if encoder is None else Vectors(encoder, batch_tokens=batch_tokens),
+        encoder=None
+        if encoder is None
+        else Vectors(encoder, batch_tokens=batch_tokens, similarity=options.similarity),
         prompting=Prompting(query_prompt, document_prompt),
         rules=exclude,
         without=without,
@@ -148,7 +151,7 @@ def mine(
         work=work,
         progress=progress,
     )
-    return mine_with(examples, corpus, options or MiningOptions(**choices), setup)
+    return mine_with(examples, corpus, options, setup)
 
 
 def mine_with(
@@ -163,6 +166,8 @@ def mine_with(
     rows = list(examples)
     texts = list(read_corpus(corpus)) if isinstance(corpus, (str, Path)) else corpus
     _check(rows, texts, options, setup.encoder)
+    if setup.encoder is not None:
+        options = replace(options, similarity=setup.encoder.similarity)
     known = Known(rows, same_label=options.same_label)
     statistics = Statistics(options)
     finished = dict(enumerate(rows))

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from bothways.errors import InputError
 from bothways.nearest import meant
 from bothways.search.dense import Backend
 from bothways.search.shards import Store
+from bothways.similarity import Similarity, check_similarity
 
 Method = Literal["bm25", "dense", "hybrid"]
 Sampling = Literal["top", "random"]
@@ -41,11 +42,12 @@ class MiningOptions:
 
     The score of a negative must be below every limit that is set. Limits are relative to the lowest
     score among a query's known answers, because a document that scores like the weakest of them may
-    be an answer too. Scores are cosines for "dense" and "hybrid" and BM25's own for "bm25", and
-    limits are of the same kind.
+    be an answer too. Scores are the encoder's similarity for "dense" and "hybrid" (cosines, unless
+    it names another one), and BM25's own for "bm25". Limits are of the same kind.
 
     Attributes:
-        method: "bm25", "dense" (by cosine), or "hybrid" (both rankings fused, see `candidates.py`).
+        method: "bm25", "dense" (by vectors), or "hybrid" (both rankings fused, see
+            `candidates.py`).
         negatives: largest number of negatives for each query. NV-Embed (arXiv 2405.17428) trains
             with 7.
         window: first and last rank to consider, from 1, for example (2, 100). Ranks are counted
@@ -76,6 +78,7 @@ class MiningOptions:
             "drop" drops them.
         same_label: if True, texts of rows of the same task and label never become each other's
             negatives.
+        similarity: how vectors are compared. If None, as the encoder says.
         backend: backend of dense search, "exact" or "faiss".
         store: type of vectors on disk.
     """
@@ -92,6 +95,7 @@ class MiningOptions:
     fill: Fill | Literal["auto"] = "auto"
     empty: Empty = "keep"
     same_label: bool = True
+    similarity: Similarity | None = None
     backend: Backend = "exact"
     store: Store = "float32"
 
@@ -101,7 +105,7 @@ class MiningOptions:
         Raises:
             InputError: if an option is out of its range. The error names the option.
         """
-        choices = {
+        choices: dict[str, Any] = {
             "method": Method,
             "sampling": Sampling,
             "empty": Empty,
@@ -114,6 +118,10 @@ class MiningOptions:
                 raise InputError(
                     f"{name}: {getattr(self, name)!r}; {hint}expected one of {', '.join(get_args(kind))}"
                 )
+        if check_similarity(self.similarity) and self.method == "bm25":
+            raise InputError(
+                "similarity: bm25 ranks by words; leave it out, or use method dense or hybrid"
+            )
         for name, default in (("window", WINDOW), ("perc", PERC), ("fill", FILL)):
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, default[self.method])
@@ -121,6 +129,10 @@ class MiningOptions:
             raise InputError(
                 f"fill: {self.fill!r}; {meant(self.fill, get_args(Fill))}expected one of {', '.join(get_args(Fill))}"
             )
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """Raise InputError for a number that is out of its range."""
         if self.negatives < 1:
             raise InputError(f"negatives: must be at least 1 (got {self.negatives})")
         first, last = self.ranks

@@ -92,7 +92,10 @@ class Refresher:
             self.corpus,
             replace(self.options, seed=f"{self.options.seed}:{step}"),
             MiningSetup(
-                encoder=Vectors(encoder, batch_tokens=self.batch_tokens), progress=progress
+                encoder=Vectors(
+                    encoder, batch_tokens=self.batch_tokens, similarity=self.options.similarity
+                ),
+                progress=progress,
             ),
         )
         # the scores are those of the model in training, which is not its own teacher

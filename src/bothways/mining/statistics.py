@@ -17,6 +17,7 @@ from bothways.data.labeled.example import Example
 from bothways.mining.corpus import Documents
 from bothways.mining.options import MiningOptions
 from bothways.mining.select import Choice
+from bothways.similarity import NAMES
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _SHOWN = 3  # queries named among those without a negative
@@ -132,6 +133,7 @@ class Statistics:
         options = self.options
         return {
             "method": options.method,
+            **({} if options.similarity is None else {"similarity": options.similarity}),
             "window": list(options.ranks),
             "limits": options.limits(),
             "sampling": options.sampling,
@@ -167,10 +169,11 @@ class Statistics:
     def lines(self) -> list[str]:
         """Return the statistics as lines for people."""
         options = self.options
+        scores = f"{NAMES[options.similarity or 'cosine']}s"
         kind = {
             "bm25": "BM25 scores",
-            "dense": "cosines",
-            "hybrid": "cosines of candidates from both rankings",
+            "dense": scores,
+            "hybrid": f"{scores} of candidates from both rankings",
         }[options.method]
         ratio = self.negatives / self.rows if self.rows else 0.0
         lines = [

@@ -17,7 +17,16 @@ from bothways.errors import InputError
 from bothways.nearest import meant
 from bothways.pooling.attention_pooling import HEADS, LATENTS, LatentLayer, SelfLayer
 from bothways.pooling.latent_attention import LatentAttention
-from bothways.pooling.pool import ALIASES, LAST_TOKENS, LAYERED, POOLINGS, Pooling
+from bothways.pooling.pool import (
+    ALIASES,
+    JOINED,
+    LAST_TOKENS,
+    LAYERED,
+    POOLINGS,
+    Concatenated,
+    Pooling,
+    parts_of,
+)
 from bothways.pooling.self_attention import SelfAttention
 
 TRAINED = ("latent_attention", "self_attention")
@@ -29,7 +38,8 @@ class PoolingConfig(Strict):
     """How token states become one vector. Defaults are those of nvidia/NV-Embed-v1."""
 
     mode: str = Field(
-        description="mean, weighted_mean, last, last_tokens, bos, max, first_last_avg, latent_attention, self_attention"
+        description="mean, weighted_mean, last, last_tokens, bos, max, mean_sqrt_len, first_last_avg, latent_attention, "
+        "self_attention, or several joined by +, for example bos+mean"
     )
     tokens: int = Field(
         default=LAST_TOKENS,
@@ -58,12 +68,7 @@ class PoolingConfig(Strict):
     @field_validator("mode")
     @classmethod
     def _known(cls, value: str) -> str:
-        value = ALIASES.get(value, value)
-        if value not in KNOWN:
-            raise ValueError(
-                f"unknown mode {value!r}; {meant(value, KNOWN)}one of {', '.join(KNOWN)}"
-            )
-        return value
+        return known_mode(value)
 
     @model_validator(mode="after")
     def _options_mean_something(self) -> PoolingConfig:
@@ -106,11 +111,10 @@ class PoolingConfig(Strict):
             )
         if not isinstance(value, str):
             return parse(cls, value, where=where)
-        if ALIASES.get(value, value) not in KNOWN:
-            raise InputError(
-                f"{where}: unknown mode {value!r}; {meant(value, KNOWN)}one of {', '.join(KNOWN)}"
-            )
-        return cls(mode=value)
+        try:
+            return cls(mode=known_mode(value))
+        except ValueError as error:
+            raise InputError(f"{where}: {error}") from None
 
     def check(self, width: int) -> None:
         """Raise InputError if the sizes do not fit states of this width."""
@@ -134,6 +138,8 @@ class PoolingConfig(Strict):
         Raises:
             InputError: the sizes do not fit the width.
         """
+        if JOINED in self.mode:
+            return Concatenated(self.mode, width=width)
         if not self.trained:
             return Pooling(self.mode, tokens=self.tokens)
         self.check(width)
@@ -165,6 +171,23 @@ class PoolingConfig(Strict):
     def _on_meta(self, width: int) -> nn.Module:
         with torch.device("meta"):
             return self.build(width)
+
+
+def known_mode(mode: str) -> str:
+    """Return the name of a known mode, without aliases. For example, "cls+mean" gives "bos+mean".
+
+    Raises:
+        ValueError: the mode is unknown.
+    """
+    if JOINED in mode:
+        try:
+            return JOINED.join(parts_of(mode))
+        except InputError as error:
+            raise ValueError(str(error).removeprefix("pooling: ")) from None
+    name = ALIASES.get(mode, mode)
+    if name not in KNOWN:
+        raise ValueError(f"unknown mode {mode!r}; {meant(mode, KNOWN)}one of {', '.join(KNOWN)}")
+    return name
 
 
 def _start_as_mean(layer: LatentLayer | SelfLayer) -> None:

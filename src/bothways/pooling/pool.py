@@ -3,6 +3,9 @@
 - mean, and weighted mean (position weights 1..n, Muennighoff 2022, arXiv 2202.08904)
 - last token / EOS, BOS (first token, [CLS]) and max, as compared by LLM2Vec (arXiv 2404.05961) and
   SimCSE (arXiv 2104.08821)
+- the sum divided by the square root of the number of tokens, as in Universal Sentence Encoder
+  (arXiv 1803.11175); sentence-transformers calls it mean_sqrt_len_tokens
+- several of these, concatenated in the order of their names
 - the mean of the last few tokens, which are special ones in LLaRA's prompts (arXiv 2312.15503)
 - the mean of tokens whose states are averaged over the first and the last layer
   (`attention.run.of_layers`), SimCSE's "avg_first_last"
@@ -10,7 +13,7 @@
 Only tokens whose pool mask is True are pooled. So the text sees instructions (and BOS, if you
 choose so), but they are never pooled. Rows are packed, so the padding side does not matter.
 
-Letters: T tokens, N texts, H hidden.
+Letters: T tokens, N texts, H hidden, P poolings.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from bothways.config import PooledLayers
 from bothways.errors import InputError
 from bothways.nearest import meant
 
-Mode = Literal["mean", "weighted_mean", "last", "last_tokens", "bos", "max"]
+Mode = Literal["mean", "weighted_mean", "last", "last_tokens", "bos", "max", "mean_sqrt_len"]
 LAST_TOKENS = 8  # special tokens of LLaRA's prompts
 POOLINGS: tuple[str, ...] = get_args(Mode)
 """Poolings of the last layer's states."""
@@ -37,11 +40,37 @@ ALIASES = {
     "last_token": "last",
     "lasttoken": "last",
     "weightedmean": "weighted_mean",
+    "mean_sqrt_len_tokens": "mean_sqrt_len",
     "cls": "bos",
     "bos_token": "bos",
     "avg_first_last": "first_last_avg",
     "first-last-avg": "first_last_avg",
 }
+
+
+JOINED = "+"
+"""Between the names of poolings that are concatenated, for example "bos+mean"."""
+CONCATENATED = ("bos", "max", "mean", "mean_sqrt_len", "weighted_mean", "last")
+"""Poolings that can be concatenated: those that sentence-transformers has."""
+
+
+def parts_of(mode: str) -> tuple[str, ...]:
+    """Return the poolings that a mode concatenates: ("bos", "mean") for "cls+mean".
+
+    A single mode gives itself.
+
+    Raises:
+        InputError: a mode is unknown, or cannot be concatenated.
+    """
+    parts = tuple(ALIASES.get(part.strip(), part.strip()) for part in mode.split(JOINED))
+    known = (*POOLINGS, *LAYERED) if len(parts) == 1 else CONCATENATED
+    wrong = next((part for part in parts if part not in known), None)
+    if wrong is not None:
+        where = "" if len(parts) == 1 else f" in {mode!r:.60}"
+        raise InputError(
+            f"pooling: unknown mode {wrong!r:.60}{where}; {meant(wrong, known)}one of {', '.join(known)}"
+        )
+    return parts
 
 
 def pooled_tokens(mask: Tensor, segments: Tensor, rows: int) -> Tensor:
@@ -63,8 +92,8 @@ class Pooling(nn.Module):
     For example, `Pooling("mean")` or `Pooling("last_tokens", tokens=8)`.
 
     Args:
-        mode: "mean", "weighted_mean", "last" (also "eos"), "last_tokens", "bos" (also "cls"), "max"
-            or "first_last_avg".
+        mode: "mean", "weighted_mean", "last" (also "eos"), "last_tokens", "bos" (also "cls"),
+            "max", "mean_sqrt_len" or "first_last_avg".
         tokens: for "last_tokens", how many states are averaged. A shorter text averages all of its
             states.
         from_start: for "weighted_mean". If True, count positions from a text's first token, pooled
@@ -78,14 +107,13 @@ class Pooling(nn.Module):
         self, mode: str = "mean", *, tokens: int = LAST_TOKENS, from_start: bool = False
     ) -> None:
         super().__init__()
-        mode = ALIASES.get(mode, mode)
-        if mode not in (*POOLINGS, *LAYERED):
+        self.mode: str = ALIASES.get(mode, mode)
+        if self.mode not in (*POOLINGS, *LAYERED):
             raise InputError(
                 f"pooling: unknown mode {mode!r}; {meant(mode, (*POOLINGS, *LAYERED))}one of {', '.join((*POOLINGS, *LAYERED))}"
             )
-        self.mode: str = mode
         self.from_start = from_start
-        if mode == "last_tokens":
+        if self.mode == "last_tokens":
             self.tokens = tokens
 
     @property
@@ -136,6 +164,7 @@ class Pooling(nn.Module):
         else:
             weights = torch.ones(len(segments), device=states.device)
         total = states.new_zeros(rows).index_add(0, segments, weights)
+        total = total.sqrt() if self.mode == "mean_sqrt_len" else total
         weights = weights / total[segments]
         return states.new_zeros(rows, states.shape[1]).index_add(
             0, segments, states * weights[:, None]
@@ -146,3 +175,40 @@ class Pooling(nn.Module):
         return f"mode={self.mode!r}" + (
             f", tokens={self.tokens}" if self.mode == "last_tokens" else ""
         )
+
+
+class Concatenated(nn.Module):
+    """Several poolings of the same states, one behind the other in each vector.
+
+    For example, `Concatenated("bos+mean", width=768)` gives vectors of 1,536 numbers.
+
+    Args:
+        mode: names of `CONCATENATED`, joined by "+".
+        width: H.
+
+    Raises:
+        InputError: a mode is unknown, or cannot be concatenated.
+    """
+
+    reads: PooledLayers = "last"
+
+    def __init__(self, mode: str, *, width: int) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(Pooling(part) for part in parts_of(mode))
+        self.mode = JOINED.join(str(part.mode) for part in self.parts)
+        self.dimension = len(self.parts) * width
+
+    def forward(self, states: Tensor, mask: Tensor, segments: Tensor, rows: int) -> Tensor:
+        """Compute vectors (N, P · H) float32. Arguments are those of `Pooling`."""
+        return torch.cat([part(states, mask, segments, rows) for part in self.parts], dim=1)
+
+    def extra_repr(self) -> str:
+        """Return the mode, for printing."""
+        return f"mode={self.mode!r}"
+
+
+def count_from_start(pooling: nn.Module, from_start: bool) -> None:
+    """Set `from_start` of a pooling and of all its parts, see `Pooling`."""
+    for part in pooling.modules():
+        if isinstance(part, Pooling):
+            part.from_start = from_start

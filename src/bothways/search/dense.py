@@ -1,4 +1,4 @@
-"""The nearest documents by inner product: exactly, block by block, or with FAISS.
+"""The nearest documents by a similarity: exactly, block by block, or with FAISS.
 
 For each call, the exact search reads the vectors on disk once. It keeps one block of them and one
 tile of scores in memory. FAISS (Douze et al. 2024, arXiv 2401.08281) uses a flat index, which is
@@ -6,8 +6,8 @@ exact too. It keeps all vectors in memory and is faster on some machines.
 
 The last bit of a float32 product depends on the position of a document in its block, and FAISS
 keeps any of the documents that tie. So a few more documents than wanted are kept, and more still if
-their products hardly differ. Their scores are computed again in float64, one query at a time. The
-result does not depend on blocks or backend.
+their numbers hardly differ. Their scores are computed again in float64, one query at a time. The
+result does not depend on blocks or backend. `bothways.similarity` has both numbers.
 
 Letters: q queries, N documents, D numbers, K kept.
 """
@@ -22,12 +22,11 @@ import torch
 from bothways.errors import InputError, MissingExtra
 from bothways.search.shards import Shards
 from bothways.search.topk import DOCUMENT_BLOCK, QUERY_TILE, TopK, spans
+from bothways.similarity import Similarity, as_nearness, nearness, noise, scores
 
 Backend = Literal["exact", "faiss"]
 
 SPARE = 16  # kept beyond K, for documents with an order that the last bit decides
-
-NOISE = 1e-5  # more than the error of a float32 product of unit vectors
 
 
 def check_backend(backend: str) -> None:
@@ -46,6 +45,16 @@ def check_backend(backend: str) -> None:
             raise MissingExtra("faiss-cpu", "mine", "searching with backend faiss") from None
 
 
+def faiss_metric(similarity: Similarity) -> int:
+    """Return FAISS's number of a similarity. Its Euclidean distances are squared."""
+    import faiss
+
+    metric: int = {"euclidean": faiss.METRIC_L2, "manhattan": faiss.METRIC_L1}.get(
+        similarity, faiss.METRIC_INNER_PRODUCT
+    )
+    return metric
+
+
 class DenseIndex:
     """A search over the first `stop` vectors in `shards`."""
 
@@ -54,6 +63,7 @@ class DenseIndex:
         shards: Shards,
         stop: int,
         *,
+        similarity: Similarity = "dot",
         backend: Backend = "exact",
         block: int | None = None,
         tile: int | None = None,
@@ -63,6 +73,7 @@ class DenseIndex:
         Args:
             shards: vectors of the documents.
             stop: number of documents that may be found, from the start.
+            similarity: how vectors are compared. Cosines need unit vectors, see `prepared`.
             backend: "exact" or "faiss".
             block: documents of one product. It bounds memory and changes nothing else.
             tile: queries of one product. It bounds memory and changes nothing else.
@@ -72,7 +83,8 @@ class DenseIndex:
             MissingExtra: if faiss is not installed.
         """
         check_backend(backend)
-        self.shards, self.stop = shards, stop
+        self.shards, self.stop, self.similarity = shards, stop, similarity
+        self._longest: float | None = 1.0 if similarity == "cosine" else None
         self.block, self.tile = block or DOCUMENT_BLOCK, tile or QUERY_TILE
         self._faiss: Any = self._build() if backend == "faiss" else None
 
@@ -96,7 +108,11 @@ class DenseIndex:
             raise InputError(
                 f"query vectors have {queries.shape[1]} dimensions, document vectors {self.shards.width}"
             )
-        lowest = np.full(len(queries), -np.inf, np.float32) if floors is None else floors
+        lowest = as_nearness(
+            np.full(len(queries), -np.inf, np.float32) if floors is None else floors,
+            self.similarity,
+        )
+        lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
         found: list[tuple[np.ndarray, np.ndarray]] = [
             (np.empty(0, np.int64), np.empty(0, np.float32))
         ] * len(queries)
@@ -107,10 +123,10 @@ class DenseIndex:
             # If more than SPARE documents are about as near as the last one, any of them may win.
             if wanted < self.stop:
                 limits = np.maximum(near[:, depth - 1], lowest[rows])
-                open_ended = near[:, -1] >= limits - NOISE * np.maximum(1, np.abs(limits))
-            useful = (places >= 0) & (
-                near >= lowest[rows, None] - NOISE * np.maximum(1, np.abs(near))
-            )
+                open_ended = near[:, -1] >= limits - self._error(lengths[rows], limits)
+            floor = lowest[rows]
+            error = self._error(lengths[rows], np.where(np.isfinite(floor), floor, 0))
+            useful = (places >= 0) & (near >= (floor - error)[:, None])
             for row, at, kept, later in zip(rows, places, useful, open_ended):
                 if not later:
                     found[row] = self._sorted(queries[row], at[kept], depth)
@@ -122,22 +138,29 @@ class DenseIndex:
 
         They are computed in float64.
         """
-        return (self.shards.rows(places).astype(np.float64) @ query.astype(np.float64)).astype(
-            np.float32
-        )
+        found: np.ndarray = scores(query[None], self.shards.rows(places), self.similarity)[0]
+        return found.astype(np.float32)
 
     def _sorted(
         self, query: np.ndarray, places: np.ndarray, depth: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        scores = self.scores(query, places)
-        order = np.lexsort((places, -scores))[:depth]
-        return places[order], scores[order]
+        found = self.scores(query, places)
+        order = np.lexsort((places, -found))[:depth]
+        return places[order], found[order]
+
+    def _error(self, lengths: np.ndarray, near: np.ndarray) -> np.ndarray:
+        """Bound the error of `nearness` (q,) of queries whose vectors have these lengths."""
+        assert self._longest is not None
+        return noise(self.similarity, lengths, self._longest, near)
 
     def _nearest(self, queries: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return documents (q, wanted) and float32 products, best first.
+        """Return documents (q, wanted) and their float32 `nearness`, best first.
 
         Ties are not settled yet.
         """
+        if self._longest is None:
+            blocks = self.shards.blocks(self.block, self.stop)
+            self._longest = max(float(np.linalg.norm(part, axis=1).max()) for _, part in blocks)
         return (
             self._by_faiss(queries, wanted)
             if self._faiss is not None
@@ -148,19 +171,20 @@ class DenseIndex:
         top = TopK(len(queries), wanted)
         rows = torch.from_numpy(np.ascontiguousarray(queries))
         for first, documents in self.shards.blocks(self.block, self.stop):
-            columns = torch.from_numpy(documents).T
+            columns = torch.from_numpy(documents)
             for tile in spans(len(rows), self.tile):
-                top.update(rows[tile] @ columns, tile.start, first)
+                top.update(nearness(rows[tile], columns, self.similarity), tile.start, first)
         return top.best()
 
     def _by_faiss(self, queries: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
-        scores, places = self._faiss.search(np.ascontiguousarray(queries), wanted)
-        return np.asarray(places), np.asarray(scores)
+        near, places = self._faiss.search(np.ascontiguousarray(queries), wanted)
+        sign = 1 if self.similarity in ("cosine", "dot") else -1  # distances grow
+        return np.asarray(places), sign * np.asarray(near)
 
     def _build(self) -> Any:
         import faiss
 
-        index = faiss.IndexFlatIP(self.shards.width)
+        index = faiss.IndexFlat(self.shards.width, faiss_metric(self.similarity))
         for _, documents in self.shards.blocks(self.block, self.stop):
             index.add(documents)
         return index

@@ -26,6 +26,7 @@ from bothways.errors import InputError
 from bothways.nearest import meant
 from bothways.search.dense import DenseIndex
 from bothways.search.shards import Shards
+from bothways.similarity import Similarity
 
 DocumentPrecision = Literal["float32", "int8", "binary"]
 
@@ -80,6 +81,19 @@ class Quantization:
     def __bool__(self) -> bool:
         """Tell if documents are kept in fewer bits than float32 has."""
         return self.precision != "float32"
+
+    def check(self, similarity: Similarity) -> Similarity:
+        """Return a similarity by which documents of this precision can be compared.
+
+        Raises:
+            InputError: if it is not the cosine and documents are kept in fewer bits.
+        """
+        if self and similarity != "cosine":
+            raise InputError(
+                f"similarity: documents in {self.precision} are compared by cosine, not by {similarity}; "
+                "choose similarity cosine, or leave precision out"
+            )
+        return similarity
 
     def bytes_of(self, width: int) -> int:
         """Return the bytes of one document of D = `width` numbers, in memory for the first search.
@@ -212,7 +226,12 @@ class QuantizedIndex:
 
 
 def nearest(
-    documents: np.ndarray, queries: np.ndarray, depth: int, quantization: Quantization = NONE
+    documents: np.ndarray,
+    queries: np.ndarray,
+    depth: int,
+    quantization: Quantization = NONE,
+    *,
+    similarity: Similarity = "cosine",
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the nearest documents and their scores for each query, best first.
 
@@ -224,14 +243,16 @@ def nearest(
         queries: (q, D) float32.
         depth: K.
         quantization: how documents are kept.
+        similarity: how vectors are compared, see `DenseIndex`.
 
     Raises:
-        InputError: if the queries have another width than the documents.
+        InputError: if the queries have another width than the documents, or if documents of this
+            precision cannot be compared so.
     """
+    quantization.check(similarity)
     if not quantization:
-        return DenseIndex(Shards([documents], len(documents)), len(documents)).search(
-            queries, depth
-        )
+        shards = Shards([documents], len(documents))
+        return DenseIndex(shards, len(documents), similarity=similarity).search(queries, depth)
     index = QuantizedIndex(quantization)
     index.add(documents)
     return index.search(queries, depth)

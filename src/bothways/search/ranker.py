@@ -22,7 +22,8 @@ from bothways.search.dense import Backend, DenseIndex, check_backend
 from bothways.search.quantized import NONE, Quantization, QuantizedIndex
 from bothways.search.shards import Shards
 from bothways.search.topk import TopK
-from bothways.search.vectors import AnyEncoder, Role, encode_texts, unit
+from bothways.search.vectors import AnyEncoder, Role, encode_texts
+from bothways.similarity import Similarity, prepared, similarity_name
 
 # number of documents with vectors in memory: 32,768 x 4,096 in float32 is 0.5 GB
 ENCODE_CHUNK = 32768
@@ -119,7 +120,13 @@ class RunningRanking:
         self._best.update(scores, first_query, first_document)
 
     def add(
-        self, vectors: Shards, first_document: int, queries: np.ndarray, backend: Backend
+        self,
+        vectors: Shards,
+        first_document: int,
+        queries: np.ndarray,
+        *,
+        similarity: Similarity,
+        backend: Backend,
     ) -> None:
         """Search a chunk of document vectors for all queries.
 
@@ -127,9 +134,10 @@ class RunningRanking:
             vectors: the chunk.
             first_document: number of its first document.
             queries: (Q, D) float32 vectors of all queries.
+            similarity: how vectors are compared, see `DenseIndex`.
             backend: "exact" or "faiss".
         """
-        index = DenseIndex(vectors, vectors.count, backend=backend)
+        index = DenseIndex(vectors, vectors.count, similarity=similarity, backend=backend)
         found = index.search(queries, self._wanted, floors=self._best.floors())
         self._insert(found, first_document)
 
@@ -162,15 +170,19 @@ def check_quantization(quantization: Quantization, backend: Backend) -> None:
 
 
 class DenseRanker:
-    """A ranker by cosine, which is exact for the vectors that it keeps.
+    """A ranker by the vectors of an encoder, which is exact for the vectors that it keeps.
 
     Documents in float32 are encoded chunk by chunk, searched, and forgotten.
+
+    Attributes:
+        similarity: how vectors are compared.
     """
 
     def __init__(
         self,
         encoder: AnyEncoder,
         *,
+        similarity: Similarity | None = None,
         backend: Backend = "exact",
         query_prompt: str | None = None,
         document_prompt: str | None = None,
@@ -182,6 +194,7 @@ class DenseRanker:
 
         Args:
             encoder: see `encode_texts`.
+            similarity: how to compare vectors. If None, as the encoder says, see `similarity_name`.
             backend: "exact" or "faiss". Both give the same ranking. FAISS is faster on some
                 machines.
             query_prompt: prompt of the queries, used instead of the stored one. "" means none. If
@@ -193,11 +206,13 @@ class DenseRanker:
             show_progress_bar: see `encode_texts`.
 
         Raises:
-            InputError: if the backend is unknown, or is "faiss" and documents are quantized.
+            InputError: if the similarity or the backend is unknown, or if documents are quantized
+                and the backend is "faiss" or the similarity is not the cosine.
             MissingExtra: if the backend is "faiss" and faiss is not installed.
         """
         check_backend(backend)
         check_quantization(quantization, backend)
+        self.similarity = quantization.check(similarity_name(encoder, similarity))
         self.encoder, self.backend, self.quantization = encoder, backend, quantization
         self.prompts: dict[Role, str | None] = {"query": query_prompt, "document": document_prompt}
         self.batch_tokens, self.show_progress_bar = batch_tokens, show_progress_bar
@@ -226,10 +241,16 @@ class DenseRanker:
         vectors = self._vectors(list(queries.values()), "query")
         index = QuantizedIndex(self.quantization) if self.quantization else None
         for start, chunk in self._chunks(running.doc_ids, corpus):
-            if index is None:
-                running.add(Shards([chunk], len(chunk)), start, vectors, self.backend)
-            else:
+            if index is not None:
                 index.add(chunk)
+                continue
+            running.add(
+                Shards([chunk], len(chunk)),
+                start,
+                vectors,
+                similarity=self.similarity,
+                backend=self.backend,
+            )
         if index is not None:
             running.add_quantized(index, vectors)
         return running.ranking()
@@ -237,7 +258,7 @@ class DenseRanker:
     def _chunks(
         self, doc_ids: Sequence[str], corpus: Mapping[str, str]
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the first position of each chunk in `doc_ids` and its unit vectors (n, D)."""
+        """Yield the first position of each chunk in `doc_ids` and its prepared vectors (n, D)."""
         for start in range(0, len(doc_ids), ENCODE_CHUNK):
             yield (
                 start,
@@ -247,13 +268,12 @@ class DenseRanker:
             )
 
     def _vectors(self, texts: list[str], role: Role) -> np.ndarray:
-        return unit(
-            encode_texts(
-                self.encoder,
-                texts,
-                role,
-                prompt=self.prompts[role],
-                batch_tokens=self.batch_tokens,
-                show_progress_bar=self.show_progress_bar,
-            )
+        vectors = encode_texts(
+            self.encoder,
+            texts,
+            role,
+            prompt=self.prompts[role],
+            batch_tokens=self.batch_tokens,
+            show_progress_bar=self.show_progress_bar,
         )
+        return prepared(vectors, self.similarity)

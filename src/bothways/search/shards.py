@@ -93,7 +93,8 @@ def encode_shards(
             `encode`.
 
     Raises:
-        InputError: if two chunks have vectors of different widths.
+        InputError: if two chunks have vectors of different widths, or if a number is too large for
+            float16.
         OutputError: if the folder cannot be written, or if the disk is full.
     """
     chunk = CHUNK if chunk is None else chunk
@@ -105,8 +106,14 @@ def encode_shards(
         array = _read(path, end - first, store)
         if array is None:
             vectors = encode(first, end)
+            with np.errstate(over="ignore"):  # told below, with a remedy
+                kept = vectors.astype(store)
+            if not np.isfinite(kept).all():
+                raise InputError(
+                    f"store: {store} has no numbers above {np.finfo(store).max:g}, and vectors of this encoder do; use store float32"
+                )
             with atomic_file(path) as part, part.open("wb") as stream:
-                np.save(stream, vectors.astype(store))
+                np.save(stream, kept)
             array = np.load(path, mmap_mode="r")
         return path, array
 

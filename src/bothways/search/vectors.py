@@ -19,6 +19,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from bothways.errors import InputError
+from bothways.similarity import Similarity, prepared, similarity_name
+from bothways.similarity import unit as unit  # its place in earlier versions
 
 Role = Literal["symmetric", "query", "document"]
 
@@ -119,7 +121,7 @@ def encoder_name(encoder: Any) -> str:
 
 
 class Vectors:
-    """An encoder that returns unit vectors, by role and prompt.
+    """An encoder that returns vectors by role and prompt, prepared for a search.
 
     Attributes:
         encoder: see `encode_texts`.
@@ -127,31 +129,43 @@ class Vectors:
         name: the encoder's name in messages.
         at_once: number of lists of texts that it encodes at the same time: its attribute `at_once`,
             for example the processes of `bulk.pool.EncoderPool`, or 1.
+        similarity: how these vectors are compared.
     """
 
-    def __init__(self, encoder: AnyEncoder, *, batch_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        encoder: AnyEncoder,
+        *,
+        batch_tokens: int | None = None,
+        similarity: Similarity | None = None,
+    ) -> None:
         """Keep the encoder.
 
         Args:
             encoder: see `encode_texts`.
             batch_tokens: tokens per forward pass, for encoders that accept it.
+            similarity: how to compare vectors. If None, as the encoder says, see `similarity_name`.
 
         Raises:
-            InputError: if it is neither an encoder nor a function.
+            InputError: if it is neither an encoder nor a function, or if the similarity is unknown.
         """
         check_encoder(encoder)
         self.encoder, self.batch_tokens = encoder, batch_tokens
         self.name = encoder_name(encoder)
         self.at_once = int(getattr(encoder, "at_once", 1))
+        self.similarity = similarity_name(encoder, similarity)
 
     def __call__(self, texts: Sequence[str], role: Role, prompt: str | None) -> np.ndarray:
-        """Return unit vectors (N, D) float32, see `encode_texts`. A vector of zeros stays one."""
+        """Return prepared vectors (N, D) float32, see `encode_texts`.
+
+        For cosines they are unit vectors, and a vector of zeros stays one.
+        """
         options: dict[str, Any] = {
             "prompt": prompt,
             "batch_tokens": self.batch_tokens,
             "show_progress_bar": False,
         }
-        return unit(encode_texts(self.encoder, texts, role, **options))
+        return prepared(encode_texts(self.encoder, texts, role, **options), self.similarity)
 
     def fingerprint(self, texts: Sequence[str], role: Role, prompt: str | None) -> str:
         """Return a SHA-256 (hex) over the vectors of a few of these texts.
@@ -179,15 +193,6 @@ def as_array(vectors: object) -> np.ndarray:
         array: np.ndarray = vectors.detach().float().cpu().numpy()
         return array
     return np.asarray(vectors, dtype=np.float32)
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Scale rows (N, D) to length 1, in the dtype given.
-
-    A row of zeros stays, so that its cosine with anything is 0.
-    """
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(norms > 0, norms, 1)
 
 
 def _encode(encoder: Any, texts: list[str], role: Role, options: dict[str, Any]) -> Any:

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bothways.encoder.chunks.late_chunking import Chunks
-from bothways.encoder.inference import finish
 from bothways.errors import InputError
 from bothways.nearest import meant
 from bothways.serving import vectors
@@ -25,7 +24,7 @@ from bothways.serving.engine import Engine, Full, Stopped
 from bothways.serving.queue import Job
 from bothways.serving.refusal import Refusal
 from bothways.serving.schema import (
-    Asked,
+    Compared,
     EmbeddingRequest,
     RerankRequest,
     SearchRequest,
@@ -118,6 +117,7 @@ class Answers:
             "dimension": encoder.dimension,
             "max_length": encoder.max_length,
             "direction": encoder.direction,
+            "similarity": encoder.similarity_fn_name,
             "prompts": encoder.prompts,
         }
 
@@ -169,22 +169,22 @@ class Answers:
         return build() if small else await asyncio.to_thread(build)
 
     async def similarity(self, asked: SimilarityRequest, visit: Visit) -> dict[str, Any]:
-        """Answer /v1/similarity: cosines of queries (rows) and documents (columns)."""
+        """Answer /v1/similarity: similarities of queries (rows) and documents (columns)."""
         model = self.find(asked.model)
-        scores, rows = await self._scores(
+        found, rows = await self._scores(
             model, as_texts(asked.queries), as_texts(asked.documents), asked, visit
         )
-        return _answer(model, rows, {"object": "list", "scores": scores.tolist()})
+        return _answer(model, rows, {"object": "list", "scores": found.tolist()})
 
     async def rerank(self, asked: RerankRequest, visit: Visit) -> dict[str, Any]:
         """Answer /v1/rerank: the documents from the nearest to the query on."""
         model = self.find(asked.model)
         documents = [each if isinstance(each, str) else each.text for each in asked.documents]
-        scores, rows = await self._scores(model, [asked.query], documents, asked, visit)
-        order = np.argsort(-scores[0], kind="stable")[: asked.top_n]
+        (found,), rows = await self._scores(model, [asked.query], documents, asked, visit)
+        order = np.argsort(-found, kind="stable")[: asked.top_n]
         results = []
         for index in order.tolist():
-            result: dict[str, Any] = {"index": index, "relevance_score": float(scores[0, index])}
+            result: dict[str, Any] = {"index": index, "relevance_score": float(found[index])}
             if asked.return_documents:
                 result["document"] = {"text": documents[index]}
             results.append(result)
@@ -220,10 +220,10 @@ class Answers:
         model: ServedModel,
         queries: list[str],
         documents: list[str],
-        asked: Asked,
+        asked: Compared,
         visit: Visit,
     ) -> tuple[np.ndarray, TokenizedRows]:
-        """Compute cosines (queries, documents) float32, with the instruction of each role."""
+        """Compute similarities (queries, documents) float32, with the instruction of each role."""
         self._check_rows(len(queries) + len(documents))
 
         def rows_of() -> TokenizedRows:
@@ -246,8 +246,8 @@ class Answers:
             return TokenizedRows(found.rows + more.rows, found.texts + more.texts, cut)
 
         rows = await self._thread(rows_of, deadline=visit.deadline)
-        unit = finish(np.stack(await self._encode(model, rows, visit)), True)
-        return unit[: len(queries)] @ unit[len(queries) :].T, rows
+        found = np.stack(await self._encode(model, rows, visit))
+        return vectors.compared(found, len(queries), model.encoder, asked.similarity), rows
 
     # --- steps -----------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from bothways.indexing.searching import Index, check_search
 from bothways.indexing.store import RemovedIndex
 from bothways.serving.refusal import Refusal
 from bothways.serving.schema import SearchRequest
+from bothways.similarity import unit_or_own
 
 # Searches at the same time. More of them would only share the same cores.
 _THREADS = 4
@@ -29,10 +30,11 @@ class Documents:
     Args:
         index: the open index.
         model: the name.
+        normalize: whether queries get unit vectors.
     """
 
-    def __init__(self, index: Index, model: str) -> None:
-        self.index, self.model = index, model
+    def __init__(self, index: Index, model: str, *, normalize: bool = True) -> None:
+        self.index, self.model, self.normalize = index, model, normalize
         self._threads = ThreadPoolExecutor(_THREADS, "bothways-search")
 
     @classmethod
@@ -44,7 +46,8 @@ class Documents:
         """
         for name, encoder in encoders.items():
             if identity(encoder) == index.settings.fingerprint:
-                return cls(index, name)
+                unit = unit_or_own(index.settings.similarity)
+                return cls(index, name, normalize=unit or encoder.options.normalize)
         raise InputError(index.settings.other_model(" or ".join(encoders), index.store.place))
 
     @property
@@ -76,11 +79,11 @@ class Documents:
             Refusal: the index was removed (503), or cannot be read (500).
             asyncio.TimeoutError: it took longer than `timeout` seconds.
         """
-        unit = finish(vector[None, : self.index.settings.truncate_dim], True)[0]
+        (prepared,) = finish(vector[None, : self.index.settings.truncate_dim], self.normalize)
 
         def work() -> list[dict[str, Any]]:
             hits = self.index.search_vector(
-                asked.query, unit, top=asked.top, where=asked.where, hybrid=asked.hybrid
+                asked.query, prepared, top=asked.top, where=asked.where, hybrid=asked.hybrid
             )
             return [{**asdict(hit), "span": list(hit.span)} for hit in hits]
 

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from bothways.config import Strict
 from bothways.encoder.inference import Precision
+from bothways.similarity import Similarity
 
 _TEXTS = {
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
@@ -130,7 +131,16 @@ class EmbeddingRequest(Asked):
     )
 
 
-class SimilarityRequest(Asked):
+class Compared(Asked):
+    """What requests have that compare texts."""
+
+    similarity: Similarity | None = Field(
+        None,
+        description="cosine, dot, euclidean or manhattan (distances are negative); if left out, as the model's folder says",
+    )
+
+
+class SimilarityRequest(Compared):
     """The body of /v1/similarity."""
 
     queries: Texts = Field(description="a text or a list of texts")
@@ -155,7 +165,7 @@ class RerankDocument(Strict):
     text: str
 
 
-class RerankRequest(Asked):
+class RerankRequest(Compared):
     """The body of /v1/rerank, with the fields of Jina's and Cohere's."""
 
     query: str = Field(description="the query")

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bothways.encoder.encoder import Encoder
 from bothways.encoder.inference import Precision, finish, quantize
 from bothways.errors import InputError
+from bothways.similarity import Similarity, scores, similarity_name, unit_or_own
 
 
 def check(dimensions: int | None, precision: Precision, width: int, *, ranges: bool) -> None:
@@ -37,6 +39,22 @@ def ranges_of(vectors: np.ndarray, dimensions: int | None, normalize: bool) -> n
     """Compute the smallest and the largest value of each number, (2, D'), of vectors (n, D)."""
     kept = finish(vectors[:, :dimensions], normalize)
     return np.stack([kept.min(axis=0), kept.max(axis=0)])
+
+
+def compared(
+    vectors: np.ndarray, queries: int, encoder: Encoder, asked: Similarity | None
+) -> np.ndarray:
+    """Compute the similarities (queries, documents) float32 of pooled vectors (n, D).
+
+    Args:
+        vectors: those of the queries, and then those of the documents.
+        queries: number of queries.
+        encoder: gives its own similarity, and whether its vectors have length 1.
+        asked: the similarity of the request, if it names one.
+    """
+    kind = similarity_name(encoder, asked)
+    found = finish(vectors, unit_or_own(kind) or encoder.options.normalize)
+    return scores(found[:queries], found[queries:], kind).astype(np.float32)
 
 
 def finished(

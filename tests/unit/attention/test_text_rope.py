@@ -16,6 +16,7 @@ from bothways.attention.direction import set_direction
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.probe import measure_execution
 from bothways.attention.run import hidden_states
+from bothways.attention.text_rope import passes_of
 from tiny import TINY, tiny_model
 
 FACTORS = {"short_factor": [1.0] * 4, "long_factor": [2.0, 3.0, 4.0, 5.0]}
@@ -62,6 +63,8 @@ def test_states_are_those_of_a_fresh_model_and_one_text(tmp_path: Path, kind: st
             found = hidden_states(model, ids, AttentionPlan(LENGTHS, direction))
             assert (found - right).abs().max() < 1e-5
             assert "forward" not in vars(model.rotary_emb)
+            padded = hidden_states(model, ids, AttentionPlan(LENGTHS, direction), "padded")
+            assert (padded - right).abs().max() < 1e-5
         # transformers' own pass afterwards is not changed by ours
         alone = model(input_ids=ids[None, :7]).last_hidden_state[0]
         assert (alone - right[:7]).abs().max() < 1e-5
@@ -81,6 +84,16 @@ def test_threads_share_a_model(tmp_path: Path, kind: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(states, ids * 20))
     assert max(float((each - right[i % len(ids)]).abs().max()) for i, each in enumerate(found)) < 1e-5
+
+
+def test_texts_that_share_frequencies_share_a_pass(tmp_path: Path) -> None:
+    passes = {}
+    for kind, (config, fields) in KINDS.items():
+        model = AutoModel.from_pretrained(tiny_model(tmp_path / kind, config, **{**TINY, **fields}))
+        passes[kind] = passes_of(model, LENGTHS)
+    plain = AutoModel.from_pretrained(tiny_model(tmp_path / "plain", LlamaConfig, **TINY))
+    assert passes == {"dynamic": [[0, 2, 4], [1, 6], [3], [5]], "longrope": [[0, 2, 4], [1, 3, 5, 6]]}
+    assert passes_of(plain, LENGTHS) == [list(range(7))]
 
 
 def test_gradients_pass(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -95,3 +97,15 @@ def test_texts_that_end_every_process_are_given_up(monkeypatch: pytest.MonkeyPat
     with pytest.raises(BothwaysError, match="model: 3 processes ended while they encoded; if memory is short"):
         pool.encode(["a"])
     assert len(calls) == 3
+
+
+def test_processes_compare_vectors_as_the_model_says(model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(model, tmp_path / "dot")
+    file = folder / "config_sentence_transformers.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "similarity_fn_name": "dot"}))
+    with EncoderPool(request_of(folder), 1) as pool:
+        assert pool.similarity_fn_name == "dot"
+        found = mine(ROWS[:5], TEXTS, encoder=pool, method="dense", perc=None, negatives=3)
+    alone = mine(ROWS[:5], TEXTS, encoder=bw.load(folder, dtype="float32"), method="dense", perc=None, negatives=3)
+    assert found.statistics.summary()["similarity"] == "dot"
+    assert [row.negatives for row in found.examples] == [row.negatives for row in alone.examples]

@@ -73,6 +73,21 @@ def test_other_encoders_are_told_by_class_attributes_and_what_they_wrap():
     assert len(set(prints)) == 3
 
 
+def test_the_similarity_of_any_encoder_counts(base):
+    class Named(torch.nn.Module):
+        similarity_fn_name = property(lambda self: self._named)
+
+        def __init__(self, named):
+            super().__init__()
+            self._named = named
+
+    assert model_fingerprint(Named("dot")) != model_fingerprint(Named("cosine")) == model_fingerprint(Named(None))
+    encoder = convert(base)
+    before = model_fingerprint(encoder)
+    encoder.options.similarity = "dot"
+    assert model_fingerprint(encoder) != before
+
+
 def test_bm25_is_told_by_its_parameters():
     pytest.importorskip("bm25s", reason="bm25s is not installed (pip install 'bothways[eval]')")
     assert model_fingerprint(BM25()) == model_fingerprint(BM25()) != model_fingerprint(BM25(k1=0.9))

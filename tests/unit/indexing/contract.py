@@ -4,6 +4,8 @@ a place of theirs.
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 import bothways as bw
 from bothways.errors import InputError
+from bothways.similarity import cosine_similarity
 from tiny import SENTENCES
 
 TEXTS = [f"{text} {number}" for number in range(6) for text in SENTENCES] + [
@@ -20,6 +23,7 @@ TEXTS = [f"{text} {number}" for number in range(6) for text in SENTENCES] + [
     "twice the same",
     "twice the same",
 ]
+VARIED = sorted({f"{text} {more}" for text in SENTENCES for more in ("", "and so on", "x" * 9, "1 2 3 4 5 6 7 8")})
 QUERIES = ["A cat sits", "two plus two", "water in the river", "twice the same"]
 WHERES: list[tuple[str, Callable[[str, int, str], bool]]] = [
     ("row <= 7", lambda file, row, text: row <= 7),
@@ -99,6 +103,40 @@ def check_hybrid(made: Any, encoder: Any, rows: list[tuple[str, int, str]]) -> N
             best = sorted(expected.values(), reverse=True)[:5]
             found = made.search(query, top=5, hybrid=True, where=where)
             assert [hit.score for hit in found] == pytest.approx(best, abs=1e-12)
+
+
+def check_similarity(place: Any, saved: Path, folder: Path, kind: str, *, approximate: bool = False) -> None:
+    """Index with an encoder whose folder names a similarity, and compare with its own `similarity`.
+
+    That is sentence-transformers' function, of vectors that are not of unit length.
+    """
+    shutil.copytree(saved, folder / kind)
+    file = folder / kind / "config_sentence_transformers.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "similarity_fn_name": kind}))
+    encoder = bw.load(folder / kind, dtype="float32")
+    (folder / "varied.txt").write_text("\n".join(VARIED), encoding="utf-8")
+    queries = ["two cats", "the river"]
+    theirs = encoder.similarity(encoder.encode_query(queries), encoder.encode_document(VARIED)).numpy()
+    cosines = cosine_similarity(encoder.encode_query(queries), encoder.encode_document(VARIED)).numpy()
+    assert (np.argsort(-cosines).tolist() == np.argsort(-theirs).tolist()) == (kind == "cosine")
+    make: dict[str, Any] = {"model": encoder, "to": place, "approximate": approximate}
+    with bw.index(folder / "varied.txt", **make) as made:
+        assert made.settings.similarity == kind
+        for query, row in zip(queries, theirs):
+            best = np.argsort(-row, kind="stable")
+            for where, low in ((None, 0), ("row > 12", 12)):
+                order = [place for place in best.tolist() if place >= low][:8]
+                found = made.search(query, top=8, where=where, exact=True)
+                assert [hit.score for hit in found] == pytest.approx(row[order].tolist(), abs=2e-5)
+                assert [VARIED.index(hit.text) for hit in found] == order
+            if approximate:  # a graph visits all of so few rows
+                assert [VARIED.index(hit.text) for hit in made.search(query, top=8)] == best[:8].tolist()
+        words = made.search(queries[0], top=3, hybrid=True)
+    other: Any = next(each for each in ("cosine", "dot") if each != kind)
+    with pytest.raises(InputError, match=f"was made with similarity '{kind}', not '{other}'; give the same --similarity"):
+        bw.index(folder / "varied.txt", **make, similarity=other)
+    with bw.open_index(place) as opened:  # with the model of the settings
+        assert opened.search(queries[0], top=3, hybrid=True) == words
 
 
 def check_updates(place: Any, encoder: Any, notes: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 import bothways as bw
 from bothways.errors import InputError, MissingExtra, SourceError
-from unit.indexing.contract import TEXTS, check_store, write_source
+from bothways.similarity import SIMILARITIES
+from unit.indexing.contract import TEXTS, check_similarity, check_store, write_source
 
 HAS_CLIENT = find_spec("psycopg") is not None and find_spec("pgvector") is not None
 SERVER = os.environ.get("BOTHWAYS_POSTGRES")
@@ -32,6 +33,12 @@ needs_server = pytest.mark.skipif(not (HAS_CLIENT and SERVER), reason="no client
 @needs_server
 def test_it_keeps_the_contract(encoder, tmp_path: Path) -> None:
     check_store(table("contract"), encoder, tmp_path)
+
+
+@needs_server
+@pytest.mark.parametrize("kind", SIMILARITIES)
+def test_it_ranks_as_the_encoder_says(saved, tmp_path: Path, kind: str) -> None:
+    check_similarity(table(kind), saved, tmp_path, kind, approximate=True)
 
 
 @needs_server

@@ -12,7 +12,8 @@ import pytest
 
 import bothways as bw
 from bothways.errors import InputError, MissingExtra, SourceError
-from unit.indexing.contract import check_store, write_source
+from bothways.similarity import SIMILARITIES
+from unit.indexing.contract import check_similarity, check_store, write_source
 
 needs_client = pytest.mark.skipif(find_spec("qdrant_client") is None, reason="qdrant-client is not installed (make stores)")
 
@@ -20,6 +21,12 @@ needs_client = pytest.mark.skipif(find_spec("qdrant_client") is None, reason="qd
 @needs_client
 def test_it_keeps_the_contract(encoder, tmp_path: Path) -> None:
     check_store(f"qdrant://{tmp_path}/base/notes", encoder, tmp_path, likes=False)
+
+
+@needs_client
+@pytest.mark.parametrize("kind", SIMILARITIES)
+def test_it_ranks_as_the_encoder_says(saved, tmp_path: Path, kind: str) -> None:
+    check_similarity(f"qdrant://{tmp_path}/base/{kind}", saved, tmp_path, kind)
 
 
 @needs_client

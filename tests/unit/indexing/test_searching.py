@@ -13,6 +13,8 @@ from bothways.indexing import searching
 from bothways.indexing.rows import Entry
 from bothways.indexing.searching import fused
 from bothways.indexing.store import RemovedIndex
+from bothways.similarity import SIMILARITIES, similarity_of
+from unit.indexing.contract import VARIED, check_similarity
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ class ManyTies:
     def __init__(self, rows: int) -> None:
         self.rows, self.asked = rows, []
 
-    def nearest(self, query, count, where, *, exact):
+    def nearest(self, query, count, where, *, exact, similarity):
         self.asked.append(count)
         places = range(self.rows)[::-1][:count]
         entries = [Entry(b"%d" % place, b"", b"", "", "f", place, 0, 1, "") for place in places]
@@ -134,3 +136,28 @@ def test_an_open_index_that_is_removed_says_so_and_goes_on_when_it_is_back(encod
                 bw.index(tmp_path / "t.txt", model=encoder, to=tmp_path / name).close()
             assert opened.search("one") == expected
             assert opened.search("one", hybrid=True)[0].text == "one"
+
+
+@pytest.mark.parametrize(
+    ("name", "needs", "approximate"), [("x", "lancedb", False), ("x.faiss", "faiss", False), ("x.faiss", "faiss", True)]
+)
+@pytest.mark.parametrize("kind", SIMILARITIES)
+def test_an_index_ranks_as_its_encoder_says(saved, tmp_path, kind, name, needs, approximate) -> None:
+    pytest.importorskip(needs)
+    if (kind, name) != ("manhattan", "x"):
+        check_similarity(tmp_path / name, saved, tmp_path, kind, approximate=approximate)
+        return
+    with pytest.raises(InputError, match=r"LanceDB does not know the manhattan similarity; use a .faiss file .*--similarity"):
+        check_similarity(tmp_path / name, saved, tmp_path, kind)
+    assert not (tmp_path / name).exists()
+
+
+def test_the_caller_may_choose_the_similarity(encoder, tmp_path) -> None:
+    pytest.importorskip("faiss")
+    (tmp_path / "t.txt").write_text("\n".join(VARIED))
+    theirs = similarity_of(encoder.encode_query("two cats"), encoder.encode_document(VARIED), "manhattan")[0].numpy()
+    with bw.index(tmp_path / "t.txt", model=encoder, to=tmp_path / "x.faiss", similarity="manhattan") as made:
+        found = made.search("two cats", top=5)
+    assert [hit.text for hit in found] == [VARIED[place] for place in np.argsort(-theirs, kind="stable")[:5]]
+    with pytest.raises(InputError, match="similarity: 'euclid' is unknown; did you mean 'euclidean'"):
+        bw.index(tmp_path / "t.txt", model=encoder, to=tmp_path / "y.faiss", similarity="euclid")

@@ -12,7 +12,7 @@ from bothways.mining.candidates import DenseSearch, HybridSearch, Ranked, Reques
 from bothways.mining.known import Excluded
 from bothways.search.dense import DenseIndex
 from bothways.search.shards import Shards
-from bothways.search.vectors import unit
+from bothways.similarity import unit
 
 
 class Side:

@@ -15,6 +15,7 @@ from bothways.errors import InputError
 from bothways.mining import mine
 from bothways.search import dense, shards
 from bothways.search.bm25 import Bm25Index, tokenize
+from bothways.similarity import similarity_of
 from unit.mining.material import collection, cosines, key, naive, scattered, signs
 
 mine_file = __import__("bothways.mining.mine", fromlist=["mine"])
@@ -50,6 +51,42 @@ def test_dense_equals_the_loop_over_all_pairs(function, window, perc) -> None:
     for row, example in zip(found.examples, examples):
         assert row.positives == example.positives
         assert row.positive_scores == pytest.approx(cosines(function, row.query, row.positives), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["dot", "euclidean", "manhattan"])
+@pytest.mark.parametrize("method", ["dense", "hybrid"])
+def test_negatives_follow_the_similarity_of_the_encoder(method: str, kind, tmp_path) -> None:
+    """Scores and order are those of sentence-transformers. The limit is a share of a score of any sign."""
+    examples, corpus = collection()
+
+    class Encoder:
+        similarity_fn_name = kind
+
+        def encode(self, texts):
+            return np.stack([vector * (0.5 + len(text) % 7) for text, vector in zip(texts, scattered(texts))])
+
+    def score(query, texts):
+        if not texts:
+            return np.zeros(0)
+        return similarity_of(Encoder().encode([query]), Encoder().encode(texts), kind)[0].numpy().astype(np.float64)
+
+    options = {"method": method, "window": (1, 150), "perc": 0.9, "negatives": 5}
+    found = mine(examples, corpus, encoder=Encoder(), work=tmp_path / "work", **options)
+    assert found.statistics.summary()["similarity"] == kind
+    assert {"dot": "(dot products", "euclidean": "(minus Euclidean distances", "manhattan": "(minus Manhattan distances"}[
+        kind
+    ] in "\n".join(found.statistics.lines())
+    for row in found.examples:
+        assert row.negative_scores == pytest.approx(score(row.query, row.negatives), rel=1e-5)
+        assert row.positive_scores == pytest.approx(score(row.query, row.positives), rel=1e-5)
+    chosen = mine(examples, corpus, encoder=Encoder().encode, similarity=kind, work=tmp_path / "work", **options)
+    assert pairs(chosen) == pairs(found)
+    by_cosine = mine(examples, corpus, encoder=Encoder(), similarity="cosine", work=tmp_path / "work", **options)
+    assert pairs(by_cosine) != pairs(found)
+    if method == "dense":
+        expected = naive(examples, corpus, score, negatives=5, window=(1, 150), below=lambda low: low - 0.1 * abs(low))
+        assert [[text for text, _ in row] for row in pairs(found)] == [[text for text, _ in row] for row in expected]
+        assert sum(map(len, expected)) > 20
 
 
 def test_bm25_equals_the_loop_over_all_pairs() -> None:

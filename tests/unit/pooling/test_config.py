@@ -18,6 +18,9 @@ def test_names_mappings_and_configs_mean_the_same() -> None:
     assert PoolingConfig.of({"mode": "latent_attention", "latents": 4}) == config
     assert PoolingConfig.of(config) is config
     assert PoolingConfig.of("cls").mode == "bos"
+    assert PoolingConfig.of("cls + mean").mode == "bos+mean"
+    assert PoolingConfig.of("cls+mean").fits(PoolingConfig.of("bos+mean").build(8), 8)
+    assert not PoolingConfig.of("cls+mean").fits(Pooling("mean"), 8)
     for name in POOLINGS:
         assert isinstance(PoolingConfig.of(name).build(8), Pooling)
     assert isinstance(PoolingConfig.of("latent_attention").build(8), LatentAttention)
@@ -31,9 +34,12 @@ def test_names_mappings_and_configs_mean_the_same() -> None:
         (
             "median",
             "pooling: unknown mode 'median'; did you mean 'mean'\\? one of mean, weighted_mean, last, last_tokens, bos, max, "
-            "latent_attention, self_attention",
+            "mean_sqrt_len, latent_attention, self_attention",
         ),
         ({"mode": "median"}, "pooling: mode: unknown mode 'median'"),
+        ("cls+median", r"^pooling: unknown mode 'median' in 'cls\+median'; .*one of bos, max, mean"),
+        ({"mode": "mean+self_attention"}, "^pooling: mode: unknown mode 'self_attention' in"),
+        ({"mode": "mean+bos", "tokens": 3}, r"pooling: tokens: mean\+bos pooling does not have it; leave it out"),
         ({"mode": "latent_attention", "latent": 4}, "pooling: unknown key 'latent'; did you mean 'latents'?"),
         ({"mode": "latent_attention", "latents": 0}, r"pooling: latents: Input should be greater than or equal to 1 \(got 0\)"),
         ({"mode": "latent_attention", "form": "mean"}, "pooling: form: Input should be 'code' or 'paper'"),

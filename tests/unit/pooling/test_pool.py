@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import Tensor
 
 from bothways.errors import InputError
-from bothways.pooling import POOLINGS, Pooling
-from bothways.pooling.pool import LAST_TOKENS
+from bothways.pooling import POOLINGS, Pooling, PoolingConfig
+from bothways.pooling.pool import CONCATENATED, LAST_TOKENS, Concatenated, count_from_start
 
 ROWS, WIDTH = 6, 5
 
@@ -42,7 +44,8 @@ def naive(mode: str, states: Tensor, mask: Tensor, segments: Tensor) -> Tensor:
             vectors.append(torch.stack([max(state[h] for state in kept) for h in range(WIDTH)]))
         else:
             weights = [i + 1 if mode == "weighted_mean" else 1 for i in range(len(kept))]
-            vectors.append(sum(w * state for w, state in zip(weights, kept)) / sum(weights))
+            divisor = len(kept) ** 0.5 if mode == "mean_sqrt_len" else sum(weights)
+            vectors.append(sum(w * state for w, state in zip(weights, kept)) / divisor)
     return torch.stack(vectors)
 
 
@@ -89,10 +92,14 @@ def test_half_precision_is_summed_in_float32(mode: str) -> None:
     states = torch.full((4096, 2), 1.5, dtype=torch.bfloat16)
     found = Pooling(mode)(states, torch.ones(4096, dtype=torch.bool), torch.zeros(4096, dtype=torch.int64), 1)
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, torch.full((1, 2), 1.5), atol=1e-4, rtol=0)
+    right = 1.5 * 64 if mode == "mean_sqrt_len" else 1.5
+    torch.testing.assert_close(found, torch.full((1, 2), right), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("mode", [mode for mode in POOLINGS if mode != "last_tokens"])
+TOGETHER = "+".join(CONCATENATED)
+
+
+@pytest.mark.parametrize("mode", [*(mode for mode in POOLINGS if mode != "last_tokens"), TOGETHER, "max+bos"])
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_sentence_transformers_pooling_gives_the_same(mode: str, side: str) -> None:
     from sentence_transformers.models import Pooling as Theirs
@@ -104,9 +111,12 @@ def test_sentence_transformers_pooling_gives_the_same(mode: str, side: str) -> N
         own = states[segments == text].float()
         place = slice(0, len(own)) if side == "right" else slice(longest - len(own), longest)
         padded[text, place], mask[text, place] = own, 1
-    name = {"weighted_mean": "weightedmean", "last": "lasttoken", "bos": "cls"}.get(mode, mode)
-    theirs = Theirs(WIDTH, pooling_mode=name)({"token_embeddings": padded, "attention_mask": mask})["sentence_embedding"]
-    ours = Pooling(mode)(states.float(), torch.ones(len(states), dtype=torch.bool), segments, ROWS)
+    renamed = {"weighted_mean": "weightedmean", "last": "lasttoken", "bos": "cls", "mean_sqrt_len": "mean_sqrt_len_tokens"}
+    names = [renamed.get(part, part) for part in mode.split("+")]
+    theirs = Theirs(WIDTH, pooling_mode=names)({"token_embeddings": padded, "attention_mask": mask})["sentence_embedding"]
+    pooling = PoolingConfig(mode=mode).build(WIDTH)
+    ours = pooling(states.float(), torch.ones(len(states), dtype=torch.bool), segments, ROWS)
+    assert ours.shape[1] == (getattr(pooling, "dimension", None) or WIDTH)
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
 
 
@@ -125,3 +135,20 @@ def test_names() -> None:
     ):
         Pooling("median")
     assert "weighted_mean" in repr(Pooling("weighted_mean"))
+
+
+def test_poolings_that_are_concatenated() -> None:
+    made = Concatenated("cls+mean_sqrt_len_tokens", width=5)
+    assert (made.mode, made.dimension, made.reads) == ("bos+mean_sqrt_len", 10, "last")
+    states, mask, segments = material()
+    parts = [Pooling(mode)(states, mask, segments, ROWS) for mode in ("bos", "mean_sqrt_len")]
+    assert torch.equal(made(states, mask, segments, ROWS), torch.cat(parts, 1))
+    weighted = Concatenated("mean+weighted_mean", width=5)
+    count_from_start(weighted, True)
+    right = Pooling("weighted_mean", from_start=True)(states, mask, segments, ROWS)
+    assert torch.equal(weighted(states, mask, segments, ROWS)[:, 5:], right)
+    for mode, wrong in (("mean+median", "median"), ("mean+last_tokens", "last_tokens"), ("mean+", "")):
+        with pytest.raises(
+            InputError, match=f"pooling: unknown mode {wrong!r} in '{re.escape(mode)}'; .*one of bos, max, mean"
+        ):
+            Concatenated(mode, width=5)

@@ -11,9 +11,10 @@ import pytest
 
 from bothways.errors import InputError, MissingExtra
 from bothways.search.dense import DenseIndex
-from bothways.search.shards import encode_shards
+from bothways.search.shards import Shards, encode_shards
 from bothways.search.topk import TopK
-from bothways.search.vectors import Vectors, unit
+from bothways.search.vectors import Vectors
+from bothways.similarity import SIMILARITIES, prepared, unit
 
 RNG = np.random.default_rng(5)
 DOCUMENTS = unit(RNG.standard_normal((203, 12)).astype(np.float32))
@@ -38,6 +39,42 @@ def test_search_equals_a_full_sort(tmp_path: Path, block: int, tile: int, chunk:
     assert [places.tolist() for places, _ in found] == full_sort(stop, depth)
     for query, (places, scores) in zip(QUERIES, found):
         assert scores.tolist() == (DOCUMENTS[places].astype(np.float64) @ query.astype(np.float64)).astype(np.float32).tolist()
+
+
+@pytest.mark.parametrize("backend", ["exact", "faiss"])
+@pytest.mark.parametrize("kind", SIMILARITIES)
+@pytest.mark.parametrize("shift", [0.0, 30.0])
+def test_every_similarity_equals_a_full_sort_in_float64(backend, kind, shift: float) -> None:
+    """Lengths differ, four documents are equal, and with a shift the vectors hardly differ."""
+    if backend == "faiss":
+        pytest.importorskip("faiss", reason="faiss is not installed (pip install 'bothways[mine]')")
+    documents = DOCUMENTS * RNG.uniform(0.2, 3, (len(DOCUMENTS), 1)) + shift
+    documents[[40, 41, 150]] = documents[7]
+    queries = prepared((QUERIES * 1.5 + shift).astype(np.float32), kind)
+    documents = prepared(documents.astype(np.float32), kind)
+    index = DenseIndex(Shards([documents], 203), 203, similarity=kind, backend=backend, block=16, tile=4)
+    floors = np.full(len(queries), -np.inf, np.float32)
+    for _ in range(2):
+        lows = []
+        for query, (places, scored) in zip(queries, index.search(queries, 30, floors=floors)):
+            wide, asked = documents.astype(np.float64), query.astype(np.float64)
+            exact = {
+                "euclidean": -np.sqrt(((wide - asked) ** 2).sum(1)),
+                "manhattan": -np.abs(wide - asked).sum(1),
+            }.get(kind, (wide * asked).sum(1))
+            order = np.lexsort((np.arange(203), -exact.astype(np.float32)))[: len(places)]
+            assert places.tolist() == order.tolist()
+            assert scored == pytest.approx(exact[order], rel=1e-6)
+            assert len(places) >= 10
+            lows.append(scored[9])
+        floors = np.array(lows, np.float32)  # the second search leaves out what is lower
+
+
+def test_numbers_too_large_for_float16(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match="float16 has no numbers above 65504, and vectors of this encoder do; use store float32"
+    ):
+        encode_shards(tmp_path, 2, lambda first, end: np.full((end - first, 3), 1e5, np.float32), store="float16")
 
 
 def test_faiss_finds_the_same(tmp_path: Path) -> None:
@@ -135,3 +172,15 @@ def test_vectors_that_cannot_be_used() -> None:
         Vectors(lambda texts: np.ones(len(texts)))(["a", "b"], "query", None)
     with pytest.raises(InputError, match="NaN or infinity for 1 texts, first 'bad one'"):
         Vectors(lambda texts: [[np.nan if t == "bad one" else 1.0] for t in texts])(["a", "bad one"], "query", None)
+
+
+@pytest.mark.parametrize(
+    ("named", "asked", "used"), [("dot", None, "dot"), (None, None, "cosine"), ("dot", "cosine", "cosine")]
+)
+def test_vectors_are_prepared_for_the_similarity(named, asked, used) -> None:
+    encoder = Roles()
+    encoder.similarity_fn_name = named  # type: ignore[attr-defined]
+    vectors = Vectors(encoder, similarity=asked)
+    assert vectors.similarity == used
+    lengths = np.linalg.norm(vectors(["abc", "a"], "document", None), axis=1)
+    assert lengths == pytest.approx([1, 1] if used == "cosine" else [10**0.5, 2**0.5], abs=1e-6)

@@ -10,6 +10,7 @@ from bothways.errors import InputError
 from bothways.search import dense as dense_module
 from bothways.search import ranker as ranker_module
 from bothways.search.ranker import DenseRanker, RunningRanking
+from bothways.similarity import SIMILARITIES, similarity_of
 
 DOCS, QUERIES = 203, 17
 
@@ -72,6 +73,34 @@ def test_dense_ranker_equals_a_full_sort(monkeypatch, ignore, backend):
         assert [found.doc_ids[i] for i in found.index[number]] == naive(cosines, found.doc_ids, 12)
         assert found.scores[number].tolist() == np.sort(cosines)[::-1][:12].tolist()
         assert (query in found.as_run()[query]) == (query in corpus and not ignore)
+
+
+class Lengths:
+    """Vectors of different lengths, compared as the attribute says."""
+
+    def __init__(self, similarity_fn_name=None):
+        self.similarity_fn_name = similarity_fn_name
+
+    def encode(self, texts):
+        rng = [np.random.default_rng(int(text.split()[1])) for text in texts]
+        return np.stack([each.uniform(0.3, 3) * each.normal(size=8) for each in rng]).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", SIMILARITIES)
+def test_dense_ranker_follows_the_encoder(monkeypatch, kind):
+    """The order and the scores are those of sentence-transformers' `similarity`."""
+    monkeypatch.setattr(ranker_module, "ENCODE_CHUNK", 50)
+    corpus, queries = ids("d", DOCS), {f"x{i}": f"x {i + 1000}" for i in range(6)}
+    found = DenseRanker(Lengths(kind)).rank(queries, corpus, depth=40)
+    texts = [corpus[doc] for doc in found.doc_ids]
+    theirs = similarity_of(Lengths().encode(list(queries.values())), Lengths().encode(texts), kind).numpy()
+    for number in range(len(queries)):
+        assert found.index[number].tolist() == np.argsort(-theirs[number], kind="stable")[:40].tolist()
+        assert found.scores[number] == pytest.approx(np.sort(theirs[number])[::-1][:40], abs=2e-5)
+    plain = DenseRanker(Lengths()).rank(queries, corpus, depth=40)
+    assert (plain.index.tolist() == found.index.tolist()) == (kind == "cosine")
+    chosen = DenseRanker(Lengths("manhattan"), similarity=kind).rank(queries, corpus, depth=40)
+    assert chosen.index.tolist() == found.index.tolist()
 
 
 class Copies:

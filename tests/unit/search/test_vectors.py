@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from bothways.errors import InputError
-from bothways.search.vectors import Vectors, as_array, encode_texts, unit
+from bothways.search.vectors import Vectors, as_array, encode_texts
+from bothways.similarity import unit
 
 OPTIONS = {"batch_tokens": 512, "show_progress_bar": False}
 

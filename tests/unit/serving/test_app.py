@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import copy
+import dataclasses
 import hashlib
 import re
 
 import numpy as np
 import pytest
 
+from bothways.similarity import SIMILARITIES
 from embedding_server import running
 from tiny import SENTENCES
 
@@ -36,6 +39,24 @@ def test_rerank_orders_by_similarity(server, encoder, path):
     assert [result["document"]["text"] for result in answer["results"]] == [SENTENCES[index] for index in order]
     np.testing.assert_allclose([result["relevance_score"] for result in answer["results"]], scores[order], rtol=0, atol=1e-5)
     assert "document" not in server.ask(path, {"query": QUERY, "documents": ["a"]})[1]["results"][0]
+
+
+@pytest.mark.parametrize("kind", SIMILARITIES)
+def test_scores_follow_the_model_or_the_request(server, encoder, kind):
+    named = copy.copy(encoder)
+    named.options = dataclasses.replace(encoder.options, similarity=kind)
+    expected = cosines(named, [QUERY], SENTENCES)
+    body = {"queries": [QUERY], "documents": list(SENTENCES)}
+    with running({"named": named}) as other:
+        assert other.ask("/v1/models")[1]["data"][0]["similarity"] == kind
+        np.testing.assert_allclose(other.ask("/v1/similarity", body)[1]["scores"], expected, rtol=1e-6, atol=1e-5)
+        _, plain, _ = other.ask("/v1/similarity", {**body, "similarity": "cosine"})
+        np.testing.assert_allclose(plain["scores"], cosines(encoder, [QUERY], SENTENCES), rtol=0, atol=1e-5)
+    _, ranked, _ = server.ask("/v1/rerank", {"query": QUERY, "documents": list(SENTENCES), "similarity": kind})
+    order = np.argsort(-expected[0], kind="stable")
+    assert [result["index"] for result in ranked["results"]] == order.tolist()
+    assert [each["relevance_score"] for each in ranked["results"]] == pytest.approx(expected[0][order].tolist(), abs=1e-4)
+    assert "similarity" in server.refused("/v1/similarity", {**body, "similarity": "jaccard"}, 422)
 
 
 def test_wrong_rerank_requests(server):

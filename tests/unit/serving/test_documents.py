@@ -12,6 +12,7 @@ import pytest
 import bothways as bw
 from bothways.errors import InputError
 from bothways.serving.documents import Documents
+from bothways.similarity import similarity_of
 from embedding_server import running
 from tiny import SENTENCES, tiny_llama
 
@@ -49,6 +50,19 @@ def test_answers_are_those_of_the_index(searched, encoder, place: Path, options)
                 (hit.file, hit.row, hit.span, hit.text) for hit in expected
             ]
             assert [hit["score"] for hit in answer["results"]] == pytest.approx([hit.score for hit in expected], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["dot", "euclidean"])
+def test_search_follows_the_similarity_of_the_index(encoder, place: Path, kind: str) -> None:
+    made = place.parent / kind
+    bw.index(place.parent / "t.txt", model=encoder, to=made, similarity=kind).close()
+    texts = [*SENTENCES, HOSTILE]
+    scores = similarity_of(encoder.encode_query(["a cat"]), encoder.encode_document(texts), kind)[0].tolist()
+    with running({"tiny": encoder}, documents=Documents.of(bw.open_index(made), {"tiny": encoder})) as server:
+        _, answer, _ = server.ask("/search", {"query": "a cat", "top": 4})
+    best = sorted(scores, reverse=True)[:4]
+    assert [hit["score"] for hit in answer["results"]] == pytest.approx(best, abs=1e-4)
+    assert [hit["text"] for hit in answer["results"]] == [texts[scores.index(score)] for score in best]
 
 
 @pytest.mark.parametrize(

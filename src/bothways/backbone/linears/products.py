@@ -6,12 +6,15 @@ Letters: M rows, K inputs, N outputs.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from bothways.moved import old_names
+
+_ROWS = 256  # unit vectors that are multiplied together
 
 
 class LinearProduct(Protocol):
@@ -36,18 +39,25 @@ class Int8Product:
     """
 
     def __init__(self, weight: Tensor, terms: int, weight_terms: int = 1) -> None:
-        ops: Any = torch.ops.onednn
         self.terms, self.weight_terms = terms, weight_terms
-        self.levels = kernel_levels()
         weight = weight.detach()
-        whole, self.scale = rounded_weight(weight)
-        self._zeros = torch.zeros(len(whole), dtype=torch.int32)
-        self._weight = ops.qlinear_prepack(whole, None)
-        self._rest: tuple[Any, Tensor] | None = None
+        parts = [rounded_weight(weight)]
         if weight_terms == 2:
-            rest, scale = rounded_weight(weight - whole * self.scale[:, None])
-            self._rest = ops.qlinear_prepack(rest, None), scale
-        self._run = ops.qlinear_pointwise.default
+            whole, scale = parts[0]
+            parts.append(rounded_weight(weight - whole * scale[:, None]))
+        self._prepare(parts)
+
+    def _prepare(self, parts: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Lay out one or two terms, whole numbers (N, K) and scales, for this CPU's kernel."""
+        pack: Any = torch.ops.onednn.qlinear_prepack
+        self.levels = kernel_levels()
+        (whole, self.scale), *rest = parts
+        self.shape = tuple(whole.shape)
+        self._zeros = torch.zeros(len(whole), dtype=torch.int32)
+        self._weight = pack(whole, None)
+        self._rest: tuple[Any, Tensor] | None = None
+        if rest:
+            self._rest = pack(rest[0][0], None), rest[0][1]
         self._term_bytes = whole.numel() + 4 * len(whole)
 
     @property
@@ -72,11 +82,47 @@ class Int8Product:
         return out.mul_(scale)
 
     def _product(self, factors: Tensor, weight: Any, scale: Tensor) -> Tensor:
-        found: Tensor = self._run(
+        found: Tensor = torch.ops.onednn.qlinear_pointwise.default(
             *(factors, 1.0, self.levels + 1, weight, scale, self._zeros, None),
             *(1.0, 0, torch.float32, "none", [], ""),
         )
         return found
+
+    def _whole(self, weight: Any) -> Tensor:
+        """Return the whole numbers (N, K) int8 of a packed weight.
+
+        Only the kernel can read its own layout, so unit vectors are multiplied, which is exact.
+        """
+        outputs, inputs = self.shape
+        found = torch.empty((outputs, inputs), dtype=torch.int8)
+        for first in range(0, inputs, _ROWS):
+            count = min(_ROWS, inputs - first)
+            factors = torch.full((count, inputs), self.levels + 1, dtype=torch.uint8)
+            factors[torch.arange(count), torch.arange(first, first + count)] += 1
+            columns = self._product(factors, weight, torch.ones(outputs))
+            found[:, first : first + count] = columns.round().to(torch.int8).t()
+        return found
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Int8Product:
+        """Return a copy that shares the kernel's weights, which nothing changes."""
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__, scale=self.scale.clone())
+        memo[id(self)] = made
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what any CPU can prepare again, for pickle."""
+        packed = [(self._weight, self.scale), *([self._rest] if self._rest else [])]
+        return {
+            "terms": self.terms,
+            "weight_terms": self.weight_terms,
+            "parts": [(self._whole(weight), scale) for weight, scale in packed],
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Prepare the product for this CPU."""
+        self.terms, self.weight_terms = state["terms"], state["weight_terms"]
+        self._prepare(state["parts"])
 
 
 def rounded_weight(weight: Tensor) -> tuple[Tensor, Tensor]:

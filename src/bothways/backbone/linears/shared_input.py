@@ -37,6 +37,10 @@ class SharedProduct:
         # by thread, because two threads may encode at the same time
         self._held: dict[int, tuple[Tensor, int, tuple[Tensor, ...], set[int]]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs, without the outputs that threads are about to take."""
+        return {**self.__dict__, "_held": {}}
+
     def take(self, index: int, inputs: Tensor) -> Tensor:
         """Compute the outputs of a layer for an input (…, K)."""
         if len(self.sizes) == 1:

@@ -207,7 +207,7 @@ def _table(rows: list[tuple[str, dict[str, float]]], size: DemoSize) -> None:
 
 def _searches(encoder: Remembered, task: Stdlib) -> None:
     from bothways.evaluation.tasks.stdlib import Stdlib
-    from bothways.search.vectors import unit
+    from bothways.similarity import unit
 
     answers = {
         name: text

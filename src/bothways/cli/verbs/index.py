@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from bothways.cli.json_output import Json, print_json
-from bothways.cli.options import BatchTokens, Device, DType, passages_of, say, say_next
+from bothways.cli.options import BatchTokens, ComparedBy, Device, DType, passages_of, say, say_next
 
 NAME = "index"
 
@@ -80,6 +80,7 @@ def command(
         int | None, typer.Option(min=1, help="keep only the first numbers of a vector")
     ] = None,
     pooling: Annotated[str | None, typer.Option(help="pooling of a base model")] = None,
+    similarity: ComparedBy = None,
     approximate: _Approximate = False,
     keep: _Others = None,
     batch_tokens: BatchTokens = None,
@@ -107,6 +108,7 @@ def command(
         query_prompt=query_prompt,
         truncate_dim=truncate_dim,
         pooling=pooling,
+        similarity=similarity,  # type: ignore[arg-type]
         approximate=approximate,
         others=others,
         batch_tokens=batch_tokens,

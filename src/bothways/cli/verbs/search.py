@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bothways.cli.json_output import Json, print_json
-from bothways.cli.options import Device, DType, Graph, Quantize, open_encoder, say
+from bothways.cli.options import ComparedBy, Device, DType, Graph, Quantize, open_encoder, say
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
@@ -85,9 +85,10 @@ def command(
     dtype: DType = "auto",
     quantize: Quantize = None,
     graph: Graph = "auto",
+    similarity: ComparedBy = None,
     json: Json = False,
 ) -> None:
-    """Print the nearest texts to each query by cosine, from an index or from a source."""
+    """Print the nearest texts to each query, from an index or from a source."""
     from bothways.search.quantized import Quantization
 
     kept = Quantization(precision, rescore, rescore_with)  # type: ignore[arg-type]
@@ -101,6 +102,11 @@ def command(
         if quantize is not None:
             raise InputError(
                 f"--quantize {quantize}: does not work with --index, which is asked as it was made; leave it out"
+            )
+        if similarity is not None:
+            raise InputError(
+                f"--similarity {similarity}: does not work with --index, which is asked as it was made; "
+                "give it to bothways index"
             )
         from bothways.indexing.searching import open_index
 
@@ -131,7 +137,7 @@ def command(
         "quantize": quantize,
         "graph": graph,
     }
-    once = _once(words[0], words[1], words[2:], top, limit, kept, encoder)
+    once = _once(words[0], words[1], words[2:], top, limit, kept, similarity, encoder)
     for query, hits in once:
         _show(query, hits)
     results = [{"query": query, "results": hits} for query, hits in once]
@@ -145,6 +151,7 @@ def _once(
     top: int,
     limit: int | None,
     kept: Quantization,
+    similarity: str | None,
     options: dict[str, Any],
 ) -> list[tuple[str, list[Hit]]]:
     """Encode a source and search it, without keeping anything. `options` open the encoder."""
@@ -153,14 +160,17 @@ def _once(
     from bothways.data.text.readers import Places, iter_texts
     from bothways.indexing.rows import Hit
     from bothways.search.quantized import nearest
+    from bothways.similarity import similarity_name, unit_or_own
 
     places: Places = deque()
     texts = list(iter_texts(source, limit=limit, splits="all", places=places))
     encoder = open_encoder(model, texts=texts, **options)
-    vectors = encoder.encode_document(texts, normalize_embeddings=True)
-    asked = encoder.encode_query(queries, normalize_embeddings=True)
+    kind = kept.check(similarity_name(encoder, similarity))
+    unit = unit_or_own(kind)
+    vectors = encoder.encode_document(texts, normalize_embeddings=unit)
+    asked = encoder.encode_query(queries, normalize_embeddings=unit)
     found = []
-    for query, (best, scores) in zip(queries, nearest(vectors, asked, top, kept)):
+    for query, (best, scores) in zip(queries, nearest(vectors, asked, top, kept, similarity=kind)):
         hits = [
             Hit(*places[place], (0, len(texts[place])), float(score), texts[place])
             for place, score in zip(best.tolist(), scores)

@@ -29,10 +29,11 @@ from bothways.config import Direction, Strict, parse
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import head_modules, pooling_module
 from bothways.encoder.folder.write import _save_tokenizer as save_tokenizer
-from bothways.encoder.similarity import Similarity
 from bothways.encoder.texts.wrapping import Wrapper
 from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig
+from bothways.pooling.pool import count_from_start
+from bothways.similarity import Similarity
 
 DOC_MAX_LENGTH = 400  # tokens of the text alone, LLM2Vec's default
 POOLING = f"1_{pooling_module.KIND}"
@@ -90,6 +91,8 @@ class AdapterSettings(Strict):
             pooling = PoolingConfig.of(
                 {"mode": self.pooling, **tokens}, where=f"{folder / NEEDS}: pooling"
             ).build(width)
+            count_from_start(pooling, self.stock_prompts)
+            width = int(getattr(pooling, "dimension", None) or width)
         if not self.layers and self.truncate_dim is None:
             return pooling
         layers = head_modules.read(

@@ -31,7 +31,7 @@ def loading(encoder: EncoderModule, place: str = FOLDER) -> str:
         ("LangChain", _langchain(encoder, place, trust)),
         ("LlamaIndex", _llama_index(encoder, place, flag)),
         ("Haystack", _haystack(encoder, place, flag)),
-        ("Chroma", _chroma(place, flag)),
+        ("Chroma", _chroma(encoder, place, flag)),
     ]
     code = "\n".join(f"### {name}\n\n```python\n{block}```\n" for name, block in blocks if block)
     return f"## Load it\n\n{code}\n{_prompts(encoder)}"
@@ -127,12 +127,18 @@ documents = [each.embedding for each in texts.run([Document(content=text) for te
 """
 
 
-def _chroma(place: str, flag: str) -> str:
+_SPACES = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}  # of Chroma, which has no other
+
+
+def _chroma(encoder: EncoderModule, place: str, flag: str) -> str:
+    space = _SPACES.get(encoder.options.similarity)
+    if space is None:
+        return ""
     return f"""import chromadb
 from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("{place}"{flag})
-collection = chromadb.EphemeralClient().create_collection("texts", configuration={{"hnsw": {{"space": "cosine"}}}})
+collection = chromadb.EphemeralClient().create_collection("texts", configuration={{"hnsw": {{"space": "{space}"}}}})
 texts = {_DOCUMENTS}
 documents = model.encode_document(texts)
 collection.add(ids=[str(number) for number in range(len(texts))], documents=texts, embeddings=documents)

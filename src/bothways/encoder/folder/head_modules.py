@@ -233,6 +233,10 @@ def _check(kind: str, config: dict[str, Any], file: Path) -> None:
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, _KEY):
             raise InputError(f"{file}: {key} is {config[key]!r}, but only {_KEY} is supported")
+    if "module_input_name" in config and config["module_input_name"] is None:
+        raise InputError(
+            f"{file}: module_input_name is null, with which sentence-transformers cannot encode; write {_KEY!r}, or remove it"
+        )
     activation = config.get("activation_function")
     if kind == "Dense" and activation is not None and not str(activation).startswith("torch."):
         raise InputError(

@@ -13,29 +13,21 @@ from typing import Any, Literal, NamedTuple, get_args
 from pydantic import ConfigDict, Field
 
 from bothways.config import Direction, Strict, parse
-from bothways.encoder.folder import head_modules, layer_pooling, pooling_module, template_module
-from bothways.encoder.folder.published_settings import read_transformer, refuse_unknown
-from bothways.encoder.folder.write import MODULES, OURS, POOLINGS
-from bothways.encoder.similarity import Similarity
+from bothways.encoder.folder import (
+    head_modules,
+    layer_pooling,
+    pooling_module,
+    stock_pooling,
+    template_module,
+)
+from bothways.encoder.folder.published_settings import read_transformer
+from bothways.encoder.folder.stock_pooling import StockPooling
+from bothways.encoder.folder.write import MODULES, OURS
 from bothways.errors import InputError
 from bothways.foreign import positive, read_json, read_object
+from bothways.similarity import Similarity
 
 SETTINGS = "config_sentence_transformers.json"
-
-# sentence-transformers' names of poolings, legacy and new → ours
-_MODES = {legacy: mode for mode, (legacy, _, _) in POOLINGS.items()} | {
-    new: mode for mode, (_, new, _) in POOLINGS.items()
-}
-
-
-_POOLING_KEYS = frozenset(
-    {
-        *("embedding_dimension", "word_embedding_dimension", "pooling_mode", "include_prompt"),
-        *(key for key in _MODES if key.startswith("pooling_mode_")),
-        "pooling_mode_mean_sqrt_len_tokens",
-    }
-)
-
 
 # names of sentence-transformers' functions, which people write in place of `similarity_fn_name`
 _FUNCTIONS = {"cos_sim": "cosine", "dot_score": "dot", "dot_product": "dot"}
@@ -138,13 +130,6 @@ class Module(NamedTuple):
     path: str
 
 
-class StockPooling(NamedTuple):
-    """The mode of a stock pooling, None if there is no such module, and if prompts are pooled."""
-
-    mode: str | None
-    include_prompt: bool
-
-
 def _modules(path: Path) -> list[Module]:
     """List the modules of a folder, of stock types and of ours, in an order that can be run.
 
@@ -196,24 +181,7 @@ def _pooling(path: Path, modules: list[Module]) -> StockPooling:
     module = next((module for module in modules if module.kind == "Pooling"), None)
     if module is None:
         return StockPooling(None, True)
-    file = path / module.path / "config.json"
-    config = read_object(file)
-    refuse_unknown(config, _POOLING_KEYS, file)
-    named = config.get("pooling_mode")
-    if not isinstance(named, str | list | None):
-        raise InputError(
-            f"{file}: pooling_mode must be a name or a list of names, and is {named!r:.60}"
-        )
-    if named is None:
-        named = [key for key, on in config.items() if key.startswith("pooling_mode_") and on] or [
-            "mean"
-        ]
-    active = [named] if isinstance(named, str) else list(named)
-    if len(active) != 1 or not isinstance(active[0], str) or active[0] not in _MODES:
-        raise InputError(
-            f"{file}: pooling {', '.join(map(str, active))} cannot be read; known: one of {', '.join(_MODES)}"
-        )
-    return StockPooling(_MODES[active[0]], bool(config.get("include_prompt", True)))
+    return stock_pooling.read(path / module.path / "config.json")
 
 
 def _stored(file: Path) -> dict[str, Any]:

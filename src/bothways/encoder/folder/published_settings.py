@@ -12,9 +12,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokenizers.normalizers import Lowercase, Sequence
+
 from bothways.backbone.tokenizer.preparation import specials
 from bothways.errors import InputError
-from bothways.foreign import read_object
+from bothways.foreign import positive, read_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,14 +33,15 @@ TRANSFORMER = (
 """File names of a Transformer module. The first one that exists is used."""
 
 _PLAIN = {"method": "forward", "method_output_name": "last_hidden_state"}
-_FOLLOWED = (
-    "do_lower_case",
-    "processing_kwargs",
+_REFUSED = (
     "query_length",
     "document_length",
     "query_expansion",
     "tokenizer_name_or_path",
 )
+_CALLS = frozenset({"text", "common", "audio", "image", "video", "chat_template"})
+_CUT, _WHOLE = (True, "longest_first", "only_first"), (False, "do_not_truncate")
+_PADDING = ("padding", "padding_side", "pad_to_multiple_of")  # of no effect on vectors
 # arguments of the loaders that leave vectors unchanged, up to rounding
 _HARMLESS = {
     "model": {
@@ -96,7 +99,8 @@ _NAMES = {
 # settings of sentence_bert_config.json, as sentence-transformers' Transformer takes them
 _KNOWN = frozenset(
     {
-        *_FOLLOWED,
+        *_REFUSED,
+        *("do_lower_case", "processing_kwargs"),
         *(name for names in _NAMES.values() for name in names),
         *("max_seq_length", "modality_config", "module_output_name", "transformer_task"),
         *("unpad_inputs", "backend", "cache_dir"),
@@ -142,7 +146,7 @@ def read_transformer(root: Path) -> dict[str, Any]:
         raise InputError(
             f"{file}: modality_config must take the model's last hidden states, because nothing else is supported"
         )
-    for key in _FOLLOWED:
+    for key in _REFUSED:
         if config.get(key):
             raise InputError(
                 f"{file}: {key} is {config[key]!r}, which is not supported; remove it if it has no effect"
@@ -152,7 +156,8 @@ def read_transformer(root: Path) -> dict[str, Any]:
             f"{file}: transformer_task {config['transformer_task']!r} is not a text encoder; known: feature-extraction"
         )
     length = _loader_arguments(config, file)
-    return config if length is None else {**config, "max_seq_length": length}
+    config = config if length is None else {**config, "max_seq_length": length}
+    return {**config, **_of_calls(config, file)}
 
 
 def _loader_arguments(config: dict[str, Any], file: Path) -> Any:
@@ -173,6 +178,62 @@ def _loader_arguments(config: dict[str, Any], file: Path) -> Any:
                         f"{file}: {key}.{name} is {value!r}, which is not supported; remove it if it has no effect"
                     )
     return length
+
+
+def _of_calls(config: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Read `processing_kwargs`, the arguments with which the tokenizer is called.
+
+    For example, `{"text": {"truncation": true, "max_length": 64}}` gives `{"max_seq_length": 64}`.
+
+    Returns:
+        The changed settings. `truncation` is False if long texts are not cut at all.
+
+    Raises:
+        InputError: an argument changes the tokens in another way, or is unknown.
+    """
+    place = f"{file}: processing_kwargs"
+    given = config.get("processing_kwargs") or {}
+    if not isinstance(given, dict):
+        raise InputError(f"{place} must be an object; correct it, or remove it")
+    refuse_unknown(given, _CALLS, file)
+    arguments: dict[str, Any] = {}
+    for kind in ("text", "common"):  # the second wins, as in sentence-transformers
+        found = given.get(kind) or {}
+        if not isinstance(found, dict):
+            raise InputError(f"{place}.{kind} must be an object; correct it, or remove it")
+        for name, value in found.items():
+            cut = name == "truncation" and value in (*_CUT, *_WHOLE)
+            if not cut and name not in ("max_length", *_PADDING) and value is not None:
+                raise InputError(
+                    f"{place}.{kind}.{name} is {value!r:.60}, which is not supported; remove it if it has no effect"
+                )
+        arguments |= found
+    if arguments.get("truncation", True) in _WHOLE:
+        return {"max_seq_length": None, "truncation": False}
+    if arguments.get("max_length") is None:
+        return {}
+    return {"max_seq_length": positive(arguments["max_length"], f"{place}: max_length")}
+
+
+def has_lower_case(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Return whether a tokenizer's first stage turns texts into lower case."""
+    return any(isinstance(stage, Lowercase) for stage in _normalizers(tokenizer))
+
+
+def lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make a tokenizer turn texts into lower case, as `do_lower_case` in sentence-transformers."""
+    if has_lower_case(tokenizer):
+        return
+    tokenizer.backend_tokenizer.normalizer = Sequence([Lowercase(), *_normalizers(tokenizer)])
+
+
+def _normalizers(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
+    """List the stages of a tokenizer's normalizer."""
+    own: Any = tokenizer.backend_tokenizer.normalizer
+    if own is None:
+        return []
+    several: Any = isinstance(own, Sequence)
+    return list(own) if several else [own]
 
 
 def say_code(root: Path, used: str) -> None:

@@ -23,14 +23,15 @@ from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import adapter_folder, head_modules, pooling_module, template_module
 from bothways.encoder.folder.layout import SETTINGS, FolderLayout, Module, read_layout
-from bothways.encoder.folder.published_settings import check_tokenizer, say_code
+from bothways.encoder.folder.published_settings import check_tokenizer, lower_case, say_code
 from bothways.encoder.folder.write import OURS, prompt_notes
 from bothways.encoder.prepare import prepare
 from bothways.encoder.texts import prompts
 from bothways.encoder.texts.wrapping import Wrapper, is_template
 from bothways.errors import DirectionError, InputError
 from bothways.foreign import positive
-from bothways.pooling import Pooling
+from bothways.pooling import PoolingConfig
+from bothways.pooling.pool import count_from_start
 from bothways.provenance import versions
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def load(
     else:
         loaded, merged = load_pretrained(root, dtype=dtype, device=device), {}
     check_tokenizer(root, loaded.tokenizer, layout.transformer)
+    if layout.transformer.get("do_lower_case"):
+        lower_case(loaded.tokenizer)
     if ours is None:
         say_code(root, type(loaded.model).__name__)
     direction = _direction(loaded.model, root / "config.json")
@@ -99,14 +102,6 @@ def load(
         provenance={**provenance, **merged, "report": report},
     ).eval()
     encoder.folder = None if merged else root
-    if not (
-        options.similarity == "cosine" or (options.normalize and options.similarity != "manhattan")
-    ):
-        log.warning(
-            "%s: similarity_fn_name is %r, which Encoder.similarity follows; search, serve, mine and evaluate rank by cosine",
-            layout.path / SETTINGS,
-            options.similarity,
-        )
     for note in prompt_notes(encoder):
         log.warning("%s: %s", path, note)
     return encoder
@@ -128,7 +123,8 @@ def _vectors(
         include_prompt = layout.stock.include_prompt
         left_out = not include_prompt if ours is None else ours.stock_prompts
         mode = layout.stock.mode or ("mean" if direction == "bidirectional" else "last")
-        pooling = Pooling(mode, from_start=left_out)
+        pooling = PoolingConfig(mode=mode).build(state_width(loaded.model))
+        count_from_start(pooling, left_out)
     return _head(
         pooling, layout.path, behind[1:], layout.stored.get("truncate_dim"), loaded, device
     ), include_prompt
@@ -187,7 +183,7 @@ def _head(
     between = modules[: len(modules) - len(last)]
     if not between and not keep:
         return pooling
-    width = state_width(loaded.model)
+    width = int(getattr(pooling, "dimension", None) or state_width(loaded.model))
     layers = head_modules.read(
         [(module.kind, path / module.path) for module in between], width=width, device=device
     )
@@ -226,7 +222,7 @@ def _limit(transformer: dict[str, Any], loaded: Pretrained, *, own: bool) -> int
     limit = transformer.get("max_seq_length")
     if limit is not None:
         return positive(limit, "sentence_bert_config.json: max_seq_length")
-    if own:
+    if own or transformer.get("truncation") is False:
         return None
     limits = (loaded.tokenizer.model_max_length, usable_positions(loaded.model))
     return min((value for value in limits if value is not None and value < 10**9), default=None)

@@ -40,14 +40,23 @@ from bothways.backbone.loading.model_source import MODULES
 from bothways.backbone.rope import with_older_names
 from bothways.backbone.tokenizer.older_tokenizers import for_transformers_4
 from bothways.encoder.finite import check_weights
-from bothways.encoder.folder import head_modules, layer_pooling, pooling_module, template_module
+from bothways.encoder.folder import (
+    head_modules,
+    layer_pooling,
+    pooling_module,
+    stock_pooling,
+    template_module,
+)
 from bothways.encoder.folder.card import CARD, keep_edited, model_card
+from bothways.encoder.folder.published_settings import has_lower_case
+from bothways.encoder.folder.stock_pooling import POOLINGS
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.texts import boundary, prompts
 from bothways.encoder.texts.tokenization import stock_tokens
 from bothways.encoder.texts.wrapping import SLOT
 from bothways.errors import InputError
 from bothways.pooling.config import TRAINED
+from bothways.pooling.pool import JOINED
 from bothways.provenance import versions
 
 if TYPE_CHECKING:
@@ -55,15 +64,6 @@ if TYPE_CHECKING:
 
 OURS = "bothways.json"
 FORMAT = 1
-
-# our mode → (legacy boolean, sentence-transformers' mode, vLLM's `config.pooling`)
-POOLINGS = {
-    "mean": ("pooling_mode_mean_tokens", "mean", "avg"),
-    "weighted_mean": ("pooling_mode_weightedmean_tokens", "weightedmean", None),
-    "last": ("pooling_mode_lasttoken", "lasttoken", "last"),
-    "bos": ("pooling_mode_cls_token", "cls", "cls"),
-    "max": ("pooling_mode_max_tokens", "max", None),
-}
 
 _ANY = 10**9  # tokens, more than any prompt has
 
@@ -229,7 +229,10 @@ def _save_modules(encoder: EncoderModule, part: Path) -> None:
     _write(part / MODULES, listed)
     if template_module.needs_code(encoder):
         template_module.write_code(part)
-    transformer: dict[str, Any] = {"max_seq_length": encoder.max_length, "do_lower_case": False}
+    transformer: dict[str, Any] = {
+        "max_seq_length": encoder.max_length,
+        "do_lower_case": has_lower_case(encoder.tokenizer),
+    }
     if _needs_eager(encoder):
         transformer["model_args"] = {"attn_implementation": "eager"}
     if layer_pooling.is_layered(encoder):
@@ -264,13 +267,10 @@ def _save_pooling(encoder: EncoderModule, part: Path) -> list[tuple[str, str]]:
     if template_module.is_last_tokens(encoder):
         return [template_module.write_pooling(encoder, part)]
     modules = [layer_pooling.write(encoder, part)] if layer_pooling.is_layered(encoder) else []
-    legacy, new, _ = POOLINGS["mean" if modules else _mode(encoder)]
-    booleans = {name: name == legacy for name, _, _ in POOLINGS.values()} | {
-        "pooling_mode_mean_sqrt_len_tokens": False
-    }
-    pooling = {"word_embedding_dimension": encoder.hidden_size, **booleans, "pooling_mode": new}
+    mode = "mean" if modules else _mode(encoder)
+    stored = stock_pooling.stored(mode, width=encoder.hidden_size, include_prompt=include)
     folder = f"{1 + len(modules)}_Pooling"
-    _write(part / folder / "config.json", {**pooling, "include_prompt": include})
+    _write(part / folder / "config.json", stored)
     return [*modules, (folder, "sentence_transformers.models.Pooling")]
 
 
@@ -300,6 +300,7 @@ def loader_notes(encoder: EncoderModule) -> list[str]:
     notes = [
         *template_module.notes(encoder),
         *([layer_pooling.NOTE] if layer_pooling.is_layered(encoder) else []),
+        *stock_pooling.notes(str(encoder.pooling.mode)),
     ]
     if pooling_module.is_trained(encoder.pooling):
         notes.append(
@@ -338,7 +339,8 @@ def prompt_notes(encoder: EncoderModule) -> list[str]:
                 f"prompt {name!r}: {why} ({prompt[-12:]!r}), and sentence-transformers leaves out one token more or less than "
                 f"this encoder; {advice}"
             )
-        if prompt and encoder.pooling.mode == "weighted_mean" and not options.stock_prompts:
+        weighted = "weighted_mean" in str(encoder.pooling.mode).split(JOINED)
+        if prompt and weighted and not options.stock_prompts:
             notes.append(
                 f"prompt {name!r}: sentence-transformers' weighted mean counts positions from the start of the prompt"
             )
@@ -376,7 +378,7 @@ def _mode(encoder: EncoderModule) -> str:
     """Return the pooling's mode, if the stock layout or a module of ours can express it."""
     mode = str(getattr(encoder.pooling, "mode", type(encoder.pooling).__name__))
     known = (*POOLINGS, *TRAINED, "last_tokens", layer_pooling.MODE)
-    if mode not in known:
+    if mode not in known and not stock_pooling.is_stock(mode):
         raise InputError(
             f"save: pooling {mode} cannot be written in the sentence-transformers layout; known: {', '.join(known)}"
         )

@@ -15,7 +15,8 @@ from __future__ import annotations
 import numpy as np
 
 from bothways.errors import InputError
-from bothways.search.vectors import as_array, unit
+from bothways.search.vectors import as_array
+from bothways.similarity import unit
 
 _BLOCK = 1024
 

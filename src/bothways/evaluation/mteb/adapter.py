@@ -27,8 +27,8 @@ from bothways.evaluation.mteb.instructions import PromptStyle, styled_prompt
 from bothways.evaluation.mteb.library import load_mteb
 from bothways.evaluation.mteb.metadata import model_meta
 from bothways.evaluation.task import RunOptions
-from bothways.evaluation.tasks.sts import pair_cosines
-from bothways.search.vectors import AnyEncoder, Role, SupportsEncode, as_array, encode_texts, unit
+from bothways.search.vectors import AnyEncoder, Role, SupportsEncode, as_array, encode_texts
+from bothways.similarity import SIMILARITIES, pair_scores, similarity_name, similarity_of
 
 _BINARY = ("binary", "ubinary")  # sentence-transformers' names for eight signs in a byte
 
@@ -122,30 +122,23 @@ class MtebEncoder:
         )
 
     def similarity(self, embeddings1: object, embeddings2: object) -> torch.Tensor:
-        """Compute the similarity (n, m) of (n, d) and (m, d).
-
-        The encoder's own function is used if it names one other than cosine, otherwise cosine.
-        """
-        if self._own_similarity():
+        """Compute the similarity (n, m) of (n, d) and (m, d), as the encoder says, else cosines."""
+        if self._unknown_similarity():
             return torch.as_tensor(self.model.similarity(embeddings1, embeddings2))
-        left, right = (
-            torch.from_numpy(unit(np.atleast_2d(as_array(side))))
-            for side in (embeddings1, embeddings2)
-        )
-        return left @ right.T
+        left, right = (as_array(side) for side in (embeddings1, embeddings2))
+        return similarity_of(left, right, similarity_name(self.model))
 
     def similarity_pairwise(self, embeddings1: object, embeddings2: object) -> torch.Tensor:
-        """Compute the similarity (n,) of row i with row i.
-
-        Cosines are those of `sts.pair_cosines`, so that equal pairs tie exactly.
-        """
-        if self._own_similarity():
+        """Compute the similarity (n,) of row i with row i, in float64. Equal pairs tie exactly."""
+        if self._unknown_similarity():
             return torch.as_tensor(self.model.similarity_pairwise(embeddings1, embeddings2))
         left, right = (np.atleast_2d(as_array(side)) for side in (embeddings1, embeddings2))
-        return torch.from_numpy(pair_cosines(left, right))
+        return torch.from_numpy(pair_scores(left, right, similarity_name(self.model)))
 
-    def _own_similarity(self) -> bool:
-        return getattr(self.model, "similarity_fn_name", None) not in (None, "cosine")
+    def _unknown_similarity(self) -> bool:
+        """Return whether the encoder names a function that only its own methods compute."""
+        named = getattr(self.model, "similarity_fn_name", None)
+        return getattr(named, "value", named) not in (None, *SIMILARITIES)
 
     def _prompt(self, task_metadata: Any, role: Role, prompt_type: Any) -> str | None:
         """Return the instruction.

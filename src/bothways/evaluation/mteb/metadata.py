@@ -38,6 +38,7 @@ def model_meta(encoder: Any, prompts: PromptStyle | None = None) -> Any:
     base = facts.get("name")
     ours = hasattr(encoder, "backbone")
     function = getattr(encoder, "similarity_fn_name", None)
+    function = getattr(function, "value", function)
     told = {
         "name": _name(base or facts["class"]),
         "revision": weights_fingerprint(encoder),

@@ -16,7 +16,8 @@ from bothways.evaluation.measures import geometry
 from bothways.evaluation.measures.densities import cosine_densities
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
-from bothways.search.vectors import AnyEncoder, encode_texts, unit
+from bothways.search.vectors import AnyEncoder, encode_texts
+from bothways.similarity import unit
 
 # With so many pairs the standard error of a mean of cosines (deviation below 0.3) is under 0.003.
 _RANDOM_PAIRS = 10_000

@@ -24,8 +24,8 @@ from bothways.evaluation.inputs.split_table import open_split
 from bothways.evaluation.item_scores import pair_items
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
-from bothways.evaluation.tasks.sts import pair_cosines
 from bothways.search.vectors import AnyEncoder, encode_texts
+from bothways.similarity import SIMILARITIES, pair_scores
 
 
 class PairClassification(Task):
@@ -143,13 +143,7 @@ def similarities(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]
 
     Higher is closer.
     """
-    a, b = first.astype(np.float64), second.astype(np.float64)
-    return {
-        "cosine": pair_cosines(first, second),
-        "dot": np.einsum("nd,nd->n", a, b),
-        "euclidean": -np.linalg.norm(a - b, axis=1),
-        "manhattan": -np.abs(a - b).sum(axis=1),
-    }
+    return {kind: pair_scores(first, second, kind) for kind in SIMILARITIES}
 
 
 def separation(scores: np.ndarray, labels: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:

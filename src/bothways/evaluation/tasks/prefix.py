@@ -26,7 +26,7 @@ from bothways.errors import DirectionError, InputError
 from bothways.evaluation.inputs.named_data import fingerprint
 from bothways.evaluation.probing.token_passes import pooled_rows, token_encoder
 from bothways.evaluation.task import RunOptions, Score, Task
-from bothways.evaluation.tasks.sts import pair_cosines
+from bothways.similarity import pair_scores
 
 if TYPE_CHECKING:
     from bothways.search.vectors import AnyEncoder
@@ -131,7 +131,7 @@ class Prefix(Task):
         model = token_encoder(encoder, "prefix")
         vectors = pooled_rows(model, prefix_rows(model, self.triples), options)
         query, same, other = vectors[0::3], vectors[1::3], vectors[2::3]
-        near, far = pair_cosines(query, same), pair_cosines(query, other)
+        near, far = (pair_scores(query, side, "cosine") for side in (same, other))
         margins = near - far
         limit = rounding(model)
         if model.direction == "causal" and np.abs(margins).max() > limit:

@@ -1,4 +1,4 @@
-"""Reranking: order the candidates of each query by cosine, measured by MAP and MRR.
+"""Reranking: order the candidates of each query by similarity, measured by MAP and MRR.
 
 Sources: MTEB (arXiv 2210.07316) and WikiQA (Yang et al. 2015).
 
@@ -40,9 +40,10 @@ from bothways.evaluation.inputs.split_table import open_split
 from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.measures.ranking import measure
 from bothways.evaluation.registry import require_argument
-from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.evaluation.task import RunOptions, Score, Task, similarity_setting
 from bothways.search.ranker import Ranking
-from bothways.search.vectors import AnyEncoder, encode_texts, unit
+from bothways.search.vectors import AnyEncoder, encode_texts
+from bothways.similarity import Similarity, prepared, scores, similarity_name
 
 log = logging.getLogger("bothways")
 
@@ -79,6 +80,7 @@ class Reranking(Task):
         queries: list[Candidates],
         *,
         all_right: AllRight = "drop",
+        similarity: Similarity | None = None,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
         name: str = "reranking",
@@ -88,6 +90,7 @@ class Reranking(Task):
         Args:
             queries: queries with their candidates.
             all_right: "drop" leaves out queries without a wrong candidate, "keep" keeps them.
+            similarity: how vectors are compared. If None, as the encoder says.
             query_prompt: instruction for queries, used instead of the encoder's own.
             document_prompt: instruction for candidates, used instead of the encoder's own.
             name: name of the task in results.
@@ -110,7 +113,9 @@ class Reranking(Task):
             "all_right": all_right,
             "query_prompt": query_prompt,
             "document_prompt": document_prompt,
+            **similarity_setting(similarity),
         }
+        self.similarity = similarity
 
     def _say_doubtful(self, queries: list[Candidates], name: str) -> None:
         if self.left_out:
@@ -156,6 +161,7 @@ class Reranking(Task):
         negative: str | None = None,
         candidate: str | None = None,
         label: str | None = None,
+        similarity: Similarity | None = None,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
     ) -> Reranking:
@@ -170,6 +176,7 @@ class Reranking(Task):
             negative: column of the wrong candidates (MTEB's layout). If None, as `query`.
             candidate: column of the candidate (WikiQA's layout). If None, as `query`.
             label: column of the label, 0 or 1 (WikiQA's layout). If None, as `query`.
+            similarity: see `Reranking`.
             query_prompt: see `Reranking`.
             document_prompt: see `Reranking`.
         """
@@ -183,30 +190,35 @@ class Reranking(Task):
         }
         queries = read_candidates(path, split=split, columns=asked)
         prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt}
-        return cls(queries, all_right=all_right, **prompts, name=f"reranking:{path}")
+        return cls(
+            queries,
+            all_right=all_right,
+            similarity=similarity,
+            **prompts,
+            name=f"reranking:{path}",
+        )
 
     def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode queries and candidates, order and measure. See `Task.run`."""
         candidates = [[*query.negative, *query.positive] for query in self.queries]
         flat = [text for texts in candidates for text in texts]
-        queries = _unit(
-            encode_texts(
-                encoder,
-                [q.query for q in self.queries],
-                "query",
-                prompt=self.query_prompt,
-                **options.encoding,
-            )
+        kind = similarity_name(encoder, self.similarity)
+        queries = encode_texts(
+            encoder,
+            [q.query for q in self.queries],
+            "query",
+            prompt=self.query_prompt,
+            **options.encoding,
         )
-        documents = _unit(
-            encode_texts(encoder, flat, "document", prompt=self.document_prompt, **options.encoding)
+        documents = encode_texts(
+            encoder, flat, "document", prompt=self.document_prompt, **options.encoding
         )
         if queries.shape[1] != documents.shape[1]:
             raise InputError(
                 f"query vectors have {queries.shape[1]} dimensions, document vectors {documents.shape[1]}"
             )
         most = max(len(texts) for texts in candidates)
-        ranking = _order(queries, documents, [len(texts) for texts in candidates], most)
+        ranking = _order(queries, documents, [len(texts) for texts in candidates], most, kind)
         qrels = {
             query: {
                 document: 1
@@ -222,6 +234,7 @@ class Reranking(Task):
         details = {
             "queries": len(self.queries),
             "candidates": len(flat),
+            "similarity": kind,
             "queries_left_out": self.left_out,
         }
 
@@ -305,10 +318,6 @@ def _unpacked(where: str, name: str, cell: str) -> str | list[Any]:
     return cell if found is None or not all(isinstance(text, str) for text in found) else found
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return unit(vectors.astype(np.float64))
-
-
 def _ids(number: int, wrong: int, right: int) -> list[str]:
     """Return ids of a query's candidates, wrong ones first.
 
@@ -317,19 +326,22 @@ def _ids(number: int, wrong: int, right: int) -> list[str]:
     return [f"{number:08d}.{place:06d}" for place in range(wrong + right)]
 
 
-def _order(queries: np.ndarray, documents: np.ndarray, counts: list[int], most: int) -> Ranking:
-    """Order every query's own candidates by cosine, best first.
+def _order(
+    queries: np.ndarray, documents: np.ndarray, counts: list[int], most: int, kind: Similarity
+) -> Ranking:
+    """Order every query's own candidates by similarity, best first.
 
     `documents` are in the order of the queries, and those of one query have the wrong ones first.
     """
+    queries, documents = (prepared(each.astype(np.float64), kind) for each in (queries, documents))
     ends = np.cumsum(counts)
     index = np.full((len(counts), max(most, 10)), -1, dtype=np.int64)
-    scores = np.full(index.shape, -np.inf, dtype=np.float32)
+    kept = np.full(index.shape, -np.inf, dtype=np.float32)
     for number, (end, count) in enumerate(zip(ends, counts)):
-        # Rounding to 12 decimals gives a text that occurs twice the same cosine to the last bit.
-        cosines = (documents[end - count : end] @ queries[number]).round(12)
-        order = np.argsort(-cosines, kind="stable")  # stable: wrong ones stay first among equals
+        # They are rounded, so a text that occurs twice has the same score to the last bit.
+        (found,) = scores(queries[number : number + 1], documents[end - count : end], kind)
+        order = np.argsort(-found, kind="stable")  # stable: wrong ones stay first among equals
         index[number, :count] = end - count + order
-        scores[number, :count] = cosines[order]
+        kept[number, :count] = found[order]
     ids = [name for number, count in enumerate(counts) for name in _ids(number, count, 0)]
-    return Ranking(tuple(str(number) for number in range(len(counts))), tuple(ids), index, scores)
+    return Ranking(tuple(str(number) for number in range(len(counts))), tuple(ids), index, kept)

@@ -23,12 +23,13 @@ from bothways.evaluation.inputs.split_table import has_split
 from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.measures.ranking import CUTOFFS, measure
 from bothways.evaluation.registry import require_argument
-from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.evaluation.task import RunOptions, Score, Task, similarity_setting
 from bothways.moved import old_names
 from bothways.nearest import meant
 from bothways.search.dense import Backend
 from bothways.search.quantized import NONE, Quantization
 from bothways.search.ranker import DenseRanker, Ranker, Ranking, check_quantization
+from bothways.similarity import Similarity
 
 if TYPE_CHECKING:
     from bothways.search.vectors import AnyEncoder
@@ -72,6 +73,7 @@ class RankingTask(Task):
         ignore_identical_ids: bool = False,
         k: Iterable[int] | None = None,
         backend: Backend = "exact",
+        similarity: Similarity | None = None,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
         quantization: Quantization = NONE,
@@ -87,6 +89,7 @@ class RankingTask(Task):
             k: cutoffs of all four measures. 10 is always added. If None, use
                 `measures.ranking.CUTOFFS`.
             backend: "exact" (bounded memory) or "faiss", see `DenseRanker`.
+            similarity: how vectors are compared. If None, as the encoder says.
             query_prompt: instruction for queries, used instead of the encoder's own. "" means none.
             document_prompt: instruction for documents, used instead of the encoder's own. "" means
                 none.
@@ -111,7 +114,7 @@ class RankingTask(Task):
         self.name = name
         self.ignore_identical_ids = ignore_identical_ids
         self.cutoffs = CUTOFFS if cuts is None else dict.fromkeys(CUTOFFS, cuts)
-        self.backend, self.quantization = backend, quantization
+        self.backend, self.similarity, self.quantization = backend, similarity, quantization
         self.prompts: dict[str, Any] = {
             "query_prompt": query_prompt,
             "document_prompt": document_prompt,
@@ -126,7 +129,7 @@ class RankingTask(Task):
         }
         # results that were written before vectors could be quantized have the same settings
         facts |= {"quantization": asdict(quantization)} if quantization else {}
-        self.settings = {**facts, **self.prompts}
+        self.settings = {**facts, **self.prompts, **similarity_setting(similarity)}
 
     def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Rank and measure. See `Task.run`."""
@@ -139,12 +142,16 @@ class RankingTask(Task):
         metrics, per_query = measure(ranking, data.qrels, self.cutoffs)
         judged = len(next(iter(per_query.values())))
         items = value_items(per_query[self.main], self._texts(ranking))
-        return Score(metrics, {"queries": judged, "documents": len(data.corpus), **items})
+        details: dict[str, Any] = {"queries": judged, "documents": len(data.corpus)}
+        if isinstance(ranker, DenseRanker):
+            details["similarity"] = ranker.similarity
+        return Score(metrics, {**details, **items})
 
     def _ranker(self, encoder: AnyEncoder, options: RunOptions) -> Ranker:
         # an encoder may have an attribute `rank` for another reason (its number among processes)
         if isinstance(encoder, Ranker) and not hasattr(encoder, "encode"):
             asked = [name for name, prompt in self.prompts.items() if prompt]
+            asked += ["similarity"] if self.similarity else []
             asked += [f"backend={self.backend}"] if self.backend != "exact" else []
             asked += [f"precision={self.quantization.precision}"] if self.quantization else []
             if asked:
@@ -155,6 +162,7 @@ class RankingTask(Task):
             return encoder
         return DenseRanker(
             encoder,
+            similarity=self.similarity,
             backend=self.backend,
             quantization=self.quantization,
             **self.prompts,
@@ -265,6 +273,7 @@ class Retrieval(RankingTask):
         split: str = "test",
         k: tuple[int, ...] | None = None,
         backend: Backend = "exact",
+        similarity: Similarity | None = None,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
         ignore_identical_ids: bool = False,
@@ -281,6 +290,7 @@ class Retrieval(RankingTask):
             split: the split of a folder.
             k: see `RankingTask`.
             backend: see `RankingTask`.
+            similarity: see `RankingTask`.
             query_prompt: see `RankingTask`.
             document_prompt: see `RankingTask`.
             ignore_identical_ids: see `RankingTask`.
@@ -298,6 +308,7 @@ class Retrieval(RankingTask):
         options: dict[str, Any] = {
             "k": k,
             "backend": backend,
+            "similarity": similarity,
             "ignore_identical_ids": ignore_identical_ids,
         }
         options |= {"query_prompt": query_prompt, "document_prompt": document_prompt}

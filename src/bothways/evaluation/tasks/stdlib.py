@@ -17,7 +17,8 @@ from bothways.errors import InputError
 from bothways.evaluation.measures import geometry
 from bothways.evaluation.task import RunOptions, Score
 from bothways.evaluation.tasks.retrieval import RankingTask
-from bothways.search.vectors import AnyEncoder, encode_texts, unit
+from bothways.search.vectors import AnyEncoder, encode_texts
+from bothways.similarity import Similarity, similarity_name, unit
 
 
 class Stdlib(RankingTask):
@@ -28,21 +29,24 @@ class Stdlib(RankingTask):
 
     kind = "stdlib"
 
-    def __init__(self, candidates: int | None = None) -> None:
+    def __init__(
+        self, candidates: int | None = None, *, similarity: Similarity | None = None
+    ) -> None:
         """Read the held-out descriptions and functions of the running Python.
 
         Args:
             candidates: number of functions to search, at least 1. They are a fair sample of the
                 library, and only their descriptions are asked for. If None, all of them.
+            similarity: how vectors are compared. If None, as the encoder says.
         """
         collection = retrieval_task()
         if candidates is not None:
             collection = _first(collection, candidates)
-        super().__init__(collection, name="stdlib")
+        super().__init__(collection, name="stdlib", similarity=similarity)
 
     @classmethod
-    def from_argument(cls, argument: str | None) -> Stdlib:
-        """Make the task from `stdlib`.
+    def from_argument(cls, argument: str | None, *, similarity: Similarity | None = None) -> Stdlib:
+        """Make the task from `stdlib`, or for example from `stdlib?similarity=dot`.
 
         Raises:
             InputError: if there is an argument.
@@ -51,7 +55,7 @@ class Stdlib(RankingTask):
             raise InputError(
                 f"task 'stdlib' does not take an argument (got {argument!r}); write stdlib"
             )
-        return cls()
+        return cls(similarity=similarity)
 
     def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Rank and measure. Encoders also get `alignment` and `uniformity`. See `Task.run`."""
@@ -88,6 +92,9 @@ class Remembered:
     """An encoder that encodes each text only once.
 
     Retrieval and geometry share the vectors of this small collection.
+
+    Attributes:
+        similarity_fn_name: the encoder's own similarity.
     """
 
     def __init__(self, encoder: AnyEncoder, options: RunOptions) -> None:
@@ -100,6 +107,7 @@ class Remembered:
         self.encoder = encoder
         self.options = options
         self.known: dict[tuple[str, str], np.ndarray] = {}
+        self.similarity_fn_name = similarity_name(encoder)
 
     def _encode(self, texts: Sequence[str], role: Any) -> np.ndarray:
         new = [text for text in dict.fromkeys(texts) if (role, text) not in self.known]

@@ -1,7 +1,8 @@
-"""Semantic textual similarity: how well the cosine of two vectors orders pairs as people do.
+"""Semantic textual similarity: how well the similarity of two vectors orders pairs as people do.
 
 The protocol is that of SimCSE (Gao et al. 2021, arXiv 2104.08821, appendix B) and SentEval (Conneau
-& Kiela 2018): plain cosine without a regressor. The subsets of a year are concatenated and
+& Kiela 2018): plain cosine without a regressor. An encoder that names another similarity is scored
+by that one. The subsets of a year are concatenated and
 correlated once ("all"). The older habits are the mean over subsets ("mean") and the mean weighted
 by their sizes ("wmean"). They differ from "all" by a point or more and exist for comparison with
 papers that used them.
@@ -28,9 +29,10 @@ from bothways.evaluation.inputs.contradictions import (
 from bothways.evaluation.inputs.named_data import GoldPairs, gold_pairs
 from bothways.evaluation.item_scores import pair_items
 from bothways.evaluation.registry import require_argument
-from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.evaluation.task import RunOptions, Score, Task, similarity_setting
 from bothways.nearest import meant
-from bothways.search.vectors import AnyEncoder, encode_texts, unit
+from bothways.search.vectors import AnyEncoder, encode_texts
+from bothways.similarity import NAMES, Similarity, pair_scores, similarity_name
 
 log = logging.getLogger("bothways")
 
@@ -38,7 +40,7 @@ Aggregation = Literal["all", "mean", "wmean"]
 
 
 class STS(Task):
-    """Spearman (main) and Pearson correlation of cosine with gold, in [-1, 1].
+    """Spearman (main) and Pearson correlation of similarity with gold, in [-1, 1].
 
     If the file names subsets, each subset gets both correlations too.
     """
@@ -55,6 +57,7 @@ class STS(Task):
         first: str | None = None,
         second: str | None = None,
         score: str | None = None,
+        similarity: Similarity | None = None,
         prompt: str | None = None,
         name: str | None = None,
     ) -> None:
@@ -68,6 +71,7 @@ class STS(Task):
             first: column of the first sentence. If None, it is found by its usual names.
             second: column of the second sentence. If None, it is found by its usual names.
             score: column of the gold score. If None, it is found by its usual names.
+            similarity: how vectors are compared. If None, as the encoder says.
             prompt: instruction for all sentences, used instead of the encoder's own. "" means none.
             name: name of the task in results. If None, `sts:PATH`.
 
@@ -94,7 +98,12 @@ class STS(Task):
         self.prompt = prompt
         self.name = name or f"sts:{path}"
         self.fingerprint = self.pairs.fingerprint
-        self.settings = {"aggregation": aggregation, "prompt": prompt}
+        self.similarity = similarity
+        self.settings = {
+            "aggregation": aggregation,
+            "prompt": prompt,
+            **similarity_setting(similarity),
+        }
 
     @classmethod
     def from_argument(
@@ -106,6 +115,7 @@ class STS(Task):
         first: str | None = None,
         second: str | None = None,
         score: str | None = None,
+        similarity: Similarity | None = None,
         prompt: str | None = None,
     ) -> STS:
         """Make the task from `sts:PATH`, for example `sts:stsb?split=dev&aggregation=wmean`.
@@ -120,6 +130,7 @@ class STS(Task):
             first=first,
             second=second,
             score=score,
+            similarity=similarity,
             prompt=prompt,
         )
 
@@ -129,17 +140,24 @@ class STS(Task):
         vectors = encode_texts(
             encoder, self.pairs.first + self.pairs.second, prompt=self.prompt, **options.encoding
         )
-        cosines = pair_cosines(vectors[:count], vectors[count:])
-        if (cosines == cosines[0]).all():
+        kind = similarity_name(encoder, self.similarity)
+        found = pair_scores(vectors[:count], vectors[count:], kind)
+        if (found == found[0]).all():
             log.warning(
-                "%s: all %d cosines are equal; their correlation is undefined and counted as 0",
+                "%s: all %d %ss are equal; their correlation is undefined and counted as 0",
                 self.name,
                 count,
+                NAMES[kind],
             )
-        metrics = correlate(cosines, self.pairs.gold, self.pairs.subsets, self.aggregation)
-        details = {"pairs": count, "aggregation": self.aggregation, "file": self.pairs.source}
+        metrics = correlate(found, self.pairs.gold, self.pairs.subsets, self.aggregation)
+        details = {
+            "pairs": count,
+            "aggregation": self.aggregation,
+            "similarity": kind,
+            "file": self.pairs.source,
+        }
         items = pair_items(
-            cosines,
+            found,
             self.pairs.gold,
             self._texts,
             groups=self.pairs.subsets,
@@ -149,18 +167,6 @@ class STS(Task):
 
     def _texts(self, pair: int) -> dict[str, str]:
         return {"first": self.pairs.first[pair], "second": self.pairs.second[pair]}
-
-
-def pair_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Compute the cosine of row i with row i: two (N, D) arrays → (N,) float64.
-
-    The cosine is 0 if a vector is zero. Cosines are rounded to 12 decimals, far below the precision
-    of float32 vectors. A sentence paired with itself has cosine 1, and all such pairs must share a
-    rank. Without rounding, the last bit of float64 would order them.
-    """
-    a, b = unit(first.astype(np.float64)), unit(second.astype(np.float64))
-    cosines: np.ndarray = np.einsum("nd,nd->n", a, b)
-    return cosines.round(12)
 
 
 def correlate(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bothways.attention.text_config import is_window
-from bothways.encoder.folder.write import POOLINGS
+from bothways.encoder.folder.stock_pooling import POOLINGS
 from bothways.errors import InputError
 from bothways.exports.servers.server_rules import SERVERS, Family, Server
 from bothways.foreign import read_object

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import bothways as bw
+from bothways.similarity import SIMILARITIES
 from tiny import SENTENCES, tiny_llama
 from unit.cli.cli_runner import Run, runner
 
@@ -63,6 +64,23 @@ def test_texts_kept_as_bits(run: Run, tmp_path: Path) -> None:
     assert [hit["score"] for hit in hits] == pytest.approx(sorted(again, reverse=True)[:4], abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", SIMILARITIES)
+def test_texts_are_ranked_by_the_similarity_of_the_folder_or_the_option(run: Run, tmp_path: Path, kind: str) -> None:
+    encoder = bw.convert(tiny_llama(tmp_path / "base", tokenizer={"add_bos": True}), dtype="float32")
+    encoder.save(tmp_path / "plain")
+    encoder.options.similarity = kind  # type: ignore[assignment]
+    encoder.save(tmp_path / "mine")
+    (tmp_path / "t.txt").write_text("\n".join(SENTENCES), encoding="utf-8")
+    theirs = encoder.similarity(encoder.encode_query("two cats"), encoder.encode_document(SENTENCES))[0].numpy()
+    order = np.argsort(-theirs, kind="stable")[:4]
+    for words in ((tmp_path / "mine",), (tmp_path / "plain", "--similarity", kind)):
+        done = run("search", words[0], tmp_path / "t.txt", "two cats", *words[1:], "--top", "4", "--json", "--dtype", "float32")
+        (query,) = json.loads(done.out)["queries"]
+        assert [hit["text"] for hit in query["results"]] == [SENTENCES[place] for place in order]
+        assert [hit["score"] for hit in query["results"]] == pytest.approx(theirs[order].tolist(), abs=2e-5)
+        assert "rank by cosine" not in done.err
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -72,6 +90,10 @@ def test_texts_kept_as_bits(run: Run, tmp_path: Path) -> None:
         (["search", "q"], "error: search: needs MODEL SOURCE QUERY, or QUERY --index INDEX"),
         (["search", "m", "s", "q", "--hybrid"], "error: --hybrid: needs --index"),
         (["search", "m", "s", "q", "--where", "row = 1"], "error: --where: needs --index"),
+        (
+            ["search", "q", "--index", "x", "--similarity", "dot"],
+            "error: --similarity dot: does not work with --index, which is asked as it was made; give it to bothways index",
+        ),
         (["search", "q", "--index", "x", "--limit", "3"], "error: --limit: does not work with --index"),
     ],
 )

@@ -1,5 +1,8 @@
 """An encoder in int8 against float64 arithmetic on its rounded weights, and what it refuses."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +44,20 @@ def test_load_in_int8_keeps_the_vectors_and_says_so(saved):
     assert found.mean() > 0.995 and found.min() > 0.98
     assert found.max() < 1 - 1e-9  # something was rounded
     assert "mean" in str(encoder.quantized) and "MB" in str(encoder.quantized)
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda encoder: pickle.loads(pickle.dumps(encoder))], ids=["copy", "pickle"])
+def test_copies_give_the_same_vectors_and_are_independent(saved, way):
+    encoder = bw.load(saved, quantize="int8")
+    wanted = encoder.encode(SENTENCES)
+    made = way(encoder)
+    assert made.quantized == encoder.quantized
+    assert (made.encode(SENTENCES) == wanted).all()
+    for module in encoder.backbone.modules():
+        if isinstance(module, SharedLinear):
+            module.shared.product.scale.zero_()
+    assert (made.encode(SENTENCES) == wanted).all() and np.abs(encoder.encode(SENTENCES) - wanted).max() > 1e-3
+    assert (way(made).encode(SENTENCES) == wanted).all()  # a copy of a copy
 
 
 def test_two_terms_compute_what_the_rounded_weights_give_in_float64(folder, monkeypatch):

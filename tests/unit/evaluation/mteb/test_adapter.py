@@ -150,11 +150,16 @@ def test_similarities_are_cosines_unless_the_encoder_has_its_own():
     class Dot(Plain):
         similarity_fn_name = "dot"
 
-        def similarity(self, left, right):
-            return left @ right.T
+    class Own(Plain):
+        similarity_fn_name = "angular"
 
+        def similarity(self, left, right):
+            return torch.ones(len(left), len(right))
+
+    assert MtebEncoder(Own()).similarity(a, b).sum() == 36
     assert MtebEncoder(Dot()).mteb_model_meta.similarity_fn_name.value == "dot"
     np.testing.assert_allclose(MtebEncoder(Dot()).similarity(a, b), a @ b.T, atol=1e-6)
+    np.testing.assert_allclose(MtebEncoder(Dot()).similarity_pairwise(a, b), (a * b).sum(1), atol=1e-5)
 
 
 def test_what_mteb_is_told_of_an_encoder(tmp_path):

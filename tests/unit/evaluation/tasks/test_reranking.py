@@ -11,6 +11,7 @@ from bothways.errors import InputError
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
 from bothways.evaluation.tasks.reranking import Candidates, Reranking
+from bothways.similarity import similarity_of
 from unit.evaluation.vectors import Written, write, written
 
 OPTIONS = RunOptions()
@@ -49,6 +50,34 @@ def test_measures_equal_a_naive_loop():
     assert score.details["items"]["values"] == pytest.approx(expected[:, 0], abs=1e-7)
     assert (score.details["queries"], score.details["queries_left_out"]) == (len(kept), 60 - len(kept))
     assert 0 < len(kept) < 60
+
+
+class Named(Written):
+    def __init__(self, kind: str | None) -> None:
+        super().__init__()
+        self.similarity_fn_name = kind
+
+
+@pytest.mark.parametrize("kind", ["dot", "euclidean", "manhattan"])
+def test_candidates_are_ordered_by_the_similarity_of_the_encoder_or_of_the_task(kind):
+    rows = material(40, 1)
+    found = Reranking(rows).run(Named(kind), OPTIONS)
+    precisions = []
+    for row in rows:
+        if not (row.positive and row.negative):
+            continue
+        texts = [*row.negative, *row.positive]
+        scores = similarity_of(Written().encode([row.query]), Written().encode(texts), kind)[0].numpy()
+        order = np.argsort(-scores, kind="stable")
+        hits = np.array([text in row.positive for text in texts])[order]
+        precisions.append(np.mean([hits[: i + 1].mean() for i in np.flatnonzero(hits)]))
+    assert found.metrics["map"] == pytest.approx(np.mean(precisions), abs=1e-12)
+    assert found.details["similarity"] == kind
+    chosen = Reranking(rows, similarity=kind)
+    assert chosen.run(Written(), OPTIONS).metrics == found.metrics != Reranking(rows).run(Written(), OPTIONS).metrics
+    assert chosen.settings["similarity"] == kind and "similarity" not in Reranking(rows).settings
+    with pytest.raises(InputError, match="similarity: 'dott' is unknown; did you mean 'dot'"):
+        Reranking(rows, similarity="dott")  # type: ignore[arg-type]
 
 
 def test_keeping_queries_without_wrong_candidates():

@@ -14,10 +14,13 @@ from bothways.evaluation.inputs.beir_collection import Collection
 from bothways.evaluation.inputs.pair_collection import read_pair_collection
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
+from bothways.evaluation.tasks import stdlib
 from bothways.evaluation.tasks.retrieval import Retrieval
 from bothways.search import dense as dense_module
 from bothways.search import ranker as ranker_module
+from bothways.search.bm25_ranker import BM25
 from bothways.search.ranker import DenseRanker
+from bothways.similarity import similarity_of
 from unit.evaluation.vectors import Written, write, written
 
 OPTIONS = RunOptions()
@@ -188,3 +191,38 @@ def test_documents_as_bits_are_an_option_of_the_task(tmp_path):
         make_task(f"retrieval:{tmp_path}?precision=int8&backend=faiss")
     with pytest.raises(InputError, match="precision must be"):
         make_task(f"retrieval:{tmp_path}?precision=4bit")
+
+
+@pytest.mark.parametrize("kind", ["dot", "euclidean", "manhattan"])
+def test_ranking_follows_the_similarity_of_the_encoder_or_of_the_task(kind):
+    data = collection()
+    encoder = Written()
+    encoder.similarity_fn_name = kind
+    found = Retrieval(data, name="r").run(encoder, OPTIONS)
+    chosen = Retrieval(data, name="r", similarity=kind).run(Written(), OPTIONS)
+    assert found.metrics == chosen.metrics != Retrieval(data, name="r").run(Written(), OPTIONS).metrics
+    assert found.details["similarity"] == chosen.details["similarity"] == kind
+    scores = similarity_of(Written().encode(list(data.queries.values())), Written().encode(list(data.corpus.values())), kind)
+    first = scores.argmax(1).tolist()
+    hits = [data.qrels[query].get(list(data.corpus)[place], 0) > 0 for query, place in zip(data.queries, first)]
+    cut = Retrieval(data, name="r", k=(1,), similarity=kind).run(Written(), OPTIONS)
+    relevant = [query for query in data.queries if any(data.qrels[query].values())]
+    assert cut.metrics["mrr@1"] == pytest.approx(sum(hits) / len(relevant), abs=1e-12)
+    with pytest.raises(InputError, match="similarity is for encoders only; BM25 ranks texts itself"):
+        Retrieval(data, name="r", similarity=kind).run(BM25(), OPTIONS)
+
+
+def test_the_task_of_the_standard_library_follows_the_encoder(monkeypatch):
+    """It remembers vectors by a wrapper, which must not hide the encoder's similarity."""
+    data = collection()
+    monkeypatch.setattr(stdlib, "retrieval_task", lambda: stdlib.RetrievalTask(data.queries, data.corpus, data.qrels))
+    encoder = Written()
+    plain = stdlib.Stdlib().run(Written(), OPTIONS)
+    encoder.similarity_fn_name = "manhattan"
+    found = stdlib.Stdlib().run(encoder, OPTIONS)
+    assert found.metrics == make_task("stdlib?similarity=manhattan").run(Written(), OPTIONS).metrics
+    assert (
+        found.metrics["ndcg@10"]
+        == Retrieval(data, name="r").run(encoder, OPTIONS).metrics["ndcg@10"]
+        != plain.metrics["ndcg@10"]
+    )

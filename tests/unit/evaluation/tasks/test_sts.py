@@ -11,7 +11,8 @@ import scipy.stats
 from bothways.errors import InputError
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
-from bothways.evaluation.tasks.sts import STS, correlate, pair_cosines, spearman
+from bothways.evaluation.tasks.sts import STS, correlate, spearman
+from bothways.similarity import pair_scores, similarity_of
 
 
 class Counting:
@@ -63,12 +64,38 @@ def test_all_mean_and_wmean_by_hand():
 def test_cosine_of_large_zero_and_opposite_vectors():
     a = np.array([[1e18, 0.0], [0.0, 0.0], [1.0, 1.0]], dtype=np.float32)
     b = np.array([[1e-18, 0.0], [1.0, 0.0], [-2.0, -2.0]], dtype=np.float32)
-    assert pair_cosines(a, b) == pytest.approx([1.0, 0.0, -1.0], abs=1e-12)
+    assert pair_scores(a, b, "cosine") == pytest.approx([1.0, 0.0, -1.0], abs=1e-12)
 
 
 def test_pairs_of_a_sentence_with_itself_tie():
     vectors = np.random.default_rng(0).standard_normal((500, 37)).astype(np.float32)
-    assert set(pair_cosines(vectors, vectors)) == {1.0}
+    assert set(pair_scores(vectors, vectors, "cosine")) == {1.0}
+
+
+class Random:
+    """Random vectors of different lengths: hardly any two similarities tie."""
+
+    def __init__(self, similarity_fn_name: str | None = None) -> None:
+        self.similarity_fn_name = similarity_fn_name
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        return np.stack([np.random.default_rng(list(map(ord, text))).normal(size=8) * len(text) for text in texts])
+
+
+@pytest.mark.parametrize("kind", ["dot", "euclidean", "manhattan"])
+def test_pairs_are_compared_as_the_encoder_says(tmp_path, kind):
+    """The figure over the similarities of sentence-transformers."""
+    words = ["aab", "abb", "cc", "abcdefgh", "hhhhhh", "dde", "fgfgfg", "aabbccddeeff"]
+    rows = [row(a, b, (7 * i + 3 * j) % 11) for i, a in enumerate(words) for j, b in enumerate(words) if i < j]
+    path = write(tmp_path / "dev.jsonl", rows)
+    found = STS(path).run(Random(kind), RunOptions())
+    first, second = (Random().encode([each[side] for each in rows]) for side in ("sentence1", "sentence2"))
+    theirs = similarity_of(first, second, kind, pairwise=True).numpy()
+    wanted = scipy.stats.spearmanr(theirs, [each["score"] for each in rows]).statistic
+    assert found.metrics["spearman"] == pytest.approx(wanted, abs=1e-9)
+    assert found.details["similarity"] == kind
+    assert make_task(f"sts:{path}?similarity={kind}").run(Random(), RunOptions()).metrics == found.metrics
+    assert STS(path).run(Random(), RunOptions()).metrics != found.metrics
 
 
 def test_each_distinct_text_is_encoded_once(tmp_path):

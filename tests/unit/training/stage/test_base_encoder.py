@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import bothways as bw
+from bothways.errors import InputError
+from bothways.pooling import Pooling
 from bothways.training.recipe.overrides import override
+from bothways.training.stage.base_encoder import _check_fits
 from unit.training.material import TEXTS, mntp, recipe, simcse
 
 
@@ -42,3 +47,24 @@ def test_training_goes_on_from_an_encoder_folder(whole: Path, tmp_path: Path) ->
     assert [stage["name"] for stage in encoder.provenance["stages"]] == ["mntp", "simcse", "simcse"]
     # its provenance names the base LLM, whose head MNTP needs
     bw.train(recipe(whole.parent, mntp(), base=str(whole)), tmp_path / "mntp", texts=TEXTS)
+
+
+def test_one_stage_that_trains_the_new_tokens_is_enough() -> None:
+    """A finished encoder without them is refused only if no stage would train them."""
+    encoder = SimpleNamespace(
+        direction="bidirectional",
+        pooling=Pooling("mean"),
+        hidden_size=8,
+        tokenizer=SimpleNamespace(get_vocab=lambda: {"a": 0}),
+    )
+
+    def asked(*trains: bool) -> Any:
+        stages = [SimpleNamespace(objective=SimpleNamespace(trains_new_tokens=each)) for each in trains]
+        return SimpleNamespace(
+            base="b", name="r", direction="bidirectional", pooling="mean", new_tokens=("<s1>",), stages=stages
+        )
+
+    for trains in ((True, False), (False, True), (True,)):
+        _check_fits(encoder, asked(*trains))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="new_tokens: b has no <s1>, and no stage of the recipe r trains it"):
+        _check_fits(encoder, asked(False, False))  # type: ignore[arg-type]
