@@ -71,23 +71,31 @@ def by_example(items: Sequence[LabeledText], options: ClassOptions | None = None
         # drawn among one fewer and moved past the query: a list without the query would cost each
         # query a pass over its class
         drawn = draw.sample(range(len(same) - 1), min(options.positives, len(same) - 1))
-        right = [same[number + (number >= ranks[place])] for number in drawn]
-        wrong = others.draw(item, negatives, draw)
-        converted.examples.append(
-            Example(
-                item.text,
-                tuple(kept[other].text for other in right),
-                tuple(kept[other].text for other in wrong),
-                query_prompt=options.prompts.query,
-                document_prompt=options.prompts.document,
-                task=options.task,
-                label=item.label,
-                labels=item.labels if len(item.labels) > 1 else (),
-                positive_labels=tuple(kept[other].labels for other in right),
-                negative_labels=tuple(kept[other].labels for other in wrong),
-            )
-        )
+        right = [kept[same[number + (number >= ranks[place])]] for number in drawn]
+        wrong = [kept[other] for other in others.draw(item, negatives, draw)]
+        converted.examples.append(_row(item, right, wrong, options))
     return converted
+
+
+def _row(
+    query: LabeledText,
+    right: Sequence[LabeledText],
+    wrong: Sequence[LabeledText],
+    options: ClassOptions,
+) -> Example:
+    """Return the row of a query with texts of its label and of other labels."""
+    return Example(
+        query.text,
+        tuple(each.text for each in right),
+        tuple(each.text for each in wrong),
+        query_prompt=options.prompts.query,
+        document_prompt=options.prompts.document,
+        task=options.task,
+        label=query.label,
+        labels=query.labels if len(query.labels) > 1 else (),
+        positive_labels=tuple(each.labels for each in right),
+        negative_labels=tuple(each.labels for each in wrong),
+    )
 
 
 class _Others:
