@@ -10,6 +10,9 @@ is that of one short text: the vector that the loader would give, and the encode
 | llm2vec | joins instruction and text by one blank |
 | sentence-transformers 6 | counts the tokens of the prompt alone |
 | sentence-transformers before 6 | the same, and strips white space around prompt and text |
+
+sentence-transformers before 6 stops with an IndexError if nothing is left of a prompt and the
+tokenizer adds no token of its own (measured with 5.1.2 and 5.2.0).
 """
 
 from __future__ import annotations
@@ -46,13 +49,14 @@ class PromptCost:
         loader: for example "llama.cpp and Ollama".
         prompt: its name.
         effect: what the loader does, for example "pools it with the text".
-        cosine: between the loader's vector and the encoder's own, for one short text.
+        cosine: between the loader's vector and the encoder's own, for one short text. None if the
+            loader stops with an error.
     """
 
     loader: str
     prompt: str
     effect: str
-    cosine: float
+    cosine: float | None
 
 
 def prompt_costs(encoder: Encoder, target: str) -> list[PromptCost]:
@@ -70,25 +74,27 @@ def prompt_costs(encoder: Encoder, target: str) -> list[PromptCost]:
     for name, prompt in options.prompts.items():
         own = np.asarray(encoder.encode(SAMPLE, prompt_name=name), np.float64)
         for loader in LOADERS[target]:
+            if loader.stops(encoder, prompt):
+                found.append(PromptCost(loader.title, name, _STOPS, None))
+                continue
             vector = loader.vector(encoder, prompt)
             if vector is not None:
                 found.append(PromptCost(loader.title, name, loader.effect, cosine(vector, own)))
             if name == options.default_prompt and loader.without_default:
                 bare = np.asarray(encoder.encode(SAMPLE, prompt=""), np.float64)
                 found.append(PromptCost(loader.title, name, _DEFAULT, cosine(bare, own)))
-    return [each for each in found if each.cosine < SAME]
+    return [each for each in found if each.cosine is None or each.cosine < SAME]
 
 
 def tell(costs: Iterable[PromptCost]) -> None:
     """Log one line for each prompt that a loader does not honor."""
     for each in costs:
-        log.warning(
-            "%s: prompt %r: %s, so one short text has cosine %.4f to the encoder's own vector",
-            each.loader,
-            each.prompt,
-            each.effect,
-            each.cosine,
+        cost = (
+            ""
+            if each.cosine is None
+            else f", so one short text has cosine {each.cosine:.4f} to the encoder's own vector"
         )
+        log.warning("%s: prompt %r: %s%s", each.loader, each.prompt, each.effect, cost)
 
 
 def section(costs: Sequence[PromptCost]) -> list[str]:
@@ -104,7 +110,8 @@ def section(costs: Sequence[PromptCost]) -> list[str]:
         "| loader | prompt | what it does | cosine |",
         "|---|---|---|---|",
         *(
-            f"| {each.loader} | {each.prompt} | {each.effect} | {each.cosine:.4f} |"
+            f"| {each.loader} | {each.prompt} | {each.effect} | "
+            f"{'no vector' if each.cosine is None else f'{each.cosine:.4f}'} |"
             for each in costs
         ),
     ]
@@ -126,6 +133,7 @@ class _Loader:
     effect: str
     vector: Callable[[Encoder, str], _Vector | None]
     without_default: bool = False
+    stops: Callable[[Encoder, str], bool] = lambda encoder, prompt: False
 
 
 def _pooled(encoder: Encoder, prompt: str) -> _Vector:
@@ -160,6 +168,13 @@ def _stripped(encoder: Encoder, prompt: str) -> _Vector | None:
     return _without(encoder, (prompt + SAMPLE).strip(), 0 if pooled else left_out)
 
 
+def _nothing_left(encoder: Encoder, prompt: str) -> bool:
+    """Return whether nothing is left of a prompt without white space, not even a special token."""
+    if not prompt or _own_module(encoder, prompt):
+        return False
+    return not encoder.tokenizer(prompt.strip())["input_ids"]
+
+
 def _own_module(encoder: Encoder, prompt: str) -> bool:
     """Return whether a module in the folder, and not the loader, reads the prompts."""
     return (
@@ -189,6 +204,7 @@ def _without(encoder: Encoder, text: str, left_out: int) -> _Vector:
 
 _DEFAULT = "does not put it before a text by itself"
 _POOLS = "pools it with the text"
+_STOPS = "strips it to nothing and stops with an IndexError"
 _TRANSFORMERS = _Loader("plain transformers", _POOLS, _pooled, without_default=True)
 
 
@@ -208,7 +224,10 @@ LOADERS: dict[str, tuple[_Loader, ...]] = {
     "sentence-transformers": (
         _Loader("sentence-transformers 6", "leaves out the tokens of the prompt alone", _counted),
         _Loader(
-            "sentence-transformers before 6, LangChain", "strips white space around it", _stripped
+            "sentence-transformers before 6, LangChain",
+            "strips white space around it",
+            _stripped,
+            stops=_nothing_left,
         ),
         _TRANSFORMERS,
     ),
