@@ -61,7 +61,7 @@ bench: $(BENCH)-llm2vec/.ready $(BENCH)-llama-cpp/.ready $(BENCH)-graphs/.ready
 
 $(BENCH)-llm2vec/.ready: WANTED := --constraint constraints-bench.txt llm2vec transformers peft numpy tokenizers huggingface-hub accelerate datasets fsspec
 $(BENCH)-llama-cpp/.ready: WANTED := numpy 'xllamacpp>=2026.4'
-$(BENCH)-graphs/.ready: WANTED := --constraint constraints.txt onnx onnxscript onnxruntime openvino nncf
+$(BENCH)-graphs/.ready: WANTED := --constraint constraints.txt onnx onnxscript onnxruntime openvino
 $(BENCH)-older-st/.ready: WANTED := sentence-transformers==5.2.0 transformers==5.2.0
 $(BENCH)-%/.ready: | $(STAMP)
 	test -x $(BENCH)-$*/bin/python || $(BIN)/python -m venv $(BENCH)-$*

@@ -73,7 +73,6 @@ EXTRAS = {
     "onnxscript",
     "onnxruntime",
     "openvino",
-    "nncf",
     "faiss",
     "bm25s",
     "mteb",
