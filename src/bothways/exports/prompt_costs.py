@@ -224,7 +224,7 @@ LOADERS: dict[str, tuple[_Loader, ...]] = {
     "sentence-transformers": (
         _Loader("sentence-transformers 6", "leaves out the tokens of the prompt alone", _counted),
         _Loader(
-            "sentence-transformers before 6, LangChain",
+            "sentence-transformers before 6",
             "strips white space around it",
             _stripped,
             stops=_nothing_left,

@@ -87,7 +87,7 @@ def test_older_sentence_transformers(tmp_path: Path, bos: bool) -> None:
     encoder = encoder_of(tiny_llama(tmp_path / "base", tokenizer={"add_bos": bos}))
     encoder.save(tmp_path / "saved")
     effect = "strips white space around it"
-    costs = told(encoder, "sentence-transformers", "sentence-transformers before 6, LangChain", effect)
+    costs = told(encoder, "sentence-transformers", "sentence-transformers before 6", effect)
     stops = [each.prompt for each in prompt_costs(encoder, "sentence-transformers") if each.cosine is None]
     assert stops == ([] if bos else ["default"])
     costs = {name: cost for name, cost in costs.items() if name not in stops}

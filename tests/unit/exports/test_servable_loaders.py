@@ -128,7 +128,7 @@ def test_the_line_feed_is_what_costs(tmp_path: Path) -> None:
         "gguf": {"llama.cpp and Ollama"},
         "tei": {"TEI"},
         "llm2vec": {"llm2vec"},
-        "sentence-transformers": {"sentence-transformers before 6, LangChain", "plain transformers"},
+        "sentence-transformers": {"sentence-transformers before 6", "plain transformers"},
     }.items():
         found = [each for each in prompt_costs(before, target) if each.prompt == "default"]
         assert {each.loader for each in found} == loaders and max(each.cosine or 0.0 for each in found) < 0.9999, target
