@@ -10,6 +10,7 @@ Letters: B texts, L tokens, D embedding.
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -122,8 +123,13 @@ def _converted(program: Any) -> Model:
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
     frontend = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchFXPythonDecoder.from_exported_program(program, dynamic_shapes=False)
-    return frontend.convert(frontend.load(decoder))
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # it warns of operations that this torch does not decompose
+    try:
+        decoder = TorchFXPythonDecoder.from_exported_program(program, dynamic_shapes=False)
+        return frontend.convert(frontend.load(decoder))
+    finally:
+        logging.disable(before)
 
 
 def _name_inputs(model: Model) -> None:
