@@ -184,12 +184,12 @@ def use_graph(encoder: Encoder, graph: str | None = "auto", *, now: bool = False
 
     Args:
         encoder: on the CPU, in float32 and bidirectional.
-        graph: "openvino" makes the graph if it is not in the cache, which takes some ten seconds
+        graph: "openvino" makes the graph if it is not in the cache, which takes a minute or more
             once, and opens it. "auto" opens the one in the cache after `PATIENCE` short requests.
             It never makes one, and does nothing if openvino is not installed or the encoder does
             not fit. "none" or None: torch computes everything.
-        now: for "auto", make and open the graph now, as "openvino" does, but go on without one if
-            that fails. A warning says why. For programs that run long, such as a server.
+        now: for "auto", open the graph in the cache now, or say how to make one. If it cannot be
+            opened, a warning says why. For programs that run long, such as a server.
 
     Raises:
         InputError: `graph` is unknown. For "openvino" also: the encoder does not fit, or the graph
@@ -212,16 +212,26 @@ def use_graph(encoder: Encoder, graph: str | None = "auto", *, now: bool = False
     if reason:
         raise InputError(f"graph: {reason}")
     made = ShortPasses()
-    if graph == "openvino" or now:
+    if graph == "openvino":
         name = encoder.folder.name if encoder.folder is not None else "encoder"
-        try:
-            made.open(encoder, graph_cache.ensure(encoder, TOKENS, name))
-        except BothwaysError as error:
-            if graph == "openvino":
-                raise
-            log.warning("no OpenVINO graph: %s", str(error).removeprefix("graph: "))
-            return
+        made.open(encoder, graph_cache.ensure(encoder, TOKENS, name))
+    elif now and not _opened_now(made, encoder):
+        return
     encoder.graph = made
+
+
+def _opened_now(made: ShortPasses, encoder: Encoder) -> bool:
+    """Open the graph in the cache, or say why there is none."""
+    file = graph_cache.stored(graph_cache.folder_of(encoder, TOKENS))
+    if file is None:
+        log.info("an OpenVINO graph would answer short requests faster: graph='openvino'")
+        return False
+    try:
+        made.open(encoder, file)
+    except BothwaysError as error:
+        log.warning("no OpenVINO graph: %s", str(error).removeprefix("graph: "))
+        return False
+    return True
 
 
 def installed() -> bool:

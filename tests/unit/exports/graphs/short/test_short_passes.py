@@ -138,6 +138,19 @@ def test_auto_waits_for_many_short_requests_and_makes_nothing(
     assert caplog.text.count("run in an OpenVINO graph") == 1 and runtime.written == 1
 
 
+def test_a_server_opens_a_stored_graph_at_once(folder: Path, runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="bothways")
+    encoder = opened(folder, None)
+    use_graph(encoder, "auto", now=True)
+    assert encoder.graph is None and runtime.written == 0 and "graph='openvino'" in caplog.text
+    opened(folder, "openvino")
+    runtime.shapes.clear()
+    use_graph(encoder, "auto", now=True)
+    runtime.shapes.clear()
+    encoder.encode("a cat")
+    assert runtime.shapes == [(1, 4)]
+
+
 def test_none_means_torch(folder: Path, runtime: Runtime) -> None:
     opened(folder, "openvino")
     runtime.shapes.clear()
