@@ -23,7 +23,7 @@ from torch.func import functional_call
 
 from bothways.backbone.loading.checkpoints import quiet
 from bothways.encoder.encoder import Encoder
-from bothways.errors import BothwaysError, UnsupportedFamily
+from bothways.errors import BothwaysError, MissingExtra, UnsupportedFamily
 from bothways.exports.graphs.onnx_graph import INPUTS, GraphRun
 from bothways.exports.graphs.openvino_graph import compiled_run
 from bothways.exports.graphs.padded_encoder import PaddedEncoder, plain_attention
@@ -53,6 +53,11 @@ class _WithWeights(nn.Module):
         out = functional_call(self.inside, given, (input_ids, attention_mask, pool_mask))
         vectors: Tensor = out[-1]
         return vectors
+
+
+def missing() -> MissingExtra:
+    """Return the error that says how to install openvino."""
+    return MissingExtra("openvino", "graph", "graph='openvino'")
 
 
 def weights_of(encoder: Encoder) -> dict[str, Tensor]:

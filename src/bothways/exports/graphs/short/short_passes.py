@@ -25,7 +25,7 @@ from bothways.attention.all_modules import all_modules
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.module import EncoderModule
-from bothways.errors import BothwaysError, InputError, MissingExtra
+from bothways.errors import BothwaysError, InputError
 from bothways.exports.graphs.onnx_graph import GraphRun
 from bothways.exports.graphs.padded_encoder import POOLINGS
 from bothways.exports.graphs.short import bare_graph, graph_cache
@@ -208,7 +208,7 @@ def use_graph(encoder: Encoder, graph: str | None = "auto", *, now: bool = False
         log.debug("no OpenVINO graph: %s", reason)
         return
     if missing:
-        raise MissingExtra("openvino", "graph", "graph='openvino'")
+        raise bare_graph.missing()
     if reason:
         raise InputError(f"graph: {reason}")
     made = ShortPasses()
