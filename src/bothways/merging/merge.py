@@ -6,7 +6,9 @@
     slerp    two models, tensor by tensor on the arc between them
 
 Adapters of one base are merged as what they make of the base, W + s B A, because the mean of
-factors is not the factors of the mean. The result is saved, read back and proved by the doctor.
+factors is not the factors of the mean. On request the result is an adapter again, see `adapters`.
+Weights are computed in float64, and stored in the type of the models if they have the same one,
+else in float32. The result is saved, read back and proved by the doctor.
 """
 
 from __future__ import annotations
@@ -22,17 +24,22 @@ import torch
 from torch import Tensor
 
 from bothways.atomic import refuse_existing
+from bothways.backbone.adapter.adapter_files import MERGED, fingerprint, local_adapter, read_needs
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.folder.adapter_settings import describe
 from bothways.encoder.load import load
 from bothways.encoder.proof.doctor import doctor
 from bothways.errors import BothwaysError, InputError
 from bothways.evaluation.devmetric import dev_metric
-from bothways.merging.parents import Parent, open_parents
+from bothways.merging.adapters import Combination, read_config, write_merged
+from bothways.merging.parents import Parent, open_parents, stored_dtype
 from bothways.merging.weights import mean, merged, normalized, slerp
 
 log = logging.getLogger("bothways")
 
 Method = Literal["soup", "greedy", "slerp"]
+SAME = 1e-4
+"""Most that weights with a merged adapter may differ from merged ones, in shares of the largest."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ def merge(
     t: float = 0.5,
     dev: str | None = None,
     base: str | None = None,
+    adapter: Combination | None = None,
 ) -> Encoder:
     """Merge encoders, and save the result.
 
@@ -74,6 +82,9 @@ def merge(
         t: slerp: share of the way from the first model to the second, in [0, 1].
         dev: task by which "greedy" chooses, for example "sts:dev.jsonl". Another method reports it.
         base: base of the adapters, if what they name cannot be reached.
+        adapter: write an adapter of the same base, of a soup of adapters: "cat" is as exact as
+            merged weights and has the sum of their ranks, "linear" has their rank and is rough. If
+            None, a whole encoder is written.
 
     Returns:
         The merged encoder, as read back from `out`.
@@ -85,6 +96,7 @@ def merge(
     """
     chosen_method = method or ("soup" if dev is None else "greedy")
     _check(chosen_method, models, weights, t, dev)
+    _check_adapter(adapter, chosen_method, dev)
     refuse_existing(out)
     metric = None if dev is None else dev_metric(dev)
     parents = open_parents(models, base)
@@ -114,8 +126,14 @@ def merge(
     if metric is not None and chosen.dev is None:
         chosen = Chosen(chosen.weights, {"metric": metric.name, "merged": metric(child)})
     _record(child, parents, chosen, chosen_method)
-    child.save(out)
-    return _proved(out)
+    if adapter is None:
+        child.save(out, dtype=stored_dtype(parents))
+        return _proved(out, None)
+    rounding = _write_adapter(child, parents, chosen.weights, Path(out), adapter)
+    encoder = _proved(out, base)
+    if adapter == "cat":
+        _check_same(encoder, child, out, max(SAME, 4 * rounding))
+    return encoder
 
 
 def _check(
@@ -139,6 +157,62 @@ def _check(
         raise InputError(f"merge: t must lie in [0, 1] (got {t})")
     if weights is not None:
         normalized(weights, len(models))
+
+
+def _check_adapter(adapter: str | None, method: str, dev: str | None) -> None:
+    if adapter is None:
+        return
+    if adapter not in get_args(Combination):
+        raise InputError(
+            f"merge: adapter {adapter!r} does not exist; there are {', '.join(get_args(Combination))}"
+        )
+    if method == "slerp":
+        raise InputError(
+            "merge: slerp goes between weights, and has no adapter as result; leave adapter out, or merge a soup"
+        )
+    if adapter == "linear" and dev is not None:
+        raise InputError(
+            "merge: dev measures merged weights, which a linear adapter does not give; use adapter cat, or leave dev out"
+        )
+
+
+def _write_adapter(
+    child: Encoder,
+    parents: Sequence[Parent],
+    weights: Sequence[float],
+    out: Path,
+    combination: Combination,
+) -> float:
+    """Write an adapter of the parents' base, with the settings that make an encoder of it.
+
+    Returns the rounding of its factors, see `write_merged`.
+
+    Raises:
+        InputError: if the parents are not adapters of one base, or are more than LoRA's factors.
+    """
+    folders = [local_adapter(parent.name) for parent in parents]
+    below = [_below(folder) for folder in folders]
+    for parent, other in zip(parents[1:], below[1:]):
+        if other != below[0]:
+            raise InputError(
+                f"merge: {parents[0].name} and {parent.name} are adapters of other bases ({below[0][0]} and {other[0]}), or over "
+                "other adapters; leave out the adapter option to merge whole encoders"
+            )
+    before = read_needs(folders[0]).base_adapter
+    if before is not None and Path(before).is_dir():
+        before = str(Path(before).resolve())
+    rounding = write_merged(folders, weights, out, combination, base_adapter=before)
+    earlier: Any = child.provenance.get(MERGED, [])
+    child.provenance[MERGED] = [*earlier[:-1], str(fingerprint(out))]
+    describe(child, out)
+    return rounding
+
+
+def _below(folder: Path) -> tuple[str, str | None]:
+    """Return the base that an adapter names, and the fingerprint of the adapter below it."""
+    named = str(read_config(folder).get("base_model_name_or_path"))
+    before = read_needs(folder).base_adapter
+    return named, None if before is None else fingerprint(Path(before)) or before
 
 
 def _greedy(
@@ -195,14 +269,33 @@ def _stages(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{key: entry[key] for key in keys if key in entry} for entry in entries]
 
 
-def _proved(out: str | os.PathLike[str]) -> Encoder:
+def _proved(out: str | os.PathLike[str], base: str | None) -> Encoder:
     """Read the result back and prove it.
+
+    Args:
+        out: its folder.
+        base: base of an adapter, if what it names cannot be reached.
 
     Raises:
         BothwaysError: if a check fails.
     """
-    encoder = load(out, device="cpu", dtype=torch.float32)
+    encoder = load(out, base=base, device="cpu", dtype=torch.float32)
     diagnosis = doctor(encoder, quick=True)
     if not diagnosis.ok:
         raise BothwaysError(f"merge: {out} was written, but is not sound:\n{diagnosis}")
     return encoder
+
+
+def _check_same(
+    encoder: Encoder, same: Encoder, out: str | os.PathLike[str], allowed: float
+) -> None:
+    """Raise BothwaysError if an adapter over its base does not give the merged weights."""
+    expected = same.state_dict()
+    for name, tensor in encoder.state_dict().items():
+        if tensor.is_floating_point() and not torch.allclose(
+            tensor, expected[name], rtol=0, atol=allowed * float(expected[name].abs().max())
+        ):
+            off = float((tensor - expected[name]).abs().max())
+            raise BothwaysError(
+                f"merge: {out} was written, but {name} differs by {off:.1e} from the merged weights"
+            )

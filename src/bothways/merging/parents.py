@@ -15,6 +15,7 @@ from bothways.attention.older_loaders import GUARD
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.load import load
 from bothways.errors import InputError
+from bothways.foreign import read_object
 
 #: Fields of a configuration that name its origin or how it is run, not the model.
 _PASSING = {
@@ -67,6 +68,23 @@ def open_parents(models: Sequence[str | os.PathLike[str]], base: str | None = No
         parents.append(Parent(name, load(name, base=base, device="cpu", dtype=torch.float32)))
         _check_pair(parents[0], parents[-1])
     return parents
+
+
+def stored_dtype(parents: Sequence[Parent]) -> str:
+    """Return the type in which the models are stored, or "float32" if it is not one type.
+
+    An adapter is merged in float32, so its encoder is stored in it.
+    """
+    kinds = {_stored(parent.encoder) for parent in parents}
+    return kinds.pop() if len(kinds) == 1 else "float32"
+
+
+def _stored(encoder: Encoder) -> str:
+    if encoder.folder is None or not (encoder.folder / "config.json").is_file():
+        return "float32"
+    config = read_object(encoder.folder / "config.json")
+    stated = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    return stated if stated in ("bfloat16", "float16") else "float32"
 
 
 def _check_pair(one: Parent, other: Parent) -> None:

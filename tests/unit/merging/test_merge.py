@@ -41,6 +41,20 @@ def test_a_soup_is_the_mean_of_all_weights(place, tmp_path):
     assert encoder.encode(list(SENTENCES[:2])).shape == (2, encoder.dimension)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "kind"), [("bfloat16", "bfloat16", torch.bfloat16), ("bfloat16", "float32", torch.float32)]
+)
+def test_the_type_of_the_models_stays(place, tmp_path, first, second, kind):
+    for name, dtype in (("a", first), ("b", second)):
+        bw.load(place / name, dtype="float32").save(tmp_path / name, dtype=dtype)
+    bw.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    states = [weights(tmp_path / name) for name in "ab"]
+    for name, tensor in weights(tmp_path / "out").items():
+        # once rounded, from a sum in float64
+        expected = ((states[0][name].double() + states[1][name].double()) / 2).float().to(kind)
+        assert tensor.dtype == kind and torch.equal(tensor, expected)
+
+
 def test_slerp_goes_between_two(place, tmp_path):
     bw.merge([place / "a", place / "b"], tmp_path / "out", method="slerp", t=0.3)
     one, other = weights(place / "a"), weights(place / "b")
@@ -91,6 +105,16 @@ def test_adapters_of_one_base_and_seeds_of_one_recipe(tmp_path):
     facts = merged.provenance["merge"]["parents"]
     assert [parent["stages"][0]["seed"] for parent in facts] == [1, 2]
     assert merged.provenance["stages"] == [], "no stage is shared"
+    # the same as an adapter, which another soup takes again
+    small = bw.merge(runs, tmp_path / "adapter", adapter="cat")
+    assert not (tmp_path / "adapter" / "model.safetensors").exists()
+    for name, tensor in small.backbone.state_dict().items():
+        torch.testing.assert_close(tensor, merged.backbone.state_dict()[name], atol=1e-6, rtol=1e-5)
+    assert bw.load(tmp_path / "adapter").provenance["merge"]["parents"] == facts
+    assert bw.merge([tmp_path / "adapter", runs[0]], tmp_path / "again", adapter="cat").prompts == merged.prompts
+    rough = bw.merge(runs, tmp_path / "rough", adapter="linear", weights=[1, 0])
+    for name, tensor in rough.backbone.state_dict().items():
+        torch.testing.assert_close(tensor, one[name], atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +126,9 @@ def test_adapters_of_one_base_and_seeds_of_one_recipe(tmp_path):
         ({"t": 2.0}, "t must lie in"),
         ({"weights": [1, 2]}, "2 weights for 3 models"),
         ({"weights": [1, 2, 3], "dev": "stdlib"}, "weights belong to a soup"),
+        ({"adapter": "svd"}, "adapter 'svd' does not exist; there are cat, linear"),
+        ({"adapter": "linear", "dev": "stdlib"}, "use adapter cat, or leave dev out"),
+        ({"adapter": "cat"}, "holds no adapter"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(place, tmp_path, options, message):

@@ -40,6 +40,12 @@ def command(
     base: Annotated[
         str | None, typer.Option(help="base of adapters, if what they name cannot be reached")
     ] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            help="write an adapter of a soup of adapters: cat (exact, ranks add up) or linear (rough, rank stays)"
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Merge the weights of several encoders, and prove the result.
@@ -57,6 +63,7 @@ def command(
         t=t,
         dev=dev,
         base=base,
+        adapter=adapter,  # type: ignore[arg-type]
     )
     facts = encoder.provenance["merge"]
     for parent in facts["parents"]:

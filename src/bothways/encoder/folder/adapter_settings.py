@@ -165,7 +165,9 @@ def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> N
     }
     needs = json.loads((folder / NEEDS).read_text(encoding="utf-8"))
     history = {
-        key: encoder.provenance[key] for key in ("stages", MERGED) if key in encoder.provenance
+        key: encoder.provenance[key]
+        for key in ("stages", "merge", MERGED)
+        if key in encoder.provenance
     }
     write_json(folder / NEEDS, {**needs, **history, "encoder": settings})
 

@@ -128,8 +128,8 @@ def load(
     family = next(text_configs(loaded.model)).model_type
     pooling, options = _way_to_vectors(path, second, ours, named or str(name), loaded.model, family)
     stages = [{"name": place.name, "adapter": str(place)} for place in places]
-    if ours is not None:
-        stages = read_object(places[-1] / NEEDS).get("stages", stages)
+    told = read_object(places[-1] / NEEDS) if ours is not None else {}
+    stages = told.get("stages", stages)
     provenance = {
         "base": str(name),
         "source": "llm2vec" if ours is None else "adapter",
@@ -137,6 +137,7 @@ def load(
         "report": report,
         "versions": versions(),
         MERGED: held,
+        **({"merge": told["merge"]} if "merge" in told else {}),
     }
     return Encoder(
         loaded.model,
