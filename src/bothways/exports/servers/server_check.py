@@ -135,7 +135,7 @@ def _pooling(files: Files) -> str | None:
     known = {POOLINGS[mode][0]: POOLINGS[mode][1] for mode in files.server.poolings}
     true = [
         name
-        for name, value in files.pooling.items()
+        for name, value in sorted(files.pooling.items())
         if name.startswith("pooling_mode_") and value is True
     ]
     if len(true) != 1 or true[0] not in known:

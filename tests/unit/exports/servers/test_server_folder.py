@@ -161,7 +161,7 @@ def test_widths_of_a_matryoshka_encoder(bases: Path, tmp_path: Path) -> None:
     ("config.json", {"hidden_act": "gelu"}, "hidden_act is gelu"),
     ("config.json", {"is_matryoshka": True}, "matryoshka_dimensions is null"),
     ("1_Pooling/config.json", {"pooling_mode": "max"}, "pooling_mode is max"),
-    ("1_Pooling/config.json", {"pooling_mode_cls_token": True}, "has pooling_mode_mean_tokens and pooling_mode_cls_token"),
+    ("1_Pooling/config.json", {"pooling_mode_cls_token": True}, "has pooling_mode_cls_token and pooling_mode_mean_tokens"),
     ("sentence_bert_config.json", {"max_seq_length": None}, "max_seq_length is null"),
     ("sentence_bert_config.json", {"max_seq_length": 2048}, "with 1024 positions"),
     ("tokenizer_config.json", {"tokenizer_class": "TokenizersBackend"}, "tokenizer_class is TokenizersBackend"),
