@@ -61,10 +61,18 @@ class EncoderPool:
 
     def __enter__(self) -> EncoderPool:
         """Start a process and load the model there, so that a wrong name fails at once."""
-        self.similarity_fn_name = self._call("load", None, {})
+        try:
+            self.similarity_fn_name = self._call("load", None, {})
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        """End all processes."""
+        self.close()
+
+    def close(self) -> None:
         """End all processes."""
         executor, self._executor = self._executor, None
         if executor is not None:

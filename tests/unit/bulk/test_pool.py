@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -71,12 +72,11 @@ def test_mined_rows_are_those_of_one_process(
     assert pool._executor is None
 
 
-def test_a_wrong_model_fails_before_the_first_text(tmp_path: Path) -> None:
-    with (
-        pytest.raises((BothwaysError, OSError), match="no-such-model"),
-        EncoderPool(ModelRequest(str(tmp_path / "no-such-model")), 2),
-    ):
+def test_a_wrong_model_fails_before_the_first_text_and_leaves_no_process(tmp_path: Path) -> None:
+    pool = EncoderPool(ModelRequest(str(tmp_path / "no-such-model")), 2)
+    with pytest.raises((BothwaysError, OSError), match="no-such-model"), pool:
         pytest.fail("opened")
+    assert pool._executor is None and multiprocessing.active_children() == []
     with pytest.raises(InputError, match="processes: must be at least 1"):
         EncoderPool(ModelRequest("a"), 0)
 
