@@ -35,7 +35,6 @@ DOUBLES = {
     "Result": "of verifying an export, and of a request",
     "Server": "a program that serves exports, and our own",
     "Store": "an index's database, and the number type of vectors on disk",
-    "Vector": "the vector of one text",
     "Vectors": "a type of results, and the class that asks an encoder for them",
 }
 """Names of several public classes or types, and their common meaning. It may only become shorter."""

@@ -32,7 +32,6 @@ MANY = {
     # a task's options, which the command line reads off this signature
     "bothways/evaluation/tasks/classification.py: from_argument",
     "bothways/evaluation/tasks/reranking.py: from_argument",
-    "bothways/evaluation/tasks/retrieval.py: from_argument",
 }
 """Functions with more than ten parameters, without those of `cli`, which are a verb's options."""
 
