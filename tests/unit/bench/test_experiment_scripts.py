@@ -22,7 +22,18 @@ from bothways.evaluation.registry import make_task
 from tiny import SENTENCES, tiny_llama
 
 FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
-NAMES = ("seeds", "quality", "mntp", "supervised_data", "supervised_tables", "nv_embed_tables", "supervised", "precision")
+NAMES = (
+    "seeds",
+    "quality",
+    "mntp",
+    "supervised_data",
+    "supervised_tables",
+    "nv_embed_tables",
+    "supervised",
+    "precision",
+    "longlora",
+    "attention_pattern",
+)
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +236,22 @@ def test_precision_encodes_once_and_prints_every_row(
     direct = bw.evaluate(bw.load(tmp_path / "mine"), [make_task(f"{task}?precision=binary&rescore=30&name=t")])["t"]["ndcg@10"]
     assert math.isclose(found["binary, best 30 K scored again"]["nDCG@10"], 100 * direct)
     assert "| int8 |" in (tmp_path / "out" / "mine.md").read_text()
+
+
+# --- attention_pattern ------------------------------------------------------------------
+
+
+def test_patterns_are_trained_and_read_along_the_way(scripts: dict[str, ModuleType], base: Path, tmp_path: Path) -> None:
+    """The base has 512 positions, and its rows are stretched to 1,024 tokens."""
+    text = tmp_path / "book.txt"
+    text.write_text(" ".join(SENTENCES * 40), encoding="utf-8")
+    words = ["--base", str(base), "--text", str(text), "--held-out", str(text), "--out", str(tmp_path / "out")]
+    scripts["attention_pattern"].main([*words, "--rows", "heads", "full", "--steps", "2", "--every", "2"])
+    found = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert list(found) == ["heads", "full"]
+    assert all({"step 2", "tokens"} <= runs["0"].keys() for runs in found.values())
+    # the same model before training, and other gradients
+    assert found["heads"]["0"]["step 2"] != found["full"]["0"]["step 2"]
+    written = (tmp_path / "out" / "heads-2-seed0" / "recipe.yaml").read_text()
+    assert "shift: heads" in written
+    assert "full − heads" in (tmp_path / "out" / "table.md").read_text()
