@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bothways.errors import InputError
+
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
@@ -39,6 +41,7 @@ def quantize(file: Path, width: int) -> None:
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     model = onnx.load(file)
+    split_gemm(model.graph)
     shapes = {each.name: tuple(each.dims) for each in model.graph.initializer}
     wide = [
         node.name
@@ -63,9 +66,34 @@ def quantize(file: Path, width: int) -> None:
         quantizer.process()
     finally:
         logger.setLevel(before)
+    if not any(node.op_type == "MatMulNBits" for node in quantizer.model.model.graph.node):
+        raise InputError(
+            "export: the graph has no matrix that can be written as int8; export f32 instead"
+        )
     file.unlink()
     file.with_name(f"{file.name}.data").unlink(missing_ok=True)
     quantizer.model.save_model_to_file(str(file), True)
+
+
+def split_gemm(graph: GraphProto) -> None:
+    """Write each plain `Gemm` as `MatMul` and `Add`, in place. GPT-2's layers are of this form."""
+    import onnx
+
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        plain = all(
+            (each.i == 0 if each.name.startswith("trans") else each.f == 1.0)
+            for each in node.attribute
+        )
+        if node.op_type != "Gemm" or not plain or len(node.input) != 3:
+            nodes.append(node)
+            continue
+        product = f"{node.output[0]}_product"
+        make = onnx.helper.make_node
+        nodes.append(make("MatMul", node.input[:2], [product], name=f"{node.name}_matmul"))
+        nodes.append(make("Add", [product, node.input[2]], [node.output[0]]))
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def quantize_experts(graph: GraphProto, width: int) -> None:
