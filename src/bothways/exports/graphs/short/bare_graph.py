@@ -85,7 +85,8 @@ def write(encoder: Encoder, file: Path, tokens: int, name: str) -> None:
     import openvino
 
     try:
-        with plain_attention(encoder):
+        with plain_attention(encoder), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             model = _converted(_traced(encoder, tokens))
     except BothwaysError:
         raise

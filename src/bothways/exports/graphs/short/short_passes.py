@@ -184,7 +184,7 @@ def use_graph(encoder: Encoder, graph: str | None = "auto", *, now: bool = False
 
     Args:
         encoder: on the CPU, in float32 and bidirectional.
-        graph: "openvino" makes the graph if it is not in the cache, which takes a minute or more
+        graph: "openvino" makes the graph if it is not in the cache, which takes some minutes
             once, and opens it. "auto" opens the one in the cache after `PATIENCE` short requests.
             It never makes one, and does nothing if openvino is not installed or the encoder does
             not fit. "none" or None: torch computes everything.
