@@ -48,6 +48,7 @@ _OPERATORS = {
     "euclidean": ("<->", "vector_l2_ops"),
     "manhattan": ("<+>", "vector_l1_ops"),
 }
+_MANHATTAN = (0, 7)  # the version of pgvector since which it has this distance
 _PAGE = 2000  # rows of an answer
 _MOST_INDEXED = 2000  # numbers of a vector that pgvector's HNSW takes
 
@@ -229,6 +230,14 @@ class PostgresStore(Store):
     def _make(self, settings: IndexSettings) -> None:
         table, width = self._table, settings.dimension
         self._base.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        if settings.similarity == "manhattan":
+            query = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+            version = str(self._base.execute(query).fetchone()[0])
+            if tuple(map(int, version.split(".")[:2])) < _MANHATTAN:
+                raise InputError(
+                    f"{self.place}: pgvector {version} of this server does not know the manhattan similarity, and 0.7 does; update "
+                    "it, use another store, or give --similarity euclidean"
+                )
         columns = ", ".join(
             f'"{name}" {kind} NOT NULL'.replace("PRIMARY KEY NOT NULL", "PRIMARY KEY")
             for name, kind in zip(COLUMNS, _KINDS)

@@ -38,7 +38,10 @@ def test_it_keeps_the_contract(encoder, tmp_path: Path) -> None:
 @needs_server
 @pytest.mark.parametrize("kind", SIMILARITIES)
 def test_it_ranks_as_the_encoder_says(saved, tmp_path: Path, kind: str) -> None:
-    check_similarity(table(kind), saved, tmp_path, kind, approximate=True)
+    try:
+        check_similarity(table(kind), saved, tmp_path, kind, approximate=True)
+    except InputError as error:  # the server of pgserver 0.1.4 has pgvector 0.6
+        assert kind == "manhattan" and "does not know the manhattan similarity, and 0.7 does" in str(error)
 
 
 @needs_server
