@@ -14,6 +14,10 @@ class InputError(BothwaysError, ValueError):
     """Input that cannot be used, with its file and row or dotted config path, and the remedy."""
 
 
+class OutputBusy(InputError):
+    """An output that another process or thread is writing."""
+
+
 class SourceError(BothwaysError, OSError):
     """A model or data source that cannot be found, reached or verified."""
 

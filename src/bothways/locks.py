@@ -23,7 +23,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bothways.errors import InputError, OutputError
+from bothways.errors import InputError, OutputBusy, OutputError
 
 #: The middle part has eight characters from `tempfile`.
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{1,8}\.(?P<kind>part|old)", re.DOTALL)
@@ -60,7 +60,7 @@ def held(
         The real place, with links resolved.
 
     Raises:
-        InputError: if another process holds it.
+        OutputBusy: if another process or thread holds it.
         OutputError: if nothing can be written there.
     """
     target = Path(target)
@@ -80,7 +80,7 @@ def held(
         stack.enter_context(_parents(target, place))
         with _guard:
             if key in _held:
-                raise InputError(f"{target}: {busy.replace('another process', 'another thread')}")
+                raise OutputBusy(f"{target}: {busy.replace('another process', 'another thread')}")
             _held[key] = me
         stack.callback(_held.pop, key, None)
         if _locked(target, place, busy, stack):
@@ -190,7 +190,7 @@ def _locked(target: Path, place: Path, busy: str, stack: ExitStack) -> bool:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"{target}: {busy}") from None
+        raise OutputBusy(f"{target}: {busy}") from None
     except NotImplementedError:
         return False
     except OSError as error:

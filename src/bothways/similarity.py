@@ -1,7 +1,7 @@
 """The similarity by which texts are ranked and compared: cosine, dot product, or a distance.
 
 An encoder's folder names it (`similarity_fn_name`), as in sentence-transformers. Search, indexes,
-serving, mining and evaluation all ask `similarity_name` for it, and take scores from this file.
+serving, mining and evaluation all ask `similarity_names` for it, and take scores from this file.
 Higher is nearer, so distances are negative.
 
 A search over many documents first looks for candidates by float32 numbers (`nearness`). Their last
@@ -12,62 +12,20 @@ Letters: q queries, n documents, D numbers of a vector.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bothways.errors import InputError
-from bothways.nearest import meant
+from bothways.similarity_names import Similarity
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
-"""Functions of sentence-transformers (`similarity_fn_name`)."""
-SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
-NAMES = {
-    "cosine": "cosine",
-    "dot": "dot product",
-    "euclidean": "minus Euclidean distance",
-    "manhattan": "minus Manhattan distance",
-}
-"""What messages and tables call the scores."""
 NOISE = 1e-5
 """Error of a float32 score as a share of the numbers that it sums, with a wide margin."""
 _DECIMALS = 12  # of scores below 10, see `rounded`
 _BLOCK = 2**20  # numbers of one block of differences
-
-
-def similarity_name(encoder: object, asked: str | None = None) -> Similarity:
-    """Return the similarity that texts of an encoder are ranked by.
-
-    For example, `similarity_name(encoder)` is "dot" if config_sentence_transformers.json says
-    `"similarity_fn_name": "dot"`, and `similarity_name(encoder, "cosine")` is "cosine".
-
-    Args:
-        encoder: any encoder, or a function of texts. Its attribute `similarity_fn_name` counts.
-        asked: the choice of the caller. If None, the encoder's own, and cosine if it has none.
-
-    Raises:
-        InputError: the name is unknown.
-    """
-    own = getattr(encoder, "similarity_fn_name", None)
-    name = getattr(own, "value", own)  # sentence-transformers' enum, or a name
-    return check_similarity(asked) or check_similarity(name) or "cosine"
-
-
-def check_similarity(name: object) -> Similarity | None:
-    """Return the name of a similarity, or None for None.
-
-    Raises:
-        InputError: the name is unknown.
-    """
-    if name is not None and name not in SIMILARITIES:
-        raise InputError(
-            f"similarity: {name!r:.60} is unknown; {meant(str(name), SIMILARITIES)}choose one of {', '.join(SIMILARITIES)}"
-        )
-    return name
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

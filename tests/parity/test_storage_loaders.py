@@ -251,14 +251,14 @@ def test_what_would_change_their_vectors_is_refused_by_name(tmp_path: Path) -> N
         bw.load(tmp_path / "chat")
     theirs_over(make(tmp_path / "plain", "llama"), tmp_path / "out", "mean")
     file = tmp_path / "out" / "sentence_bert_config.json"
-    for key, value in (("do_lower_case", True), ("query_length", 32), ("processing_kwargs", {"text": {"truncation": False}})):
+    for key, value in (("query_length", 32), ("processing_kwargs", {"text": {"stride": 4}})):
         kept = file.read_text()
         edit(file, **{key: value})
-        with pytest.raises(InputError, match=f"sentence_bert_config.json: {key} is"):
+        with pytest.raises(InputError, match=rf"sentence_bert_config.json: {key}\S* is"):
             bw.load(tmp_path / "out")
         file.write_text(kept)
     (pooling,) = (tmp_path / "out").glob("*_Pooling/config.json")
-    for modes in (["mean", "max"], "mean_sqrt_len_tokens", "median"):
+    for modes in (["mean", "mode"], "median"):
         edit(pooling, pooling_mode=modes)
         with pytest.raises(InputError, match=r"pooling .* cannot be read; known: one of"):
             bw.load(tmp_path / "out")

@@ -9,19 +9,8 @@ import pytest
 import torch
 
 from bothways.errors import InputError
-from bothways.similarity import (
-    SIMILARITIES,
-    Similarity,
-    as_nearness,
-    cosine_similarity,
-    nearness,
-    noise,
-    pair_scores,
-    prepared,
-    scores,
-    similarity_name,
-    similarity_of,
-)
+from bothways.similarity import as_nearness, cosine_similarity, nearness, noise, pair_scores, prepared, scores, similarity_of
+from bothways.similarity_names import SIMILARITIES, Similarity, similarity_name
 
 A, B = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
 

@@ -22,7 +22,7 @@ import numpy as np
 from bothways.bulk.model import ModelRequest
 from bothways.bulk.workers import ERRORS, TRIES, cores, end_with_parent
 from bothways.errors import BothwaysError, InputError
-from bothways.similarity import Similarity, similarity_name
+from bothways.similarity_names import Similarity, similarity_name
 
 log = logging.getLogger("bothways")
 

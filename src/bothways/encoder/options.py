@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bothways.encoder.texts.wrapping import Wrapper
-from bothways.similarity import Similarity
+from bothways.similarity_names import Similarity
 
 
 @dataclass

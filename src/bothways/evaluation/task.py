@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bothways.errors import InputError
-from bothways.similarity import Similarity, check_similarity
+from bothways.similarity_names import Similarity, check_similarity
 
 if TYPE_CHECKING:
     from bothways.search.vectors import AnyEncoder

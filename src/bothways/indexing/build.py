@@ -29,7 +29,7 @@ from bothways.indexing.update import Read, Update
 from bothways.printable import utf8_name
 from bothways.progress import Progress
 from bothways.provenance import versions
-from bothways.similarity import Similarity, similarity_name
+from bothways.similarity_names import Similarity, similarity_name
 
 log = logging.getLogger("bothways")
 

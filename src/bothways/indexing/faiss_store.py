@@ -31,7 +31,8 @@ from bothways.indexing.rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Near, RemovedIndex, Store, Stored
 from bothways.search.dense import faiss_metric
-from bothways.similarity import Similarity, scores
+from bothways.similarity import scores
+from bothways.similarity_names import Similarity
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS settings (only INTEGER PRIMARY KEY CHECK (only = 1), value TEXT NOT NULL);

@@ -25,7 +25,7 @@ from bothways.indexing.filters import Condition, quoted, write_sql
 from bothways.indexing.rows import COLUMNS, SIZE, Entry
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Near, RemovedIndex, Store, Stored
-from bothways.similarity import Similarity
+from bothways.similarity_names import Similarity
 
 SETTINGS = "index.json"
 _TABLE = "rows"

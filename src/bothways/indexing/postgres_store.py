@@ -25,7 +25,7 @@ from bothways.indexing.lance_store import parsed_settings
 from bothways.indexing.rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Near, Store, Stored, shown
-from bothways.similarity import Similarity
+from bothways.similarity_names import Similarity
 
 _TABLE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 _FORM = "must be like postgresql://me@localhost/database/table, with a table of small letters, digits and _"

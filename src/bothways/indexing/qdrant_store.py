@@ -30,7 +30,7 @@ from bothways.indexing.lance_store import parsed_settings
 from bothways.indexing.rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Near, Store, Stored
-from bothways.similarity import Similarity
+from bothways.similarity_names import Similarity
 
 KEY = "QDRANT_API_KEY"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")

@@ -30,7 +30,8 @@ from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Store
 from bothways.indexing.text_index import TextIndex, open_text_index
 from bothways.search.dense import SPARE
-from bothways.similarity import Similarity, as_nearness, noise, scores, unit_or_own
+from bothways.similarity import as_nearness, noise, scores, unit_or_own
+from bothways.similarity_names import Similarity
 
 K = 60
 """The constant of reciprocal rank fusion, as in the paper."""

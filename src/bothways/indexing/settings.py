@@ -10,7 +10,7 @@ from pydantic import Field
 
 from bothways.config import Strict
 from bothways.errors import InputError
-from bothways.similarity import Similarity
+from bothways.similarity_names import Similarity
 
 FORMAT = 1
 """Version of the layout. It changes when an older bothways could not read an index."""

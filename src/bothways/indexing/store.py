@@ -22,7 +22,7 @@ from bothways.errors import InputError
 from bothways.indexing.filters import Condition
 from bothways.indexing.rows import Entry
 from bothways.indexing.settings import IndexSettings
-from bothways.similarity import Similarity
+from bothways.similarity_names import Similarity
 
 
 class RemovedIndex(InputError):

@@ -13,7 +13,7 @@ from bothways.errors import InputError
 from bothways.nearest import meant
 from bothways.search.dense import Backend
 from bothways.search.shards import Store
-from bothways.similarity import Similarity, check_similarity
+from bothways.similarity_names import Similarity, check_similarity
 
 Method = Literal["bm25", "dense", "hybrid"]
 Sampling = Literal["top", "random"]

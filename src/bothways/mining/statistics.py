@@ -17,7 +17,7 @@ from bothways.data.labeled.example import Example
 from bothways.mining.corpus import Documents
 from bothways.mining.options import MiningOptions
 from bothways.mining.select import Choice
-from bothways.similarity import NAMES
+from bothways.similarity_names import NAMES
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _SHOWN = 3  # queries named among those without a negative

@@ -22,7 +22,8 @@ import torch
 from bothways.errors import InputError, MissingExtra
 from bothways.search.shards import Shards
 from bothways.search.topk import DOCUMENT_BLOCK, QUERY_TILE, TopK, spans
-from bothways.similarity import Similarity, as_nearness, nearness, noise, scores
+from bothways.similarity import as_nearness, nearness, noise, scores
+from bothways.similarity_names import Similarity
 
 Backend = Literal["exact", "faiss"]
 

@@ -26,7 +26,7 @@ from bothways.errors import InputError
 from bothways.nearest import meant
 from bothways.search.dense import DenseIndex
 from bothways.search.shards import Shards
-from bothways.similarity import Similarity
+from bothways.similarity_names import Similarity
 
 DocumentPrecision = Literal["float32", "int8", "binary"]
 

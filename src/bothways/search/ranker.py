@@ -23,7 +23,8 @@ from bothways.search.quantized import NONE, Quantization, QuantizedIndex
 from bothways.search.shards import Shards
 from bothways.search.topk import TopK
 from bothways.search.vectors import AnyEncoder, Role, encode_texts
-from bothways.similarity import Similarity, prepared, similarity_name
+from bothways.similarity import prepared
+from bothways.similarity_names import Similarity, similarity_name
 
 # number of documents with vectors in memory: 32,768 x 4,096 in float32 is 0.5 GB
 ENCODE_CHUNK = 32768

@@ -19,8 +19,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from bothways.errors import InputError
-from bothways.similarity import Similarity, prepared, similarity_name
+from bothways.similarity import prepared
 from bothways.similarity import unit as unit  # its place in earlier versions
+from bothways.similarity_names import Similarity, similarity_name
 
 Role = Literal["symmetric", "query", "document"]
 

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from bothways.config import Strict
 from bothways.encoder.inference import Precision
-from bothways.similarity import Similarity
+from bothways.similarity_names import Similarity
 
 _TEXTS = {
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]

@@ -11,7 +11,8 @@ import numpy as np
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.inference import Precision, finish, quantize
 from bothways.errors import InputError
-from bothways.similarity import Similarity, scores, similarity_name, unit_or_own
+from bothways.similarity import scores, unit_or_own
+from bothways.similarity_names import Similarity, similarity_name
 
 
 def check(dimensions: int | None, precision: Precision, width: int, *, ranges: bool) -> None:

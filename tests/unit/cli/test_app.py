@@ -27,7 +27,18 @@ MINE = [
     *("--negatives", "--window", "--perc", "--margin", "--relative-margin", "--max-score", "--sampling", "--fill", "--empty"),
     *("--same-label", "--seed", "--corpus", "--column", "--dialect", "--task", "--limit", "--template"),
     *("--query-prompt", "--document-prompt", "--without", "--near", "--near-by"),
-    *("--backend", "--store", "--batch-tokens", "--device", "--dtype", "--resume", "--keep", "--sample"),
+    *(
+        "--backend",
+        "--store",
+        "--similarity",
+        "--batch-tokens",
+        "--device",
+        "--dtype",
+        "--processes",
+        "--resume",
+        "--keep",
+        "--sample",
+    ),
 ]
 VERBS = {
     "demo": ["--out", "--base", "--seed", "--size", "--device"],
@@ -37,7 +48,7 @@ VERBS = {
     ],
     "doctor": ["model", "--direction", "--quick", "--device", "--dtype", "--quantize"],
     "families": ["names", "--out"],
-    "merge": ["models", "--out", "--method", "--weights", "--t", "--dev", "--base"],
+    "merge": ["models", "--out", "--method", "--weights", "--t", "--dev", "--base", "--adapter"],
     "recipes": ["name", "--preset", "--option"],
     "train": [
         "recipe",
@@ -57,15 +68,15 @@ VERBS = {
         *("model", "source", "--out", "--column", "--unit", "--prompt", "--prompt-name", "--normalize", "--chunks"),
         *("--pooling", "--both", "--truncate-dim", "--processes", "--shard-rows", "--on"),
         *("--batch-tokens", "--device", "--dtype"),
-        "--quantize",
+        *("--quantize", "--graph"),
     ],
     "index": [
         *("sources", "--model", "--to", "--chunks", "--column", "--unit", "--prompt", "--prompt-name", "--query-prompt"),
-        *("--truncate-dim", "--pooling", "--approximate", "--keep", "--batch-tokens", "--device", "--dtype"),
+        *("--truncate-dim", "--pooling", "--similarity", "--approximate", "--keep", "--batch-tokens", "--device", "--dtype"),
     ],
     "search": [
-        *("words", "--index", "--model", "--top", "--where", "--hybrid", "--exact", "--limit", "--device", "--dtype"),
-        "--quantize",
+        *("words", "--index", "--model", "--top", "--where", "--hybrid", "--exact", "--limit", "--precision", "--rescore"),
+        *("--rescore-with", "--device", "--dtype", "--quantize", "--graph", "--similarity"),
     ],
     "evaluate": [
         *(
@@ -95,16 +106,16 @@ VERBS = {
             "--batch-tokens",
         ),
         *("--max-rows", "--max-tokens", "--max-bytes", "--max-requests", "--queue-rows", "--queue-tokens", "--timeout"),
-        *("--body-timeout", "--drain", "--index", "--pooling", "--device", "--dtype", "--quantize"),
+        *("--body-timeout", "--drain", "--index", "--pooling", "--device", "--dtype", "--quantize", "--share-base", "--graph"),
     ],
     "mine": MINE,
     "ablate": [
         *("plan", "--base", "--rows", "--poolings", "--eval-poolings", "--tasks", "--recipe", "--preset", "--option"),
         *("--data", "--dev", "--set", "--seeds", "--out", "--retrain", "--dry-run", "--device", "--dtype"),
     ],
-    "export": ["model", "--to", "--out", "--dtype", "--quantize", "--device"],
+    "export": ["model", "--to", "--out", "--dtype", "--quantize", "--adapters", "--device"],
     "verify-export": ["folder", "--with"],
-    "card": ["model", "--license", "--language", "--base-model", "--name", "--results", "--replace"],
+    "card": ["model", "--license", "--language", "--base-model", "--results", "--name", "--replace"],
     "push": [
         *("model", "name", "--private", "--dry-run", "--revision", "--message", "--license", "--language"),
         *("--base-model", "--results", "--include", "--device"),
@@ -321,7 +332,7 @@ def test_recipes_are_listed_and_printed_as_files_that_train_takes(run: Run, base
     done = run("recipes")
     described, options = done.out.splitlines()[::2], done.out.splitlines()[1::2]
     assert [line.split()[0] for line in described] == list(bw.recipes.NAMES)
-    assert "--option order, retrieval, scale, dev_every" in options[2]
+    assert "--option order, retrieval, scale, servable, dev_every" in options[2]
     for name in ("llm2vec", "simcse"):
         for preset in ("published", "laptop"):
             done = run("recipes", name, "--preset", preset)

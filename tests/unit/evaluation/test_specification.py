@@ -131,5 +131,5 @@ def test_the_name_in_results_is_the_specification_or_the_option(tmp_path):
     assert make_task(f"sts:{path}?name=STS 12").name == "STS 12"
     with pytest.raises(InputError, match=r"unknown option 'k'; options here: aggregation, split, .*, name"):
         make_task(f"sts:{path}?k=3")
-    with pytest.raises(InputError, match="unknown option 'x'; options here: name"):
+    with pytest.raises(InputError, match="unknown option 'x'; options here: similarity, name"):
         make_task("stdlib?x=3")

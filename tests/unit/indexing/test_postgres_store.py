@@ -14,7 +14,7 @@ import pytest
 
 import bothways as bw
 from bothways.errors import InputError, MissingExtra, SourceError
-from bothways.similarity import SIMILARITIES
+from bothways.similarity_names import SIMILARITIES
 from unit.indexing.contract import TEXTS, check_similarity, check_store, write_source
 
 HAS_CLIENT = find_spec("psycopg") is not None and find_spec("pgvector") is not None

@@ -12,7 +12,7 @@ import pytest
 
 import bothways as bw
 from bothways.errors import InputError, MissingExtra, SourceError
-from bothways.similarity import SIMILARITIES
+from bothways.similarity_names import SIMILARITIES
 from unit.indexing.contract import check_similarity, check_store, write_source
 
 needs_client = pytest.mark.skipif(find_spec("qdrant_client") is None, reason="qdrant-client is not installed (make stores)")

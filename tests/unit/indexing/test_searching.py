@@ -13,7 +13,8 @@ from bothways.indexing import searching
 from bothways.indexing.rows import Entry
 from bothways.indexing.searching import fused
 from bothways.indexing.store import RemovedIndex
-from bothways.similarity import SIMILARITIES, similarity_of
+from bothways.similarity import similarity_of
+from bothways.similarity_names import SIMILARITIES
 from unit.indexing.contract import VARIED, check_similarity
 
 

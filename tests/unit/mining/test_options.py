@@ -21,7 +21,7 @@ def test_the_command_has_every_option_with_its_default():
         for field in (*fields(SelectionOptions), *fields(SearchOptions))
         if field.default is not MISSING
     }
-    assert {"method", *given} - {"batch_tokens", "device", "dtype"} == DEFAULTS.keys()
+    assert {"method", *given} - {"batch_tokens", "device", "dtype", "processes"} == DEFAULTS.keys()
     assert {name: given[name] for name in DEFAULTS if name != "method"} == {
         name: value for name, value in DEFAULTS.items() if name != "method"
     }

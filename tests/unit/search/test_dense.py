@@ -14,7 +14,8 @@ from bothways.search.dense import DenseIndex
 from bothways.search.shards import Shards, encode_shards
 from bothways.search.topk import TopK
 from bothways.search.vectors import Vectors
-from bothways.similarity import SIMILARITIES, prepared, unit
+from bothways.similarity import prepared, unit
+from bothways.similarity_names import SIMILARITIES
 
 RNG = np.random.default_rng(5)
 DOCUMENTS = unit(RNG.standard_normal((203, 12)).astype(np.float32))

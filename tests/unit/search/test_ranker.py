@@ -10,7 +10,8 @@ from bothways.errors import InputError
 from bothways.search import dense as dense_module
 from bothways.search import ranker as ranker_module
 from bothways.search.ranker import DenseRanker, RunningRanking
-from bothways.similarity import SIMILARITIES, similarity_of
+from bothways.similarity import similarity_of
+from bothways.similarity_names import SIMILARITIES
 
 DOCS, QUERIES = 203, 17
 

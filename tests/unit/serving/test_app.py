@@ -11,7 +11,7 @@ import re
 import numpy as np
 import pytest
 
-from bothways.similarity import SIMILARITIES
+from bothways.similarity_names import SIMILARITIES
 from embedding_server import running
 from tiny import SENTENCES
 

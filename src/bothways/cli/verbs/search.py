@@ -160,7 +160,8 @@ def _once(
     from bothways.data.text.readers import Places, iter_texts
     from bothways.indexing.rows import Hit
     from bothways.search.quantized import nearest
-    from bothways.similarity import similarity_name, unit_or_own
+    from bothways.similarity import unit_or_own
+    from bothways.similarity_names import similarity_name
 
     places: Places = deque()
     texts = list(iter_texts(source, limit=limit, splits="all", places=places))

@@ -33,7 +33,7 @@ from bothways.encoder.texts.wrapping import Wrapper
 from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig
 from bothways.pooling.pool import count_from_start
-from bothways.similarity import Similarity
+from bothways.similarity_names import Similarity
 
 DOC_MAX_LENGTH = 400  # tokens of the text alone, LLM2Vec's default
 POOLING = f"1_{pooling_module.KIND}"

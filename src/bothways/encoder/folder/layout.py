@@ -25,7 +25,7 @@ from bothways.encoder.folder.stock_pooling import StockPooling
 from bothways.encoder.folder.write import MODULES, OURS
 from bothways.errors import InputError
 from bothways.foreign import positive, read_json, read_object
-from bothways.similarity import Similarity
+from bothways.similarity_names import Similarity
 
 SETTINGS = "config_sentence_transformers.json"
 

@@ -28,7 +28,8 @@ from bothways.evaluation.mteb.library import load_mteb
 from bothways.evaluation.mteb.metadata import model_meta
 from bothways.evaluation.task import RunOptions
 from bothways.search.vectors import AnyEncoder, Role, SupportsEncode, as_array, encode_texts
-from bothways.similarity import SIMILARITIES, pair_scores, similarity_name, similarity_of
+from bothways.similarity import pair_scores, similarity_of
+from bothways.similarity_names import SIMILARITIES, similarity_name
 
 _BINARY = ("binary", "ubinary")  # sentence-transformers' names for eight signs in a byte
 

@@ -25,7 +25,8 @@ from bothways.evaluation.item_scores import pair_items
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
 from bothways.search.vectors import AnyEncoder, encode_texts
-from bothways.similarity import SIMILARITIES, pair_scores
+from bothways.similarity import pair_scores
+from bothways.similarity_names import SIMILARITIES
 
 
 class PairClassification(Task):

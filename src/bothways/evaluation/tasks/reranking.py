@@ -43,7 +43,8 @@ from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task, similarity_setting
 from bothways.search.ranker import Ranking
 from bothways.search.vectors import AnyEncoder, encode_texts
-from bothways.similarity import Similarity, prepared, scores, similarity_name
+from bothways.similarity import prepared, scores
+from bothways.similarity_names import Similarity, similarity_name
 
 log = logging.getLogger("bothways")
 

@@ -29,7 +29,7 @@ from bothways.nearest import meant
 from bothways.search.dense import Backend
 from bothways.search.quantized import NONE, Quantization
 from bothways.search.ranker import DenseRanker, Ranker, Ranking, check_quantization
-from bothways.similarity import Similarity
+from bothways.similarity_names import Similarity
 
 if TYPE_CHECKING:
     from bothways.search.vectors import AnyEncoder

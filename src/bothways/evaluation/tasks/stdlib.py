@@ -18,7 +18,8 @@ from bothways.evaluation.measures import geometry
 from bothways.evaluation.task import RunOptions, Score
 from bothways.evaluation.tasks.retrieval import RankingTask
 from bothways.search.vectors import AnyEncoder, encode_texts
-from bothways.similarity import Similarity, similarity_name, unit
+from bothways.similarity import unit
+from bothways.similarity_names import Similarity, similarity_name
 
 
 class Stdlib(RankingTask):

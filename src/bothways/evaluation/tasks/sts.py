@@ -32,7 +32,8 @@ from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task, similarity_setting
 from bothways.nearest import meant
 from bothways.search.vectors import AnyEncoder, encode_texts
-from bothways.similarity import NAMES, Similarity, pair_scores, similarity_name
+from bothways.similarity import pair_scores
+from bothways.similarity_names import NAMES, Similarity, similarity_name
 
 log = logging.getLogger("bothways")
 

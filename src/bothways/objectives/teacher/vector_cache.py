@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bothways.atomic import atomic_file
-from bothways.errors import InputError
+from bothways.errors import InputError, OutputBusy
 from bothways.foreign import read_tensors
 from bothways.objectives.teacher.teacher_config import TeacherConfig
 from bothways.objectives.teacher.teacher_encoder import TeacherEncoder, open_teacher
@@ -145,8 +145,12 @@ def _write(folder: Path, keys: Sequence[bytes], vectors: Tensor) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = hashlib.sha256(b"".join(keys)).hexdigest()[:16]
     table = torch.from_numpy(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 16).copy())
-    with atomic_file(folder / f"part-{name}.safetensors") as file:
-        save_file({"keys": table, "vectors": vectors.contiguous()}, file)
+    try:
+        with atomic_file(folder / f"part-{name}.safetensors") as file:
+            save_file({"keys": table, "vectors": vectors.contiguous()}, file)
+    except OutputBusy:
+        # the name is of the texts, so another process of this run writes the same vectors
+        log.debug("%s: another process is writing part %s", folder, name)
 
 
 def _key(prompt: str, text: str) -> bytes:

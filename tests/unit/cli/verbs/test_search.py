@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bothways as bw
-from bothways.similarity import SIMILARITIES
+from bothways.similarity_names import SIMILARITIES
 from tiny import SENTENCES, tiny_llama
 from unit.cli.cli_runner import Run, runner
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -98,3 +99,30 @@ def test_a_damaged_part_is_named(tmp_path, teacher):
     part.write_bytes(b"not tensors")
     with pytest.raises(InputError, match=f"{part.name}.*remove the file"):
         teacher_vectors(config(tmp_path), [("", "a")], device=CPU)
+
+
+def test_processes_that_ask_for_the_same_texts_do_not_stop_each_other(teacher, tmp_path: Path) -> None:
+    """Both encode what the cache lacks. One of them writes it."""
+    made = config(tmp_path)
+    whole = teacher_vectors(made, [("", text) for text in SENTENCES], device=CPU)
+    (part,) = tmp_path.rglob("part-*.safetensors")
+    content = part.read_bytes()
+    part.unlink()
+    code = f"""
+import sys, time
+from pathlib import Path
+from bothways.atomic import atomic_file
+with atomic_file(Path({str(part)!r})) as file:
+    file.write_bytes(b"")
+    print("writing", flush=True)
+    sys.stdin.readline()
+    file.write_bytes(bytes.fromhex({content.hex()!r}))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdin is not None
+        assert other.stdout.readline() == "writing\n"
+        again = teacher_vectors(made, [("", text) for text in SENTENCES], device=CPU)
+        assert not part.exists()
+        other.stdin.write("\n")
+    assert torch.equal(again.vectors, whole.vectors)
+    assert part.read_bytes() == content
