@@ -258,9 +258,9 @@ def test_what_would_change_their_vectors_is_refused_by_name(tmp_path: Path) -> N
             bw.load(tmp_path / "out")
         file.write_text(kept)
     (pooling,) = (tmp_path / "out").glob("*_Pooling/config.json")
-    for modes in (["mean", "mode"], "median"):
+    for modes in (["mean", "median"], "median"):
         edit(pooling, pooling_mode=modes)
-        with pytest.raises(InputError, match=r"pooling .* cannot be read; known: one of"):
+        with pytest.raises(InputError, match=r"pooling .* cannot be read; known: "):
             bw.load(tmp_path / "out")
 
 
