@@ -9,17 +9,23 @@ that nohup works.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _ONCE = 5.0
 """Seconds within which a repeated signal is ignored.
 
 Terminals and launchers send one signal several times, which must not interrupt the cleaning up.
 """
+
+
+_AGAIN = 0.05
+"""Seconds until a signal is sent again whose exception got lost."""
 
 
 class CommandStopped(KeyboardInterrupt):
@@ -32,6 +38,7 @@ class Received:
     def __init__(self) -> None:
         self.number: int | None = None
         self._when = 0.0
+        self._lost = False
 
     @property
     def code(self) -> int | None:
@@ -44,10 +51,28 @@ class Received:
     def stop(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal by ending the work of the main thread, as Ctrl-C does."""
         again = self.number is not None and time.monotonic() - self._when < _ONCE
-        if again and number != signal.SIGINT:
+        if again and number != signal.SIGINT and not self._lost:
             return
-        self.number, self._when = number, time.monotonic()
+        self.number, self._when, self._lost = number, time.monotonic(), False
         raise CommandStopped
+
+    def repeat(self) -> None:
+        """Send the signal again, a moment later, because its exception was lost.
+
+        Python ignores what is raised inside `__del__` and in other callbacks that nobody waits
+        for. The command would go on as if there had been no signal.
+        """
+        self._lost = True
+        timer = threading.Timer(_AGAIN, _send, [self.number])
+        timer.daemon = True
+        timer.start()
+
+
+def _send(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):  # it also ends a wait of the main thread
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:  # Windows
+        signal.raise_signal(number)
 
 
 _received = Received()
@@ -72,6 +97,14 @@ def signals() -> Iterator[Received]:
     global _received
     _received = Received()
     before: dict[int, object] = {}
+    hook = sys.unraisablehook
+
+    def ignored(lost: Any) -> None:
+        if isinstance(lost.exc_value, CommandStopped):
+            _received.repeat()
+        else:
+            hook(lost)
+
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)  # Windows has no SIGHUP
@@ -80,8 +113,12 @@ def signals() -> Iterator[Received]:
                 signal.default_int_handler,
             ):
                 before[number] = signal.signal(number, _received.stop)
+    if before:
+        sys.unraisablehook = ignored
     try:
         yield _received
     finally:
+        if before:
+            sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]

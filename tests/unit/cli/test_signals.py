@@ -92,3 +92,35 @@ def test_handlers_are_put_back_and_what_a_library_makes_of_a_signal_is_no_error_
     assert done.value.code == 143
     assert capsys.readouterr().err == "interrupted\n"
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_inside_a_finalizer_is_not_lost(name: str) -> None:
+    """Python prints what `__del__` raises, and goes on."""
+    code = f"""
+import os, signal, time
+from bothways.cli.signals import CommandStopped, signals
+
+class Ended:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{name})
+        for _ in range(100_000):
+            pass
+
+with signals() as received:
+    try:
+        ended = Ended()
+        del ended
+        time.sleep(30)
+        print("went on")
+    except CommandStopped:
+        print(received.code)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert (done.stdout, done.stderr) == (f"{128 + getattr(signal, name)}\n", "")
