@@ -19,7 +19,8 @@ from typing import Any
 from bothways.recipes.base import Preset
 
 SERVABLE: Mapping[Preset, bool] = {"published": False, "laptop": False}
-"""The form of each preset, if the option `servable` is not given. docs/recipes.md has the costs."""
+"""The form of each preset, if the option `servable` is not given. docs/recipes.md says
+which costs are measured."""
 
 FORM: dict[str, Any] = {
     "add_bos": True,
