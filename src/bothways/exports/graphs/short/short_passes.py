@@ -41,7 +41,8 @@ TOKENS = 64
 
 PATIENCE = 200
 """Short requests that "auto" waits for before it opens a graph. Opening and proving the graph of
-SmolLM2-135M takes 16 s, about as long as 100 requests of 10 tokens, and it saves half of one or less.
+SmolLM2-135M takes 16 s, about as long as 100 requests of 10 tokens, and it saves at most half of
+each request.
 """
 
 log = logging.getLogger("bothways")
