@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bothways.indexing.index_rows import Entry, digest_of, document_name, row_name
 from bothways.indexing.places import open_store
-from bothways.indexing.rows import Entry, digest_of, document_name, row_name
 from bothways.indexing.searching import Index
 from bothways.indexing.settings import IndexSettings
 

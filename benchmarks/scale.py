@@ -118,7 +118,7 @@ def search(folder: Path, how: str, queries: int) -> dict[str, Any]:
 
 def ours(files: list[Path], asked: np.ndarray, backend: Any) -> np.ndarray:
     from bothways.search.dense import DenseIndex
-    from bothways.search.shards import Shards
+    from bothways.search.vector_shards import Shards
 
     arrays = [np.load(file, mmap_mode="r") for file in files]
     shards = Shards(arrays, len(arrays[0]))

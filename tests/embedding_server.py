@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from bothways.serving.run import bind, hosts_of, make_server, url
+from bothways.serving.serve import bind, hosts_of, make_server, url
 from bothways.serving.settings import ServeSettings
 
 

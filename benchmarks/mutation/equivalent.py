@@ -15,8 +15,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("attention/drawn.py", "-> model(input_ids=ids)"): "a cache of keys does not change the masks of a first pass",
     ("attention/stock.py", "ids = torch.randint(5, config.vocab_size, (1, 7), "): "any text of two tokens shows the direction",
     ("attention/text_config.py", "UNBOUNDED = 2**30 | 30 -> 29"): "any number of tokens that no text has",
-    ("objectives/documents.py", "CHARACTERS = 4_000_000 |"): _CHUNK,
-    ("objectives/documents.py", "TOGETHER = 1000 |"): _CHUNK,
+    ("objectives/document_tokens.py", "CHARACTERS = 4_000_000 |"): _CHUNK,
+    ("objectives/document_tokens.py", "TOGETHER = 1000 |"): _CHUNK,
     ("objectives/llara_rows.py", "TOGETHER = 1000 |"): _CHUNK,
     ("objectives/contrastive_base.py", "FILL = 64 |"): "filler changes no vector",
     ("objectives/contrastive_base.py", "WORTH_KEEPING = 8 |"): "kept activations change time and memory alone",
@@ -43,7 +43,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("losses/infonce.py", "torch.promote_types(vectors.dtype, torch.float32) -> torch.promote_types(torch.float32"): _SYMMETRIC,
     ("losses/masked_next_token.py", "LossSum(total, targets.shape[0], correct) | 0 -> -1"): _ONE,
     ("training/loop/stage_run.py", "state.step if state.step else -1, self.offset) | 1 -> 2"): "steps count from 0",
-    ("training/loop/update.py", "EXCHANGED = 1 << 26 |"): _CHUNK,
+    ("training/loop/weight_update.py", "EXCHANGED = 1 << 26 |"): _CHUNK,
     ("training/recipe/yaml_text.py", "deep: bool = False) -> dict"): "nested values are built at once or later",
     (
         "training/recipe/llm2vec_json.py",
@@ -86,7 +86,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "encoder/folder/adapter_settings.py",
         '[[kind.rsplit(".", 1)[-1], name] for name, kind in behind], | 1 -> 2',
     ): "more cuts leave the last part as it is",
-    ("training/loop/update.py", "bucket, size = [], 0 | 0 -> -1"): _CHUNK,
+    ("training/loop/weight_update.py", "bucket, size = [], 0 | 0 -> -1"): _CHUNK,
     (
         "encoder/folder/head_modules.py",
         "-> models.Dense(width, width)",

@@ -22,7 +22,7 @@ _WHERE = {
     "train": "bothways.training.loop.trainer",
     "Recipe": "bothways.training.recipe.recipe",
     "evaluate": "bothways.evaluation.evaluate",
-    "ablate": "bothways.ablation.run",
+    "ablate": "bothways.ablation.ablate",
     "export": "bothways.exports.export",
     "load_export": "bothways.exports.graphs.exported",
     "verify_export": "bothways.exports.verify",
@@ -60,7 +60,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from bothways import recipes
-    from bothways.ablation.run import ablate
+    from bothways.ablation.ablate import ablate
     from bothways.attention.plan import AttentionPlan
     from bothways.bulk.encode import bulk_encode
     from bothways.bulk.reader import read_shards

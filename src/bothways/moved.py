@@ -19,12 +19,13 @@ _ROWS = (
     (
         "data",
         "data.labeled",
-        "answers beir classes examples=example fields=labeled_row supervised=labeled_reader pairs templates dialects",
+        "answers=right_answers beir classes examples=example fields=labeled_row "
+        "supervised=labeled_reader pairs=graded_pairs templates dialects",
     ),
     (
         "data.dialects",
         "data.labeled.dialects",
-        "base dpr e5 flagembedding instructed ms_swift nli nomic sentence_transformers simcse sts tevatron",
+        "base=dialect dpr e5 flagembedding instructed ms_swift nli nomic sentence_transformers simcse sts tevatron",
     ),
     ("data", "data.formats", "cells columnar compressed delimited json_tables"),
     (
@@ -34,13 +35,13 @@ _ROWS = (
     ),
     ("data", "data.embedded", "stdlib stdlib_pairs stdlib_source"),
     ("data", "data", "overlap=decontamination mixing=batches sampling=batches"),
-    ("data.conversion", "data.conversion", "labelled=labeled_text sampling=stratified"),
+    ("data.conversion", "data.conversion", "labelled=label_texts sampling=stratified"),
     ("data.conversion", "data", "lexical=lexicon"),
-    ("data.search", "search", "bm25 dense shards topk vectors"),
+    ("data.search", "search", "bm25 dense shards=vector_shards topk vectors"),
     (
         "data.mining",
         "mining",
-        "documents=corpus fill filters group known mine options refresh=refresher sample "
+        "documents=corpus fill filters=document_filters group known mine options refresh=refresher sample "
         "search=candidates select statistics work=work_folder",
     ),
     (
@@ -53,7 +54,7 @@ _ROWS = (
     (
         "evaluation",
         "evaluation.inputs",
-        "labelled=labeled beir=beir_collection pair_collection conll data=named_data contradictions",
+        "labelled=labeled_sets beir=beir_collection pair_collection conll data=named_data contradictions",
     ),
     ("evaluation", "evaluation.language_model", "language_task topics_text embedding_words"),
     (
@@ -68,8 +69,12 @@ _ROWS = (
         "adapters=lora adapter_config adapter_files merging new_tokens",
     ),
     ("backbone", "backbone.tokenizer", "tokenizers=preparation tokenizer_file older_tokenizers"),
-    ("backbone", "backbone.loading", "sources checkpoints left_out gguf_source hub embedded wheel"),
-    ("backbone", "backbone.family", "families proof zoo"),
+    (
+        "backbone",
+        "backbone.loading",
+        "sources checkpoints=checkpoint_loading left_out gguf_source hub embedded wheel",
+    ),
+    ("backbone", "backbone.family", "families proof=family_proof zoo"),
     (
         "encoder",
         "encoder.texts",
@@ -77,7 +82,11 @@ _ROWS = (
     ),
     ("encoder", "encoder.chunks", "late_chunking chunk_spans chunk_pooling"),
     ("encoder", "encoder", "build=convert files=vector_files"),
-    ("encoder", "encoder.proof", "doctor checks comparison disk temporary=temporary_state"),
+    (
+        "encoder",
+        "encoder.proof",
+        "doctor checks comparison=vector_comparison disk temporary=temporary_state",
+    ),
     (
         "encoder",
         "encoder.folder",
@@ -93,7 +102,7 @@ _ROWS = (
     (
         "training",
         "training.loop",
-        "trainer steps=optimizer_step update optim randomness signals metrics checkpoints precision",
+        "trainer steps=optimizer_step update=weight_update optim randomness signals metrics checkpoints precision",
     ),
     (
         "training",
@@ -123,6 +132,38 @@ _ROWS = (
     ("exports", "exports.servers", "server_check server_folder server_readme server_rules"),
     ("report.charts", "report.charts", "colours=colors"),
     ("recipes", "recipes", "labelled=labeled"),
+    # names that another package has too, with another meaning
+    (
+        "ablation",
+        "ablation",
+        "run=ablate plan=ablation_plan rows=ablation_rows library=stage_library",
+    ),
+    ("backbone.loading", "backbone.loading", "checkpoints=checkpoint_loading"),
+    ("backbone.family", "backbone.family", "proof=family_proof"),
+    ("bench", "bench", "run=run_bench connection=worker_handle"),
+    ("bulk", "bulk", "pool=encoder_pool model=model_request"),
+    ("cli", "cli", "words=command_words"),
+    ("data.labeled", "data.labeled", "answers=right_answers pairs=graded_pairs"),
+    ("data.labeled.dialects", "data.labeled.dialects", "base=dialect"),
+    ("data.conversion", "data.conversion", "labeled_text=label_texts"),
+    ("data.formats", "data.formats", "shards=shard_names"),
+    ("data", "data", "sources=text_sources"),
+    ("encoder", "encoder", "prepare=prepare_backbone"),
+    ("encoder.proof", "encoder.proof", "comparison=vector_comparison"),
+    ("evaluation.mteb", "evaluation.mteb", "hub=hub_tasks"),
+    ("evaluation.inputs", "evaluation.inputs", "labeled=labeled_sets"),
+    ("exports.graphs.short", "exports.graphs.short", "proof=graph_proof"),
+    ("indexing", "indexing", "rows=index_rows model=index_model"),
+    ("mining", "mining", "filters=document_filters"),
+    ("objectives", "objectives", "base=objective documents=document_tokens"),
+    ("publishing", "publishing", "figures=card_figures places=machine_paths errors=hub_answers"),
+    ("recipes", "recipes", "base=recipe_parts"),
+    ("report", "report", "columns=result_columns gather=material statistics=bootstrap"),
+    ("report.sections", "report.sections", "origin=reproduction"),
+    ("search", "search", "shards=vector_shards"),
+    ("serving", "serving", "run=serve documents=served_documents vectors=answer_vectors"),
+    ("training.loop", "training.loop", "update=weight_update"),
+    ("training.stream", "training.stream", "examples=example_stream"),
 )
 MOVED = {
     f"bothways.{before}.{old}": f"bothways.{after}.{new or old}"
@@ -162,14 +203,14 @@ _NAMES = (
     ("objectives.pooled", "Settings", "PooledSettings"),
     ("ablation.forecast", "Training", "PlannedTraining"),
     ("evaluation.tasks.perplexity", "Window", "ScoredWindow"),
-    ("data.labeled.answers", "Answers", "RightAnswers"),
+    ("data.labeled.right_answers", "Answers", "RightAnswers"),
     ("data.labeled.beir", "Judged", "JudgedSplit"),
     ("evaluation.tasks.retrieval", "Judged", "JudgedCollection"),
     ("report.sections.examples", "Judged", "JudgedItems"),
     ("recipes.entries", "Entry", "RecipeEntry"),
     ("training.hooks.evaluation", "DevMetric", "DevMeasurement"),
-    ("report.gather", "Run", "TrainingRun"),
-    ("training.loop.update", "Update", "WeightUpdate"),
+    ("report.material", "Run", "TrainingRun"),
+    ("training.loop.weight_update", "Update", "WeightUpdate"),
     ("training.recipe.stage_config", "ObjectiveConfig", "AnyObjective"),
     ("evaluation.mteb.instructions", "Style", "PromptStyle"),
     ("recipes.nv_embed", "Order", "StageOrder"),
@@ -179,7 +220,7 @@ _NAMES = (
     ("losses.quantization", "Precision", "QuantizedPrecision"),
     ("encoder.texts.prompts", "Role", "PromptRole"),
     ("evaluation.probing.array_file", "Blocks", "RowBlocks"),
-    ("report.gather", "Model", "ReportedModel"),
+    ("report.material", "Model", "ReportedModel"),
     ("encoder.chunks.chunk_spans", "Span", "CharacterSpan"),
     ("losses.false_negatives", "Texts", "BatchTexts"),
     ("data.dataset_card", "Splits", "SplitFiles"),
@@ -187,9 +228,9 @@ _NAMES = (
     ("config", "Layers", "PooledLayers"),
     ("encoder.chunks.chunk_pooling", "Places", "TokenPlaces"),
     ("ablation.reuse", "State", "NodeState"),
-    ("recipes.base", "Texts", "TextSources"),
+    ("recipes.recipe_parts", "Texts", "TextSources"),
     ("data.text.documents", "Unit", "DocumentUnit"),
-    ("ablation.rows", "Row", "AblationRow"),
+    ("ablation.ablation_rows", "Row", "AblationRow"),
 )
 # (module, old name, new name), of names that had a second meaning elsewhere
 RENAMED |= {f"{module}.{old}": f"{module}.{new}" for module, old, new in _NAMES}

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 import numpy as np  # noqa: E402
 
 import bothways as bw  # noqa: E402
-from bothways.serving.documents import Documents  # noqa: E402
+from bothways.serving.served_documents import Documents  # noqa: E402
 from embedding_server import running  # noqa: E402
 from pages import blocks  # noqa: E402
 from tiny import SENTENCES, tiny_llama  # noqa: E402

@@ -289,7 +289,7 @@ def load_libraries() -> None:
     import sentence_transformers  # noqa: F401
     import transformers  # noqa: F401
 
-    import bothways.ablation.run
+    import bothways.ablation.ablate
     import bothways.cli.app
     import bothways.encoder.convert
     import bothways.encoder.proof.doctor

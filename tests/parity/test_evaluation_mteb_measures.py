@@ -9,7 +9,7 @@ import random
 import numpy as np
 import pytest
 
-from bothways.evaluation.inputs.labeled import LabeledSet
+from bothways.evaluation.inputs.labeled_sets import LabeledSet
 from bothways.evaluation.task import RunOptions
 from bothways.evaluation.tasks.classification import Classification
 from bothways.evaluation.tasks.clustering import Clustering

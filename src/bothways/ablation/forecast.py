@@ -12,9 +12,9 @@ import statistics
 from dataclasses import dataclass
 from typing import Literal
 
+from bothways.ablation.ablation_plan import Plan
 from bothways.ablation.grid import Cell, Grid, Node
 from bothways.ablation.measure import Bench
-from bothways.ablation.plan import Plan
 from bothways.ablation.reuse import Inventory
 from bothways.evaluation.results import Results
 from bothways.moved import old_names

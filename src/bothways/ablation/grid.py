@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bothways.ablation.plan import Plan, pooling_label, pooling_value
-from bothways.ablation.rows import AblationRow, RowStage
+from bothways.ablation.ablation_plan import Plan, pooling_label, pooling_value
+from bothways.ablation.ablation_rows import AblationRow, RowStage
 from bothways.errors import InputError
 from bothways.pooling import PoolingConfig
 from bothways.training.recipe.recipe import Recipe

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
+from bothways.ablation.ablation_plan import Plan, pooling_label, pooling_value
+from bothways.ablation.ablation_rows import frame
 from bothways.ablation.grid import Cell, Grid, Node
-from bothways.ablation.plan import Plan, pooling_label, pooling_value
-from bothways.ablation.rows import frame
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.loading.model_source import resolve
 from bothways.encoder.encoder import Encoder

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bothways.ablation.ablation_plan import pooling_label
 from bothways.ablation.figures import FigureColumn, Figures, Line
 from bothways.ablation.grid import Cell
 from bothways.ablation.markdown import render
-from bothways.ablation.plan import pooling_label
 from bothways.atomic import atomic_file
 from bothways.evaluation.task import Task
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bothways.atomic import atomic_file
 from bothways.attention.positions import usable_positions
-from bothways.bench.connection import ROOT, WorkerError
+from bothways.bench.worker_handle import ROOT, WorkerError
 from bothways.encoder.convert import convert
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.load import is_encoder, load, locate

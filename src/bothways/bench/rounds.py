@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from bothways.bench.connection import Worker, WorkerError
 from bothways.bench.peers import Peer
 from bothways.bench.ratios import Timed
+from bothways.bench.worker_handle import Worker, WorkerError
 from bothways.bench.workloads import Workload
 
 Say = Callable[[str], None]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bothways.bulk.model import ModelRequest
+from bothways.bulk.model_request import ModelRequest
 from bothways.bulk.settings import ROWS, Settings
 from bothways.bulk.shard_folder import ShardFolder
 from bothways.bulk.shard_texts import ShardTexts, cut

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from bothways.bulk.model import fingerprint
+from bothways.bulk.model_request import fingerprint
 from bothways.errors import InputError
 from bothways.printable import utf8_name
 

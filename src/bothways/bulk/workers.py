@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bothways.bulk.model import ModelRequest
+from bothways.bulk.model_request import ModelRequest
 from bothways.bulk.settings import ROWS, Settings
 from bothways.bulk.shard_file import ShardRecord, write_shard
 from bothways.bulk.shard_texts import ShardTexts

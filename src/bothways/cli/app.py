@@ -16,6 +16,7 @@ import typer
 
 from bothways import __version__
 from bothways.cli import json_output
+from bothways.cli.command_words import check_words
 from bothways.cli.completion import complete_if_asked
 from bothways.cli.options import first_process
 from bothways.cli.signals import exit_code, was_stopped
@@ -40,7 +41,6 @@ from bothways.cli.verbs import (
     serve,
     train,
 )
-from bothways.cli.words import check_words
 from bothways.errors import BothwaysError
 from bothways.printable import PrintableFormatter, one_line
 from bothways.training.loop.signals import Interrupted

@@ -14,7 +14,7 @@ from bothways.cli.options import BatchTokens, ComparedBy, Device, DType, open_en
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
-    from bothways.bulk.pool import EncoderPool
+    from bothways.bulk.encoder_pool import EncoderPool
     from bothways.encoder.encoder import Encoder
     from bothways.mining.options import MiningOptions
 
@@ -176,8 +176,8 @@ class SearchOptions:
         elif self.processes in (None, 1):
             yield open_encoder(model, device=self.device, dtype=self.dtype)
         else:
-            from bothways.bulk.model import ModelRequest
-            from bothways.bulk.pool import EncoderPool
+            from bothways.bulk.encoder_pool import EncoderPool
+            from bothways.bulk.model_request import ModelRequest
 
             request = ModelRequest(model, self.device, self.dtype)
             with EncoderPool(request, self.processes or 1) as pool:

@@ -276,7 +276,7 @@ class LabelOptions:
             instruction: the prompts of the task.
             held_out: the evaluation sets to keep out.
         """
-        from bothways.data.conversion.labeled_text import read_label_texts
+        from bothways.data.conversion.label_texts import read_label_texts
         from bothways.data.conversion.options import ClassOptions
 
         return ClassOptions(

@@ -20,7 +20,7 @@ from bothways.encoder.folder import read as reading
 from bothways.encoder.folder import write as storage
 from bothways.encoder.folder.llm2vec_texts import text_wrapper
 from bothways.encoder.load import is_encoder, local_folder
-from bothways.encoder.prepare import prepare
+from bothways.encoder.prepare_backbone import prepare
 from bothways.errors import InputError
 from bothways.pooling import Pooling
 

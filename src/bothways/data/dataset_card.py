@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bothways.data.formats.shards import in_order
+from bothways.data.formats.shard_names import in_order
 from bothways.errors import InputError
 from bothways.foreign import foreign
 from bothways.moved import old_names

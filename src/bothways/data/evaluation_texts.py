@@ -11,7 +11,7 @@ from pathlib import Path
 from bothways.data.columns import EVALUATED, shown
 from bothways.data.labeled.beir import is_beir, judged_queries
 from bothways.data.rows import Row, iter_rows
-from bothways.data.sources import iter_hub_rows, resolve_texts
+from bothways.data.text_sources import iter_hub_rows, resolve_texts
 from bothways.errors import InputError
 
 

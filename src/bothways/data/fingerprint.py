@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bothways.data.labeled.beir import is_beir
-from bothways.data.sources import resolve_texts
+from bothways.data.text_sources import resolve_texts
 from bothways.digest import file_sha256
 from bothways.errors import SourceError
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bothways.data.dataset_card import SplitFiles, stated_configs
 from bothways.data.formats.compressed import COMPRESSIONS, plain_name
-from bothways.data.formats.shards import check_complete, in_order, stem_of
+from bothways.data.formats.shard_names import check_complete, in_order, stem_of
 from bothways.data.rows import FORMATS, format_of, iter_rows
 from bothways.data.splits import current_snapshot
 from bothways.errors import InputError

@@ -21,7 +21,7 @@ from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trai
 from bothways.backbone.tokenizer.preparation import append_eos, prepend_bos
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
-from bothways.encoder.prepare import prepare
+from bothways.encoder.prepare_backbone import prepare
 from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
 from bothways.moved import old_names

@@ -21,14 +21,14 @@ from bothways.attention.text_config import state_width
 from bothways.backbone.adapter.adapter_files import local_adapter
 from bothways.backbone.adapter.unmerged import activate, attach_saved
 from bothways.backbone.hardware import resolve_device, resolve_dtype
-from bothways.backbone.loading.checkpoints import read_tokenizer
+from bothways.backbone.loading.checkpoint_loading import read_tokenizer
 from bothways.backbone.loading.sources import load_pretrained
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.encoder.batch import TokenBatch
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.adapter_settings import AdapterSettings, read_settings
 from bothways.encoder.folder.llm2vec import ADAPTER
-from bothways.encoder.prepare import prepare
+from bothways.encoder.prepare_backbone import prepare
 from bothways.errors import InputError
 from bothways.foreign import read_object
 from bothways.provenance import versions

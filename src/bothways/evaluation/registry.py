@@ -33,7 +33,7 @@ _KINDS: dict[str, tuple[str, str, str]] = {
     "prefix": ("bothways.evaluation.tasks.prefix", "Prefix", "prefix"),
     "words": ("bothways.evaluation.tasks.words", "Words", "words:FOLDER"),
     "suite": ("bothways.evaluation.tasks.suite", "NamedSuite", "suite:NAME"),
-    "mteb": ("bothways.evaluation.mteb.hub", "HubTask", "mteb:TASK|subset15"),
+    "mteb": ("bothways.evaluation.mteb.hub_tasks", "HubTask", "mteb:TASK|subset15"),
     "mteb-local": ("bothways.evaluation.mteb.local", "LocalTask", "mteb-local:KIND:PATH"),
 }
 

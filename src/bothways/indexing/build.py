@@ -20,8 +20,8 @@ from bothways.data.text.readers import Places, iter_texts
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.indexing import places
-from bothways.indexing.model import dtype_of, identity, model_name, open_model
-from bothways.indexing.rows import digest_of, document_name
+from bothways.indexing.index_model import dtype_of, identity, model_name, open_model
+from bothways.indexing.index_rows import digest_of, document_name
 from bothways.indexing.searching import Index
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import shown

@@ -26,8 +26,8 @@ from bothways.digest import file_sha256
 from bothways.errors import InputError, MissingExtra, OutputError
 from bothways.foreign import foreign
 from bothways.indexing.filters import Condition, Value, write_sql
+from bothways.indexing.index_rows import COLUMNS, Entry
 from bothways.indexing.lance_store import parsed_settings
-from bothways.indexing.rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Near, RemovedIndex, Store, Stored
 from bothways.search.dense import faiss_metric

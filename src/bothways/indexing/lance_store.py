@@ -22,7 +22,7 @@ from bothways.config import parse
 from bothways.errors import InputError, MissingExtra, OutputError
 from bothways.foreign import foreign, read_object
 from bothways.indexing.filters import Condition, quoted, write_sql
-from bothways.indexing.rows import COLUMNS, SIZE, Entry
+from bothways.indexing.index_rows import COLUMNS, SIZE, Entry
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Near, RemovedIndex, Store, Stored
 from bothways.similarity_names import Similarity

@@ -21,8 +21,8 @@ import numpy as np
 from bothways.errors import InputError, MissingExtra, SourceError
 from bothways.foreign import foreign
 from bothways.indexing.filters import Condition, Value, write_sql
+from bothways.indexing.index_rows import COLUMNS, Entry
 from bothways.indexing.lance_store import parsed_settings
-from bothways.indexing.rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Near, Store, Stored, shown
 from bothways.similarity_names import Similarity

@@ -26,8 +26,8 @@ import numpy as np
 from bothways.errors import InputError, MissingExtra, SourceError
 from bothways.foreign import foreign
 from bothways.indexing.filters import Among, Compare, Condition, Joined
+from bothways.indexing.index_rows import COLUMNS, Entry
 from bothways.indexing.lance_store import parsed_settings
-from bothways.indexing.rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Near, Store, Stored
 from bothways.similarity_names import Similarity

@@ -23,9 +23,9 @@ import numpy as np
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.indexing.filters import Condition, read_where
-from bothways.indexing.model import check_model, open_model
+from bothways.indexing.index_model import check_model, open_model
+from bothways.indexing.index_rows import Changes, Entry, Hit
 from bothways.indexing.places import open_store
-from bothways.indexing.rows import Changes, Entry, Hit
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Store
 from bothways.indexing.text_index import TextIndex, open_text_index

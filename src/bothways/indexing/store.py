@@ -20,7 +20,7 @@ import numpy as np
 
 from bothways.errors import InputError
 from bothways.indexing.filters import Condition
-from bothways.indexing.rows import Entry
+from bothways.indexing.index_rows import Entry
 from bothways.indexing.settings import IndexSettings
 from bothways.similarity_names import Similarity
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from bothways.atomic import atomic_folder
 from bothways.errors import BothwaysError, InputError
-from bothways.indexing.rows import SIZE
+from bothways.indexing.index_rows import SIZE
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Store
 from bothways.search.bm25 import Bm25Index

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bothways.encoder.encoder import Encoder
-from bothways.indexing.rows import Changes, Entry, row_name
+from bothways.indexing.index_rows import Changes, Entry, row_name
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Store, Stored
 from bothways.progress import Progress

@@ -13,8 +13,8 @@ There are five tests, each an option. Their findings are joined:
     guide        g(q_i, c) > g(q_i, p_i) - guide_margin, with g the cosine of a second encoder
                  (GISTEmbed, arXiv 2402.16829, §3)
 
-A row's own positive is never left out. `bothways.data.labeled.answers` determines the known answers
-and the labels of a text.
+A row's own positive is never left out. `bothways.data.labeled.right_answers` determines the known
+answers and the labels of a text.
 
 Letters: N rows, M hard negatives, C columns, F texts that a row knows at most, G labels of a row
 and W of a column at most.

@@ -22,8 +22,8 @@ from bothways.mining.corpus import Documents
 from bothways.mining.known import Excluded
 from bothways.search.bm25 import Bm25Index, tokenize
 from bothways.search.dense import DenseIndex
-from bothways.search.shards import Shards
 from bothways.search.topk import TopK, spans
+from bothways.search.vector_shards import Shards
 
 RRF = 60  # Cormack et al.'s constant
 RANKS = 2**22  # (queries x ranks) of one dense search: 48 MB of scores and places

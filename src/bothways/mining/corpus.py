@@ -14,16 +14,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bothways.data.decontamination import Overlap
-from bothways.data.formats.shards import check_complete
+from bothways.data.formats.shard_names import check_complete
 from bothways.data.labeled.dialects import detect
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.labeled.labeled_row import Fields, Reading
 from bothways.data.retrieval_folder import corpus_files
 from bothways.data.rows import Row, iter_rows
-from bothways.data.sources import iter_hub_rows, resolve_texts
 from bothways.data.splits import current_snapshot, training_rows
 from bothways.data.text.readers import iter_texts
+from bothways.data.text_sources import iter_hub_rows, resolve_texts
 from bothways.data.words import normal_form
 
 log = logging.getLogger("bothways")

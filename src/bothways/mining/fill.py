@@ -17,7 +17,7 @@ import numpy as np
 
 from bothways.data.labeled.example import Example
 from bothways.mining.corpus import Documents
-from bothways.mining.filters import WINDOW, Rule, broken_rule, reasons
+from bothways.mining.document_filters import WINDOW, Rule, broken_rule, reasons
 from bothways.mining.known import Excluded
 from bothways.mining.options import MiningOptions
 from bothways.mining.select import Choice, shortest

@@ -24,8 +24,8 @@ from bothways.mining.candidates import (
     Search,
 )
 from bothways.mining.corpus import Documents, own_texts
+from bothways.mining.document_filters import Rule
 from bothways.mining.fill import filled
-from bothways.mining.filters import Rule
 from bothways.mining.known import Known
 from bothways.mining.options import MiningOptions
 from bothways.mining.select import Choice, choose

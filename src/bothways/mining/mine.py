@@ -25,7 +25,7 @@ from bothways.data.labeled.example import Example
 from bothways.errors import InputError
 from bothways.foreign import foreign
 from bothways.mining.corpus import read_corpus
-from bothways.mining.filters import Rule
+from bothways.mining.document_filters import Rule
 from bothways.mining.group import MiningGroup, Prompting, grouped
 from bothways.mining.known import Known
 from bothways.mining.options import MiningOptions

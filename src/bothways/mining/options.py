@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from bothways.errors import InputError
 from bothways.nearest import meant
 from bothways.search.dense import Backend
-from bothways.search.shards import Store
+from bothways.search.vector_shards import Store
 from bothways.similarity_names import Similarity, check_similarity
 
 Method = Literal["bm25", "dense", "hybrid"]

@@ -14,7 +14,7 @@ import numpy as np
 from bothways.data.labeled.example import Example
 from bothways.mining.candidates import Ranked
 from bothways.mining.corpus import Documents
-from bothways.mining.filters import Rule, broken_rule, reasons
+from bothways.mining.document_filters import Rule, broken_rule, reasons
 from bothways.mining.known import Excluded
 from bothways.mining.options import MiningOptions
 

@@ -29,8 +29,8 @@ from bothways.errors import InputError, OutputError
 from bothways.foreign import read_object
 from bothways.locks import is_leftover
 from bothways.progress import Progress
-from bothways.search import shards
-from bothways.search.shards import Shards, Store, encode_shards
+from bothways.search import vector_shards
+from bothways.search.vector_shards import Shards, Store, encode_shards
 from bothways.search.vectors import Role, Vectors
 
 REMOVE = "remove the file, and its rows are mined again"
@@ -94,7 +94,7 @@ class Work:
             asked = fingerprint_texts(
                 repr((prompts(number), text)) for number, text in enumerate(texts)
             )
-            return [model, store, str(shards.CHUNK), asked]
+            return [model, store, str(vector_shards.CHUNK), asked]
 
         place = self.place(f"{role}s" if role == "document" else "queries", facts)
         with Progress(

@@ -38,8 +38,8 @@ from bothways.encoder.batch import TokenBatch
 from bothways.encoder.texts.embedding_rows import embedding_rows
 from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
-from bothways.objectives.base import CAUSAL_LM, Backward, ModelKind, Objective, ObjectiveConfig
-from bothways.objectives.documents import end_of_document, tokenised
+from bothways.objectives.document_tokens import end_of_document, tokenised
+from bothways.objectives.objective import CAUSAL_LM, Backward, ModelKind, Objective, ObjectiveConfig
 from bothways.objectives.seeding import pass_seed, seeded
 from bothways.objectives.step_output import StepOutput
 

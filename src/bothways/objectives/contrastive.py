@@ -20,7 +20,7 @@ from torch import nn
 
 from bothways.attention.positions import table_positions
 from bothways.backbone.dropout import active_dropout
-from bothways.data.labeled.answers import document_id
+from bothways.data.labeled.right_answers import document_id
 from bothways.data.text.text_views import crop, delete_words
 from bothways.encoder.batch import TokenRow, row_id
 from bothways.encoder.texts.embedding_rows import embedding_rows

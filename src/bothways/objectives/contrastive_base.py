@@ -26,7 +26,7 @@ from bothways.losses.false_negatives import BatchTexts, false_negatives
 from bothways.losses.gather import several_processes
 from bothways.losses.infonce import SIMCSE_SCALE, alignment
 from bothways.losses.quantization import QuantizedPrecision, straight_through
-from bothways.objectives.base import Backward
+from bothways.objectives.objective import Backward
 from bothways.objectives.pooled import PooledConfig, PooledObjective, PooledSettings
 from bothways.objectives.step_output import StepOutput
 

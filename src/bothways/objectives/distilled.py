@@ -29,7 +29,7 @@ from bothways.losses.vector_distillation import (
     similarity_distance,
     squared_distance,
 )
-from bothways.objectives.base import Backward
+from bothways.objectives.objective import Backward
 from bothways.objectives.pooled import PooledConfig, PooledObjective, PooledSettings
 from bothways.objectives.step_output import StepOutput
 from bothways.objectives.teacher.teacher_config import TeacherConfig

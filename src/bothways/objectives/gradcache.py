@@ -27,7 +27,7 @@ from torch import Tensor
 from bothways.encoder.batch import TokenBatch
 from bothways.errors import BothwaysError
 from bothways.losses.gather import largest
-from bothways.objectives.base import Backward, PassBackward
+from bothways.objectives.objective import Backward, PassBackward
 from bothways.objectives.seeding import pass_seed, seeded
 
 REPLAY_TOLERANCE = 0.3

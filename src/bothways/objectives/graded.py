@@ -18,13 +18,13 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from bothways.data.labeled.pairs import GradedPair
+from bothways.data.labeled.graded_pairs import GradedPair
 from bothways.encoder.batch import TokenBatch, TokenRow
 from bothways.errors import InputError
 from bothways.losses.gather import gather_rows, several_processes
 from bothways.losses.graded import GRADED_SCALE, angle_similarity, cosent, pair_cosines
 from bothways.losses.matryoshka import Matryoshka
-from bothways.objectives.base import Backward
+from bothways.objectives.objective import Backward
 from bothways.objectives.pooled import PooledConfig, PooledObjective, PooledSettings
 from bothways.objectives.step_output import StepOutput
 

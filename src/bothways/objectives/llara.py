@@ -47,9 +47,9 @@ from bothways.encoder.texts.embedding_rows import embedding_rows
 from bothways.errors import InputError
 from bothways.losses.bag_of_words import bag_of_words
 from bothways.losses.masked_next_token import masked_next_token
-from bothways.objectives.base import Backward, Objective, ObjectiveConfig
 from bothways.objectives.llara_rows import LlaraRow, StopWords, counter, make_rows
 from bothways.objectives.masking import Masking, MaskToken, mask_token_id, mask_tokens
+from bothways.objectives.objective import Backward, Objective, ObjectiveConfig
 from bothways.objectives.seeding import pass_seed, seeded
 from bothways.objectives.step_output import StepOutput
 

@@ -32,9 +32,9 @@ from bothways.encoder.batch import TokenBatch
 from bothways.encoder.texts.embedding_rows import embedding_rows
 from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
-from bothways.objectives.base import Backward, Objective, ObjectiveConfig
-from bothways.objectives.documents import end_of_document, tokenised
+from bothways.objectives.document_tokens import end_of_document, tokenised
 from bothways.objectives.masking import Masking, MaskStyle, MaskToken, mask_token_id, mask_tokens
+from bothways.objectives.objective import Backward, Objective, ObjectiveConfig
 from bothways.objectives.seeding import pass_seed, seeded
 from bothways.objectives.step_output import StepOutput
 

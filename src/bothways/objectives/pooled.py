@@ -24,8 +24,8 @@ from bothways.encoder.folder.head_modules import with_mlp
 from bothways.losses.matryoshka import Matryoshka
 from bothways.losses.quantization import QuantizedPrecision
 from bothways.moved import old_names
-from bothways.objectives.base import Backward, Batch, Objective, ObjectiveConfig
 from bothways.objectives.gradcache import cached_step
+from bothways.objectives.objective import Backward, Batch, Objective, ObjectiveConfig
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder

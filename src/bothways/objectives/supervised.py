@@ -21,8 +21,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from bothways.data.labeled.answers import RightAnswers, document_id
 from bothways.data.labeled.example import Example
+from bothways.data.labeled.right_answers import RightAnswers, document_id
 from bothways.encoder.batch import TokenRow, row_id
 from bothways.errors import InputError
 from bothways.losses.contrastive import LLM2VEC_SCALE, ContrastiveOptions

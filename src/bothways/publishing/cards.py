@@ -19,8 +19,8 @@ from bothways.encoder.folder.write import loader_notes
 from bothways.encoder.load import load
 from bothways.errors import InputError
 from bothways.foreign import foreign
+from bothways.publishing.card_figures import read_figures
 from bothways.publishing.contents import contents
-from bothways.publishing.figures import read_figures
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder

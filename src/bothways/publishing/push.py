@@ -27,9 +27,9 @@ from bothways.errors import DirectionError, InputError
 from bothways.provenance import versions
 from bothways.publishing.cards import front_matter_of, is_free, made
 from bothways.publishing.contents import Contents, contents, read_ours, stale, write_ours
-from bothways.publishing.errors import hub_answers, status_of
 from bothways.publishing.export_upload import export_card, export_contents, is_export, prove
-from bothways.publishing.places import in_text, in_values, without_places
+from bothways.publishing.hub_answers import hub_answers, status_of
+from bothways.publishing.machine_paths import in_text, in_values, without_places
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

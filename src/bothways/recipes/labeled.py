@@ -18,7 +18,7 @@ from bothways.data.batches import Batching
 from bothways.data.labeled.beir import is_beir
 from bothways.data.labeled.templates import HALVES, INSTRUCTIONS, task_prompts
 from bothways.errors import InputError
-from bothways.recipes.base import EMBEDDED_TEXTS
+from bothways.recipes.recipe_parts import EMBEDDED_TEXTS
 
 log = logging.getLogger("bothways")
 

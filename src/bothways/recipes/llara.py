@@ -16,7 +16,8 @@ from bothways.errors import InputError
 from bothways.moved import old_names
 from bothways.nearest import meant
 from bothways.pooling.pool import LAST_TOKENS
-from bothways.recipes.base import (
+from bothways.recipes.labeled import LabeledSources, labelled
+from bothways.recipes.recipe_parts import (
     EMBEDDED_BASE,
     EMBEDDED_TEXTS,
     Preset,
@@ -25,7 +26,6 @@ from bothways.recipes.base import (
     data,
     finish,
 )
-from bothways.recipes.labeled import LabeledSources, labelled
 from bothways.training.recipe.recipe import Recipe
 
 LlaraVariant = Literal["code", "paper"]

@@ -13,7 +13,8 @@ from typing import Any
 from bothways.encoder.folder.llm2vec_texts import JOINT, text_wrapper
 from bothways.errors import InputError
 from bothways.objectives.published import published_masking
-from bothways.recipes.base import (
+from bothways.recipes.labeled import LabeledSources, labelled, stored_prompts
+from bothways.recipes.recipe_parts import (
     EMBEDDED_BASE,
     EMBEDDED_TEXTS,
     Preset,
@@ -22,7 +23,6 @@ from bothways.recipes.base import (
     data,
     finish,
 )
-from bothways.recipes.labeled import LabeledSources, labelled, stored_prompts
 from bothways.recipes.servable import FORM, is_servable
 from bothways.training.recipe.recipe import Recipe
 

@@ -11,7 +11,9 @@ from typing import Any, Literal, get_args
 
 from bothways.errors import InputError
 from bothways.nearest import meant
-from bothways.recipes.base import (
+from bothways.recipes.compose import compose
+from bothways.recipes.entries import TEXT_ENCODERS, find
+from bothways.recipes.recipe_parts import (
     EMBEDDED_BASE,
     EMBEDDED_TEXTS,
     SENTENCE_KINDS,
@@ -21,8 +23,6 @@ from bothways.recipes.base import (
     data,
     finish,
 )
-from bothways.recipes.compose import compose
-from bothways.recipes.entries import TEXT_ENCODERS, find
 from bothways.training.recipe.recipe import Recipe
 
 Train = Literal["lora+", "lora", "full"]

@@ -16,8 +16,14 @@ from urllib.parse import quote
 from bothways.errors import InputError
 from bothways.moved import old_names
 from bothways.nearest import meant
-from bothways.recipes.base import EMBEDDED_BASE, EMBEDDED_TEXTS, Preset, check_preset, finish
 from bothways.recipes.labeled import LabeledSources, labelled, stored_prompts
+from bothways.recipes.recipe_parts import (
+    EMBEDDED_BASE,
+    EMBEDDED_TEXTS,
+    Preset,
+    check_preset,
+    finish,
+)
 from bothways.recipes.servable import FORM, is_servable
 from bothways.training.recipe.recipe import Recipe
 

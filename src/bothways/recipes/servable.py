@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bothways.recipes.base import Preset
+from bothways.recipes.recipe_parts import Preset
 
 SERVABLE: Mapping[Preset, bool] = {"published": False, "laptop": False}
 """The form of each preset, if the option `servable` is not given. docs/recipes.md says

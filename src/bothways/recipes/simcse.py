@@ -16,7 +16,9 @@ from typing import Any, Literal, NamedTuple, get_args
 from bothways.errors import BothwaysError, InputError
 from bothways.foreign import read_object
 from bothways.nearest import meant
-from bothways.recipes.base import (
+from bothways.recipes.labeled import labelled
+from bothways.recipes.llm2vec import ADAPTER, LINE_FEED
+from bothways.recipes.recipe_parts import (
     EMBEDDED_BASE,
     EMBEDDED_TEXTS,
     Preset,
@@ -25,8 +27,6 @@ from bothways.recipes.base import (
     data,
     finish,
 )
-from bothways.recipes.labeled import labelled
-from bothways.recipes.llm2vec import ADAPTER, LINE_FEED
 from bothways.recipes.servable import FORM, is_servable
 from bothways.training.recipe.recipe import Recipe
 

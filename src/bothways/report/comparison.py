@@ -14,9 +14,9 @@ import numpy as np
 
 from bothways.errors import InputError
 from bothways.nearest import meant
-from bothways.report.columns import Better, Column, align
-from bothways.report.gather import ReportedModel
-from bothways.report.statistics import Items, interval, read_items, replicates
+from bothways.report.bootstrap import Items, interval, read_items, replicates
+from bothways.report.material import ReportedModel
+from bothways.report.result_columns import Better, Column, align
 
 Interval = tuple[float, float]
 

@@ -13,18 +13,18 @@ from collections.abc import Iterable
 from importlib.resources import files
 
 from bothways.atomic import atomic_file
+from bothways.report.bootstrap import RESAMPLES
 from bothways.report.comparison import Comparison, compare
-from bothways.report.gather import gather
 from bothways.report.markup import esc, plural
+from bothways.report.material import gather
 from bothways.report.sections.curves import curves
 from bothways.report.sections.differences import differences
 from bothways.report.sections.examples import examples
 from bothways.report.sections.geometry import densities, geometry
 from bothways.report.sections.headline import headline
 from bothways.report.sections.models import layer_maps, passkey, prefix
-from bothways.report.sections.origin import now, origin
+from bothways.report.sections.reproduction import now, origin
 from bothways.report.sections.section import Missing, Section, styles
-from bothways.report.statistics import RESAMPLES
 from bothways.report.verdict import caveat, verdict
 
 

@@ -2,7 +2,7 @@
 
 It compares the best other model with the baseline on the measure that represents a model (an
 average, or the only task). "More than chance" means that the 95 % interval of the paired bootstrap
-excludes zero (see `statistics.py`). Without an average it counts tasks.
+excludes zero (see `bootstrap.py`). Without an average it counts tasks.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from bothways.errors import InputError, MissingExtra
-from bothways.search.shards import Shards
 from bothways.search.topk import DOCUMENT_BLOCK, QUERY_TILE, TopK, spans
+from bothways.search.vector_shards import Shards
 from bothways.similarity import as_nearness, nearness, noise, scores
 from bothways.similarity_names import Similarity
 

@@ -25,7 +25,7 @@ import numpy as np
 from bothways.errors import InputError
 from bothways.nearest import meant
 from bothways.search.dense import DenseIndex
-from bothways.search.shards import Shards
+from bothways.search.vector_shards import Shards
 from bothways.similarity_names import Similarity
 
 DocumentPrecision = Literal["float32", "int8", "binary"]

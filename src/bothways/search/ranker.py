@@ -20,8 +20,8 @@ import torch
 from bothways.errors import InputError
 from bothways.search.dense import Backend, DenseIndex, check_backend
 from bothways.search.quantized import NONE, Quantization, QuantizedIndex
-from bothways.search.shards import Shards
 from bothways.search.topk import TopK
+from bothways.search.vector_shards import Shards
 from bothways.search.vectors import AnyEncoder, Role, encode_texts
 from bothways.similarity import prepared
 from bothways.similarity_names import Similarity, similarity_name

@@ -18,8 +18,7 @@ import numpy as np
 from bothways.encoder.chunks.late_chunking import Chunks
 from bothways.errors import InputError
 from bothways.nearest import meant
-from bothways.serving import vectors
-from bothways.serving.documents import Documents
+from bothways.serving import answer_vectors
 from bothways.serving.engine import Engine, Full, Stopped
 from bothways.serving.queue import Job
 from bothways.serving.refusal import Refusal
@@ -30,6 +29,7 @@ from bothways.serving.schema import (
     SearchRequest,
     SimilarityRequest,
 )
+from bothways.serving.served_documents import Documents
 from bothways.serving.settings import ServeSettings
 from bothways.serving.texts import ServedModel, TokenizedRows, as_texts
 
@@ -127,7 +127,9 @@ class Answers:
         """Answer /v1/embeddings."""
         model = self.find(asked.model)
         precision = asked.precision or "float32"
-        vectors.check(asked.dimensions, precision, model.encoder.dimension, ranges=model.calibrated)
+        answer_vectors.check(
+            asked.dimensions, precision, model.encoder.dimension, ranges=model.calibrated
+        )
         rows = await self._thread(self._rows_asked, model, asked, deadline=visit.deadline)
         alone = None if asked.late_chunks is None else self._chunks(model, asked)
         results = await self._encode(model, rows, visit, alone)
@@ -146,19 +148,16 @@ class Answers:
                 found = [vector for each in results for vector in each.vectors]
             values: list[Any] = []
             if found:
-                ranges = (
-                    model.ranges(asked.dimensions, normalize)
-                    if precision.endswith("int8")
-                    else None
-                )
-                finished = vectors.finished(
+                bounded = precision.endswith("int8")
+                ranges = model.ranges(asked.dimensions, normalize) if bounded else None
+                finished = answer_vectors.finished(
                     found,
                     dimensions=asked.dimensions,
                     normalize=normalize,
                     precision=precision,
                     ranges=ranges,
                 )
-                values = vectors.written(finished, asked.encoding_format)
+                values = answer_vectors.written(finished, asked.encoding_format)
             data = [
                 {"object": "embedding", "index": index, "embedding": value, **place}
                 for index, (value, place) in enumerate(zip(values, places))
@@ -247,7 +246,7 @@ class Answers:
 
         rows = await self._thread(rows_of, deadline=visit.deadline)
         found = np.stack(await self._encode(model, rows, visit))
-        return vectors.compared(found, len(queries), model.encoder, asked.similarity), rows
+        return answer_vectors.compared(found, len(queries), model.encoder, asked.similarity), rows
 
     # --- steps -----------------------------------------------------------------------
 

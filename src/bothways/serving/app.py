@@ -14,7 +14,6 @@ from starlette.middleware.cors import CORSMiddleware
 from bothways.backbone.sharing import share_weights
 from bothways.encoder.encoder import Encoder
 from bothways.serving.answers import Answers, Visit
-from bothways.serving.documents import Documents
 from bothways.serving.engine import Engine
 from bothways.serving.errors import add_errors
 from bothways.serving.gate import Gate
@@ -28,6 +27,7 @@ from bothways.serving.schema import (
     SearchRequest,
     SimilarityRequest,
 )
+from bothways.serving.served_documents import Documents
 from bothways.serving.settings import KEY, ServeSettings
 from bothways.serving.texts import ServedModel
 

@@ -16,8 +16,8 @@ from bothways.encoder.texts import boundary
 from bothways.encoder.texts.embedding_rows import check_embedded
 from bothways.encoder.texts.tokenization import Text, least
 from bothways.errors import InputError
+from bothways.serving.answer_vectors import ranges_of
 from bothways.serving.refusal import Refusal
-from bothways.serving.vectors import ranges_of
 
 ROLES = {
     "query": "query",

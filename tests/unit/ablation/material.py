@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bothways.ablation import run as run_module
+from bothways.ablation import ablate as run_module
 from bothways.evaluation.results import Results
 from tiny import SENTENCES, tiny_llama
 from unit.training.material import mntp, simcse

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from bothways.ablation.ablation_plan import Plan
+from bothways.ablation.ablation_rows import read_rows
 from bothways.ablation.grid import Grid, expand
-from bothways.ablation.plan import Plan
-from bothways.ablation.rows import read_rows
 from bothways.config import parse
 from bothways.errors import InputError
 from unit.ablation.material import World

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bothways.bench.connection import Worker
+from bothways.bench.worker_handle import Worker
 from tiny import tiny_llama
 
 SCRIPT = Path(__file__).with_name("slow_worker.py")

@@ -10,7 +10,7 @@ import pytest
 
 import bothways as bw
 from bothways.bench.artifacts import Artifacts
-from bothways.bench.connection import WorkerError
+from bothways.bench.worker_handle import WorkerError
 from bothways.errors import InputError
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bothways.bench.connection import Worker, WorkerError
 from bothways.bench.peers import Peer
 from bothways.bench.rounds import Entry, Rounds, cosines
+from bothways.bench.worker_handle import Worker, WorkerError
 from bothways.bench.workloads import Workload
 
 WORKS = [Workload("queries", ["a", "bb"], True, [1, 2]), Workload("short", ["a", "ccc", "die"], False, [1, 3, 3])]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import bothways as bw
-from bothways.bulk.model import ModelRequest
+from bothways.bulk.model_request import ModelRequest
 from bothways.bulk.settings import Settings
 from bothways.bulk.shard_texts import ShardTexts
 from bothways.bulk.workers import Processes

@@ -19,7 +19,7 @@ from bothways.exports.export import TARGETS
 from bothways.exports.graphs.short.short_passes import KINDS as GRAPHS
 from bothways.mining.options import Backend, Store
 from bothways.pooling.config import KNOWN
-from bothways.recipes.base import Preset
+from bothways.recipes.recipe_parts import Preset
 
 ASK = "import sys\nfrom bothways.cli import main\ntry:\n    main()\nfinally:\n    assert 'torch' not in sys.modules, 'torch was loaded'"
 

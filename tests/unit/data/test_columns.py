@@ -8,12 +8,12 @@ from bothways.data import columns
 from bothways.data.conversion.clustering import DocumentColumns, read_documents
 from bothways.data.evaluation_texts import read_evaluation_texts
 from bothways.data.labeled.example import Example
+from bothways.data.labeled.graded_pairs import read_pairs
 from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.labeled.labeled_text import read_labeled
-from bothways.data.labeled.pairs import read_pairs
 from bothways.data.text.readers import read_texts
 from bothways.errors import InputError
-from bothways.evaluation.inputs.labeled import class_numbers, read_labeled_set, read_labeled_sets
+from bothways.evaluation.inputs.labeled_sets import class_numbers, read_labeled_set, read_labeled_sets
 from bothways.evaluation.inputs.named_data import gold_pairs
 from bothways.evaluation.inputs.pair_collection import read_pair_collection
 from bothways.evaluation.tasks.pairs import PairClassification

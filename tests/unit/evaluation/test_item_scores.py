@@ -107,7 +107,7 @@ def test_a_results_file_stays_small_and_lists_take_a_line(tmp_path):
 
 
 def test_neighbours_that_the_score_tells_apart_stay_apart():
-    from bothways.report.statistics import read_items
+    from bothways.report.bootstrap import read_items
 
     rng = np.random.default_rng(0)
     gold = rng.permutation(80) / 8

@@ -10,7 +10,7 @@ import pytest
 import bothways as bw
 from bothways.errors import InputError
 from bothways.indexing import searching
-from bothways.indexing.rows import Entry
+from bothways.indexing.index_rows import Entry
 from bothways.indexing.searching import fused
 from bothways.indexing.store import RemovedIndex
 from bothways.similarity import similarity_of

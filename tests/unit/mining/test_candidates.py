@@ -11,7 +11,7 @@ from bothways.mining import candidates as search_file
 from bothways.mining.candidates import DenseSearch, HybridSearch, Ranked, Request
 from bothways.mining.known import Excluded
 from bothways.search.dense import DenseIndex
-from bothways.search.shards import Shards
+from bothways.search.vector_shards import Shards
 from bothways.similarity import unit
 
 

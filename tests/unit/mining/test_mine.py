@@ -13,7 +13,7 @@ from bothways.data.decontamination import Overlap
 from bothways.data.labeled.example import Example
 from bothways.errors import InputError
 from bothways.mining import mine
-from bothways.search import dense, shards
+from bothways.search import dense, vector_shards
 from bothways.search.bm25 import Bm25Index, tokenize
 from bothways.similarity import similarity_of
 from unit.mining.material import collection, cosines, key, naive, scattered, signs
@@ -170,7 +170,7 @@ def test_block_sizes_and_backend_change_nothing(monkeypatch: pytest.MonkeyPatch)
     run = {"method": "dense", "encoder": scattered, "window": (2, 30), "sampling": "random", "seed": 4}
     whole = mine(examples, corpus, **run)
     with monkeypatch.context() as patch:
-        patch.setattr(shards, "CHUNK", 17)
+        patch.setattr(vector_shards, "CHUNK", 17)
         patch.setattr(dense, "DOCUMENT_BLOCK", 5)
         patch.setattr(dense, "QUERY_TILE", 3)
         patch.setattr(mine_file, "ROW_BLOCK", 7)

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from bothways.errors import InputError
 from bothways.mining import mine
-from bothways.search import shards
+from bothways.search import vector_shards
 from unit.mining.material import collection, scattered
 
 mine_file = __import__("bothways.mining.mine", fromlist=["mine"])
@@ -25,7 +25,7 @@ PROBES = 16  # two fingerprints, of eight texts at most each
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "CHUNK", 20)
+    monkeypatch.setattr(vector_shards, "CHUNK", 20)
     monkeypatch.setattr(mine_file, "ROW_BLOCK", 8)
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from bothways.config import parse
 from bothways.errors import InputError
-from bothways.objectives.base import CAUSAL_LM, TEXT_ENCODER, ObjectiveConfig
 from bothways.objectives.causal_lm import CausalLm, CausalLmConfig
 from bothways.objectives.contrastive import Contrastive, ContrastiveConfig
 from bothways.objectives.contrastive_base import PooledSettings
 from bothways.objectives.llara import Llara, LlaraConfig
 from bothways.objectives.mntp import Mntp, MntpConfig
+from bothways.objectives.objective import CAUSAL_LM, TEXT_ENCODER, ObjectiveConfig
 from bothways.objectives.supervised import Supervised, SupervisedConfig
 
 #: What a stage reads, and which of the four properties hold.

@@ -17,8 +17,8 @@ from bothways.encoder.batch import TokenBatch
 from bothways.errors import BothwaysError
 from bothways.losses.gather import gather_rows
 from bothways.losses.infonce import info_nce
-from bothways.objectives.base import PassBackward
 from bothways.objectives.gradcache import cached_step
+from bothways.objectives.objective import PassBackward
 from bothways.objectives.seeding import pass_seed, seeded
 
 

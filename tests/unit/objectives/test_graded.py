@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import bothways as bw
 from bothways.config import parse
-from bothways.data.labeled.pairs import GradedPair
+from bothways.data.labeled.graded_pairs import GradedPair
 from bothways.errors import InputError
 from bothways.objectives.graded import GradedConfig
 from bothways.objectives.seeding import pass_seed

@@ -22,8 +22,8 @@ from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.questions import Questions
 from bothways.errors import InputError
 from bothways.objectives import llara_rows
-from bothways.objectives.base import StepOutput
 from bothways.objectives.llara import LlaraConfig
+from bothways.objectives.objective import StepOutput
 from bothways.pooling import Pooling
 from bothways.recipes.llara import FORMS
 from tiny import SENTENCES, tiny_llama

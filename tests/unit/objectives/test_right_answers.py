@@ -9,8 +9,8 @@ import logging
 import pytest
 import torch
 
-from bothways.data.labeled.answers import RightAnswers, document_id, query_id
 from bothways.data.labeled.example import Example
+from bothways.data.labeled.right_answers import RightAnswers, document_id, query_id
 from bothways.errors import InputError
 from bothways.objectives.supervised import SupervisedConfig
 from unit.objectives.small_encoder import make_encoder

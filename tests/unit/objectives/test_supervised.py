@@ -17,8 +17,8 @@ import torch.multiprocessing as mp
 from bothways.backbone.adapter.lora import attach
 from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.config import parse
-from bothways.data.labeled.answers import text_id
 from bothways.data.labeled.example import Example
+from bothways.data.labeled.right_answers import text_id
 from bothways.errors import InputError
 from bothways.losses.false_negatives import NONE
 from bothways.objectives.seeding import pass_seed

@@ -16,11 +16,11 @@ import pytest
 
 from bothways.errors import InputError
 from bothways.evaluation.results import Record, Results
+from bothways.report.bootstrap import draws
 from bothways.report.comparison import compare
-from bothways.report.gather import gather
 from bothways.report.markup import number
+from bothways.report.material import gather
 from bothways.report.page import build, write_report
-from bothways.report.statistics import draws
 from unit.report.material import EVIL, PAIRS, QUERIES, results, sts_record, write_results, write_run
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}

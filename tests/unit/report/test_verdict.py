@@ -10,10 +10,10 @@ import pytest
 
 from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.results import Record, Results
-from bothways.report.columns import Better
 from bothways.report.comparison import Comparison, Measure
-from bothways.report.gather import ReportedModel
+from bothways.report.material import ReportedModel
 from bothways.report.page import build, summary
+from bothways.report.result_columns import Better
 from bothways.report.verdict import ONE_SEED, caveat, verdict
 from unit.report.material import digest
 

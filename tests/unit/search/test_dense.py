@@ -11,8 +11,8 @@ import pytest
 
 from bothways.errors import InputError, MissingExtra
 from bothways.search.dense import DenseIndex
-from bothways.search.shards import Shards, encode_shards
 from bothways.search.topk import TopK
+from bothways.search.vector_shards import Shards, encode_shards
 from bothways.search.vectors import Vectors
 from bothways.similarity import prepared, unit
 from bothways.similarity_names import SIMILARITIES

@@ -210,7 +210,7 @@ def _row(family: str, limit_s: float) -> FamilyRow:
 
 
 def _verdict(family: str) -> dict[str, Any]:
-    from bothways.backbone.family.proof import prove_encoder, prove_family
+    from bothways.backbone.family.family_proof import prove_encoder, prove_family
 
     other = _not_a_text_decoder(family)
     if other:

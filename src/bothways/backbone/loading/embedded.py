@@ -22,7 +22,7 @@ import transformers
 from filelock import FileLock, Timeout
 
 from bothways.atomic import atomic_file, atomic_folder
-from bothways.backbone.loading.checkpoints import one_line
+from bothways.backbone.loading.checkpoint_loading import one_line
 from bothways.backbone.loading.gguf_source import read_gguf, require_gguf
 from bothways.backbone.loading.wheel import WheelFile, obtain
 from bothways.digest import file_sha256

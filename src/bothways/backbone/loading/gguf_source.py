@@ -17,7 +17,7 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM
 
-from bothways.backbone.loading.checkpoints import one_line, read_tokenizer, read_weights
+from bothways.backbone.loading.checkpoint_loading import one_line, read_tokenizer, read_weights
 from bothways.errors import MissingExtra, SourceError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bothways.backbone.loading.checkpoints import one_line
+from bothways.backbone.loading.checkpoint_loading import one_line
 
 #: The files of an adapter. Those that LongLoRA published are pickles and have two parts.
 ADAPTER_FILES = (

@@ -18,7 +18,7 @@ from typing import Literal
 
 from bothways.backbone.adapter.adapter_config import NAME as ADAPTER
 from bothways.backbone.loading import embedded
-from bothways.backbone.loading.checkpoints import ACCEPTED
+from bothways.backbone.loading.checkpoint_loading import ACCEPTED
 from bothways.backbone.loading.hub import has_file, snapshot
 from bothways.errors import SourceError
 

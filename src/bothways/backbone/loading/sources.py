@@ -23,7 +23,7 @@ from transformers import (
 
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.head import Head, take_apart
-from bothways.backbone.loading.checkpoints import (
+from bothways.backbone.loading.checkpoint_loading import (
     one_line,
     override,
     quiet,

@@ -192,7 +192,7 @@ def command(
         --poolings mean weighted_mean last --tasks sts:stsb sts:sick --data texts.txt
         --preset laptop --seeds 0 1 2 --out runs/ablation
     """
-    from bothways.ablation.run import ablate
+    from bothways.ablation.ablate import ablate
 
     if out is None:
         raise InputError("--out: name the folder of the ablation")

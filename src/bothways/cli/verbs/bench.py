@@ -76,7 +76,7 @@ def command(
 
     from bothways.atomic import atomic_file
     from bothways.bench.peers import chosen
-    from bothways.bench.run import Setting, run_bench
+    from bothways.bench.run_bench import Setting, run_bench
     from bothways.bench.table import table
     from bothways.bench.workloads import FULL
     from bothways.data.text.readers import read_texts

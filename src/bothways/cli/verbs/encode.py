@@ -268,7 +268,7 @@ def _shards(
         cutting: number of processes, texts of a shard, and the place of the processes.
     """
     from bothways.bulk.encode import default_unit, encode_into, runner_of
-    from bothways.bulk.model import ModelRequest
+    from bothways.bulk.model_request import ModelRequest
     from bothways.bulk.settings import Settings
     from bothways.bulk.source_texts import SourceTexts
     from bothways.bulk.workers import OneProcess

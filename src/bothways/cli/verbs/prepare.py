@@ -259,7 +259,7 @@ def sts(
     """Pair sentences of high similarity, in both directions, as NV-Embed does."""
     from bothways.data.conversion.options import StsOptions
     from bothways.data.conversion.sts import directed_pairs
-    from bothways.data.labeled.pairs import Pairs, read_pairs
+    from bothways.data.labeled.graded_pairs import Pairs, read_pairs
 
     read = [read_pairs(source) for source in sources]
     converted = directed_pairs(

@@ -13,7 +13,7 @@ from bothways.cli.options import ComparedBy, Device, DType, Graph, Quantize, ope
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
-    from bothways.indexing.rows import Hit
+    from bothways.indexing.index_rows import Hit
     from bothways.search.quantized import Quantization
 
 NAME = "search"
@@ -158,7 +158,7 @@ def _once(
     from collections import deque
 
     from bothways.data.text.readers import Places, iter_texts
-    from bothways.indexing.rows import Hit
+    from bothways.indexing.index_rows import Hit
     from bothways.search.quantized import nearest
     from bothways.similarity import unit_or_own
     from bothways.similarity_names import similarity_name

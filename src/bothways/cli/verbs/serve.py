@@ -65,9 +65,9 @@ def command(
             raise MissingExtra(package, "serve", "bothways serve")
     from bothways.encoder.shared_base import load_over_one_base
     from bothways.indexing.searching import open_index
-    from bothways.serving.documents import Documents
     from bothways.serving.hosts import Hosts
-    from bothways.serving.run import bind, serve
+    from bothways.serving.serve import bind, serve
+    from bothways.serving.served_documents import Documents
 
     asked = "openvino" if graph == "openvino" else None
     given = {"--quantize": quantize, "--pooling": pooling, "--graph": asked}

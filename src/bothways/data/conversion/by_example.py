@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 
 from bothways.data.conversion.converted import Converted
-from bothways.data.conversion.labeled_text import usable
+from bothways.data.conversion.label_texts import usable
 from bothways.data.conversion.options import NEGATIVES, ClassOptions
 from bothways.data.conversion.stratified import stratified
 from bothways.data.labeled.example import Example

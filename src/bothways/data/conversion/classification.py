@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from bothways.data.conversion.by_example import by_example
 from bothways.data.conversion.converted import Converted
-from bothways.data.conversion.labeled_text import in_words, usable
+from bothways.data.conversion.label_texts import in_words, usable
 from bothways.data.conversion.options import By, ClassOptions
 from bothways.data.conversion.stratified import stratified
 from bothways.data.labeled.example import Example

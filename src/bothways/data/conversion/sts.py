@@ -16,7 +16,7 @@ from bothways.data.conversion.converted import Converted
 from bothways.data.conversion.options import CEILING, THRESHOLD, StsOptions
 from bothways.data.decontamination import Overlap
 from bothways.data.labeled.example import Example
-from bothways.data.labeled.pairs import Pairs
+from bothways.data.labeled.graded_pairs import Pairs
 from bothways.data.lexicon import Lexicon
 from bothways.data.words import normal_form
 from bothways.errors import InputError

@@ -12,7 +12,7 @@ import logging
 from bothways.data.embedded.stdlib import HELD_OUT, Phrases, document, retrieval_task
 from bothways.data.embedded.stdlib_source import Function, read_library
 from bothways.data.labeled.example import Example
-from bothways.data.sources import EMBEDDED
+from bothways.data.text_sources import EMBEDDED
 from bothways.data.words import normal_form
 
 _BODY_CHARACTERS = 40  # a shorter body (`return self._name`) is shared by many functions

@@ -2,7 +2,7 @@
 
 The dialect is recognized by the columns of a file's first row, unless you name it. A line of the
 log tells how the file was read, so that a wrong layout is seen before training. `dialects/` reads
-the rows, `bothways.data.rows` the formats, and `bothways.data.sources` the names of sources.
+the rows, `bothways.data.rows` the formats, and `bothways.data.text_sources` the names of sources.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from bothways.data.conversion.retrieval import retrieval
 from bothways.data.formats.compressed import plain_name
 from bothways.data.formats.duckdb_lists import with_lists
-from bothways.data.formats.shards import shard_of
+from bothways.data.formats.shard_names import shard_of
 from bothways.data.labeled.beir import is_beir
 from bothways.data.labeled.dialects import DIALECTS, Dialect, detect, named
 from bothways.data.labeled.example import Example
@@ -27,8 +27,8 @@ from bothways.data.labeled.labeled_row import Reading
 from bothways.data.labeled.row_cells import LISTS
 from bothways.data.labeled.templates import Prompts, Template, find_template
 from bothways.data.rows import Row, is_table, iter_rows
-from bothways.data.sources import TextSource, iter_hub_rows, resolve_texts
 from bothways.data.splits import training_rows, warn_left_out
+from bothways.data.text_sources import TextSource, iter_hub_rows, resolve_texts
 from bothways.errors import InputError
 from bothways.progress import Progress
 

@@ -18,8 +18,8 @@ from typing import Any
 from bothways.data.columns import LABEL, LABELED_TEXT, find_column
 from bothways.data.labeled.labeled_row import Fields, Reading
 from bothways.data.rows import Row, is_table, iter_rows, type_name
-from bothways.data.sources import iter_hub_rows, resolve_texts
 from bothways.data.splits import training_rows, warn_left_out
+from bothways.data.text_sources import iter_hub_rows, resolve_texts
 from bothways.errors import InputError
 
 log = logging.getLogger("bothways")

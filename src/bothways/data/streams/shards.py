@@ -18,16 +18,16 @@ from bothways.data.columns import DOCUMENT_TEXT, TEXT, NoKnownColumn
 from bothways.data.labeled.beir import is_beir
 from bothways.data.labeled.example_reader import ExampleReader
 from bothways.data.rows import Row
-from bothways.data.sources import (
+from bothways.data.splits import warn_left_out
+from bothways.data.text.documents import DocumentUnit, txt_documents
+from bothways.data.text.readers import iter_texts, texts_of_file, texts_of_rows
+from bothways.data.text_sources import (
     EMBEDDED,
     TextSource,
     hub_shard_count,
     iter_hub_rows,
     resolve_texts,
 )
-from bothways.data.splits import warn_left_out
-from bothways.data.text.documents import DocumentUnit, txt_documents
-from bothways.data.text.readers import iter_texts, texts_of_file, texts_of_rows
 from bothways.errors import InputError
 
 log = logging.getLogger("bothways")

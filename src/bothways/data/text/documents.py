@@ -15,8 +15,8 @@ from typing import Literal
 
 from bothways.data.columns import DOCUMENT_TEXT
 from bothways.data.rows import TEXT_COLUMN, Row, iter_lines
-from bothways.data.sources import Splits
 from bothways.data.text.readers import Places, iter_texts
+from bothways.data.text_sources import Splits
 from bothways.moved import old_names
 
 DocumentUnit = Literal["auto", "line"]

@@ -21,11 +21,11 @@ from typing import Any
 
 from bothways.data.columns import NoKnownColumn, text_in
 from bothways.data.rows import TEXT_COLUMN, format_of, iter_lines, iter_rows
-from bothways.data.sources import TextSource, iter_hub_rows, resolve_texts
 from bothways.data.splits import training_rows, warn_left_out
 from bothways.data.text.documents import DocumentUnit, txt_documents
 from bothways.data.text.readers import TextColumn, iter_texts
 from bothways.data.text.sentences import joined, sentences
+from bothways.data.text_sources import TextSource, iter_hub_rows, resolve_texts
 from bothways.errors import InputError
 
 log = logging.getLogger("bothways")

@@ -1,9 +1,10 @@
 """Texts for training, read from files, folders and hub datasets.
 
 `iter_texts` streams them and `read_texts` collects them. Formats are read by `bothways.data.rows`,
-and names of sources are resolved by `bothways.data.sources`. This module decides which column is
-the text, and how texts that cannot be used are treated. Only empty texts are left out. Every change
-to a text is counted and logged, because a corpus that got shorter in silence is hard to notice.
+and names of sources are resolved by `bothways.data.text_sources`. This module decides which column
+is the text, and how texts that cannot be used are treated. Only empty texts are left out. Every
+change to a text is counted and logged, because a corpus that got shorter in silence is hard to
+notice.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import Any
 
 from bothways.data.columns import TEXT, NoKnownColumn, find_column, read_text
 from bothways.data.formats.cells import listed
-from bothways.data.labeled.pairs import Pairs, read_pairs
+from bothways.data.labeled.graded_pairs import Pairs, read_pairs
 from bothways.data.rows import Row, format_of, is_table, iter_rows
-from bothways.data.sources import EMBEDDED, Splits, TextSource, iter_hub_rows, resolve_texts
 from bothways.data.splits import split_columns, training_rows, warn_left_out
+from bothways.data.text_sources import EMBEDDED, Splits, TextSource, iter_hub_rows, resolve_texts
 from bothways.errors import InputError
 from bothways.printable import utf8_name
 

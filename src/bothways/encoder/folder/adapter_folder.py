@@ -22,7 +22,7 @@ import torch
 from bothways.backbone.adapter.adapter_config import NAME
 from bothways.backbone.adapter.adapter_files import MERGED, merged_in
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
-from bothways.backbone.loading.checkpoints import read_tokenizer
+from bothways.backbone.loading.checkpoint_loading import read_tokenizer
 from bothways.backbone.loading.model_source import TOKENIZER_FILES, resolve
 from bothways.backbone.loading.sources import Pretrained, load_pretrained
 from bothways.backbone.rope import rope_overrides

@@ -33,7 +33,7 @@ from torch import nn
 from bothways.attention.text_config import state_width, text_configs
 from bothways.backbone.adapter.adapter_files import MERGED, NEEDS, local_adapter, merged_in
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
-from bothways.backbone.loading.checkpoints import read_tokenizer
+from bothways.backbone.loading.checkpoint_loading import read_tokenizer
 from bothways.backbone.loading.model_source import ADAPTER, LLM2VEC, locate, resolve
 from bothways.backbone.loading.sources import load_pretrained
 from bothways.backbone.rope import rope_overrides
@@ -42,7 +42,7 @@ from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder.adapter_settings import AdapterSettings, read_settings
 from bothways.encoder.folder.llm2vec_texts import text_wrapper
-from bothways.encoder.prepare import prepare
+from bothways.encoder.prepare_backbone import prepare
 from bothways.errors import InputError
 from bothways.foreign import positive, read_object
 from bothways.pooling import Pooling

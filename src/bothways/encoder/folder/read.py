@@ -25,7 +25,7 @@ from bothways.encoder.folder import adapter_folder, head_modules, pooling_module
 from bothways.encoder.folder.layout import SETTINGS, FolderLayout, Module, read_layout
 from bothways.encoder.folder.published_settings import check_tokenizer, lower_case, say_code
 from bothways.encoder.folder.write import OURS, prompt_notes
-from bothways.encoder.prepare import prepare
+from bothways.encoder.prepare_backbone import prepare
 from bothways.encoder.texts import prompts
 from bothways.encoder.texts.wrapping import Wrapper, is_template
 from bothways.errors import DirectionError, InputError

@@ -35,7 +35,7 @@ from bothways.attention.older_loaders import guarded, unguard
 from bothways.attention.text_config import is_encoder_only, text_configs
 from bothways.backbone.base_facts import base_facts
 from bothways.backbone.hardware import resolve_dtype
-from bothways.backbone.loading.checkpoints import quiet
+from bothways.backbone.loading.checkpoint_loading import quiet
 from bothways.backbone.loading.model_source import MODULES
 from bothways.backbone.rope import with_older_names
 from bothways.backbone.tokenizer.older_tokenizers import for_transformers_4

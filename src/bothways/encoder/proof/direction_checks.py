@@ -12,10 +12,10 @@ from bothways.attention.stock import can_set_implementation, quiet
 from bothways.attention.text_config import UNBOUNDED, is_encoder_only, text_configs, windowed_layers
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
-from bothways.encoder.proof.comparison import (
+from bothways.encoder.proof.samples import batch_of, cut, rows_of
+from bothways.encoder.proof.vector_comparison import (
     report,
 )
-from bothways.encoder.proof.samples import batch_of, cut, rows_of
 
 
 def claims(encoder: EncoderModule, name: str, quick: bool) -> Check:

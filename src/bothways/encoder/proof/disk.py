@@ -22,8 +22,8 @@ from bothways.encoder.batch import TokenRow
 from bothways.encoder.int8.quantize import LEAST
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
-from bothways.encoder.proof.comparison import ROUNDED, allowance, alone_states, compare
 from bothways.encoder.proof.samples import TEXTS
+from bothways.encoder.proof.vector_comparison import ROUNDED, allowance, alone_states, compare
 
 LONGEST = 2048
 """Tokens of the longest text in the check. A window of 4,096 would take minutes on a CPU."""
@@ -123,7 +123,7 @@ def _plain(encoder: EncoderModule) -> Any:
     """Load the backbone as a plain loader does."""
     from transformers import AutoModel
 
-    from bothways.backbone.loading.checkpoints import quiet as hushed
+    from bothways.backbone.loading.checkpoint_loading import quiet as hushed
 
     with hushed():
         model = AutoModel.from_pretrained(

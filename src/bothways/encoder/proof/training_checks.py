@@ -13,11 +13,6 @@ from bothways.attention.stock import INFLUENCE, distance, quiet
 from bothways.encoder.batch import TokenBatch
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
-from bothways.encoder.proof.comparison import (
-    EXACT,
-    ROUNDED,
-    compare,
-)
 from bothways.encoder.proof.samples import batch_of, changed, cut, farthest, rows_of
 from bothways.encoder.proof.temporary_state import (
     checkpointing,
@@ -25,6 +20,11 @@ from bothways.encoder.proof.temporary_state import (
     merged,
     random_adapter,
     training,
+)
+from bothways.encoder.proof.vector_comparison import (
+    EXACT,
+    ROUNDED,
+    compare,
 )
 
 

@@ -14,7 +14,8 @@ from bothways.encoder.batch import TokenBatch
 from bothways.encoder.int8.quantize import LEAST, MEAN
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
-from bothways.encoder.proof.comparison import (
+from bothways.encoder.proof.samples import batch_of, changed, farthest, rows_of
+from bothways.encoder.proof.vector_comparison import (
     EXACT,
     ROUNDED,
     Difference,
@@ -26,7 +27,6 @@ from bothways.encoder.proof.comparison import (
     padded_states,
     takes_positions,
 )
-from bothways.encoder.proof.samples import batch_of, changed, farthest, rows_of
 
 
 def padding_right(encoder: EncoderModule, name: str, quick: bool) -> Check:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bothways.data.fingerprint import fingerprint_texts
-from bothways.data.labeled.pairs import read_pairs
+from bothways.data.labeled.graded_pairs import read_pairs
 from bothways.errors import InputError
 from bothways.evaluation.inputs.split_table import open_split
 
@@ -51,8 +51,8 @@ def gold_pairs(
 ) -> GoldPairs:
     """Read a pair file, one split of a folder, or any other source of pairs.
 
-    For example, `gold_pairs("stsb", split="dev")`. `bothways.data.labeled.pairs.read_pairs` lists
-    the sources.
+    For example, `gold_pairs("stsb", split="dev")`. The sources are those of
+    `bothways.data.labeled.graded_pairs.read_pairs`.
 
     Args:
         source: the file, a folder with `SPLIT.jsonl` or another format, or a hub data set.

@@ -9,10 +9,10 @@ from typing import Any
 
 from bothways.data.dataset_card import stated_configs
 from bothways.data.formats.compressed import COMPRESSIONS
-from bothways.data.formats.shards import check_complete, in_order, shard_of
+from bothways.data.formats.shard_names import check_complete, in_order, shard_of
 from bothways.data.rows import FORMATS, format_of, is_table, iter_rows
-from bothways.data.sources import resolve_texts
 from bothways.data.splits import current_snapshot
+from bothways.data.text_sources import resolve_texts
 from bothways.errors import InputError, SourceError
 
 _PLACES = (".", "data", "default")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bothways.errors import InputError, MissingExtra  # noqa: F401 - MissingExtra is raised by load_mteb
-from bothways.evaluation.inputs.labeled import class_numbers
+from bothways.evaluation.inputs.labeled_sets import class_numbers
 from bothways.evaluation.mteb.instructions import PromptStyle
 from bothways.evaluation.mteb.library import load_mteb
 from bothways.evaluation.mteb.task import MtebTask

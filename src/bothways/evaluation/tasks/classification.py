@@ -25,7 +25,7 @@ from bothways.evaluation.inputs.contradictions import (
     say_overlap,
     say_two_labels,
 )
-from bothways.evaluation.inputs.labeled import (
+from bothways.evaluation.inputs.labeled_sets import (
     LabeledSet,
     class_numbers,
     joint_numbers,

@@ -21,7 +21,7 @@ import numpy as np
 
 from bothways.errors import InputError
 from bothways.evaluation.inputs.contradictions import check_clusters, say_empty, say_two_labels
-from bothways.evaluation.inputs.labeled import (
+from bothways.evaluation.inputs.labeled_sets import (
     LabeledSet,
     class_numbers,
     joint_numbers,

@@ -18,7 +18,7 @@ from bothways.evaluation.inputs.contradictions import (
     say_two_labels,
     unordered,
 )
-from bothways.evaluation.inputs.labeled import require_scikit_learn
+from bothways.evaluation.inputs.labeled_sets import require_scikit_learn
 from bothways.evaluation.inputs.named_data import fingerprint, zero_or_one
 from bothways.evaluation.inputs.split_table import open_split
 from bothways.evaluation.item_scores import pair_items

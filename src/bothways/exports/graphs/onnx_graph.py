@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bothways.backbone.loading.checkpoints import quiet
+from bothways.backbone.loading.checkpoint_loading import quiet
 from bothways.errors import MissingExtra, UnsupportedFamily
 from bothways.exports.graphs.padded_encoder import PaddedEncoder
 from bothways.foreign import one_line

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from bothways.report.charts.lines import Series, lines
-from bothways.report.gather import TrainingRun
 from bothways.report.markup import esc, plural
+from bothways.report.material import TrainingRun
 from bothways.report.sections.section import Missing, Section, Styles, grid
 
 # Maps a key of metrics.jsonl to the name of its chart, and to True if its points are few and

@@ -16,12 +16,12 @@ from scipy.stats import rankdata
 
 from bothways.evaluation.results import Record
 from bothways.moved import old_names
+from bothways.report.bootstrap import Items, read_items
 from bothways.report.charts.track import track
-from bothways.report.columns import Column
 from bothways.report.comparison import Comparison
 from bothways.report.markup import esc, number
+from bothways.report.result_columns import Column
 from bothways.report.sections.section import Missing, Section, Styles, model_name
-from bothways.report.statistics import Items, read_items
 
 _SHOWN = 4
 # As a share of the range of ranks or scores. Smaller movements are not shown.

@@ -10,9 +10,9 @@ from bothways.report import findings
 from bothways.report.charts.densities import Ridge, ridges
 from bothways.report.charts.lines import Series, lines
 from bothways.report.charts.scatter import Point, lens
-from bothways.report.columns import Column
 from bothways.report.comparison import Comparison
 from bothways.report.markup import clip, esc, number
+from bothways.report.result_columns import Column
 from bothways.report.sections.section import Missing, Section, Styles, grid
 
 # Singular values below this share of the largest are rounding.

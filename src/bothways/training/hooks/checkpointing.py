@@ -15,7 +15,7 @@ from torch import nn
 from bothways.errors import InputError
 from bothways.training.hooks.hook import Hook, Moment
 from bothways.training.loop.checkpoints import Checkpoints, StageState
-from bothways.training.loop.update import WeightUpdate
+from bothways.training.loop.weight_update import WeightUpdate
 from bothways.training.parallel import sharding
 
 log = logging.getLogger("bothways")

@@ -10,7 +10,7 @@ from bothways.errors import InputError
 from bothways.foreign import read_object
 from bothways.training.hooks.hook import Hook
 from bothways.training.loop.checkpoints import REMOVE
-from bothways.training.stream.examples import ExampleStream, Mark
+from bothways.training.stream.example_stream import ExampleStream, Mark
 
 FILE = "stream.json"
 

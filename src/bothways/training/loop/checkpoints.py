@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from bothways.atomic import atomic_folder, remove_folder
 from bothways.errors import InputError
 from bothways.foreign import foreign, read_object, read_tensors
-from bothways.training.loop.update import WeightUpdate
+from bothways.training.loop.weight_update import WeightUpdate
 from bothways.training.parallel.sharding import put
 
 _NAME = re.compile(r"step-(\d+)")

@@ -23,10 +23,10 @@ from torch import nn
 from bothways.encoder.batch import TokenBatch
 from bothways.encoder.encoder import Encoder
 from bothways.errors import BothwaysError
-from bothways.objectives.base import Objective, PassBackward
+from bothways.objectives.objective import Objective, PassBackward
 from bothways.objectives.step_output import StepTotals
 from bothways.training.loop.randomness import BatchOrder, derive, generator
-from bothways.training.loop.update import WeightUpdate
+from bothways.training.loop.weight_update import WeightUpdate
 
 
 class StepResult(NamedTuple):

@@ -13,7 +13,7 @@ from bothways.backbone.head import Head
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.evaluation import devmetric
-from bothways.objectives.base import Objective
+from bothways.objectives.objective import Objective
 from bothways.training.hooks.checkpointing import Checkpointing
 from bothways.training.hooks.collapse_alarm import CollapseAlarm
 from bothways.training.hooks.evaluation import DevMeasurement, Measurement, Measurements
@@ -30,7 +30,7 @@ from bothways.training.loop.optimizer_step import Stepper, trainable_parameters
 from bothways.training.loop.run_context import RunContext
 from bothways.training.loop.stage_run import StageRun
 from bothways.training.loop.unstored_prompts import say_unstored
-from bothways.training.loop.update import PlainUpdate, WeightUpdate
+from bothways.training.loop.weight_update import PlainUpdate, WeightUpdate
 from bothways.training.parallel import sharding
 from bothways.training.parallel.zero import ZeroUpdate
 from bothways.training.recipe.stage_config import Stage
@@ -42,7 +42,7 @@ from bothways.training.stage.stage_data import StageData, read_stage_data
 from bothways.training.stage.stage_order import stage_examples
 from bothways.training.stage.stage_output import merge_stage, record
 from bothways.training.stage.stage_setup import open_heldout, open_stage, ready
-from bothways.training.stream.examples import ExampleStream
+from bothways.training.stream.example_stream import ExampleStream
 
 
 def train_stage(

@@ -24,7 +24,7 @@ import torch
 from accelerate import Accelerator
 
 from bothways.backbone.hardware import resolve_device
-from bothways.data.sources import resolve_texts
+from bothways.data.text_sources import resolve_texts
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.evaluation import devmetric

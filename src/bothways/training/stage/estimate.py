@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from bothways.training.loop import precision
 from bothways.training.loop.optim import block_count, build_optimizer
 from bothways.training.loop.optimizer_step import Stepper, token_count, trainable_parameters
-from bothways.training.loop.update import PlainUpdate
+from bothways.training.loop.weight_update import PlainUpdate
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.stage.base_encoder import open_base
 from bothways.training.stage.stage_context import StageContext

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bothways.encoder.encoder import Encoder
 from bothways.losses.gather import alone
-from bothways.objectives.base import Objective
+from bothways.objectives.objective import Objective
 from bothways.objectives.step_output import StepTotals
 from bothways.training.loop.randomness import derive, generator
 

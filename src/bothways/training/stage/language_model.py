@@ -19,7 +19,7 @@ from bothways.atomic import atomic_folder
 from bothways.backbone.adapter.adapter_files import MERGED
 from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.head import Head
-from bothways.backbone.loading.checkpoints import quiet
+from bothways.backbone.loading.checkpoint_loading import quiet
 from bothways.backbone.rope import with_older_names
 from bothways.encoder.encoder import Encoder
 from bothways.foreign import foreign, read_object

@@ -24,7 +24,7 @@ from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.card import keep_edited
 from bothways.encoder.load import load
 from bothways.errors import InputError
-from bothways.objectives.base import CAUSAL_LM, TEXT_ENCODER, ModelKind, Objective
+from bothways.objectives.objective import CAUSAL_LM, TEXT_ENCODER, ModelKind, Objective
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.recipe.stage_config import Stage
 from bothways.training.stage.base_head import open_head

@@ -17,8 +17,8 @@ from bothways.data.batches import TaskRows
 from bothways.data.fingerprint import describe, fingerprint_texts
 from bothways.data.labeled.classes import documents_are_labels, without_classes
 from bothways.data.labeled.example import Example
+from bothways.data.labeled.graded_pairs import GradedPair, graded_pairs
 from bothways.data.labeled.labeled_reader import read_examples
-from bothways.data.labeled.pairs import GradedPair, graded_pairs
 from bothways.data.text.documents import read_documents
 from bothways.data.text.passages import Passage, excerpts, read_passages
 from bothways.data.text.readers import read_texts
@@ -359,7 +359,7 @@ def _given_graded(rows: list[Any], data: DataConfig) -> StageData:
     for index, row in enumerate(rows):
         if not isinstance(row, GradedPair):
             raise InputError(
-                f"texts[{index}]: the objective learns from scored pairs, bothways.data.labeled.pairs.GradedPair "
+                f"texts[{index}]: the objective learns from scored pairs, bothways.data.labeled.graded_pairs.GradedPair "
                 f"(got {type(row).__name__})"
             )
     return _stage_pairs(

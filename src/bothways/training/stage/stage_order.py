@@ -9,12 +9,12 @@ from typing import Any
 from bothways.data.batches import TaskRows, rows_by_task
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
-from bothways.objectives.base import Objective
+from bothways.objectives.objective import Objective
 from bothways.training.loop.optimizer_step import Examples
 from bothways.training.loop.randomness import BatchOrder, Order
 from bothways.training.stage.stage_context import StageContext
 from bothways.training.stage.stage_data import StageData
-from bothways.training.stream.examples import ExampleStream, StreamOrder
+from bothways.training.stream.example_stream import ExampleStream, StreamOrder
 
 log = logging.getLogger("bothways")
 

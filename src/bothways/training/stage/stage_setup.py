@@ -16,7 +16,7 @@ from torch import nn
 from bothways.backbone.adapter.lora import attach
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
-from bothways.objectives.base import Objective
+from bothways.objectives.objective import Objective
 from bothways.training.loop.precision import NumberTypes, autocast
 from bothways.training.stage.base_encoder import open_base
 from bothways.training.stage.encoder_options import train_new_tokens

@@ -13,8 +13,8 @@ from typing import Any
 
 from bothways.data.fingerprint import describe, fingerprint_texts
 from bothways.data.labeled.example_reader import ExampleReader
-from bothways.data.sources import hub_revision, resolve_texts
 from bothways.data.streams.shards import ShardReader, StreamShard, TextReader, shards_of
+from bothways.data.text_sources import hub_revision, resolve_texts
 from bothways.errors import InputError
 from bothways.training.recipe.data_config import DataConfig
 

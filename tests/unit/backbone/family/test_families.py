@@ -5,7 +5,7 @@ command.
 import pytest
 from transformers import CONFIG_MAPPING, AutoConfig
 
-from bothways.backbone.family import proof, zoo
+from bothways.backbone.family import family_proof, zoo
 from bothways.backbone.family.families import FamilyRow, check_supported, measure, to_markdown
 from bothways.errors import InputError, UnsupportedFamily
 
@@ -68,13 +68,13 @@ def test_supported_families_pass_the_door(family):
 
 def test_a_family_that_is_causal_in_its_code_would_fail():
     """The measurement, not the list of names, is what stops GPT-Neo."""
-    found = proof.prove_family("gpt_neo")
+    found = family_proof.prove_family("gpt_neo")
     assert found["verdict"] == "failed" and found["reason"] == "token 1 does not see token 2"
 
 
 def test_a_switch_that_does_nothing_fails(monkeypatch):
     """The table would notice if the switch stopped working."""
-    real = proof.set_direction
+    real = family_proof.set_direction
 
     def idle(model, direction, **kwargs):
         report = real(model, direction, **kwargs)
@@ -83,14 +83,14 @@ def test_a_switch_that_does_nothing_fails(monkeypatch):
             model.config.use_bidirectional_attention = None
         return report
 
-    monkeypatch.setattr(proof, "set_direction", idle)
+    monkeypatch.setattr(family_proof, "set_direction", idle)
     (row,) = measure(["llama"])
     assert row.verdict == "failed"
 
 
 def test_windows_that_are_not_lifted_fail(monkeypatch):
-    real = proof.set_direction
-    monkeypatch.setattr(proof, "set_direction", lambda model, direction: real(model, direction, windows="keep"))
+    real = family_proof.set_direction
+    monkeypatch.setattr(family_proof, "set_direction", lambda model, direction: real(model, direction, windows="keep"))
     (row,) = measure(["mistral"])
     assert row.verdict == "failed" and "explicit mask" in row.reason
 
@@ -101,7 +101,7 @@ def test_misspelt_names_are_refused_with_a_suggestion():
 
 
 def test_a_family_that_takes_too_long_is_reported(monkeypatch):
-    monkeypatch.setattr(proof, "prove_family", lambda family: [None for _ in iter(int, 1)])
+    monkeypatch.setattr(family_proof, "prove_family", lambda family: [None for _ in iter(int, 1)])
     (row,) = measure(["llama"], limit_s=0.2)
     assert row.verdict == "failed" and "not finished after" in row.reason
 

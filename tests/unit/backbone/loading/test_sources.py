@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, LlamaConfi
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from bothways.backbone.hardware import auto_dtype
-from bothways.backbone.loading import checkpoints, embedded, sources
+from bothways.backbone.loading import checkpoint_loading, embedded, sources
 from bothways.backbone.loading.sources import Source, load_pretrained, resolve
 from bothways.errors import InputError, SourceError, UnsupportedFamily
 from tiny import TINY, tiny_llama, tiny_model
@@ -72,7 +72,7 @@ def test_folder_named_like_an_embedded_model_is_reached_with_a_path(tmp_path: Pa
 
 
 def test_every_embedded_name_is_offered() -> None:
-    assert all(name in checkpoints.ACCEPTED for name in embedded.names())
+    assert all(name in checkpoint_loading.ACCEPTED for name in embedded.names())
 
 
 def test_misspelt_embedded_name_is_suggested() -> None:
@@ -320,7 +320,7 @@ def test_hub_errors_become_one_line(text: str, expected: str, monkeypatch: pytes
     def fail(*_: Any, **__: Any) -> Any:
         raise OSError(text)
 
-    monkeypatch.setattr(checkpoints.AutoConfig, "from_pretrained", fail)
+    monkeypatch.setattr(checkpoint_loading.AutoConfig, "from_pretrained", fail)
     assert expected in refuse(SourceError, "nope/nope")
 
 

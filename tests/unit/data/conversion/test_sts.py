@@ -8,8 +8,8 @@ from bothways.data.conversion.options import StsOptions
 from bothways.data.conversion.sts import directed_pairs
 from bothways.data.decontamination import Overlap
 from bothways.data.labeled.example import Example
+from bothways.data.labeled.graded_pairs import Pairs
 from bothways.data.labeled.labeled_reader import read_examples
-from bothways.data.labeled.pairs import Pairs
 from bothways.errors import InputError
 from bothways.training.stage.bm25_negatives import MineConfig, fill
 

@@ -14,8 +14,8 @@ import pytest
 from bothways.data.formats.partitions import partition_values
 from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.rows import iter_rows
-from bothways.data.sources import resolve_texts
 from bothways.data.text.readers import read_texts
+from bothways.data.text_sources import resolve_texts
 from bothways.errors import InputError
 
 CLASSES = pd.DataFrame({"text": ["a cat", "a dog", "a car", "a bus"], "label": ["pets", "pets", "test", "road & rail"]})

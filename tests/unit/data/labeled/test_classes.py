@@ -17,7 +17,7 @@ from bothways.data.labeled.classes import documents_are_labels, without_classes
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.labeled.labeled_text import LabeledText
-from bothways.data.sources import resolve_texts
+from bothways.data.text_sources import resolve_texts
 from bothways.errors import SourceError
 from bothways.training.stage.stage_data import read_data
 

@@ -14,9 +14,9 @@ from bothways.data.conversion.options import ClassOptions, NliOptions
 from bothways.data.conversion.sts import directed_pairs
 from bothways.data.decontamination import Overlap
 from bothways.data.evaluation_texts import read_evaluation_texts
+from bothways.data.labeled.graded_pairs import read_pairs
 from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.labeled.labeled_text import read_labeled
-from bothways.data.labeled.pairs import read_pairs
 from bothways.data.words import normal_form
 
 DATA = Path(__file__).resolve().parents[4].parent / "shared" / "data"

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bothways.data import sources
+from bothways.data import text_sources
 from bothways.data.embedded import stdlib
 from bothways.data.labeled.example_reader import ExampleReader
 from bothways.data.streams.shards import TextReader, shards_of
@@ -91,7 +91,7 @@ def test_a_hub_dataset_has_its_own_shards(tmp_path: Path, monkeypatch: pytest.Mo
     assert [shard.name for shard in found] == [f"org/name:en/train, shard {n} of 3" for n in (1, 2, 3)]
     assert [list(shard.items()) for shard in found] == [[f"text {number} {n}" for n in range(4)] for number in range(3)]
     assert list(found[1].items()) == list(found[1].items())
-    assert sources.hub_shard_count(sources.resolve_texts("org/name:en/train")) == 3
+    assert text_sources.hub_shard_count(text_sources.resolve_texts("org/name:en/train")) == 3
 
 
 def test_the_embedded_texts_stream(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bothways.data import sources
+from bothways.data import text_sources
 from bothways.data.embedded import stdlib
 from bothways.data.text.readers import iter_texts, read_texts
 from bothways.errors import InputError, SourceError
@@ -146,7 +146,7 @@ def test_limit_stops_reading(tmp_path):
 @pytest.mark.parametrize("name", ["missing.txt", "org/missing.jsonl", "missing", "a/b/c", "a/b:c/d/e"])
 def test_wrong_names_fail_at_once(name, monkeypatch):
     """Before a text is asked for, and without asking the network."""
-    monkeypatch.setattr(sources, "iter_hub_rows", None)
+    monkeypatch.setattr(text_sources, "iter_hub_rows", None)
     with pytest.raises(SourceError, match=r"not the name of a file, folder or hub dataset .*; write texts to a file"):
         list(iter_texts("This is a long text. " * 50))
     with pytest.raises(SourceError, match=f"{name}: no such file or folder; expected a path"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bothways.data.labeled.pairs import read_pairs
+from bothways.data.labeled.graded_pairs import read_pairs
 from bothways.data.text.readers import read_texts
 from bothways.errors import InputError
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bothways.errors import InputError
-from bothways.evaluation.inputs.labeled import LabeledSet
+from bothways.evaluation.inputs.labeled_sets import LabeledSet
 from bothways.evaluation.measures.classifiers import few_per_class, logistic_predictions, scores_of
 from bothways.evaluation.measures.knn import knn_predictions
 from bothways.evaluation.registry import make_task

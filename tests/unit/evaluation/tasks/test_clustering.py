@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bothways.errors import InputError
-from bothways.evaluation.inputs.labeled import LabeledSet
+from bothways.evaluation.inputs.labeled_sets import LabeledSet
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
 from bothways.evaluation.tasks.clustering import Clustering, agreement

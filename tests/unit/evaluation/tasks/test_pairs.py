@@ -85,7 +85,7 @@ def test_mrpc_is_the_published_set(shared):
 
 
 def test_the_pairs_behind_the_average_precision_are_kept_for_intervals_and_examples():
-    from bothways.report.statistics import read_items
+    from bothways.report.bootstrap import read_items
 
     rng = np.random.default_rng(2)
     first, labels = rng.standard_normal((90, 4)), rng.integers(0, 2, 90)

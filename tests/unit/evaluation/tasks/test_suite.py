@@ -117,12 +117,12 @@ def test_members_are_those_of_mteb():
 def test_without_network_and_cache_all_sets_are_named(monkeypatch):
     pytest.importorskip("mteb")
     from bothways.errors import SourceError
-    from bothways.evaluation.mteb import hub
+    from bothways.evaluation.mteb import hub_tasks
 
     def silent(task) -> None:
         raise SourceError(f"mteb:{task.metadata.name}: the hub did not answer")
 
-    monkeypatch.setattr(hub, "_load", silent)
+    monkeypatch.setattr(hub_tasks, "_load", silent)
     with pytest.raises(InputError) as error:
         make_task("suite:nanobeir")
     told = str(error.value)

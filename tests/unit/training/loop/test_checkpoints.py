@@ -13,7 +13,7 @@ from torch import nn
 from bothways.errors import InputError
 from bothways.training.loop.checkpoints import Checkpoints, StageState
 from bothways.training.loop.optim import OptimConfig, build_optimizer
-from bothways.training.loop.update import PlainUpdate
+from bothways.training.loop.weight_update import PlainUpdate
 
 NOISE = [b"", b"{", b"[]", b"null", b"\xff\x00" * 50, b"[" * 50_000]
 

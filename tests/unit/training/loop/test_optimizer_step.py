@@ -19,11 +19,11 @@ from torch import nn
 
 import bothways as bw
 from bothways.errors import InputError
-from bothways.objectives.base import Objective, StepOutput
+from bothways.objectives.objective import Objective, StepOutput
 from bothways.training.loop.optim import OptimConfig, build_optimizer
 from bothways.training.loop.optimizer_step import Diverged, Stepper, trainable_parameters
 from bothways.training.loop.randomness import Order
-from bothways.training.loop.update import PlainUpdate
+from bothways.training.loop.weight_update import PlainUpdate
 from unit.training.material import TEXTS, metrics, recipe, simcse, state
 
 

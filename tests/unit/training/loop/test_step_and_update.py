@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from bothways.objectives.base import PassBackward, StepOutput
+from bothways.objectives.objective import PassBackward, StepOutput
 from bothways.training.loop.optimizer_step import Diverged
 from unit.training.loop.test_optimizer_step import Regression, stepper
 

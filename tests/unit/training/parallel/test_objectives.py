@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bothways as bw
-from bothways.data.labeled.pairs import GradedPair
+from bothways.data.labeled.graded_pairs import GradedPair
 from bothways.training.recipe.recipe import Recipe
 from unit.training.material import TEXTS, recipe
 from unit.training.parallel.pooled_stages import ONE, ROWS, TWO

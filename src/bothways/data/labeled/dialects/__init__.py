@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bothways.data.labeled.dialects.base import Dialect
+from bothways.data.labeled.dialects.dialect import Dialect
 from bothways.data.labeled.dialects.dpr import DPR
 from bothways.data.labeled.dialects.e5 import E5
 from bothways.data.labeled.dialects.flagembedding import FLAGEMBEDDING

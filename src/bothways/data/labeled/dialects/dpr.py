@@ -8,7 +8,7 @@ negatives too. The answers are strings that occur in a passage, so they are not 
 from __future__ import annotations
 
 from bothways.data.columns import QUERY
-from bothways.data.labeled.dialects.base import Dialect, row_by_row
+from bothways.data.labeled.dialects.dialect import Dialect, row_by_row
 from bothways.data.labeled.dialects.tevatron import passages
 from bothways.data.labeled.labeled_row import Fields, Numbered
 

@@ -9,7 +9,7 @@ that LLM2Vec trained with.
 from __future__ import annotations
 
 from bothways.data.columns import NEGATIVE, POSITIVE, QUERY
-from bothways.data.labeled.dialects.base import Dialect, row_by_row
+from bothways.data.labeled.dialects.dialect import Dialect, row_by_row
 from bothways.data.labeled.labeled_row import Fields, Numbered
 
 

@@ -16,7 +16,7 @@ of instruction and text in them; see `instructed`.
 from __future__ import annotations
 
 from bothways.data.columns import NEGATIVE
-from bothways.data.labeled.dialects.base import Dialect, row_by_row
+from bothways.data.labeled.dialects.dialect import Dialect, row_by_row
 from bothways.data.labeled.dialects.instructed import read_instructed
 from bothways.data.labeled.labeled_row import Fields, Numbered
 

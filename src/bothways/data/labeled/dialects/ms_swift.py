@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from bothways.data.labeled.dialects.base import Dialect, row_by_row
+from bothways.data.labeled.dialects.dialect import Dialect, row_by_row
 from bothways.data.labeled.labeled_row import Fields, Numbered
 from bothways.data.labeled.templates import Prompts
 from bothways.data.rows import type_name

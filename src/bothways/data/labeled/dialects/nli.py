@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from bothways.data.columns import SCORE
 from bothways.data.conversion.nli import iter_inferences, triplets
 from bothways.data.conversion.options import NliOptions
-from bothways.data.labeled.dialects.base import Dialect
+from bothways.data.labeled.dialects.dialect import Dialect
 from bothways.data.labeled.labeled_row import Numbered, Reading
 from bothways.data.rows import Row
 

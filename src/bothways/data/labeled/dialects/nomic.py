@@ -8,7 +8,7 @@ read in the same way. The rows have no prompts. In contrastors the data configs 
 from __future__ import annotations
 
 from bothways.data.columns import ANSWERED, ANSWERS, NEGATIVE, POSITIVE, SCORE, find_pair
-from bothways.data.labeled.dialects.base import Dialect, row_by_row
+from bothways.data.labeled.dialects.dialect import Dialect, row_by_row
 from bothways.data.labeled.labeled_row import Fields, Numbered
 
 _GRADED = {*ANSWERS, *SCORE, "scores", "grade", *POSITIVE}

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from bothways.data.columns import ANSWERED, ANSWERS, NEGATIVE, QUERY
-from bothways.data.labeled.dialects.base import Dialect
+from bothways.data.labeled.dialects.dialect import Dialect
 from bothways.data.labeled.labeled_row import Fields, Numbered, Reading, Scores
 from bothways.data.rows import Row
 from bothways.errors import InputError

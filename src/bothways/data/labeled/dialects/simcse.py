@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bothways.data.labeled.dialects.base import Dialect, row_by_row
+from bothways.data.labeled.dialects.dialect import Dialect, row_by_row
 from bothways.data.labeled.labeled_row import Fields, Numbered
 
 

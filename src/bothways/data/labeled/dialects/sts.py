@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator
 from bothways.data.columns import DUPLICATE, LABEL_NAMES, PAIR, SCORE
 from bothways.data.conversion.options import StsOptions
 from bothways.data.conversion.sts import CEILING, SCALE, THRESHOLD, directed_pairs
-from bothways.data.labeled.dialects.base import Dialect
+from bothways.data.labeled.dialects.dialect import Dialect
+from bothways.data.labeled.graded_pairs import Pairs
 from bothways.data.labeled.labeled_row import Fields, Numbered, Reading
-from bothways.data.labeled.pairs import Pairs
 from bothways.data.rows import Row
 
 _LAYOUTS = (

@@ -8,7 +8,7 @@ its own. It cannot be read without that corpus, so it is refused.
 from __future__ import annotations
 
 from bothways.data.columns import QUERY
-from bothways.data.labeled.dialects.base import Dialect, row_by_row
+from bothways.data.labeled.dialects.dialect import Dialect, row_by_row
 from bothways.data.labeled.labeled_row import Fields, Numbered
 from bothways.data.rows import type_name
 from bothways.errors import InputError

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bothways.backbone.loading.checkpoints import quiet
+from bothways.backbone.loading.checkpoint_loading import quiet
 from bothways.encoder.encoder import Encoder
 from bothways.errors import BothwaysError, MissingExtra, UnsupportedFamily
 from bothways.exports.graphs.onnx_graph import INPUTS, GraphRun

@@ -29,7 +29,7 @@ from bothways.errors import BothwaysError, InputError
 from bothways.exports.graphs.onnx_graph import GraphRun
 from bothways.exports.graphs.padded_encoder import POOLINGS
 from bothways.exports.graphs.short import bare_graph, graph_cache
-from bothways.exports.graphs.short.proof import Proof, padded_run, prove
+from bothways.exports.graphs.short.graph_proof import Proof, padded_run, prove
 from bothways.foreign import one_line
 from bothways.nearest import meant
 

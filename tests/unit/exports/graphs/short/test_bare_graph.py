@@ -11,7 +11,7 @@ import pytest
 
 import bothways as bw
 from bothways.exports.graphs.short import bare_graph
-from bothways.exports.graphs.short.proof import prove
+from bothways.exports.graphs.short.graph_proof import prove
 from bothways.exports.graphs.short.short_passes import TOKENS
 from export_models import small_model
 from tiny import tiny_llama
