@@ -11,18 +11,22 @@ none 8.39 ("Ablation on attention patterns").
 The perplexity of the validation books, under full attention, is read each `--every` steps, and chooses nothing. 200
 steps of 4 rows of 1,024 tokens are 0.8M tokens a row; the base, trained once, takes 4.1M (25 minutes on one thread with
 bfloat16). The first two rows are the smallest decisive run. Finished trainings are reused, killed ones resume. The table
-and the curve are printed and written to OUT/table.md and OUT/table.json. Needs ../shared/data/novels.
+and the curve are printed and written to OUT/table.md, OUT/table.json and docs/results/attention-pattern.md.
+Needs ../shared/data/novels.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import functools
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from longlora import DATA, LONG, RATES, TRAIN, VALID, short_base
-from seeds import cell, comparisons, metrics, trained, write_table
+from results_page import Page, command, page_file
+from seeds import Found, cell, comparisons, kept, kept_before, metrics, seeds_of, trained, write_table
 
 import bothways as bw
 from bothways.errors import BothwaysError
@@ -48,7 +52,7 @@ def recipe(base: str, row: str, *, steps: int, every: int, seed: int, source: st
     )
 
 
-def lines(found: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> list[str]:
+def lines(found: Found) -> list[str]:
     """Perplexity by step, mean and deviation over seeds, and differences from the paper's pattern."""
     first = next(iter(next(iter(found.values())).values()))
     steps = [name for name in first if name.startswith("step ")]
@@ -75,35 +79,58 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--text", default=str(TRAIN))
     parser.add_argument("--held-out", default=str(VALID))
     parser.add_argument("--out", type=Path, default=Path("runs/longlora/pattern"))
+    parser.add_argument("--results", type=Path, help="folder of the page; without it docs/results, if nothing is replaced")
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(arguments)
     if options.text == str(TRAIN) and not DATA.is_dir():
         raise SystemExit(f"error: {DATA}: not there; this table needs this data folder")
     try:
         base = options.base or short_base(options.out.parent / "short", options.base_steps)
-        fill(base, options)
+        fill(base, options, arguments)
     except BothwaysError as error:
         raise SystemExit(f"error: {error}") from None
 
 
-def fill(base: str, options: argparse.Namespace) -> None:
-    """Train the rows, seed by seed, and write the table after each one."""
-    found: dict[str, dict[int, dict[str, Any]]] = {}
+def page(options: argparse.Namespace, arguments: Sequence[str]) -> Page:
+    """The page of docs/results/."""
+    trial = options.base is not None or options.text != str(TRAIN) or options.held_out != str(VALID)
+    about = (
+        "Perplexity of held-out novels by step of tuning, always under full attention. A small Llama of 256 positions is "
+        "stretched to 1,024 tokens and tuned by LoRA+ on as many tokens in each row. All seeds tune one base, so the spread "
+        "is that of tuning. Perplexity chooses nothing. Lower is better."
+    )
+    file = page_file("attention-pattern", options.results, trial=trial)
+    return Page(file, "LongLoRA's attention patterns", about, command("attention_pattern.py", arguments))
+
+
+def fill(base: str, options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """Train the rows, seed by seed, and write the table after each one, with what earlier calls have finished."""
+
+    def place(row: str, seed: int) -> tuple[bw.Recipe, Path, Path, dict[str, Any]]:
+        chosen = recipe(
+            base, row, steps=options.steps, every=options.every, seed=seed, source=options.text, held_out=options.held_out
+        )
+        name = f"{row}-{options.steps}-seed{seed}"
+        return chosen, options.out / name, options.out / "rows" / f"{name}.json", {"recipe": chosen.fingerprint()}
+
+    def figures(chosen: bw.Recipe, folder: Path) -> dict[str, Any]:
+        spent = trained(chosen, folder)
+        return {**{f"step {step}": value for step, value in metrics(folder, "heldout_perplexity").items()}, **spent}
+
+    made = page(options, arguments)
+    seeds = seeds_of(options.out / "rows", options.seeds)
+    known = {(row, seed): kept_before(*place(row, seed)[2:]) for row in ROWS for seed in seeds}
     for seed in options.seeds:
         for row in options.rows:
-            chosen = recipe(
-                base,
-                row,
-                steps=options.steps,
-                every=options.every,
-                seed=seed,
-                source=options.text,
-                held_out=options.held_out,
-            )
-            folder = options.out / f"{row}-{options.steps}-seed{seed}"
-            spent = trained(chosen, folder)
-            curve = {f"step {step}": value for step, value in metrics(folder, "heldout_perplexity").items()}
-            found.setdefault(row, {})[seed] = {**curve, **spent}
-            print(write_table(options.out, "table", lines(found), found), flush=True)
+            chosen, folder, file, asked = place(row, seed)
+            known[row, seed] = kept(file, asked, functools.partial(figures, chosen, folder))
+            found: dict[str, dict[int, dict[str, Any]]] = {}
+            for (each, number), run in known.items():
+                if run is not None:
+                    found.setdefault(each, {})[number] = run
+            table = lines(found)
+            print(write_table(options.out, "table", table, found), flush=True)
+            made.write([table], found)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ for each finished encoder, in a table of their own.
 Rows run seed by seed, the lower rate first, and the first two are the smallest decisive run: 1.8M tokens a seed.
 The first four take 2.8M, and all rows 11.5M. --plan prints the tokens of each row and trains nothing. --tokens N starts
 no training that does not fit into N tokens. Finished trainings are reused, and killed ones resume. OUT/dev.md
-and OUT/dev.json hold the table and, for differences between rows, mean and standard error over seeds.
+and OUT/dev.json hold the table and, for differences between rows, mean and standard error over seeds, also of rows
+and seeds that earlier calls have finished. docs/results/mntp.md has the same with the machine and the command.
 Needs ../shared/data. `--base FOLDER --texts FILE --dev FILE` tries it with other material.
 """
 
@@ -27,12 +28,14 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from quality import BASE, DATA, DEV, SENTENCES, TESTS, TEXTS
-from seeds import Budget, cell, comparisons, finished, kept, metrics, trained, write_table
+from results_page import Page, command, page_file
+from seeds import Budget, Found, cell, comparisons, finished, kept, kept_before, metrics, seeds_of, trained, write_table
 
 import bothways as bw
 from bothways.errors import BothwaysError
@@ -146,16 +149,33 @@ class Run(NamedTuple):
             tokens += self.cut(MNTP[kind].steps) * 16 * MNTP[kind].row
         return tokens
 
+    def trainings(self, row: str, seed: int) -> list[tuple[Path, bw.Recipe]]:
+        """Folders and recipes of a row, in order: its MNTP if it has one, then its SimCSE."""
+        kind, made, base = ROWS[row][0], [], self.material.base
+        if kind in MNTP:
+            made.append(self.mntp(kind, seed))
+            base = str(made[0][0])
+        return [*made, self.simcse(row, base, seed)]
+
+    def _file(self, row: str, seed: int) -> tuple[Path, dict[str, Any]]:
+        """The file of a row's figures, and the recipes that they belong to."""
+        trainings = self.trainings(row, seed)
+        asked = {"recipes": [recipe.fingerprint() for _, recipe in trainings]}
+        return self.out / "rows" / f"{trainings[-1][0].name}.json", asked
+
+    def before(self, row: str, seed: int) -> dict[str, Any] | None:
+        """Figures of a row that an earlier call has finished."""
+        return kept_before(*self._file(row, seed))
+
     def row(self, row: str, seed: int) -> dict[str, Any] | None:
         """Figures of a row: dev by step, area, best, tokens and minutes. None if the budget is too small."""
-        kind = ROWS[row][0]
         if not self.budget.allows(f"{row}, seed {seed}", self.planned(row, seed)):
             return None
-        before, base = {"tokens": 0, "minutes": 0.0}, self.material.base
-        if kind in MNTP:
-            folder, recipe = self.mntp(kind, seed)
-            before, base = trained(recipe, folder), str(folder)
-        folder, recipe = self.simcse(row, base, seed)
+        return kept(*self._file(row, seed), lambda: self._figures(row, seed))
+
+    def _figures(self, row: str, seed: int) -> dict[str, Any]:
+        *mntp, (folder, recipe) = self.trainings(row, seed)
+        before = trained(mntp[0][1], mntp[0][0]) if mntp else {"tokens": 0, "minutes": 0.0}
         spent = trained(recipe, folder)
         dev = {step: 100 * value for step, value in metrics(folder, "dev").items()}
         return {
@@ -180,7 +200,13 @@ def area(dev: dict[int, float]) -> float:
     return sum(parts) / (steps[-1] - steps[0])
 
 
-def scored(found: dict[str, Any], sets: dict[str, STS], file: Path) -> dict[str, Any]:
+def test_file(out: Path, found: dict[str, Any], sets: dict[str, STS]) -> tuple[Path, dict[str, Any]]:
+    """The file of a finished encoder's test scores, and what they belong to."""
+    asked = {"sets": list(sets), "best": found["best"], "recipes": found["asked"]["recipes"]}
+    return out / "scores" / f"{Path(found['folder']).name}.json", asked
+
+
+def scored(out: Path, found: dict[str, Any], sets: dict[str, STS]) -> dict[str, Any]:
     """Spearman x 100 of a finished encoder on each test set, and their average."""
 
     def make() -> dict[str, float]:
@@ -189,10 +215,10 @@ def scored(found: dict[str, Any], sets: dict[str, STS], file: Path) -> dict[str,
         scores = {name: 100 * results.main[task.name] for name, task in sets.items()}
         return {**scores, "average": sum(scores.values()) / len(scores)}
 
-    return kept(file, {"sets": list(sets), "best": found["best"]}, make)
+    return kept(*test_file(out, found, sets), make)
 
 
-def dev_lines(found: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
+def dev_lines(found: Found) -> list[str]:
     """The table, and the differences that answer the question."""
     columns = [f"dev {step}" for step in (0, *READ)] + ["last", "best", "area"]
     head = ["MNTP, rate of SimCSE", "seeds", *columns, "MNTP tokens", "SimCSE tokens", "training"]
@@ -208,7 +234,7 @@ def dev_lines(found: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
     return [*lines, "", *comparisons(found, PAIRS, ["dev 10", "dev 50", "best", "area"])]
 
 
-def tested_lines(found: dict[str, dict[int, dict[str, Any]]], sets: dict[str, STS]) -> list[str]:
+def tested_lines(found: Found, sets: dict[str, STS]) -> list[str]:
     columns = [*sets, "average"]
     lines = [f"| row | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for row, runs in found.items():
@@ -228,6 +254,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--texts", nargs="+", help="other texts for every stage")
     parser.add_argument("--dev", default=str(DEV), help="STS file; with --texts also the only test set")
     parser.add_argument("--out", type=Path, default=Path("runs/mntp"))
+    parser.add_argument(
+        "--results", type=Path, help="folder of the page; without it docs/results, if nothing is cut or replaced"
+    )
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(arguments)
     if options.texts is None and not DATA.is_dir():
         raise SystemExit(f"error: {DATA}: not there; the table needs this data folder, or --texts and --dev")
@@ -243,30 +273,71 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(f"{row}, seed {seed}: {run.planned(row, seed):,} tokens to train")
         return
     try:
-        fill(run, options)
+        fill(run, options, arguments)
     except BothwaysError as error:
         raise SystemExit(f"error: {error}") from None
 
 
-def fill(run: Run, options: argparse.Namespace) -> None:
-    """Train and score the rows, seed by seed, and write the tables after each one."""
-    found: dict[str, dict[int, dict[str, Any]]] = {}
-    tests: dict[str, dict[int, dict[str, Any]]] = {}
+def page(run: Run, options: argparse.Namespace, arguments: Sequence[str]) -> Page:
+    """The page of docs/results/."""
+    trial = options.steps is not None or options.texts is not None or options.base != BASE
+    about = (
+        "STS-B dev of SmolLM2-135M by step of SimCSE, with and without MNTP before it. Dev alone chooses the checkpoint and "
+        "the rate; the table of test sets, if there is one, has the chosen checkpoints. "
+        '"longer" has the tokens of 0.8M and its SimCSE together, so it is the equal of 0.8M and 40 % alone: '
+        "3.3M has 2.9 times as many."
+    )
+    file = page_file("mntp", options.results, trial=trial)
+    return Page(file, "What MNTP is worth before SimCSE", about, command("mntp.py", arguments))
+
+
+def fill(run: Run, options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """Train and score the rows, seed by seed, and write the tables after each one.
+
+    The tables also hold what earlier calls have finished, for example other seeds.
+    """
     paths = {"dev": options.dev} if options.texts else TESTS
     sets = {name: STS(path, name=name) for name, path in paths.items()} if options.test else {}
+    places = [(row, seed) for row in ORDER for seed in seeds_of(run.out / "rows", options.seeds)]
+    done: dict[tuple[str, int], dict[str, Any]] = {}
+    for place in places:
+        before = run.before(*place)
+        if before is not None and finished(Path(before["folder"])):
+            done[place] = before
+    tests: dict[tuple[str, int], dict[str, Any]] = {}
+    for place, figures in done.items():
+        known = kept_before(*test_file(run.out, figures, sets)) if sets else None
+        if known is not None:
+            tests[place] = known
+    made = page(run, options, arguments)
     for seed in options.seeds:
         for row in options.rows:
-            figures = run.row(row, seed)
-            if figures is None:
+            made_now = run.row(row, seed)
+            if made_now is None:
                 continue
-            found.setdefault(row, {})[seed] = figures
-            print(write_table(run.out, "dev", dev_lines(found), found), flush=True)
+            done[row, seed] = figures = made_now
+            found = by_row(places, done)
+            tables = [dev_lines(found)]
+            print(write_table(run.out, "dev", tables[0], found), flush=True)
             if sets:
-                file = run.out / "scores" / f"{Path(figures['folder']).name}.json"
-                tests.setdefault(row, {})[seed] = scored(figures, sets, file)
-                print(write_table(run.out, "test", tested_lines(tests, sets), tests), flush=True)
+                tests[row, seed] = scored(run.out, figures, sets)
+                scores = by_row(places, tests)
+                tables.append(tested_lines(scores, sets))
+                print(write_table(run.out, "test", tables[1], scores), flush=True)
+            made.write(tables, found)
     for name in run.budget.refused:
         print(f"not started, beyond --tokens: {name}")
+
+
+def by_row(
+    places: Sequence[tuple[str, int]], done: Mapping[tuple[str, int], dict[str, Any]]
+) -> dict[str, dict[int, dict[str, Any]]]:
+    """Figures by row and seed, in the order of `places`."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for row, seed in places:
+        if (row, seed) in done:
+            found.setdefault(row, {})[seed] = done[row, seed]
+    return found
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from bothways.training.recipe.overrides import override_values
 ADAPTED_TOKENS = 400 * 16 * 128
 LADDER_TOKENS = 260_000
 TABLE_TOKENS = 1_750_000
+SAVE_EVERY = 10  # steps that a killed training takes again at most
 ADAPTER = {"bidirectional": "adapters/1-mntp", "causal": "adapters/1-lm"}
 BEFORE = {"bidirectional": "mntp", "causal": "causal-lm"}
 
@@ -76,7 +77,9 @@ def ladder(rung: int, direction: str) -> Make:
             direction=direction,
             **({"add_bos": True} if rung >= 3 else {}),
         )
-        return override_values(made, {"stages.retrieval.optim.steps": 50, "stages.blended.optim.steps": 40})
+        return override_values(
+            made, {"stages.retrieval.optim.steps": 50, "stages.blended.optim.steps": 40, "stages.*.save_every": SAVE_EVERY}
+        )
 
     return make
 
@@ -122,7 +125,7 @@ def _sizes(order: str, *, trained_pooling: bool) -> dict[str, Any]:
         # about the tokens of both
         plan = {"blended": {**blended, "optim.steps": 175, "optim.lr": 5e-4, "objective.in_batch": "unlabeled"}}
     changes = {f"stages.{stage}.{key}": value for stage, values in plan.items() for key, value in values.items()}
-    changes["stages.*.objective.max_length"] = 48
+    changes |= {"stages.*.objective.max_length": 48, "stages.*.save_every": SAVE_EVERY}
     if trained_pooling:
         changes["stages.*.optim.pooling_lr"] = 1e-4
     return changes

@@ -5,24 +5,30 @@ Run: .venv/bin/python benchmarks/precision.py MODEL [MODEL …] [--task retrieva
 
 MODEL is an encoder folder, for example one that was trained with `quantize: [binary]` beside one that was not. Texts are
 encoded once for all rows; 5,183 abstracts of SciFact cut at 128 tokens are 660,000 tokens. The table is printed and written
-to OUT/NAME.md and OUT/NAME.json, where NAME is the folder's. A row is also a command, for example
+to OUT/NAME.md and OUT/NAME.json, where NAME is the folder's. Figures of the same model, task and settings are reused. All
+models together are written to docs/results/precision.md: folders that differ in their ending -seedN alone are one model of
+several seeds. A row is also a command, for example
 `bothways evaluate MODEL --task 'retrieval:scifact?precision=binary&rescore=4'`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import functools
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from results_page import Page, command, page_file
+from seeds import cell, kept, write_table
 
 import bothways as bw
-from bothways.atomic import atomic_file
 from bothways.cli.open_model import cut_texts, open_evaluated
 from bothways.errors import BothwaysError
+from bothways.evaluation.model_identity import model_fingerprint
 from bothways.evaluation.registry import make_task
 from bothways.search.quantized import Quantization
 from bothways.search.vectors import Role, encode_texts
@@ -89,6 +95,28 @@ def lines(found: dict[str, dict[str, float]]) -> list[str]:
     ]
 
 
+def group(folder: str) -> tuple[str, int]:
+    """Model and seed by a folder's name. For example, "runs/plain-seed2" is ("plain", 2)."""
+    name = Path(folder).name
+    found = re.fullmatch(r"(.+)-seed(\d+)", name)
+    return (found[1], int(found[2])) if found else (name, 0)
+
+
+def joined(found: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
+    """The table of all models, mean and deviation over seeds, with the loss against the same model's float32."""
+    head = ["model", "documents", "seeds", "nDCG@10", "against float32", "bytes searched first", "training tokens"]
+    made = [f"| {' | '.join(head)} |", "|---" * 3 + "|---:" * 4 + "|"]
+    for model, by_seed in found.items():
+        tokens = {run["tokens"] for run in by_seed.values()} - {None}
+        for title in next(iter(by_seed.values()))["rows"]:
+            rows = [run["rows"][title] for run in by_seed.values()]
+            losses = [run["rows"][title]["nDCG@10"] - run["rows"]["float32"]["nDCG@10"] for run in by_seed.values()]
+            cells = [model, title, ", ".join(map(str, by_seed)), cell([row["nDCG@10"] for row in rows], "{:.2f}")]
+            cells += [cell(losses, "{:.2f}"), f"{rows[0]['bytes']:,}", f"{max(tokens):,}" if tokens else ""]
+            made.append(f"| {' | '.join(cells)} |")
+    return made
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="encoder folder")
@@ -98,22 +126,47 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--out", type=Path, default=Path("runs/precision"))
+    parser.add_argument(
+        "--results", type=Path, help="folder of the page; without it docs/results, for SciFact's whole test set"
+    )
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(arguments)
     try:
-        task = make_task(options.task)
-        for model in options.models:
-            encoder = open_evaluated(model, [task], device=options.device, dtype=options.dtype)
-            if options.max_length is not None:
-                cut_texts(encoder, options.max_length)
-            found = measured(encoder, options.task, options.rescore)
-            text = "\n".join(lines(found)) + "\n"
-            options.out.mkdir(parents=True, exist_ok=True)
-            for suffix, content in ((".md", text), (".json", json.dumps(found, indent=2) + "\n")):
-                with atomic_file(options.out / f"{Path(model).name}{suffix}") as part:
-                    part.write_text(content, encoding="utf-8")
-            print(f"\n{model}\n\n{text}")
+        fill(options, arguments)
     except BothwaysError as error:
         raise SystemExit(f"error: {error}") from None
+
+
+def fill(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """Measure the models one by one, and write their tables after each one."""
+    about = (
+        f"nDCG@10 x 100 of {options.task.rpartition('/')[2]}, "
+        + ("whole texts" if options.max_length is None else f"the first {options.max_length} tokens of a text")
+        + ", by the form in which documents are searched first. Queries stay in float32."
+    )
+    file = page_file("precision", options.results, trial=options.task != f"retrieval:{SCIFACT}")
+    page = Page(file, "What documents in fewer bits cost", about, command("precision.py", arguments))
+    task = make_task(options.task)
+    together: dict[str, dict[int, dict[str, Any]]] = {}
+    for model in options.models:
+        encoder = open_evaluated(model, [task], device=options.device, dtype=options.dtype)
+        if options.max_length is not None:
+            cut_texts(encoder, options.max_length)
+        name = Path(model).name
+        asked = {
+            "model": model_fingerprint(encoder),
+            "task": options.task,
+            "data": task.fingerprint,
+            "rescore": options.rescore,
+        }
+        make = functools.partial(measured, encoder, options.task, options.rescore)
+        rows = kept(options.out / "scores" / f"{name}.json", asked, lambda make=make: {"rows": make()})["rows"]
+        print(f"\n{model}\n\n{write_table(options.out, name, lines(rows), rows)}")
+        stages = (getattr(encoder, "provenance", None) or {}).get("stages", ())
+        tokens = sum(stage.get("tokens", 0) for stage in stages) or None
+        title, seed = group(model)
+        together.setdefault(title, {})[seed] = {"rows": rows, "tokens": tokens}
+        page.write([joined(together)], together)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -66,18 +67,30 @@ def comparisons(found: Found, pairs: Sequence[tuple[str, str]], columns: Sequenc
     return lines if len(lines) > 2 else []
 
 
+def kept_before(file: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Figures of an earlier call that asked for the same, None if there are none."""
+    if not file.is_file():
+        return None
+    before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return before if before.get("asked") == json.loads(json.dumps(asked)) else None
+
+
 def kept(file: Path, asked: Mapping[str, Any], make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
     """Figures of an earlier call that asked for the same, else made now and written to the file."""
-    asked = json.loads(json.dumps(asked))
-    if file.is_file():
-        before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if before.get("asked") == asked:
-            return before
-    found = {"asked": asked, **make()}
+    before = kept_before(file, asked)
+    if before is not None:
+        return before
+    found = {"asked": json.loads(json.dumps(asked)), **make()}
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(file) as part:
         part.write_text(json.dumps(found, indent=2), encoding="utf-8")
     return found
+
+
+def seeds_of(folder: Path, asked: Sequence[int]) -> list[int]:
+    """Seeds of kept figures in a folder, in files such as row-seed3.json, and those asked for, in order."""
+    kept_ones = {int(found[1]) for file in folder.glob("*.json") if (found := re.search(r"-seed(\d+)\b", file.name))}
+    return sorted(kept_ones | set(asked))
 
 
 def write_table(out: Path, name: str, lines: Sequence[str], found: Found) -> str:

@@ -15,7 +15,8 @@ Needs ../shared/data. Sized, by estimate, for ten minutes of training and scorin
 cores; the last three tables state their tokens in `nv_embed_tables.py`. --plan prints which trainings a
 table still needs, with their tokens if they are known. --tokens N starts no training beyond N tokens.
 Finished trainings and scores are reused, also between tables; killed ones resume. The table is
-printed and written to OUT/TABLE.md and OUT/TABLE.json. Checkpoints are chosen
+printed and written to OUT/TABLE.md and OUT/TABLE.json, also with rows and seeds that earlier calls
+have measured, and to docs/results/supervised-TABLE.md with machine and command. Checkpoints are chosen
 on STS-B dev for `sts` and `negatives`, and not at all elsewhere. `--steps N` cuts every stage to N
 steps, to see that all runs; its figures go to a folder of their own. `--base` may hold {seed}:
 `--base runs/quality/bidirectional-mean-mntp-seed{seed}`.
@@ -26,6 +27,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +36,8 @@ from typing import Any
 
 import nv_embed_tables
 import supervised_tables
-from seeds import Budget, cell, comparisons, finished, kept, write_table
+from results_page import Page, command, page_file
+from seeds import Budget, cell, comparisons, finished, kept, kept_before, seeds_of, write_table
 from supervised_data import SHARED, Files
 from supervised_tables import Scored, Table
 
@@ -111,17 +114,32 @@ class Run:
             return {}
         return {"stages.*.optim.steps": self.steps, "stages.*.optim.warmup_steps": 0, "stages.*.eval": None}
 
+    def _file(self, table: Table, name: str, seed: int) -> Path:
+        """The file of a training's figures, by what is measured and not by table, since tables share rows."""
+        return self.out / "scores" / f"{table.tasks.__name__}-{name or 'untrained'}-seed{seed}-{self.dtype}.json"
+
+    def _asked(self, table: Table, name: str, seed: int, tasks: Scored) -> dict[str, Any]:
+        """The question that the figures answer."""
+        asked = {"columns": list(tasks), "max_length": table.max_length, "base": self.start(seed)}
+        return asked | ({"recipe": self.recipe(name, seed).fingerprint()} if name in TRAININGS else {})
+
+    def before(self, table: Table, row: str, seed: int, tasks: Scored) -> dict[str, float] | None:
+        """Figures of a row that an earlier call has measured."""
+        name = table.rows[row]
+        file = self._file(table, name, seed)
+        # a recipe's training files are made when it asks for them, so only if there are figures
+        return kept_before(file, self._asked(table, name, seed, tasks)) if file.is_file() else None
+
     def score(self, table: Table, row: str, seed: int, tasks: Scored) -> dict[str, float] | None:
         """Figures x 100 of a row, from the file of an earlier call if there is one. None beyond the budget."""
+        before = self.before(table, row, seed, tasks)
+        if before is not None:
+            return before
         name = table.rows[row]
         if not self.budget.allows(f"{row}, seed {seed}", self.planned(self.missing(name, seed))):
             return None
-        # by what is measured and not by table, since tables share rows
-        file = self.out / "scores" / f"{table.tasks.__name__}-{name or 'untrained'}-seed{seed}-{self.dtype}.json"
-        asked = {"columns": list(tasks), "max_length": table.max_length, "base": self.start(seed)}
-        if name in TRAININGS:
-            asked["recipe"] = self.recipe(name, seed).fingerprint()
-        return kept(file, asked, lambda: self._scored(table, name, seed, tasks))
+        asked = self._asked(table, name, seed, tasks)
+        return kept(self._file(table, name, seed), asked, lambda: self._scored(table, name, seed, tasks))
 
     def _scored(self, table: Table, name: str, seed: int, tasks: Scored) -> dict[str, float]:
         encoder, spent = self._encoder(table, name, seed)
@@ -158,6 +176,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--plan", action="store_true", help="print the trainings that are missing, and train nothing")
     parser.add_argument("--tokens", type=float, help="start no training beyond so many tokens")
     parser.add_argument("--out", type=Path, default=Path("runs/supervised"))
+    parser.add_argument(
+        "--results", type=Path, help="folder of the page; without it docs/results, if nothing is cut or replaced"
+    )
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(arguments)
     table = TABLES[options.table]
     rows = options.rows or [*table.first, *(row for row in table.rows if row not in table.first)]
@@ -174,41 +196,69 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(f"{row}, seed {seed}: {', '.join(names) or 'finished'}, {run.planned(names):,} tokens stated")
         return
     try:
-        fill(run, table, options.table, rows, options.seeds)
+        fill(run, options.table, rows, options.seeds, page(run, options.table, options, arguments))
     except BothwaysError as error:
         raise SystemExit(f"error: {error}") from None
 
 
-def fill(run: Run, table: Table, name: str, rows: Sequence[str], seeds: Sequence[int]) -> None:
-    """Train and score the rows, and write the table after each one."""
+def page(run: Run, name: str, options: argparse.Namespace, arguments: Sequence[str]) -> Page:
+    """The page of docs/results/."""
+    trial = options.steps is not None or options.base != "smollm2-135m"
+    about = (
+        f"SmolLM2-135M. Rows and columns are those of the table `{name}` of `benchmarks/supervised.py`, which describes them. "
+        + ("Only development sets are read. " if name in ("ladder", "directions") else "")
+        + ("Checkpoints are chosen on STS-B dev alone." if name in ("sts", "negatives") else "No checkpoint is chosen.")
+        + " Tokens and minutes are those of a row's training, with everything before it that it starts from."
+    )
+    file = page_file(f"supervised-{name}", options.results, trial=trial)
+    return Page(file, f"What labels are worth: {name}", about, command("supervised.py", arguments))
+
+
+def fill(run: Run, name: str, rows: Sequence[str], seeds: Sequence[int], page: Page) -> None:
+    """Train and score the rows, and write the table after each one.
+
+    The table also holds what earlier calls have measured, for example other seeds.
+    """
+    table = TABLES[name]
     tasks = table.tasks(run.files)
-    found: dict[str, dict[int, dict[str, float]]] = {}
+    done: dict[tuple[str, int], dict[str, float]] = {}
+    places = [(row, seed) for row in table.rows for seed in seeds_of(run.out / "scores", seeds)]
+    for row, seed in places:
+        before = run.before(table, row, seed, tasks)
+        if before is not None:
+            done[row, seed] = before
+    text = ""
     # seed by seed: a call cut short leaves whole tables of fewer seeds
     for seed in seeds:
         for row in rows:
             seedless = table.rows[row] == "bm25" or (table.rows[row] == "" and "{seed}" not in run.base)
-            if seedless and row in found:
+            if seedless and any(each == row for each, _ in done):
                 continue
             figures = run.score(table, row, seed, tasks)
             if figures is not None:
-                found.setdefault(row, {})[seed] = figures
-                ordered = {each: found[each] for each in table.rows if each in found}
-                text = write_table(run.out, name, lines(table, list(tasks), ordered), ordered)
-    if found:
+                done[row, seed] = figures
+                found: dict[str, dict[int, dict[str, float]]] = {}
+                for each, by in places:
+                    if (each, by) in done:
+                        found.setdefault(each, {})[by] = done[each, by]
+                made = lines(table, list(tasks), found)
+                text = write_table(run.out, name, made, found)
+                page.write([made], found)
+    if text:
         print(text)
-    for each in run.budget.refused:
-        print(f"not started, beyond --tokens: {each}")
+    for refused in run.budget.refused:
+        print(f"not started, beyond --tokens: {refused}")
 
 
 def lines(table: Table, columns: list[str], found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> list[str]:
     """The table in Markdown."""
     watched = any("mean cosine" in run for runs in found.values() for run in runs.values()) and bool(table.pairs)
     further = ["mean cosine"] if watched else []
-    head = ["row", *columns, *(["average"] if table.average else []), *further, "tokens", "training"]
+    head = ["row", "seeds", *columns, *(["average"] if table.average else []), *further, "tokens", "training"]
     made = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row, by_seed in found.items():
         runs = list(by_seed.values())
-        cells = [cell([run[column] for run in runs]) for column in columns]
+        cells = [", ".join(map(str, by_seed)), *(cell([run[column] for run in runs]) for column in columns)]
         if table.average:
             cells.append(cell([statistics.mean(run[column] for column in table.average) for run in runs]))
         for name in further:

@@ -23,6 +23,8 @@ from tiny import SENTENCES, tiny_llama
 
 FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
 NAMES = (
+    "results_page",
+    "teacher",
     "seeds",
     "quality",
     "mntp",
@@ -255,3 +257,25 @@ def test_patterns_are_trained_and_read_along_the_way(scripts: dict[str, ModuleTy
     written = (tmp_path / "out" / "heads-2-seed0" / "recipe.yaml").read_text()
     assert "shift: heads" in written
     assert "full − heads" in (tmp_path / "out" / "table.md").read_text()
+
+
+# --- teacher ----------------------------------------------------------------------------
+
+
+def test_a_taught_student_has_the_tokens_of_simcse(
+    scripts: dict[str, ModuleType], base: Path, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    bw.convert(base, dtype="float32").save(tmp_path / "large")
+    words = [str(tmp_path / "large"), "--base", str(base), "--texts", str(files[0]), "--dev", str(files[1])]
+    out = tmp_path / "out"
+    words += ["--steps", "2", "--out", str(out), "--results", str(tmp_path / "pages")]
+    scripts["teacher"].main(words)
+    found = json.loads((out / "dev.json").read_text())
+    assert list(found) == ["teacher", "SimCSE", "taught"]
+    simcse, taught = found["SimCSE"]["0"]["tokens"], found["taught"]["0"]["tokens"]
+    assert abs(taught / simcse - 1) < 0.05  # other texts of the same file
+    page = (tmp_path / "pages" / "teacher-dev.md").read_text()
+    assert "taught − SimCSE" in page and "Machine: " in page and str(tmp_path) not in page
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("model.safetensors")}
+    scripts["teacher"].main(words)
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("model.safetensors")} == before
