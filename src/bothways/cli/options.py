@@ -121,7 +121,11 @@ def open_encoder(
     from bothways.encoder.int8 import quantize as int8
     from bothways.encoder.load import is_encoder
     from bothways.exports.graphs.exported import is_graph
-    from bothways.exports.graphs.short.short_passes import place_of, use_graph
+    from bothways.exports.graphs.short.short_passes import (
+        place_of,
+        quantize_with_graph,
+        use_graph,
+    )
 
     source = locate(name)
     for option, value, remedy in (
@@ -134,14 +138,13 @@ def open_encoder(
     ):
         if value and is_encoder(source) and is_graph(source):
             raise InputError(f"{option}: {name} is an export, {remedy}")
-    if quantize is not None and graph == "openvino":
-        raise InputError(
-            f"--graph {graph}: runs in float32, so it does not work with --quantize {quantize}; leave one of them out"
-        )
     try:
         place, kind = place_of(graph, *int8.place(quantize, device, dtype))
         encoder = _open(source, str(place), str(kind), direction, pooling)
-        if quantize is not None:
+        if quantize is not None and graph == "openvino":
+            say(str(quantize_with_graph(encoder, texts)))
+            say(f"graph: {encoder.graph.account}")
+        elif quantize is not None:
             say(str(int8.quantize(encoder, texts)))
         elif not is_graph(source):
             use_graph(encoder, graph, now=now)

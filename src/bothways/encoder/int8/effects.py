@@ -10,7 +10,7 @@ Letters: G groups of layers with one input, N texts, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,10 @@ from bothways.backbone.linears.products import kernel_levels, rounded_rows, roun
 from bothways.backbone.linears.shared_input import calling, linears_of, same_inputs
 from bothways.encoder.batch import TokenBatch, TokenRow
 from bothways.encoder.module import EncoderModule
+
+Changes = Callable[[nn.Linear, Tensor], tuple[Tensor, Tensor]]
+"""What rounding adds to the output (T, N) of a layer with an input (..., K): of the weight, and of
+the input."""
 
 DRAWS = 4
 """Random directions r, and so backward passes."""
@@ -43,10 +47,15 @@ class Effects:
     of_inputs: np.ndarray
 
 
-def measure(encoder: EncoderModule, rows: Sequence[TokenRow]) -> Effects:
+def measure(
+    encoder: EncoderModule, rows: Sequence[TokenRow], changes: Changes | None = None
+) -> Effects:
     """Measure the effects on the vectors of texts, with a forward and `DRAWS` backward passes.
 
-    The encoder is in evaluation mode and float32, on a CPU.
+    Args:
+        encoder: in evaluation mode and float32, on a CPU.
+        rows: the tokens of the texts.
+        changes: what rounding adds. If None, that of one term in an `Int8Product`.
     """
     # in a padded batch, rows of padding would count
     parts = [rows] if encoder.execution == "packed" else [[row] for row in rows]
@@ -54,7 +63,7 @@ def measure(encoder: EncoderModule, rows: Sequence[TokenRow]) -> Effects:
     with torch.no_grad():
         layers = linears_of(encoder.backbone)
         groups = same_inputs(layers, lambda: encoder(batches[0]))
-    found = [_measure(encoder, layers, groups, batch) for batch in batches]
+    found = [_measure(encoder, layers, groups, batch, changes or _changes) for batch in batches]
     return Effects(
         groups,
         np.array([sum(layers[name].weight.numel() for name in group) for group in groups]),
@@ -68,6 +77,7 @@ def _measure(
     layers: dict[str, nn.Linear],
     groups: list[list[str]],
     batch: TokenBatch,
+    changes: Changes,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the effects of rounded weights and of rounded inputs, both (G, N of the batch)."""
     inputs: dict[str, Tensor] = {}
@@ -96,7 +106,7 @@ def _measure(
             draws.append(dict(zip(names, found)))
     finally:
         weight.requires_grad_(before)
-    return _add_up(layers, groups, inputs, draws, batch)
+    return _add_up(layers, groups, inputs, draws, batch, changes)
 
 
 def _add_up(
@@ -105,13 +115,14 @@ def _add_up(
     inputs: dict[str, Tensor],
     draws: Sequence[dict[str, Tensor | None]],
     batch: TokenBatch,
+    changes: Changes,
 ) -> tuple[np.ndarray, np.ndarray]:
     segments = batch.plan.segment_ids(torch.device("cpu"))
     found = np.zeros((2, len(groups), batch.rows))
     for place, group in enumerate(groups):
         moved = torch.zeros(2, len(draws), len(batch.plan.lengths))
         for name in group:
-            for kind, change in enumerate(_changes(layers[name], inputs[name])):
+            for kind, change in enumerate(changes(layers[name], inputs[name])):
                 for draw, gradients in enumerate(draws):
                     gradient = gradients.get(name)
                     if gradient is not None:  # the vectors do not depend on some layers

@@ -24,6 +24,7 @@ from bothways.backbone.linears.products import Int8Product, kernel_levels
 from bothways.backbone.linears.shared_input import SharedLinear, linears_of, shared, stacked
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.int8 import choice
+from bothways.encoder.int8.choice import LEAST, MEAN
 from bothways.encoder.int8.effects import measure
 from bothways.encoder.int8.samples import divided
 from bothways.encoder.module import EncoderModule
@@ -33,23 +34,8 @@ from bothways.nearest import meant
 
 KINDS = ("int8",)
 
-MEAN, LEAST = 0.995, 0.98
-"""Lowest mean and lowest single cosine to the float32 vectors of a good int8 encoder."""
-
-_GOAL = 0.6
-"""Predicted losses that the choice may use at first, in units of those that these allow.
-
-Later tries take less, because losses grow faster than the prediction, which is a first order."""
-
-_SHARE = 0.3
-"""Share of the allowed losses that the texts which choose may have.
-
-Other texts lose more: with 0.8, sentences of STS-B kept 0.990 in the mean and 0.48 in the least."""
-
 _TOKENS = 64
 """Tokens of a text that are read for the measurements. Short texts lose most."""
-
-_TRIES = 8
 
 _SHOWN = 6  # groups that the report names
 
@@ -163,28 +149,24 @@ def quantize(encoder: EncoderModule, texts: Iterable[Text] | None = None) -> Acc
         InputError: the encoder is not in float32 or not on a CPU, has an adapter, is quantized
             already, or has no linear layers that can be quantized.
     """
-    _check(encoder)
+    check(encoder)
     chosen, held = divided(texts)
     with quiet(encoder):
-        rows, held_rows = (_rows(encoder, part) for part in (chosen, held))
+        rows, held_rows = (tokenized(encoder, part) for part in (chosen, held))
         wanted, wanted_held = (_vectors(encoder, part) for part in (rows, held_rows))
         effects = measure(encoder, rows)
         _check_groups(encoder, effects.groups)
         layers = linears_of(encoder.backbone)
         products = _products(encoder, effects.groups)
-        budget = _GOAL
-        for _ in range(_TRIES):
-            forms = choice.choose(effects, budget * (1 - MEAN), budget * (1 - LEAST))
-            _install(encoder, effects.groups, forms, layers, products)
-            found = _cosines(_vectors(encoder, rows), wanted)
-            lost, most = 1 - found.mean(), 1 - found.min()
-            if lost <= _SHARE * (1 - MEAN) and most <= _SHARE * (1 - LEAST):
-                cosines = _cosines(_vectors(encoder, held_rows), wanted_held)
-                if cosines.mean() >= MEAN and cosines.min() >= LEAST:
-                    break
-            budget *= 0.6
-        else:
-            cosines = _cosines(_vectors(encoder, held_rows), wanted_held)
+        forms, cosines = choice.settle(
+            effects,
+            lambda tried: _install(encoder, effects.groups, tried, layers, products),
+            lambda held: (
+                _cosines(_vectors(encoder, held_rows), wanted_held)
+                if held
+                else _cosines(_vectors(encoder, rows), wanted)
+            ),
+        )
     encoder.backbone.requires_grad_(False)
     for product in products:
         product.forget()
@@ -198,7 +180,8 @@ def quantize(encoder: EncoderModule, texts: Iterable[Text] | None = None) -> Acc
     return account
 
 
-def _check(encoder: EncoderModule) -> None:
+def check(encoder: EncoderModule) -> None:
+    """Raise InputError if an encoder cannot be quantized."""
     if encoder.quantized is not None:
         raise InputError("quantize: the encoder is in int8 already")
     _ = encoder.backbone  # an export has none, and says so
@@ -237,7 +220,7 @@ def _without_linears(encoder: EncoderModule) -> InputError:
     )
 
 
-def _rows(encoder: EncoderModule, texts: Sequence[Text]) -> list[TokenRow]:
+def tokenized(encoder: EncoderModule, texts: Sequence[Text]) -> list[TokenRow]:
     """Tokenize texts without their prompts. Those without a pooled token are left out."""
     limit = _TOKENS if encoder.max_length is None else min(_TOKENS, encoder.max_length)
     return encoder.tokenize(texts, max_length=limit)

@@ -19,7 +19,7 @@ from bothways.attention.stock import quiet
 from bothways.attention.text_config import windowed_layers
 from bothways.backbone.loading import embedded
 from bothways.encoder.batch import TokenRow
-from bothways.encoder.int8.quantize import LEAST
+from bothways.encoder.int8.choice import LEAST
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
 from bothways.encoder.proof.samples import TEXTS

@@ -11,7 +11,7 @@ import torch
 
 from bothways.attention.stock import INFLUENCE, distance, quiet, stock
 from bothways.encoder.batch import TokenBatch
-from bothways.encoder.int8.quantize import LEAST, MEAN
+from bothways.encoder.int8.choice import LEAST, MEAN
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
 from bothways.encoder.proof.samples import batch_of, changed, farthest, rows_of

@@ -6,6 +6,7 @@ Letters: B texts, L tokens, N texts of a call, D embedding.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,8 +17,10 @@ from transformers import AutoTokenizer
 
 from bothways.encoder.batch import TokenBatch
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.int8 import quantize as int8
 from bothways.encoder.load import load as load_encoder
 from bothways.encoder.options import EncoderOptions
+from bothways.encoder.texts.tokenization import Text
 from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import BothwaysError, InputError
 from bothways.exports.graphs import onnx_graph, openvino_graph
@@ -162,7 +165,8 @@ def load(folder: str | os.PathLike[str], *, graph: str | None = "auto", **option
 
     Args:
         folder: local folder or hub id.
-        graph: "openvino" computes short requests in an OpenVINO graph, with the same vectors.
+        graph: "openvino" computes short requests in an OpenVINO graph, with the same vectors, or in
+            int8 if `quantize` says so.
             Device and dtype are then "cpu" and "float32" if they are "auto". "auto" does so after
             some short requests if a graph was made before. If None, torch computes everything. See
             `short_passes.use_graph`.
@@ -178,11 +182,13 @@ def load(folder: str | os.PathLike[str], *, graph: str | None = "auto", **option
     """
     places = ("device", "dtype")
     device, dtype = short_passes.place_of(graph, *(options.get(name, "auto") for name in places))
-    if graph == "openvino" and (options.get("quantize") is not None or is_graph(folder)):
-        reason = "an export is a graph already" if is_graph(folder) else "int8 has no graph"
-        raise InputError(f"graph: {reason}; leave graph out ({folder})")
+    if graph == "openvino" and is_graph(folder):
+        raise InputError(f"graph: an export is a graph already; leave graph out ({folder})")
     if not is_graph(folder):
-        encoder = load_encoder(folder, **{**options, "device": device, "dtype": dtype})
+        options |= {"device": device, "dtype": dtype}
+        if graph == "openvino" and options.get("quantize") is not None:
+            return _in_int8(folder, **options)
+        encoder = load_encoder(folder, **options)
         short_passes.use_graph(encoder, graph)
         return encoder
     for key, value in options.items():
@@ -192,6 +198,22 @@ def load(folder: str | os.PathLike[str], *, graph: str | None = "auto", **option
                 f"{key}: {value} does not work with an export, which runs on the CPU in the type it was written in ({folder})"
             )
     return ExportedEncoder(folder)
+
+
+def _in_int8(
+    folder: str | os.PathLike[str],
+    *,
+    quantize: str,
+    device: Any,
+    dtype: Any,
+    calibration: Iterable[Text] | None = None,
+    **options: Any,
+) -> Encoder:
+    """Open an encoder in int8, with a graph. It is in float32 until the graph is made."""
+    device, dtype = int8.place(quantize, device, dtype)
+    encoder = load_encoder(folder, **options, device=device, dtype=dtype)
+    short_passes.quantize_with_graph(encoder, calibration)
+    return encoder
 
 
 def verify_rows(folder: Path) -> list[Result]:

@@ -130,13 +130,15 @@ def quantize_experts(graph: GraphProto, width: int) -> None:
     graph.node.extend(nodes)
 
 
-def rounded(weights: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def rounded(
+    weights: np.ndarray[Any, Any], block: int = BLOCK
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Round weights (E, A, B) to int8 (E, A, blocks, b), with scales (E, A, blocks, 1).
 
-    b is `BLOCK`, or B if it is not a multiple of that.
+    b is `block`, or B if it is not a multiple of that.
     """
     experts, rows, inputs = weights.shape
-    size = BLOCK if inputs % BLOCK == 0 else inputs
+    size = block if inputs % block == 0 else inputs
     blocks = weights.reshape(experts, rows, inputs // size, size)
     scales = np.abs(blocks).max(-1, keepdims=True) / 127
     scales[scales == 0] = 1.0

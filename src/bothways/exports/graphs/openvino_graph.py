@@ -52,13 +52,26 @@ def open_run(file: Path, threads: int | None) -> GraphRun:
     return compiled_run(openvino.Core(), os.fspath(file), threads)
 
 
-def compiled_run(core: Core, model: Model | str, threads: int | None) -> GraphRun:
-    """Compile a graph, or the file of one, for the CPU. Returns the function of `open_run`."""
+def compiled_run(
+    core: Core, model: Model | str, threads: int | None, rounded: int = 0
+) -> GraphRun:
+    """Compile a graph for the CPU.
+
+    Args:
+        core: OpenVINO's runtime.
+        model: a graph, or the file of one.
+        threads: number of threads. If None, the runtime chooses.
+        rounded: numbers of an activation that are rounded to int8 with one scale, if they meet
+            int8 weights. If 0, no activation is rounded.
+
+    Returns:
+        The function of `open_run`.
+    """
     # Without these hints the CPU plugin uses bfloat16 if the hardware has it, and rounds many
     # activations with one scale.
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "f32",
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(rounded),
     }
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads

@@ -13,10 +13,11 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -24,6 +25,7 @@ from torch.func import functional_call
 from bothways.backbone.loading.checkpoint_loading import quiet
 from bothways.encoder.encoder import Encoder
 from bothways.errors import BothwaysError, MissingExtra, UnsupportedFamily
+from bothways.exports.graphs.int8_weights import rounded
 from bothways.exports.graphs.onnx_graph import INPUTS, GraphRun
 from bothways.exports.graphs.openvino_graph import compiled_run
 from bothways.exports.graphs.padded_encoder import PaddedEncoder, plain_attention
@@ -145,13 +147,22 @@ def _name_inputs(model: Model) -> None:
         each.get_tensor().set_names({name})
 
 
-def open_run(file: Path, encoder: Encoder, threads: int) -> GraphRun:
+def open_run(
+    file: Path,
+    encoder: Encoder,
+    threads: int,
+    blocks: Mapping[str, int] | None = None,
+    group: int = 0,
+) -> GraphRun:
     """Open a graph with the weights of an encoder.
 
     Args:
         file: as `write` wrote it for an encoder of the same shape.
         encoder: its weights are read in place, so they must stay as they are.
         threads: number of threads.
+        blocks: by the name of a weight (N, K), how many numbers of a row have one scale in int8,
+            for example {"backbone.layers.0.mlp.up_proj.weight": 64}. All others stay float32.
+        group: see `rounded` of `openvino_graph.compiled_run`.
 
     Returns:
         A function of three arrays (B, L) int64, which returns vectors (B, D) before normalization.
@@ -163,24 +174,40 @@ def open_run(file: Path, encoder: Encoder, threads: int) -> GraphRun:
 
     core = openvino.Core()
     model = core.read_model(os.fspath(file))
-    weights = list(weights_of(encoder).values())
-    arrays = [weight.contiguous().numpy() for weight in weights]
-    left = set(range(len(arrays)))
+    weights = list(weights_of(encoder).items())
+    left = set(range(len(weights)))
+    shared: list[Any] = []  # OpenVINO reads this memory
     for parameter in list(model.get_parameters()):
         name = parameter.output(0).get_any_name()
         if name in INPUTS:
             continue
         index = int(name.removeprefix(_WEIGHT))
-        constant = openvino.op.Constant(arrays[index], shared_memory=True)
-        parameter.output(0).replace(constant.output(0))
+        name, weight = weights[index]
+        array = weight.contiguous().numpy()
+        if block := (blocks or {}).get(name, 0):
+            value = _eight_bits(array, block)
+        else:
+            value = openvino.op.Constant(array, shared_memory=True)
+            shared += [weight, array]
+        parameter.output(0).replace(value.output(0))
         model.remove_parameter(parameter)
         left.discard(index)
     if left:
         raise RuntimeError(f"{len(left)} weights are not in the graph")
     model.validate_nodes_and_infer_types()
-    run = compiled_run(core, model, threads)
+    run = compiled_run(core, model, threads, group)
 
-    def held(*given: Any, _memory: Sequence[Any] = (arrays, weights)) -> Any:
+    def held(*given: Any, _memory: Sequence[Any] = shared) -> Any:
         return run(*given)  # `_memory` lives as long as the graph, which reads it
 
     return held
+
+
+def _eight_bits(weight: np.ndarray[Any, Any], block: int) -> Any:
+    """Return the operations that make a weight (N, K) of int8 blocks, which OpenVINO keeps."""
+    from openvino import opset13 as ops
+
+    whole, scales = rounded(weight[None], block)
+    shape = np.asarray(weight.shape, dtype=np.int64)
+    value = ops.multiply(ops.convert(ops.constant(whole[0]), "f32"), ops.constant(scales[0]))
+    return ops.reshape(value, ops.constant(shape), False)

@@ -26,7 +26,7 @@ BAR = BARS["f32"]
 """Lowest cosine to the encoder's own vector. The length must agree as closely."""
 
 _PAIR = ("Find a text that answers the question:\n", SAMPLE)
-_TOGETHER = 3  # texts of the padded batch
+TOGETHER = 3  # texts of the padded batch
 
 
 class Proof(NamedTuple):
@@ -48,11 +48,11 @@ def prove(encoder: Encoder, run: GraphRun, tokens: int) -> Proof:
     Raises:
         InputError: a vector differs too much. The message names its text.
     """
-    cases, rows = zip(*_rows(encoder, tokens), strict=True)
+    cases, rows = zip(*cases_of(encoder, tokens), strict=True)
     with quiet(encoder):
         wanted = torch.cat([encoder(encoder.pack([row])) for row in rows]).double().numpy()
     found = [padded_run(run, [row])[0] for row in rows]
-    short = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))[:_TOGETHER]
+    short = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))[:TOGETHER]
     compared = [(cases[i], found[i], wanted[i]) for i in range(len(rows))]
     together = padded_run(run, [rows[i] for i in short])
     compared += [(f"{cases[i]}, in a batch", together[n], wanted[i]) for n, i in enumerate(short)]
@@ -83,7 +83,7 @@ def _agreement(found: np.ndarray, wanted: np.ndarray) -> float:
     return min(cosine(found, wanted), 1 - float(distance) ** 2 / 2)
 
 
-def _rows(encoder: Encoder, tokens: int) -> list[tuple[str, TokenRow]]:
+def cases_of(encoder: Encoder, tokens: int) -> list[tuple[str, TokenRow]]:
     """Return the cases with their rows, cut to `tokens`."""
     found = [(case, encoder.tokenize([text], prompt="")[0]) for case, text in TEXTS.items()]
     found.append(("prompt of a pair", encoder.tokenize([_PAIR])[0]))

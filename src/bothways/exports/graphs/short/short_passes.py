@@ -14,7 +14,8 @@ import importlib.util
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,13 @@ from torch import nn
 from bothways.attention.all_modules import all_modules
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
+from bothways.encoder.int8 import quantize as int8
 from bothways.encoder.module import EncoderModule
+from bothways.encoder.texts.tokenization import Text
 from bothways.errors import BothwaysError, InputError
 from bothways.exports.graphs.onnx_graph import GraphRun
 from bothways.exports.graphs.padded_encoder import POOLINGS
-from bothways.exports.graphs.short import bare_graph, graph_cache
+from bothways.exports.graphs.short import bare_graph, graph_cache, int8_graph
 from bothways.exports.graphs.short.graph_proof import Proof, padded_run, prove
 from bothways.foreign import one_line
 from bothways.nearest import meant
@@ -55,8 +58,12 @@ class ShortPasses:
         usable: if False, it computes nothing.
 
     Attributes:
-        proof: what was compared when the graph was opened, or None.
+        tokens: largest number of tokens of a request, padding included.
+        proof: what was compared when a float32 graph was opened, or None.
+        account: what was measured when an int8 graph was opened, or None.
     """
+
+    tokens = TOKENS
 
     def __init__(self, usable: bool = True) -> None:
         self._usable = usable
@@ -65,6 +72,7 @@ class ShortPasses:
         self._parts: _Parts | None = None
         self._lock = threading.Lock()
         self.proof: Proof | None = None
+        self.account: int8_graph.GraphAccount | None = None
 
     def __reduce__(self) -> tuple[type[ShortPasses], tuple[bool]]:
         """Leave the graph out of a copy of the encoder, which has weights of its own."""
@@ -115,15 +123,9 @@ class ShortPasses:
             InputError: it cannot be run, or gives other vectors than the encoder.
         """
         start = time.monotonic()
-        try:
+        with _one_line():
             run = bare_graph.open_run(file, encoder, torch.get_num_threads())
             self.proof = prove(encoder, run, TOKENS)
-        except BothwaysError:
-            raise
-        except Exception as error:  # OpenVINO raises classes of its own
-            raise InputError(
-                f"graph: OpenVINO cannot run it here ({type(error).__name__}: {one_line(str(error), 200)}); use graph=None"
-            ) from error
         self._parts, self._run = _Parts(encoder), run
         log.info(
             "requests of up to %d tokens run in an OpenVINO graph, opened in %.1f s: equal on %d texts (least cosine %.6f), "
@@ -132,9 +134,44 @@ class ShortPasses:
             _copied(encoder) / 1e6,
         )
 
+    def open_int8(self, encoder: Encoder, file: Path, texts: Sequence[Text] | None) -> None:
+        """Open the graph in a file with int8 weights, and measure it.
+
+        The encoder is in float32. When its own layers are int8 too, call `watch`.
+
+        Raises:
+            InputError: it cannot be run, or loses more of the vectors than int8 may.
+        """
+        start = time.monotonic()
+        with _one_line():
+            threads = torch.get_num_threads()
+            self._run, self.account = int8_graph.open_run(file, encoder, threads, TOKENS, texts)
+        self.watch(encoder)
+        log.info(
+            "requests of up to %d tokens run in an OpenVINO graph, opened in %.1f s: %s",
+            *(TOKENS, time.monotonic() - start, self.account),
+        )
+
+    def watch(self, encoder: Encoder) -> None:
+        """Note the encoder as it is now. A later change stops the graph."""
+        self._parts = _Parts(encoder)
+
     def _stop(self, reason: str) -> None:
         self._usable, self._run, self._parts = False, None, None
         log.warning("no OpenVINO graph from here on: %s", reason)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Raise InputError for the errors of OpenVINO, which has classes of its own."""
+    try:
+        yield
+    except BothwaysError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"graph: OpenVINO cannot run it here ({type(error).__name__}: {one_line(str(error), 200)}); use graph=None"
+        ) from error
 
 
 class _Parts:
@@ -215,11 +252,46 @@ def use_graph(encoder: Encoder, graph: str | None = "auto", *, now: bool = False
         raise InputError(f"graph: {reason}")
     made = ShortPasses()
     if graph == "openvino":
-        name = encoder.folder.name if encoder.folder is not None else "encoder"
-        made.open(encoder, graph_cache.ensure(encoder, TOKENS, name))
+        made.open(encoder, _made(encoder))
     elif now and not _opened_now(made, encoder):
         return
     encoder.graph = made
+
+
+def quantize_with_graph(encoder: Encoder, texts: Iterable[Text] | None = None) -> int8.Account:
+    """Compute an encoder in int8, its short requests in an OpenVINO graph with int8 weights.
+
+    Args:
+        encoder: on the CPU, in float32 and bidirectional. It is changed, see `int8.quantize`.
+        texts: some of the texts that it will encode, in addition to a built-in set.
+
+    Returns:
+        What int8 did to the encoder itself. That of the graph is `encoder.graph.account`.
+
+    Raises:
+        InputError: the encoder does not fit, or the graph loses more of the vectors than int8 may.
+        UnsupportedFamily: no graph can be made of the family.
+        OutputError: the cache cannot be written.
+        MissingExtra: openvino is not installed.
+    """
+    if not installed():
+        raise bare_graph.missing()
+    if reason := _unfit(encoder):
+        raise InputError(f"graph: {reason}")
+    given = None if texts is None else list(texts)
+    int8.check(encoder)
+    made = ShortPasses()
+    made.open_int8(encoder, _made(encoder), given)
+    account = int8.quantize(encoder, given)
+    made.watch(encoder)
+    encoder.graph = made
+    return account
+
+
+def _made(encoder: Encoder) -> Path:
+    """Return the file of an encoder's graph. If it is not stored, make it."""
+    name = encoder.folder.name if encoder.folder is not None else "encoder"
+    return graph_cache.ensure(encoder, TOKENS, name)
 
 
 def _opened_now(made: ShortPasses, encoder: Encoder) -> bool:
@@ -267,7 +339,7 @@ def _check(graph: str | None) -> None:
 def _unfit(encoder: Encoder) -> str:
     """Return why an encoder cannot have a graph, or ""."""
     if encoder.quantized is not None:
-        return "runs in float32, and the encoder is in int8; leave one of the two out"
+        return "is opened while the encoder is in float32, and it is in int8; load it with quantize='int8' and graph='openvino'"
     if encoder.device.type != "cpu":
         return f"runs on a CPU, and the encoder is on {encoder.device}; use device='cpu'"
     kinds = {p.dtype for p in encoder.parameters() if p.is_floating_point()}
