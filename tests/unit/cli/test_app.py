@@ -46,7 +46,7 @@ VERBS = {
         *("base", "--out", "--direction", "--pooling", "--windows", "--max-length", "--normalize"),
         *("--add-bos", "--add-eos", "--pool-bos", "--adapter", "--context", "--rope", "--factor", "--dtype", "--device"),
     ],
-    "doctor": ["model", "--direction", "--quick", "--device", "--dtype", "--quantize"],
+    "doctor": ["model", "--direction", "--quick", "--device", "--dtype", "--quantize", "--graph"],
     "families": ["names", "--out"],
     "merge": ["models", "--out", "--method", "--weights", "--t", "--dev", "--base", "--adapter"],
     "recipes": ["name", "--preset", "--option"],

@@ -22,6 +22,12 @@ def command(
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="float32 gives the strictest proof")] = "float32",
     quantize: Quantize = None,
+    graph: Annotated[
+        str,
+        typer.Option(
+            help="openvino: also prove the graph that computes short requests, which is made if it is not in the cache; none"
+        ),
+    ] = "none",
     json: Json = False,
 ) -> None:
     """Prove that a model reads in the direction that it claims.
@@ -35,7 +41,13 @@ def command(
 
     try:
         encoder = open_encoder(
-            model, device=device, dtype=dtype, direction=direction, quantize=quantize
+            model,
+            device=device,
+            dtype=dtype,
+            direction=direction,
+            quantize=quantize,
+            graph=graph,
+            now=True,
         )
         diagnosis = doctor(encoder, quick=quick)
     except DirectionError as error:  # raised while loading, but a failed proof like any other

@@ -12,6 +12,7 @@ from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
 from bothways.encoder.proof.direction_checks import claims, direction, layers
 from bothways.encoder.proof.disk import embedded_base, embedded_cache, on_disk
+from bothways.encoder.proof.graph_checks import graph
 from bothways.encoder.proof.training_checks import (
     adapters,
     gradient_checkpointing,
@@ -47,7 +48,9 @@ def checks_for(encoder: EncoderModule, quick: bool) -> list[CheckFunction]:
 
     The slow ones are left out if `quick` is True, and for an encoder in int8, which is not trained.
     """
-    cache = [embedded_cache] if embedded_base(encoder) is not None else []
+    more = [graph] if encoder.graph is not None else []
+    if embedded_base(encoder) is not None:
+        more.append(embedded_cache)
     if encoder.quantized is not None:
-        return [*ALWAYS, int8, *cache]
-    return [*ALWAYS, *cache, *(() if quick else SLOW)]
+        return [*ALWAYS, int8, *more]
+    return [*ALWAYS, *more, *(() if quick else SLOW)]

@@ -52,9 +52,7 @@ def open_run(file: Path, threads: int | None) -> GraphRun:
     return compiled_run(openvino.Core(), os.fspath(file), threads)
 
 
-def compiled_run(
-    core: Core, model: Model | str, threads: int | None, rounded: int = 0
-) -> GraphRun:
+def compiled_run(core: Core, model: Model | str, threads: int | None, rounded: int = 0) -> GraphRun:
     """Compile a graph for the CPU.
 
     Args:

@@ -40,21 +40,26 @@ class Runtime:
         written: graphs that were made.
         shapes: (texts, tokens) of each call.
         off: is added to every vector, as a broken runtime would.
+        blocks: of the graph that was opened last.
     """
 
     def __init__(self) -> None:
         self.written = 0
         self.shapes: list[tuple[int, ...]] = []
         self.off = 0.0
+        self.blocks: dict[str, int] | None = None
 
     def write(self, encoder: bw.Encoder, file: Path, tokens: int, name: str) -> None:
         file.write_text("a graph")
         file.with_suffix(".bin").write_text("its numbers")
         self.written += 1
 
-    def open_run(self, file: Path, encoder: bw.Encoder, threads: int) -> Any:
+    def open_run(
+        self, file: Path, encoder: bw.Encoder, threads: int, blocks: dict[str, int] | None = None, group: int = 0
+    ) -> Any:
         assert file.read_text() == "a graph"
         held = copy.deepcopy(encoder)  # as OpenVINO, which copies the matrices
+        self.blocks = blocks
 
         def run(*arrays: np.ndarray) -> np.ndarray:
             self.shapes.append(arrays[0].shape)
@@ -229,24 +234,51 @@ def test_encoders_that_do_not_fit(folder: Path, runtime: Runtime, tmp_path: Path
         (bw.convert(base, dtype="float32", device="cpu", direction="causal"), "this one is causal"),
         (bw.convert(base, dtype="bfloat16", device="cpu"), "the encoder is in bfloat16; use dtype='float32'"),
         (bw.convert(base, dtype="float32", device="cpu", pooling="first_last_avg"), "does not have first_last_avg pooling"),
-        (small, "the encoder is in int8"),
+        (small, "it is in int8; load it with quantize='int8' and graph='openvino'"),
     ):
         use_graph(encoder, "auto", now=True)
         assert encoder.graph is None
         with pytest.raises(InputError, match=f"^graph: .*{reason}"):
             use_graph(encoder, "openvino")
-    with pytest.raises(InputError, match="graph: int8 has no graph"):
-        bw.load(folder, graph="openvino", quantize="int8")
     with pytest.raises(InputError, match=r"graph: did you mean 'openvino'\? must be auto, openvino or none"):
         bw.load(folder, graph="openvin")
     assert runtime.written == 0
 
 
+def test_int8_has_a_graph_of_its_own(folder: Path, runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="bothways")
+    encoder = bw.load(folder, graph="openvino", quantize="int8", calibration=iter(["a cat sits on the sill"] * 3))
+    assert encoder.quantized is not None and encoder.graph.account.ok and runtime.written == 1
+    assert runtime.blocks is not None and "held texts: mean" in caplog.text
+    runtime.shapes.clear()
+    found = encoder.encode(SHORT[0])
+    assert len(runtime.shapes) == 1
+    wanted = opened(folder, None).encode(SHORT[0])
+    assert float(found @ wanted) / np.linalg.norm(found) / np.linalg.norm(wanted) > 0.98
+    encoder.encode(LONG)
+    assert len(runtime.shapes) == 1
+    encoder.pooling = Pooling("max")
+    encoder.encode(SHORT[0])
+    assert len(runtime.shapes) == 1 and "the encoder has changed" in caplog.text
+
+
+def test_an_int8_graph_that_loses_too_much(folder: Path, runtime: Runtime) -> None:
+    runtime.off = 5.0
+    with pytest.raises(InputError, match=r"graph: in int8 its vectors have a mean cosine of .* \(at least 0\.995\)"):
+        bw.load(folder, graph="openvino", quantize="int8")
+    runtime.off = float("nan")
+    with pytest.raises(InputError, match=r"graph: in int8 its vectors .* -1\.0000 \(at least 0\.98\)"):
+        bw.load(folder, graph="openvino", quantize="int8")
+
+
 def test_without_openvino(folder: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(short_passes, "installed", lambda: False)
     assert opened(folder, "auto").graph is None
-    with pytest.raises(MissingExtra, match=r"openvino, which is not installed; run: pip install 'bothways\[graph\]'"):
-        opened(folder, "openvino")
+    for options in ({}, {"quantize": "int8"}):
+        with pytest.raises(MissingExtra, match=r"openvino, which is not installed; run: pip install 'bothways\[graph\]'"):
+            bw.load(folder, graph="openvino", **options)
+    done = CliRunner().invoke(app, ["doctor", str(folder), "--quick", "--graph", "openvino"])
+    assert isinstance(done.exception, MissingExtra)
 
 
 def test_the_server_uses_it(folder: Path, runtime: Runtime) -> None:
@@ -279,12 +311,15 @@ def test_verbs(folder: Path, runtime: Runtime, tmp_path: Path) -> None:
     assert near(np.load(vectors), wanted)
     for more, message in (
         (["--graph", "openvin"], "--graph: did you mean 'openvino'?"),
-        (["--graph", "openvino", "--quantize", "int8"], "--graph openvino: runs in float32"),
         (["--graph", "openvino", "--dtype", "bfloat16"], "--graph: runs in float32, and the encoder is in bfloat16"),
     ):
         done = call(app, ["encode", str(folder), str(source), "--out", str(vectors), *more])
         assert isinstance(done.exception, InputError) or done.exit_code == 2
         assert message in str(done.exception) + done.output, done.output
+    done = call(app, ["doctor", str(folder), "--quick", "--graph", "openvino"])
+    assert done.exit_code == 0 and "the OpenVINO graph of short requests gives the same vectors" in done.output
+    done = call(app, ["encode", str(folder), str(source), "--out", str(vectors), "--graph", "openvino", "--quantize", "int8"])
+    assert done.exit_code == 0 and "graph: " in done.output and "held texts: mean" in done.output
     done = call(app, ["encode", str(folder), str(source), "--out", str(tmp_path / "shards"), "--graph", "openvino"])
     assert "is for requests of a few texts" in str(done.exception) + done.output
 
