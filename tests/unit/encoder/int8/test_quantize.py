@@ -61,7 +61,7 @@ def test_copies_give_the_same_vectors_and_are_independent(saved, way):
 
 
 def test_two_terms_compute_what_the_rounded_weights_give_in_float64(folder, monkeypatch):
-    monkeypatch.setattr(choice, "choose", lambda effects, mean, most: ["two"] * len(effects.groups))
+    monkeypatch.setattr(choice, "choose", lambda effects, mean, most, costs: ["two"] * len(effects.groups))
     encoder = bw.convert(folder, dtype="float32")
     quantize(encoder)
     plain = bw.convert(folder, dtype="float32")
