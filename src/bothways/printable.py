@@ -28,7 +28,7 @@ def printable(text: object) -> str:
     return _UNPRINTABLE.sub(_MARK, str(text).replace("\r\n", "\n"))
 
 
-def one_line(text: object, longest: int = LONGEST) -> str:
+def printable_line(text: object, longest: int = LONGEST) -> str:
     """Join text into one printable line of at most `longest` characters, cut in its middle.
 
     The beginning of an error gives its place, and the end gives the remedy.

@@ -35,7 +35,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "critical")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bothways.cli import app
-from bothways.printable import LONGEST, one_line
+from bothways.printable import LONGEST, printable_line
 from fuzz.damage import damages, swapped
 from fuzz.world import NUMBERS, SCENES, VALUES, build
 
@@ -115,7 +115,7 @@ def run(world: Path, given: Input) -> Found:
             return Found("done")
         if code != 2:
             return Found("exit code", str(code))
-        if len(lines) != 1 or len(lines[0]) > LONGEST + 1 or one_line(lines[0], LONGEST + 1) != lines[0]:
+        if len(lines) != 1 or len(lines[0]) > LONGEST + 1 or printable_line(lines[0], LONGEST + 1) != lines[0]:
             return Found("line", f"{len(lines)} lines, {len(err)} characters: {err[:200]!r}")
         left = sorted(_listing(here) - before)
         return Found("left", ", ".join(left[:4])) if left else Found("refused")

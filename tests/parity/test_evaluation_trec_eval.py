@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bothways.evaluation.inputs.beir_collection import read_beir
-from bothways.evaluation.measures.ranking import measure
+from bothways.evaluation.measures.ranking import measure_ranking
 from bothways.search.ranker import DenseRanker, Ranking, RunningRanking
 
 pytrec_eval = pytest.importorskip("pytrec_eval", reason="pytrec_eval is not installed (pip install pytrec-eval-terrier)")
@@ -26,7 +26,7 @@ def compare(ranking: Ranking, qrels: dict[str, dict[str, int]]) -> None:
     """
     wanted = {f"{name}.{','.join(map(str, CUTS))}" for name in NAMES.values()}
     theirs = pytrec_eval.RelevanceEvaluator(qrels, wanted).evaluate(ranking.as_run())
-    means, values = measure(ranking, qrels, dict.fromkeys(("ndcg", "recall", "map", "mrr"), CUTS))
+    means, values = measure_ranking(ranking, qrels, dict.fromkeys(("ndcg", "recall", "map", "mrr"), CUTS))
     judged = [query for query in ranking.query_ids if query in qrels]
     assert set(theirs) == set(judged)
     for name, their_name in NAMES.items():
@@ -74,5 +74,5 @@ def test_scifact(shared):
     ranking = DenseRanker(Words()).rank(data.queries, data.corpus, depth=1000)
     assert ranking.index.shape == (300, 1000)
     compare(ranking, data.qrels)
-    value = measure(ranking, data.qrels)[0]["ndcg@10"]
+    value = measure_ranking(ranking, data.qrels)[0]["ndcg@10"]
     assert 0.005 < value < 0.5, "neither nothing nor everything was found; otherwise the comparison says little"

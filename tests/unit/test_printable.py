@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bothways.printable import LONGEST, PrintableFormatter, one_line, printable
+from bothways.printable import LONGEST, PrintableFormatter, printable, printable_line
 from tiny import tiny_llama
 from unit.cli.cli_runner import Run, runner
 
@@ -30,7 +30,7 @@ def is_clean(shown: str) -> bool:
 @pytest.mark.parametrize("character", ACTING)
 def test_each_acting_character_is_replaced(character: str) -> None:
     assert printable(f"a{character}b") == "a\ufffdb"
-    assert is_clean(one_line(f"a{character}b"))
+    assert is_clean(printable_line(f"a{character}b"))
 
 
 def test_what_people_write_stays() -> None:
@@ -40,11 +40,11 @@ def test_what_people_write_stays() -> None:
 
 def test_a_long_line_keeps_its_beginning_and_its_end() -> None:
     for size in (601, 2_000, 50_000_000):
-        line = one_line("file.csv, row 3: " + "x" * size + " name one of them")
+        line = printable_line("file.csv, row 3: " + "x" * size + " name one of them")
         assert len(line) <= LONGEST
         assert line.startswith("file.csv, row 3: ") and line.endswith(" name one of them") and " … " in line
-    assert one_line("a\r\n b\n\nc") == "a b c"
-    assert one_line("x" * LONGEST) == "x" * LONGEST
+    assert printable_line("a\r\n b\n\nc") == "a b c"
+    assert printable_line("x" * LONGEST) == "x" * LONGEST
 
 
 def test_a_log_line_is_printable() -> None:

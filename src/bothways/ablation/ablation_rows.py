@@ -154,7 +154,7 @@ def _custom_row(
         )
     recipe = read_recipe(path, base=plan.base)
     known = {stage.name: stage for stage in library.stages}
-    alike = frame(recipe) == frame(library)
+    alike = recipe_frame(recipe) == recipe_frame(library)
     stages = tuple(
         RowStage(stage.name, stage, library)
         if alike and known.get(stage.name) == stage
@@ -164,7 +164,7 @@ def _custom_row(
     return AblationRow(name, recipe.direction, stages, recipe, poolings)
 
 
-def frame(recipe: Recipe) -> dict[str, object]:
+def recipe_frame(recipe: Recipe) -> dict[str, object]:
     """Return a recipe's values without its stages and without those that the plan decides.
 
     Its name, trackers and number of checkpoints do not count either.

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from bothways.ablation.ablation_plan import Plan, pooling_label, pooling_value
-from bothways.ablation.ablation_rows import frame
+from bothways.ablation.ablation_rows import recipe_frame
 from bothways.ablation.grid import Cell, Grid, Node
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.loading.model_source import resolve
@@ -25,11 +25,11 @@ from bothways.encoder.load import load
 from bothways.errors import InputError
 from bothways.evaluation.evaluate import evaluate
 from bothways.evaluation.language_model.language_task import LanguageModelTask
-from bothways.evaluation.provenance import describe
+from bothways.evaluation.provenance import describe_encoder
 from bothways.evaluation.registry import make_task, task_class
 from bothways.evaluation.results import Results
 from bothways.evaluation.resume import finished
-from bothways.evaluation.specification import parse
+from bothways.evaluation.specification import parse_specification
 from bothways.evaluation.task import Task
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.stage.product import ENCODER
@@ -108,7 +108,7 @@ class Bench:
         resume = file.exists()
         if resume:
             try:
-                finished(file, self.tasks, model=describe(encoder), seed=SEED)
+                finished(file, self.tasks, model=describe_encoder(encoder), seed=SEED)
             except InputError as error:
                 if not self.retrain:
                     raise InputError(
@@ -146,7 +146,7 @@ class Bench:
         facts = [
             pooling_label(cell.pooling),
             cell.row.direction,
-            frame(cell.row.recipe),
+            recipe_frame(cell.row.recipe),
             self.dtype,
         ]
         if cell.node is None:
@@ -187,7 +187,7 @@ class Bench:
 
 
 def _encoder_task(spec: str) -> Task:
-    if issubclass(task_class(parse(spec).kind, spec), LanguageModelTask):
+    if issubclass(task_class(parse_specification(spec).kind, spec), LanguageModelTask):
         raise InputError(
             f"task {spec!r}: measures a language model, but the rows are encoders; use bothways evaluate"
         )

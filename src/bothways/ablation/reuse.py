@@ -16,7 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from bothways.ablation.grid import Node
-from bothways.data.fingerprint import describe
+from bothways.data.fingerprint import describe_texts
 from bothways.errors import BothwaysError, InputError
 from bothways.foreign import read_object
 from bothways.locks import is_leftover
@@ -123,7 +123,7 @@ class Inventory:
     def _source(self, source: str) -> dict[str, Any]:
         if source not in self._facts:
             try:
-                self._facts[source] = describe(source)
+                self._facts[source] = describe_texts(source)
             except BothwaysError:
                 self._facts[source] = {"files": "gone"}  # equal to nothing that was recorded
         return self._facts[source]

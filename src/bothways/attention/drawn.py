@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from bothways.attention.stock import can_set_implementation, quiet, set_implementation
+from bothways.attention.stock import can_set_implementation, evaluation_mode, set_implementation
 from bothways.attention.text_config import text_configs, windowed_layers
 
 _NAME = "sdpa"  # its layers accept any mask, and only its mask factory is replaced
@@ -62,7 +62,7 @@ def drawn(model: nn.Module) -> tuple[Reach, ...] | None:
         return None
     ids = torch.tensor([[0, 0]], device=next(model.parameters()).device)
     try:
-        with quiet(model), _recording() as functions:
+        with evaluation_mode(model), _recording() as functions:
             model(input_ids=ids, use_cache=False)
     except Exception:  # The family may fail in any way. The doctor then compares states.
         return None

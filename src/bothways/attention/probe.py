@@ -17,7 +17,12 @@ from bothways.attention.direction import direction_of
 from bothways.attention.interface import NAME, recording
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.run import Execution, hidden_states
-from bothways.attention.stock import INFLUENCE, can_set_implementation, quiet, set_implementation
+from bothways.attention.stock import (
+    INFLUENCE,
+    can_set_implementation,
+    evaluation_mode,
+    set_implementation,
+)
 from bothways.attention.text_config import text_configs, windowed_layers
 from bothways.config import Direction
 
@@ -83,7 +88,7 @@ def measure_execution(model: nn.Module) -> Execution:
 def explain_execution(model: nn.Module) -> tuple[Execution, str]:
     """Measure as `measure_execution`, and return the reason in a sentence too."""
     problem = ""
-    with quiet(model):
+    with evaluation_mode(model):
         set_implementation(model, "eager")
         plan, ids = _sample(model, (7, 4))
         padded = hidden_states(model, ids, plan, "padded")
@@ -181,7 +186,7 @@ def prove_direction(
         ids: (T,) token ids. If None, they are drawn at random.
     """
     plan = AttentionPlan(lengths, direction)
-    with quiet(model):
+    with evaluation_mode(model):
         sample = _sample(model, lengths)[1] if ids is None else ids
         reach = reach_matrix(
             lambda row: hidden_states(model, row, plan, execution),

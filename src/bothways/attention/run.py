@@ -62,11 +62,11 @@ def hidden_states(
     if execution == "padded":
         return _padded(model, input_ids, plan, layers)
     return of_layers(
-        model, _packed(model, input_ids, plan, use_cache=False, **asked(layers)), layers
+        model, _packed(model, input_ids, plan, use_cache=False, **states_argument(layers)), layers
     )[0]
 
 
-def asked(layers: PooledLayers) -> dict[str, bool]:
+def states_argument(layers: PooledLayers) -> dict[str, bool]:
     """Give the argument by which a model returns the states that `of_layers` needs."""
     return {"output_hidden_states": True} if layers == "first_last" else {}
 
@@ -165,7 +165,9 @@ def _padded_texts(model: nn.Module, texts: Sequence[Tensor], layers: PooledLayer
     # The family counts positions itself. Some do not accept position_ids (BLOOM's alibi), and with
     # right padding their own count is right.
     with fresh_rope(model):
-        output = model(input_ids=rows, attention_mask=mask.long(), use_cache=False, **asked(layers))
+        output = model(
+            input_ids=rows, attention_mask=mask.long(), use_cache=False, **states_argument(layers)
+        )
     return list(of_layers(model, output, layers)[mask].split(sizes))
 
 

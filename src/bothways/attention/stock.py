@@ -63,7 +63,7 @@ def needs_eager(model: nn.Module) -> bool:
     ids = torch.randint(5, config.vocab_size, (1, 7), generator=torch.Generator().manual_seed(0))
     other = ids.clone()
     other[0, -1] = 5 + (ids[0, -1] - 4) % (config.vocab_size - 5)
-    with quiet(model):
+    with evaluation_mode(model):
         try:
             with stock(model, "sdpa"):
                 both = torch.cat([ids, other]).to(_device(model))  # one pass of equal lengths
@@ -85,7 +85,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 
 
 @contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Use evaluation mode without gradients inside the block, and restore all modes afterwards.
 
     A model that is in evaluation mode already is only looked through, because `Module.eval` takes

@@ -21,7 +21,7 @@ from bothways.encoder.encoder import Encoder
 from bothways.encoder.load import is_encoder, load, locate
 from bothways.encoder.options import EncoderOptions
 from bothways.errors import InputError
-from bothways.printable import one_line
+from bothways.printable import printable_line
 
 FORMS: dict[str, tuple[str, ...]] = {
     "llm2vec": ("--to", "llm2vec"),
@@ -109,7 +109,7 @@ class Artifacts:
         )
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["no reason given"]
-            raise WorkerError(one_line(lines[-1].removeprefix("error: "), 200))
+            raise WorkerError(printable_line(lines[-1].removeprefix("error: "), 200))
 
 
 def _plain(model: str) -> Encoder:

@@ -43,7 +43,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def load() -> float | None:
+def busy_processes() -> float | None:
     """Return the mean number of busy processes of the last minute, or None if unknown."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 

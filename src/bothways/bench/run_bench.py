@@ -13,7 +13,7 @@ from typing import Any
 from bothways.backbone.hardware import resolve_dtype
 from bothways.bench.artifacts import Artifacts
 from bothways.bench.limit import Shapes, operations, shapes
-from bothways.bench.machine import cores, load, machine
+from bothways.bench.machine import busy_processes, cores, machine
 from bothways.bench.peers import OWN, PREFIX, Peer, interpreter
 from bothways.bench.ratios import Spread
 from bothways.bench.rounds import PASS_ROWS, Entry, Rounds
@@ -103,7 +103,7 @@ def run_bench(
         rounds = Rounds(entries, works, say, limit)
         rounds.compare()
         rounds.run(setting.rounds)
-        facts["load_at_end"] = load()
+        facts["load_at_end"] = busy_processes()
     return record(facts, rounds, works, absent)
 
 
@@ -117,7 +117,7 @@ def _facts(setting: Setting, encoder: Encoder, dtype: str, found: Shapes) -> dic
         "rounds": setting.rounds,
         "scale": setting.scale,
         "machine": machine(),
-        "load_at_start": load(),
+        "load_at_start": busy_processes(),
         "versions": versions(),
         "operations_per_token": operations(found),
         "max_length": encoder.max_length,

@@ -7,7 +7,7 @@ from typing import Any
 _MIB = 2**20
 
 
-def table(record: dict[str, Any]) -> str:
+def comparison_table(record: dict[str, Any]) -> str:
     """Return the figures of a record as Markdown: facts, one table, and the peers that did not run.
 
     A cell of the table is the peer's time divided by that of bothways, "1.42 (1.38–1.47)": the

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bothways.errors import BothwaysError
-from bothways.printable import one_line
+from bothways.printable import printable_line
 
 WORKER = Path(__file__).with_name("worker.py")
 ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ class Worker:
         self._signal("SIGSTOP")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise WorkerError(one_line(answer["error"], 200))
+            raise WorkerError(printable_line(answer["error"], 200))
         return answer
 
     def _line(self) -> str:
@@ -104,7 +104,7 @@ class Worker:
         code = self._process.wait(10)
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").strip().splitlines()
-        return one_line(f"ended with {code}: {said[-1] if said else 'no reason given'}", 200)
+        return printable_line(f"ended with {code}: {said[-1] if said else 'no reason given'}", 200)
 
     def close(self) -> None:
         """End the process."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bothways.bulk.model_request import ModelRequest
 from bothways.bulk.settings import ROWS, Settings
 from bothways.bulk.shard_folder import ShardFolder
-from bothways.bulk.shard_texts import ShardTexts, cut
+from bothways.bulk.shard_texts import ShardTexts, cut_shards
 from bothways.bulk.source_texts import SourceTexts, Unit
 from bothways.bulk.workers import OneProcess, Processes, Runner
 from bothways.errors import InputError
@@ -144,7 +144,7 @@ def encode_into(
             state.begin(
                 {**facts, "shard_rows": rows, "source": source.facts, "versions": versions()}
             )
-            return _fill(state, runner, cut(texts, places, rows), rows)
+            return _fill(state, runner, cut_shards(texts, places, rows), rows)
         finally:
             runner.close()
 

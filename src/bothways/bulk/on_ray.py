@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from bothways.bulk.model_request import ModelRequest
 from bothways.bulk.settings import ROWS, Settings
 from bothways.bulk.shard_file import ShardRecord, write_shard
-from bothways.bulk.shard_texts import ShardTexts, cut
+from bothways.bulk.shard_texts import ShardTexts, cut_shards
 from bothways.bulk.source_texts import SourceTexts
 from bothways.bulk.workers import ERRORS, TRIES
 from bothways.errors import BothwaysError, InputError, MissingExtra
@@ -83,7 +83,7 @@ class ShardActor:
         """Read up to a shard. Numbers mostly grow, so the source is read about once."""
         if number < self._next or self._next < 0:
             texts, places = self.job.source.read()
-            self._shards, self._next = cut(texts, places, self.job.rows), 0
+            self._shards, self._next = cut_shards(texts, places, self.job.rows), 0
         for shard in self._shards:
             self._next = shard.number + 1
             if shard.number == number:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bothways.bulk.shard_file import damage
-from bothways.bulk.shard_folder import read_manifest, records_of
+from bothways.bulk.shard_folder import read_shard_manifest, records_of
 from bothways.errors import InputError
 from bothways.foreign import foreign
 
@@ -41,7 +41,7 @@ class EncodedShards:
     def __init__(self, folder: str | Path, *, verify: bool = False) -> None:
         """Open a folder; see `read_shards`."""
         self.folder = Path(folder)
-        self.manifest = read_manifest(self.folder)
+        self.manifest = read_shard_manifest(self.folder)
         if not self.manifest["complete"]:
             raise InputError(
                 f"{folder}: is not complete; run the same `bothways encode` again to finish it"

@@ -34,7 +34,7 @@ MANIFEST, JOURNAL = "manifest.json", "shards.jsonl"
 _AGAIN = "restore it from a copy, or remove the folder and run the same `bothways encode` again"
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_shard_manifest(folder: Path) -> dict[str, Any]:
     """Read a folder's manifest.
 
     Raises:
@@ -94,7 +94,7 @@ class ShardFolder:
         names = self._names()
         if not names:
             return
-        self.manifest = self._written = read_manifest(place)
+        self.manifest = self._written = read_shard_manifest(place)
         self.records = {each.number: each for each in records_of(self.manifest)}
         self.records |= self._journal()
         self._refuse_foreign(names)

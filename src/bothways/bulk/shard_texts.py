@@ -54,7 +54,7 @@ def shard_name(number: int) -> str:
     return f"shard-{number:06d}.parquet"
 
 
-def cut(texts: Iterable[str], places: Places, rows: int) -> Iterator[ShardTexts]:
+def cut_shards(texts: Iterable[str], places: Places, rows: int) -> Iterator[ShardTexts]:
     """Yield shards of `rows` texts, or of fewer if they are long.
 
     It reads no further ahead than one shard.

@@ -42,7 +42,7 @@ from bothways.cli.verbs import (
     train,
 )
 from bothways.errors import BothwaysError
-from bothways.printable import PrintableFormatter, one_line
+from bothways.printable import PrintableFormatter, printable_line
 from bothways.training.loop.signals import Interrupted
 
 _PURPOSE = "Turn any decoder-only LLM into a text encoder, prove it, and save it in a format that other libraries load."
@@ -205,4 +205,4 @@ def _usage(error: Exception) -> int:
 
 
 def _say(line: str) -> None:
-    print(one_line(line), file=sys.stderr)  # noqa: T201 - output of the command line
+    print(printable_line(line), file=sys.stderr)  # noqa: T201 - output of the command line

@@ -100,12 +100,12 @@ class OutputOptions:
             InputError: if there is no example.
         """
         if not converted.examples:
-            raise InputError(f"no example was made: {joined(converted)}")
+            raise InputError(f"no example was made: {account_line(converted)}")
         self.write(converted.examples, converted)
         self.report(converted)
 
 
-def joined(account: CountedWork) -> str:
+def account_line(account: CountedWork) -> str:
     """Return an account as one line, for an error."""
     return "; ".join(line.strip() for line in account.lines())
 

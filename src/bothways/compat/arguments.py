@@ -62,7 +62,7 @@ _ARGUMENTS = (*SETTINGS, "torch_dtype", "dtype", "device_map", "token")
 _ANYWHERE = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
-def check(given: Mapping[str, Any]) -> None:
+def check_arguments(given: Mapping[str, Any]) -> None:
     """Refuse arguments that are unknown, or that ask for something that is not supported.
 
     Raises:
@@ -78,7 +78,7 @@ def check(given: Mapping[str, Any]) -> None:
             raise InputError(f"unknown argument {name!r}{hint}")
 
 
-def dtype_of(given: str | torch.dtype | None, base: str | os.PathLike[str]) -> torch.dtype:
+def read_dtype(given: str | torch.dtype | None, base: str | os.PathLike[str]) -> torch.dtype:
     """Return the type for a `torch_dtype`, for example "bfloat16" or torch.bfloat16.
 
     "auto" is the type in the model's config. If None, float32.

@@ -29,7 +29,13 @@ from bothways.atomic import atomic_folder
 from bothways.attention.plan import Direction
 from bothways.attention.text_config import text_configs
 from bothways.backbone.adapter.adapter_files import copy_adapter
-from bothways.compat.arguments import SETTINGS, check, device_of, dtype_of, token_for_hub
+from bothways.compat.arguments import (
+    SETTINGS,
+    check_arguments,
+    device_of,
+    read_dtype,
+    token_for_hub,
+)
 from bothways.compat.opening import open_loaded, open_named
 from bothways.encoder.encode_types import Vectors
 from bothways.encoder.encoder import Encoder, EncoderOptions
@@ -39,8 +45,8 @@ from bothways.encoder.folder.adapter_settings import (
     DOC_MAX_LENGTH,
     LLM2VEC,
     MODES,
-    describe,
     save_tokenizer,
+    write_adapter_settings,
     write_json,
 )
 from bothways.encoder.folder.llm2vec_texts import text_wrapper
@@ -127,9 +133,9 @@ class LLM2Vec(nn.Module):
             InputError: if an argument is unknown or not supported, or the adapter does not fit.
             SourceError: if a model cannot be found or reached.
         """
-        check(kwargs)
+        check_arguments(kwargs)
         device = device_of(kwargs.pop("device_map", None))
-        dtype = dtype_of(
+        dtype = read_dtype(
             kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None), base_model_name_or_path
         )
         direction: Direction = "bidirectional" if enable_bidirectional else "causal"
@@ -277,7 +283,7 @@ class LLM2Vec(nn.Module):
             copy_adapter(self.adapter, part)
             if (part / storage.OURS).is_file():
                 # an adapter of ours stores how vectors are read, which may have been changed since
-                describe(self.encoder, part, pooling=self.pooling_mode)
+                write_adapter_settings(self.encoder, part, pooling=self.pooling_mode)
             else:
                 save_tokenizer(self.encoder, part)
             if save_config:

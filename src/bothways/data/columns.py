@@ -130,7 +130,7 @@ def find_column(
     if asked is not None:
         if asked not in names:
             raise InputError(
-                f"{where}: no column {asked!r}; {meant(asked, names)}the columns are: {shown(names)}"
+                f"{where}: no column {asked!r}; {meant(asked, names)}the columns are: {listed_columns(names)}"
             )
         return asked
     for name in usual:
@@ -138,12 +138,12 @@ def find_column(
             return name
     if option:
         raise NoKnownColumn(
-            f"{where}: no column for {what or option}, such as {usual[0]!r}; name it with {option}=, one of: {shown(names)}"
+            f"{where}: no column for {what or option}, such as {usual[0]!r}; name it with {option}=, one of: {listed_columns(names)}"
         )
     wanted = (
         " or ".join(map(repr, usual)) if len(usual) < 4 else f"{usual[0]!r} or another usual name"
     )
-    raise NoKnownColumn(f"{where}: no column {wanted}; the columns are: {shown(names)}")
+    raise NoKnownColumn(f"{where}: no column {wanted}; the columns are: {listed_columns(names)}")
 
 
 def find_pair(
@@ -174,7 +174,7 @@ def find_pair(
         known = () if couple is None else (couple[place],)
         if asked[place] is None and not known:
             raise NoKnownColumn(
-                f"{where}: no column for {option}, such as {usual[0][place]!r}; name it with {option}=, one of: {shown(names)}"
+                f"{where}: no column for {option}, such as {usual[0][place]!r}; name it with {option}=, one of: {listed_columns(names)}"
             )
         found.append(find_column(where, names, known, asked=asked[place], option=option))
     return found[0], found[1]
@@ -232,6 +232,6 @@ def list_in(where: str, name: str, cell: str) -> list[Any] | None:
         ) from None
 
 
-def shown(names: Iterable[str]) -> str:
+def listed_columns(names: Iterable[str]) -> str:
     """Return column names for a message, each cut at 40 characters, or "none"."""
     return ", ".join(name if len(name) <= 40 else name[:39] + "…" for name in names) or "none"

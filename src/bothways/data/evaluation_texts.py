@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bothways.data.columns import EVALUATED, shown
+from bothways.data.columns import EVALUATED, listed_columns
 from bothways.data.labeled.beir import is_beir, judged_queries
 from bothways.data.rows import Row, iter_rows
 from bothways.data.text_sources import iter_hub_rows, resolve_texts
@@ -59,6 +59,6 @@ def _columns(label: str, rows: Iterable[Row]) -> Iterator[str]:
             texts += [text for text in several if isinstance(text, str)]
         if not texts:
             raise InputError(
-                f"{label}, row {number}: no column that is known to hold text; the columns are: {shown(row)}"
+                f"{label}, row {number}: no column that is known to hold text; the columns are: {listed_columns(row)}"
             )
         yield from texts

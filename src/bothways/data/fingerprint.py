@@ -45,7 +45,7 @@ def fingerprint_file(path: str | Path) -> str:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def describe(source: str | Path, *, texts: Sequence[str] | None = None) -> dict[str, Any]:
+def describe_texts(source: str | Path, *, texts: Sequence[str] | None = None) -> dict[str, Any]:
     """Return the facts of a text source as a JSON-ready mapping, for provenance.
 
     Args:

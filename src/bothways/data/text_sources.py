@@ -1,6 +1,6 @@
 """Names of text sources: a file, a folder, a hub dataset or the embedded text.
 
-Readers and provenance (`fingerprint.describe`) resolve names in the same way.
+Readers and provenance (`fingerprint.describe_texts`) resolve names in the same way.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bothways.attention.stock import quiet
+from bothways.attention.stock import evaluation_mode
 from bothways.backbone.adapter.new_tokens import special_ids
 from bothways.encoder.batch import TokenBatch, TokenRow
 from bothways.encoder.finite import check_vectors
@@ -269,7 +269,7 @@ def _encode(
         batch = encoder.pack(rows, fill_to=budget.fill(rows)).to(encoder.device)
         return answers(encoder, batch, questions.read).float().cpu().numpy()
 
-    with quiet(encoder):
+    with evaluation_mode(encoder):
         for group, result in over_passes(
             [part.row for part in parts], budget, settings.batch_size, run
         ):

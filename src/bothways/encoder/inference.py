@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 import torch
 
-from bothways.attention.stock import quiet
+from bothways.attention.stock import evaluation_mode
 from bothways.encoder.batch import TokenRow, passes
 from bothways.encoder.encode_types import Precision
 from bothways.encoder.finite import check_vectors
@@ -135,7 +135,7 @@ def _encode(
     run = computing(encoder, budget, len(rows))
     # Not torch.inference_mode, because cached tensors (positions of a plan, rotary tables) could
     # not take part in training later.
-    with quiet(encoder):
+    with evaluation_mode(encoder):
         for group, result in over_passes(rows, budget, settings.batch_size, run):
             check_vectors(
                 result,
@@ -191,7 +191,7 @@ def encode_tokens(
 
     with (
         Progress("encode tokens", len(rows), "texts", show=show_progress_bar) as bar,
-        quiet(encoder),
+        evaluation_mode(encoder),
     ):
         for group, result in over_passes(rows, budget, None, states):
             for index, value in zip(group, result):

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bothways.data.labeled.example import Example
-from bothways.evaluation.specification import parse
+from bothways.evaluation.specification import parse_specification
 
 log = logging.getLogger("bothways")
 
@@ -59,7 +59,7 @@ def instructed(metric: str, rows: Sequence[Any]) -> str:
         The metric. It is unchanged if it has a prompt, if it is of another kind, or if the rows do
         not have an instruction.
     """
-    asked = parse(metric)
+    asked = parse_specification(metric)
     examples = [row for row in rows if isinstance(row, Example)]
     names = ("query_prompt", "document_prompt") if asked.kind in _BY_SIDE else ("prompt",)
     if asked.kind not in (*_ALIKE, *_BY_SIDE) or not asked.options.keys().isdisjoint(names):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bothways.errors import InputError
-from bothways.evaluation.provenance import describe
+from bothways.evaluation.provenance import describe_encoder
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.results import Record, Results
 from bothways.evaluation.resume import Ledger, finished
@@ -75,7 +75,7 @@ def evaluate(
     if resume and out is None:
         raise InputError("resume: needs a results file to continue; pass it as out")
     with nullcontext() if out is None else held(out):
-        model = describe(encoder)
+        model = describe_encoder(encoder)
         date = datetime.now(timezone.utc).isoformat(timespec="seconds")
         known, earlier = (
             finished(out, ready, model=model, seed=seed) if resume and out is not None else ({}, [])

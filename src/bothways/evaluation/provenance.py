@@ -18,7 +18,7 @@ def command_line() -> str:
     return shlex.join(sys.argv)
 
 
-def describe(encoder: Any) -> dict[str, Any]:
+def describe_encoder(encoder: Any) -> dict[str, Any]:
     """Describe an encoder by class, name, training stages, direction, precision and fingerprint.
 
     Facts that the encoder does not have are left out.

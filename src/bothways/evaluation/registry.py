@@ -8,7 +8,12 @@ from __future__ import annotations
 import importlib
 
 from bothways.errors import InputError
-from bothways.evaluation.specification import arguments_of, options_of, parse, read_options
+from bothways.evaluation.specification import (
+    arguments_of,
+    options_of,
+    parse_specification,
+    read_options,
+)
 from bothways.evaluation.task import Task
 from bothways.nearest import meant
 
@@ -79,7 +84,7 @@ def make_task(spec: str) -> Task:
     Raises:
         InputError: if the kind or an option is unknown, or if a value or the data cannot be read.
     """
-    written = parse(spec)
+    written = parse_specification(spec)
     chosen = task_class(written.kind, spec)
     values = read_options(spec, written.options, options(written.kind)) if written.options else {}
     name = values.pop("name", spec)

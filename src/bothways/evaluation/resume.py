@@ -90,7 +90,7 @@ def finished(
     Args:
         path: the file. If it does not exist yet, the result is empty.
         tasks: tasks to measure now.
-        model: description of the encoder from `provenance.describe`.
+        model: description of the encoder from `provenance.describe_encoder`.
         seed: seed of the run.
 
     Returns:

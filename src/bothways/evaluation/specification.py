@@ -41,7 +41,7 @@ class Specification:
     options: dict[str, str] = field(default_factory=dict)
 
 
-def parse(spec: str) -> Specification:
+def parse_specification(spec: str) -> Specification:
     """Split `spec` at the first `?` into argument and options, and before it at the first `:`.
 
     For example, `sts:dev.tsv?split=dev` has the kind "sts", the argument "dev.tsv" and the options

@@ -24,16 +24,21 @@ import torch
 from torch import Tensor
 
 from bothways.atomic import refuse_existing
-from bothways.backbone.adapter.adapter_files import MERGED, fingerprint, local_adapter, read_needs
+from bothways.backbone.adapter.adapter_files import (
+    MERGED,
+    adapter_fingerprint,
+    local_adapter,
+    read_needs,
+)
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.folder.adapter_settings import describe
+from bothways.encoder.folder.adapter_settings import write_adapter_settings
 from bothways.encoder.load import load
 from bothways.encoder.proof.doctor import doctor
 from bothways.errors import BothwaysError, InputError
 from bothways.evaluation.devmetric import dev_metric
-from bothways.merging.adapters import Combination, read_config, write_merged
+from bothways.merging.adapters import Combination, read_adapter_config, write_merged
 from bothways.merging.parents import Parent, open_parents, stored_dtype
-from bothways.merging.weights import mean, merged, normalized, slerp
+from bothways.merging.weights import merged_tensors, normalized, slerp, weighted_mean
 
 log = logging.getLogger("bothways")
 
@@ -109,10 +114,14 @@ def merge(
         rule: Callable[[Sequence[Tensor]], Tensor] = (
             (lambda tensors: slerp(tensors[0], tensors[1], t))
             if chosen_method == "slerp"
-            else (lambda tensors: mean([tensors[n] for n in used], [weights[n] for n in used]))
+            else (
+                lambda tensors: weighted_mean(
+                    [tensors[n] for n in used], [weights[n] for n in used]
+                )
+            )
         )
         with torch.no_grad():
-            child.load_state_dict(merged(states, rule))
+            child.load_state_dict(merged_tensors(states, rule))
         return child
 
     if chosen_method == "greedy":
@@ -203,16 +212,16 @@ def _write_adapter(
         before = str(Path(before).resolve())
     rounding = write_merged(folders, weights, out, combination, base_adapter=before)
     earlier: Any = child.provenance.get(MERGED, [])
-    child.provenance[MERGED] = [*earlier[:-1], str(fingerprint(out))]
-    describe(child, out)
+    child.provenance[MERGED] = [*earlier[:-1], str(adapter_fingerprint(out))]
+    write_adapter_settings(child, out)
     return rounding
 
 
 def _below(folder: Path) -> tuple[str, str | None]:
     """Return the base that an adapter names, and the fingerprint of the adapter below it."""
-    named = str(read_config(folder).get("base_model_name_or_path"))
+    named = str(read_adapter_config(folder).get("base_model_name_or_path"))
     before = read_needs(folder).base_adapter
-    return named, None if before is None else fingerprint(Path(before)) or before
+    return named, None if before is None else adapter_fingerprint(Path(before)) or before
 
 
 def _greedy(

@@ -25,7 +25,7 @@ PARALLEL = 1e-6
 State = Mapping[str, Tensor]
 
 
-def mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+def weighted_mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """Return Σ weights[k] · tensors[k], in the type of the first tensor."""
     total = sum(weight * tensor.double() for weight, tensor in zip(weights, tensors))
     assert isinstance(total, Tensor)
@@ -44,7 +44,7 @@ def slerp(first: Tensor, second: Tensor, t: float) -> Tensor:
     return ((one * a + other * b) / math.sin(angle)).to(first.dtype)
 
 
-def merged(
+def merged_tensors(
     states: Sequence[State], rule: Callable[[Sequence[Tensor]], Tensor]
 ) -> dict[str, Tensor]:
     """Apply a rule to the tensors of each name.

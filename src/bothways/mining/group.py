@@ -59,7 +59,7 @@ class Prompting:
         return given if given is not None else own or None
 
 
-def grouped(
+def group_rows(
     examples: Sequence[Example],
     corpus: Sequence[str] | None,
     options: MiningOptions,

@@ -26,7 +26,7 @@ from bothways.errors import InputError
 from bothways.foreign import foreign
 from bothways.mining.corpus import read_corpus
 from bothways.mining.document_filters import Rule
-from bothways.mining.group import MiningGroup, Prompting, grouped
+from bothways.mining.group import MiningGroup, Prompting, group_rows
 from bothways.mining.known import Known
 from bothways.mining.options import MiningOptions
 from bothways.mining.sample import Sample, make_sample, sampled_rows
@@ -179,7 +179,7 @@ def mine_with(
             if place.kept
             else ""
         )
-        for numbers in grouped(rows, texts, options, setup.prompting):
+        for numbers in group_rows(rows, texts, options, setup.prompting):
             asking = [row for row, number in enumerate(numbers) if only is None or number in only]
             if not asking:
                 continue

@@ -35,7 +35,13 @@ from bothways.objectives.contrastive_base import (
     PooledSettings,
 )
 from bothways.objectives.supervised_options import DistillationConfig, FalseNegativesConfig
-from bothways.objectives.supervised_rows import Drawn, check_texts, draw, table, teacher_scores
+from bothways.objectives.supervised_rows import (
+    Drawn,
+    check_texts,
+    draw,
+    padded_table,
+    teacher_scores,
+)
 from bothways.objectives.teacher.labeled_teacher import scored, vectors_of_rows
 from bothways.objectives.teacher.teacher_config import TeacherConfig
 from bothways.objectives.teacher.vector_cache import TeacherVectors
@@ -278,11 +284,11 @@ class Supervised(ContrastiveObjective):
             document_id(row.negatives[number]) for row, one in pairs for number in one.negatives
         ]
         return BatchTexts(
-            known=table(known),
+            known=padded_table(known),
             positive=torch.tensor(positive),
             negative=torch.tensor(negative, dtype=torch.int64),
-            label=table(labels),
-            columns=table(
+            label=padded_table(labels),
+            columns=padded_table(
                 [self._answers.labels_of(text) for text in positive + negative],
                 self._answers.widest,
             ),

@@ -50,7 +50,7 @@ def draw(example: Example, negatives: int, generator: torch.Generator) -> Drawn:
     return Drawn(positive, chosen)
 
 
-def table(rows: Sequence[Sequence[int]], width: int = 1) -> Tensor:
+def padded_table(rows: Sequence[Sequence[int]], width: int = 1) -> Tensor:
     """Make a table (n, F) int64 from rows of unequal length, filled with NONE."""
     widest = max([width, *map(len, rows)])
     return torch.tensor(

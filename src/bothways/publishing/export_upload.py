@@ -54,7 +54,7 @@ def export_contents(folder: Path, include: Iterable[str] = ()) -> Contents:
     return Contents(sorted(files), sorted(set(present) - files))
 
 
-def prove(folder: Path) -> None:
+def prove_export(folder: Path) -> None:
     """Run an export in the loaders that are installed here, and check it against the rules.
 
     Raises:

@@ -27,7 +27,7 @@ from bothways.errors import DirectionError, InputError
 from bothways.provenance import versions
 from bothways.publishing.cards import front_matter_of, is_free, made
 from bothways.publishing.contents import Contents, contents, read_ours, stale, write_ours
-from bothways.publishing.export_upload import export_card, export_contents, is_export, prove
+from bothways.publishing.export_upload import export_card, export_contents, is_export, prove_export
 from bothways.publishing.hub_answers import hub_answers, status_of
 from bothways.publishing.machine_paths import in_text, in_values, without_places
 
@@ -122,7 +122,7 @@ def push(
     given = list(results)
     with _laid_out(folder, found, options) as part:
         if exported:
-            prove(folder)
+            prove_export(folder)
             _write_text(part, export_card(folder, options, given), options)
         else:
             _write_card(_proved(part, folder, device), folder, part, options, given)

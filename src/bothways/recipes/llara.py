@@ -24,7 +24,7 @@ from bothways.recipes.recipe_parts import (
     TextSources,
     check_preset,
     data,
-    finish,
+    finish_recipe,
 )
 from bothways.training.recipe.recipe import Recipe
 
@@ -150,7 +150,7 @@ def llara(
         "new_tokens": None if form.new_tokens is None else list(form.new_tokens),
         "stages": stages,
     }
-    return finish(values, overrides, dev=dev, dev_every=dev_every)
+    return finish_recipe(values, overrides, dev=dev, dev_every=dev_every)
 
 
 def _adaptation(form: LlaraForm, texts: TextSources, preset: str) -> dict[str, Any]:

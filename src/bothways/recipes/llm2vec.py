@@ -21,7 +21,7 @@ from bothways.recipes.recipe_parts import (
     TextSources,
     check_preset,
     data,
-    finish,
+    finish_recipe,
 )
 from bothways.recipes.servable import FORM, is_servable
 from bothways.training.recipe.recipe import Recipe
@@ -99,7 +99,7 @@ def llm2vec(
         "stages": _stages(sources, base, preset),
         **_texts(base, preset, sources.get("supervised"), is_servable(servable, preset)),
     }
-    return finish(values, overrides, dev=dev, dev_every=dev_every)
+    return finish_recipe(values, overrides, dev=dev, dev_every=dev_every)
 
 
 def _stages(

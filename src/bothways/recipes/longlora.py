@@ -21,7 +21,7 @@ from bothways.recipes.recipe_parts import (
     TextSources,
     check_preset,
     data,
-    finish,
+    finish_recipe,
 )
 from bothways.training.recipe.recipe import Recipe
 
@@ -103,13 +103,13 @@ def longlora(
         **(_published(processes) if preset == "published" else _laptop()),
     }
     if then is None:
-        return finish(values, overrides, dev=dev, dev_every=1)
+        return finish_recipe(values, overrides, dev=dev, dev_every=1)
     second = _second(then, base=base, texts=texts, preset=preset, dev=dev)
     values = compose(
         Recipe.from_values(values, where=f"recipe {STAGE}"), second, max_length=length
     ).resolved()
     values["stages"] = _continued(values["stages"], second.name, length, text_length)
-    return finish(values, overrides, dev=None, dev_every=1)
+    return finish_recipe(values, overrides, dev=None, dev_every=1)
 
 
 def _check(

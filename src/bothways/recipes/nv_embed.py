@@ -22,7 +22,7 @@ from bothways.recipes.recipe_parts import (
     EMBEDDED_TEXTS,
     Preset,
     check_preset,
-    finish,
+    finish_recipe,
 )
 from bothways.recipes.servable import FORM, is_servable
 from bothways.training.recipe.recipe import Recipe
@@ -173,7 +173,7 @@ def nv_embed(
     }
     if is_servable(servable, preset):
         values |= {**FORM, "pooling": "mean"}
-    return finish(values, overrides, dev=_instructed(dev, stages), dev_every=dev_every)
+    return finish_recipe(values, overrides, dev=_instructed(dev, stages), dev_every=dev_every)
 
 
 def _leave_out_labels(stages: Sequence[Mapping[str, Any]]) -> None:

@@ -68,7 +68,7 @@ def check_preset(preset: str) -> None:
         )
 
 
-def finish(
+def finish_recipe(
     values: dict[str, Any], overrides: Mapping[str, Any], *, dev: str | None, dev_every: int
 ) -> Recipe:
     """Validate a recipe, add a development metric, and apply changes.

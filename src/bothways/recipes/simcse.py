@@ -25,7 +25,7 @@ from bothways.recipes.recipe_parts import (
     TextSources,
     check_preset,
     data,
-    finish,
+    finish_recipe,
 )
 from bothways.recipes.servable import FORM, is_servable
 from bothways.training.recipe.recipe import Recipe
@@ -132,7 +132,7 @@ def simcse(
         values |= FORM
     elif preset == "laptop" and not encoder:
         values |= {"prompts": dict(LINE_FEED), "default_prompt": "default"}
-    return finish(values, overrides, dev=dev, dev_every=dev_every)
+    return finish_recipe(values, overrides, dev=dev, dev_every=dev_every)
 
 
 def _encoder_stage(base: str, preset: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from bothways.report.sections.examples import examples
 from bothways.report.sections.geometry import densities, geometry
 from bothways.report.sections.headline import headline
 from bothways.report.sections.models import layer_maps, passkey, prefix
-from bothways.report.sections.reproduction import now, origin
+from bothways.report.sections.reproduction import now, reproduction
 from bothways.report.sections.section import Missing, Section, styles
 from bothways.report.verdict import caveat, verdict
 
@@ -81,7 +81,7 @@ def build(
     if comparison is not None:
         made = (geometry, densities, layer_maps, prefix, passkey, examples)
         parts += [section(comparison, looks) for section in made]
-    parts.append(origin(material, comparison))
+    parts.append(reproduction(material, comparison))
     counted = [plural(len(material.models), "model")] if material.models else []
     counted += [plural(len(comparison.tasks), "task")] if comparison is not None else []
     counted += [plural(len(material.runs), "training run")] if material.runs else []

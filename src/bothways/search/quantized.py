@@ -225,7 +225,7 @@ class QuantizedIndex:
         return signs(np.unpackbits(codes, axis=1, count=self._width))
 
 
-def nearest(
+def nearest_documents(
     documents: np.ndarray,
     queries: np.ndarray,
     depth: int,

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from bothways.printable import one_line
+from bothways.printable import printable_line
 
 _TYPES = {
     401: "authentication_error",
@@ -55,4 +55,6 @@ def error_body(
 ) -> dict[str, Any]:
     """Build OpenAI's error object for a status and a sentence."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {"error": {"message": one_line(message), "type": kind, "param": param, "code": code}}
+    return {
+        "error": {"message": printable_line(message), "type": kind, "param": param, "code": code}
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from bothways.attention.all_modules import all_modules
-from bothways.attention.stock import quiet
+from bothways.attention.stock import evaluation_mode
 
 
 def test_the_same_modules_in_the_same_order() -> None:
@@ -20,6 +20,6 @@ def test_quiet_restores_each_mode() -> None:
         model = nn.Sequential(nn.Dropout(), nn.Dropout())
         for module, mode in zip(model.modules(), modes):
             module.training = mode
-        with quiet(model):
+        with evaluation_mode(model):
             assert not any(module.training for module in model.modules())
         assert tuple(module.training for module in model.modules()) == modes

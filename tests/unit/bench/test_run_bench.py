@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bothways.bench.table import table
+from bothways.bench.table import comparison_table
 from bothways.cli.app import app
 from tiny import SENTENCES
 
@@ -24,7 +24,7 @@ def record(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     assert done.exit_code == 0, done.output
     found = json.loads((folder / "out.json").read_text())
     assert json.loads(done.stdout) == found
-    assert table(found).splitlines()[4].startswith("| | type | queries: 10 texts")
+    assert comparison_table(found).splitlines()[4].startswith("| | type | queries: 10 texts")
     assert all(line in done.stderr.replace("\n", "") for line in ("bothways | float32", "matrix products alone"))
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bothways.bench.table import table
+from bothways.bench.table import comparison_table
 
 SPREAD = {"median": 1.5, "low": 1.25, "high": 1.75}
 
@@ -40,7 +40,7 @@ def peer(same: bool) -> dict[str, Any]:
 
 
 def test_a_row_has_ratio_latency_memory_and_cosine() -> None:
-    lines = table(record(bothways=peer(True), other=peer(True))).splitlines()
+    lines = comparison_table(record(bothways=peer(True), other=peer(True))).splitlines()
     row = "float32 | 1.50 (1.25–1.75), 12 and 46 ms | 1,024 MiB | 0.5000 (0.250) |"
     assert f"| other | {row}" in lines and f"| bothways | {row}" in lines
     assert "OpenVINO int8 did not run: not installed (openvino)" in lines
@@ -50,6 +50,6 @@ def test_a_row_has_ratio_latency_memory_and_cosine() -> None:
 
 
 def test_a_peer_with_other_vectors_is_marked() -> None:
-    lines = table(record(bothways=peer(True), causal=peer(False))).splitlines()
+    lines = comparison_table(record(bothways=peer(True), causal=peer(False))).splitlines()
     assert any(line.startswith("| causal * |") for line in lines)
     assert any("gives other vectors than bothways" in line for line in lines)

@@ -7,14 +7,14 @@ from collections import deque
 import pytest
 
 from bothways.bulk import shard_texts
-from bothways.bulk.shard_texts import ShardTexts, cut
+from bothways.bulk.shard_texts import ShardTexts, cut_shards
 
 
 @pytest.mark.parametrize(("rows", "sizes"), [(3, [3, 3, 1]), (7, [7]), (9, [7]), (1, [1] * 7)])
 def test_every_text_is_in_one_shard_with_its_place(rows: int, sizes: list[int]) -> None:
     texts = [f"text {number}" for number in range(7)]
     places = deque(("file", number + 1) for number in range(7))
-    found = list(cut(iter(texts), places, rows))
+    found = list(cut_shards(iter(texts), places, rows))
     assert [len(each.texts) for each in found] == sizes and not places
     assert [text for each in found for text in each.texts] == texts
     assert [row for each in found for _, row in each.places] == list(range(1, 8))
@@ -30,14 +30,14 @@ def test_no_further_ahead_than_one_shard() -> None:
             read.append(number)
             yield "text"
 
-    shards = cut(stream(), deque([("f", 1)] * 9), 3)
+    shards = cut_shards(stream(), deque([("f", 1)] * 9), 3)
     next(shards)
     assert len(read) == 3
 
 
 def test_long_texts_end_a_shard(monkeypatch) -> None:
     monkeypatch.setattr(shard_texts, "CHARACTERS", 10)
-    found = list(cut(["a" * 4, "b" * 6, "c" * 30, "d"], deque([("f", 1)] * 4), 100))
+    found = list(cut_shards(["a" * 4, "b" * 6, "c" * 30, "d"], deque([("f", 1)] * 4), 100))
     assert [len(each.texts) for each in found] == [2, 1, 1]
 
 

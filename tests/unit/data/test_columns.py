@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bothways.data import columns
-from bothways.data.conversion.clustering import DocumentColumns, read_documents
+from bothways.data.conversion.clustering import DocumentColumns, read_titled_documents
 from bothways.data.evaluation_texts import read_evaluation_texts
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.graded_pairs import read_pairs
@@ -155,7 +155,9 @@ def test_single_texts(tmp_path, name):
 @pytest.mark.parametrize("title", columns.TITLE)
 def test_titles_and_bodies(tmp_path, title):
     path = write_jsonl(tmp_path / "a.jsonl", [{title: "t", "abstract": "b", "category": "c"}])
-    assert read_documents(path)[0].text == "t" and read_documents(path, DocumentColumns(form="p2p"))[0].text == "b"
+    assert (
+        read_titled_documents(path)[0].text == "t" and read_titled_documents(path, DocumentColumns(form="p2p"))[0].text == "b"
+    )
 
 
 def test_pairs_of_columns_come_in_couples():

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bothways.data.fingerprint import describe, fingerprint_file, fingerprint_texts
+from bothways.data.fingerprint import describe_texts, fingerprint_file, fingerprint_texts
 from bothways.errors import SourceError
 
 
@@ -35,11 +35,15 @@ def test_describe(tmp_path):
     (tmp_path / "sub" / "b.txt").write_text("b")
     (tmp_path / "a.txt").write_text("a")
     digest = {name: hashlib.sha256(name.encode()).hexdigest() for name in "ab"}
-    assert describe(tmp_path / "a.txt") == {"source": str(tmp_path / "a.txt"), "kind": "file", "files": {"a.txt": digest["a"]}}
-    folder = describe(str(tmp_path), texts=["a", "b"])
+    assert describe_texts(tmp_path / "a.txt") == {
+        "source": str(tmp_path / "a.txt"),
+        "kind": "file",
+        "files": {"a.txt": digest["a"]},
+    }
+    folder = describe_texts(str(tmp_path), texts=["a", "b"])
     assert folder["files"] == {"a.txt": digest["a"], "sub/b.txt": digest["b"]}
     assert (folder["texts"], folder["sha256"]) == (2, fingerprint_texts(["a", "b"]))
-    assert describe("org/name:c/dev") == {"source": "org/name", "kind": "hub", "config": "c", "split": "dev"}
-    assert describe("python-stdlib").keys() == {"source", "kind", "python"}
-    for one, other in itertools.pairwise([folder, describe("org/name")]):
+    assert describe_texts("org/name:c/dev") == {"source": "org/name", "kind": "hub", "config": "c", "split": "dev"}
+    assert describe_texts("python-stdlib").keys() == {"source", "kind", "python"}
+    for one, other in itertools.pairwise([folder, describe_texts("org/name")]):
         assert json.loads(json.dumps(one)) == one != other

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from bothways.data.evaluation_texts import read_evaluation_texts
-from bothways.data.fingerprint import describe
+from bothways.data.fingerprint import describe_texts
 from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.labeled.labeled_text import read_labeled
 from bothways.data.splits import is_held_out
@@ -78,7 +78,7 @@ def test_labelled_rows_and_provenance(folder, caplog):
     caplog.set_level(logging.WARNING, logger="bothways")
     assert [example.query for example in read_examples(folder)] == ["train 1", "train 2"]
     assert "test-00000-of-00001.jsonl" in caplog.text
-    assert list(describe(folder)["files"]) == ["data/train-00000-of-00001.jsonl"]
+    assert list(describe_texts(folder)["files"]) == ["data/train-00000-of-00001.jsonl"]
 
 
 def test_who_names_the_file_gets_it(folder, caplog):
@@ -134,4 +134,4 @@ def test_queries_of_a_beir_folder(tmp_path, caplog):
     (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
     assert read_texts(tmp_path) == ["document"]
     assert "queries.jsonl" in caplog.text
-    assert json.dumps(describe(tmp_path)["files"]).count("jsonl") == 2
+    assert json.dumps(describe_texts(tmp_path)["files"]).count("jsonl") == 2

@@ -14,7 +14,7 @@ import bothways as bw
 from bothways.backbone.adapter.adapter_files import save_adapter
 from bothways.backbone.adapter.lora import attach, lora_layers
 from bothways.backbone.adapter.lora_config import LoraConfig
-from bothways.encoder.folder.adapter_settings import describe
+from bothways.encoder.folder.adapter_settings import write_adapter_settings
 from bothways.encoder.shared_base import load_over_one_base
 from bothways.errors import InputError
 from tiny import SENTENCES, tiny_llama
@@ -33,7 +33,7 @@ def adapter(base: Path, folder: Path, seed: int, pooling: str = "mean", **config
         for factor in layer.lora_B.values():
             factor.weight.data = 0.3 * torch.randn(factor.weight.shape, generator=generator)
     save_adapter(encoder.backbone, lora, folder, base=str(base))
-    describe(encoder, folder)
+    write_adapter_settings(encoder, folder)
     return folder
 
 

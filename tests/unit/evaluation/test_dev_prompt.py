@@ -10,7 +10,7 @@ import bothways as bw
 from bothways.data.labeled.example import Example
 from bothways.evaluation.dev_prompt import instructed
 from bothways.evaluation.registry import make_task
-from bothways.evaluation.specification import parse
+from bothways.evaluation.specification import parse_specification
 from bothways.evaluation.task import RunOptions
 from unit.training.material import TEXTS, metrics, recipe
 
@@ -43,8 +43,8 @@ BARE = [Example(f"b{n}", (f"d{n}",), task="bare") for n in range(3)]
     ],
 )
 def test_the_one_instruction_of_alike_rows(metric, rows, prompt):
-    assert parse(instructed(metric, rows)).options.get("prompt") == prompt
-    assert parse(instructed(metric, rows)).argument == parse(metric).argument
+    assert parse_specification(instructed(metric, rows)).options.get("prompt") == prompt
+    assert parse_specification(instructed(metric, rows)).argument == parse_specification(metric).argument
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_one_instruction_of_alike_rows(metric, rows, prompt):
     ],
 )
 def test_retrieval_and_reranking_get_the_instruction_of_each_side(metric, rows, prompts):
-    options = parse(instructed(metric, rows)).options
+    options = parse_specification(instructed(metric, rows)).options
     assert (options.get("query_prompt"), options.get("document_prompt")) == (prompts or (None, None))
 
 

@@ -11,7 +11,7 @@ import pytest
 from bothways.cli.verbs import evaluate as verb
 from bothways.errors import InputError
 from bothways.evaluation.registry import kinds, make_task, options
-from bothways.evaluation.specification import Specification, arguments_of, options_of, parse, read_options
+from bothways.evaluation.specification import Specification, arguments_of, options_of, parse_specification, read_options
 from unit.evaluation.vectors import write
 
 
@@ -28,13 +28,13 @@ from unit.evaluation.vectors import write
     ],
 )  # fmt: skip
 def test_parts(spec, kind, argument, given):
-    assert parse(spec) == Specification(kind, argument, given)
+    assert parse_specification(spec) == Specification(kind, argument, given)
 
 
 @pytest.mark.parametrize("spec", ["sts:x?", "sts:x?mean", "sts:x?=mean", "sts:x?a=1&", "sts:x?a=1&a=2"])
 def test_what_is_no_option(spec):
     with pytest.raises(InputError, match=r"is not an option; write KIND|is written twice"):
-        parse(spec)
+        parse_specification(spec)
 
 
 def factory(
@@ -110,7 +110,7 @@ def test_the_help_of_evaluate_promises_what_the_kinds_have():
     kind = ""
     for line in examples:
         if not line.startswith(" " * 8):  # a specification; the lines below it are indented more
-            written = parse(line.strip().strip("'"))
+            written = parse_specification(line.strip().strip("'"))
             kind = written.kind
             read_options(line, written.options, options(kind))
         else:

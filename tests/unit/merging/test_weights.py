@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bothways.errors import InputError
-from bothways.merging.weights import mean, merged, normalized, slerp
+from bothways.merging.weights import merged_tensors, normalized, slerp, weighted_mean
 
 
 def tensors(count: int = 3) -> list[torch.Tensor]:
@@ -19,8 +19,8 @@ def tensors(count: int = 3) -> list[torch.Tensor]:
 def test_a_mean_is_weighted_in_float64_and_keeps_the_type():
     found = tensors()
     expected = 0.5 * found[0].double() + 0.3 * found[1].double() + 0.2 * found[2].double()
-    assert torch.equal(mean(found, [0.5, 0.3, 0.2]), expected.float())
-    assert mean([each.bfloat16() for each in found], [0.5, 0.3, 0.2]).dtype == torch.bfloat16
+    assert torch.equal(weighted_mean(found, [0.5, 0.3, 0.2]), expected.float())
+    assert weighted_mean([each.bfloat16() for each in found], [0.5, 0.3, 0.2]).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 0.5, 1.0])
@@ -46,9 +46,9 @@ def test_slerp_of_parallel_and_zero_tensors_is_linear():
 
 def test_whole_numbers_must_be_equal():
     one = {"weight": torch.ones(2), "places": torch.tensor([1, 2])}
-    assert torch.equal(merged([one, one], lambda both: both[0] + both[1])["places"], one["places"])
+    assert torch.equal(merged_tensors([one, one], lambda both: both[0] + both[1])["places"], one["places"])
     with pytest.raises(InputError, match="differ in places, which holds whole numbers"):
-        merged([one, {**one, "places": torch.tensor([1, 3])}], lambda both: both[0])
+        merged_tensors([one, {**one, "places": torch.tensor([1, 3])}], lambda both: both[0])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from bothways.data.labeled.example import Example
 from bothways.errors import InputError
 from bothways.losses.false_negatives import NONE
-from bothways.objectives.supervised_rows import Drawn, check_texts, draw, table, teacher_scores
+from bothways.objectives.supervised_rows import Drawn, check_texts, draw, padded_table, teacher_scores
 
 ROW = Example("q", ("a", "b"), ("c", "d", "e"), (1.0, 2.0), (0.1, 0.2, 0.3))
 
@@ -33,8 +33,8 @@ def test_scores_follow_the_draws_and_are_nan_without_a_teacher():
 
 
 def test_tables_are_filled():
-    assert table([[1, 2], [3]]).tolist() == [[1, 2], [3, NONE]]
-    assert table([[], []], 2).tolist() == [[NONE, NONE], [NONE, NONE]]
+    assert padded_table([[1, 2], [3]]).tolist() == [[1, 2], [3, NONE]]
+    assert padded_table([[], []], 2).tolist() == [[NONE, NONE], [NONE, NONE]]
 
 
 def test_items_that_are_not_examples_of_texts_are_refused():

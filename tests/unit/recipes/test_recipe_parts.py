@@ -15,7 +15,7 @@ from bothways.objectives.llara import LlaraConfig
 from bothways.objectives.mntp import MntpConfig
 from bothways.objectives.objective import ObjectiveConfig
 from bothways.objectives.supervised import SupervisedConfig
-from bothways.recipes.recipe_parts import SENTENCE_KINDS, check_preset, data, finish
+from bothways.recipes.recipe_parts import SENTENCE_KINDS, check_preset, data, finish_recipe
 
 
 def values(*kinds: str) -> dict[str, Any]:
@@ -55,14 +55,14 @@ def test_presets() -> None:
 
 
 def test_a_metric_chooses_checkpoints_of_stages_with_vectors_alone() -> None:
-    recipe = finish(values("mntp", "contrastive"), {}, dev="sts:dev.tsv", dev_every=50)
+    recipe = finish_recipe(values("mntp", "contrastive"), {}, dev="sts:dev.tsv", dev_every=50)
     evals = [stage.eval for stage in recipe.stages]
     assert evals[0] is None
     assert evals[1] is not None and (evals[1].metric, evals[1].every) == ("sts:dev.tsv", 50)
     with pytest.raises(
         InputError, match=r"dev: chooses checkpoints of contrastive stages, but recipe r does not have such a stage"
     ):
-        finish(values("mntp"), {}, dev="sts:dev.tsv", dev_every=50)
+        finish_recipe(values("mntp"), {}, dev="sts:dev.tsv", dev_every=50)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_kinds_with_vectors_are_those_whose_loss_reads_them(config: type[Objecti
 
 
 def test_changes_by_keyword() -> None:
-    recipe = finish(values("contrastive"), {"seed": 7, "stages__contrastive__optim__lr": 1e-3}, dev=None, dev_every=50)
+    recipe = finish_recipe(values("contrastive"), {"seed": 7, "stages__contrastive__optim__lr": 1e-3}, dev=None, dev_every=50)
     assert (recipe.seed, recipe.stages[0].optim.lr) == (7, 1e-3)
     with pytest.raises(InputError, match=r"stages\.other"):
-        finish(values("contrastive"), {"stages__other__optim__lr": 1e-3}, dev=None, dev_every=50)
+        finish_recipe(values("contrastive"), {"stages__other__optim__lr": 1e-3}, dev=None, dev_every=50)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bothways.errors import InputError
-from bothways.search.quantized import Quantization, QuantizedIndex, Ranges, nearest
+from bothways.search.quantized import Quantization, QuantizedIndex, Ranges, nearest_documents
 from bothways.search.ranker import DenseRanker
 from bothways.search.vectors import unit
 
@@ -56,7 +56,7 @@ def brute(documents: np.ndarray, query: np.ndarray, depth: int, chosen: Quantiza
 def test_the_ranking_is_that_of_a_loop(chosen: Quantization) -> None:
     documents, queries = vectors(300), vectors(9, seed=1)
     documents[7] = documents[200]  # a document twice: the earlier one comes first
-    for query, (places, scores) in zip(queries, nearest(documents, queries, 10, chosen)):
+    for query, (places, scores) in zip(queries, nearest_documents(documents, queries, 10, chosen)):
         expected = brute(documents, query, 10, chosen)
         assert places.tolist() == [place for place, _ in expected]
         assert np.allclose(scores, [score for _, score in expected], atol=2e-6)
@@ -64,7 +64,7 @@ def test_the_ranking_is_that_of_a_loop(chosen: Quantization) -> None:
 
 def test_many_ties_of_signs_leave_the_earlier_documents() -> None:
     documents, queries = vectors(500, width=8), vectors(5, seed=1, width=8)
-    for query, (places, _) in zip(queries, nearest(documents, queries, 20, Quantization("binary"))):
+    for query, (places, _) in zip(queries, nearest_documents(documents, queries, 20, Quantization("binary"))):
         assert places.tolist() == [place for place, _ in brute(documents, query, 20, Quantization("binary"))]
 
 
@@ -83,7 +83,7 @@ def test_scores_are_those_of_sentence_transformers(rescore_all: bool) -> None:
         top_k=depth,
         rescore_multiplier=4,
     )
-    found = nearest(documents, queries, depth, Quantization("binary", rescore=4))
+    found = nearest_documents(documents, queries, depth, Quantization("binary", rescore=4))
     for query, (places, scores), theirs in zip(queries, found, hits):
         ours = {int(place): (float(score) * 8 + float(query.sum())) / 2 for place, score in zip(places, scores)}
         both = [hit for hit in theirs if hit["corpus_id"] in ours]
@@ -107,7 +107,7 @@ def test_blocks_do_not_change_binary() -> None:
     index = QuantizedIndex(Quantization("binary", rescore=2))
     for first in (0, 30, 31, 90):
         index.add(documents[first : {0: 30, 30: 31, 31: 90, 90: 100}[first]])
-    whole = nearest(documents, queries, 5, index.quantization)
+    whole = nearest_documents(documents, queries, 5, index.quantization)
     for (places, scores), (expected, values) in zip(index.search(queries, 5), whole):
         assert (places == expected).all() and (scores == values).all()
 
@@ -167,4 +167,4 @@ def test_faiss_and_quantized_documents_are_refused_together() -> None:
 
 def test_another_width_is_refused() -> None:
     with pytest.raises(InputError, match="3 dimensions, document vectors 61"):
-        nearest(vectors(5), vectors(1, width=3), 2, Quantization("int8"))
+        nearest_documents(vectors(5), vectors(1, width=3), 2, Quantization("int8"))

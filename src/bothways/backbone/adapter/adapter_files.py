@@ -173,7 +173,7 @@ def _table_with_new_rows(model: Any) -> dict[str, Tensor]:
     return {name.replace(".base.weight", ".weight"): table}
 
 
-def fingerprint(folder: Path) -> str | None:
+def adapter_fingerprint(folder: Path) -> str | None:
     """Compute the SHA-256 (hex) of an adapter's factors, which identifies it in any folder.
 
     The result is None if the folder holds no factors.
@@ -187,7 +187,7 @@ def merged_in(place: str | os.PathLike[str]) -> list[str]:
     folder = Path(place).expanduser()
     held = object_if_whole(folder / NEEDS).get(MERGED)
     stated = [str(each) for each in held] if isinstance(held, list) else []
-    own = fingerprint(folder)
+    own = adapter_fingerprint(folder)
     return stated if own is None or own in stated else [*stated, own]
 
 
@@ -201,7 +201,7 @@ def kept_adapter(run: Path) -> Path | None:
     ]
     last = max(numbered, key=lambda each: int(each.name.split("-")[0]), default=None)
     stated = merged_in(run)
-    return last if last is not None and stated and fingerprint(last) == stated[-1] else None
+    return last if last is not None and stated and adapter_fingerprint(last) == stated[-1] else None
 
 
 def copy_adapter(source: Path, target: Path) -> None:

@@ -134,7 +134,7 @@ def adapter_off(model: nn.Module) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
-def merge(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None = None) -> float:
+def merge_adapter(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None = None) -> float:
     """Add the adapter to the weights, W + (alpha / r) B A, and remove it, in place.
 
     Args:

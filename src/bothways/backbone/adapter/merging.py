@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from bothways.backbone.adapter.adapter_config import NAME, read_adapter_config
 from bothways.backbone.adapter.adapter_files import (
     FACTORS,
-    fingerprint,
+    adapter_fingerprint,
     local_adapter,
     put_whole,
     read_needs,
@@ -90,7 +90,7 @@ def merge_saved(
             model may then hold a part of the adapter, so discard it.
     """
     folder = Path(find_adapter(place))
-    own = fingerprint(folder)
+    own = adapter_fingerprint(folder)
     if own in held:
         return list(held)
     before = read_needs(folder).base_adapter

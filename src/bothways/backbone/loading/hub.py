@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bothways.backbone.loading.checkpoint_loading import one_line
+from bothways.backbone.loading.checkpoint_loading import in_one_line
 
 #: The files of an adapter. Those that LongLoRA published are pickles and have two parts.
 ADAPTER_FILES = (
@@ -28,7 +28,7 @@ def snapshot(repository: str) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    with one_line(repository):
+    with in_one_line(repository):
         return Path(
             snapshot_download(
                 repository,
@@ -45,7 +45,7 @@ def adapter_snapshot(repository: str) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    with one_line(repository):
+    with in_one_line(repository):
         return Path(snapshot_download(repository, allow_patterns=list(ADAPTER_FILES)))
 
 
@@ -58,7 +58,7 @@ def has_file(repository: str, name: str) -> bool:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
-    with one_line(repository):
+    with in_one_line(repository):
         try:
             hf_hub_download(repository, name)
         except EntryNotFoundError:

@@ -24,12 +24,12 @@ from transformers import (
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.head import Head, take_apart
 from bothways.backbone.loading.checkpoint_loading import (
-    one_line,
-    override,
-    quiet,
+    in_one_line,
+    override_config,
     read_config,
     read_tokenizer,
     read_weights,
+    silenced,
 )
 from bothways.backbone.loading.gguf_source import read_gguf
 from bothways.backbone.loading.model_source import Source, resolve
@@ -113,11 +113,11 @@ def load_pretrained(
         place = source.place
         config = read_config(source.name, place)
         # a config with wrong values raises errors of every kind, depending on the family
-        with one_line(source.name), Progress(f"load {source.name}", None, ""):
-            override(config, overrides, source.name)
+        with in_one_line(source.name), Progress(f"load {source.name}", None, ""):
+            override_config(config, overrides, source.name)
             model, lm_head = _load_weights(source.name, place, config, head, dtype=kind, **options)
         tokenizer = read_tokenizer(source.name, place)
-    with one_line(source.name, "its tokenizer cannot be used"):
+    with in_one_line(source.name, "its tokenizer cannot be used"):
         prepare_tokenizer(tokenizer, model.config)
         if source.kind != "gguf":
             warn_of_difference(tokenizer, place, source.name)
@@ -166,7 +166,7 @@ def _split(causal: Any, head: bool) -> tuple[Any, Head | None]:
         )
     if not head:
         return decoder, None
-    with quiet():
+    with silenced():
         return decoder, take_apart(causal, decoder)
 
 
@@ -203,7 +203,7 @@ def _gguf_config(source: Source) -> Any:
     from transformers import AutoConfig
 
     path = Path(source.path).resolve()
-    with one_line(source.name):
+    with in_one_line(source.name):
         return AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
 
 
@@ -211,13 +211,13 @@ def _gguf_overrides(source: Source, overrides: dict[str, Any]) -> dict[str, Any]
     if not overrides:
         return {}
     config = _gguf_config(source)
-    override(config, overrides, source.name)
+    override_config(config, overrides, source.name)
     return {"config": config}
 
 
 def _set_attention(model: PreTrainedModel, implementation: str) -> None:
     try:
-        with quiet():
+        with silenced():
             model.set_attn_implementation(implementation)
     except (ValueError, ImportError) as error:
         raise InputError(

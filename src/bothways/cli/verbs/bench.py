@@ -77,7 +77,7 @@ def command(
     from bothways.atomic import atomic_file
     from bothways.bench.peers import chosen
     from bothways.bench.run_bench import Setting, run_bench
-    from bothways.bench.table import table
+    from bothways.bench.table import comparison_table
     from bothways.bench.workloads import FULL
     from bothways.data.text.readers import read_texts
 
@@ -93,6 +93,6 @@ def command(
     with atomic_file(out) as part:
         part.write_text(json_library.dumps(record, indent=1) + "\n", encoding="utf-8")
     say("")
-    say(table(record))
+    say(comparison_table(record))
     say(f"All figures are in {out}.")
     print_json(record)

@@ -8,7 +8,7 @@ import typer
 
 from bothways.cli.json_output import Json, print_json
 from bothways.cli.options import BaseDirection, Device, Model, Quantize, open_encoder, say
-from bothways.printable import one_line
+from bothways.printable import printable_line
 
 NAME = "doctor"
 
@@ -51,9 +51,9 @@ def command(
         )
         diagnosis = doctor(encoder, quick=quick)
     except DirectionError as error:  # raised while loading, but a failed proof like any other
-        say(f"FAIL  {one_line(error)}")
+        say(f"FAIL  {printable_line(error)}")
         print_json(
-            {"model": model, "ok": False, "error": one_line(error), "notes": [], "checks": []}
+            {"model": model, "ok": False, "error": printable_line(error), "notes": [], "checks": []}
         )
         raise typer.Exit(1) from None
     notes = loader_notes(encoder)

@@ -23,9 +23,9 @@ def command(
 ) -> None:
     """Prove or refuse every decoder family of transformers, on a small random model of each."""
     from bothways.atomic import atomic_file
-    from bothways.backbone.family.families import measure, to_markdown
+    from bothways.backbone.family.families import measure_families, to_markdown
 
-    rows = measure(names or None, progress=True)
+    rows = measure_families(names or None, progress=True)
     table = to_markdown(rows)
     say(table)
     if out is not None:

@@ -22,7 +22,7 @@ from bothways.cli.prepare_options import (
     LayoutOptions,
     OutputOptions,
     SourceArguments,
-    joined,
+    account_line,
 )
 from bothways.errors import InputError
 from bothways.printable import printable
@@ -96,7 +96,7 @@ def command(
 
 def _finish(mined: Mined, output: OutputOptions) -> None:
     if not mined.examples:
-        raise InputError(f"no row has a negative: {joined(mined.statistics)}")
+        raise InputError(f"no row has a negative: {account_line(mined.statistics)}")
     output.write(mined.examples, mined.statistics)
     for each in mined.samples:
         _show(each)

@@ -207,7 +207,7 @@ def clustering(
 ) -> None:
     """Pair each text with another text of its category, or with the category's own text."""
     from bothways.data.conversion.classification import classification as convert
-    from bothways.data.conversion.clustering import DocumentColumns, read_documents
+    from bothways.data.conversion.clustering import DocumentColumns, read_titled_documents
     from bothways.errors import InputError
 
     if by not in ("example", "label"):
@@ -223,7 +223,7 @@ def clustering(
         separator=labels.separator,
         title_before_body=title_before_body,
     )
-    items = [item for source in sources for item in read_documents(source, columns)]
+    items = [item for source in sources for item in read_titled_documents(source, columns)]
     options = labels.options(
         by,  # type: ignore[arg-type]
         task=task,

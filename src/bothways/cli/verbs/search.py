@@ -159,7 +159,7 @@ def _once(
 
     from bothways.data.text.readers import Places, iter_texts
     from bothways.indexing.index_rows import Hit
-    from bothways.search.quantized import nearest
+    from bothways.search.quantized import nearest_documents
     from bothways.similarity import unit_or_own
     from bothways.similarity_names import similarity_name
 
@@ -171,7 +171,9 @@ def _once(
     vectors = encoder.encode_document(texts, normalize_embeddings=unit)
     asked = encoder.encode_query(queries, normalize_embeddings=unit)
     found = []
-    for query, (best, scores) in zip(queries, nearest(vectors, asked, top, kept, similarity=kind)):
+    for query, (best, scores) in zip(
+        queries, nearest_documents(vectors, asked, top, kept, similarity=kind)
+    ):
         hits = [
             Hit(*places[place], (0, len(texts[place])), float(score), texts[place])
             for place, score in zip(best.tolist(), scores)

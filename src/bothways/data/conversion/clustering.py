@@ -70,7 +70,9 @@ class DocumentColumns:
         return columns
 
 
-def read_documents(source: str | Path, columns: DocumentColumns | None = None) -> list[LabeledText]:
+def read_titled_documents(
+    source: str | Path, columns: DocumentColumns | None = None
+) -> list[LabeledText]:
     """Read titles or bodies with their categories.
 
     For example, read_documents("arxiv.jsonl", DocumentColumns(form="p2p", separator=" ")).

@@ -83,14 +83,16 @@ def read_judged(folder: str | Path, split: str = "train") -> JudgedSplit:
     """
     files = collection_files(folder, split)
     grades = read_grades(files, split)
-    queries = read_texts(files.of_split(files.queries, split), grades, title=False)
+    queries = read_texts_by_id(files.of_split(files.queries, split), grades, title=False)
     if not queries:
         judged_in, held_in = _shown(files, files.judged(split)), _shown(files, files.queries)
         raise InputError(
             f"{folder}: none of the {len(grades)} queries judged in {judged_in} is in {held_in}"
         )
     wanted = {document for judged in grades.values() for document in judged}
-    return JudgedSplit(grades, queries, read_texts(files.of_split(files.corpus, split), wanted))
+    return JudgedSplit(
+        grades, queries, read_texts_by_id(files.of_split(files.corpus, split), wanted)
+    )
 
 
 def _shown(files: RetrievalFolder, paths: Sequence[Path]) -> str:
@@ -113,7 +115,7 @@ def judged_queries(folder: str | Path, splits: Iterable[str]) -> list[str]:
         )
     texts: dict[str, str] = {}
     for split in there:
-        texts |= read_texts(
+        texts |= read_texts_by_id(
             files.of_split(files.queries, split), read_grades(files, split), title=False
         )
     return list(texts.values())
@@ -170,7 +172,7 @@ def _id(where: str, name: str, value: object) -> str:
     return str(value)
 
 
-def read_texts(
+def read_texts_by_id(
     files: Sequence[Path], wanted: Container[str] | None = None, *, title: bool = True
 ) -> dict[str, str]:
     """Return {id: text} of a corpus or of queries.

@@ -24,7 +24,7 @@ from bothways.data.rows import TEXT_COLUMN, format_of, iter_lines, iter_rows
 from bothways.data.splits import training_rows, warn_left_out
 from bothways.data.text.documents import DocumentUnit, txt_documents
 from bothways.data.text.readers import TextColumn, iter_texts
-from bothways.data.text.sentences import joined, sentences
+from bothways.data.text.sentences import join_sentences, sentences
 from bothways.data.text_sources import TextSource, iter_hub_rows, resolve_texts
 from bothways.errors import InputError
 
@@ -186,11 +186,11 @@ def cut(text: str, length: int, count: Callable[[list[str]], list[int]]) -> list
     used = 0
     for sentence, size in _shortened(whole, sizes, length, count):
         if held and used + size > length:
-            parts.append(joined(held))
+            parts.append(join_sentences(held))
             held, used = [], 0
         held.append(sentence)
         used += size
-    return [*parts, joined(held)] if held else parts
+    return [*parts, join_sentences(held)] if held else parts
 
 
 def _shortened(

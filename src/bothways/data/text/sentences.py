@@ -50,7 +50,7 @@ def sentences(text: str) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def joined(parts: Sequence[str]) -> str:
+def join_sentences(parts: Sequence[str]) -> str:
     """Return sentences as one text, with a space between two of them.
 
     There is none after a full-width mark, as in Chinese and Japanese.

@@ -38,7 +38,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bothways.attention.stock import quiet
+from bothways.attention.stock import evaluation_mode
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.chunks.chunk_pooling import Document, TokenPlaces, body_offsets, pooled
 from bothways.encoder.chunks.chunk_spans import EXPECTED, CharacterSpan, Chunking, spans_of
@@ -115,7 +115,7 @@ def chunk_groups(
         for documents in _groups(_documents(encoder, texts, chunks, prompt)):
             found: list[Chunks] = []
             # not around the yield, because the caller's mode applies between groups
-            with quiet(encoder):
+            with evaluation_mode(encoder):
                 for document, vectors in zip(
                     documents, _vectors(encoder, documents, done, limit, overlap, budget)
                 ):

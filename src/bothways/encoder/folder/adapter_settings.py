@@ -114,7 +114,7 @@ def read_settings(folder: Path) -> AdapterSettings | None:
     return None if stated is None else parse(AdapterSettings, stated, where=f"{file}: encoder")
 
 
-def describe(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> None:
+def write_adapter_settings(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> None:
     """Write an encoder's settings next to its adapter.
 
     `bothways.json` is written last. Until then the folder is an adapter and not an encoder.

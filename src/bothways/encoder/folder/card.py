@@ -19,7 +19,13 @@ from bothways.attention.text_config import is_encoder_only
 from bothways.encoder.folder import head_modules, layer_pooling, pooling_module, template_module
 from bothways.encoder.folder.card_loading import FOLDER, loading, needs_trust
 from bothways.encoder.folder.card_metadata import CardOptions, facts, front_matter, metadata
-from bothways.encoder.folder.card_training import last_name, short, stages_of, table, training
+from bothways.encoder.folder.card_training import (
+    last_name,
+    markdown_table,
+    short,
+    stages_of,
+    training_section,
+)
 from bothways.encoder.module import EncoderModule
 from bothways.printable import printable
 
@@ -129,7 +135,9 @@ def keep_edited(before: Path, folder: Path) -> None:
 def made_from(encoder: EncoderModule, options: CardOptions) -> str:
     """Write the sections "Base model", "Training" and, if there are any figures, "Figures"."""
     return "\n".join(
-        part for part in (_base(encoder, options), training(encoder), figures(options)) if part
+        part
+        for part in (_base(encoder, options), training_section(encoder), figures(options))
+        if part
     )
 
 
@@ -152,7 +160,7 @@ def figures(options: CardOptions) -> str:
                 short(told.get("sha256")),
             ]
         )
-    return f"## Figures\n\n{table(('data', 'metric', 'value', 'sha256 of the data'), rows)}\nMeasured with `bothways evaluate`.\n"
+    return f"## Figures\n\n{markdown_table(('data', 'metric', 'value', 'sha256 of the data'), rows)}\nMeasured with `bothways evaluate`.\n"
 
 
 def _oldest(encoder: EncoderModule) -> str:
@@ -191,7 +199,7 @@ def _base(encoder: EncoderModule, options: CardOptions) -> str:
         if license_
         else "\nThe license of the base model is not known here. It holds for this model as well, so look it up before you share it.\n"
     )
-    return f"## Base model\n\n{table(('', ''), rows)}{unknown}"
+    return f"## Base model\n\n{markdown_table(('', ''), rows)}{unknown}"
 
 
 def _base_name(encoder: EncoderModule, base: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ METHODS = {
 """Name of each objective in a card."""
 
 
-def training(encoder: EncoderModule) -> str:
+def training_section(encoder: EncoderModule) -> str:
     """Write the section "Training". Empty for an encoder that was only converted."""
     stages = stages_of(encoder)
     if not stages:
@@ -28,11 +28,9 @@ def training(encoder: EncoderModule) -> str:
         for stage in stages
     ]
     data = [[stage["name"], *line] for stage in stages for line in stage["data"]]
-    text = (
-        f"## Training\n\n{table(('stage', 'method', 'adapter', 'steps', 'tokens', 'seed'), rows)}"
-    )
+    text = f"## Training\n\n{markdown_table(('stage', 'method', 'adapter', 'steps', 'tokens', 'seed'), rows)}"
     if data:
-        text += f"\n{table(('stage', 'data', 'texts', 'sha256 of the texts'), data)}"
+        text += f"\n{markdown_table(('stage', 'data', 'texts', 'sha256 of the texts'), data)}"
     return text + "\nEvery option of each stage is in `bothways.json`.\n"
 
 
@@ -78,7 +76,7 @@ def last_name(path: str) -> str:
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
 
 
-def table(head: tuple[str, ...], rows: list[list[Any]]) -> str:
+def markdown_table(head: tuple[str, ...], rows: list[list[Any]]) -> str:
     """Write a Markdown table. Its cells may hold any name."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "".join(f"| {' | '.join(cell(each) for each in line)} |\n" for line in lines)

@@ -35,7 +35,7 @@ from bothways.attention.older_loaders import guarded, unguard
 from bothways.attention.text_config import is_encoder_only, text_configs
 from bothways.backbone.base_facts import base_facts
 from bothways.backbone.hardware import resolve_dtype
-from bothways.backbone.loading.checkpoint_loading import quiet
+from bothways.backbone.loading.checkpoint_loading import silenced
 from bothways.backbone.loading.model_source import MODULES
 from bothways.backbone.rope import with_older_names
 from bothways.backbone.tokenizer.older_tokenizers import for_transformers_4
@@ -95,7 +95,7 @@ def save(
     backbone: Any = encoder.backbone
     if any("lora_" in name for name, _ in backbone.named_parameters()):
         raise InputError(
-            "save: the encoder has unmerged adapters; merge them first (bothways.backbone.adapter.lora.merge)"
+            "save: the encoder has unmerged adapters; merge them first (bothways.backbone.adapter.lora.merge_adapter)"
         )
     if encoder.quantized is not None:
         raise InputError(
@@ -105,7 +105,7 @@ def save(
     _mode(encoder)
     if replace:
         _refuse_others(Path(folder))
-    with atomic_folder(folder, replace=replace) as part, quiet():
+    with atomic_folder(folder, replace=replace) as part, silenced():
         _save_backbone(backbone, part, kind, encoder)
         _save_tokenizer(encoder, part)
         _save_modules(encoder, part)

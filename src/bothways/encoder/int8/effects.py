@@ -47,7 +47,7 @@ class Effects:
     of_inputs: np.ndarray
 
 
-def measure(
+def measure_effects(
     encoder: EncoderModule, rows: Sequence[TokenRow], changes: Changes | None = None
 ) -> Effects:
     """Measure the effects on the vectors of texts, with a forward and `DRAWS` backward passes.

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bothways.attention.stock import quiet
+from bothways.attention.stock import evaluation_mode
 from bothways.backbone.adapter.lora import lora_layers
 from bothways.backbone.linears.products import Int8Product, kernel_levels
 from bothways.backbone.linears.shared_input import SharedLinear, linears_of, shared, stacked
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.int8 import choice
 from bothways.encoder.int8.choice import LEAST, MEAN
-from bothways.encoder.int8.effects import measure
+from bothways.encoder.int8.effects import measure_effects
 from bothways.encoder.int8.samples import divided
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.texts.tokenization import Text
@@ -151,10 +151,10 @@ def quantize(encoder: EncoderModule, texts: Iterable[Text] | None = None) -> Acc
     """
     check(encoder)
     chosen, held = divided(texts)
-    with quiet(encoder):
+    with evaluation_mode(encoder):
         rows, held_rows = (tokenized(encoder, part) for part in (chosen, held))
         wanted, wanted_held = (_vectors(encoder, part) for part in (rows, held_rows))
-        effects = measure(encoder, rows)
+        effects = measure_effects(encoder, rows)
         _check_groups(encoder, effects.groups)
         layers = linears_of(encoder.backbone)
         products = _products(encoder, effects.groups)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from bothways.attention.direction import direction_of
 from bothways.attention.interface import NAME, recording
 from bothways.attention.probe import prove_direction
-from bothways.attention.stock import can_set_implementation, quiet
+from bothways.attention.stock import can_set_implementation, evaluation_mode
 from bothways.attention.text_config import UNBOUNDED, is_encoder_only, text_configs, windowed_layers
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
-from bothways.encoder.proof.samples import batch_of, cut, rows_of
+from bothways.encoder.proof.samples import batch_of, cut_row, rows_of
 from bothways.encoder.proof.vector_comparison import (
     report,
 )
@@ -83,7 +83,7 @@ def layers(encoder: EncoderModule, name: str, quick: bool) -> Check:
             used,
             "runs as a padded batch: its layers draw their own mask, so only the perturbation can tell",
         )
-    with quiet(encoder.backbone), recording() as log:
+    with evaluation_mode(encoder.backbone), recording() as log:
         encoder.states(batch)
     total = max(len(log), config.num_hidden_layers)
     if not log:
@@ -117,8 +117,8 @@ def direction(encoder: EncoderModule, name: str, quick: bool) -> Check:
     No token may reach the next text of the row.
     """
     size = 6 if quick else 12
-    rows = [cut(row, size) for row in rows_of(encoder)[:2]]
-    rows[1] = cut(rows[1], size // 2)
+    rows = [cut_row(row, size) for row in rows_of(encoder)[:2]]
+    rows[1] = cut_row(rows[1], size // 2)
     batch = batch_of(encoder, rows)
     proof = prove_direction(
         encoder.backbone,

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bothways.attention.stock import quiet
+from bothways.attention.stock import evaluation_mode
 from bothways.attention.text_config import windowed_layers
 from bothways.backbone.loading import embedded
 from bothways.encoder.batch import TokenRow
@@ -23,7 +23,12 @@ from bothways.encoder.int8.choice import LEAST
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
 from bothways.encoder.proof.samples import TEXTS
-from bothways.encoder.proof.vector_comparison import ROUNDED, allowance, alone_states, compare
+from bothways.encoder.proof.vector_comparison import (
+    ROUNDED,
+    allowance,
+    alone_states,
+    compare_vectors,
+)
 
 LONGEST = 2048
 """Tokens of the longest text in the check. A window of 4,096 would take minutes on a CPU."""
@@ -74,9 +79,11 @@ def on_disk(encoder: EncoderModule, name: str, quick: bool) -> Check:
     elif windows:
         sentence += f"; no text longer than its window of {smallest:,} tokens was tried: that takes too long here"
     batch = encoder.pack(rows).to(encoder.device)
-    with quiet(encoder.backbone), quiet(plain):
+    with evaluation_mode(encoder.backbone), evaluation_mode(plain):
         ours = encoder(batch)
-        off = compare(encoder, encoder.pool(alone_states(plain, batch, encoder.reads), batch), ours)
+        off = compare_vectors(
+            encoder, encoder.pool(alone_states(plain, batch, encoder.reads), batch), ours
+        )
         # int8 differs from its folder, which is in float32, by as much as its own check allows
         allowed = 1 - LEAST if encoder.quantized is not None else allowance(encoder, batch)
     if off.exceeds(ROUNDED) and not off.value <= allowed:
@@ -123,7 +130,7 @@ def _plain(encoder: EncoderModule) -> Any:
     """Load the backbone as a plain loader does."""
     from transformers import AutoModel
 
-    from bothways.backbone.loading.checkpoint_loading import quiet as hushed
+    from bothways.backbone.loading.checkpoint_loading import silenced as hushed
 
     with hushed():
         model = AutoModel.from_pretrained(

@@ -29,7 +29,7 @@ def batch_of(encoder: EncoderModule, rows: list[TokenRow]) -> TokenBatch:
     return encoder.pack(rows).to(encoder.device)
 
 
-def cut(row: TokenRow, size: int) -> TokenRow:
+def cut_row(row: TokenRow, size: int) -> TokenRow:
     """Return the first `size` tokens of a row, of which at least one is pooled."""
     pool = row.pool[:size]
     return TokenRow(row.ids[:size], pool if any(pool) else [True] * len(pool), row.offsets[:size])

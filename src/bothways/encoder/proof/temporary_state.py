@@ -34,7 +34,7 @@ def untouched(encoder: EncoderModule) -> Iterator[None]:
 
 
 @contextmanager
-def training(model: nn.Module) -> Iterator[None]:
+def training_mode(model: nn.Module) -> Iterator[None]:
     """Switch to training mode with gradients."""
     modes = [(module, module.training) for module in model.modules()]
     model.train()

@@ -9,22 +9,22 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import CheckpointError
 
-from bothways.attention.stock import INFLUENCE, distance, quiet
+from bothways.attention.stock import INFLUENCE, distance, evaluation_mode
 from bothways.encoder.batch import TokenBatch
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
-from bothways.encoder.proof.samples import batch_of, changed, cut, farthest, rows_of
+from bothways.encoder.proof.samples import batch_of, changed, cut_row, farthest, rows_of
 from bothways.encoder.proof.temporary_state import (
     checkpointing,
     differentiable,
     merged,
     random_adapter,
-    training,
+    training_mode,
 )
 from bothways.encoder.proof.vector_comparison import (
     EXACT,
     ROUNDED,
-    compare,
+    compare_vectors,
 )
 
 
@@ -36,7 +36,7 @@ def gradient_checkpointing(encoder: EncoderModule, name: str, quick: bool) -> Ch
     model: Any = encoder.backbone
     if not getattr(model, "supports_gradient_checkpointing", False):
         return Check(name, True, "–", "the family has no gradient checkpointing")
-    batch = batch_of(encoder, [cut(row, 12) for row in rows_of(encoder)[:3]])
+    batch = batch_of(encoder, [cut_row(row, 12) for row in rows_of(encoder)[:3]])
     # a matrix of the first block, whose gradient has passed every layer above
     weight = next(
         p
@@ -44,7 +44,7 @@ def gradient_checkpointing(encoder: EncoderModule, name: str, quick: bool) -> Ch
         if p.ndim == 2 and p.is_floating_point() and "embed" not in n.lower()
     )
     found: list[Tensor] = []
-    with training(model), differentiable(weight):
+    with training_mode(model), differentiable(weight):
         for active in (False, True):
             with checkpointing(model, active):
                 torch.manual_seed(0)
@@ -60,7 +60,7 @@ def gradient_checkpointing(encoder: EncoderModule, name: str, quick: bool) -> Ch
                     )
                 found += [vectors.detach(), gradient.flatten()[None]]
     for what, (without, checkpointed) in (("vectors", (0, 2)), ("gradients", (1, 3))):
-        off = compare(encoder, found[checkpointed], found[without])
+        off = compare_vectors(encoder, found[checkpointed], found[without])
         if off.exceeds(EXACT):
             return Check(name, False, off.figure, f"checkpointing changes the {what}")
     return Check(name, True, off.figure, "vectors and gradients are the same with checkpointing")
@@ -72,13 +72,13 @@ def training_direction(encoder: EncoderModule, name: str, quick: bool) -> Check:
     The first token must see the last one (or not, if causal), and the next text must see neither.
     """
     model: Any = encoder.backbone
-    batch = batch_of(encoder, [cut(row, 8) for row in rows_of(encoder)[:2]])
+    batch = batch_of(encoder, [cut_row(row, 8) for row in rows_of(encoder)[:2]])
     length = batch.plan.lengths[0]
     far = farthest(encoder, length)
     other = changed(batch.input_ids, far)
     states = []
     with (
-        training(model),
+        training_mode(model),
         checkpointing(model, getattr(model, "supports_gradient_checkpointing", False)),
     ):
         for ids in (batch.input_ids, other):
@@ -113,13 +113,16 @@ def adapters(encoder: EncoderModule, name: str, quick: bool) -> Check:
 
     batch = batch_of(encoder, rows_of(encoder)[:3])
     own = any(True for _ in lora_layers(encoder.backbone))
-    with quiet(encoder.backbone), nullcontext() if own else random_adapter(encoder.backbone):
+    with (
+        evaluation_mode(encoder.backbone),
+        nullcontext() if own else random_adapter(encoder.backbone),
+    ):
         beside = encoder(batch)
         with adapter_off(encoder.backbone):
             plain = encoder(batch)
         with merged(encoder.backbone):
             inside = encoder(batch)
-    effect, off = compare(encoder, beside, plain), compare(encoder, inside, beside)
+    effect, off = compare_vectors(encoder, beside, plain), compare_vectors(encoder, inside, beside)
     if not own and effect.value < 1e-6:
         return Check(
             name,

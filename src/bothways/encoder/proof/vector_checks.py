@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from bothways.attention.stock import INFLUENCE, distance, quiet, stock
+from bothways.attention.stock import INFLUENCE, distance, evaluation_mode, stock
 from bothways.encoder.batch import TokenBatch
 from bothways.encoder.int8.choice import LEAST, MEAN
 from bothways.encoder.module import EncoderModule
@@ -21,7 +21,7 @@ from bothways.encoder.proof.vector_comparison import (
     Difference,
     allowance,
     alone_states,
-    compare,
+    compare_vectors,
     implementations,
     is_relative,
     padded_states,
@@ -55,13 +55,13 @@ def _padding(encoder: EncoderModule, name: str, side: str, quick: bool) -> Check
     """Compare our vectors with a padded batch through stock code."""
     batch = batch_of(encoder, rows_of(encoder, quick))
     worst = Difference(0.0, False)
-    with quiet(encoder.backbone):
+    with evaluation_mode(encoder.backbone):
         ours = encoder(batch)
         allowed = allowance(encoder, batch)
         for implementation in implementations(encoder):
             with stock(encoder.backbone, implementation):
                 states = padded_states(encoder.backbone, batch, side, encoder.reads)
-                off = compare(encoder, encoder.pool(states, batch), ours)
+                off = compare_vectors(encoder, encoder.pool(states, batch), ours)
             if off.exceeds(ROUNDED) and not off.value <= allowed:
                 return Check(
                     name,
@@ -90,7 +90,7 @@ def batch_of_one(encoder: EncoderModule, name: str, quick: bool) -> Check:
     worst = Difference(0.0, False)
     far = farthest(encoder, len(batch.input_ids))
     other = changed(batch.input_ids, far)
-    with quiet(encoder.backbone):
+    with evaluation_mode(encoder.backbone):
         ours = encoder(batch)
         allowed = allowance(encoder, batch_of(encoder, rows))
         for implementation in kinds:
@@ -108,7 +108,7 @@ def batch_of_one(encoder: EncoderModule, name: str, quick: bool) -> Check:
                     implementation,
                     f"through stock {implementation} attention token 1 {what} token {len(other)}",
                 )
-            off = compare(encoder, encoder.pool(states, batch), ours)
+            off = compare_vectors(encoder, encoder.pool(states, batch), ours)
             if off.exceeds(ROUNDED) and not off.value <= allowed:
                 return Check(
                     name,
@@ -133,11 +133,11 @@ def packing(encoder: EncoderModule, name: str, quick: bool) -> Check:
     otherwise, most of all on a CPU with AMX.
     """
     rows = rows_of(encoder, quick)
-    with quiet(encoder.backbone):
+    with evaluation_mode(encoder.backbone):
         batch = batch_of(encoder, rows)
         together = encoder(batch)
         alone = torch.cat([encoder(batch_of(encoder, [row])) for row in rows])
-        off = compare(encoder, together, alone)
+        off = compare_vectors(encoder, together, alone)
         right = not off.exceeds(EXACT) or off.value <= allowance(encoder, batch)
     what = (
         "is the same alone and packed with other texts"
@@ -165,9 +165,9 @@ def int8(encoder: EncoderModule, name: str, quick: bool) -> Check:
 def order(encoder: EncoderModule, name: str, quick: bool) -> Check:
     """Check that the order of the texts changes nothing."""
     rows = rows_of(encoder, quick)
-    with quiet(encoder.backbone):
+    with evaluation_mode(encoder.backbone):
         forward = encoder(batch_of(encoder, rows))
         backward = encoder(batch_of(encoder, rows[::-1])).flip(0)
-    off = compare(encoder, backward, forward)
+    off = compare_vectors(encoder, backward, forward)
     what = "changes their vectors" if off.exceeds(EXACT) else "changes nothing"
     return Check(name, not off.exceeds(EXACT), off.figure, f"the order of the texts {what}")

@@ -14,8 +14,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bothways.attention.run import asked, of_layers, position_offset
-from bothways.attention.stock import can_set_implementation, distance, needs_eager, quiet, stock
+from bothways.attention.run import of_layers, position_offset, states_argument
+from bothways.attention.stock import (
+    can_set_implementation,
+    distance,
+    evaluation_mode,
+    needs_eager,
+    stock,
+)
 from bothways.attention.text_config import text_configs
 from bothways.config import PooledLayers
 from bothways.encoder.batch import TokenBatch
@@ -58,7 +64,7 @@ class Difference(NamedTuple):
         return f"cos {1 - self.value:.5f}" if self.half else f"{self.value:.1e}"
 
 
-def compare(encoder: EncoderModule, a: Tensor, b: Tensor) -> Difference:
+def compare_vectors(encoder: EncoderModule, a: Tensor, b: Tensor) -> Difference:
     """Compare two sets of vectors (N, D), each scaled to unit length.
 
     The measure depends on the encoder's precision.
@@ -95,14 +101,16 @@ def allowance(encoder: EncoderModule, batch: TokenBatch) -> float:
             if takes_positions(encoder.backbone):
                 rows.append(padded_states(encoder.backbone, batch, "left", encoder.reads))
             found += [encoder.pool(states, batch) for states in rows]
-    noise = max(compare(encoder, a, b).value for a in found for b in found)
+    noise = max(compare_vectors(encoder, a, b).value for a in found for b in found)
     return 1.25 * noise + 1 - COSINE if noise < HALF_NOISE else 0.0
 
 
 def alone_states(model: nn.Module, batch: TokenBatch, layers: PooledLayers = "last") -> Tensor:
     """Compute the states (T, H) of each text by itself, without a padding mask."""
     texts = batch.input_ids.split(batch.plan.lengths)
-    outputs = (model(input_ids=text[None], use_cache=False, **asked(layers)) for text in texts)
+    outputs = (
+        model(input_ids=text[None], use_cache=False, **states_argument(layers)) for text in texts
+    )
     return torch.cat([of_layers(model, output, layers)[0] for output in outputs])
 
 
@@ -123,7 +131,9 @@ def padded_states(
     extra = {}
     if takes_positions(model):
         extra["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0) + position_offset(model)
-    output = model(input_ids=ids, attention_mask=mask, use_cache=False, **extra, **asked(layers))
+    output = model(
+        input_ids=ids, attention_mask=mask, use_cache=False, **extra, **states_argument(layers)
+    )
     return of_layers(model, output, layers)[mask.bool()]
 
 
@@ -137,7 +147,7 @@ def is_relative(encoder: EncoderModule, batch: TokenBatch) -> bool:
 
     It is measured by shifting one text behind a column of padding.
     """
-    with quiet(encoder.backbone), stock(encoder.backbone, "eager"):
+    with evaluation_mode(encoder.backbone), stock(encoder.backbone, "eager"):
         return (
             distance(
                 padded_states(encoder.backbone, batch, "left"),

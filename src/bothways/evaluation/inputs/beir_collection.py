@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bothways.data.labeled.beir import collection_files, read_grades, read_texts
+from bothways.data.labeled.beir import collection_files, read_grades, read_texts_by_id
 from bothways.errors import InputError
 
 
@@ -45,8 +45,8 @@ def read_beir(folder: str | Path, split: str = "test", subset: str | None = None
     qrels = read_grades(files, split)
     judgments = files.judged(split)[0]
     queries, documents = files.of_split(files.queries, split), files.of_split(files.corpus, split)
-    texts = read_texts(queries, qrels, title=False)
-    corpus = read_texts(documents)
+    texts = read_texts_by_id(queries, qrels, title=False)
+    corpus = read_texts_by_id(documents)
     unknown = next((query for query in qrels if query not in texts), None)
     if unknown is not None:
         raise InputError(

@@ -77,7 +77,7 @@ def gold_pairs(
         raise InputError(
             f"{source}: {len(pairs)} pairs with {distinct} distinct gold score; a correlation needs at least two"
         )
-    content = fingerprint([pairs.first, pairs.second, pairs.scores, pairs.subset])
+    content = data_fingerprint([pairs.first, pairs.second, pairs.scores, pairs.subset])
     subsets = tuple(pairs.subset) if pairs.subset else None
     return GoldPairs(
         tuple(pairs.first),
@@ -103,7 +103,7 @@ def zero_or_one(where: str, row: Mapping[str, Any], name: str) -> int:
     raise InputError(f"{where}: column {name!r} must be 0 or 1 (got {value!r})")
 
 
-def fingerprint(records: Iterable[Any]) -> str:
+def data_fingerprint(records: Iterable[Any]) -> str:
     """Compute a sha256 over JSON values, one after the other.
 
     It identifies the scored data, for any format and compression of the file.

@@ -34,7 +34,7 @@ from bothways.attention.plan import AttentionPlan
 from bothways.attention.probe import reach_matrix
 from bothways.attention.run import Execution, hidden_states, prefill
 from bothways.attention.shifted import ShiftedGroups
-from bothways.attention.stock import quiet, stock
+from bothways.attention.stock import evaluation_mode, stock
 from bothways.attention.text_config import text_configs
 from bothways.backbone.rope import forget_lengths
 from bothways.config import Direction
@@ -304,7 +304,7 @@ class CausalLM(nn.Module):
         ids = 5 + 7 * torch.arange(_PROBE_TOKENS, device=self.device) % (vocabulary - 5)
         others = 5 + (ids - 5 + (vocabulary - 5) // 2) % (vocabulary - 5)
         for run in (self._plain_states, self.states)[: 2 if self.execution == "packed" else 1]:
-            with quiet(self.backbone):
+            with evaluation_mode(self.backbone):
                 reach = reach_matrix(lambda row, run=run: run(row[None])[0], ids, others)  # type: ignore[misc]
             self._check_reach(reach)
 

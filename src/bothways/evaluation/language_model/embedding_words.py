@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bothways.attention.stock import quiet
+from bothways.attention.stock import evaluation_mode
 from bothways.backbone.adapter.new_tokens import special_ids
 from bothways.backbone.loading.sources import load_pretrained
 from bothways.data.text.stop_words import content_words
@@ -115,7 +115,7 @@ def _logits(
     """Return the logits (V,) of each text."""
     read = int(getattr(encoder.pooling, "tokens", 1))
     found = []
-    with quiet(encoder):
+    with evaluation_mode(encoder):
         for row in encoder.tokenize(texts, prompt=encoder.role_prompt(side)):
             batch = encoder.pack([row]).to(encoder.device)
             own = encoder.states(batch)[batch.pool][-read:]

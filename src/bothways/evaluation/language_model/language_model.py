@@ -15,7 +15,7 @@ from torch import nn
 
 from bothways.attention.probe import measure_execution
 from bothways.attention.run import Execution
-from bothways.attention.stock import quiet, set_implementation, stock
+from bothways.attention.stock import evaluation_mode, set_implementation, stock
 from bothways.attention.text_config import text_configs
 from bothways.backbone.hardware import resolve_device
 from bothways.backbone.loading.model_source import Source, resolve
@@ -121,7 +121,7 @@ def as_language_model(model: Any) -> Iterator[CausalLM]:
             raise InputError(
                 f"{type(model).__name__} is not a language model; pass load_language_model(BASE) or a causal encoder"
             )
-        stack.enter_context(quiet(language_model))
+        stack.enter_context(evaluation_mode(language_model))
         language_model.prove_causal()
         yield language_model
 

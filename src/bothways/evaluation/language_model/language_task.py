@@ -51,7 +51,7 @@ class LanguageModelTask(Task):
         return []
 
 
-def heatmap(
+def text_heatmap(
     table: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str], corner: str = ""
 ) -> list[str]:
     """Draw a table of shares in [0, 1] as lines of text.

@@ -36,7 +36,7 @@ CUTOFFS: dict[str, tuple[int, ...]] = {
 DEPTH = max(cut for cuts in CUTOFFS.values() for cut in cuts)
 
 
-def measure(
+def measure_ranking(
     ranking: Ranking, qrels: Qrels, cutoffs: Mapping[str, tuple[int, ...]] = CUTOFFS
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Measure a ranking.

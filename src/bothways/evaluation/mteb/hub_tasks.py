@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from bothways.errors import InputError, MissingExtra, SourceError  # noqa: F401 - MissingExtra is raised by load_mteb
-from bothways.evaluation.inputs.named_data import fingerprint
+from bothways.evaluation.inputs.named_data import data_fingerprint
 from bothways.evaluation.mteb.instructions import PromptStyle
 from bothways.evaluation.mteb.library import load_mteb, mteb_version, quiet_datasets
 from bothways.evaluation.mteb.task import MtebTask
@@ -84,7 +84,7 @@ class HubTask(MtebTask):
         for part in _leaves(task):
             _load(part)
         data = [[part.metadata.name, dict(part.metadata.dataset)] for part in _leaves(task)]
-        chosen = fingerprint([data, list(task.hf_subsets), list(task.eval_splits)])
+        chosen = data_fingerprint([data, list(task.hf_subsets), list(task.eval_splits)])
         super().__init__(
             task, name=name or f"mteb:{task_name}", fingerprint=chosen, prompts=prompts, cache=cache
         )
@@ -142,7 +142,7 @@ class Suite(Task):
         """
         self.parts = tuple(parts)
         self.name = name
-        self.fingerprint = fingerprint([part.fingerprint for part in self.parts])
+        self.fingerprint = data_fingerprint([part.fingerprint for part in self.parts])
         self.settings = {part.name: dict(part.settings) for part in self.parts}
 
     @classmethod

@@ -15,7 +15,7 @@ from typing import Any
 from bothways.errors import MissingExtra  # noqa: F401 - raised by load_mteb, named in the docstring below
 from bothways.evaluation.mteb.instructions import PromptStyle
 from bothways.evaluation.mteb.library import load_mteb
-from bothways.evaluation.provenance import describe
+from bothways.evaluation.provenance import describe_encoder
 
 # Numbers sampled from each weight. A training step changes whole matrices, so a sample shows it.
 _SAMPLE = 1024
@@ -34,7 +34,7 @@ def model_meta(encoder: Any, prompts: PromptStyle | None = None) -> Any:
         MissingExtra: if mteb is not installed.
     """
     mteb = load_mteb()
-    facts = describe(encoder)
+    facts = describe_encoder(encoder)
     base = facts.get("name")
     ours = hasattr(encoder, "backbone")
     function = getattr(encoder, "similarity_fn_name", None)

@@ -21,7 +21,7 @@ from bothways.attention.direction import set_direction
 from bothways.attention.interface import using
 from bothways.attention.probe import measure_execution
 from bothways.attention.run import position_offset
-from bothways.attention.stock import quiet
+from bothways.attention.stock import evaluation_mode
 from bothways.attention.text_config import text_configs
 from bothways.config import Direction
 from bothways.encoder.batch import TokenRow
@@ -78,7 +78,7 @@ def layer_states(encoder: Encoder, row: TokenRow) -> list[Tensor]:
     """
     batch = encoder.pack([row]).to(encoder.device)
     ids = batch.input_ids[None]
-    with quiet(encoder):
+    with evaluation_mode(encoder):
         if encoder.execution == "packed":
             positions = batch.plan.position_ids(ids.device) + position_offset(encoder.backbone)
             with using(batch.plan):

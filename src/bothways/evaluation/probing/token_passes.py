@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bothways.attention.stock import quiet
+from bothways.attention.stock import evaluation_mode
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.inference import Budget, over_passes
@@ -50,7 +50,7 @@ def row_states(
         states = encoder.states(batch).float().cpu()
         return [some.numpy() for some in states.split(batch.plan.lengths)[: batch.rows]]
 
-    with quiet(encoder):
+    with evaluation_mode(encoder):
         for group, result in over_passes(rows, budget, None, run):
             yield from zip(group, result)
 
@@ -68,7 +68,7 @@ def pooled_rows(encoder: Encoder, rows: Sequence[TokenRow], options: RunOptions)
         found: np.ndarray = encoder(batch).float().cpu().numpy()
         return found
 
-    with quiet(encoder):
+    with evaluation_mode(encoder):
         for group, result in over_passes(rows, budget, None, run):
             vectors[group] = result
     return vectors

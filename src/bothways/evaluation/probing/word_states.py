@@ -23,7 +23,7 @@ from bothways.encoder.encoder import Encoder
 from bothways.encoder.texts.embedding_rows import embedding_rows
 from bothways.encoder.texts.tokenization import TextTokenizer
 from bothways.errors import InputError
-from bothways.evaluation.inputs.named_data import fingerprint
+from bothways.evaluation.inputs.named_data import data_fingerprint
 from bothways.evaluation.probing.array_file import array_file
 from bothways.evaluation.probing.encoder_digest import encoder_digest
 from bothways.evaluation.probing.token_passes import row_states
@@ -124,7 +124,7 @@ def _key(encoder: Encoder, sentences: Sequence[Sequence[str]], alignment: Alignm
     decides = [
         _FORMAT,
         encoder_digest(encoder),
-        fingerprint(map(list, sentences)),
+        data_fingerprint(map(list, sentences)),
         alignment,
         encoder.max_length,
     ]

@@ -32,7 +32,7 @@ from bothways.evaluation.inputs.labeled_sets import (
     read_labeled_set,
     require_scikit_learn,
 )
-from bothways.evaluation.inputs.named_data import fingerprint
+from bothways.evaluation.inputs.named_data import data_fingerprint
 from bothways.evaluation.inputs.split_table import has_split
 from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.measures.classifiers import few_per_class, logistic_predictions, scores_of
@@ -126,7 +126,7 @@ class Classification(Task):
         self.numbers = np.array(numbers)
         self.unknown = self._contradictions(train, test)
         self.trained_on = 0 if train is None else len(train.texts)
-        self.fingerprint = fingerprint([[part.texts, part.labels] for part in parts])
+        self.fingerprint = data_fingerprint([[part.texts, part.labels] for part in parts])
         facts = {
             "method": method,
             "shots": shots,

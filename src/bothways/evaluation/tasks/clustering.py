@@ -28,7 +28,7 @@ from bothways.evaluation.inputs.labeled_sets import (
     read_labeled_sets,
     require_scikit_learn,
 )
-from bothways.evaluation.inputs.named_data import fingerprint
+from bothways.evaluation.inputs.named_data import data_fingerprint
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import MOST, RunOptions, Score, Task, check_seed
 from bothways.progress import Progress
@@ -104,7 +104,7 @@ class Clustering(Task):
             prompt,
             name,
         )
-        self.fingerprint = fingerprint([[part.texts, part.labels] for part in sets])
+        self.fingerprint = data_fingerprint([[part.texts, part.labels] for part in sets])
         drawn = {"fraction": fraction, "documents": documents} if protocol == "fast" else {}
         self.settings = {
             "protocol": protocol,

@@ -19,7 +19,7 @@ from bothways.evaluation.inputs.contradictions import (
     unordered,
 )
 from bothways.evaluation.inputs.labeled_sets import require_scikit_learn
-from bothways.evaluation.inputs.named_data import fingerprint, zero_or_one
+from bothways.evaluation.inputs.named_data import data_fingerprint, zero_or_one
 from bothways.evaluation.inputs.split_table import open_split
 from bothways.evaluation.item_scores import pair_items
 from bothways.evaluation.registry import require_argument
@@ -70,7 +70,7 @@ class PairClassification(Task):
         say_empty(name, [*first, *second])
         self.first, self.second, self.labels = first, second, np.array(labels)
         self.prompt, self.name = prompt, name
-        self.fingerprint = fingerprint([first, second, labels])
+        self.fingerprint = data_fingerprint([first, second, labels])
         self.settings = {"prompt": prompt}
 
     @classmethod

@@ -33,7 +33,7 @@ from bothways.evaluation.language_model.language_task import (
     LanguageModelTask,
     check_lengths,
     forbid_argument,
-    heatmap,
+    text_heatmap,
 )
 from bothways.evaluation.task import MOST, RunOptions, Score
 from bothways.nearest import did_you_mean
@@ -250,7 +250,7 @@ class Passkey(LanguageModelTask):
     def picture(self, details: Mapping[str, Any]) -> list[str]:
         """Draw accuracy in percent, with depths down and lengths across."""
         rows = [f"{depth:.0%}" for depth in details["depths"] or ()] or ["random"]
-        return heatmap(
+        return text_heatmap(
             details["accuracy"], rows, [str(length) for length in details["lengths"]], "depth"
         )
 

@@ -23,7 +23,7 @@ from bothways.data.rows import iter_rows
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
 from bothways.errors import DirectionError, InputError
-from bothways.evaluation.inputs.named_data import fingerprint
+from bothways.evaluation.inputs.named_data import data_fingerprint
 from bothways.evaluation.probing.token_passes import pooled_rows, token_encoder
 from bothways.evaluation.task import RunOptions, Score, Task
 from bothways.similarity import pair_scores
@@ -111,7 +111,7 @@ class Prefix(Task):
         else:
             self.triples = read_triples(path)
         self.name = name or ("prefix" if path is None else f"prefix:{path}")
-        self.fingerprint = fingerprint(map(astuple, self.triples))
+        self.fingerprint = data_fingerprint(map(astuple, self.triples))
 
     @classmethod
     def from_argument(cls, argument: str | None) -> Prefix:

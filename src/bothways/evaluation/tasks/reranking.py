@@ -35,10 +35,10 @@ from bothways.data.columns import (
 from bothways.data.formats.cells import is_missing
 from bothways.errors import InputError
 from bothways.evaluation.inputs.contradictions import say_empty
-from bothways.evaluation.inputs.named_data import fingerprint, zero_or_one
+from bothways.evaluation.inputs.named_data import data_fingerprint, zero_or_one
 from bothways.evaluation.inputs.split_table import open_split
 from bothways.evaluation.item_scores import value_items
-from bothways.evaluation.measures.ranking import measure
+from bothways.evaluation.measures.ranking import measure_ranking
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task, similarity_setting
 from bothways.search.ranker import Ranking
@@ -107,7 +107,7 @@ class Reranking(Task):
             )
         self._say_doubtful(queries, name)
         self.query_prompt, self.document_prompt, self.name = query_prompt, document_prompt, name
-        self.fingerprint = fingerprint(
+        self.fingerprint = data_fingerprint(
             [[query.query, query.positive, query.negative] for query in queries]
         )
         self.settings = {
@@ -229,7 +229,9 @@ class Reranking(Task):
             }
             for number, (query, row) in enumerate(zip(ranking.query_ids, self.queries))
         }
-        metrics, per_query = measure(ranking, qrels, {"map": (most,), "mrr": (10,), "ndcg": (10,)})
+        metrics, per_query = measure_ranking(
+            ranking, qrels, {"map": (most,), "mrr": (10,), "ndcg": (10,)}
+        )
         precision = per_query.pop(f"map@{most}")
         metrics = {"map": metrics.pop(f"map@{most}"), **metrics}
         details = {

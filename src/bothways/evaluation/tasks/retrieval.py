@@ -17,11 +17,11 @@ from bothways.data.retrieval_folder import subsets_of
 from bothways.errors import InputError
 from bothways.evaluation.inputs.beir_collection import read_beir
 from bothways.evaluation.inputs.contradictions import check_judgments
-from bothways.evaluation.inputs.named_data import fingerprint
+from bothways.evaluation.inputs.named_data import data_fingerprint
 from bothways.evaluation.inputs.pair_collection import read_pair_collection
 from bothways.evaluation.inputs.split_table import has_split
 from bothways.evaluation.item_scores import value_items
-from bothways.evaluation.measures.ranking import CUTOFFS, measure
+from bothways.evaluation.measures.ranking import CUTOFFS, measure_ranking
 from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import RunOptions, Score, Task, similarity_setting
 from bothways.moved import old_names
@@ -121,7 +121,7 @@ class RankingTask(Task):
         }
         parts = (collection.queries, collection.corpus, collection.qrels)
         # item by item, so that the collection is not copied in memory
-        self.fingerprint = fingerprint(item for part in parts for item in _items(part))
+        self.fingerprint = data_fingerprint(item for part in parts for item in _items(part))
         facts: dict[str, Any] = {
             "ignore_identical_ids": ignore_identical_ids,
             "k": None if cuts is None else list(cuts),
@@ -139,7 +139,7 @@ class RankingTask(Task):
         ranking = ranker.rank(
             data.queries, data.corpus, depth=depth, ignore_identical_ids=self.ignore_identical_ids
         )
-        metrics, per_query = measure(ranking, data.qrels, self.cutoffs)
+        metrics, per_query = measure_ranking(ranking, data.qrels, self.cutoffs)
         judged = len(next(iter(per_query.values())))
         items = value_items(per_query[self.main], self._texts(ranking))
         details: dict[str, Any] = {"queries": judged, "documents": len(data.corpus)}

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bothways.errors import BothwaysError, InputError, SourceError
-from bothways.evaluation.inputs.named_data import fingerprint
+from bothways.evaluation.inputs.named_data import data_fingerprint
 from bothways.evaluation.registry import make_task, require_argument
 from bothways.evaluation.task import RunOptions, Score, Task
 
@@ -131,7 +131,7 @@ class NamedSuite(Task):
         """
         self.parts = parts
         self.name = name
-        self.fingerprint = fingerprint([part.fingerprint for part in parts.values()])
+        self.fingerprint = data_fingerprint([part.fingerprint for part in parts.values()])
         self.settings = {
             member: {"task": part.kind, **part.settings} for member, part in parts.items()
         }

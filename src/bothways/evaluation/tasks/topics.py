@@ -30,7 +30,7 @@ from bothways.evaluation.language_model.language_task import (
     LanguageModelTask,
     check_lengths,
     forbid_argument,
-    heatmap,
+    text_heatmap,
 )
 from bothways.evaluation.task import MOST, RunOptions, Score
 from bothways.progress import Progress
@@ -170,7 +170,7 @@ class Topics(LanguageModelTask):
 
     def picture(self, details: Mapping[str, Any]) -> list[str]:
         """Draw accuracy in percent, with lengths across."""
-        return heatmap(
+        return text_heatmap(
             [details["accuracy"]],
             ["first topic"],
             [str(length) for length in details["lengths"]],

@@ -20,7 +20,7 @@ from bothways.data.rows import find_file
 from bothways.errors import InputError
 from bothways.evaluation.inputs.conll import COLUMNS, SPANNED, Sentence, read_conll
 from bothways.evaluation.inputs.contradictions import check_labels, say_overlap
-from bothways.evaluation.inputs.named_data import fingerprint
+from bothways.evaluation.inputs.named_data import data_fingerprint
 from bothways.evaluation.measures.spans import score_spans, to_iob2
 from bothways.evaluation.probing.linear_probe import Fitted, ProbeSettings, Split, fit
 from bothways.evaluation.probing.token_passes import token_encoder
@@ -101,7 +101,7 @@ class Words(Task):
             [s.words for s in self.sentences["test"]],
             "test sentences",
         )
-        self.fingerprint = fingerprint(
+        self.fingerprint = data_fingerprint(
             [[s.words, s.tags] for split in _SPLITS for s in self.sentences[split]]
         )
 

@@ -31,7 +31,7 @@ from bothways.encoder.folder import head_modules
 from bothways.encoder.folder.adapter_settings import LLM2VEC, MODES
 from bothways.errors import InputError, UnsupportedFamily
 from bothways.exports.as_llama import FORMS, as_llama
-from bothways.exports.folders.st_folder import TYPES, check, positions
+from bothways.exports.folders.st_folder import TYPES, check_target, model_positions
 from bothways.exports.manifest import BARS, write_manifest
 from bothways.exports.reference import SAMPLE, ReferenceRow, cosine, own_rows
 
@@ -85,7 +85,7 @@ def write_with(
     Raises:
         InputError, UnsupportedFamily: as `write_folder` does.
     """
-    check(encoder, dtype, "llm2vec")
+    check_target(encoder, dtype, "llm2vec")
     kind = str(encoder.backbone.config.get_text_config().model_type)  # type: ignore[operator,union-attr]
     if kind not in (*FAMILIES, *WRITTEN_AS_LLAMA):
         known = ", ".join((*FAMILIES, *WRITTEN_AS_LLAMA))
@@ -93,7 +93,7 @@ def write_with(
             f"{name}: {kind} is refused for llm2vec; {PACKAGE} runs {known} in both directions"
         )
     skip = skips_instruction(encoder)
-    tokens = encoder.max_length or positions(encoder)
+    tokens = encoder.max_length or model_positions(encoder)
     reference = _rows(encoder, skip)
     write(folder, skip, tokens)
     (folder / "README.md").write_text(

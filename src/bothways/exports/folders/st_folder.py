@@ -27,7 +27,7 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
     Raises:
         InputError: if the encoder is causal, or the type is not f32 or f16.
     """
-    check(encoder, dtype, "sentence-transformers")
+    check_target(encoder, dtype, "sentence-transformers")
     encoder.save(folder, dtype=TYPES[dtype])
     length(encoder, folder)
     layers = head_modules.names(encoder.pooling) or encoder.reads != "last"
@@ -42,7 +42,7 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
     )
 
 
-def check(encoder: Encoder, dtype: str, target: str) -> None:
+def check_target(encoder: Encoder, dtype: str, target: str) -> None:
     """Refuse encoders and types that a folder of a target cannot have.
 
     Raises:
@@ -70,14 +70,14 @@ def length(encoder: Encoder, folder: Path) -> int:
     """
     file = folder / LENGTHS
     values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    longest = encoder.max_length or positions(encoder)
+    longest = encoder.max_length or model_positions(encoder)
     file.write_text(
         json.dumps({**values, "max_seq_length": longest}, indent=2) + "\n", encoding="utf-8"
     )
     return longest
 
 
-def positions(encoder: Encoder) -> int:
+def model_positions(encoder: Encoder) -> int:
     """Return the number of positions that the model was made for."""
     config = encoder.backbone.config.get_text_config()  # type: ignore[operator,union-attr]
     return int(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bothways.backbone.loading.checkpoint_loading import quiet
+from bothways.backbone.loading.checkpoint_loading import silenced
 from bothways.errors import MissingExtra, UnsupportedFamily
 from bothways.exports.graphs.padded_encoder import PaddedEncoder
 from bothways.foreign import one_line
@@ -59,7 +59,7 @@ def write(module: PaddedEncoder, folder: Path, name: str) -> None:
     )
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        with torch.no_grad(), quiet(), warnings.catch_warnings():
+        with torch.no_grad(), silenced(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program: Any = torch.onnx.export(
                 module,

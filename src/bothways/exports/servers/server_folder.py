@@ -18,7 +18,7 @@ from bothways.encoder.folder import pooling_module, template_module
 from bothways.encoder.texts.wrapping import SLOT
 from bothways.errors import InputError, UnsupportedFamily
 from bothways.exports.as_llama import as_llama, with_parts
-from bothways.exports.folders.st_folder import TYPES, check, length
+from bothways.exports.folders.st_folder import TYPES, check_target, length
 from bothways.exports.manifest import write_manifest
 from bothways.exports.reference import ReferenceRow, rows
 from bothways.exports.servers.server_check import check_rules
@@ -50,7 +50,7 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: 
         InputError: if the encoder is causal, or the server does not have a part of it.
         UnsupportedFamily: if the server would run the family causally, or not at all.
     """
-    check(encoder, dtype, target)
+    check_target(encoder, dtype, target)
     model_type, family = known(encoder, target, name)
     _refuse(encoder, target, model_type)
     reference: list[ReferenceRow] = rows(encoder)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bothways.report.charts.forest import ForestRow, forest
 from bothways.report.comparison import Comparison, Measure
 from bothways.report.markup import esc, number, table
-from bothways.report.sections.section import Missing, Section, Styles, grid, model_name
+from bothways.report.sections.section import Missing, Section, Styles, grid, marked_name
 
 
 def differences(comparison: Comparison, styles: Styles) -> Section | Missing:
@@ -90,7 +90,7 @@ def _table(
         cells = "".join(
             _cell(_scaled(measure, label, comparison.baseline), measure) for measure in measures
         )
-        rows.append(f'<tr><th scope="row">{model_name(label, styles[label])}</th>{cells}</tr>')
+        rows.append(f'<tr><th scope="row">{marked_name(label, styles[label])}</th>{cells}</tr>')
     caption = f"Differences from <bdi>{esc(comparison.baseline)}</bdi> with 95 % intervals"
     return f"<details><summary>The same as a table</summary>{table(caption, head, rows, classes='sortable')}</details>"
 
@@ -123,6 +123,6 @@ def _pairs(comparison: Comparison, styles: Styles) -> str:
             else _cell(_scaled(lead, label, other), lead)
             for other in labels
         )
-        rows.append(f'<tr><th scope="row">{model_name(label, styles[label])}</th>{cells}</tr>')
+        rows.append(f'<tr><th scope="row">{marked_name(label, styles[label])}</th>{cells}</tr>')
     caption = f"{esc(lead.name)}: row minus column, bold if the 95 % interval excludes zero"
     return f"<details><summary>Every model against every other</summary>{table(caption, head, rows)}</details>"

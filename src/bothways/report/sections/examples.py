@@ -21,7 +21,7 @@ from bothways.report.charts.track import track
 from bothways.report.comparison import Comparison
 from bothways.report.markup import esc, number
 from bothways.report.result_columns import Column
-from bothways.report.sections.section import Missing, Section, Styles, model_name
+from bothways.report.sections.section import Missing, Section, Styles, marked_name
 
 _SHOWN = 4
 # As a share of the range of ranks or scores. Smaller movements are not shown.
@@ -63,8 +63,8 @@ def examples(comparison: Comparison, styles: Styles) -> Section | Missing:
         lead = f"The worst errors of <bdi>{esc(comparison.baseline)}</bdi>."
         return Section("examples", "Examples", lead, "".join(parts))
     lead = (
-        f"From {model_name(comparison.baseline, styles[comparison.baseline])} (hollow) to "
-        f"{model_name(challenger, styles[challenger])} (filled): the items that moved most towards the truth, and away from it. "
+        f"From {marked_name(comparison.baseline, styles[comparison.baseline])} (hollow) to "
+        f"{marked_name(challenger, styles[challenger])} (filled): the items that moved most towards the truth, and away from it. "
         "A rank is the share of pairs that are less similar, and the post is the rank that people gave; queries go from 0 to 1."
     )
     return Section("examples", "What got better, what got worse", lead, "".join(parts))
@@ -148,7 +148,7 @@ def _card(i: int, models: tuple[JudgedItems, ...], styles: Styles) -> str:
     ends = ("least similar", "most similar") if pair else ("0", "1")
     chart = track("Where the models put it", truth + told, marks, gold=place, ends=ends)
     words = "".join(
-        f"<li>{model_name(m.label, styles[m.label])} {_said(m, i)}</li>" for m in models
+        f"<li>{marked_name(m.label, styles[m.label])} {_said(m, i)}</li>" for m in models
     )
     if gold is not None and place is not None:
         words = (

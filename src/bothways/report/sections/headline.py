@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bothways.report.charts.forest import ForestRow, forest
 from bothways.report.comparison import Comparison, Measure
 from bothways.report.markup import esc, number, plural, table
-from bothways.report.sections.section import Section, Styles, grid, model_name
+from bothways.report.sections.section import Section, Styles, grid, marked_name
 
 
 def headline(comparison: Comparison, styles: Styles) -> Section:
@@ -73,7 +73,9 @@ def _row(label: str, comparison: Comparison, styles: Styles) -> str:
         if label == comparison.baseline and len(comparison.labels) > 1
         else ""
     )
-    return f'<tr><th scope="row">{model_name(label, styles[label])}{told}</th>{"".join(cells)}</tr>'
+    return (
+        f'<tr><th scope="row">{marked_name(label, styles[label])}{told}</th>{"".join(cells)}</tr>'
+    )
 
 
 def _cell(measure: Measure, label: str) -> str:

@@ -20,7 +20,7 @@ from bothways.report.sections.curves import loss_words
 from bothways.report.sections.section import Section
 
 
-def origin(material: Material, comparison: Comparison | None) -> Section:
+def reproduction(material: Material, comparison: Comparison | None) -> Section:
     """Build the section of provenance."""
     parts = [
         _fold(f"Results of <bdi>{esc(model.label)}</bdi>", _model(model))

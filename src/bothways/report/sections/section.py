@@ -59,7 +59,7 @@ def swatch(style: Style) -> str:
     return f'<svg class="swatch s{style.index % SERIES}" viewBox="0 0 14 14" aria-hidden="true">{shape}</svg>'
 
 
-def model_name(label: str, style: Style) -> str:
+def marked_name(label: str, style: Style) -> str:
     """Write a model's name with its mark, safe for HTML. It keeps its own writing direction."""
     return f'{swatch(style)}<bdi class="model">{esc(label)}</bdi>'
 

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from bothways.backbone.adapter.adapter_files import fingerprint, local_adapter, merged_in
+from bothways.backbone.adapter.adapter_files import adapter_fingerprint, local_adapter, merged_in
 from bothways.backbone.origin import origin
 from bothways.config import parse
 from bothways.encoder.folder.llm2vec_texts import JOINT, text_wrapper
@@ -107,7 +107,7 @@ def _adapter_over(base: str | None, adapter: str | None, where: str) -> str | No
     if base is None or adapter is None:
         return adapter
     folder = local_adapter(adapter)
-    if fingerprint(folder) in merged_in(base):
+    if adapter_fingerprint(folder) in merged_in(base):
         log.info("%s: peft_model_name_or_path %s is merged in %s already", where, adapter, base)
         return None
     named, given = origin(folder), origin(base)

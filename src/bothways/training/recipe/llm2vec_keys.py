@@ -133,7 +133,7 @@ SCRIPTS: dict[str, type[Common]] = {
 """The keys of each script."""
 
 
-def is_llm2vec(values: Mapping[str, Any]) -> bool:
+def is_llm2vec_json(values: Mapping[str, Any]) -> bool:
     """Tell if a JSON mapping is one of LLM2Vec's configurations and not a recipe."""
     return "stages" not in values and bool(
         values.keys() & (MNTP_KEYS | SIMCSE_KEYS | WORD_KEYS | {"model_name_or_path", "output_dir"})

@@ -16,7 +16,7 @@ from typing import Any
 from bothways.errors import InputError
 from bothways.foreign import why
 from bothways.training.recipe.llm2vec_json import recipe_of
-from bothways.training.recipe.llm2vec_keys import is_llm2vec
+from bothways.training.recipe.llm2vec_keys import is_llm2vec_json
 from bothways.training.recipe.overrides import override
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.recipe.yaml_text import load_yaml
@@ -55,7 +55,7 @@ def read_recipe(
     values = read_values(path)
     where = str(path)
     sources = None if data is None else (data,) if isinstance(data, str) else tuple(data)
-    if is_llm2vec(values):
+    if is_llm2vec_json(values):
         recipe = recipe_of(values, where=where, base=base, data=sources)
     else:
         recipe = Recipe.from_values(_replaced(values, base, sources), where=where)
@@ -65,14 +65,14 @@ def read_recipe(
 def output_dir(path: str | os.PathLike[str]) -> str | None:
     """Return the output folder of an LLM2Vec configuration, or None for a recipe."""
     values = read_values(path)
-    found = values.get("output_dir") if is_llm2vec(values) else None
+    found = values.get("output_dir") if is_llm2vec_json(values) else None
     return None if found is None else str(found)
 
 
 def overwrites(path: str | os.PathLike[str]) -> bool:
     """Tell if an LLM2Vec configuration sets overwrite_output_dir."""
     values = read_values(path)
-    return is_llm2vec(values) and values.get("overwrite_output_dir") is True
+    return is_llm2vec_json(values) and values.get("overwrite_output_dir") is True
 
 
 def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:

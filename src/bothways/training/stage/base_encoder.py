@@ -20,7 +20,7 @@ from bothways.errors import InputError
 from bothways.pooling import PoolingConfig
 from bothways.training.loop.randomness import derive
 from bothways.training.recipe.recipe import Recipe
-from bothways.training.stage.encoder_options import is_encoder_folder, positions, set_options
+from bothways.training.stage.encoder_options import base_positions, is_encoder_folder, set_options
 from bothways.training.stage.product import product_of
 from bothways.training.stage.stage_context import StageContext
 
@@ -40,7 +40,7 @@ def open_base(context: StageContext, *, device: torch.device, dtype: torch.dtype
     recipe, product = context.recipe, product_of(context.stage)
     adapter = context.base_adapter
     first = torch.float32 if adapter is not None else dtype
-    rope = positions(context)
+    rope = base_positions(context)
     trained = adapter_rope(adapter)
     if rope is not None and trained is not None and rope.context > trained.context:
         say_further(adapter, trained, rope)

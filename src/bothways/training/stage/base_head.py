@@ -13,7 +13,7 @@ from bothways.backbone.loading.sources import load_pretrained
 from bothways.backbone.rope import rope_overrides
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
-from bothways.training.stage.encoder_options import is_encoder_folder, positions
+from bothways.training.stage.encoder_options import base_positions, is_encoder_folder
 from bothways.training.stage.language_model import history
 from bothways.training.stage.stage_context import StageContext
 
@@ -56,7 +56,7 @@ def open_head(
             f"stages.{stage.name}: {stage.objective.kind} needs a language-model head, and {recipe.base} is an encoder without "
             "one; start from the base LLM"
         )
-    rope = positions(context) if base == recipe.base else None
+    rope = base_positions(context) if base == recipe.base else None
     source = resolve(base)
     overrides = rope_overrides(source, rope) if rope is not None else None
     head = load_pretrained(

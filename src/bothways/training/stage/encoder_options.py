@@ -78,7 +78,7 @@ def train_new_tokens(encoder: Encoder, recipe: Recipe, stage: Stage) -> None:
         train_rows(encoder.backbone, ids)
 
 
-def positions(context: StageContext) -> RopeConfig | None:
+def base_positions(context: StageContext) -> RopeConfig | None:
     """Return the positions of a run's base: the recipe's own, or those of its adapter.
 
     If both are None, the base keeps its positions.

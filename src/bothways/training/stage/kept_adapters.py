@@ -24,16 +24,16 @@ from bothways.backbone.adapter.adapter_files import (
     MERGED,
     NEEDS,
     WHOLE,
-    fingerprint,
+    adapter_fingerprint,
     local_adapter,
     save_adapter,
 )
 from bothways.backbone.rope import given_positions
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.folder.adapter_settings import LLM2VEC, describe
+from bothways.encoder.folder.adapter_settings import LLM2VEC, write_adapter_settings
 from bothways.errors import InputError
 from bothways.foreign import object_if_whole, read_object
-from bothways.training.stage.encoder_options import is_encoder_folder, positions
+from bothways.training.stage.encoder_options import base_positions, is_encoder_folder
 from bothways.training.stage.stage_context import StageContext
 
 UNKEPT = "not kept: "
@@ -62,7 +62,7 @@ def save_kept(encoder: Encoder, context: StageContext, *, causal: bool) -> None:
         return
     assert stage.adapter is not None
     folder, below = context.adapter_folder, _below(encoder, context)
-    rope = positions(context) if context.before is None else None
+    rope = base_positions(context) if context.before is None else None
     save_adapter(
         encoder.backbone,
         stage.adapter,
@@ -72,7 +72,7 @@ def save_kept(encoder: Encoder, context: StageContext, *, causal: bool) -> None:
         rope=None if rope is None else given_positions(context.base, rope),
         causal=causal,
     )
-    encoder.provenance[MERGED] = [*merged, str(fingerprint(folder))]
+    encoder.provenance[MERGED] = [*merged, str(adapter_fingerprint(folder))]
 
 
 def describe_kept(encoder: Encoder, context: StageContext) -> None:
@@ -81,7 +81,7 @@ def describe_kept(encoder: Encoder, context: StageContext) -> None:
     The stage must be in the provenance already.
     """
     if context.stage.keeps_adapter:
-        describe(
+        write_adapter_settings(
             encoder,
             context.adapter_folder,
             pooling="eos_token" if context.recipe.pooling == "eos" else None,

@@ -19,7 +19,7 @@ from bothways.atomic import atomic_folder
 from bothways.backbone.adapter.adapter_files import MERGED
 from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.head import Head
-from bothways.backbone.loading.checkpoint_loading import quiet
+from bothways.backbone.loading.checkpoint_loading import silenced
 from bothways.backbone.rope import with_older_names
 from bothways.encoder.encoder import Encoder
 from bothways.foreign import foreign, read_object
@@ -53,7 +53,7 @@ def write_language_model(
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.model_max_length = context
-    with atomic_folder(folder, replace=True) as part, quiet():
+    with atomic_folder(folder, replace=True) as part, silenced():
         causal.save_pretrained(part)
         tokenizer.save_pretrained(part)
         written = json.loads((part / "config.json").read_text(encoding="utf-8"))

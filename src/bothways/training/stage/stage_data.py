@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bothways.data.batches import TaskRows
-from bothways.data.fingerprint import describe, fingerprint_texts
+from bothways.data.fingerprint import describe_texts, fingerprint_texts
 from bothways.data.labeled.classes import documents_are_labels, without_classes
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.graded_pairs import GradedPair, graded_pairs
@@ -169,7 +169,7 @@ def _read_texts(data: DataConfig) -> StageData:
     origin = []
     for source in data.source:
         found = read_texts(source, column=data.column, limit=data.limit)
-        origin.append(describe(source, texts=found))
+        origin.append(describe_texts(source, texts=found))
         texts += found
     return StageData(texts, texts, origin, fingerprint_texts(texts))
 
@@ -182,7 +182,7 @@ def _read_documents(data: DataConfig) -> StageData:
             source, column=data.column, limit=data.limit, unit=data.unit or "auto"
         )
         origin.append(
-            {**describe(source), "documents": len(found), "sha256": fingerprint_texts(found)}
+            {**describe_texts(source), "documents": len(found), "sha256": fingerprint_texts(found)}
         )
         documents += found
     return StageData(documents, excerpts(documents), origin, fingerprint_texts(documents))
@@ -224,7 +224,7 @@ def _read_examples(data: DataConfig) -> StageData:
             "sha256": fingerprint_examples(found),
             "weight": task.weight,
         }
-        origin.append({**describe(source), **facts})
+        origin.append({**describe_texts(source), **facts})
     return _stage_examples(rows, weights, origin)
 
 
@@ -310,9 +310,8 @@ def _read_passages(data: DataConfig) -> StageData:
         found = read_passages(
             source, column=data.column, limit=data.limit, unit=data.unit or "auto"
         )
-        origin.append(
-            {**describe(source), "documents": len(found), "sha256": fingerprint_passages(found)}
-        )
+        facts = {"documents": len(found), "sha256": fingerprint_passages(found)}
+        origin.append({**describe_texts(source), **facts})
         rows += found
     return StageData(rows, excerpts(rows), origin, fingerprint_passages(rows))
 
@@ -350,7 +349,7 @@ def _read_graded(data: DataConfig) -> StageData:
     for source in data.source:
         found = graded_pairs(source, data.limit)
         facts = {"pairs": len(found), "sha256": fingerprint_pairs(found)}
-        origin.append({**describe(source), **facts})
+        origin.append({**describe_texts(source), **facts})
         rows += found
     return _stage_pairs(rows, origin)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bothways.backbone.adapter.lora import adapter_state, attach, load_adapter_state, merge
+from bothways.backbone.adapter.lora import adapter_state, attach, load_adapter_state, merge_adapter
 from bothways.encoder.encoder import Encoder
 from bothways.training.loop.checkpoints import StageState
 from bothways.training.stage.encoder_options import train_new_tokens
@@ -85,7 +85,7 @@ def merge_stage(
     def states() -> Tensor:
         return encoder.states(probe)
 
-    difference = merge(encoder.backbone, verify=states)
+    difference = merge_adapter(encoder.backbone, verify=states)
     encoder.requires_grad_(False)
     return encoder, difference
 

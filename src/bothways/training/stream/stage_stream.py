@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from bothways.data.fingerprint import describe, fingerprint_texts
+from bothways.data.fingerprint import describe_texts, fingerprint_texts
 from bothways.data.labeled.example_reader import ExampleReader
 from bothways.data.streams.shards import ShardReader, StreamShard, TextReader, shards_of
 from bothways.data.text_sources import hub_revision, resolve_texts
@@ -75,7 +75,7 @@ def _reader(data: DataConfig, wants: str) -> ShardReader:
 
 
 def _facts(source: str) -> dict[str, Any]:
-    facts = describe(source)
+    facts = describe_texts(source)
     if facts["kind"] == "hub":
         facts["revision"] = hub_revision(resolve_texts(source))
     return facts

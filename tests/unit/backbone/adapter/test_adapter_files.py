@@ -92,7 +92,7 @@ def test_merged_equals_unmerged_on_states_and_on_logits_of_a_tied_head(base: Pat
     loaded.head.tie(loaded.model)
     before = states(loaded.model)
     logits = loaded.head(before)
-    assert lora.merge(loaded.model, verify=lambda: states(loaded.model)) < 1e-5
+    assert lora.merge_adapter(loaded.model, verify=lambda: states(loaded.model)) < 1e-5
     after = states(loaded.model)
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(loaded.head(after), logits, atol=1e-4, rtol=1e-4)
@@ -105,7 +105,7 @@ def test_merged_equals_unmerged_on_states_and_on_logits_of_a_tied_head(base: Pat
 def test_saved_and_merged_again_equals_merged(base: Path, tmp_path: Path) -> None:
     loaded = trained(base)
     save_adapter(loaded.model, PLUS, tmp_path / "adapter", base=str(base))
-    lora.merge(loaded.model)
+    lora.merge_adapter(loaded.model)
     other = load_pretrained(base, dtype="float32").model
     merging.merge_saved(other, tmp_path / "adapter")
     for (name, one), (_, two) in zip(loaded.model.named_parameters(), other.named_parameters()):
@@ -205,6 +205,6 @@ def test_a_published_adapter_comes_from_the_hub_with_both_its_pickles(base: Path
         PUBLISHED_WHOLE,
         "bothways.json",
     }
-    lora.merge(loaded.model)
+    lora.merge_adapter(loaded.model)
     for name, tensor in loaded.model.state_dict().items():
         torch.testing.assert_close(other.state_dict()[name], tensor, atol=1e-6, rtol=1e-6, msg=name)

@@ -98,7 +98,7 @@ def test_fresh_adapter_changes_nothing_and_merged_equals_adapter(config) -> None
         assert torch.equal(states(model), plain)
     assert torch.equal(states(model), adapted)
 
-    difference = lora.merge(model, verify=lambda: states(model))
+    difference = lora.merge_adapter(model, verify=lambda: states(model))
     # two roundings per layer in float32
     assert difference < 1e-5
     torch.testing.assert_close(states(model), adapted, atol=1e-5, rtol=1e-5)
@@ -131,7 +131,7 @@ def test_variants_are_those_of_peft_and_merge(config, options) -> None:
     adapted = states(model)
     torch.testing.assert_close(adapted, states(wrapped), atol=1e-5, rtol=1e-5)
     assert (adapted - plain).abs().max() > 0.05
-    assert lora.merge(model, verify=lambda: states(model)) < 1e-4
+    assert lora.merge_adapter(model, verify=lambda: states(model)) < 1e-4
     torch.testing.assert_close(states(model), adapted, atol=1e-4, rtol=1e-4)
 
 
@@ -148,7 +148,7 @@ def test_merge_equals_the_formula_in_float64() -> None:
     layer = model.layers[0].mlp.down_proj
     a, b = layer.lora_A["default"].weight.double(), layer.lora_B["default"].weight.double()
     expected = before + 6 / 4 * b @ a
-    lora.merge(model)
+    lora.merge_adapter(model)
     torch.testing.assert_close(model.layers[0].mlp.down_proj.weight.double(), expected, atol=1e-6, rtol=1e-6)
 
 
@@ -160,7 +160,7 @@ def test_a_wrong_merge_is_caught() -> None:
     original = target.get_delta_weight
     target.get_delta_weight = lambda name: original(name) * 2
     with pytest.raises(RuntimeError, match="merging changed the hidden states"):
-        lora.merge(model, verify=lambda: states(model))
+        lora.merge_adapter(model, verify=lambda: states(model))
 
 
 def test_adapter_is_float32_over_bfloat16_and_refuses_to_merge_there() -> None:
@@ -171,7 +171,7 @@ def test_adapter_is_float32_over_bfloat16_and_refuses_to_merge_there() -> None:
     assert all(parameter.dtype == torch.float32 for parameter in trained)
     assert model.layers[0].self_attn.q_proj.base_layer.weight.dtype == torch.bfloat16
     with pytest.raises(ValueError, match="float32"):
-        lora.merge(model)
+        lora.merge_adapter(model)
 
 
 def test_initialisation_is_a_function_of_the_seed_and_leaves_the_global_generator_alone() -> None:
@@ -194,7 +194,7 @@ def test_a_second_adapter_is_refused_until_the_first_is_merged() -> None:
     lora.attach(model, LoraConfig(r=2))
     with pytest.raises(InputError, match="already carries"):
         lora.attach(model, LoraConfig(r=2))
-    lora.merge(model)
+    lora.merge_adapter(model)
     lora.attach(model, LoraConfig(r=2))
 
 
@@ -241,5 +241,5 @@ def test_pissa_starts_from_the_largest_singular_vectors_and_changes_nothing() ->
     shake(model)
     moved = states(model)
     assert (moved - before).abs().max() > 1e-2
-    assert lora.merge(model, verify=lambda: states(model)) < 1e-5
+    assert lora.merge_adapter(model, verify=lambda: states(model)) < 1e-5
     torch.testing.assert_close(states(model), moved, atol=1e-4, rtol=1e-4)

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModel, Gemma3TextConfig, GPT2Config
 
 from bothways.attention.probe import measure_execution
-from bothways.backbone.adapter.lora import adapter_state, attach, load_adapter_state, merge
+from bothways.backbone.adapter.lora import adapter_state, attach, load_adapter_state, merge_adapter
 from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.adapter.new_tokens import NewRows, add_tokens, fold_rows, special_ids, train_rows
 from bothways.errors import InputError
@@ -112,7 +112,7 @@ def test_rows_are_part_of_the_adapter_and_of_its_merge(tmp_path):
     load_adapter_state(base, state)
     torch.testing.assert_close(states(base, tokens), expected, rtol=0, atol=0)
     frozen = base.get_input_embeddings().weight.detach().clone()
-    assert merge(base, verify=lambda: states(base, tokens)) < 1e-5
+    assert merge_adapter(base, verify=lambda: states(base, tokens)) < 1e-5
     torch.testing.assert_close(states(base, tokens), expected, rtol=1e-5, atol=1e-5)
     assert not isinstance(base.get_input_embeddings(), NewRows) and not any(
         "lora_" in name for name, _ in base.named_parameters()

@@ -6,7 +6,7 @@ import pytest
 from transformers import CONFIG_MAPPING, AutoConfig
 
 from bothways.backbone.family import family_proof, zoo
-from bothways.backbone.family.families import FamilyRow, check_supported, measure, to_markdown
+from bothways.backbone.family.families import FamilyRow, check_supported, measure_families, to_markdown
 from bothways.errors import InputError, UnsupportedFamily
 
 EXPECTED = {
@@ -24,13 +24,13 @@ EXPECTED = {
 
 @pytest.mark.parametrize("family", EXPECTED)
 def test_representative_families_are_proven(family):
-    (row,) = measure([family])
+    (row,) = measure_families([family])
     assert row.verdict == "proven", row.reason
     assert (row.execution, row.windows, row.needs_eager) == EXPECTED[family]
 
 
 def test_encoders_are_proven_and_not_counted_as_decoders():
-    (row,) = measure(["bert"])
+    (row,) = measure_families(["bert"])
     assert row.verdict == "not a text decoder" and row.execution == "packed" and "proven, nothing to switch" in row.reason
 
 
@@ -44,7 +44,7 @@ REFUSED = [
 def test_families_no_mask_can_turn_are_refused_by_name_with_the_reason(family):
     with pytest.raises(UnsupportedFamily, match=rf"^{family} cannot be made bidirectional: it \w+"):
         check_supported(CONFIG_MAPPING[family]())
-    (row,) = measure([family])
+    (row,) = measure_families([family])
     assert row.verdict == "refused" and row.reason
 
 
@@ -84,25 +84,25 @@ def test_a_switch_that_does_nothing_fails(monkeypatch):
         return report
 
     monkeypatch.setattr(family_proof, "set_direction", idle)
-    (row,) = measure(["llama"])
+    (row,) = measure_families(["llama"])
     assert row.verdict == "failed"
 
 
 def test_windows_that_are_not_lifted_fail(monkeypatch):
     real = family_proof.set_direction
     monkeypatch.setattr(family_proof, "set_direction", lambda model, direction: real(model, direction, windows="keep"))
-    (row,) = measure(["mistral"])
+    (row,) = measure_families(["mistral"])
     assert row.verdict == "failed" and "explicit mask" in row.reason
 
 
 def test_misspelt_names_are_refused_with_a_suggestion():
     with pytest.raises(InputError, match="did you mean 'llama'"):
-        measure(["lama"])
+        measure_families(["lama"])
 
 
 def test_a_family_that_takes_too_long_is_reported(monkeypatch):
     monkeypatch.setattr(family_proof, "prove_family", lambda family: [None for _ in iter(int, 1)])
-    (row,) = measure(["llama"], limit_s=0.2)
+    (row,) = measure_families(["llama"], limit_s=0.2)
     assert row.verdict == "failed" and "not finished after" in row.reason
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bothways.data.conversion.clustering import DocumentColumns, clustering, read_documents
+from bothways.data.conversion.clustering import DocumentColumns, clustering, read_titled_documents
 from bothways.data.conversion.options import ClassOptions
 from bothways.data.labeled.labeled_text import LabeledText
 from bothways.errors import InputError
@@ -26,15 +26,15 @@ def test_several_categories():
 def test_forms_of_clustering(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"title": "T", "abstract": "long", "category": ["x", "y"]}) + "\n")
-    assert read_documents(path) == [LabeledText("T", ("x", "y"), 1)]
-    assert read_documents(path, DocumentColumns(form="p2p"))[0].text == "long"
-    assert read_documents(path, DocumentColumns(form="p2p", title_before_body=True))[0].text == "T long"
+    assert read_titled_documents(path) == [LabeledText("T", ("x", "y"), 1)]
+    assert read_titled_documents(path, DocumentColumns(form="p2p"))[0].text == "long"
+    assert read_titled_documents(path, DocumentColumns(form="p2p", title_before_body=True))[0].text == "T long"
     with pytest.raises(InputError, match="no column 'headline'; the columns are: title, abstract, category"):
-        read_documents(path, DocumentColumns(title="headline"))
+        read_titled_documents(path, DocumentColumns(title="headline"))
     with pytest.raises(InputError, match="form: 'p2s'"):
-        read_documents(path, DocumentColumns(form="p2s"))  # type: ignore[arg-type]
+        read_titled_documents(path, DocumentColumns(form="p2s"))  # type: ignore[arg-type]
     plain = tmp_path / "b.jsonl"
     plain.write_text('{"text": "T", "label": "x"}\n')
-    assert read_documents(plain)[0].text == "T"
+    assert read_titled_documents(plain)[0].text == "T"
     with pytest.raises(InputError, match="title and body would both be 'text'"):
-        read_documents(plain, DocumentColumns(form="p2p", title_before_body=True))
+        read_titled_documents(plain, DocumentColumns(form="p2p", title_before_body=True))

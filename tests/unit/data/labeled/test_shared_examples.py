@@ -7,7 +7,7 @@ import pytest
 
 from bothways.data.conversion.by_example import by_example
 from bothways.data.conversion.classification import by_label
-from bothways.data.conversion.clustering import clustering, read_documents
+from bothways.data.conversion.clustering import clustering, read_titled_documents
 from bothways.data.conversion.converted import Converted
 from bothways.data.conversion.nli import read_inferences, triplets
 from bothways.data.conversion.options import ClassOptions, NliOptions
@@ -104,6 +104,8 @@ def test_banking77():
 
 
 def test_stackoverflow_clusters():
-    converted = clustering(read_documents(DATA / "stackoverflow-clustering" / "test.jsonl.gz"), ClassOptions(total=2_000))
+    converted = clustering(
+        read_titled_documents(DATA / "stackoverflow-clustering" / "test.jsonl.gz"), ClassOptions(total=2_000)
+    )
     assert set(Counter(example.label for example in converted.examples).values()) == {100}
     assert {example.label for example in converted.examples} >= {"linq", "haskell", "magento"}

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import bothways as bw
-from bothways.encoder.folder.adapter_settings import LLM2VEC, describe, read_settings
+from bothways.encoder.folder.adapter_settings import LLM2VEC, read_settings, write_adapter_settings
 from bothways.encoder.folder.head_modules import with_mlp
 from bothways.encoder.options import EncoderOptions
 from bothways.encoder.texts.tokenization import Wrapper
@@ -45,7 +45,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def described(encoder: bw.Encoder, folder: Path, **options: Any) -> Any:
     folder.mkdir(exist_ok=True)
     (folder / "bothways.json").write_text(json.dumps({"format": 1}))
-    describe(encoder, folder, **options)
+    write_adapter_settings(encoder, folder, **options)
     found = read_settings(folder)
     assert found is not None
     assert json.loads((folder / "bothways.json").read_text())["format"] == 1

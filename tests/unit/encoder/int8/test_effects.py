@@ -5,7 +5,7 @@ import torch
 
 import bothways as bw
 from bothways.backbone.linears.products import rounded_weight
-from bothways.encoder.int8.effects import measure
+from bothways.encoder.int8.effects import measure_effects
 from tiny import SENTENCES, tiny_llama
 
 
@@ -17,7 +17,7 @@ def cosines(a, b):
 def test_effects_predict_the_loss_of_one_rounded_layer(tmp_path):
     encoder = bw.convert(tiny_llama(tmp_path / "llama", initializer_range=0.3), dtype="float32").eval()
     rows = encoder.tokenize(SENTENCES)
-    effects = measure(encoder, rows)
+    effects = measure_effects(encoder, rows)
     assert effects.groups[0] == [f"layers.0.self_attn.{kind}_proj" for kind in "qkv"]
     with torch.no_grad():
         wanted = encoder(encoder.pack(rows))

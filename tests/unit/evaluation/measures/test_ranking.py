@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bothways.errors import InputError
-from bothways.evaluation.measures.ranking import measure
+from bothways.evaluation.measures.ranking import measure_ranking
 from bothways.search.ranker import Ranking
 
 
@@ -39,7 +39,7 @@ def test_by_hand():
     # grades 2, 0, 1 at ranks 1 to 3; another document of grade 1 is not found
     found = ranking({"q": ["a", "b", "c", "d"]}, list("abcde"))
     cutoffs = {"ndcg": (3,), "recall": (3,), "mrr": (3,), "map": (3,)}
-    means, _ = measure(found, {"q": {"a": 2, "b": 0, "c": 1, "e": 1}}, cutoffs)
+    means, _ = measure_ranking(found, {"q": {"a": 2, "b": 0, "c": 1, "e": 1}}, cutoffs)
     ideal = 2 + 1 / math.log2(3) + 1 / 2
     assert means == pytest.approx({"ndcg@3": 2.5 / ideal, "recall@3": 2 / 3, "mrr@3": 1.0, "map@3": (1 + 2 / 3) / 3}, abs=1e-12)
 
@@ -53,7 +53,7 @@ def test_equals_the_naive_measures():
     qrels = {f"q{i}": {d: int(rng.integers(-1, 4)) for d in rng.choice(judged, 12, replace=False)} for i in range(35)}
     qrels["q5"] = dict.fromkeys(qrels["q5"], 0)  # judged, nothing relevant: counts as 0
     cutoffs = (1, 3, 10, 50)
-    means, values = measure(ranking(lists, corpus), qrels, dict.fromkeys(("ndcg", "recall", "mrr", "map"), cutoffs))
+    means, values = measure_ranking(ranking(lists, corpus), qrels, dict.fromkeys(("ndcg", "recall", "mrr", "map"), cutoffs))
     for k in cutoffs:
         reference = [naive(lists[query], qrels[query], k) for query in lists if query in qrels]
         for name in ("ndcg", "recall", "mrr", "map"):
@@ -64,15 +64,15 @@ def test_equals_the_naive_measures():
 
 def test_perfect_order_is_one_and_gain_is_linear():
     found = ranking({"q": ["a", "b", "c"]}, list("abc"))
-    means, _ = measure(found, {"q": {"a": 3, "b": 2, "c": 1}}, {"ndcg": (10,), "map": (10,)})
+    means, _ = measure_ranking(found, {"q": {"a": 3, "b": 2, "c": 1}}, {"ndcg": (10,), "map": (10,)})
     assert means == {"ndcg@10": 1.0, "map@10": 1.0}
-    swapped, _ = measure(found, {"q": {"a": 1, "b": 3}}, {"ndcg": (2,)})
+    swapped, _ = measure_ranking(found, {"q": {"a": 1, "b": 3}}, {"ndcg": (2,)})
     assert swapped["ndcg@2"] == pytest.approx((1 + 3 / math.log2(3)) / (3 + 1 / math.log2(3)), abs=1e-12)
 
 
 def test_what_cannot_be_measured():
     found = ranking({"q": ["a"]}, list("abc"))
     with pytest.raises(InputError, match="check that judgments and queries use the same ids"):
-        measure(found, {"other": {"a": 1}}, {"ndcg": (1,)})
+        measure_ranking(found, {"other": {"a": 1}}, {"ndcg": (1,)})
     with pytest.raises(InputError, match="the ranking has 1 documents per query"):
-        measure(found, {"q": {"a": 1}})
+        measure_ranking(found, {"q": {"a": 1}})

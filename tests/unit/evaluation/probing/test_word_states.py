@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bothways.attention.direction import set_direction
-from bothways.attention.stock import quiet, stock
+from bothways.attention.stock import evaluation_mode, stock
 from bothways.errors import InputError
 from bothways.evaluation.probing import word_states as module
 from bothways.evaluation.probing.encoder_digest import encoder_digest
@@ -47,7 +47,7 @@ def naive(model, words, alignment):
         shift = -1
         if ids[0] != model.tokenizer.bos_token_id:
             ids, offsets = [model.tokenizer.eos_token_id, *ids], [(0, 0), *offsets]
-    with quiet(model), stock(model.backbone, "eager"):
+    with evaluation_mode(model), stock(model.backbone, "eager"):
         states = model.backbone(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0].double().numpy()
     vectors = []
     for a, b in spans:

@@ -15,7 +15,7 @@ import bothways as bw
 from bothways.errors import InputError
 from bothways.evaluation.language_model.causal_model import CausalLM
 from bothways.evaluation.language_model.language_model import load_language_model
-from bothways.evaluation.language_model.language_task import heatmap
+from bothways.evaluation.language_model.language_task import text_heatmap
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
 from bothways.evaluation.tasks import passkey
@@ -230,7 +230,7 @@ def test_a_length_below_the_bare_prompt_is_refused_before_the_model_runs(model, 
 
 
 def test_the_heatmap_shows_every_cell_in_its_column():
-    lines = heatmap([[0, 0.5], [0.25, 1]], ["0%", "100%"], ["512", "131072"], "depth")
+    lines = text_heatmap([[0, 0.5], [0.25, 1]], ["0%", "100%"], ["512", "131072"], "depth")
     assert [line.split() for line in lines] == [
         ["depth", "512", "131072"],
         ["0%", "0", "▒▒", "50"],

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import bothways as bw
-from bothways.attention.stock import quiet, stock
+from bothways.attention.stock import evaluation_mode, stock
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
 from bothways.errors import DirectionError, InputError
@@ -48,7 +48,7 @@ def test_equals_a_naive_loop(folder, pooling):
     def vector(prefix, rest):
         encoding = encoder.tokenizer(f"{prefix} {rest}", return_offsets_mapping=True)
         ids = torch.tensor([encoding["input_ids"]])
-        with quiet(encoder), stock(encoder.backbone, "eager"):
+        with evaluation_mode(encoder), stock(encoder.backbone, "eager"):
             states = encoder.backbone(input_ids=ids, use_cache=False).last_hidden_state[0].double()
         mine = states[[t for t, (a, b) in enumerate(encoding["offset_mapping"]) if a < b <= len(prefix)]]
         if pooling == "last":

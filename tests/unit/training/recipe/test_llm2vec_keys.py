@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bothways.errors import InputError
-from bothways.training.recipe.llm2vec_keys import SCRIPTS, is_llm2vec, kind_of, sort_keys
+from bothways.training.recipe.llm2vec_keys import SCRIPTS, is_llm2vec_json, kind_of, sort_keys
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ from bothways.training.recipe.llm2vec_keys import SCRIPTS, is_llm2vec, kind_of, 
     ],
 )
 def test_the_keys_tell_the_script(values: dict[str, Any], kind: str) -> None:
-    assert is_llm2vec(values)
+    assert is_llm2vec_json(values)
     assert kind_of(values, "c.json") == kind
 
 
 def test_a_recipe_is_not_a_configuration() -> None:
-    assert not is_llm2vec({"stages": [], "mlm_probability": 0.2})
-    assert not is_llm2vec({"name": "x"})
+    assert not is_llm2vec_json({"stages": [], "mlm_probability": 0.2})
+    assert not is_llm2vec_json({"name": "x"})
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.training.stage.encoder_options import (
     add_new_tokens,
+    base_positions,
     convert_options,
     is_encoder_folder,
-    positions,
     set_options,
 )
 from bothways.training.stage.stage_context import StageContext
@@ -88,9 +88,9 @@ def test_names_without_a_folder_are_bases() -> None:
 
 
 def test_positions_are_the_recipes_or_none(base: Path) -> None:
-    assert positions(StageContext(recipe(base.parent, simcse()), 0)) is None
-    longer = positions(StageContext(recipe(base.parent, simcse(), rope={"context": 1024, "type": "linear"}), 0))
+    assert base_positions(StageContext(recipe(base.parent, simcse()), 0)) is None
+    longer = base_positions(StageContext(recipe(base.parent, simcse(), rope={"context": 1024, "type": "linear"}), 0))
     assert longer is not None and (longer.context, longer.type) == (1024, "linear")
     missing = StageContext(recipe(base.parent, simcse(), base_adapter=str(base)), 0)
     with pytest.raises(InputError, match=r"no adapter_config\.json"):
-        positions(missing)
+        base_positions(missing)

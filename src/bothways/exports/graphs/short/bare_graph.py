@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bothways.backbone.loading.checkpoint_loading import quiet
+from bothways.backbone.loading.checkpoint_loading import silenced
 from bothways.encoder.encoder import Encoder
 from bothways.errors import BothwaysError, MissingExtra, UnsupportedFamily
 from bothways.exports.graphs.int8_weights import rounded
@@ -118,7 +118,7 @@ def _traced(encoder: Encoder, tokens: int) -> Any:
     shapes["weights"] = [None] * len(weights)
     # the same tensor given twice would become one input
     given = (ids, mask, mask.clone(), [weight.detach() for weight in weights])
-    with torch.no_grad(), quiet(), warnings.catch_warnings():
+    with torch.no_grad(), silenced(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.export.export(
             _WithWeights(module, names), given, dynamic_shapes=shapes, strict=False

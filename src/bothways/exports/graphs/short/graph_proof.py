@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from bothways.attention.stock import quiet
+from bothways.attention.stock import evaluation_mode
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
@@ -49,7 +49,7 @@ def prove(encoder: Encoder, run: GraphRun, tokens: int) -> Proof:
         InputError: a vector differs too much. The message names its text.
     """
     cases, rows = zip(*cases_of(encoder, tokens), strict=True)
-    with quiet(encoder):
+    with evaluation_mode(encoder):
         wanted = torch.cat([encoder(encoder.pack([row])) for row in rows]).double().numpy()
     found = [padded_run(run, [row])[0] for row in rows]
     short = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))[:TOGETHER]
