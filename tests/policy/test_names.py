@@ -2,15 +2,21 @@
 `unit/search/…/test_topk.py`.
 
 So a reader who changes a module finds its tests. Modules with tests under another name are listed
-in untested_names.txt, which may only become shorter. And a public class or type has one meaning: its
-name is defined once, with the exceptions below.
+in untested_names.txt, which may only become shorter. And a name has one meaning, with the exceptions
+below: a public class or type is defined once, a file name occurs once, and a function that others
+import by its bare name is the only one of that name. Functions that are called through their module,
+for example `head_modules.read`, may share a name.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE, UNIT = ROOT / "src" / "bothways", ROOT / "tests" / "unit"
@@ -38,6 +44,41 @@ DOUBLES = {
     "Vectors": "a type of results, and the class that asks an encoder for them",
 }
 """Names of several public classes or types, and their common meaning. It may only become shorter."""
+
+
+VERB = "a verb of the command line, and the function behind it"
+KIND = "a kind of data: converted to training rows, read from files, and scored"
+METHOD = "a published method: its recipe, its objective, and its files"
+FILES = {
+    **dict.fromkeys(("ablate", "convert", "doctor", "encode", "evaluate", "export", "families", "merge"), VERB),
+    **dict.fromkeys(("mine", "push", "serve"), VERB),
+    **dict.fromkeys(("classification", "clustering", "nli", "retrieval", "stdlib", "sts"), KIND),
+    **dict.fromkeys(("llara", "llm2vec", "simcse"), METHOD),
+    **dict.fromkeys(("contrastive", "graded"), "a loss, and the objective that trains with it"),
+    **dict.fromkeys(("densities", "geometry"), "a measure, and what runs it and shows it"),
+    "app": "a program: its verbs, and its routes",
+    "config": "typed configuration, and that of a pooling",
+    "dropout": "the layer, and where a backbone applies it",
+    "errors": "errors as callers see them: in Python, and as a client of the server",
+    "language_model": "a causal language model: opened, and written",
+    "metrics": "figures of a program while it runs",
+    "options": "what the functions of a package can be asked for",
+    "page": "an HTML page",
+    "provenance": "the facts that reproduce a number",
+    "samples": "sample texts",
+    "settings": "what a job, an index and a server are made with",
+    "signals": "signals of the operating system",
+    "table": "the figures of a run as a table",
+    "task": "a task of evaluation",
+    "words": "the words of a text",
+}
+"""Names of several files, and their common meaning. It may only become shorter."""
+FUNCTIONS = {
+    "cores": "the number of cores, in packages that may not import each other",
+    "has_index": "tells if a place has an index, for each store; `places` imports them by other names",
+    "load": "opens a finished encoder; that of `exports` opens graphs as well",
+}
+"""Names of several functions that are imported by them, and their common meaning."""
 
 
 def missing(source: Path, unit: Path) -> set[str]:
@@ -74,26 +115,89 @@ def test_the_search_finds_a_module_without_tests(tmp_path: Path) -> None:
 def doubles(source: Path) -> dict[str, list[str]]:
     """Return the public classes and types (Word = ...) of several modules, with these."""
     homes: dict[str, list[str]] = {}
-    for path in sorted(source.rglob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for path, tree in _trees(source).items():
+        for node in tree.body:
             names = [node.name] if isinstance(node, ast.ClassDef) else []
             if isinstance(node, ast.Assign):
                 names = [each.id for each in node.targets if isinstance(each, ast.Name)]
             for name in names:
                 if re.match(r"[A-Z]+[a-z]", name):
-                    homes.setdefault(name, []).append(str(path.relative_to(source)))
+                    homes.setdefault(name, []).append(path)
     return {name: paths for name, paths in homes.items() if len(paths) > 1}
 
 
-def test_no_other_public_name_with_two_meanings() -> None:
-    found = {name: paths for name, paths in doubles(SOURCE).items() if name not in DOUBLES}
-    assert found == {}, "give one of them another name, and the old one a line in bothways/moved.py"
+def double_files(source: Path) -> dict[str, list[str]]:
+    """Return the names of several files, with these."""
+    homes: dict[str, list[str]] = {}
+    for path in sorted(source.rglob("*.py")):
+        if not path.name.startswith("__"):
+            homes.setdefault(path.stem, []).append(str(path.relative_to(source)))
+    return {name: paths for name, paths in homes.items() if len(paths) > 1}
+
+
+def double_functions(source: Path) -> dict[str, list[str]]:
+    """Return the functions of several modules that other modules import by their name, with these.
+
+    A function counts if a line such as `from bothways.part.module import name` is anywhere.
+    """
+    trees = _trees(source)
+    homes: dict[str, set[str]] = {}
+    for path, tree in trees.items():
+        module = ".".join(Path(source.name, path).with_suffix("").parts)
+        for node in tree.body:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.name.startswith("_"):
+                homes.setdefault(node.name, set()).add(module)
+    found: dict[str, set[str]] = {}
+    for tree in trees.values():
+        for node in ast.walk(tree):
+            for alias in node.names if isinstance(node, ast.ImportFrom) else ():
+                if node.module in homes.get(alias.name, ()):
+                    found.setdefault(alias.name, set()).add(str(node.module))
+    return {name: sorted(modules) for name, modules in found.items() if len(modules) > 1}
+
+
+@functools.cache
+def _trees(source: Path) -> dict[str, ast.Module]:
+    return {str(path.relative_to(source)): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(source.rglob("*.py"))}
+
+
+@pytest.mark.parametrize(
+    ("found", "allowed"),
+    [(doubles, DOUBLES), (double_files, FILES), (double_functions, FUNCTIONS)],
+)
+def test_no_other_name_with_two_meanings(found: Callable[[Path], dict[str, list[str]]], allowed: dict[str, str]) -> None:
+    known = found(SOURCE)
+    others = {name: paths for name, paths in known.items() if name not in allowed}
+    assert others == {}, "give one of them another name; an old module path gets a line in bothways/moved.py"
+    assert set(allowed) <= set(known), "take the names that occur once out of the list"
 
 
 def test_the_search_finds_a_double(tmp_path: Path) -> None:
     for file, text in (("a.py", "class Row: pass"), ("b.py", "Row = int\nONE = 1\n_Own = 2"), ("c.py", "ONE = 2\n_Own = 3")):
         (tmp_path / file).write_text(text)
     assert doubles(tmp_path) == {"Row": ["a.py", "b.py"]}
+
+
+def test_the_search_finds_a_double_file(tmp_path: Path) -> None:
+    for file in ("part/run.py", "other/run.py", "part/__init__.py", "other/__init__.py", "part/alone.py"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("")
+    assert double_files(tmp_path) == {"run": ["other/run.py", "part/run.py"]}
+
+
+def test_the_search_finds_a_double_function(tmp_path: Path) -> None:
+    source = tmp_path / "thing"
+    source.mkdir()
+    (source / "a.py").write_text("def read(): pass\ndef write(): pass\ndef _own(): pass")
+    (source / "b.py").write_text("def read(): pass\nasync def write(): pass\ndef _own(): pass")
+    (source / "c.py").write_text(
+        "from thing import b\nfrom thing.a import read, write, _own\nfrom thing.b import _own\nb.write()"
+    )
+    _trees.cache_clear()
+    assert double_functions(source) == {}
+    (source / "d.py").write_text("def f():\n    from thing.b import read")
+    _trees.cache_clear()
+    assert double_functions(source) == {"read": ["thing.a", "thing.b"]}
 
 
 def unknown_exports(path: Path) -> list[str]:

@@ -129,7 +129,7 @@ def write_merged(
     return max(torch.finfo(tensor.dtype).eps for tensor in made.values())
 
 
-def read_adapter_config(folder: Path) -> dict[str, Any]:
+def read_adapter_values(folder: Path) -> dict[str, Any]:
     """Read adapter_config.json.
 
     Raises:
@@ -150,7 +150,7 @@ def _factors(folder: Path) -> Path:
 
 
 def _read(folder: Path) -> _Adapter:
-    config, factors = read_adapter_config(folder), read_tensors(_factors(folder))
+    config, factors = read_adapter_values(folder), read_tensors(_factors(folder))
     odd = next((name for name in factors if not name.endswith((_A, _B))), None)
     if read_needs(folder).whole:
         odd = "parameters that were trained in full"

@@ -36,7 +36,7 @@ from bothways.encoder.load import load
 from bothways.encoder.proof.doctor import doctor
 from bothways.errors import BothwaysError, InputError
 from bothways.evaluation.devmetric import dev_metric
-from bothways.merging.adapters import Combination, read_adapter_config, write_merged
+from bothways.merging.adapters import Combination, read_adapter_values, write_merged
 from bothways.merging.parents import Parent, open_parents, stored_dtype
 from bothways.merging.weights import merged_tensors, normalized, slerp, weighted_mean
 
@@ -219,7 +219,7 @@ def _write_adapter(
 
 def _below(folder: Path) -> tuple[str, str | None]:
     """Return the base that an adapter names, and the fingerprint of the adapter below it."""
-    named = str(read_adapter_config(folder).get("base_model_name_or_path"))
+    named = str(read_adapter_values(folder).get("base_model_name_or_path"))
     before = read_needs(folder).base_adapter
     return named, None if before is None else adapter_fingerprint(Path(before)) or before
 
