@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from bothways.attention.stock import quiet
+from bothways.attention.stock import evaluation_mode
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.int8.choice import LEAST, MEAN
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
 from bothways.encoder.proof.samples import rows_of
-from bothways.encoder.proof.vector_comparison import ROUNDED, compare
+from bothways.encoder.proof.vector_comparison import ROUNDED, compare_vectors
 
 _INSTRUCTION = "Find a text that answers the question:\n"
 
@@ -35,13 +35,13 @@ def graph(encoder: EncoderModule, name: str, quick: bool) -> Check:
     limit: int = encoder.graph.tokens
     requests = _requests(encoder, limit, quick)
     worst = 0.0
-    with quiet(encoder):
+    with evaluation_mode(encoder):
         for case, rows in requests.items():
             found: np.ndarray | None = encoder.graph(encoder, rows)
             if found is None:
                 return Check(name, False, "–", f"the graph does not compute {case}")
             wanted = torch.cat([encoder(encoder.pack([row])) for row in rows])
-            off = compare(encoder, torch.from_numpy(found), wanted)
+            off = compare_vectors(encoder, torch.from_numpy(found), wanted)
             if off.exceeds(ROUNDED):
                 return Check(name, False, off.figure, f"the graph gives another vector for {case}")
             worst = max(worst, off.value)

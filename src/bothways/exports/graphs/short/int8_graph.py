@@ -28,12 +28,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bothways.attention.stock import quiet
+from bothways.attention.stock import evaluation_mode
 from bothways.backbone.linears.shared_input import linears_of
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.int8.choice import LEAST, MEAN, Form, settle
-from bothways.encoder.int8.effects import measure
+from bothways.encoder.int8.effects import measure_effects
 from bothways.encoder.int8.quantize import tokenized
 from bothways.encoder.int8.samples import divided
 from bothways.encoder.texts.tokenization import Text
@@ -107,9 +107,9 @@ def open_run(
     chosen, held = divided(texts)
     cases = [row for _, row in cases_of(encoder, tokens)]
     rows = {False: [*tokenized(encoder, chosen), *cases], True: tokenized(encoder, held)}
-    with quiet(encoder):
+    with evaluation_mode(encoder):
         wanted = {kind: _vectors(encoder, each) for kind, each in rows.items()}
-        effects = measure(encoder, rows[False], changes)
+        effects = measure_effects(encoder, rows[False], changes)
     layers = linears_of(encoder.backbone)
     made: list[GraphRun] = []
 
