@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
+import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,4 +70,4 @@ def running(
     finally:
         server.should_exit = True
         thread.join(120)  # an idle machine needs one second, a busy one many
-        assert not thread.is_alive()
+        assert not thread.is_alive(), "".join(traceback.format_stack(sys._current_frames()[thread.ident or 0]))

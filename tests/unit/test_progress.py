@@ -6,6 +6,7 @@ import io
 import logging
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,11 +15,11 @@ from bothways.progress import Progress
 
 
 class Clock:
-    """Stands in for time.monotonic."""
+    """Stands in for time.monotonic of that module alone: event loops of other threads use it too."""
 
     def __init__(self, monkeypatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 class Terminal(io.StringIO):

@@ -39,6 +39,7 @@ class Received:
         self.number: int | None = None
         self._when = 0.0
         self._lost = False
+        self._timer: threading.Timer | None = None
 
     @property
     def code(self) -> int | None:
@@ -63,9 +64,14 @@ class Received:
         for. The command would go on as if there had been no signal.
         """
         self._lost = True
-        timer = threading.Timer(_AGAIN, _send, [self.number])
-        timer.daemon = True
-        timer.start()
+        self._timer = threading.Timer(_AGAIN, _send, [self.number])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self) -> None:
+        """Send nothing any more: whoever has the next handler did not get this signal."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def _send(number: int) -> None:
@@ -118,6 +124,7 @@ def signals() -> Iterator[Received]:
     try:
         yield _received
     finally:
+        _received.end()
         if before:
             sys.unraisablehook = hook
         for number, handler in before.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def test_the_rate_is_of_whole_passes_and_takes_no_random_number(tmp_path: Path, 
     assert torch.equal(state, torch.get_rng_state())
     # every pass takes a quarter of a second of this clock
     clock = iter(range(1000))
-    monkeypatch.setattr("bothways.cli.demo_size.time.perf_counter", lambda: next(clock) / 4)
+    monkeypatch.setattr("bothways.cli.demo_size.time", SimpleNamespace(perf_counter=lambda: next(clock) / 4))
     asked: list[list[str]] = []
     monkeypatch.setattr(type(encoder), "encode", lambda self, texts: asked.append(texts))
     rate = measured_rate(encoder)

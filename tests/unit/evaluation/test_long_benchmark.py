@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_on_cuda_the_clock_starts_when_the_warm_up_has_ended_and_the_peak_when_s
 
     monkeypatch.setattr(long, "auto_device", lambda: torch.device("cuda"))
     monkeypatch.setattr(long, "step", lambda *_: log.append("set-up") or noted("run"))
-    monkeypatch.setattr(long.time, "perf_counter", noted("clock", 0.0))
+    monkeypatch.setattr(long, "time", SimpleNamespace(perf_counter=noted("clock", 0.0)))
     for name, value in (
         ("synchronize", None),
         ("reset_peak_memory_stats", None),

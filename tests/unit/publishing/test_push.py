@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -137,7 +138,7 @@ def test_what_the_hub_answers_is_one_line(
     saved: Path, hub: Hub, path: str, status: int, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.fail[path] = status
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda seconds: None))
     with pytest.raises(OutputError, match=words) as caught:
         bw.push(saved, NAME)
     assert "\n" not in str(caught.value) and TOKEN not in str(caught.value)
