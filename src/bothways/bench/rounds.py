@@ -6,6 +6,7 @@ A peer that fails is left out of later rounds, and its reason is kept.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,15 +97,38 @@ class Rounds:
                     continue
                 entry.cosines += cosines(own, vectors)
 
-    def run(self, rounds: int) -> None:
-        """Run every workload `rounds` times, after a warm-up that is not counted."""
-        for number in range(-1, rounds):
-            self.say("warm-up" if number < 0 else f"round {number + 1} of {rounds}")
-            for work in self.works:
-                self._once(work, number)
+    def run(self, rounds: int, minutes: float | None = None) -> int:
+        """Run every workload `rounds` times, after a warm-up that is not counted.
+
+        Args:
+            rounds: rounds that are counted, at least 1.
+            minutes: begin no round that would end later than this, but always count one. If None,
+                run all.
+
+        Returns:
+            The number of rounds that were counted.
+        """
+        began = time.monotonic()
+        self.say("warm-up")
+        self._round(-1)
+        for number in range(rounds):
+            gone = (time.monotonic() - began) / 60
+            each = gone / (number + 1)
+            if minutes is not None and number and gone + each > minutes:
+                rounds = number
+                self.say(f"{number} rounds; another one would end after {minutes:g} minutes")
+                break
+            left = each * (rounds - number)
+            self.say(f"round {number + 1} of {rounds}, about {left:.0f} min left")
+            self._round(number)
         for entry in list(self.entries):
             answer = self._try(entry, "memory")
             entry.memory = answer["bytes"] if answer is not None else 0
+        return rounds
+
+    def _round(self, number: int) -> None:
+        for work in self.works:
+            self._once(work, number)
 
     def _once(self, work: Workload, number: int) -> None:
         shift = max(0, number) % len(self.entries)

@@ -38,6 +38,7 @@ class Setting:
         dtype: type of the peers that can choose: "auto", "float32" or "bfloat16".
         threads: threads of every peer. If None, all cores.
         rounds: rounds that are counted.
+        minutes: see `Rounds.run`.
         scale: share of the full number of texts.
         names: the workloads.
         environments: folder with the environments `.venv-bench-NAME`.
@@ -47,6 +48,7 @@ class Setting:
     dtype: str = "float32"
     threads: int | None = None
     rounds: int = 5
+    minutes: float | None = None
     scale: float = 0.05
     names: tuple[str, ...] = tuple(FULL)
     environments: Path = Path()
@@ -102,7 +104,7 @@ def run_bench(
         stack.callback(limit.close)
         rounds = Rounds(entries, works, say, limit)
         rounds.compare()
-        rounds.run(setting.rounds)
+        facts["rounds"] = rounds.run(setting.rounds, setting.minutes)
         facts["load_at_end"] = busy_processes()
     return record(facts, rounds, works, absent)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -64,6 +65,20 @@ def test_each_round_starts_with_another_peer() -> None:
     entries = [Entry(Peer(name, "llama.cpp", "encoder"), Noted(name), "float32") for name in "abc"]  # type: ignore[arg-type]
     Rounds(entries, WORKS[:1], lambda line: None).run(3)
     assert "".join(order) == "abc" + "abc" + "bca" + "cab" + "abc"
+
+
+def test_no_round_begins_that_would_end_too_late(slow: Callable[..., Worker]) -> None:
+    """The time of a round is that of the rounds before it."""
+    lines: list[str] = []
+    entries = [entry("bothways", slow(0.1))]
+    rounds = Rounds(entries, WORKS, lines.append)
+    rounds.compare()
+    assert rounds.run(9, minutes=0.001 / 60) == 1, "one is always counted"
+    began = time.monotonic()
+    counted = rounds.run(1000, minutes=1.5 / 60)
+    assert 1 <= counted < 1000 and time.monotonic() - began < 4
+    assert len(entries[0].times["queries"].rounds) == 1 + counted
+    assert lines[-1] == f"{counted} rounds; another one would end after 0.025 minutes"
 
 
 def test_cosines_are_those_of_numpy() -> None:

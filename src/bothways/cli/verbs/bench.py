@@ -38,6 +38,14 @@ _Work = Annotated[
         help="folder for the exports of the model, which the next run uses again; a temporary one if not given"
     ),
 ]
+_Minutes = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1,
+        help="begin no round that would end later than so many minutes after the warm-up began; "
+        "one is always counted",
+    ),
+]
 _Environments = Annotated[
     Path,
     typer.Option(help="folder with the environments .venv-bench-*, which make bench installs"),
@@ -56,6 +64,7 @@ def command(
         int | None, typer.Option(min=1, help="threads of every peer; all cores if not given")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="rounds that are counted")] = 5,
+    minutes: _Minutes = None,
     scale: Annotated[
         float, typer.Option(min=1e-6, help="share of the texts; 1 is 10,000 short queries")
     ] = 0.05,
@@ -84,7 +93,7 @@ def command(
     names = (
         tuple(FULL) if workloads is None else tuple(each.strip() for each in workloads.split(","))
     )
-    setting = Setting(model, dtype, threads, rounds, scale, names, environments)
+    setting = Setting(model, dtype, threads, rounds, minutes, scale, names, environments)
     listed = chosen(None if peers is None else peers.split(";"))
     paragraphs = read_texts(texts, limit=20_000, splits="all")
     record = run_bench(setting, paragraphs, listed, say=say, work=work)
