@@ -24,11 +24,13 @@ from bothways.indexing.index_model import dtype_of, identity, model_name, open_m
 from bothways.indexing.index_rows import digest_of, document_name
 from bothways.indexing.searching import Index
 from bothways.indexing.settings import IndexSettings
+from bothways.indexing.sign_search import check_precision
 from bothways.indexing.store import shown
 from bothways.indexing.update import Read, Update
 from bothways.printable import utf8_name
 from bothways.progress import Progress
 from bothways.provenance import versions
+from bothways.search.quantized import NONE, Quantization
 from bothways.similarity_names import Similarity, similarity_name
 
 log = logging.getLogger("bothways")
@@ -51,6 +53,7 @@ def index(
     pooling: str | None = None,
     similarity: Similarity | None = None,
     approximate: bool = False,
+    quantization: Quantization | None = None,
     others: Others | None = None,
     batch_tokens: int | None = None,
     device: str = "auto",
@@ -77,6 +80,8 @@ def index(
         pooling: pooling of a base model.
         similarity: how vectors are compared. If None, as the encoder says.
         approximate: make searches of millions of rows faster, which may miss near rows.
+        quantization: how vectors are kept for the first search of a query, for example
+            `Quantization("binary", rescore=4)`. If None, as the index was made, else float32.
         others: what happens to texts of sources that are not named now, "keep" or "drop". If None,
             such texts are an error.
         batch_tokens: tokens of a pass.
@@ -96,6 +101,9 @@ def index(
     """
     named = _names(sources)
     _check(chunks, unit, truncate_dim, others)
+    if quantization:
+        check_precision(quantization, shown(os.fspath(to)), approximate=approximate)
+        places.check_signs(to)
     read = _started(_read(named, column, unit or ("line" if chunks is None else "document")))
     with places.writer(to):
         before = _before(to)
@@ -105,10 +113,15 @@ def index(
             _prompt(encoder, query_prompt, None, "query"),
         )
         asked = _asked(encoder, before, prompts, named, chunks, truncate_dim, pooling)
+        kept = _kept(quantization, before)
+        check_precision(kept, shown(os.fspath(to)), approximate=approximate)
         wanted = {
             "approximate": approximate or asked.approximate,
             "model": _name(model, before),
-            "similarity": similarity_name(encoder, similarity),
+            "similarity": kept.check(similarity_name(encoder, similarity)),
+            "precision": kept.precision,
+            "rescore": kept.rescore,
+            "rescore_with": kept.rescore_with,
         }
         asked = asked.model_copy(update=wanted)
         _check_encoder(encoder, asked, batch_tokens)
@@ -194,6 +207,13 @@ def _name(model: str | os.PathLike[str] | Encoder, before: IndexSettings | None)
     if model.folder is not None:
         return model_name(model.folder)
     return "" if before is None else before.model
+
+
+def _kept(asked: Quantization | None, before: IndexSettings | None) -> Quantization:
+    """Return how vectors are kept: as asked, else as in the index that is there."""
+    if asked is None and before is not None:
+        return before.quantization
+    return asked or NONE
 
 
 def _read(sources: Sequence[str], column: str | None, unit: str) -> Iterator[Read]:

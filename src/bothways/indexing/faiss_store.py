@@ -1,6 +1,7 @@
 """A FAISS file (Douze et al. 2024, arXiv 2401.08281), which other programs read too.
 
-    notes.faiss         vectors under numbers (IndexIDMap2 over a flat or an HNSW index)
+    notes.faiss         vectors under numbers (IndexIDMap2 over a flat or an HNSW index), or their
+                        signs (IndexBinaryIDMap2 over a flat index)
     notes.faiss.rows    SQLite: rows with the same numbers, vectors, settings
     notes.faiss.bm25/   words, made by the first hybrid search
 
@@ -84,6 +85,8 @@ class FaissStore(Store):
         InputError: there is no index, or one that is damaged or not complete.
         OutputError: the files cannot be written.
     """
+
+    keeps_signs = True
 
     def __init__(self, path: Path, settings: IndexSettings | None = None) -> None:
         try:
@@ -185,16 +188,17 @@ class FaissStore(Store):
         """Write the FAISS file."""
         faiss, settings = self._faiss, self.settings()
         width, metric = settings.dimension, faiss_metric(settings.similarity)
-        inner = (
-            faiss.IndexHNSWFlat(width, 32, metric)
-            if approximate
-            else faiss.IndexFlat(width, metric)
-        )
-        index = faiss.IndexIDMap2(inner)
+        binary = settings.precision == "binary"
+        if binary:
+            index = faiss.IndexBinaryIDMap2(faiss.IndexBinaryFlat(-(-width // 8) * 8))
+        elif approximate:
+            index = faiss.IndexIDMap2(faiss.IndexHNSWFlat(width, 32, metric))
+        else:
+            index = faiss.IndexIDMap2(faiss.IndexFlat(width, metric))
         for numbers, vectors in self._blocks():
-            index.add_with_ids(vectors, numbers)
+            index.add_with_ids(np.packbits(vectors > 0, axis=1) if binary else vectors, numbers)
         with atomic_file(self._path) as part, self._writing():
-            faiss.write_index(index, str(part))
+            (faiss.write_index_binary if binary else faiss.write_index)(index, str(part))
             digest = file_sha256(part)
         self._index = None
         with self._writing(), self._lock:
@@ -231,6 +235,20 @@ class FaissStore(Store):
                 options["efSearch"] = max(64, 2 * count)
             _, places = index.search(query[None].astype(np.float32), count, params=kind(**options))
             found = places[0][places[0] >= 0]
+        return self._near(found, len(query))
+
+    def nearest_by_signs(self, query: np.ndarray, count: int, where: Condition | None) -> Near:
+        """Find the rows that have the most signs in common with a query (D,), best first."""
+        faiss, index = self._faiss, self._opened()
+        options: dict[str, Any] = {}
+        if where is not None:
+            options["sel"] = faiss.IDSelectorBatch(self._numbers(where))
+        bits = np.packbits(query[None] > 0, axis=1)
+        _, places = index.search(bits, count, params=faiss.SearchParameters(**options))
+        return self._near(places[0][places[0] >= 0], len(query))
+
+    def _near(self, found: np.ndarray, width: int) -> Near:
+        """Read the rows with these numbers (n,), in their order, and their vectors (n, `width`)."""
         rows = {}
         for part in _parts(found.tolist()):
             marks = ", ".join("?" * len(part))
@@ -240,7 +258,7 @@ class FaissStore(Store):
         vectors = [np.frombuffer(row[0], np.float32) for row in kept]
         return Near(
             [Entry(*row[1:]) for row in kept],
-            np.stack(vectors) if vectors else np.zeros((0, len(query)), np.float32),
+            np.stack(vectors) if vectors else np.zeros((0, width), np.float32),
         )
 
     def texts(self) -> Iterator[Entry]:
@@ -291,7 +309,9 @@ class FaissStore(Store):
                     written = self._digest()
                     if written not in (None, file_sha256(self._path)):
                         raise ValueError("its bytes have changed since it was written")
-                    index = self._faiss.read_index(self.place)
+                    binary = self.settings().precision == "binary"
+                    read = self._faiss.read_index_binary if binary else self._faiss.read_index
+                    index = read(self.place)
                     numbers = self._faiss.vector_to_array(index.id_map)
                     rows = self._all("SELECT number FROM rows ORDER BY number")
                     if not np.array_equal(np.sort(numbers), np.array(rows).reshape(-1)):

@@ -29,6 +29,7 @@ from bothways.similarity_names import Similarity
 
 SETTINGS = "index.json"
 _TABLE = "rows"
+_SIGNS = "signs"  # column of a binary index
 _SOME = 500  # names in one condition
 _OLD = timedelta(minutes=10)  # versions that readers may still use
 _EVERY = 2**31 - 1  # Lance searches give 10 rows unless told otherwise
@@ -49,6 +50,8 @@ class LanceStore(Store):
             similarity.
         OutputError: the folder cannot be written.
     """
+
+    keeps_signs = True
 
     def __init__(self, folder: Path, settings: IndexSettings | None = None) -> None:
         try:
@@ -79,9 +82,8 @@ class LanceStore(Store):
                 raise ValueError("it has no table")
         if not there and settings is not None:
             with self._writing():
-                self._table: Any = self._base.create_table(
-                    _TABLE, schema=_schema(settings.dimension)
-                )
+                schema = _schema(settings.dimension, signs=settings.precision == "binary")
+                self._table: Any = self._base.create_table(_TABLE, schema=schema)
         else:
             with self._reading():
                 self._table = self._base.open_table(_TABLE)
@@ -129,13 +131,19 @@ class LanceStore(Store):
         """Add rows with vectors (n, D) float32, all of them or none."""
         import pyarrow as pa
 
-        schema = _schema(vectors.shape[1])
+        signs = _SIGNS in self._table.schema.names
+        schema = _schema(vectors.shape[1], signs=signs)
         columns = [
             pa.array([entry[number] for entry in entries], schema.field(name).type)
             for number, name in enumerate(COLUMNS)
         ]
         flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
         columns.append(pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]))
+        if signs:
+            bits = np.packbits(vectors > 0, axis=1)
+            columns.append(
+                pa.FixedSizeListArray.from_arrays(pa.array(bits.reshape(-1)), bits.shape[1])
+            )
         with self._writing():
             self._table.add(pa.Table.from_arrays(columns, schema=schema))
 
@@ -171,19 +179,31 @@ class LanceStore(Store):
         similarity: Similarity,
     ) -> Near:
         """Find the most similar rows to a query (D,), best first."""
-        names = [name for name in COLUMNS if name != "text"]
         with self._reading():
             search = self._table.search(np.asarray(query, np.float32), vector_column_name="vector")
-            search = search.distance_type(_METRICS[similarity]).limit(count)
-            search = search.select([*names, "vector", "_distance"])
+            search = search.distance_type(_METRICS[similarity])
             search = search.bypass_vector_index() if exact else search.refine_factor(4)
+        return self._near(search, count, where, len(query))
+
+    def nearest_by_signs(self, query: np.ndarray, count: int, where: Condition | None) -> Near:
+        """Find the rows that have the most signs in common with a query (D,), best first."""
+        with self._reading():
+            search = self._table.search(np.packbits(query > 0), vector_column_name=_SIGNS)
+            search = search.distance_type("hamming").bypass_vector_index()
+        return self._near(search, count, where, len(query))
+
+    def _near(self, search: Any, count: int, where: Condition | None, width: int) -> Near:
+        """Run a search for rows with their vectors (n, `width`), without their texts."""
+        names = [name for name in COLUMNS if name != "text"]
+        with self._reading():
+            search = search.limit(count).select([*names, "vector", "_distance"])
             if where is not None:
                 search = search.where(write_sql(where, quoted), prefilter=True)
             table = search.to_arrow().combine_chunks()
         columns = [table[name].to_pylist() for name in names]
         found = [Entry._make((*row, "")) for row in zip(*columns)]
         vectors = [_vectors(chunk) for chunk in table["vector"].chunks]
-        return Near(found, np.concatenate(vectors) if vectors else np.zeros((0, len(query))))
+        return Near(found, np.concatenate(vectors) if vectors else np.zeros((0, width)))
 
     def texts(self) -> Iterator[Entry]:
         """Yield all rows."""
@@ -273,13 +293,17 @@ def write_settings(file: Path, settings: IndexSettings) -> None:
         part.write_text(settings.model_dump_json(indent=1), encoding="utf-8")
 
 
-def _schema(dimension: int) -> Any:
+def _schema(dimension: int, *, signs: bool) -> Any:
+    """Return the columns of the table. Signs are packed, eight in a byte."""
     import pyarrow as pa
 
     name, text, number = pa.binary(SIZE), pa.string(), pa.int64()
     kinds = [name, name, name, text, text, number, number, number, text]
     fields = [pa.field(column, kind) for column, kind in zip(COLUMNS, kinds)]
-    return pa.schema([*fields, pa.field("vector", pa.list_(pa.float32(), dimension))])
+    fields.append(pa.field("vector", pa.list_(pa.float32(), dimension)))
+    if signs:
+        fields.append(pa.field(_SIGNS, pa.list_(pa.uint8(), -(-dimension // 8))))
+    return pa.schema(fields)
 
 
 def _vectors(array: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bothways.errors import InputError
 from bothways.indexing.settings import IndexSettings
-from bothways.indexing.store import Store, shown
+from bothways.indexing.store import NO_SIGNS, Store, shown
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _BUSY = "another process is changing this index; wait for it"
@@ -82,6 +82,17 @@ def exists(place: str | os.PathLike[str]) -> bool:
 
     path = Path(name).expanduser()
     return rows_file(path).is_file() if path.suffix == ".faiss" else is_index(path)
+
+
+def check_signs(place: str | os.PathLike[str]) -> None:
+    """Check that the store at a place can keep signs, before anything is read.
+
+    Raises:
+        InputError: it is on a server.
+    """
+    name = os.fspath(place)
+    if scheme_of(name):
+        raise InputError(NO_SIGNS.format(place=shown(name)))
 
 
 @contextmanager

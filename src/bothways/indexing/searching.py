@@ -3,7 +3,7 @@
 A store gives candidates by float32 numbers. As in `search.dense`, a few more than wanted are taken,
 more still if these numbers hardly differ, and their scores are computed again in float64.
 So the results are those of a loop over all vectors, and rows with equal scores are in the order of
-file, row and span.
+file, row and span. An index of signs is searched by `sign_search`.
 
 A hybrid search joins two rankings by reciprocal rank fusion (Cormack, Clarke & Büttcher 2009,
 https://doi.org/10.1145/1571941.1572114): a row's score is the sum of 1 / (60 + rank).
@@ -27,6 +27,7 @@ from bothways.indexing.index_model import check_model, open_model
 from bothways.indexing.index_rows import Changes, Entry, Hit
 from bothways.indexing.places import open_store
 from bothways.indexing.settings import IndexSettings
+from bothways.indexing.sign_search import nearest_by_signs
 from bothways.indexing.store import Store
 from bothways.indexing.text_index import TextIndex, open_text_index
 from bothways.search.dense import SPARE
@@ -211,6 +212,8 @@ class Index:
         self, vector: np.ndarray, top: int, where: Condition | None, exact: bool
     ) -> list[tuple[Entry, float]]:
         """Find the most similar rows, in float64 (see the top of this file)."""
+        if self.settings.quantization:
+            return nearest_by_signs(self.store, vector, top, where, self.settings.quantization)
         exact, kind = exact or not self.settings.approximate, self.settings.similarity
         wanted = top + SPARE
         while True:

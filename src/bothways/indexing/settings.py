@@ -10,6 +10,7 @@ from pydantic import Field
 
 from bothways.config import Strict
 from bothways.errors import InputError
+from bothways.search.quantized import Quantization
 from bothways.similarity_names import Similarity
 
 FORMAT = 1
@@ -35,6 +36,9 @@ class IndexSettings(Strict):
         chunks: "sentences", tokens of a passage, or None if a text has one vector.
         sources: the sources, as they were named.
         approximate: whether a search may miss near texts and is faster for it.
+        precision: "binary" if a search compares the signs of vectors first, else "float32".
+        rescore: with binary: score this many times as many candidates again. If None, none.
+        rescore_with: "float32" to score them by whole vectors. If None, by signs.
         finished: False while texts are added, and after a stop in the middle.
         generation: counts the changes, so that readers notice them.
         versions: libraries that made it.
@@ -53,6 +57,9 @@ class IndexSettings(Strict):
     chunks: int | Literal["sentences"] | None = None
     sources: tuple[str, ...] = ()
     approximate: bool = False
+    precision: Literal["float32", "binary"] = "float32"
+    rescore: int | None = Field(default=None, ge=1)
+    rescore_with: Literal["float32"] | None = None
     finished: bool = False
     generation: int = 0
     versions: dict[str, str] = Field(default_factory=dict)
@@ -61,7 +68,8 @@ class IndexSettings(Strict):
         """Check that texts with the settings `asked` may be added to this index at `place`.
 
         Raises:
-            InputError: if the model, a prompt, the width, the similarity or the passages differ.
+            InputError: if the model, a prompt, the width, the similarity, the precision or the
+                passages differ.
         """
         if self.fingerprint != asked.fingerprint:
             raise InputError(self.other_model(asked.model or "the given encoder", place))
@@ -71,6 +79,7 @@ class IndexSettings(Strict):
             ("truncate_dim", "--truncate-dim"),
             ("dimension", "--truncate-dim"),
             ("similarity", "--similarity"),
+            ("precision", "--precision"),
             ("chunks", "--chunks"),
         ):
             own, given = getattr(self, name), getattr(asked, name)
@@ -79,6 +88,11 @@ class IndexSettings(Strict):
                     f"{place}: was made with {name} {_shown(own)}, not {_shown(given)}; give the same {option}, "
                     "or another place with --to"
                 )
+
+    @property
+    def quantization(self) -> Quantization:
+        """How rows are kept for the first search, and how candidates are scored again."""
+        return Quantization(self.precision, self.rescore, self.rescore_with)
 
     def other_model(self, model: str, place: str) -> str:
         """Write the message about a model that did not make the index at `place`."""

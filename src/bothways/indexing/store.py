@@ -24,6 +24,11 @@ from bothways.indexing.index_rows import Entry
 from bothways.indexing.settings import IndexSettings
 from bothways.similarity_names import Similarity
 
+NO_SIGNS = (
+    "{place}: does not keep binary vectors; use a folder (LanceDB) or a .faiss file with --to, "
+    "or leave --precision out"
+)
+
 
 class RemovedIndex(InputError):
     """An index that was open is not at its place any more. It may come back."""
@@ -54,10 +59,12 @@ class Store(ABC):
     Attributes:
         place: the place as the user named it, for messages.
         words: folder for the words of a hybrid search. None if the store is on a server.
+        keeps_signs: whether it can keep the signs of vectors, and find rows by them.
     """
 
     place: str
     words: Path | None = None
+    keeps_signs: bool = False
 
     @abstractmethod
     def settings(self) -> IndexSettings:
@@ -109,6 +116,19 @@ class Store(ABC):
             exact: read all vectors, even if the store has something faster.
             similarity: that of the settings.
         """
+
+    def nearest_by_signs(self, query: np.ndarray, count: int, where: Condition | None) -> Near:
+        """Find the rows that have the most signs in common with a query (D,), best first.
+
+        Args:
+            query: a vector.
+            count: number of rows. Fewer if there are fewer.
+            where: a condition that rows satisfy.
+
+        Raises:
+            InputError: the store does not keep signs.
+        """
+        raise InputError(NO_SIGNS.format(place=self.place))
 
     @abstractmethod
     def texts(self) -> Iterator[Entry]:

@@ -72,7 +72,8 @@ VERBS = {
     ],
     "index": [
         *("sources", "--model", "--to", "--chunks", "--column", "--unit", "--prompt", "--prompt-name", "--query-prompt"),
-        *("--truncate-dim", "--pooling", "--similarity", "--approximate", "--keep", "--batch-tokens", "--device", "--dtype"),
+        *("--truncate-dim", "--pooling", "--similarity", "--approximate", "--precision", "--rescore", "--rescore-with"),
+        *("--keep", "--batch-tokens", "--device", "--dtype"),
     ],
     "search": [
         *("words", "--index", "--model", "--top", "--where", "--hybrid", "--exact", "--limit", "--precision", "--rescore"),

@@ -11,6 +11,7 @@ import pytest
 
 import bothways as bw
 from bothways.errors import InputError
+from bothways.search.quantized import Quantization
 from unit.indexing.contract import TEXTS, check_store, write_source
 
 faiss = pytest.importorskip("faiss", reason="faiss is not installed (pip install 'bothways[mine]')")
@@ -28,6 +29,16 @@ def test_other_programs_read_the_file(encoder, tmp_path: Path) -> None:
     query = encoder.encode_query(["A cat sits"], normalize_embeddings=True)
     scores = encoder.encode_document(TEXTS, normalize_embeddings=True) @ query[0]
     np.testing.assert_allclose(index.search(query, 3)[0][0], np.sort(scores)[::-1][:3], rtol=0, atol=1e-5)
+
+
+def test_other_programs_read_the_signs(encoder, tmp_path: Path) -> None:
+    rows = write_source(tmp_path / "notes")
+    bw.index(tmp_path / "notes", model=encoder, to=tmp_path / "x.faiss", quantization=Quantization("binary")).close()
+    index = faiss.read_index_binary(str(tmp_path / "x.faiss"))
+    assert index.ntotal == len(rows)
+    bits, own = encoder.encode_document(TEXTS) > 0, encoder.encode_query(["A cat sits"]) > 0
+    distances, _ = index.search(np.packbits(own, axis=1), len(rows))
+    assert distances[0].tolist() == sorted((bits != own).sum(axis=1).tolist())
 
 
 def test_an_approximate_index_finds_the_nearest_exactly_if_asked(encoder, tmp_path: Path) -> None:

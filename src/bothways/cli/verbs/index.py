@@ -52,6 +52,24 @@ _Approximate = Annotated[
         "--approximate", help="make searches of millions of rows faster, which may miss near rows"
     ),
 ]
+_Precision = Annotated[
+    Literal["float32", "binary"] | None,
+    typer.Option(
+        help="compare bits first (a bit for a number), in a folder or a .faiss file; if not given, as the index was made, "
+        "else float32"
+    ),
+]
+_Rescore = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="with binary: score this many times as many candidates again by the numbers of the query, for example 4",
+    ),
+]
+_RescoreWith = Annotated[
+    Literal["float32"] | None,
+    typer.Option(help="score them by the texts' whole vectors; by their bits if not given"),
+]
 _Others = Annotated[
     bool | None,
     typer.Option(
@@ -82,6 +100,9 @@ def command(
     pooling: Annotated[str | None, typer.Option(help="pooling of a base model")] = None,
     similarity: ComparedBy = None,
     approximate: _Approximate = False,
+    precision: _Precision = None,
+    rescore: _Rescore = None,
+    rescore_with: _RescoreWith = None,
     keep: _Others = None,
     batch_tokens: BatchTokens = None,
     device: Device = "auto",
@@ -94,7 +115,10 @@ def command(
     stopped, run it again.
     """
     from bothways.indexing.build import index
+    from bothways.search.quantized import Quantization
 
+    given = precision is not None or rescore is not None or rescore_with is not None
+    kept = Quantization(precision or "float32", rescore, rescore_with) if given else None
     others: Literal["keep", "drop"] | None = None if keep is None else "keep" if keep else "drop"
     made = index(
         sources,
@@ -110,6 +134,7 @@ def command(
         pooling=pooling,
         similarity=similarity,  # type: ignore[arg-type]
         approximate=approximate,
+        quantization=kept,
         others=others,
         batch_tokens=batch_tokens,
         device=device,

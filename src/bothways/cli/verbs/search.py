@@ -95,7 +95,7 @@ def command(
     if index is not None:
         if kept:
             raise InputError(
-                f"--precision {precision}: does not work with --index, which is searched as it was made; leave it out"
+                f"--precision {precision}: does not work with --index, which is searched as it was made; give it to bothways index"
             )
         if limit is not None:
             raise InputError("--limit: does not work with --index; use --where instead")

@@ -50,6 +50,21 @@ def test_index_and_search(run: Run, saved: Path, tmp_path: Path) -> None:
     assert done.out == f"{SENTENCES[2]}\n  0.0164  {notes}, row 8, 0-3: new\n"
 
 
+def test_an_index_of_bits_is_searched_as_a_source_is(run: Run, saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("\n".join(f"{text} {n}" for n in range(3) for text in SENTENCES), encoding="utf-8")
+    bits = ("--precision", "binary", "--rescore", "4")
+    done = run("index", tmp_path / "t.txt", "--model", saved, "--to", tmp_path / "x.index", *bits, *OPTIONS)
+    assert done.code == 0, done.err
+    (found,) = json.loads(run("search", "a cat", "--index", tmp_path / "x.index", "--json").out)["queries"]
+    (once,) = json.loads(run("search", saved, tmp_path / "t.txt", "a cat", *bits, "--json", *OPTIONS).out)["queries"]
+    assert [hit["text"] for hit in found["results"]] == [hit["text"] for hit in once["results"]]
+    assert [hit["score"] for hit in found["results"]] == pytest.approx([hit["score"] for hit in once["results"]], abs=1e-6)
+    # other texts are added with what the index says, and another precision is refused
+    assert run("index", tmp_path / "t.txt", "--model", saved, "--to", tmp_path / "x.index").code == 0
+    done = run("index", tmp_path / "t.txt", "--model", saved, "--to", tmp_path / "x.index", "--precision", "float32")
+    assert done.code == 2 and "was made with precision 'binary', not 'float32'; give the same --precision" in done.err
+
+
 def test_passages_in_a_faiss_file(run: Run, saved: Path, tmp_path: Path) -> None:
     pytest.importorskip("faiss", reason="faiss is not installed (pip install 'bothways[mine]')")
     (tmp_path / "book.txt").write_text("\n".join(SENTENCES), encoding="utf-8")
