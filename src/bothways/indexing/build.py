@@ -80,8 +80,7 @@ def index(
         pooling: pooling of a base model.
         similarity: how vectors are compared. If None, as the encoder says.
         approximate: make searches of millions of rows faster, which may miss near rows.
-        quantization: how vectors are kept for the first search of a query, for example
-            `Quantization("binary", rescore=4)`. If None, as the index was made, else float32.
+        quantization: for example `Quantization("binary", rescore=4)`. If None, as it was made.
         others: what happens to texts of sources that are not named now, "keep" or "drop". If None,
             such texts are an error.
         batch_tokens: tokens of a pass.
@@ -101,9 +100,7 @@ def index(
     """
     named = _names(sources)
     _check(chunks, unit, truncate_dim, others)
-    if quantization:
-        check_precision(quantization, shown(os.fspath(to)), approximate=approximate)
-        places.check_signs(to)
+    _check_bits(quantization, to, approximate)
     read = _started(_read(named, column, unit or ("line" if chunks is None else "document")))
     with places.writer(to):
         before = _before(to)
@@ -113,17 +110,11 @@ def index(
             _prompt(encoder, query_prompt, None, "query"),
         )
         asked = _asked(encoder, before, prompts, named, chunks, truncate_dim, pooling)
-        kept = _kept(quantization, before)
-        check_precision(kept, shown(os.fspath(to)), approximate=approximate)
-        wanted = {
-            "approximate": approximate or asked.approximate,
-            "model": _name(model, before),
-            "similarity": kept.check(similarity_name(encoder, similarity)),
-            "precision": kept.precision,
-            "rescore": kept.rescore,
-            "rescore_with": kept.rescore_with,
-        }
-        asked = asked.model_copy(update=wanted)
+        asked = _ranked(asked, _kept(quantization, before), similarity_name(encoder, similarity))
+        approximate = approximate or asked.approximate
+        _check_bits(asked.quantization, to, approximate)
+        last = {"approximate": approximate, "model": _name(model, before)}
+        asked = asked.model_copy(update=last)
         _check_encoder(encoder, asked, batch_tokens)
         update = _update(to, encoder, asked, before, others, batch_tokens, read, show_progress_bar)
     return Index(update.store, encoder, changes=update.changes)
@@ -207,6 +198,30 @@ def _name(model: str | os.PathLike[str] | Encoder, before: IndexSettings | None)
     if model.folder is not None:
         return model_name(model.folder)
     return "" if before is None else before.model
+
+
+def _check_bits(
+    quantization: Quantization | None, to: str | os.PathLike[str], approximate: bool
+) -> None:
+    """Refuse rows in bits if the store cannot keep them, or with what needs float32."""
+    if quantization:
+        places.check_signs(to)
+        check_precision(quantization, shown(os.fspath(to)), approximate=approximate)
+
+
+def _ranked(asked: IndexSettings, kept: Quantization, kind: Similarity) -> IndexSettings:
+    """Add how rows are kept and compared.
+
+    Raises:
+        InputError: rows of this precision cannot be compared so.
+    """
+    update = {
+        "similarity": kept.check(kind),
+        "precision": kept.precision,
+        "rescore": kept.rescore,
+        "rescore_with": kept.rescore_with,
+    }
+    return asked.model_copy(update=update)
 
 
 def _kept(asked: Quantization | None, before: IndexSettings | None) -> Quantization:
