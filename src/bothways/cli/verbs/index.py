@@ -53,10 +53,10 @@ _Approximate = Annotated[
     ),
 ]
 _Precision = Annotated[
-    Literal["float32", "binary"] | None,
+    str | None,
     typer.Option(
-        help="compare bits first (a bit for a number), in a folder or a .faiss file; if not given, as the index was made, "
-        "else float32"
+        help="float32, or binary: compare bits first (a bit for a number), in a folder or a .faiss file; if not given, as the "
+        "index was made, else float32"
     ),
 ]
 _Rescore = Annotated[
@@ -67,8 +67,10 @@ _Rescore = Annotated[
     ),
 ]
 _RescoreWith = Annotated[
-    Literal["float32"] | None,
-    typer.Option(help="score them by the texts' whole vectors; by their bits if not given"),
+    str | None,
+    typer.Option(
+        help="precision of the texts' vectors for --rescore, float32; their bits if not given"
+    ),
 ]
 _Others = Annotated[
     bool | None,
@@ -118,7 +120,8 @@ def command(
     from bothways.search.quantized import Quantization
 
     given = precision is not None or rescore is not None or rescore_with is not None
-    kept = Quantization(precision or "float32", rescore, rescore_with) if given else None
+    chosen = precision or "float32"
+    kept = Quantization(chosen, rescore, rescore_with) if given else None  # type: ignore[arg-type]
     others: Literal["keep", "drop"] | None = None if keep is None else "keep" if keep else "drop"
     made = index(
         sources,
