@@ -218,6 +218,9 @@ class Index:
         wanted = top + SPARE
         while True:
             near = self.store.nearest(vector, wanted, where, exact=exact, similarity=kind)
+            if len(near.entries) < wanted and not exact:
+                exact = True  # a graph may not reach all rows that satisfy a condition
+                continue
             (found,) = scores(vector[None], near.vectors, kind)
             order = sorted(
                 range(len(found)), key=lambda place: (-found[place], near.entries[place].order)
