@@ -7,11 +7,15 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import bothways as bw
 from bothways.errors import InputError
+from bothways.indexing.index_rows import SIZE, Entry
 from bothways.indexing.lance_store import SETTINGS, LanceStore
+from bothways.indexing.settings import IndexSettings
+from bothways.similarity_names import Similarity
 from unit.indexing.contract import TEXTS, check_store, write_source
 
 
@@ -30,6 +34,17 @@ def test_an_approximate_index_finds_the_nearest_exactly_if_asked(encoder, tmp_pa
         assert fast.search(query, top=10, exact=True) == wanted
         assert len({hit.text for hit in fast.search(query, top=10)} & {hit.text for hit in wanted}) >= 5
     assert bw.index(source, model=encoder, to=tmp_path / "fast").settings.approximate
+
+
+@pytest.mark.parametrize("kind", ["cosine", "dot", "euclidean"])
+def test_a_zero_vector_is_found_too(tmp_path: Path, kind: Similarity) -> None:
+    """Lance leaves it out of its own ranking by cosine."""
+    store = LanceStore(tmp_path / "x", IndexSettings(model="m", fingerprint="f", dtype="float32", dimension=2, similarity=kind))
+    vectors = np.array([[1, 0], [0, 0], [0, 1], [-1, 0]], np.float32)
+    names = [place.to_bytes(SIZE, "big") for place in range(len(vectors))]
+    store.add([Entry(name, name, name, "", "f", place, 0, 1, "x") for place, name in enumerate(names)], vectors)
+    near = store.nearest(vectors[0], 4, None, exact=True, similarity=kind)
+    assert sorted(entry.row for entry in near.entries) == [0, 1, 2, 3]
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,12 @@ import pytest
 import bothways as bw
 from bothways.errors import InputError
 from bothways.indexing import searching
-from bothways.indexing.index_rows import Entry
+from bothways.indexing.filters import read_where
+from bothways.indexing.index_rows import SIZE, Entry
+from bothways.indexing.places import open_store
 from bothways.indexing.searching import fused
 from bothways.indexing.store import RemovedIndex
-from bothways.similarity import similarity_of
+from bothways.similarity import prepared, similarity_of
 from bothways.similarity_names import SIMILARITIES
 from unit.indexing.contract import VARIED, check_similarity
 
@@ -86,6 +88,35 @@ def test_more_rows_are_asked_for_while_the_last_ones_tie(made) -> None:
     found = opened._dense(vector, 3, None, True)
     assert [entry.row for entry, _ in found] == [0, 1, 2]
     assert opened.store.asked == [19, 38, 76, 152]
+
+
+def stored(store, vectors: np.ndarray, files: list[str]) -> None:
+    """Add rows of one text each, and finish as an approximate index."""
+    entries = [
+        Entry(place.to_bytes(SIZE, "big"), place.to_bytes(SIZE, "big"), b"d" * SIZE, "", file, place, 0, 1, "x")
+        for place, file in enumerate(files)
+    ]
+    store.add(entries, vectors)
+    store.finish(approximate=True)
+
+
+@pytest.mark.parametrize(("name", "needs"), [("x", "lancedb"), ("x.faiss", "faiss")])
+def test_a_condition_finds_as_many_rows_as_satisfy_it(made, tmp_path, name, needs) -> None:
+    """A graph that is searched from the query's side does not reach rows on the other side."""
+    pytest.importorskip(needs)
+    generator = np.random.default_rng(0)
+    near, far = generator.standard_normal((900, 32)), generator.standard_normal((40, 32)) / 20
+    near[:, 0], far[:, 0] = np.abs(near[:, 0]), -1
+    vectors = prepared(np.concatenate([near, far]), "cosine").astype(np.float32)
+    opened = object.__new__(searching.Index)
+    opened.settings = made.settings.model_copy(update={"approximate": True})
+    opened.store = open_store(tmp_path / name, opened.settings)
+    stored(opened.store, vectors, ["near"] * len(near) + ["far"] * len(far))
+    query = np.eye(32, dtype=np.float32)[0]
+    found = opened._dense(query, 10, read_where("file = 'far'"), False)
+    scores = vectors[len(near) :].astype(np.float64) @ query.astype(np.float64)
+    assert [entry.row - len(near) for entry, _ in found] == np.argsort(-scores, kind="stable")[:10].tolist()
+    opened.store.close()
 
 
 def test_ranks_are_joined_as_in_the_paper() -> None:

@@ -123,6 +123,13 @@ def test_formats_agree(tmp_path):
         assert read_examples(tmp_path / name, task="x") == expected, name
 
 
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json"])
+def test_negatives_that_the_first_row_lacks_are_read(tmp_path, name):
+    rows = [{"query": "q", "positive": "p"}, {"query": "r", "positive": "s", "negative": ["n"]}]
+    (tmp_path / name).write_text("\n".join(map(json.dumps, rows)) if name == "x.jsonl" else json.dumps(rows))
+    assert [example.negatives for example in read_examples(tmp_path / name)] == [(), ("n",)]
+
+
 def test_a_text_that_opens_with_a_bracket_is_no_list(tmp_path):
     """In JSON a string is a string; in a table only a JSON list is one."""
     write_jsonl(tmp_path / "a.jsonl", [{"query": "q", "pos": '["x"]'}])

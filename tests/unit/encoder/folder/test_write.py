@@ -40,6 +40,14 @@ def load(folder: Path, dtype: str = "float32") -> Encoder:
     return bw.load(folder, dtype=dtype, device="cpu")
 
 
+def test_a_call_of_the_tokenizer_leaves_nothing_in_the_folder(encoder: Encoder, tmp_path: Path) -> None:
+    """transformers keeps the settings of the last call in the tokenizer, and would save them."""
+    encoder.tokenizer(TEXTS[0], truncation=True, max_length=3, padding="max_length")
+    encoder.save(tmp_path / "one")
+    written = json.loads((tmp_path / "one" / "tokenizer.json").read_text(encoding="utf-8"))
+    assert written["truncation"] is None and written["padding"] is None
+
+
 def test_reload_is_bit_equal_again_and_again(encoder: Encoder, tmp_path: Path) -> None:
     encoder.provenance["stages"] = [{"name": "mntp", "steps": 3}]
     before = encoder.encode_query(TEXTS)

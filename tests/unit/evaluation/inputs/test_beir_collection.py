@@ -43,6 +43,14 @@ def test_plain_and_gzipped_are_the_same(tmp_path):
     assert prints[0] == prints[1]
 
 
+def test_ids_that_look_like_dates_or_numbers_stay_as_they_are(tmp_path):
+    days = ["2024-05-01", "007", "1e5"]
+    rows = [{"_id": day, "text": f"of {day}"} for day in days]
+    judged = "query-id\tcorpus-id\tscore\n" + "".join(f"2024-05-01\t{day}\t1\n" for day in days)
+    found = read_beir(folder(tmp_path, **{"corpus.jsonl": rows, "queries.jsonl": rows[:1], "qrels/test.tsv": judged}))
+    assert list(found.corpus) == days and found.qrels == {"2024-05-01": dict.fromkeys(days, 1)}
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
