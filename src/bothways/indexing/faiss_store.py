@@ -331,29 +331,28 @@ class FaissStore(Store):
         query = f"SELECT number FROM rows WHERE {write_sql(where, _placed(values))}"
         return np.array([row[0] for row in self._all(query, values)], dtype=np.int64)
 
-    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield numbers (n,) and vectors (n, D) of all rows."""
+    def _blocks(self, numbers: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield numbers (n,) and vectors (n, D) of all rows, or of the rows with some numbers."""
+        asked = "SELECT number, vector FROM rows WHERE number"
+        if numbers is not None:
+            for part in _parts(numbers.tolist()):
+                rows = self._all(f"{asked} IN ({', '.join('?' * len(part))})", part)
+                if rows:
+                    yield _block(rows)
+            return
         last = 0
-        while True:
-            rows = self._all(
-                f"SELECT number, vector FROM rows WHERE number > ? ORDER BY number LIMIT {_BLOCK}",
-                (last,),
-            )
-            if not rows:
-                return
+        while rows := self._all(f"{asked} > ? ORDER BY number LIMIT {_BLOCK}", (last,)):
             last = rows[-1][0]
-            flat = np.frombuffer(b"".join(row[1] for row in rows), np.float32)
-            yield np.array([row[0] for row in rows], np.int64), flat.reshape(len(rows), -1)
+            yield _block(rows)
 
     def _every(
         self, query: np.ndarray, count: int, numbers: np.ndarray | None, similarity: Similarity
     ) -> np.ndarray:
-        """Find the numbers of the nearest rows by reading all vectors."""
+        """Find the numbers of the nearest rows by reading the vectors of all, or of some."""
         found, best = np.empty(0, np.int64), np.empty(0)
-        for here, vectors in self._blocks():
-            keep = slice(None) if numbers is None else np.isin(here, numbers)
-            found = np.concatenate([found, here[keep]])
-            best = np.concatenate([best, scores(query[None], vectors[keep], similarity)[0]])
+        for here, vectors in self._blocks(numbers):
+            found = np.concatenate([found, here])
+            best = np.concatenate([best, scores(query[None], vectors, similarity)[0]])
             order = np.lexsort((found, -best))[:count]
             found, best = found[order], best[order]
         return found
@@ -374,6 +373,12 @@ class FaissStore(Store):
     def _writing(self) -> AbstractContextManager[None]:
         remedy = "make room or choose another place; what is there stays, and the same command goes on from it"
         return foreign(self.place, "cannot be written", remedy, kind=OutputError)
+
+
+def _block(rows: Sequence[tuple[int, bytes]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers (n,) and vectors (n, D) of rows of the database."""
+    flat = np.frombuffer(b"".join(vector for _, vector in rows), np.float32)
+    return np.array([number for number, _ in rows], np.int64), flat.reshape(len(rows), -1)
 
 
 def _placed(values: list[Value]) -> Any:
