@@ -6,11 +6,11 @@
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check torch==2.13.0 accelerate==1.15.0
+python3 -m pip install --quiet --disable-pip-version-check --target "$work/packages" torch==2.13.0 accelerate==1.15.0
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
+export PYTHONPATH="$work/packages" PYTHONNOUSERSITE=1
 cd "$work"
-"$work/venv/bin/python" -W ignore - <<'PY'
+python3 -W ignore - <<'PY'
 from importlib.metadata import version
 
 import torch

@@ -6,10 +6,10 @@
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check bm25s==0.3.16 numpy==2.4.6
+python3 -m pip install --quiet --disable-pip-version-check --target "$work/packages" bm25s==0.3.16 numpy==2.4.6
+export PYTHONPATH="$work/packages" PYTHONNOUSERSITE=1
 cd "$work"
-"$work/venv/bin/python" -W ignore - <<'PY'
+python3 -W ignore - <<'PY'
 import logging
 
 import bm25s

@@ -6,11 +6,11 @@
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check datasets==5.2.0
+python3 -m pip install --quiet --disable-pip-version-check --target "$work/packages" datasets==5.2.0
 export HF_HUB_OFFLINE=1 HF_HOME="$work/cache"
+export PYTHONPATH="$work/packages" PYTHONNOUSERSITE=1
 cd "$work"
-"$work/venv/bin/python" -W ignore - <<'PY'
+python3 -W ignore - <<'PY'
 import json
 from pathlib import Path
 

@@ -7,9 +7,9 @@
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check datasets==5.2.0
+python3 -m pip install --quiet --disable-pip-version-check --target "$work/packages" datasets==5.2.0
 export HF_HUB_OFFLINE=1 HF_HOME="$work/cache" PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH="$work/packages" PYTHONNOUSERSITE=1
 cd "$work"
 echo '{"text": "abc"}' >rows.jsonl
 cat >run.py <<'PY'
@@ -53,4 +53,4 @@ for factor in (1, 100):
     print(f"factor {factor}:", found[-1])
 raise SystemExit(0 if set(found[0].values()) == {3} and list(found[1].values()) == [3, 3, 300] else 1)
 PY
-"$work/venv/bin/python" -W ignore edit.py
+python3 -W ignore edit.py

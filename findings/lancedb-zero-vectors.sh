@@ -5,10 +5,10 @@
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check lancedb==0.40.0
+python3 -m pip install --quiet --disable-pip-version-check --target "$work/packages" lancedb==0.40.0
+export PYTHONPATH="$work/packages" PYTHONNOUSERSITE=1
 cd "$work"
-"$work/venv/bin/python" -W ignore - <<'PY'
+python3 -W ignore - <<'PY'
 import lancedb
 
 print("lancedb", lancedb.__version__)

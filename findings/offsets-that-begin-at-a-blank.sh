@@ -7,10 +7,10 @@
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check tokenizers==0.23.3
+python3 -m pip install --quiet --disable-pip-version-check --target "$work/packages" tokenizers==0.23.3
+export PYTHONPATH="$work/packages" PYTHONNOUSERSITE=1
 cd "$work"
-"$work/venv/bin/python" -W ignore - <<'PY'
+python3 -W ignore - <<'PY'
 import tokenizers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 

@@ -6,11 +6,11 @@
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check onnxruntime==1.32.0 onnx==1.23.2 numpy==2.4.6
+python3 -m pip install --quiet --disable-pip-version-check --target "$work/packages" onnxruntime==1.32.0 onnx==1.23.2 numpy==2.4.6
 export OMP_NUM_THREADS=1
+export PYTHONPATH="$work/packages" PYTHONNOUSERSITE=1
 cd "$work"
-"$work/venv/bin/python" -W ignore - 2>/dev/null <<'PY'
+python3 -W ignore - 2>/dev/null <<'PY'
 from importlib.metadata import version
 
 import numpy as np

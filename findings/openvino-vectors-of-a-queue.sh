@@ -6,11 +6,11 @@
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check openvino==2026.4.0 numpy==2.4.6
+python3 -m pip install --quiet --disable-pip-version-check --target "$work/packages" openvino==2026.4.0 numpy==2.4.6
 export OMP_NUM_THREADS=1
+export PYTHONPATH="$work/packages" PYTHONNOUSERSITE=1
 cd "$work"
-"$work/venv/bin/python" -W ignore - <<'PY'
+python3 -W ignore - <<'PY'
 import numpy as np
 import openvino as ov
 from openvino import opset13 as operators

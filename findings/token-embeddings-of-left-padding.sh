@@ -6,11 +6,11 @@
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check torch==2.13.0 transformers==5.23.0 sentence-transformers==6.2.0
+python3 -m pip install --quiet --disable-pip-version-check --target "$work/packages" torch==2.13.0 transformers==5.23.0 sentence-transformers==6.2.0
 export HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error OMP_NUM_THREADS=1
+export PYTHONPATH="$work/packages" PYTHONNOUSERSITE=1
 cd "$work"
-"$work/venv/bin/python" -W ignore - 2>/dev/null <<'PY'
+python3 -W ignore - 2>/dev/null <<'PY'
 from importlib.metadata import version
 
 import torch

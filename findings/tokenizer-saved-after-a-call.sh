@@ -7,11 +7,11 @@
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check transformers==5.23.0 tokenizers==0.23.3
+python3 -m pip install --quiet --disable-pip-version-check --target "$work/packages" transformers==5.23.0 tokenizers==0.23.3
 export HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
+export PYTHONPATH="$work/packages" PYTHONNOUSERSITE=1
 cd "$work"
-"$work/venv/bin/python" -W ignore - 2>/dev/null <<'PY'
+python3 -W ignore - 2>/dev/null <<'PY'
 from importlib.metadata import version
 
 from tokenizers import Tokenizer, models, pre_tokenizers
