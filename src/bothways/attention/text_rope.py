@@ -5,11 +5,15 @@ frequencies up to the length of pretraining and another beyond it (Phi-3), and `
 them beyond it. transformers takes the longest text of a pass for all of them, and keeps stretched
 frequencies for the passes that follow. A text's vector would depend on its neighbors and on what
 was encoded before. Here each text gets what it would get alone in a fresh model. Packed rows run as
-one pass. A padded batch runs as one pass for each class of lengths.
+one pass. A padded batch runs as one pass for each class of lengths. In a graph that is traced, the
+frequencies of each row of a padded batch are computed from its length (`rope_of_rows`).
+
+Letters: B rows, L tokens, F frequencies.
 """
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +22,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from bothways.attention.text_config import text_configs
 
@@ -92,6 +97,31 @@ def fresh_rope(model: nn.Module) -> Iterator[None]:
                 forget_length(module)
 
 
+@contextmanager
+def rope_of_rows(model: nn.Module, lengths: Tensor) -> Iterator[None]:
+    """Run one padded batch inside with the frequencies of each row, in operations for a graph.
+
+    A graph is traced once for all lengths. So it may neither choose by a length in Python, nor keep
+    frequencies for the next pass.
+
+    Args:
+        model: a bare backbone.
+        lengths: (B,) int64, tokens of each row.
+    """
+    modules = changing(model)
+    if not modules:
+        yield
+        return
+    with _LOCKS.setdefault(model, threading.RLock()):
+        for module in modules:
+            module.forward = _per_row(module, lengths)
+        try:
+            yield
+        finally:
+            for module in modules:
+                del module.forward
+
+
 def changing(model: nn.Module) -> list[Any]:
     """Find the rotary modules whose frequencies follow the length of the input."""
     settings = getattr(next(text_configs(model)), "rope_parameters", None) or {}
@@ -150,6 +180,54 @@ def _per_text(module: Any, lengths: Sequence[int]) -> Callable[..., tuple[Tensor
         return found[0], found[1]
 
     return forward
+
+
+class _WithFrequencies:
+    """A rotary module with other frequencies. The module itself does not change."""
+
+    def __init__(self, module: Any, name: str, frequencies: Tensor) -> None:
+        self._module = module
+        setattr(self, name, frequencies)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def _per_row(module: Any, lengths: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Build a forward that computes cosines and sines for each row of a padded batch."""
+    stock = type(module).forward.__get__(module)
+    bare = inspect.unwrap(type(module).forward)  # without the update that changes the module
+
+    def forward(
+        x: Tensor, position_ids: Tensor, layer_type: str | None = None
+    ) -> tuple[Tensor, Tensor]:
+        more = {} if layer_type is None else {"layer_type": layer_type}
+        result: tuple[Tensor, Tensor]
+        if _kinds(module).get(layer_type) not in KINDS:
+            result = stock(x, position_ids, **more)
+            return result
+        name = "inv_freq" if layer_type is None else f"{layer_type}_inv_freq"
+        frequencies = _frequencies_of_rows(module, layer_type, lengths)
+        result = bare(_WithFrequencies(module, name, frequencies), x, position_ids, **more)
+        return result
+
+    return forward
+
+
+def _frequencies_of_rows(module: Any, layer_type: str | None, lengths: Tensor) -> Tensor:
+    """Compute frequencies (B, 1, F) of rows of (B,) tokens with transformers' own functions."""
+    kind = str(_kinds(module)[layer_type])
+    more = {} if layer_type is None else {"layer_type": layer_type}
+    compute, device = ROPE_INIT_FUNCTIONS[kind], lengths.device
+    rows = lengths[:, None, None]
+    if kind == "dynamic":
+        stretched: Tensor = compute(module.config, device, seq_len=rows, **more)[0]
+        return stretched
+    usual = _usual(module, layer_type, kind)
+    short, long = (
+        compute(module.config, device, seq_len=length, **more)[0] for length in (usual, usual + 1)
+    )
+    return torch.where(rows > usual, long, short)
 
 
 def _usual(module: Any, layer_type: str | None, kind: str) -> int:

@@ -12,11 +12,14 @@ import pytest
 import torch
 from transformers import AutoModel, LlamaConfig, Phi3Config
 
+import bothways as bw
 from bothways.attention.direction import set_direction
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.probe import measure_execution
 from bothways.attention.run import hidden_states
 from bothways.attention.text_rope import passes_of
+from bothways.encoder.batch import TokenRow
+from bothways.exports.graphs.padded_encoder import PaddedEncoder, plain_attention
 from tiny import TINY, tiny_model
 
 FACTORS = {"short_factor": [1.0] * 4, "long_factor": [2.0, 3.0, 4.0, 5.0]}
@@ -94,6 +97,34 @@ def test_texts_that_share_frequencies_share_a_pass(tmp_path: Path) -> None:
     plain = AutoModel.from_pretrained(tiny_model(tmp_path / "plain", LlamaConfig, **TINY))
     assert passes == {"dynamic": [[0, 2, 4], [1, 6], [3], [5]], "longrope": [[0, 2, 4], [1, 3, 5, 6]]}
     assert passes_of(plain, LENGTHS) == [list(range(7))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_of_a_traced_batch_have_their_own_frequencies(tmp_path: Path, kind: str) -> None:
+    """One program for all lengths, traced at 5 tokens, below the length that changes them."""
+    config, fields = KINDS[kind]
+    base = tiny_model(tmp_path / "base", config, **{**TINY, **fields})
+    encoder = bw.convert(base, dtype="float32", device="cpu", max_length=None)
+    rows = [TokenRow(list(range(5, 5 + length)), [True] * length, [(0, 0)] * length) for length in LENGTHS]
+    names, ids = ("input_ids", "attention_mask", "pool_mask"), torch.arange(5, 10).repeat(2, 1)
+    shapes = {name: {0: torch.export.Dim("b", min=1), 1: torch.export.Dim("t", min=2)} for name in names}
+    with torch.no_grad():
+        right = encoder(encoder.pack(rows))
+        with plain_attention(encoder):
+            module = PaddedEncoder(encoder).eval()
+            mask = torch.ones_like(ids)
+            program = torch.export.export(module, (ids, mask, mask.clone()), dynamic_shapes=shapes).module()
+            before = {name: value.clone() for name, value in encoder.backbone.named_buffers()}
+            for chosen in (range(len(LENGTHS)), (0, 4), (1, 6), (5,)):
+                length = max(LENGTHS[number] for number in chosen)
+                given = torch.stack([torch.arange(5, 5 + length)] * len(chosen))
+                mask = (torch.arange(length) < torch.tensor([LENGTHS[number] for number in chosen])[:, None]).long()
+                for run in (program, module):
+                    found = run(given * mask, mask, mask.clone())[-1]
+                    assert (found - right[list(chosen)]).abs().max() < 1e-5
+    assert all(torch.equal(value, before[name]) for name, value in encoder.backbone.named_buffers())
+    rotary: Any = encoder.backbone.rotary_emb
+    assert "forward" not in vars(rotary)
 
 
 def test_gradients_pass(tmp_path: Path) -> None:

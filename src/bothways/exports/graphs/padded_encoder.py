@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bothways.attention.run import position_offset
 from bothways.attention.stock import set_implementation
+from bothways.attention.text_rope import rope_of_rows
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.head_modules import Headed
 from bothways.errors import InputError
@@ -85,7 +86,8 @@ class PaddedEncoder(nn.Module):
                 torch.arange(ids.shape[1], device=ids.device).expand_as(ids) + self.offset
             )
         # transformers makes each layer's mask of this, with kept windows too
-        out = self.backbone(input_ids=ids, attention_mask=mask, use_cache=False, **options)
+        with rope_of_rows(self.backbone, mask.sum(1)):
+            out = self.backbone(input_ids=ids, attention_mask=mask, use_cache=False, **options)
         vectors = self._pool(out.last_hidden_state.float(), pool * mask)
         if self.behind is not None:
             vectors = self.behind.transform(vectors)
