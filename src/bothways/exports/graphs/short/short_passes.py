@@ -322,10 +322,13 @@ def place_of(
 
     Raises:
         InputError: `graph` is unknown.
+        MissingExtra: "openvino" is not installed. So this is said before a model is loaded.
     """
     _check(graph)
     if graph != "openvino":
         return device, dtype
+    if not installed():
+        raise bare_graph.missing()
     return "cpu" if device == "auto" else device, "float32" if dtype == "auto" else dtype
 
 

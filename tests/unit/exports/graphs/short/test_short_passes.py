@@ -22,6 +22,7 @@ from bothways.cli.app import app
 from bothways.encoder.int8 import quantize as int8
 from bothways.errors import InputError, MissingExtra
 from bothways.evaluation.model_identity import model_fingerprint
+from bothways.exports.graphs import exported
 from bothways.exports.graphs.padded_encoder import PaddedEncoder, plain_attention
 from bothways.exports.graphs.short import bare_graph, graph_cache, short_passes
 from bothways.exports.graphs.short.short_passes import PATIENCE, TOKENS, ShortPasses, use_graph
@@ -274,6 +275,7 @@ def test_an_int8_graph_that_loses_too_much(folder: Path, runtime: Runtime) -> No
 def test_without_openvino(folder: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(short_passes, "installed", lambda: False)
     assert opened(folder, "auto").graph is None
+    monkeypatch.setattr(exported, "load_encoder", lambda *args, **options: pytest.fail("loaded in vain"))
     for options in ({}, {"quantize": "int8"}):
         with pytest.raises(MissingExtra, match=r"openvino, which is not installed; run: pip install 'bothways\[graph\]'"):
             bw.load(folder, graph="openvino", **options)
