@@ -12,7 +12,7 @@ import bothways as bw
 from bothways.data.embedded.stdlib import retrieval_task
 from bothways.data.labeled.templates import task_prompts
 from bothways.evaluation.task import Task
-from bothways.evaluation.tasks.classification import Classification
+from bothways.evaluation.tasks.classification import Classification, ClassifierOptions
 from bothways.evaluation.tasks.retrieval import Retrieval
 from bothways.evaluation.tasks.sts import STS as Similarity
 from bothways.recipes.labeled import EMBEDDED_INSTRUCTION
@@ -153,7 +153,7 @@ def nv_tasks(files: Files) -> Scored:
     question = task_prompts("nv_embed", "stdlib", instruction=EMBEDDED_INSTRUCTION).query
     stdlib = Retrieval(retrieval_task(), name="stdlib", query_prompt=question, document_prompt="")
     # three draws of MTEB's ten
-    banking = Classification.from_argument(str(BANKING), experiments=3, seed=42, prompt=intent)
+    banking = Classification.from_argument(str(BANKING), options=ClassifierOptions(experiments=3), seed=42, prompt=intent)
     return {
         "retrieval (stdlib nDCG@10)": (stdlib, "ndcg@10"),
         "STS-B test": (Similarity(STS["STS-B"], prompt=same), "spearman"),

@@ -29,9 +29,6 @@ MANY = {
     "bothways/recipes/longlora.py: longlora",
     # a recipe's options, which the command line reads off this signature
     "bothways/recipes/simcse.py: simcse",
-    # a task's options, which the command line reads off this signature
-    "bothways/evaluation/tasks/classification.py: from_argument",
-    "bothways/evaluation/tasks/reranking.py: from_argument",
 }
 """Functions with more than ten parameters, without those of `cli`, which are a verb's options."""
 

@@ -22,7 +22,7 @@ from bothways.backbone.linears.shared_input import calling, linears_of, same_inp
 from bothways.encoder.batch import TokenBatch, TokenRow
 from bothways.encoder.module import EncoderModule
 
-Changes = Callable[[nn.Linear, Tensor], tuple[Tensor, Tensor]]
+RoundingChanges = Callable[[nn.Linear, Tensor], tuple[Tensor, Tensor]]
 """What rounding adds to the output (T, N) of a layer with an input (..., K): of the weight, and of
 the input."""
 
@@ -48,7 +48,7 @@ class Effects:
 
 
 def measure_effects(
-    encoder: EncoderModule, rows: Sequence[TokenRow], changes: Changes | None = None
+    encoder: EncoderModule, rows: Sequence[TokenRow], changes: RoundingChanges | None = None
 ) -> Effects:
     """Measure the effects on the vectors of texts, with a forward and `DRAWS` backward passes.
 
@@ -77,7 +77,7 @@ def _measure(
     layers: dict[str, nn.Linear],
     groups: list[list[str]],
     batch: TokenBatch,
-    changes: Changes,
+    changes: RoundingChanges,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the effects of rounded weights and of rounded inputs, both (G, N of the batch)."""
     inputs: dict[str, Tensor] = {}
@@ -115,7 +115,7 @@ def _add_up(
     inputs: dict[str, Tensor],
     draws: Sequence[dict[str, Tensor | None]],
     batch: TokenBatch,
-    changes: Changes,
+    changes: RoundingChanges,
 ) -> tuple[np.ndarray, np.ndarray]:
     segments = batch.plan.segment_ids(torch.device("cpu"))
     found = np.zeros((2, len(groups), batch.rows))

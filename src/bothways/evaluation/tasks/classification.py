@@ -13,8 +13,9 @@ the transfer tasks of SentEval (Conneau & Kiela 2018).
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -48,6 +49,46 @@ Shots = int | Literal["all"]
 Draw = tuple[np.ndarray, np.ndarray]
 
 
+@dataclass(frozen=True)
+class ClassifierOptions:
+    """How a classifier is trained on the vectors, and how often.
+
+    Attributes:
+        method: "logreg", or "knn" (see `measures/knn.py`).
+        shots: training texts per class, or "all".
+        experiments: number of draws of the training texts, whose scores are averaged. With
+            `shots="all"` or `folds` it is not used, because nothing is drawn.
+        k: number of neighbors of "knn".
+        folds: number of parts of a cross-validation. If None, train on the training texts.
+    """
+
+    method: ClassifierMethod = "logreg"
+    shots: Shots = 8
+    experiments: int = 10
+    k: int = 1
+    folds: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InputError if a number is out of range."""
+        for option, number, least in (
+            ("shots", self.shots, 1),
+            ("experiments", self.experiments, 1),
+            ("k", self.k, 1),
+            ("folds", self.folds, 2),
+        ):
+            if number not in (None, "all") and int(number) < least:
+                raise InputError(
+                    f"classification: {option} must be at least {least} (got {number})"
+                )
+        if self.experiments > MOST:
+            raise InputError(
+                f"classification: experiments must be at most {MOST:,} (got {self.experiments})"
+            )
+
+
+_PUBLISHED = ClassifierOptions()
+
+
 class Classification(Task):
     """Accuracy (main), macro and weighted F1, each in [0, 1].
 
@@ -61,12 +102,8 @@ class Classification(Task):
         self,
         train: LabeledSet | None,
         test: LabeledSet,
+        options: ClassifierOptions = _PUBLISHED,
         *,
-        method: ClassifierMethod = "logreg",
-        shots: Shots = 8,
-        experiments: int = 10,
-        k: int = 1,
-        folds: int | None = None,
         seed: int | None = None,
         prompt: str | None = None,
         name: str = "classification",
@@ -76,47 +113,28 @@ class Classification(Task):
         Args:
             train: training texts. None with `folds`.
             test: texts to score on. With `folds`, all texts.
-            method: "logreg", or "knn" (see `measures/knn.py`).
-            shots: training texts per class, or "all".
-            experiments: number of draws of the training texts, whose scores are averaged. With
-                `shots="all"` or `folds` it is not used, because nothing is drawn.
-            k: number of neighbors of "knn".
-            folds: number of parts of a cross-validation. If None, train on `train`.
+            options: the classifier and the draws of its training texts.
             seed: seed of the draws. If None, use the seed of the run. MTEB's is 42.
             prompt: instruction for all texts, used instead of the encoder's own.
             name: name of the task in results.
 
         Raises:
-            InputError: if a number is out of range, or if there is both training data and `folds`.
+            InputError: if there are both or neither of training data and `folds`, or if the seed is
+                out of range.
             MissingExtra: if scikit-learn is not installed.
         """
         require_scikit_learn("classification")
-        if (train is None) == (folds is None):
+        if (train is None) == (options.folds is None):
             raise InputError(
                 f"{test.source}: classification needs either a training split or folds=K, which splits this one into K parts"
             )
-        for option, number, least in (
-            ("shots", shots, 1),
-            ("experiments", experiments, 1),
-            ("k", k, 1),
-            ("folds", folds, 2),
-        ):
-            if number not in (None, "all") and int(number) < least:
-                raise InputError(
-                    f"classification: {option} must be at least {least} (got {number})"
-                )
-        if experiments > MOST:
-            raise InputError(
-                f"classification: experiments must be at most {MOST:,} (got {experiments})"
-            )
         check_seed(seed)
-        self.method, self.shots, self.experiments, self.k, self.folds = (
-            method,
-            shots,
-            experiments,
-            k,
-            folds,
+        self.method, self.shots, self.experiments = (
+            options.method,
+            options.shots,
+            options.experiments,
         )
+        self.k, self.folds = options.k, options.folds
         self.seed, self.prompt, self.name = seed, prompt, name
         parts = [test] if train is None else [train, test]
         self.pool = [text for part in parts for text in part.texts]
@@ -127,26 +145,16 @@ class Classification(Task):
         self.unknown = self._contradictions(train, test)
         self.trained_on = 0 if train is None else len(train.texts)
         self.fingerprint = data_fingerprint([[part.texts, part.labels] for part in parts])
-        facts = {
-            "method": method,
-            "shots": shots,
-            "experiments": experiments,
-            "folds": folds,
-            "seed": seed,
-            "prompt": prompt,
-        }
-        self.settings = {**facts, "k": k} if method == "knn" else facts
+        facts = {**asdict(options), "seed": seed, "prompt": prompt}
+        k = facts.pop("k")
+        self.settings = {**facts, "k": k} if options.method == "knn" else facts
 
     @classmethod
     def from_argument(
         cls,
         argument: str | None,
         *,
-        method: ClassifierMethod = "logreg",
-        shots: Shots = 8,
-        experiments: int = 10,
-        k: int = 1,
-        folds: int | None = None,
+        options: ClassifierOptions = _PUBLISHED,
         seed: int | None = None,
         train: str | None = None,
         split: str = "test",
@@ -162,11 +170,7 @@ class Classification(Task):
 
         Args:
             argument: the folder or file.
-            method: see `Classification`.
-            shots: see `Classification`.
-            experiments: see `Classification`.
-            k: see `Classification`.
-            folds: see `Classification`.
+            options: options method, shots, experiments, k and folds, see `ClassifierOptions`.
             seed: see `Classification`.
             train: the training split of the folder, or a file. If None, the split "train".
             split: the split of the folder to score on.
@@ -178,19 +182,11 @@ class Classification(Task):
         columns = {"text": text, "label": label}
         test = read_labeled_set(source, split=split, **columns)
         training = None
-        if folds is None:
+        if options.folds is None:
             place = _training_source(source, train)
             training = read_labeled_set(place, split=train or "train", **columns)
-        options: dict[str, Any] = {
-            "method": method,
-            "shots": shots,
-            "experiments": experiments,
-            "k": k,
-            "folds": folds,
-        }
-        return cls(
-            training, test, **options, seed=seed, prompt=prompt, name=f"classification:{argument}"
-        )
+        name = f"classification:{argument}"
+        return cls(training, test, options, seed=seed, prompt=prompt, name=name)
 
     def _contradictions(self, train: LabeledSet | None, test: LabeledSet) -> dict[str, int]:
         """Refuse or warn about data that cannot be scored, before anything is encoded.

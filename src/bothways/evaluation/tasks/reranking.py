@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,6 +64,28 @@ class Candidates:
     query: str
     positive: list[str] = field(default_factory=list)
     negative: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CandidateColumns:
+    """The columns of queries and candidates. Those that are None are found by their usual names.
+
+    Attributes:
+        query: column of the query.
+        positive: column of the right candidates (MTEB's layout).
+        negative: column of the wrong candidates (MTEB's layout).
+        candidate: column of the candidate (WikiQA's layout).
+        label: column of the label, 0 or 1 (WikiQA's layout).
+    """
+
+    query: str | None = None
+    positive: str | None = None
+    negative: str | None = None
+    candidate: str | None = None
+    label: str | None = None
+
+
+_USUAL = CandidateColumns()
 
 
 class Reranking(Task):
@@ -157,11 +179,7 @@ class Reranking(Task):
         *,
         all_right: AllRight = "drop",
         split: str = "test",
-        query: str | None = None,
-        positive: str | None = None,
-        negative: str | None = None,
-        candidate: str | None = None,
-        label: str | None = None,
+        columns: CandidateColumns = _USUAL,
         similarity: Similarity | None = None,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
@@ -172,24 +190,14 @@ class Reranking(Task):
             argument: a file, or a folder with a test split.
             all_right: see `Reranking`.
             split: the split of a folder.
-            query: column of the query. If None, it is found by its usual names.
-            positive: column of the right candidates (MTEB's layout). If None, as `query`.
-            negative: column of the wrong candidates (MTEB's layout). If None, as `query`.
-            candidate: column of the candidate (WikiQA's layout). If None, as `query`.
-            label: column of the label, 0 or 1 (WikiQA's layout). If None, as `query`.
+            columns: options query, positive, negative, candidate and label, see
+                `CandidateColumns`.
             similarity: see `Reranking`.
             query_prompt: see `Reranking`.
             document_prompt: see `Reranking`.
         """
         path = require_argument(argument, "reranking")
-        asked = {
-            "query": query,
-            "positive": positive,
-            "negative": negative,
-            "candidate": candidate,
-            "label": label,
-        }
-        queries = read_candidates(path, split=split, columns=asked)
+        queries = read_candidates(path, split=split, columns=asdict(columns))
         prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt}
         return cls(
             queries,

@@ -15,7 +15,7 @@ from bothways.evaluation.measures.classifiers import few_per_class, logistic_pre
 from bothways.evaluation.measures.knn import knn_predictions
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
-from bothways.evaluation.tasks.classification import Classification
+from bothways.evaluation.tasks.classification import Classification, ClassifierOptions
 from unit.evaluation.vectors import Written, write, written
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed (pip install 'bothways[eval]')")
@@ -36,7 +36,7 @@ def material(count: int, distance: float, seed: int, classes: int = CLASSES) -> 
 def test_separable_is_one_and_random_is_chance(options):
     for distance, low, high in ((60.0, 1.0, 1.0), (0.0, 0.15, 0.35)):
         train, test = material(200, distance, 1), material(400, distance, 2)
-        task = Classification(None if "folds" in options else train, test, **options)
+        task = Classification(None if "folds" in options else train, test, ClassifierOptions(**options))
         score = task.run(Written(), OPTIONS)
         # random: 400 rows at 1/4 deviate by 0.022, ten draws of the same rows are dependent; ±0.1
         # is beyond four deviations
@@ -47,7 +47,9 @@ def test_separable_is_one_and_random_is_chance(options):
 
 def test_only_what_the_draws_need_is_encoded_each_text_once():
     encoder = Written()
-    score = Classification(material(500, 3, 1), material(50, 3, 2), shots=2, experiments=3).run(encoder, OPTIONS)
+    score = Classification(material(500, 3, 1), material(50, 3, 2), ClassifierOptions(shots=2, experiments=3)).run(
+        encoder, OPTIONS
+    )
     ((role, prompt, count),) = encoder.calls
     assert (role, prompt) == ("symmetric", None)
     assert 50 + 2 * CLASSES <= count <= 50 + 3 * 2 * CLASSES
@@ -61,7 +63,7 @@ def test_only_what_the_draws_need_is_encoded_each_text_once():
 
 def test_draws_shuffle_the_order_before_them():
     train = material(100, 0, 3)
-    draws = Classification(train, material(9, 0, 4), shots=5, experiments=3).draws(seed=7)
+    draws = Classification(train, material(9, 0, 4), ClassifierOptions(shots=5, experiments=3)).draws(seed=7)
     order = list(range(100))
     for rows, test in draws:
         np.random.RandomState(7).shuffle(order)
@@ -114,7 +116,9 @@ def test_nearest_neighbours_against_a_loop():
 
 def test_knn_reports_the_better_distance():
     metrics = (
-        Classification(material(80, 2, 1), material(200, 2, 2), method="knn", experiments=1).run(Written(), OPTIONS).metrics
+        Classification(material(80, 2, 1), material(200, 2, 2), ClassifierOptions(method="knn", experiments=1))
+        .run(Written(), OPTIONS)
+        .metrics
     )
     assert metrics["accuracy"] == max(metrics["accuracy[cosine]"], metrics["accuracy[euclidean]"])
 
@@ -131,7 +135,7 @@ def test_measures_by_hand():
 
 
 def test_folds_test_every_text_once():
-    task = Classification(None, material(103, 0, 1), folds=5, shots="all")
+    task = Classification(None, material(103, 0, 1), ClassifierOptions(folds=5, shots="all"))
     tested = np.concatenate([test for _, test in task.draws(0)])
     assert sorted(tested) == list(range(103))
     assert all(not set(train) & set(test) and len(train) + len(test) == 103 for train, test in task.draws(0))
