@@ -22,7 +22,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 COMMON = {
     *("config", "errors", "foreign", "atomic", "locks", "printable", "digest", "progress", "provenance", "dropout"),
-    *("nearest", "moved", "similarity", "similarity_names"),
+    *("folder_files", "nearest", "moved", "similarity", "similarity_names"),
 }
 # Each layer and those below it. docs/architecture.md shows the same table.
 BELOW: dict[str, set[str]] = {

@@ -5,6 +5,7 @@ The list of exceptions may only become shorter.
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import subprocess
 from pathlib import Path
@@ -30,7 +31,7 @@ MANY = {
     # a recipe's options, which the command line reads off this signature
     "bothways/recipes/simcse.py: simcse",
 }
-"""Functions with more than ten parameters, without those of `cli`, which are a verb's options."""
+"""Functions with more than ten parameters, without the verbs of `cli`, which have one for each option."""
 
 
 def test_no_circle_when_modules_are_loaded() -> None:
@@ -52,7 +53,28 @@ def test_no_long_function() -> None:
 
 def test_no_other_function_with_many_parameters() -> None:
     found = set(measure.many_parameters(ROOT))
-    assert {name for name in found if not name.startswith("bothways/cli/")} == MANY
+    assert {name for name in found if not name.startswith("bothways/cli/verbs/")} == MANY
+
+
+def file_names_written_out(root: Path, names: set[str]) -> dict[str, list[str]]:
+    """Return the modules of a checkout that write out one of these names, with the names."""
+    found: dict[str, list[str]] = {}
+    for path in measure.sources(root, "src"):
+        written = {
+            node.value for node in ast.walk(measure.parsed(path)) if isinstance(node, ast.Constant) and node.value in names
+        }
+        if written:
+            found[str(path.relative_to(root / "src"))] = sorted(written)
+    return found
+
+
+def test_names_of_model_files_are_in_one_place() -> None:
+    """`folder_loaders.py` runs in other environments, without bothways."""
+    table = measure.parsed(ROOT / "src/bothways/folder_files.py")
+    names = {node.value.value for node in table.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)}
+    assert "modules.json" in names
+    found = set(file_names_written_out(ROOT, names))
+    assert found == {"bothways/folder_files.py", "bothways/exports/folders/folder_loaders.py"}
 
 
 def test_training_uses_three_modules_of_evaluation() -> None:
@@ -136,6 +158,13 @@ def test_many_parameters_are_found(checkout: Path) -> None:
     assert measure.many_parameters(checkout) == {}
     (checkout / "src/thing/one.py").write_text(f"class C:\n    def f(self, {names}, *more, j, k, **rest): pass")
     assert measure.many_parameters(checkout) == {"thing/one.py: f": 11}
+
+
+def test_a_name_written_out_is_found(checkout: Path) -> None:
+    (checkout / "src/thing/one.py").write_text('"""Reads modules.json."""\nfrom thing.two import MODULES')
+    assert file_names_written_out(checkout, {"modules.json"}) == {}
+    (checkout / "src/thing/one.py").write_text('def f(folder):\n    return folder / "modules.json"')
+    assert file_names_written_out(checkout, {"modules.json"}) == {"thing/one.py": ["modules.json"]}
 
 
 def test_no_link_is_tracked() -> None:

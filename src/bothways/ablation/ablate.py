@@ -36,6 +36,7 @@ from bothways.data.text_sources import resolve_texts
 from bothways.encoder.load import is_encoder, load
 from bothways.errors import InputError
 from bothways.evaluation.devmetric import dev_metric
+from bothways.folder_files import MODULES, OURS
 from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig
 from bothways.training.loop.trainer import train
@@ -263,7 +264,7 @@ class _Run:
             self.bench.drop(self.grid, node)
             shutil.rmtree(start, ignore_errors=True)
             remove_folder(folder)
-        if node.repooled and not (start / "modules.json").is_file():
+        if node.repooled and not (start / MODULES).is_file():
             self._repool(node, start)
         log.info("%s %s", "continuing" if state.kind == "begun" else "training", node.name)
         train(
@@ -288,5 +289,5 @@ class _Run:
         """Sum the training time of all stages of an encoder, in minutes."""
         if node is None:
             return 0.0
-        facts = read_object(self.out / node.name / "bothways.json")
+        facts = read_object(self.out / node.name / OURS)
         return sum(float(stage.get("seconds", 0.0)) for stage in facts.get("stages") or ()) / 60

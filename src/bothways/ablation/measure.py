@@ -31,6 +31,7 @@ from bothways.evaluation.results import Results
 from bothways.evaluation.resume import finished
 from bothways.evaluation.specification import parse_specification
 from bothways.evaluation.task import Task
+from bothways.folder_files import OURS
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.stage.product import ENCODER
 
@@ -151,7 +152,7 @@ class Bench:
         ]
         if cell.node is None:
             return _digest([*facts, self.plan.base, _files(self.plan.base)])
-        note = self.out / cell.node.name / "bothways.json"
+        note = self.out / cell.node.name / OURS
         return _digest([*facts, note.read_text(encoding="utf-8") if note.is_file() else None])
 
     def _encoder(self, cell: Cell) -> Encoder:

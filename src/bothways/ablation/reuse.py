@@ -18,6 +18,7 @@ import yaml
 from bothways.ablation.grid import Node
 from bothways.data.fingerprint import describe_texts
 from bothways.errors import BothwaysError, InputError
+from bothways.folder_files import OURS
 from bothways.foreign import read_object
 from bothways.locks import is_leftover
 from bothways.moved import old_names
@@ -91,7 +92,7 @@ class Inventory:
         """Describe how a finished encoder differs from the node, or return "" if it does not."""
         before = _stored(stored)
         try:
-            facts = read_object(folder / "bothways.json")
+            facts = read_object(folder / OURS)
         except InputError as error:
             return str(error)
         now = node.recipe.resolved()
@@ -136,7 +137,7 @@ class Inventory:
         if node.parent is None:
             return ""
         if self.state(node.parent).kind == "finished":
-            there = read_object(self.out / node.parent.name / "bothways.json").get("stages")
+            there = read_object(self.out / node.parent.name / OURS).get("stages")
             same = [_timeless(stage) for stage in stages[:-1]] == [
                 _timeless(stage) for stage in there or ()
             ]

@@ -16,6 +16,7 @@ from typing import Any
 from bothways.backbone.loading.embedded import CARDS, MODELS
 from bothways.backbone.origin import CACHED, hub_id
 from bothways.digest import file_sha256
+from bothways.folder_files import OURS
 from bothways.foreign import object_if_whole
 
 _DEPTH = 16  # the search ends here if folders name each other in a circle
@@ -67,7 +68,7 @@ def base_facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
         if cached:
             found = {"id": f"{cached['owner']}/{cached['name']}", "revision": cached["commit"]}
             return {**found, **card_facts(place / "README.md")}
-        ours = object_if_whole(place / "bothways.json")
+        ours = object_if_whole(place / OURS)
         if not ours:
             return _of_folder(place)
         if isinstance(ours.get("base_model"), dict):

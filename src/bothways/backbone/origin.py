@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from bothways.folder_files import ADAPTER, OURS
 from bothways.foreign import object_if_whole
 
 _DEPTH = 16  # The search ends after this many folders, in case they name each other in a circle.
@@ -74,11 +75,11 @@ def origin(base: str | os.PathLike[str]) -> Origin:
 
 def _before(place: Path) -> str | None:
     """Return the model that the files of a folder name as its origin."""
-    ours = object_if_whole(place / "bothways.json")
+    ours = object_if_whole(place / OURS)
     named = (
         ours.get("origin"),
         ours.get("base"),
-        object_if_whole(place / "adapter_config.json").get("base_model_name_or_path"),
+        object_if_whole(place / ADAPTER).get("base_model_name_or_path"),
         object_if_whole(place / "config.json").get("_name_or_path"),
     )
     return next((text for text in map(_text, named) if text), None)

@@ -21,6 +21,7 @@ from bothways.encoder.encoder import Encoder
 from bothways.encoder.load import is_encoder, load, locate
 from bothways.encoder.options import EncoderOptions
 from bothways.errors import InputError
+from bothways.folder_files import TRANSFORMER_SETTINGS
 from bothways.printable import printable_line
 
 FORMS: dict[str, tuple[str, ...]] = {
@@ -36,7 +37,6 @@ FORMS: dict[str, tuple[str, ...]] = {
 LONGEST = 2048
 """Tokens of a text in all forms, if the model has so many positions."""
 _NOTE = "bench.json"
-_SETTINGS = "sentence_bert_config.json"
 
 
 class Artifacts:
@@ -71,7 +71,7 @@ class Artifacts:
     @property
     def tokens(self) -> int:
         """Tokens of the longest text that every form takes."""
-        stored = (self.encoder_folder / _SETTINGS).read_text(encoding="utf-8")
+        stored = (self.encoder_folder / TRANSFORMER_SETTINGS).read_text(encoding="utf-8")
         return int(json.loads(stored)["max_seq_length"])
 
     def encoder(self) -> Encoder:

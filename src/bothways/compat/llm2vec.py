@@ -40,10 +40,8 @@ from bothways.compat.opening import open_loaded, open_named
 from bothways.encoder.encode_types import Vectors
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import llm2vec as llm2vec_folder
-from bothways.encoder.folder import write as storage
 from bothways.encoder.folder.adapter_settings import (
     DOC_MAX_LENGTH,
-    LLM2VEC,
     MODES,
     save_tokenizer,
     write_adapter_settings,
@@ -53,6 +51,7 @@ from bothways.encoder.folder.llm2vec_texts import text_wrapper
 from bothways.encoder.texts.tokenization import Text
 from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
+from bothways.folder_files import LLM2VEC, OURS
 from bothways.pooling import Pooling
 
 if TYPE_CHECKING:
@@ -273,7 +272,7 @@ class LLM2Vec(nn.Module):
             InputError: if the folder has other files.
         """
         target = Path(output_path)
-        ours = any((target / name).is_file() for name in (LLM2VEC, storage.OURS))
+        ours = any((target / name).is_file() for name in (LLM2VEC, OURS))
         if self.adapter is None or merge_before_save:
             self.encoder.save(target, replace=ours)
             if save_config:
@@ -281,7 +280,7 @@ class LLM2Vec(nn.Module):
             return
         with atomic_folder(target, replace=ours) as part:
             copy_adapter(self.adapter, part)
-            if (part / storage.OURS).is_file():
+            if (part / OURS).is_file():
                 # an adapter of ours stores how vectors are read, which may have been changed since
                 write_adapter_settings(self.encoder, part, pooling=self.pooling_mode)
             else:

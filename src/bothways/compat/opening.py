@@ -17,11 +17,11 @@ from bothways.encoder.convert import convert
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import llm2vec as llm2vec_folder
 from bothways.encoder.folder import read as reading
-from bothways.encoder.folder import write as storage
 from bothways.encoder.folder.llm2vec_texts import text_wrapper
 from bothways.encoder.load import is_encoder, local_folder
 from bothways.encoder.prepare_backbone import prepare
 from bothways.errors import InputError
+from bothways.folder_files import MODULES
 from bothways.pooling import Pooling
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def open_named(
             llm2vec_folder.follow(encoder, llm2vec_folder.find_adapter(peft), base=name)
         return encoder
     folder = local_folder(source)
-    if llm2vec_folder.is_llm2vec(folder) and not (folder / storage.MODULES).is_file():
+    if llm2vec_folder.is_llm2vec(folder) and not (folder / MODULES).is_file():
         return llm2vec_folder.load(
             folder, adapter=peft, base=None, device=device, dtype=dtype, direction=direction
         )

@@ -15,7 +15,7 @@ from bothways.attention.text_config import state_width
 from bothways.backbone.adapter.adapter_files import MERGED, merged_in
 from bothways.backbone.adapter.merging import adapter_rope, find_adapter, merge_saved
 from bothways.backbone.hardware import resolve_device, resolve_dtype
-from bothways.backbone.loading.model_source import MODULES, Source, locate
+from bothways.backbone.loading.model_source import Source, locate
 from bothways.backbone.loading.sources import Pretrained, load_pretrained
 from bothways.backbone.rope import RopeConfig, rope_overrides, say_further, trained_positions
 from bothways.backbone.tokenizer.preparation import append_eos, prepend_bos
@@ -24,6 +24,7 @@ from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.prepare_backbone import prepare
 from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
+from bothways.folder_files import MODULES, OURS
 from bothways.moved import old_names
 from bothways.nearest import did_you_mean
 from bothways.pooling import PoolingConfig
@@ -258,7 +259,7 @@ def _check(
     for name, text in prompts.items():
         if not isinstance(text, str):
             raise InputError(f"prompts.{name}: must be a string (got {type(text).__name__})")
-    if base.kind == "folder" and base.holds(MODULES):
+    if base.kind in ("folder", "hub") and base.holds(MODULES):
         raise InputError(f"{base}: is a finished encoder; use bothways.load")
 
 
@@ -282,7 +283,7 @@ def _unmerged(base: Source, adapter: str | os.PathLike[str]) -> Source:
         InputError: a run's folder is the base, and the adapter is already merged in it.
     """
     run = Path(base).resolve()
-    if (run / "bothways.json").is_file() and (run / "adapters") in Path(
+    if (run / OURS).is_file() and (run / "adapters") in Path(
         adapter
     ).expanduser().resolve().parents:
         raise InputError(

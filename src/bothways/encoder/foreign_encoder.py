@@ -10,14 +10,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bothways.folder_files import MODULES, OURS
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
 def is_foreign(name: str | os.PathLike[str]) -> bool:
     """Return whether this is a sentence-transformers folder that bothways did not write."""
-    from bothways.backbone.loading.model_source import MODULES, locate
-    from bothways.encoder.folder.write import OURS
+    from bothways.backbone.loading.model_source import locate
 
     source = locate(name)
     return source.holds(MODULES) and not source.holds(OURS)
@@ -31,7 +32,6 @@ def has_code(folder: Path) -> bool:
     """
     if not folder.is_dir():
         return False
-    from bothways.backbone.loading.model_source import MODULES
     from bothways.encoder.folder.head_modules import STOCK
     from bothways.foreign import read_json
 

@@ -14,9 +14,6 @@ import torch
 
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.loading.model_source import (
-    ADAPTER,
-    LLM2VEC,
-    MODULES,
     Source,
     is_exported_graph,
     locate,
@@ -27,6 +24,7 @@ from bothways.encoder.folder import head_modules, llm2vec, read
 from bothways.encoder.int8 import quantize as int8
 from bothways.encoder.texts.tokenization import Text
 from bothways.errors import InputError
+from bothways.folder_files import ADAPTER, LLM2VEC, MODULES
 from bothways.pooling import PoolingConfig
 from bothways.pooling.pool import count_from_start
 

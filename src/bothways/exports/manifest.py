@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bothways.backbone.loading.model_source import EXPORT
 from bothways.errors import InputError
 from bothways.exports.reference import ReferenceRow
+from bothways.folder_files import EXPORT
 from bothways.provenance import versions
 
 MANIFEST = EXPORT

@@ -26,11 +26,11 @@ from torch import Tensor
 from bothways.atomic import atomic_folder
 from bothways.backbone.adapter.adapter_files import FACTORS, NEEDS, read_needs
 from bothways.errors import InputError
+from bothways.folder_files import ADAPTER
 from bothways.foreign import read_object, read_tensors
 
 Combination = Literal["cat", "linear"]
 
-CONFIG = "adapter_config.json"
 _PREFIX = "base_model.model."
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 #: Fields of an adapter's configuration that may differ: the scale and rank, which are read for each
@@ -123,7 +123,7 @@ def write_merged(
     }
     with atomic_folder(out) as part:
         save_file(made, part / FACTORS[0], metadata={"format": "pt"})
-        for name, values in ((CONFIG, config), (NEEDS, needs)):
+        for name, values in ((ADAPTER, config), (NEEDS, needs)):
             text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
             (part / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     return max(torch.finfo(tensor.dtype).eps for tensor in made.values())
@@ -136,14 +136,14 @@ def read_adapter_values(folder: Path) -> dict[str, Any]:
         InputError: if the folder holds no adapter.
     """
     _factors(folder)
-    return read_object(folder / CONFIG)
+    return read_object(folder / ADAPTER)
 
 
 def _factors(folder: Path) -> Path:
     file = next((folder / name for name in FACTORS if (folder / name).is_file()), None)
-    if not (folder / CONFIG).is_file() or file is None:
+    if not (folder / ADAPTER).is_file() or file is None:
         raise InputError(
-            f"merge: {folder} holds no adapter ({CONFIG} and {FACTORS[0]}), and an adapter is to be made of adapters alone; "
+            f"merge: {folder} holds no adapter ({ADAPTER} and {FACTORS[0]}), and an adapter is to be made of adapters alone; "
             "leave out the adapter option to merge whole encoders"
         )
     return file
@@ -181,7 +181,7 @@ def _check_pair(one: _Adapter, other: _Adapter, combination: Combination) -> Non
     for key in sorted((one.config.keys() | other.config.keys()) - _OWN):
         if (one.config.get(key) or None) != (other.config.get(key) or None):
             raise InputError(
-                f"merge: {one.folder} and {other.folder} differ in {key} of {CONFIG} ({one.config.get(key)!r:.40} and "
+                f"merge: {one.folder} and {other.folder} differ in {key} of {ADAPTER} ({one.config.get(key)!r:.40} and "
                 f"{other.config.get(key)!r:.40}); {remedy}"
             )
 

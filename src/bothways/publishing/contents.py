@@ -17,8 +17,8 @@ from typing import NamedTuple
 from bothways.backbone.loading.model_source import TOKENIZER_FILES
 from bothways.encoder.folder import pooling_module, template_module
 from bothways.encoder.folder.card import CARD
-from bothways.encoder.folder.write import MODULES, OURS
 from bothways.errors import InputError
+from bothways.folder_files import ADAPTER, ENCODER_SETTINGS, MODULES, OURS, TRANSFORMER_SETTINGS
 from bothways.foreign import read_object
 
 INDEX = "model.safetensors.index.json"
@@ -31,7 +31,7 @@ READ = (
         "added_tokens.json",
         "merges.txt",
     ),
-    *(MODULES, "sentence_bert_config.json", "config_sentence_transformers.json", OURS),
+    *(MODULES, TRANSFORMER_SETTINGS, ENCODER_SETTINGS, OURS),
     *(
         "[0-9]*_*/config.json",
         "[0-9]*_*/model.safetensors",
@@ -43,7 +43,7 @@ READ = (
 KEPT = (CARD, "LICENSE*", "LICENCE*", "NOTICE*")
 """Files for people, which are published too."""
 _OTHERS = {
-    "adapter_config.json": "transformers would put its adapter on top of the weights",
+    ADAPTER: "transformers would put its adapter on top of the weights",
     "chat_template.jinja": "sentence-transformers would write every text into it",
     "preprocessor_config.json": "sentence-transformers would take the model for one of images or sound",
     "processor_config.json": "sentence-transformers would take the model for one of images or sound",

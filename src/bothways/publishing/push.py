@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from bothways.backbone.origin import hub_id
 from bothways.encoder.folder.card import CARD
 from bothways.encoder.folder.card_metadata import CardOptions
-from bothways.encoder.folder.write import OURS
 from bothways.encoder.load import load
 from bothways.encoder.proof.doctor import doctor
 from bothways.errors import DirectionError, InputError
+from bothways.folder_files import OURS
 from bothways.provenance import versions
 from bothways.publishing.cards import front_matter_of, is_free, made
 from bothways.publishing.contents import Contents, contents, read_ours, stale, write_ours

@@ -21,6 +21,7 @@ import yaml
 
 from bothways.errors import InputError
 from bothways.evaluation.results import Record, Results
+from bothways.folder_files import OURS
 from bothways.foreign import read_json
 from bothways.moved import old_names
 
@@ -220,9 +221,7 @@ def _read_run(folder: Path, name: str | None) -> TrainingRun:
             f"{recipe_file}: expected a mapping with the keys of a recipe, got {type(plain).__name__}"
         )
     label = name or folder.resolve().name or str(folder)
-    return TrainingRun(
-        label, str(folder), _lines(folder / _METRICS), recipe, _facts(folder / "bothways.json")
-    )
+    return TrainingRun(label, str(folder), _lines(folder / _METRICS), recipe, _facts(folder / OURS))
 
 
 def _facts(path: Path) -> Mapping[str, Any]:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bothways.errors import InputError
+from bothways.folder_files import ADAPTER
 from bothways.foreign import foreign, one_line, read_object
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-NAME = "adapter_config.json"
 # Known fields with an effect that weights cannot hold, and the reason.
 _UNMERGEABLE = {
     "alora_invocation_tokens": "acts only after certain tokens of a text",
@@ -48,7 +48,7 @@ def read_adapter_config(folder: Path) -> Any:
     from peft import PeftConfig
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-    file = folder / NAME
+    file = folder / ADAPTER
     values = read_object(file)
     if "peft_type" not in values and {"r", "target_modules"} <= values.keys():
         values["peft_type"] = "LORA"

@@ -24,18 +24,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bothways.atomic import atomic_folder
-from bothways.backbone.adapter.adapter_config import NAME
 from bothways.backbone.adapter.lora import adapter_state, lora_layers, peft_config
 from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.adapter.new_tokens import NewRows
 from bothways.backbone.rope import RopeConfig
 from bothways.digest import file_sha256
 from bothways.errors import InputError
+from bothways.folder_files import ADAPTER, OURS
 from bothways.foreign import foreign, object_if_whole, read_object, read_tensors
 
 WHOLE = "trainable_params.safetensors"
 PUBLISHED_WHOLE = "trainable_params.bin"
-NEEDS = "bothways.json"
+NEEDS = OURS
 FACTORS = ("adapter_model.safetensors", "adapter_model.bin")
 #: Key of `bothways.json`, of an encoder or an adapter. It holds the fingerprints of the adapters
 #: that have been merged, in order.
@@ -206,7 +206,7 @@ def kept_adapter(run: Path) -> Path | None:
 
 def copy_adapter(source: Path, target: Path) -> None:
     """Copy the files of an adapter into a folder, without the rest of the run around them."""
-    for name in (NAME, *FACTORS, WHOLE, PUBLISHED_WHOLE):
+    for name in (ADAPTER, *FACTORS, WHOLE, PUBLISHED_WHOLE):
         if (source / name).is_file():
             shutil.copy2(source / name, target / name)
     if (source / NEEDS).is_file():
@@ -223,7 +223,7 @@ def copy_adapter(source: Path, target: Path) -> None:
 def local_adapter(place: str | os.PathLike[str]) -> Path:
     """Find the folder of an adapter: `place` itself, or in a run that of its last stage."""
     folder = Path(place).expanduser()
-    if (folder / NAME).is_file():
+    if (folder / ADAPTER).is_file():
         return folder
     return kept_adapter(folder) or folder
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from bothways.backbone.adapter.adapter_config import NAME, read_adapter_config
+from bothways.backbone.adapter.adapter_config import read_adapter_config
 from bothways.backbone.adapter.adapter_files import (
     FACTORS,
     adapter_fingerprint,
@@ -45,6 +45,7 @@ from bothways.backbone.loading.hub import adapter_snapshot
 from bothways.backbone.loading.model_source import Source, resolve
 from bothways.backbone.rope import RopeConfig
 from bothways.errors import InputError
+from bothways.folder_files import ADAPTER
 from bothways.foreign import foreign, read_tensors
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def merge_saved(
         log.info("%s: was trained over %s, which is merged first", place, before)
         held = merge_saved(model, before, held)
     config = read_adapter_config(folder)
-    refuse_lost_base(config, folder / NAME)
+    refuse_lost_base(config, folder / ADAPTER)
     file = next((folder / name for name in FACTORS if (folder / name).is_file()), None)
     if file is None:
         raise InputError(
@@ -238,8 +239,8 @@ def find_adapter(place: str | os.PathLike[str]) -> Source:
     folder = local_adapter(place)
     if not folder.is_dir():
         folder = adapter_snapshot(resolve(place).path)
-    if not (folder / NAME).is_file():
-        raise InputError(f"{place}: no {NAME}; expected the folder of a PEFT adapter")
+    if not (folder / ADAPTER).is_file():
+        raise InputError(f"{place}: no {ADAPTER}; expected the folder of a PEFT adapter")
     return Source(str(place), "folder", str(folder))
 
 

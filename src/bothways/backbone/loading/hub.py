@@ -8,15 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from bothways.backbone.loading.checkpoint_loading import in_one_line
+from bothways.folder_files import ADAPTER, OURS
 
 #: The files of an adapter. Those that LongLoRA published are pickles and have two parts.
 ADAPTER_FILES = (
-    "adapter_config.json",
+    ADAPTER,
     "adapter_model.safetensors",
     "adapter_model.bin",
     "trainable_params.safetensors",
     "trainable_params.bin",
-    "bothways.json",
+    OURS,
 )
 
 

@@ -16,21 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from bothways.backbone.adapter.adapter_config import NAME as ADAPTER
 from bothways.backbone.loading import embedded
 from bothways.backbone.loading.checkpoint_loading import ACCEPTED
 from bothways.backbone.loading.hub import has_file, snapshot
 from bothways.errors import SourceError
+from bothways.folder_files import ADAPTER, ENCODER_FILES, EXPORT
 
 SourceKind = Literal["hub", "folder", "gguf", "embedded"]
-MODULES = "modules.json"
-"""A file of every sentence-transformers folder. It lists the modules."""
-LLM2VEC = "llm2vec_config.json"
-"""A file with LLM2Vec's settings."""
-EXPORT = "bothways-export.json"
-"""What every folder that `bothways export` writes holds."""
-ENCODER_FILES = (MODULES, LLM2VEC, ADAPTER)
-"""Files that tell a finished encoder from a base model. One of them is enough."""
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",

@@ -26,7 +26,7 @@ NAME = "train"
 class RecipeChoices:
     """The choices that a recipe leaves to the user."""
 
-    base: Annotated[str | None, typer.Option(help="base LLM or encoder folder")] = None
+    base: Annotated[str | None, typer.Option(help="base LLM or finished encoder")] = None
     data: Annotated[
         list[str] | None,
         typer.Option(

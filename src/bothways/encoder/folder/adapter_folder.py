@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 
-from bothways.backbone.adapter.adapter_config import NAME
 from bothways.backbone.adapter.adapter_files import MERGED, merged_in
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
 from bothways.backbone.loading.checkpoint_loading import read_tokenizer
@@ -27,8 +26,8 @@ from bothways.backbone.loading.model_source import TOKENIZER_FILES, resolve
 from bothways.backbone.loading.sources import Pretrained, load_pretrained
 from bothways.backbone.rope import rope_overrides
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
-from bothways.encoder.folder.write import OURS
 from bothways.errors import InputError, SourceError
+from bothways.folder_files import ADAPTER, OURS
 from bothways.foreign import read_object
 
 
@@ -36,7 +35,7 @@ def is_adapter(root: Path) -> bool:
     """Return whether the folder of a transformer module holds an adapter instead of weights."""
     # a merged encoder of ours may keep its adapter in the same folder
     ours = (root / OURS).is_file() and (root / "config.json").is_file()
-    return (root / NAME).is_file() and not ours
+    return (root / ADAPTER).is_file() and not ours
 
 
 def load(
@@ -56,10 +55,10 @@ def load(
         InputError: no base is named, or the adapter does not fit it.
         SourceError: the base cannot be found or reached.
     """
-    named = read_object(root / NAME).get("base_model_name_or_path")
+    named = read_object(root / ADAPTER).get("base_model_name_or_path")
     name = named if base is None else base
     if not isinstance(name, str | os.PathLike) or not str(name):
-        raise InputError(f"{root / NAME}: names no base model; give it as base=")
+        raise InputError(f"{root / ADAPTER}: names no base model; give it as base=")
     rope = adapter_rope(root)
     try:
         source = resolve(name)
@@ -71,7 +70,7 @@ def load(
         if base is not None:
             raise
         raise SourceError(
-            f"{root / NAME}: the base model that it names cannot be loaded; give it as base= ({error})"
+            f"{root / ADAPTER}: the base model that it names cannot be loaded; give it as base= ({error})"
         ) from error
     held = merge_saved(loaded.model, root, merged_in(source))
     loaded.model.to(dtype)

@@ -24,12 +24,12 @@ from torch import nn
 
 from bothways.atomic import atomic_file
 from bothways.backbone.adapter.adapter_files import MERGED, NEEDS
-from bothways.backbone.loading.model_source import LLM2VEC
 from bothways.config import Direction, Strict, parse
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import head_modules, pooling_module
 from bothways.encoder.folder.write import _save_tokenizer as save_tokenizer
 from bothways.encoder.texts.wrapping import Wrapper
+from bothways.folder_files import LLM2VEC
 from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig
 from bothways.pooling.pool import count_from_start

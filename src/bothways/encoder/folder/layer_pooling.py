@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from bothways.config import Strict, parse
 from bothways.encoder.module import EncoderModule
 from bothways.errors import InputError
+from bothways.folder_files import MODULES, TRANSFORMER_SETTINGS
 from bothways.foreign import read_object, read_tensors
 
 KIND = "WeightedLayerPooling"
@@ -91,8 +92,8 @@ def check(place: Path, transformer: dict[str, Any], root: Path) -> None:
     ):
         raise InputError(
             f"{file}: {KIND} has no effect in sentence-transformers without output_hidden_states; if the model was trained with it, write "
-            f'"config_args": {{"output_hidden_states": true}} into {root / "sentence_bert_config.json"}, else take the module out of '
-            "modules.json"
+            f'"config_args": {{"output_hidden_states": true}} into {root / TRANSFORMER_SETTINGS}, else take the module out of '
+            f"{MODULES}"
         )
     weights = read_tensors(place / "model.safetensors").get("layer_weights")
     layers = stored.num_hidden_layers + 1 - stored.layer_start

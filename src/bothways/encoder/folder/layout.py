@@ -22,12 +22,10 @@ from bothways.encoder.folder import (
 )
 from bothways.encoder.folder.published_settings import read_transformer
 from bothways.encoder.folder.stock_pooling import StockPooling
-from bothways.encoder.folder.write import MODULES, OURS
 from bothways.errors import InputError
+from bothways.folder_files import ENCODER_SETTINGS, MODULES, OURS
 from bothways.foreign import positive, read_json, read_object
 from bothways.similarity_names import Similarity
-
-SETTINGS = "config_sentence_transformers.json"
 
 # names of sentence-transformers' functions, which people write in place of `similarity_fn_name`
 _FUNCTIONS = {"cos_sim": "cosine", "dot_score": "dot", "dot_product": "dot"}
@@ -86,7 +84,7 @@ def read_layout(path: Path) -> FolderLayout:
     stock = _pooling(path, modules)
     if layered is not None:
         stock = stock._replace(mode=layer_pooling.mode_of(path / layered.path, stock.mode))
-    return FolderLayout(path, modules, ours, transformer, stock, _stored(path / SETTINGS))
+    return FolderLayout(path, modules, ours, transformer, stock, _stored(path / ENCODER_SETTINGS))
 
 
 class Ours(Strict):

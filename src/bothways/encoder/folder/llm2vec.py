@@ -34,7 +34,7 @@ from bothways.attention.text_config import state_width, text_configs
 from bothways.backbone.adapter.adapter_files import MERGED, NEEDS, local_adapter, merged_in
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
 from bothways.backbone.loading.checkpoint_loading import read_tokenizer
-from bothways.backbone.loading.model_source import ADAPTER, LLM2VEC, locate, resolve
+from bothways.backbone.loading.model_source import locate, resolve
 from bothways.backbone.loading.sources import load_pretrained
 from bothways.backbone.rope import rope_overrides
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
@@ -44,6 +44,7 @@ from bothways.encoder.folder.adapter_settings import AdapterSettings, read_setti
 from bothways.encoder.folder.llm2vec_texts import text_wrapper
 from bothways.encoder.prepare_backbone import prepare
 from bothways.errors import InputError
+from bothways.folder_files import ADAPTER, LLM2VEC
 from bothways.foreign import positive, read_object
 from bothways.pooling import Pooling
 from bothways.provenance import versions
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bothways")
 
-CONFIG = LLM2VEC
-
 
 def is_llm2vec(path: Path) -> bool:
     """Return whether a folder is readable here.
@@ -62,7 +61,7 @@ def is_llm2vec(path: Path) -> bool:
     It is if it has LLM2Vec's settings, settings of ours next to an adapter, or an adapter and a
     config that names LLM2Vec's modeling code.
     """
-    if (path / CONFIG).is_file():
+    if (path / LLM2VEC).is_file():
         return True
     if (path / ADAPTER).is_file() and read_settings(path) is not None:
         return True
@@ -169,7 +168,7 @@ def add(
     if encoder.provenance[MERGED] == held:
         log.info("%s: %s is already merged, so it is not merged again", folder, adapter)
     encoder.backbone.to(dtype)
-    if read_settings(place) is not None or (place / CONFIG).is_file():
+    if read_settings(place) is not None or (place / LLM2VEC).is_file():
         follow(encoder, place, base=folder)
     return encoder
 
@@ -208,7 +207,7 @@ def _way_to_vectors(
     mode = settings.get("pooling_mode", "mean")
     pooling = Pooling(mode)
     options = EncoderOptions(
-        max_length=positive(settings.get("max_length", 512), f"{path / CONFIG}: max_length"),
+        max_length=positive(settings.get("max_length", 512), f"{path / LLM2VEC}: max_length"),
         # BOS comes before the instruction, and is the only token that "bos" pools
         pool_bos=pooling.mode == "bos",
         pool_prompt=pooling.mode == "bos",
@@ -231,9 +230,9 @@ def _make_room(model: Any, rows: int) -> None:
 def _settings(path: Path, second: Path | None) -> dict[str, Any]:
     """Read LLM2Vec's settings, from the second adapter if it has any, else from the folder."""
     places = [
-        place / CONFIG
+        place / LLM2VEC
         for place in (second, path)
-        if place is not None and (place / CONFIG).is_file()
+        if place is not None and (place / LLM2VEC).is_file()
     ]
     settings = read_object(places[0]) if places else {}
     if settings.get("skip_instruction") is False:

@@ -16,6 +16,7 @@ from tokenizers.normalizers import Lowercase, Sequence
 
 from bothways.backbone.tokenizer.preparation import specials
 from bothways.errors import InputError
+from bothways.folder_files import TRANSFORMER_SETTINGS
 from bothways.foreign import positive, read_object
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bothways")
 
 TRANSFORMER = (
-    "sentence_bert_config.json",
+    TRANSFORMER_SETTINGS,
     *(
         f"sentence_{name}_config.json"
         for name in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")

@@ -22,13 +22,14 @@ from bothways.backbone.loading.sources import Pretrained, load_pretrained
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import adapter_folder, head_modules, pooling_module, template_module
-from bothways.encoder.folder.layout import SETTINGS, FolderLayout, Module, read_layout
+from bothways.encoder.folder.layout import FolderLayout, Module, read_layout
 from bothways.encoder.folder.published_settings import check_tokenizer, lower_case, say_code
-from bothways.encoder.folder.write import OURS, prompt_notes
+from bothways.encoder.folder.write import prompt_notes
 from bothways.encoder.prepare_backbone import prepare
 from bothways.encoder.texts import prompts
 from bothways.encoder.texts.wrapping import Wrapper, is_template
 from bothways.errors import DirectionError, InputError
+from bothways.folder_files import ENCODER_SETTINGS, OURS
 from bothways.foreign import positive
 from bothways.pooling import PoolingConfig
 from bothways.pooling.pool import count_from_start
@@ -136,7 +137,7 @@ def _options(layout: FolderLayout, include_prompt: bool, loaded: Pretrained) -> 
     Raises:
         InputError: a prompt has a slot for the text, but the folder's modules have no templates.
     """
-    ours, stored, file = layout.ours, layout.stored, layout.path / SETTINGS
+    ours, stored, file = layout.ours, layout.stored, layout.path / ENCODER_SETTINGS
     if ours is None:
         options = EncoderOptions(pool_prompt=include_prompt, stock_prompts=not include_prompt)
     else:

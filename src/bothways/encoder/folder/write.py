@@ -36,7 +36,6 @@ from bothways.attention.text_config import is_encoder_only, text_configs
 from bothways.backbone.base_facts import base_facts
 from bothways.backbone.hardware import resolve_dtype
 from bothways.backbone.loading.checkpoint_loading import silenced
-from bothways.backbone.loading.model_source import MODULES
 from bothways.backbone.rope import with_older_names
 from bothways.backbone.tokenizer.older_tokenizers import for_transformers_4
 from bothways.encoder.finite import check_weights
@@ -55,6 +54,7 @@ from bothways.encoder.texts import boundary, prompts
 from bothways.encoder.texts.tokenization import stock_tokens
 from bothways.encoder.texts.wrapping import SLOT
 from bothways.errors import InputError
+from bothways.folder_files import ENCODER_SETTINGS, MODULES, OURS, TRANSFORMER_SETTINGS
 from bothways.pooling.config import TRAINED
 from bothways.pooling.pool import JOINED
 from bothways.provenance import versions
@@ -62,7 +62,6 @@ from bothways.provenance import versions
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-OURS = "bothways.json"
 FORMAT = 1
 
 _ANY = 10**9  # tokens, more than any prompt has
@@ -237,7 +236,7 @@ def _save_modules(encoder: EncoderModule, part: Path) -> None:
         transformer["model_args"] = {"attn_implementation": "eager"}
     if layer_pooling.is_layered(encoder):
         transformer["config_args"] = {"output_hidden_states": True}
-    _write(part / "sentence_bert_config.json", transformer)
+    _write(part / TRANSFORMER_SETTINGS, transformer)
     stored: dict[str, Any] = {
         "prompts": {**encoder.prompts, **_implied_prompts(encoder)},
         "default_prompt_name": encoder.options.default_prompt,
@@ -246,7 +245,7 @@ def _save_modules(encoder: EncoderModule, part: Path) -> None:
     }
     if getattr(encoder.pooling, "keep", None):
         stored["truncate_dim"] = encoder.pooling.keep
-    _write(part / "config_sentence_transformers.json", stored)
+    _write(part / ENCODER_SETTINGS, stored)
 
 
 def _save_pooling(encoder: EncoderModule, part: Path) -> list[tuple[str, str]]:

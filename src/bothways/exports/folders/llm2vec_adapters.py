@@ -21,12 +21,12 @@ from typing import Any
 from bothways.backbone.adapter.adapter_files import NEEDS, local_adapter, read_needs
 from bothways.encoder.convert import convert
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.folder.adapter_settings import LLM2VEC
 from bothways.encoder.load import is_encoder, load
 from bothways.errors import InputError
 from bothways.exports.as_llama import as_llama, with_parts
 from bothways.exports.folders import llm2vec_folder
 from bothways.exports.folders.st_folder import TYPES
+from bothways.folder_files import ADAPTER, LLM2VEC
 from bothways.foreign import read_object
 
 BASE = "base"
@@ -84,7 +84,7 @@ def chain(run: Path) -> list[Path]:
             0.12.
     """
     last = local_adapter(run)
-    if not (last / "adapter_config.json").is_file():
+    if not (last / ADAPTER).is_file():
         raise InputError(
             f"{run}: keeps no adapter; train with keep=both or keep=adapter, or leave --adapters out"
         )
@@ -120,7 +120,7 @@ def _base(encoder: Encoder, first: Path) -> Encoder:
     Raises:
         InputError: if the adapters do not fit the form that the base is written in.
     """
-    name = str(read_object(first / "adapter_config.json").get("base_model_name_or_path"))
+    name = str(read_object(first / ADAPTER).get("base_model_name_or_path"))
     options: dict[str, Any] = {"device": "cpu", "dtype": "float32"}
     base = load(name, **options) if is_encoder(name) else convert(name, **options)
     if base.embedding_rows() != encoder.embedding_rows():
@@ -144,7 +144,7 @@ def _write_adapter(place: Path, folder: Path) -> None:
     Raises:
         InputError: if it has a part that peft 0.12 does not have.
     """
-    values = read_object(place / "adapter_config.json")
+    values = read_object(place / ADAPTER)
     lost = next((key for key in _LOST if values.get(key)), None)
     if lost is not None:
         raise InputError(
@@ -153,7 +153,5 @@ def _write_adapter(place: Path, folder: Path) -> None:
     kept = {key: value for key, value in values.items() if key in PEFT_0_12}
     folder.mkdir()
     written = {**kept, "base_model_name_or_path": BASE, "init_lora_weights": True}
-    (folder / "adapter_config.json").write_text(
-        json.dumps(written, indent=2) + "\n", encoding="utf-8"
-    )
+    (folder / ADAPTER).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     shutil.copy2(place / "adapter_model.safetensors", folder / "adapter_model.safetensors")

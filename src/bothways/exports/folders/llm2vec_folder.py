@@ -28,12 +28,13 @@ from bothways.backbone.tokenizer.preparation import specials
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder import head_modules
-from bothways.encoder.folder.adapter_settings import LLM2VEC, MODES
+from bothways.encoder.folder.adapter_settings import MODES
 from bothways.errors import InputError, UnsupportedFamily
 from bothways.exports.as_llama import FORMS, as_llama
 from bothways.exports.folders.st_folder import TYPES, check_target, model_positions
 from bothways.exports.manifest import BARS, write_manifest
 from bothways.exports.reference import SAMPLE, ReferenceRow, cosine, own_rows
+from bothways.folder_files import LLM2VEC
 
 FAMILIES = ("llama", "mistral", "gemma")
 """Families with bidirectional classes in the package.

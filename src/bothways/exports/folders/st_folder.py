@@ -15,10 +15,10 @@ from bothways.encoder.folder import head_modules, pooling_module, template_modul
 from bothways.errors import InputError
 from bothways.exports.manifest import write_manifest
 from bothways.exports.reference import own_rows
+from bothways.folder_files import TRANSFORMER_SETTINGS
 from bothways.nearest import did_you_mean
 
 TYPES = {"f32": "float32", "f16": "float16"}
-LENGTHS = "sentence_bert_config.json"
 
 
 def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
@@ -68,7 +68,7 @@ def length(encoder: Encoder, folder: Path) -> int:
 
     Servers do not start without one.
     """
-    file = folder / LENGTHS
+    file = folder / TRANSFORMER_SETTINGS
     values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     longest = encoder.max_length or model_positions(encoder)
     file.write_text(

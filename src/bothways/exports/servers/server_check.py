@@ -15,6 +15,7 @@ from bothways.attention.text_config import is_window
 from bothways.encoder.folder.stock_pooling import POOLINGS
 from bothways.errors import InputError
 from bothways.exports.servers.server_rules import SERVERS, Family, Server
+from bothways.folder_files import MODULES, TRANSFORMER_SETTINGS
 from bothways.foreign import read_object
 
 _TYPES = {
@@ -71,13 +72,13 @@ def check_rules(folder: Path, target: str, model_type: str) -> list[ServerRule]:
     """
     server = SERVERS[target]
     try:
-        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        modules = json.loads((folder / MODULES).read_text(encoding="utf-8"))
         files = Files(
             folder,
             read_object(folder / "config.json"),
             modules,
             read_object(folder / "1_Pooling" / "config.json"),
-            read_object(folder / "sentence_bert_config.json"),
+            read_object(folder / TRANSFORMER_SETTINGS),
             read_object(folder / "tokenizer_config.json"),
             server,
             server.families[model_type],

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from bothways.backbone.adapter.adapter_config import NAME
 from bothways.backbone.loading.model_source import Source, locate, resolve
 from bothways.digest import file_sha256
 from bothways.encoder.folder.adapter_folder import is_adapter
 from bothways.encoder.foreign_encoder import has_code, is_foreign, open_sentence_transformer
 from bothways.encoder.load import load, local_folder
 from bothways.errors import BothwaysError, InputError, SourceError, UnsupportedFamily
+from bothways.folder_files import ADAPTER
 from bothways.foreign import read_object
 
 Encode = Callable[[list[str], str], Any]
@@ -158,7 +158,7 @@ def _contents(folder: Path) -> list[str]:
 
 
 def _base_contents(root: Path, folder: Path) -> list[str]:
-    named = read_object(root / NAME).get("base_model_name_or_path")
+    named = read_object(root / ADAPTER).get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         return []  # opening it says so
     try:
@@ -166,7 +166,7 @@ def _base_contents(root: Path, folder: Path) -> list[str]:
         place = source.folder or Path(source.path)
     except SourceError as error:
         raise SourceError(
-            f"{root / NAME}: the base model that it names cannot be found; write its place there ({error})"
+            f"{root / ADAPTER}: the base model that it names cannot be found; write its place there ({error})"
         ) from error
     if source.kind == "embedded":
         return [named]

@@ -30,7 +30,7 @@ class Recipe(Strict):
 
     name: str
     base: str = Field(
-        description="model to start from: a base LLM (hub id, folder, .gguf, embedded name) or an encoder folder"
+        description="model to start from: a base LLM (hub id, folder, .gguf, embedded name) or a finished encoder (folder or hub id)"
     )
     base_adapter: str | None = Field(
         default=None, description="a PEFT adapter merged into the base first"
@@ -40,18 +40,18 @@ class Recipe(Strict):
     )
     direction: Direction = Field(
         default="bidirectional",
-        description="attention of the encoder; if the base is an encoder folder, it must have this direction",
+        description="attention of the encoder; if the base is a finished encoder, it must have this direction",
     )
     pooling: str | PoolingConfig = Field(
         default="mean",
         description="how token states become one vector: a name, or a mapping with mode and sizes; if the "
-        "base is an encoder folder, it "
+        "base is a finished encoder, it "
         "must have this pooling, but latent_attention and self_attention replace one without parameters",
     )
     max_length: int = Field(default=512, ge=2, description="tokens per text of the saved encoder")
     pool_bos: bool = Field(
         default=True,
-        description="pool a BOS token, if the tokenizer adds one; an encoder folder that does not pool it stays so",
+        description="pool a BOS token, if the tokenizer adds one; a finished encoder that does not pool it stays so",
     )
     pool_prompt: bool | None = Field(
         default=None,

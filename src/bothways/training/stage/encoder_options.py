@@ -7,14 +7,18 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
+from bothways.backbone.adapter.adapter_files import local_adapter
 from bothways.backbone.adapter.merging import adapter_rope
 from bothways.backbone.adapter.new_tokens import add_tokens, train_rows
-from bothways.backbone.loading.model_source import ADAPTER, LLM2VEC, MODULES
+from bothways.backbone.loading.hub import adapter_snapshot
+from bothways.backbone.loading.model_source import Source, locate
 from bothways.backbone.rope import RopeConfig, trained_positions
 from bothways.backbone.tokenizer.preparation import append_eos, prepend_bos
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.adapter_settings import read_settings
 from bothways.encoder.texts.wrapping import Wrapper
+from bothways.errors import SourceError
+from bothways.folder_files import ADAPTER, LLM2VEC, MODULES
 from bothways.training.loop.randomness import derive
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.recipe.stage_config import Stage
@@ -91,10 +95,30 @@ def base_positions(context: StageContext) -> RopeConfig | None:
 
 
 def is_encoder_folder(base: str | os.PathLike[str]) -> bool:
-    """Tell if `base` holds a finished encoder, whole or as an adapter with its settings."""
-    folder = Path(base).expanduser()
-    whole = any((folder / file).is_file() for file in (MODULES, LLM2VEC))
-    return whole or ((folder / ADAPTER).is_file() and read_settings(folder) is not None)
+    """Tell if `base` holds a finished encoder, whole or as an adapter with its settings.
+
+    A hub id is read like a folder. Without a network, files that are not in the hub's cache count
+    as absent. A name that leads nowhere holds none.
+
+    Raises:
+        SourceError: if the hub cannot answer, for example because there is no such repository.
+    """
+    try:
+        source = locate(base)
+    except SourceError:
+        return False
+    if any(source.holds(file) for file in (MODULES, LLM2VEC)):
+        return True
+    return source.holds(ADAPTER) and read_settings(adapter_folder(source)) is not None
+
+
+def adapter_folder(base: Source) -> Path:
+    """Return the folder of an adapter. One on the hub is downloaded first.
+
+    Raises:
+        SourceError: if the hub cannot be reached.
+    """
+    return adapter_snapshot(base.path) if base.kind == "hub" else local_adapter(base)
 
 
 def _wrapper(recipe: Recipe, default: Wrapper) -> Wrapper:

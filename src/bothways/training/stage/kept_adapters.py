@@ -18,7 +18,6 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bothways.backbone.adapter.adapter_config import NAME as ADAPTER_CONFIG
 from bothways.backbone.adapter.adapter_files import (
     FACTORS,
     MERGED,
@@ -30,10 +29,15 @@ from bothways.backbone.adapter.adapter_files import (
 )
 from bothways.backbone.rope import given_positions
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.folder.adapter_settings import LLM2VEC, write_adapter_settings
+from bothways.encoder.folder.adapter_settings import write_adapter_settings
 from bothways.errors import InputError
+from bothways.folder_files import ADAPTER, LLM2VEC
 from bothways.foreign import object_if_whole, read_object
-from bothways.training.stage.encoder_options import base_positions, is_encoder_folder
+from bothways.training.stage.encoder_options import (
+    adapter_folder,
+    base_positions,
+    is_encoder_folder,
+)
 from bothways.training.stage.stage_context import StageContext
 
 UNKEPT = "not kept: "
@@ -110,13 +114,13 @@ def withdraw_kept(out: Path) -> None:
 
     Loaders would merge the adapter into the encoder that is saved next to it.
     """
-    for name in (ADAPTER_CONFIG, *FACTORS, WHOLE, LLM2VEC):
+    for name in (ADAPTER, *FACTORS, WHOLE, LLM2VEC):
         (out / name).unlink(missing_ok=True)
 
 
 def is_kept(folder: Path) -> bool:
     """Tell if a folder holds an adapter with an encoder's settings, so `describe_kept` is done."""
-    return (folder / ADAPTER_CONFIG).is_file() and "encoder" in object_if_whole(folder / NEEDS)
+    return (folder / ADAPTER).is_file() and "encoder" in object_if_whole(folder / NEEDS)
 
 
 def _below(encoder: Encoder, context: StageContext) -> _Below:
@@ -126,16 +130,19 @@ def _below(encoder: Encoder, context: StageContext) -> _Below:
             return _Below(_base_of(before.adapter_folder), f"../{before.adapter_folder.name}")
         return _Below(_absolute(str(before.output)))
     adapter = None if recipe.base_adapter is None else _absolute(recipe.base_adapter)
-    if not is_encoder_folder(recipe.base):
+    if not is_encoder_folder(context.base):
         return _Below(_absolute(str(encoder.provenance["base"])), adapter)
+    source = context.base
+    if adapter is None and source.kind == "hub" and source.holds(ADAPTER):
+        return _Below(_base_of(adapter_folder(source)), recipe.base)
     kept = local_adapter(recipe.base)
-    if adapter is None and (kept / ADAPTER_CONFIG).is_file():
+    if adapter is None and (kept / ADAPTER).is_file():
         return _Below(_base_of(kept), _absolute(str(kept)))
     return _Below(_absolute(recipe.base), adapter)
 
 
 def _base_of(adapter: Path) -> str:
-    file = adapter / ADAPTER_CONFIG
+    file = adapter / ADAPTER
     named = read_object(file).get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         raise InputError(

@@ -22,10 +22,10 @@ from bothways.backbone.head import Head
 from bothways.backbone.loading.checkpoint_loading import silenced
 from bothways.backbone.rope import with_older_names
 from bothways.encoder.encoder import Encoder
+from bothways.folder_files import OURS
 from bothways.foreign import foreign, read_object
 from bothways.provenance import versions
 
-OURS = "bothways.json"
 FORMAT = 1
 
 

@@ -10,13 +10,13 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from bothways.backbone.loading.model_source import ENCODER_FILES
 from bothways.errors import InputError
+from bothways.folder_files import ENCODER_FILES, OURS
 
 OF_A_RUN = ("checkpoints", "stages", "adapters", "metrics.jsonl")
 """Folders and files that only a run has. The recipe is removed last: until then the folder is known
 as a run's."""
-MARKERS = ("bothways.json", "config.json", *ENCODER_FILES)
+MARKERS = (OURS, "config.json", *ENCODER_FILES)
 """Files that make a folder a model, an encoder or an adapter. The new run replaces all its other
 files.
 """

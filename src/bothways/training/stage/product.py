@@ -17,13 +17,13 @@ import torch
 from bothways.atomic import move_in
 from bothways.attention.positions import usable_positions
 from bothways.backbone.head import Head
-from bothways.backbone.loading.model_source import MODULES
 from bothways.backbone.rope import RopeConfig
 from bothways.encoder.convert import convert
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.card import keep_edited
 from bothways.encoder.load import load
 from bothways.errors import InputError
+from bothways.folder_files import MODULES, OURS
 from bothways.objectives.objective import CAUSAL_LM, TEXT_ENCODER, ModelKind, Objective
 from bothways.training.recipe.recipe import Recipe
 from bothways.training.recipe.stage_config import Stage
@@ -138,7 +138,7 @@ class EncoderProduct(Product):
     """A text encoder."""
 
     kind = TEXT_ENCODER
-    markers = ("bothways.json", MODULES, "config.json")
+    markers = (OURS, MODULES, "config.json")
     # LLM2Vec's adapters are named in the bare decoder.
     causal = False
 
@@ -224,7 +224,7 @@ class LanguageModelProduct(Product):
     """A causal language model, which the next stage converts as it would convert any base LLM."""
 
     kind = CAUSAL_LM
-    markers = ("bothways.json", "config.json")
+    markers = (OURS, "config.json")
     causal = True
 
     def check_base(self, context: StageContext) -> None:

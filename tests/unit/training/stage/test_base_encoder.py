@@ -16,6 +16,7 @@ from bothways.pooling import Pooling
 from bothways.training.recipe.overrides import override
 from bothways.training.stage.base_encoder import _check_fits
 from unit.training.material import TEXTS, mntp, recipe, simcse
+from unit.training.on_hub import on_hub
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,18 @@ def test_training_goes_on_from_an_encoder_folder(whole: Path, tmp_path: Path) ->
     assert [stage["name"] for stage in encoder.provenance["stages"]] == ["mntp", "simcse", "simcse"]
     # its provenance names the base LLM, whose head MNTP needs
     bw.train(recipe(whole.parent, mntp(), base=str(whole)), tmp_path / "mntp", texts=TEXTS)
+
+
+def test_a_hub_id_of_an_encoder_is_read_like_its_folder(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Converted as a base LLM, it would lose its stages, prompts and pooling."""
+    on_hub(monkeypatch, "owner/encoder", whole)
+    made = recipe(whole.parent, simcse())
+    found = bw.train(override(made, "base=owner/encoder"), tmp_path / "hub", texts=TEXTS)
+    wanted = bw.train(override(made, f"base={whole}"), tmp_path / "folder", texts=TEXTS)
+    assert [stage["name"] for stage in found.provenance["stages"]] == ["mntp", "simcse", "simcse"]
+    assert np.array_equal(found.encode(TEXTS), wanted.encode(TEXTS))
+    with pytest.raises(InputError, match=r"owner/encoder: is a finished encoder; use bothways\.load"):
+        bw.convert("owner/encoder")
 
 
 def test_one_stage_that_trains_the_new_tokens_is_enough() -> None:

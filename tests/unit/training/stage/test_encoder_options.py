@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import bothways as bw
+from bothways.backbone.loading.model_source import locate
 from bothways.encoder.encoder import Encoder
-from bothways.errors import InputError
+from bothways.errors import InputError, SourceError
 from bothways.training.stage.encoder_options import (
     add_new_tokens,
     base_positions,
@@ -20,6 +21,7 @@ from bothways.training.stage.encoder_options import (
 from bothways.training.stage.stage_context import StageContext
 from tiny import tiny_llama
 from unit.training.material import recipe, simcse
+from unit.training.on_hub import on_hub
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,26 @@ def test_which_folders_hold_an_encoder(tmp_path: Path, files: dict[str, object],
 def test_names_without_a_folder_are_bases() -> None:
     assert not is_encoder_folder("smollm2-135m")
     assert not is_encoder_folder("/no/such/folder")
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({"config.json": {}}, False),
+        ({"config.json": {}, "modules.json": []}, True),
+        ({"llm2vec_config.json": {}}, True),
+        ({"adapter_config.json": {}}, False),
+    ],
+)
+def test_a_hub_id_is_read_like_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, object], found: bool
+) -> None:
+    for name, value in files.items():
+        (tmp_path / name).write_text(json.dumps(value))
+    on_hub(monkeypatch, "owner/model", tmp_path)
+    assert is_encoder_folder("owner/model") == is_encoder_folder(locate("owner/model")) == found
+    with pytest.raises(SourceError, match="owner/other: "):
+        is_encoder_folder("owner/other")
 
 
 def test_positions_are_the_recipes_or_none(base: Path) -> None:
