@@ -27,9 +27,9 @@ from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.encoder.batch import TokenBatch
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.adapter_settings import AdapterSettings, read_settings
-from bothways.encoder.folder.llm2vec import ADAPTER
 from bothways.encoder.prepare_backbone import prepare
 from bothways.errors import InputError
+from bothways.folder_files import ADAPTER
 from bothways.foreign import read_object
 from bothways.provenance import versions
 

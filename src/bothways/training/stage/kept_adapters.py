@@ -130,7 +130,7 @@ def _below(encoder: Encoder, context: StageContext) -> _Below:
             return _Below(_base_of(before.adapter_folder), f"../{before.adapter_folder.name}")
         return _Below(_absolute(str(before.output)))
     adapter = None if recipe.base_adapter is None else _absolute(recipe.base_adapter)
-    if not is_encoder_folder(context.base):
+    if not is_encoder_folder(recipe.base):
         return _Below(_absolute(str(encoder.provenance["base"])), adapter)
     source = context.base
     if adapter is None and source.kind == "hub" and source.holds(ADAPTER):

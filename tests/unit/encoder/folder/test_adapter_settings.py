@@ -14,11 +14,12 @@ import pytest
 import torch
 
 import bothways as bw
-from bothways.encoder.folder.adapter_settings import LLM2VEC, read_settings, write_adapter_settings
+from bothways.encoder.folder.adapter_settings import read_settings, write_adapter_settings
 from bothways.encoder.folder.head_modules import with_mlp
 from bothways.encoder.options import EncoderOptions
 from bothways.encoder.texts.tokenization import Wrapper
 from bothways.errors import InputError
+from bothways.folder_files import LLM2VEC
 from bothways.objectives.contrastive_base import mlp_layer
 from bothways.pooling import PoolingConfig
 from tiny import SENTENCES, tiny_llama

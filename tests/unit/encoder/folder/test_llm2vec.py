@@ -16,9 +16,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 import bothways as bw
-from bothways.encoder.folder.llm2vec import CONFIG, is_llm2vec
+from bothways.encoder.folder.llm2vec import is_llm2vec
 from bothways.encoder.texts.wrapping import Wrapper
 from bothways.errors import InputError
+from bothways.folder_files import LLM2VEC
 from tiny import SENTENCES, tiny_llama
 
 PAIRS = [("", text) for text in SENTENCES] + [("Find the answer:", text) for text in SENTENCES[:4]]
@@ -48,7 +49,7 @@ def published(base: Path, tmp_path: Path) -> tuple[Path, Path]:
     merged = PeftModel.from_pretrained(AutoModel.from_pretrained(base), str(first)).merge_and_unload()
     second = adapter(merged, tmp_path / "simcse", str(base), 2)
     AutoTokenizer.from_pretrained(base).save_pretrained(first)
-    (first / CONFIG).write_text(json.dumps(SETTINGS))
+    (first / LLM2VEC).write_text(json.dumps(SETTINGS))
     return first, second
 
 
@@ -78,7 +79,7 @@ def authors_way(base: Path, adapters: list[Path], pairs: list[tuple[str, str]], 
 @pytest.mark.parametrize("mode", ["mean", "weighted_mean", "last_token"])
 def test_one_adapter_and_two(base: Path, published, mode: str) -> None:
     first, second = published
-    (first / CONFIG).write_text(json.dumps({**SETTINGS, "pooling_mode": mode}))
+    (first / LLM2VEC).write_text(json.dumps({**SETTINGS, "pooling_mode": mode}))
     for adapters in ([first], [first, second]):
         encoder = bw.load(first, adapter=adapters[1] if len(adapters) > 1 else None, dtype="float32", device="cpu")
         expected = authors_way(base, adapters, PAIRS, mode)
@@ -103,7 +104,7 @@ def test_it_is_an_encoder_like_any_other(published, tmp_path: Path) -> None:
 def test_adapters_trained_on_the_whole_causal_lm(base: Path, tmp_path: Path) -> None:
     """Their weights are named from the decoder's owner: base_model.model.model.layers…"""
     folder = adapter(AutoModelForCausalLM.from_pretrained(base), tmp_path / "whole", str(base), 3)
-    (folder / CONFIG).write_text(json.dumps(SETTINGS))
+    (folder / LLM2VEC).write_text(json.dumps(SETTINGS))
     causal = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(folder)).merge_and_unload()
     encoder = bw.load(folder, dtype="float32", device="cpu")
     own = encoder.backbone.state_dict()
@@ -114,7 +115,7 @@ def test_adapters_trained_on_the_whole_causal_lm(base: Path, tmp_path: Path) -> 
 def test_folders_without_settings_have_the_authors_defaults(base: Path, published) -> None:
     """What the authors publish: an adapter beside a config that names their modelling code."""
     first, second = published
-    (first / CONFIG).unlink()
+    (first / LLM2VEC).unlink()
     assert not is_llm2vec(first)
     with pytest.raises(InputError, match="a PEFT adapter, not an encoder"):
         bw.load(first)
@@ -125,7 +126,7 @@ def test_folders_without_settings_have_the_authors_defaults(base: Path, publishe
     assert (encoder.pooling.mode, encoder.max_length) == ("mean", 512)
     assert np.abs(encoder.encode(PAIRS) - authors_way(base, [first], PAIRS)).max() < 2e-5
     # settings of the second adapter go first
-    (second / CONFIG).write_text(json.dumps({**SETTINGS, "pooling_mode": "weighted_mean", "max_length": 64}))
+    (second / LLM2VEC).write_text(json.dumps({**SETTINGS, "pooling_mode": "weighted_mean", "max_length": 64}))
     both = bw.load(first, adapter=second, dtype="float32", device="cpu")
     assert (both.pooling.mode, both.max_length) == ("weighted_mean", 64)
 
@@ -133,7 +134,7 @@ def test_folders_without_settings_have_the_authors_defaults(base: Path, publishe
 def test_a_merged_model_is_its_own_base(base: Path, tmp_path: Path) -> None:
     AutoModel.from_pretrained(base).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path)
-    (tmp_path / CONFIG).write_text(json.dumps(SETTINGS))
+    (tmp_path / LLM2VEC).write_text(json.dumps(SETTINGS))
     encoder = bw.load(tmp_path, dtype="float32", device="cpu")
     assert np.abs(encoder.encode(PAIRS) - authors_way(base, [], PAIRS)).max() < 2e-5
 
@@ -154,7 +155,7 @@ def test_chat_models_are_wrapped_by_the_name_of_their_base(base: Path, published
     first, _ = published
     config = json.loads((first / "adapter_config.json").read_text())
     (first / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": name}))
-    (first / CONFIG).write_text(json.dumps({**SETTINGS, "pooling_mode": mode}))
+    (first / LLM2VEC).write_text(json.dumps({**SETTINGS, "pooling_mode": mode}))
     assert bw.load(first, base=base, dtype="float32", device="cpu").options.wrapper == Wrapper(*wrapper)
 
 
@@ -185,13 +186,13 @@ def test_what_does_not_fit_is_refused(base: Path, published, tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"adapter_config.json: names no base model; give it as base="):
         bw.load(first)
     (first / "adapter_config.json").write_text(json.dumps(config))
-    (first / CONFIG).write_text(json.dumps({**SETTINGS, "skip_instruction": False}))
+    (first / LLM2VEC).write_text(json.dumps({**SETTINGS, "skip_instruction": False}))
     with pytest.raises(InputError, match="skip_instruction is false, but pooling the instruction is not supported"):
         bw.load(first)
-    (first / CONFIG).write_text(json.dumps({**SETTINGS, "pooling_mode": "latent_attention"}))
+    (first / LLM2VEC).write_text(json.dumps({**SETTINGS, "pooling_mode": "latent_attention"}))
     with pytest.raises(InputError, match="pooling: unknown mode 'latent_attention'"):
         bw.load(first)
     for content, said in (("{", "cannot be read as JSON"), ("[1]", "must hold a JSON object")):
-        (first / CONFIG).write_text(content)
-        with pytest.raises(InputError, match=f"{CONFIG}: {said}"):
+        (first / LLM2VEC).write_text(content)
+        with pytest.raises(InputError, match=f"{LLM2VEC}: {said}"):
             bw.load(first)
