@@ -104,13 +104,7 @@ def set_direction(
             attention is to be kept, or if the kept windows would change with the direction.
         InputError: if `direction` or `windows` has another value.
     """
-    if direction not in ("bidirectional", "causal"):
-        near = did_you_mean(direction, ("bidirectional", "causal"))
-        raise InputError(
-            f"direction: must be 'bidirectional' or 'causal' (got {direction!r}){near}"
-        )
-    if windows not in ("lift", "keep"):
-        raise InputError(f"windows: must be 'lift' or 'keep' (got {windows!r})")
+    _check(direction, windows)
     configs = list(text_configs(model))
     text = configs[0]
     if is_encoder_only(text):
@@ -118,13 +112,8 @@ def set_direction(
             raise UnsupportedFamily(
                 f"{text.model_type}: an encoder-only backbone has no causal direction"
             )
-        return DirectionReport(
-            direction,
-            {},
-            {},
-            False,
-            (f"{text.model_type} is bidirectional by nature: nothing was switched",),
-        )
+        note = f"{text.model_type} is bidirectional by nature: nothing was switched"
+        return DirectionReport(direction, {}, {}, False, (note,))
     before = windowed_layers(text)
     keeping = (
         direction == "bidirectional"
@@ -151,6 +140,17 @@ def set_direction(
     return DirectionReport(
         direction, lifted, after, eager, _notes(direction, lifted, after, eager, notes)
     )
+
+
+def _check(direction: str, windows: str) -> None:
+    """Raise InputError if an argument is not one of its values."""
+    if direction not in ("bidirectional", "causal"):
+        near = did_you_mean(direction, ("bidirectional", "causal"))
+        raise InputError(
+            f"direction: must be 'bidirectional' or 'causal' (got {direction!r}){near}"
+        )
+    if windows not in ("lift", "keep"):
+        raise InputError(f"windows: must be 'lift' or 'keep' (got {windows!r})")
 
 
 def uses_own_switch(config: PretrainedConfig) -> bool:

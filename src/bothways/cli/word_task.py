@@ -5,6 +5,7 @@ It trains the probe on a frozen encoder, then tests it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,12 +73,14 @@ def run_word_task(
     results = evaluate(
         encoder, [task], seed=config.seed, out=None if place is None else place / RESULTS
     )
-    metrics = results[task.name]
-    own = f"accuracy[{COLUMNS[config.task]}]"
-    for name in (own, *(name for name in metrics if name != own)):
-        say(f"  {name:24} {metrics[name]:.4f}")
+    _say_scores(results[task.name], first=f"accuracy[{COLUMNS[config.task]}]")
     if place is not None:
         say(f"saved {place / RESULTS}")
+
+
+def _say_scores(metrics: Mapping[str, float], *, first: str) -> None:
+    for name in (first, *(name for name in metrics if name != first)):
+        say(f"  {name:24} {metrics[name]:.4f}")
 
 
 def _dtype(device: str) -> torch.dtype:

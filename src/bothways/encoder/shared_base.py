@@ -22,7 +22,7 @@ from bothways.backbone.adapter.adapter_files import local_adapter
 from bothways.backbone.adapter.unmerged import activate, attach_saved
 from bothways.backbone.hardware import resolve_device, resolve_dtype
 from bothways.backbone.loading.checkpoint_loading import read_tokenizer
-from bothways.backbone.loading.sources import load_pretrained
+from bothways.backbone.loading.sources import Pretrained, load_pretrained
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.encoder.batch import TokenBatch
 from bothways.encoder.encoder import Encoder
@@ -89,25 +89,11 @@ def load_over_one_base(
     places = {name: local_adapter(folder) for name, folder in folders.items()}
     settings = {name: _settings(place) for name, place in places.items()}
     bases = {name: _base(place) for name, place in places.items()}
+    _check_alike(places, settings, bases)
     first = next(iter(places))
-    for name in places:
-        for what, own, other in (
-            ("base", bases[name], bases[first]),
-            ("direction", settings[name].direction, settings[first].direction),
-        ):
-            if own != other:
-                raise InputError(
-                    f"{places[name]}: has the {what} {own}, and {places[first]} has {other}; adapters that share a base need the "
-                    "same one"
-                )
     place = resolve_device(device)
     loaded = load_pretrained(bases[first], dtype=resolve_dtype(dtype, place), device=place)
-    rows = len(loaded.model.get_input_embeddings().weight)
-    wrong = next((name for name, each in settings.items() if each.vocabulary > rows), None)
-    if wrong is not None:
-        raise InputError(
-            f"{places[wrong]}: has tokens of its own, so it cannot share its base with others; load it by itself, which merges it"
-        )
+    _check_tokens(places, settings, len(loaded.model.get_input_embeddings().weight))
     direction = settings[first].direction
     execution, report = prepare(loaded.model, direction)
     names = attach_saved(loaded.model, list(places.values()))
@@ -115,14 +101,10 @@ def load_over_one_base(
     turn = threading.RLock()
     encoders: dict[str, Encoder] = {}
     for adapter, (name, folder) in zip(names, places.items()):
-        tokenizer: Any = loaded.tokenizer
-        if any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
-            read = read_tokenizer(str(folder), str(folder))
-            tokenizer = prepare_tokenizer(read, loaded.model.config)
         width = state_width(loaded.model)
         encoder = SharedEncoder(
             loaded.model,
-            tokenizer,
+            _tokenizer(folder, loaded),
             settings[name].build_pooling(folder, width, place).to(place),
             direction=direction,
             execution=execution,
@@ -138,6 +120,41 @@ def load_over_one_base(
         encoder.adapter, encoder.turn = adapter, turn
         encoders[name] = encoder.eval()
     return encoders
+
+
+def _check_alike(
+    places: Mapping[str, Path], settings: Mapping[str, AdapterSettings], bases: Mapping[str, str]
+) -> None:
+    """Raise InputError if the adapters have several bases or directions."""
+    first = next(iter(places))
+    for name in places:
+        for what, own, other in (
+            ("base", bases[name], bases[first]),
+            ("direction", settings[name].direction, settings[first].direction),
+        ):
+            if own != other:
+                raise InputError(
+                    f"{places[name]}: has the {what} {own}, and {places[first]} has {other}; adapters that share a base need the "
+                    "same one"
+                )
+
+
+def _check_tokens(
+    places: Mapping[str, Path], settings: Mapping[str, AdapterSettings], rows: int
+) -> None:
+    """Raise InputError if an adapter has tokens that the base's `rows` embeddings lack."""
+    wrong = next((name for name, each in settings.items() if each.vocabulary > rows), None)
+    if wrong is not None:
+        raise InputError(
+            f"{places[wrong]}: has tokens of its own, so it cannot share its base with others; load it by itself, which merges it"
+        )
+
+
+def _tokenizer(folder: Path, base: Pretrained) -> Any:
+    """Read the tokenizer of an adapter's folder. If there is none, return that of the base."""
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
+        return base.tokenizer
+    return prepare_tokenizer(read_tokenizer(str(folder), str(folder)), base.model.config)
 
 
 def _settings(place: Path) -> AdapterSettings:

@@ -110,18 +110,8 @@ def merge(
     states += [parent.state for parent in parents[1:]]
 
     def take(weights: Sequence[float]) -> Encoder:
-        used = [number for number, weight in enumerate(weights) if weight]
-        rule: Callable[[Sequence[Tensor]], Tensor] = (
-            (lambda tensors: slerp(tensors[0], tensors[1], t))
-            if chosen_method == "slerp"
-            else (
-                lambda tensors: weighted_mean(
-                    [tensors[n] for n in used], [weights[n] for n in used]
-                )
-            )
-        )
         with torch.no_grad():
-            child.load_state_dict(merged_tensors(states, rule))
+            child.load_state_dict(merged_tensors(states, _rule(chosen_method, weights, t)))
         return child
 
     if chosen_method == "greedy":
@@ -143,6 +133,14 @@ def merge(
     if adapter == "cat":
         _check_same(encoder, child, out, max(SAME, 4 * rounding))
     return encoder
+
+
+def _rule(method: str, weights: Sequence[float], t: float) -> Callable[[Sequence[Tensor]], Tensor]:
+    """Return the function that merges the tensors of one name."""
+    if method == "slerp":
+        return lambda tensors: slerp(tensors[0], tensors[1], t)
+    used = [number for number, weight in enumerate(weights) if weight]
+    return lambda tensors: weighted_mean([tensors[n] for n in used], [weights[n] for n in used])
 
 
 def _check(

@@ -162,7 +162,6 @@ def mine_with(
 ) -> Mined:
     """Find hard negatives with options and a setup; see `mine`."""
     setup = setup or MiningSetup()
-    only = setup.only
     rows = list(examples)
     texts = list(read_corpus(corpus)) if isinstance(corpus, (str, Path)) else corpus
     _check(rows, texts, options, setup.encoder)
@@ -180,25 +179,16 @@ def mine_with(
             else ""
         )
         for numbers in group_rows(rows, texts, options, setup.prompting):
-            asking = [row for row, number in enumerate(numbers) if only is None or number in only]
+            asking = [
+                row
+                for row, number in enumerate(numbers)
+                if setup.only is None or number in setup.only
+            ]
             if not asking:
                 continue
-            group = MiningGroup(
-                rows,
-                numbers,
-                corpus=texts,
-                known=known,
-                options=options,
-                rules=setup.rules,
-                without=setup.without,
-            )
-            if not group.documents.candidates:
-                raise InputError(
-                    "corpus: all texts are empty or excluded; give at least one that may become a negative"
-                )
-            if (
-                texts is None or not statistics.documents
-            ):  # a corpus that all groups share counts once
+            group = _group(rows, numbers, texts, known, options, setup)
+            # a corpus that all groups share counts once
+            if texts is None or not statistics.documents:
                 statistics.corpus(group.documents)
             group.open(place, setup.encoder, setup.prompting, show=setup.progress)
             blocks = None if setup.rules else _blocks(place, group, asking, whole)
@@ -206,23 +196,66 @@ def mine_with(
                 for found, counts in _mined(group, asking, blocks, bar.advance):
                     finished.update(found)
                     statistics.counts.merge(counts)
-            local = [number for number, row in enumerate(group.rows) if row in wanted]
-            chosen = group.choices_of(local) if local else []
-            samples += [
-                make_sample(group.rows[number], group.examples[number], choice, group.documents)
-                for number, choice in zip(local, chosen)
-            ]
+            samples += _samples(group, wanted)
     result = [finished[number] for number in range(len(rows))]
     statistics.examples(result)
+    kept = _kept(result, rows, options, setup.only)
+    return Mined(kept, statistics, sorted(samples, key=lambda each: each.row))
+
+
+def _group(
+    rows: list[Example],
+    numbers: list[int],
+    texts: Sequence[str] | None,
+    known: Known,
+    options: MiningOptions,
+    setup: MiningSetup,
+) -> MiningGroup:
+    """Put rows together that are mined in one corpus.
+
+    Raises:
+        InputError: if no text of the corpus may become a negative.
+    """
+    group = MiningGroup(
+        rows,
+        numbers,
+        corpus=texts,
+        known=known,
+        options=options,
+        rules=setup.rules,
+        without=setup.without,
+    )
+    if not group.documents.candidates:
+        raise InputError(
+            "corpus: all texts are empty or excluded; give at least one that may become a negative"
+        )
+    return group
+
+
+def _samples(group: MiningGroup, wanted: set[int]) -> list[Sample]:
+    """Return the samples of a group's rows that are among the wanted numbers."""
+    local = [number for number, row in enumerate(group.rows) if row in wanted]
+    chosen = group.choices_of(local) if local else []
+    return [
+        make_sample(group.rows[number], group.examples[number], choice, group.documents)
+        for number, choice in zip(local, chosen)
+    ]
+
+
+def _kept(
+    result: list[Example],
+    rows: list[Example],
+    options: MiningOptions,
+    only: Collection[int] | None,
+) -> list[Example]:
+    """Return the mined rows that the options keep, without scores that do not belong to them."""
     if options.method == "bm25":
-        mined = set(finished) if only is None else set(only)
+        mined = set(range(len(rows))) if only is None else set(only)
         result = [
             _unscored(row, rows[number]) if number in mined else row
             for number, row in enumerate(result)
         ]
-    if options.empty == "drop":
-        result = [row for row in result if row.negatives]
-    return Mined(result, statistics, sorted(samples, key=lambda each: each.row))
+    return [row for row in result if row.negatives] if options.empty == "drop" else result
 
 
 def _unscored(row: Example, before: Example) -> Example:

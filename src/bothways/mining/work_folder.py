@@ -105,22 +105,7 @@ class Work:
         ) as bar:
 
             def encode(first: int, end: int) -> np.ndarray:
-                by_prompt: dict[str | None, list[int]] = {}
-                for number in range(first, end):
-                    by_prompt.setdefault(prompts(number), []).append(number)
-                parts = {
-                    prompt: vectors([texts[number] for number in some], role, prompt)
-                    for prompt, some in by_prompt.items()
-                }
-                widths = sorted({part.shape[1] for part in parts.values()})
-                if len(widths) > 1:
-                    raise InputError(
-                        f"{vectors.name} returned vectors of {widths[0]} and of {widths[1]} numbers; use one width"
-                    )
-                found = np.empty((end - first, widths[0]), dtype=np.float32)
-                for prompt, some in by_prompt.items():
-                    found[np.array(some) - first] = parts[prompt]
-                return found
+                return _by_prompt(vectors, texts, prompts, role, range(first, end))
 
             return encode_shards(
                 place,
@@ -130,6 +115,32 @@ class Work:
                 advance=bar.advance,
                 at_once=vectors.at_once,
             ), place.name
+
+
+def _by_prompt(
+    vectors: Vectors, texts: Sequence[str], prompts: Prompts, role: Role, numbers: range
+) -> np.ndarray:
+    """Encode the texts of a run of numbers, those with the same prompt together.
+
+    Raises:
+        InputError: if the encoder returns vectors of several widths.
+    """
+    by_prompt: dict[str | None, list[int]] = {}
+    for number in numbers:
+        by_prompt.setdefault(prompts(number), []).append(number)
+    parts = {
+        prompt: vectors([texts[number] for number in some], role, prompt)
+        for prompt, some in by_prompt.items()
+    }
+    widths = sorted({part.shape[1] for part in parts.values()})
+    if len(widths) > 1:
+        raise InputError(
+            f"{vectors.name} returned vectors of {widths[0]} and of {widths[1]} numbers; use one width"
+        )
+    found = np.empty((len(numbers), widths[0]), dtype=np.float32)
+    for prompt, some in by_prompt.items():
+        found[np.array(some) - numbers.start] = parts[prompt]
+    return found
 
 
 class Finished:

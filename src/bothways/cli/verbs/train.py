@@ -16,6 +16,7 @@ from bothways.errors import InputError
 from bothways.nearest import meant
 
 if TYPE_CHECKING:
+    from bothways.encoder.encoder import Encoder
     from bothways.training.recipe.recipe import Recipe
     from bothways.training.stage.estimate import DryRun
 
@@ -101,7 +102,6 @@ def command(
 
     bothways train llm2vec --base smollm2-135m --data texts.txt --preset laptop --out runs/mine
     """
-    from bothways.objectives.causal_lm import CausalLmConfig
     from bothways.training.loop.trainer import train
     from bothways.training.recipe.llm2vec_words import is_word_task
 
@@ -131,7 +131,14 @@ def command(
         device=device,
         overwrite=overwrite or _file_overwrites(recipe),
     )
-    last = chosen.stages[-1].objective
+    _say_product(encoder, folder, chosen)
+
+
+def _say_product(encoder: Encoder, folder: Path, recipe: Recipe) -> None:
+    """Tell what was trained, and the command that usually comes next."""
+    from bothways.objectives.causal_lm import CausalLmConfig
+
+    last = recipe.stages[-1].objective
     if isinstance(last, CausalLmConfig):
         say(
             f"{folder}: language model, {last.context} tokens of context; use it as a base of convert, train and evaluate"

@@ -34,8 +34,8 @@ from bothways.attention.text_config import state_width, text_configs
 from bothways.backbone.adapter.adapter_files import MERGED, NEEDS, local_adapter, merged_in
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
 from bothways.backbone.loading.checkpoint_loading import read_tokenizer
-from bothways.backbone.loading.model_source import locate, resolve
-from bothways.backbone.loading.sources import load_pretrained
+from bothways.backbone.loading.model_source import Source, locate, resolve
+from bothways.backbone.loading.sources import Pretrained, load_pretrained
 from bothways.backbone.rope import rope_overrides
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.config import Direction
@@ -98,22 +98,10 @@ def load(
     own = path / ADAPTER
     second = None if adapter is None else find_adapter(adapter)
     places = ([path] if own.is_file() else []) + ([second] if second is not None else [])
-    named = str(read_object(own).get("base_model_name_or_path") or "") if own.is_file() else ""
-    given = base or named or (path if not own.is_file() else None)
-    if given is None:
-        raise InputError(f"{own}: names no base model; give it as base=")
-    name = resolve(given)
+    name, named = _base_of(path, base)
     ours = read_settings(places[-1]) if places else None
-    rope = adapter_rope(places[-1]) if places else None
-    loaded = load_pretrained(
-        name,
-        dtype=dtype if ours is None else torch.float32,
-        device=device,
-        config_overrides=None if rope is None else rope_overrides(name, rope),
-    )
-    held = merged_in(name)
-    for place in places:
-        held = merge_saved(loaded.model, place, held)
+    exact = dtype if ours is None else torch.float32
+    loaded, held = _merged(name, places, dtype=exact, device=device)
     loaded.model.to(dtype)
     source = places[-1] if ours is not None else path
     if any((source / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
@@ -126,13 +114,12 @@ def load(
     execution, report = prepare(loaded.model, chosen)
     family = next(text_configs(loaded.model)).model_type
     pooling, options = _way_to_vectors(path, second, ours, named or str(name), loaded.model, family)
-    stages = [{"name": place.name, "adapter": str(place)} for place in places]
     told = read_object(places[-1] / NEEDS) if ours is not None else {}
-    stages = told.get("stages", stages)
+    stages = [{"name": place.name, "adapter": str(place)} for place in places]
     provenance = {
         "base": str(name),
         "source": "llm2vec" if ours is None else "adapter",
-        "stages": stages,
+        "stages": told.get("stages", stages),
         "report": report,
         "versions": versions(),
         MERGED: held,
@@ -147,6 +134,40 @@ def load(
         options=options,
         provenance=provenance,
     ).eval()
+
+
+def _merged(
+    name: Source, places: list[Path], *, dtype: torch.dtype, device: torch.device
+) -> tuple[Pretrained, list[str]]:
+    """Load a base and merge adapters in order. The last one names the rotary positions.
+
+    Returns:
+        The model, and the fingerprints of all adapters that are merged in it.
+    """
+    rope = adapter_rope(places[-1]) if places else None
+    overrides = None if rope is None else rope_overrides(name, rope)
+    loaded = load_pretrained(name, dtype=dtype, device=device, config_overrides=overrides)
+    held = merged_in(name)
+    for place in places:
+        held = merge_saved(loaded.model, place, held)
+    return loaded, held
+
+
+def _base_of(path: Path, base: str | os.PathLike[str] | None) -> tuple[Source, str]:
+    """Return the base model, and its name in the folder's adapter ("" if there is none).
+
+    A folder without an adapter has weights of its own.
+
+    Raises:
+        InputError: if nothing names a base.
+    """
+    own = path / ADAPTER
+    if not own.is_file():
+        return resolve(base or path), ""
+    named = str(read_object(own).get("base_model_name_or_path") or "")
+    if not (base or named):
+        raise InputError(f"{own}: names no base model; give it as base=")
+    return resolve(base or named), named
 
 
 def add(

@@ -22,7 +22,7 @@ from bothways.backbone.loading.sources import Pretrained, load_pretrained
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import adapter_folder, head_modules, pooling_module, template_module
-from bothways.encoder.folder.layout import FolderLayout, Module, read_layout
+from bothways.encoder.folder.layout import FolderLayout, Module, Ours, read_layout
 from bothways.encoder.folder.published_settings import check_tokenizer, lower_case, say_code
 from bothways.encoder.folder.write import prompt_notes
 from bothways.encoder.prepare_backbone import prepare
@@ -78,11 +78,7 @@ def load(
         say_code(root, type(loaded.model).__name__)
     direction = _direction(loaded.model, root / "config.json")
     pooling, include_prompt = _vectors(layout, direction, loaded, device)
-    if ours is not None and ours.direction != direction:
-        raise DirectionError(
-            f"{root / 'config.json'}: says {direction} attention but {OURS} says {ours.direction}, and other loaders follow the config; "
-            "save the encoder again from its base"
-        )
+    _check_direction(root, direction, ours)
     # Windows in a folder of ours were lifted when it was made. In other folders the author wants
     # them.
     keep = ours is None or bool(ours.report.get("kept_windows"))
@@ -106,6 +102,15 @@ def load(
     for note in prompt_notes(encoder):
         log.warning("%s: %s", path, note)
     return encoder
+
+
+def _check_direction(root: Path, direction: Direction, ours: Ours | None) -> None:
+    """Raise DirectionError if config.json and our own settings disagree."""
+    if ours is not None and ours.direction != direction:
+        raise DirectionError(
+            f"{root / 'config.json'}: says {direction} attention but {OURS} says {ours.direction}, and other loaders follow the config; "
+            "save the encoder again from its base"
+        )
 
 
 def _vectors(

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bothways.data.columns import (
     ANSWERED,
@@ -63,14 +65,7 @@ def read_pair_collection(
     query, document = find_pair(
         where, row, asked=(query, document), usual=couples, options=("query", "document")
     )
-    grade = next((name for name in (*SCORE, *ANSWERS, *DUPLICATE) if name in row), None)
-    if (grade is None) != (above is None):
-        known = (
-            f"has a column {grade!r}; set above=NUMBER to say which pairs are relevant"
-            if grade
-            else "does not have a score or label for above=; leave it out"
-        )
-        raise InputError(f"{table.name} {known}")
+    grade = _grade_column(table.name, row, above)
     queries: dict[str, str] = {}
     corpus: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
@@ -94,6 +89,23 @@ def read_pair_collection(
     return Collection(
         {i: text for text, i in queries.items()}, {i: text for text, i in corpus.items()}, qrels
     )
+
+
+def _grade_column(table: str, row: Mapping[str, Any], above: float | None) -> str | None:
+    """Return the column of scores or labels, or None if there is none.
+
+    Raises:
+        InputError: if there is one without `above`, or the reverse.
+    """
+    grade = next((name for name in (*SCORE, *ANSWERS, *DUPLICATE) if name in row), None)
+    if (grade is None) != (above is None):
+        known = (
+            f"has a column {grade!r}; set above=NUMBER to say which pairs are relevant"
+            if grade
+            else "does not have a score or label for above=; leave it out"
+        )
+        raise InputError(f"{table} {known}")
+    return grade
 
 
 def _number(where: str, value: object, name: str) -> float:

@@ -82,15 +82,7 @@ class Clustering(Task):
         """
         require_scikit_learn("clustering")
         experiments = experiments if experiments is not None else {"whole": 1, "fast": 10}[protocol]
-        if experiments < 1 or documents < 1 or not 0 < fraction <= 1:
-            raise InputError(
-                f"clustering: experiments and documents must be at least 1 and fraction in (0, 1] "
-                f"(got {experiments}, {documents}, {fraction:g})"
-            )
-        if experiments > MOST or documents > _MOST_DOCUMENTS:
-            raise InputError(
-                f"clustering: at most {MOST:,} experiments and {_MOST_DOCUMENTS:,} documents (got {experiments}, {documents})"
-            )
+        _check_numbers(experiments, documents, fraction)
         check_seed(seed)
         for part in sets:
             check_clusters(part.source, part.labels)
@@ -219,6 +211,19 @@ class Clustering(Task):
         for _ in range(self.experiments):
             drawn = generator.choices(range(len(texts)), k=self.documents)
             yield agreement(gold[drawn], model.fit_predict(vectors[drawn]))
+
+
+def _check_numbers(experiments: int, documents: int, fraction: float) -> None:
+    """Raise InputError if a number is out of range."""
+    if experiments < 1 or documents < 1 or not 0 < fraction <= 1:
+        raise InputError(
+            f"clustering: experiments and documents must be at least 1 and fraction in (0, 1] "
+            f"(got {experiments}, {documents}, {fraction:g})"
+        )
+    if experiments > MOST or documents > _MOST_DOCUMENTS:
+        raise InputError(
+            f"clustering: at most {MOST:,} experiments and {_MOST_DOCUMENTS:,} documents (got {experiments}, {documents})"
+        )
 
 
 def agreement(gold: np.ndarray, found: np.ndarray) -> dict[str, float]:

@@ -98,21 +98,7 @@ class Perplexity(LanguageModelTask):
         """
         if not texts:
             raise InputError(f"task {name!r}: no texts; give at least one")
-        if length < 2:
-            raise InputError(
-                f"task {name!r}: length must be at least 2 tokens, one to predict the other from (got {length})"
-            )
-        if scored not in get_args(ScoredPasses):
-            raise InputError(
-                f"task {name!r}: scored must be one of {', '.join(get_args(ScoredPasses))} (got {scored!r})"
-                f"{did_you_mean(scored, get_args(ScoredPasses))}"
-            )
-        most = length - (scored == "new")  # a first token is not scored
-        stride = min(STRIDE, most) if stride is None else stride
-        if not 1 <= stride <= most:
-            raise InputError(
-                f"task {name!r}: stride must be from 1 to {most} for windows of {length} tokens (got {stride})"
-            )
+        stride = _stride(name, length, stride, scored)
         if windows is not None and windows < 1:
             raise InputError(f"task {name!r}: windows must be at least 1 (got {windows})")
         _check_groups(shifted, name)
@@ -249,6 +235,30 @@ class Perplexity(LanguageModelTask):
             if end > done:
                 yield ScoredWindow(start, end, end - done)
             done = end
+
+
+def _stride(name: str, length: int, stride: int | None, scored: ScoredPasses) -> int:
+    """Return the tokens between the starts of two windows.
+
+    Raises:
+        InputError: if a number is out of range, or `scored` is not a protocol.
+    """
+    if length < 2:
+        raise InputError(
+            f"task {name!r}: length must be at least 2 tokens, one to predict the other from (got {length})"
+        )
+    if scored not in get_args(ScoredPasses):
+        raise InputError(
+            f"task {name!r}: scored must be one of {', '.join(get_args(ScoredPasses))} (got {scored!r})"
+            f"{did_you_mean(scored, get_args(ScoredPasses))}"
+        )
+    most = length - (scored == "new")  # a first token is not scored
+    stride = min(STRIDE, most) if stride is None else stride
+    if not 1 <= stride <= most:
+        raise InputError(
+            f"task {name!r}: stride must be from 1 to {most} for windows of {length} tokens (got {stride})"
+        )
+    return stride
 
 
 def _check_groups(shifted: ShiftedGroups | None, name: str) -> None:

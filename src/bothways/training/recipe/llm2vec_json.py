@@ -62,15 +62,7 @@ def recipe_of(
             "%s: ignored, because they have no meaning here: %s", where, ", ".join(sorted(ignored))
         )
     config: Any = parse(SCRIPTS[kind], ours, where=where)
-    if config.attn_implementation != "sdpa" or config.torch_dtype == "float16":
-        log.info(
-            "%s: attention runs through this library's own kernel (attn_implementation %s)%s",
-            where,
-            config.attn_implementation,
-            "; torch_dtype float16 needs loss scaling, so dtype auto is used"
-            if config.torch_dtype == "float16"
-            else "",
-        )
+    _say_differences(config, where)
     start = base or config.model_name_or_path
     if start is None:
         raise InputError(
@@ -97,6 +89,19 @@ def recipe_of(
         }
     recipe |= _texts_of(start, getattr(config, "pooling_mode", "mean"))
     return Recipe.from_values(recipe, where=where)
+
+
+def _say_differences(config: Any, where: str) -> None:
+    """Log if attention or number type are not those of the configuration."""
+    if config.attn_implementation != "sdpa" or config.torch_dtype == "float16":
+        log.info(
+            "%s: attention runs through this library's own kernel (attn_implementation %s)%s",
+            where,
+            config.attn_implementation,
+            "; torch_dtype float16 needs loss scaling, so dtype auto is used"
+            if config.torch_dtype == "float16"
+            else "",
+        )
 
 
 def _adapter_over(base: str | None, adapter: str | None, where: str) -> str | None:

@@ -63,14 +63,8 @@ def merge_stage(
         device = encoder.device if trained is None else torch.device("cpu")
         state = adapter_state(encoder.backbone) if trained is None else trained
         pooling = encoder.pooling  # float32 already, and trained
-        del encoder, backbone
-        encoder = open_stage(context, device=device, dtype=torch.float32)
-        if stage.adapter is not None:
-            attach(encoder.backbone, stage.adapter)
-        else:
-            encoder.requires_grad_(True)
-        train_new_tokens(encoder, context.recipe, stage)
-        load_adapter_state(encoder.backbone, state)
+        del encoder, backbone  # so that two models are never in memory
+        encoder = _opened_again(context, state, device)
         encoder.pooling = pooling.to(device)
         encoder.eval()
     save_kept(encoder, context, causal=product_of(stage).causal)
@@ -88,6 +82,18 @@ def merge_stage(
     difference = merge_adapter(encoder.backbone, verify=states)
     encoder.requires_grad_(False)
     return encoder, difference
+
+
+def _opened_again(context: StageContext, state: dict[str, Tensor], device: torch.device) -> Encoder:
+    """Open the stage's start in float32, and put the trained parameters on it."""
+    encoder = open_stage(context, device=device, dtype=torch.float32)
+    if context.stage.adapter is not None:
+        attach(encoder.backbone, context.stage.adapter)
+    else:
+        encoder.requires_grad_(True)
+    train_new_tokens(encoder, context.recipe, context.stage)
+    load_adapter_state(encoder.backbone, state)
+    return encoder
 
 
 def record(
