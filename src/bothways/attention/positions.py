@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def usable_positions(model: nn.Module) -> int | None:
     """Tokens that a backbone has positions for; None if its config sets no limit."""
     # under dynamic positions the length of training, up to which a text's frequencies do not follow
-    # its neighbours' lengths
+    # its neighbors' lengths
     config: Any = model.config
     own = getattr(config.get_text_config(), "max_position_embeddings", None) or 0
     # RoBERTa's lineage counts positions from padding_idx + 1; XLNet writes -1 for no limit

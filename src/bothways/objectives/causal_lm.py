@@ -38,7 +38,7 @@ from bothways.encoder.batch import TokenBatch
 from bothways.encoder.texts.embedding_rows import embedding_rows
 from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
-from bothways.objectives.document_tokens import end_of_document, tokenised
+from bothways.objectives.document_tokens import end_of_document, tokenized_documents
 from bothways.objectives.objective import CAUSAL_LM, Backward, ModelKind, Objective, ObjectiveConfig
 from bothways.objectives.seeding import pass_seed, seeded
 from bothways.objectives.step_output import StepOutput
@@ -181,7 +181,7 @@ class CausalLm(Objective[CausalLmBatch]):
             raise InputError(
                 "objective causal_lm: the tokenizer has no EOS to put between documents; join them into one"
             )
-        documents = tokenised(texts, encoder.tokenizer, special=False, rows=rows)
+        documents = tokenized_documents(texts, encoder.tokenizer, special=False, rows=rows)
         blocks = pack_documents(
             documents, self.context, separator=separator, isolate=self.isolate_documents
         )

@@ -17,7 +17,7 @@ CHARACTERS = 4_000_000
 """The same in characters, for texts that are books. A longer text gets a call of its own."""
 
 
-def tokenised(
+def tokenized_documents(
     texts: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
     *,

@@ -32,7 +32,7 @@ from bothways.encoder.batch import TokenBatch
 from bothways.encoder.texts.embedding_rows import embedding_rows
 from bothways.errors import InputError
 from bothways.losses.masked_next_token import masked_next_token
-from bothways.objectives.document_tokens import end_of_document, tokenised
+from bothways.objectives.document_tokens import end_of_document, tokenized_documents
 from bothways.objectives.masking import Masking, MaskStyle, MaskToken, mask_token_id, mask_tokens
 from bothways.objectives.objective import Backward, Objective, ObjectiveConfig
 from bothways.objectives.seeding import pass_seed, seeded
@@ -194,7 +194,7 @@ class Mntp(Objective[MntpBatch]):
         rows = embedding_rows(encoder.backbone)
         closed = tokenizer("", verbose=False)["input_ids"] or len(texts) < 2
         separator = None if closed else end_of_document(tokenizer, rows)
-        documents = tokenised(texts, tokenizer, rows=rows)
+        documents = tokenized_documents(texts, tokenizer, rows=rows)
         blocks = pack_documents(
             documents, self.row_length, separator=separator, isolate=self.isolate_documents
         )
@@ -214,9 +214,9 @@ class Mntp(Objective[MntpBatch]):
         )
         allowed = ~torch.isin(ids, self.special_ids) & (plan.position_ids() > 0)
         corrupted, chosen = mask_tokens(ids, allowed, self.masking, generator)
-        labelled = chosen.nonzero().flatten()
+        labeled = chosen.nonzero().flatten()
         tokens = TokenBatch(corrupted, plan, torch.ones_like(chosen), len(plan.lengths))
-        return MntpBatch(tokens, labelled - 1, ids[labelled])
+        return MntpBatch(tokens, labeled - 1, ids[labeled])
 
     def count(self, batch: MntpBatch) -> int:
         """Return M, the number of masked positions (labels) in the batch."""

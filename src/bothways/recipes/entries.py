@@ -90,7 +90,7 @@ TEXT_ENCODERS = (
     ),
     RecipeEntry(
         "nv_embed",
-        "latent-attention pooling, instructions, retrieval and then all tasks, from labelled rows (arXiv 2405.17428)",
+        "latent-attention pooling, instructions, retrieval and then all tasks, from labeled rows (arXiv 2405.17428)",
         nv_embed,
     ),
     RecipeEntry(

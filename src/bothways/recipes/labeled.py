@@ -32,7 +32,7 @@ EMBEDDED_INSTRUCTION = "Given a description, retrieve the Python function that i
 INSTRUCTION_KEYS = ("instruction", "symmetric")
 
 
-def labelled(
+def labeled_rows(
     given: LabeledSources,
     stage: str,
     *,
@@ -123,7 +123,7 @@ def _listed(given: object) -> list[str]:
         isinstance(source, (str, os.PathLike)) for source in sources
     ):
         raise InputError(
-            f"labelled rows: expected a file or folder, a list of them, or a mapping with source or tasks (got {given!r})"
+            f"labeled rows: expected a file or folder, a list of them, or a mapping with source or tasks (got {given!r})"
         )
     return [os.fspath(source) for source in sources]
 

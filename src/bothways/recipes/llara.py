@@ -16,7 +16,7 @@ from bothways.errors import InputError
 from bothways.moved import old_names
 from bothways.nearest import meant
 from bothways.pooling.pool import LAST_TOKENS
-from bothways.recipes.labeled import LabeledSources, labelled
+from bothways.recipes.labeled import LabeledSources, labeled_rows
 from bothways.recipes.recipe_parts import (
     EMBEDDED_BASE,
     EMBEDDED_TEXTS,
@@ -101,7 +101,7 @@ def llara(
         texts: documents: books, articles, a folder, or files {input, output_summarize,
             output_predict}. Or a mapping with "adaptation".
         preset: "published", or "laptop", which is sized for SmolLM2-135M on two CPU cores.
-        supervised: labeled rows for the fine-tuning (see `labeled.labelled`). If None, only the
+        supervised: labeled rows for the fine-tuning (see `labeled.labeled_rows`). If None, only the
             adaptation runs. But with the embedded text, its own pairs are used.
         mode: "code", as released: eight new tokens for each question, and a next-token loss in
             addition to the bags of words. "paper": the prompts' end tokens, and only the bags of
@@ -201,7 +201,7 @@ def _finetune(form: LlaraForm, supervised: LabeledSources, preset: str) -> dict[
         "save_every": 40,
         "log_every": 10,
     }
-    rows = labelled(
+    rows = labeled_rows(
         supervised,
         "finetune",
         template=None,

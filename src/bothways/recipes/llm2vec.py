@@ -13,7 +13,7 @@ from typing import Any
 from bothways.encoder.folder.llm2vec_texts import JOINT, text_wrapper
 from bothways.errors import InputError
 from bothways.objectives.published import published_masking
-from bothways.recipes.labeled import LabeledSources, labelled, stored_prompts
+from bothways.recipes.labeled import LabeledSources, labeled_rows, stored_prompts
 from bothways.recipes.recipe_parts import (
     EMBEDDED_BASE,
     EMBEDDED_TEXTS,
@@ -63,8 +63,8 @@ def llm2vec(
         preset: "published", or "laptop", which is sized for SmolLM2-135M on two CPU cores.
         mntp: run MNTP. Switch it off for a base that has already had it.
         simcse: run unsupervised SimCSE. If None, it runs unless there are labeled rows.
-        supervised: labeled source(s), see `labeled.labelled`. Batches are homogeneous: all rows of
-            a batch belong to one task.
+        supervised: labeled source(s), see `labeled.labeled_rows`. Batches are homogeneous: all rows
+            of a batch belong to one task.
         servable: if True, train the form that every server computes, see `recipes.servable`. If
             None, the preset's own form. On the command line: `--option servable=true`.
         dev: task specification (`sts:FILE`, `stdlib`, …). The contrastive stages keep their best
@@ -82,12 +82,12 @@ def llm2vec(
         name: data(texts, name, short=name == "simcse") for name, on in unlabelled.items() if on
     }
     if supervised is not None:
-        sources["supervised"] = labelled(
+        sources["supervised"] = labeled_rows(
             supervised, "supervised", template=TEMPLATE, batches="homogeneous"
         )
     if not sources:
         raise InputError(
-            "llm2vec: no stage is left; switch mntp or simcse on, or give labelled rows (supervised)"
+            "llm2vec: no stage is left; switch mntp or simcse on, or give labeled rows (supervised)"
         )
     title = "llm2vec" if supervised is None else "llm2vec-supervised"
     values: dict[str, Any] = {

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from bothways.errors import InputError
 from bothways.moved import old_names
 from bothways.nearest import meant
-from bothways.recipes.labeled import LabeledSources, labelled, stored_prompts
+from bothways.recipes.labeled import LabeledSources, labeled_rows, stored_prompts
 from bothways.recipes.recipe_parts import (
     EMBEDDED_BASE,
     EMBEDDED_TEXTS,
@@ -110,7 +110,7 @@ def nv_embed(
     r"""Train latent-attention pooling on retrieval with in-batch negatives, then all tasks without.
 
     Queries get "Instruct: {task}\nQuery: ", documents nothing. In symmetric tasks both sides get it
-    (see `labeled.labelled`). Instruction and BOS are seen but never pooled. EOS is appended and
+    (see `labeled.labeled_rows`). Instruction and BOS are seen but never pooled. EOS is appended and
     pooled. The paper's rows have hard negatives. Rows without any get BM25's while the data is read
     (`data.mine`), because without in-batch negatives they would teach nothing.
 
@@ -234,7 +234,9 @@ def _stage(
             "negatives": sizes.negatives,
             "in_batch": in_batch,
         },
-        "data": labelled(texts, name, template=TEMPLATE, batches="blended", mine={"negatives": 7}),
+        "data": labeled_rows(
+            texts, name, template=TEMPLATE, batches="blended", mine={"negatives": 7}
+        ),
         "batch": {"size": sizes.batch},
         "optim": {
             "lr": sizes.rates[place],

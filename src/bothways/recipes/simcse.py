@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from bothways.errors import BothwaysError, InputError
 from bothways.foreign import read_object
 from bothways.nearest import meant
-from bothways.recipes.labeled import labelled
+from bothways.recipes.labeled import labeled_rows
 from bothways.recipes.llm2vec import ADAPTER, LINE_FEED
 from bothways.recipes.recipe_parts import (
     EMBEDDED_BASE,
@@ -236,7 +236,7 @@ def _first_stage(
     """Build the stage on texts or labels, with its data."""
     if supervised:
         stage = _supervised_encoder(base, preset) if encoder else _supervised_decoder(preset)
-        rows = labelled(texts, "supervised", template=None, batches="blended")
+        rows = labeled_rows(texts, "supervised", template=None, batches="blended")
         stage |= {"name": "supervised", "data": rows}
     else:
         stage = _encoder_stage(base, preset) if encoder else _decoder_stage(preset)

@@ -158,7 +158,7 @@ def gold_ranks(items: Items, counts: np.ndarray) -> list[np.ndarray]:
     """
     if items.gold is None or items.precision:
         return []
-    return [_centred_ranks(items.gold[members], counts[:, members]) for members in _members(items)]
+    return [_centered_ranks(items.gold[members], counts[:, members]) for members in _members(items)]
 
 
 def statistic(
@@ -181,7 +181,7 @@ def statistic(
             score = _average_precision(items.values[members], items.gold[members], inside)
         else:
             score = _correlation(
-                _centred_ranks(items.values[members], inside), ranked[group], inside
+                _centered_ranks(items.values[members], inside), ranked[group], inside
             )
         total += weight * score
     return total
@@ -226,7 +226,7 @@ def _average_precision(values: np.ndarray, gold: np.ndarray, counts: np.ndarray)
     return np.asarray(summed / np.maximum(found[:, -1], 1))
 
 
-def _centred_ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _centered_ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Compute the mid-ranks (B, n) of the items in each draw, minus their mean (n + 1) / 2."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]

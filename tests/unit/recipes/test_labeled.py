@@ -14,7 +14,7 @@ from bothways.cli import main
 from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.labeled.templates import INSTRUCTIONS
 from bothways.errors import InputError
-from bothways.recipes.labeled import EMBEDDED_INSTRUCTION, labelled, stored_prompts
+from bothways.recipes.labeled import EMBEDDED_INSTRUCTION, labeled_rows, stored_prompts
 from bothways.training.stage.stage_data import read_stage_data
 
 SCIFACT = f"Instruct: {INSTRUCTIONS['scifact'].text}\nQuery: "
@@ -22,7 +22,7 @@ BANKING = f"Instruct: {INSTRUCTIONS['banking77'].text}\nQuery: "
 
 
 def made(given: Any, template: str | None = "nv_embed") -> dict[str, Any]:
-    return labelled(given, "blended", template=template, batches="blended")
+    return labeled_rows(given, "blended", template=template, batches="blended")
 
 
 def test_a_known_file_carries_its_instruction_on_queries_or_on_both_sides(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 ACCEPTED = (
-    "give a hub id (organisation/name), a model folder, a .gguf file, or the embedded smollm2-135m"
+    "give a hub id (organization/name), a model folder, a .gguf file, or the embedded smollm2-135m"
 )
 # Flags that transformers reads with getattr. Configs do not declare them, but they have an effect.
 _UNDECLARED = ("is_causal", "use_bidirectional_attention")

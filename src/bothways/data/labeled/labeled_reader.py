@@ -130,21 +130,21 @@ def _examples(
 
         yield from itertools.islice(training_pairs(), *chosen_rows)
         return
-    recognised = False
+    recognized = False
     seen: dict[str, set[Example]] = {}
     warn_left_out(found.name, found.left_out)
     for file in _files(found):
         rows = itertools.islice(file.rows, *chosen_rows)
         before = seen.setdefault(_split(file.label), set())
         try:
-            recognised |= yield from examples_of_file(
+            recognized |= yield from examples_of_file(
                 replace(file, rows=rows), forced, template, before
             )
         except UnknownDialect as error:
             if found.kind != "folder":
                 raise
             log.warning("%s; the folder's other files are read without it", error)
-    if not recognised:
+    if not recognized:
         known = "; ".join(f"{item.name} ({item.shape})" for item in DIALECTS)
         raise InputError(
             f"{found.label}: no labeled rows; expected a file in one of the dialects {known}"

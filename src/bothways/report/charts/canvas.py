@@ -230,20 +230,20 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
     blocks: list[list[int]] = []
     centres: list[float] = []
 
-    def centre(block: list[int]) -> float:
+    def center(block: list[int]) -> float:
         half = gap * (len(block) - 1) / 2
         return min(max(sum(places[i] for i in block) / len(block), low + half), high - half)
 
     for i in order:
         blocks.append([i])
-        centres.append(centre([i]))
+        centres.append(center([i]))
         while (
             len(blocks) > 1
             and centres[-2] + gap * (len(blocks[-2]) - 1) / 2 + gap
             > centres[-1] - gap * (len(blocks[-1]) - 1) / 2
         ):
             joined = blocks[-2] + blocks[-1]
-            blocks[-2:], centres[-2:] = [joined], [centre(joined)]
+            blocks[-2:], centres[-2:] = [joined], [center(joined)]
     for block, middle in zip(blocks, centres):
         for number_in, i in enumerate(block):
             moved[i] = middle + gap * (number_in - (len(block) - 1) / 2)

@@ -35,7 +35,7 @@ class RefreshConfig(Strict):
     """Hard negatives replaced every so many steps. See `bothways.mining.MiningOptions`."""
 
     every: int = Field(
-        ge=1, description="optimiser steps between refreshes; none after the last step"
+        ge=1, description="optimizer steps between refreshes; none after the last step"
     )
     method: str = Field(default="dense", description="dense, or hybrid (BM25 as well)")
     negatives: int = Field(
