@@ -81,6 +81,14 @@ FUNCTIONS = {
 """Names of several functions that are imported by them, and their common meaning."""
 
 
+BRITISH = re.compile(
+    r"(?:labell|modell|behaviour|colour|favour|neighbour|centre)|"
+    r"(?:initial|minim|normal|optim|organ|quant|recogn|serial|summar|token|vector)is(?:e|ing|ation)",
+    re.IGNORECASE,
+)
+"""Parts of words that have another spelling in the libraries that the code uses."""
+
+
 def missing(source: Path, unit: Path) -> set[str]:
     """Return the modules without a test file of their name below the folder of their package, as
     "package/module".
@@ -198,6 +206,13 @@ def test_the_search_finds_a_double_function(tmp_path: Path) -> None:
     (source / "d.py").write_text("def f():\n    from thing.b import read")
     _trees.cache_clear()
     assert double_functions(source) == {"read": ["thing.a", "thing.b"]}
+
+
+def test_spelling_is_american() -> None:
+    """`bothways/moved.py` keeps old names."""
+    paths = [path for path in SOURCE.rglob("*.py") if path.name != "moved.py"]
+    found = {str(path.relative_to(SOURCE)): sorted(set(BRITISH.findall(path.read_text(encoding="utf-8")))) for path in paths}
+    assert {name: words for name, words in found.items() if words} == {}
 
 
 def unknown_exports(path: Path) -> list[str]:

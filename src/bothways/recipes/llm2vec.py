@@ -77,9 +77,9 @@ def llm2vec(
         InputError: if the preset is unknown, if no stage is left, or if an override does not fit.
     """
     check_preset(preset)
-    unlabelled = {"mntp": mntp, "simcse": supervised is None if simcse is None else simcse}
+    unlabeled = {"mntp": mntp, "simcse": supervised is None if simcse is None else simcse}
     sources = {
-        name: data(texts, name, short=name == "simcse") for name, on in unlabelled.items() if on
+        name: data(texts, name, short=name == "simcse") for name, on in unlabeled.items() if on
     }
     if supervised is not None:
         sources["supervised"] = labeled_rows(

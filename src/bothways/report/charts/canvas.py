@@ -228,7 +228,7 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
     # Blocks of touching labels, each centered on the mean wish of its members (pool adjacent
     # violators).
     blocks: list[list[int]] = []
-    centres: list[float] = []
+    centers: list[float] = []
 
     def center(block: list[int]) -> float:
         half = gap * (len(block) - 1) / 2
@@ -236,15 +236,15 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
 
     for i in order:
         blocks.append([i])
-        centres.append(center([i]))
+        centers.append(center([i]))
         while (
             len(blocks) > 1
-            and centres[-2] + gap * (len(blocks[-2]) - 1) / 2 + gap
-            > centres[-1] - gap * (len(blocks[-1]) - 1) / 2
+            and centers[-2] + gap * (len(blocks[-2]) - 1) / 2 + gap
+            > centers[-1] - gap * (len(blocks[-1]) - 1) / 2
         ):
             joined = blocks[-2] + blocks[-1]
-            blocks[-2:], centres[-2:] = [joined], [center(joined)]
-    for block, middle in zip(blocks, centres):
+            blocks[-2:], centers[-2:] = [joined], [center(joined)]
+    for block, middle in zip(blocks, centers):
         for number_in, i in enumerate(block):
             moved[i] = middle + gap * (number_in - (len(block) - 1) / 2)
     return moved
