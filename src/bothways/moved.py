@@ -198,6 +198,8 @@ RENAMED = {
 _NAMES = (
     ("attention.reach", "Block", "QueryBlock"),
     ("attention.plan", "Run", "SegmentRun"),
+    ("attention.plan", "Group", "SegmentGroup"),
+    ("bulk.settings", "Settings", "JobSettings"),
     ("backbone.linears.products", "Product", "LinearProduct"),
     ("encoder.inference", "Settings", "EncodeSettings"),
     ("objectives.pooled", "Settings", "PooledSettings"),

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bothways.attention.explicit import attend_rectangle, rectangle, row
-from bothways.attention.plan import AttentionPlan, Group
+from bothways.attention.plan import AttentionPlan, SegmentGroup
 
 
 class Tail(NamedTuple):
@@ -34,8 +34,8 @@ class Tail(NamedTuple):
         seen: (C, B, L) bool, True if the query sees the key.
     """
 
-    queries: Group
-    keys: Group
+    queries: SegmentGroup
+    keys: SegmentGroup
     seen: Tensor
 
 
@@ -153,7 +153,7 @@ def _each_tail(plan: AttentionPlan, window: int | None, device: torch.device) ->
         segment += len(tails)
         if not any(tails):
             continue
-        queries = Group(start, tails)
+        queries = SegmentGroup(start, tails)
         start += sum(tails)
         # Padding behind keys gets block -1, which no token sees. A query that is padding counts as
         # the text's first token, so it sees at least one token. A row that sees nothing would be

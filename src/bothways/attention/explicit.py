@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from bothways.attention.plan import AttentionPlan, Group
+from bothways.attention.plan import AttentionPlan, SegmentGroup
 from bothways.attention.reach import QueryBlock, query_blocks, seen
 from bothways.config import Direction
 from bothways.dropout import dropout as drop
@@ -41,7 +41,7 @@ def explicit(
     groups = (
         plan.groups
         if window is None
-        else tuple(Group(run.start, (run.length,) * run.repeats) for run in plan.runs)
+        else tuple(SegmentGroup(run.start, (run.length,) * run.repeats) for run in plan.runs)
     )
     parts = []
     for group in groups:
@@ -159,7 +159,7 @@ def _extended_softmax(
     return scores.softmax(-1)[..., :-1]
 
 
-def rectangle(tensor: Tensor, group: Group) -> Tensor:
+def rectangle(tensor: Tensor, group: SegmentGroup) -> Tensor:
     """Arrange the tokens (T, …) of a group as (C, L, …), with zeros behind the shorter segments."""
     count, longest = len(group.lengths), max(group.lengths)
     rows = tensor[group.start : group.start + sum(group.lengths)]
@@ -170,7 +170,7 @@ def rectangle(tensor: Tensor, group: Group) -> Tensor:
     return rows.view(count, longest, *rows.shape[1:])
 
 
-def row(tensor: Tensor, group: Group) -> Tensor:
+def row(tensor: Tensor, group: SegmentGroup) -> Tensor:
     """Invert `rectangle`."""
     flat = tensor.flatten(0, 1)
     if min(group.lengths) == max(group.lengths):

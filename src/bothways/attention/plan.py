@@ -32,7 +32,7 @@ class SegmentRun(NamedTuple):
     repeats: int
 
 
-class Group(NamedTuple):
+class SegmentGroup(NamedTuple):
     """Adjacent segments of similar length from token `start`: a rectangle with little padding."""
 
     start: int
@@ -122,7 +122,7 @@ class AttentionPlan:
         return tuple(runs)
 
     @cached_property
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[SegmentGroup, ...]:
         """Adjacent segments of similar length, joined, in row order."""
         groups: list[tuple[int, list[int]]] = []
         start = 0
@@ -132,7 +132,7 @@ class AttentionPlan:
             else:
                 groups.append((start, [length]))
             start += length
-        return tuple(Group(begin, tuple(lengths)) for begin, lengths in groups)
+        return tuple(SegmentGroup(begin, tuple(lengths)) for begin, lengths in groups)
 
     @cached_property
     def full(self) -> AttentionPlan:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bothways.bulk.model_request import ModelRequest
-from bothways.bulk.settings import ROWS, Settings
+from bothways.bulk.settings import ROWS, JobSettings
 from bothways.bulk.shard_folder import ShardFolder
 from bothways.bulk.shard_texts import ShardTexts, cut_shards
 from bothways.bulk.source_texts import SourceTexts, Unit
@@ -63,7 +63,7 @@ def bulk_encode(
             `chunks`, else each line.
         device: for example "cpu". "auto" with several GPUs gives each process one of them.
         dtype: "auto", "float32", "bfloat16" or "float16".
-        **settings: fields of `bothways.bulk.settings.Settings`, for example `truncate_dim=256`.
+        **settings: fields of `bothways.bulk.settings.JobSettings`, for example `truncate_dim=256`.
 
     Returns:
         The manifest.
@@ -95,7 +95,7 @@ def bulk_encode(
     return encode_into(folder, runner, reader, shard_rows)
 
 
-def default_unit(settings: Settings) -> Unit:
+def default_unit(settings: JobSettings) -> Unit:
     """Return what is a text in a .txt file: a document if it is to be cut into passages."""
     return "line" if settings.chunks is None else "document"
 
@@ -103,7 +103,7 @@ def default_unit(settings: Settings) -> Unit:
 def runner_of(
     on: str | None,
     request: ModelRequest,
-    settings: Settings,
+    settings: JobSettings,
     folder: Path,
     source: SourceTexts,
     processes: int | None,
@@ -174,12 +174,12 @@ def _fill(
     return state.complete(count)
 
 
-def _settings(given: dict[str, Any]) -> Settings:
+def _settings(given: dict[str, Any]) -> JobSettings:
     try:
-        found = Settings(**given)
+        found = JobSettings(**given)
     except TypeError:
-        known = ", ".join(Settings.__dataclass_fields__)
-        wrong = ", ".join(name for name in given if name not in Settings.__dataclass_fields__)
+        known = ", ".join(JobSettings.__dataclass_fields__)
+        wrong = ", ".join(name for name in given if name not in JobSettings.__dataclass_fields__)
         raise InputError(f"{wrong}: not a setting; expected one of {known}") from None
     found.check()
     return found

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bothways.bulk.model_request import ModelRequest
-from bothways.bulk.settings import ROWS, Settings
+from bothways.bulk.settings import ROWS, JobSettings
 from bothways.bulk.shard_file import ShardRecord, write_shard
 from bothways.bulk.shard_texts import ShardTexts, cut_shards
 from bothways.bulk.source_texts import SourceTexts
@@ -35,7 +35,7 @@ class Job(NamedTuple):
     """What every actor needs to know."""
 
     request: ModelRequest
-    settings: Settings
+    settings: JobSettings
     source: SourceTexts
     folder: Path
     rows: int
@@ -98,14 +98,14 @@ class OnRay:
 
     Attributes:
         request: the model.
-        settings: see `Settings`.
+        settings: see `JobSettings`.
         folder: the folder of the job, on a disk that every machine sees.
         source: the texts.
         count: number of actors. If None, one for each GPU, or else for each machine.
     """
 
     request: ModelRequest
-    settings: Settings
+    settings: JobSettings
     folder: Path
     source: SourceTexts
     count: int | None = None
@@ -214,7 +214,7 @@ def _ray() -> Any:
     return ray
 
 
-def _facts(request: ModelRequest, settings: Settings, place: str) -> dict[str, Any]:
+def _facts(request: ModelRequest, settings: JobSettings, place: str) -> dict[str, Any]:
     _enter(place)
     return settings.facts(request.open(), request.name)
 

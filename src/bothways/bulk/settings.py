@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bothways.bulk.model_request import fingerprint
 from bothways.errors import InputError
+from bothways.moved import old_names
 from bothways.printable import utf8_name
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ process loses."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class JobSettings:
     """How a job's texts become vectors.
 
     Attributes:
@@ -117,3 +118,6 @@ def check_same(folder: str, before: Mapping[str, Any], now: Mapping[str, Any]) -
 
 def _model(facts: Mapping[str, Any]) -> str:
     return f"{facts['name']}, {facts['dtype']}, {facts['fingerprint'][:12]}"
+
+
+__getattr__ = old_names(__name__)

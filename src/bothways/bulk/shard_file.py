@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bothways.bulk.settings import Settings
+from bothways.bulk.settings import JobSettings
 from bothways.bulk.shard_texts import ShardTexts
 from bothways.digest import file_sha256
 from bothways.errors import InputError, OutputError
@@ -50,7 +50,7 @@ class ShardRecord:
 
 
 def write_shard(
-    encoder: Encoder, shard: ShardTexts, folder: Path, settings: Settings, job: str
+    encoder: Encoder, shard: ShardTexts, folder: Path, settings: JobSettings, job: str
 ) -> ShardRecord:
     """Encode a shard into its file, which appears whole or not at all.
 
@@ -58,7 +58,7 @@ def write_shard(
         encoder: the encoder.
         shard: the texts.
         folder: folder of the file.
-        settings: see `Settings`.
+        settings: see `JobSettings`.
         job: digest of everything that the folder's vectors have in common.
 
     Raises:

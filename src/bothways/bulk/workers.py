@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bothways.bulk.model_request import ModelRequest
-from bothways.bulk.settings import ROWS, Settings
+from bothways.bulk.settings import ROWS, JobSettings
 from bothways.bulk.shard_file import ShardRecord, write_shard
 from bothways.bulk.shard_texts import ShardTexts
 from bothways.errors import BothwaysError, InputError, OutputError, SourceError
@@ -63,14 +63,14 @@ class OneProcess:
     """A runner in this process."""
 
     def __init__(
-        self, open_model: Callable[[], Encoder], name: str, settings: Settings, folder: Path
+        self, open_model: Callable[[], Encoder], name: str, settings: JobSettings, folder: Path
     ) -> None:
         """Keep what to encode with.
 
         Args:
             open_model: returns the encoder.
             name: of the model, for people.
-            settings: see `Settings`.
+            settings: see `JobSettings`.
             folder: the folder of the job.
         """
         self._open, self.name, self.settings, self.folder = open_model, name, settings, folder
@@ -111,14 +111,14 @@ class Processes:
 
     Attributes:
         request: the model.
-        settings: see `Settings`.
+        settings: see `JobSettings`.
         folder: the folder of the job.
         count: number of processes, at least 1.
         main: the main function of a process, with the arguments of `_work`.
     """
 
     request: ModelRequest
-    settings: Settings
+    settings: JobSettings
     folder: Path
     count: int
     main: Callable[..., None] = field(default_factory=lambda: _work)
@@ -257,7 +257,7 @@ def cores() -> int:
 def _work(
     pipe: Connection,
     request: ModelRequest,
-    settings: Settings,
+    settings: JobSettings,
     folder: Path,
     index: int,
     threads: int,

@@ -13,7 +13,7 @@ import pytest
 
 import bothways as bw
 from bothways.bulk.model_request import ModelRequest
-from bothways.bulk.settings import Settings
+from bothways.bulk.settings import JobSettings
 from bothways.bulk.shard_texts import ShardTexts
 from bothways.bulk.workers import Processes
 from bothways.errors import BothwaysError, InputError, OutputError
@@ -23,7 +23,7 @@ from unit.bulk.material import ROWS, files, source
 
 def run(folder: Path, texts: list[str], count: int = 2, model: str = "light") -> list[int]:
     """The shards that come back, in order, each of one text."""
-    runner = Processes(ModelRequest(model), Settings(), folder, count, main=light_worker.main)
+    runner = Processes(ModelRequest(model), JobSettings(), folder, count, main=light_worker.main)
     try:
         runner.open()
         shards = (ShardTexts(number, number, [text], [("f", number)]) for number, text in enumerate(texts))
@@ -60,7 +60,7 @@ def test_errors_keep_their_kind(tmp_path: Path) -> None:
 
 
 def test_processes_with_different_models_are_refused(tmp_path: Path) -> None:
-    runner = Processes(ModelRequest("changing"), Settings(), tmp_path, 2, main=light_worker.main)
+    runner = Processes(ModelRequest("changing"), JobSettings(), tmp_path, 2, main=light_worker.main)
     try:
         with pytest.raises(InputError, match="changing: the model changed while the processes loaded it"):
             runner.open()

@@ -263,18 +263,18 @@ def _shards(
         model: name, device, dtype and pooling.
         source: the texts.
         out: the folder.
-        shaped: the fields of `Settings`.
+        shaped: the fields of `JobSettings`.
         reading: column and unit.
         cutting: number of processes, texts of a shard, and the place of the processes.
     """
     from bothways.bulk.encode import default_unit, encode_into, runner_of
     from bothways.bulk.model_request import ModelRequest
-    from bothways.bulk.settings import Settings
+    from bothways.bulk.settings import JobSettings
     from bothways.bulk.source_texts import SourceTexts
     from bothways.bulk.workers import OneProcess
 
     (name, device, dtype, pooling), (column, unit), (processes, rows, on) = model, reading, cutting
-    settings = Settings(*shaped)
+    settings = JobSettings(*shaped)
     chosen = default_unit(settings) if unit is None else _unit(unit)
     texts = SourceTexts(source, column, chosen)
 
