@@ -113,24 +113,28 @@ def save(
             log.warning("%s: %s", folder, note)
         # stored for later saves, because the base may be gone by then
         encoder.provenance["base_model"] = base_facts(encoder.provenance)
-        ours = {
-            **encoder.provenance,
-            "versions": versions(),
-            "format": FORMAT,
-            "direction": encoder.direction,
-            "pooling": encoder.pooling.mode,
-            "pool_bos": encoder.options.pool_bos,
-            "pool_prompt": encoder.options.pool_prompt,
-            "stock_prompts": encoder.options.stock_prompts,
-            "implied_prompts": list(_implied_prompts(encoder)),
-            "wrapper": list(astuple(encoder.options.wrapper)),
-            "loader_notes": notes,
-        }
-        _write(part / OURS, ours)
+        _write(part / OURS, _ours(encoder, notes))
         (part / CARD).write_text(
             model_card(encoder, notes), encoding="utf-8", errors="backslashreplace"
         )
         keep_edited(Path(folder), part)
+
+
+def _ours(encoder: EncoderModule, notes: list[str]) -> dict[str, Any]:
+    """Return bothways.json: the provenance, and options that the stock layout cannot hold."""
+    return {
+        **encoder.provenance,
+        "versions": versions(),
+        "format": FORMAT,
+        "direction": encoder.direction,
+        "pooling": encoder.pooling.mode,
+        "pool_bos": encoder.options.pool_bos,
+        "pool_prompt": encoder.options.pool_prompt,
+        "stock_prompts": encoder.options.stock_prompts,
+        "implied_prompts": list(_implied_prompts(encoder)),
+        "wrapper": list(astuple(encoder.options.wrapper)),
+        "loader_notes": notes,
+    }
 
 
 def _refuse_others(folder: Path) -> None:

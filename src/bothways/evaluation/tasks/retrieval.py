@@ -99,11 +99,7 @@ class RankingTask(Task):
             InputError: if a cutoff is out of range, if the backend is unknown or does not work with
                 the quantization, or if the judgments do not fit the queries and the corpus.
         """
-        cuts = None if k is None else tuple(sorted({*k, _MAIN_CUT}))
-        if cuts is not None and cuts[0] < 1:
-            raise InputError(f"{name}: cutoffs k must be at least 1 (got {cuts[0]})")
-        if cuts is not None and cuts[-1] > _DEEPEST:
-            raise InputError(f"{name}: cutoffs k must be at most {_DEEPEST:,} (got {cuts[-1]})")
+        cuts = None if k is None else _cutoffs(name, k)
         if backend not in get_args(Backend):
             raise InputError(
                 f"{name}: backend {backend!r} is unknown; {meant(backend, get_args(Backend))}choose one of {', '.join(get_args(Backend))}"
@@ -218,6 +214,27 @@ def _items(part: Mapping[str, Any]) -> Iterator[Any]:
         yield [key, part[key]]
 
 
+def _cutoffs(name: str, k: Iterable[int]) -> tuple[int, ...]:
+    """Return cutoffs in ascending order, with that of the main measure.
+
+    Raises:
+        InputError: if one is out of range.
+    """
+    cuts = tuple(sorted({*k, _MAIN_CUT}))
+    if cuts[0] < 1:
+        raise InputError(f"{name}: cutoffs k must be at least 1 (got {cuts[0]})")
+    if cuts[-1] > _DEEPEST:
+        raise InputError(f"{name}: cutoffs k must be at most {_DEEPEST:,} (got {cuts[-1]})")
+    return cuts
+
+
+def _holds_pairs(path: Path, split: str) -> bool:
+    """Tell if a path is a file of pairs, or a folder that has a split of such files."""
+    if not path.is_dir():
+        return path.is_file()
+    return not is_beir(path) and not (path / "qrels").is_dir() and has_split(path, split)
+
+
 class Retrieval(RankingTask):
     """Retrieval over a collection on disk."""
 
@@ -314,15 +331,7 @@ class Retrieval(RankingTask):
         options |= {"query_prompt": query_prompt, "document_prompt": document_prompt}
         options |= {"quantization": quantization}
         columns = asdict(pairs)
-        if subset is None and (
-            path.is_file()
-            or (
-                path.is_dir()
-                and not is_beir(path)
-                and not (path / "qrels").is_dir()
-                and has_split(path, split)
-            )
-        ):
+        if subset is None and _holds_pairs(path, split):
             return cls.from_pairs(path, split=split, **columns, **options)
         wrong = next((name for name, value in columns.items() if value is not None), None)
         if wrong is not None:
