@@ -70,13 +70,8 @@ def open_evaluated(
     of_language = [task for task in tasks if isinstance(task, LanguageModelTask)]
     source = None if name == "bm25" else locate(name)
     base = source is not None and not is_encoder(source)
-    if (
-        source is not None
-        and base
-        and direction in (None, "causal")
-        and pooling is None
-        and len(of_language) == len(tasks)
-    ):
+    for_encoders = direction not in (None, "causal") or pooling is not None
+    if source is not None and base and not for_encoders and len(of_language) == len(tasks):
         return load_language_model(source, device=device, dtype=dtype, rope=rope)
     if rope is not None:
         raise InputError(

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,9 +20,7 @@ from bothways.attention.text_config import state_width
 from bothways.backbone.adapter.adapter_files import local_adapter
 from bothways.backbone.adapter.unmerged import activate, attach_saved
 from bothways.backbone.hardware import resolve_device, resolve_dtype
-from bothways.backbone.loading.checkpoint_loading import read_tokenizer
-from bothways.backbone.loading.sources import Pretrained, load_pretrained
-from bothways.backbone.tokenizer.preparation import prepare_tokenizer
+from bothways.backbone.loading.sources import load_pretrained, saved_tokenizer
 from bothways.encoder.batch import TokenBatch
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.adapter_settings import AdapterSettings, read_settings
@@ -104,7 +101,7 @@ def load_over_one_base(
         width = state_width(loaded.model)
         encoder = SharedEncoder(
             loaded.model,
-            _tokenizer(folder, loaded),
+            saved_tokenizer(folder, loaded),
             settings[name].build_pooling(folder, width, place).to(place),
             direction=direction,
             execution=execution,
@@ -148,13 +145,6 @@ def _check_tokens(
         raise InputError(
             f"{places[wrong]}: has tokens of its own, so it cannot share its base with others; load it by itself, which merges it"
         )
-
-
-def _tokenizer(folder: Path, base: Pretrained) -> Any:
-    """Read the tokenizer of an adapter's folder. If there is none, return that of the base."""
-    if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
-        return base.tokenizer
-    return prepare_tokenizer(read_tokenizer(str(folder), str(folder)), base.model.config)
 
 
 def _settings(place: Path) -> AdapterSettings:

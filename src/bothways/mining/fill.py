@@ -55,9 +55,7 @@ def filled(
         rules: additional rules of the caller.
     """
     draw = random.Random(f"{options.seed}:{row}:fill")
-    limits = replace(options, window=(1, options.ranks[1]))
-    if options.method == "bm25":
-        limits = replace(limits, perc=None, margin=None, relative_margin=None)
+    limits = _limits(options)
     judged = options.method != "bm25" or options.max_score is not None
     found: list[int] = []
     asked = 0
@@ -90,6 +88,14 @@ def filled(
         ranks=choice.ranks + [0] * len(found),
         filled=len(found),
     )
+
+
+def _limits(options: MiningOptions) -> MiningOptions:
+    """Return the options without a rank window. For BM25 only `max_score` holds."""
+    limits = replace(options, window=(1, options.ranks[1]))
+    if options.method != "bm25":
+        return limits
+    return replace(limits, perc=None, margin=None, relative_margin=None)
 
 
 def _random(candidates: int, seen: set[int], excluded: int, draw: random.Random) -> Iterator[int]:

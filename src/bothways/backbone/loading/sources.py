@@ -184,6 +184,13 @@ def _stands_alone(part: PreTrainedModel, causal: PreTrainedModel) -> bool:
     )
 
 
+def saved_tokenizer(folder: Path, base: Pretrained) -> Any:
+    """Read the tokenizer of a folder. If it has none, return that of the base."""
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
+        return base.tokenizer
+    return prepare_tokenizer(read_tokenizer(str(folder), str(folder)), base.model.config)
+
+
 def source_config(name: str | os.PathLike[str]) -> Any:
     """Read the transformers config of a model, without its weights.
 

@@ -33,11 +33,9 @@ from torch import nn
 from bothways.attention.text_config import state_width, text_configs
 from bothways.backbone.adapter.adapter_files import MERGED, NEEDS, local_adapter, merged_in
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
-from bothways.backbone.loading.checkpoint_loading import read_tokenizer
 from bothways.backbone.loading.model_source import Source, locate, resolve
-from bothways.backbone.loading.sources import Pretrained, load_pretrained
+from bothways.backbone.loading.sources import Pretrained, load_pretrained, saved_tokenizer
 from bothways.backbone.rope import rope_overrides
-from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.config import Direction
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder.adapter_settings import AdapterSettings, read_settings
@@ -103,11 +101,7 @@ def load(
     exact = dtype if ours is None else torch.float32
     loaded, held = _merged(name, places, dtype=exact, device=device)
     loaded.model.to(dtype)
-    source = places[-1] if ours is not None else path
-    if any((source / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
-        loaded.tokenizer = prepare_tokenizer(
-            read_tokenizer(str(source), str(source)), loaded.model.config
-        )
+    loaded.tokenizer = saved_tokenizer(places[-1] if ours is not None else path, loaded)
     if ours is not None:
         _make_room(loaded.model, ours.vocabulary)
     chosen = direction or (ours.direction if ours is not None else "bidirectional")

@@ -88,14 +88,13 @@ def load(
     else:
         provenance = ours.provenance()
         report = {**report, "lifted_windows": ours.report.get("lifted_windows", {})}
-    options = _options(layout, include_prompt, loaded)
     encoder = Encoder(
         loaded.model,
         loaded.tokenizer,
         pooling,
         direction=direction,
         execution=execution,
-        options=options,
+        options=_options(layout, include_prompt, loaded),
         provenance={**provenance, **merged, "report": report},
     ).eval()
     encoder.folder = None if merged else root

@@ -106,8 +106,7 @@ class RankingTask(Task):
             )
         check_quantization(quantization, backend)
         check_judgments(name, collection.queries, collection.corpus, collection.qrels)
-        self.collection = collection
-        self.name = name
+        self.collection, self.name = collection, name
         self.ignore_identical_ids = ignore_identical_ids
         self.cutoffs = CUTOFFS if cuts is None else dict.fromkeys(CUTOFFS, cuts)
         self.backend, self.similarity, self.quantization = backend, similarity, quantization
