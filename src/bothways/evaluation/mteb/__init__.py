@@ -3,7 +3,8 @@
     instructions   the instructions of LLM2Vec, NV-Embed and E5-mistral for each MTEB task
     adapter        any encoder under mteb's encoder protocol, described by metadata
     task           an mteb task as one of our tasks, so that `evaluate` runs it with the others
-    hub, local     data from the Hugging Face hub by the task's name, or from files on this machine
+    hub_tasks      MTEB's own tasks by name, with data from the Hugging Face hub or its cache
+    local          tasks over files on this machine
 
 Only functions import mteb, because it takes seconds and is an optional dependency.
 """

@@ -4,7 +4,7 @@ For few rows, torch's float32 product spends more time on rearranging a weight t
 A compiled graph rearranges it once, when it is opened. Many rows take the same time either way
 (docs/performance.md, "One query"), so a graph gets requests of up to `TOKENS` tokens.
 
-A graph is used only after it gave the encoder's own vectors (`proof`), and no longer if the
+A graph is used only after it gave the encoder's own vectors (`graph_proof`), and no longer if the
 encoder is trained or changed.
 """
 
