@@ -1,6 +1,7 @@
 """What a large number costs: texts that are streamed, exact search, and mining, at bounded memory.
 
     .venv/bin/python benchmarks/scale.py                                      some two minutes
+    .venv/bin/python benchmarks/scale.py --only train                         the memory of a streamed training
     .venv/bin/python benchmarks/scale.py --texts 1000 10000 100000 1000000 --documents 1000000 --corpus 300000 --queries 1000
 
 | section | measured |
@@ -8,6 +9,7 @@
 | encode | `Encoder.encode_stream` over a generator of that many texts, with a small random model: processor time of a text |
 | search | the ten nearest of --documents unit vectors on disk: ours, ours over FAISS, FAISS alone, numpy by blocks of queries |
 | mine | `mine(method="dense")` for --rows rows over --corpus texts, next to FAISS's and numpy's plain search of the same vectors |
+| train | `bothways train` over --megabytes of text, streamed (`data.stream`), and once read whole: peak memory of the command |
 
 Every figure is taken in a process of its own, in turns (--rounds), and the median counts. "memory" is the peak of the
 anonymous memory, sampled every 10 ms. Pages of a mapped file are not part of it, because the system takes them back.
@@ -33,6 +35,7 @@ import numpy as np
 
 TOP = 10
 WORDS = ("river", "mountain", "letter", "list", "error", "open", "rain", "number", "window", "brother", "file", "line")
+SECTIONS = ("encode", "search", "mine", "train")
 SEARCHES = ("bothways exact", "bothways faiss", "faiss", "numpy")
 BLOCK = 65_536  # vectors of one draw
 
@@ -180,6 +183,44 @@ def mine(folder: Path, how: str, corpus: int, rows: int) -> dict[str, Any]:
     return {"seconds": seconds, "memory": peak.most - peak.first, "negatives": count}
 
 
+def train(folder: Path, how: str, megabytes: int, steps: int) -> dict[str, Any]:
+    """SimCSE through the command line. The memory is of the whole process, libraries included."""
+    from bothways.cli import main as command
+
+    data = folder / f"texts-{megabytes}"
+    if not data.exists():
+        write_texts(data, megabytes)
+    stage = {
+        "name": "simcse",
+        "objective": {"kind": "contrastive", "max_length": 32},
+        "data": {"source": str(data), **({"stream": {"buffer": 2000}} if how == "stream" else {})},
+        "batch": {"size": 64},
+        "optim": {"lr": 1e-3, "steps": steps},
+        "adapter": {"r": 4},
+        "save_every": None,
+    }
+    recipe = folder / "recipe.yaml"  # JSON is YAML
+    values = {"name": "scale", "base": str(folder / "base"), "dtype": "float32", "stages": [stage]}
+    recipe.write_text(json.dumps(values), encoding="utf-8")
+    with Peak() as peak, tempfile.TemporaryDirectory() as out:
+        start = time.perf_counter()
+        command(["train", str(recipe), "--out", f"{out}/run"])
+        seconds = time.perf_counter() - start
+    return {"seconds": seconds, "memory": peak.most}
+
+
+def write_texts(folder: Path, megabytes: int) -> None:
+    """Lines of some 100 bytes in shards of 4 MB."""
+    folder.mkdir()
+    number = 0
+    for shard in range(-(-megabytes // 4)):
+        with (folder / f"{shard:05d}.txt").open("w", encoding="utf-8") as file:
+            while file.tell() < min(4, megabytes - 4 * shard) * 1_000_000:
+                part = list(texts(500))
+                file.write("".join(f"{number + place} {text}\n" for place, text in enumerate(part)))
+                number += len(part)
+
+
 # --- all cells ------------------------------------------------------------------------
 
 
@@ -196,6 +237,8 @@ def one(folder: str, what: str, *words: str) -> dict[str, Any]:
         return encode(Path(folder), int(words[0]))
     if what == "search":
         return search(Path(folder), words[0], int(words[1]))
+    if what == "train":
+        return train(Path(folder), words[0], int(words[1]), int(words[2]))
     return mine(Path(folder), words[0], int(words[1]), int(words[2]))
 
 
@@ -220,8 +263,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--queries", type=int, default=256)
     parser.add_argument("--corpus", type=int, default=50_000)
     parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--megabytes", type=int, nargs="+", default=[4, 32, 128], help="of text, for train")
+    parser.add_argument(
+        "--steps", type=int, default=100, help="of train; the last size is streamed for three times as many too"
+    )
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--only", nargs="+", choices=("encode", "search", "mine"), default=("encode", "search", "mine"))
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=("encode", "search", "mine"))
     parser.add_argument("--out", type=Path, default=Path("runs/scale.json"))
     parser.add_argument("--cell", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -236,12 +283,14 @@ def main(arguments: list[str] | None = None) -> int:
             "encode": [(count,) for count in options.texts],
             "search": [(how, options.queries) for how in SEARCHES],
             "mine": [(how, options.corpus, options.rows) for how in ("bothways", "faiss", "numpy")],
+            "train": trainings(options),
         }
         for section in options.only:
             taken: dict[str, list[dict[str, Any]]] = {}
             for _ in range(options.rounds):
                 for words in sections[section]:
-                    taken.setdefault(str(words[0]), []).append(cell(options, folder, section, *words))
+                    name = " ".join(map(str, words)) if section == "train" else str(words[0])
+                    taken.setdefault(name, []).append(cell(options, folder, section, *words))
             record[section] = {name: summary(cells) for name, cells in taken.items()}
             for name, figures in record[section].items():
                 shown = {key: round(value, 4) for key, value in figures.items()}
@@ -253,6 +302,14 @@ def main(arguments: list[str] | None = None) -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(record, indent=1) + "\n")
     return 0
+
+
+def trainings(options: argparse.Namespace) -> list[tuple[object, ...]]:
+    """Each size streamed, the last one for longer, and the first and the last read whole."""
+    sizes, steps = options.megabytes, options.steps
+    streamed = [("stream", size, steps) for size in sizes]
+    whole = [("whole", size, steps) for size in sorted({sizes[0], sizes[-1]})]
+    return [*streamed, ("stream", sizes[-1], 3 * steps), *whole]
 
 
 def summary(cells: list[dict[str, Any]]) -> dict[str, float]:

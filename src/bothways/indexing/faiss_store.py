@@ -26,10 +26,10 @@ from bothways.atomic import atomic_file
 from bothways.digest import file_sha256
 from bothways.errors import InputError, MissingExtra, OutputError
 from bothways.foreign import foreign
+from bothways.indexing import row_total
 from bothways.indexing.filters import Condition, Value, write_sql
 from bothways.indexing.index_rows import COLUMNS, Entry
-from bothways.indexing.lance_store import parsed_settings
-from bothways.indexing.settings import IndexSettings
+from bothways.indexing.settings import IndexSettings, parsed_settings, settings_text
 from bothways.indexing.store import Near, RemovedIndex, Store, Stored
 from bothways.search.dense import faiss_metric
 from bothways.similarity import scores
@@ -44,6 +44,7 @@ CREATE INDEX IF NOT EXISTS documents ON rows ("document");
 CREATE INDEX IF NOT EXISTS digests ON rows ("digest");
 """
 _NAMED = ", ".join(f'"{name}"' for name in COLUMNS)
+_WHOLE = f"SELECT {_NAMED}, vector FROM rows"
 _SOME = 500  # values of one query
 _BLOCK = 8192  # vectors read together
 _BROKEN = "the index is damaged, so remove both files and index again"
@@ -109,10 +110,15 @@ class FaissStore(Store):
                 f"{path}: exists without rows in {rows.name}, so texts cannot be added; choose another place"
             )
         with self._writing() if settings is not None else self._reading():
+            made = not rows.exists()
             self._base = self._connected()
             if settings is not None:
+                if not made:
+                    self._compare_rows()
                 self._base.execute("PRAGMA journal_mode = WAL")  # readers go on while rows come
-                self._base.executescript(_TABLES)
+                self._base.executescript(_TABLES + row_total.TABLE)
+                with self._base:
+                    row_total.start(self._base)
                 self.write_settings(settings)
 
     def settings(self) -> IndexSettings:
@@ -128,7 +134,7 @@ class FaissStore(Store):
         """Replace the settings."""
         with self._writing(), self._base:
             self._base.execute(
-                "INSERT OR REPLACE INTO settings VALUES (1, ?)", (settings.model_dump_json(),)
+                "INSERT OR REPLACE INTO settings VALUES (1, ?)", (settings_text(settings),)
             )
 
     def version(self) -> object:
@@ -169,17 +175,20 @@ class FaissStore(Store):
 
     def add(self, entries: Sequence[Entry], vectors: np.ndarray) -> None:
         """Add rows with vectors (n, D) float32, all of them or none."""
-        rows = np.ascontiguousarray(vectors, dtype=np.float32)
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        unique = {entry.id: (*entry, row.tobytes()) for entry, row in zip(entries, vectors)}
+        rows = list(unique.values())
         marks = ", ".join("?" * (len(COLUMNS) + 1))
         with self._writing(), self._lock, self._base:
+            row_total.change(self._base, added=rows, removed=self._whole("id", list(unique)))
             self._base.executemany(
-                f"INSERT OR REPLACE INTO rows ({_NAMED}, vector) VALUES ({marks})",
-                ((*entry, vector.tobytes()) for entry, vector in zip(entries, rows)),
+                f"INSERT OR REPLACE INTO rows ({_NAMED}, vector) VALUES ({marks})", rows
             )
 
     def remove(self, documents: Sequence[bytes]) -> None:
         """Remove all rows of documents."""
         with self._writing(), self._lock, self._base:
+            row_total.change(self._base, added=(), removed=self._whole("document", documents))
             self._base.executemany(
                 'DELETE FROM rows WHERE "document" = ?', ((name,) for name in documents)
             )
@@ -296,6 +305,25 @@ class FaissStore(Store):
         self._inode = file.stat().st_ino
         return base
 
+    def _whole(self, column: str, names: Sequence[bytes]) -> Iterator[Any]:
+        """Yield all values of rows by their names in a column."""
+        for part in _parts(names):
+            marks = ", ".join("?" * len(part))
+            yield from self._all(f'{_WHOLE} WHERE "{column}" IN ({marks})', part)
+
+    def _compare_rows(self) -> None:
+        """Compare the rows with their checksum.
+
+        Raises:
+            InputError: they are damaged.
+        """
+        with foreign(rows_file(self._path), "cannot be read", _BROKEN), self._lock:
+            self._base.execute("BEGIN")  # what other processes add meanwhile is not seen
+            try:
+                row_total.check(self._base, _WHOLE)
+            finally:
+                self._base.rollback()
+
     def _opened(self) -> Any:
         """Read the FAISS file, once.
 
@@ -304,6 +332,7 @@ class FaissStore(Store):
         """
         with self._lock:
             if self._index is None:
+                self._compare_rows()
                 remedy = "run the same bothways index again"
                 with foreign(self.place, "cannot be read", remedy):
                     written = self._digest()

@@ -2,9 +2,12 @@
 
     notes.index/index.json     the settings
     notes.index/rows.lance/    the table
+    notes.index/digests.json   SHA-256 of the table's files
     notes.index/bm25/          words, made by the first hybrid search
 
 Every `add` is a transaction of Lance, so a kill loses at most the batch that was being written.
+When an index is opened, the table's files are compared with their SHA-256, because Lance itself
+reads changed bytes as other numbers and texts.
 """
 
 from __future__ import annotations
@@ -18,17 +21,19 @@ from typing import Any
 import numpy as np
 
 from bothways.atomic import atomic_file
-from bothways.config import parse
 from bothways.errors import InputError, MissingExtra, OutputError
 from bothways.foreign import foreign, read_object
+from bothways.indexing.file_digests import FileDigests
 from bothways.indexing.filters import Condition, quoted, write_sql
 from bothways.indexing.index_rows import COLUMNS, SIZE, Entry
-from bothways.indexing.settings import IndexSettings
+from bothways.indexing.settings import IndexSettings, parsed_settings, settings_text
 from bothways.indexing.store import Near, RemovedIndex, Store, Stored
 from bothways.similarity_names import Similarity
 
 SETTINGS = "index.json"
+_DIGESTS = "digests.json"
 _TABLE = "rows"
+_MUTABLE = "latest_version_hint.json"  # the only file that Lance writes again, and checks itself
 _SIGNS = "signs"  # column of a binary index
 _SOME = 500  # names in one condition
 _OLD = timedelta(minutes=10)  # versions that readers may still use
@@ -59,6 +64,8 @@ class LanceStore(Store):
         except ImportError:
             raise MissingExtra("lancedb", "index", "an index in a folder") from None
         self.place, self.words, self._folder = str(folder), folder / "bm25", folder
+        self._digests = FileDigests(folder, _DIGESTS, _BROKEN)
+        self._compared: object = None
         if settings is not None:
             if settings.similarity not in _METRICS:
                 raise InputError(
@@ -69,11 +76,14 @@ class LanceStore(Store):
                 raise InputError(
                     f"{folder}: is not empty and holds no index; choose another place, or remove it"
                 )
+            if is_index(folder):
+                self.version()
             self.write_settings(settings)
         elif not is_index(folder):
             raise InputError(
                 f"{folder}: holds no index; make one with: bothways index SOURCE --model MODEL --to {folder}"
             )
+        self.version()
         with self._reading():
             # other processes' changes are seen at once
             self._base: Any = lancedb.connect(str(folder), read_consistency_interval=timedelta(0))
@@ -102,13 +112,20 @@ class LanceStore(Store):
     def version(self) -> object:
         """Return the time of the last change of the settings.
 
+        If they have changed, new files of the table are compared with their SHA-256.
+
         Raises:
             RemovedIndex: the folder holds no index any more.
+            InputError: a file is damaged.
         """
         if not is_index(self._folder):
             raise RemovedIndex(self.place)
         with self._reading():
-            return (self._folder / SETTINGS).stat().st_mtime_ns
+            found = (self._folder / SETTINGS).stat().st_mtime_ns
+            if found != self._compared:
+                self._digests.check()
+                self._compared = found
+            return found
 
     def documents(self) -> Iterator[tuple[bytes, bytes, str]]:
         """Yield (document, digest, source) of each row."""
@@ -168,6 +185,8 @@ class LanceStore(Store):
                         replace=True,
                     )
                 self._table.optimize(cleanup_older_than=_OLD)
+            files = (self._folder / f"{_TABLE}.lance").rglob("*")
+            self._digests.record(each for each in files if each.is_file() and each.name != _MUTABLE)
 
     def nearest(
         self,
@@ -273,24 +292,10 @@ def read_settings(file: Path) -> IndexSettings:
     return parsed_settings(read_object(file, remedy=_BROKEN), str(file))
 
 
-def parsed_settings(values: dict[str, Any], where: str) -> IndexSettings:
-    """Check the settings of an index.
-
-    Raises:
-        InputError: they are damaged, or of a newer bothways.
-    """
-    version, own = values.get("format"), IndexSettings.model_fields["format"].default
-    if version != own:
-        raise InputError(
-            f"{where}: is an index of format {version!r}, and this bothways reads format {own}; index again, or update bothways"
-        )
-    return parse(IndexSettings, values, where=where)
-
-
 def write_settings(file: Path, settings: IndexSettings) -> None:
     """Write settings into a file, as a whole or not at all."""
     with atomic_file(file) as part:
-        part.write_text(settings.model_dump_json(indent=1), encoding="utf-8")
+        part.write_text(settings_text(settings), encoding="utf-8")
 
 
 def _schema(dimension: int, *, signs: bool) -> Any:

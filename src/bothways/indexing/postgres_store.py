@@ -22,8 +22,7 @@ from bothways.errors import InputError, MissingExtra, SourceError
 from bothways.foreign import foreign
 from bothways.indexing.filters import Condition, Value, write_sql
 from bothways.indexing.index_rows import COLUMNS, Entry
-from bothways.indexing.lance_store import parsed_settings
-from bothways.indexing.settings import IndexSettings
+from bothways.indexing.settings import IndexSettings, parsed_settings, settings_text
 from bothways.indexing.store import Near, Store, Stored, shown
 from bothways.similarity_names import Similarity
 
@@ -108,7 +107,7 @@ class PostgresStore(Store):
         """Replace the settings."""
         query = f"INSERT INTO {self._table}_settings VALUES (1, %s) ON CONFLICT (only_row) DO UPDATE SET value = EXCLUDED.value"
         with self._asking(), self._lock, self._base.transaction():
-            self._base.execute(query, (settings.model_dump_json(),))
+            self._base.execute(query, (settings_text(settings),))
 
     def version(self) -> object:
         """Return the number of the last change."""

@@ -27,8 +27,7 @@ from bothways.errors import InputError, MissingExtra, SourceError
 from bothways.foreign import foreign
 from bothways.indexing.filters import Among, Compare, Condition, Joined
 from bothways.indexing.index_rows import COLUMNS, Entry
-from bothways.indexing.lance_store import parsed_settings
-from bothways.indexing.settings import IndexSettings
+from bothways.indexing.settings import IndexSettings, parsed_settings, settings_text
 from bothways.indexing.store import Near, Store, Stored
 from bothways.similarity_names import Similarity
 
@@ -95,7 +94,7 @@ class QdrantStore(Store):
 
     def write_settings(self, settings: IndexSettings) -> None:
         """Replace the settings."""
-        payload = {"settings": settings.model_dump_json()}
+        payload = {"settings": settings_text(settings)}
         point = self._models.PointStruct(id=0, vector=[1.0], payload=payload)
         with _asking(self.place):
             self._client.upsert(f"{self._name}-settings", points=[point], wait=True)

@@ -4,11 +4,14 @@ would not fit to those of the index.
 
 from __future__ import annotations
 
-from typing import Literal
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
-from bothways.config import Strict
+from bothways.config import Strict, parse
 from bothways.errors import InputError
 from bothways.search.quantized import Quantization
 from bothways.similarity_names import Similarity
@@ -17,6 +20,7 @@ FORMAT = 1
 """Version of the layout. It changes when an older bothways could not read an index."""
 
 _SHOWN = 60
+_DIGEST = "sha256"
 
 
 class IndexSettings(Strict):
@@ -100,6 +104,36 @@ class IndexSettings(Strict):
             f"{place}: holds vectors of {self.model or 'an encoder'}, and {model} is another model or has other settings now; "
             "search with the model that made it, or index again to another place"
         )
+
+
+def settings_text(settings: IndexSettings) -> str:
+    """Write settings as a JSON object that also holds the SHA-256 of their values."""
+    values = settings.model_dump(mode="json")
+    return json.dumps({**values, _DIGEST: _digest(values)}, indent=1)
+
+
+def parsed_settings(values: Mapping[str, Any], where: str) -> IndexSettings:
+    """Check the settings of an index, as `settings_text` wrote them.
+
+    Raises:
+        InputError: they are damaged, or of a newer bothways.
+    """
+    values = dict(values)
+    written = values.pop(_DIGEST, None)  # older indexes have none
+    if written not in (None, _digest(values)):
+        raise InputError(
+            f"{where}: the settings of the index have changed since they were written; remove it and index again"
+        )
+    if values.get("format") != FORMAT:
+        raise InputError(
+            f"{where}: is an index of format {values.get('format')!r}, and this bothways reads format {FORMAT}; "
+            "index again, or update bothways"
+        )
+    return parse(IndexSettings, values, where=where)
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _shown(value: object) -> str:

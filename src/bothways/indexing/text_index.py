@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from bothways.atomic import atomic_folder
-from bothways.errors import BothwaysError, InputError
+from bothways.errors import BothwaysError, InputError, MissingExtra
+from bothways.indexing.file_digests import FileDigests
 from bothways.indexing.index_rows import SIZE
 from bothways.indexing.settings import IndexSettings
 from bothways.indexing.store import Store
@@ -22,6 +23,7 @@ from bothways.search.bm25 import Bm25Index
 log = logging.getLogger("bothways")
 
 _GENERATION, _NAMES, _WORDS = "generation.txt", "names.npy", "words"
+_DIGESTS = "digests.json"
 _PURPOSE = "a hybrid search"
 
 
@@ -95,6 +97,9 @@ def _read(folder: Path, generation: int) -> TextIndex | None:
     try:
         if (folder / _GENERATION).read_text(encoding="ascii") != str(generation):
             return None
+        if not (folder / _DIGESTS).is_file():  # an older version wrote them
+            return None
+        FileDigests(folder, _DIGESTS, "").check()
         names = np.load(folder / _NAMES).view(f"V{SIZE}").reshape(-1)
         words = None
         if (folder / _WORDS).is_dir():
@@ -102,7 +107,7 @@ def _read(folder: Path, generation: int) -> TextIndex | None:
             if words.size != len(names):
                 return None
         return TextIndex([bytes(name) for name in names.tolist()], words)
-    except BothwaysError:
+    except MissingExtra:
         raise
     except Exception as error:
         if isinstance(error, FileNotFoundError):
@@ -119,5 +124,7 @@ def _write(folder: Path, generation: int, names: Sequence[bytes], words: Bm25Ind
             if words is not None:
                 words.save(part / _WORDS)
             (part / _GENERATION).write_text(str(generation), encoding="ascii")
+            files = [path for path in part.rglob("*") if path.is_file()]
+            FileDigests(part, _DIGESTS, "").record(files)
     except (BothwaysError, OSError) as error:
         log.warning("%s: the words are not kept for the next search (%s)", folder, error)

@@ -53,6 +53,23 @@ def test_every_section_runs(scale: ModuleType, tmp_path: Path, monkeypatch: pyte
     assert record["mine"]["bothways"]["negatives"] == 20 * 7
 
 
+def test_a_streamed_training_is_measured(scale: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "cell", lambda options, folder, *words: scale.one(str(folder), *map(str, words)))
+    out = tmp_path / "scale.json"
+    words = ["--only", "train", "--megabytes", "1", "--steps", "2", "--documents", "1", "--queries", "1", "--rounds", "1"]
+    assert scale.main([*words, "--out", str(out)]) == 0
+    found = json.loads(out.read_text())["train"]
+    assert list(found) == ["stream 1 2", "stream 1 6", "whole 1 2"] and all(each["memory"] > 1 for each in found.values())
+
+
+def test_texts_have_their_size(scale: ModuleType, tmp_path: Path) -> None:
+    scale.write_texts(tmp_path / "texts", 6)
+    sizes = [file.stat().st_size for file in sorted((tmp_path / "texts").iterdir())]
+    assert sizes == [pytest.approx(4e6, rel=0.02), pytest.approx(2e6, rel=0.03)]
+    lines = (tmp_path / "texts" / "00001.txt").read_text().splitlines()
+    assert len(set(lines)) == len(lines)
+
+
 def test_the_peak_counts_memory_that_is_freed_again(scale: ModuleType) -> None:
     with scale.Peak() as peak:
         held = np.ones(2**24)  # 128 MiB

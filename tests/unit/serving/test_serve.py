@@ -166,6 +166,16 @@ def test_wrong_commands_end_with_one_line(capsys, saved, words, sentence):
     assert ended.value.code == 2 and sentence in said and said.count("\n") == 1
 
 
+def test_a_port_in_use_is_one_line_before_the_model_is_read(capsys, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(SystemExit) as ended:
+            main(["serve", str(tmp_path), "--port", str(taken.getsockname()[1])])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "is in use on 127.0.0.1" in said and said.count("\n") == 1
+
+
 def test_names():
     assert named(["runs/a", "b=runs/x=y", "org/c", "smollm2-135m"]) == {
         "a": "runs/a",
