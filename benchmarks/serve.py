@@ -2,11 +2,16 @@
 behind FastAPI, in turns.
 
     .venv/bin/python benchmarks/serve.py [--seconds 8] [--rounds 2] [--dtype bfloat16] [--overload]
+    .venv/bin/python benchmarks/serve.py --seconds 3 --rounds 1            short: one minute on a quiet machine
 
-Both servers run the same folder with the same libraries. Compare ratios within one run. With
---overload, ten times as many clients ask a server with a short queue, and every accepted answer is
-compared with `encode` (in float32, so that 1e-5 can be asked for). It ends with exit code 1 if one is
-wrong, if a request is neither answered nor refused, or if memory grows by more than 200 MB.
+Both servers run the same folder with the same libraries. Compare ratios within one run. The ratio of
+the servers' processor time for a request hardly depends on what else the machine does.
+
+With --overload, ten times as many clients ask a server with a short queue, and every accepted answer
+is compared with `encode` (in float32, so that 1e-5 can be asked for). Then wrk, if it is installed,
+asks a server with the default queue over ten times as many connections. It ends with exit code 1 if
+an answer is wrong, if a request is neither answered nor refused, or if memory grows by more than
+200 MB.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import argparse
 import http.client
 import json
 import os
+import shutil
 import socket
 import statistics
 import subprocess
@@ -25,6 +31,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -56,6 +63,15 @@ def health():
 
 uvicorn.run(app, port=int(sys.argv[2]), log_level="warning")
 """
+WRK = """
+local bodies, place = {}, 0
+for line in io.lines("BODIES") do bodies[#bodies + 1] = line end
+wrk.method, wrk.headers["Content-Type"] = "POST", "application/json"
+function request()
+  place = place % #bodies + 1
+  return wrk.format(nil, "/v1/embeddings", nil, bodies[place])
+end
+"""
 OURS = "import sys; from bothways.cli import main; main(sys.argv[1:])"
 
 
@@ -80,20 +96,25 @@ def main() -> None:
 def compare(folder: str, queries: Sequence[str], options: argparse.Namespace) -> None:
     """Measure both servers in turns, one at a time."""
     rates: dict[str, list[float]] = {"bothways serve": [], "sentence-transformers + FastAPI": []}
+    costs: dict[str, list[float]] = {name: [] for name in rates}
     for _ in range(options.rounds):
         for name in rates:
             with server(folder, options.dtype, ours=name.startswith("bothways")) as port:
                 load(port, queries, options.clients, 2)
+                before = used(port)
                 found = load(port, queries, options.clients, options.seconds)
+                costs[name].append((used(port) - before) / found.statuses[200])
             seconds = sorted(found.seconds)
-            rates[name].append(len(seconds) / options.seconds)
+            rates[name].append(len(seconds) / found.took)
             print(
-                f"{name}: {rates[name][-1]:.1f} requests per second, p50 {1e3 * statistics.median(seconds):.0f} ms, "
-                f"p99 {1e3 * seconds[int(0.99 * len(seconds))]:.0f} ms, {dict(found.statuses)}",
+                f"{name}: {rates[name][-1]:.1f} requests per second, {1e3 * costs[name][-1]:.0f} ms of processor time each, "
+                f"p50 {1e3 * statistics.median(seconds):.0f} ms, p99 {1e3 * seconds[int(0.99 * len(seconds))]:.0f} ms, "
+                f"{dict(found.statuses)}",
                 flush=True,
             )
     ours, peer = (statistics.mean(each) for each in rates.values())
-    print(f"ratio {ours / peer:.1f}")
+    cost, peers_cost = (statistics.mean(each) for each in costs.values())
+    print(f"ratio of requests per second {ours / peer:.1f}, of processor time {peers_cost / cost:.1f}")
 
 
 def overload(folder: str, queries: Sequence[str], options: argparse.Namespace) -> None:
@@ -113,14 +134,44 @@ def overload(folder: str, queries: Sequence[str], options: argparse.Namespace) -
         f"p99 {1e3 * seconds[int(0.99 * len(seconds))]:.0f} ms; largest difference from encode {max(off):.1e} ({options.dtype}); "
         f"memory {before:.0f} MB before, {after:.0f} MB after"
     )
-    if max(off) > 1e-5 or not set(found.statuses) <= {200, 429} or after - before > 200:
+    if max(off) > 1e-5 or not set(found.statuses) <= {200, 429} or after - before > 200 or not wrk(folder, queries, options):
         sys.exit(1)
+
+
+def wrk(folder: str, queries: Sequence[str], options: argparse.Namespace) -> bool:
+    """Ask with wrk over ten times as many connections, and tell if all were answered in bounded memory."""
+    if shutil.which("wrk") is None:
+        print("wrk: is not installed (Debian: apt-get install wrk), so it is left out")
+        return True
+    with tempfile.TemporaryDirectory() as name, server(folder, options.dtype, ours=True) as port:
+        bodies, script = Path(name, "bodies"), Path(name, "ask.lua")
+        bodies.write_text("".join(json.dumps({"model": "tested", "input": query}) + "\n" for query in queries))
+        script.write_text(WRK.replace("BODIES", str(bodies)))
+        load(port, queries, 2, 2)
+        before = memory(port)
+        words = [
+            "-t2",
+            f"-c{10 * options.clients}",
+            f"-d{options.seconds:.0f}s",
+            "--timeout",
+            "600s",
+            "--latency",
+            "-s",
+            str(script),
+        ]
+        done = subprocess.run(["wrk", *words, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=True)
+        after = memory(port)
+    wanted = ("50%", "99%", "Requests/sec", "Non-2xx", "Socket errors")
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines() if line.strip().startswith(wanted)]
+    print(f"wrk, {10 * options.clients} connections: {'; '.join(lines)}; memory {before:.0f} MB before, {after:.0f} MB after")
+    return "Non-2xx" not in done.stdout and "Socket errors" not in done.stdout and after - before <= 200
 
 
 class Found:
     """What the clients saw."""
 
     def __init__(self) -> None:
+        self.took = 0.0  # seconds until the last answer
         self.statuses: Counter[int] = Counter()
         self.seconds: list[float] = []
         self.vectors: list[tuple[str, np.ndarray]] = []
@@ -129,10 +180,11 @@ class Found:
 def load(port: int, queries: Sequence[str], clients: int, seconds: float, pause: float = 0.05) -> Found:
     """Ask from many threads, each over a connection of its own, as fast as answers come."""
     found = Found()
-    end = time.monotonic() + seconds
+    start = time.monotonic()
+    end = start + seconds
 
     def client(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
         place = number
         while time.monotonic() < end:
             query = queries[place % len(queries)]
@@ -155,6 +207,7 @@ def load(port: int, queries: Sequence[str], clients: int, seconds: float, pause:
         thread.start()
     for thread in threads:
         thread.join()
+    found.took = time.monotonic() - start
     return found
 
 
@@ -189,6 +242,12 @@ def server(folder: str, dtype: str, *words: str, ours: bool) -> Iterator[int]:
 
 
 SERVERS: dict[int, int] = {}
+
+
+def used(port: int) -> float:
+    """Return the processor time of a server so far, in seconds (Linux)."""
+    fields = Path(f"/proc/{SERVERS[port]}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(port: int) -> float:

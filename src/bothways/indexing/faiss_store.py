@@ -307,7 +307,7 @@ class FaissStore(Store):
 
     def _whole(self, column: str, names: Sequence[bytes]) -> Iterator[Any]:
         """Yield all values of rows by their names in a column."""
-        for part in _parts(names):
+        for part in _parts(list(dict.fromkeys(names))):
             marks = ", ".join("?" * len(part))
             yield from self._all(f'{_WHOLE} WHERE "{column}" IN ({marks})', part)
 
@@ -322,7 +322,7 @@ class FaissStore(Store):
             try:
                 row_total.check(self._base, _WHOLE)
             finally:
-                self._base.rollback()
+                self._base.commit()  # a rollback would end what other threads read
 
     def _opened(self) -> Any:
         """Read the FAISS file, once.
