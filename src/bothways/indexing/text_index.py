@@ -78,8 +78,9 @@ def open_text_index(store: Store, settings: IndexSettings) -> TextIndex:
             return found
     log.info("%s: indexing its words for hybrid search", store.place)
     rows = sorted((entry.order, entry.id, entry.text) for entry in store.texts())
-    names = [name for _, name, _ in rows]
-    words = _words([text for _, _, text in rows])
+    names, texts = [name for _, name, _ in rows], [text for _, _, text in rows]
+    del rows  # half of the memory
+    words = _words(texts)
     if folder is not None and settings.finished:
         _write(folder, settings.generation, names, words)
     return TextIndex(names, words)
