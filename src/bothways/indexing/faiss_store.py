@@ -27,7 +27,7 @@ from bothways.digest import file_sha256
 from bothways.errors import InputError, MissingExtra, OutputError
 from bothways.foreign import foreign
 from bothways.indexing import row_total
-from bothways.indexing.filters import Condition, Value, write_sql
+from bothways.indexing.filters import Condition, Value, placed, write_sql
 from bothways.indexing.index_rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings, parsed_settings, settings_text
 from bothways.indexing.store import Near, RemovedIndex, Store, Stored
@@ -110,11 +110,9 @@ class FaissStore(Store):
                 f"{path}: exists without rows in {rows.name}, so texts cannot be added; choose another place"
             )
         with self._writing() if settings is not None else self._reading():
-            made = not rows.exists()
             self._base = self._connected()
             if settings is not None:
-                if not made:
-                    self._compare_rows()
+                self._compare_rows()
                 self._base.execute("PRAGMA journal_mode = WAL")  # readers go on while rows come
                 self._base.executescript(_TABLES + row_total.TABLE)
                 with self._base:
@@ -180,7 +178,9 @@ class FaissStore(Store):
         rows = list(unique.values())
         marks = ", ".join("?" * (len(COLUMNS) + 1))
         with self._writing(), self._lock, self._base:
-            row_total.change(self._base, added=rows, removed=self._whole("id", list(unique)))
+            row_total.change(
+                self._base, added=rows, removed=row_total.named(self._base, _WHOLE, "id", unique)
+            )
             self._base.executemany(
                 f"INSERT OR REPLACE INTO rows ({_NAMED}, vector) VALUES ({marks})", rows
             )
@@ -188,7 +188,11 @@ class FaissStore(Store):
     def remove(self, documents: Sequence[bytes]) -> None:
         """Remove all rows of documents."""
         with self._writing(), self._lock, self._base:
-            row_total.change(self._base, added=(), removed=self._whole("document", documents))
+            row_total.change(
+                self._base,
+                added=(),
+                removed=row_total.named(self._base, _WHOLE, "document", documents),
+            )
             self._base.executemany(
                 'DELETE FROM rows WHERE "document" = ?', ((name,) for name in documents)
             )
@@ -286,7 +290,7 @@ class FaissStore(Store):
     def matching(self, where: Condition) -> set[bytes]:
         """Find the names of all rows that satisfy a condition."""
         values: list[Value] = []
-        condition = write_sql(where, _placed(values))
+        condition = write_sql(where, placed(values))
         return {row[0] for row in self._all(f'SELECT "id" FROM rows WHERE {condition}', values)}
 
     def count(self) -> int:
@@ -305,24 +309,10 @@ class FaissStore(Store):
         self._inode = file.stat().st_ino
         return base
 
-    def _whole(self, column: str, names: Sequence[bytes]) -> Iterator[Any]:
-        """Yield all values of rows by their names in a column."""
-        for part in _parts(list(dict.fromkeys(names))):
-            marks = ", ".join("?" * len(part))
-            yield from self._all(f'{_WHOLE} WHERE "{column}" IN ({marks})', part)
-
     def _compare_rows(self) -> None:
-        """Compare the rows with their checksum.
-
-        Raises:
-            InputError: they are damaged.
-        """
+        """Compare the rows with their checksum; raise InputError if they are damaged."""
         with foreign(rows_file(self._path), "cannot be read", _BROKEN), self._lock:
-            self._base.execute("BEGIN")  # what other processes add meanwhile is not seen
-            try:
-                row_total.check(self._base, _WHOLE)
-            finally:
-                self._base.commit()  # a rollback would end what other threads read
+            row_total.check(self._base, _WHOLE)
 
     def _opened(self) -> Any:
         """Read the FAISS file, once.
@@ -357,7 +347,7 @@ class FaissStore(Store):
 
     def _numbers(self, where: Condition) -> np.ndarray:
         values: list[Value] = []
-        query = f"SELECT number FROM rows WHERE {write_sql(where, _placed(values))}"
+        query = f"SELECT number FROM rows WHERE {write_sql(where, placed(values))}"
         return np.array([row[0] for row in self._all(query, values)], dtype=np.int64)
 
     def _blocks(self, numbers: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -408,16 +398,6 @@ def _block(rows: Sequence[tuple[int, bytes]]) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers (n,) and vectors (n, D) of rows of the database."""
     flat = np.frombuffer(b"".join(vector for _, vector in rows), np.float32)
     return np.array([number for number, _ in rows], np.int64), flat.reshape(len(rows), -1)
-
-
-def _placed(values: list[Value]) -> Any:
-    """Return a writer of placeholders, which collects the values."""
-
-    def literal(value: Value) -> str:
-        values.append(value)
-        return "?"
-
-    return literal
 
 
 def _parts(names: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -101,6 +101,16 @@ def write_sql(condition: Condition, literal: Callable[[Value], str]) -> str:
     return f'"{condition.column}" {condition.sign} {literal(condition.value)}'
 
 
+def placed(values: list[Value], mark: str = "?") -> Callable[[Value], str]:
+    """Return a writer of values for `write_sql` that writes a mark and collects them in `values`."""
+
+    def literal(value: Value) -> str:
+        values.append(value)
+        return mark
+
+    return literal
+
+
 def quoted(value: Value) -> str:
     """Write a value as a literal of standard SQL, for example 'it''s'."""
     return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"

@@ -20,7 +20,7 @@ import numpy as np
 
 from bothways.errors import InputError, MissingExtra, SourceError
 from bothways.foreign import foreign
-from bothways.indexing.filters import Condition, Value, write_sql
+from bothways.indexing.filters import Condition, Value, placed, write_sql
 from bothways.indexing.index_rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings, parsed_settings, settings_text
 from bothways.indexing.store import Near, Store, Stored, shown
@@ -174,7 +174,7 @@ class PostgresStore(Store):
     ) -> Near:
         """Find the most similar rows to a query (D,), best first."""
         values: list[Any] = []
-        condition = "" if where is None else f"WHERE {write_sql(where, _placed(values))}"
+        condition = "" if where is None else f"WHERE {write_sql(where, placed(values, '%s'))}"
         sign, _ = _OPERATORS[similarity]
         ask = f"SELECT {_NAMED}, vector FROM {self._table} {condition} ORDER BY vector {sign} %s LIMIT %s"
         with self._asking(), self._lock, self._base.transaction():
@@ -202,7 +202,7 @@ class PostgresStore(Store):
     def matching(self, where: Condition) -> set[bytes]:
         """Find the names of all rows that satisfy a condition."""
         values: list[Any] = []
-        condition = write_sql(where, _placed(values))
+        condition = write_sql(where, placed(values, "%s"))
         return {
             row[0] for row in self._all(f'SELECT "id" FROM {self._table} WHERE {condition}', values)
         }
@@ -290,16 +290,6 @@ def _connect(url: str) -> tuple[Any, str]:
 def _numbers(vector: Any) -> np.ndarray:
     """Read a vector of pgvector, which has had different types, as (D,) float32."""
     return np.asarray(vector.to_numpy() if hasattr(vector, "to_numpy") else vector, np.float32)
-
-
-def _placed(values: list[Any]) -> Any:
-    """Return a writer of placeholders, which collects the values."""
-
-    def literal(value: Value) -> str:
-        values.append(value)
-        return "%s"
-
-    return literal
 
 
 def _asking(url: str) -> AbstractContextManager[None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 TABLE = "CREATE TABLE IF NOT EXISTS total (only INTEGER PRIMARY KEY CHECK (only = 1), value BLOB NOT NULL);"
@@ -38,8 +38,16 @@ def change(
         _write(base, (total + _sum(added) - _sum(removed)) % _MODULUS)
 
 
+def named(
+    base: sqlite3.Connection, query: str, column: str, names: Iterable[bytes]
+) -> Iterator[Sequence[Any]]:
+    """Yield the rows that `query` selects and that have one of the names in a column."""
+    for name in dict.fromkeys(names):
+        yield from base.execute(f'{query} WHERE "{column}" = ?', (name,))
+
+
 def check(base: sqlite3.Connection, query: str) -> None:
-    """Compare all rows with the total, in a transaction of the caller's.
+    """Compare all rows with the total, in a transaction: what others add meanwhile is not seen.
 
     Args:
         base: the database.
@@ -48,12 +56,16 @@ def check(base: sqlite3.Connection, query: str) -> None:
     Raises:
         ValueError: rows or the file's structure have changed.
     """
-    (said,) = base.execute("PRAGMA integrity_check(1)").fetchone()
-    if said != "ok":
-        raise ValueError(f"SQLite finds: {said}")
-    total = _read(base)
-    if total is not None and _sum(base.execute(query)) % _MODULUS != total:
-        raise ValueError("its rows have changed since they were written")
+    base.execute("BEGIN")
+    try:
+        (said,) = base.execute("PRAGMA integrity_check(1)").fetchone()
+        if said != "ok":
+            raise ValueError(f"SQLite finds: {said}")
+        total = _read(base)
+        if total is not None and _sum(base.execute(query)) % _MODULUS != total:
+            raise ValueError("its rows have changed since they were written")
+    finally:
+        base.commit()  # a rollback would end what other threads read
 
 
 def _sum(rows: Iterable[Sequence[Any]]) -> int:

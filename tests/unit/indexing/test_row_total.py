@@ -27,15 +27,20 @@ def insert(base: sqlite3.Connection, *rows: tuple) -> None:
     base.executemany("INSERT INTO rows VALUES (?, ?, ?, ?)", rows)
 
 
+def check(base: sqlite3.Connection, query: str = QUERY) -> None:
+    base.commit()
+    row_total.check(base, query)
+
+
 def test_it_follows_rows_in_any_order(base: sqlite3.Connection) -> None:
-    row_total.check(base, QUERY)
+    check(base)
     insert(base, *ROWS)
-    row_total.check(base, QUERY + " ORDER BY id DESC")
+    check(base, QUERY + " ORDER BY id DESC")
     row_total.change(base, added=(), removed=ROWS[:1])
     base.execute("DELETE FROM rows WHERE id = ?", (b"a",))
-    row_total.check(base, QUERY)
+    check(base)
     row_total.start(base)  # only a file without rows gets a new total
-    row_total.check(base, QUERY)
+    check(base)
 
 
 @pytest.mark.parametrize(
@@ -51,17 +56,17 @@ def test_it_follows_rows_in_any_order(base: sqlite3.Connection) -> None:
 )
 def test_a_change_is_seen(base: sqlite3.Connection, change: str) -> None:
     insert(base, *ROWS)
-    row_total.check(base, QUERY)
+    check(base)
     assert base.execute(change).rowcount == 1
     with pytest.raises(ValueError, match="its rows have changed since they were written"):
-        row_total.check(base, QUERY)
+        check(base)
 
 
 def test_a_file_of_an_older_version_has_no_total(base: sqlite3.Connection) -> None:
     base.execute("DROP TABLE total")
     insert(base, *ROWS)
-    row_total.check(base, QUERY)
+    check(base)
     base.execute(row_total.TABLE)
     row_total.start(base)  # its rows were not compared, so they get no total
     base.execute("UPDATE rows SET row = 5 WHERE row = 2")
-    row_total.check(base, QUERY)
+    check(base)
