@@ -102,7 +102,7 @@ def write_sql(condition: Condition, literal: Callable[[Value], str]) -> str:
 
 
 def placed(values: list[Value], mark: str = "?") -> Callable[[Value], str]:
-    """Return a writer of values for `write_sql` that writes a mark and collects them in `values`."""
+    """Return a writer of values for `write_sql`: it writes a mark and collects them in `values`."""
 
     def literal(value: Value) -> str:
         values.append(value)

@@ -20,7 +20,7 @@ import numpy as np
 
 from bothways.errors import InputError, MissingExtra, SourceError
 from bothways.foreign import foreign
-from bothways.indexing.filters import Condition, Value, placed, write_sql
+from bothways.indexing.filters import Condition, placed, write_sql
 from bothways.indexing.index_rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings, parsed_settings, settings_text
 from bothways.indexing.store import Near, Store, Stored, shown
