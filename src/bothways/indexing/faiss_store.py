@@ -175,24 +175,18 @@ class FaissStore(Store):
         """Add rows with vectors (n, D) float32, all of them or none."""
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         unique = {entry.id: (*entry, row.tobytes()) for entry, row in zip(entries, vectors)}
-        rows = list(unique.values())
         marks = ", ".join("?" * (len(COLUMNS) + 1))
         with self._writing(), self._lock, self._base:
-            row_total.change(
-                self._base, added=rows, removed=row_total.named(self._base, _WHOLE, "id", unique)
-            )
-            self._base.executemany(
-                f"INSERT OR REPLACE INTO rows ({_NAMED}, vector) VALUES ({marks})", rows
-            )
+            gone = row_total.named(self._base, _WHOLE, "id", unique)
+            row_total.change(self._base, added=unique.values(), removed=gone)
+            query = f"INSERT OR REPLACE INTO rows ({_NAMED}, vector) VALUES ({marks})"
+            self._base.executemany(query, unique.values())
 
     def remove(self, documents: Sequence[bytes]) -> None:
         """Remove all rows of documents."""
         with self._writing(), self._lock, self._base:
-            row_total.change(
-                self._base,
-                added=(),
-                removed=row_total.named(self._base, _WHOLE, "document", documents),
-            )
+            gone = row_total.named(self._base, _WHOLE, "document", documents)
+            row_total.change(self._base, added=(), removed=gone)
             self._base.executemany(
                 'DELETE FROM rows WHERE "document" = ?', ((name,) for name in documents)
             )
