@@ -7,7 +7,7 @@
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m pip install --quiet --disable-pip-version-check --target "$work/packages" faiss-cpu==1.15.1 numpy==2.4.6
+python3 -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --target "$work/packages" faiss-cpu==1.15.1 numpy==2.4.6
 export OMP_NUM_THREADS=1
 export PYTHONPATH="$work/packages" PYTHONNOUSERSITE=1
 cd "$work"

@@ -7,7 +7,7 @@
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m pip install --quiet --disable-pip-version-check --target "$work/packages" tokenizers==0.23.3
+python3 -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --target "$work/packages" tokenizers==0.23.3
 export PYTHONPATH="$work/packages" PYTHONNOUSERSITE=1
 cd "$work"
 python3 -W ignore - <<'PY'

@@ -6,7 +6,7 @@
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m pip install --quiet --disable-pip-version-check --target "$work/packages" safetensors==0.8.0 numpy==2.4.6
+python3 -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --target "$work/packages" safetensors==0.8.0 numpy==2.4.6
 export PYTHONPATH="$work/packages" PYTHONNOUSERSITE=1
 cd "$work"
 python3 -W ignore - <<'PY'
