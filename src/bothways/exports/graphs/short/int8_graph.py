@@ -152,7 +152,8 @@ def _vectors(encoder: Encoder, rows: Sequence[TokenRow]) -> np.ndarray:
 def _cosines(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
     cosines: np.ndarray = (found * wanted).sum(1) / np.maximum(lengths, 1e-30)
-    return np.nan_to_num(cosines, nan=-1.0, posinf=-1.0, neginf=-1.0)
+    finite: np.ndarray = np.nan_to_num(cosines, nan=-1.0, posinf=-1.0, neginf=-1.0)
+    return finite
 
 
 def _blocks(
